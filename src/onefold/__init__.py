@@ -1,0 +1,57 @@
+"""onefold folds several trained networks into one better network.
+
+The public names, each re-exported from its room. They are resolved on first use, so that `import onefold` costs no import of torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "find_symmetries": "onefold.symmetry",
+    "verify_symmetries": "onefold.symmetry",
+    "SymmetrySpec": "onefold.symmetry",
+    "align": "onefold.alignment",
+    "Alignment": "onefold.alignment",
+    "merge": "onefold.fold",
+    "MergeResult": "onefold.fold",
+    "recalibrate": "onefold.fold",
+    "evaluate": "onefold.measure",
+    "barrier": "onefold.measure",
+    "load": "onefold.weights",
+    "save": "onefold.weights",
+    "OnefoldError": "onefold.errors",
+}
+__all__ = [*_ROOMS, "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from onefold.alignment import Alignment as Alignment
+    from onefold.alignment import align as align
+    from onefold.errors import OnefoldError as OnefoldError
+    from onefold.fold import MergeResult as MergeResult
+    from onefold.fold import merge as merge
+    from onefold.fold import recalibrate as recalibrate
+    from onefold.measure import barrier as barrier
+    from onefold.measure import evaluate as evaluate
+    from onefold.symmetry import SymmetrySpec as SymmetrySpec
+    from onefold.symmetry import find_symmetries as find_symmetries
+    from onefold.symmetry import verify_symmetries as verify_symmetries
+    from onefold.weights import load as load
+    from onefold.weights import save as save
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use (PEP 562)."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'onefold' has no attribute '{name}'")
+    import importlib
+
+    value = getattr(importlib.import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

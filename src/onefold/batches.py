@@ -1,0 +1,162 @@
+"""What a loader yields, as inputs and labels, on the right device.
+
+A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords, whose entry "labels" holds the labels.
+Inputs are a tensor, a tuple of tensors (positional arguments) or a dict of tensors (keyword arguments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.errors import DataError
+
+Data = Iterable[Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, ready for a network: `network(*args, **kwargs)`, with `labels` (n,) or None."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    labels: Tensor | None = None
+    index: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of examples: the length of the first input tensor."""
+        return len(next(x for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor)))
+
+    def describe(self) -> str:
+        """Shapes and dtypes of the inputs, for error messages."""
+        parts = [f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor)]
+        return f"batch {self.index} (inputs {', '.join(parts)})"
+
+
+def batches(data: Data, device: torch.device | str | None = None, what: str = "data") -> Iterator[Batch]:
+    """Yield the batches of `data`, moved to `device`.
+
+    Raises:
+        DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or no example.
+    """
+    index = -1
+    for index, item in enumerate(data):
+        batch = _parse(item, index, what)
+        if not any(isinstance(x, Tensor) for x in (*batch.args, *batch.kwargs.values())):
+            raise DataError(f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs, labels) tuples or dicts.")
+        if batch.size == 0:
+            raise DataError(f"Batch {index} of the {what} is empty; drop it.")
+        if batch.labels is not None and batch.labels.dim() > 0 and len(batch.labels) != batch.size:
+            raise DataError(f"Batch {index} of the {what} has {batch.size} inputs but {len(batch.labels)} labels; give one label per input.")
+        yield batch if device is None else _move(batch, device)
+    if index < 0:
+        raise DataError(f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that was used up yields nothing).")
+
+
+def reusable(data: Data, what: str = "data") -> Data:
+    """`data` itself if it can be walked through more than once; a one-shot iterator is refused, since several passes are needed.
+
+    Raises:
+        DataError: `data` is an iterator or no iterable at all.
+    """
+    if isinstance(data, Tensor):
+        raise DataError(f"The {what} is a single tensor; pass an iterable of batches, for example a list or a DataLoader.")
+    if not isinstance(data, Iterable):
+        raise DataError(f"The {what} is a {type(data).__name__}; pass an iterable of batches, for example a list or a DataLoader.")
+    if isinstance(data, Iterator):
+        raise DataError(f"The {what} is an iterator, which can be read only once; pass a list or a DataLoader.")
+    return data
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """The device of the module's first parameter or buffer; the CPU if it has none."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The dtype of the module's first floating-point parameter; float32 if it has none."""
+    for tensor in module.parameters():
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def forward(module: nn.Module, batch: Batch) -> Any:
+    """`module` on `batch`; an error of torch's becomes one sentence that names the batch.
+
+    Raises:
+        DataError: the inputs' dtype differs from the network's, or the network cannot run on them.
+    """
+    check_dtype(batch, dtype_of(module))
+    try:
+        return module(*batch.args, **batch.kwargs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise DataError(f"{type(module).__name__} cannot run on {batch.describe()}: {reason}") from error
+
+
+def logits_of(output: Any) -> Tensor:
+    """The tensor to score among what a network returned: itself, its `logits`, or its first tensor.
+
+    Raises:
+        DataError: there is no tensor in the output.
+    """
+    if isinstance(output, Tensor):
+        return output
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+    raise DataError(f"The network returned a {type(output).__name__} without a tensor; wrap it so that it returns its logits.")
+
+
+def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
+    """Raises DataError where a floating-point input has another dtype than the network's parameters (autocast is left alone)."""
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        return
+    for value in (*batch.args, *batch.kwargs.values()):
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype:
+            name = str(dtype).removeprefix("torch.")
+            raise DataError(f"The network's parameters are {name}, but not the inputs of {batch.describe()}; convert the data with .to(torch.{name}).")
+
+
+def _parse(item: Any, index: int, what: str) -> Batch:
+    labels = None
+    if isinstance(item, tuple | list) and len(item) == 2:
+        item, labels = item
+    elif isinstance(item, tuple | list) and len(item) == 1:
+        item = item[0]
+    elif isinstance(item, Mapping):
+        item = dict(item)
+        labels = item.pop("labels", None)
+    if isinstance(item, Tensor):
+        args, kwargs = (item,), {}
+    elif isinstance(item, tuple | list):
+        args, kwargs = tuple(item), {}
+    elif isinstance(item, Mapping):
+        args, kwargs = (), dict(item)
+    else:
+        raise DataError(
+            f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs, labels) tuples, or dicts for keyword networks."
+        )
+    if labels is not None and not isinstance(labels, Tensor):
+        labels = torch.as_tensor(labels)
+    return Batch(args, kwargs, labels, index)
+
+
+def _move(batch: Batch, device: torch.device | str) -> Batch:
+    def to(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    labels = None if batch.labels is None else batch.labels.to(device)
+    return Batch(tuple(to(x) for x in batch.args), {k: to(v) for k, v in batch.kwargs.items()}, labels, batch.index)

@@ -1,0 +1,49 @@
+"""Every error that onefold raises on purpose: one sentence that says what, where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OnefoldError(Exception):
+    """Base of all errors of this library. The message is one sentence a user can act on."""
+
+
+class WeightsError(OnefoldError):
+    """A checkpoint cannot be read, written or trusted."""
+
+
+class MembersError(OnefoldError):
+    """The networks to fold do not fit together, or one of them is unfit."""
+
+
+class DataError(OnefoldError):
+    """The data is empty, too little, of the wrong type, or cannot be run through the network."""
+
+
+class TraceError(OnefoldError):
+    """torch.export cannot trace the network, so its symmetries cannot be found."""
+
+
+class SymmetryError(OnefoldError):
+    """A SymmetrySpec does not fit the network, or its numeric proof failed."""
+
+
+class AlignmentError(OnefoldError):
+    """An alignment cannot be computed or applied."""
+
+
+class RecipeError(OnefoldError):
+    """A recipe, a flag or a name is unknown or contradictory."""
+
+
+class OutputError(OnefoldError):
+    """An output cannot be written: it exists, its folder is missing, or the disk is full."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message that suggests the nearest known name, or lists them when nothing is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."
