@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onefold.errors import SymmetryError
+from onefold.layers import Layer, Norm
 
 ROLES = ("producer", "consumer", "bias", "scale", "shift", "mean", "variance", "depthwise", "table", "other")
 MAP_CLASSES = ("permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible")
@@ -108,40 +109,6 @@ class Group:
     probes: tuple[Probe, ...] = ()
     over: tuple[str, ...] = ()
     dense: bool = False  # a dense map can be written into the weights: all slots are linear, or norms that fold away
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A batch norm over axis 1 with running statistics. `scale` and `shift` are None where it has no affine part."""
-
-    node: str
-    scale: str | None
-    shift: str | None
-    mean: str
-    variance: str
-    eps: float
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A linear or convolutional layer, in graph order, with the batch norm behind it where that norm can be folded into it.
-
-    node: the layer's own node. source: the node that it reads. output: `norm.node` if there is a norm, else `node`. weight_axis: the
-    axis of `weight` that holds output channels. output_axis: the axis of the output node that does. kind: linear, conv, conv_transpose.
-    shared: the weight is used more than once, so that one site's statistics must not change it.
-    """
-
-    node: str
-    kind: str
-    weight: str
-    bias: str | None
-    weight_axis: int
-    source: str
-    output: str
-    output_axis: int
-    groups: int = 1
-    norm: Norm | None = None
-    shared: bool = False
 
 
 @dataclass(frozen=True)
