@@ -1,0 +1,129 @@
+"""Labelled images in memory, and re-iterable batches of them: bytes are kept as bytes and normalised batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onefold.batches import Batch, batches
+from onefold.errors import DataError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images.
+
+    Attributes:
+        inputs: (n, channels, height, width), uint8 in 0..255 or float32 in 0..1.
+        labels: (n,), int64, from 0 to classes - 1.
+        classes: number of classes of the whole data set, also where the images read hold fewer.
+        mean, std: per channel, subtracted from and divided into inputs in 0..1.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    classes: int
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalised(self, index: Tensor | slice) -> Tensor:
+        """The images at `index` as float32, minus the mean, over the standard deviation."""
+        chosen = self.inputs[index]
+        scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float().clone()
+        return scaled.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
+
+
+class ImageBatches:
+    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted; the last batch may be smaller.
+
+    Unshuffled, every pass is the same. Shuffled, the order is drawn anew for each pass from `seed` and the number of passes begun before,
+    so that a training run is repeatable.
+    """
+
+    def __init__(self, images: Images, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0) -> None:
+        self.images = images
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.passes = 0
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the data set."""
+        return self.images.classes
+
+    @property
+    def labels(self) -> Tensor:
+        """All labels (n,), unshuffled."""
+        return self.images.labels
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order: Tensor | None = None
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.passes)
+            order = torch.randperm(len(self.images), generator=generator)
+            self.passes += 1
+        for start in range(0, len(self.images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            index = part if order is None else order[part]
+            yield self.images.normalised(index), self.images.labels[index]
+
+
+class Part:
+    """The examples from `skip` on, `limit` of them, of anybody's iterable of batches; re-iterable if that is."""
+
+    def __init__(self, data: Iterable[Any], skip: int, limit: int | None) -> None:
+        self.data = data
+        self.skip = skip
+        self.limit = limit
+
+    def __iter__(self) -> Iterator[Any]:
+        start, end = self.skip, None if self.limit is None else self.skip + self.limit
+        seen = 0
+        for item in self.data:
+            batch: Batch = next(batches([item]))
+            begin, stop = max(start - seen, 0), batch.size if end is None else min(end - seen, batch.size)
+            seen += batch.size
+            if begin < stop:
+                yield item if (begin, stop) == (0, batch.size) else _cut(item, slice(begin, stop), batch.size)
+            if end is not None and seen >= end:
+                return
+
+
+def number_of_classes(data: Iterable[Any]) -> int:
+    """The number of classes: what the source says, else the largest label plus one (which walks through `data` once).
+
+    Raises:
+        DataError: the batches carry no labels, or labels that are not class indices (n,).
+    """
+    known = getattr(data, "classes", None)
+    if isinstance(known, int):
+        return known
+    largest = -1
+    for batch in batches(data):
+        if batch.labels is None or batch.labels.dim() != 1 or batch.labels.is_floating_point():
+            raise DataError("The data has no class labels (n,) of an integer type, so its classes cannot be counted; say how many there are.")
+        largest = max(largest, int(batch.labels.max()))
+    return largest + 1
+
+
+def _cut(item: Any, part: slice, size: int) -> Any:
+    """Slice every tensor of `size` rows inside a batch."""
+    if isinstance(item, Tensor):
+        return item[part] if item.dim() and len(item) == size else item
+    if isinstance(item, Mapping):
+        return {key: _cut(value, part, size) for key, value in item.items()}
+    if isinstance(item, tuple | list):
+        return type(item)(_cut(value, part, size) for value in item)
+    return item
