@@ -1,0 +1,5 @@
+"""A merge as a checked document: written beside every result, and enough to make it again."""
+
+from onefold.recipe.document import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe, Record, absolute, check, read, text_of
+
+__all__ = ["AlignPart", "DataPart", "EvaluationPart", "FoldPart", "InputFile", "Recipe", "Record", "absolute", "check", "read", "text_of"]

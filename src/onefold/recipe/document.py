@@ -1,0 +1,223 @@
+"""The recipe of a merge: a checked document that holds all a merge depends on, so that its result can be made again bit for bit.
+
+Relative paths in a recipe file are relative to the file's own folder, so that a folder with its recipe can be moved as a whole. In memory
+they are absolute: `read` and `write` translate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from onefold.errors import RecipeError, nearest
+
+HEADER = "# A recipe of onefold. Make its result again with: onefold merge {name} -o again.safetensors\n"
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
+
+
+class _Part(BaseModel):
+    """Unknown keys are refused; a recipe does not change once it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputFile(_Part):
+    """A file that the merge reads, and the SHA-256 of its bytes where it is to be checked."""
+
+    path: str = Field(min_length=1)
+    sha256: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class DataPart(_Part):
+    """A named data source and the part of it to read. `samples`: at most so many examples (null: all); `skip`: after the first so many."""
+
+    source: str = Field(min_length=1)
+    split: Literal["train", "test"] = "train"
+    samples: int | None = Field(default=4000, ge=1)
+    skip: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+
+
+class EvaluationPart(DataPart):
+    """Labelled data to score the members, their ensemble, their plain average and the fold on."""
+
+    split: Literal["train", "test"] = "test"
+    samples: int | None = Field(default=None, ge=1)
+
+
+class AlignPart(_Part):
+    """How the members are aligned: a matcher, "none", or a saved alignment in `file`."""
+
+    method: str = "cca"
+    file: InputFile | None = None
+    reference: int = Field(default=0, ge=0)
+    probe: str = "auto"
+    regularisation: float | None = Field(default=None, ge=0)
+    max_positions: int | None = Field(default=None, ge=1)
+
+
+class FoldPart(_Part):
+    """How the aligned members become one network, and how its statistics are repaired."""
+
+    method: str = "average"
+    weights: tuple[float, ...] | None = None
+    repair: str = "auto"
+
+
+class Record(_Part):
+    """What a merge was made with; written, never needed. `data_sha256`: of the batches read. `result_sha256`: of the result file."""
+
+    onefold: str
+    torch: str
+    numpy: str
+    scipy: str
+    python: str
+    threads: int = Field(ge=1)
+    data_sha256: str | None = None
+    result_sha256: str | None = None
+
+
+class Recipe(_Part):
+    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written to `output`."""
+
+    model: str = Field(min_length=1)
+    members: tuple[InputFile, ...] = Field(min_length=2)
+    data: DataPart
+    align: AlignPart = AlignPart()
+    fold: FoldPart = FoldPart()
+    evaluation: EvaluationPart | None = None
+    barrier: bool = False
+    seed: int = Field(default=0, ge=0)
+    device: str = "cpu"
+    output: str | None = None
+    html: str | None = None
+    record: Record | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.align.reference >= len(self.members):
+            raise ValueError(f"align.reference is {self.align.reference}, but there are only {len(self.members)} members, counted from 0")
+        if self.fold.weights is not None and len(self.fold.weights) != len(self.members):
+            raise ValueError(f"fold.weights has {len(self.fold.weights)} numbers for {len(self.members)} members")
+        if self.barrier and self.evaluation is None:
+            raise ValueError("a barrier needs labelled data, so give evaluation too")
+        return self
+
+
+def read(path: str | Path) -> Recipe:
+    """The recipe in the YAML file `path`, with absolute paths.
+
+    Raises:
+        RecipeError: the file cannot be read, is not YAML, or does not hold a valid recipe; the message names the file and the key.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}; check the path.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError(f"The recipe {path} is no valid YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}.") from error
+    folder = path.resolve().parent
+    return _with_paths(check(content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
+
+
+def check(content: object, what: str = "The recipe") -> Recipe:
+    """`content`, as parsed from YAML or built from flags, as a Recipe.
+
+    Raises:
+        RecipeError: it is not one; the message starts with `what` and names the key.
+    """
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"{what} holds {'nothing' if content is None else f'a {type(content).__name__}'}, not keys and values; see the README.")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key explains a missing one
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise RecipeError(f"{what} has an unknown key '{key}'; {nearest(str(first['loc'][-1]), _fields(first['loc'][:-1]))}") from None
+        if first["type"] == "missing":
+            raise RecipeError(f"{what} lacks the key '{key}'; add it.") from None
+        plain = {"model_type": "it must hold keys and values", "too_short": f"it needs at least {first.get('ctx', {}).get('min_length')} entries"}
+        reason = plain.get(first["type"], str(first["msg"])).removeprefix("Value error, ").rstrip(".")
+        found = f" (found: {first['input']!r})" if key and isinstance(first["input"], str | int | float | None) else ""
+        raise RecipeError(f"{what}{f', key {key!r}' if key else ''}: {reason[:1].lower() + reason[1:]}{found}.") from None
+
+
+def text_of(recipe: Recipe, path: str | Path) -> str:
+    """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes; paths relative to the file's folder."""
+    path = Path(path)
+    folder = path.resolve().parent
+    local = _with_paths(recipe, lambda name: os.path.relpath(name, folder))
+    content = local.model_dump(mode="json")
+    return HEADER.format(name=path.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def absolute(recipe: Recipe, folder: str | Path | None = None) -> Recipe:
+    """`recipe` with its relative paths taken as relative to `folder` (default: the working folder)."""
+    base = Path(folder or ".").resolve()
+    return _with_paths(recipe, lambda name: os.path.normpath(base / Path(name).expanduser()))
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """The known keys at a place in the document."""
+    model: type[BaseModel] = Recipe
+    parts: dict[str, type[BaseModel]] = {
+        "members": InputFile,
+        "data": DataPart,
+        "evaluation": EvaluationPart,
+        "align": AlignPart,
+        "fold": FoldPart,
+        "record": Record,
+        "file": InputFile,
+    }
+    for part in location:
+        model = parts.get(str(part), model)
+    return list(model.model_fields)
+
+
+Part = TypeVar("Part", bound=DataPart)
+
+
+def _with_paths(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
+    """`recipe` with every path in it, also those inside model and data names, replaced by `rename(path)`."""
+
+    def data(part: Part) -> Part:
+        return part.model_copy(update={"source": _in_name(part.source, rename)})
+
+    def file(part: InputFile) -> InputFile:
+        return part.model_copy(update={"path": rename(part.path)})
+
+    align = recipe.align.file and recipe.align.model_copy(update={"file": file(recipe.align.file)})
+    return recipe.model_copy(
+        update={
+            "model": _in_name(recipe.model, rename),
+            "members": tuple(file(member) for member in recipe.members),
+            "data": data(recipe.data),
+            "evaluation": recipe.evaluation and data(recipe.evaluation),
+            "align": align or recipe.align,
+            "output": recipe.output and rename(recipe.output),
+            "html": recipe.html and rename(recipe.html),
+        }
+    )
+
+
+def _in_name(name: str, rename: Callable[[str], str]) -> str:
+    """Rename the path in `parquet:DIR?options` or `FILE.py:factory?options`; other names hold none."""
+    head, colon, tail = name.partition(":")
+    if colon and head in FOLDER_SOURCES:
+        path, mark, options = tail.partition("?")
+        return f"{head}:{rename(path)}{mark}{options}"
+    return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name

@@ -1,0 +1,52 @@
+"""What the tests of several rooms share: the command line in this process, and small networks in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did: its exit status, and what it printed on standard output and standard error."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def onefold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process: `onefold("merge", "a.safetensors", ...)`."""
+    from onefold.cli import run
+
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments: str | Path) -> Result:
+        capsys.readouterr()
+        status = run([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's folder."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data(root: Path) -> Path:
+    """The folder of real data: ONEFOLD_DATA, or ../shared/data. Skips where neither is there, fails where the variable names nothing."""
+    named = os.environ.get("ONEFOLD_DATA")
+    folder = Path(named) if named else root.parent / "shared" / "data"
+    if not folder.is_dir():
+        assert not named, f"ONEFOLD_DATA names {named}, which is no folder"
+        pytest.skip("no real data: ONEFOLD_DATA is unset and ../shared/data is missing")
+    return folder

@@ -1,0 +1,125 @@
+"""A recipe is checked when it is read, and writes itself the same way every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onefold.errors import RecipeError
+from onefold.recipe import Recipe, absolute, check, read, text_of
+
+MINIMAL: dict[str, Any] = {"model": "digits", "members": ["a.safetensors", "b.safetensors"], "data": {"source": "sklearn:digits"}}
+
+
+def written(folder: Path, content: object) -> Path:
+    path = folder / "it.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    recipe = check(MINIMAL)
+    assert (recipe.align.method, recipe.fold.method, recipe.fold.repair, recipe.seed) == ("cca", "average", "auto", 0)
+    assert (recipe.data.split, recipe.data.samples, recipe.data.batch_size) == ("train", 4000, 128)
+
+
+def test_paths_are_relative_to_the_recipes_folder(tmp_path: Path) -> None:
+    content = {**MINIMAL, "model": "nets.py:build?width=2", "data": {"source": "parquet:pictures?size=32"}, "output": "out/x.safetensors"}
+    recipe = read(written(tmp_path, content))
+    assert recipe.members[0].path == str(tmp_path / "a.safetensors")
+    assert recipe.model == f"{tmp_path}/nets.py:build?width=2"
+    assert recipe.data.source == f"parquet:{tmp_path}/pictures?size=32"
+    assert recipe.output == str(tmp_path / "out" / "x.safetensors")
+
+
+def test_a_moved_folder_keeps_its_recipe_valid(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    recipe = absolute(check(MINIMAL), tmp_path / "one")
+    text = text_of(recipe, tmp_path / "one" / "r.yaml")
+    assert str(tmp_path) not in text
+    (tmp_path / "two" / "r.yaml").write_text(text)
+    assert read(tmp_path / "two" / "r.yaml").members[1].path == str(tmp_path / "two" / "b.safetensors")
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    samples=st.none() | st.integers(1, 10**6),
+    weights=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    regularisation=st.none() | st.floats(0, 1e6),
+    name=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~/:?"), min_size=1, max_size=20),
+)
+def test_written_and_read_again_is_equal(tmp_path_factory: pytest.TempPathFactory, seed: int, samples: Any, weights: Any, regularisation: Any, name: str) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    content = {
+        **MINIMAL,
+        "members": [name, {"path": "b", "sha256": "ab"}],
+        "data": {"source": "idx:x", "samples": samples},
+        "align": {"regularisation": regularisation},
+        "fold": {"weights": weights},
+        "seed": seed,
+    }
+    recipe = absolute(check(content), folder)
+    path = folder / "round.yaml"
+    path.write_text(text_of(recipe, path), encoding="utf-8")
+    assert read(path) == recipe
+    assert text_of(read(path), path) == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modle": "x"}, "The recipe {path} has an unknown key 'modle'; did you mean 'model'?"),
+        ({"data": {"source": "x", "sample": 3}}, "The recipe {path} has an unknown key 'data.sample'; did you mean 'samples'?"),
+        ({"align": {"regularization": 1}}, "The recipe {path} has an unknown key 'align.regularization'; did you mean 'regularisation'?"),
+        ({"evaluation": {"source": "x", "splitt": 1}}, "The recipe {path} has an unknown key 'evaluation.splitt'; did you mean 'split'?"),
+        ({"members": ["a", {"path": "b", "sha": "1"}]}, "The recipe {path} has an unknown key 'members.1.sha'; did you mean 'sha256'?"),
+        ({"data": None}, "The recipe {path}, key 'data': it must hold keys and values (found: None)."),
+        ({"data": {"source": "x", "samples": "many"}}, "key 'data.samples': input should be a valid integer, unable to parse string as an integer"),
+        ({"data": {"source": "x", "split": "dev"}}, "key 'data.split': input should be 'train' or 'test' (found: 'dev')."),
+        ({"members": ["a"]}, "key 'members': it needs at least 2 entries."),
+        ({"align": {"reference": 2}}, "align.reference is 2, but there are only 2 members, counted from 0."),
+        ({"fold": {"weights": [1]}}, "fold.weights has 1 numbers for 2 members."),
+        ({"barrier": True}, "a barrier needs labelled data, so give evaluation too."),
+        ({"seed": -1}, "key 'seed': input should be greater than or equal to 0 (found: -1)."),
+    ],
+)
+def test_a_bad_key_is_named_in_one_sentence(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = written(tmp_path, {**MINIMAL, **change})
+    with pytest.raises(RecipeError) as caught:
+        read(path)
+    assert message.format(path=path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"lacks the key 'data'; add it\.$"):
+        read(written(tmp_path, {"model": "x", "members": ["a", "b"]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "holds nothing"), ("- a\n", "holds a list"), ("a: [1\n", "no valid YAML at line 2"), ("!!python/object/apply:os.getcwd []", "no valid YAML")],
+)
+def test_no_recipe_at_all(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read(written(tmp_path, text))
+
+
+def test_a_missing_or_binary_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read: No such file"):
+        read(tmp_path / "none.yaml")
+    (tmp_path / "it.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="cannot be read|no valid YAML"):
+        read(tmp_path / "it.yaml")
+
+
+def test_recipes_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        check(MINIMAL).seed = 1  # type: ignore[misc]
+    assert isinstance(check(MINIMAL), Recipe)
