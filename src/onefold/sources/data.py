@@ -110,7 +110,8 @@ def class_labels(values: Any, request: Request) -> Tensor:
     if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise DataError(f"The labels of '{request.name.text}' are no class numbers; give a column of whole numbers from 0.")
     if len(labels) and int(labels.min()) < 0:
-        raise DataError(f"The {request.split} split of '{request.name.text}' has the label {int(labels.min())}, so it is unlabelled; use another split.")
+        least = int(labels.min())
+        raise DataError(f"The {request.split} split of '{request.name.text}' has the label {least}, so it is unlabelled; use another split.")
     return labels.long()
 
 

@@ -1,0 +1,25 @@
+"""Read and write checkpoints: validated, lazy and atomic."""
+
+from onefold.weights.atomic import atomic_directory, atomic_write, check_output
+from onefold.weights.checks import check_fit, check_members, check_state, load_into
+from onefold.weights.checksums import checksum, state_checksum
+from onefold.weights.lazy import LazyState
+from onefold.weights.reader import Checkpoint, load, read
+from onefold.weights.writer import save
+
+__all__ = [
+    "Checkpoint",
+    "LazyState",
+    "atomic_directory",
+    "atomic_write",
+    "check_fit",
+    "check_members",
+    "check_output",
+    "check_state",
+    "checksum",
+    "load",
+    "load_into",
+    "read",
+    "save",
+    "state_checksum",
+]

@@ -1,0 +1,182 @@
+"""Outputs that are either there in full or not at all: written beside their place under a hidden temporary name, then renamed into it.
+
+A process killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old output; no such name is ever read as output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from onefold.errors import OutputError
+
+Content = bytes | str | Callable[[Path], None]
+
+
+def check_output(path: str | os.PathLike[str], force: bool = False, *, folder: bool = False) -> Path:
+    """The real path (links followed) of an output that may be written. Call it before slow work.
+
+    Args:
+        path: the file, or with `folder` the folder, that shall be written.
+        force: an existing output may be replaced.
+
+    Raises:
+        OutputError: it exists and `force` is not set, it is of the other kind, or the folder it shall lie in is missing or read-only.
+    """
+    place = Path(os.path.realpath(Path(path).expanduser()))
+    kind = "folder" if folder else "file"
+    try:
+        if not place.parent.is_dir():
+            raise OutputError(f"{path} cannot be written: the folder {place.parent} does not exist; create it first.")
+        if place.exists():
+            if place.is_dir() != folder:
+                there = "file" if folder else "folder"
+                raise OutputError(f"{path} cannot be written: it is a {there}, but the output is a {kind}; choose another name.")
+            if not force and not (folder and not any(place.iterdir())):
+                raise OutputError(f"{path} exists already; choose another name, or give --force (force=True) to replace it.")
+        if not os.access(place.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{path} cannot be written: the folder {place.parent} is read-only for this user; choose another place.")
+    except OSError as error:  # for example a name too long, or a folder that may not be looked into
+        raise explain(error, path) from error
+    return place
+
+
+def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> Path:
+    """Write one file in full or not at all, and onto the disk before it appears under its name.
+
+    Args:
+        path: where to; its folder must exist.
+        content: bytes, text (UTF-8), or a function that writes the file at the path that it is given.
+        force: replace an existing file, in one step.
+
+    Returns:
+        The real path written.
+
+    Raises:
+        OutputError: see `check_output`; or the disk is full or refuses. The old file is then untouched and nothing is left behind.
+    """
+    place = check_output(path, force)
+    with staged(place) as temporary:
+        fill(temporary, content, path)
+        check_output(path, force)  # somebody else may have written meanwhile
+        publish(temporary, place, path)
+    return place
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """Write a whole folder in full or not at all: `with atomic_directory("out") as folder: (folder / "a.json").write_text(...)`.
+
+    The files are written into a hidden folder beside `path`, which takes its place when the block ends without an error. With `force` an
+    existing folder is moved aside, replaced, and entries in it that the new one does not have are carried over, so that nobody else's
+    files are lost.
+
+    Raises:
+        OutputError: see `check_output`; or the disk is full or refuses.
+    """
+    place = check_output(path, force, folder=True)
+    with staged(place) as temporary:
+        try:
+            temporary.mkdir()
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    sync(Path(folder) / name)
+                sync(Path(folder))
+        except OSError as error:
+            raise explain(error, path) from error
+        check_output(path, force, folder=True)
+        try:
+            _exchange(temporary, place)
+        except OSError as error:
+            raise explain(error, path) from error
+
+
+@contextlib.contextmanager
+def staged(place: Path) -> Iterator[Path]:
+    """A free hidden name beside `place`; whatever lies there is removed when the block ends, however it ends."""
+    temporary = hidden(place)
+    try:
+        yield temporary
+    finally:
+        if temporary.is_dir() and not temporary.is_symlink():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def hidden(place: Path) -> Path:
+    """A hidden, unused name beside `place`, short enough where that name is long."""
+    return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.tmp")
+
+
+def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> None:
+    """Write `content` at `temporary` and force it onto the disk; errors name `path`."""
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            with open(temporary, "xb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+        sync(temporary)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def publish(temporary: Path, place: Path, path: str | os.PathLike[str]) -> None:
+    """Rename a finished file into its place, in one step."""
+    try:
+        os.replace(temporary, place)
+        sync(place.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def sync(path: Path) -> None:
+    """Force a file, or a folder's list of names, onto the disk. File systems that cannot do this for folders are left alone."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder or os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
+    """What the operating system said, as one sentence about `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{path} cannot be written: the disk is full; free some space or choose another place.")
+    if error.errno == errno.EFBIG:
+        return OutputError(f"{path} cannot be written: the file would be larger than allowed here; raise the limit or write in shards.")
+    return OutputError(f"{path} cannot be written: {error.strerror or error}; choose another place.")
+
+
+def _exchange(new: Path, place: Path) -> None:
+    """Put the folder `new` into `place`. A folder cannot be replaced in one step, so for a moment there is none."""
+    if not place.exists():
+        os.rename(new, place)
+        sync(place.parent)
+        return
+    old = hidden(place)
+    os.rename(place, old)
+    try:
+        os.rename(new, place)
+    except OSError:
+        os.rename(old, place)
+        raise
+    for entry in old.iterdir():
+        if not (place / entry.name).exists():
+            os.rename(entry, place / entry.name)
+    sync(place.parent)
+    shutil.rmtree(old, ignore_errors=True)

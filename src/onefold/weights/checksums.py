@@ -1,0 +1,36 @@
+"""Fingerprints (SHA-256): of a file's bytes, and of a state dict's contents, whatever file it lies in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from onefold.errors import WeightsError
+
+
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file at `path`, in hexadecimal. Raises WeightsError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+    return digest.hexdigest()
+
+
+def state_checksum(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in hexadecimal; the order of the names does not matter."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        head = json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
+        digest.update(len(head).to_bytes(8, "little") + head)
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
