@@ -88,6 +88,19 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+    _sort_metadata(path)
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes the metadata's entries in a random order; sorted, the same contents always give the same bytes."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def _check_path(path: str | os.PathLike[str], force: bool, max_shard_bytes: int | None) -> Path:
