@@ -1,0 +1,62 @@
+"""Was it worth it: scores, calibration, barriers, pictures and a report."""
+
+from __future__ import annotations
+
+from onefold.measure.calibration import Binning, Reliability, bin_confidences
+from onefold.measure.comparison import Candidate, comparison_table, verdict
+from onefold.measure.evaluation import Evaluation, agreement, eval_mode, evaluate, evaluate_all, predictions
+from onefold.measure.path import Path, Triangle, barrier, combine, matching, triangle
+from onefold.measure.plots import (
+    accuracy_comparison,
+    alignment_overview,
+    barrier_curves,
+    correlation_spectra,
+    heat_map,
+    reliability_diagram,
+    triangle_map,
+)
+from onefold.measure.report import Column, Facts, Picture, Report, Section, Table, Text
+from onefold.measure.scores import EnsembleMean, Scores, reliability, score_logits, score_probabilities
+from onefold.measure.style import to_png, to_svg
+
+__all__ = [
+    "Binning",
+    "Candidate",
+    "Column",
+    "EnsembleMean",
+    "Evaluation",
+    "Facts",
+    "Path",
+    "Picture",
+    "Reliability",
+    "Report",
+    "Scores",
+    "Section",
+    "Table",
+    "Text",
+    "Triangle",
+    "accuracy_comparison",
+    "agreement",
+    "alignment_overview",
+    "barrier",
+    "barrier_curves",
+    "bin_confidences",
+    "combine",
+    "comparison_table",
+    "correlation_spectra",
+    "eval_mode",
+    "evaluate",
+    "evaluate_all",
+    "heat_map",
+    "matching",
+    "predictions",
+    "reliability",
+    "reliability_diagram",
+    "score_logits",
+    "score_probabilities",
+    "to_png",
+    "to_svg",
+    "triangle",
+    "triangle_map",
+    "verdict",
+]

@@ -1,0 +1,81 @@
+"""The result beside what it must be compared with: members, best member, ensemble, plain average; as a table and as one honest sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from onefold.errors import DataError
+from onefold.measure.report import Cell, Column, Table
+from onefold.measure.scores import Scores
+
+
+class Candidate(NamedTuple):
+    """One row of a comparison: a network or ensemble, its scores, its number of parameters, its inference cost in units of one member's."""
+
+    name: str
+    scores: Scores
+    parameters: int
+    cost: float
+    note: str = ""
+
+
+def comparison_table(
+    candidates: Iterable[Candidate | tuple[str, Scores, int, float, str]], *, emphasis: Sequence[str] = (), caption: str = ""
+) -> Table:
+    """Candidates as a table of accuracy, NLL, ECE, Brier score, size and cost; the names in `emphasis` are set in bold.
+
+    Raises:
+        DataError: there is no candidate, or the candidates' calibration errors come from different bins and cannot be compared.
+    """
+    rows = [Candidate(*candidate) for candidate in candidates]
+    if not rows:
+        raise DataError("There is nothing to compare; pass at least one candidate.")
+    binnings = {(row.scores.bins, row.scores.binning) for row in rows}
+    if len(binnings) > 1:
+        raise DataError("The candidates' calibration errors come from different bins; score all with the same bins and binning.")
+    bins, binning = binnings.pop()
+    columns = (
+        Column(name="network"),
+        Column(name="accuracy", unit="%", digits=2),
+        Column(name="standard error", unit="points", digits=2),
+        Column(name="NLL", unit="nats", digits=4),
+        Column(name="ECE", unit=f"%, {bins} {binning} bins", digits=2),
+        Column(name="Brier score", unit="0 to 2", digits=4),
+        Column(name="examples", unit="number"),
+        Column(name="parameters", unit="number"),
+        Column(name="inference cost", unit="× one member", digits=2),
+        Column(name="note"),
+    )
+    cells = tuple(_cells(row) for row in rows)
+    return Table(columns=columns, rows=cells, caption=caption, emphasis=tuple(i for i, row in enumerate(rows) if row.name in emphasis))
+
+
+def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
+    """Whether the result is more accurate than each baseline, in one sentence each.
+
+    Differences below two standard errors are called no difference. The errors are those of independent test sets; on one shared test set
+    the true error of a difference is smaller, so that this errs on the careful side.
+    """
+    sentences = []
+    for other in baselines:
+        gain = 100 * (result.scores.accuracy - other.scores.accuracy)
+        error = 100 * math.hypot(result.scores.accuracy_error, other.scores.accuracy_error)
+        if abs(gain) < 2 * error or gain == 0:
+            claim = "is as accurate as"
+            tail = f"difference {gain:+.2f} percentage points, within two standard errors of {error:.2f}"
+        else:
+            claim = "is more accurate than" if gain > 0 else "is less accurate than"
+            tail = f"by {abs(gain):.2f} percentage points, standard error {error:.2f}"
+        sentences.append(f"{result.name} {claim} {other.name} ({tail}).")
+    return " ".join(sentences)
+
+
+def _cells(row: Candidate) -> tuple[Cell, ...]:
+    scores = row.scores
+    note = row.note
+    if scores.nonfinite:
+        note = f"{note}; " * bool(note) + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
+    accuracy, error, ece = 100 * scores.accuracy, 100 * scores.accuracy_error, 100 * scores.ece
+    return (row.name, accuracy, error, scores.nll, ece, scores.brier, scores.n, row.parameters, float(row.cost), note)

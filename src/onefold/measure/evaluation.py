@@ -1,0 +1,226 @@
+"""Networks on data: their predictions, scores and agreement, one network, many, or their ensemble, in one pass over the data.
+
+An ensemble of K networks predicts with the mean of their probabilities, (1/K) sum_k softmax(f_k(x)) (Lakshminarayanan et al. 2017,
+arXiv 1612.01474), or with the softmax of their mean logits. The two differ; `Scores.ensemble` names the one that was used.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Batch, Data, batches, device_of, forward, logits_of
+from onefold.errors import DataError, MembersError, RecipeError, nearest
+from onefold.measure.calibration import Binning
+from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
+from onefold.progress import track
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Several networks on the same data: each one's scores, those of their ensemble, and `agreement` (K, K), the shares of equal predictions."""
+
+    members: tuple[Scores, ...]
+    ensemble: Scores
+    agreement: Tensor
+
+    @property
+    def best(self) -> int:
+        """Index of the most accurate member; on a tie the one of lower NLL, then the first."""
+        return min(range(len(self.members)), key=lambda k: (-self.members[k].accuracy, self.members[k].nll))
+
+    def __str__(self) -> str:
+        lines = [f"member {k}: {scores}" for k, scores in enumerate(self.members)]
+        return "\n".join([*lines, f"ensemble: {self.ensemble}"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        members = [scores.to_dict() for scores in self.members]
+        return {"members": members, "ensemble": self.ensemble.to_dict(), "agreement": self.agreement.tolist()}
+
+
+def evaluate(
+    model: nn.Module | Sequence[nn.Module],
+    data: Data,
+    *,
+    ensemble: EnsembleMean = "probabilities",
+    bins: int = 15,
+    binning: Binning = "equal-width",
+    device: torch.device | str | None = None,
+) -> Scores:
+    """Score one network, or the ensemble of several, on labelled data.
+
+    Args:
+        model: a network that returns logits (n, classes), or a list of them, whose ensemble is then scored.
+        data: batches with labels (n,); logits (n, ..., classes) with labels (n, ...) are fine too.
+        ensemble: average the members' "probabilities" or "logits".
+        bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of examples).
+        device: where to compute; a network that lies elsewhere is copied there. Default: each network's own device.
+
+    The networks run in eval mode without gradients; their training flags are as before afterwards.
+
+    Raises:
+        DataError: the data is empty or has no labels, a label is out of range, or a network cannot run on a batch.
+        MembersError: there is no network, or the networks have different numbers of classes.
+        RecipeError: unknown ensemble or binning.
+    """
+    models = networks(model)
+    result = evaluate_all(models, data, ensemble=ensemble, bins=bins, binning=binning, device=device)
+    return result.members[0] if len(models) == 1 else result.ensemble
+
+
+def evaluate_all(
+    models: Sequence[nn.Module],
+    data: Data,
+    *,
+    ensemble: EnsembleMean = "probabilities",
+    bins: int = 15,
+    binning: Binning = "equal-width",
+    device: torch.device | str | None = None,
+) -> Evaluation:
+    """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
+    if ensemble not in ENSEMBLE_MEANS:
+        raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
+    models = _placed(networks(models), device)
+    several = len(models) > 1
+    tallies = [Tally(bins, binning) for _ in models]
+    together = Tally(bins, binning)
+    equal = torch.zeros(len(models), len(models), dtype=torch.float64)
+    with eval_mode(models):
+        for outputs, batch in _outputs(models, data, "Scoring"):
+            if batch.labels is None:
+                raise DataError(f"Batch {batch.index} of the data has no labels, which scores need; yield (inputs, labels) or a dict with 'labels'.")
+            pairs = [flatten(logits, batch.labels) for logits in outputs]
+            labels = pairs[0][1]
+            rows = [logits for logits, _ in pairs]
+            for tally, logits in zip(tallies, rows, strict=True):
+                tally.add(logits, labels)
+            if several:
+                together.add(_mean(rows, ensemble), labels)
+            equal += _equal(rows)
+    members = tuple(tally.scores() for tally in tallies)
+    shares = equal / members[0].n
+    return Evaluation(members, together.scores(len(models), ensemble, _mean_of_pairs(shares)) if several else members[0], shares)
+
+
+def predictions(model: nn.Module, data: Data, *, device: torch.device | str | None = None) -> tuple[Tensor, Tensor | None]:
+    """The logits (n, ...) of a network on all of the data, in its dtype and on the CPU, and the labels (n, ...), None where there are none.
+
+    Raises:
+        DataError: the data is empty, only some batches have labels, or the network cannot run on a batch.
+    """
+    logits: list[Tensor] = []
+    labels: list[Tensor] = []
+    models = _placed(networks(model), device)
+    with eval_mode(models):
+        for (output,), batch in _outputs(models, data, "Predicting"):
+            logits.append(output.cpu())
+            if batch.labels is not None:
+                labels.append(batch.labels.cpu())
+    if labels and len(labels) < len(logits):
+        raise DataError(f"Only {len(labels)} of {len(logits)} batches have labels; give labels to all or to none.")
+    return torch.cat(logits), torch.cat(labels) if labels else None
+
+
+def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device | str | None = None) -> Tensor:
+    """The shares of examples (K, K), float64, on which two networks predict the same class. Labels are not needed.
+
+    Raises:
+        DataError: the data is empty or a network cannot run on it.
+        MembersError: there is no network, or the networks have different numbers of classes.
+    """
+    models = _placed(networks(models), device)
+    equal = torch.zeros(len(models), len(models), dtype=torch.float64)
+    n = 0
+    with eval_mode(models):
+        for outputs, _ in _outputs(models, data, "Comparing"):
+            rows = [flatten(logits, torch.zeros(logits.shape[:-1], dtype=torch.long))[0] for logits in outputs]
+            n += len(rows[0])
+            equal += _equal(rows)
+    return equal / n
+
+
+@contextmanager
+def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
+    """All networks in eval mode without gradients; afterwards every submodule has its training flag back, also after an error."""
+    flags = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for model in models:
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+def networks(models: Any) -> list[nn.Module]:
+    """One network or several, as a list.
+
+    Raises:
+        MembersError: there is none, or something is no nn.Module.
+    """
+    found = [models] if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList) else list(models)
+    if not found:
+        raise MembersError("There is no network to evaluate; pass at least one.")
+    for k, model in enumerate(found):
+        if not isinstance(model, nn.Module):
+            raise MembersError(f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its network first.")
+    return found
+
+
+def _placed(models: list[nn.Module], device: torch.device | str | None) -> list[nn.Module]:
+    """The networks on `device`: copies of those that lie elsewhere."""
+    if device is None:
+        return models
+    wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    return [model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models]
+
+
+def _outputs(models: list[nn.Module], data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
+    """Every network's logits on every batch."""
+    devices = [device_of(model) for model in models]
+    total = len(data) if isinstance(data, Sized) else None
+    for batch in track(batches(data), title, total):
+        placed = {device: _moved(batch, device) for device in dict.fromkeys(devices)}
+        outputs = [logits_of(forward(model, placed[device])) for model, device in zip(models, devices, strict=True)]
+        for k, output in enumerate(outputs):
+            if output.shape != outputs[0].shape:
+                shapes = f"{tuple(output.shape)}, but member 0 {tuple(outputs[0].shape)}"
+                raise MembersError(f"Member {k} returns logits of shape {shapes}; compare networks of one task only.")
+        yield outputs, batch
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    def to(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) else value
+
+    return replace(batch, args=tuple(to(x) for x in batch.args), kwargs={key: to(x) for key, x in batch.kwargs.items()})
+
+
+def _mean(rows: list[Tensor], ensemble: EnsembleMean) -> Tensor:
+    """The ensemble's unnormalised log-probabilities (n, classes); a row that is broken in one member is broken in the ensemble."""
+    if ensemble == "logits":
+        return torch.stack(rows).mean(0)
+    log_p = torch.stack([torch.log_softmax(logits, -1) for logits in rows])
+    mean = torch.logsumexp(log_p, 0) - math.log(len(rows))
+    broken = torch.stack([broken_rows(logits) for logits in rows]).any(0)
+    return mean.masked_fill(broken.unsqueeze(-1), torch.nan)
+
+
+def _equal(rows: list[Tensor]) -> Tensor:
+    """Numbers (K, K) of equal predictions; a broken row agrees with no other member."""
+    predicted = torch.stack([logits.argmax(-1).masked_fill(broken_rows(logits), -1 - k) for k, logits in enumerate(rows)])
+    return (predicted.unsqueeze(0) == predicted.unsqueeze(1)).double().sum(-1)
+
+
+def _mean_of_pairs(shares: Tensor) -> float:
+    first, second = torch.triu_indices(len(shares), len(shares), offset=1)
+    return float(shares[first, second].mean())

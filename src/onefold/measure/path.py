@@ -1,0 +1,251 @@
+"""The loss between networks: along the straight line of two, and over the triangle of three.
+
+With w(t) = (1 - t) w_a + t w_b, the barrier is the most by which the loss rises above the straight line between the losses of the ends:
+
+    barrier = max_t  L(w(t)) - [(1 - t) L(w_a) + t L(w_b)]
+
+Frankle et al. 2020 (arXiv 1912.05671) compare with the mean of the ends; the straight line is that of Entezari et al. 2022, "The Role of
+Permutation Invariance in Linear Mode Connectivity", definition 1 (arXiv 2110.06296). The accuracy dip is the same for the accuracy, downwards.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Data, reusable
+from onefold.batchnorm import reestimate
+from onefold.errors import DataError, MembersError, RecipeError, nearest
+from onefold.measure.calibration import Binning
+from onefold.measure.evaluation import evaluate, networks
+from onefold.measure.scores import Scores
+
+Loss = Literal["nll", "brier", "error"]
+LOSSES: tuple[Loss, ...] = ("nll", "brier", "error")
+Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """Scores along the straight line from one network (position 0) to another (position 1).
+
+    `loss` is what `barrier` is measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1). `recalibrated` says whether the statistics of
+    the network at each position, the ends included, were computed anew.
+    """
+
+    positions: tuple[float, ...]
+    scores: tuple[Scores, ...]
+    loss: Loss = "nll"
+    recalibrated: bool = False
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The loss at each position."""
+        return tuple(loss_of(scores, self.loss) for scores in self.scores)
+
+    @property
+    def barrier(self) -> float:
+        """The most by which the loss lies above the straight line between its ends, in units of the loss; never negative."""
+        return max(_above_line(self.positions, self.losses))
+
+    @property
+    def accuracy_dip(self) -> float:
+        """The most by which the accuracy lies below the straight line between its ends, a fraction of 1; never negative."""
+        return max(_above_line(self.positions, [-scores.accuracy for scores in self.scores]))
+
+    @property
+    def midpoint(self) -> Scores:
+        """The scores at the position nearest to one half."""
+        return self.scores[min(range(len(self.positions)), key=lambda i: abs(self.positions[i] - 0.5))]
+
+    def __str__(self) -> str:
+        unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[self.loss]
+        first, last = 100 * self.scores[0].accuracy, 100 * self.scores[-1].accuracy
+        lines = [
+            f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f} percentage points over {len(self.positions)} points"
+            + (", statistics re-estimated at each" if self.recalibrated else ""),
+            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}",
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {
+            "positions": list(self.positions),
+            "scores": [scores.to_dict() for scores in self.scores],
+            "loss": self.loss,
+            "recalibrated": self.recalibrated,
+            "barrier": self.barrier if math.isfinite(self.barrier) else str(self.barrier),
+            "accuracy_dip": self.accuracy_dip,
+        }
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """Scores over the triangle of three networks: `weights` (a, b, c) >= 0 with sum 1, one triple for each entry of `scores`."""
+
+    weights: tuple[tuple[float, float, float], ...]
+    scores: tuple[Scores, ...]
+    recalibrated: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        weights = [list(triple) for triple in self.weights]
+        return {"weights": weights, "scores": [scores.to_dict() for scores in self.scores], "recalibrated": self.recalibrated}
+
+
+def barrier(
+    a: nn.Module,
+    b: nn.Module,
+    data: Data,
+    *,
+    points: int = 11,
+    recalibrate: Recalibrate = None,
+    calibration_data: Data | None = None,
+    loss: Loss = "nll",
+    bins: int = 15,
+    binning: Binning = "equal-width",
+    device: torch.device | str | None = None,
+) -> Path:
+    """Score the networks on the straight line from `a` to `b` on labelled data.
+
+    Args:
+        a, b: two networks of one class whose tensors have equal names and shapes. They stay as they are.
+        data: batches with labels, walked through once for each point.
+        points: number of evenly spaced positions, the ends included.
+        recalibrate: "batchnorm" re-estimates the batch-norm statistics on `calibration_data` at every position; a function does what it likes
+            to the network there, in place; None leaves the interpolated statistics.
+        calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training data, not the data that is scored.
+        loss: what the barrier is measured in: "nll", "brier" or "error".
+        bins, binning, device: as in `evaluate`.
+
+    Raises:
+        MembersError: the networks differ in a tensor, which is named, or one of them has no finite loss on the data.
+        DataError: as `evaluate`, or the data can be walked through only once.
+        RecipeError: fewer than three points, or an unknown option.
+    """
+    if points < 3:
+        raise RecipeError(f"A barrier was asked for with {points} points; give at least 3, since the ends alone have none.")
+    if loss not in LOSSES:
+        raise RecipeError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
+    members = matching([a, b])
+    reusable(data)
+    repair = _recalibration(recalibrate, calibration_data)
+    scores: dict[int, Scores] = {}
+    for i in (0, points - 1, *range(1, points - 1)):  # the ends first: without them there is no barrier
+        t = i / (points - 1)
+        network = combine(members, (1 - t, t)).to(device)
+        repair(network)
+        scores[i] = evaluate(network, data, bins=bins, binning=binning)
+        if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
+            raise MembersError(f"The {'first' if i == 0 else 'second'} network has no finite {loss} on the data; a barrier needs two sound ends.")
+    positions = tuple(i / (points - 1) for i in range(points))
+    return Path(positions, tuple(scores[i] for i in range(points)), loss, recalibrate is not None)
+
+
+def triangle(
+    a: nn.Module,
+    b: nn.Module,
+    c: nn.Module,
+    data: Data,
+    *,
+    resolution: int = 6,
+    recalibrate: Recalibrate = None,
+    calibration_data: Data | None = None,
+    device: torch.device | str | None = None,
+) -> Triangle:
+    """Score the networks of the triangle between three, at (resolution + 1)(resolution + 2)/2 evenly spaced points; arguments as `barrier`.
+
+    Raises:
+        MembersError, DataError: as `barrier`.
+        RecipeError: the resolution, the number of steps along an edge, is below 1.
+    """
+    if resolution < 1:
+        raise RecipeError(f"A triangle was asked for with resolution {resolution}; give at least 1 step along an edge.")
+    members = matching([a, b, c])
+    reusable(data)
+    repair = _recalibration(recalibrate, calibration_data)
+    grid = [(i, j, resolution - i - j) for i in range(resolution, -1, -1) for j in range(resolution - i, -1, -1)]
+    weights = tuple((i / resolution, j / resolution, k / resolution) for i, j, k in grid)
+    scores = []
+    for triple in weights:
+        network = combine(members, triple).to(device)
+        repair(network)
+        scores.append(evaluate(network, data))
+    return Triangle(weights, tuple(scores), recalibrate is not None)
+
+
+@torch.no_grad()
+def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
+    """A copy of the first network with the weighted sum of all networks' floating parameters and buffers; other buffers are the first one's.
+
+    Sums run in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first network bit for bit.
+    """
+    result = copy.deepcopy(members[0])
+    tensors = [_tensors(member) for member in members]
+    for name, target in _tensors(result).items():
+        if not (target.is_floating_point() or target.is_complex()):
+            continue
+        wide = torch.promote_types(target.dtype, torch.float32)
+        terms = [(table[name].to(target.device, wide), w) for table, w in zip(tensors, weights, strict=True) if w]
+        first, w = terms[0]
+        total = first * w
+        for term, w in terms[1:]:
+            total += term * w
+        target.copy_(total)
+    return result
+
+
+def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
+    """The networks as a list, after checking that they have one class and the same tensors.
+
+    Raises:
+        MembersError: names the first tensor in which two of them differ.
+    """
+    members = networks(members)
+    first, reference = members[0], _tensors(members[0])
+    for k, member in enumerate(members[1:], start=1):
+        if type(member) is not type(first):
+            raise MembersError(f"Member {k} is a {type(member).__name__}, member 0 a {type(first).__name__}; both must be of one class.")
+        tensors = _tensors(member)
+        for name in (*reference, *tensors):
+            if name not in tensors or name not in reference:
+                raise MembersError(f"Tensor '{name}' is in member {0 if name in reference else k} only; a line needs equal architectures.")
+            if tensors[name].shape != reference[name].shape:
+                shapes = f"{tuple(tensors[name].shape)} in member {k} and {tuple(reference[name].shape)} in member 0"
+                raise MembersError(f"Tensor '{name}' has shape {shapes}; a line needs equal architectures.")
+    return members
+
+
+def loss_of(scores: Scores, loss: Loss) -> float:
+    """The named loss among the scores; "error" is the fraction of wrong answers."""
+    return {"nll": scores.nll, "brier": scores.brier, "error": 1 - scores.accuracy}[loss]
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return dict([*module.named_parameters(), *module.named_buffers()])
+
+
+def _above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
+    # The ends lie on their own line; writing 0 there keeps them from being 0 only up to rounding.
+    inner = zip(positions[1:-1], values[1:-1], strict=True)
+    return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]
+
+
+def _recalibration(recalibrate: Recalibrate, calibration_data: Data | None) -> Callable[[nn.Module], object]:
+    if recalibrate is None:
+        return lambda network: None
+    if callable(recalibrate):
+        return recalibrate
+    if recalibrate != "batchnorm":
+        raise RecipeError(f"There is no recalibration named '{recalibrate}'; {nearest(recalibrate, ['batchnorm'])}")
+    if calibration_data is None:
+        raise DataError("Batch-norm statistics need calibration data; pass calibration_data, for example training batches.")
+    batches = reusable(calibration_data, "calibration data")
+    return lambda network: reestimate(network, batches)

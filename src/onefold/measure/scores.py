@@ -1,0 +1,212 @@
+"""How good predictions are: accuracy, negative log-likelihood, expected calibration error and Brier score.
+
+For n examples with predicted probabilities p_ic and labels y_i:
+
+    accuracy = mean_i [argmax_c p_ic = y_i]        NLL   = mean_i -log p_(i, y_i)                 in nats
+    ECE: see calibration.py                        Brier = mean_i sum_c (p_ic - [c = y_i])^2      from 0 to 2 (Brier 1950)
+
+All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no probabilities. It counts as a wrong answer given
+with full confidence, so that NLL is infinite, and `Scores.nonfinite` says how many there were.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from onefold.errors import DataError, RecipeError, nearest
+from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
+
+EnsembleMean = Literal["probabilities", "logits"]
+ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one network or ensemble on n labelled examples.
+
+    `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
+    For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
+    `nonfinite` counts the examples without finite probabilities: wrong answers here.
+    """
+
+    accuracy: float
+    nll: float
+    ece: float
+    brier: float
+    n: int
+    bins: int = 15
+    binning: Binning = "equal-width"
+    members: int = 1
+    ensemble: EnsembleMean | None = None
+    agreement: float | None = None
+    nonfinite: int = 0
+
+    @property
+    def accuracy_error(self) -> float:
+        """Binomial standard error of the accuracy, a fraction of 1: how far another test set of this size would move it."""
+        return math.sqrt(self.accuracy * (1 - self.accuracy) / self.n)
+
+    def __str__(self) -> str:
+        parts = [
+            f"accuracy {100 * self.accuracy:.2f} % (standard error {100 * self.accuracy_error:.2f})",
+            f"NLL {self.nll:.4f} nats",
+            f"ECE {100 * self.ece:.2f} % ({self.bins} {self.binning} bins)",
+            f"Brier {self.brier:.4f}",
+            f"n = {self.n}",
+        ]
+        if self.ensemble:
+            parts.append(f"ensemble of {self.members} by mean {self.ensemble}")
+        if self.agreement is not None:
+            parts.append(f"members agree on {100 * self.agreement:.2f} %")
+        if self.nonfinite:
+            parts.append(f"{self.nonfinite} examples with non-finite outputs, counted as wrong")
+        return ", ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
+        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scores:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: entries are missing or unknown.
+        """
+        try:
+            known: dict[str, Any] = {key: float(value) if value in ("inf", "-inf", "nan") else value for key, value in values.items()}
+            return cls(**known)
+        except TypeError as error:
+            raise DataError(f"These are no scores ({error}); pass what Scores.to_dict returned.") from None
+
+
+def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
+    """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (..., classes) and (...) are flattened.
+
+    Raises:
+        DataError: the shapes do not fit, a label lies outside 0..classes-1, or there is no example.
+        RecipeError: unknown binning, or fewer than one bin.
+    """
+    tally = Tally(bins, binning)
+    tally.add(*flatten(logits, labels))
+    return tally.scores()
+
+
+def score_probabilities(probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
+    """Like `score_logits`, for probabilities (n, classes) whose rows sum to 1.
+
+    Raises:
+        DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with NaN count as non-finite instead).
+    """
+    return score_logits(_log(probabilities), labels, bins=bins, binning=binning)
+
+
+def reliability(
+    outputs: Tensor,
+    labels: Tensor,
+    *,
+    bins: int = 15,
+    binning: Binning = "equal-width",
+    kind: EnsembleMean = "logits",
+) -> Reliability:
+    """The calibration curve of logits, or with kind="probabilities" of probabilities, (n, classes) against labels (n,).
+
+    Raises:
+        DataError, RecipeError: as `score_logits` and `score_probabilities`.
+    """
+    if kind not in ENSEMBLE_MEANS:
+        raise RecipeError(f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}")
+    tally = Tally(bins, binning)
+    tally.add(*flatten(_log(outputs) if kind == "probabilities" else outputs, labels))
+    return tally.reliability()
+
+
+def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU, checked.
+
+    Raises:
+        DataError: the shapes do not fit, the labels are no integers, or one lies outside 0..classes-1.
+    """
+    if logits.dim() < 2 or logits.shape[-1] < 2 or not logits.is_floating_point():
+        dtype = str(logits.dtype).removeprefix("torch.")
+        raise DataError(
+            f"The outputs have shape {tuple(logits.shape)} and dtype {dtype}; scores need floating logits (n, classes), two classes or more."
+        )
+    if labels.shape != logits.shape[:-1]:
+        raise DataError(f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)}; give labels {tuple(logits.shape[:-1])}.")
+    if labels.is_floating_point() or labels.is_complex():
+        raise DataError(f"The labels are {str(labels.dtype).removeprefix('torch.')}; scores need class numbers, so convert them with .long().")
+    classes = logits.shape[-1]
+    flat = labels.reshape(-1).cpu().long()
+    if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
+        found = f"{int(flat.min())} to {int(flat.max())}"
+        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; renumber or drop them.")
+    return logits.reshape(-1, classes).cpu().double(), flat
+
+
+def broken_rows(logits: Tensor) -> Tensor:
+    """(n,) bool: which rows of logits (n, classes) have no softmax. A class masked by -inf is no fault as long as another is left."""
+    top = logits.amax(-1)  # NaN wins the maximum
+    return ~top.isfinite()
+
+
+class Tally:
+    """Adds up scores batch by batch: float64 sums, and the confidence of every example (9 bytes each) for the calibration bins."""
+
+    def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
+        check_binning(bins, binning)
+        self.bins, self.binning = bins, binning
+        self.n = self.nonfinite = 0
+        self.nll = self.brier = 0.0
+        self._confidence: list[Tensor] = []
+        self._correct: list[Tensor] = []
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them."""
+        broken = broken_rows(logits)
+        log_p = torch.log_softmax(logits, -1)
+        p = log_p.exp()
+        target = labels.unsqueeze(-1)
+        nll = -log_p.gather(-1, target).squeeze(-1)
+        brier = p.square().sum(-1) - 2 * p.gather(-1, target).squeeze(-1) + 1
+        confidence, prediction = p.max(-1)
+        self.n += len(labels)
+        self.nonfinite += int(broken.sum())
+        self.nll += float(nll.masked_fill(broken, torch.inf).sum())
+        self.brier += float(brier.masked_fill(broken, 2.0).sum())
+        self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
+        self._correct.append((prediction == labels) & ~broken)
+
+    def reliability(self) -> Reliability:
+        """The calibration curve of what was added.
+
+        Raises:
+            DataError: nothing was.
+        """
+        if self.n == 0:
+            raise DataError("There is no example to score; pass at least one.")
+        return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
+
+    def scores(self, members: int = 1, ensemble: EnsembleMean | None = None, agreement: float | None = None) -> Scores:
+        """The scores of what was added.
+
+        Raises:
+            DataError: nothing was.
+        """
+        ece = self.reliability().ece
+        accuracy = float(torch.cat(self._correct).double().mean())
+        nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
+        return Scores(accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite)
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    p = probabilities.double()
+    wrong = (p < 0).any(-1) | ((p.sum(-1) - 1).abs() > 1e-2)  # 1e-2: bfloat16 rows
+    if bool((wrong & p.isfinite().all(-1)).any()):
+        raise DataError("A row of the probabilities is negative somewhere or does not sum to 1; pass logits to score_logits instead.")
+    return p.log()

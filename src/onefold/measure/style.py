@@ -1,0 +1,101 @@
+"""How figures look and how they leave: one palette, one kind of axes, and bytes that are equal for equal figures.
+
+Colours are Okabe & Ito's hues (2008, "Color Universal Design"), moved to one lightness, so that each has a contrast of about 4 to 1 on white
+and on near-black alike; series differ by marker too, for readers who see no hue. Text and lines are drawn in INK, which an SVG leaves to
+the page around it (`currentColor`), so that one figure serves light and dark pages. Figures are matplotlib's, without pyplot's global state.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#2a7fc9", "#d55e00", "#0f9277", "#c05a9d", "#a87b00", "#7a6fd0")  # blue, vermilion, green, pink, ochre, violet
+MARKERS = ("o", "s", "D", "^", "v", "P")
+INK = "#1f2328"
+MUTED = "#6e7781"  # things to compare with: reads on white and on near-black
+WIDTH = 7.0  # inches; 504 units of SVG
+FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]  # the first is matplotlib's own, the second has its widths
+
+
+def new_figure(height: float, rows: int = 1, *, width: float = WIDTH, share_x: bool = False) -> tuple[Figure, list[Axes]]:
+    """An empty figure of `width` by `height` inches with `rows` axes below each other."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    axes = [figure.add_subplot(rows, 1, 1)]
+    axes += [figure.add_subplot(rows, 1, i + 1, sharex=axes[0] if share_x else None) for i in range(1, rows)]
+    for each in axes:
+        restyle(each)
+    return figure, axes
+
+
+def restyle(axes: Axes, *, grid: str = "both") -> None:
+    """Bare axes in INK: two spines, a faint grid along "x", "y", "both" or "none", small outer ticks."""
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+        spine.set_alpha(0.5)
+    axes.tick_params(colors=INK, labelcolor=INK, labelsize=9, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(INK)
+        label.set_fontsize(10)
+    axes.grid(False)
+    if grid != "none":
+        axes.grid(True, axis=grid, color=INK, alpha=0.13, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def colour(index: int) -> str:
+    """The colour of series number `index`; they repeat after six, where the marker changes too."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """The marker of series number `index`; shifted by one on every repeat of the colours."""
+    return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def legend(axes: Axes, columns: int = 1) -> None:
+    """A frameless legend above the axes, where it hides nothing."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.02), borderaxespad=0, ncols=columns, frameon=False, labelcolor=INK, fontsize=9, handlelength=2.2
+    )
+
+
+def to_svg(figure: Figure, name: str = "figure") -> str:
+    """The figure as an SVG element, ready to stand in an HTML page or in a file of its own; equal figures give equal text.
+
+    Text stays text; it and the axes take the page's text colour. `name` begins every id, so that several figures may share a page: give each
+    its own.
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    settings: Any = {"svg.hashsalt": "onefold", "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": FONTS}
+    with matplotlib.rc_context(settings):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor")
+    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+
+
+def to_png(figure: Figure, dpi: int = 160) -> bytes:
+    """The figure as a PNG on white; equal figures give equal bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": FONTS}):
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
