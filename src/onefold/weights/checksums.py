@@ -32,5 +32,5 @@ def state_checksum(state: Mapping[str, Tensor]) -> str:
         tensor = state[name].detach().cpu().contiguous()
         head = json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode()
         digest.update(len(head).to_bytes(8, "little") + head)
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -67,11 +67,12 @@ def read(path: PathLike | Sequence[PathLike], *, check_finite: bool = True, subd
     if len(formats) > 1:
         raise WeightsError(f"{paths[0]} and the files given with it are of different formats; give shards of one checkpoint.")
     form = formats.pop()
+    tensors: Mapping[str, Tensor]
+    taken: str | None = None
     if form == "safetensors":
         if subdictionary is not None:
             raise WeightsError(f"{paths[0]} is a safetensors file, which has no sub-dictionary '{subdictionary}'; leave that option out.")
         tensors, metadata = _read_safetensors(paths, notes)
-        taken = None
     else:
         tensors, metadata, taken = _read_torch(paths, subdictionary, notes)
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more files)"

@@ -148,7 +148,7 @@ def _save_torch(state: dict[str, Tensor], metadata: dict[str, str], place: Path,
         with open(temporary, "xb") as file:
             recorder = _Recorder(file.write)
             try:
-                torch.save(content, recorder)
+                torch.save(content, recorder)  # type: ignore[arg-type]
                 file.flush()
             except RuntimeError as error:  # torch's writer hides what the operating system said
                 raise recorder.error or OSError(errno.EIO, str(error).split("\n")[0]) from error

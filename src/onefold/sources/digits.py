@@ -1,0 +1,29 @@
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels in ten classes, embedded in that package."""
+
+from __future__ import annotations
+
+import torch
+
+from onefold.errors import DataError
+from onefold.sources.data import Request, data_sources, none_left
+from onefold.sources.loader import Images
+from onefold.sources.names import check_options
+
+
+@data_sources.register("sklearn:digits")
+def digits(request: Request) -> Images:
+    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on and 540 to test on."""
+    check_options(request.name, ())
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise DataError('The digits come with scikit-learn; install it with: pip install "onefold[demo]".') from None
+    found = load_digits()
+    halves = train_test_split(found.images, found.target, test_size=0.3, stratify=found.target, random_state=0)
+    images, labels = (halves[0], halves[2]) if request.split == "train" else (halves[1], halves[3])
+    if request.skip >= len(labels):
+        raise none_left(request, len(labels))
+    part = slice(request.skip, request.end)
+    inputs = torch.from_numpy(images[part]).float().div(16).unsqueeze(1)
+    return Images(inputs, torch.from_numpy(labels[part]).long(), classes=10)

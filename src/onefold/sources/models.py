@@ -1,0 +1,111 @@
+"""A network by name: the registry of model sources, and `resolve_model`, which checks a name before anything slow begins."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from onefold.demo import networks
+from onefold.errors import RecipeError, nearest
+from onefold.registry import Registry
+from onefold.sources.names import Name, parse
+from onefold.sources.python_file import call, check_arguments, load_function
+
+ModelFactory = Callable[[], nn.Module]
+ModelSource = Callable[[Name], Callable[..., nn.Module]]  # checks a name and returns what builds the network from the name's options
+model_sources: Registry[ModelSource] = Registry("model source")
+
+
+def resolve_model(name: str, **options: Any) -> ModelFactory:
+    """A function that builds the network called `name`, anew on every call.
+
+    Args:
+        name: "digits", "resnet20", "vgg11", "file.py:factory", "timm:NAME" or "torchvision:NAME", with options as in "vgg11?width=0.25".
+        options: keyword arguments of the network; they win over those in the name.
+
+    Returns:
+        A function without arguments that returns an `nn.Module`. It raises RecipeError where building fails.
+
+    Raises:
+        RecipeError: the name or an option is unknown (with the nearest known name), or the package it needs is not installed.
+    """
+    parsed = parse(name, model_sources, options)
+    build = model_sources.get(parsed.key)(parsed)
+    check_arguments(build, parsed.options, parsed)
+
+    def factory() -> nn.Module:
+        model = call(build, parsed.options, parsed, RecipeError)
+        if not isinstance(model, nn.Module):
+            raise RecipeError(f"The factory of '{name}' returned a {type(model).__name__}; it must return a torch.nn.Module.")
+        return model
+
+    return factory
+
+
+def build_model(name: str, **options: Any) -> nn.Module:
+    """The network called `name`, freshly initialised; see `resolve_model`."""
+    return resolve_model(name, **options)()
+
+
+def _built_in(name: str, build: Callable[..., nn.Module]) -> None:
+    summary = (build.__doc__ or "").split("\n")[0]
+    model_sources.register(name, summary=summary)(lambda _: build)
+
+
+_built_in("digits", networks.digits)
+_built_in("resnet20", networks.resnet20)
+_built_in("vgg11", networks.vgg11)
+
+
+@model_sources.register("file.py:")
+def python_model(name: Name) -> Callable[..., nn.Module]:
+    """Your own function (file.py:factory), called with the options; returns a torch.nn.Module."""
+    return load_function(name)
+
+
+@model_sources.register("timm:")
+def timm_model(name: Name) -> Callable[..., nn.Module]:
+    """A network of the package timm (timm:resnet18), without pretrained weights unless ?pretrained=true."""
+    timm = _package("timm", name)
+    if not timm.is_model(name.place):
+        raise RecipeError(f"The package timm has no network '{name.place}'; {_near(name.place, timm.list_models())}")
+
+    def build(**options: Any) -> nn.Module:
+        model: nn.Module = timm.create_model(name.place, **options)
+        return model
+
+    return build
+
+
+@model_sources.register("torchvision:")
+def torchvision_model(name: Name) -> Callable[..., nn.Module]:
+    """A network of the package torchvision (torchvision:resnet18), without pretrained weights unless ?weights=DEFAULT."""
+    models = _package("torchvision", name).models
+    if name.place not in models.list_models():
+        raise RecipeError(f"The package torchvision has no network '{name.place}'; {_near(name.place, models.list_models())}")
+
+    def build(**options: Any) -> nn.Module:
+        model: nn.Module = models.get_model(name.place, **options)
+        return model
+
+    return build
+
+
+def _package(package: str, name: Name) -> Any:
+    """Import an optional package, or say how to install it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise RecipeError(f"The model source '{name.text}' needs the package {package}; install it with: pip install \"onefold[vision]\".") from None
+    except Exception as error:  # torchvision fails like this beside a torch that it was not built for
+        reason = str(error).split("\n")[0][:150]
+        raise RecipeError(f"The package {package} cannot be imported here ({reason}); install a version that fits this torch.") from error
+
+
+def _near(place: str, known: list[str]) -> str:
+    """A suggestion, but never the list of a thousand names."""
+    suggestion = nearest(place, known)
+    return suggestion if suggestion.startswith("did") else "look its names up in the package's documentation."
