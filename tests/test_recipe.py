@@ -54,7 +54,9 @@ def test_a_moved_folder_keeps_its_recipe_valid(tmp_path: Path) -> None:
     regularisation=st.none() | st.floats(0, 1e6),
     name=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~/:?"), min_size=1, max_size=20),
 )
-def test_written_and_read_again_is_equal(tmp_path_factory: pytest.TempPathFactory, seed: int, samples: Any, weights: Any, regularisation: Any, name: str) -> None:
+def test_written_and_read_again_is_equal(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, samples: Any, weights: Any, regularisation: Any, name: str
+) -> None:
     folder = tmp_path_factory.getbasetemp()
     content = {
         **MINIMAL,
@@ -79,7 +81,10 @@ def test_written_and_read_again_is_equal(tmp_path_factory: pytest.TempPathFactor
         ({"align": {"regularization": 1}}, "The recipe {path} has an unknown key 'align.regularization'; did you mean 'regularisation'?"),
         ({"evaluation": {"source": "x", "splitt": 1}}, "The recipe {path} has an unknown key 'evaluation.splitt'; did you mean 'split'?"),
         ({"members": ["a", {"path": "b", "sha": "1"}]}, "The recipe {path} has an unknown key 'members.1.sha'; did you mean 'sha256'?"),
-        ({"data": None}, "The recipe {path}, key 'data': it must hold keys and values (found: None)."),
+        ({"data": 3}, "The recipe {path}, key 'data': it must hold keys and values (found: 3)."),
+        ({"data": None}, "aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none."),
+        ({"align": {"method": "saved"}}, "align.file goes with align.method saved, and the other way round."),
+        ({"align": {"probe": "both"}}, "key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'both')."),
         ({"data": {"source": "x", "samples": "many"}}, "key 'data.samples': input should be a valid integer, unable to parse string as an integer"),
         ({"data": {"source": "x", "split": "dev"}}, "key 'data.split': input should be 'train' or 'test' (found: 'dev')."),
         ({"members": ["a"]}, "key 'members': it needs at least 2 entries."),
@@ -98,13 +103,18 @@ def test_a_bad_key_is_named_in_one_sentence(tmp_path: Path, change: dict[str, An
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"lacks the key 'data'; add it\.$"):
-        read(written(tmp_path, {"model": "x", "members": ["a", "b"]}))
+    with pytest.raises(RecipeError, match=r"lacks the key 'members'; add it\.$"):
+        read(written(tmp_path, {"model": "x", "data": {"source": "y"}}))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "holds nothing"), ("- a\n", "holds a list"), ("a: [1\n", "no valid YAML at line 2"), ("!!python/object/apply:os.getcwd []", "no valid YAML")],
+    [
+        ("", "holds nothing"),
+        ("- a\n", "holds a list"),
+        ("a: [1\n", "no valid YAML at line 2"),
+        ("!!python/object/apply:os.getcwd []", "no valid YAML"),
+    ],
 )
 def test_no_recipe_at_all(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
@@ -115,7 +125,7 @@ def test_a_missing_or_binary_file(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read: No such file"):
         read(tmp_path / "none.yaml")
     (tmp_path / "it.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="cannot be read|no valid YAML"):
+    with pytest.raises(RecipeError, match=r"cannot be read|no valid YAML"):
         read(tmp_path / "it.yaml")
 
 

@@ -1,5 +1,31 @@
 """A merge as a checked document: written beside every result, and enough to make it again."""
 
-from onefold.recipe.document import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe, Record, absolute, check, read, text_of
+from onefold.recipe.document import (
+    AlignPart,
+    DataPart,
+    EvaluationPart,
+    FoldPart,
+    InputFile,
+    Recipe,
+    Record,
+    absolute,
+    check,
+    check_data,
+    read,
+    text_of,
+)
 
-__all__ = ["AlignPart", "DataPart", "EvaluationPart", "FoldPart", "InputFile", "Recipe", "Record", "absolute", "check", "read", "text_of"]
+__all__ = [
+    "AlignPart",
+    "DataPart",
+    "EvaluationPart",
+    "FoldPart",
+    "InputFile",
+    "Recipe",
+    "Record",
+    "absolute",
+    "check",
+    "check_data",
+    "read",
+    "text_of",
+]

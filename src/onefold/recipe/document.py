@@ -61,7 +61,7 @@ class AlignPart(_Part):
     method: str = "cca"
     file: InputFile | None = None
     reference: int = Field(default=0, ge=0)
-    probe: str = "auto"
+    probe: Literal["auto", "pre", "post"] = "auto"
     regularisation: float | None = Field(default=None, ge=0)
     max_positions: int | None = Field(default=None, ge=1)
 
@@ -92,7 +92,7 @@ class Recipe(_Part):
 
     model: str = Field(min_length=1)
     members: tuple[InputFile, ...] = Field(min_length=2)
-    data: DataPart
+    data: DataPart | None = None
     align: AlignPart = AlignPart()
     fold: FoldPart = FoldPart()
     evaluation: EvaluationPart | None = None
@@ -109,6 +109,10 @@ class Recipe(_Part):
             raise ValueError(f"align.reference is {self.align.reference}, but there are only {len(self.members)} members, counted from 0")
         if self.fold.weights is not None and len(self.fold.weights) != len(self.members):
             raise ValueError(f"fold.weights has {len(self.fold.weights)} numbers for {len(self.members)} members")
+        if self.data is None and (self.align.method, self.fold.repair) != ("none", "none"):
+            raise ValueError("aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none")
+        if (self.align.method == "saved") != (self.align.file is not None):
+            raise ValueError("align.file goes with align.method saved, and the other way round")
         if self.barrier and self.evaluation is None:
             raise ValueError("a barrier needs labelled data, so give evaluation too")
         return self
@@ -133,16 +137,28 @@ def read(path: str | Path) -> Recipe:
     return _with_paths(check(content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
 
 
+Checked = TypeVar("Checked", bound=_Part)
+
+
 def check(content: object, what: str = "The recipe") -> Recipe:
     """`content`, as parsed from YAML or built from flags, as a Recipe.
 
     Raises:
         RecipeError: it is not one; the message starts with `what` and names the key.
     """
+    return _checked(Recipe, content, what)
+
+
+def check_data(content: Mapping[str, object]) -> DataPart:
+    """A data source and part by itself, as flags name it. Raises RecipeError where it is none."""
+    return _checked(DataPart, content, "The data")
+
+
+def _checked(kind: type[Checked], content: object, what: str) -> Checked:
     if not isinstance(content, Mapping):
         raise RecipeError(f"{what} holds {'nothing' if content is None else f'a {type(content).__name__}'}, not keys and values; see the README.")
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key explains a missing one
         key = ".".join(str(part) for part in first["loc"])
@@ -205,7 +221,7 @@ def _with_paths(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
         update={
             "model": _in_name(recipe.model, rename),
             "members": tuple(file(member) for member in recipe.members),
-            "data": data(recipe.data),
+            "data": recipe.data and data(recipe.data),
             "evaluation": recipe.evaluation and data(recipe.evaluation),
             "align": align or recipe.align,
             "output": recipe.output and rename(recipe.output),

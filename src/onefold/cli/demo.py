@@ -1,0 +1,21 @@
+"""`onefold demo`: the whole thing in under a minute, on data that scikit-learn brings along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write members, fold, recipe and report to.")] = Path("onefold-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="The seed of everything random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
+) -> None:
+    """Train three small networks on handwritten digits, fold them in several ways, and show what it did."""
+    from onefold.cli.console import note, say
+    from onefold.demo.run import run
+
+    outcome = run(output, seed=seed, force=force, tell=note)
+    say(outcome.text)

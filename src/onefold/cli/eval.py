@@ -1,0 +1,58 @@
+"""`onefold eval`: how good checkpoints are, one by one and as an ensemble."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    checkpoints: Annotated[list[str], typer.Argument(help="One or more checkpoints of one architecture.")],
+    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
+    data: Annotated[str, typer.Option(help="Labelled data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR, file.py:factory.")],
+    split: Annotated[str, typer.Option(help="The split of the data: train or test.")] = "test",
+    samples: Annotated[int | None, typer.Option(min=1, help="Score on at most so many examples (default: all).")] = None,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many examples.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 128,
+    ensemble: Annotated[str, typer.Option(help="What the ensemble averages: probabilities or logits.")] = "probabilities",
+    bins: Annotated[int, typer.Option(min=1, help="Bins of the calibration error.")] = 15,
+    binning: Annotated[str, typer.Option(help="equal-width or adaptive.")] = "equal-width",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Score checkpoints on labelled data: accuracy, NLL, calibration, Brier score, and that of their ensemble."""
+    from pathlib import Path
+
+    from onefold.cli.console import note, print_json, say, table, warn
+    from onefold.measure import Candidate, comparison_table, evaluate_all
+    from onefold.recipe import InputFile, check_data
+    from onefold.recipe.inputs import check_labelled, load_data, load_networks
+    from onefold.recipe.summary import parameters_of
+
+    part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
+    networks, _, notes = load_networks(model, [InputFile(path=path) for path in checkpoints], device)
+    for text in notes:
+        warn(text)
+    loaded = load_data(part)
+    check_labelled(loaded, part)
+    note(f"Scoring {len(networks)} networks on the {split} split of {data}")
+    found = evaluate_all(networks, loaded, ensemble=ensemble, bins=bins, binning=binning)  # type: ignore[arg-type]
+    if as_json:
+        print_json({"checkpoints": checkpoints, **found.to_dict()})
+        return
+    size, count = parameters_of(networks[0]), len(networks)
+    labels = _labels([Path(path) for path in checkpoints])
+    rows = [Candidate(label, scores, size, 1.0) for label, scores in zip(labels, found.members, strict=True)]
+    if count > 1:
+        rows.append(Candidate(f"ensemble of {count}", found.ensemble, count * size, float(count), f"mean of {ensemble}"))
+    shown = comparison_table(rows)
+    table(shown.headings, shown.plain())
+    if count > 1:
+        say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")
+
+
+def _labels(paths: list) -> list[str]:  # type: ignore[type-arg]
+    """File names, or whole paths where the names alone are not different."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]

@@ -1,0 +1,55 @@
+"""`onefold inspect`: what may move inside a network without changing its function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
+    checkpoint: Annotated[str | None, typer.Argument(help="Its weights; without them it is initialised at random.")] = None,
+    shape: Annotated[str | None, typer.Option(help="The shape of one example, as 3,32,32 (float inputs at random).")] = None,
+    data: Annotated[str | None, typer.Option(help="Or data whose first two examples are taken, as in `onefold merge`.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Also prove it numerically in float64, with negative controls.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole symmetry spec as JSON.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of random weights and inputs.")] = 0,
+) -> None:
+    """Show the groups of features of a network, the maps that each allows, and what is frozen and why."""
+    import torch
+
+    from onefold.batches import batches
+    from onefold.cli.console import say
+    from onefold.errors import RecipeError
+    from onefold.recipe import InputFile, check_data
+    from onefold.recipe.inputs import load_data, load_networks
+    from onefold.sources import build_model
+    from onefold.symmetry import find_symmetries, verify_symmetries
+
+    if (shape is None) == (data is None):
+        raise RecipeError("Inspecting needs an example input; give either --shape, as in --shape 3,32,32, or --data.")
+    torch.manual_seed(seed)
+    network = load_networks(model, [InputFile(path=checkpoint)])[0][0] if checkpoint else build_model(model).eval()
+    inputs: object
+    if shape is not None:
+        inputs = torch.randn(2, *_sizes(shape))
+    else:
+        batch = next(batches(load_data(check_data({"source": data, "samples": 2, "batch_size": 2}))))
+        inputs = batch.args or batch.kwargs
+    spec = find_symmetries(network, inputs)
+    say(spec.to_json() if as_json else spec)
+    if verify:
+        say(verify_symmetries(spec, network, inputs))
+
+
+def _sizes(text: str) -> list[int]:
+    from onefold.errors import RecipeError
+
+    try:
+        sizes = [int(part) for part in text.replace("x", ",").split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise RecipeError(f"--shape takes whole numbers separated by commas, as 3,32,32, not '{text}'.")
+    return sizes

@@ -1,0 +1,122 @@
+"""`onefold merge`: many checkpoints to one, by flags or by a recipe; flags are a recipe that is not written down yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onefold.errors import RecipeError
+
+ALIGNING, FOLDING, SCORING = "How to align", "How to fold", "How to score"
+
+
+def merge(
+    context: typer.Context,
+    members: Annotated[list[str], typer.Argument(help="Two or more checkpoints, or one recipe (.yaml).", metavar="MEMBERS... | RECIPE.yaml")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The checkpoint to write (.safetensors).")] = None,
+    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")] = None,
+    data: Annotated[str | None, typer.Option(help="Calibration data: sklearn:digits, parquet:, idx: or imagefolder:DIR, file.py:factory.")] = None,
+    split: Annotated[str | None, typer.Option(help="The split of the calibration data: train (default) or test.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Use at most so many calibration examples (default 4000).")] = None,
+    skip: Annotated[int | None, typer.Option(help="Leave out the first so many examples.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples in a batch (default 128).")] = None,
+    align: Annotated[
+        str | None, typer.Option(help="A matcher (default cca; `onefold methods` lists them) or none.", rich_help_panel=ALIGNING)
+    ] = None,
+    alignment: Annotated[Path | None, typer.Option(help="A saved alignment, instead of --align.", rich_help_panel=ALIGNING)] = None,
+    reference: Annotated[int | None, typer.Option(help="The member that the others are mapped to (default 0).", rich_help_panel=ALIGNING)] = None,
+    probe: Annotated[str | None, typer.Option(help="Where features are read: auto (default), pre or post.", rich_help_panel=ALIGNING)] = None,
+    regularisation: Annotated[float | None, typer.Option(help="Scale-free; default: the matcher's own.", rich_help_panel=ALIGNING)] = None,
+    max_positions: Annotated[int | None, typer.Option(help="Use at most so many positions of a feature map.", rich_help_panel=ALIGNING)] = None,
+    fold: Annotated[str | None, typer.Option(help="A fold (default average; see `onefold methods fold`).", rich_help_panel=FOLDING)] = None,
+    weights: Annotated[str | None, typer.Option(help="The members' shares, as 0.7,0.3 (default: equal).", rich_help_panel=FOLDING)] = None,
+    repair: Annotated[str | None, typer.Option(help="How statistics are repaired (default auto), or none.", rich_help_panel=FOLDING)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu (default), cuda or cuda:N.")] = None,
+    eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
+    eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
+    eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
+    barrier: Annotated[bool | None, typer.Option("--barrier", help="Measure the barrier between members 0 and 1.", rich_help_panel=SCORING)] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a report to read (.html).", rich_help_panel=SCORING)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Fold checkpoints of one architecture into one, and write the recipe that makes it again beside it.
+
+    Beside folded.safetensors come folded.recipe.yaml and folded.report.json.
+    """
+    from onefold.cli.console import note, say, table, warn
+    from onefold.recipe import absolute, check, read
+
+    flags = {
+        "model": model,
+        "data": _given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
+        "align": _given(
+            method="saved" if alignment else align,
+            file=alignment and str(alignment),
+            reference=reference,
+            probe=probe,
+            regularisation=regularisation,
+            max_positions=max_positions,
+        ),
+        "fold": _given(method=fold, weights=_numbers(weights), repair=repair),
+        "evaluation": _given(source=eval_data, split=eval_split, samples=eval_samples),
+        "barrier": barrier,
+        "seed": seed,
+        "device": device,
+    }
+    flags = {key: value for key, value in flags.items() if value not in (None, {})}
+    if len(members) == 1 and members[0].endswith((".yaml", ".yml")):
+        if flags:
+            raise RecipeError(f"A recipe says everything, so it takes no {_flag(flags)}; edit a copy of it, or give -o, --report and --force only.")
+        recipe = read(members[0])
+    else:
+        for name, value in (("--model", model), ("--output", output)):
+            if value is None:
+                raise RecipeError(f"A merge by flags needs {name}; see `onefold merge --help`.")
+        if alignment and align:
+            raise RecipeError("--align and --alignment exclude each other; give one of them.")
+        if "evaluation" in flags:
+            flags["evaluation"] = {**_given(source=data, batch_size=batch_size), **flags["evaluation"]}
+        recipe = absolute(check({**flags, "members": members}, "The merge"))
+    if output is not None:
+        recipe = recipe.model_copy(update={"output": str(output.absolute()), "html": None})
+    if report is not None:
+        recipe = recipe.model_copy(update={"html": str(report.absolute())})
+
+    from onefold.recipe.run import make
+
+    made = make(recipe, force=force, threads=context.obj, tell=note)
+    for warning in made.warnings:
+        warn(warning)
+    if made.scored is not None:
+        table(made.scored.table.headings, made.scored.table.plain())
+        for name, path in made.scored.paths.items():
+            say(f"{name}: {path}")
+        say(made.scored.verdict)
+    seconds = sum(made.result.report.seconds.values())
+    say(f"Folded {len(recipe.members)} members in {seconds:.1f} s into {made.files.result}, written with {_names(made.files.all()[:-1])}.")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The values that are not None."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"--weights takes numbers separated by commas, as 0.7,0.3, not '{text}'.") from None
+
+
+def _flag(flags: dict[str, Any]) -> str:
+    """One of the flags, as the user would have written its group."""
+    name = next(iter(flags))
+    return {"evaluation": "--eval-… option", "align": "option on how to align", "fold": "option on how to fold"}.get(name, f"--{name} option")
+
+
+def _names(paths: list[Path]) -> str:
+    names = [path.name for path in paths]
+    return f"{', '.join(names[:-1])} and {names[-1]}"

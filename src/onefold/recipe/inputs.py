@@ -1,0 +1,91 @@
+"""What a recipe names, read and checked: the members as networks, the data, the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Data, batches, reusable
+from onefold.errors import DataError, RecipeError
+from onefold.recipe.document import DataPart, InputFile
+from onefold.sources import build_data, build_model
+from onefold.weights import check_members, check_state, checksum, load_into, read
+
+
+def load_networks(model: str, members: Sequence[InputFile], device: str = "cpu") -> tuple[list[nn.Module], list[str], list[str]]:
+    """Read every member into a network of the architecture `model`, in eval mode on `device`.
+
+    Returns:
+        The networks; the SHA-256 of every member's file; notes on what was done to get at the weights, one sentence each.
+
+    Raises:
+        RecipeError: a file's checksum is not the recorded one, the model's name or the device is unknown.
+        WeightsError: a file is missing, damaged, hostile, not finite, quantised, or does not fit the architecture.
+        MembersError: the members do not fit one another.
+    """
+    target = check_device(device)
+    sums = [verify(member) for member in members]
+    checkpoints = [read(member.path) for member in members]
+    names = [member.path for member in members]
+    if len(members) > 1:
+        check_members([c.tensors for c in checkpoints], names)
+    networks = []
+    for checkpoint, name in zip(checkpoints, names, strict=True):
+        network = build_model(model)
+        check_state(checkpoint.tensors, name, network, check_finite=False)
+        load_into(network, checkpoint.tensors, name)
+        networks.append(network.to(target).eval())
+    notes = [f"{name}: {text}" for name, checkpoint in zip(names, checkpoints, strict=True) for text in checkpoint.notes]
+    twins = [(i, k) for k in range(len(sums)) for i in range(k) if sums[i] == sums[k]]
+    return networks, sums, notes + [f"members {i} and {k} are the same file contents, so folding them gains nothing" for i, k in twins]
+
+
+def verify(file: InputFile) -> str:
+    """The SHA-256 of a file. Raises RecipeError where the recipe records another one, WeightsError where the file cannot be read."""
+    found = checksum(file.path)
+    if file.sha256 is not None and found != file.sha256:
+        raise RecipeError(
+            f"{file.path} is not the file that the recipe was made with: its SHA-256 begins {found[:12]}, the recipe says {file.sha256[:12]}; "
+            "get the original file, or delete the key 'sha256' to use this one."
+        )
+    return found
+
+
+def load_data(part: DataPart, seed: int = 0) -> Data:
+    """The batches that a part of a recipe names. Raises RecipeError or DataError where they cannot be had."""
+    return build_data(part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, seed=seed, skip=part.skip)
+
+
+def check_labelled(data: Data, part: DataPart) -> None:
+    """Raises DataError unless the first batch of `data` has labels."""
+    if next(batches(data, what="evaluation data")).labels is None:
+        raise DataError(f"The {part.split} split of '{part.source}' has no labels to score with; choose other data, or leave the evaluation out.")
+
+
+def fingerprint(data: Data) -> str:
+    """SHA-256 over every tensor that `data` yields, in order, labels left out: they take no part in a merge."""
+    digest = hashlib.sha256()
+    for batch in batches(reusable(data, "calibration data"), what="calibration data"):
+        for value in _tensors([*batch.args, *batch.kwargs.values()]):
+            digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
+            digest.update(memoryview(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def check_device(name: str) -> torch.device:
+    """The device of that name. Raises RecipeError where there is none here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"There is no device '{name}'; use cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise RecipeError(f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu.")
+    return device
+
+
+def _tensors(values: Iterable[object]) -> Iterable[Tensor]:
+    return (value for value in values if isinstance(value, Tensor))

@@ -1,0 +1,221 @@
+"""Carry out a recipe: check everything, fold, score, and write the result with its recipe and report, all of it or nothing.
+
+The result file is put into place last, so that where it is, its recipe and report are too, and it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from onefold import __version__
+from onefold.alignment import Alignment, matchers
+from onefold.batches import Data
+from onefold.errors import OutputError, RecipeError, nearest
+from onefold.fold import MergeResult, folds, merge
+from onefold.fold.merge import REPAIRS
+from onefold.measure import Report
+from onefold.recipe.document import Recipe, Record, text_of
+from onefold.recipe.inputs import check_device, check_labelled, fingerprint, load_data, load_networks, verify
+from onefold.recipe.summary import Scored, score, summarise
+from onefold.weights import check_output, checksum, save
+from onefold.weights.atomic import fill, publish, staged
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the result goes, and what is written beside it."""
+
+    result: Path
+    recipe: Path
+    report: Path
+    html: Path | None
+
+    def all(self) -> list[Path]:
+        """Every file, the result last."""
+        return [*([self.html] if self.html else []), self.report, self.recipe, self.result]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a recipe: the network, the recipe as it was written, the report, the files, and what the user should know."""
+
+    recipe: Recipe
+    result: MergeResult[nn.Module]
+    scored: Scored | None
+    report: Report
+    files: Outputs
+    warnings: list[str] = field(default_factory=list)
+
+
+def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None) -> Made:
+    """Carry out `recipe`, whose paths are absolute (`read`, `absolute`), and write its outputs.
+
+    Args:
+        recipe: where it has a record, its checksums must hold.
+        force: outputs that exist may be replaced; inputs never are.
+        threads: CPU threads; None: as recorded, or as many as torch likes. Sums on other numbers of threads round otherwise.
+        tell: is called with one line on what goes on.
+
+    Raises:
+        OnefoldError: of every kind, one sentence each; nothing has been written then.
+    """
+    files = check_outputs(recipe, force)
+    check_names(recipe)
+    with _settings(recipe, threads) as used:
+        tell(f"Reading {len(recipe.members)} members")
+        models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device)
+        data = load_data(recipe.data, recipe.seed) if recipe.data else None
+        evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
+        if evaluation is not None and recipe.evaluation is not None:
+            check_labelled(evaluation, recipe.evaluation)
+        digest = _check_data(recipe, data)
+        if recipe.record is not None:
+            warnings += _other_versions(recipe.record, used)
+
+        tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}")
+        result = fold_networks(recipe, models, data)
+        scored = None
+        if evaluation is not None:
+            tell("Scoring the members, their ensemble, their plain average and the fold")
+            scored = score(models, result, evaluation, data if recipe.barrier else None)
+        members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
+        complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
+        complete, report, more = _write(files, complete, result, scored, recipe.record, force)
+    return Made(complete, result, scored, report, files, warnings + result.report.warnings + more)
+
+
+def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) -> MergeResult[nn.Module]:
+    """The merge that the recipe describes, without reading or writing anything but a saved alignment."""
+    part = recipe.align
+    return merge(
+        models,
+        data,
+        align=Alignment.load(part.file.path) if part.file else part.method,
+        fold=recipe.fold.method,
+        repair=recipe.fold.repair,
+        weights=recipe.fold.weights,
+        reference=part.reference,
+        probe=part.probe,
+        regularisation=part.regularisation,
+        max_positions=part.max_positions,
+        seed=recipe.seed,
+    )
+
+
+def check_outputs(recipe: Recipe, force: bool) -> Outputs:
+    """The files that the recipe will write, once it is sure that they may be written.
+
+    Raises:
+        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or cannot be written.
+    """
+    if recipe.output is None:
+        raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
+    result = Path(recipe.output)
+    if result.suffix not in SUFFIXES:
+        raise OutputError(f"{result} has the unknown suffix '{result.suffix}'; let the name end in .safetensors or .pt.")
+    files = Outputs(result, result.with_suffix(".recipe.yaml"), result.with_suffix(".report.json"), Path(recipe.html) if recipe.html else None)
+    if files.html and files.html.suffix != ".html":
+        raise OutputError(f"The report cannot be written as '{files.html.name}'; let the name end in .html.")
+    inputs = {Path(member.path).resolve() for member in recipe.members}
+    for path in files.all():
+        if path.resolve() in inputs:
+            raise OutputError(f"{path} is one of the members to fold; choose another output.")
+        check_output(path, force)
+    return files
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair or device does not exist."""
+    if recipe.align.method not in matchers and recipe.align.method not in ("none", "saved"):
+        raise RecipeError(f"There is no matcher named '{recipe.align.method}'; {nearest(recipe.align.method, [*matchers.names(), 'none'])}")
+    folds.get(recipe.fold.method)
+    if recipe.fold.repair not in REPAIRS:
+        raise RecipeError(f"There is no repair '{recipe.fold.repair}'; {nearest(recipe.fold.repair, REPAIRS)}")
+    if recipe.align.file is not None:
+        verify(recipe.align.file)
+    check_device(recipe.device)
+
+
+def record(threads: int, data_sha256: str | None = None) -> Record:
+    """The versions of everything that the bits of a result depend on."""
+    versions = {name: version(name) for name in ("torch", "numpy", "scipy")}
+    return Record(onefold=__version__, python=platform.python_version(), threads=threads, data_sha256=data_sha256, **versions)
+
+
+@contextlib.contextmanager
+def _settings(recipe: Recipe, threads: int | None) -> Iterator[int]:
+    """The recipe's seed and number of threads, for as long as it is carried out."""
+    before = torch.get_num_threads()
+    used = threads or (recipe.record.threads if recipe.record else before)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(recipe.seed)
+            torch.set_num_threads(used)
+            yield used
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_data(recipe: Recipe, data: Data | None) -> str | None:
+    if data is None:
+        return None
+    found = fingerprint(data)
+    recorded = recipe.record.data_sha256 if recipe.record else None
+    if recorded is not None and found != recorded:
+        raise RecipeError(
+            f"The data '{recipe.data and recipe.data.source}' gives other batches than the recipe was made with (SHA-256 {found[:12]}, "
+            f"recorded {recorded[:12]}); get the original data, or delete the key 'record' to use these."
+        )
+    return found
+
+
+def _other_versions(recorded: Record, threads: int) -> list[str]:
+    now = record(threads)
+    changed = [f"{name} {getattr(recorded, name)}, now {getattr(now, name)}" for name in ("onefold", "torch", "numpy", "scipy", "threads")
+               if getattr(recorded, name) != getattr(now, name)]  # fmt: skip
+    return [f"the recipe was made with {'; '.join(changed)}: the result may differ in its last bits"] if changed else []
+
+
+def _with_checksum(recipe: Recipe) -> object:
+    file = recipe.align.file
+    return recipe.align.model_copy(update={"file": file.model_copy(update={"sha256": verify(file)})}) if file else recipe.align
+
+
+def _write(
+    files: Outputs, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None, recorded: Record | None, force: bool
+) -> tuple[Recipe, Report, list[str]]:
+    """Write every file under a hidden name, then put all into place, the result last."""
+    warnings = []
+    with staged(files.result) as folder:
+        folder.mkdir()
+        ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
+        try:
+            metadata = {"onefold.version": __version__, "onefold.members": ",".join(member.sha256 or "" for member in recipe.members)}
+            save(result.model, ready[files.result], metadata=metadata)
+        except OutputError as error:  # the user knows the file under its final name
+            raise OutputError(str(error).replace(str(ready[files.result]), str(files.result))) from error
+        assert recipe.record is not None
+        digest = checksum(ready[files.result])
+        if recorded is not None and recorded.result_sha256 not in (None, digest):
+            warnings.append(f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records ({str(recorded.result_sha256)[:12]})")
+        recipe = recipe.model_copy(update={"record": recipe.record.model_copy(update={"result_sha256": digest})})
+        report = summarise(recipe, result, scored)
+        fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
+        fill(ready[files.report], report.to_json(), files.report)
+        if files.html:
+            fill(ready[files.html], report.to_html(), files.html)
+        for path in files.all():
+            check_output(path, force)  # somebody else may have written meanwhile
+        for path in files.all():
+            publish(ready[path], path, path)
+    return recipe, report, warnings

@@ -1,0 +1,189 @@
+"""Was the merge worth it: scores of everything it must be compared with, and the report of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from onefold.alignment import Alignment
+from onefold.batches import Data
+from onefold.batchnorm import norms_of
+from onefold.fold import MergeReport, MergeResult, merge
+from onefold.measure import (
+    Candidate,
+    Column,
+    Path,
+    Report,
+    Section,
+    Table,
+    barrier,
+    barrier_curves,
+    comparison_table,
+    correlation_spectra,
+    evaluate,
+    evaluate_all,
+    verdict,
+)
+from onefold.recipe.document import Recipe
+
+FOLD = "folded"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Everything that was scored on the same data: rows of a table, the fold among them, and barriers by name."""
+
+    candidates: tuple[Candidate, ...]
+    fold: Candidate
+    verdict: str
+    paths: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def table(self) -> Table:
+        """All candidates, the fold in bold."""
+        return comparison_table(self.candidates, emphasis=[self.fold.name])
+
+
+def parameters_of(model: nn.Module) -> int:
+    """Number of elements of all parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def member_candidates(models: Sequence[nn.Module], data: Data) -> tuple[list[Candidate], Candidate]:
+    """A row for each member, and one for their ensemble, which costs as much as all of them."""
+    scores, size, count = evaluate_all(models, data), parameters_of(models[0]), len(models)
+    members = [Candidate(f"member {k}", each, size, 1.0) for k, each in enumerate(scores.members)]
+    return members, Candidate(f"ensemble of {count}", scores.ensemble, count * size, float(count), "mean of probabilities")
+
+
+def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: Data) -> list[Candidate]:
+    """A row for each mapped member alone, which shows what its map costs. Permutations cost nothing, dense maps do."""
+    return [
+        Candidate(f"member {k}, mapped", evaluate(model, data), parameters_of(model), 1.0, f"to member {alignment.reference}, alone")
+        for k, model in enumerate(alignment.apply(models))
+        if k != alignment.reference
+    ]
+
+
+def barriers(models: Sequence[nn.Module], alignment: Alignment | None, data: Data, calibration: Data | None) -> dict[str, Path]:
+    """The barrier between the first two members, before alignment and after, with batch-norm statistics re-estimated where there are any."""
+
+    def line(first: nn.Module, second: nn.Module) -> Path:
+        if calibration is None or not norms_of(first):
+            return barrier(first, second, data)
+        return barrier(first, second, data, recalibrate="batchnorm", calibration_data=calibration)
+
+    paths = {"as trained": line(models[0], models[1])}
+    if alignment is not None:
+        paths[f"aligned by {alignment.method}"] = line(*alignment.apply(models)[:2])
+    return paths
+
+
+def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Data, calibration: Data | None) -> Scored:
+    """Score members, ensemble, plain average, mapped members and the fold; with `calibration` data also the barrier of the first two members."""
+    members, ensemble = member_candidates(models, data)
+    plain = merge(models, align="none", fold="average", repair="none", weights=result.report.weights).model
+    size = parameters_of(result.model)
+    average = Candidate("plain average", evaluate(plain, data), size, 1.0, "not aligned, not repaired")
+    done = f"align {result.report.align}, fold {result.report.fold}, repair {result.report.repair}"
+    fold = Candidate(FOLD, evaluate(result.model, data), size, 1.0, done)
+    mapped = mapped_candidates(models, result.alignment, data) if result.alignment else []
+    best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    sentence = verdict(fold, [best._replace(name=f"the best member ({best.name})"), ensemble._replace(name="the ensemble"), average])
+    paths = barriers(models, result.alignment, data, calibration) if calibration is not None else {}
+    return Scored((*members, ensemble, average, *mapped, fold), fold, sentence[:1].upper() + sentence[1:], paths)
+
+
+def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
+    """The report of a merge, for people (`to_html`) and for machines (`to_json`)."""
+    done = result.report
+    report = Report(title=f"{done.members} networks folded into one", summary=scored.verdict if scored else "The fold was not scored.")
+    if scored is not None:
+        section = report.section("Was it worth it").table(scored.table).text(scored.verdict)
+        if scored.paths:
+            add_barriers(section, scored.paths)
+    add_merge(report.section("What was done"), recipe, done)
+    if result.alignment is not None:
+        add_alignment(report.section("Alignment"), result.alignment)
+    report.data = {
+        "recipe": recipe.model_dump(mode="json"),
+        "merge": done.to_dict(),
+        "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
+        "barriers": {name: path.to_dict() for name, path in scored.paths.items()} if scored else {},
+        "spectra": spectra(result.alignment) if result.alignment else {},
+    }
+    return report
+
+
+def add_merge(section: Section, recipe: Recipe, done: MergeReport) -> None:
+    """What was folded and how, and how long it took."""
+    section.facts(
+        {
+            "architecture": recipe.model,
+            **{f"member {k}": f"{member.path}, SHA-256 {(member.sha256 or 'unknown')[:12]}…" for k, member in enumerate(recipe.members)},
+            "calibration data": f"{recipe.data.source}, {recipe.data.split} split" if recipe.data else "none",
+            "calibration examples": done.examples,
+            "align": done.align,
+            "reference": f"member {done.reference}",
+            "fold": done.fold,
+            "repair": done.repair,
+            "members' shares": ", ".join(f"{w:.3g}" for w in done.weights),
+            "parameters": done.parameters,
+            "parameters in a live group (%)": 100 * done.coverage,
+            "moments kept (numbers of 8 bytes)": done.numbers,
+            **{f"time to {phase} (s)": seconds for phase, seconds in done.seconds.items()},
+            "seed": recipe.seed,
+        }
+    )
+    for warning in done.warnings:
+        section.text(f"Note: {warning}.")
+
+
+def add_alignment(section: Section, alignment: Alignment) -> None:
+    """The table of groups, and the spectra of their correlations."""
+    section.table(alignment_table(alignment), caption="Groups of features that were mapped together")
+    if values := spectra(alignment):
+        dense = any(m.kind == "dense" for maps in alignment.maps.values() for m in maps)
+        kind = "canonical correlations" if dense else "correlations of matched features"
+        section.picture(
+            correlation_spectra(values),
+            f"The {kind}, averaged over the mapped members: how much of each group the members share.",
+            f"One spectrum for each of {len(values)} groups, sorted downwards from 1.",
+        )
+
+
+def alignment_table(alignment: Alignment) -> Table:
+    """`Alignment.table` with names and units."""
+    columns = (
+        Column(name="group"),
+        Column(name="features", unit="number"),
+        Column(name="matcher"),
+        Column(name="read at"),
+        Column(name="mean correlation", digits=3),
+        Column(name="least correlation", digits=3),
+        Column(name="condition number", digits=1),
+        Column(name="note"),
+    )
+    return Table(columns=columns, rows=tuple(tuple(row.values()) for row in alignment.table()))
+
+
+def add_barriers(section: Section, paths: Mapping[str, Path]) -> None:
+    """Barrier curves between the first two members."""
+    again = ", batch-norm statistics re-estimated at every point" if next(iter(paths.values())).recalibrated else ""
+    section.picture(
+        barrier_curves(paths),
+        f"The straight line between the weights of member 0 and member 1{again}. A barrier is where it is worse than its ends.",
+        "; ".join(f"{name}: {str(path).splitlines()[0]}" for name, path in paths.items()),
+    )
+
+
+def spectra(alignment: Alignment) -> dict[str, list[float]]:
+    """Group -> correlations, best first, averaged over the mapped members; groups that stayed in place are left out."""
+    others = [k for k in range(alignment.members) if k != alignment.reference]
+    return {
+        group: [float(value) for value in scores[others].sort(dim=1, descending=True).values.mean(0)]
+        for group, scores in alignment.scores.items()
+        if alignment.matchers[group] != "identity"
+    }
