@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onefold.demo.networks import resnet20, vgg11
+from onefold.sources import build_data
 
 HELD_OUT = 5000
 SETTINGS = {
-    "resnet20": {"build": lambda: resnet20(), "epochs": 2.2, "lr": 0.4, "weight_decay": 5e-4},
+    "resnet20": {"build": lambda: resnet20(), "epochs": 2.0, "lr": 0.4, "weight_decay": 5e-4},
     "vgg11-quarter": {"build": lambda: vgg11(0.25), "epochs": 9.0, "lr": 0.06, "weight_decay": 5e-4},
 }
 
@@ -59,6 +61,12 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, *, epochs: float, lr
                 print(f"step {step}/{total} loss {loss.item():.3f}", flush=True)
 
 
+def whole(data: str, split: str) -> tuple[Tensor, Tensor]:
+    """All images and labels of a split."""
+    parts = list(build_data(data, split=split, batch_size=1000))
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Accuracy in percent, in float32."""
@@ -72,16 +80,14 @@ def main() -> None:
     parser.add_argument("network", choices=sorted(SETTINGS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("members"))
+    parser.add_argument("--data", default=f"parquet:{os.environ.get('ONEFOLD_DATA', '../shared/data')}/cifar10")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     setting = dict(SETTINGS[arguments.network])
     model = setting.pop("build")()
-    import numpy as np
-    d = {s: np.load(f"/tmp/cifar_{s}.npz") for s in ("train", "test")}
-    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
-    prep = lambda s: (((torch.tensor(d[s]["x"]).float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous(), torch.tensor(d[s]["y"]))
-    (images, labels), (test_images, test_labels) = prep("train"), prep("test")
+    images, labels = whole(arguments.data, "train")
+    test_images, test_labels = whole(arguments.data, "test")
     wall, cpu = time.perf_counter(), time.process_time()
     train(model, images[:-HELD_OUT], labels[:-HELD_OUT], seed=arguments.seed, **setting)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -1,0 +1,199 @@
+"""Fold two members by every method, ours and the authors' code, on identical checkpoints and identical calibration images.
+
+    python benchmarks/folding/run.py --members members --official ../align-n-merge --out benchmarks/folding/results.json
+
+Settings (the ridge and the probe of CCA, for both codes) are chosen on the last 5,000 training images, which no member has seen; the table is
+measured on the full test set. Times are medians of interleaved rounds, ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peer import official_merge, official_reset
+from torch import Tensor, nn
+
+import onefold
+from onefold.alignment import Alignment, align
+from onefold.demo.networks import resnet20, vgg11
+from onefold.fold import merge
+from onefold.sources import build_data
+from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet20": resnet20, "vgg11-quarter": lambda: vgg11(0.25)}
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+OFFICIAL_RIDGES = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def load_members(folder: Path, network: str, seeds: Sequence[int]) -> list[nn.Module]:
+    """The trained members in evaluation mode."""
+    members = []
+    for seed in seeds:
+        model = NETWORKS[network]()
+        model.load_state_dict(onefold.load(folder / f"{network}-seed{seed}.safetensors"))
+        members.append(model.eval())
+    return members
+
+
+def accuracy(model: nn.Module | list[nn.Module], data: Batches) -> float:
+    """Accuracy in percent."""
+    return 100.0 * onefold.evaluate(model, data).accuracy
+
+
+def floor_seconds(members: Sequence[nn.Module], data: Batches, rows_and_widths: Sequence[tuple[int, int]]) -> float:
+    """One forward pass of each member, and the (2K - 1) bare matrix products of each probe, on data of the same sizes."""
+    blocks = [torch.randn(rows, width) for rows, width in rows_and_widths]
+    products = 2 * len(members) - 1
+    start = time.perf_counter()
+    with torch.no_grad():
+        for images, _ in data:
+            for member in members:
+                member(images)
+            for block in blocks:
+                for _ in range(products):
+                    _ = block.T @ block
+    return time.perf_counter() - start
+
+
+def sizes(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, member: nn.Module, images: Tensor) -> list[tuple[int, int]]:
+    """(samples of one batch, features) of every probe of an alignment."""
+    found: list[tuple[int, int]] = []
+    by_node: dict[str, list[int]] = {}
+    for group, probe in alignment.probes.items():
+        by_node.setdefault(probe.split(" ")[0], []).append(spec.group(group).size)
+
+    def look(node: str, values: list[Tensor]) -> None:
+        found.extend((values[0].numel() // width, width) for width in by_node[node])
+
+    traced.replay([member.state_dict()], (images,), {}, visit=look, nodes=list(by_node))
+    return found
+
+
+def peak_memory() -> float:
+    """Peak resident memory in MB since the last reset (Linux)."""
+    return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+
+
+def reset_peak() -> float:
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
+def choose(candidates: Sequence[Any], score: Callable[[Any], float]) -> tuple[Any, dict[str, float]]:
+    """The candidate with the best held-out score, and all scores."""
+    scores = {str(candidate): round(score(candidate), 2) for candidate in candidates}
+    return max(candidates, key=lambda c: scores[str(c)]), scores
+
+
+def quality(network: str, members: list[nn.Module], calibration: Batches, held_out: Batches, test: Batches, official: Path | None) -> dict[str, Any]:
+    """Accuracy of every method on the test set, with the settings that the held-out images chose."""
+    record: dict[str, Any] = {"rows": [], "chosen": {}}
+
+    def row(name: str, code: str, plain: nn.Module | list[nn.Module], repaired: nn.Module | None = None) -> None:
+        entry = {"method": name, "code": code, "none": round(accuracy(plain, test), 2)}
+        if repaired is not None:
+            entry["repair"] = round(accuracy(repaired, test), 2)
+        record["rows"].append(entry)
+        print(f"{network:<14} {code:<9} {name:<22} {entry['none']:6.2f} {entry.get('repair', float('nan')):6.2f}", flush=True)
+
+    for k, member in enumerate(members):
+        row(f"member {k}", "", member)
+    row("ensemble", "", members)
+
+    def fold(method: str, repair: str, ridge: float | None = None, probe: str = "auto") -> nn.Module:
+        return merge(members, calibration, align=method, repair=repair, regularisation=ridge, probe=probe).model
+
+    row("average", "onefold", fold("none", "none"), fold("none", "auto"))
+    for method in ("permutation", "procrustes", "cca"):
+        ridges: Sequence[float | None] = RIDGES if method == "cca" else (None,)
+        settings = [(ridge, probe) for ridge in ridges for probe in ("pre", "post")]
+        best, scores = choose(settings, lambda s, m=method: accuracy(fold(m, "auto", *s), held_out))
+        record["chosen"][method] = {"ridge": best[0], "probe": best[1], "held-out accuracy": scores}
+        row(method, "onefold", fold(method, "none", *best), fold(method, "auto", *best))
+    if official is not None:
+
+        def peer(method: str, gamma: float = 0.1) -> nn.Module:
+            return official_merge(official, network, members, calibration, method, gamma)[0]
+
+        gamma, scores = choose(OFFICIAL_RIDGES, lambda g: accuracy(official_reset(official, peer("cca", g), calibration), held_out))
+        record["chosen"]["official cca"] = {"gamma": gamma, "held-out accuracy": scores}
+        for name, method in (("average", "identity"), ("permutation", "permute"), ("cca", "cca"), ("zipit", "zipit")):
+            folded = peer(method, gamma)
+            row(name, "official", folded, official_reset(official, folded, calibration))
+    return record
+
+
+def cost(network: str, members: list[nn.Module], calibration: Batches, official: Path | None, rounds: int) -> dict[str, Any]:
+    """Seconds of statistics, solving and applying beside the floor and the official code, and peak memory."""
+    images = calibration[0][0]
+    traced = trace(members[0], (images,))
+    spec = solve(traced)
+    record: dict[str, Any] = {"images": sum(len(x) for x, _ in calibration), "methods": {}}
+    for method, peer_method in (("permutation", "permute"), ("cca", "cca")):
+        probe_sizes = sizes(spec, traced, align(members, calibration[:2], method=method, spec=spec, traced=traced), members[0], images)
+        lines: dict[str, list[float]] = {"floor": [], "onefold": [], "official": [], "ratio to floor": [], "official to onefold": []}
+        for _ in range(rounds):
+            floor = floor_seconds(members, calibration, probe_sizes)
+            baseline = reset_peak()
+            start = time.perf_counter()
+            alignment = align(members, calibration, method=method, spec=spec, traced=traced)
+            states = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
+            ours = time.perf_counter() - start
+            peak = peak_memory() - baseline
+            del states
+            lines["floor"].append(floor)
+            lines["onefold"].append(ours)
+            lines["ratio to floor"].append(ours / floor)
+            if official is not None:
+                _, statistic, solving = official_merge(official, network, members, calibration, peer_method)
+                lines["official"].append(statistic + solving)
+                lines["official to onefold"].append((statistic + solving) / ours)
+        record["methods"][method] = {name: round(statistics.median(values), 3) for name, values in lines.items() if values} | {
+            "moments MB": round(alignment.numbers * 8 / 2**20, 3),
+            "bound (2K-1)C^2 MB": round(sum((2 * len(members) - 1) * g.size**2 for g in spec.groups) * 8 / 2**20, 3),
+            "peak memory MB": round(peak, 1),
+        }
+        print(network, method, record["methods"][method], flush=True)
+    return record
+
+
+def main() -> None:
+    data = f"parquet:{os.environ.get('ONEFOLD_DATA', '../shared/data')}/cifar10"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--members", type=Path, default=Path("members"))
+    parser.add_argument("--official", type=Path, help="checkout of the authors' code; left out: ours alone")
+    parser.add_argument("--data", default=data)
+    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", default=sorted(NETWORKS))
+    parser.add_argument("--only", choices=("quality", "cost"))
+    parser.add_argument("--out", type=Path, default=Path("results.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    calibration: Batches = list(build_data(arguments.data, split="train", limit=arguments.images, batch_size=arguments.batch))
+    held_out: Batches = list(build_data(arguments.data, split="train", skip=45000, batch_size=500))
+    test: Batches = list(build_data(arguments.data, split="test", batch_size=500))
+    record: dict[str, Any] = {"torch": torch.__version__, "threads": 1, "calibration images": arguments.images}
+    for network in arguments.networks:
+        members = load_members(arguments.members, network, (0, 1))
+        own: dict[str, Any] = {}
+        if arguments.only != "cost":
+            own |= quality(network, members, calibration, held_out, test, arguments.official)
+        if arguments.only != "quality":
+            own["cost"] = cost(network, members, calibration, arguments.official, arguments.rounds)
+        record[network] = own
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

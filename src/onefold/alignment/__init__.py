@@ -1,0 +1,9 @@
+"""How one network's features map onto another's: moments, matchers, and the Alignment they make."""
+
+from onefold.alignment.alignment import Alignment, Target
+from onefold.alignment.compute import align
+from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.members import check_networks
+from onefold.alignment.moments import Moments
+
+__all__ = ["Alignment", "Match", "Matcher", "Moments", "Target", "align", "check_networks", "matchers"]

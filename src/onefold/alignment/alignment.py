@@ -1,0 +1,175 @@
+"""Alignment: one map for each group and member. It applies itself to networks, prints, saves and loads."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from onefold.batchnorm import fold_norms
+from onefold.errors import AlignmentError
+from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps
+from onefold.weights import load, read, save
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Mean and standard deviation (channels,) that repair gives a layer's output: the average over the aligned members."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the features of K networks map onto the reference's.
+
+    maps: group -> one map for each member (the reference's is the identity). scores: group -> (K, C) correlations of matched features
+    (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition number of each member's map.
+    matchers: group -> the matcher that solved it; fallbacks: group -> why another one than `method`. targets: output node of a layer ->
+    what repair aims at. folds_norms: batch norms are folded into their layers before the maps act.
+    """
+
+    method: str
+    spec: SymmetrySpec
+    reference: int
+    members: int
+    maps: dict[str, tuple[GroupMap, ...]]
+    scores: dict[str, Tensor]
+    conditions: dict[str, tuple[float, ...]]
+    matchers: dict[str, str]
+    fallbacks: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, Target] = field(default_factory=dict)
+    probes: dict[str, str] = field(default_factory=dict)
+    folds_norms: bool = False
+    examples: int = 0
+    numbers: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
+        """The state dict of `member` in the reference's basis; new tensors wherever something moved.
+
+        Raises:
+            AlignmentError: there is no such member.
+        """
+        if not 0 <= member < self.members:
+            raise AlignmentError(f"The alignment was computed for {self.members} members, so there is no member {member}.")
+        if self.folds_norms:
+            state = fold_norms(state, self.spec.layers)
+        return apply_maps(state, self.spec, {group: maps[member] for group, maps in self.maps.items()})
+
+    def apply(self, models: Sequence[M]) -> list[M]:
+        """Copies of the networks in one common basis, in the same order; the inputs stay as they are.
+
+        With permutations each copy computes what its original does. Dense maps are exact only up to the nonlinearities: evaluate
+        each copy alone to see what the map cost.
+
+        Raises:
+            AlignmentError: another number of networks than the alignment was computed for.
+        """
+        if len(models) != self.members:
+            raise AlignmentError(f"The alignment was computed for {self.members} members but {len(models)} were given; pass all of them, in order.")
+        aligned = []
+        for k, model in enumerate(models):
+            twin = copy.deepcopy(model)
+            twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
+            aligned.append(twin)
+        return aligned
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each group: size, matcher, probe, mean and least score over the other members, worst condition number, fallback."""
+        rows = []
+        for group in self.spec.groups:
+            if group.name not in self.maps:
+                continue
+            others = [k for k in range(self.members) if k != self.reference]
+            scores = self.scores[group.name][others]
+            rows.append(
+                {
+                    "group": group.name,
+                    "features": group.size,
+                    "matcher": self.matchers[group.name],
+                    "probe": self.probes.get(group.name, ""),
+                    "mean correlation": float(scores.mean()) if scores.numel() else 1.0,
+                    "least correlation": float(scores.min()) if scores.numel() else 1.0,
+                    "condition number": max(self.conditions[group.name]),
+                    "note": self.fallbacks.get(group.name, ""),
+                }
+            )
+        return rows
+
+    def __str__(self) -> str:
+        lines = [f"{'group':<8}{'features':>9}  {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"]
+        for row in self.table():
+            lines.append(
+                f"{row['group']:<8}{row['features']:>9}  {row['matcher']:<13}{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}"
+                f"{row['condition number']:>11.3g}  {row['probe']}{'  (' + row['note'] + ')' if row['note'] else ''}"
+            )
+        lines.append(f"{self.members} members mapped to member {self.reference} by {self.method}, from {self.examples} examples.")
+        return "\n".join(lines)
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write everything to one safetensors file. Raises OutputError where the path exists and `force` is not given."""
+        tensors: dict[str, Tensor] = {}
+        for group, maps in self.maps.items():
+            tensors[f"scores/{group}"] = self.scores[group]
+            for k, m in enumerate(maps):
+                tensors[f"forward/{group}/{k}"] = m.forward
+                if m.inverse is not None:
+                    tensors[f"inverse/{group}/{k}"] = m.inverse
+        for node, target in self.targets.items():
+            tensors[f"mean/{node}"], tensors[f"deviation/{node}"] = target.mean, target.deviation
+        plain = ("method", "reference", "members", "conditions", "matchers", "fallbacks", "probes", "folds_norms", "examples", "numbers", "seconds")
+        facts = {name: getattr(self, name) for name in plain} | {"kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}}
+        save(tensors, path, metadata={"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}, force=force)
+
+    @staticmethod
+    def load(path: str | Path) -> Alignment:
+        """The alignment that `save` wrote. Raises WeightsError for an unreadable file, AlignmentError for one that holds something else."""
+        metadata = read(path).metadata
+        if "onefold.alignment" not in metadata:
+            raise AlignmentError(f"{path} holds no alignment; give a file written by Alignment.save or `onefold align`.")
+        facts, tensors = json.loads(metadata["onefold.alignment"]), load(path)
+        maps = {
+            group: tuple(GroupMap(kind, tensors[f"forward/{group}/{k}"], tensors.get(f"inverse/{group}/{k}")) for k, kind in enumerate(kinds))
+            for group, kinds in facts.pop("kinds").items()
+        }
+        targets = {
+            key.removeprefix("mean/"): Target(value, tensors["deviation/" + key.removeprefix("mean/")])
+            for key, value in tensors.items()
+            if key.startswith("mean/")
+        }
+        scores = {group: tensors[f"scores/{group}"] for group in maps}
+        facts["conditions"] = {group: tuple(values) for group, values in facts["conditions"].items()}
+        return Alignment(spec=SymmetrySpec.from_json(metadata["onefold.spec"]), maps=maps, scores=scores, targets=targets, **facts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Alignment):
+            return NotImplemented
+        return _flat(self) == _flat(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _flat(value: Any) -> Any:
+    """A structure without tensors, for comparison."""
+    if isinstance(value, Tensor):
+        return (value.dtype, tuple(value.shape), value.tolist())
+    if isinstance(value, SymmetrySpec):
+        return value
+    if isinstance(value, Alignment | GroupMap | Target):
+        return {name: _flat(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {k: _flat(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_flat(v) for v in value]
+    return value
+
+

@@ -1,0 +1,150 @@
+"""Collect the moments that an alignment needs, in one pass of all members over the calibration data.
+
+The members run in lockstep through the traced graph. At every probed node the features of all members meet, are added to the moments and
+are dropped, so that what is kept is (2K - 1) C^2 numbers for each probe (and K C^2, or K C for permutations, for each layer output that
+repair will need) whatever the number of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onefold.alignment.moments import Moments
+from onefold.batches import Data, batches, check_dtype
+from onefold.errors import DataError
+from onefold.layers import Layer
+from onefold.progress import track
+from onefold.symmetry import TracedNetwork, features
+from onefold.symmetry.spec import Group, Probe, SymmetrySpec
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where moments are taken: a node and either a group probed there or a layer whose output channels are measured."""
+
+    node: str
+    group: Group | None = None
+    layer: Layer | None = None
+
+    def rows(self, value: Tensor, spec: SymmetrySpec) -> Tensor:
+        """The (samples, C) features of a node's value here; batch elements and positions are samples."""
+        if self.group is not None:
+            return features(value, spec.nodes[self.node], self.group)
+        assert self.layer is not None
+        moved = value.movedim(self.layer.output_axis, -1)
+        return moved.reshape(-1, moved.shape[-1])
+
+
+@dataclass
+class Statistics:
+    """Moments by group and by layer output, with how many examples they rest on and how many numbers they hold."""
+
+    groups: dict[str, Moments]
+    layers: dict[str, Moments]
+    examples: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """How many float64 numbers the moments hold together."""
+        return sum(m.numbers for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values())
+
+
+def choose_probe(group: Group, kind: str) -> Probe | None:
+    """The node where a group is read: the last one of the wanted kind ("pre", "post"), else the last one of any; None where there is none."""
+    wanted = [p for p in group.probes if p.kind == kind] or [p for p in group.probes if p.kind in ("pre", "post")] or list(group.probes)
+    return wanted[-1] if wanted else None
+
+
+def collect(
+    traced: TracedNetwork,
+    spec: SymmetrySpec,
+    states: Sequence[Mapping[str, Tensor]],
+    data: Data,
+    *,
+    probes: Mapping[str, Probe],
+    reference: int,
+    full: bool,
+    layers: Sequence[Layer] = (),
+    max_positions: int | None = None,
+    seed: int = 0,
+) -> Statistics:
+    """Run all members over `data` once and gather moments at the groups' probes and at the outputs of `layers`.
+
+    Args:
+        probes: group name -> where to read it.
+        full: keep whole covariances of each member; False keeps variances.
+        layers: layers whose output means and deviations repair will need.
+        max_positions: at most so many positions of each example serve as samples (a convolution has height x width of them).
+        seed: of the draw of these positions.
+
+    Raises:
+        DataError: the data is empty, has the wrong dtype or cannot be run; or features are not finite.
+    """
+    device = next(iter(states[0].values())).device
+    sites: dict[str, list[tuple[Site, Moments]]] = {}
+    by_group: dict[str, Moments] = {}
+    by_layer: dict[str, Moments] = {}
+    for name, probe in probes.items():
+        group = spec.group(name)
+        by_group[name] = Moments(len(states), group.size, reference, full=full, device=device)
+        sites.setdefault(probe.node, []).append((Site(probe.node, group), by_group[name]))
+    for layer in layers:
+        axis = spec.nodes[layer.output][layer.output_axis]
+        shared = [m for site, m in sites.get(layer.output, []) if site.group is not None and site.group.size == axis.size]
+        if shared:  # the layer's output is probed already, and the group is the whole channel axis
+            by_layer[layer.output] = shared[0]
+            continue
+        by_layer[layer.output] = Moments(len(states), axis.size, None, full=full, device=device)
+        sites.setdefault(layer.output, []).append((Site(layer.output, layer=layer), by_layer[layer.output]))
+    statistics = Statistics(by_group, by_layer)
+    dtype = next(t.dtype for t in states[0].values() if t.is_floating_point())
+    last = max(sites, key={node.name: k for k, node in enumerate(traced.graph.nodes)}.__getitem__)
+
+    def add(node: str, values: list[Tensor]) -> None:
+        for site, moments in sites[node]:
+            rows = [site.rows(value, spec) for value in values]
+            if max_positions is not None:
+                rows = _sampled(rows, max_positions * current.size, seed + 7919 * current.index)
+            moments.update(rows)
+
+    for current in track(batches(data, device, "calibration data"), "statistics"):
+        check_dtype(current, dtype)
+        traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
+        statistics.examples += current.size
+    for name, moments in by_group.items():
+        _check(name, moments)
+    statistics.groups = {name: moments.reduced() for name, moments in by_group.items()}
+    statistics.layers = {
+        node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced() for node, m in by_layer.items()
+    }
+    return statistics
+
+
+def _key(by_group: Mapping[str, Moments], moments: Moments) -> str:
+    return next((name for name, m in by_group.items() if m is moments), "")
+
+
+def _sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
+    """The same random `limit` rows of every member; all of them where there are no more."""
+    count = len(rows[0])
+    if count <= limit:
+        return rows
+    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit].sort().values.to(rows[0].device)
+    return [r.index_select(0, chosen) for r in rows]
+
+
+def _check(name: str, moments: Moments) -> None:
+    """Raises DataError for non-finite features and for fewer samples than a full covariance of the group needs."""
+    for k, variance in enumerate(moments.variances):
+        if not math.isfinite(float(variance.sum())):
+            raise DataError(f"Member {k} gives non-finite features in group {name} on the calibration data; check its weights and the data's scale.")
+    if moments.count <= moments.width:
+        raise DataError(
+            f"Group {name} has {moments.width} features but the calibration data gave only {moments.count} samples; "
+            f"pass enough examples for at least {moments.width + 1} samples (positions of a convolution count as samples)."
+        )

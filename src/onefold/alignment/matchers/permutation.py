@@ -1,0 +1,33 @@
+"""Permutation by activations: the assignment that maximises the sum of the correlations of matched features.
+
+    max over permutations p of  sum_i corr(x_r[i], x_k[p(i)])
+
+Li, Yosinski, Clune, Lipson & Hopcroft 2016, "Convergent learning" (arXiv 1511.07543); Ainsworth, Hayase & Srinivasa 2023,
+"Git Re-Basin", section 3.1 (arXiv 2209.04836). Solved exactly by scipy.optimize.linear_sum_assignment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.moments import Moments
+from onefold.symmetry.action import GroupMap
+
+
+@matchers.register("permutation")
+@dataclass(frozen=True)
+class Permutation(Matcher):
+    """Exact assignment on the correlations of activations; keeps every member's function."""
+
+    probe = "post"
+
+    def match(self, moments: Moments, member: int) -> Match:
+        correlation = moments.correlation(member)
+        _, columns = linear_sum_assignment(correlation.cpu().numpy(), maximize=True)
+        order = torch.as_tensor(columns, dtype=torch.int64)
+        scores = correlation.cpu().gather(1, order[:, None]).squeeze(1)
+        return Match(GroupMap("permutation", order), scores)

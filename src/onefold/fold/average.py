@@ -1,0 +1,64 @@
+"""Weighted average of aligned members:  W = sum_k a_k W_k  with  sum_k a_k = 1.  McMahan et al. 2017 (arXiv 1602.05629); after alignment,
+Singh & Jaggi 2020 (arXiv 1910.05653)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from onefold.errors import MembersError, RecipeError
+from onefold.registry import Registry
+
+
+class Fold(Protocol):
+    """Aligned state dicts and one weight for each member (they sum to 1) to one state dict."""
+
+    def __call__(self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]: ...
+
+
+folds: Registry[Fold] = Registry("fold")
+
+
+def normalised(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
+    """The members' weights divided by their sum; equal ones for None.
+
+    Raises:
+        MembersError: another number of weights than members. RecipeError: a weight is negative or not finite, or all are 0.
+    """
+    if weights is None:
+        return (1.0 / members,) * members
+    if len(weights) != members:
+        raise MembersError(f"{len(weights)} weights were given for {members} members; give one weight for each.")
+    if any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
+        raise RecipeError(f"The members' weights are {list(weights)}; they must be finite, 0 or greater, and not all 0.")
+    total = math.fsum(weights)
+    return tuple(w / total for w in weights)
+
+
+@folds.register("average")
+def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]:
+    """Weighted mean of the aligned members' weights; integer buffers come from the reference.
+
+    Summed in float64, the reference first and then the other members in an order that depends on their values alone, so that the result
+    has the same bits whatever the order in which the others were given.
+    """
+    order = [reference, *sorted((k for k in range(len(states)) if k != reference), key=lambda k: (weights[k], _rank(states[k])))]
+    folded = {}
+    for name, own in states[reference].items():
+        if not own.is_floating_point():
+            folded[name] = own.clone()
+            continue
+        total = torch.zeros_like(own, dtype=torch.float64)
+        for k in order:
+            total.add_(states[k][name].to(torch.float64), alpha=weights[k])
+        folded[name] = total.to(own.dtype)
+    return folded
+
+
+def _rank(state: Mapping[str, Tensor]) -> tuple[float, ...]:
+    """A key that orders members by their values and not by their position."""
+    return tuple(float(t.double().sum()) for t in state.values() if t.is_floating_point())

@@ -1,0 +1,200 @@
+"""All of it in one call: check, trace, align, fold, repair."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+from onefold.alignment import Alignment, align, check_networks
+from onefold.alignment.matchers import Matcher
+from onefold.batches import Data, batches, device_of, reusable
+from onefold.batchnorm import norms_of, reestimate
+from onefold.errors import MembersError, RecipeError, TraceError, nearest
+from onefold.fold.average import folds, normalised
+from onefold.fold.repair import RepairReport, repair
+from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
+
+M = TypeVar("M", bound=nn.Module)
+REPAIRS = ("auto", "none", "batchnorm", "full")
+
+
+@dataclass
+class MergeReport:
+    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept."""
+
+    align: str
+    fold: str
+    repair: str
+    members: int
+    reference: int
+    weights: tuple[float, ...]
+    examples: int = 0
+    parameters: int = 0
+    coverage: float = 0.0
+    numbers: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    repaired: dict[str, Any] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
+        lines = [
+            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to member {self.reference}, fold {self.fold}, "
+            f"repair {self.repair}, {self.examples} calibration examples.",
+            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
+        ]
+        return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
+
+
+@dataclass
+class MergeResult(Generic[M]):
+    """A plain network of the members' class, the maps it was made with (None for align="none"), and what was done."""
+
+    model: M
+    alignment: Alignment | None
+    report: MergeReport
+
+
+def merge(
+    models: Sequence[M],
+    data: Data | None = None,
+    *,
+    align: str | Matcher | Alignment = "cca",  # noqa: A002 (the public name)
+    fold: str = "average",
+    repair: str = "auto",
+    weights: Sequence[float] | None = None,
+    spec: SymmetrySpec | None = None,
+    reference: int = 0,
+    probe: str = "auto",
+    regularisation: float | None = None,
+    max_positions: int | None = None,
+    seed: int = 0,
+) -> MergeResult[M]:
+    """Fold K networks of one architecture into one.
+
+    Args:
+        models: K >= 2 networks of one class and one set of shapes. They are not modified.
+        data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
+            everything but align="none" with repair="none".
+        align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
+        fold: a fold's name (`onefold methods fold`).
+        repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
+            only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm".
+        weights: one for each member, divided by their sum; None for equal ones.
+        spec, reference, probe, regularisation, max_positions, seed: as in `onefold.align`.
+
+    Raises:
+        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
+    """
+    fold_states, shares, given = folds.get(fold), normalised(weights, len(models)), align
+    if repair not in REPAIRS:
+        raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
+    check_networks(models)
+    if not 0 <= reference < len(models):
+        raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
+    if data is None and not (given == "none" and repair == "none"):
+        raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' with repair='none'.")
+    if data is not None:
+        data = reusable(data, "calibration data")
+    report = MergeReport(_name(given), fold, repair, len(models), reference, shares, parameters=sum(p.numel() for p in models[0].parameters()))
+
+    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
+    alignment = _alignment(given, models, data, spec, traced, report, reference, probe, regularisation, max_positions, seed, repair)
+    if alignment is not None:
+        report.reference = reference = alignment.reference
+    start = time.perf_counter()
+    aligned = given != "none" and alignment is not None
+    states = [alignment.apply_to_state(m.state_dict(), k) if aligned and alignment else m.state_dict() for k, m in enumerate(models)]
+    folded = copy.deepcopy(models[reference])
+    folded.load_state_dict(fold_states(states, shares, reference=reference))
+    report.seconds["apply and fold"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    _repair(folded, data, repair, alignment, spec, traced, report)
+    report.seconds["repair"] = time.perf_counter() - start
+    if spec is not None:
+        report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
+    return MergeResult(folded, alignment if aligned else None, report)
+
+
+def _name(align: str | Matcher | Alignment) -> str:
+    return align if isinstance(align, str) else align.method if isinstance(align, Alignment) else type(align).__name__.lower()
+
+
+def _structure(
+    model: nn.Module, data: Data | None, spec: SymmetrySpec | None, *, needed: bool, wanted: bool, report: MergeReport
+) -> tuple[TracedNetwork | None, SymmetrySpec | None]:
+    """Trace and solve. A network that cannot be traced is an error where an alignment needs it, and a note where only repair wanted it."""
+    if data is None or not (needed or wanted):
+        return None, spec
+    start = time.perf_counter()
+    first = next(batches(data, device_of(model), "calibration data"))
+    try:
+        traced = trace(model, first.args, first.kwargs)
+    except TraceError as error:
+        if needed:
+            raise
+        report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+        return None, None
+    spec = spec or solve(traced)
+    report.seconds["trace"] = time.perf_counter() - start
+    return traced, spec
+
+
+def _alignment(
+    given: str | Matcher | Alignment, models: Sequence[nn.Module], data: Data | None, spec: SymmetrySpec | None, traced: TracedNetwork | None,
+    report: MergeReport, reference: int, probe: str, regularisation: float | None, max_positions: int | None, seed: int, repair: str,
+) -> Alignment | None:  # fmt: skip
+    """The alignment that was asked for. Plain averaging has none, but repair takes its targets from the unmapped members."""
+    if isinstance(given, Alignment):
+        return given
+    if traced is None or data is None:
+        return None
+    wants_targets = repair in ("auto", "full")
+    if given == "none" and not wants_targets:
+        return None
+    found = align(
+        models, data, method=given if given != "none" else "identity", spec=spec, reference=reference, probe=probe,
+        regularisation=regularisation, max_positions=max_positions, targets=wants_targets, seed=seed, traced=traced,
+    )  # fmt: skip
+    report.seconds |= {phase: value for phase, value in found.seconds.items() if phase != "trace"}
+    report.examples, report.numbers = found.examples, found.numbers
+    if given != "none":
+        report.groups = found.table()
+        counts: dict[str, list[str]] = {}
+        for group, reason in found.fallbacks.items():
+            counts.setdefault(f"{found.matchers[group]} instead of {found.method} ({reason})", []).append(group)
+        report.warnings += [f"{', '.join(groups)}: {what}" for what, groups in counts.items()]
+    return found
+
+
+def _repair(
+    folded: nn.Module, data: Data | None, mode: str, alignment: Alignment | None, spec: SymmetrySpec | None, traced: TracedNetwork | None,
+    report: MergeReport,
+) -> None:  # fmt: skip
+    if mode == "none" or data is None:
+        return
+    if mode in ("auto", "full") and alignment is not None and traced is not None and spec is not None:
+        done: RepairReport = repair(folded, data, spec, alignment.targets, traced=traced)
+        report.repaired = asdict(done)
+        if done.dead:
+            report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
+        return
+    count = reestimate(folded, data) if norms_of(folded) else 0
+    report.repaired = {"norms": count, "layers": 0}
+    if count == 0:
+        report.warnings.append("the network has no batch norm, so nothing was repaired")
+
+

@@ -1,0 +1,94 @@
+"""Streaming moments against numpy, merging, stability, and the sizes that bound the memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onefold.alignment import Moments
+from onefold.errors import DataError
+
+
+def blocks(seed: int, members: int, width: int, sizes: list[int], offset: float = 0.0) -> list[list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(n, width, dtype=torch.float64, generator=generator) * (k + 1) + offset for k in range(members)] for n in sizes]
+
+
+def gathered(parts: list[list[torch.Tensor]], **options: object) -> Moments:
+    moments = Moments(len(parts[0]), parts[0][0].shape[1], **options)  # type: ignore[arg-type]
+    for part in parts:
+        moments.update(part)
+    return moments
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), members=st.integers(1, 4), width=st.integers(1, 6), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_equal_numpy(seed: int, members: int, width: int, sizes: list[int]) -> None:
+    parts = blocks(seed, members, width, sizes, offset=3.0)
+    reference = seed % members
+    moments = gathered(parts, reference=reference)
+    rows = [torch.cat([p[k] for p in parts]).numpy() for k in range(members)]
+    for k in range(members):
+        np.testing.assert_allclose(moments.means[k], rows[k].mean(0), atol=1e-12)
+        np.testing.assert_allclose(moments.covariance(k), np.atleast_2d(np.cov(rows[k].T, bias=True)), atol=1e-11)
+        np.testing.assert_allclose(moments.variances[k], rows[k].var(0), atol=1e-11)
+        centred = (rows[reference] - rows[reference].mean(0)).T @ (rows[k] - rows[k].mean(0)) / len(rows[k])
+        np.testing.assert_allclose(moments.cross_covariance(k), centred, atol=1e-11)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), cut=st.integers(0, 5), full=st.booleans())
+def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
+    parts = blocks(seed, 3, 4, [3, 1, 6, 2, 5], offset=-2.0)
+    whole = gathered(parts, reference=1, full=full)
+    left = gathered(parts[:cut], reference=1, full=full) if cut else Moments(3, 4, 1, full=full)
+    right = gathered(parts[cut:], reference=1, full=full) if cut < 5 else Moments(3, 4, 1, full=full)
+    merged = left.merge(right)
+    assert merged.count == whole.count
+    torch.testing.assert_close(merged.means, whole.means)
+    torch.testing.assert_close(merged.variances, whole.variances)
+    for k in (0, 2):
+        torch.testing.assert_close(merged.cross_covariance(k), whole.cross_covariance(k))
+        if full:
+            torch.testing.assert_close(merged.covariance(k), whole.covariance(k))
+
+
+def test_merging_leaves_its_inputs_alone() -> None:
+    left, right = (gathered(blocks(seed, 2, 3, [4])) for seed in (0, 1))
+    before = left.covariance(0).clone()
+    left.merge(right)
+    assert torch.equal(left.covariance(0), before)
+
+
+def test_float32_features_with_a_large_mean_stay_accurate() -> None:
+    parts = [[part[0].float()] for part in blocks(0, 1, 3, [1000] * 10, offset=1000.0)]
+    exact = torch.cat([p[0].double() for p in parts]).var(0, unbiased=False)
+    torch.testing.assert_close(gathered(parts).variances[0], exact, rtol=1e-5, atol=0.0)
+    # The textbook formula in float32, E[x^2] - E[x]^2, is the negative control: it loses every digit here.
+    rows = torch.cat([p[0] for p in parts])
+    naive = (rows**2).mean(0) - rows.mean(0) ** 2
+    assert ((naive - exact.float()).abs() > 1e-3 * exact.float()).any()
+
+
+def test_memory_is_two_k_minus_one_squares() -> None:
+    assert gathered(blocks(0, 5, 7, [8])).numbers == (2 * 5 - 1) * 7**2 + 2 * 5 * 7
+    assert gathered(blocks(0, 5, 7, [8]), reference=None, full=False).numbers == 3 * 5 * 7
+
+
+def test_correlations_are_bounded_and_zero_for_a_constant_feature() -> None:
+    parts = blocks(0, 2, 4, [50])
+    parts[0][1][:, 2] = 5.0
+    correlation = gathered(parts).correlation(1)
+    assert correlation.abs().max() <= 1 + 1e-12
+    assert torch.equal(correlation[:, 2], torch.zeros(4, dtype=torch.float64))
+
+
+def test_blocks_that_do_not_fit_are_refused() -> None:
+    moments = Moments(2, 3)
+    with pytest.raises(DataError, match=r"Expected 2 blocks of shape \(n, 3\)"):
+        moments.update([torch.zeros(4, 3), torch.zeros(4, 2)])
+    with pytest.raises(DataError, match="No features were collected"):
+        _ = moments.means
