@@ -53,7 +53,7 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
         return Name(text, kind + colon, place, merged)
     if bare.endswith(".py"):
         raise RecipeError(f"The {registry.kind} '{text}' names a file but no function in it; write '{bare}:name_of_the_function'.")
-    raise RecipeError(f"There is no {registry.kind} named '{bare}'; {nearest(bare, registry.names())}")
+    raise RecipeError(f"There is no {registry.kind} named '{bare}'; {nearest(kind + colon, registry.names())}")
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from onefold.errors import MembersError, WeightsError
 
-# Integer tensors that are no weights: counters, positions and index tables that networks keep as buffers.
-FLOAT8 = {getattr(torch, name) for name in dir(torch) if name.startswith("float8_")}
-QUANTISED = {torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4} | FLOAT8
+# Floating-point dtypes of a byte or less, whatever this version of torch has of them.
+QUANTISED = {getattr(torch, name) for name in dir(torch) if name.startswith(("float8_", "float4_"))}
 SHOWN = 3  # names listed in a message
 
 

@@ -47,8 +47,7 @@ def _refusal(path: Path, zipped: bool, error: Exception) -> WeightsError:
     globals_, words = _inspect(path, zipped)
     if "_parameters" in words and "_modules" in words and globals_:
         return WeightsError(f"{path} is a whole pickled network ({globals_[0]}), and reading it would run code, so it was refused; {ADVICE}.")
-    # torch's message names the callable that it refused in one of two ways
-    named = re.search(r"(?:Unsupported global: GLOBAL |Can only build Tensor[^\n]*?but got |Trying to (?:load|call) )'?([\w.]+)", message)
+    named = re.search(r"GLOBAL ([\w.]+)", message)  # the callable that torch refused
     if "weights_only" in message or "Weights only load failed" in message:
         if named or globals_:
             what = named.group(1) if named else globals_[0]

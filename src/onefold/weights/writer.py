@@ -81,8 +81,11 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    path.touch(exist_ok=False)
+    mode = path.stat().st_mode  # what this user's files usually get; the library may write one that only its owner can read
     try:
         save_file(dict(tensors), path, metadata={"format": "pt", **metadata})
+        os.chmod(path, mode)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

@@ -1,0 +1,88 @@
+"""A writer killed at any moment leaves the old output, the new one, or none; never a broken one, and no litter taken for output."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onefold
+
+KILLS = 15
+
+# Imports torch once, then for every number of seconds on standard input forks a writer and kills it after that time.
+WRITERS = """
+import os, signal, sys, time, torch, onefold
+from pathlib import Path
+from onefold import weights
+mode, path = sys.argv[1], Path(sys.argv[2])
+
+def write(value):
+    if mode == "folder":
+        with weights.atomic_directory(path, force=True) as folder:
+            for name in "abc":
+                (folder / name).write_text(str(value) * 1000)
+    else:
+        state = {name: torch.full((50_000,), float(value)) for name in "abc"}
+        onefold.save(state, path, force=True, max_shard_bytes=200_000 if mode == "shards" else None)
+
+for number, line in enumerate(sys.stdin):
+    child = os.fork()
+    if child == 0:
+        value = 10_000 + 1000 * number
+        while True:
+            value += 1
+            write(value)
+    time.sleep(float(line))
+    gone = os.waitpid(child, os.WNOHANG)[0]
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("failed by itself" if gone else "killed", flush=True)
+"""
+
+
+def value_of(output: Path, mode: str) -> float:
+    """The one value that the whole output was written with; fails where the output is broken or mixed."""
+    if mode == "folder":
+        texts = {(output / name).read_text() for name in "abc"}
+        assert len(texts) == 1
+        text = texts.pop()
+        assert len(text) == 5000
+        return float(text[:5])
+    state = onefold.load(output)
+    assert set(state) == set("abc")
+    values = {value for tensor in state.values() for value in tensor.unique().tolist()}
+    assert len(values) == 1
+    return values.pop()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("mode", ["safetensors", "pt", "shards", "folder"])
+def test_killed_writer(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / {"folder": "out", "pt": "a.pt"}.get(mode, "a.safetensors")
+    output = tmp_path / "a.safetensors.index.json" if mode == "shards" else path
+    chance = random.Random(0)
+    seen: list[float] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITERS, mode, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(KILLS):
+            process.stdin.write(f"{chance.uniform(0.005, 0.08)}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().strip() == "killed"
+            if output.exists():
+                seen.append(value_of(output, mode))
+            for entry in tmp_path.iterdir():
+                assert entry.name.startswith((".", path.stem)), entry  # whatever else is left is hidden
+    assert len(set(seen)) > 1  # several writers got through before they were killed
+    assert seen == sorted(seen)  # an older output never comes back
