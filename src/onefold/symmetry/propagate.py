@@ -1,0 +1,154 @@
+"""Walk the traced graph once in execution order and let every operator's rule impose its equalities."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
+
+from onefold.symmetry.rules import operator_rules
+from onefold.symmetry.rules.call import Call, Facts
+from onefold.symmetry.terms import TermError, freeze, fresh, live, resolve, size, unify
+from onefold.symmetry.trace import TracedNetwork, shape_of
+
+_STATISTICS = ("running_mean", "running_var")
+_MAX_RESTARTS = 50
+
+
+def propagate(traced: TracedNetwork) -> Facts:
+    """All that the rules find. A rule may ask for a view to be split into cases, for which the walk starts again."""
+    hints: frozenset[tuple[str, int]] = frozenset()
+    for _ in range(_MAX_RESTARTS):
+        facts = Facts(hints=hints)
+        _walk(traced, facts)
+        if not facts.wanted_hints - hints:
+            break
+        hints |= facts.wanted_hints
+    return facts
+
+
+def _walk(traced: TracedNetwork, facts: Facts) -> None:
+    movable = _movable_states(traced)
+    shared = {name: names[0] for names in traced.tied for name in names}
+    first: dict[str, fx.Node] = {}
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            _input(traced, facts, node, movable, shared, first)
+        elif node.op == "get_attr":
+            value = node.meta.get("val")
+            facts.axes[node] = [fresh(n, True, "constant") for n in shape_of(value)] if isinstance(value, Tensor) else None
+        elif node.op == "call_function":
+            _call(facts, node)
+        elif node.op == "output":
+            for value in pytree.tree_leaves(node.args):
+                if isinstance(value, fx.Node) and isinstance(value.meta.get("val"), Tensor):
+                    for term in facts.axes[value]:
+                        freeze(term, "output of the network")
+
+
+def _movable_states(traced: TracedNetwork) -> set[str]:
+    """The placeholders of parameters and of running statistics; other buffers are constants of the architecture."""
+    found = {spec.arg.name for spec in traced.program.graph_signature.input_specs if spec.kind == InputKind.PARAMETER}
+    for node in traced.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and any(argument.name in _STATISTICS for argument in schema.arguments):
+            call = Call(node, Facts())
+            found |= {value.name for name in _STATISTICS if isinstance(value := call.get(name), fx.Node)}
+    return found
+
+
+def _input(traced: TracedNetwork, facts: Facts, node: fx.Node, movable: set[str], shared: dict[str, str], first: dict[str, fx.Node]) -> None:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        facts.axes[node] = None
+        return
+    name = traced.state_names.get(node.name)
+    moves = name is not None and node.name in movable and value.is_floating_point()
+    reason = "" if moves else "input of the network" if name is None else "buffer"
+    facts.axes[node] = [fresh(n, not moves, reason) for n in shape_of(value)]
+    if name is None or not moves:
+        return
+    canonical = shared.get(name, name)
+    facts.origin[node] = facts.direct[node] = canonical
+    if canonical in first:  # tied tensors: one tensor under two names
+        for own, other in zip(facts.axes[node], facts.axes[first[canonical]], strict=True):
+            unify(own, other)
+    first.setdefault(canonical, node)
+
+
+def _call(facts: Facts, node: fx.Node) -> None:
+    value = node.meta.get("val")
+    if node.target is operator.getitem:
+        source = facts.axes.get(node.args[0])  # type: ignore[arg-type]
+        facts.axes[node] = source[node.args[1]] if isinstance(source, list) and isinstance(value, Tensor) else None
+        return
+    if not isinstance(value, Tensor | list | tuple):
+        facts.axes[node] = None  # a size, an assertion
+        return
+    call = Call(node, facts)
+    try:
+        facts.axes[node] = _checked(call, _rule(call)(call))
+    except Exception as error:
+        _unknown(facts, call, error)
+
+
+def _rule(call: Call) -> Any:
+    if call.name in operator_rules:
+        return operator_rules.get(call.name)
+    if torch.Tag.pointwise in getattr(call.node.target, "tags", ()):
+        return operator_rules.get("where")  # the rule of all pointwise functions without one of their own
+    raise TermError("no rule")
+
+
+def _checked(call: Call, axes: Any) -> Any:
+    """The rule's answer, if it fits the output's shape; what an in-place operator overwrites keeps its terms."""
+    value = call.node.meta["val"]
+    if isinstance(value, Tensor):
+        axes = [resolve(term) for term in axes]
+        if [size(term) for term in axes] != shape_of(value):
+            raise TermError(f"rule for {call.name} returned {axes} for shape {shape_of(value)}")
+        if _in_place(call.node):
+            for new, old in zip(axes, facts_axes(call), strict=True):
+                unify(new, old)
+        return axes
+    if len(axes) != len(value):
+        raise TermError(f"rule for {call.name} returned {len(axes)} outputs of {len(value)}")
+    for own, tensor in zip(axes, value, strict=True):
+        if isinstance(tensor, Tensor) and own and [size(term) for term in own] != shape_of(tensor):
+            raise TermError(f"rule for {call.name} returned {own} for shape {shape_of(tensor)}")
+    return axes
+
+
+def facts_axes(call: Call) -> list[Any]:
+    """The terms of the tensor that an in-place operator writes to."""
+    return list(call.axes(call.input))
+
+
+def _in_place(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
+
+
+def _unknown(facts: Facts, call: Call, error: Exception) -> None:
+    """Freeze whatever reaches an operator that no rule understands, and count it if that cost anything."""
+    reached = [term for node in call.node.all_input_nodes for term in _flat(facts.axes.get(node))]
+    if live(reached):
+        facts.unknown[call.name] = facts.unknown.get(call.name, 0) + 1
+    reason = f"reaches {call.name}, which has no rule" if str(error) == "no rule" else f"reaches {call.name}, called in a way its rule does not know"
+    for term in reached:
+        freeze(term, reason)
+    value = call.node.meta["val"]
+    if isinstance(value, Tensor):
+        facts.axes[call.node] = [fresh(n, True, reason) for n in shape_of(value)]
+    else:
+        facts.axes[call.node] = [[fresh(n, True, reason) for n in shape_of(v)] if isinstance(v, Tensor) else None for v in value]
+
+
+def _flat(axes: Any) -> list[Any]:
+    if not axes:
+        return []
+    return [term for own in axes for term in own or []] if isinstance(axes[0], list) or axes[0] is None else list(axes)

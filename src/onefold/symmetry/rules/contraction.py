@@ -1,0 +1,197 @@
+"""Contractions: linear layers, convolutions, matrix products. The contracted axes move together, the others pass through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from onefold.symmetry.rules import rule
+from onefold.symmetry.rules.call import Axes, Call, LayerSite
+from onefold.symmetry.rules.pointwise import broadcast
+from onefold.symmetry.terms import (
+    ALL,
+    DIAGONAL,
+    ORTHOGONAL,
+    PERMUTATION,
+    UNIT,
+    WRITABLE,
+    Term,
+    freeze,
+    fresh,
+    product,
+    resolve,
+    restrict,
+    size,
+    split,
+    unify,
+)
+
+UNWRITABLE = frozenset({WRITABLE})
+
+
+@rule("linear")
+def linear(call: Call) -> Axes:
+    """y = x W' + b over the last axis; W is (out, in)."""
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    axes, (out, into) = call.axes(x), call.axes(weight)
+    unify(axes[-1], into)
+    call.mix(axes[-1], [*axes[:-1], out])
+    call.use(weight, 0, "producer")
+    call.use(weight, 1, "consumer")
+    _bias(call, bias, out)
+    _operands(call, axes[-1], x, weight)
+    _layer(call, "linear", x, weight, bias, weight_axis=0, output_axis=len(axes) - 1)
+    return [*axes[:-1], out]
+
+
+@rule("conv1d", "conv2d", "conv3d")
+def convolution(call: Call) -> Axes:
+    """Convolution over the last axes; the weight is (out, in / groups, kernel...)."""
+    return _convolve(call, transposed=False)
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def transposed_convolution(call: Call) -> Axes:
+    """Transposed convolution over the last axes; the weight is (in, out / groups, kernel...)."""
+    return _convolve(call, transposed=True)
+
+
+@rule("convolution")
+def general_convolution(call: Call) -> Axes:
+    """The one convolution of the decomposed operator set."""
+    return _convolve(call, transposed=bool(call["transposed"]))
+
+
+def _convolve(call: Call, transposed: bool) -> Axes:
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    groups = call["groups"] if isinstance(call["groups"], int) else 1
+    axes, kernel = call.axes(x), call.axes(weight)
+    channel = len(axes) - (len(kernel) - 1)  # 1, or 0 without a batch axis
+    for term in (*axes[channel + 1 :], *kernel[2:]):
+        freeze(term, "space of a convolution")
+    weight_axis = 1 if transposed else 0
+    if groups == 1:
+        out = kernel[weight_axis]
+        unify(axes[channel], kernel[1 - weight_axis])
+        call.mix(axes[channel], [*axes[:channel], out])
+        call.use(weight, weight_axis, "producer")
+        call.use(weight, 1 - weight_axis, "consumer")
+    elif transposed:
+        out = _grouped_transposed(call, axes[channel], kernel, groups)
+    else:
+        out = _grouped(call, axes[channel], kernel, groups)
+    _bias(call, bias, out)
+    _operands(call, axes[channel], x, weight)
+    _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
+    space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
+    return [*axes[:channel], resolve(out), *space]
+
+
+def _grouped(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
+    """Input g x c, output g x o, weight (g x o, c): whole groups may be permuted, and inside each group c and o may move."""
+    weight, (out, into) = call["weight"], kernel[:2]
+    if size(into) == 1:
+        return _depthwise(call, weight, 0, channels, out, size(out) // groups)
+    group, inner = split(channels, groups, size(into))
+    unify(inner, into)
+    out_group, outer = split(out, groups, size(out) // groups)
+    unify(group, out_group)
+    restrict(group, PERMUTATION - UNWRITABLE)
+    call.mix(inner, [outer])
+    call.use(weight, 0, "producer")
+    call.use(weight, 1, "consumer")
+    return out
+
+
+def _depthwise(call: Call, weight: fx.Node, axis: int, channels: Term, out: Term, multiplier: int) -> Term:
+    """One input channel for each group: the output's action follows the input channel's."""
+    if multiplier == 1:
+        unify(out, channels)
+        restrict(channels, DIAGONAL - UNWRITABLE)
+    else:
+        own, extra = split(out, size(channels), multiplier)
+        unify(own, channels)
+        restrict(own, PERMUTATION - UNWRITABLE)
+        restrict(extra, PERMUTATION - UNWRITABLE)
+    call.use(weight, axis, "depthwise")
+    return out
+
+
+def _grouped_transposed(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
+    """The weight is (g x c, o): the output g x o has the same o in every group."""
+    weight, (into, out) = call["weight"], kernel[:2]
+    unify(channels, into)
+    if size(out) == 1:
+        if size(into) == groups:
+            call.use(weight, 0, "depthwise")
+            restrict(channels, DIAGONAL - UNWRITABLE)
+            return channels
+        group, inner = split(channels, groups, size(channels) // groups)
+        restrict(group, PERMUTATION - UNWRITABLE)
+        restrict(inner, PERMUTATION - UNWRITABLE)
+        call.use(weight, 0, "depthwise")
+        call.mix(inner, [group])
+        return group
+    group, inner = split(channels, groups, size(channels) // groups)
+    restrict(group, PERMUTATION - UNWRITABLE)
+    restrict(out, PERMUTATION - UNWRITABLE)  # all groups share its map, the bias does not
+    call.mix(inner, [group, out])
+    call.use(weight, 0, "consumer")
+    call.use(weight, 1, "producer")
+    return product((group, out))
+
+
+@rule("matmul", "mm", "bmm", "dot", "mv")
+def matmul(call: Call) -> Axes:
+    """Matrix product over the last two axes, broadcast over the others."""
+    x, y = call["self"], call.first("other", "mat2", "tensor", "vec")
+    return _product(call, x, y)
+
+
+@rule("addmm", "baddbmm")
+def addmm(call: Call) -> Axes:
+    """input + A B (times numbers, which change nothing here)."""
+    added = call["self"]
+    out = _product(call, call.first("mat1", "batch1"), call.first("mat2", "batch2"))
+    both = broadcast([out, call.axes(added)], ALL, PERMUTATION)
+    call.use(added, -1, "bias")
+    return both
+
+
+def _product(call: Call, x: fx.Node, y: fx.Node) -> Axes:
+    left, right = call.axes(x), call.axes(y)
+    rows = left if len(left) > 1 else [UNIT, *left]
+    columns = right if len(right) > 1 else [*right, UNIT]
+    unify(rows[-1], columns[-2])
+    batch = broadcast([rows[:-2], columns[:-2]], PERMUTATION, ALL)
+    call.mix(rows[-1], [*batch, rows[-2], columns[-1]])
+    call.use(x, -1, "consumer")
+    call.use(y, -2 if len(right) > 1 else -1, "consumer")
+    if len(left) > 1:
+        call.use(x, -2, "producer")
+    if len(right) > 1:
+        call.use(y, -1, "producer")
+    _operands(call, rows[-1], x, y)
+    call.kind("pre")
+    return batch + ([rows[-2]] if len(left) > 1 else []) + ([columns[-1]] if len(right) > 1 else [])
+
+
+def _operands(call: Call, contracted: Term, x: fx.Node, y: fx.Node) -> None:
+    """One weight takes the inverse map on the contracted axis. Two features, or two weights, cannot: only what is its own inverse
+    transpose passes, and no dense map can be written there."""
+    if (x in call.facts.origin) == (y in call.facts.origin):
+        restrict(contracted, ORTHOGONAL - UNWRITABLE)
+
+
+def _bias(call: Call, bias: Any, out: Term) -> None:
+    if bias is not None:
+        unify(out, call.axes(bias)[0])
+        call.use(bias, 0, "bias")
+
+
+def _layer(call: Call, kind: str, x: fx.Node, weight: Any, bias: Any, weight_axis: int, output_axis: int, groups: int = 1) -> None:
+    call.kind("pre")
+    name = call.state_name(weight)
+    if name is not None and (bias is None or call.state_name(bias) is not None):
+        call.facts.layers.append(LayerSite(call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups))

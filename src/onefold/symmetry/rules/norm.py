@@ -1,0 +1,97 @@
+"""Normalisations: batch, instance, group, layer and RMS norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from onefold.symmetry.rules import rule
+from onefold.symmetry.rules.call import Axes, Call, NormSite
+from onefold.symmetry.terms import DIAGONAL, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, require_blocks, restrict, size, unify
+
+
+@rule("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+def batch_norm(call: Call) -> Any:
+    """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it has them."""
+    x, eps = call["input"], float(call["eps"])
+    scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
+    axes = call.axes(x)
+    _channelwise(call, axes[1], scale, shift, mean, variance)
+    names = [call.state_name(value) for value in (scale, shift, mean, variance)]
+    if not call.get("training", False) and names[2] is not None and names[3] is not None:
+        call.facts.norms.append(NormSite(call.node, x, names[0], names[1], names[2], names[3], eps))
+    call.kind("pre")
+    return axes if not isinstance(call.node.meta["val"], tuple | list) else [axes, [], []]
+
+
+@rule("instance_norm")
+def instance_norm(call: Call) -> Axes:
+    """Batch norm with the statistics of each example and channel; with running statistics where use_input_stats is off."""
+    axes = call.axes(call["input"])
+    _channelwise(call, axes[1], *(call[name] for name in ("weight", "bias", "running_mean", "running_var")))
+    if call["use_input_stats"]:
+        restrict(axes[1], ODD)  # eps does not scale along with a variance that is taken from the input
+        for term in axes[2:]:
+            freeze(term, "space of an instance norm")
+    call.kind("pre")
+    return axes
+
+
+def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any) -> None:
+    # The normalised value does not grow with its input: a positive scale passes only through the affine weight.
+    restrict(channels, DIAGONAL if scale is not None and mean is not None else ODD)
+    for value, role in ((scale, "scale"), (shift, "shift"), (mean, "mean"), (variance, "variance")):
+        if isinstance(value, fx.Node):
+            unify(channels, call.axes(value)[0])
+            call.use(value, 0, role)
+
+
+@rule("group_norm", "native_group_norm")
+def group_norm(call: Call) -> Any:
+    """Statistics over space and blocks of C / groups channels: blocks may be permuted, and channels inside each block."""
+    groups = call.first("num_groups", "group")
+    axes = call.axes(call["input"])
+    require_blocks(axes[1], size(axes[1]) // groups, "blocks of a group norm")
+    restrict(axes[1], PERMUTATION)
+    for term in axes[2:]:
+        freeze(term, "space of a group norm")
+    for value, role in ((call["weight"], "scale"), (call["bias"], "shift")):
+        if isinstance(value, fx.Node):
+            unify(axes[1], call.axes(value)[0])
+            call.use(value, 0, role)
+    call.kind("pre")
+    return axes if not isinstance(call.node.meta["val"], tuple | list) else [axes, [], []]
+
+
+@rule("layer_norm", "native_layer_norm")
+def layer_norm(call: Call) -> Any:
+    """Mean and variance over the last axes: orthogonal maps that fix the mean commute with it."""
+    axes = _last_axes(call, MEAN_FIXING, call["weight"], call["bias"])
+    return axes if not isinstance(call.node.meta["val"], tuple | list) else [axes, axes[:-1], axes[:-1]]
+
+
+@rule("rms_norm")
+def rms_norm(call: Call) -> Axes:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axes: every orthogonal map commutes with it."""
+    return _last_axes(call, ORTHOGONAL, call["weight"], None)
+
+
+def _last_axes(call: Call, maps: frozenset[str], scale: Any, shift: Any) -> Axes:
+    axes = call.axes(call["input"])
+    count = len(call["normalized_shape"])
+    kept, normed = axes[:-count], axes[-count:]
+    for term in normed:
+        restrict(term, maps)
+        call.mix(term, kept)
+    for term in kept:
+        restrict(term, PERMUTATION)
+    for value, role in ((scale, "scale"), (shift, "shift")):
+        if isinstance(value, fx.Node):
+            for k, (term, own) in enumerate(zip(normed, call.axes(value), strict=True)):
+                unify(term, own)
+                call.use(value, k, role)
+                if role == "scale":
+                    restrict(term, maps - {"orthogonal", "orthogonal_mean"})  # a learned scale is per coordinate
+    call.kind("pre")
+    return axes

@@ -1,0 +1,155 @@
+"""Pointwise operators: axes of equal length move together, and the nonlinearity says which maps it commutes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from onefold.symmetry.rules import rule
+from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.terms import ALL, DIAGONAL, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
+
+# T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
+HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs")
+ODD_FUNCTIONS = ("tanh", "sin", "asin", "sinh", "asinh", "tan", "atan", "atanh", "erf", "sign", "sgn", "hardshrink", "softshrink")
+IDENTITIES = ("to", "_to_copy", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout")
+IDENTITIES += ("feature_alpha_dropout", "native_dropout", "positive", "type_as", "float", "double", "half", "bfloat16", "_assert_tensor_metadata")
+UNTAGGED = ("hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mish", "softsign", "log_sigmoid", "logit", "masked_fill", "where")
+UNTAGGED += ("silu", "gelu", "elu", "softplus", "threshold", "clamp", "fill", "addcmul", "addcdiv", "lerp", "rsub")
+
+
+@rule(*IDENTITIES, "neg")
+def identity(call: Call) -> Axes:
+    """Linear and pointwise: everything passes."""
+    axes = call.axes(call.input)
+    value = call.node.meta["val"]
+    if not isinstance(value, torch.Tensor):
+        return [axes, axes]  # type: ignore[list-item]  # native_dropout: values and mask
+    if not value.is_floating_point():
+        for term in axes:
+            restrict(term, PERMUTATION)
+    call.shows(call.input)
+    return axes
+
+
+@rule(*HOMOGENEOUS)
+def homogeneous(call: Call) -> Axes:
+    """f(s x) = s f(x) for s > 0."""
+    return _function(call, POSITIVE)
+
+
+@rule(*ODD_FUNCTIONS)
+def odd(call: Call) -> Axes:
+    """f(-x) = -f(x)."""
+    return _function(call, ODD)
+
+
+def _function(call: Call, maps: frozenset[str]) -> Axes:
+    axes = call.axes(call.input)
+    for term in axes:
+        restrict(term, maps)
+    call.kind("post")
+    return axes
+
+
+@rule("add", "sub")
+def add(call: Call) -> Axes:
+    """Sum of two tensors, or of a tensor and numbers."""
+    operands = tensors(call)
+    call.kind("pre")
+    for operand in operands:
+        _use_all(call, operand, "table")
+    if len(operands) == 1:
+        return _broadcast_operands(call, operands, MEAN_FIXING, MEAN_FIXING)
+    return _broadcast_operands(call, operands, ALL, MEAN_FIXING)  # where only one holds the axis, the other adds a constant along it
+
+
+@rule("mul")
+def multiply(call: Call) -> Axes:
+    """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by coordinate, two features gate each other."""
+    operands = tensors(call)
+    from_state = [operand in call.facts.origin for operand in operands]
+    if len(operands) == 2 and from_state.count(True) == 1:
+        weight = operands[from_state.index(True)]
+        _use_all(call, weight, "depthwise")
+        return _broadcast_operands(call, operands, DIAGONAL - {WRITABLE}, ALL)
+    return _broadcast_operands(call, operands, PERMUTATION, ALL)
+
+
+@rule("div")
+def divide(call: Call) -> Axes:
+    """Quotient: linear in the numerator along axes that the denominator has not got."""
+    operands = tensors(call)
+    numerator = call.arguments.get("self")
+    if call.get("rounding_mode") is None and isinstance(numerator, fx.Node):
+        other = call.arguments.get("other")
+        if not isinstance(other, fx.Node) or not call.is_tensor(other):
+            return _broadcast_operands(call, operands, ALL, ALL)
+        offset = len(call.shape()) - len(call.shape(other))
+        axes = _broadcast_operands(call, operands, PERMUTATION, ALL)
+        for k, count in enumerate(call.shape(other)):
+            if count != 1:
+                restrict(axes[k + offset], PERMUTATION)
+        return axes
+    return _broadcast_operands(call, operands, PERMUTATION, PERMUTATION)
+
+
+@rule("prelu", "_prelu_kernel")
+def prelu(call: Call) -> Axes:
+    """max(0, x) + w min(0, x), with one w or one for each channel (axis 1)."""
+    x, weight = call["self"], call["weight"]
+    axes, slopes = call.axes(x), call.axes(weight)
+    widest = [k for k, term in enumerate(slopes) if size(term) > 1]
+    for k in widest:
+        unify(axes[1] if len(slopes) == 1 else axes[k], slopes[k])
+        call.use(weight, k, "depthwise")
+    for term in axes:
+        restrict(term, POSITIVE)
+    call.kind("post")
+    return axes
+
+
+@rule("copy")
+def copy(call: Call) -> Axes:
+    """self takes the values of src."""
+    return _broadcast_operands(call, tensors(call), ALL, MEAN_FIXING)
+
+
+@rule(*UNTAGGED)
+def pointwise(call: Call) -> Axes:
+    """Any other pointwise function: permutations only. Operators tagged as pointwise without a rule of their own come here too."""
+    operands = tensors(call)
+    for operand in operands:
+        _use_all(call, operand, "other")
+    call.kind("post")
+    return _broadcast_operands(call, operands, PERMUTATION, PERMUTATION)
+
+
+def tensors(call: Call) -> list[fx.Node]:
+    """All tensor arguments, in order."""
+    return [value for value in pytree.tree_leaves((call.node.args, dict(call.node.kwargs))) if call.is_tensor(value)]
+
+
+def broadcast(operands: Sequence[Axes], shared: frozenset[str], single: frozenset[str]) -> Axes:
+    """The axes of a broadcast result. `shared` restricts axes that several operands hold, `single` those that one alone does."""
+    result: Axes = []
+    for k in range(-max(map(len, operands)), 0):
+        held = [axes[k] for axes in operands if len(axes) >= -k and size(axes[k]) != 1]
+        for other in held[1:]:
+            unify(held[0], other)
+        if held:
+            restrict(held[0], shared if len(held) > 1 else single)
+        result.append(resolve(held[0]) if held else UNIT)
+    return result
+
+
+def _broadcast_operands(call: Call, operands: Sequence[fx.Node], shared: frozenset[str], single: frozenset[str]) -> Axes:
+    return broadcast([call.axes(operand) for operand in operands], shared, single)
+
+
+def _use_all(call: Call, value: fx.Node, role: str) -> None:
+    for axis in range(len(call.shape(value))):
+        call.use(value, axis, role)

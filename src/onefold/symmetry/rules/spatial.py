@@ -1,0 +1,91 @@
+"""Operators over space: pooling, resizing, padding. They act channel by channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from onefold.symmetry.rules import rule
+from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.terms import ALL, MEAN_FIXING, POSITIVE, UNIT, Atom, Prod, Sum, freeze, fresh, resolve, restrict, size, split
+
+LINEAR = [f"{kind}{n}d" for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool") for n in (1, 2, 3)]
+LINEAR += [f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")]
+LINEAR += ["_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"]
+MAXIMUM = [f"{kind}{n}d" for kind in ("max_pool", "adaptive_max_pool") for n in (1, 2, 3)]
+MAXIMUM += ["max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices"]
+
+
+@rule(*LINEAR)
+def linear_pool(call: Call) -> Axes:
+    """Weighted sums over space, the same for every channel."""
+    return _over_space(call, call.axes(call.input))
+
+
+@rule(*MAXIMUM)
+def max_pool(call: Call) -> Any:
+    """The largest value over space: commutes with positive scales."""
+    axes = call.axes(call.input)
+    for term in axes:
+        restrict(term, POSITIVE)
+    return _over_space(call, axes)
+
+
+def _over_space(call: Call, axes: Axes) -> Any:
+    digits = next(c for c in reversed(call.name) if c.isdigit()) if any(c.isdigit() for c in call.name) else "2"
+    count = int(digits)
+    kept, space = axes[:-count], axes[-count:]
+    for term in space:
+        freeze(term, "space of a pool")
+        call.mix(term, kept)
+    value = call.node.meta["val"]
+    if isinstance(value, torch.Tensor):
+        return kept + [fresh(n, True, "space of a pool") for n in call.shape()[-count:]]
+    return [kept + [fresh(n, True, "space of a pool") for n in shape[-count:]] for shape in call.shapes()]
+
+
+@rule("pad", "constant_pad_nd")
+def pad(call: Call) -> Axes:
+    """Zeros move as anything; other constants move under maps that fix the mean. Reflection and the like keep the axis in place."""
+    axes, widths = call.axes(call.input), call["pad"]
+    constant = call.get("mode", "constant") == "constant"
+    maps = ALL if constant and not call.get("value") else MEAN_FIXING
+    for k in range(len(widths) // 2):
+        axis, before, after = len(axes) - 1 - k, widths[2 * k], widths[2 * k + 1]
+        if not before and not after:
+            continue
+        term = axes[axis]
+        if constant and before >= 0 and after >= 0 and size(term) > 1:
+            parts = (Atom(before, maps=maps), term, Atom(after, maps=maps))
+            axes[axis] = resolve(Sum(tuple(p for p in parts if size(p))))
+        else:
+            freeze(term, "padded axis")
+            axes[axis] = fresh(call.shape()[axis], True, "padded axis")
+    return axes
+
+
+@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d")
+def border_pad(call: Call) -> Axes:
+    """Borders that repeat the image."""
+    return _over_space(call, call.axes(call.input))
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(call: Call) -> Axes:
+    """(c r r, h, w) to (c, h r, w r)."""
+    axes, factor = call.axes(call.input), call["upscale_factor"]
+    channels, inner = split(axes[-3], size(axes[-3]) // factor**2, factor**2)
+    for term in (inner, *axes[-2:]):
+        freeze(term, "space of a pixel shuffle")
+    return [*axes[:-3], channels, *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:])]
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(call: Call) -> Axes:
+    """(c, h r, w r) to (c r r, h, w)."""
+    axes, factor = call.axes(call.input), call["downscale_factor"]
+    for term in axes[-2:]:
+        freeze(term, "space of a pixel shuffle")
+    inner = Atom(factor**2, True, "space of a pixel shuffle") if factor > 1 else UNIT
+    return [*axes[:-3], resolve(Prod((axes[-3], inner))), *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:])]

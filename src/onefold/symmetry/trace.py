@@ -1,0 +1,247 @@
+"""A network and example inputs to a graph of whole operators (linear, conv2d, batch_norm...), by torch.export.
+
+The graph is kept undecomposed and not functionalised: it makes the very calls that the network makes, so that a replay gives the same
+bits, takes the same time and accepts any memory format. In-place operators need no special care in the solver, since an operator that
+writes to a view leaves the terms of the view's axes, and so those of its base, as they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
+
+from onefold.errors import TraceError
+from onefold.symmetry.replay import Plan, Visit, compile_plan
+
+# Arguments that hold sizes, which may contain the batch size: they are no part of a fingerprint.
+_SIZES = ("size", "shape", "sizes", "split_size", "repeats")
+
+
+@dataclass
+class TracedNetwork:
+    """A traced network: the graph, which of its inputs are which entries of the state dict, and a way to run it for several members.
+
+    program: the exported program, whose `graph` the solver reads. state_names: placeholder -> state-dict name. tied: groups of
+    state-dict names that share one tensor, the first of each being the one that slots name. fingerprint: see SymmetrySpec.
+    """
+
+    model: nn.Module
+    program: ExportedProgram
+    state_names: dict[str, str]
+    parameters: dict[str, int]
+    tied: tuple[tuple[str, ...], ...]
+    fingerprint: str
+    keywords: tuple[str, ...] = ()
+    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The operators in execution order; `node.meta["val"]` holds shapes and dtypes."""
+        return self.program.graph
+
+    def replay(
+        self,
+        states: Sequence[Mapping[str, Tensor]],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        visit: Visit | None = None,
+        nodes: Collection[str] = (),
+        until: str | None = None,
+    ) -> list[Any]:
+        """Run the network once with each state dict, node by node in lockstep, in eval mode and without gradients.
+
+        Args:
+            states: one state dict for each member, all on one device, of any floating dtype (the inputs of the same).
+            args, kwargs: the inputs, as of the traced network but of any batch size; they are the same for all members.
+            visit: called as visit(name, [value of member 0, ...]) after the node `name` has run for all members. If it returns a list,
+                the run goes on with those values. Values are only valid during the call: a later node may change them in place.
+            nodes: the names of the nodes (or of inputs) to visit.
+            until: stop after this node, and return an empty list.
+
+        Returns: what the network returns, for each member.
+
+        Raises:
+            TraceError: a named node does not exist, or another batch size cannot be traced or leads to another graph.
+            MembersError: a state dict lacks a tensor or holds one of another shape.
+        """
+        keywords = dict(kwargs or {})
+        if set(keywords) != set(self.keywords):
+            raise TraceError(f"The network was traced with keywords {list(self.keywords)}, but was given {sorted(keywords)}; pass the same ones.")
+        keywords = {name: keywords[name] for name in self.keywords}
+        inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
+        with torch.no_grad():
+            return self._plan(tuple(args), keywords, inputs).run(states, inputs, visit, nodes, until)
+
+    def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
+        if accepts(self.program, inputs):
+            if None not in self._plans:
+                self._plans[None] = compile_plan(self.program)
+            return self._plans[None]
+        key = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in inputs)
+        if key not in self._plans:
+            program = _export(self.model, args, kwargs, dynamic=False)
+            if fingerprint(program) != self.fingerprint:
+                shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
+                raise TraceError(f"{type(self.model).__name__} runs other operators on inputs of shape {shapes}; use batches of one size.")
+            self._plans[key] = compile_plan(program)
+        return self._plans[key]
+
+
+def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
+    """Trace `model(*args, **kwargs)` in eval mode without gradients; the model is left as it was. Works on the meta device.
+
+    The first axis of every input tensor is traced as dynamic where the network allows it, so that a replay takes any batch size.
+
+    Raises:
+        TraceError: torch.export cannot trace the network.
+    """
+    args, kwargs = tuple(args), dict(kwargs or {})
+    program: ExportedProgram | None = None
+    for attempt_args, attempt_kwargs, dynamic in (*_doubled(args, kwargs), (args, kwargs, True), (args, kwargs, False)):
+        try:
+            program = _export(model, attempt_args, attempt_kwargs, dynamic)
+            break
+        except TraceError as error:
+            failure = error
+    if program is None:
+        raise failure
+    state_names = {
+        spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+    }
+    parameters = {name: p.numel() for name, p in model.named_parameters()}
+    return TracedNetwork(model, program, state_names, parameters, _tied(model), fingerprint(program), tuple(kwargs))
+
+
+def shape_of(value: Tensor) -> list[int]:
+    """The shape of a traced value, with the sizes of the example for dynamic axes."""
+    return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
+
+
+def accepts(program: ExportedProgram, inputs: Sequence[Any]) -> bool:
+    """Whether inputs of these shapes are covered by the program (a dynamic axis of length 1 is not: export takes 1 for a special size)."""
+    names = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    specs = [spec for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
+    if len(specs) != len(inputs):
+        raise TraceError(f"The network was traced with {len(specs)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
+    symbols: dict[Any, int] = {}
+    for spec, value in zip(specs, inputs, strict=True):
+        if not isinstance(value, Tensor):
+            continue
+        traced = names[spec.arg.name].meta["val"]
+        if not isinstance(traced, Tensor) or traced.dim() != value.dim():
+            return False
+        for expected, given in zip(traced.shape, value.shape, strict=True):
+            if not isinstance(expected, torch.SymInt):
+                if expected != given:
+                    return False
+                continue
+            expression = expected.node.expr
+            allowed = program.range_constraints.get(expression)
+            if allowed is None or given == 1 or not allowed.lower <= given <= allowed.upper or symbols.setdefault(expression, given) != given:
+                return False
+    return True
+
+
+def fingerprint(program: ExportedProgram) -> str:
+    """A hash of the operators, how they are connected, and the names and shapes of the parameters, without the batch size."""
+    digest = hashlib.sha256()
+    number: dict[fx.Node, int] = {}
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            spec = specs[node.name]
+            shape = shape_of(node.meta["val"]) if spec.target is not None and isinstance(node.meta.get("val"), Tensor) else ()
+            text = f"{spec.kind.name} {spec.target} {shape}"
+        elif isinstance(node.meta.get("val"), Tensor | tuple | list) or node.op == "output":
+            names = [argument.name for argument in node.target._schema.arguments] if hasattr(node.target, "_schema") else []
+            shown = [_shown(value, number) for k, value in enumerate(node.args) if k >= len(names) or names[k] not in _SIZES]
+            shown += [f"{key}={_shown(value, number)}" for key, value in node.kwargs.items() if key not in _SIZES]
+            text = f"{node.target} {' '.join(shown)}"
+        else:
+            continue
+        number[node] = len(number)
+        digest.update(f"{text}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _shown(value: Any, number: dict[fx.Node, int]) -> str:
+    if isinstance(value, fx.Node):
+        return f"%{number[value]}" if value in number else "#"
+    if isinstance(value, tuple | list):
+        return "(" + ",".join(_shown(x, number) for x in value) + ")"
+    return "" if isinstance(value, torch.device | torch.dtype) else repr(value)
+
+
+def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> ExportedProgram:
+    shapes = ShapesCollection()
+    for value in pytree.tree_leaves((args, kwargs)):
+        if isinstance(value, Tensor) and value.dim():
+            shapes[value] = {0: Dim.AUTO}
+    try:
+        with _evaluating(model), _quiet(), torch.no_grad():
+            return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None)
+    except Exception as error:  # torch.export raises nearly anything, from inside the network and from inside torch
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".") if lines else type(error).__name__
+        raise TraceError(
+            f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are unknown; "
+            'plain averaging without alignment still works with align="none" (--align none).'
+        ) from error
+
+
+def _doubled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
+    """The inputs with every first axis of length 1 doubled, since export never takes an axis of length 1 for a dynamic one."""
+    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.dim()]
+    if tensors and all(len(x) == 1 for x in tensors):
+        double = pytree.tree_map_only(Tensor, lambda x: torch.cat([x, x]) if x.dim() else x, (args, kwargs))
+        yield double[0], double[1], True
+
+
+def _tied(model: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """Names of one and the same tensor, by storage and offset (a data pointer says nothing on the meta device)."""
+    names: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)):
+        if tensor.layout == torch.strided and tensor.numel():
+            key = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+            names.setdefault(key, []).append(name)
+    return tuple(tuple(group) for group in names.values() if len(group) > 1)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode for the time being; each flag is restored on its own."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export without its warnings: what matters is raised, or found in the spec."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
