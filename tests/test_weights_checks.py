@@ -37,7 +37,9 @@ def test_quantised_integer_weights_are_refused(tensor: Tensor) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation.*")
-@pytest.mark.parametrize("make", [lambda: torch.ones(2).to(torch.float8_e4m3fn), lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)])
+@pytest.mark.parametrize(
+    "make", [lambda: torch.ones(2).to(torch.float8_e4m3fn), lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)]
+)
 def test_quantised_dtypes_are_refused(make: Callable[[], Tensor]) -> None:
     with pytest.raises(WeightsError, match=r"m\.pt is quantised: 'w'"):
         weights.check_state({"w": make()}, "m.pt")
@@ -108,7 +110,7 @@ def test_load_into_names_what_does_not_fit_and_changes_nothing() -> None:
         weights.load_into(network, {**state, "extra": torch.ones(1)}, "m.pt")
     with pytest.raises(WeightsError, match=r"'head.weight' has shape \(7, 32\) in the file, but \(10, 32\)"):
         weights.load_into(network, digits(4, classes=7).state_dict(), "m.pt")
-    with pytest.raises(WeightsError, match="'head.bias' is int64 in the file, but float32"):
+    with pytest.raises(WeightsError, match=r"'head.bias' is int64 in the file, but float32"):
         weights.load_into(network, {**state, "head.bias": torch.ones(10, dtype=torch.int64)}, "m.pt")
     assert weights.state_checksum(network.state_dict()) == before
 

@@ -211,9 +211,7 @@ def test_shards_replace_a_single_file_and_the_other_way_round(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("form", "shard"), [("safetensors", None), ("safetensors", 4000), ("pt", None)])
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_output(
-    tmp_path: Path, form: str, shard: int | None, function: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_output(tmp_path: Path, form: str, shard: int | None, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / f"m.{form}"
     old = onefold.save(digits(8), path, max_shard_bytes=shard)
     before, content = names(tmp_path), weights.state_checksum(onefold.load(old))
@@ -316,8 +314,7 @@ def test_atomic_directory_keeps_the_old_one_on_errors(tmp_path: Path) -> None:
     with weights.atomic_directory(out) as folder:
         (folder / "a").write_text("old")
     with pytest.raises(ZeroDivisionError), weights.atomic_directory(out, force=True) as folder:
-        (folder / "a").write_text("new")
-        raise ZeroDivisionError
+        (folder / "a").write_text(str(1 // 0))
     with pytest.raises(OutputError, match="full"), weights.atomic_directory(out, force=True) as folder:
         full_disk()
     assert (out / "a").read_text() == "old"
@@ -336,7 +333,7 @@ def test_check_output_says_early_what_would_fail_later(tmp_path: Path) -> None:
         weights.check_output(tmp_path / "folder", force=True)
     with pytest.raises(OutputError, match="it is a file, but the output is a folder"):
         weights.check_output(tmp_path / "file", force=True, folder=True)
-    with pytest.raises(OutputError, match="folder .*file does not exist"):
+    with pytest.raises(OutputError, match=r"folder .*file does not exist"):
         weights.check_output(tmp_path / "file" / "x")
 
 
