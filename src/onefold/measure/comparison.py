@@ -53,23 +53,26 @@ def comparison_table(
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
-    """Whether the result is more accurate than each baseline, in one sentence each.
+    """One sentence that says whether the result is more accurate than each baseline.
 
-    Differences below two standard errors are called no difference. The errors are those of independent test sets; on one shared test set
-    the true error of a difference is smaller, so that this errs on the careful side.
+    Differences below two standard errors are called no clear difference. The errors are those of independent test sets; on one shared test
+    set the true error of a difference is usually smaller, so that this errs on the careful side.
+
+    Raises:
+        DataError: there is no baseline.
     """
-    sentences = []
+    if not baselines:
+        raise DataError("There is no baseline to compare with; pass at least one.")
+    clauses = []
     for other in baselines:
         gain = 100 * (result.scores.accuracy - other.scores.accuracy)
         error = 100 * math.hypot(result.scores.accuracy_error, other.scores.accuracy_error)
-        if abs(gain) < 2 * error or gain == 0:
-            claim = "is as accurate as"
-            tail = f"difference {gain:+.2f} percentage points, within two standard errors of {error:.2f}"
+        if gain == 0 or abs(gain) < 2 * error:
+            clauses.append(f"not clearly different from {other.name} ({gain:+.2f} percentage points, standard error {error:.2f})")
         else:
-            claim = "is more accurate than" if gain > 0 else "is less accurate than"
-            tail = f"by {abs(gain):.2f} percentage points, standard error {error:.2f}"
-        sentences.append(f"{result.name} {claim} {other.name} ({tail}).")
-    return " ".join(sentences)
+            claim = "more" if gain > 0 else "less"
+            clauses.append(f"{claim} accurate than {other.name} by {abs(gain):.2f} percentage points (standard error {error:.2f})")
+    return f"{result.name[:1].upper()}{result.name[1:]}: {'; '.join(clauses)}."
 
 
 def _cells(row: Candidate) -> tuple[Cell, ...]:

@@ -23,7 +23,7 @@ STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   overflow-wrap: anywhere; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 3rem; }
+main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 3rem; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .5rem; text-wrap: balance; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); }
 p { margin: 0 0 .8rem; max-width: 42rem; }
@@ -36,19 +36,20 @@ a { color: var(--accent); }
 figure { margin: 1rem 0 1.5rem; }
 figcaption { color: var(--quiet); font-size: .92rem; margin-top: .4rem; max-width: 42rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-th, td { padding: .4rem .8rem; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--line); }
+th, td { padding: .4rem .6rem; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { padding-left: .2rem; }
-thead th { color: var(--quiet); font-weight: 600; vertical-align: bottom; border-bottom: 2px solid var(--line); min-width: 5rem; }
+thead th { color: var(--quiet); font-weight: 600; vertical-align: bottom; border-bottom: 2px solid var(--line); min-width: 4.6rem; }
+thead .number { white-space: normal; }
 tbody th { font-weight: 400; min-width: 8rem; }
 thead .unit { display: block; font-weight: 400; }
 .number { text-align: right; white-space: nowrap; }
-td:not(.number) { min-width: 10rem; max-width: 26rem; }
+td:not(.number) { min-width: 12rem; max-width: 26rem; }
 .emphasis { background: var(--tint); }
 .emphasis th, .emphasis td { font-weight: 650; }
 dl { display: grid; grid-template-columns: minmax(8rem, 18rem) minmax(0, 1fr); gap: .35rem 1.25rem; margin: .5rem 0 1.25rem; max-width: 50rem; }
 dt { color: var(--quiet); }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
-svg { display: block; width: 100%; min-width: 27rem; max-width: 46rem; height: auto; overflow: visible; color: var(--ink); }
+svg { display: block; width: 100%; min-width: 33rem; max-width: 46rem; height: auto; overflow: visible; color: var(--ink); }
 footer { margin-top: 3rem; padding-top: .75rem; border-top: 1px solid var(--line); color: var(--quiet); font-size: .85rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem 1rem 2rem; }

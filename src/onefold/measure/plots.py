@@ -74,12 +74,12 @@ def correlation_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
         figure, (axes,) = new_figure(3.6 + 0.2 * len(ordered))
         for i, (name, values) in enumerate(ordered.items()):
             # Each feature is a step as wide as its share, so that groups of unequal size can be compared.
-            axes.stairs(values, np.linspace(0, 100, len(values) + 1), baseline=None, color=colour(i), linewidth=2, label=_label(name, values))
-            axes.plot([50], [values[len(values) // 2]], marker=marker(i), color=colour(i), markersize=6)
+            axes.stairs(values, np.linspace(0, 100, len(values) + 1), baseline=None, color=colour(i), linewidth=2)
+            axes.plot([50], [values[len(values) // 2]], marker=marker(i), color=colour(i), markersize=6, linewidth=2, label=_label(name, values))
         axes.set_ylim(min(0.0, *(float(values[-1]) for values in ordered.values())) - 0.02, 1.02)
         axes.set_xlim(0, 100)
         axes.set_ylabel("correlation")
-        axes.set_xlabel(share)
+        axes.set_xlabel(f"{share}; markers: medians")
         legend(axes)
         return figure
     figure, (axes,) = new_figure(1.5 + 0.21 * len(ordered))
@@ -126,7 +126,7 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
         DataError: there is no curve.
     """
     _some(curves, "calibration curve")
-    figure, (axes,) = new_figure(4.6 + 0.2 * len(curves), width=5.4)
+    figure, (axes,) = new_figure(4.6 + 0.2 * len(curves))
     axes.plot([0, 100], [0, 100], color=INK, alpha=0.6, linestyle=(0, (3, 3)), linewidth=1)
     for i, (name, curve) in enumerate(curves.items()):
         x, y = [100 * value for value in curve.confidence], [100 * value for value in curve.accuracy]
@@ -188,30 +188,38 @@ def heat_map(matrix: Any, rows: Sequence[str], columns: Sequence[str], *, label:
         axes.tick_params(axis="x", labelrotation=90)
     if len(columns) <= 12 and len(rows) <= 40:
         for (row, column), value in np.ndenumerate(values):
-            dark = not math.isfinite(value) or (value - bottom) / max(top - bottom, 1e-12) > 0.6
-            text_colour = INK if not math.isfinite(value) else "#000000" if dark else "#ffffff"
-            axes.text(column + 0.5, row + 0.5, f"{value:.2g}", ha="center", va="center", fontsize=8, color=text_colour)
+            light = (value - bottom) / max(top - bottom, 1e-12) > 0.6  # the upper end of viridis is light, and a gap shows the page
+            shade = INK if not math.isfinite(value) else "#000000" if light else "#ffffff"
+            text = f"{value:.2f}" if top <= 10 else f"{value:.3g}"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=shade)
     _colour_bar(figure, axes, mesh, label)
     return figure
 
 
 def triangle_map(triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")) -> Figure:
-    """Accuracy over the triangle of three networks."""
-    figure, (axes,) = new_figure(5.0, width=5.6)
+    """Accuracy over the triangle of three networks, one hexagon for each network that was scored; `corners` are their names."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import RegularPolygon
+
+    figure, (axes,) = new_figure(5.4)
     restyle(axes, grid="none")
     weights = np.asarray(triangle.weights)
     places = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
     points = weights @ places
     accuracy = np.array([100 * scores.accuracy for scores in triangle.scores])
     resolution = round(math.sqrt(2 * len(points) + 0.25) - 1.5)
-    size = (190 / resolution) ** 2
-    cells = axes.scatter(points[:, 0], points[:, 1], c=accuracy, s=size, marker="h", cmap="viridis", linewidths=0)
+    radius = 1 / (math.sqrt(3) * resolution)  # neighbours touch
+    hexagons = [RegularPolygon((x, y), 6, radius=radius) for x, y in points]
+    cells = PatchCollection(hexagons, cmap="viridis", linewidths=0.3, edgecolors="face")
+    cells.set_array(accuracy)
+    axes.add_collection(cells)
+    margin = radius + 0.07
     for name, (x, y) in zip(corners, places, strict=True):
-        above = y > 0
-        axes.annotate(name, (x, y), xytext=(0, 26 if above else -26), textcoords="offset points", ha="center", va="center", color=INK, fontsize=10)
+        axes.text(x, y + (margin if y > 0 else -margin), name, ha="center", va="center", color=INK, fontsize=10)
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.margins(0.2)
+    axes.set_xlim(-margin - 0.05, 1 + margin + 0.05)
+    axes.set_ylim(-margin - 0.05, math.sqrt(0.75) + margin + 0.05)
     _colour_bar(figure, axes, cells, "accuracy (%)")
     return figure
 

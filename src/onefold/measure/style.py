@@ -23,11 +23,11 @@ WIDTH = 7.0  # inches; 504 units of SVG
 FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]  # the first is matplotlib's own, the second has its widths
 
 
-def new_figure(height: float, rows: int = 1, *, width: float = WIDTH, share_x: bool = False) -> tuple[Figure, list[Axes]]:
-    """An empty figure of `width` by `height` inches with `rows` axes below each other."""
+def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[Figure, list[Axes]]:
+    """An empty figure, WIDTH by `height` inches, with `rows` axes below each other."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
     axes = [figure.add_subplot(rows, 1, 1)]
     axes += [figure.add_subplot(rows, 1, i + 1, sharex=axes[0] if share_x else None) for i in range(1, rows)]
     for each in axes:

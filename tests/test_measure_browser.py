@@ -1,0 +1,92 @@
+"""A report in a real browser: it fits a telephone and a desk, nothing overlaps, and its policy stops scripts and loads."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape
+from pathlib import Path as FilePath
+
+import numpy as np
+import pytest
+
+from onefold.measure import Candidate, Path, Report, Scores, barrier_curves, comparison_table, correlation_spectra
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH")
+
+# The page is put into frames of several widths; this script, outside of it, measures and writes what it found into the title.
+MEASURE = """
+<body><script>
+const found = {};
+function measure(frame) {
+  const page = frame.contentDocument, root = page.documentElement, main = page.querySelector('main');
+  const blocks = [...page.querySelectorAll('h1, .summary, nav, h2, section > p, section > dl, figure, footer')].map(e => e.getBoundingClientRect());
+  let overlaps = 0;
+  for (let i = 1; i < blocks.length; i++) if (blocks[i].top < blocks[i - 1].bottom - 0.5) overlaps++;
+  const boxes = [...page.querySelectorAll('.scroll')];
+  const scrolling = boxes.filter(b => b.scrollWidth > b.clientWidth).length;
+  return {overflow: root.scrollWidth - root.clientWidth, overlaps, blocks: blocks.length, scrolling,
+    pictures: [...page.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().height > 100).length, title: page.title};
+}
+addEventListener('load', () => {
+  for (const frame of document.querySelectorAll('iframe')) found[frame.width] = measure(frame);
+  document.title = JSON.stringify(found);
+});
+</script>
+"""
+
+
+@pytest.fixture
+def report() -> Report:
+    scores = Scores(0.9, 0.3, 0.02, 0.1, 1000)
+    path = Path((0, 0.5, 1), (scores, Scores(0.3, 2.0, 0.2, 0.8, 1000), scores))
+    report = Report(title="Folding networks " + "x" * 100, summary="A summary.")
+    rows = [Candidate(f"network number {i}", scores, 123_456, 1.0, "a note of some length that has to wrap") for i in range(4)]
+    report.section("Scores").table(comparison_table(rows, caption="All of them.")).facts({"recipe": "/" + "long" * 60, "seconds": 1.5})
+    report.section("Line").picture(barrier_curves({"line": path}), "The barrier.")
+    report.section("Spectra").picture(correlation_spectra({f"layer{i}": np.linspace(1, 0, 20) for i in range(30)}), "Thirty groups.")
+    report.section("Words").text("word " * 200 + "w" * 300)
+    return report
+
+
+def measure(html: str, folder: FilePath) -> dict[str, dict[str, object]]:
+    frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{escape(html, quote=True)}"></iframe>' for width in (420, 1400))
+    page = folder / "measure.html"
+    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><title></title>{MEASURE}{frames}", encoding="utf-8")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-gpu", "--no-sandbox"]
+    command = [str(BROWSER), "--headless", *quiet, f"--user-data-dir={folder / 'profile'}", "--window-size=1600,1000", "--dump-dom", page.as_uri()]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the browser did not answer within a minute")
+    title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+    assert title, done.stderr[-500:]
+    found: dict[str, dict[str, object]] = json.loads(title[1])
+    return found
+
+
+def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: FilePath) -> None:
+    found = measure(report.to_html(), tmp_path)
+    for width in ("420", "1400"):
+        assert found[width]["title"] == report.title
+        assert found[width]["overflow"] == 0
+        assert found[width]["overlaps"] == 0
+        assert found[width]["pictures"] == 2
+    assert found["420"]["scrolling"] == 3  # the table and the two pictures, each inside its box
+    assert found["1400"]["scrolling"] == 0
+
+
+def test_the_measurement_sees_overflow_and_overlap_and_the_policy_stops_scripts(report: Report, tmp_path: FilePath) -> None:
+    spoiled = (
+        report.to_html()
+        .replace(".scroll { overflow-x: auto;", ".scroll {")
+        .replace("h2 { font-size", "h2 { position: relative; top: 3rem; font-size")
+    )
+    spoiled = spoiled.replace("</main>", "</main><script>document.title = 'a script ran'</script>")
+    found = measure(spoiled, tmp_path)
+    assert int(str(found["420"]["overflow"])) > 100
+    assert int(str(found["420"]["overlaps"])) > 0
+    assert found["420"]["title"] == report.title

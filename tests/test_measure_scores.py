@@ -1,0 +1,180 @@
+"""Scores against torchmetrics, scikit-learn and closed forms; calibration bins; broken outputs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor
+
+from onefold.errors import DataError, RecipeError
+from onefold.measure import Scores, bin_confidences, reliability, score_logits, score_probabilities
+
+
+def sample(n: int = 500, classes: int = 7, seed: int = 0, scale: float = 2.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
+    labels = torch.where(torch.rand(n, generator=generator) < 0.5, logits.argmax(-1), torch.randint(classes, (n,), generator=generator))
+    return logits, labels
+
+
+EXAMPLES = {"n": st.integers(1, 300), "classes": st.integers(2, 12), "seed": st.integers(0, 10_000), "bins": st.sampled_from([1, 2, 10, 15, 20])}
+
+
+@given(**EXAMPLES)
+@settings(max_examples=40, deadline=None)
+def test_scores_equal_those_of_scikit_learn(n: int, classes: int, seed: int, bins: int) -> None:
+    logits, labels = sample(n, classes, seed)
+    p = logits.softmax(-1).numpy()
+    scores = score_logits(logits, labels, bins=bins)
+    assert scores.n == n
+    assert scores.accuracy == pytest.approx(accuracy_score(labels, p.argmax(1)))
+    assert scores.nll == pytest.approx(log_loss(labels, p, labels=list(range(classes))), rel=1e-9)
+    one_hot = np.eye(classes)[labels.numpy()]
+    assert scores.brier == pytest.approx(float(np.mean(np.sum((p - one_hot) ** 2, axis=1))), rel=1e-9)
+    curve = reliability(logits, labels, bins=bins)
+    accuracy, confidence = calibration_curve(p.argmax(1) == labels.numpy(), p.max(1), pos_label=True, n_bins=bins, strategy="uniform")
+    assert curve.accuracy == pytest.approx(accuracy)
+    assert curve.confidence == pytest.approx(confidence)
+
+
+def test_scores_equal_those_of_torchmetrics() -> None:
+    try:
+        from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+    except RuntimeError as error:  # raised by a torchvision that was built for another torch
+        pytest.skip(f"torchmetrics cannot be imported: {error}")
+    for bins in (2, 10, 15, 20):
+        logits, labels = sample(400, seed=bins)
+        scores = score_logits(logits, labels, bins=bins)
+        assert scores.accuracy == pytest.approx(float(multiclass_accuracy(logits, labels, 7, average="micro")), abs=1e-6)
+        assert scores.ece == pytest.approx(float(multiclass_calibration_error(logits.softmax(-1), labels, 7, n_bins=bins, norm="l1")), abs=1e-6)
+
+
+def test_probabilities_score_like_their_logits() -> None:
+    logits, labels = sample()
+    expected, found = score_logits(logits, labels), score_probabilities(logits.softmax(-1), labels)
+    assert found.to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_a_sure_and_right_network_has_perfect_scores_and_a_sure_and_wrong_one_the_worst() -> None:
+    labels = torch.tensor([0, 1, 2])
+    logits = torch.full((3, 3), -1000.0).scatter(1, labels[:, None], 1000.0)
+    right, wrong = score_logits(logits, labels), score_logits(logits, (labels + 1) % 3)
+    assert (right.accuracy, right.nll, right.ece, right.brier) == (1, 0, 0, 0)
+    assert (wrong.accuracy, wrong.nll, wrong.ece, wrong.brier) == (0, 2000, 1, 2)
+
+
+def test_a_uniform_prediction_has_the_closed_form() -> None:
+    scores = score_logits(torch.zeros(8, 4), torch.arange(8) % 4)
+    assert scores.nll == pytest.approx(math.log(4))
+    assert scores.brier == pytest.approx(0.75)
+    assert scores.accuracy == 0.25
+    assert scores.ece == pytest.approx(0)
+
+
+@pytest.mark.parametrize("binning", ["equal-width", "adaptive"])
+def test_calibration_error_does_not_depend_on_the_order_of_the_examples(binning: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    confidence = (torch.rand(400, generator=generator) * 20).round() / 20  # many ties
+    correct = torch.rand(400, generator=generator) < confidence
+    order = torch.randperm(400, generator=generator)
+    first, second = bin_confidences(confidence, correct, 15, binning), bin_confidences(confidence[order], correct[order], 15, binning)
+    assert first.count == second.count
+    assert first.ece == pytest.approx(second.ece, abs=1e-12)
+
+
+def test_adaptive_bins_hold_equal_numbers_and_equal_width_bins_do_not() -> None:
+    logits, labels = sample(1000, scale=5.0)
+    adaptive, wide = reliability(logits, labels, bins=10, binning="adaptive"), reliability(logits, labels, bins=10)
+    assert adaptive.count == (100,) * 10
+    assert max(wide.count) > 300
+    assert sum(wide.count) == 1000
+
+
+def test_adaptive_ece_equals_the_mean_gap_of_ten_sorted_chunks() -> None:
+    logits, labels = sample(1000)
+    confidence, prediction = logits.softmax(-1).max(-1)
+    order = confidence.argsort()
+    gaps = [abs(float(confidence[part].mean() - (prediction == labels)[part].double().mean())) for part in order.split(100)]
+    assert score_logits(logits, labels, bins=10, binning="adaptive").ece == pytest.approx(sum(gaps) / 10, rel=1e-9)
+
+
+def test_more_adaptive_bins_than_examples_is_fine() -> None:
+    logits, labels = sample(4)
+    assert sum(reliability(logits, labels, bins=15, binning="adaptive").count) == 4
+
+
+def test_an_edge_belongs_to_the_bin_below() -> None:
+    curve = bin_confidences(torch.tensor([0.5, 0.5 + 1e-9, 1.0], dtype=torch.float64), torch.tensor([True, False, True]), 2)
+    assert curve.count == (1, 2)
+
+
+def test_broken_rows_count_as_wrong_and_are_reported() -> None:
+    logits, labels = sample(10)
+    labels = logits.argmax(-1)
+    labels[:3] = torch.tensor([0, 2, 0])
+    logits[0, 0], logits[1, 2], logits[2] = torch.nan, torch.inf, -torch.inf  # where argmax would still hit the label
+    scores = score_logits(logits, labels)
+    assert scores.nonfinite == 3
+    assert scores.accuracy == pytest.approx(0.7)
+    assert scores.nll == math.inf
+    assert math.isfinite(scores.brier)
+    assert math.isfinite(scores.ece)
+    assert "3 examples with non-finite outputs" in str(scores)
+
+
+def test_a_class_masked_by_minus_infinity_is_no_fault() -> None:
+    logits = torch.tensor([[1.0, 0.0, -torch.inf]])
+    scores = score_logits(logits, torch.tensor([0]))
+    assert scores.nonfinite == 0
+    assert scores.nll == pytest.approx(math.log(1 + math.exp(-1)))
+    assert score_logits(logits, torch.tensor([2])).nll == math.inf
+
+
+def test_scores_become_json_and_come_back() -> None:
+    logits, labels = sample(10)
+    logits[0, 0] = torch.nan
+    scores = score_logits(logits, labels)
+    text = json.dumps(scores.to_dict(), allow_nan=False)
+    assert Scores.from_dict(json.loads(text)) == scores
+    with pytest.raises(DataError, match="no scores"):
+        Scores.from_dict({"accuracy": 1.0})
+
+
+def test_half_precision_logits_are_scored_in_float64() -> None:
+    logits, labels = sample()
+    half = logits.bfloat16()
+    assert score_logits(half, labels) == score_logits(half.double(), labels)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        (torch.zeros(3, 4), torch.tensor([0, 1, 4]), "range from 0 to 4, but the network has 4 classes, numbered 0 to 3"),
+        (torch.zeros(3, 4), torch.tensor([0, -100, 1]), "range from -100 to 1"),
+        (torch.zeros(3, 4), torch.zeros(3), "convert them with .long"),
+        (torch.zeros(3, 4), torch.zeros(2, dtype=torch.long), r"labels have shape \(2,\)"),
+        (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), "two classes or more"),
+        (torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), "no example"),
+    ],
+)
+def test_unfit_data_is_refused(logits: Tensor, labels: Tensor, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        score_logits(logits, labels)
+
+
+def test_unknown_options_are_refused() -> None:
+    logits, labels = sample(3)
+    with pytest.raises(RecipeError, match="did you mean 'adaptive'"):
+        score_logits(logits, labels, binning="adaptiv")  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="0 bins"):
+        score_logits(logits, labels, bins=0)
+    with pytest.raises(DataError, match="does not sum to 1"):
+        score_probabilities(logits, labels)
