@@ -11,19 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from onefold.batches import Batch, batches
-from onefold.symmetry.action import GroupMap, apply_maps, features, fibre_features
-from onefold.symmetry.solve import solve
+from onefold.symmetry.action import apply_maps, map_features
+from onefold.symmetry.maps import GroupMap
+from onefold.symmetry.probing import features, fibre_features
+from onefold.symmetry.solver import solve
 from onefold.symmetry.spec import SymmetrySpec
-from onefold.symmetry.trace import TracedNetwork, trace
-
-
-def example_batch(example_inputs: Any) -> Batch:
-    """Example inputs as the rest of the library reads a batch: a tensor, a pair (inputs, labels), or a dict for keyword networks.
-
-    A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
-    """
-    return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
+from onefold.symmetry.tracing import TracedNetwork, example_batch, trace
+from onefold.symmetry.verify import Verification, verify_symmetries
 
 
 def find_symmetries(model: nn.Module, example_inputs: Any = None, traced: TracedNetwork | None = None) -> SymmetrySpec:
@@ -50,11 +44,14 @@ __all__ = [
     "GroupMap",
     "SymmetrySpec",
     "TracedNetwork",
+    "Verification",
     "apply_maps",
     "example_batch",
     "features",
     "fibre_features",
     "find_symmetries",
+    "map_features",
     "solve",
     "trace",
+    "verify_symmetries",
 ]

@@ -8,89 +8,23 @@ has folded them into the layers before.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
+from onefold.symmetry.maps import GroupMap as GroupMap
+from onefold.symmetry.maps import check_maps
 from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term
 
-Kind = Literal["permutation", "scale", "sign", "dense"]
 _CONSUMER = "consumer"
 _UNCHANGED = {
     "scale": ("depthwise",),
     "sign": ("depthwise", "scale", "variance"),
     "dense": ("scale", "mean", "variance"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class GroupMap:
-    """One map of a group's C coordinates.
-
-    kind "permutation": `forward` (..., C) int64, new[i] = old[forward[i]]. "scale": `forward` (..., C) positive numbers. "sign":
-    `forward` (..., C) of +1 and -1. "dense": `forward` (..., C, C) is T, new = T old, and `inverse` (..., C, C) is what consumers are
-    multiplied with: the inverse of T, or a pseudo-inverse. The leading axes, if any, count the fibres: one for each atom of
-    `Group.over`, in its order, numbered as they are before any map.
-    """
-
-    kind: Kind
-    forward: Tensor
-    inverse: Tensor | None = None
-
-    @staticmethod
-    def identity(size: int, kind: Kind = "permutation") -> GroupMap:
-        """The map that leaves `size` coordinates as they are."""
-        if kind == "permutation":
-            return GroupMap(kind, torch.arange(size))
-        if kind == "dense":
-            eye = torch.eye(size, dtype=torch.float64)
-            return GroupMap(kind, eye, eye.clone())
-        return GroupMap(kind, torch.ones(size, dtype=torch.float64))
-
-    @property
-    def size(self) -> int:
-        """C, the number of coordinates."""
-        return self.forward.shape[-1]
-
-    def inverted(self) -> GroupMap:
-        """The map that undoes this one. Raises SymmetryError for a dense map without an inverse."""
-        if self.kind == "permutation":
-            return GroupMap(self.kind, torch.argsort(self.forward, dim=-1))
-        if self.kind == "dense":
-            if self.inverse is None:
-                raise SymmetryError("A dense map without its inverse cannot be inverted; give GroupMap both matrices.")
-            return GroupMap(self.kind, self.inverse, self.forward)
-        return GroupMap(self.kind, 1 / self.forward.to(torch.float64))
-
-    def then(self, other: GroupMap) -> GroupMap:
-        """This map followed by `other`. Maps of different kinds become a dense one. Raises SymmetryError where the sizes differ."""
-        if self.size != other.size:
-            raise SymmetryError(f"Maps of {self.size} and {other.size} coordinates cannot follow each other; both must act on one group.")
-        if self.kind == other.kind == "permutation":
-            return GroupMap("permutation", torch.gather(self.forward, -1, other.forward.expand_as(self.forward)))
-        if self.kind == other.kind and self.kind in ("scale", "sign"):
-            return GroupMap(self.kind, self.forward * other.forward)
-        first, second = self.dense(), other.dense()
-        assert first.inverse is not None
-        assert second.inverse is not None
-        return GroupMap("dense", second.forward @ first.forward, first.inverse @ second.inverse)
-
-    def dense(self) -> GroupMap:
-        """The same map as matrices, in float64 unless it is dense already."""
-        if self.kind == "dense":
-            if self.inverse is None:
-                raise SymmetryError("A dense map needs its inverse for the consumers; give GroupMap both matrices.")
-            return self
-        if self.kind == "permutation":
-            matrix = torch.nn.functional.one_hot(self.forward, self.size).to(torch.float64)
-            return GroupMap("dense", matrix, matrix.transpose(-1, -2).contiguous())
-        forward = self.forward.to(torch.float64)
-        return GroupMap("dense", torch.diag_embed(forward), torch.diag_embed(1 / forward))
 
 
 def apply_maps(state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> dict[str, Tensor]:
@@ -126,10 +60,10 @@ def mapped_tensors(state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mappin
     changed: dict[str, Tensor] = {}
     for name, axes in spec.axes.items():
         first = tied.get(name, name)
-        if first not in touched or name not in state:
-            if first in touched and first == name:
-                raise SymmetryError(f"The state dict lacks '{name}', which the maps must change; pass the whole state dict of the network.")
+        if first not in touched or (first != name and first in changed):
             continue
+        if name not in state:
+            raise SymmetryError(f"The state dict lacks '{name}', which the maps must change; pass the whole state dict of the network.")
         tensor = state[name]
         if tensor.dim() != len(axes) or any(n != term.size for n, term in zip(tensor.shape, axes, strict=True)):
             wanted = tuple(term.size for term in axes)
@@ -139,48 +73,16 @@ def mapped_tensors(state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mappin
     return changed
 
 
-def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
-    """Raises SymmetryError where a map does not fit its group; see `apply_maps`."""
-    sizes = _index_sizes(spec)
-    for name, group_map in maps.items():
-        group = spec.group(name)
-        matrix = group_map.kind == "dense"
-        trailing = (group.size, group.size) if matrix else (group.size,)
-        fibres = tuple(sizes[h] for h in group.over)
-        shape = tuple(group_map.forward.shape)
-        if shape not in (trailing, (*fibres, *trailing)):
-            raise SymmetryError(
-                f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
-                + (f" or {(*fibres, *trailing)}." if fibres else ".")
-            )
-        if matrix and not group.dense:
-            raise SymmetryError(f"Group {name} takes no dense map, as one of its tensors stands for single coordinates; use a permutation there.")
-        if matrix and (group_map.inverse is None or group_map.inverse.shape != group_map.forward.shape):
-            raise SymmetryError(f"The dense map of group {name} needs an inverse of shape {shape} for the consumers; give GroupMap both matrices.")
-        if group_map.kind == "permutation" and not torch.equal(
-            torch.sort(group_map.forward, dim=-1).values, torch.arange(group.size, device=group_map.forward.device).expand(shape)
-        ):
-            raise SymmetryError(f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must occur once.")
-        if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
-            raise SymmetryError(f"Group {name} takes no {group_map.kind} map; it allows {', '.join(sorted(group.maps))}.")
+def map_features(value: Tensor, axes: Axes, spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> Tensor:
+    """What a tensor of features with these axes (a node's value, its mean, its covariance) becomes under the maps: x -> T x on every axis.
 
-
-def _index_sizes(spec: SymmetrySpec) -> dict[str, int]:
-    sizes = {group.name: group.size for group in spec.groups}
-    for axes in (*spec.axes.values(), *spec.nodes.values()):
-        for term in axes:
-            for leaf in _leaves(term):
-                if isinstance(leaf, Fixed):
-                    sizes[leaf.name] = leaf.size
-    return sizes
-
-
-def _leaves(term: Term) -> Iterator[Live | Fixed]:
-    if isinstance(term, Live | Fixed):
-        yield term
-    else:
-        for part in term.parts:
-            yield from _leaves(part)
+    Raises:
+        SymmetryError: a map does not fit its group.
+    """
+    check_maps(spec, maps)
+    active = [spec.group(name) for name in _dependants_first(spec, maps)]
+    roles = {(axis, group.name): "producer" for axis in range(len(axes)) for group in active}
+    return _Action(active, maps, roles, 0.0).on(value, axes)
 
 
 def _dependants_first(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
@@ -206,12 +108,14 @@ class _Action:
 
     def on(self, tensor: Tensor, axes: Axes) -> Tensor:
         result = self._split(tensor, list(axes), list(range(len(axes))), {})
-        return result.reshape(tensor.shape).to(tensor.dtype).contiguous() if result is not tensor else tensor.clone()
+        if result.untyped_storage()._cdata == tensor.untyped_storage()._cdata:  # nothing had to change, and this is a view
+            return tensor.clone()
+        return result.to(tensor.dtype).contiguous()
 
     def _split(self, tensor: Tensor, axes: list[Term], origin: list[int], index: dict[str, int]) -> Tensor:
         """Take products, cases and segments apart until every axis is one leaf; then act. Returns what `tensor` becomes, in shape."""
         for k, term in enumerate(axes):
-            if isinstance(term, Prod):
+            if isinstance(term, Prod) and term.parts:
                 parts = [part.size for part in term.parts]
                 inner = tensor.reshape(*tensor.shape[:k], *parts, *tensor.shape[k + 1 :])
                 spread = [*origin[:k], *[origin[k]] * len(parts), *origin[k + 1 :]]
@@ -228,7 +132,7 @@ class _Action:
             return torch.stack(pieces, at)
         for k, term in enumerate(axes):
             if isinstance(term, Sum):
-                segments = tensor.split([part.size for part in term.parts], k)
+                segments = torch.split(tensor, [part.size for part in term.parts], k)
                 done = [
                     self._split(piece, [*axes[:k], part, *axes[k + 1 :]], origin, index) for piece, part in zip(segments, term.parts, strict=True)
                 ]
@@ -246,15 +150,17 @@ class _Action:
         group_map = self.maps[group.name]
         if role in _UNCHANGED.get(group_map.kind, ()):
             return tensor
-        values = group_map.forward if role != _CONSUMER or group_map.kind != "dense" or group_map.inverse is None else group_map.inverse
-        values = values.to(tensor.device)
         matrix = group_map.kind == "dense"
-        fibred = values.dim() > (2 if matrix else 1)
-        where = [_fibre_axis(h, axis, axes, origin, index) for h in group.over] if fibred else []
-        for k in range(len(where) - 1, -1, -1):  # an index that was fixed on the way here
-            if where[k] is None:
-                values = values.select(k, index[group.over[k]])
-        fibre_axes = [k for k in where if k is not None]
+        values = group_map.inverse if matrix and role == _CONSUMER else group_map.forward
+        assert values is not None
+        values = values.to(tensor.device)
+        fibre_axes: list[int] = []
+        if values.dim() > (2 if matrix else 1):
+            where = [_fibre_axis(h, axis, axes, origin, index) for h in group.over]
+            for k in reversed(range(len(where))):
+                if where[k] is None:  # an index that was fixed on the way here
+                    values = values.select(k, index[group.over[k]])
+            fibre_axes = [k for k in where if k is not None]
         if group_map.kind == "permutation":
             return _permute(tensor, axis, values, fibre_axes)
         if matrix:
@@ -300,7 +206,8 @@ def _fibre_axis(name: str, axis: int, axes: list[Term], origin: list[int], index
     same = [k for k in found if origin[k] == origin[axis]]
     if not found and name not in index:
         raise SymmetryError(f"A map differs along '{name}', which one of its tensors has not got; find the symmetries again.")
-    return (same or found or [None])[0]
+    nearest = same or found
+    return nearest[0] if nearest else None
 
 
 def _cases(term: Term) -> Iterator[Case]:
@@ -322,54 +229,3 @@ def _substitute(term: Term, index: str, value: int) -> Term:
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """Maps are carried out in float64, also for weights of lower precision."""
     return dtype if dtype.is_complex else torch.float64
-
-
-def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
-    """The features of a group in a node's value, as (samples, C): a view where memory allows it.
-
-    value: a tensor that a visitor received. axes: the node's terms, `spec.nodes[name]`. Where the group stands on several segments, or
-    among other parts, all of them are samples. For a channels_last feature map and for (n, C) nothing is copied.
-
-    Raises:
-        SymmetryError: the group is not among the axes.
-    """
-    found = [_flat(piece, axis) for piece, axis, _ in _occurrences(value, list(axes), group.name)]
-    if not found:
-        raise SymmetryError(f"The node's axes hold no group {group.name}; take a node from the group's probes.")
-    return found[0] if len(found) == 1 else torch.cat(found)
-
-
-def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
-    """As `features`, but (fibres..., samples, C), with one leading axis for each atom of `group.over`.
-
-    Raises:
-        SymmetryError: the group, or one of the atoms it differs along, is not among the axes.
-    """
-    for piece, axis, terms in _occurrences(value, list(axes), group.name):
-        names = [getattr(term, "group", None) or getattr(term, "name", None) for term in terms]
-        if all(h in names for h in group.over):
-            where = [names.index(h) for h in group.over]
-            order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
-            moved = piece.permute(order)
-            return moved.reshape(*moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1])
-    raise SymmetryError(f"The node's axes do not hold group {group.name} beside {', '.join(group.over) or 'nothing'}; take a node from its probes.")
-
-
-def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[Tensor, int, list[Term]]]:
-    """Every (view of the value, axis in it, its terms) where the group fills one axis."""
-    for k, term in enumerate(axes):
-        if isinstance(term, Live) and term.group == name:
-            yield value, k, axes
-        elif isinstance(term, Prod) and term.parts and any(name == leaf.group for leaf in _leaves(term) if isinstance(leaf, Live)):
-            spread = value.unflatten(k, [part.size for part in term.parts])
-            yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
-            return
-        elif isinstance(term, Sum) and any(name == leaf.group for leaf in _leaves(term) if isinstance(leaf, Live)):
-            for piece, part in zip(value.split([part.size for part in term.parts], k), term.parts, strict=True):
-                if any(name == leaf.group for leaf in _leaves(part) if isinstance(leaf, Live)):
-                    yield from _occurrences(piece, [*axes[:k], part, *axes[k + 1 :]], name)
-            return
-
-
-def _flat(value: Tensor, axis: int) -> Tensor:
-    return value.movedim(axis, -1).reshape(-1, value.shape[axis])

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.terms import TermError, freeze, fresh, live, resolve, size, unify
-from onefold.symmetry.trace import TracedNetwork, shape_of
+from onefold.symmetry.tracing import TracedNetwork, shape_of
 
 _STATISTICS = ("running_mean", "running_var")
 _MAX_RESTARTS = 50

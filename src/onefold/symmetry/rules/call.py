@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from onefold.symmetry import terms
 from onefold.symmetry.terms import Atom, Term
-from onefold.symmetry.trace import shape_of
+from onefold.symmetry.tracing import shape_of
 
 Axes = list[Term]
 

@@ -10,7 +10,7 @@ from onefold.symmetry.propagate import propagate
 from onefold.symmetry.rules.call import Facts, LayerSite, NormSite
 from onefold.symmetry.spec import Group, Layer, Norm, Probe, Slot, SymmetrySpec
 from onefold.symmetry.terms import WRITABLE, Atom, Case, Prod, Term, atoms, freeze, resolve, size
-from onefold.symmetry.trace import TracedNetwork
+from onefold.symmetry.tracing import TracedNetwork
 
 _LINEAR_ROLES = ("producer", "consumer", "bias")
 _NORM_ROLES = ("scale", "shift", "mean", "variance")

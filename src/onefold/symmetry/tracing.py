@@ -21,6 +21,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from onefold.batches import Batch, batches
 from onefold.errors import TraceError
 from onefold.symmetry.replay import Plan, Visit, compile_plan
 
@@ -121,6 +122,14 @@ def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | Non
     }
     parameters = {name: p.numel() for name, p in model.named_parameters()}
     return TracedNetwork(model, program, state_names, parameters, _tied(model), fingerprint(program), tuple(kwargs))
+
+
+def example_batch(example_inputs: Any) -> Batch:
+    """Example inputs as the rest of the library reads a batch: a tensor, a pair (inputs, labels), or a dict for keyword networks.
+
+    A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
+    """
+    return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
 
 
 def shape_of(value: Tensor) -> list[int]:

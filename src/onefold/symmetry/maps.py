@@ -1,0 +1,124 @@
+"""Maps of one group's coordinates: permutations, positive scales, signs and dense matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from onefold.errors import SymmetryError
+from onefold.symmetry.spec import Fixed, Group, Live, SymmetrySpec, Term
+
+Kind = Literal["permutation", "scale", "sign", "dense"]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupMap:
+    """One map of a group's C coordinates.
+
+    kind "permutation": `forward` (..., C) int64, new[i] = old[forward[i]]. "scale": `forward` (..., C) positive numbers. "sign":
+    `forward` (..., C) of +1 and -1. "dense": `forward` (..., C, C) is T, new = T old, and `inverse` (..., C, C) is what consumers are
+    multiplied with: the inverse of T, or a pseudo-inverse. The leading axes, if any, count the fibres: one for each atom of
+    `Group.over`, in its order, numbered as they are before any map.
+    """
+
+    kind: Kind
+    forward: Tensor
+    inverse: Tensor | None = None
+
+    @staticmethod
+    def identity(size: int, kind: Kind = "permutation") -> GroupMap:
+        """The map that leaves `size` coordinates as they are."""
+        if kind == "permutation":
+            return GroupMap(kind, torch.arange(size))
+        if kind == "dense":
+            eye = torch.eye(size, dtype=torch.float64)
+            return GroupMap(kind, eye, eye.clone())
+        return GroupMap(kind, torch.ones(size, dtype=torch.float64))
+
+    @property
+    def size(self) -> int:
+        """C, the number of coordinates."""
+        return self.forward.shape[-1]
+
+    def inverted(self) -> GroupMap:
+        """The map that undoes this one. Raises SymmetryError for a dense map without an inverse."""
+        if self.kind == "permutation":
+            return GroupMap(self.kind, torch.argsort(self.forward, dim=-1))
+        if self.kind == "dense":
+            if self.inverse is None:
+                raise SymmetryError("A dense map without its inverse cannot be inverted; give GroupMap both matrices.")
+            return GroupMap(self.kind, self.inverse, self.forward)
+        return GroupMap(self.kind, 1 / self.forward.to(torch.float64))
+
+    def then(self, other: GroupMap) -> GroupMap:
+        """This map followed by `other`. Maps of different kinds become a dense one. Raises SymmetryError where the sizes differ."""
+        if self.size != other.size:
+            raise SymmetryError(f"Maps of {self.size} and {other.size} coordinates cannot follow each other; both must act on one group.")
+        if self.kind == other.kind == "permutation":
+            return GroupMap("permutation", torch.gather(self.forward, -1, other.forward.expand_as(self.forward)))
+        if self.kind == other.kind and self.kind in ("scale", "sign"):
+            return GroupMap(self.kind, self.forward * other.forward)
+        first, second = self.dense(), other.dense()
+        assert first.inverse is not None
+        assert second.inverse is not None
+        return GroupMap("dense", second.forward @ first.forward, first.inverse @ second.inverse)
+
+    def dense(self) -> GroupMap:
+        """The same map as matrices, in float64 unless it is dense already."""
+        if self.kind == "dense":
+            if self.inverse is None:
+                raise SymmetryError("A dense map needs its inverse for the consumers; give GroupMap both matrices.")
+            return self
+        if self.kind == "permutation":
+            matrix = torch.nn.functional.one_hot(self.forward, self.size).to(torch.float64)
+            return GroupMap("dense", matrix, matrix.transpose(-1, -2).contiguous())
+        forward = self.forward.to(torch.float64)
+        return GroupMap("dense", torch.diag_embed(forward), torch.diag_embed(1 / forward))
+
+
+def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
+    """Raises SymmetryError where a map does not fit its group; see `apply_maps`."""
+    for name, group_map in maps.items():
+        group = spec.group(name)
+        matrix = group_map.kind == "dense"
+        trailing = (group.size, group.size) if matrix else (group.size,)
+        fibres = fibre_shape(spec, group)
+        shape = tuple(group_map.forward.shape)
+        if shape not in (trailing, (*fibres, *trailing)):
+            raise SymmetryError(
+                f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
+                + (f" or {(*fibres, *trailing)}." if fibres else ".")
+            )
+        if matrix and not group.dense:
+            raise SymmetryError(f"Group {name} takes no dense map, as one of its tensors stands for single coordinates; use a permutation there.")
+        if matrix and (group_map.inverse is None or group_map.inverse.shape != group_map.forward.shape):
+            raise SymmetryError(f"The dense map of group {name} needs an inverse of shape {shape} for the consumers; give GroupMap both matrices.")
+        if group_map.kind == "permutation" and not torch.equal(
+            torch.sort(group_map.forward, dim=-1).values, torch.arange(group.size, device=group_map.forward.device).expand(shape)
+        ):
+            raise SymmetryError(f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must occur once.")
+        if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
+            raise SymmetryError(f"Group {name} takes no {group_map.kind} map; it allows {', '.join(sorted(group.maps))}.")
+
+
+def fibre_shape(spec: SymmetrySpec, group: Group) -> tuple[int, ...]:
+    """How many values each index atom of `group.over` has."""
+    if not group.over:
+        return ()
+    sizes = {other.name: other.size for other in spec.groups}
+    for axes in (*spec.axes.values(), *spec.nodes.values()):
+        sizes.update((leaf.name, leaf.size) for term in axes for leaf in leaves(term) if isinstance(leaf, Fixed))
+    return tuple(sizes[name] for name in group.over)
+
+
+def leaves(term: Term) -> Iterator[Live | Fixed]:
+    """The live and fixed parts of a term, in order."""
+    if isinstance(term, Live | Fixed):
+        yield term
+    else:
+        for part in term.parts:
+            yield from leaves(part)

@@ -1,0 +1,68 @@
+"""Read a group's features out of a node's value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from onefold.errors import SymmetryError
+from onefold.symmetry.maps import leaves
+from onefold.symmetry.spec import Axes, Group, Live, Prod, Sum, Term
+
+
+def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
+    """The features of a group in a node's value, as (samples, C): a view where memory allows it.
+
+    value: a tensor that a visitor received. axes: the node's terms, `spec.nodes[name]`. Where the group stands on several segments, or
+    among other parts, all of them are samples. For a channels_last feature map and for (n, C) nothing is copied.
+
+    Raises:
+        SymmetryError: the group is not among the axes.
+    """
+    found = [_flat(piece, axis) for piece, axis, _ in _occurrences(value, list(axes), group.name)]
+    if not found:
+        raise SymmetryError(f"The node's axes hold no group {group.name}; take a node from the group's probes.")
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
+    """As `features`, but (fibres..., samples, C), with one leading axis for each atom of `group.over`.
+
+    Raises:
+        SymmetryError: the group, or one of the atoms it differs along, is not among the axes.
+    """
+    for piece, axis, terms in _occurrences(value, list(axes), group.name):
+        names = [getattr(term, "group", None) or getattr(term, "name", None) for term in terms]
+        if all(h in names for h in group.over):
+            where = [names.index(h) for h in group.over]
+            order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
+            moved = piece.permute(order)
+            return moved.reshape(*moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1])
+    raise SymmetryError(f"The node's axes do not hold group {group.name} beside {', '.join(group.over) or 'nothing'}; take a node from its probes.")
+
+
+def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[Tensor, int, list[Term]]]:
+    """Every (view of the value, axis in it, its terms) where the group fills one axis."""
+    for k, term in enumerate(axes):
+        if isinstance(term, Live) and term.group == name:
+            yield value, k, axes
+        elif isinstance(term, Prod) and term.parts and _holds(term, name):
+            spread = value.reshape(*value.shape[:k], *(part.size for part in term.parts), *value.shape[k + 1 :])
+            yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
+            return
+        elif isinstance(term, Sum) and _holds(term, name):
+            for piece, part in zip(torch.split(value, [part.size for part in term.parts], k), term.parts, strict=True):
+                if _holds(part, name):
+                    yield from _occurrences(piece, [*axes[:k], part, *axes[k + 1 :]], name)
+            return
+
+
+def _flat(value: Tensor, axis: int) -> Tensor:
+    return value.movedim(axis, -1).reshape(-1, value.shape[axis])
+
+
+def _holds(term: Term, name: str) -> bool:
+    return any(isinstance(leaf, Live) and leaf.group == name for leaf in leaves(term))
