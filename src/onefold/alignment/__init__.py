@@ -5,5 +5,6 @@ from onefold.alignment.compute import align
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
+from onefold.alignment.structure import trace_on
 
-__all__ = ["Alignment", "Match", "Matcher", "Moments", "Target", "align", "check_networks", "matchers"]
+__all__ = ["Alignment", "Match", "Matcher", "Moments", "Target", "align", "check_networks", "matchers", "trace_on"]

@@ -153,7 +153,7 @@ class Alignment:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alignment):
             return NotImplemented
-        return _flat(self) == _flat(other)
+        return bool(_flat(self) == _flat(other))
 
     __hash__ = None  # type: ignore[assignment]
 

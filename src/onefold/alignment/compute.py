@@ -14,11 +14,12 @@ from onefold.alignment.collect import choose_probe, collect
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
-from onefold.batches import Data, batches, device_of, reusable
+from onefold.alignment.structure import trace_on
+from onefold.batches import Data, reusable
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError, RecipeError
 from onefold.layers import Layer
-from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, act, solve, trace
+from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features, solve
 from onefold.symmetry.spec import Group, live_groups
 
 
@@ -70,8 +71,7 @@ def align(
     data = reusable(data, "calibration data")
     start = time.perf_counter()
     if traced is None:
-        first = next(batches(data, device_of(models[0]), "calibration data"))
-        traced = trace(models[0], first.args, first.kwargs)
+        traced = trace_on(models[0], data)
     if spec is None:
         spec = solve(traced)
     elif spec.fingerprint != traced.fingerprint:
@@ -166,11 +166,11 @@ def _target(spec: SymmetrySpec, layer: Layer, moments: Moments, maps: Mapping[st
     means, deviations = [], []
     for k in range(moments.members):
         own = {name: m[k] for name, m in maps.items()}
-        means.append(act(moments.means[k], (axis,), own))
+        means.append(map_features(moments.means[k], (axis,), spec, own))
         if moments.full:
-            variance = act(moments.covariance(k), (axis, axis), own).diagonal()
+            variance = map_features(moments.covariance(k), (axis, axis), spec, own).diagonal()
         else:
-            variance = act(moments.variances[k], (axis,), own)
+            variance = map_features(moments.variances[k], (axis,), spec, own)
         deviations.append(variance.clamp_min(0.0).sqrt())
     # Sorted before they are summed, so that the bits do not depend on the members' order.
     return Target(torch.stack(means).sort(0).values.mean(0), torch.stack(deviations).sort(0).values.mean(0))

@@ -72,14 +72,16 @@ class Moments:
         """Means (K, C), float64."""
         self._require()
         assert self._shift is not None
-        return self._shift + self._sum / self.count
+        means: Tensor = self._shift + self._sum / self.count
+        return means
 
     @property
     def variances(self) -> Tensor:
         """Biased variances (K, C), float64, never negative."""
         self._require()
         diagonal = self._within.diagonal(dim1=1, dim2=2) if self.full else self._within
-        return ((diagonal - self._sum**2 / self.count) / self.count).clamp_min(0.0)
+        variances: Tensor = ((diagonal - self._sum**2 / self.count) / self.count).clamp_min(0.0)
+        return variances
 
     def covariance(self, member: int) -> Tensor:
         """Biased covariance (C, C) of one member, float64."""
@@ -87,7 +89,8 @@ class Moments:
         if not self.full:
             raise DataError("Only variances were kept; collect with full=True for covariances.")
         delta = self._sum[member]
-        return (self._within[member] - torch.outer(delta, delta) / self.count) / self.count
+        covariance: Tensor = (self._within[member] - torch.outer(delta, delta) / self.count) / self.count
+        return covariance
 
     def cross_covariance(self, member: int) -> Tensor:
         """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s. For the reference itself, its covariance."""

@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
-from onefold.alignment import Alignment, align, check_networks
+from onefold.alignment import Alignment, align, check_networks, trace_on
 from onefold.alignment.matchers import Matcher
-from onefold.batches import Data, batches, device_of, reusable
+from onefold.batches import Data, reusable
 from onefold.batchnorm import norms_of, reestimate
 from onefold.errors import MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds, normalised
 from onefold.fold.repair import RepairReport, repair
-from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
+from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
 M = TypeVar("M", bound=nn.Module)
 REPAIRS = ("auto", "none", "batchnorm", "full")
@@ -71,7 +71,7 @@ def merge(
     models: Sequence[M],
     data: Data | None = None,
     *,
-    align: str | Matcher | Alignment = "cca",  # noqa: A002 (the public name)
+    align: str | Matcher | Alignment = "cca",
     fold: str = "average",
     repair: str = "auto",
     weights: Sequence[float] | None = None,
@@ -140,9 +140,8 @@ def _structure(
     if data is None or not (needed or wanted):
         return None, spec
     start = time.perf_counter()
-    first = next(batches(data, device_of(model), "calibration data"))
     try:
-        traced = trace(model, first.args, first.kwargs)
+        traced = trace_on(model, data)
     except TraceError as error:
         if needed:
             raise

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment import Target
+from onefold.alignment import Target, trace_on
 from onefold.alignment.moments import Moments
 from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, reusable
 from onefold.batchnorm import reestimate, scale_output
 from onefold.errors import DataError
 from onefold.layers import Layer, Norm
 from onefold.progress import track
-from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
+from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 FLOOR = 1e-6  # a channel whose deviation is below this share of its target is dead: it is shifted but not scaled up
 
@@ -84,8 +84,7 @@ def repair(
     device = device_of(model)
     state = {k: v.detach().clone() for k, v in model.state_dict().items()}
     if traced is None:
-        first = next(batches(data, device, "calibration data"))
-        traced = trace(model, first.args, first.kwargs)
+        traced = trace_on(model, data)
     sites = _sites(spec, state, targets)
     fast = {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
 

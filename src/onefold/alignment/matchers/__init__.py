@@ -10,7 +10,7 @@ from torch import Tensor
 
 from onefold.alignment.moments import Moments
 from onefold.registry import Registry
-from onefold.symmetry.action import GroupMap
+from onefold.symmetry import GroupMap
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
-from onefold.symmetry.action import GroupMap
+from onefold.symmetry import GroupMap
 
 
 @matchers.register("identity")

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
-from onefold.symmetry.action import GroupMap
+from onefold.symmetry import GroupMap
 
 
 @matchers.register("permutation")

@@ -14,7 +14,7 @@ import torch
 
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
-from onefold.symmetry.action import GroupMap
+from onefold.symmetry import GroupMap
 
 
 @matchers.register("procrustes")
