@@ -50,3 +50,20 @@ def real_data(root: Path) -> Path:
         assert not named, f"ONEFOLD_DATA names {named}, which is no folder"
         pytest.skip("no real data: ONEFOLD_DATA is unset and ../shared/data is missing")
     return folder
+
+
+@pytest.fixture(scope="session")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three checkpoints of `digits?width=4` with random weights."""
+    import torch
+
+    import onefold
+    from onefold.sources import build_model
+
+    folder = tmp_path_factory.mktemp("members")
+    paths = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        paths.append(folder / f"m{seed}.safetensors")
+        onefold.save(build_model("digits?width=4"), paths[-1])
+    return paths

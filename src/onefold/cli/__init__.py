@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -75,7 +76,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The `onefold` program."""
+    """The `onefold` program. A request to end is taken like Ctrl-C, so that nothing half-written stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run())
 
 

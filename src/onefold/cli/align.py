@@ -33,7 +33,7 @@ def align(
     from onefold.cli.console import note, print_json, say, table, warn
     from onefold.errors import OutputError
     from onefold.recipe import InputFile, check_data
-    from onefold.recipe.inputs import load_data, load_networks
+    from onefold.recipe.inputs import check_runs, load_data, load_networks
     from onefold.recipe.summary import alignment_table
     from onefold.weights import check_output
 
@@ -46,9 +46,11 @@ def align(
     models, _, notes = load_networks(model, [InputFile(path=str(path)) for path in members], device)
     for text in notes:
         warn(text)
+    loaded = load_data(part, seed)
+    check_runs(models[0], loaded)
     note(f"Aligning {len(models)} members by {method}")
     found = compute(
-        models, load_data(part, seed), method=method, reference=reference, probe=probe, regularisation=regularisation,
+        models, loaded, method=method, reference=reference, probe=probe, regularisation=regularisation,
         max_positions=max_positions, seed=seed,
     )  # fmt: skip
     if output is not None:

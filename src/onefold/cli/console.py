@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from onefold.measure import Table
+
+ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
+
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console; wide enough never to wrap a table where there is no terminal."""
+    """A rich console; wide enough never to cut a line where there is no terminal."""
     import sys
 
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 200, highlight=False, soft_wrap=not stream.isatty())
+    return Console(file=stream, width=None if stream.isatty() else 1000, highlight=False, soft_wrap=not stream.isatty())
 
 
 def say(text: object = "") -> None:
@@ -39,19 +43,28 @@ def error(text: str) -> None:
     console(stderr=True).print("error: " + " ".join(text.split()), markup=False, style="red", soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, left: int = 1) -> None:
-    """Print a table on standard output; the first `left` columns are text, the others are aligned to the right."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on standard output, numbers aligned to the right; lines of any length where there is no terminal."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as Grid
 
     target = console()
     style: Any = box.SIMPLE_HEAD if target.is_terminal else None
-    shown = Table(title=title, title_justify="left", box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
+    grid = Grid(box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="left" if index < left else "right", overflow="fold")
+        numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
+        grid.add_column(column, justify="right" if numbers and index else "left", overflow="fold", no_wrap=not target.is_terminal)
     for row in rows:
-        shown.add_row(*(str(cell) for cell in row))
-    target.print(shown, soft_wrap=False)
+        grid.add_row(*row)
+    target.print(grid)
+
+
+def show(scores: Table, *, brief: bool = False) -> None:
+    """Print a table of scores; its most telling columns only if `brief`, or if the terminal is narrow."""
+    brief = brief or console().width < 150
+    shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
+    headings, rows = scores.headings, scores.plain()
+    table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
 
 def print_json(value: Any) -> None:

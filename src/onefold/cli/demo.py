@@ -14,8 +14,11 @@ def demo(
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Train three small networks on handwritten digits, fold them in several ways, and show what it did."""
-    from onefold.cli.console import note, say
+    from onefold.cli.console import note, say, show
     from onefold.demo.run import run
 
     outcome = run(output, seed=seed, force=force, tell=note)
-    say(outcome.text)
+    show(outcome.table, brief=True)
+    say(outcome.verdict)
+    say(f"Done in {outcome.seconds:.0f} s. Open {output / 'report.html'}, or make the fold again, bit for bit, with:")
+    say(f"onefold merge {output / 'folded.recipe.yaml'} -o again.safetensors")

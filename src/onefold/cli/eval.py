@@ -24,7 +24,7 @@ def evaluate(
     """Score checkpoints on labelled data: accuracy, NLL, calibration, Brier score, and that of their ensemble."""
     from pathlib import Path
 
-    from onefold.cli.console import note, print_json, say, table, warn
+    from onefold.cli.console import note, print_json, say, show, warn
     from onefold.measure import Candidate, comparison_table, evaluate_all
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_labelled, load_data, load_networks
@@ -46,8 +46,7 @@ def evaluate(
     rows = [Candidate(label, scores, size, 1.0) for label, scores in zip(labels, found.members, strict=True)]
     if count > 1:
         rows.append(Candidate(f"ensemble of {count}", found.ensemble, count * size, float(count), f"mean of {ensemble}"))
-    shown = comparison_table(rows)
-    table(shown.headings, shown.plain())
+    show(comparison_table(rows))
     if count > 1:
         say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")
 

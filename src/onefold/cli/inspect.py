@@ -17,26 +17,27 @@ def inspect(
     seed: Annotated[int, typer.Option(min=0, help="Of random weights and inputs.")] = 0,
 ) -> None:
     """Show the groups of features of a network, the maps that each allows, and what is frozen and why."""
+    from onefold.errors import RecipeError
+
+    if (shape is None) == (data is None):
+        raise RecipeError("Inspecting needs an example input; give either --shape, as in --shape 3,32,32, or --data.")
+    sizes = _sizes(shape) if shape is not None else None
     import torch
 
     from onefold.batches import batches
     from onefold.cli.console import say
-    from onefold.errors import RecipeError
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import load_data, load_networks
     from onefold.sources import build_model
     from onefold.symmetry import find_symmetries, verify_symmetries
 
-    if (shape is None) == (data is None):
-        raise RecipeError("Inspecting needs an example input; give either --shape, as in --shape 3,32,32, or --data.")
     torch.manual_seed(seed)
     network = load_networks(model, [InputFile(path=checkpoint)])[0][0] if checkpoint else build_model(model).eval()
     inputs: object
-    if shape is not None:
-        inputs = torch.randn(2, *_sizes(shape))
+    if sizes is not None:
+        inputs = torch.randn(2, *sizes)
     else:
-        batch = next(batches(load_data(check_data({"source": data, "samples": 2, "batch_size": 2}))))
-        inputs = batch.args or batch.kwargs
+        inputs = next(batches(load_data(check_data({"source": data, "samples": 2, "batch_size": 2}))))
     spec = find_symmetries(network, inputs)
     say(spec.to_json() if as_json else spec)
     if verify:

@@ -46,10 +46,10 @@ def merge(
 
     Beside folded.safetensors come folded.recipe.yaml and folded.report.json.
     """
-    from onefold.cli.console import note, say, table, warn
+    from onefold.cli.console import note, say, show, warn
     from onefold.recipe import absolute, check, read
 
-    flags = {
+    flags: dict[str, Any] = {
         "model": model,
         "data": _given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
         "align": _given(
@@ -91,7 +91,7 @@ def merge(
     for warning in made.warnings:
         warn(warning)
     if made.scored is not None:
-        table(made.scored.table.headings, made.scored.table.plain())
+        show(made.scored.table)
         for name, path in made.scored.paths.items():
             say(f"{name}: {path}")
         say(made.scored.verdict)

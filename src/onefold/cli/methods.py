@@ -27,4 +27,4 @@ def methods(pattern: Annotated[str, typer.Argument(help="Show only what has this
     ]
     if not rows:
         raise RecipeError(f"Nothing is named like '{pattern}'; run `onefold methods` to see everything.")
-    table(("kind", "name", "what it does"), rows, left=3)
+    table(("kind", "name", "what it does"), rows)

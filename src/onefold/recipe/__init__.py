@@ -12,6 +12,7 @@ from onefold.recipe.document import (
     check,
     check_data,
     read,
+    relative,
     text_of,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "check",
     "check_data",
     "read",
+    "relative",
     "text_of",
 ]

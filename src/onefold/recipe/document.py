@@ -175,9 +175,7 @@ def _checked(kind: type[Checked], content: object, what: str) -> Checked:
 def text_of(recipe: Recipe, path: str | Path) -> str:
     """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes; paths relative to the file's folder."""
     path = Path(path)
-    folder = path.resolve().parent
-    local = _with_paths(recipe, lambda name: os.path.relpath(name, folder))
-    content = local.model_dump(mode="json")
+    content = relative(recipe, path.resolve().parent).model_dump(mode="json")
     return HEADER.format(name=path.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 
@@ -185,6 +183,11 @@ def absolute(recipe: Recipe, folder: str | Path | None = None) -> Recipe:
     """`recipe` with its relative paths taken as relative to `folder` (default: the working folder)."""
     base = Path(folder or ".").resolve()
     return _with_paths(recipe, lambda name: os.path.normpath(base / Path(name).expanduser()))
+
+
+def relative(recipe: Recipe, folder: str | Path) -> Recipe:
+    """`recipe` with its absolute paths as seen from `folder`."""
+    return _with_paths(recipe, lambda name: os.path.relpath(name, folder))
 
 
 def _fields(location: tuple[int | str, ...]) -> list[str]:

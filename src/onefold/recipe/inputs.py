@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, batches, reusable
+from onefold.batches import Data, batches, device_of, forward, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.recipe.document import DataPart, InputFile
 from onefold.sources import build_data, build_model
@@ -66,13 +66,19 @@ def check_labelled(data: Data, part: DataPart) -> None:
         raise DataError(f"The {part.split} split of '{part.source}' has no labels to score with; choose other data, or leave the evaluation out.")
 
 
+def check_runs(network: nn.Module, data: Data) -> None:
+    """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence than that of whatever would come first."""
+    with torch.no_grad():
+        forward(network, next(batches(data, device_of(network), "calibration data")))
+
+
 def fingerprint(data: Data) -> str:
     """SHA-256 over every tensor that `data` yields, in order, labels left out: they take no part in a merge."""
     digest = hashlib.sha256()
     for batch in batches(reusable(data, "calibration data"), what="calibration data"):
         for value in _tensors([*batch.args, *batch.kwargs.values()]):
             digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
-            digest.update(memoryview(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ The result file is put into place last, so that where it is, its recipe and repo
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,16 +18,16 @@ from torch import nn
 
 from onefold import __version__
 from onefold.alignment import Alignment, matchers
-from onefold.batches import Data
+from onefold.batches import Data, reusable
 from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
 from onefold.fold.merge import REPAIRS
 from onefold.measure import Report
-from onefold.recipe.document import Recipe, Record, text_of
-from onefold.recipe.inputs import check_device, check_labelled, fingerprint, load_data, load_networks, verify
+from onefold.recipe.document import Recipe, Record, relative, text_of
+from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
 from onefold.recipe.summary import Scored, score, summarise
 from onefold.weights import check_output, checksum, save
-from onefold.weights.atomic import fill, publish, staged
+from onefold.weights.atomic import explain, fill, staged, sync
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
@@ -75,6 +76,8 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
         tell(f"Reading {len(recipe.members)} members")
         models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device)
         data = load_data(recipe.data, recipe.seed) if recipe.data else None
+        if data is not None:
+            check_runs(models[0], reusable(data, "calibration data"))
         evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
         if evaluation is not None and recipe.evaluation is not None:
             check_labelled(evaluation, recipe.evaluation)
@@ -127,7 +130,7 @@ def check_outputs(recipe: Recipe, force: bool) -> Outputs:
     if files.html and files.html.suffix != ".html":
         raise OutputError(f"The report cannot be written as '{files.html.name}'; let the name end in .html.")
     inputs = {Path(member.path).resolve() for member in recipe.members}
-    for path in files.all():
+    for path in reversed(files.all()):
         if path.resolve() in inputs:
             raise OutputError(f"{path} is one of the members to fold; choose another output.")
         check_output(path, force)
@@ -209,13 +212,18 @@ def _write(
         if recorded is not None and recorded.result_sha256 not in (None, digest):
             warnings.append(f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records ({str(recorded.result_sha256)[:12]})")
         recipe = recipe.model_copy(update={"record": recipe.record.model_copy(update={"result_sha256": digest})})
-        report = summarise(recipe, result, scored)
+        report = summarise(relative(recipe, files.report.resolve().parent), result, scored)
         fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
         fill(ready[files.report], report.to_json(), files.report)
         if files.html:
             fill(ready[files.html], report.to_html(), files.html)
         for path in files.all():
             check_output(path, force)  # somebody else may have written meanwhile
-        for path in files.all():
-            publish(ready[path], path, path)
+        try:
+            for path in files.all():  # at once, so that hardly a moment lies between the first and the result
+                os.replace(ready[path], path)
+            for parent in {path.parent for path in files.all()}:
+                sync(parent)
+        except OSError as error:
+            raise explain(error, files.result) from error
     return recipe, report, warnings

@@ -91,9 +91,14 @@ def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Dat
     fold = Candidate(FOLD, evaluate(result.model, data), size, 1.0, done)
     mapped = mapped_candidates(models, result.alignment, data) if result.alignment else []
     best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
-    sentence = verdict(fold, [best._replace(name=f"the best member ({best.name})"), ensemble._replace(name="the ensemble"), average])
+    baselines = [
+        best._replace(name=f"the best member ({best.name})"),
+        ensemble._replace(name="the ensemble"),
+        average._replace(name="the plain average"),
+    ]
+    sentence = verdict(fold._replace(name="The fold"), baselines)
     paths = barriers(models, result.alignment, data, calibration) if calibration is not None else {}
-    return Scored((*members, ensemble, average, *mapped, fold), fold, sentence[:1].upper() + sentence[1:], paths)
+    return Scored((*members, ensemble, average, *mapped, fold), fold, sentence, paths)
 
 
 def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:

@@ -1,0 +1,176 @@
+"""The demo: three small networks trained from different seeds, folded in several ways, and one table that says how good each is.
+
+The training split is cut in three: images to train on, images without labels to align and repair with, and images to choose the best fold
+with. The test split serves the table and the curves alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from onefold.batches import Data
+from onefold.demo.train import train
+from onefold.fold import MergeResult
+from onefold.measure import Candidate, Report, Table, comparison_table, evaluate, verdict
+from onefold.measure import Path as Line
+from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
+from onefold.recipe.inputs import load_data
+from onefold.recipe.run import fold_networks, make
+from onefold.recipe.summary import add_alignment, add_barriers, barriers, member_candidates, parameters_of
+from onefold.sources import ImageBatches, build_data, build_model
+from onefold.weights import atomic_directory, check_output, save
+
+MODEL, DATA = "digits?width=16", "sklearn:digits"
+MEMBERS, EPOCHS = 3, 20
+TRAINING, CALIBRATION, SELECTION = 300, 500, 457  # examples of the training split, one part after the other
+WAYS = {  # name -> how to align, how to repair
+    "plain average": ("none", "none"),
+    "plain average, repaired": ("none", "auto"),
+    "permutation, repaired": ("permutation", "auto"),
+    "CCA, repaired": ("cca", "auto"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demo did: the table of all networks on the test split, the name of the best fold, a sentence on it, and the folder written."""
+
+    table: Table
+    best: str
+    verdict: str
+    folder: Path
+    seconds: float
+
+
+def run(output: Path, *, seed: int = 0, force: bool = False, tell: Callable[[str], None] = lambda text: None) -> Outcome:
+    """Run the demo and write its folder: the members, the best fold with its recipe, and report.html. The same seed gives the same bits.
+
+    Raises:
+        OutputError: the folder exists and `force` is not given, or it cannot be written. DataError: scikit-learn is missing.
+    """
+    start = time.perf_counter()
+    check_output(output, force, folder=True)
+    with _two_threads() as threads, atomic_directory(output, force=force) as folder:
+        models = [_member(seed * MEMBERS + k, k) for k in range(MEMBERS)]
+        recipes = {name: _recipe(folder, seed, align, repair) for name, (align, repair) in WAYS.items()}
+        calibration = load_data(_part(TRAINING, CALIBRATION))
+        selection, test = load_data(_part(TRAINING + CALIBRATION, SELECTION)), load_data(EvaluationPart(source=DATA))
+
+        tell(f"Folding in {len(WAYS)} ways with {CALIBRATION} unlabelled images")
+        results = {name: fold_networks(recipe, models, calibration) for name, recipe in recipes.items()}
+        held_out = {name: evaluate(result.model, selection) for name, result in results.items()}
+        best = min(results, key=lambda name: (-held_out[name].accuracy, held_out[name].nll))
+
+        tell(f"Scoring on {len(_labels(test))} test images")
+        candidates = _candidates(models, results, test)
+        table = comparison_table(candidates, emphasis=[best])
+        sentence = _verdict(candidates, best)
+
+        tell("Writing the members, the best fold, its recipe and the report")
+        for k, model in enumerate(models):
+            save(model, folder / f"member-{k}.safetensors")
+        make(recipes[best], threads=threads)
+        report = _report(models, results, table, best, sentence, test, calibration, seed)
+        report.save(folder / "report.html")
+    return Outcome(table, best, sentence, Path(output), time.perf_counter() - start)
+
+
+def _member(seed: int, number: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(MODEL)
+    data = build_data(DATA, split="train", limit=TRAINING, batch_size=50, shuffle=True, seed=seed)
+    assert isinstance(data, ImageBatches)
+    train(model, data, epochs=EPOCHS, name=f"member {number}")
+    return model
+
+
+def _part(skip: int, samples: int) -> DataPart:
+    return DataPart(source=DATA, split="train", skip=skip, samples=samples)
+
+
+def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
+    return Recipe(
+        model=MODEL,
+        members=tuple(InputFile(path=str(folder / f"member-{k}.safetensors")) for k in range(MEMBERS)),
+        data=_part(TRAINING, CALIBRATION),
+        align=AlignPart(method=align),
+        fold=FoldPart(repair=repair),
+        evaluation=EvaluationPart(source=DATA),
+        seed=seed,
+        output=str(folder / "folded.safetensors"),
+    )
+
+
+def _candidates(models: list[nn.Module], results: dict[str, MergeResult[nn.Module]], test: Data) -> list[Candidate]:
+    members, ensemble = member_candidates(models, test)
+    size = parameters_of(models[0])
+    return [*members, ensemble, *(Candidate(name, evaluate(result.model, test), size, 1.0) for name, result in results.items())]
+
+
+def _verdict(candidates: list[Candidate], best: str) -> str:
+    rows = {row.name: row for row in candidates}
+    members = [row for row in candidates if row.name.startswith("member")]
+    top = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    baselines = [top._replace(name=f"the best member ({top.name})"), rows[f"ensemble of {MEMBERS}"]._replace(name="the ensemble")]
+    if best != "plain average":
+        baselines.append(rows["plain average"]._replace(name="the plain average"))
+    return verdict(rows[best]._replace(name=f"The best fold ({best})"), baselines)
+
+
+def _report(
+    models: list[nn.Module],
+    results: dict[str, MergeResult[nn.Module]],
+    table: Table,
+    best: str,
+    sentence: str,
+    test: Data,
+    calibration: Data,
+    seed: int,
+) -> Report:
+    report = Report(title=f"The demo: {MEMBERS} small networks folded into one", summary=sentence)
+    report.section("Was it worth it").table(table).text(
+        f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images of the training split."
+    )
+    paths: dict[str, Line] = {}
+    for method in ("permutation", "CCA"):
+        paths |= barriers(models, results[f"{method}, repaired"].alignment, test, calibration)
+    add_barriers(report.section("Between two members"), paths)
+    for method in ("CCA", "permutation"):
+        alignment = results[f"{method}, repaired"].alignment
+        assert alignment is not None
+        add_alignment(report.section(f"Alignment by {method}"), alignment)
+    report.section("What was done").facts(
+        {
+            "architecture": MODEL,
+            "parameters": parameters_of(models[0]),
+            "training": f"{MEMBERS} seeds, {EPOCHS} epochs each on the same {TRAINING} images of {DATA}",
+            "calibration": f"{CALIBRATION} images of the training split, labels unused",
+            "best fold": best,
+            "seed": seed,
+        }
+    )
+    return report
+
+
+def _labels(data: Data) -> torch.Tensor:
+    assert isinstance(data, ImageBatches)
+    return data.labels
+
+
+@contextlib.contextmanager
+def _two_threads() -> Iterator[int]:
+    """At most two threads: more only wait for one another on networks this small, and the bits depend on their number."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(min(2, before))
+        yield min(2, before)
+    finally:
+        torch.set_num_threads(before)

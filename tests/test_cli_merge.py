@@ -1,0 +1,220 @@
+"""`onefold merge`: flags and recipes say the same, the same recipe gives the same bits, and an output is there in full or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import onefold as of
+from onefold.recipe import read
+from onefold.sources import build_data, build_model
+
+DATA = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"]
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def merged(onefold: Callable, members: list[Path], tmp_path: Path) -> Path:
+    """The result of a merge of three members, scored, with its report."""
+    report = ["--eval-split", "test", "--eval-samples", "200", "--barrier", "--report", tmp_path / "f.html"]
+    result = onefold("merge", *members, *DATA, *report, "-o", tmp_path / "f.safetensors")
+    assert result.status == 0, result.err
+    assert "member 1, mapped" in result.out
+    assert "plain average" in result.out
+    assert "The fold: " in result.out
+    return tmp_path / "f.safetensors"
+
+
+def test_writes_the_whole_set(merged: Path, members: list[Path]) -> None:
+    assert names(merged.parent) == {"f.safetensors", "f.recipe.yaml", "f.report.json", "f.html"}
+    recipe = read(merged.with_suffix(".recipe.yaml"))
+    assert [member.sha256 for member in recipe.members] == [sha(path) for path in members]
+    assert recipe.record is not None
+    assert recipe.record.result_sha256 == sha(merged)
+    assert recipe.record.torch.split("+")[0] == torch.__version__.split("+")[0]
+    report = json.loads(merged.with_suffix(".report.json").read_text())
+    assert report["data"]["scores"]["folded"]["n"] == 200
+    assert set(report["data"]["barriers"]) == {"as trained", "aligned by cca"}
+    assert len(report["data"]["spectra"]) == 3
+    assert str(merged.parent) not in merged.with_suffix(".report.json").read_text()
+
+
+def test_is_what_the_library_gives(merged: Path, members: list[Path]) -> None:
+    models = []
+    for path in members:
+        models.append(build_model("digits?width=4").eval())
+        models[-1].load_state_dict(of.load(path))
+    result = of.merge(models, build_data("sklearn:digits", limit=300), align="cca")
+    assert all(torch.equal(value, result.model.state_dict()[name]) for name, value in of.load(merged).items())
+
+
+def test_a_recipe_makes_the_same_bits_again(onefold: Callable, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = onefold("merge", merged.with_suffix(".recipe.yaml"), "-o", "again.safetensors")
+    assert result.status == 0, result.err
+    assert "warning" not in result.err
+    again = tmp_path / "elsewhere" / "again.safetensors"
+    assert sha(again) == sha(merged)
+    assert names(again.parent) == {"again.safetensors", "again.recipe.yaml", "again.report.json"}
+    first, second = read(merged.with_suffix(".recipe.yaml")), read(again.with_suffix(".recipe.yaml"))
+    assert first.record == second.record
+
+
+def test_a_recipe_written_by_hand_does_what_the_flags_do(onefold: Callable, merged: Path, members: list[Path], tmp_path: Path) -> None:
+    content = {
+        "model": "digits?width=4",
+        "members": [os.path.relpath(path, tmp_path) for path in members],
+        "data": {"source": "sklearn:digits", "samples": 300},
+        "output": "h.safetensors",
+    }
+    (tmp_path / "h.yaml").write_text(yaml.safe_dump(content))
+    assert onefold("merge", tmp_path / "h.yaml").status == 0
+    assert sha(tmp_path / "h.safetensors") == sha(merged)
+
+
+def test_a_changed_member_is_noticed(onefold: Callable, merged: Path, members: list[Path], tmp_path: Path) -> None:
+    text = merged.with_suffix(".recipe.yaml").read_text().replace(sha(members[1]), "f" * 64)
+    (tmp_path / "changed.yaml").write_text(text)
+    result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
+    assert result.status == 2
+    assert f"{members[1]} is not the file that the recipe was made with" in result.err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_changed_data_is_noticed(onefold: Callable, merged: Path, tmp_path: Path) -> None:
+    (tmp_path / "changed.yaml").write_text(merged.with_suffix(".recipe.yaml").read_text().replace("skip: 0", "skip: 1", 1))
+    result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
+    assert "gives other batches than the recipe was made with" in result.err
+
+
+def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
+    text = merged.with_suffix(".recipe.yaml").read_text()
+    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: cca", "method: permutation"))
+    (tmp_path / "changed.yaml").write_text(text)
+    err = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors").err
+    assert "warning: the recipe was made with torch 1.0.0, now" in err
+    assert "warning: the result has other bits" in err
+
+
+def test_a_recipe_takes_no_other_flags(onefold: Callable, merged: Path) -> None:
+    result = onefold("merge", merged.with_suffix(".recipe.yaml"), "--align", "none")
+    assert "error: A recipe says everything, so it takes no option on how to align" in result.err
+
+
+def test_outputs_are_not_overwritten_without_force(onefold: Callable, merged: Path, members: list[Path]) -> None:
+    before = {path.name: path.read_bytes() for path in merged.parent.iterdir()}
+    result = onefold("merge", *members, *DATA, "--align", "none", "-o", merged)
+    assert result.status == 2
+    assert "exists already; choose another name, or give --force" in result.err
+    assert {path.name: path.read_bytes() for path in merged.parent.iterdir()} == before
+    merged.unlink()
+    assert "f.recipe.yaml exists already" in " ".join(onefold("merge", *members, *DATA, "-o", merged).err.split())
+    assert onefold("merge", *members, *DATA, "--align", "none", "--force", "-o", merged).status == 0
+    assert read(merged.with_suffix(".recipe.yaml")).align.method == "none"
+
+
+def test_a_member_is_never_overwritten(onefold: Callable, members: list[Path]) -> None:
+    before = sha(members[0])
+    assert "is one of the members to fold" in onefold("merge", *members, *DATA, "--force", "-o", members[0]).err
+    assert sha(members[0]) == before
+
+
+def test_report_renders_the_same_page_again(onefold: Callable, merged: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.html"
+    assert onefold("report", merged.with_suffix(".report.json"), "-o", again).status == 0
+    assert again.read_bytes() == (tmp_path / "f.html").read_bytes()
+    assert "exists already" in onefold("report", merged.with_suffix(".report.json"), "-o", again).err
+    (tmp_path / "no.json").write_text("{}")
+    assert "no onefold report" in onefold("report", tmp_path / "no.json").err
+    assert "cannot be read: No such file" in onefold("report", tmp_path / "none.json").err
+
+
+def test_plain_averaging_needs_no_data(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+    call = ["merge", *members[:2], "--model", "digits?width=4", "-o", tmp_path / "p.safetensors"]
+    assert "give data, or set align.method and fold.repair to none" in onefold(*call).err
+    assert onefold(*call, "--align", "none", "--repair", "none", "--weights", "3,1").status == 0
+    a, b = of.load(members[0])["conv1.weight"], of.load(members[1])["conv1.weight"]
+    assert torch.allclose(of.load(tmp_path / "p.safetensors")["conv1.weight"], 0.75 * a + 0.25 * b)
+
+
+def test_a_torch_file_as_output(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        assert onefold("merge", *members[:2], *DATA, "-o", tmp_path / name).status == 0
+    assert sha(tmp_path / "a.pt") == sha(tmp_path / "b.pt")
+
+
+def test_threads_are_recorded_and_taken_again(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert onefold("--threads", "1", "merge", *members[:2], *DATA, "-o", tmp_path / "t.safetensors").status == 0
+        torch.set_num_threads(2)
+        assert onefold("merge", tmp_path / "t.recipe.yaml", "-o", tmp_path / "u.safetensors").status == 0
+        assert read(tmp_path / "u.recipe.yaml").record.threads == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Path], tmp_path: Path) -> None:
+    """Fifty kills of `onefold merge`, in forks of this process, which has imported everything already."""
+    from onefold.cli import run
+
+    torch.set_num_threads(1)  # a fork cannot use the threads of its parent
+
+    def start(folder: Path) -> int:
+        child = os.fork()
+        if child == 0:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            os._exit(run(["--threads", "1", "merge", *map(str, members[:2]), *DATA, "-o", str(folder / "f.safetensors")]))
+        return child
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert os.waitpid(start(whole), 0)[1] == 0  # also warms what is loaded lazily
+    began = time.perf_counter()
+    (tmp_path / "timed").mkdir()
+    assert os.waitpid(start(tmp_path / "timed"), 0)[1] == 0
+    duration = time.perf_counter() - began
+    expected = {name: sha(whole / name) for name in ("f.safetensors", "f.recipe.yaml")}
+
+    draw, states = random.Random(0), {"nothing": 0, "all": 0}
+    for attempt in range(50):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        child = start(folder)
+        # every second kill comes near the end, where the files are written
+        time.sleep(duration * (draw.uniform(0, 1.1) if attempt % 2 else draw.uniform(0.85, 1.05)))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = {name for name in names(folder) if not name.startswith(".")}
+        if "f.safetensors" in found:
+            assert found == {"f.safetensors", "f.recipe.yaml", "f.report.json"}
+            assert {name: sha(folder / name) for name in expected} == expected
+            json.loads((folder / "f.report.json").read_text())
+        else:  # the result comes last, a few microseconds after the others
+            assert found in (set(), {"f.report.json"}, {"f.recipe.yaml", "f.report.json"})
+        states["all" if "f.safetensors" in found else "nothing"] += 1
+    assert states["nothing"] > 5, states
