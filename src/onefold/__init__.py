@@ -24,7 +24,7 @@ _ROOMS = {
     "save": "onefold.weights",
     "OnefoldError": "onefold.errors",
 }
-__all__ = [*_ROOMS, "__version__"]  # noqa: PLE0604
+__all__ = [*_ROOMS, "__version__"]
 
 if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment

@@ -127,7 +127,8 @@ def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
     for value in (*batch.args, *batch.kwargs.values()):
         if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype:
             name = str(dtype).removeprefix("torch.")
-            raise DataError(f"The network's parameters are {name}, but not the inputs of {batch.describe()}; convert the data with .to(torch.{name}).")
+            what = batch.describe()
+            raise DataError(f"The network's parameters are {name}, but not the inputs of {what}; convert the data with .to(torch.{name}).")
 
 
 def _parse(item: Any, index: int, what: str) -> Batch:
@@ -139,12 +140,14 @@ def _parse(item: Any, index: int, what: str) -> Batch:
     elif isinstance(item, Mapping):
         item = dict(item)
         labels = item.pop("labels", None)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
     if isinstance(item, Tensor):
-        args, kwargs = (item,), {}
+        args = (item,)
     elif isinstance(item, tuple | list):
-        args, kwargs = tuple(item), {}
+        args = tuple(item)
     elif isinstance(item, Mapping):
-        args, kwargs = (), dict(item)
+        kwargs = dict(item)
     else:
         raise DataError(
             f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs, labels) tuples, or dicts for keyword networks."

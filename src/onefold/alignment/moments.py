@@ -30,11 +30,12 @@ class Moments:
     def __init__(self, members: int, width: int, reference: int | None = 0, *, full: bool = True, device: torch.device | str = "cpu") -> None:
         self.members, self.width, self.reference, self.full = members, width, reference, full
         self.count = 0
-        kinds = {"dtype": torch.float64, "device": device}
+        where = torch.device(device)
         self._shift: Tensor | None = None  # (K, C), the first block's means
-        self._sum = torch.zeros(members, width, **kinds)  # of shifted features
-        self._within = torch.zeros(members, width, width, **kinds) if full else torch.zeros(members, width, **kinds)
-        self._cross = None if reference is None or members < 2 else torch.zeros(members - 1, width, width, **kinds)
+        self._sum = torch.zeros(members, width, dtype=torch.float64, device=where)  # of shifted features
+        self._within = torch.zeros((members, width, width) if full else (members, width), dtype=torch.float64, device=where)
+        crossed = reference is not None and members > 1
+        self._cross = torch.zeros(members - 1, width, width, dtype=torch.float64, device=where) if crossed else None
 
     @property
     def numbers(self) -> int:
@@ -100,7 +101,8 @@ class Moments:
         if self._cross is None or self.reference is None:
             raise DataError("No cross moments were kept; collect with a reference.")
         delta = torch.outer(self._sum[self.reference], self._sum[member]) / self.count
-        return (self._cross[self.others.index(member)] - delta) / self.count
+        covariance: Tensor = (self._cross[self.others.index(member)] - delta) / self.count
+        return covariance
 
     def correlation(self, member: int, floor: float = 1e-12) -> Tensor:
         """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a feature never varies."""
