@@ -74,4 +74,4 @@ def _segments(term: Term) -> list[tuple[Atom, ...]]:
         return [(term,)]
     if isinstance(term, Prod):
         return [tuple(itertools.chain(*choice)) for choice in itertools.product(*[_segments(part) for part in term.parts])]
-    return [segment for part in term.parts for segment in _segments(part)]  # type: ignore[union-attr]
+    return [segment for part in term.parts for segment in _segments(part)]

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
+from onefold.symmetry.rules.pointwise import pointwise
 from onefold.symmetry.terms import TermError, freeze, fresh, live, resolve, size, unify
 from onefold.symmetry.tracing import TracedNetwork, shape_of
 
@@ -83,8 +84,8 @@ def _input(traced: TracedNetwork, facts: Facts, node: fx.Node, movable: set[str]
 def _call(facts: Facts, node: fx.Node) -> None:
     value = node.meta.get("val")
     if node.target is operator.getitem:
-        source = facts.axes.get(node.args[0])  # type: ignore[arg-type]
-        facts.axes[node] = source[node.args[1]] if isinstance(source, list) and isinstance(value, Tensor) else None
+        source, which = facts.axes.get(node.all_input_nodes[0]), node.args[1]
+        facts.axes[node] = source[which] if isinstance(source, list) and isinstance(which, int) and isinstance(value, Tensor) else None
         return
     if not isinstance(value, Tensor | list | tuple):
         facts.axes[node] = None  # a size, an assertion
@@ -100,7 +101,7 @@ def _rule(call: Call) -> Any:
     if call.name in operator_rules:
         return operator_rules.get(call.name)
     if torch.Tag.pointwise in getattr(call.node.target, "tags", ()):
-        return operator_rules.get("where")  # the rule of all pointwise functions without one of their own
+        return pointwise
     raise TermError("no rule")
 
 
@@ -112,7 +113,7 @@ def _checked(call: Call, axes: Any) -> Any:
         if [size(term) for term in axes] != shape_of(value):
             raise TermError(f"rule for {call.name} returned {axes} for shape {shape_of(value)}")
         if _in_place(call.node):
-            for new, old in zip(axes, facts_axes(call), strict=True):
+            for new, old in zip(axes, call.axes(call.input), strict=True):
                 unify(new, old)
         return axes
     if len(axes) != len(value):
@@ -121,11 +122,6 @@ def _checked(call: Call, axes: Any) -> Any:
         if isinstance(tensor, Tensor) and own and [size(term) for term in own] != shape_of(tensor):
             raise TermError(f"rule for {call.name} returned {own} for shape {shape_of(tensor)}")
     return axes
-
-
-def facts_axes(call: Call) -> list[Any]:
-    """The terms of the tensor that an in-place operator writes to."""
-    return list(call.axes(call.input))
 
 
 def _in_place(node: fx.Node) -> bool:

@@ -171,7 +171,7 @@ def compile_plan(program: ExportedProgram) -> Plan:
             plan.constants.append((slot[node], operator.attrgetter(str(node.target))(program.graph_module)))
         elif node.op == "output":
             kinds = [spec.kind for spec in program.graph_signature.output_specs]
-            plan.outputs = [_template(v, slot) for v, kind in zip(node.args[0], kinds, strict=True) if kind == OutputKind.USER_OUTPUT]  # type: ignore[arg-type]
+            plan.outputs = [_template(v, slot) for v, kind in zip(node.args[0], kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
         else:
             own_dead = dead.get(node, []) + ([slot[node]] if node not in last and not node.users else [])
             plan.steps.append(_step(node, slot, tuple(own_dead)))

@@ -336,7 +336,8 @@ def split(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
 
 
 def _split_product(term: Prod, outer: int, inner: int) -> tuple[Term, Term]:
-    left, right, missing = list(term.parts), [], inner
+    left, missing = list(term.parts), inner
+    right: list[Term] = []
     while missing > 1:
         factor = left.pop()
         count = size(factor)

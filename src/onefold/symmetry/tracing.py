@@ -49,7 +49,8 @@ class TracedNetwork:
     @property
     def graph(self) -> fx.Graph:
         """The operators in execution order; `node.meta["val"]` holds shapes and dtypes."""
-        return self.program.graph
+        graph: fx.Graph = self.program.graph
+        return graph
 
     def replay(
         self,
@@ -193,7 +194,7 @@ def _shown(value: Any, number: dict[fx.Node, int]) -> str:
 
 
 def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> ExportedProgram:
-    shapes = ShapesCollection()
+    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
     for value in pytree.tree_leaves((args, kwargs)):
         if isinstance(value, Tensor) and value.dim():
             shapes[value] = {0: Dim.AUTO}

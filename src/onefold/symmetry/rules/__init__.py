@@ -20,19 +20,9 @@ An operator without a rule freezes every axis that reaches it and is counted in 
 pointwise need no rule of their own.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
-from onefold.registry import Registry
+from onefold.symmetry.rules import contraction, creation, joining, norm, pointwise, reduction, shape, spatial
 from onefold.symmetry.rules.call import Axes, Call, Facts, LayerSite, NormSite, Use
-
-# One list of terms for an operator with one output tensor, a list of such lists for one with several.
-Rule = Callable[[Call], Any]
-operator_rules: Registry[Rule] = Registry("operator rule")
-rule = operator_rules.register
-
-from onefold.symmetry.rules import contraction, norm, pointwise, reduction, shape, spatial  # noqa: E402, F401  (they fill the registry)
+from onefold.symmetry.rules.registry import Rule, operator_rules, rule
 
 __all__ = ["Axes", "Call", "Facts", "LayerSite", "NormSite", "Rule", "Use", "operator_rules", "rule"]
+__all__ += ["contraction", "creation", "joining", "norm", "pointwise", "reduction", "shape", "spatial"]  # importing them fills the registry

@@ -13,6 +13,8 @@ from onefold.symmetry.terms import Atom, Term
 from onefold.symmetry.tracing import shape_of
 
 Axes = list[Term]
+# Roles of tensors that stand for coordinates one by one: scales and signs do not act on them as on features.
+INVARIANT = ("depthwise", "scale", "variance")
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,13 @@ class Call:
 
     def use(self, value: Any, axis: int, role: str) -> None:
         """Note that axis `axis` of an input plays `role` (see spec.ROLES), if that input comes from the state dict."""
-        if not isinstance(value, fx.Node) or value not in self.facts.origin:
+        if not isinstance(value, fx.Node):
             return
         term = self.facts.axes[value][axis]
+        if value not in self.facts.origin:
+            if role in INVARIANT:  # computed from weights: what moves them to keep it unchanged is not known
+                terms.restrict(term, terms.PERMUTATION)
+            return
         own = axis % len(self.facts.axes[value]) if value in self.facts.direct else None
         self.facts.uses.append(Use(self.facts.origin[value], own, term, role))
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import fx
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call, LayerSite
 from onefold.symmetry.rules.pointwise import broadcast
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import (
     ALL,
     DIAGONAL,
@@ -27,7 +27,8 @@ from onefold.symmetry.terms import (
     unify,
 )
 
-UNWRITABLE = frozenset({WRITABLE})
+# Coordinates that an operator takes one by one: they may be permuted, but no dense map can be written into the weights there.
+SEPARATE = frozenset({"permutation"})
 
 
 @rule("linear")
@@ -40,7 +41,8 @@ def linear(call: Call) -> Axes:
     call.use(weight, 0, "producer")
     call.use(weight, 1, "consumer")
     _bias(call, bias, out)
-    _operands(call, axes[-1], x, weight)
+    if x in call.facts.origin or weight not in call.facts.origin:
+        _without_dual(axes[-1])
     _layer(call, "linear", x, weight, bias, weight_axis=0, output_axis=len(axes) - 1)
     return [*axes[:-1], out]
 
@@ -82,7 +84,8 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     else:
         out = _grouped(call, axes[channel], kernel, groups)
     _bias(call, bias, out)
-    _operands(call, axes[channel], x, weight)
+    if x in call.facts.origin or weight not in call.facts.origin:
+        _without_dual(axes[channel])
     _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
@@ -97,7 +100,7 @@ def _grouped(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
     unify(inner, into)
     out_group, outer = split(out, groups, size(out) // groups)
     unify(group, out_group)
-    restrict(group, PERMUTATION - UNWRITABLE)
+    restrict(group, SEPARATE)
     call.mix(inner, [outer])
     call.use(weight, 0, "producer")
     call.use(weight, 1, "consumer")
@@ -108,12 +111,12 @@ def _depthwise(call: Call, weight: fx.Node, axis: int, channels: Term, out: Term
     """One input channel for each group: the output's action follows the input channel's."""
     if multiplier == 1:
         unify(out, channels)
-        restrict(channels, DIAGONAL - UNWRITABLE)
+        restrict(channels, DIAGONAL - {WRITABLE})
     else:
         own, extra = split(out, size(channels), multiplier)
         unify(own, channels)
-        restrict(own, PERMUTATION - UNWRITABLE)
-        restrict(extra, PERMUTATION - UNWRITABLE)
+        restrict(own, SEPARATE)
+        restrict(extra, SEPARATE)
     call.use(weight, axis, "depthwise")
     return out
 
@@ -125,17 +128,17 @@ def _grouped_transposed(call: Call, channels: Term, kernel: Axes, groups: int) -
     if size(out) == 1:
         if size(into) == groups:
             call.use(weight, 0, "depthwise")
-            restrict(channels, DIAGONAL - UNWRITABLE)
+            restrict(channels, DIAGONAL - {WRITABLE})
             return channels
         group, inner = split(channels, groups, size(channels) // groups)
-        restrict(group, PERMUTATION - UNWRITABLE)
-        restrict(inner, PERMUTATION - UNWRITABLE)
+        restrict(group, SEPARATE)
+        restrict(inner, SEPARATE)
         call.use(weight, 0, "depthwise")
         call.mix(inner, [group])
         return group
     group, inner = split(channels, groups, size(channels) // groups)
-    restrict(group, PERMUTATION - UNWRITABLE)
-    restrict(out, PERMUTATION - UNWRITABLE)  # all groups share its map, the bias does not
+    restrict(group, SEPARATE)
+    restrict(out, SEPARATE)  # all groups share its map, the bias does not
     call.mix(inner, [group, out])
     call.use(weight, 0, "consumer")
     call.use(weight, 1, "producer")
@@ -172,16 +175,16 @@ def _product(call: Call, x: fx.Node, y: fx.Node) -> Axes:
         call.use(x, -2, "producer")
     if len(right) > 1:
         call.use(y, -1, "producer")
-    _operands(call, rows[-1], x, y)
+    if (x in call.facts.origin) == (y in call.facts.origin):
+        _without_dual(rows[-1])
     call.kind("pre")
     return batch + ([rows[-2]] if len(left) > 1 else []) + ([columns[-1]] if len(right) > 1 else [])
 
 
-def _operands(call: Call, contracted: Term, x: fx.Node, y: fx.Node) -> None:
-    """One weight takes the inverse map on the contracted axis. Two features, or two weights, cannot: only what is its own inverse
-    transpose passes, and no dense map can be written there."""
-    if (x in call.facts.origin) == (y in call.facts.origin):
-        restrict(contracted, ORTHOGONAL - UNWRITABLE)
+def _without_dual(contracted: Term) -> None:
+    """A weight takes the inverse map on the axis that it consumes. Where two features are contracted, or two weights, neither does: only
+    what is its own inverse transpose passes, and no dense map can be written there."""
+    restrict(contracted, ORTHOGONAL - {WRITABLE})
 
 
 def _bias(call: Call, bias: Any, out: Term) -> None:
@@ -195,3 +198,12 @@ def _layer(call: Call, kind: str, x: fx.Node, weight: Any, bias: Any, weight_axi
     name = call.state_name(weight)
     if name is not None and (bias is None or call.state_name(bias) is not None):
         call.facts.layers.append(LayerSite(call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups))
+
+
+@rule("embedding")
+def embedding(call: Call) -> Axes:
+    """Rows of a table: a product with one-hot vectors, whose axis stays in place."""
+    rows, columns = call.axes(call["weight"])
+    freeze(rows, "vocabulary")
+    call.use(call["weight"], 1, "table")
+    return [*call.axes(call["indices"]), columns]

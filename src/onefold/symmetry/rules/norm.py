@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call, NormSite
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import DIAGONAL, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, require_blocks, restrict, size, unify
 
 
-@rule("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+@rule("batch_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(call: Call) -> Any:
     """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it has them."""
     x, eps = call["input"], float(call["eps"])
@@ -19,10 +19,11 @@ def batch_norm(call: Call) -> Any:
     axes = call.axes(x)
     _channelwise(call, axes[1], scale, shift, mean, variance)
     names = [call.state_name(value) for value in (scale, shift, mean, variance)]
-    if not call.get("training", False) and names[2] is not None and names[3] is not None:
+    single = isinstance(call.node.meta["val"], Tensor)
+    if single and not call.get("training") and names[2] is not None and names[3] is not None:
         call.facts.norms.append(NormSite(call.node, x, names[0], names[1], names[2], names[3], eps))
     call.kind("pre")
-    return axes if not isinstance(call.node.meta["val"], tuple | list) else [axes, [], []]
+    return axes if single else [axes, [], []]
 
 
 @rule("instance_norm")

@@ -8,17 +8,17 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import ALL, DIAGONAL, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
 HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs")
 ODD_FUNCTIONS = ("tanh", "sin", "asin", "sinh", "asinh", "tan", "atan", "atanh", "erf", "sign", "sgn", "hardshrink", "softshrink")
-IDENTITIES = ("to", "_to_copy", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout")
-IDENTITIES += ("feature_alpha_dropout", "native_dropout", "positive", "type_as", "float", "double", "half", "bfloat16", "_assert_tensor_metadata")
-UNTAGGED = ("hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mish", "softsign", "log_sigmoid", "logit", "masked_fill", "where")
-UNTAGGED += ("silu", "gelu", "elu", "softplus", "threshold", "clamp", "fill", "addcmul", "addcdiv", "lerp", "rsub")
+IDENTITIES = ["to", "_to_copy", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"]
+IDENTITIES += ["feature_alpha_dropout", "native_dropout", "positive", "type_as", "float", "double", "half", "bfloat16", "_assert_tensor_metadata"]
+UNTAGGED = ["hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mish", "softsign", "log_sigmoid", "logit", "masked_fill", "where"]
+UNTAGGED += ["silu", "gelu", "elu", "softplus", "threshold", "clamp", "fill", "addcmul", "addcdiv", "lerp", "rsub"]
 
 
 @rule(*IDENTITIES, "neg")

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import MEAN_FIXING, PERMUTATION, POSITIVE, UNIT, freeze, restrict
 
 
 @rule("mean", "sum")
-def linear_reduction(call: Call) -> Axes:
+def linear_reduction(call: Call) -> Any:
     """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the mean."""
     return _reduce(call, MEAN_FIXING, None)
 

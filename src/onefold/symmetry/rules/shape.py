@@ -1,19 +1,15 @@
-"""Operators that move, join and cut axes without computing anything, and those that create tensors."""
+"""Operators that regroup, reorder and repeat axes without computing anything."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from torch import fx
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import (
-    ALL,
     MEAN_FIXING,
-    PERMUTATION,
     UNIT,
     Atom,
     Case,
@@ -21,16 +17,13 @@ from onefold.symmetry.terms import (
     Sum,
     Term,
     TermError,
-    concatenation,
     cut,
     freeze,
     fresh,
     product,
     resolve,
-    restrict,
     size,
     split,
-    unify,
 )
 
 
@@ -98,7 +91,8 @@ def _split_run(run: list[Term], sizes: list[int]) -> list[Term]:
     """Distribute the factors of a run over axes of the given sizes; freeze the run where that would tear a factor."""
     if len(sizes) == 1:
         return [product(run)]
-    stack, result = list(run), []
+    stack = list(run)
+    result: list[Term] = []
     for need in reversed(sizes):
         taken: list[Term] = []
         while need > 1:
@@ -208,148 +202,6 @@ def _repeated(term: Term, copies: int, outer: bool) -> Term:
     return product((extra, term) if outer else (term, extra))
 
 
-@rule("cat", "concat", "concatenate")
-def cat(call: Call) -> Axes:
-    """Axes joined end to end; the others move together."""
-    operands = [call.axes(x) for x in call["tensors"] if call.shape(x) != [0]]
-    dim = (call.get("dim") or 0) % len(operands[0])
-    result = []
-    for axis, first in enumerate(operands[0]):
-        if axis == dim:
-            result.append(concatenation([axes[axis] for axes in operands]))
-            continue
-        for axes in operands[1:]:
-            unify(first, axes[axis])
-        result.append(resolve(first))
-    return result
-
-
-@rule("stack")
-def stack(call: Call) -> Axes:
-    """Tensors side by side on a new axis, whose index tells them apart."""
-    operands = [call.axes(x) for x in call["tensors"]]
-    dim = (call.get("dim") or 0) % (len(operands[0]) + 1)
-    if len(operands) == 1:
-        return [*operands[0][:dim], UNIT, *operands[0][dim:]]
-    index = Atom(len(operands), True, "index of stacked parts")
-    axes = [resolve(Case(index, tuple(own[k] for own in operands))) for k in range(len(operands[0]))]
-    return [*axes[:dim], index, *axes[dim:]]
-
-
-@rule("select")
-def select(call: Call) -> Axes:
-    """One index of an axis."""
-    axes, index = call.axes(call.input), call["index"]
-    dim = call["dim"] % len(axes)
-    if not isinstance(index, int):
-        freeze(axes[dim], "selected by index")
-        return [term for k, term in enumerate(axes) if k != dim]
-    return call.pick(axes, dim, index % size(axes[dim]))
-
-
-@rule("unbind")
-def unbind(call: Call) -> list[Axes]:
-    """All indices of an axis, one by one."""
-    axes = call.axes(call.input)
-    dim = (call.get("dim") or 0) % len(axes)
-    return [call.pick(axes, dim, index) for index in range(size(axes[dim]))]
-
-
-@rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
-def sections(call: Call) -> list[Axes]:
-    """Consecutive segments of an axis."""
-    axes = call.axes(call.input)
-    dim = (call.get("dim") or 0) % len(axes)
-    sizes = [shape[dim] for shape in call.shapes()]
-    if len(sizes) > 1 and all(n == 1 for n in sizes) and isinstance(axes[dim], Atom):
-        picked = [call.pick(axes, dim, index) for index in range(len(sizes))]
-        return [[*rest[:dim], UNIT, *rest[dim:]] for rest in picked]
-    segments = cut(axes[dim], sizes) if size(axes[dim]) > 1 else [UNIT]
-    return [[*axes[:dim], _single(segment), *axes[dim + 1 :]] for segment in segments]
-
-
-@rule("slice", "narrow")
-def slice_axis(call: Call) -> Axes:
-    """A segment of an axis; with a stride, or with bounds that are only known at run time, the axis stays in place."""
-    axes = call.axes(call.input)
-    dim = (call.get("dim") or 0) % len(axes)
-    length, kept = size(axes[dim]), call.shape()[dim]
-    if kept == length and call.get("step", 1) == 1:
-        call.shows(call.input)
-        return axes
-    start = call.get("start")
-    start = 0 if start is None else start
-    if not isinstance(start, int) or call.get("step", 1) != 1 or length == 1:
-        freeze(axes[dim], "slice with a stride")
-        axes[dim] = fresh(kept, True, "slice with a stride")
-        return axes
-    start = min(max(start + length if start < 0 else start, 0), length)
-    if kept == 1 and isinstance(axes[dim], Atom):
-        rest = call.pick(axes, dim, start)
-        return [*rest[:dim], UNIT, *rest[dim:]]
-    sizes = [n for n in (start, kept, length - start - kept) if n]
-    segments = cut(axes[dim], sizes)
-    axes = call.axes(call.input)
-    axes[dim] = _single(segments[1 if start else 0])
-    return axes
-
-
-def _single(term: Term) -> Term:
-    return UNIT if size(term) == 1 else term
-
-
-@rule("index", "index_select", "gather", "take", "embedding", "roll", "flip", "tril", "triu", "diagonal")
-def index(call: Call) -> Any:
-    """Indexing: the indexed axes stay in place, the others pass."""
-    if call.name == "embedding":
-        table = call.axes(call["weight"])
-        freeze(table[0], "vocabulary")
-        call.use(call["weight"], 1, "table")
-        return [*call.axes(call["indices"]), table[1]]
-    axes = call.axes(call.input)
-    if call.name in ("roll", "flip", "tril", "triu"):
-        dims = [-1, -2] if call.name.startswith("tri") else call["dims"] or range(len(axes))
-        for dim in dims:
-            freeze(axes[dim], f"order along an axis ({call.name})")
-        return axes
-    if call.name == "index_select":
-        dim = call["dim"] % len(axes)
-        freeze(axes[dim], "indexing")
-        axes[dim] = fresh(call.shape()[dim], True, "indexing")
-        return axes
-    if call.name == "index":
-        return _advanced(call, axes)
-    raise TermError(call.name)
-
-
-def _advanced(call: Call, axes: Axes) -> Axes:
-    """x[i, :, j]: the index tensors' axes take the place of the indexed ones."""
-    positions = [k for k, value in enumerate(call["indices"]) if isinstance(value, fx.Node)]
-    for k in positions:
-        freeze(axes[k], "indexing")
-        for term in call.axes(call["indices"][k]):
-            freeze(term, "indexing")
-    kept = [term for k, term in enumerate(axes) if k not in positions]
-    adjacent = positions == list(range(positions[0], positions[-1] + 1))
-    at = positions[0] if adjacent else 0
-    shape = call.shape()
-    count = len(shape) - len(kept)
-    return [*kept[:at], *(fresh(n, True, "indexing") for n in shape[at : at + count]), *kept[at:]]
-
-
-@rule("glu")
-def glu(call: Call) -> Axes:
-    """a * sigmoid(b) of the two halves of an axis."""
-    axes = call.axes(call.input)
-    dim = call["dim"] % len(axes)
-    first, second = cut(axes[dim], [size(axes[dim]) // 2] * 2)
-    unify(first, second)
-    restrict(first, PERMUTATION)
-    call.kind("post")
-    axes[dim] = resolve(first)
-    return axes
-
-
 @rule("channel_shuffle")
 def channel_shuffle(call: Call) -> Axes:
     """(groups x c) to (c x groups) along axis 1."""
@@ -357,21 +209,3 @@ def channel_shuffle(call: Call) -> Axes:
     outer, inner = split(axes[1], groups, size(axes[1]) // groups)
     axes[1] = product((inner, outer))
     return axes
-
-
-@rule("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty")
-def zeros(call: Call) -> Axes:
-    """Zeros look the same under every map."""
-    return [fresh(n, maps=ALL) for n in call.shape()]
-
-
-@rule("ones", "ones_like", "new_ones", "full", "full_like", "new_full", "scalar_tensor")
-def constant(call: Call) -> Axes:
-    """One number everywhere: looks the same under every map that fixes the mean."""
-    return [fresh(n, maps=MEAN_FIXING) for n in call.shape()]
-
-
-@rule("arange", "linspace", "eye", "_tensor_constant", "rand", "randn", "rand_like", "randn_like")
-def numbered(call: Call) -> Axes:
-    """Coordinates that differ: nothing may move."""
-    return [fresh(n, True, f"created by {call.name}") for n in call.shape()]

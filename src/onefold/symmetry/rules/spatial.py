@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from onefold.symmetry.rules import rule
 from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import ALL, MEAN_FIXING, POSITIVE, UNIT, Atom, Prod, Sum, freeze, fresh, resolve, restrict, size, split
 
 LINEAR = [f"{kind}{n}d" for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool") for n in (1, 2, 3)]
@@ -18,7 +18,7 @@ MAXIMUM += ["max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_wi
 
 
 @rule(*LINEAR)
-def linear_pool(call: Call) -> Axes:
+def linear_pool(call: Call) -> Any:
     """Weighted sums over space, the same for every channel."""
     return _over_space(call, call.axes(call.input))
 
@@ -66,7 +66,7 @@ def pad(call: Call) -> Axes:
 
 
 @rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d")
-def border_pad(call: Call) -> Axes:
+def border_pad(call: Call) -> Any:
     """Borders that repeat the image."""
     return _over_space(call, call.axes(call.input))
 

@@ -1,0 +1,40 @@
+"""From solving terms, which share mutable atoms, to the plain terms of a SymmetrySpec, which go by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from onefold.symmetry import spec
+from onefold.symmetry.terms import Atom, Case, Prod, Term, atoms, resolve
+
+
+class Naming:
+    """Names for atoms: g0, g1, ... for those that may move, f0, f1, ... for those that stay, each in the order they are met."""
+
+    def __init__(self, tensors: Iterable[Sequence[Term]]) -> None:
+        """tensors: the axes of the state's tensors; what may move there is a group."""
+        self.groups: dict[Atom, str] = {}
+        self._fixed: dict[Atom, str] = {}
+        for axes in tensors:
+            for term in axes:
+                for atom in atoms(term):
+                    if not atom.frozen and atom.size > 1:
+                        self.groups.setdefault(atom, f"g{len(self.groups)}")
+
+    def name(self, atom: Atom) -> str:
+        """The name of a group, or of an atom that stays."""
+        return self.groups[atom] if atom in self.groups else self._fixed.setdefault(atom, f"f{len(self._fixed)}")
+
+    def term(self, term: Term) -> spec.Term:
+        """The plain form of a term."""
+        term = resolve(term)
+        if isinstance(term, Atom):
+            return spec.Live(self.groups[term], term.size) if term in self.groups else spec.Fixed(self.name(term), term.size)
+        parts = tuple(self.term(part) for part in term.parts)
+        if isinstance(term, Case):
+            return spec.Case(self.name(term.index), parts)
+        return spec.Prod(parts) if isinstance(term, Prod) else spec.Sum(parts)
+
+    def axes(self, axes: Sequence[Term]) -> spec.Axes:
+        """The plain form of a tensor's axes."""
+        return tuple(self.term(term) for term in axes)
