@@ -91,6 +91,8 @@ def test_methods_lists_everything_and_filters(onefold: Callable) -> None:
     everything = onefold("methods").out
     for name in ("cca", "permutation", "procrustes", "average", "sklearn:digits", "vgg11"):
         assert name in everything
+    assert "leaky_relu" not in everything
+    assert "leaky_relu" in onefold("methods", "operator rule").out
     matchers = onefold("methods", "matcher").out
     assert "procrustes" in matchers
     assert "sklearn:digits" not in matchers

@@ -67,8 +67,8 @@ def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: D
     ]
 
 
-def barriers(models: Sequence[nn.Module], alignment: Alignment | None, data: Data, calibration: Data | None) -> dict[str, Path]:
-    """The barrier between the first two members, before alignment and after, with batch-norm statistics re-estimated where there are any."""
+def barriers(models: Sequence[nn.Module], alignments: Sequence[Alignment], data: Data, calibration: Data | None) -> dict[str, Path]:
+    """The barrier between the first two members, before alignment and after each, with batch-norm statistics re-estimated where there are any."""
 
     def line(first: nn.Module, second: nn.Module) -> Path:
         if calibration is None or not norms_of(first):
@@ -76,7 +76,7 @@ def barriers(models: Sequence[nn.Module], alignment: Alignment | None, data: Dat
         return barrier(first, second, data, recalibrate="batchnorm", calibration_data=calibration)
 
     paths = {"as trained": line(models[0], models[1])}
-    if alignment is not None:
+    for alignment in alignments:
         paths[f"aligned by {alignment.method}"] = line(*alignment.apply(models)[:2])
     return paths
 
@@ -97,7 +97,7 @@ def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Dat
         average._replace(name="the plain average"),
     ]
     sentence = verdict(fold._replace(name="The fold"), baselines)
-    paths = barriers(models, result.alignment, data, calibration) if calibration is not None else {}
+    paths = barriers(models, [result.alignment] if result.alignment else [], data, calibration) if calibration is not None else {}
     return Scored((*members, ensemble, average, *mapped, fold), fold, sentence, paths)
 
 
@@ -160,8 +160,8 @@ def add_alignment(section: Section, alignment: Alignment) -> None:
 
 
 def alignment_table(alignment: Alignment) -> Table:
-    """`Alignment.table` with names and units."""
-    columns = (
+    """`Alignment.table` with names and units; notes only where there are any."""
+    columns = [
         Column(name="group"),
         Column(name="features", unit="number"),
         Column(name="matcher"),
@@ -170,8 +170,11 @@ def alignment_table(alignment: Alignment) -> Table:
         Column(name="least correlation", digits=3),
         Column(name="condition number", digits=1),
         Column(name="note"),
-    )
-    return Table(columns=columns, rows=tuple(tuple(row.values()) for row in alignment.table()))
+    ]
+    rows = [tuple(row.values()) for row in alignment.table()]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return Table(columns=tuple(columns), rows=tuple(rows))
 
 
 def add_barriers(section: Section, paths: Mapping[str, Path]) -> None:

@@ -1,0 +1,117 @@
+"""What the README shows runs, and the house is as its plan says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_python_example_runs(root: Path, tmp_path: Path) -> None:
+    (example,) = blocks((root / "README.md").read_text(), "python")
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "groups" in done.stdout
+    assert (tmp_path / "folded.safetensors").exists()
+
+
+def test_the_shell_example_runs(root: Path, tmp_path: Path, onefold: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On members like the demo's, but not trained."""
+    import shlex
+
+    import torch
+
+    import onefold as of
+    from onefold.sources import build_model
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "onefold-demo").mkdir()
+    for k in range(3):
+        torch.manual_seed(k)
+        of.save(build_model("digits?width=16"), tmp_path / "onefold-demo" / f"member-{k}.safetensors")
+    example = blocks((root / "README.md").read_text(), "sh")[-1]
+    commands = [shlex.split(line) for line in example.replace("\\\n", " ").splitlines()]
+    assert [command[1] for command in commands] == ["eval", "merge", "merge"]
+    for command in commands:
+        result = onefold(*command[1:])
+        assert result.status == 0, result.err
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "folded.safetensors").read_bytes()
+    assert (tmp_path / "folded.html").exists()
+
+
+def test_the_demo_makes_the_networks_that_the_readme_names(root: Path) -> None:
+    from onefold.demo.run import MODEL, TRAINING
+
+    assert f'--model "{MODEL}"' in (root / "README.md").read_text()
+    assert f"--skip {TRAINING}" in (root / "README.md").read_text()
+
+
+def test_the_two_commands_stand_in_the_readme_and_ci_reads_them_there(root: Path) -> None:
+    lines = (root / "README.md").read_text().splitlines()
+    assert 'pip install -c constraints.txt -e ".[demo]" && onefold demo' in lines
+    assert 'pip install -c constraints.txt -e ".[test]" && pytest' in lines
+    assert "onefold demo" not in (root / ".ci" / "run").read_text()
+
+
+def test_the_methods_of_the_readme_exist(root: Path, onefold: Callable) -> None:
+    onefold("methods")
+    from onefold.alignment import matchers
+    from onefold.fold import folds
+    from onefold.fold.merge import REPAIRS
+
+    known = {"align": {*matchers.names(), "none"}, "fold": set(folds.names()), "repair": set(REPAIRS)}
+    rows = re.findall(r"^\| (align|fold|repair) `(\w+)`", (root / "README.md").read_text(), flags=re.MULTILINE)
+    assert len(rows) >= 5
+    assert [row for row in rows if row[1] not in known[row[0]]] == []
+
+
+def test_the_contributing_guides_matcher_works(root: Path) -> None:
+    import torch
+
+    import onefold as of
+    from onefold.alignment import matchers
+    from onefold.sources import build_model
+
+    (example,) = blocks((root / "CONTRIBUTING.md").read_text(), "python")
+    try:
+        exec(compile(example, "CONTRIBUTING.md", "exec", dont_inherit=True), {"__name__": "example"})
+        models = [build_model("digits?width=4").eval() for _ in range(2)]
+        x = torch.randn(64, 1, 8, 8)
+        mapped = of.align(models, [x], method="reverse").apply(models)
+        assert torch.allclose(mapped[1](x), models[1](x), atol=1e-4)
+        assert torch.equal(mapped[1].state_dict()["conv3.bias"], models[1].state_dict()["conv3.bias"].flip(0))
+    finally:
+        matchers._entries.pop("reverse", None)
+
+
+def test_the_plan_names_every_file_and_no_other(root: Path) -> None:
+    plan = (root / "docs" / "architecture.md").read_text()
+    rooms: dict[str, set[str]] = {}
+    for section in plan.split("\n### ")[1:]:
+        title, _, text = section.partition("\n")
+        rooms[title] = set(re.findall(r"`(?:\w+/)?(\w+\.py)`", text))
+    package = root / "src" / "onefold"
+    found = {room.name: {file.name for file in room.rglob("*.py")} for room in package.iterdir() if room.is_dir() and room.name != "__pycache__"}
+    found["Ground floor"] = {file.name for file in package.glob("*.py")}
+    found = {room: files - {"__init__.py"} for room, files in found.items()}
+    assert rooms == found
+
+
+def test_every_requirement_is_pinned(root: Path) -> None:
+    text = (root / "pyproject.toml").read_text()
+    wanted = {name.lower().replace("_", "-") for name in re.findall(r'^  "([A-Za-z][\w-]*)(?:[><=].*)?",$', text, flags=re.MULTILINE)}
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    assert {"torch", "pytest", "rich"} <= wanted
+    assert wanted - pinned == set()
+    assert not any("+" in line for line in lines)
