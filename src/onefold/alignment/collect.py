@@ -22,6 +22,8 @@ from onefold.progress import track
 from onefold.symmetry import TracedNetwork, features
 from onefold.symmetry.spec import Group, Probe, SymmetrySpec
 
+TARGET_POSITIONS = 64  # of each example at a layer's output: its mean and deviation need no more
+
 
 @dataclass(frozen=True)
 class Site:
@@ -108,8 +110,9 @@ def collect(
     def add(node: str, values: list[Tensor]) -> None:
         for site, moments in sites[node]:
             rows = [site.rows(value, spec) for value in values]
-            if max_positions is not None:
-                rows = _sampled(rows, max_positions * current.size, seed + 7919 * current.index)
+            cap = max_positions if site.layer is None else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
+            if cap is not None:
+                rows = _sampled(rows, cap * current.size, seed + 7919 * current.index)
             moments.update(rows)
 
     for current in track(batches(data, device, "calibration data"), "statistics"):
@@ -130,11 +133,11 @@ def _key(by_group: Mapping[str, Moments], moments: Moments) -> str:
 
 
 def _sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
-    """The same random `limit` rows of every member; all of them where there are no more."""
+    """The same `limit` rows of every member, drawn with replacement; all rows where there are no more."""
     count = len(rows[0])
     if count <= limit:
         return rows
-    chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:limit].sort().values.to(rows[0].device)
+    chosen = torch.randint(count, (limit,), generator=torch.Generator().manual_seed(seed)).sort().values.to(rows[0].device)
     return [r.index_select(0, chosen) for r in rows]
 
 

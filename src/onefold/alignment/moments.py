@@ -2,9 +2,10 @@
 
 For features x_k of member k (rows of shape (C,)) and a reference r this keeps the counts, the means and the scatter matrices
     S_kk = sum (x_k - m_k)(x_k - m_k)'      and      S_rk = sum (x_r - m_r)(x_k - m_k)'   for k != r,
-(2K - 1) C^2 numbers and never the activations. Every block of features is shifted by the first block's mean before it is squared, which
-removes the cancellation of the textbook formula; products run in the features' dtype (at least float32), sums in float64. Two
-accumulators merge by the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance".
+(2K - 1) C^2 numbers and never the activations. Where a mean exceeds three deviations in the first block, features are shifted by the first
+block's means before they are squared, which removes the cancellation of the textbook formula. Products run in the features' dtype (at
+least float32), sums in float64. Two accumulators merge by the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing
+the sample variance".
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Moments:
         self.members, self.width, self.reference, self.full = members, width, reference, full
         self.count = 0
         where = torch.device(device)
-        self._shift: Tensor | None = None  # (K, C), the first block's means
+        self._shift: Tensor | None = None  # (K, C), taken off all features
         self._sum = torch.zeros(members, width, dtype=torch.float64, device=where)  # of shifted features
         self._within = torch.zeros((members, width, width) if full else (members, width), dtype=torch.float64, device=where)
         crossed = reference is not None and members > 1
@@ -52,11 +53,12 @@ class Moments:
             return
         features = [f if f.dtype in (torch.float32, torch.float64) else f.float() for f in features]
         if self._shift is None:
-            self._shift = torch.stack([f.mean(0) for f in features]).to(self._sum)
-        shifted = [f - s.to(f.dtype) for f, s in zip(features, self._shift, strict=True)]
-        self._sum += torch.stack([f.sum(0) for f in shifted])
+            self._shift = torch.stack([_shift(f) for f in features]).to(self._sum)
+        shifted = [f - s.to(f.dtype) if s.any() else f for f, s in zip(features, self._shift, strict=True)]
+        ones = shifted[0].new_ones(rows)
+        self._sum += torch.stack([ones @ f for f in shifted])
         for k, f in enumerate(shifted):
-            self._within[k] += f.T @ f if self.full else torch.einsum("nc,nc->c", f, f)
+            self._within[k] += f.T @ f if self.full else ones @ f.square()
         if self._cross is not None:
             anchor = shifted[self.reference or 0].T
             for row, k in enumerate(self.others):
@@ -165,3 +167,9 @@ class Moments:
     def _require(self) -> None:
         if self.count == 0:
             raise DataError("No features were collected; pass at least one batch of data.")
+
+
+def _shift(block: Tensor, ratio: float = 3.0) -> Tensor:
+    """The means of a block (n, C), or zeros where no mean exceeds `ratio` deviations: then squares lose next to nothing, and a pass is saved."""
+    deviation, mean = torch.std_mean(block, 0, unbiased=False)
+    return mean if bool((mean.abs() > ratio * deviation).any()) else torch.zeros_like(mean)
