@@ -53,17 +53,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     grid = Grid(box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
     for index, column in enumerate(columns):
         numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
-        grid.add_column(column, justify="right" if numbers and index else "left", overflow="fold", no_wrap=not target.is_terminal)
+        grid.add_column(column, justify="right" if numbers and index else "left", overflow="fold", no_wrap=not (index and target.is_terminal))
     for row in rows:
         grid.add_row(*row)
     target.print(grid)
 
 
 def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores; its most telling columns only if `brief`, or if the terminal is narrow."""
+    """Print a table of scores; its most telling columns under short headings if `brief`, or if the terminal is narrow."""
     brief = brief or console().width < 150
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
-    headings, rows = scores.headings, scores.plain()
+    headings, rows = list(scores.headings), scores.plain()
+    if brief:
+        headings = [f"{column.name} ({column.unit.split(',')[0]})" if column.unit else column.name for column in scores.columns]
     table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
 
