@@ -65,7 +65,7 @@ def show(scores: Table, *, brief: bool = False) -> None:
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
     headings, rows = list(scores.headings), scores.plain()
     if brief:
-        headings = [f"{column.name} ({column.unit.split(',')[0]})" if column.unit else column.name for column in scores.columns]
+        headings = [f"{column.name} ({column.unit.split(',')[0]})" if column.unit not in ("", "number") else column.name for column in scores.columns]
     table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
 
