@@ -1,7 +1,7 @@
 """Run a traced graph for several members in lockstep: every node for all members before the next node.
 
 So the features of all members at a node are there at the same time, and nothing has to be hooked, stored or run twice. A value is
-freed after its last use. Nothing is copied, but for parameters, buffers and inputs that the graph would change in place.
+freed soon after its last use. Nothing is copied, but for parameters, buffers and inputs that the graph would change in place.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Plan:
     """An exported program made ready to run: its steps, where its inputs go, and what it returns.
 
     states: (slot, state-dict name, shape, fallback tensor where the name may be missing from a state dict).
-    constants: (slot, tensor). changed: slots of inputs that a node writes to, which every member needs a copy of.
+    constants: (slot, tensor). changed: slots of inputs that a node writes to, which every member needs a copy of. unused: slots of
+    inputs that no node reads. outputs: what is returned, with slots for values. names: of all nodes and inputs that can be visited.
     """
 
     steps: list[_Step] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Plan:
     outputs: Any = None
     out_spec: Any = None
     slots: int = 0
+    names: frozenset[str] = frozenset()
 
     def run(
         self,
@@ -79,6 +81,7 @@ class Plan:
                 _replace(values, slot, name, visit)
             if name == until:
                 return []
+        forgotten: Sequence[int] = ()
         for step in self.steps:
             for own in values:
                 args: Sequence[Any] = step.args
@@ -91,9 +94,11 @@ class Plan:
                         args[position] = own[slot]
                 own[step.out] = step.target(*args, **kwargs)
             args = ()
-            for slot in step.dead:
+            # One step late, as a network's own local variables live on too: freeing at once lets the heap shrink and grow at every step.
+            for slot in forgotten:
                 for own in values:
                     own[slot] = None
+            forgotten = step.dead
             if visit is not None and step.name in nodes:
                 _replace(values, step.out, step.name, visit)
             if step.name == until:
@@ -101,8 +106,7 @@ class Plan:
         return [pytree.tree_unflatten(_fill(self.outputs, own), self.out_spec) for own in values]
 
     def _check_names(self, nodes: Collection[str]) -> None:
-        missing = set(nodes) - {step.name for step in self.steps} - {name for name, _ in self.inputs}
-        if missing:
+        if missing := set(nodes) - self.names:
             raise TraceError(f"The traced graph has no node '{min(missing)}'; use the node names of a spec found from the same trace.")
 
     def _start(self, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> list[Any]:
@@ -175,6 +179,7 @@ def compile_plan(program: ExportedProgram) -> Plan:
         else:
             own_dead = dead.get(node, []) + ([slot[node]] if node not in last and not node.users else [])
             plan.steps.append(_step(node, slot, tuple(own_dead)))
+    plan.names = frozenset([step.name for step in plan.steps] + [name for name, _ in plan.inputs])
     plan.changed = frozenset(slot[root] for root in _written_roots(nodes) if root.op in ("placeholder", "get_attr"))
     plan.unused = frozenset(unused) - plan.changed - {s for name, s in plan.inputs}
     return plan

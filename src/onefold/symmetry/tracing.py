@@ -44,7 +44,8 @@ class TracedNetwork:
     tied: tuple[tuple[str, ...], ...]
     fingerprint: str
     keywords: tuple[str, ...] = ()
-    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)
+    _own_plan: Plan | None = field(default=None, repr=False)
+    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)  # by the shapes of the inputs
 
     @property
     def graph(self) -> fx.Graph:
@@ -86,18 +87,21 @@ class TracedNetwork:
             return self._plan(tuple(args), keywords, inputs).run(states, inputs, visit, nodes, until)
 
     def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
-        if accepts(self.program, inputs):
-            if None not in self._plans:
-                self._plans[None] = compile_plan(self.program)
-            return self._plans[None]
-        key = tuple(tuple(x.shape) if isinstance(x, Tensor) else x for x in inputs)
+        """The plan for inputs of these shapes; the network is traced again where the first trace does not cover them."""
+        key = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in inputs)
         if key not in self._plans:
-            program = _export(self.model, args, kwargs, dynamic=False)
-            if fingerprint(program) != self.fingerprint:
-                shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-                raise TraceError(f"{type(self.model).__name__} runs other operators on inputs of shape {shapes}; use batches of one size.")
-            self._plans[key] = compile_plan(program)
+            self._plans[key] = self._new_plan(args, kwargs, inputs)
         return self._plans[key]
+
+    def _new_plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
+        if accepts(self.program, inputs):
+            self._own_plan = self._own_plan or compile_plan(self.program)
+            return self._own_plan
+        program = _export(self.model, args, kwargs, dynamic=False)
+        if fingerprint(program) != self.fingerprint:
+            shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
+            raise TraceError(f"{type(self.model).__name__} runs other operators on inputs of shape {shapes}; use inputs and batches of one size.")
+        return compile_plan(program)
 
 
 def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
