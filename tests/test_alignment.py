@@ -11,6 +11,7 @@ from small_networks import Plain, Residual, loader, members, trained
 from torch import nn
 
 from onefold.alignment import Alignment, Moments, align, matchers
+from onefold.alignment.matchers.cca import CCA
 from onefold.errors import AlignmentError, DataError, MembersError, RecipeError, WeightsError
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
@@ -81,7 +82,7 @@ def test_cca_undoes_an_invertible_map_of_linear_features() -> None:
         twin[0].bias.copy_(mixing @ network[0].bias)
         twin[1].weight.copy_(network[1].weight @ torch.linalg.inv(mixing))
     data = [torch.randn(500, 9, dtype=torch.float64)]
-    found = align([network, twin], data, method="cca", regularisation=0.0)
+    found = align([network, twin], data, method=CCA(regularisation=0.0, prior=0.0))
     torch.testing.assert_close(found.apply([network, twin])[1][0].weight, network[0].weight, rtol=0, atol=1e-6)
     torch.testing.assert_close(found.scores["g0"][1], torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-6)
 
@@ -96,11 +97,29 @@ def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
         moments.update([scale * x, scale * y])
         return matchers.get(name)(**settings).match(moments, 1).map.forward  # type: ignore[arg-type]
 
-    torch.testing.assert_close(solved("cca", 1.0, regularisation=0.1), solved("cca", 1000.0, regularisation=0.1))
-    limit = solved("cca", 1.0, regularisation=1e7)
-    scale = limit.norm() / 5**0.5  # equal up to the ratio of the two mean variances
-    torch.testing.assert_close(limit / scale, solved("procrustes", 1.0), atol=1e-4, rtol=0)
-    assert (solved("cca", 1.0, regularisation=1e-3) - limit).abs().max() > 0.05
+    for settings in ({"regularisation": 0.1, "prior": 0.0}, {"regularisation": 1.0, "prior": 0.5}):
+        torch.testing.assert_close(solved("cca", 1.0, **settings), solved("cca", 1000.0, **settings))
+    for prior in (0.0, 0.5):
+        limit = solved("cca", 1.0, regularisation=1e7, prior=prior)
+        scale = limit.norm() / 5**0.5  # equal up to the ratio of the two mean variances
+        torch.testing.assert_close(limit / scale, solved("procrustes", 1.0, prior=prior), atol=1e-4, rtol=0)
+        assert (solved("cca", 1.0, regularisation=1e-3, prior=prior) - limit).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["cca", "procrustes"])
+def test_a_strong_prior_gives_the_permutation_and_a_weak_one_settles_what_the_data_leave_open(name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(300, 6, dtype=torch.float64, generator=generator)
+    moments = Moments(2, 6)
+    moments.update([x, x[:, torch.tensor([3, 0, 5, 1, 2, 4])] + 0.5 * torch.randn(300, 6, dtype=torch.float64, generator=generator)])
+    forward = matchers.get(name)(prior=1e6).match(moments, 1).map.forward
+    scale = forward.norm() / 6**0.5
+    expected = torch.eye(6, dtype=torch.float64)[matchers.get("permutation")().match(moments, 1).map.forward]
+    torch.testing.assert_close(forward / scale, expected, atol=1e-4, rtol=0)
+    x[:, 4:] = 0.0  # two units never fire: any map between them fits the data
+    silent = Moments(2, 6)
+    silent.update([x, x])
+    torch.testing.assert_close(matchers.get(name)(prior=0.1).match(silent, 1).map.forward, torch.eye(6, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import align
-from onefold.errors import DataError, MembersError, OnefoldError, RecipeError, TraceError
+from onefold.errors import AlignmentError, DataError, MembersError, OnefoldError, RecipeError, TraceError
 from onefold.fold import merge, recalibrate
 from onefold.fold.average import average, normalised
 
@@ -97,6 +97,14 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     assert equal(first, second)
     assert all(equal(a, b) for a, b in zip(networks, before, strict=True))
     assert all(m.training for n in networks for m in n.modules())
+
+
+def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_only() -> None:
+    networks = members(Residual, 2)
+    found = align(networks, loader(), method="cca")
+    assert equal(merge(networks, loader(), align=found).model, merge(networks, loader(), align="cca").model)
+    with pytest.raises(AlignmentError, match="computed for 2 members but 3 were given"):
+        merge([*networks, networks[0]], loader(), align=found)
 
 
 def test_weights_choose_between_the_members() -> None:

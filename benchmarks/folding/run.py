@@ -68,8 +68,9 @@ def sizes(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, membe
     """(samples of one batch, features) of every probe of an alignment."""
     found: list[tuple[int, int]] = []
     by_node: dict[str, list[int]] = {}
-    for group, probe in alignment.probes.items():
-        by_node.setdefault(probe.split(" ")[0], []).append(spec.group(group).size)
+    for group, places in alignment.probes.items():
+        for place in places:
+            by_node.setdefault(place.split(" ")[0], []).append(spec.group(group).size)
 
     def look(node: str, values: list[Tensor]) -> None:
         found.extend((values[0].numel() // width, width) for width in by_node[node])

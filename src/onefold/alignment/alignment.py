@@ -34,7 +34,7 @@ class Alignment:
     maps: group -> one map for each member (the reference's is the identity). scores: group -> (K, C) correlations of matched features
     (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition number of each member's map.
     matchers: group -> the matcher that solved it; fallbacks: group -> why another one than `method`. targets: output node of a layer ->
-    what repair aims at. folds_norms: batch norms are folded into their layers before the maps act.
+    what repair aims at. probes: group -> the nodes where it was read. folds_norms: batch norms are folded into their layers before the maps act.
     """
 
     method: str
@@ -47,7 +47,7 @@ class Alignment:
     matchers: dict[str, str]
     fallbacks: dict[str, str] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
-    probes: dict[str, str] = field(default_factory=dict)
+    probes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folds_norms: bool = False
     examples: int = 0
     numbers: int = 0
@@ -96,7 +96,7 @@ class Alignment:
                     "group": group.name,
                     "features": group.size,
                     "matcher": self.matchers[group.name],
-                    "probe": self.probes.get(group.name, ""),
+                    "probe": _places(self.probes.get(group.name, ())),
                     "mean correlation": float(scores.mean()) if scores.numel() else 1.0,
                     "least correlation": float(scores.min()) if scores.numel() else 1.0,
                     "condition number": max(self.conditions[group.name]),
@@ -147,6 +147,7 @@ class Alignment:
             if key.startswith("mean/")
         }
         scores = {group: tensors[f"scores/{group}"] for group in maps}
+        facts["probes"] = {group: tuple(places) for group, places in facts["probes"].items()}
         facts["conditions"] = {group: tuple(values) for group, values in facts["conditions"].items()}
         return Alignment(spec=SymmetrySpec.from_json(metadata["onefold.spec"]), maps=maps, scores=scores, targets=targets, **facts)
 
@@ -156,6 +157,10 @@ class Alignment:
         return bool(_flat(self) == _flat(other))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _places(probes: tuple[str, ...]) -> str:
+    return probes[0] + (f" and {len(probes) - 1} more" if len(probes) > 1 else "") if probes else ""
 
 
 def _flat(value: Any) -> Any:
@@ -171,5 +176,3 @@ def _flat(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_flat(v) for v in value]
     return value
-
-

@@ -27,11 +27,12 @@ TARGET_POSITIONS = 64  # of each example at a layer's output: its mean and devia
 
 @dataclass(frozen=True)
 class Site:
-    """One place where moments are taken: a node and either a group probed there or a layer whose output channels are measured."""
+    """One place where moments are taken: a node and either a group probed there (its site `number`) or a layer whose output is measured."""
 
     node: str
     group: Group | None = None
     layer: Layer | None = None
+    number: int = 0
 
     def rows(self, value: Tensor, spec: SymmetrySpec) -> Tensor:
         """The (samples, C) features of a node's value here; batch elements and positions are samples."""
@@ -56,10 +57,14 @@ class Statistics:
         return sum(m.numbers for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values())
 
 
-def choose_probe(group: Group, kind: str) -> Probe | None:
-    """The node where a group is read: the last one of the wanted kind ("pre", "post"), else the last one of any; None where there is none."""
-    wanted = [p for p in group.probes if p.kind == kind] or [p for p in group.probes if p.kind in ("pre", "post")] or list(group.probes)
-    return wanted[-1] if wanted else None
+def choose_probes(spec: SymmetrySpec, group: Group, kind: str) -> tuple[Probe, ...]:
+    """All nodes of the wanted kind ("pre", "post") where a group can be read, else the last node of any kind; none where there is none.
+
+    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's output shows the same.
+    """
+    behind = {layer.node for layer in spec.layers if layer.norm is not None}
+    probes = [p for p in group.probes if p.node not in behind] or list(group.probes)
+    return tuple(p for p in probes if p.kind == kind) or tuple(probes[-1:])
 
 
 def collect(
@@ -68,7 +73,7 @@ def collect(
     states: Sequence[Mapping[str, Tensor]],
     data: Data,
     *,
-    probes: Mapping[str, Probe],
+    probes: Mapping[str, Sequence[Probe]],
     reference: int,
     full: bool,
     layers: Sequence[Layer] = (),
@@ -78,7 +83,7 @@ def collect(
     """Run all members over `data` once and gather moments at the groups' probes and at the outputs of `layers`.
 
     Args:
-        probes: group name -> where to read it.
+        probes: group name -> where to read it; several places are pooled.
         full: keep whole covariances of each member; False keeps variances.
         layers: layers whose output means and deviations repair will need.
         max_positions: at most so many positions of each example serve as samples (a convolution has height x width of them).
@@ -91,14 +96,15 @@ def collect(
     sites: dict[str, list[tuple[Site, Moments]]] = {}
     by_group: dict[str, Moments] = {}
     by_layer: dict[str, Moments] = {}
-    for name, probe in probes.items():
+    for name, places in probes.items():
         group = spec.group(name)
-        by_group[name] = Moments(len(states), group.size, reference, full=full, device=device)
-        sites.setdefault(probe.node, []).append((Site(probe.node, group), by_group[name]))
+        by_group[name] = Moments(len(states), group.size, reference, full=full, sites=len(places), device=device)
+        for number, probe in enumerate(places):
+            sites.setdefault(probe.node, []).append((Site(probe.node, group, number=number), by_group[name]))
     for layer in layers:
         axis = spec.nodes[layer.output][layer.output_axis]
-        shared = [m for site, m in sites.get(layer.output, []) if site.group is not None and site.group.size == axis.size]
-        if shared:  # the layer's output is probed already, and the group is the whole channel axis
+        shared = [m for site, m in sites.get(layer.output, []) if site.group is not None and site.group.size == axis.size and m.sites == 1]
+        if shared:  # the layer's output alone is probed already, and the group is the whole channel axis
             by_layer[layer.output] = shared[0]
             continue
         by_layer[layer.output] = Moments(len(states), axis.size, None, full=full, device=device)
@@ -113,7 +119,7 @@ def collect(
             cap = max_positions if site.layer is None else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
             if cap is not None:
                 rows = _sampled(rows, cap * current.size, seed + 7919 * current.index)
-            moments.update(rows)
+            moments.update(rows, site.number)
 
     for current in track(batches(data, device, "calibration data"), "statistics"):
         check_dtype(current, dtype)
@@ -122,9 +128,7 @@ def collect(
     for name, moments in by_group.items():
         _check(name, moments)
     statistics.groups = {name: moments.reduced() for name, moments in by_group.items()}
-    statistics.layers = {
-        node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced() for node, m in by_layer.items()
-    }
+    statistics.layers = {node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced() for node, m in by_layer.items()}
     return statistics
 
 

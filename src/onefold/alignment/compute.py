@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment.alignment import Alignment, Target
-from onefold.alignment.collect import choose_probe, collect
+from onefold.alignment.collect import choose_probes, collect
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
@@ -32,6 +32,7 @@ def align(
     reference: int = 0,
     probe: str = "auto",
     regularisation: float | None = None,
+    prior: float | None = None,
     max_positions: int | None = None,
     targets: bool = True,
     seed: int = 0,
@@ -47,6 +48,7 @@ def align(
         reference: index of the network that keeps its basis.
         probe: where features are read: "pre" or "post" activation, or "auto" for the matcher's own choice.
         regularisation: the ridge of matchers that have one, relative to the mean variance; None for the matcher's default.
+        prior: how strongly dense matchers hold on to the best permutation, relative to the mean variance; None for their default.
         max_positions: at most so many positions of each example serve as samples; None for all.
         targets: also measure what repair needs, the mean and deviation of every layer's output.
         seed: of the draw of positions.
@@ -59,7 +61,7 @@ def align(
         DataError: the data is empty, of the wrong dtype, cannot be run, or is too little for the widest group.
         RecipeError, AlignmentError: an unknown or unusable setting.
     """
-    matcher = _matcher(method, regularisation)
+    matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
     check_networks(models)
     if not 0 <= reference < len(models):
         raise AlignmentError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
@@ -83,7 +85,7 @@ def align(
     states = [_prepared(model.state_dict(), spec, folds) for model in models]
     indices = {name for group in spec.groups for name in group.over}  # their values number the fibres of other groups, which stay in order
     kind = matcher.probe if probe == "auto" else probe
-    chosen = {g.name: p for g in spec.groups if g.name not in indices and (p := choose_probe(g, kind)) is not None}
+    chosen = {g.name: p for g in spec.groups if g.name not in indices and (p := choose_probes(spec, g, kind))}
     wanted = [layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer)]
     statistics = collect(
         traced, spec, states, data, probes=chosen, reference=reference, full=matcher.covariances,
@@ -107,7 +109,7 @@ def align(
         matchers={name: s.matcher for name, s in solved.items()},
         fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
         targets=aims,
-        probes={name: f"{p.node} ({p.kind})" for name, p in chosen.items()},
+        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in chosen.items()},
         folds_norms=folds,
         examples=statistics.examples,
         numbers=statistics.numbers,
@@ -138,16 +140,16 @@ def _solve_group(group: Group, matcher: Matcher, moments: Moments | None, member
     return _Solved(tuple(m.map for m in found), torch.stack([m.scores.cpu() for m in found]), tuple(m.condition for m in found), name, fallback)
 
 
-def _matcher(method: str | Matcher, regularisation: float | None) -> Matcher:
-    if isinstance(method, Matcher):
-        return method
-    kind = matchers.get(method)
-    if regularisation is None:
-        return kind()
-    if "regularisation" not in {f.name for f in dataclasses.fields(kind)}:
-        having = [e.name for e in matchers if "regularisation" in {f.name for f in dataclasses.fields(e.value)}]
-        raise RecipeError(f"The matcher '{method}' takes no regularisation; leave it out, or use {' or '.join(having)}.")
-    return kind(regularisation=regularisation)  # type: ignore[call-arg]
+def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Matcher:
+    """The matcher with the settings that are not None. Raises RecipeError for a setting that it has not got."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    kind = type(method) if isinstance(method, Matcher) else matchers.get(method)
+    for name in given:
+        if name not in {f.name for f in dataclasses.fields(kind)}:
+            having = [e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}]
+            known = next(e.name for e in matchers if e.value is kind)
+            raise RecipeError(f"The matcher '{known}' takes no {name}; leave it out, or use {' or '.join(having)}.")
+    return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
 
 
 def _prepared(state: Mapping[str, Tensor], spec: SymmetrySpec, folds: bool) -> dict[str, Tensor]:
@@ -174,5 +176,3 @@ def _target(spec: SymmetrySpec, layer: Layer, moments: Moments, maps: Mapping[st
         deviations.append(variance.clamp_min(0.0).sqrt())
     # Sorted before they are summed, so that the bits do not depend on the members' order.
     return Target(torch.stack(means).sort(0).values.mean(0), torch.stack(deviations).sort(0).values.mean(0))
-
-

@@ -10,7 +10,8 @@ the sample variance".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,51 +20,63 @@ from onefold.errors import DataError
 
 
 class Moments:
-    """Second moments of K members' features at one place. Features are (samples, C) tensors, one for each member, row for row the same samples.
+    """Second moments of K members' features, pooled over one or more sites. Features are (samples, C), row for row the same samples.
+
+    A group of a residual stream shows at several sites, each with means of its own; every site is centred by itself and the scatter
+    matrices are added, so that the memory does not grow with the number of sites.
 
     Args:
         members: K.
         width: C.
         reference: index r of the reference; None keeps no cross moments.
         full: keep whole scatter matrices S_kk; False keeps their diagonals only.
+        sites: how many sites are pooled.
     """
 
-    def __init__(self, members: int, width: int, reference: int | None = 0, *, full: bool = True, device: torch.device | str = "cpu") -> None:
-        self.members, self.width, self.reference, self.full = members, width, reference, full
-        self.count = 0
+    def __init__(
+        self, members: int, width: int, reference: int | None = 0, *, full: bool = True, sites: int = 1, device: torch.device | str = "cpu"
+    ) -> None:
+        self.members, self.width, self.reference, self.full, self.sites = members, width, reference, full, sites
         where = torch.device(device)
-        self._shift: Tensor | None = None  # (K, C), taken off all features
-        self._sum = torch.zeros(members, width, dtype=torch.float64, device=where)  # of shifted features
+        self._counts = [0] * sites
+        self._shift: list[Tensor | None] = [None] * sites  # (K, C), taken off all features of a site
+        self._sum = torch.zeros(sites, members, width, dtype=torch.float64, device=where)  # of shifted features
         self._within = torch.zeros((members, width, width) if full else (members, width), dtype=torch.float64, device=where)
         crossed = reference is not None and members > 1
         self._cross = torch.zeros(members - 1, width, width, dtype=torch.float64, device=where) if crossed else None
 
     @property
+    def count(self) -> int:
+        """Samples seen, over all sites."""
+        return sum(self._counts)
+
+    @property
     def numbers(self) -> int:
-        """How many numbers are kept: (2K - 1) C^2 + O(K C) with cross and full scatter matrices."""
+        """How many numbers are kept: (2K - 1) C^2 + O(sites K C) with cross and full scatter matrices."""
         kept = [self._sum, self._sum, self._within, self._cross]
         return sum(t.numel() for t in kept if t is not None)
 
-    def update(self, features: Sequence[Tensor]) -> None:
-        """Add one block: K tensors (n, C). Raises DataError where they are not finite or do not fit."""
+    def update(self, features: Sequence[Tensor], site: int = 0) -> None:
+        """Add one block of a site: K tensors (n, C). Raises DataError where they do not fit."""
         rows = features[0].shape[0]
         if len(features) != self.members or any(f.shape != (rows, self.width) for f in features):
             raise DataError(f"Expected {self.members} blocks of shape (n, {self.width}), got {[tuple(f.shape) for f in features]}.")
         if rows == 0:
             return
         features = [f if f.dtype in (torch.float32, torch.float64) else f.float() for f in features]
-        if self._shift is None:
-            self._shift = torch.stack([_shift(f) for f in features]).to(self._sum)
-        shifted = [f - s.to(f.dtype) if s.any() else f for f, s in zip(features, self._shift, strict=True)]
+        shift = self._shift[site]
+        if shift is None:
+            self._shift[site] = shift = torch.stack([_shift(f) for f in features]).to(self._sum)
+        shifted = [f - s.to(f.dtype) if s.any() else f for f, s in zip(features, shift, strict=True)]
         ones = shifted[0].new_ones(rows)
-        self._sum += torch.stack([ones @ f for f in shifted])
+        self._sum[site] += torch.stack([ones @ f for f in shifted])
         for k, f in enumerate(shifted):
             self._within[k] += f.T @ f if self.full else ones @ f.square()
         if self._cross is not None:
             anchor = shifted[self.reference or 0].T
             for row, k in enumerate(self.others):
                 self._cross[row] += anchor @ shifted[k]
-        self.count += rows
+        self._counts[site] += rows
 
     @property
     def others(self) -> list[int]:
@@ -72,28 +85,27 @@ class Moments:
 
     @property
     def means(self) -> Tensor:
-        """Means (K, C), float64."""
+        """Means (K, C), float64, over all samples of all sites."""
         self._require()
-        assert self._shift is not None
-        means: Tensor = self._shift + self._sum / self.count
-        return means
+        total = torch.zeros_like(self._sum[0])
+        for site, shift in enumerate(self._shift):
+            if shift is not None:
+                total += self._counts[site] * shift + self._sum[site]
+        return total / self.count
 
     @property
     def variances(self) -> Tensor:
-        """Biased variances (K, C), float64, never negative."""
+        """Biased variances (K, C) within sites, float64, never negative."""
         self._require()
         diagonal = self._within.diagonal(dim1=1, dim2=2) if self.full else self._within
-        variances: Tensor = ((diagonal - self._sum**2 / self.count) / self.count).clamp_min(0.0)
-        return variances
+        return ((diagonal - self._means_part(lambda sums: sums**2)) / self.count).clamp_min(0.0)
 
     def covariance(self, member: int) -> Tensor:
         """Biased covariance (C, C) of one member, float64."""
         self._require()
         if not self.full:
             raise DataError("Only variances were kept; collect with full=True for covariances.")
-        delta = self._sum[member]
-        covariance: Tensor = (self._within[member] - torch.outer(delta, delta) / self.count) / self.count
-        return covariance
+        return (self._within[member] - self._means_part(lambda sums: torch.outer(sums[member], sums[member]))) / self.count
 
     def cross_covariance(self, member: int) -> Tensor:
         """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s. For the reference itself, its covariance."""
@@ -102,9 +114,8 @@ class Moments:
             return self.covariance(member)
         if self._cross is None or self.reference is None:
             raise DataError("No cross moments were kept; collect with a reference.")
-        delta = torch.outer(self._sum[self.reference], self._sum[member]) / self.count
-        covariance: Tensor = (self._cross[self.others.index(member)] - delta) / self.count
-        return covariance
+        reference = self.reference
+        return (self._cross[self.others.index(member)] - self._means_part(lambda sums: torch.outer(sums[reference], sums[member]))) / self.count
 
     def correlation(self, member: int, floor: float = 1e-12) -> Tensor:
         """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a feature never varies."""
@@ -115,31 +126,23 @@ class Moments:
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both samples together (Chan et al. 1983), as a new accumulator; neither input changes."""
-        if (self.members, self.width, self.reference, self.full) != (other.members, other.width, other.reference, other.full):
-            raise DataError("Only moments of the same members, width and reference can be merged.")
-        result = self._like()
-        if self.count == 0 or other.count == 0:
-            return result._assign(other if self.count == 0 else self)
-        # Move the other's sums onto this one's shift; both are then plain sums about one point.
-        assert self._shift is not None
-        assert other._shift is not None
-        gap, n = other._shift - self._shift, other.count
-        result._shift = self._shift.clone()
-        result.count = self.count + n
-        result._sum = self._sum + other._sum + n * gap
-
-        def moved(a: Tensor, b: Tensor, sum_a: Tensor, sum_b: Tensor) -> Tensor:
-            return torch.outer(sum_a, b) + torch.outer(a, sum_b) + n * torch.outer(a, b)
-
-        for k in range(self.members):
-            if self.full:
-                result._within[k] = self._within[k] + other._within[k] + moved(gap[k], gap[k], other._sum[k], other._sum[k])
-            else:
-                result._within[k] = self._within[k] + other._within[k] + 2 * gap[k] * other._sum[k] + n * gap[k] ** 2
-        if result._cross is not None and self._cross is not None and other._cross is not None and self.reference is not None:
-            r = self.reference
-            for row, k in enumerate(self.others):
-                result._cross[row] = self._cross[row] + other._cross[row] + moved(gap[r], gap[k], other._sum[r], other._sum[k])
+        kind = (self.members, self.width, self.reference, self.full, self.sites)
+        if kind != (other.members, other.width, other.reference, other.full, other.sites):
+            raise DataError("Only moments of the same members, width, reference and sites can be merged.")
+        result = copy.deepcopy(self)
+        result._within += other._within
+        if result._cross is not None and other._cross is not None:
+            result._cross += other._cross
+        for site, (own, its) in enumerate(zip(self._shift, other._shift, strict=True)):
+            result._counts[site] += other._counts[site]
+            result._sum[site] += other._sum[site]
+            if its is None:
+                continue
+            if own is None:
+                result._shift[site] = its.clone()
+                continue
+            # Move the other's sums onto this one's shift; both are then plain sums about one point.
+            result._move(site, its - own, other._sum[site], other._counts[site])
         return result
 
     def reduced(self) -> Moments:
@@ -148,21 +151,28 @@ class Moments:
             return self
         parts: list[Moments | None] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, self)
-        total = self._like()
-        for part in parts:  # in rank order on every rank, so that all ranks hold the same bits
-            if part is not None:
-                total = total.merge(part)
+        found = [part for part in parts if part is not None]
+        total = found[0]
+        for part in found[1:]:  # in rank order on every rank, so that all ranks hold the same bits
+            total = total.merge(part)
         return total
 
-    def _like(self) -> Moments:
-        return Moments(self.members, self.width, self.reference, full=self.full, device=self._sum.device)
+    def _move(self, site: int, gap: Tensor, sums: Tensor, count: int) -> None:
+        """Account for `count` samples whose sums (K, C) were taken about a point that lies `gap` (K, C) further."""
 
-    def _assign(self, other: Moments) -> Moments:
-        self.count = other.count
-        self._shift = None if other._shift is None else other._shift.clone()
-        self._sum, self._within = other._sum.clone(), other._within.clone()
-        self._cross = None if other._cross is None else other._cross.clone()
-        return self
+        def moved(a: int, b: int) -> Tensor:
+            return torch.outer(sums[a], gap[b]) + torch.outer(gap[a], sums[b]) + count * torch.outer(gap[a], gap[b])
+
+        self._sum[site] += count * gap
+        for k in range(self.members):
+            self._within[k] += moved(k, k) if self.full else moved(k, k).diagonal()
+        if self._cross is not None and self.reference is not None:
+            for row, k in enumerate(self.others):
+                self._cross[row] += moved(self.reference, k)
+
+    def _means_part(self, product: Callable[[Tensor], Tensor]) -> Tensor:
+        """Sum over the sites of product(sums) / count: what the shifted squares hold too much, as the shift is not quite the mean."""
+        return torch.stack([product(s) / n for s, n in zip(self._sum, self._counts, strict=True) if n]).sum(0)
 
     def _require(self) -> None:
         if self.count == 0:

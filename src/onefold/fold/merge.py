@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
-from onefold.alignment import Alignment, align, check_networks, trace_on
+from onefold.alignment import Alignment, check_networks, trace_on
+from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher
 from onefold.batches import Data, reusable
 from onefold.batchnorm import norms_of, reestimate
-from onefold.errors import MembersError, RecipeError, TraceError, nearest
+from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds, normalised
 from onefold.fold.repair import RepairReport, repair
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
@@ -79,6 +80,7 @@ def merge(
     reference: int = 0,
     probe: str = "auto",
     regularisation: float | None = None,
+    prior: float | None = None,
     max_positions: int | None = None,
     seed: int = 0,
 ) -> MergeResult[M]:
@@ -93,7 +95,7 @@ def merge(
         repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm".
         weights: one for each member, divided by their sum; None for equal ones.
-        spec, reference, probe, regularisation, max_positions, seed: as in `onefold.align`.
+        spec, reference, probe, regularisation, prior, max_positions, seed: as in `onefold.align`.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
@@ -110,10 +112,20 @@ def merge(
         data = reusable(data, "calibration data")
     report = MergeReport(_name(given), fold, repair, len(models), reference, shares, parameters=sum(p.numel() for p in models[0].parameters()))
 
-    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
-    alignment = _alignment(given, models, data, spec, traced, report, reference, probe, regularisation, max_positions, seed, repair)
+    wants_targets = repair in ("auto", "full")
+    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=wants_targets, report=report)
+    alignment = given if isinstance(given, Alignment) else None
     if alignment is not None:
+        if alignment.members != len(models):
+            raise AlignmentError(f"The alignment was computed for {alignment.members} members but {len(models)} were given; pass all, in order.")
         report.reference = reference = alignment.reference
+    elif traced is not None and data is not None and (given != "none" or wants_targets):
+        # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
+        alignment = compute_alignment(
+            models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
+            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=wants_targets, seed=seed, traced=traced,
+        )  # fmt: skip
+        _describe(alignment, report)
     start = time.perf_counter()
     aligned = given != "none" and alignment is not None
     states = [alignment.apply_to_state(m.state_dict(), k) if aligned and alignment else m.state_dict() for k, m in enumerate(models)]
@@ -152,31 +164,17 @@ def _structure(
     return traced, spec
 
 
-def _alignment(
-    given: str | Matcher | Alignment, models: Sequence[nn.Module], data: Data | None, spec: SymmetrySpec | None, traced: TracedNetwork | None,
-    report: MergeReport, reference: int, probe: str, regularisation: float | None, max_positions: int | None, seed: int, repair: str,
-) -> Alignment | None:  # fmt: skip
-    """The alignment that was asked for. Plain averaging has none, but repair takes its targets from the unmapped members."""
-    if isinstance(given, Alignment):
-        return given
-    if traced is None or data is None:
-        return None
-    wants_targets = repair in ("auto", "full")
-    if given == "none" and not wants_targets:
-        return None
-    found = align(
-        models, data, method=given if given != "none" else "identity", spec=spec, reference=reference, probe=probe,
-        regularisation=regularisation, max_positions=max_positions, targets=wants_targets, seed=seed, traced=traced,
-    )  # fmt: skip
-    report.seconds |= {phase: value for phase, value in found.seconds.items() if phase != "trace"}
-    report.examples, report.numbers = found.examples, found.numbers
-    if given != "none":
-        report.groups = found.table()
-        counts: dict[str, list[str]] = {}
-        for group, reason in found.fallbacks.items():
-            counts.setdefault(f"{found.matchers[group]} instead of {found.method} ({reason})", []).append(group)
-        report.warnings += [f"{', '.join(groups)}: {what}" for what, groups in counts.items()]
-    return found
+def _describe(alignment: Alignment, report: MergeReport) -> None:
+    """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
+    report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
+    report.examples, report.numbers = alignment.examples, alignment.numbers
+    if report.align == "none":
+        return
+    report.groups = alignment.table()
+    groups: dict[str, list[str]] = {}
+    for group, reason in alignment.fallbacks.items():
+        groups.setdefault(f"{alignment.matchers[group]} instead of {alignment.method} ({reason})", []).append(group)
+    report.warnings += [f"{', '.join(names)}: {what}" for what, names in groups.items()]
 
 
 def _repair(
@@ -195,5 +193,3 @@ def _repair(
     report.repaired = {"norms": count, "layers": 0}
     if count == 0:
         report.warnings.append("the network has no batch norm, so nothing was repaired")
-
-

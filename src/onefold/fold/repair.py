@@ -66,9 +66,7 @@ def recalibrate(model: nn.Module, data: Data) -> nn.Module:
     return model
 
 
-def repair(
-    model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[str, Target], *, traced: TracedNetwork | None = None
-) -> RepairReport:
+def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[str, Target], *, traced: TracedNetwork | None = None) -> RepairReport:
     """Repair a folded network in place: see the equation above. Works with batch norm, without, and with a mixture of both.
 
     Args:

@@ -1,48 +1,6 @@
-"""Matchers: each solves one group from its moments, one member against the reference. A registry; one matcher per file."""
+"""Matchers: each solves one group from its moments, one member against the reference. One matcher per file; importing it files it."""
 
-from __future__ import annotations
+from onefold.alignment.matchers import cca, identity, permutation, procrustes
+from onefold.alignment.matchers.base import Match, Matcher, matchers
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
-
-from onefold.alignment.moments import Moments
-from onefold.registry import Registry
-from onefold.symmetry import GroupMap
-
-
-@dataclass(frozen=True)
-class Match:
-    """What a matcher found for one group and one member.
-
-    map: takes the member's features to the reference's. scores (C,): for permutations the correlation of each matched pair, in the
-    reference's order; for dense maps the canonical correlations, descending. condition: condition number of the map.
-    """
-
-    map: GroupMap
-    scores: Tensor
-    condition: float = 1.0
-
-
-@dataclass(frozen=True)
-class Matcher(ABC):
-    """Base of all matchers: a frozen dataclass whose fields are its settings.
-
-    dense: gives matrices rather than permutations, so that it serves only groups with `Group.dense`; others fall back to `permutation`.
-    covariances: needs whole covariance matrices of each member, not only variances. probe: where it reads features by default.
-    """
-
-    dense: ClassVar[bool] = False
-    covariances: ClassVar[bool] = False
-    probe: ClassVar[str] = "pre"
-
-    @abstractmethod
-    def match(self, moments: Moments, member: int) -> Match:
-        """Map `member` to `moments.reference`. Raises AlignmentError where the moments do not allow it."""
-
-
-matchers: Registry[type[Matcher]] = Registry("matcher")
-
-from onefold.alignment.matchers import cca, identity, permutation, procrustes  # noqa: E402, F401  (fill the registry)
+__all__ = ["Match", "Matcher", "cca", "identity", "matchers", "permutation", "procrustes"]

@@ -1,13 +1,13 @@
 """CCA Merge: map features by canonical correlation analysis.
 
-With regularised covariances S~ = S + gamma (tr S / C) I and the singular value decomposition
-    S~_rr^(-1/2)  S_rk  S~_kk^(-1/2) = U diag(rho) V'
+With the covariances S~ of `dense` (a scale-free ridge gamma, a permutation prior pi) and the singular value decomposition
+    S~_rr^(-1/2)  S~_rk  S~_kk^(-1/2) = U diag(s) V'
 member k's features are mapped to the reference's basis by
     T_k = S~_rr^(1/2) U V' S~_kk^(-1/2),      T_k^(-1) = S~_kk^(1/2) V U' S~_rr^(-1/2).
-Producers of the features get T_k, their consumers its inverse; rho are the canonical correlations.
+Producers of the features get T_k, their consumers its inverse. The scores are the correlations of the canonical variates.
 
 Horoi, Camacho, Belilovsky & Wolf 2024, "Harmony in Diversity: Merging Neural Networks with Canonical Correlation Analysis"
-(arXiv 2407.05385). The scale-free form of the ridge is ours.
+(arXiv 2407.05385). The scale-free form of the ridge and the prior are ours; prior=0 is the paper's method.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
-from onefold.alignment.matchers import Match, Matcher, matchers
-from onefold.alignment.matchers.dense import regularised, roots
+from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
 from onefold.alignment.moments import Moments
 from onefold.symmetry import GroupMap
 
@@ -27,18 +27,19 @@ from onefold.symmetry import GroupMap
 class CCA(Matcher):
     """Canonical correlation analysis (CCA Merge); approximate through nonlinearities, so measure each mapped member alone."""
 
-    regularisation: float = 0.1
+    regularisation: float = 1.0
+    prior: float = 0.2
 
     dense = True
     covariances = True
-    probe = "pre"
 
     def match(self, moments: Moments, member: int) -> Match:
-        assert moments.reference is not None
-        root_r, inverse_r, _ = roots(regularised(moments.covariance(moments.reference), self.regularisation))
-        root_k, inverse_k, _ = roots(regularised(moments.covariance(member), self.regularisation))
-        u, rho, vh = torch.linalg.svd(inverse_r @ moments.cross_covariance(member) @ inverse_k)
+        covariances = shrunk(moments, member, self.regularisation, self.prior)
+        root_r, inverse_r = roots(covariances.reference)
+        root_k, inverse_k = roots(covariances.member)
+        u, _, vh = torch.linalg.svd(inverse_r @ covariances.cross @ inverse_k)
         rotation = u @ vh
         forward = root_r @ rotation @ inverse_k
         inverse = root_k @ rotation.T @ inverse_r
-        return Match(GroupMap("dense", forward, inverse), rho, float(torch.linalg.cond(forward)))
+        scores = matched_correlations(moments, member, inverse_r @ u, inverse_k @ vh.T)
+        return Match(GroupMap("dense", forward, inverse), scores, float(torch.linalg.cond(forward)))

@@ -1,33 +1,71 @@
-"""Shared linear algebra of the dense matchers: regularised covariances and their symmetric square roots."""
+"""Shared linear algebra of the dense matchers: covariances with a ridge and a prior, their symmetric roots, and honest correlations.
+
+Ridge and prior are relative to the mean variances t_r = tr S_rr / C and t_k, so that they do not depend on the features' scale:
+    S~_rr = S_rr + (gamma + pi) t_r I,    S~_kk = S_kk + (gamma + pi) t_k I,    S~_rk = S_rk + pi (t_r t_k)^(1/2) P_k
+with P_k the best permutation. The prior pi acts like further samples in which every unit agrees with its match. It decides where the data
+do not (units that hardly ever fire, directions without variance), and leads from the free dense map (0) to the permutation (large).
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from onefold.alignment.matchers.permutation import best_permutation
+from onefold.alignment.moments import Moments
 from onefold.errors import AlignmentError
 
 
-def regularised(covariance: Tensor, regularisation: float) -> Tensor:
-    """S + gamma (tr S / C) I: the ridge is relative to the mean variance, so that it does not depend on the features' scale.
+@dataclass(frozen=True)
+class Covariances:
+    """S~_rr, S~_kk and S~_rk, each (C, C), float64."""
 
-    Raises AlignmentError where the features never vary or gamma is negative.
+    reference: Tensor
+    member: Tensor
+    cross: Tensor
+
+
+def shrunk(moments: Moments, member: int, regularisation: float, prior: float) -> Covariances:
+    """The covariances with ridge and prior; see above.
+
+    Raises AlignmentError where a setting is negative or not finite, or the features never vary.
     """
-    if regularisation < 0:
-        raise AlignmentError(f"The regularisation is {regularisation}; it must be 0 or greater.")
-    mean_variance = covariance.diagonal().mean()
-    if not mean_variance > 0:
+    for name, value in (("regularisation", regularisation), ("prior", prior)):
+        if not math.isfinite(value) or value < 0:
+            raise AlignmentError(f"The {name} is {value}; it must be 0 or greater.")
+    assert moments.reference is not None
+    own, other, cross = moments.covariance(moments.reference), moments.covariance(member), moments.cross_covariance(member)
+    scale_own, scale_other = own.diagonal().mean(), other.diagonal().mean()
+    if not (scale_own > 0 and scale_other > 0):
         raise AlignmentError("A group's features never vary on the calibration data; pass more varied data or use align='permutation'.")
-    return covariance + regularisation * mean_variance * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    eye = torch.eye(moments.width, dtype=own.dtype, device=own.device)
+    ridge = regularisation + prior
+    if prior > 0:
+        cross = cross + prior * (scale_own * scale_other).sqrt() * eye[best_permutation(moments, member).to(eye.device)]
+    return Covariances(own + ridge * scale_own * eye, other + ridge * scale_other * eye, cross)
 
 
-def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor, float]:
-    """Square root, inverse square root (both (C, C)) and condition number of a symmetric positive matrix.
+def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor]:
+    """Square root and inverse square root, both (C, C), of a symmetric positive matrix.
 
     Eigenvalues below `floor` times the largest are raised to it, so that directions without variance do not explode.
     """
     values, vectors = torch.linalg.eigh(matrix)
     values = values.clamp_min(floor * float(values[-1]))
-    root = (vectors * values.sqrt()) @ vectors.T
-    inverse = (vectors * values.rsqrt()) @ vectors.T
-    return root, inverse, float(values[-1] / values[0])
+    return (vectors * values.sqrt()) @ vectors.T, (vectors * values.rsqrt()) @ vectors.T
+
+
+def matched_correlations(moments: Moments, member: int, left: Tensor, right: Tensor) -> Tensor:
+    """Correlations (C,), descending, of left[:, i]' x_r with right[:, i]' x_k on the data themselves, without ridge or prior.
+
+    0 where a combination never varies.
+    """
+    assert moments.reference is not None
+    own = torch.einsum("ci,cd,di->i", left, moments.covariance(moments.reference), left)
+    other = torch.einsum("ci,cd,di->i", right, moments.covariance(member), right)
+    shared = torch.einsum("ci,cd,di->i", left, moments.cross_covariance(member), right)
+    scale = (own * other).clamp_min(0.0).sqrt()
+    return torch.where(scale > 1e-12 * scale.max(), shared / scale.clamp_min(1e-300), 0.0).sort(descending=True).values

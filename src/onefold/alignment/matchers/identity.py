@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.symmetry import GroupMap
 

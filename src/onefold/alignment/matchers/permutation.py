@@ -12,10 +12,17 @@ from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.symmetry import GroupMap
+
+
+def best_permutation(moments: Moments, member: int) -> Tensor:
+    """(C,) int64 on the CPU: which of the member's features goes to each place of the reference."""
+    _, columns = linear_sum_assignment(moments.correlation(member).cpu().numpy(), maximize=True)
+    return torch.as_tensor(columns, dtype=torch.int64)
 
 
 @matchers.register("permutation")
@@ -23,11 +30,7 @@ from onefold.symmetry import GroupMap
 class Permutation(Matcher):
     """Exact assignment on the correlations of activations; keeps every member's function."""
 
-    probe = "post"
-
     def match(self, moments: Moments, member: int) -> Match:
-        correlation = moments.correlation(member)
-        _, columns = linear_sum_assignment(correlation.cpu().numpy(), maximize=True)
-        order = torch.as_tensor(columns, dtype=torch.int64)
-        scores = correlation.cpu().gather(1, order[:, None]).squeeze(1)
+        order = best_permutation(moments, member)
+        scores = moments.correlation(member).cpu().gather(1, order[:, None]).squeeze(1)
         return Match(GroupMap("permutation", order), scores)
