@@ -121,6 +121,20 @@ class StackedGates(nn.Module):
         return self.out(a * torch.sigmoid(b) + c)
 
 
+class StackedBranches(nn.Module):
+    """Two branches stacked on a new axis, then one weight for both: the branches must move together. The third is read on its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Linear(5, 6) for _ in range(4))
+        self.shared, self.own = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.stack([torch.relu(self.a(x)), torch.relu(self.b(x))], 1)
+        apart = torch.stack([torch.relu(self.c(x)), torch.relu(self.d(x))], 1)
+        return self.shared(both).sum(1) + self.own(apart[:, 0]) * apart[:, 1].sum(1, keepdim=True)
+
+
 class InPlace(nn.Module):
     """Writes into slices of a tensor of zeros, and adds in place to a view."""
 

@@ -48,9 +48,10 @@ SMALL: dict[str, Build] = {
     "u-net with group norm": lambda: (nets.UNet(), images(16)),
     "padded shortcut": lambda: (nets.PaddedShortcut(), images(8)),
     "stacked gates": lambda: (nets.StackedGates(), torch.randn(3, 5)),
+    "stacked branches": lambda: (nets.StackedBranches(), torch.randn(3, 5)),
     "in place": lambda: (nets.InPlace(), torch.randn(3, 5)),
 }
-TINY = ("padded shortcut", "stacked gates", "in place", "mobile", "dense")  # the biases of the output are more than a hundredth
+TINY = ("padded shortcut", "stacked gates", "stacked branches", "in place", "mobile", "dense")  # the biases of the output are more than a hundredth
 LARGE: dict[str, Build] = {
     "resnet50": lambda: (vision("resnet50", width_per_group=32), images(32)),
     "resnext": lambda: (torchvision_models().ResNet(torchvision_models().resnet.Bottleneck, [1, 1, 1, 1], 7, groups=4, width_per_group=8), images(32)),
@@ -153,6 +154,13 @@ def test_group_norm_and_grouped_convolution_have_fibres() -> None:
     assert inner.over == (spec.groups[0].name,)
     unet = find_symmetries(nets.UNet(), images(16))
     assert any(group.over for group in unet.groups)
+
+
+def test_stacked_branches_move_together_only_if_one_weight_reads_both() -> None:
+    spec = find_symmetries(nets.StackedBranches(), torch.randn(3, 5))
+    by_tensor = {slot.tensor: group.name for group in spec.groups for slot in group.slots if slot.axis == 0}
+    assert by_tensor["a.weight"] == by_tensor["b.weight"]
+    assert by_tensor["c.weight"] != by_tensor["d.weight"]
 
 
 def test_zero_channels_of_a_padded_shortcut_move_too() -> None:

@@ -29,7 +29,13 @@ from onefold.sources import build_data
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet20": resnet20, "vgg11-quarter": lambda: vgg11(0.25)}
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+# Candidate settings of our matchers; the first ones have no prior, as in the paper.
+CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    "permutation": [{"probe": probe} for probe in ("post", "pre")],
+    "procrustes": [{"prior": prior} for prior in (0.0, 0.1, 0.3, 1.0)],
+    "cca, no prior": [{"regularisation": ridge, "prior": 0.0} for ridge in (0.1, 1.0, 10.0, 100.0)],
+    "cca": [{"regularisation": ridge, "prior": prior} for ridge in (1.0, 10.0) for prior in (0.1, 0.3, 1.0)],
+}
 OFFICIAL_RIDGES = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -92,7 +98,9 @@ def reset_peak() -> float:
 def choose(candidates: Sequence[Any], score: Callable[[Any], float]) -> tuple[Any, dict[str, float]]:
     """The candidate with the best held-out score, and all scores."""
     scores = {str(candidate): round(score(candidate), 2) for candidate in candidates}
-    return max(candidates, key=lambda c: scores[str(c)]), scores
+    best = max(candidates, key=lambda c: scores[str(c)])
+    print("   held-out:", scores, flush=True)
+    return best, scores
 
 
 def quality(network: str, members: list[nn.Module], calibration: Batches, held_out: Batches, test: Batches, official: Path | None) -> dict[str, Any]:
@@ -110,22 +118,27 @@ def quality(network: str, members: list[nn.Module], calibration: Batches, held_o
         row(f"member {k}", "", member)
     row("ensemble", "", members)
 
-    def fold(method: str, repair: str, ridge: float | None = None, probe: str = "auto") -> nn.Module:
-        return merge(members, calibration, align=method, repair=repair, regularisation=ridge, probe=probe).model
+    def fold(method: str, repair: str, **settings: Any) -> nn.Module:
+        return merge(members, calibration, align=method, repair=repair, **settings).model
 
     row("average", "onefold", fold("none", "none"), fold("none", "auto"))
-    for method in ("permutation", "procrustes", "cca"):
-        ridges: Sequence[float | None] = RIDGES if method == "cca" else (None,)
-        settings = [(ridge, probe) for ridge in ridges for probe in ("pre", "post")]
-        best, scores = choose(settings, lambda s, m=method: accuracy(fold(m, "auto", *s), held_out))
-        record["chosen"][method] = {"ridge": best[0], "probe": best[1], "held-out accuracy": scores}
-        row(method, "onefold", fold(method, "none", *best), fold(method, "auto", *best))
+    for name, candidates in CANDIDATES.items():
+        method = name.split(",")[0]
+        best, scores = choose(candidates, lambda setting, method=method: accuracy(fold(method, "auto", **setting), held_out))
+        record["chosen"][name] = {"setting": best, "held-out accuracy": scores}
+        row(name, "onefold", fold(method, "none", **best), fold(method, "auto", **best))
     if official is not None:
 
         def peer(method: str, gamma: float = 0.1) -> nn.Module:
             return official_merge(official, network, members, calibration, method, gamma)[0]
 
-        gamma, scores = choose(OFFICIAL_RIDGES, lambda g: accuracy(official_reset(official, peer("cca", g), calibration), held_out))
+        def peer_score(gamma: float) -> float:
+            try:
+                return accuracy(official_reset(official, peer("cca", gamma), calibration), held_out)
+            except torch.linalg.LinAlgError:  # its decomposition of nearly singular covariances fails
+                return 0.0
+
+        gamma, scores = choose(OFFICIAL_RIDGES, peer_score)
         record["chosen"]["official cca"] = {"gamma": gamma, "held-out accuracy": scores}
         for name, method in (("average", "identity"), ("permutation", "permute"), ("cca", "cca"), ("zipit", "zipit")):
             folded = peer(method, gamma)
@@ -167,6 +180,29 @@ def cost(network: str, members: list[nn.Module], calibration: Batches, official:
     return record
 
 
+def many(folder: Path, network: str, calibration: Batches, test: Batches, rounds: int) -> list[dict[str, Any]]:
+    """Accuracy and cost of folding the first K members, K = 2 to 5; every round times all K in turn."""
+    members = load_members(folder, network, range(5))
+    spec = onefold.find_symmetries(members[0], calibration[0])
+    seconds: dict[int, list[float]] = {k: [] for k in range(2, 6)}
+    for _ in range(rounds):
+        for k, times in seconds.items():
+            start = time.perf_counter()
+            alignment = align(members[:k], calibration, method="cca", spec=spec)
+            times.append(time.perf_counter() - start)
+    rows = []
+    for k, times in seconds.items():
+        folds = {f"{m}, repair": round(accuracy(merge(members[:k], calibration, align=m).model, test), 2) for m in ("permutation", "cca")}
+        plain = round(accuracy(merge(members[:k], align="none", repair="none").model, test), 2)
+        scores = {"average": plain, **folds, "ensemble": round(accuracy(members[:k], test), 2)}
+        row = {"members": k, "seconds": round(statistics.median(times), 2), "seconds per member": round(statistics.median(times) / k, 2), **scores}
+        alignment = align(members[:k], calibration[:2], method="cca", spec=spec, targets=False)
+        row["moments MB"] = round(alignment.numbers * 8 / 2**20, 3)
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
 def main() -> None:
     data = f"parquet:{os.environ.get('ONEFOLD_DATA', '../shared/data')}/cifar10"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,7 +213,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--networks", nargs="+", default=sorted(NETWORKS))
-    parser.add_argument("--only", choices=("quality", "cost"))
+    parser.add_argument("--only", choices=("quality", "cost", "many"))
     parser.add_argument("--out", type=Path, default=Path("results.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -187,12 +223,15 @@ def main() -> None:
     record: dict[str, Any] = {"torch": torch.__version__, "threads": 1, "calibration images": arguments.images}
     for network in arguments.networks:
         members = load_members(arguments.members, network, (0, 1))
-        own: dict[str, Any] = {}
-        if arguments.only != "cost":
+        own: dict[str, Any] = {"members": [json.loads((arguments.members / f"{network}-seed{seed}.json").read_text()) for seed in (0, 1)]}
+        if arguments.only in (None, "quality"):
             own |= quality(network, members, calibration, held_out, test, arguments.official)
-        if arguments.only != "quality":
+        if arguments.only in (None, "cost"):
             own["cost"] = cost(network, members, calibration, arguments.official, arguments.rounds)
         record[network] = own
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n")
+    if arguments.only in (None, "many"):
+        record["many members"] = many(arguments.members, "vgg11-quarter", calibration, test, arguments.rounds)
         arguments.out.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -51,7 +51,7 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, *, epochs: float, lr
                 continue
             x = augment(images[index], generator).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
-                loss = F.cross_entropy(model(x), labels[index], label_smoothing=0.0)
+                loss = F.cross_entropy(model(x), labels[index])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -119,7 +119,7 @@ def merge(
         if alignment.members != len(models):
             raise AlignmentError(f"The alignment was computed for {alignment.members} members but {len(models)} were given; pass all, in order.")
         report.reference = reference = alignment.reference
-    elif traced is not None and data is not None and (given != "none" or wants_targets):
+    elif not isinstance(given, Alignment) and traced is not None and data is not None and (given != "none" or wants_targets):
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
         alignment = compute_alignment(
             models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,

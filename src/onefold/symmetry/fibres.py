@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from onefold.symmetry.terms import Atom, Case, Prod, Sum, Term, atoms, live, resolve, substitute
+from onefold.symmetry.terms import Atom, Prod, Term, atoms, cases, live, resolve, substitute
 
 Block = list[list[Atom]]
 
@@ -53,20 +53,12 @@ def _neighbours(block: Block, beside: dict[Atom, set[Atom]]) -> None:
 def blocks(axes: Sequence[Term]) -> Iterator[Block]:
     """The blocks of a tensor where each axis is a plain product of atoms: cases are expanded, then segments."""
     axes = [resolve(term) for term in axes]
-    index = next((case.index for term in axes for case in _cases(term)), None)
+    index = next((case.index for term in axes for case in cases(term)), None)
     if index is not None:
         for value in range(index.size):
             yield from blocks([substitute(term, index, value) for term in axes])
         return
     yield from ([list(axis) for axis in block] for block in itertools.product(*[_segments(term) for term in axes]))
-
-
-def _cases(term: Term) -> Iterator[Case]:
-    if isinstance(term, Case):
-        yield term
-    elif isinstance(term, Prod | Sum):
-        for part in term.parts:
-            yield from _cases(part)
 
 
 def _segments(term: Term) -> list[tuple[Atom, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.rules.pointwise import pointwise
-from onefold.symmetry.terms import TermError, freeze, fresh, live, resolve, size, unify
+from onefold.symmetry.terms import Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, size, unify
 from onefold.symmetry.tracing import TracedNetwork, shape_of
 
 _STATISTICS = ("running_mean", "running_var")
@@ -26,6 +27,7 @@ def propagate(traced: TracedNetwork) -> Facts:
     for _ in range(_MAX_RESTARTS):
         facts = Facts(hints=hints)
         _walk(traced, facts)
+        _ground_cases(facts)
         if not facts.wanted_hints - hints:
             break
         hints |= facts.wanted_hints
@@ -49,6 +51,31 @@ def _walk(traced: TracedNetwork, facts: Facts) -> None:
                 if isinstance(value, fx.Node) and isinstance(value.meta.get("val"), Tensor):
                     for term in facts.axes[value]:
                         freeze(term, "output of the network")
+
+
+def _ground_cases(facts: Facts) -> None:
+    """Where a tensor has cases but not the axis that tells them apart (it was summed over, or all cases met one weight), all are equal."""
+    loose = True
+    while loose:
+        loose = False
+        for axes in tensors_of(facts):
+            terms = [resolve(term) for term in axes]
+            indices = {atom for term in terms for atom in atoms(term, cases=False)}
+            for case in (case for term in terms for case in cases(term) if case.index not in indices):
+                loose = True
+                for part in case.parts[1:]:
+                    unify(case.parts[0], part)
+                if isinstance(resolve(case), Case):  # equal, but with frozen factors of another shape
+                    freeze(case, "cases without their index")
+
+
+def tensors_of(facts: Facts) -> Iterator[list[Term]]:
+    """The axes of every tensor met on the walk, weights and features."""
+    for axes in facts.axes.values():
+        if axes and isinstance(axes[0], list | None):
+            yield from (own for own in axes if own)
+        elif axes:
+            yield axes
 
 
 def _movable_states(traced: TracedNetwork) -> set[str]:

@@ -8,7 +8,7 @@ from torch import fx
 
 from onefold.symmetry.fibres import fibres
 from onefold.symmetry.naming import Naming
-from onefold.symmetry.propagate import propagate
+from onefold.symmetry.propagate import propagate, tensors_of
 from onefold.symmetry.rules.call import INVARIANT, Facts
 from onefold.symmetry.sites import layers_of, norm_of, norm_tensors
 from onefold.symmetry.spec import Group, Probe, Slot, SymmetrySpec, live_groups
@@ -30,7 +30,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
     naming = Naming(states.values())
     layers = layers_of(facts)
     folded = {name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)}
-    over = fibres([*states.values(), *_features(facts)], facts.mixes)
+    over = fibres(tensors_of(facts), facts.mixes)
     inputs = [node for node in facts.axes if node.op == "placeholder" and node.name not in traced.state_names]
     computed = _reached_from(inputs)
     groups = []
@@ -85,17 +85,6 @@ def _states(facts: Facts) -> States:
             for term in states[name]:
                 freeze(term, "not used by the traced graph")
     return states
-
-
-def _features(facts: Facts) -> list[list[Term]]:
-    """The axes of all nodes' values."""
-    found: list[list[Term]] = []
-    for axes in facts.axes.values():
-        if axes and isinstance(axes[0], list | None):
-            found.extend(own for own in axes if own)
-        elif axes:
-            found.append(axes)
-    return found
 
 
 def _roles(facts: Facts, states: States) -> Roles:

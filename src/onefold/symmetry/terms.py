@@ -135,7 +135,7 @@ def resolve(term: Term) -> Term:
         return parts[0] if len(parts) == 1 else Sum(tuple(parts))
     parts = [resolve(part) for part in term.parts]
     index = resolve(term.index)
-    if all(part is parts[0] for part in parts):
+    if not live(parts) or all(repr(part) == repr(parts[0]) for part in parts):
         return parts[0]
     if not isinstance(index, Atom):  # the index itself was refined: its cases can no longer be told apart by one atom
         for part in parts:
@@ -172,13 +172,23 @@ def substitute(term: Term, index: Atom, value: int) -> Term:
     return term
 
 
-def atoms(term: Term) -> list[Atom]:
-    """The unbound atoms of a term in order, index atoms of cases last."""
+def atoms(term: Term, cases: bool = True) -> list[Atom]:
+    """The unbound atoms of a term in order, index atoms of cases last. `cases` off: without what stands in cases."""
     term = resolve(term)
     if isinstance(term, Atom):
         return [term]
-    found = [atom for part in term.parts for atom in atoms(part)]
+    if isinstance(term, Case) and not cases:
+        return []
+    found = [atom for part in term.parts for atom in atoms(part, cases)]
     return [*found, term.index] if isinstance(term, Case) else found
+
+
+def cases(term: Term) -> list[Case]:
+    """The cases in a term, outermost only."""
+    term = resolve(term)
+    if isinstance(term, Case):
+        return [term]
+    return [] if isinstance(term, Atom) else [case for part in term.parts for case in cases(part)]
 
 
 def freeze(term: Term, reason: str) -> None:
