@@ -21,6 +21,7 @@ def align(
     reference: Annotated[int, typer.Option(min=0, help="The member that the others are mapped to.")] = 0,
     probe: Annotated[str, typer.Option(help="Where features are read: auto, pre or post.")] = "auto",
     regularisation: Annotated[float | None, typer.Option(help="Scale-free; default: the matcher's own.")] = None,
+    prior: Annotated[float | None, typer.Option(help="Hold of dense maps on the best permutation; default: the matcher's own.")] = None,
     max_positions: Annotated[int | None, typer.Option(help="Use at most so many positions of a feature map.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
@@ -50,7 +51,7 @@ def align(
     check_runs(models[0], loaded)
     note(f"Aligning {len(models)} members by {method}")
     found = compute(
-        models, loaded, method=method, reference=reference, probe=probe, regularisation=regularisation,
+        models, loaded, method=method, reference=reference, probe=probe, regularisation=regularisation, prior=prior,
         max_positions=max_positions, seed=seed,
     )  # fmt: skip
     if output is not None:

@@ -29,6 +29,9 @@ def merge(
     reference: Annotated[int | None, typer.Option(help="The member that the others are mapped to (default 0).", rich_help_panel=ALIGNING)] = None,
     probe: Annotated[str | None, typer.Option(help="Where features are read: auto (default), pre or post.", rich_help_panel=ALIGNING)] = None,
     regularisation: Annotated[float | None, typer.Option(help="Scale-free; default: the matcher's own.", rich_help_panel=ALIGNING)] = None,
+    prior: Annotated[
+        float | None, typer.Option(help="Hold of dense maps on the best permutation; default: the matcher's own.", rich_help_panel=ALIGNING)
+    ] = None,
     max_positions: Annotated[int | None, typer.Option(help="Use at most so many positions of a feature map.", rich_help_panel=ALIGNING)] = None,
     fold: Annotated[str | None, typer.Option(help="A fold (default average; see `onefold methods fold`).", rich_help_panel=FOLDING)] = None,
     weights: Annotated[str | None, typer.Option(help="The members' shares, as 0.7,0.3 (default: equal).", rich_help_panel=FOLDING)] = None,
@@ -58,6 +61,7 @@ def merge(
             reference=reference,
             probe=probe,
             regularisation=regularisation,
+            prior=prior,
             max_positions=max_positions,
         ),
         "fold": _given(method=fold, weights=_numbers(weights), repair=repair),

@@ -63,6 +63,7 @@ class AlignPart(_Part):
     reference: int = Field(default=0, ge=0)
     probe: Literal["auto", "pre", "post"] = "auto"
     regularisation: float | None = Field(default=None, ge=0)
+    prior: float | None = Field(default=None, ge=0)
     max_positions: int | None = Field(default=None, ge=1)
 
 

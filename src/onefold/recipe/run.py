@@ -110,6 +110,7 @@ def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) ->
         reference=part.reference,
         probe=part.probe,
         regularisation=part.regularisation,
+        prior=part.prior,
         max_positions=part.max_positions,
         seed=recipe.seed,
     )

@@ -118,10 +118,16 @@ def _call(facts: Facts, node: fx.Node) -> None:
         facts.axes[node] = None  # a size, an assertion
         return
     call = Call(node, facts)
+    known = len(facts.uses)
     try:
         facts.axes[node] = _checked(call, _rule(call)(call))
-    except Exception as error:
+    except Exception as error:  # whatever a rule stumbles over: freezing is always sound
         _unknown(facts, call, error)
+    noted = {use.tensor for use in facts.uses[known:]}
+    for source in node.all_input_nodes:
+        if source in facts.origin and node not in facts.origin and facts.origin[source] not in noted:
+            for axis in range(len(facts.axes[source])):  # a weight that is taken for a feature moves like one
+                call.use(source, axis, "table")
 
 
 def _rule(call: Call) -> Any:

@@ -100,6 +100,8 @@ def verify_symmetries(
     classes = {kind: [group for group in spec.groups if kind in group.maps] for kind in _PROVABLE}
     classes = {kind: groups for kind, groups in classes.items() if groups}
     errors = [change(_random_maps(spec, groups, kind, generator)) for kind, groups in classes.items() for _ in range(trials)]
+    if max(errors, default=0.0) > tolerance and change({}) > tolerance:
+        raise SymmetryError(f"{type(model).__name__} is random even in eval mode, so nothing can be proved; switch off its dropout or sampling.")
     undetected = []
     controls = _controls(spec, negatives, generator)
     for group, tensor in controls:

@@ -41,8 +41,7 @@ def linear(call: Call) -> Axes:
     call.use(weight, 0, "producer")
     call.use(weight, 1, "consumer")
     _bias(call, bias, out)
-    if x in call.facts.origin or weight not in call.facts.origin:
-        _without_dual(axes[-1])
+    _features(call, x, weight, axes[-1])
     _layer(call, "linear", x, weight, bias, weight_axis=0, output_axis=len(axes) - 1)
     return [*axes[:-1], out]
 
@@ -84,8 +83,7 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     else:
         out = _grouped(call, axes[channel], kernel, groups)
     _bias(call, bias, out)
-    if x in call.facts.origin or weight not in call.facts.origin:
-        _without_dual(axes[channel])
+    _features(call, x, weight, axes[channel])
     _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
@@ -179,6 +177,15 @@ def _product(call: Call, x: fx.Node, y: fx.Node) -> Axes:
         _without_dual(rows[-1])
     call.kind("pre")
     return batch + ([rows[-2]] if len(left) > 1 else []) + ([columns[-1]] if len(right) > 1 else [])
+
+
+def _features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> None:
+    """What a layer reads are features, even if they come from the state dict; its weight may be computed too."""
+    if x in call.facts.origin:
+        for axis in range(len(call.shape(x))):
+            call.use(x, axis, "table")
+    if x in call.facts.origin or weight not in call.facts.origin:
+        _without_dual(contracted)
 
 
 def _without_dual(contracted: Term) -> None:
