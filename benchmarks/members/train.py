@@ -25,7 +25,7 @@ from onefold.sources import build_data
 HELD_OUT = 5000
 SETTINGS = {
     "resnet20": {"build": lambda: resnet20(), "epochs": 1.6, "lr": 0.4, "weight_decay": 5e-4},
-    "vgg11-quarter": {"build": lambda: vgg11(0.25), "epochs": 9.0, "lr": 0.06, "weight_decay": 5e-4},
+    "vgg11-quarter": {"build": lambda: vgg11(0.25), "epochs": 7.0, "lr": 0.06, "weight_decay": 5e-4},
 }
 
 
