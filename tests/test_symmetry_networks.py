@@ -54,7 +54,10 @@ SMALL: dict[str, Build] = {
 TINY = ("padded shortcut", "stacked gates", "stacked branches", "in place", "mobile", "dense")  # the biases of the output are more than a hundredth
 LARGE: dict[str, Build] = {
     "resnet50": lambda: (vision("resnet50", width_per_group=32), images(32)),
-    "resnext": lambda: (torchvision_models().ResNet(torchvision_models().resnet.Bottleneck, [1, 1, 1, 1], 7, groups=4, width_per_group=8), images(32)),
+    "resnext": lambda: (
+        torchvision_models().ResNet(torchvision_models().resnet.Bottleneck, [1, 1, 1, 1], 7, groups=4, width_per_group=8),
+        images(32),
+    ),
     "mobilenet_v2": lambda: (vision("mobilenet_v2", width_mult=0.5), images(32)),
     "densenet121": lambda: (dense121(), images(32)),
     "torchvision vgg": lambda: (narrow_vgg(), images(32)),

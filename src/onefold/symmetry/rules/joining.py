@@ -62,6 +62,8 @@ def sections(call: Call) -> list[Axes]:
     axes = call.axes(call.input)
     dim = (call.get("dim") or 0) % len(axes)
     sizes = [shape[dim] for shape in call.shapes()]
+    if len(call.node.all_input_nodes) > 1:
+        freeze(axes[dim], "split at a length of the input")
     if len(sizes) > 1 and all(n == 1 for n in sizes) and isinstance(axes[dim], Atom):
         picked = [call.pick(axes, dim, index) for index in range(len(sizes))]
         return [[*rest[:dim], UNIT, *rest[dim:]] for rest in picked]
@@ -75,12 +77,13 @@ def slice_axis(call: Call) -> Axes:
     axes = call.axes(call.input)
     dim = (call.get("dim") or 0) % len(axes)
     length, kept = size(axes[dim]), call.shape()[dim]
-    if kept == length and call.get("step", 1) == 1:
+    start, step = call.get("start") or 0, call.get("step", 1)
+    if len(call.node.all_input_nodes) > 1:
+        freeze(axes[dim], "sliced at a length of the input")
+    if kept == length and step == 1:
         call.shows(call.input)
         return axes
-    start = call.get("start")
-    start = 0 if start is None else start
-    if not isinstance(start, int) or call.get("step", 1) != 1 or length == 1:
+    if not isinstance(start, int) or step != 1 or length == 1:
         freeze(axes[dim], "slice with a stride")
         axes[dim] = fresh(kept, True, "slice with a stride")
         return axes
