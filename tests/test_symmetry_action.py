@@ -74,7 +74,7 @@ def test_maps_are_undone_by_their_inverses(kind: str) -> None:
         torch.testing.assert_close(back[name], tensor, atol=1e-12, rtol=1e-12)
 
 
-def test_dense_maps_act_on_producers_by_T_and_on_consumers_by_its_inverse() -> None:
+def test_dense_maps_act_on_producers_by_t_and_on_consumers_by_its_inverse() -> None:
     model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 2)).double()
     x = torch.randn(3, 5, dtype=torch.float64)
     spec = find_symmetries(model, x)

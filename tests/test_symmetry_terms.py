@@ -165,7 +165,7 @@ def test_segments_are_refined_by_their_boundaries() -> None:
 
 def test_an_axis_cannot_contain_itself() -> None:
     a = Atom(8)
-    outer, inner = split(a, 4, 2)
+    outer, _ = split(a, 4, 2)
     unify(a, Sum((outer, Atom(4))))  # a = outer x 2 would have to begin with outer: nothing is left to move
     assert coordinates(a) == [()] * 8
     index, b = Atom(2, True), Atom(3)
