@@ -51,6 +51,10 @@ class BasicBlock(nn.Module):
 class ResNet(nn.Module):
     """CIFAR ResNet of three stages: (n, 3, h, w) images to (n, classes) logits."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
     def __init__(self, blocks: tuple[int, int, int], width: float = 1.0, classes: int = 10) -> None:
         super().__init__()
         channels = [int(width * c) for c in (16, 32, 64)]
