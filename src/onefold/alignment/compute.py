@@ -1,4 +1,4 @@
-"""Compute an alignment: trace, collect moments, solve every group for every member."""
+"""Compute an alignment: gather the features' moments, then solve every group for every member."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment.alignment import Alignment, Target
-from onefold.alignment.collect import choose_probes, collect
+from onefold.alignment.gather import Gathered, gather
 from onefold.alignment.matchers import Match, Matcher, matchers
-from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
-from onefold.alignment.structure import trace_on
-from onefold.batches import Data, reusable
-from onefold.batchnorm import fold_norms
-from onefold.errors import AlignmentError, RecipeError
+from onefold.batches import Data
+from onefold.errors import RecipeError
 from onefold.layers import Layer
-from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features, solve
-from onefold.symmetry.spec import Group, live_groups
+from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features
+from onefold.symmetry.spec import Group
 
 
 def align(
@@ -62,58 +59,43 @@ def align(
         RecipeError, AlignmentError: an unknown or unusable setting.
     """
     matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
-    check_networks(models)
-    if not 0 <= reference < len(models):
-        raise AlignmentError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     if probe not in ("auto", "pre", "post"):
         raise RecipeError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
-    if max_positions is not None and max_positions < 1:
-        raise RecipeError(f"max_positions is {max_positions}; it must be at least 1.")
-    seconds: dict[str, float] = {}
-    data = reusable(data, "calibration data")
-    start = time.perf_counter()
-    if traced is None:
-        traced = trace_on(models[0], data)
-    if spec is None:
-        spec = solve(traced)
-    elif spec.fingerprint != traced.fingerprint:
-        raise AlignmentError("The symmetry spec was found for another architecture than these networks; run find_symmetries on one of them.")
-    seconds["trace"] = time.perf_counter() - start
-
-    start = time.perf_counter()
-    folds = any(layer.norm is not None for layer in spec.layers)
-    states = [_prepared(model.state_dict(), spec, folds) for model in models]
-    indices = {name for group in spec.groups for name in group.over}  # their values number the fibres of other groups, which stay in order
-    kind = matcher.probe if probe == "auto" else probe
-    chosen = {g.name: p for g in spec.groups if g.name not in indices and (p := choose_probes(spec, g, kind))}
-    wanted = [layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer)]
-    statistics = collect(
-        traced, spec, states, data, probes=chosen, reference=reference, full=matcher.covariances,
-        layers=wanted, max_positions=max_positions, seed=seed,
+    gathered = gather(
+        models, data, spec=spec, reference=reference, probe=matcher.probe if probe == "auto" else probe, full=matcher.covariances,
+        max_positions=max_positions, targets=targets, seed=seed, traced=traced,
     )  # fmt: skip
-    seconds["statistics"] = time.perf_counter() - start
+    return solve_gathered(gathered, matcher)
 
+
+def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
+    """The alignment that `matcher` finds in what `gather` measured. Solving again with other settings costs no pass over the data.
+
+    Raises:
+        AlignmentError: the matcher cannot work with these features. DataError: it needs covariances and only variances were gathered.
+    """
     start = time.perf_counter()
-    solved = {group.name: _solve_group(group, matcher, statistics.groups.get(group.name), len(models), reference) for group in spec.groups}
+    spec, reference, members = gathered.spec, gathered.reference, gathered.members
+    groups = gathered.statistics.groups
+    solved = {group.name: _solve_group(group, matcher, groups.get(group.name), members, reference) for group in spec.groups}
     maps = {name: s.maps for name, s in solved.items()}
-    aims = {layer.output: _target(spec, layer, statistics.layers[layer.output], maps) for layer in wanted}
-    seconds["solve"] = time.perf_counter() - start
+    aims = {layer.output: _target(spec, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
     return Alignment(
-        method=next(entry.name for entry in matchers if entry.value is type(matcher)),
+        method=_name(matcher),
         spec=spec,
         reference=reference,
-        members=len(models),
+        members=members,
         maps=maps,
         scores={name: s.scores for name, s in solved.items()},
         conditions={name: s.conditions for name, s in solved.items()},
         matchers={name: s.matcher for name, s in solved.items()},
         fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
         targets=aims,
-        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in chosen.items()},
-        folds_norms=folds,
-        examples=statistics.examples,
-        numbers=statistics.numbers,
-        seconds=seconds,
+        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
+        folds_norms=gathered.folds_norms,
+        examples=gathered.statistics.examples,
+        numbers=gathered.statistics.numbers,
+        seconds=gathered.seconds | {"solve": time.perf_counter() - start},
     )
 
 
@@ -130,9 +112,9 @@ def _solve_group(group: Group, matcher: Matcher, moments: Moments | None, member
     """All members' maps of one group. A group that cannot be read stays in place; one that takes no dense map gets a permutation."""
     identity = GroupMap.identity(group.size)
     ones = torch.ones(group.size, dtype=torch.float64)
-    name, fallback = next(entry.name for entry in matchers if entry.value is type(matcher)), ""
+    name, fallback = _name(matcher), ""
     if moments is None:
-        reason = "numbers the fibres of other groups" if not group.probes else "no node shows its features"
+        reason = "numbers the fibres of other groups" if group.probes else "no node shows its features"
         return _Solved((identity,) * members, torch.ones(members, group.size, dtype=torch.float64), (1.0,) * members, "identity", reason)
     if matcher.dense and not group.dense:
         matcher, name, fallback = matchers.get("permutation")(), "permutation", "its tensors take no dense map"
@@ -147,19 +129,13 @@ def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Mat
     for name in given:
         if name not in {f.name for f in dataclasses.fields(kind)}:
             having = [e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}]
-            known = next(e.name for e in matchers if e.value is kind)
-            raise RecipeError(f"The matcher '{known}' takes no {name}; leave it out, or use {' or '.join(having)}.")
+            raise RecipeError(f"The matcher '{_name(kind)}' takes no {name}; leave it out, or use {' or '.join(having)}.")
     return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
 
 
-def _prepared(state: Mapping[str, Tensor], spec: SymmetrySpec, folds: bool) -> dict[str, Tensor]:
-    """The state with its norms folded, and convolution weights in the layout that makes features cheap to read as rows."""
-    state = fold_norms(state, spec.layers) if folds else dict(state)
-    return {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
-
-
-def _is_live(spec: SymmetrySpec, layer: Layer) -> bool:
-    return any(True for _ in live_groups(spec.nodes[layer.output][layer.output_axis]))
+def _name(matcher: Matcher | type[Matcher]) -> str:
+    kind = matcher if isinstance(matcher, type) else type(matcher)
+    return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
 
 
 def _target(spec: SymmetrySpec, layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> Target:
