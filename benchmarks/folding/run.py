@@ -92,6 +92,16 @@ def sizes(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, membe
     return found
 
 
+def bound(spec: SymmetrySpec, members: int, dense: bool) -> int:
+    """How many numbers the moments may hold: (2K - 1) C^2 for each group, and for repair K C^2 (dense maps) or K C for each layer's output.
+
+    Terms of order K C for each probe are left out. Permutations keep variances only: K C + (K - 1) C^2 for each group.
+    """
+    groups = sum((2 * members - 1) * g.size**2 if dense else (members - 1) * g.size**2 for g in spec.groups)
+    widths = [spec.nodes[layer.output][layer.output_axis].size for layer in spec.layers]
+    return groups + sum(members * width * (width if dense else 1) for width in widths)
+
+
 def peak_memory() -> float:
     """Peak resident memory in MB since the last reset (Linux)."""
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -183,7 +193,7 @@ def cost(network: str, members: list[nn.Module], calibration: Batches, official:
                 lines["official to onefold"].append((statistic + solving) / ours)
         record["methods"][method] = {name: round(statistics.median(values), 3) for name, values in lines.items() if values} | {
             "moments MB": round(alignment.numbers * 8 / 2**20, 3),
-            "bound (2K-1)C^2 MB": round(sum((2 * len(members) - 1) * g.size**2 for g in spec.groups) * 8 / 2**20, 3),
+            "bound MB": round(bound(spec, len(members), dense=method == "cca") * 8 / 2**20, 3),
             "peak memory MB": round(peak, 1),
         }
         print(network, method, record["methods"][method], flush=True)

@@ -32,7 +32,7 @@ def cost(network: str, record: dict[str, Any]) -> list[str]:
     lines = []
     for method, line in record["cost"]["methods"].items():
         cells = [line["floor"], line["onefold"], line["ratio to floor"], line.get("official"), line.get("official to onefold")]
-        memory = [line["moments MB"], line["bound (2K-1)C^2 MB"], line["peak memory MB"]]
+        memory = [line["moments MB"], line["bound MB"], line["peak memory MB"]]
         lines.append(f"| {network}, {method} | " + " | ".join("" if cell is None else f"{cell:g}" for cell in [*cells, *memory]) + " |")
     return lines
 
