@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,34 @@ def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
         torch.testing.assert_close(merged.cross_covariance(k), whole.cross_covariance(k))
         if full:
             torch.testing.assert_close(merged.covariance(k), whole.covariance(k))
+
+
+def _rank(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    parts = blocks(3, 2, 4, [5, 3, 7, 2])
+    own = gathered(parts[2 * rank : 2 * rank + 2])
+    torch.save({"covariance": own.reduced().covariance(1), "alone": own.covariance(1)}, f"{folder}/rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_reduce_to_what_one_would_have(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert torch.equal(first["covariance"], second["covariance"])
+    torch.testing.assert_close(first["covariance"], gathered(blocks(3, 2, 4, [5, 3, 7, 2])).covariance(1))
+    assert not torch.allclose(first["alone"], first["covariance"])
+
+
+def test_sites_are_centred_by_themselves_and_pooled() -> None:
+    low, high = blocks(0, 2, 3, [40]), blocks(1, 2, 3, [60], offset=50.0)
+    pooled = Moments(2, 3, sites=2)
+    for site, parts in enumerate((low, high)):
+        for part in parts:
+            pooled.update(part, site)
+    expected = (40 * gathered(low).covariance(1) + 60 * gathered(high).covariance(1)) / 100
+    torch.testing.assert_close(pooled.covariance(1), expected)
+    torch.testing.assert_close(pooled.means, (40 * gathered(low).means + 60 * gathered(high).means) / 100)
+    assert (gathered([*low, *high]).covariance(1) - expected).abs().max() > 100, "one centre for both would have hidden the features"
 
 
 def test_merging_leaves_its_inputs_alone() -> None:

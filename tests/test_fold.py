@@ -107,6 +107,15 @@ def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_o
         merge([*networks, networks[0]], loader(), align=found)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions_are_folded_in_their_own(dtype: torch.dtype) -> None:
+    networks = [n.to(dtype) for n in members(Residual, 2)]
+    data = [(x.to(dtype), y) for x, y in loader(512)]
+    folded = merge(networks, data, align="cca").model
+    assert {p.dtype for p in folded.parameters()} == {dtype}
+    assert onefold.evaluate(folded, [(x.to(dtype), y) for x, y in TEST]).accuracy > 0.6
+
+
 def test_weights_choose_between_the_members() -> None:
     networks = members(Plain, 2)
     own = merge(networks, align="none", repair="none", weights=[1, 0]).model

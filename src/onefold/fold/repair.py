@@ -126,7 +126,8 @@ def _affine(site: _Site, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 def _aim(site: _Site, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and deviation that the site's output shall have: the target's, or what the norm's own affine part asks for."""
     if site.target is not None:
-        return site.target.mean, site.target.deviation
+        device = state[site.layer.weight].device if site.layer is not None else site.target.mean.device
+        return site.target.mean.to(device), site.target.deviation.to(device)
     scale, shift = _affine(site, state)
     return shift, scale.abs()
 

@@ -23,7 +23,7 @@ from onefold.symmetry import GroupMap
 class Procrustes(Matcher):
     """Nearest rotation of the features; the limit of CCA for strong regularisation."""
 
-    prior: float = 0.2
+    prior: float = 0.1
 
     dense = True
     covariances = True
