@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from onefold.demo.networks import DigitsNet
 from onefold.errors import RecipeError
 from onefold.sources import build_model, model_sources, resolve_model
+from onefold.sources.networks import DigitsNet
 
 
 def parameters(model: nn.Module) -> int:

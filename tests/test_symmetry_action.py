@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from onefold.demo.networks import digits, resnet20
 from onefold.errors import SymmetryError
+from onefold.sources.networks import digits, resnet20
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, features, fibre_features, find_symmetries, map_features, trace
 from onefold.symmetry.maps import fibre_shape
 from onefold.symmetry.spec import Fixed, Group, Live, Prod, Sum

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tvshim import torchvision_models
 
-from onefold.demo.networks import digits, resnet20, vgg11
+from onefold.sources.networks import digits, resnet20, vgg11
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
 
 Build = Callable[[], tuple[nn.Module, Any]]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.demo.networks import digits, resnet20, vgg11
 from onefold.errors import MembersError, TraceError
+from onefold.sources.networks import digits, resnet20, vgg11
 from onefold.symmetry import find_symmetries, trace
 from onefold.symmetry.tracing import TracedNetwork
 

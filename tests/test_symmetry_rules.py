@@ -218,7 +218,7 @@ def test_convolutions_of_every_kind(dimension: int, groups: int, transposed: boo
 
 
 def test_layers_of_a_built_in_network_are_described_in_graph_order() -> None:
-    from onefold.demo.networks import digits
+    from onefold.sources.networks import digits
 
     spec = find_symmetries(digits(8), torch.randn(2, 1, 8, 8))
     first, last = spec.layers[0], spec.layers[-1]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from onefold import weights
-from onefold.demo.networks import digits, resnet20
 from onefold.errors import MembersError, WeightsError
+from onefold.sources.networks import digits, resnet20
 
 
 class Tied(nn.Module):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold import weights
-from onefold.demo.networks import digits
 from onefold.errors import WeightsError
+from onefold.sources.networks import digits
 
 
 def same(a: Any, b: Any) -> bool:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold import weights
-from onefold.demo.networks import digits
 from onefold.errors import OutputError, WeightsError
+from onefold.sources.networks import digits
 
 FORMS = ("safetensors", "pt")
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import Alignment, align, gather, matchers, solve_gathered
-from onefold.demo.networks import resnet20, vgg11
 from onefold.fold import merge
 from onefold.sources import build_data
+from onefold.sources.networks import resnet20, vgg11
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet20": resnet20, "vgg11-quarter": lambda: vgg11(0.25)}

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from onefold.demo.networks import resnet20, vgg11
 from onefold.sources import build_data
+from onefold.sources.networks import resnet20, vgg11
 
 HELD_OUT = 5000
 SETTINGS = {

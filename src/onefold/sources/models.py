@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from onefold.demo import networks
 from onefold.errors import RecipeError, nearest
 from onefold.registry import Registry
+from onefold.sources import networks
 from onefold.sources.names import Name, parse
 from onefold.sources.python_file import call, check_arguments, load_function
 
