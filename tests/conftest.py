@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tvshim import import_torchvision
+
+import_torchvision()
 
 
 @dataclass(frozen=True)
