@@ -13,6 +13,8 @@ import copy
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,24 +94,27 @@ def sizes(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, membe
     return found
 
 
-def bound(spec: SymmetrySpec, members: int, dense: bool) -> int:
-    """How many numbers the moments may hold: (2K - 1) C^2 for each group, and for repair K C^2 (dense maps) or K C for each layer's output.
-
-    Terms of order K C for each probe are left out. Permutations keep variances only: K C + (K - 1) C^2 for each group.
+def bound(alignment: Alignment, dense: bool) -> int:
+    """How many numbers the moments may hold. For each group (2K - 1) C^2 (permutations: (K - 1) C^2 + K C) and 2 K C for each of its probes;
+    for repair, at each layer's output, K C^2 (permutations: K C) and 2 K C.
     """
-    groups = sum((2 * members - 1) * g.size**2 if dense else (members - 1) * g.size**2 for g in spec.groups)
-    widths = [spec.nodes[layer.output][layer.output_axis].size for layer in spec.layers]
-    return groups + sum(members * width * (width if dense else 1) for width in widths)
+    spec, k = alignment.spec, alignment.members
+    total = 0
+    for group in spec.groups:
+        c = group.size
+        total += (2 * k - 1) * c * c if dense else (k - 1) * c * c + k * c
+        total += 2 * k * c * len(alignment.probes[group.name])
+    for layer in spec.layers:
+        c = spec.nodes[layer.output][layer.output_axis].size
+        total += (k * c * c if dense else k * c) + 2 * k * c
+    return total
 
 
-def peak_memory() -> float:
-    """Peak resident memory in MB since the last reset (Linux)."""
-    return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-
-
-def reset_peak() -> float:
-    Path("/proc/self/clear_refs").write_text("5")
-    return peak_memory()
+def peak_memory(arguments: argparse.Namespace, network: str, task: str) -> float:
+    """Peak resident memory in MB of a process of its own that does `task` (see memory.py)."""
+    command = [sys.executable, str(Path(__file__).with_name("memory.py")), network, task, "--members", str(arguments.members)]
+    command += ["--data", arguments.data, "--images", str(arguments.images), "--batch", str(arguments.batch)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def choose(candidates: Sequence[Any], score: Callable[[Any], float]) -> tuple[Any, dict[str, float]]:
@@ -166,35 +171,34 @@ def quality(network: str, members: list[nn.Module], calibration: Batches, held_o
     return record
 
 
-def cost(network: str, members: list[nn.Module], calibration: Batches, official: Path | None, rounds: int) -> dict[str, Any]:
-    """Seconds of statistics, solving and applying beside the floor and the official code, and peak memory."""
+def cost(network: str, members: list[nn.Module], calibration: Batches, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of statistics, solving and applying beside the floor and the official code, and memory."""
     images = calibration[0][0]
     traced = trace(members[0], (images,))
     spec = solve(traced)
+    forward = peak_memory(arguments, network, "forward")
     record: dict[str, Any] = {"images": sum(len(x) for x, _ in calibration), "methods": {}}
     for method, peer_method in (("permutation", "permute"), ("cca", "cca")):
         probe_sizes = sizes(spec, traced, align(members, calibration[:2], method=method, spec=spec, traced=traced), members[0], images)
         lines: dict[str, list[float]] = {"floor": [], "onefold": [], "official": [], "ratio to floor": [], "official to onefold": []}
-        for _ in range(rounds):
+        for _ in range(arguments.rounds):
             floor = floor_seconds(members, calibration, probe_sizes)
-            baseline = reset_peak()
             start = time.perf_counter()
             alignment = align(members, calibration, method=method, spec=spec, traced=traced)
             states = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
             ours = time.perf_counter() - start
-            peak = peak_memory() - baseline
             del states
             lines["floor"].append(floor)
             lines["onefold"].append(ours)
             lines["ratio to floor"].append(ours / floor)
-            if official is not None:
-                _, statistic, solving = official_merge(official, network, members, calibration, peer_method)
+            if arguments.official is not None:
+                _, statistic, solving = official_merge(arguments.official, network, members, calibration, peer_method)
                 lines["official"].append(statistic + solving)
                 lines["official to onefold"].append((statistic + solving) / ours)
         record["methods"][method] = {name: round(statistics.median(values), 3) for name, values in lines.items() if values} | {
             "moments MB": round(alignment.numbers * 8 / 2**20, 3),
-            "bound MB": round(bound(spec, len(members), dense=method == "cca") * 8 / 2**20, 3),
-            "peak memory MB": round(peak, 1),
+            "bound MB": round(bound(alignment, method == "cca") * 8 / 2**20, 3),
+            "peak memory beyond forward MB": round(peak_memory(arguments, network, method) - forward, 1),
         }
         print(network, method, record["methods"][method], flush=True)
     return record
@@ -247,7 +251,7 @@ def main() -> None:
         if arguments.only in (None, "quality"):
             own |= quality(network, members, calibration, held_out, test, arguments.official)
         if arguments.only in (None, "cost"):
-            own["cost"] = cost(network, members, calibration, arguments.official, arguments.rounds)
+            own["cost"] = cost(network, members, calibration, arguments)
         record[network] = own
         arguments.out.write_text(json.dumps(record, indent=2) + "\n")
     if arguments.only in (None, "many"):

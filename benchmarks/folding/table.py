@@ -32,7 +32,7 @@ def cost(network: str, record: dict[str, Any]) -> list[str]:
     lines = []
     for method, line in record["cost"]["methods"].items():
         cells = [line["floor"], line["onefold"], line["ratio to floor"], line.get("official"), line.get("official to onefold")]
-        memory = [line["moments MB"], line["bound MB"], line["peak memory MB"]]
+        memory = [line["moments MB"], line["bound MB"], line["peak memory beyond forward MB"]]
         lines.append(f"| {network}, {method} | " + " | ".join("" if cell is None else f"{cell:g}" for cell in [*cells, *memory]) + " |")
     return lines
 
@@ -44,7 +44,7 @@ def main() -> None:
     for network, record in networks.items():
         lines += [*quality(network, record), *settings(record), ""]
     lines += [
-        "| | floor, s | onefold, s | onefold / floor | official, s | official / onefold | moments, MB | bound, MB | peak, MB |",
+        "| | floor, s | onefold, s | onefold / floor | official, s | official / onefold | moments, MB | bound, MB | process beyond one forward, MB |",
         "|---|" + "---|" * 8,
     ]
     for network, record in networks.items():
