@@ -36,7 +36,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet20": resnet20, "vgg11-qua
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "permutation": [{}],
     "procrustes": [{"prior": prior} for prior in (0.0, 0.1, 0.3, 1.0)],
-    "cca, no prior": [{"regularisation": ridge, "prior": 0.0} for ridge in (0.1, 1.0, 10.0, 100.0)],
+    "cca, no prior": [{"regularisation": ridge, "prior": 0.0} for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)],
     "cca, prior": [{"regularisation": ridge, "prior": prior} for ridge in (1.0, 10.0) for prior in (0.1, 0.3, 1.0)],
 }
 OFFICIAL_RIDGES = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e4)
@@ -148,10 +148,12 @@ def quality(network: str, members: list[nn.Module], calibration: Batches, held_o
 
     row("average", "onefold", fold("none", "none"), fold("none", "auto"))
     for name, candidates in CANDIDATES.items():
-        method = name.split(",")[0]
-        best, scores = choose(candidates, lambda setting, method=method: accuracy(fold(method, "auto", **setting), held_out))
-        record["chosen"][name] = {"setting": best, "held-out accuracy": scores}
-        row(name, "onefold", fold(method, "none", **best), fold(method, "auto", **best))
+        method, folds = name.split(",")[0], {}
+        for repair in ("none", "auto"):
+            best, scores = choose(candidates, lambda setting, m=method, r=repair: accuracy(fold(m, r, **setting), held_out))
+            record["chosen"][f"{name}, {'no repair' if repair == 'none' else 'repair'}"] = {"setting": best, "held-out accuracy": scores}
+            folds[repair] = fold(method, repair, **best)
+        row(name, "onefold", folds["none"], folds["auto"])
     if official is not None:
 
         def peer(method: str, gamma: float = 0.1) -> nn.Module:
