@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--networks", nargs="+", default=sorted(NETWORKS))
+    parser.add_argument("--networks", nargs="*", default=sorted(NETWORKS))
     parser.add_argument("--only", choices=("quality", "cost", "many"))
     parser.add_argument("--out", type=Path, default=Path("results.json"))
     arguments = parser.parse_args()
