@@ -246,3 +246,16 @@ def test_a_network_that_cannot_be_traced(refuses: Callable, onefold: Callable, t
     assert "warning: only batch-norm statistics can be repaired" in result.err
     mean = sum(of.load(path)["first.weight"] for path in both) / 2
     assert torch.allclose(of.load(tmp_path / "f.safetensors")["first.weight"], mean)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("sklearn:digit", "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'"), ("parquet:nowhere", "The folder nowhere")],
+)
+def test_data_that_cannot_be_meant_is_refused_before_the_members_are_read(
+    onefold: Callable, members: list[Path], tmp_path: Path, source: str, message: str
+) -> None:
+    result = onefold("merge", *members, *MODEL, "--data", source, "-o", tmp_path / "f.safetensors")
+    assert result.status == 2
+    assert message in result.err
+    assert "Reading" not in result.err

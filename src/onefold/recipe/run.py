@@ -26,6 +26,7 @@ from onefold.measure import Report
 from onefold.recipe.document import Recipe, Record, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
 from onefold.recipe.summary import Scored, score, summarise
+from onefold.sources import check_source
 from onefold.weights import check_output, checksum, save
 from onefold.weights.atomic import explain, fill, staged, sync
 
@@ -139,12 +140,15 @@ def check_outputs(recipe: Recipe, force: bool) -> Outputs:
 
 
 def check_names(recipe: Recipe) -> None:
-    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair or device does not exist."""
+    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair, data source or device does not exist."""
     if recipe.align.method not in matchers and recipe.align.method not in ("none", "saved"):
         raise RecipeError(f"There is no matcher named '{recipe.align.method}'; {nearest(recipe.align.method, [*matchers.names(), 'none'])}")
     folds.get(recipe.fold.method)
     if recipe.fold.repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{recipe.fold.repair}'; {nearest(recipe.fold.repair, REPAIRS)}")
+    for part in (recipe.data, recipe.evaluation):
+        if part is not None:
+            check_source(part.source)
     if recipe.align.file is not None:
         verify(recipe.align.file)
     check_device(recipe.device)

@@ -96,6 +96,17 @@ def build_data(
     return ImageBatches(found, batch_size, shuffle=shuffle, seed=seed)
 
 
+def check_source(name: str) -> None:
+    """Refuse a name that cannot be meant, before anything is read: the sentence that `build_data` would say only after slower work.
+
+    Raises:
+        RecipeError: the name or the form of its options is unknown. DataError: the folder it names does not exist.
+    """
+    parsed = parse(name, data_sources, {})
+    if parsed.key.endswith(":") and parsed.key != "file.py:":
+        Request(parsed).folder()
+
+
 def none_left(request: Request, total: int) -> DataError:
     """The error for a split that has no example, or none after `skip`."""
     what = f"The {request.split} split of '{request.name.text}'"
