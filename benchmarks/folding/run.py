@@ -167,7 +167,7 @@ def quality(network: str, members: list[nn.Module], calibration: Batches, held_o
 
         gamma, scores = choose(OFFICIAL_RIDGES, peer_score)
         record["chosen"]["official cca"] = {"gamma": gamma, "held-out accuracy": scores}
-        for name, method in (("average", "identity"), ("permutation", "permute"), ("cca", "cca"), ("zipit", "zipit")):
+        for name, method in (("average", "identity"), ("permutation", "permute"), ("cca, no prior", "cca"), ("zipit", "zipit")):
             folded = peer(method, gamma)
             row(name, "official", folded, official_reset(official, folded, calibration))
     return record
