@@ -250,7 +250,7 @@ def test_a_network_that_cannot_be_traced(refuses: Callable, onefold: Callable, t
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("sklearn:digit", "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'"), ("parquet:nowhere", "The folder nowhere")],
+    [("sklearn:digit", "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'"), ("parquet:nowhere", "nowhere of the data source")],
 )
 def test_data_that_cannot_be_meant_is_refused_before_the_members_are_read(
     onefold: Callable, members: list[Path], tmp_path: Path, source: str, message: str

@@ -80,7 +80,12 @@ def test_an_interrupt_is_one_line_and_130(onefold: Callable, monkeypatch: pytest
 def test_a_signal_ends_the_program_politely(tmp_path: Path, kind: signal.Signals) -> None:
     """The program reads a named pipe that nobody writes to, until the signal comes."""
     os.mkfifo(tmp_path / "wait.yaml")
-    process = subprocess.Popen([*PROGRAM, "merge", str(tmp_path / "wait.yaml")], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    # Whoever runs the tests in the background has SIGINT ignored, and so would have the program.
+    before = signal.signal(kind, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen([*PROGRAM, "merge", str(tmp_path / "wait.yaml")], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(kind, before)
     with open(tmp_path / "wait.yaml", "w"):  # returns once the program has opened the pipe
         process.send_signal(kind)
         _, err = process.communicate(timeout=20)

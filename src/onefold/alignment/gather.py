@@ -13,7 +13,6 @@ from onefold.alignment.collect import Statistics, choose_probes, collect
 from onefold.alignment.members import check_networks
 from onefold.alignment.structure import trace_on
 from onefold.batches import Data, reusable
-from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError, RecipeError
 from onefold.layers import Layer
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
@@ -24,7 +23,8 @@ from onefold.symmetry.spec import Probe, live_groups
 class Gathered:
     """Everything that a matcher needs. probes: group -> where it was read. layers: those whose output moments repair will need.
 
-    folds_norms: the features are those of the members with their batch norms folded into the layers before. seconds: of each phase.
+    folds_norms: there are batch norms to fold into the layers before, once maps act; the features read are the same with and without.
+    seconds: of each phase.
     """
 
     spec: SymmetrySpec
@@ -73,7 +73,7 @@ def gather(
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
     folds = any(layer.norm is not None for layer in spec.layers)
-    states = [_prepared(model.state_dict(), spec, folds) for model in models]
+    states = [_channels_last(model.state_dict()) for model in models]
     indices = {name for group in spec.groups for name in group.over}  # their values number the fibres of other groups, which stay in order
     probes = {g.name: p for g in spec.groups if g.name not in indices and (p := choose_probes(spec, g, probe))}
     layers = tuple(layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer))
@@ -84,9 +84,8 @@ def gather(
     return Gathered(spec, len(models), reference, statistics, probes, layers, folds, seconds)
 
 
-def _prepared(state: Mapping[str, Tensor], spec: SymmetrySpec, folds: bool) -> dict[str, Tensor]:
-    """The state with its norms folded, and convolution weights in the layout that makes features cheap to read as rows."""
-    state = fold_norms(state, spec.layers) if folds else dict(state)
+def _channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with convolution weights in the layout that makes features cheap to read as rows."""
     return {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
 
 
