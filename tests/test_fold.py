@@ -88,6 +88,14 @@ def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -
     assert not equal(results[0], merge([networks[1], networks[0], *networks[2:]], loader(), align="cca").model)
 
 
+def test_the_targets_of_repair_have_the_same_bits_whatever_the_order_of_the_others() -> None:
+    networks = members(Residual, 5)
+    found = [align([networks[k] for k in order], loader(), method="cca").targets for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3])]
+    for node, target in found[0].items():
+        assert torch.equal(target.mean, found[1][node].mean)
+        assert torch.equal(target.deviation, found[1][node].deviation)
+
+
 def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     networks = members(Residual, 3)
     before = [copy.deepcopy(n) for n in networks]

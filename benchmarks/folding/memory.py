@@ -6,18 +6,16 @@ import argparse
 from pathlib import Path
 
 import torch
+from run import NETWORKS, load_members
 
-import onefold
 from onefold.alignment import align
-from onefold.sources import build_data, build_model
+from onefold.sources import build_data
 from onefold.symmetry import trace
-
-MODELS = {"resnet20": "resnet20", "vgg11-quarter": "vgg11?width=0.25"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", choices=sorted(MODELS))
+    parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("task", choices=("forward", "permutation", "cca"))
     parser.add_argument("--members", type=Path, required=True)
     parser.add_argument("--data", required=True)
@@ -25,9 +23,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    members = [build_model(MODELS[arguments.network]).eval() for _ in range(2)]
-    for seed, member in enumerate(members):
-        member.load_state_dict(onefold.load(arguments.members / f"{arguments.network}-seed{seed}.safetensors"))
+    members = load_members(arguments.members, arguments.network, (0, 1))
     data = list(build_data(arguments.data, split="train", limit=arguments.images, batch_size=arguments.batch))
     traced = trace(members[0], (data[0][0],))  # both tasks, since what torch.export imports is larger than all that follows
     with torch.no_grad():
