@@ -12,6 +12,7 @@ from torch import nn
 
 from onefold.alignment import Alignment, Moments, align, matchers
 from onefold.alignment.matchers.cca import CCA
+from onefold.batchnorm import reestimate
 from onefold.errors import AlignmentError, DataError, MembersError, RecipeError, WeightsError
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
@@ -129,7 +130,27 @@ def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:
     assert set(found.matchers.values()) == {"cca"}
     first = found.apply(networks)[0]
     torch.testing.assert_close(logits(first), logits(networks[0]), rtol=0, atol=1e-4)
-    assert torch.equal(first.norm1.weight, torch.ones(5))
+    torch.testing.assert_close(first.norm1.weight.square(), first.norm1.running_var + 1e-5)
+
+
+def test_statistics_may_be_re_estimated_after_a_permutation() -> None:
+    """Folded norms keep the deviation of their outputs in their scale; with scales of 1 this test is far off."""
+    networks = members(Residual, 2)
+    for network in networks:
+        for norm in (network.norm0, network.norm1, network.norm2):
+            norm.weight.data.mul_(torch.linspace(0.2, 4.0, norm.num_features))
+        reestimate(network, loader(512))
+    for network, twin in zip(networks, align(networks, loader(), method="permutation").apply(networks), strict=True):
+        reestimate(twin, loader(512))
+        torch.testing.assert_close(logits(twin), logits(network), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["cca", "permutation"])
+def test_a_network_in_which_nothing_can_move_has_an_empty_alignment(method: str) -> None:
+    networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 4)) for _ in range(2)]
+    found = align(networks, loader(), method=method)
+    assert found.table() == []
+    assert torch.equal(found.apply(networks)[1][1].weight, networks[1][1].weight)
 
 
 def test_groups_that_take_no_dense_map_fall_back_to_permutations_and_say_so() -> None:

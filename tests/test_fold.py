@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import align
+from onefold.batchnorm import reestimate
 from onefold.errors import AlignmentError, DataError, MembersError, OnefoldError, RecipeError, TraceError
 from onefold.fold import merge, recalibrate
 from onefold.fold.average import average, normalised
@@ -105,6 +106,21 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     assert equal(first, second)
     assert all(equal(a, b) for a, b in zip(networks, before, strict=True))
     assert all(m.training for n in networks for m in n.modules())
+
+
+@pytest.mark.parametrize("method", ["permutation", "cca", "none"])
+def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
+    network = trained(Residual, 0)
+    for norm in (network.norm0, network.norm1, network.norm2):
+        norm.weight.data.mul_(torch.linspace(0.2, 4.0, norm.num_features))
+    reestimate(network, loader(1024))
+    result = merge([network, copy.deepcopy(network)], loader(1024), align=method, repair="batchnorm")
+    images = TEST[0][0]
+    with torch.no_grad():
+        difference = (result.model(images) - network(images)).abs().max() / network(images).abs().max()
+    assert difference < 0.02
+    assert result.report.repaired["norms"] == 3
+    assert result.report.repaired["layers"] == 0
 
 
 def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_only() -> None:

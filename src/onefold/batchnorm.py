@@ -1,13 +1,14 @@
 """Batch-norm statistics: fold them into the layer before, re-estimate them from data, save and restore them.
 
 Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its batch norm equals (s W) x + s (b - mean) + shift. Here the
-folded network stays one of the same class: the layer's weight becomes s W, its bias 0, and the norm is *neutralised*: mean 0,
-variance 1 - eps, scale 1, shift s (b - mean) + shift. A linear map of the channels may then act on the weight and the shift alone.
+folded network stays one of the same class: the layer's weight becomes s W, its bias 0, and the norm is *neutralised*: mean s (mean - b), scale
+|scale|, variance scale^2 - eps, so that it only shifts. A linear map of the channels may then act on weight, mean and shift alone, and
+statistics that are re-estimated later still give the output the mean and deviation that it had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +21,7 @@ from onefold.progress import track
 NormModule = nn.modules.batchnorm._BatchNorm
 
 
-def fold_norms(state: Mapping[str, Tensor], layers: Iterable[Layer]) -> dict[str, Tensor]:
+def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
     """A new state dict of the same function in which the batch norm of every layer that has one is folded and neutralised.
 
     Computed in float64, returned in the tensors' own dtypes. Layers without a norm, or whose weight is shared, are left as they are.
@@ -37,11 +38,27 @@ def fold_norms(state: Mapping[str, Tensor], layers: Iterable[Layer]) -> dict[str
         folded[layer.weight] = scale_output(weight.double(), gain, layer).to(weight.dtype)
         if layer.bias is not None:
             folded[layer.bias] = torch.zeros_like(state[layer.bias])
-        folded[norm.shift] = (gain * (bias - mean) + state[norm.shift].double()).to(state[norm.shift].dtype)
-        folded[norm.scale] = torch.ones_like(state[norm.scale])
-        folded[norm.mean] = torch.zeros_like(state[norm.mean])
-        folded[norm.variance] = torch.full_like(state[norm.variance], 1.0 - norm.eps)
-    return folded
+        folded[norm.scale] = state[norm.scale].abs()
+        folded[norm.mean] = (gain * (mean - bias)).to(state[norm.mean].dtype)
+    return neutralised(folded, layers)
+
+
+def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
+    """A new state dict in which the norm of every layer that has one only shifts: variance = scale^2 - eps. For norms that are folded.
+
+    An average of folded networks needs it again, as the mean of the variances is not that of the scales squared. A scale too small for
+    its eps becomes 1.
+    """
+    result = dict(state)
+    for layer in layers:
+        norm = layer.norm
+        if norm is None or layer.shared or norm.shift is None or norm.scale is None:
+            continue
+        scale = state[norm.scale].double()
+        scale = torch.where(scale**2 > 2 * norm.eps, scale, 1.0)
+        result[norm.scale] = scale.to(state[norm.scale].dtype)
+        result[norm.variance] = (result[norm.scale].double() ** 2 - norm.eps).to(state[norm.variance].dtype)
+    return result
 
 
 def scale_output(weight: Tensor, gain: Tensor, layer: Layer) -> Tensor:

@@ -110,6 +110,8 @@ def collect(
         by_layer[layer.output] = Moments(len(states), axis.size, None, full=full, device=device)
         sites.setdefault(layer.output, []).append((Site(layer.output, layer=layer), by_layer[layer.output]))
     statistics = Statistics(by_group, by_layer)
+    if not sites:  # nothing can move in this network, so there is nothing to measure
+        return statistics
     dtype = next(t.dtype for t in states[0].values() if t.is_floating_point())
     last = max(sites, key={node.name: k for k, node in enumerate(traced.graph.nodes)}.__getitem__)
 

@@ -14,7 +14,7 @@ from onefold.alignment import Alignment, check_networks, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher
 from onefold.batches import Data, reusable
-from onefold.batchnorm import norms_of, reestimate
+from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds, normalised
 from onefold.fold.repair import RepairReport, repair
@@ -112,14 +112,15 @@ def merge(
         data = reusable(data, "calibration data")
     report = MergeReport(_name(given), fold, repair, len(models), reference, shares, parameters=sum(p.numel() for p in models[0].parameters()))
 
-    wants_targets = repair in ("auto", "full")
-    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=wants_targets, report=report)
-    alignment = given if isinstance(given, Alignment) else None
-    if alignment is not None:
+    wants_targets = repair != "none"
+    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
+    alignment: Alignment | None = None
+    if isinstance(given, Alignment):
+        alignment = given
         if alignment.members != len(models):
             raise AlignmentError(f"The alignment was computed for {alignment.members} members but {len(models)} were given; pass all, in order.")
         report.reference = reference = alignment.reference
-    elif not isinstance(given, Alignment) and traced is not None and data is not None and (given != "none" or wants_targets):
+    elif traced is not None and data is not None and (given != "none" or wants_targets):
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
         alignment = compute_alignment(
             models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
@@ -130,7 +131,8 @@ def merge(
     aligned = given != "none" and alignment is not None
     states = [alignment.apply_to_state(m.state_dict(), k) if aligned and alignment else m.state_dict() for k, m in enumerate(models)]
     folded = copy.deepcopy(models[reference])
-    folded.load_state_dict(fold_states(states, shares, reference=reference))
+    state = fold_states(states, shares, reference=reference)
+    folded.load_state_dict(neutralised(state, alignment.spec.layers) if aligned and alignment and alignment.folds_norms else state)
     report.seconds["apply and fold"] = time.perf_counter() - start
 
     start = time.perf_counter()
@@ -183,8 +185,10 @@ def _repair(
 ) -> None:  # fmt: skip
     if mode == "none" or data is None:
         return
-    if mode in ("auto", "full") and alignment is not None and traced is not None and spec is not None:
-        done: RepairReport = repair(folded, data, spec, alignment.targets, traced=traced)
+    if (mode in ("auto", "full") or report.align != "none") and alignment is not None and traced is not None and spec is not None:
+        nodes = {norm.node for norm in spec.norms}
+        targets = {node: target for node, target in alignment.targets.items() if mode != "batchnorm" or node in nodes}
+        done: RepairReport = repair(folded, data, spec, targets, traced=traced)
         report.repaired = asdict(done)
         if done.dead:
             report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")

@@ -2,8 +2,8 @@
 
 Where features change as x -> T x, what produces them changes as W -> T W, b -> T b, and what consumes them as W -> W T^-1. Norm tensors
 follow: for a permutation all of them move; for a positive scale c the weight, shift and mean take c and the variance v becomes
-c^2 (v + eps) - eps, which makes the identity exact; for a sign only shift and mean change. Dense maps leave the norms alone: the caller
-has folded them into the layers before.
+c^2 (v + eps) - eps, which makes the identity exact; for a sign only shift and mean change. Of a norm that the caller
+has neutralised, so that it only shifts, a dense map changes mean and shift.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONSUMER = "consumer"
 _UNCHANGED = {
     "scale": ("depthwise",),
     "sign": ("depthwise", "scale", "variance"),
-    "dense": ("scale", "mean", "variance"),
+    "dense": ("scale", "variance"),
 }
 
 

@@ -77,7 +77,7 @@ Axes = tuple[Term, ...]
 class Slot:
     """One axis of one tensor (by its state-dict name) that holds a group, and the part it plays there.
 
-    A map T acts on producers, biases, shifts and tables as T, on consumers as its inverse. `depthwise` weights, `scale`, `mean` and
+    A map T acts on producers, biases, shifts, means and tables as T, on consumers as its inverse. `depthwise` weights, `scale` and
     `variance` stand for coordinates one by one: permutations (and for some: scales, signs) may act on them, dense maps may not.
     """
 
