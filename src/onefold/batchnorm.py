@@ -8,7 +8,7 @@ statistics that are re-estimated later still give the output the mean and deviat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -78,8 +78,10 @@ def norms_of(module: nn.Module) -> list[NormModule]:
     return [m for m in module.modules() if isinstance(m, NormModule) and m.running_mean is not None]
 
 
-def reestimate(module: nn.Module, data: Data) -> int:
+def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = None) -> int:
     """Recompute the running mean and variance of every batch norm over `data`, in place; weights and training flags stay as they are.
+
+    only: the names of the modules to recompute; None for all.
 
     Cumulative averages over all batches (no momentum), without gradients; only the batch norms run in training mode, so that dropout
     stays off. Nothing happens where the network has no batch norm. Should a batch fail, the old statistics are put back.
@@ -91,6 +93,9 @@ def reestimate(module: nn.Module, data: Data) -> int:
         DataError: the data is empty, used up, or the network cannot run on it.
     """
     norms = norms_of(module)
+    if only is not None:
+        wanted = {id(m) for name, m in module.named_modules() if name in only}
+        norms = [norm for norm in norms if id(norm) in wanted]
     if not norms:
         return 0
     saved = [{k: v.clone() for k, v in norm.state_dict().items()} for norm in norms]

@@ -23,7 +23,7 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     """A function that builds the network called `name`, anew on every call.
 
     Args:
-        name: "digits", "resnet20", "vgg11", "file.py:factory", "timm:NAME" or "torchvision:NAME", with options as in "vgg11?width=0.25".
+        name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME" or "torchvision:NAME", with options as in "vgg11?width=0.25".
         options: keyword arguments of the network; they win over those in the name.
 
     Returns:
@@ -56,6 +56,7 @@ def _built_in(name: str, build: Callable[..., nn.Module]) -> None:
 
 
 _built_in("digits", networks.digits)
+_built_in("smallcnn", networks.smallcnn)
 _built_in("resnet20", networks.resnet20)
 _built_in("vgg11", networks.vgg11)
 

@@ -30,6 +30,21 @@ class DigitsNet(nn.Module):
         return logits
 
 
+class SmallCNN(nn.Module):
+    """Two strided convolutions and two linear layers without any norm, 106,000 parameters: (n, 1, 28, 28) images to (n, classes) logits."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()
+        )
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(x))
+        return logits
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm around a shortcut; the shortcut is projected where the shape changes."""
 
@@ -115,6 +130,11 @@ class VGG(nn.Module):
 def digits(width: int = 32, classes: int = 10) -> DigitsNet:
     """The demo's convolutional network for scikit-learn's 8x8 digits."""
     return DigitsNet(width, classes)
+
+
+def smallcnn(classes: int = 10) -> SmallCNN:
+    """A convolutional network without norms for 28x28 grey images, such as Fashion-MNIST."""
+    return SmallCNN(classes)
 
 
 def resnet20(width: float = 1.0, classes: int = 10) -> ResNet:

@@ -1,0 +1,116 @@
+"""Labelled examples held in memory: split in two, and drawn from at random. Gates need hundreds of examples, not a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onefold.batches import Batch, Data, batches
+from onefold.errors import DataError
+
+
+class Examples:
+    """The batches of somebody's loader as one big batch; where their shapes differ, as with padded text, as several that are never mixed.
+
+    Raises:
+        DataError: there is no batch, or one has no labels.
+    """
+
+    def __init__(self, chunks: Sequence[Batch]) -> None:
+        self.chunks = list(chunks)
+
+    @staticmethod
+    def of(data: Data, device: torch.device | str | None = None, what: str = "labelled data") -> Examples:
+        """All examples that `data` yields, on `device`."""
+        found = list(batches(data, device, what))
+        for batch in found:
+            if batch.labels is None:
+                raise DataError(
+                    f"Batch {batch.index} of the {what} has no labels, which gates are learned from; yield (inputs, labels) or a dict with 'labels'."
+                )
+        merged = _merged(found)
+        return Examples([merged] if merged is not None else found)
+
+    def __len__(self) -> int:
+        return sum(chunk.size for chunk in self.chunks)
+
+    def __iter__(self) -> Iterator[Any]:
+        """The examples as a loader of batches would give them, at most 256 in one."""
+        for chunk in self.batches(256):
+            yield _item(chunk)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All examples in order, at most `size` in one batch."""
+        for chunk in self.chunks:
+            if chunk.size <= size:
+                yield chunk
+                continue
+            for rows in torch.arange(chunk.size).split(size):
+                yield _rows(chunk, rows)
+
+    def draw(self, size: int, generator: torch.Generator) -> Batch:
+        """`size` different examples at random, all of one chunk; fewer where the chunk is smaller."""
+        chunk = self.chunks[0]
+        if len(self.chunks) > 1:
+            sizes = torch.tensor([float(c.size) for c in self.chunks])
+            chunk = self.chunks[int(torch.multinomial(sizes, 1, generator=generator))]
+        if chunk.size <= size:
+            return chunk
+        return _rows(chunk, torch.randperm(chunk.size, generator=generator)[:size])
+
+    def split(self, share: float, seed: int) -> tuple[Examples, Examples]:
+        """Two parts, the second with about `share` of the examples of every chunk, drawn at random."""
+        generator = torch.Generator().manual_seed(seed)
+        first, second = [], []
+        for chunk in self.chunks:
+            order = torch.randperm(chunk.size, generator=generator)
+            cut = round(share * chunk.size)
+            if cut < chunk.size:
+                first.append(_rows(chunk, order[cut:].sort().values))
+            if cut > 0:
+                second.append(_rows(chunk, order[:cut].sort().values))
+        return Examples(first), Examples(second)
+
+    @property
+    def labels(self) -> Tensor:
+        """All labels, flattened, in order."""
+        return torch.cat([chunk.labels.reshape(-1) for chunk in self.chunks if chunk.labels is not None])
+
+
+def _rows(batch: Batch, rows: Tensor) -> Batch:
+    def take(value: Any) -> Any:
+        return value[rows.to(value.device)] if isinstance(value, Tensor) and value.dim() and len(value) == batch.size else value
+
+    labels = take(batch.labels)
+    return replace(batch, args=tuple(take(x) for x in batch.args), kwargs={k: take(v) for k, v in batch.kwargs.items()}, labels=labels)
+
+
+def _merged(found: Sequence[Batch]) -> Batch | None:
+    """One batch of all, or None where shapes or structures differ."""
+    first = found[0]
+
+    def joined(values: Sequence[Any]) -> Any:
+        if not isinstance(values[0], Tensor):
+            return values[0]
+        return torch.cat(list(values))
+
+    if any(len(b.args) != len(first.args) or b.kwargs.keys() != first.kwargs.keys() for b in found):
+        return None
+    try:
+        args = tuple(joined([b.args[i] for b in found]) for i in range(len(first.args)))
+        kwargs = {key: joined([b.kwargs[key] for b in found]) for key in first.kwargs}
+        return Batch(args, kwargs, joined([b.labels for b in found]))
+    except (RuntimeError, TypeError):
+        return None
+
+
+def _item(batch: Batch) -> Any:
+    """The batch in the form in which a loader yields it."""
+    if batch.kwargs:
+        return {**batch.kwargs, "labels": batch.labels}
+    inputs = batch.args[0] if len(batch.args) == 1 else batch.args
+    return inputs, batch.labels

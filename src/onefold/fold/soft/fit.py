@@ -1,0 +1,224 @@
+"""Train the gates of a SoftMerge on a few hundred labelled examples, and say honestly whether that was worth it.
+
+    minimise over log_alpha   mean CE(soft(x), y) + lambda * penalty,   by Adam (learning rate 0.1, betas 0.9 and 0.99), cosine to a twentieth
+
+At model level the members' logits are computed once and the gates are trained on them, which takes about a second. The settings are
+those that did well in our own study (docs/soft_merging.md). A part of the examples is held out; on it the gated network is compared with
+the best member and with the aligned average, and the best of the three is returned.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onefold.batches import Batch, Data, device_of, forward, logits_of, reusable
+from onefold.errors import DataError, RecipeError
+from onefold.fold.soft.examples import Examples
+from onefold.fold.soft.mixture import Mixture, weighted_logits
+from onefold.fold.soft.sharing import own_copy
+from onefold.fold.soft.soft_merge import SoftMerge, member_logits
+from onefold.fold.soft.table import GateTable
+from onefold.measure.evaluation import evaluate
+from onefold.measure.scores import Scores
+from onefold.progress import track
+from onefold.ranks import from_first_rank, mean_over_ranks
+
+GATED = "gated"
+NOISELESS = 1 / 3  # the last third of the steps is without noise, but at model level
+
+
+@dataclass
+class SoftResult:
+    """What gates made of the members.
+
+    model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated", "member k" or "aligned average": the best on
+    held-out examples. scores: of every candidate, there. gates: as learned. soft: the gates themselves. losses: one for each step.
+    seconds: of each phase. notes: what was decided, and who is out, one sentence each.
+    """
+
+    model: nn.Module
+    choice: str
+    scores: dict[str, Scores]
+    gates: GateTable
+    soft: SoftMerge
+    losses: list[float] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "choice": self.choice,
+            "level": self.soft.level,
+            "reference": self.soft.reference,
+            "held-out scores": {name: scores.to_dict() for name, scores in self.scores.items()},
+            "gates": self.gates.to_dict(),
+            "losses": self.losses,
+            "seconds": self.seconds,
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        held_out = ", ".join(f"{name} {100 * s.accuracy:.2f} %" for name, s in self.scores.items())
+        lines = [f"{self.choice} is the best on {next(iter(self.scores.values())).n} held-out examples ({held_out})." if held_out else self.choice]
+        return "\n".join([*lines, str(self.gates), *(f"note: {note}" for note in self.notes)])
+
+
+def fit_gates(
+    soft: SoftMerge,
+    data: Data,
+    *,
+    held_out: Data | None = None,
+    share: float = 0.3,
+    steps: int = 300,
+    learning_rate: float = 0.1,
+    penalty: float = 0.01,
+    batch_size: int = 128,
+    fallback: bool = True,
+    seed: int = 0,
+) -> SoftResult:
+    """Learn the gates of `soft`, in place, and return the best network that comes of it.
+
+    Args:
+        data: labelled batches; a few hundred examples do. They are kept in memory.
+        held_out: labelled batches to choose on; None: a `share` of `data`, drawn at random.
+        steps, learning_rate, penalty, batch_size: see the equation above; `penalty` is lambda.
+        fallback: False returns the gated network whatever it is worth; then nothing is held out.
+        seed: of the split and of the order of examples.
+
+    Under torch.distributed every rank gives its own part of the data; gradients, statistics and decisions are shared by all.
+
+    Raises:
+        DataError: the data is empty, has no labels or labels out of range, or a network cannot run on it.
+        MembersError: every member is unfit. RecipeError: an impossible setting.
+    """
+    _check(steps=steps, learning_rate=learning_rate, penalty=penalty, batch_size=batch_size, share=share)
+    start = time.perf_counter()
+    device = device_of(soft.members[0])
+    examples = Examples.of(reusable(data, "labelled data"), device)
+    chosen_on: Examples | None = None
+    if fallback and held_out is not None:
+        chosen_on = Examples.of(reusable(held_out, "held-out data"), device, "held-out data")
+    elif fallback:
+        examples, chosen_on = examples.split(share, seed)
+        if not len(examples) or not len(chosen_on):
+            raise DataError(f"{len(examples) + len(chosen_on)} labelled examples cannot be split into some to learn from and some to choose on; give more.")
+    if not soft.prepared or soft.scores is None:
+        soft.prepare(examples)  # type: ignore[arg-type]
+    seconds = {"screen and align": time.perf_counter() - start}
+
+    start = time.perf_counter()
+    losses = _train(soft, examples, steps, learning_rate, penalty, batch_size, seed)
+    soft.recalibrate(examples)
+    seconds["learn gates"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    table = soft.gates()
+    notes = [*(soft.basis.notes if soft.basis else []), *(f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what)]
+    gated = soft.harden()
+    choice, model, scores = GATED, gated, {}
+    if chosen_on is not None:
+        candidates: dict[str, nn.Module] = {GATED: gated}
+        average = aligned_average(soft, examples)
+        if average is not None:
+            candidates["aligned average"] = average
+        candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
+        scores = {name: evaluate(candidate, chosen_on) for name, candidate in candidates.items()}
+        choice = from_first_rank(min(scores, key=lambda name: (-scores[name].accuracy, scores[name].nll)))
+        model = own_copy(candidates[choice]).eval() if choice.startswith("member") else candidates[choice]
+    seconds["choose"] = time.perf_counter() - start
+    return SoftResult(model, choice, scores, table, soft, losses, seconds, notes)
+
+
+def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
+    """The plain average of the survivors in the basis that the gates work in, repaired; None at model level or where it cannot be had."""
+    from onefold.fold.merge import merge
+
+    if soft.basis is None or len(soft.survivors) < 2 or any(k in soft.survivors for _, k in soft.masked):
+        return None
+    members = [soft.members[k] for k in soft.survivors]
+    if soft.basis.alignment is None:
+        return merge(members, list(examples), align="none", repair="batchnorm").model
+    alignment = soft.basis.alignment
+    return merge([soft.members[k] for k in soft.basis.aligned], list(examples), align=alignment, spec=alignment.spec, repair="batchnorm").model
+
+
+def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight: float, size: int, seed: int) -> list[float]:
+    """The loop. Steps whose loss is not finite are skipped."""
+    generator = torch.Generator().manual_seed(seed)
+    gate = soft.gate
+    optimiser = torch.optim.Adam(gate.parameters(), rate, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=rate / 20)
+    draw = _cached(soft, examples, size, generator) if soft.level == "model" else _through(soft, examples, size, generator)
+    losses = []
+    with _training(soft):
+        for step in track(range(steps), "Learning gates"):
+            if soft.level != "model" and step >= (1 - NOISELESS) * steps:
+                soft.stochastic = False
+            logits, labels = next(draw)
+            loss = F.cross_entropy(logits.float(), labels) + weight * soft.penalty()
+            optimiser.zero_grad()
+            if bool(loss.isfinite()):
+                loss.backward()  # type: ignore[no-untyped-call]
+            log_alpha = gate.log_alpha
+            log_alpha.grad = mean_over_ranks(log_alpha.grad if log_alpha.grad is not None else torch.zeros_like(log_alpha))
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+    return losses
+
+
+def _cached(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gated logits and labels of random batches, at model level, from outputs that are computed once."""
+    live = soft.survivors
+    outputs = torch.stack([member_logits(soft.members[k], examples).float() for k in live])
+    labels = examples.labels
+    while True:
+        rows = torch.randperm(len(labels), generator=generator)[:size].to(labels.device)
+        gates = soft.gate(soft.stochastic)[0][live]
+        yield weighted_logits(gates, list(outputs[:, rows])), labels[rows]
+
+
+def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gated logits and labels of random batches."""
+    while True:
+        batch: Batch = examples.draw(size, generator)
+        assert batch.labels is not None
+        logits = logits_of(_run(soft, batch))
+        yield logits.reshape(-1, logits.shape[-1]), batch.labels.reshape(-1)
+
+
+def _run(soft: SoftMerge, batch: Batch) -> Any:
+    return forward(soft, batch)
+
+
+@contextmanager
+def _training(soft: SoftMerge) -> Iterator[None]:
+    """Training mode for the time being, and the setting of noise as it was afterwards; the gates are in eval mode at the end."""
+    stochastic = soft.stochastic
+    soft.train()
+    try:
+        yield
+    finally:
+        soft.eval()
+        soft.stochastic = stochastic
+
+
+def _check(*, steps: int, learning_rate: float, penalty: float, batch_size: int, share: float) -> None:
+    if steps < 1 or batch_size < 1:
+        raise RecipeError(f"steps is {steps} and batch_size {batch_size}; both must be at least 1.")
+    if not learning_rate > 0 or not penalty >= 0:
+        raise RecipeError(f"learning_rate is {learning_rate} and penalty {penalty}; give a rate above 0 and a penalty of at least 0.")
+    if not 0 < share < 1:
+        raise RecipeError(f"share is {share}; it is the held-out part of the data, between 0 and 1.")
+
+
+__all__ = ["Mixture", "SoftResult", "aligned_average", "fit_gates"]

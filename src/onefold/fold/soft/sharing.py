@@ -1,0 +1,33 @@
+"""Networks that share another's tensors: a structure of one's own, without gradients, around the very weights of a member."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
+    """A copy of `network`'s structure in eval mode whose parameters need no gradient; their memory is the network's own, or that of `state`.
+
+    Flags, hooks and attributes may be changed in the copy; its tensors must not be written to.
+    """
+    tensors = dict(state) if state is not None else {}
+    memo: dict[int, Any] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        memo.setdefault(id(parameter), nn.Parameter(tensors.get(name, parameter).detach(), requires_grad=False))
+    for name, buffer in network.named_buffers(remove_duplicate=False):
+        memo.setdefault(id(buffer), tensors.get(name, buffer).detach())
+    return copy.deepcopy(network, memo).eval()
+
+
+def own_copy(network: M) -> M:
+    """A copy of `network` with tensors of its own: contiguous, and parameters trainable as those of a fresh network are."""
+    twin = copy.deepcopy(network)
+    for parameter in twin.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return twin

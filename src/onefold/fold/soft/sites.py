@@ -1,0 +1,129 @@
+"""What a gate governs: at layer level the tensors of one layer, at module level a whole submodule; chosen by name patterns.
+
+A layer is a module that owns parameters. Of a recurrent module every layer and direction is one of its own, and of a module that also has
+children with parameters, as attention has, the tensors that differ in "weight" and "bias" only belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from onefold.errors import RecipeError, nearest
+
+RunningNorm = nn.modules.batchnorm._NormBase
+_KINDS = {"weight", "bias", "ih", "hh", "hr", "raw"}
+_RECURRENT = re.compile(r"_l\d+(_reverse)?$")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One gate for each member. name: of the module, with what tells its parts apart. module: the module's own name.
+
+    tensors: state-dict names of its parameters. norm: the module has running statistics, which go with them.
+    """
+
+    name: str
+    module: str
+    tensors: tuple[str, ...]
+    norm: bool = False
+
+
+def layer_sites(network: nn.Module) -> list[Site]:
+    """All layers of `network` in the order of its modules; a parameter that several modules share belongs to the first."""
+    first = {id(parameter): name for name, parameter in network.named_parameters()}
+    sites = []
+    for module_name, module in network.named_modules():
+        prefix = f"{module_name}." if module_name else ""
+        own = [name for name, p in module.named_parameters(recurse=False) if first[id(p)] == prefix + name]
+        norm = isinstance(module, RunningNorm) and module.running_mean is not None
+        if norm and not own:
+            sites.append(Site(module_name, module_name, (), True))
+            continue
+        has_children = any(True for child in module.children() for _ in child.parameters())
+        groups: dict[str, list[str]] = {}
+        for name in own:
+            parted = has_children or _RECURRENT.search(name)
+            groups.setdefault(_part(name) if parted else "", []).append(prefix + name)
+        for part, tensors in groups.items():
+            sites.append(Site((prefix + part).rstrip(".") or "network", module_name, tuple(tensors), norm))
+    return sites
+
+
+def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site]:
+    """The outermost modules that match a pattern; with None the children of the network that have parameters.
+
+    A network of one child, such as a wrapper, is looked into.
+
+    Raises:
+        RecipeError: a pattern matches no module with parameters.
+    """
+    with_parameters = {name: m for name, m in network.named_modules() if name and any(True for _ in m.parameters())}
+    if include is None:
+        names = [name for name in with_parameters if "." not in name]
+        while len(names) == 1 and (inner := [n for n in with_parameters if n.startswith(names[0] + ".") and n.count(".") == names[0].count(".") + 1]):
+            names = inner
+    else:
+        check_patterns(include, list(with_parameters), "include")
+        names = []
+        for name in with_parameters:
+            if any(fnmatchcase(name, p) for p in include) and not any(name.startswith(outer + ".") for outer in names):
+                names.append(name)
+    return [Site(n, n, tuple(f"{n}.{p}" for p, _ in with_parameters[n].named_parameters())) for n in names]
+
+
+def chosen(sites: Sequence[Site], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[Site]:
+    """The sites that a pattern of `include` (None: all) and none of `exclude` matches, by site or module name or that of a module around it.
+
+    Raises:
+        RecipeError: a pattern matches nothing, or nothing is left.
+    """
+    names = sorted({part for site in sites for part in _around(site)})
+    for patterns, what in ((include, "include"), (exclude, "exclude")):
+        if patterns is not None:
+            check_patterns(patterns, names, what)
+    left = [s for s in sites if (include is None or _matches(s, include)) and not (exclude and _matches(s, exclude))]
+    if not left:
+        raise RecipeError("No part of the network is left to gate: `exclude` takes away all that `include` names; narrow it.")
+    return left
+
+
+def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
+    """Raises RecipeError where a pattern matches none of `names`."""
+    if not patterns:
+        raise RecipeError(f"The list `{what}` is empty; leave it out, or name a part of the network.")
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise RecipeError(f"The pattern '{pattern}' of `{what}` matches no part of the network that can be gated; {nearest(pattern, names)}")
+
+
+def broken(site: Site, state: Mapping[str, Tensor]) -> str | None:
+    """The name of a tensor of the site that holds NaN or infinity in `state`, or None."""
+    return next((name for name in tensor_names(site, state) if state[name].is_floating_point() and not state[name].isfinite().all()), None)
+
+
+def tensor_names(site: Site, state: Mapping[str, Tensor]) -> list[str]:
+    """The state-dict names of the site's parameters and running statistics."""
+    statistics = [f"{site.module}.{name}".lstrip(".") for name in ("running_mean", "running_var")] if site.norm else []
+    return [*site.tensors, *(name for name in statistics if name in state)]
+
+
+def _part(name: str) -> str:
+    """What tells the parts of a module apart: "weight_ih_l0" -> "l0", "in_proj_bias" -> "in_proj", "cls_token" as it is."""
+    return "_".join(word for word in name.split("_") if word not in _KINDS)
+
+
+def _around(site: Site) -> Iterator[str]:
+    yield site.name
+    module = site.module
+    while module:
+        yield module
+        module = module.rpartition(".")[0]
+
+
+def _matches(site: Site, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in _around(site) for pattern in patterns)

@@ -1,0 +1,56 @@
+"""The gates as a table: gated parts in rows, members in columns, and who is out and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from onefold.measure import Column, Table
+
+
+@dataclass(frozen=True, eq=False)
+class GateTable:
+    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked: (part, member) -> why that gate is shut."""
+
+    names: list[str]
+    values: Tensor
+    dropped: dict[int, str] = field(default_factory=dict)
+    masked: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def fates(self) -> dict[int, str]:
+        """Member -> what became of it: screened out and why, gated out, or the share of it that is kept."""
+        told = {}
+        for k in range(self.values.shape[1]):
+            column = self.values[:, k]
+            count = int((column != 0).sum())
+            if k in self.dropped:
+                told[k] = f"screened out: {self.dropped[k]}"
+            elif count == 0:
+                told[k] = "gated out: every gate is exactly 0"
+            else:
+                told[k] = f"kept in {count} of {len(self.names)} parts, mean gate {float(column.mean()):.3f}"
+        return told
+
+    def table(self) -> Table:
+        """As a table for a report or a terminal."""
+        columns = (Column(name="part"), *(Column(name=f"member {k}", digits=3) for k in range(self.values.shape[1])))
+        rows = tuple((name, *(float(value) for value in row)) for name, row in zip(self.names, self.values, strict=True))
+        return Table(columns=columns, rows=rows, caption="Gates without noise; 0.000 may stand for less than 0.0005")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "parts": self.names,
+            "gates": self.values.tolist(),
+            "members": {str(k): what for k, what in self.fates().items()},
+            "masked": [{"part": part, "member": k, "why": why} for (part, k), why in self.masked.items()],
+        }
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in ["part", *self.names])
+        lines = [f"{'part':<{width}}" + "".join(f"{f'member {k}':>11}" for k in range(self.values.shape[1]))]
+        lines += [f"{name:<{width}}" + "".join(f"{float(v):>11.3f}" for v in row) for name, row in zip(self.names, self.values, strict=True)]
+        lines += [f"member {k}: {what}" for k, what in self.fates().items()]
+        return "\n".join([*lines, *(f"{part}, member {k}: masked, {why}" for (part, k), why in self.masked.items())])
