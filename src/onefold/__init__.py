@@ -18,6 +18,8 @@ _ROOMS = {
     "merge": "onefold.fold",
     "MergeResult": "onefold.fold",
     "recalibrate": "onefold.fold",
+    "SoftMerge": "onefold.fold",
+    "fit_gates": "onefold.fold",
     "evaluate": "onefold.measure",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from onefold.alignment import align as align
     from onefold.errors import OnefoldError as OnefoldError
     from onefold.fold import MergeResult as MergeResult
-    from onefold.fold import merge as merge
+    from onefold.fold import SoftMerge as SoftMerge
+    from onefold.fold import fit_gates as fit_gates
     from onefold.fold import recalibrate as recalibrate
+    from onefold.fold.merge import merge as merge
     from onefold.measure import barrier as barrier
     from onefold.measure import evaluate as evaluate
     from onefold.symmetry import SymmetrySpec as SymmetrySpec

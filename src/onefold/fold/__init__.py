@@ -3,5 +3,6 @@
 from onefold.fold.average import folds
 from onefold.fold.merge import MergeReport, MergeResult, merge
 from onefold.fold.repair import recalibrate, repair
+from onefold.fold.soft import Mixture, SoftMerge, SoftResult, fit_gates
 
-__all__ = ["MergeReport", "MergeResult", "folds", "merge", "recalibrate", "repair"]
+__all__ = ["MergeReport", "MergeResult", "Mixture", "SoftMerge", "SoftResult", "fit_gates", "folds", "merge", "recalibrate", "repair"]

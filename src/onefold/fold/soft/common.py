@@ -151,7 +151,7 @@ def _mapped(
         for layer in spec.layers:
             if layer.norm is not None and _parted(layer, gated):
                 raise RecipeError(
-                    f"'{layer.weight}' and the norm behind it are not both gated, and a dense alignment takes them as one; gate both, or align='permutation'."
+                    f"'{layer.weight}' and the norm behind it are not both gated, which a dense alignment takes as one; gate both or permute."
                 )
     result = list(states)
     for position, k in enumerate(able):

@@ -49,7 +49,7 @@ class Examples:
             if chunk.size <= size:
                 yield chunk
                 continue
-            for rows in torch.arange(chunk.size).split(size):
+            for rows in torch.arange(chunk.size).split(size):  # type: ignore[no-untyped-call]
                 yield _rows(chunk, rows)
 
     def draw(self, size: int, generator: torch.Generator) -> Batch:

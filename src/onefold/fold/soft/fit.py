@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from onefold.batches import Batch, Data, device_of, forward, logits_of, reusable
 from onefold.errors import DataError, RecipeError
+from onefold.fold.merge import merge
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.mixture import Mixture, weighted_logits
+from onefold.fold.soft.mixture import weighted_outputs
 from onefold.fold.soft.sharing import own_copy
 from onefold.fold.soft.soft_merge import SoftMerge, member_logits
 from onefold.fold.soft.table import GateTable
@@ -110,9 +111,11 @@ def fit_gates(
     elif fallback:
         examples, chosen_on = examples.split(share, seed)
         if not len(examples) or not len(chosen_on):
-            raise DataError(f"{len(examples) + len(chosen_on)} labelled examples cannot be split into some to learn from and some to choose on; give more.")
+            raise DataError(
+                f"{len(examples) + len(chosen_on)} labelled examples cannot be split into some to learn from and some to choose on; give more."
+            )
     if not soft.prepared or soft.scores is None:
-        soft.prepare(examples)  # type: ignore[arg-type]
+        soft.prepare(examples)
     seconds = {"screen and align": time.perf_counter() - start}
 
     start = time.perf_counter()
@@ -140,8 +143,6 @@ def fit_gates(
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
     """The plain average of the survivors in the basis that the gates work in, repaired; None at model level or where it cannot be had."""
-    from onefold.fold.merge import merge
-
     if soft.basis is None or len(soft.survivors) < 2 or any(k in soft.survivors for _, k in soft.masked):
         return None
     members = [soft.members[k] for k in soft.survivors]
@@ -184,7 +185,7 @@ def _cached(soft: SoftMerge, examples: Examples, size: int, generator: torch.Gen
     while True:
         rows = torch.randperm(len(labels), generator=generator)[:size].to(labels.device)
         gates = soft.gate(soft.stochastic)[0][live]
-        yield weighted_logits(gates, list(outputs[:, rows])), labels[rows]
+        yield weighted_outputs(gates, list(outputs[:, rows]), soft.outputs), labels[rows]
 
 
 def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -221,4 +222,4 @@ def _check(*, steps: int, learning_rate: float, penalty: float, batch_size: int,
         raise RecipeError(f"share is {share}; it is the held-out part of the data, between 0 and 1.")
 
 
-__all__ = ["Mixture", "SoftResult", "aligned_average", "fit_gates"]
+__all__ = ["SoftResult", "aligned_average", "fit_gates"]

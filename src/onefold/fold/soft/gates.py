@@ -61,7 +61,7 @@ class _Guard(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         finite = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
         return finite / finite.abs().amax().clamp_min(1.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,29 +11,32 @@ from torch.utils import _pytree as pytree
 
 from onefold.batches import logits_of
 
+Outputs = Literal["logits", "probabilities"]
+OUTPUTS: tuple[Outputs, ...] = ("logits", "probabilities")
+
 
 class Mixture(nn.Module):
     """Several modules of one interface as one. Parts of weight exactly 0 are not run.
 
-    parts: the modules. weights: (parts,). logits: sum what `logits_of` finds in the outputs, so that networks may return it in different
-    forms; otherwise outputs of any nested form are summed tensor by tensor, and what is no floating-point tensor comes from the first part
-    that is run.
+    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers, whose logits `logits_of` finds whatever
+    form they are returned in: their logits are summed, or the result is the logarithm of their summed probabilities. None: outputs of any
+    nested form are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
     """
 
     weights: Tensor
 
-    def __init__(self, parts: Sequence[nn.Module], weights: Tensor, *, logits: bool = False) -> None:
+    def __init__(self, parts: Sequence[nn.Module], weights: Tensor, *, outputs: Outputs | None = None) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", weights)
-        self.logits = logits
+        self.outputs = outputs
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The weighted sum of the parts' outputs on the same inputs."""
         open_parts = [k for k, weight in enumerate(self.weights.tolist()) if weight != 0.0]
         outputs = [self.parts[k](*args, **kwargs) for k in open_parts]
-        if self.logits:
-            outputs = [logits_of(output) for output in outputs]
+        if self.outputs is not None:
+            return weighted_outputs(self.weights[open_parts], [logits_of(output) for output in outputs], self.outputs)
         weights = [self.weights[k] for k in open_parts]
         if len(outputs) == 1 and not isinstance(outputs[0], Tensor) and float(weights[0]) == 1.0:
             return outputs[0]
@@ -53,7 +56,12 @@ def _sum(values: Sequence[Any], weights: Sequence[Tensor]) -> Any:
     return total
 
 
-def weighted_logits(gates: Tensor, logits: Sequence[Tensor]) -> Tensor:
-    """sum_k gates[k] logits[k] for gates (K,) and K tensors (n, ..., classes)."""
+def weighted_outputs(gates: Tensor, logits: Sequence[Tensor], outputs: Outputs) -> Tensor:
+    """For gates (K,) and K logits (n, ..., classes): sum_k gates[k] logits[k], or the logarithm of sum_k gates[k] softmax(logits[k])."""
     stacked = torch.stack(list(logits))
-    return torch.tensordot(gates.to(stacked.dtype), stacked, dims=1)
+    if outputs == "logits":
+        total: Tensor = torch.tensordot(gates.to(stacked.dtype), stacked, dims=1)
+        return total
+    open_gates = gates.to(stacked.dtype).clamp_min(torch.finfo(stacked.dtype).tiny).log()
+    mixed: Tensor = torch.logsumexp(torch.log_softmax(stacked, -1) + open_gates.reshape(-1, *[1] * (stacked.dim() - 1)), 0)
+    return mixed

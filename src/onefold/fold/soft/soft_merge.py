@@ -22,7 +22,7 @@ from onefold.errors import MembersError, RecipeError, nearest
 from onefold.fold.soft.common import CommonBasis, check_alike, common_basis
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.gates import Gates
-from onefold.fold.soft.mixture import Mixture, weighted_logits
+from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, weighted_outputs
 from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
 from onefold.fold.soft.sharing import own_copy, shared_copy
 from onefold.fold.soft.sites import Site, broken, chosen, layer_sites, module_sites
@@ -57,6 +57,7 @@ class SoftMerge(nn.Module):
         normalise: divide every row of gates by its sum.
         stochastic: noise in training mode: True, False, or "auto" for True at model level alone.
         screen: leave out members that `screen.py` finds unfit.
+        outputs: what level "model" sums: "logits", or "probabilities" (the result is then their logarithm).
         data: labelled batches for `prepare`, which is then called at once.
         seed: of the initial gates and of their noise.
 
@@ -78,15 +79,18 @@ class SoftMerge(nn.Module):
         stochastic: bool | str = "auto",
         screen: bool = True,
         *,
+        outputs: Outputs = "logits",
         data: Data | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check(models, level, include, exclude, align, reference, stochastic)
+        if outputs not in OUTPUTS:
+            raise RecipeError(f"There are no outputs '{outputs}' to sum; {nearest(outputs, OUTPUTS)}")
         self.level, self.align, self.seed = level, align, seed
         self.include, self.exclude = _patterns(include), _patterns(exclude)
         self.stochastic = level == "model" if stochastic == "auto" else bool(stochastic)
-        self.screens = screen
+        self.screens, self.outputs = screen, outputs
         self._members = tuple(models)  # a tuple, so that they are no submodules and their weights no parameters of this one
         if isinstance(align, Alignment):
             reference = align.reference
@@ -147,14 +151,16 @@ class SoftMerge(nn.Module):
         """The gated output: of the members' outputs at level "model" (their logits), else what one network returns."""
         gates = self.gate(self.stochastic and self.training)
         if self._body is None:
-            raise RecipeError("The members are not aligned yet; call soft.prepare(labelled_data) first, or pass data= or align='none' with a reference.")
+            raise RecipeError(
+                "The members are not aligned yet; call soft.prepare(labelled_data) first, or pass data= or align='none' with a reference."
+            )
         if isinstance(self._body, GatedLayers):
             batch = self.training and bool(self._body.norms)
             weights = self._body.weights(gates, self.statistics, batch=batch)
             return self._body.run(weights, args, kwargs, batch=batch)
         if isinstance(self._body, list):
             return self._mixed(gates[0], args, kwargs)
-        mixtures = [self._body.get_submodule(site.name) for site in self.sites]
+        mixtures: list[Any] = [self._body.get_submodule(site.name) for site in self.sites]
         for row, mixture, live in zip(gates, mixtures, self._live(), strict=True):
             mixture.weights = row[live]
         try:
@@ -205,10 +211,10 @@ class SoftMerge(nn.Module):
             network.load_state_dict(state | self._body.weights(gates, self.statistics))
             return network.eval()
         if isinstance(self._body, list):
-            return _remaining([self._body[k] for k in self._live()[0]], gates[0][self._live()[0]], logits=True)
+            return _remaining([self._body[k] for k in self._live()[0]], gates[0][self._live()[0]], outputs=self.outputs)
         network = own_copy(shared_copy(self._body))
         for row, site, live in zip(gates, self.sites, self._live(), strict=True):
-            parts = self._body.get_submodule(site.name).parts  # type: ignore[union-attr]
+            parts = self._body.get_submodule(site.name).parts
             network.set_submodule(site.name, _remaining(list(parts), row[live]))  # type: ignore[arg-type]
         return network.eval()
 
@@ -224,7 +230,7 @@ class SoftMerge(nn.Module):
         live = self._live()[0]
         with torch.no_grad():
             outputs = [logits_of(self._body[k](*args, **kwargs)) for k in live]
-        return weighted_logits(gates[live], outputs)
+        return weighted_outputs(gates[live], outputs, self.outputs)
 
     def _build(self, examples: Examples | None) -> None:
         """Everything that follows from who takes part: the common basis, the masks, and the network that `forward` runs."""
@@ -258,7 +264,7 @@ class SoftMerge(nn.Module):
                 live = [k for k in range(len(members)) if row[k]]
                 parts = [sources[k].get_submodule(site.name) for k in live]
                 body.set_submodule(site.name, Mixture(parts, torch.full((len(live),), 1.0 / len(live), device=device_of(body))))
-            self._body = body
+            object.__setattr__(self, "_body", body)  # no submodule: its weights are the members', not parameters of this one
         self.statistics = {}
 
     def extra_repr(self) -> str:
@@ -272,12 +278,12 @@ def member_logits(model: nn.Module, examples: Examples, size: int = 256) -> Tens
         return torch.cat([logits_of(forward(model, batch)).flatten(0, -2) for batch in examples.batches(size)])
 
 
-def _remaining(parts: list[nn.Module], weights: Tensor, *, logits: bool = False) -> nn.Module:
+def _remaining(parts: list[nn.Module], weights: Tensor, *, outputs: Outputs | None = None) -> nn.Module:
     """The parts whose weight is not 0, with weights of their own: the only one as it is, or a Mixture."""
     left = [k for k, weight in enumerate(weights.tolist()) if weight != 0.0]
     if len(left) == 1 and float(weights[left[0]]) == 1.0:
         return own_copy(parts[left[0]]).eval()
-    return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), logits=logits).eval()
+    return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), outputs=outputs).eval()
 
 
 def _sites(models: Sequence[nn.Module], level: str, include: list[str] | None, exclude: list[str] | None, base: int) -> list[Site]:
@@ -325,7 +331,8 @@ def _check_outputs(logits: Sequence[Tensor]) -> None:
     for k, each in enumerate(logits):
         if each.shape[-1] != logits[0].shape[-1] or len(each) != len(logits[0]):
             raise MembersError(
-                f"Member {k} returns {each.shape[-1]} numbers per example, but member 0 {logits[0].shape[-1]}; only networks of one task can be merged."
+                f"Member {k} returns {each.shape[-1]} numbers per example, but member 0 {logits[0].shape[-1]}; only networks of one task can be "
+                "merged."
             )
 
 

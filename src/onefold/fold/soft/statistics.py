@@ -21,8 +21,8 @@ def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Ten
     network = own_copy(body.skeleton)
     network.load_state_dict(network.state_dict() | body.weights(gates, batch=True))
     names = {name for name, norm in body.norms.items() if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm)}
-    for norm in body.norms:
-        network.get_submodule(norm).track_running_stats = True  # type: ignore[assignment]
+    for name in body.norms:
+        network.get_submodule(name).track_running_stats = True  # type: ignore[assignment]
     reestimate(network, data, only=names)
     found = {}
     for name in sorted(names):

@@ -36,7 +36,7 @@ class GateTable:
     def table(self) -> Table:
         """As a table for a report or a terminal."""
         columns = (Column(name="part"), *(Column(name=f"member {k}", digits=3) for k in range(self.values.shape[1])))
-        rows = tuple((name, *(float(value) for value in row)) for name, row in zip(self.names, self.values, strict=True))
+        rows: Any = tuple((name, *row) for name, row in zip(self.names, self.values.tolist(), strict=True))
         return Table(columns=columns, rows=rows, caption="Gates without noise; 0.000 may stand for less than 0.0005")
 
     def to_dict(self) -> dict[str, Any]:

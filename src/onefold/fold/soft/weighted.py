@@ -37,10 +37,11 @@ class _WeightedSum(torch.autograd.Function):
             total = first.to(wide) * gates[0]
             for k, tensor in enumerate(tensors[1:], start=1):
                 total.addcmul_(tensor.to(wide), gates[k].to(wide))
-        return total.to(first.dtype)
+        result: Tensor = total.to(first.dtype)
+        return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Any:
         flat = gradient.reshape(-1)
         products = [torch.dot(flat, tensor.reshape(-1).to(flat.dtype)) for tensor in ctx.tensors]
         return (torch.stack(products).to(ctx.dtype), *[None] * len(ctx.tensors))
@@ -65,7 +66,7 @@ class GatedLayers:
         self.live = [[k for k in range(len(states)) if alive[s, k]] for s in range(len(sites))]
         self.whole = [len(live) == len(states) for live in self.live]
         modules = dict(skeleton.named_modules())
-        self.norms: dict[str, nn.Module] = {site.module: modules[site.module] for site in sites if site.norm}
+        self.norms: dict[str, Any] = {site.module: modules[site.module] for site in sites if site.norm}
         self.tensors = [
             {name: [states[k][name].detach() for k in live] for name in _names(site)} for site, live in zip(sites, self.live, strict=True)
         ]
@@ -98,7 +99,7 @@ class GatedLayers:
 
     def _affine(self, site: Site, own: Mapping[str, list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
         """a_k and b_k of a norm, for every live member."""
-        eps = float(self.norms[site.module].eps)  # type: ignore[arg-type]
+        eps = float(self.norms[site.module].eps)
         means, variances = own[_of(site, "running_mean")], own[_of(site, "running_var")]
         weights, biases = own.get(_of(site, "weight")), own.get(_of(site, "bias"))
         slopes = [(weights[k] if weights else 1.0) / (v + eps).sqrt() for k, v in enumerate(variances)]
@@ -106,7 +107,7 @@ class GatedLayers:
 
     def _norm(self, site: Site, row: Tensor, own: Mapping[str, list[Tensor]], affine: Any) -> dict[str, Tensor]:
         """The tensors of a norm whose output is the weighted sum of the members' outputs."""
-        eps = float(self.norms[site.module].eps)  # type: ignore[arg-type]
+        eps = float(self.norms[site.module].eps)
         slope, shift = (weighted_sum(row, parts) for parts in affine)
         if not site.tensors:  # without weight and bias, the statistics must say it all
             return {_of(site, "running_var"): slope**-2 - eps, _of(site, "running_mean"): -shift / slope}
