@@ -58,8 +58,9 @@ def has_bfloat16() -> bool:
 
 
 def train(
-    model: nn.Module, images: Tensor, labels: Tensor, *, epochs: float, lr: float, weight_decay: float, seed: int, batch: int = 128, small: float = 0.0
-) -> None:
+    model: nn.Module, images: Tensor, labels: Tensor, *, epochs: float, lr: float, weight_decay: float, seed: int, batch: int = 128,
+    small: float = 0.0,
+) -> None:  # fmt: skip
     """Train in place for `epochs` passes over (images, labels), the first `small` of the steps on images of 5/8 the size."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)

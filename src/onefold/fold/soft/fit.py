@@ -9,6 +9,7 @@ the best member and with the aligned average, and the best of the three is retur
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,9 @@ from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.mixture import weighted_outputs
+from onefold.fold.soft.prune import prune
 from onefold.fold.soft.sharing import own_copy
-from onefold.fold.soft.soft_merge import SoftMerge, member_logits
+from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.fold.soft.table import GateTable
 from onefold.measure.evaluation import evaluate
 from onefold.measure.scores import Scores
@@ -120,6 +122,7 @@ def fit_gates(
 
     start = time.perf_counter()
     losses = _train(soft, examples, steps, learning_rate, penalty, batch_size, seed)
+    _prune(soft, examples, penalty)
     soft.recalibrate(examples)
     seconds["learn gates"] = time.perf_counter() - start
 
@@ -177,10 +180,35 @@ def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight:
     return losses
 
 
+def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
+    """Leave out members that are not worth their gates, judged on the examples that the gates were learned from."""
+    if soft.level == "model":
+        live = soft.survivors
+        outputs = soft.outputs_on(examples)
+
+        def losses() -> Tensor:
+            logits = weighted_outputs(soft.gate(False)[0][live], outputs, soft.outputs)
+            return F.cross_entropy(logits, examples.labels, reduction="none")
+    else:
+
+        def losses() -> Tensor:
+            with _training(soft):
+                soft.stochastic = False
+                drawn = [(logits_of(forward(soft, batch)), batch.labels) for batch in examples.batches(256)]
+            rows = [F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none") for x, y in drawn if y is not None]
+            return torch.cat(rows)
+
+    scores = soft.scores or []
+    classes = soft.classes or 2
+    suspects = [k for k in soft.survivors if k < len(scores) and scores[k].loss >= math.log(classes)]
+    for k in prune(soft.gate, losses, weight, suspects):
+        soft.pruned[k] = "leaving it out costs no more than its gates do" if k not in suspects else "nothing shows that it is needed"
+
+
 def _cached(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Gated logits and labels of random batches, at model level, from outputs that are computed once."""
     live = soft.survivors
-    outputs = torch.stack([member_logits(soft.members[k], examples).float() for k in live])
+    outputs = torch.stack(soft.outputs_on(examples))
     labels = examples.labels
     while True:
         rows = torch.randperm(len(labels), generator=generator)[:size].to(labels.device)

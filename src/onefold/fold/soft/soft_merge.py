@@ -99,8 +99,11 @@ class SoftMerge(nn.Module):
         self.gate = Gates(len(self.sites), len(models), normalised=normalise, seed=seed)
         self.to(device_of(models[0]))
         self.scores: list[MemberScore] | None = None
+        self.classes: int | None = None
+        self._outputs: tuple[Examples, list[Tensor]] | None = None
         self.dropped: dict[int, str] = {}
         self.masked: dict[tuple[str, int], str] = {}
+        self.pruned: dict[int, str] = {}
         self.basis: CommonBasis | None = None
         self.statistics: dict[str, tuple[Tensor, Tensor]] = {}
         self._body: GatedLayers | nn.Module | list[nn.Module] | None = None
@@ -133,7 +136,8 @@ class SoftMerge(nn.Module):
         examples = data if isinstance(data, Examples) else Examples.of(data, device_of(self._members[0]))
         logits = [member_logits(model, examples) for model in self._members]
         _check_outputs(logits)
-        classes = logits[0].shape[-1]
+        self._outputs = (examples, logits) if self.level == "model" else None
+        self.classes = classes = logits[0].shape[-1]
         pairs = [flatten(each, examples.labels) for each in logits]
         self.scores = from_first_rank([score_member(rows, labels) for rows, labels in pairs])
         self.dropped = screen(self.scores, classes) if self.screens else {}
@@ -146,6 +150,11 @@ class SoftMerge(nn.Module):
             self.reference = best_member(self.scores, self.survivors)
         self._build(examples)
         return self
+
+    def outputs_on(self, examples: Examples) -> list[Tensor]:
+        """The survivors' logits (n, classes) on `examples`, in float32; computed once for those that `prepare` was given."""
+        known = self._outputs[1] if self._outputs is not None and self._outputs[0] is examples else None
+        return [(known[k] if known else member_logits(self._members[k], examples)).float() for k in self.survivors]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The gated output: of the members' outputs at level "model" (their logits), else what one network returns."""
@@ -178,7 +187,7 @@ class SoftMerge(nn.Module):
         """The gates without noise, one row for each gated part and one column for each member, with who is out and why."""
         with torch.no_grad():
             values = self.gate(False)
-        return GateTable([site.name for site in self.sites], values.cpu(), dict(self.dropped), dict(self.masked))
+        return GateTable([site.name for site in self.sites], values.cpu(), dict(self.dropped), dict(self.masked), dict(self.pruned))
 
     @torch.no_grad()
     def recalibrate(self, data: Data) -> int:

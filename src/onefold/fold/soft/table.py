@@ -12,12 +12,16 @@ from onefold.measure import Column, Table
 
 @dataclass(frozen=True, eq=False)
 class GateTable:
-    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked: (part, member) -> why that gate is shut."""
+    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked: (part, member) -> why that gate is shut.
+
+    pruned: member -> why it was left out after the gates were learned.
+    """
 
     names: list[str]
     values: Tensor
     dropped: dict[int, str] = field(default_factory=dict)
     masked: dict[tuple[str, int], str] = field(default_factory=dict)
+    pruned: dict[int, str] = field(default_factory=dict)
 
     def fates(self) -> dict[int, str]:
         """Member -> what became of it: screened out and why, gated out, or the share of it that is kept."""
@@ -27,6 +31,8 @@ class GateTable:
             count = int((column != 0).sum())
             if k in self.dropped:
                 told[k] = f"screened out: {self.dropped[k]}"
+            elif k in self.pruned:
+                told[k] = f"gated out: {self.pruned[k]}"
             elif count == 0:
                 told[k] = "gated out: every gate is exactly 0"
             else:

@@ -1,0 +1,62 @@
+"""What the scripts of the soft-merging benchmark share: members, data in three parts, accuracies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import onefold
+from onefold.sources import build_data
+from onefold.sources.networks import resnet20, smallcnn
+
+Batches = list[tuple[Tensor, Tensor]]
+FOLDER = os.environ.get("ONEFOLD_DATA", "../shared/data")
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"smallcnn": smallcnn, "resnet20-brief": resnet20}
+DATA = {"smallcnn": f"idx:{FOLDER}/fashion_mnist", "resnet20-brief": f"parquet:{FOLDER}/cifar10"}
+HELD_OUT = {"smallcnn": 55000, "resnet20-brief": 45000}  # the members saw none of the training images from here on
+GROUPS, MEMBERS, LABELLED = 3, 5, 500
+
+
+def load(folder: Path, network: str, stem: str) -> nn.Module:
+    """One trained member in evaluation mode."""
+    model = NETWORKS[network]()
+    model.load_state_dict(onefold.load(folder / f"{network}{stem}.safetensors"))
+    return model.eval()
+
+
+def honest(folder: Path, network: str, group: int) -> list[nn.Module]:
+    """Five members trained from different seeds on the same images."""
+    return [load(folder, network, f"-seed{MEMBERS * group + k}") for k in range(MEMBERS)]
+
+
+def lacking(folder: Path, network: str, group: int) -> list[nn.Module]:
+    """Five members, each of which never saw two of the ten classes."""
+    return [load(folder, network, f"-without{k}{k + 1}-seed{group}") for k in range(0, 10, 2)]
+
+
+def parts(network: str, test: int | None = None) -> tuple[Batches, Batches, Batches]:
+    """500 labelled images for gates, the other held-out images to choose settings with, and test images."""
+    labelled = list(build_data(DATA[network], split="train", skip=HELD_OUT[network], limit=LABELLED, batch_size=250))
+    choose = list(build_data(DATA[network], split="train", skip=HELD_OUT[network] + LABELLED, batch_size=250))
+    return labelled, choose, list(build_data(DATA[network], split="test", limit=test, batch_size=250))
+
+
+@torch.no_grad()
+def logits_on(model: nn.Module, data: Batches) -> Tensor:
+    """All logits of a network in evaluation mode."""
+    model.eval()
+    return torch.cat([model(x) for x, _ in data])
+
+
+def labels_of(data: Batches) -> Tensor:
+    """All labels."""
+    return torch.cat([y for _, y in data])
+
+
+def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> float:
+    """Accuracy in percent of a network, or of the ensemble of several (mean of probabilities)."""
+    return 100.0 * onefold.evaluate(model, data).accuracy
