@@ -2,7 +2,7 @@
 
 Gradients follow a surrogate of the number of open gates, and stop after some steps. Here the objective is taken at its word: a member is
 shut out if that does not raise  mean CE(soft(x), y) + lambda * (share of gates that are not 0).  A suspect, a member that is worse than
-guessing as it stands, must do better than that: it stays only if leaving it out makes the loss worse by more than one standard error of
+guessing as it stands, must do better than that: it stays only if leaving it out makes the loss worse by more than two standard errors of
 the difference, example by example. An honest member that knows only some classes is a suspect too, and passes easily. Members are tried once
 each, the one with the smallest gates first, so that this costs at most K + 1 passes over the labelled examples.
 """
@@ -45,7 +45,7 @@ def prune(gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Co
         rise = (found - best).double()
         allowed = paid - pays
         if k in suspects:
-            allowed = max(allowed, float(rise.std()) / len(rise) ** 0.5)
+            allowed = max(allowed, 2 * float(rise.std()) / len(rise) ** 0.5)
         if from_first_rank(float(rise.mean()) <= allowed):
             best, paid = found, pays
             out.append(k)

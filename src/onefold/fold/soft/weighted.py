@@ -9,6 +9,7 @@ whatever statistics it holds. With statistics measured on data (`recalibrate`), 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,7 +44,10 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         flat = gradient.reshape(-1)
-        products = [torch.dot(flat, tensor.reshape(-1).to(flat.dtype)) for tensor in ctx.tensors]
+        if ctx.tensors[0].dim() == 1 and ctx.tensors[0].dtype == flat.dtype:  # the usual case, without a detour
+            products = [torch.dot(flat, tensor) for tensor in ctx.tensors]
+        else:
+            products = [torch.dot(flat, tensor.reshape(-1).to(flat.dtype)) for tensor in ctx.tensors]
         return (torch.stack(products).to(ctx.dtype), *[None] * len(ctx.tensors))
 
 
@@ -51,6 +55,23 @@ def weighted_sum(gates: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """sum_k gates[k] tensors[k], differentiable in the gates (K,) alone. The tensors must be finite: 0 * inf is not 0."""
     result: Tensor = _WeightedSum.apply(gates, *tensors)  # type: ignore[no-untyped-call]
     return result
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The live members' tensors of one name. flat: as vectors that share their memory, where all are contiguous; else they keep their format."""
+
+    tensors: list[Tensor]
+    flat: list[Tensor] | None
+
+    @staticmethod
+    def of(tensors: list[Tensor]) -> _Stack:
+        return _Stack(tensors, [t.view(-1) for t in tensors] if all(t.is_contiguous() for t in tensors) else None)
+
+    def sum(self, gates: Tensor) -> Tensor:
+        if self.flat is None:
+            return weighted_sum(gates, self.tensors)
+        return weighted_sum(gates, self.flat).view(self.tensors[0].shape)
 
 
 class GatedLayers:
@@ -68,7 +89,7 @@ class GatedLayers:
         modules = dict(skeleton.named_modules())
         self.norms: dict[str, Any] = {site.module: modules[site.module] for site in sites if site.norm}
         self.tensors = [
-            {name: [states[k][name].detach() for k in live] for name in _names(site)} for site, live in zip(sites, self.live, strict=True)
+            {name: _Stack.of([states[k][name].detach() for k in live]) for name in _names(site)} for site, live in zip(sites, self.live, strict=True)
         ]
         self.affine = [self._affine(site, own) if site.norm else None for site, own in zip(sites, self.tensors, strict=True)]
 
@@ -85,7 +106,7 @@ class GatedLayers:
             if site.norm and not batch and measured is None:
                 result |= self._norm(site, row, own, self.affine[s])
                 continue
-            result |= {name: weighted_sum(row, own[name]) for name in site.tensors}
+            result |= {name: own[name].sum(row) for name in site.tensors}
             if site.norm and measured is not None:
                 result[_of(site, "running_mean")], result[_of(site, "running_var")] = measured
         return result
@@ -97,22 +118,22 @@ class GatedLayers:
             norm.track_running_stats = not batch
         return functional_call(self.skeleton, dict(weights), args, dict(kwargs))
 
-    def _affine(self, site: Site, own: Mapping[str, list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    def _affine(self, site: Site, own: Mapping[str, _Stack]) -> tuple[list[Tensor], list[Tensor]]:
         """a_k and b_k of a norm, for every live member."""
         eps = float(self.norms[site.module].eps)
-        means, variances = own[_of(site, "running_mean")], own[_of(site, "running_var")]
-        weights, biases = own.get(_of(site, "weight")), own.get(_of(site, "bias"))
+        means, variances = own[_of(site, "running_mean")].tensors, own[_of(site, "running_var")].tensors
+        weights, biases = (own[name].tensors if (name := _of(site, kind)) in own else None for kind in ("weight", "bias"))
         slopes = [(weights[k] if weights else 1.0) / (v + eps).sqrt() for k, v in enumerate(variances)]
         return slopes, [(biases[k] if biases else 0.0) - slopes[k] * m for k, m in enumerate(means)]
 
-    def _norm(self, site: Site, row: Tensor, own: Mapping[str, list[Tensor]], affine: Any) -> dict[str, Tensor]:
+    def _norm(self, site: Site, row: Tensor, own: Mapping[str, _Stack], affine: Any) -> dict[str, Tensor]:
         """The tensors of a norm whose output is the weighted sum of the members' outputs."""
         eps = float(self.norms[site.module].eps)
         slope, shift = (weighted_sum(row, parts) for parts in affine)
         if not site.tensors:  # without weight and bias, the statistics must say it all
             return {_of(site, "running_var"): slope**-2 - eps, _of(site, "running_mean"): -shift / slope}
         # Whatever the statistics are, they cancel: no gradient flows through them, nor could it through torch's own norm.
-        mean, variance = (weighted_sum(row.detach(), own[_of(site, name)]) for name in ("running_mean", "running_var"))
+        mean, variance = (own[_of(site, name)].sum(row.detach()) for name in ("running_mean", "running_var"))
         return {
             _of(site, "running_mean"): mean,
             _of(site, "running_var"): variance,
