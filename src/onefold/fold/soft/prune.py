@@ -32,7 +32,7 @@ def prune(gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Co
     def cost() -> float:
         return weight * float((gate(False) != 0).sum()) / size
 
-    best, paid, out = losses(), cost(), []
+    start, paid, out = losses(), cost(), []  # everything is compared with the start, so that small rises cannot add up
     for k in gate(False).mean(0).argsort().tolist():
         values = gate(False)
         others = gate.alive.clone()
@@ -41,13 +41,11 @@ def prune(gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Co
             continue  # shut already, or some part is kept by this member alone
         before = gate.alive.clone()
         gate.alive.copy_(others)
-        found, pays = losses(), cost()
-        rise = (found - best).double()
-        allowed = paid - pays
+        rise = (losses() - start).double()
+        allowed = paid - cost()
         if k in suspects:
             allowed = max(allowed, 2 * float(rise.std()) / len(rise) ** 0.5)
         if from_first_rank(float(rise.mean()) <= allowed):
-            best, paid = found, pays
             out.append(k)
         else:
             gate.alive.copy_(before)
