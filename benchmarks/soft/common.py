@@ -60,3 +60,30 @@ def labels_of(data: Batches) -> Tensor:
 def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> float:
     """Accuracy in percent of a network, or of the ensemble of several (mean of probabilities)."""
     return 100.0 * onefold.evaluate(model, data).accuracy
+
+
+class Recorded(nn.Module):
+    """A member whose logits on some images are known: its inputs are their numbers. What acts on outputs alone then costs no forward pass."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits, requires_grad=False)
+
+    def forward(self, index: Tensor) -> Tensor:
+        return self.logits[index]
+
+
+def numbered(*data: Batches) -> list[Batches]:
+    """The same labels with the images' numbers as inputs, counted through all parts."""
+    parts, start = [], 0
+    for part in data:
+        labels = labels_of(part)
+        numbers = torch.arange(start, start + len(labels))
+        parts.append(list(zip(numbers.split(250), labels.split(250), strict=True)))
+        start += len(labels)
+    return parts
+
+
+def recorded(model: nn.Module, *data: Batches) -> Recorded:
+    """A member's logits on all parts."""
+    return Recorded(torch.cat([logits_on(model, part) for part in data]))

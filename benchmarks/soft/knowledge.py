@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import GROUPS, NETWORKS, Batches, accuracy, honest, lacking, parts
+from common import GROUPS, NETWORKS, Batches, accuracy, honest, lacking, numbered, parts, recorded
 from torch import nn
 
 import onefold
@@ -96,27 +96,31 @@ def main() -> None:
     record: dict[str, Any] = {"network": arguments.network, "settings": settings}
     for kind in arguments.kinds:
         groups = [(lacking if kind == "different" else honest)(arguments.members, arguments.network, g) for g in range(GROUPS)]
+        numbers = numbered(labelled, choose, test)
+        known: list[list[nn.Module]] = []
         record[kind] = own = {"baselines": [], "levels": {}}
         for members in groups:
-            row = {f"member {k}": round(accuracy(m, test), 2) for k, m in enumerate(members)}
-            row |= {"best": max(row.values()), "ensemble": round(accuracy(members, test), 2)}
+            known.append([recorded(m, labelled, choose, test) for m in members])
+            row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[-1])}
+            row |= {"best": max(row.values()), "ensemble": round(accuracy(known[-1], numbers[2]), 2)}
             row |= {name: round(accuracy(model, test), 2) for name, model in averages(members, labelled).items()}
             row["distillation"] = round(accuracy(distilled(members, labelled, choose), test), 2)
             own["baselines"].append(row)
             print(kind, row, flush=True)
         for level in arguments.levels:
             tried = []
+            networks, (few, many, last) = (known, numbers) if level == "model" else (groups, (labelled, choose, test))
             for setting in CANDIDATES[level][: arguments.candidates]:
                 start = time.perf_counter()
-                fitted = [fit(members, level, setting, labelled, choose if kind == "same" else None, common) for members in groups]
-                held_out = statistics.mean(accuracy(each.soft.harden(), choose) for each in fitted)
+                fitted = [fit(members, level, setting, few, many if kind == "same" else None, common) for members in networks]
+                held_out = statistics.mean(accuracy(each.soft.harden(), many) for each in fitted)
                 tried.append((held_out, setting, fitted, (time.perf_counter() - start) / len(groups)))
                 print(kind, level, setting, round(held_out, 2), flush=True)
             _, setting, fitted, seconds = max(tried, key=lambda t: t[0])
             rows = []
             for each, baseline in zip(fitted, own["baselines"], strict=True):
-                gated = accuracy(each.soft.harden(), test)
-                returned = gated if each.choice == "gated" else accuracy(each.model, test)
+                gated = accuracy(each.soft.harden(), last)
+                returned = gated if each.choice == "gated" else accuracy(each.model, last)
                 rows.append({
                     "gated": round(gated, 2), "above best": round(gated - baseline["best"], 2), "choice": each.choice,
                     "returned": round(returned, 2), "returned above best": round(returned - baseline["best"], 2),

@@ -4,7 +4,8 @@
 
 Gates are learned from 500 labelled held-out images. Beside them: mean, coordinate-wise median and trimmed mean of the weights as federated
 learning uses them (Yin et al. 2018, arXiv 1803.01498; not aligned, norms re-estimated), and the greedy soup (Wortsman et al. 2022, arXiv
-2203.05482), which adds a member where the same 500 images say that the average does not get worse.
+2203.05482), which adds a member where the same 500 images say that the average does not get worse. Gates at model level see outputs alone, so
+every distinct member is run once for all rows; --live does not, and its seconds are those of the whole job.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 from attacks import ATTACKS, TRAINED, attacked
-from common import GROUPS, MEMBERS, NETWORKS, accuracy, honest, parts
+from common import GROUPS, MEMBERS, NETWORKS, accuracy, honest, numbered, parts, recorded
 from torch import Tensor, nn
 
 import onefold
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", default=["model"])
     parser.add_argument("--baselines", type=int, default=GROUPS, help="run the baselines on so many groups")
     parser.add_argument("--test", type=int, help="use so many test images (default: all)")
+    parser.add_argument("--live", action="store_true", help="run the members anew for every row at model level, and time that too")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,11 +89,22 @@ def main() -> None:
     for group in arguments.groups:
         members = honest(arguments.members, arguments.network, group)
         known = {k: accuracy(m, test) for k, m in enumerate(members)}
+        outputs: dict[Any, nn.Module] = {k: recorded(m, labelled, test) for k, m in enumerate(members)}
+        numbers, test_numbers = numbered(labelled, test)
         for attack in (*ATTACKS, TRAINED):
             for bad in (1, 2, 4):
                 spoilt = attacked(members, attack, bad, arguments.members, arguments.network)
                 row: dict[str, Any] = {"group": group, "attack": attack, "bad": bad, "best honest": round(max(known[k] for k in range(bad, 5)), 2)}
-                row["soft"] = [one(spoilt, bad, level, labelled, test, known) for level in arguments.levels]
+                row["soft"] = []
+                for level in arguments.levels:
+                    if level != "model" or arguments.live:
+                        row["soft"].append(one(spoilt, bad, level, labelled, test, known))
+                        continue
+                    for k in range(bad):
+                        if (attack, k) not in outputs:
+                            outputs[attack, k] = recorded(spoilt[k], labelled, test)
+                    tables = [outputs[attack, k] if k < bad else outputs[k] for k in range(MEMBERS)]
+                    row["soft"].append(one(tables, bad, level, numbers, test_numbers, known))
                 if group < arguments.baselines:
                     for name, combine in (("mean", lambda s: s.mean(0)), ("median", lambda s: s.median(0).values), ("trimmed mean", trimmed)):
                         row[name] = round(accuracy(combined(spoilt, combine, labelled), test), 2)

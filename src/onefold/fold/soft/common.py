@@ -99,12 +99,14 @@ def common_basis(
     network, index = members[reference], able.index(reference)
     everywhere = layer_sites(network)
     found: dict[str, tuple[float, Alignment | None]] = {}
+    states: dict[str, list[dict[str, Tensor]]] = {}
     if align == "auto":
         found["none"] = average_loss(network, everywhere, [raw[k] for k in able], examples), None
     for method in AUTO if align == "auto" else (align,):
         try:
             alignment = compute_alignment([members[k] for k in able], list(examples), method=method, reference=index, targets=False, seed=seed)
-        except (TraceError, DataError) as error:
+            states[method] = _mapped(raw, alignment, able, reference, sites, level)
+        except (TraceError, DataError, RecipeError) as error:
             if align != "auto":
                 raise
             notes.append(f"{method} was not tried: {error}")
@@ -121,7 +123,7 @@ def common_basis(
     chosen = found[best][1]
     if chosen is None:
         return CommonBasis(raw, notes=notes)
-    return CommonBasis(_mapped(raw, chosen, able, reference, sites, level), chosen, tuple(able), unfit, notes)
+    return CommonBasis(states[best], chosen, tuple(able), unfit, notes)
 
 
 @torch.no_grad()

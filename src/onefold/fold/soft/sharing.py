@@ -25,6 +25,19 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
     return copy.deepcopy(network, memo).eval()
 
 
+def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> M:
+    """An `own_copy` of `network` with the values of `skeleton`, and those of `weights` in their place; tied names stay tied."""
+    twin = own_copy(network)
+    values = {name: value.clone() for name, value in skeleton.state_dict().items()}
+    first: dict[int, str] = {}
+    for name, tensor in (*skeleton.named_parameters(remove_duplicate=False), *skeleton.named_buffers(remove_duplicate=False)):
+        given = first.setdefault(id(tensor), name)
+        if name in values:
+            values[name] = weights.get(name, weights.get(given, values[name]))
+    twin.load_state_dict(values)
+    return twin
+
+
 def own_copy(network: M) -> M:
     """A copy of `network` with tensors of its own: contiguous, and parameters trainable as those of a fresh network are."""
     twin = copy.deepcopy(network)

@@ -73,7 +73,7 @@ def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site
         for name in with_parameters:
             if any(fnmatchcase(name, p) for p in include) and not any(name.startswith(outer + ".") for outer in names):
                 names.append(name)
-    return [Site(n, n, tuple(f"{n}.{p}" for p, _ in with_parameters[n].named_parameters())) for n in names]
+    return [Site(n, n, tuple(f"{n}.{t}" for t in with_parameters[n].state_dict())) for n in names]
 
 
 def chosen(sites: Sequence[Site], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[Site]:

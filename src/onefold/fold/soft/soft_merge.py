@@ -24,7 +24,7 @@ from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.gates import Gates
 from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, weighted_outputs
 from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
-from onefold.fold.soft.sharing import own_copy, shared_copy
+from onefold.fold.soft.sharing import filled_copy, own_copy, shared_copy
 from onefold.fold.soft.sites import Site, broken, chosen, layer_sites, module_sites
 from onefold.fold.soft.statistics import measure
 from onefold.fold.soft.table import GateTable
@@ -215,10 +215,8 @@ class SoftMerge(nn.Module):
         if self._body is None:
             raise RecipeError("There is nothing to harden yet; call soft.prepare(labelled_data) first.")
         if isinstance(self._body, GatedLayers):
-            network = own_copy(self._members[self._base])
-            state = {name: value.clone() for name, value in self._body.skeleton.state_dict().items()}
-            network.load_state_dict(state | self._body.weights(gates, self.statistics))
-            return network.eval()
+            weights = self._body.weights(gates, self.statistics)
+            return filled_copy(self._members[self._base], self._body.skeleton, weights).eval()
         if isinstance(self._body, list):
             return _remaining([self._body[k] for k in self._live()[0]], gates[0][self._live()[0]], outputs=self.outputs)
         network = own_copy(shared_copy(self._body))
@@ -318,6 +316,9 @@ def _check(
     if isinstance(models, nn.Module) or len(models) < 2:
         count = 1 if isinstance(models, nn.Module) else len(models)
         raise MembersError(f"{count} network{' was' if count == 1 else 's were'} given, and gates choose between at least two; pass a list of them.")
+    for k, model in enumerate(models):
+        if not isinstance(model, nn.Module):
+            raise MembersError(f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its network first.")
     if stochastic not in (True, False, "auto"):
         raise RecipeError(f"stochastic is {stochastic!r}; it must be True, False or 'auto'.")
     if isinstance(reference, str) and reference != "best":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from onefold.batches import Data
 from onefold.batchnorm import reestimate
-from onefold.fold.soft.sharing import own_copy
+from onefold.fold.soft.sharing import filled_copy
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.ranks import mean_over_ranks
 
@@ -18,8 +18,7 @@ def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Ten
     Raises:
         DataError: the data is empty, used up, or the network cannot run on it.
     """
-    network = own_copy(body.skeleton)
-    network.load_state_dict(network.state_dict() | body.weights(gates, batch=True))
+    network = filled_copy(body.skeleton, body.skeleton, body.weights(gates, batch=True))
     names = {name for name, norm in body.norms.items() if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm)}
     for name in body.norms:
         network.get_submodule(name).track_running_stats = True  # type: ignore[assignment]

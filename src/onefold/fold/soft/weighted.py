@@ -129,8 +129,9 @@ class GatedLayers:
     def _norm(self, site: Site, row: Tensor, own: Mapping[str, _Stack], affine: Any) -> dict[str, Tensor]:
         """The tensors of a norm whose output is the weighted sum of the members' outputs."""
         eps = float(self.norms[site.module].eps)
-        slope, shift = (weighted_sum(row, parts) for parts in affine)
-        if not site.tensors:  # without weight and bias, the statistics must say it all
+        # Statistics carry no gradient in torch: a norm without weight and bias, whose statistics must say it all, teaches its gates nothing.
+        slope, shift = (weighted_sum(row if site.tensors else row.detach(), parts) for parts in affine)
+        if not site.tensors:
             return {_of(site, "running_var"): slope**-2 - eps, _of(site, "running_mean"): -shift / slope}
         # Whatever the statistics are, they cancel: no gradient flows through them, nor could it through torch's own norm.
         mean, variance = (own[_of(site, name)].sum(row.detach()) for name in ("running_mean", "running_var"))
