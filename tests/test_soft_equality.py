@@ -26,15 +26,6 @@ from torch import Tensor, nn
 
 from onefold.fold import SoftMerge
 
-TIES = "load_state_dict writes the reference's copy of a tied tensor over the gated one"
-STATISTICS = "in eval mode the gated statistics of a norm without weight and bias ask torch for a gradient that it does not have"
-
-
-def broken(kind: type[nn.Module], reason: str) -> object:
-    return pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
-HARDENED = [broken(kind, TIES) if kind is Tied else kind for kind in KINDS]
 LINEAR = [Plain, Residual, VisionTransformer, WithoutAffine]  # every layer of these is linear in its weights, or a norm
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
@@ -143,7 +134,7 @@ def test_in_training_gated_norms_use_the_batch_and_equal_the_sum_of_outputs_too(
         assert difference(soft.eval()(x), expected) > 1e-3
 
 
-@pytest.mark.parametrize("kind", [Residual, broken(WithoutAffine, STATISTICS)])
+@pytest.mark.parametrize("kind", [Residual, WithoutAffine])
 def test_eval_mode_runs_with_gradients_enabled(kind: type[nn.Module]) -> None:
     soft = layer_level(random_members(kind))
     soft(inputs_for(kind)).sum().backward()
@@ -241,7 +232,7 @@ def test_tied_weights_have_one_gate_and_stay_tied() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=["float32", "float64", "bfloat16"])
-@pytest.mark.parametrize("kind", HARDENED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_hardened_network_is_the_gated_one_bit_for_bit(kind: type[nn.Module], dtype: torch.dtype) -> None:
     members = random_members(kind, 3, dtype)
     soft = layer_level(members)
@@ -251,7 +242,7 @@ def test_the_hardened_network_is_the_gated_one_bit_for_bit(kind: type[nn.Module]
         assert torch.equal(soft.harden()(x), soft(x))
 
 
-@pytest.mark.parametrize("kind", HARDENED)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
 def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(kind: type[nn.Module], normalise: bool) -> None:
     members = random_members(kind, 3)
