@@ -31,7 +31,7 @@ def evaluate(
     from onefold.recipe.summary import parameters_of
 
     part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
-    networks, _, notes = load_networks(model, [InputFile(path=path) for path in checkpoints], device)
+    networks, _, notes = load_networks(model, [InputFile(path=path) for path in checkpoints], device, mixtures=True)
     for text in notes:
         warn(text)
     loaded = load_data(part)
@@ -41,11 +41,11 @@ def evaluate(
     if as_json:
         print_json({"checkpoints": checkpoints, **found.to_dict()})
         return
-    size, count = parameters_of(networks[0]), len(networks)
+    sizes, count = [parameters_of(network) for network in networks], len(networks)
     labels = _labels([Path(path) for path in checkpoints])
-    rows = [Candidate(label, scores, size, 1.0) for label, scores in zip(labels, found.members, strict=True)]
+    rows = [Candidate(label, scores, size, size / min(sizes)) for label, scores, size in zip(labels, found.members, sizes, strict=True)]
     if count > 1:
-        rows.append(Candidate(f"ensemble of {count}", found.ensemble, count * size, float(count), f"mean of {ensemble}"))
+        rows.append(Candidate(f"ensemble of {count}", found.ensemble, sum(sizes), sum(sizes) / min(sizes), f"mean of {ensemble}"))
     show(comparison_table(rows))
     if count > 1:
         say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onefold.errors import RecipeError, nearest
 
-HEADER = "# A recipe of onefold. Make its result again with: onefold merge {name} -o again.safetensors\n"
+HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o again.safetensors\n"
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
 
 
@@ -88,21 +88,28 @@ class Record(_Part):
     result_sha256: str | None = None
 
 
-class Recipe(_Part):
-    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written to `output`."""
+class Job(_Part):
+    """What every recipe holds: `members` of the architecture `model`, `data`, and where the result goes. `command` carries it out."""
 
+    command: ClassVar[str]
     model: str = Field(min_length=1)
     members: tuple[InputFile, ...] = Field(min_length=2)
     data: DataPart | None = None
-    align: AlignPart = AlignPart()
-    fold: FoldPart = FoldPart()
     evaluation: EvaluationPart | None = None
-    barrier: bool = False
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
     output: str | None = None
     html: str | None = None
     record: Record | None = None
+
+
+class Recipe(Job):
+    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written to `output`."""
+
+    command: ClassVar[str] = "merge"
+    align: AlignPart = AlignPart()
+    fold: FoldPart = FoldPart()
+    barrier: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -119,8 +126,16 @@ class Recipe(_Part):
         return self
 
 
+Asked = TypeVar("Asked", bound=Job)
+
+
 def read(path: str | Path) -> Recipe:
-    """The recipe in the YAML file `path`, with absolute paths.
+    """The recipe of a merge in the YAML file `path`; see `read_as`."""
+    return read_as(Recipe, path)
+
+
+def read_as(kind: type[Asked], path: str | Path) -> Asked:
+    """The recipe of this kind in the YAML file `path`, with absolute paths.
 
     Raises:
         RecipeError: the file cannot be read, is not YAML, or does not hold a valid recipe; the message names the file and the key.
@@ -135,7 +150,10 @@ def read(path: str | Path) -> Recipe:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"The recipe {path} is no valid YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}.") from error
     folder = path.resolve().parent
-    return _with_paths(check(content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
+    other = "soft" if kind.command == "merge" else "merge"
+    if isinstance(content, Mapping) and ("soft" in content) != (kind.command == "soft"):
+        raise RecipeError(f"The recipe {path} is one of onefold {other}; run: onefold {other} {path}")
+    return _with_paths(check_as(kind, content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
 
 
 Checked = TypeVar("Checked", bound=_Part)
@@ -148,6 +166,11 @@ def check(content: object, what: str = "The recipe") -> Recipe:
         RecipeError: it is not one; the message starts with `what` and names the key.
     """
     return _checked(Recipe, content, what)
+
+
+def check_as(kind: type[Asked], content: object, what: str) -> Asked:
+    """`content` as a recipe of this kind; errors as `check`."""
+    return _checked(kind, content, what)
 
 
 def check_data(content: Mapping[str, object]) -> DataPart:
@@ -164,7 +187,7 @@ def _checked(kind: type[Checked], content: object, what: str) -> Checked:
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key explains a missing one
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise RecipeError(f"{what} has an unknown key '{key}'; {nearest(str(first['loc'][-1]), _fields(first['loc'][:-1]))}") from None
+            raise RecipeError(f"{what} has an unknown key '{key}'; {nearest(str(first['loc'][-1]), _fields(kind, first['loc'][:-1]))}") from None
         if first["type"] == "missing":
             raise RecipeError(f"{what} lacks the key '{key}'; add it.") from None
         plain = {"model_type": "it must hold keys and values", "too_short": f"it needs at least {first.get('ctx', {}).get('min_length')} entries"}
@@ -173,45 +196,43 @@ def _checked(kind: type[Checked], content: object, what: str) -> Checked:
         raise RecipeError(f"{what}{f', key {key!r}' if key else ''}: {reason[:1].lower() + reason[1:]}{found}.") from None
 
 
-def text_of(recipe: Recipe, path: str | Path) -> str:
+def text_of(recipe: Job, path: str | Path) -> str:
     """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes; paths relative to the file's folder."""
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
-    return HEADER.format(name=path.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    return HEADER.format(command=recipe.command, name=path.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def absolute(recipe: Recipe, folder: str | Path | None = None) -> Recipe:
+def absolute(recipe: Asked, folder: str | Path | None = None) -> Asked:
     """`recipe` with its relative paths taken as relative to `folder` (default: the working folder)."""
     base = Path(folder or ".").resolve()
     return _with_paths(recipe, lambda name: os.path.normpath(base / Path(name).expanduser()))
 
 
-def relative(recipe: Recipe, folder: str | Path) -> Recipe:
+def relative(recipe: Asked, folder: str | Path) -> Asked:
     """`recipe` with its absolute paths as seen from `folder`."""
     return _with_paths(recipe, lambda name: os.path.relpath(name, folder))
 
 
-def _fields(location: tuple[int | str, ...]) -> list[str]:
+def _fields(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The known keys at a place in the document."""
-    model: type[BaseModel] = Recipe
-    parts: dict[str, type[BaseModel]] = {
-        "members": InputFile,
-        "data": DataPart,
-        "evaluation": EvaluationPart,
-        "align": AlignPart,
-        "fold": FoldPart,
-        "record": Record,
-        "file": InputFile,
-    }
     for part in location:
-        model = parts.get(str(part), model)
-    return list(model.model_fields)
+        if isinstance(part, str) and part in kind.model_fields:
+            kind = _inner(kind.model_fields[part].annotation) or kind
+    return list(kind.model_fields)
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as `DataPart | None` or `tuple[InputFile, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _inner(part))), None)
 
 
 Part = TypeVar("Part", bound=DataPart)
 
 
-def _with_paths(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
+def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
     """`recipe` with every path in it, also those inside model and data names, replaced by `rename(path)`."""
 
     def data(part: Part) -> Part:
@@ -220,18 +241,16 @@ def _with_paths(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
     def file(part: InputFile) -> InputFile:
         return part.model_copy(update={"path": rename(part.path)})
 
-    align = recipe.align.file and recipe.align.model_copy(update={"file": file(recipe.align.file)})
-    return recipe.model_copy(
-        update={
-            "model": _in_name(recipe.model, rename),
-            "members": tuple(file(member) for member in recipe.members),
-            "data": recipe.data and data(recipe.data),
-            "evaluation": recipe.evaluation and data(recipe.evaluation),
-            "align": align or recipe.align,
-            "output": recipe.output and rename(recipe.output),
-            "html": recipe.html and rename(recipe.html),
-        }
-    )
+    changed: dict[str, Any] = {
+        "model": _in_name(recipe.model, rename),
+        "members": tuple(file(member) for member in recipe.members),
+        "output": recipe.output and rename(recipe.output),
+        "html": recipe.html and rename(recipe.html),
+    }
+    changed |= {name: data(part) for name in type(recipe).model_fields if isinstance(part := getattr(recipe, name), DataPart)}
+    if isinstance(recipe, Recipe) and recipe.align.file:
+        changed["align"] = recipe.align.model_copy(update={"file": file(recipe.align.file)})
+    return recipe.model_copy(update=changed)
 
 
 def _in_name(name: str, rename: Callable[[str], str]) -> str:

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, batches, device_of, forward, reusable
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, MembersError, RecipeError
+from onefold.fold.soft.saved import KEY as MIXTURE
+from onefold.fold.soft.saved import rebuild
 from onefold.recipe.document import DataPart, InputFile
 from onefold.sources import build_data, build_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
 
 
-def load_networks(model: str, members: Sequence[InputFile], device: str = "cpu") -> tuple[list[nn.Module], list[str], list[str]]:
+def load_networks(
+    model: str, members: Sequence[InputFile], device: str = "cpu", *, mixtures: bool = False, check_finite: bool = True
+) -> tuple[list[nn.Module], list[str], list[str]]:
     """Read every member into a network of the architecture `model`, in eval mode on `device`.
+
+    mixtures: accept what soft merging wrote where several networks were left, too. check_finite: refuse NaN and infinity.
 
     Returns:
         The networks; the SHA-256 of every member's file; notes on what was done to get at the weights, one sentence each.
@@ -29,13 +35,16 @@ def load_networks(model: str, members: Sequence[InputFile], device: str = "cpu")
     """
     target = check_device(device)
     sums = [verify(member) for member in members]
-    checkpoints = [read(member.path) for member in members]
+    checkpoints = [read(member.path, check_finite=check_finite) for member in members]
     names = [member.path for member in members]
-    if len(members) > 1:
+    mixed = [MIXTURE in checkpoint.metadata for checkpoint in checkpoints]
+    if any(mixed) and not mixtures:
+        raise MembersError(f"{names[mixed.index(True)]} is a mixture of several networks, which cannot be folded; give its members instead.")
+    if len(members) > 1 and not any(mixed):
         check_members([c.tensors for c in checkpoints], names)
     networks = []
-    for checkpoint, name in zip(checkpoints, names, strict=True):
-        network = build_model(model)
+    for checkpoint, name, several in zip(checkpoints, names, mixed, strict=True):
+        network = rebuild(lambda: build_model(model), checkpoint.metadata, name) if several else build_model(model)
         check_state(checkpoint.tensors, name, network, check_finite=False)
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
@@ -72,11 +81,11 @@ def check_runs(network: nn.Module, data: Data) -> None:
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
 
-def fingerprint(data: Data) -> str:
-    """SHA-256 over every tensor that `data` yields, in order, labels left out: they take no part in a merge."""
+def fingerprint(data: Data, *, labels: bool = False) -> str:
+    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those take part."""
     digest = hashlib.sha256()
     for batch in batches(reusable(data, "calibration data"), what="calibration data"):
-        for value in _tensors([*batch.args, *batch.kwargs.values()]):
+        for value in _tensors([*batch.args, *batch.kwargs.values(), *([batch.labels] if labels else [])]):
             digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

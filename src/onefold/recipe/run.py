@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
@@ -23,13 +24,14 @@ from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
 from onefold.fold.merge import REPAIRS
 from onefold.measure import Report
-from onefold.recipe.document import Recipe, Record, relative, text_of
+from onefold.recipe.document import Job, Recipe, Record, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
 from onefold.recipe.summary import Scored, score, summarise
 from onefold.sources import check_source
 from onefold.weights import check_output, checksum, save
 from onefold.weights.atomic import explain, fill, staged, sync
 
+J = TypeVar("J", bound=Job)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -73,7 +75,7 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
     """
     files = check_outputs(recipe, force)
     check_names(recipe)
-    with _settings(recipe, threads) as used:
+    with settings(recipe, threads) as used:
         tell(f"Reading {len(recipe.members)} members")
         models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device)
         data = load_data(recipe.data, recipe.seed) if recipe.data else None
@@ -82,9 +84,9 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
         evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
         if evaluation is not None and recipe.evaluation is not None:
             check_labelled(evaluation, recipe.evaluation)
-        digest = _check_data(recipe, data)
+        digest = check_batches(recipe, data)
         if recipe.record is not None:
-            warnings += _other_versions(recipe.record, used)
+            warnings += other_versions(recipe.record, used)
 
         tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}")
         result = fold_networks(recipe, models, data)
@@ -94,8 +96,8 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
             scored = score(models, result, evaluation, data if recipe.barrier else None)
         members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
         complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
-        complete, report, more = _write(files, complete, result, scored, recipe.record, force)
-    return Made(complete, result, scored, report, files, warnings + result.report.warnings + more)
+        written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force)
+    return Made(written.recipe, result, scored, written.report, files, warnings + result.report.warnings + written.warnings)
 
 
 def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) -> MergeResult[nn.Module]:
@@ -117,7 +119,7 @@ def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) ->
     )
 
 
-def check_outputs(recipe: Recipe, force: bool) -> Outputs:
+def check_outputs(recipe: Job, force: bool) -> Outputs:
     """The files that the recipe will write, once it is sure that they may be written.
 
     Raises:
@@ -161,7 +163,7 @@ def record(threads: int, data_sha256: str | None = None) -> Record:
 
 
 @contextlib.contextmanager
-def _settings(recipe: Recipe, threads: int | None) -> Iterator[int]:
+def settings(recipe: Job, threads: int | None) -> Iterator[int]:
     """The recipe's seed and number of threads, for as long as it is carried out."""
     before = torch.get_num_threads()
     used = threads or (recipe.record.threads if recipe.record else before)
@@ -174,10 +176,11 @@ def _settings(recipe: Recipe, threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def _check_data(recipe: Recipe, data: Data | None) -> str | None:
+def check_batches(recipe: Job, data: Data | None, *, labels: bool = False) -> str | None:
+    """The fingerprint of the batches that `recipe` names. Raises RecipeError where it is not the recorded one."""
     if data is None:
         return None
-    found = fingerprint(data)
+    found = fingerprint(data, labels=labels)
     recorded = recipe.record.data_sha256 if recipe.record else None
     if recorded is not None and found != recorded:
         raise RecipeError(
@@ -187,7 +190,8 @@ def _check_data(recipe: Recipe, data: Data | None) -> str | None:
     return found
 
 
-def _other_versions(recorded: Record, threads: int) -> list[str]:
+def other_versions(recorded: Record, threads: int) -> list[str]:
+    """A warning where a recipe was made with other versions than these."""
     now = record(threads)
     changed = [f"{name} {getattr(recorded, name)}, now {getattr(now, name)}" for name in ("onefold", "torch", "numpy", "scipy", "threads")
                if getattr(recorded, name) != getattr(now, name)]  # fmt: skip
@@ -199,17 +203,32 @@ def _with_checksum(recipe: Recipe) -> object:
     return recipe.align.model_copy(update={"file": file.model_copy(update={"sha256": verify(file)})}) if file else recipe.align
 
 
-def _write(
-    files: Outputs, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None, recorded: Record | None, force: bool
-) -> tuple[Recipe, Report, list[str]]:
+@dataclass(frozen=True)
+class Written(Generic[J]):
+    """The recipe as it was written, with the result's checksum, the report, and what the user should know."""
+
+    recipe: J
+    report: Report
+    warnings: list[str]
+
+
+def write(
+    files: Outputs,
+    recipe: J,
+    network: nn.Module,
+    summary: Callable[[J], Report],
+    recorded: Record | None,
+    force: bool,
+    metadata: Mapping[str, str] | None = None,
+) -> Written[J]:
     """Write every file under a hidden name, then put all into place, the result last."""
     warnings = []
     with staged(files.result) as folder:
         folder.mkdir()
         ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
         try:
-            metadata = {"onefold.version": __version__, "onefold.members": ",".join(member.sha256 or "" for member in recipe.members)}
-            save(result.model, ready[files.result], metadata=metadata)
+            facts = {"onefold.version": __version__, "onefold.members": ",".join(member.sha256 or "" for member in recipe.members)}
+            save(network, ready[files.result], metadata=facts | dict(metadata or {}))
         except OutputError as error:  # the user knows the file under its final name
             raise OutputError(str(error).replace(str(ready[files.result]), str(files.result))) from error
         assert recipe.record is not None
@@ -217,7 +236,7 @@ def _write(
         if recorded is not None and recorded.result_sha256 not in (None, digest):
             warnings.append(f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records ({str(recorded.result_sha256)[:12]})")
         recipe = recipe.model_copy(update={"record": recipe.record.model_copy(update={"result_sha256": digest})})
-        report = summarise(relative(recipe, files.report.resolve().parent), result, scored)
+        report = summary(relative(recipe, files.report.resolve().parent))
         fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
         fill(ready[files.report], report.to_json(), files.report)
         if files.html:
@@ -231,4 +250,4 @@ def _write(
                 sync(parent)
         except OSError as error:
             raise explain(error, files.result) from error
-    return recipe, report, warnings
+    return Written(recipe, report, warnings)

@@ -1,0 +1,46 @@
+"""Mixtures in files: a state dict does not say where a Mixture stands, so that a description goes with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from onefold.errors import WeightsError
+from onefold.fold.soft.mixture import Mixture
+
+KEY = "onefold.mixture"  # of a checkpoint's metadata
+
+
+def describe(network: nn.Module) -> dict[str, str]:
+    """Metadata that says where Mixtures stand in `network` ("" for the whole); empty for a plain network."""
+    outermost: dict[str, Mixture] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, Mixture) and not any(other == "" or name.startswith(f"{other}.") for other in outermost):
+            outermost[name] = module
+    facts = {name: {"parts": len(m.parts), "outputs": m.outputs} for name, m in outermost.items()}
+    return {KEY: json.dumps(facts)} if facts else {}
+
+
+def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: str) -> nn.Module:
+    """A network of the architecture that `build` makes, with Mixtures where `metadata` says; its weights are to be loaded.
+
+    Raises:
+        WeightsError: the description is damaged, or names a module that the architecture has not got.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(metadata[KEY])
+        network = build()
+        for name, fact in facts.items():
+            parts = [build() if name == "" else build().get_submodule(name) for _ in range(int(fact["parts"]))]
+            mixture = Mixture(parts, torch.zeros(len(parts)), outputs=fact["outputs"])
+            if name == "":
+                return mixture
+            network.set_submodule(name, mixture)
+        return network
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]
+        raise WeightsError(f"{where} says that it is a mixture, but not one of this architecture ({reason}); check --model.") from error

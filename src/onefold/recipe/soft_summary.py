@@ -1,0 +1,108 @@
+"""Was the soft merge worth it: scores of all that it must be compared with, its gates, and the report of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from onefold.batches import Data
+from onefold.errors import OnefoldError
+from onefold.fold import Mixture, SoftResult, merge
+from onefold.measure import Candidate, Column, Report, Table, comparison_table, evaluate, heat_map, verdict
+from onefold.recipe.soft import SoftRecipe
+from onefold.recipe.summary import member_candidates, parameters_of
+
+RESULT = "soft merge"
+
+
+@dataclass(frozen=True)
+class SoftScored:
+    """Everything that was scored on the same data: rows of a table, the result among them. notes: what could not be had."""
+
+    candidates: tuple[Candidate, ...]
+    verdict: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> Table:
+        """All candidates, the result in bold."""
+        return comparison_table(self.candidates, emphasis=[RESULT])
+
+
+def score(models: Sequence[nn.Module], result: SoftResult, data: Data) -> SoftScored:
+    """Score members, ensemble, plain average and the result. A member of non-finite outputs counts as wrong everywhere."""
+    members, ensemble = member_candidates(models, data)
+    baselines, notes = [], []
+    try:
+        average = merge(models, align="none", repair="none").model
+        baselines.append(Candidate("plain average", evaluate(average, data), parameters_of(average), 1.0, "not aligned, not repaired"))
+    except OnefoldError as error:
+        notes.append(f"the plain average cannot be had: {str(error).rstrip('.')}")
+    size = parameters_of(result.model)
+    done = f"{result.soft.level} level, {result.choice}"
+    own = Candidate(RESULT, evaluate(result.model, data), size, size / parameters_of(models[0]), done)
+    best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    rivals = [best._replace(name=f"the best member ({best.name})"), ensemble._replace(name="the ensemble")]
+    rivals += [row._replace(name="the plain average") for row in baselines]
+    sentence = verdict(own._replace(name="The soft merge"), rivals)
+    return SoftScored((*members, ensemble, *baselines, own), sentence, tuple(notes))
+
+
+def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
+    """The report of a soft merge, for people (`to_html`) and for machines (`to_json`)."""
+    count = len(recipe.members)
+    chosen = f"Of {count} members, the {result.choice} network was chosen on held-out examples." if result.scores else "Nothing was held out."
+    report = Report(title=f"{count} networks behind learned gates", summary=scored.verdict if scored else chosen)
+    if scored is not None:
+        report.section("Was it worth it").table(scored.table).text(scored.verdict)
+    if result.scores:
+        report.section("What was chosen").table(choice_table(result)).text(chosen)
+    gates = report.section("Gates").table(result.gates.table())
+    gates.picture(
+        heat_map(
+            result.gates.values.tolist(),
+            result.gates.names,
+            [f"member {k}" for k in range(count)],
+            label="gate (0 to 1)",
+            low=0,
+            high=1,
+        ),
+        "How much of each part comes from which member.",
+        "A heat map of the gates, parts in rows and members in columns.",
+    )
+    gates.facts({f"member {k}": what for k, what in result.gates.fates().items()})
+    facts = report.section("What was done").facts(
+        {
+            "architecture": recipe.model,
+            **{f"file of member {k}": f"{m.path}, SHA-256 {(m.sha256 or 'unknown')[:12]}…" for k, m in enumerate(recipe.members)},
+            "labelled data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples} examples",
+            **{name.replace("_", " "): _written(value) for name, value in recipe.soft.model_dump().items()},
+            "reference": f"member {result.soft.reference}",
+            "networks in the result": max((len(m.parts) for m in result.model.modules() if isinstance(m, Mixture)), default=1),
+            **{f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()},
+            "seed": recipe.seed,
+        }
+    )
+    for note in (*result.notes, *(scored.notes if scored else ())):
+        facts.text(f"Note: {note}.")
+    report.data = {
+        "recipe": recipe.model_dump(mode="json"),
+        "soft": result.to_dict(),
+        "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
+    }
+    return report
+
+
+def choice_table(result: SoftResult) -> Table:
+    """The candidates on the held-out examples."""
+    columns = (Column(name="network"), Column(name="accuracy", unit="%", digits=2), Column(name="loss at best temperature", unit="nats", digits=4))
+    names = list(result.scores)
+    rows = tuple((name, 100 * result.scores[name].accuracy, result.held_out_losses[name]) for name in names)
+    caption = f"On {next(iter(result.scores.values())).n} held-out examples"
+    return Table(columns=columns, rows=rows, caption=caption, emphasis=(names.index(result.choice),))
+
+
+def _written(value: object) -> str | int | float | bool | None:
+    return value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))  # type: ignore[call-overload]
