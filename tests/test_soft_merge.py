@@ -165,6 +165,20 @@ def test_only_norms_that_are_gated_are_measured(residual: list[nn.Module]) -> No
     assert unaligned(residual, "layer", include="conv*").recalibrate(loader(64)) == 0
 
 
+def test_statistics_are_measured_behind_ungated_norms_in_eval_mode(residual: list[nn.Module]) -> None:
+    soft = unaligned(residual, "layer", include=["conv2", "norm2"])
+    set_gates(soft)
+    data = loader(256, seed=8)
+    soft.recalibrate(data)
+    hardened = soft.harden()
+    seen: list[Tensor] = []
+    hardened.conv2.register_forward_hook(lambda module, args, output: seen.append(output.detach()))
+    with torch.no_grad():
+        for x, _ in data:
+            hardened(x)
+    torch.testing.assert_close(hardened.norm2.running_mean, torch.cat(seen).mean((0, 2, 3)))
+
+
 @pytest.mark.parametrize("level", ["layer", "module"])
 def test_a_damaged_block_is_replaced_by_that_of_another_network(residual: list[nn.Module], level: str) -> None:
     whole, damaged = residual[0], copy.deepcopy(residual[0])
