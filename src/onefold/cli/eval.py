@@ -29,6 +29,7 @@ def evaluate(
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_labelled, load_data, load_networks
     from onefold.recipe.summary import parameters_of
+    from onefold.sources import build_model
 
     part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
     networks, _, notes = load_networks(model, [InputFile(path=path) for path in checkpoints], device, mixtures=True)
@@ -42,10 +43,11 @@ def evaluate(
         print_json({"checkpoints": checkpoints, **found.to_dict()})
         return
     sizes, count = [parameters_of(network) for network in networks], len(networks)
+    one = parameters_of(build_model(model))  # a mixture is as large and as slow as several
     labels = _labels([Path(path) for path in checkpoints])
-    rows = [Candidate(label, scores, size, size / min(sizes)) for label, scores, size in zip(labels, found.members, sizes, strict=True)]
+    rows = [Candidate(label, scores, size, size / one) for label, scores, size in zip(labels, found.members, sizes, strict=True)]
     if count > 1:
-        rows.append(Candidate(f"ensemble of {count}", found.ensemble, sum(sizes), sum(sizes) / min(sizes), f"mean of {ensemble}"))
+        rows.append(Candidate(f"ensemble of {count}", found.ensemble, sum(sizes), sum(sizes) / one, f"mean of {ensemble}"))
     show(comparison_table(rows))
     if count > 1:
         say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")

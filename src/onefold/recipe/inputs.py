@@ -69,10 +69,10 @@ def load_data(part: DataPart, seed: int = 0) -> Data:
     return build_data(part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, seed=seed, skip=part.skip)
 
 
-def check_labelled(data: Data, part: DataPart) -> None:
-    """Raises DataError unless the first batch of `data` has labels."""
-    if next(batches(data, what="evaluation data")).labels is None:
-        raise DataError(f"The {part.split} split of '{part.source}' has no labels to score with; choose other data, or leave the evaluation out.")
+def check_labelled(data: Data, part: DataPart, todo: str = "score with; choose other data, or leave the evaluation out") -> None:
+    """Raises DataError unless the first batch of `data` has labels. todo: what they are for, and what to do without."""
+    if next(batches(data, what=f"data '{part.source}'")).labels is None:
+        raise DataError(f"The {part.split} split of '{part.source}' has no labels to {todo}.")
 
 
 def check_runs(network: nn.Module, data: Data) -> None:

@@ -13,6 +13,7 @@ from onefold.batches import Data, reusable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
 from onefold.fold.soft.saved import describe
+from onefold.fold.soft.sites import chosen, layer_sites, module_sites
 from onefold.measure import Report
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_networks
@@ -39,13 +40,16 @@ def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None,
     files = check_outputs(recipe, force)
     _check_names(recipe)
     with settings(recipe, threads) as used:
+        _check_parts(recipe)
         tell(f"Reading {len(recipe.members)} members")
         models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device, check_finite=False)
         data = _labelled(recipe.data, recipe.seed)
         held_out = _labelled(recipe.held_out, recipe.seed) if recipe.held_out else None
-        check_runs(models[0], reusable(data, "labelled data"))
-        evaluation = _labelled(recipe.evaluation, recipe.seed) if recipe.evaluation else None
-        digest = check_batches(recipe, data, labels=True)
+        check_runs(models[0], data)
+        evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
+        if evaluation is not None and recipe.evaluation is not None:
+            check_labelled(evaluation, recipe.evaluation)
+        digest = check_batches(recipe, [*data, *(held_out or ())], labels=True)
         if recipe.record is not None:
             warnings += other_versions(recipe.record, used)
 
@@ -80,9 +84,19 @@ def _check_names(recipe: SoftRecipe) -> None:
     check_device(recipe.device)
 
 
+def _check_parts(recipe: SoftRecipe) -> None:
+    """Raises RecipeError where a pattern names no part of the network."""
+    network = resolve_model(recipe.model)()
+    if recipe.soft.level == "layer":
+        chosen(layer_sites(network), recipe.soft.include, recipe.soft.exclude)
+    elif recipe.soft.level == "module":
+        chosen(module_sites(network, recipe.soft.include), None, recipe.soft.exclude)
+
+
 def _labelled(part: DataPart, seed: int) -> Data:
-    data = load_data(part, seed)
-    check_labelled(data, part)
+    """Labelled batches that can be walked through again. Raises DataError where they are not."""
+    data = reusable(load_data(part, seed), "labelled data")
+    check_labelled(data, part, "learn from; gates need labelled examples, so choose other data")
     return data
 
 
