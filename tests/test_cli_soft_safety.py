@@ -143,6 +143,10 @@ def test_a_member_of_nan_is_left_out_and_named(soft: Callable, trained: list[Pat
     assert all(bool(value.isfinite().all()) for value in of.load(tmp_path / "s.safetensors").values())
     report = json.loads((tmp_path / "s.report.json").read_text())
     assert report["data"]["scores"]["member 2"]["nonfinite"] == 200
+    whole, left = report["data"]["scores"]["ensemble of 3"], report["data"]["scores"]["ensemble of 2"]
+    assert (whole["accuracy"], whole["nonfinite"], left["nonfinite"]) == (0, 200, 0)
+    assert "the ensemble of the 2 members left" in report["summary"]  # and not the one that the NaN has spoilt
+    assert "plain average" in report["summary"]
     assert all(row[2] == 0 for row in report["data"]["soft"]["gates"]["gates"])
     assert "screened out: its outputs are not finite" in (tmp_path / "s.html").read_text()
 

@@ -15,6 +15,7 @@ from onefold.recipe.soft import SoftRecipe
 from onefold.recipe.summary import member_candidates, parameters_of
 
 RESULT = "soft merge"
+RULE = "The lowest loss decides; of the members, only the one that is best on all labelled examples may be chosen."
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,31 @@ class SoftScored:
 
 
 def score(models: Sequence[nn.Module], result: SoftResult, data: Data) -> SoftScored:
-    """Score members, ensemble, plain average and the result. A member of non-finite outputs counts as wrong everywhere."""
+    """Score members, ensembles, plain average and the result. A member of non-finite outputs counts as wrong everywhere.
+
+    Where members were screened out, the result is held against the ensemble and the average of those that are left: to beat an ensemble
+    that a broken member has spoilt proves nothing.
+    """
     members, ensemble = member_candidates(models, data)
-    baselines, notes = [], []
+    baselines, notes, left = [], [], [models[k] for k in result.soft.survivors]
+    rival = ensemble._replace(name="the ensemble")
+    if 1 < len(left) < len(models):
+        fit = ensemble._replace(name=f"ensemble of {len(left)}", scores=evaluate(left, data), parameters=sum(map(parameters_of, left)))
+        baselines.append(fit._replace(cost=float(len(left)), note=f"{fit.note}, without members that were screened out"))
+        rival = fit._replace(name=f"the ensemble of the {len(left)} members left")
+    rivals = [rival] if len(left) > 1 else []
     try:
-        average = merge(models, align="none", repair="none").model
-        baselines.append(Candidate("plain average", evaluate(average, data), parameters_of(average), 1.0, "not aligned, not repaired"))
+        average = merge(left, align="none", repair="none").model
+        note = "not aligned, not repaired" + ", without members that were screened out" * (len(left) < len(models))
+        baselines.append(Candidate("plain average", evaluate(average, data), parameters_of(average), 1.0, note))
+        rivals.append(baselines[-1]._replace(name="the plain average"))
     except OnefoldError as error:
         notes.append(f"the plain average cannot be had: {str(error).rstrip('.')}")
     size = parameters_of(result.model)
     done = f"{result.soft.level} level, {result.choice}"
     own = Candidate(RESULT, evaluate(result.model, data), size, size / parameters_of(models[0]), done)
     best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
-    rivals = [best._replace(name=f"the best member ({best.name})"), ensemble._replace(name="the ensemble")]
-    rivals += [row._replace(name="the plain average") for row in baselines]
-    sentence = verdict(own._replace(name="The soft merge"), rivals)
+    sentence = verdict(own._replace(name="The soft merge"), [best._replace(name=f"the best member ({best.name})"), *rivals])
     return SoftScored((*members, ensemble, *baselines, own), sentence, tuple(notes))
 
 
@@ -58,7 +69,7 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
     if scored is not None:
         report.section("Was it worth it").table(scored.table).text(scored.verdict)
     if result.scores:
-        report.section("What was chosen").table(choice_table(result)).text(chosen)
+        report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {RULE}")
     gates = report.section("Gates").table(result.gates.table())
     gates.picture(
         heat_map(
