@@ -26,27 +26,33 @@ def test_the_python_example_runs(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_shell_example_runs(root: Path, tmp_path: Path, onefold: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On members like the demo's, but not trained."""
+    """On members like the demo's, but hardly trained."""
     import shlex
 
     import torch
 
     import onefold as of
-    from onefold.sources import build_model
+    from onefold.demo.train import train
+    from onefold.sources import ImageBatches, build_data, build_model
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "onefold-demo").mkdir()
     for k in range(3):
         torch.manual_seed(k)
-        of.save(build_model("digits?width=16"), tmp_path / "onefold-demo" / f"member-{k}.safetensors")
-    example = blocks((root / "README.md").read_text(), "sh")[-1]
+        model = build_model("digits?width=16")
+        data = build_data("sklearn:digits", limit=300, batch_size=50)
+        assert isinstance(data, ImageBatches)
+        train(model, data, epochs=2)
+        of.save(model, tmp_path / "onefold-demo" / f"member-{k}.safetensors")
+    example = "".join(blocks((root / "README.md").read_text(), "sh")[-2:])
     commands = [shlex.split(line) for line in example.replace("\\\n", " ").splitlines()]
-    assert [command[1] for command in commands] == ["eval", "merge", "merge"]
+    assert [command[1] for command in commands] == ["eval", "merge", "merge", "soft"]
     for command in commands:
         result = onefold(*command[1:])
         assert result.status == 0, result.err
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "folded.safetensors").read_bytes()
     assert (tmp_path / "folded.html").exists()
+    assert (tmp_path / "gated.safetensors").exists()
 
 
 def test_the_demo_makes_the_networks_that_the_readme_names(root: Path) -> None:

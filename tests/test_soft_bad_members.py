@@ -284,7 +284,6 @@ def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
 
 
-@pytest.mark.xfail(strict=True, reason="the average behind an alignment that was given takes in members that were screened out")
 def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
     networks = attacked(members(Residual, 3), outputs_negated, [2])
     found = align(networks, loader(256), method="permutation", targets=False)

@@ -88,13 +88,13 @@ def dtype_of(module: nn.Module) -> torch.dtype:
     return torch.float32
 
 
-def forward(module: nn.Module, batch: Batch) -> Any:
-    """`module` on `batch`; an error of torch's becomes one sentence that names the batch.
+def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -> Any:
+    """`module` on `batch`; an error of torch's becomes one sentence that names the batch. dtype: of the inputs, if not the module's own.
 
     Raises:
         DataError: the inputs' dtype differs from the network's, or the network cannot run on them.
     """
-    check_dtype(batch, dtype_of(module))
+    check_dtype(batch, dtype or dtype_of(module))
     try:
         return module(*batch.args, **batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:

@@ -139,13 +139,8 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if labels.shape != logits.shape[:-1]:
         raise DataError(f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)}; give labels {tuple(logits.shape[:-1])}.")
-    if labels.is_floating_point() or labels.is_complex():
-        raise DataError(f"The labels are {str(labels.dtype).removeprefix('torch.')}; scores need class numbers, so convert them with .long().")
     classes = logits.shape[-1]
-    flat = labels.reshape(-1).cpu().long()
-    if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
-        found = f"{int(flat.min())} to {int(flat.max())}"
-        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; renumber or drop them.")
+    flat = check_labels(labels, classes)
     return logits.reshape(-1, classes).cpu().double(), flat
 
 
@@ -153,6 +148,17 @@ def broken_rows(logits: Tensor) -> Tensor:
     """(n,) bool: which rows of logits (n, classes) have no softmax. A class masked by -inf is no fault as long as another is left."""
     top = logits.amax(-1)  # NaN wins the maximum
     return ~top.isfinite()
+
+
+def check_labels(labels: Tensor, classes: int) -> Tensor:
+    """Labels of any shape as (n,) int64 on the CPU. Raises DataError where they are no integers from 0 to classes - 1."""
+    if labels.is_floating_point() or labels.is_complex():
+        raise DataError(f"The labels are {str(labels.dtype).removeprefix('torch.')}; scores need class numbers, so convert them with .long().")
+    flat = labels.reshape(-1).cpu().long()
+    if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
+        found = f"{int(flat.min())} to {int(flat.max())}"
+        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; renumber or drop them.")
+    return flat
 
 
 class Tally:

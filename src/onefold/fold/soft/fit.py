@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, device_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, device_of, dtype_of, forward, logits_of, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
 from onefold.fold.soft.examples import Examples
@@ -31,9 +31,9 @@ from onefold.fold.soft.screen import score_member
 from onefold.fold.soft.sharing import own_copy
 from onefold.fold.soft.soft_merge import SoftMerge, member_logits
 from onefold.fold.soft.table import GateTable
-from onefold.measure.scores import Scores, score_logits
+from onefold.measure.scores import Scores, check_labels, score_logits
 from onefold.progress import track
-from onefold.ranks import from_first_rank, mean_over_ranks
+from onefold.ranks import from_first_rank, mean_over_ranks, several_ranks
 
 GATED = "gated"
 NOISELESS = 1 / 3  # the last third of the steps is without noise, but at model level
@@ -121,6 +121,8 @@ def fit_gates(
             )
     if not soft.prepared or soft.scores is None:
         soft.prepare(examples)
+    if chosen_on is not None and soft.classes is not None:
+        check_labels(chosen_on.labels, soft.classes)
     seconds = {"screen and align": time.perf_counter() - start}
 
     start = time.perf_counter()
@@ -167,11 +169,17 @@ def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
     """The plain average of the survivors in the basis that the gates work in, repaired; None at model level or where it cannot be had."""
     if soft.basis is None or len(soft.survivors) < 2 or any(k in soft.survivors for _, k in soft.masked):
         return None
-    members = [soft.members[k] for k in soft.survivors]
-    if soft.basis.alignment is None:
-        return merge(members, list(examples), align="none", repair="batchnorm").model
     alignment = soft.basis.alignment
-    return merge([soft.members[k] for k in soft.basis.aligned], list(examples), align=alignment, spec=alignment.spec, repair="batchnorm").model
+    if alignment is None:
+        average = merge([soft.members[k] for k in soft.survivors], list(examples), align="none", repair="batchnorm").model
+    else:
+        shares = [float(k in soft.survivors) for k in soft.basis.aligned]
+        members = [soft.members[k] for k in soft.basis.aligned]
+        average = merge(members, list(examples), align=alignment, spec=alignment.spec, repair="batchnorm", weights=shares).model
+    if several_ranks():  # every rank repaired it on data of its own
+        state = from_first_rank({name: value.cpu() for name, value in average.state_dict().items()})
+        average.load_state_dict(state)
+    return average
 
 
 def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight: float, size: int, seed: int) -> list[float]:
@@ -213,7 +221,7 @@ def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
         def losses() -> Tensor:
             with _training(soft):
                 soft.stochastic = False
-                drawn = [(logits_of(forward(soft, batch)), batch.labels) for batch in examples.batches(256)]
+                drawn = [(logits_of(_run(soft, batch)), batch.labels) for batch in examples.batches(256)]
             rows = [F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none") for x, y in drawn if y is not None]
             return torch.cat(rows)
 
@@ -245,7 +253,8 @@ def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Ge
 
 
 def _run(soft: SoftMerge, batch: Batch) -> Any:
-    return forward(soft, batch)
+    """The gated output; inputs are of the members' dtype, which may be another than the gates'."""
+    return forward(soft, batch, dtype_of(soft.members[0]))
 
 
 @contextmanager

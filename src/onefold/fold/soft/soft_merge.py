@@ -244,13 +244,19 @@ class SoftMerge(nn.Module):
         members = self._members
         alive = torch.ones(len(self.sites), len(members), dtype=torch.bool)
         alive[:, list(self.dropped)] = False
+        self.masked = {}
         if self.level == "model":
             self._body = [shared_copy(model) for model in members]
+            for k in self.survivors if not self.screens else ():
+                if not all(bool(t.isfinite().all()) for t in members[k].state_dict().values() if t.is_floating_point()):
+                    self.masked["network", k] = "it holds NaN or infinity"
+                    alive[0, k] = False
+            if not alive.any():
+                raise MembersError("Every member holds NaN or infinity, so that nothing can be kept; check the members.")
         else:
             self.basis = common_basis(members, self.survivors, self.sites, self.align, self._base, examples, level=self.level, seed=self.seed)
             self.dropped |= self.basis.unfit
             alive[:, list(self.dropped)] = False
-            self.masked = {}
             for s, site in enumerate(self.sites):
                 for k in self.survivors:
                     if name := broken(site, self.basis.states[k]):
