@@ -97,10 +97,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    record: dict[str, Any] = {"batch": arguments.batch, "rounds": arguments.rounds, "threads": 1, "torch": torch.__version__}
+    record: dict[str, Any] = {"batch": arguments.batch, "threads": 1, "torch": torch.__version__}
     for network in arguments.networks:
         for count in arguments.members:
-            record[f"{network}, K = {count}"] = row = measure(network, count, arguments.rounds, arguments.batch)
+            record[f"{network}, K = {count}"] = row = measure(network, count, arguments.rounds, arguments.batch) | {"rounds": arguments.rounds}
             print(network, count, row, flush=True)
             arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -20,9 +20,8 @@ def knowledge(record: dict[str, Any], kind: str) -> list[str]:
     own = record[kind]
     rows = own["baselines"]
     best = [row["best"] for row in rows]
-    lines = [
-        f"| {record['network']}, members that know {'different things' if kind == 'different' else 'the same'} | accuracy, % | above the best member |"
-    ]
+    what = "different things" if kind == "different" else "the same"
+    lines = [f"| {record['network']}, members know {what} | accuracy | above best |"]
     lines += ["|---|---|---|", f"| best member | {spread(best)} | |"]
     for name in ("ensemble", "average", "aligned average, permutation", "aligned average, cca", "distillation"):
         values = [row[name] for row in rows if name in row]
@@ -66,7 +65,7 @@ def cost(record: dict[str, Any]) -> list[str]:
     """Seconds of a step, and ratios to a plain one."""
     rows = {name: row for name, row in record.items() if isinstance(row, dict)}
     names = list(dict.fromkeys(key for row in rows.values() for key in row))
-    lines = ["| | " + " | ".join(f"{n}, s" if "/" not in n else n for n in names) + " |", "|---" * (1 + len(names)) + "|"]
+    lines = ["| | " + " | ".join(n if "/" in n or n == "rounds" else f"{n}, s" for n in names) + " |", "|---" * (1 + len(names)) + "|"]
     return [*lines, *(f"| {name} | " + " | ".join(str(row.get(n, "")) for n in names) + " |" for name, row in rows.items()), ""]
 
 

@@ -13,6 +13,7 @@ from onefold.errors import WeightsError
 from onefold.fold.soft.mixture import Mixture
 
 KEY = "onefold.mixture"  # of a checkpoint's metadata
+MOST = 10_000  # parts that are believed; a file may come from somebody else
 
 
 def describe(network: nn.Module) -> dict[str, str]:
@@ -35,12 +36,14 @@ def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: 
         facts: dict[str, Any] = json.loads(metadata[KEY])
         network = build()
         for name, fact in facts.items():
+            if not 1 <= int(fact["parts"]) <= MOST:
+                raise ValueError(f"{fact['parts']} parts")
             parts = [build() if name == "" else build().get_submodule(name) for _ in range(int(fact["parts"]))]
             mixture = Mixture(parts, torch.zeros(len(parts)), outputs=fact["outputs"])
             if name == "":
                 return mixture
             network.set_submodule(name, mixture)
         return network
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]
         raise WeightsError(f"{where} says that it is a mixture, but not one of this architecture ({reason}); check --model.") from error
