@@ -15,7 +15,9 @@ from onefold.recipe.soft import SoftRecipe
 from onefold.recipe.summary import member_candidates, parameters_of
 
 RESULT = "soft merge"
-RULE = "The lowest loss decides; of the members, only the one that is best on all labelled examples may be chosen."
+RULE = (
+    "Of those within a standard error of the most accurate, the lowest loss decides; of members, the best on all labelled examples stands for choice."
+)
 
 
 @dataclass(frozen=True)

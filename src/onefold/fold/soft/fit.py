@@ -4,15 +4,16 @@
 
 At model level the members' logits are computed once and the gates are trained on them, which takes about a second. The settings are
 those that did well in our own study (docs/soft_merging.md). A part of the examples is held out; on it the gated network is compared with
-the best member of all labelled examples and with the aligned average, and the best of the three is returned: the one with the lowest loss
-at its best temperature. The accuracies of nearly equal networks differ by chance on a few hundred examples; their losses tell more.
+the best member of all labelled examples and with the aligned average. Of those within one standard error of the most accurate, the one with the
+lowest loss at its best temperature is returned: the accuracies of nearly equal networks differ by chance on a few hundred examples, and their
+losses tell more.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,7 @@ class SoftResult:
     """What gates made of the members.
 
     model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated", "member k" or "aligned average". scores: of
-    every candidate on the held-out examples. held_out_losses: there, in nats, at the best temperature; the choice rests on them. gates: as
+    every candidate on the held-out examples. held_out_losses: there, in nats, at the best temperature. gates: as
     learned. soft: the gates themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who is out.
     """
 
@@ -149,7 +150,7 @@ def fit_gates(
         fitted = {name: score_member(rows, chosen_on.labels).fitted_loss for name, rows in outputs.items()}
         best = from_first_rank(_best_member(soft, fitted, len(examples), len(chosen_on)))
         rivals = [name for name in candidates if not name.startswith("member") or name == best]
-        choice = from_first_rank(min(rivals, key=lambda name: fitted[name]))
+        choice = from_first_rank(_choose(rivals, scores, fitted))
         model = own_copy(candidates[choice]).eval() if choice.startswith("member") else candidates[choice]
     seconds["choose"] = time.perf_counter() - start
     return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes)
@@ -163,6 +164,13 @@ def _best_member(soft: SoftMerge, held_out: Mapping[str, float], learned: int, c
         return learned * scores[k].fitted_loss + chosen * held_out[f"member {k}"]
 
     return f"member {min(soft.survivors, key=loss)}"
+
+
+def _choose(rivals: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]) -> str:
+    """Of those within one standard error of the most accurate, the one of the lowest loss."""
+    top = max((scores[name] for name in rivals), key=lambda each: each.accuracy)
+    close = [name for name in rivals if scores[name].accuracy >= top.accuracy - top.accuracy_error]
+    return min(close, key=lambda name: losses[name])
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
