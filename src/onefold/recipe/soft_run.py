@@ -13,7 +13,7 @@ from onefold.batches import Data, reusable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
 from onefold.fold.soft.saved import describe
-from onefold.fold.soft.sites import chosen, layer_sites, module_sites
+from onefold.fold.soft.sites import sites_of
 from onefold.measure import Report
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_networks
@@ -40,7 +40,7 @@ def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None,
     files = check_outputs(recipe, force)
     _check_names(recipe)
     with settings(recipe, threads) as used:
-        _check_parts(recipe)
+        sites_of(resolve_model(recipe.model)(), recipe.soft.level, recipe.soft.include, recipe.soft.exclude)  # do the patterns match?
         tell(f"Reading {len(recipe.members)} members")
         models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device, check_finite=False)
         data = _labelled(recipe.data, recipe.seed)
@@ -82,15 +82,6 @@ def _check_names(recipe: SoftRecipe) -> None:
             check_source(part.source)
     resolve_model(recipe.model)
     check_device(recipe.device)
-
-
-def _check_parts(recipe: SoftRecipe) -> None:
-    """Raises RecipeError where a pattern names no part of the network."""
-    network = resolve_model(recipe.model)()
-    if recipe.soft.level == "layer":
-        chosen(layer_sites(network), recipe.soft.include, recipe.soft.exclude)
-    elif recipe.soft.level == "module":
-        chosen(module_sites(network, recipe.soft.include), None, recipe.soft.exclude)
 
 
 def _labelled(part: DataPart, seed: int) -> Data:

@@ -191,7 +191,7 @@ def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
 
 
 def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight: float, size: int, seed: int) -> list[float]:
-    """The loop. Steps whose loss is not finite are skipped."""
+    """The loop. A step whose loss is not finite teaches nothing."""
     generator = torch.Generator().manual_seed(seed)
     gate = soft.gate
     optimiser = torch.optim.Adam(gate.parameters(), rate, betas=(0.9, 0.99))

@@ -33,6 +33,20 @@ class Site:
     norm: bool = False
 
 
+def sites_of(network: nn.Module, level: str, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> list[Site]:
+    """All that is gated at this level, in the order of the network's modules; at level "model" the network as a whole.
+
+    Raises:
+        RecipeError: there is nothing to gate, or a pattern matches nothing.
+    """
+    if level == "model":
+        return [Site("network", "", ())]
+    found = layer_sites(network) if level == "layer" else module_sites(network, include)
+    if not found:
+        raise RecipeError(f"{type(network).__name__} has no {level} with weights, so there is nothing to gate; use level='model'.")
+    return chosen(found, include if level == "layer" else None, exclude)
+
+
 def layer_sites(network: nn.Module) -> list[Site]:
     """All layers of `network` in the order of its modules; a parameter that several modules share belongs to the first."""
     first = {id(parameter): name for name, parameter in network.named_parameters()}

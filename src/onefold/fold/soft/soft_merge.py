@@ -25,7 +25,7 @@ from onefold.fold.soft.gates import Gates
 from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, weighted_outputs
 from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
 from onefold.fold.soft.sharing import filled_copy, own_copy, shared_copy
-from onefold.fold.soft.sites import Site, broken, chosen, layer_sites, module_sites
+from onefold.fold.soft.sites import broken, sites_of
 from onefold.fold.soft.statistics import measure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
@@ -95,7 +95,7 @@ class SoftMerge(nn.Module):
         if isinstance(align, Alignment):
             reference = align.reference
         self.reference: int | None = None if reference == "best" else int(reference)
-        self.sites = _sites(models, level, self.include, self.exclude, self.reference or 0)
+        self.sites = sites_of(models[self.reference or 0], level, self.include, self.exclude)
         self.gate = Gates(len(self.sites), len(models), normalised=normalise, seed=seed)
         self.to(device_of(models[0]))
         self.scores: list[MemberScore] | None = None
@@ -141,6 +141,7 @@ class SoftMerge(nn.Module):
         pairs = [flatten(each, examples.labels) for each in logits]
         self.scores = from_first_rank([score_member(rows, labels) for rows, labels in pairs])
         self.dropped = screen(self.scores, classes) if self.screens else {}
+        self.pruned = {}
         if not self.survivors:
             told = "; ".join(f"member {k}: {why}" for k, why in self.dropped.items())
             raise MembersError(f"No member is left to merge ({told}); check the members and that the labels are theirs, or pass screen=False.")
@@ -297,15 +298,6 @@ def _remaining(parts: list[nn.Module], weights: Tensor, *, outputs: Outputs | No
     if len(left) == 1 and float(weights[left[0]]) == 1.0:
         return own_copy(parts[left[0]]).eval()
     return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), outputs=outputs).eval()
-
-
-def _sites(models: Sequence[nn.Module], level: str, include: list[str] | None, exclude: list[str] | None, base: int) -> list[Site]:
-    if level == "model":
-        return [Site("network", "", ())]
-    found = layer_sites(models[base]) if level == "layer" else module_sites(models[base], include)
-    if not found:
-        raise RecipeError(f"{type(models[base]).__name__} has no {level} with weights, so there is nothing to gate; use level='model'.")
-    return chosen(found, include if level == "layer" else None, exclude)
 
 
 def _patterns(given: Patterns) -> list[str] | None:
