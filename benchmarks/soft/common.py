@@ -38,6 +38,16 @@ def lacking(folder: Path, network: str, group: int) -> list[nn.Module]:
     return [load(folder, network, f"-without{k}{k + 1}-seed{group}") for k in range(0, 10, 2)]
 
 
+def siblings(folder: Path, network: str, group: int) -> list[nn.Module]:
+    """As `lacking`, but all five went on from one network that was trained briefly on other images of all classes."""
+    return [load(folder, network, f"-from-origin-without{k}{k + 1}-seed{group}") for k in range(0, 10, 2)]
+
+
+def origin(folder: Path, network: str, group: int) -> nn.Module:
+    """The network that `siblings` went on from."""
+    return load(folder, network, f"-origin-seed{group}")
+
+
 def parts(network: str, test: int | None = None) -> tuple[Batches, Batches, Batches]:
     """500 labelled images for gates, the other held-out images to choose settings with, and test images."""
     labelled = list(build_data(DATA[network], split="train", skip=HELD_OUT[network], limit=LABELLED, batch_size=250))

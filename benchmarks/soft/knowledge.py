@@ -1,4 +1,4 @@
-"""Members that know different things (each lacks two of ten classes) and members that know the same: what gates make of five of them.
+"""Members that know different things (each lacks two of ten classes), independent or of one origin, and members that know the same.
 
     python benchmarks/soft/knowledge.py smallcnn --members members --out benchmarks/soft/knowledge-smallcnn.json
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import GROUPS, NETWORKS, Batches, accuracy, honest, lacking, numbered, parts, recorded
+from common import GROUPS, NETWORKS, Batches, accuracy, honest, lacking, numbered, origin, parts, recorded, siblings
 from torch import nn
 
 import onefold
@@ -31,6 +31,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "module": [{"normalise": True}, {"normalise": False}],
     "layer": [{"normalise": True}, {"normalise": False}],
 }
+KINDS = {"different": lacking, "siblings": siblings, "same": honest}
 FIT = ("penalty", "steps", "batch_size")
 
 
@@ -79,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=sorted(NETWORKS))
     parser.add_argument("--members", type=Path, default=Path("members"))
-    parser.add_argument("--kinds", nargs="+", choices=("different", "same"), default=["different", "same"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["different", "same"])
     parser.add_argument("--levels", nargs="+", default=list(CANDIDATES))
     parser.add_argument("--steps", type=int, default=300, help="of module and layer level")
     parser.add_argument("--batch", type=int, default=128)
@@ -95,16 +96,18 @@ def main() -> None:
     settings = {"labelled": 500, "choose": 250 * len(choose), "test": arguments.test or 10000, **common}
     record: dict[str, Any] = {"network": arguments.network, "settings": settings}
     for kind in arguments.kinds:
-        groups = [(lacking if kind == "different" else honest)(arguments.members, arguments.network, g) for g in range(GROUPS)]
+        groups = [KINDS[kind](arguments.members, arguments.network, g) for g in range(GROUPS)]
         numbers = numbered(labelled, choose, test)
         known: list[list[nn.Module]] = []
         record[kind] = own = {"baselines": [], "levels": {}}
-        for members in groups:
+        for g, members in enumerate(groups):
             known.append([recorded(m, labelled, choose, test) for m in members])
             row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[-1])}
             row |= {"best": max(row.values()), "ensemble": round(accuracy(known[-1], numbers[2]), 2)}
             row |= {name: round(accuracy(model, test), 2) for name, model in averages(members, labelled).items()}
             row["distillation"] = round(accuracy(distilled(members, labelled, choose), test), 2)
+            if kind == "siblings":
+                row["origin"] = round(accuracy(origin(arguments.members, arguments.network, g), test), 2)
             own["baselines"].append(row)
             print(kind, row, flush=True)
         for level in arguments.levels:

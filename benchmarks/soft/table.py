@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+KINDS = {"different": "members know different things", "siblings": "members of one origin know different things", "same": "members know the same"}
+
 
 def spread(values: list[float]) -> str:
     """Mean and standard deviation."""
@@ -20,10 +22,9 @@ def knowledge(record: dict[str, Any], kind: str) -> list[str]:
     own = record[kind]
     rows = own["baselines"]
     best = [row["best"] for row in rows]
-    what = "different things" if kind == "different" else "the same"
-    lines = [f"| {record['network']}, members know {what} | accuracy | above best |"]
+    lines = [f"| {record['network']}, {KINDS[kind]} | accuracy | above best |"]
     lines += ["|---|---|---|", f"| best member | {spread(best)} | |"]
-    for name in ("ensemble", "average", "aligned average, permutation", "aligned average, cca", "distillation"):
+    for name in ("origin", "ensemble", "average", "aligned average, permutation", "aligned average, cca", "distillation"):
         values = [row[name] for row in rows if name in row]
         if len(values) == len(best):
             gains = [value - top for value, top in zip(values, best, strict=True)]
@@ -78,7 +79,7 @@ def main() -> None:
         elif path.stem.startswith("robustness"):
             lines += robustness(record)
         else:
-            lines += [line for kind in ("different", "same") if kind in record for line in knowledge(record, kind)]
+            lines += [line for kind in KINDS if kind in record for line in knowledge(record, kind)]
     print("\n".join(lines))
 
 
