@@ -38,6 +38,10 @@ class RecipeError(OnefoldError):
     """A recipe, a flag or a name is unknown or contradictory."""
 
 
+class SubspaceError(OnefoldError):
+    """A subspace cannot be made, or a point is asked of it that it does not have."""
+
+
 class OutputError(OnefoldError):
     """An output cannot be written: it exists, its folder is missing, or the disk is full."""
 

@@ -31,3 +31,8 @@ def from_first_rank(value: T) -> T:
     box: list[T] = [value]
     distributed.broadcast_object_list(box, src=0, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None)
     return box[0]
+
+
+def rank() -> int:
+    """The number of this process; 0 where there is one."""
+    return distributed.get_rank() if several_ranks() else 0

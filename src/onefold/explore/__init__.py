@@ -1,0 +1,5 @@
+"""explore: one training run to many good minima."""
+
+from onefold.explore.subspace import Ensemble, Subspace
+
+__all__ = ["Ensemble", "Subspace"]
