@@ -29,7 +29,7 @@ from onefold.sources import build_data
 from onefold.sources.networks import resnet20, smallcnn, vgg11
 
 HELD_OUT, ORIGIN = 5000, 20000
-FROM_ORIGIN = {"epochs": 1.2, "lr": 0.05}
+FROM_ORIGIN = {"epochs": 2.5, "lr": 0.05}
 CIFAR10, FASHION = "cifar10", "fashion_mnist"
 SETTINGS = {
     "resnet20": {"build": lambda: resnet20(), "data": CIFAR10, "epochs": 1.6, "lr": 0.4, "weight_decay": 5e-4},
