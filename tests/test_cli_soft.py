@@ -101,7 +101,7 @@ def test_recipes_are_for_their_own_command(onefold: Callable, trained: list[Path
     [
         (["--level", "modul"], "key 'soft.level'"),
         (["--level", "model", "--include", "conv1"], "at level model there are none"),
-        (["--include", "cnv1"], "The pattern 'cnv1' of `include` matches no part of the network that can be gated; did you mean 'conv1'?"),
+        (["--include", "cnv1"], "The pattern 'cnv1' of `include` matches no part of the network that can be chosen; did you mean 'conv1'?"),
         (["--align", "ccca"], "There is no alignment 'ccca'; did you mean 'cca'?"),
         (["--reference", "seven"], "--reference takes a member's number or 'best'"),
         (["--reference", "9"], "soft.reference is 9, but there are only 2 members"),

@@ -20,6 +20,7 @@ _ROOMS = {
     "recalibrate": "onefold.fold",
     "SoftMerge": "onefold.fold",
     "fit_gates": "onefold.fold",
+    "Subspace": "onefold.explore",
     "evaluate": "onefold.measure",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment
     from onefold.alignment import align as align
     from onefold.errors import OnefoldError as OnefoldError
+    from onefold.explore import Subspace as Subspace
     from onefold.fold import MergeResult as MergeResult
     from onefold.fold import SoftMerge as SoftMerge
     from onefold.fold import fit_gates as fit_gates

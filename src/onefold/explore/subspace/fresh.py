@@ -33,9 +33,10 @@ def fresh_tensors(model: nn.Module, places: Sequence[Place], initialiser: Initia
     if initialiser is not None:
         same = [p.name for p, old, new in zip(places, before, after, strict=True) if old.dim() > 1 and torch.equal(old, new)]
         if same:
+            others = f" and {len(same) - 1} other weights" * (len(same) > 1)
             raise SubspaceError(
-                f"The initialiser left '{same[0]}' as it was{f' and {len(same) - 1} other weights' * (len(same) > 1)}, but every vertex must start on "
-                "its own; let it set them in place, or leave them out with exclude=."
+                f"The initialiser left '{same[0]}'{others} as it was, but every vertex must start on its own; let it set them in place, or leave "
+                "them out with exclude=."
             )
     return [parameter.detach() for parameter in after]
 

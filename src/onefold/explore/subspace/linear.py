@@ -16,7 +16,19 @@ PIECE = 65536  # elements of a piece for each thread: five such pieces of float3
 
 def combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]]) -> list[Tensor]:
     """For every row of coefficients the sum of the inputs, each times its coefficient; new tensors in the memory order of the first input."""
+    return _combine(inputs, rows, None)[0]
+
+
+def combine_and_compare(inputs: Sequence[Tensor], row: Sequence[float], pair: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """One sum, and of two inputs a and b <a, b>, |a|^2 and |b|^2 as a tensor of three numbers, in float32 or, of float64 tensors, float64."""
+    outputs, products = _combine(inputs, [row], pair)
+    return outputs[0], torch.stack(products).view(-1, 3).sum(0)
+
+
+def _combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]], pair: tuple[int, int] | None) -> tuple[list[Tensor], list[Tensor]]:
     outputs = [torch.empty_like(inputs[0]) for _ in rows]
+    products = []
+    wide = torch.float64 if inputs[0].dtype == torch.float64 else torch.float32
     for piece in _pieces([*inputs, *outputs]):
         parts, sums = piece[: len(inputs)], piece[len(inputs) :]
         for row, out in zip(rows, sums, strict=True):
@@ -27,17 +39,10 @@ def combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]]) -> list[T
             torch.mul(parts[first], row[first], out=out)
             for k in others:
                 out.add_(parts[k], alpha=row[k])
-    return outputs
-
-
-def inner_products(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b>, |a|^2 and |b|^2: a tensor of three numbers, in float32 or, of float64 tensors, float64."""
-    wide = a.dtype if a.dtype in (torch.float32, torch.float64) else torch.float32
-    sums = []
-    for x, y in _pieces([a, b]):
-        x, y = x.reshape(-1).to(wide), y.reshape(-1).to(wide)
-        sums += [torch.dot(x, y), torch.dot(x, x), torch.dot(y, y)]
-    return torch.stack(sums).view(-1, 3).sum(0)
+        if pair is not None:
+            a, b = (parts[k].reshape(-1).to(wide) for k in pair)
+            products += [torch.dot(a, b), torch.dot(a, a), torch.dot(b, b)]
+    return outputs, products
 
 
 def _pieces(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -50,4 +55,4 @@ def _pieces(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
         if first.dim() != 4 or not first.is_contiguous(memory_format=torch.channels_last):
             return [tuple(tensors)]
         tensors = [t.permute(0, 2, 3, 1) for t in tensors]
-    return list(zip(*(t.view(-1).split(step) for t in tensors), strict=True))
+    return list(zip(*(torch.split(t.view(-1), step) for t in tensors), strict=True))

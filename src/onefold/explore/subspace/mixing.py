@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onefold.explore.subspace.linear import combine, inner_products
+from onefold.explore.subspace.linear import combine, combine_and_compare
 
 Gradients = list[list[Tensor | None]]
 
@@ -46,7 +46,8 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat):
         *points, likeness = _Mix.apply(draw, len(vertices), *flat)  # type: ignore[no-untyped-call]
         return points, likeness
-    return _point(vertices, draw.coefficients), Likeness(vertices, draw).value if draw.compared else None
+    points, found = _mixed(vertices, draw)
+    return points, None if found is None else found.value
 
 
 class _Mix(torch.autograd.Function):
@@ -57,9 +58,9 @@ class _Mix(torch.autograd.Function):
         size = len(flat) // count
         vertices = [flat[k * size : (k + 1) * size] for k in range(count)]
         ctx.draw, ctx.size, ctx.count = draw, size, count
-        ctx.likeness = Likeness(vertices, draw) if draw.compared else None
+        points, ctx.likeness = _mixed(vertices, draw)
         ctx.set_materialize_grads(False)
-        return *_point(vertices, draw.coefficients), ctx.likeness.value if ctx.likeness else None
+        return *points, None if ctx.likeness is None else ctx.likeness.value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -77,12 +78,12 @@ class _Mix(torch.autograd.Function):
 class Likeness:
     """cos^2 of the draw's pair of vertices, and what its gradient is made of."""
 
-    def __init__(self, vertices: Sequence[Sequence[Tensor]], draw: Draw) -> None:
+    def __init__(self, vertices: Sequence[Sequence[Tensor]], draw: Draw, products: Sequence[Tensor]) -> None:
+        """products: for each tensor compared <v_i, v_j>, |v_i|^2 and |v_j|^2."""
         self.draw = draw
         self.first, self.second = ({t: vertices[k][t].detach() for t in draw.compared} for k in draw.pair)
         self._versions = self._now()
-        sums = torch.stack([inner_products(self.first[t], self.second[t]) for t in draw.compared]).sum(0)
-        self.inner, self.norm, self.other_norm = sums.unbind()
+        self.inner, self.norm, self.other_norm = torch.stack(list(products)).sum(0).unbind()
         self.value = self.inner**2 / (self.norm * self.other_norm)
 
     def terms(self, upstream: Tensor) -> Terms:
@@ -108,14 +109,24 @@ class Terms:
     factors: dict[int, tuple[Tensor, Tensor]]
 
 
-def _point(vertices: Sequence[Sequence[Tensor]], coefficients: Sequence[Sequence[float]]) -> list[Tensor]:
+def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Likeness | None]:
+    """The tensors of the point, and the likeness of the pair."""
+    i, j = draw.pair
+    compared, products, points = set(draw.compared), [], []
     if vertices[0][0].device.type == "cpu":
-        columns = zip(*coefficients, strict=True)
-        return [combine(tensors, [column])[0] for tensors, column in zip(zip(*vertices, strict=True), columns, strict=True)]
-    point = torch._foreach_mul(list(vertices[0]), list(coefficients[0]))
-    for vertex, own in zip(vertices[1:], coefficients[1:], strict=True):
-        torch._foreach_add_(point, torch._foreach_mul(list(vertex), list(own)))
-    return list(point)
+        for t, (tensors, row) in enumerate(zip(zip(*vertices, strict=True), zip(*draw.coefficients, strict=True), strict=True)):
+            if t in compared:
+                point, product = combine_and_compare(tensors, row, draw.pair)
+                products.append(product)
+            else:
+                (point,) = combine(tensors, [row])
+            points.append(point)
+    else:
+        points = list(torch._foreach_mul(list(vertices[0]), list(draw.coefficients[0])))
+        for vertex, own in zip(vertices[1:], draw.coefficients[1:], strict=True):
+            torch._foreach_add_(points, torch._foreach_mul(list(vertex), list(own)))
+        products = [torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in ((vertices[i][t], vertices[j][t]) for t in draw.compared)]
+    return points, Likeness(vertices, draw, products) if draw.compared else None
 
 
 def _tensor_by_tensor(draw: Draw, gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]) -> Gradients:

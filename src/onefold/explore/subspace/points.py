@@ -57,9 +57,10 @@ def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
     norms = norms_of(network)
     if norms and data is None:
         names = [name for name, module in network.named_modules() if any(module is norm for norm in norms)]
+        more = f" and {len(names) - 1} more" * (len(names) > 1)
         raise SubspaceError(
-            f"{what[:1].upper()}{what[1:]} needs data: the network has batch norm ('{names[0]}'{f' and {len(names) - 1} more' * (len(names) > 1)}), whose "
-            "statistics belong to no point of the subspace until they are computed for it; pass training batches as data=."
+            f"{what[:1].upper()}{what[1:]} needs data: the network has batch norm ('{names[0]}'{more}), whose statistics belong to no point of the "
+            "subspace until they are computed for it; pass training batches as data=."
         )
     network.requires_grad_(True).eval()
     if norms and data is not None:

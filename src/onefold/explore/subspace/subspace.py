@@ -12,7 +12,7 @@ from there to the vertices. Optimiser, clipping, accumulation, mixed precision a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,8 +100,9 @@ class Subspace(nn.Module):
         self._compared: list[int] = weights or list(range(len(self.places)))
         self._middle = Draw(self._columns([self.shape.middle()] * (max(self._rows) + 1)), (0, 0))
         self._by_hand = False
+        self._draw: Draw | None = None
         self._forget()
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())  # type: ignore[no-untyped-call]
 
     @classmethod
     def between(cls, a: nn.Module, b: nn.Module, shape: str = "curve", vertices: int | None = None, beta: float = 0.0, **options: Any) -> Subspace:
@@ -120,7 +121,9 @@ class Subspace(nn.Module):
         bends = [_between(a, b, k / (count - 1)) for k in range(1, count - 1)]
         return cls(a, shape, count, beta=beta, fixed=(0, count - 1), starts=[a, *bends, b], **options)
 
-    def grow(self, network: nn.Module | None = None, *, init: Initialiser | None = None, fixed: Sequence[int] | None = None, seed: int = 0) -> Subspace:
+    def grow(
+        self, network: nn.Module | None = None, *, init: Initialiser | None = None, fixed: Sequence[int] | None = None, seed: int = 0
+    ) -> Subspace:
         """A simplex with one more vertex: `network`, or by default a freshly initialised one. A line grows into a triangle.
 
         fixed: the vertices that are not trained; by default all that there were, so that only the new one is.
@@ -226,7 +229,7 @@ class Subspace(nn.Module):
         return f"{names}, fixed={self.fixed}, tensors={len(self.places)}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Subspace:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._forget()
         return self
 
@@ -239,7 +242,7 @@ class Subspace(nn.Module):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._forget()
 
     # ---- the point that stands in the network ----------------------------------------------------------------------------------------
@@ -251,7 +254,7 @@ class Subspace(nn.Module):
     def _forget(self) -> None:
         """Drop the draw and the point, as after a move to another device or new values."""
         self._owners = owners_in(self.network, self.places)
-        self._draw: Draw | None = None
+        self._draw = None
         self._rest()
 
     def _rest(self) -> None:
@@ -260,7 +263,7 @@ class Subspace(nn.Module):
         self._likeness: Tensor | None = None
         put(self._owners, [tensor.detach() for tensor in self._tensors()[0]])
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _prepare(self) -> None:
         """Let the point stand in the network that a forward pass should run at."""
         if not self.training:
@@ -328,7 +331,7 @@ def _rows(places: Sequence[Place]) -> list[int]:
 
 def _vertex_values(
     model: nn.Module, places: Sequence[Place], count: int, init: Initialiser | None, starts: Sequence[nn.Module | None], seed: int
-) -> Iterator[list[Tensor]] | list[list[Tensor]]:
+) -> list[list[Tensor]]:
     """The first values of every vertex: of the start given for it, the model's own for the first, else fresh ones."""
     if len(starts) > count:
         raise SubspaceError(f"There are {len(starts)} starts but only {count} vertices; pass vertices={len(starts)}.")
@@ -343,7 +346,9 @@ def _vertex_values(
         found = parameters_at(start or model, places)
         for place, tensor in zip(places, found, strict=True):
             if not bool(tensor.isfinite().all()):
-                raise SubspaceError(f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds NaN or infinity; leave this network out.")
+                raise SubspaceError(
+                    f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds NaN or infinity; leave this network out."
+                )
         values.append([tensor.detach() for tensor in found])
     return values
 
@@ -351,14 +356,14 @@ def _vertex_values(
 def _check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
     """Raises SubspaceError where two networks differ in class or in the names or shapes of their parameters."""
     if type(model) is not type(other):
-        raise SubspaceError(f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a {type(model).__name__}; they must be of one architecture.")
+        raise SubspaceError(
+            f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a {type(model).__name__}; they must be of one architecture."
+        )
     shapes, others = ({name: tuple(p.shape) for name, p in each.named_parameters()} for each in (model, other))
     for name in [*shapes, *others]:
         if shapes.get(name) != others.get(name):
-            raise SubspaceError(
-                f"{what[:1].upper()}{what[1:]} has '{name}' of shape {others.get(name, 'none')}, the model of shape {shapes.get(name, 'none')}; they must "
-                "be of one architecture."
-            )
+            own, theirs = (f"of shape {each[name]}" if name in each else "not at all" for each in (shapes, others))
+            raise SubspaceError(f"{what} has '{name}' {theirs}, the model {own}; they must be of one architecture.")
 
 
 def _between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:

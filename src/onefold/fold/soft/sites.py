@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import RecipeError
+from onefold.patterns import around, check_patterns
 
 RunningNorm = nn.modules.batchnorm._NormBase
 _KINDS = {"weight", "bias", "ih", "hh", "hr", "raw"}
@@ -106,15 +107,6 @@ def chosen(sites: Sequence[Site], include: Sequence[str] | None, exclude: Sequen
     return left
 
 
-def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
-    """Raises RecipeError where a pattern matches none of `names`."""
-    if not patterns:
-        raise RecipeError(f"The list `{what}` is empty; leave it out, or name a part of the network.")
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise RecipeError(f"The pattern '{pattern}' of `{what}` matches no part of the network that can be gated; {nearest(pattern, names)}")
-
-
 def broken(site: Site, state: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor of the site that holds NaN or infinity in `state`, or None."""
     return next((name for name in tensor_names(site, state) if state[name].is_floating_point() and not state[name].isfinite().all()), None)
@@ -133,10 +125,7 @@ def _part(name: str) -> str:
 
 def _around(site: Site) -> Iterator[str]:
     yield site.name
-    module = site.module
-    while module:
-        yield module
-        module = module.rpartition(".")[0]
+    yield from around(site.module)
 
 
 def _matches(site: Site, patterns: Sequence[str]) -> bool:
