@@ -70,8 +70,8 @@ class _Mix(torch.autograd.Function):
         *of_points, of_likeness = gradients
         needed = [ctx.needs_input_grad[2 + k * ctx.size : 2 + (k + 1) * ctx.size] for k in range(ctx.count)]
         terms = None if of_likeness is None else ctx.likeness.terms(of_likeness)
-        on_cpu = next(g for g in gradients if g is not None).device.type == "cpu"
-        result = (_tensor_by_tensor if on_cpu else _all_at_once)(draw, of_points, terms, needed)
+        cpu = on_cpu(next(gradient for gradient in gradients if gradient is not None))
+        result = (_tensor_by_tensor if cpu else _all_at_once)(draw, of_points, terms, needed)
         return None, None, *(gradient for vertex in result for gradient in vertex)
 
 
@@ -109,11 +109,16 @@ class Terms:
     factors: dict[int, tuple[Tensor, Tensor]]
 
 
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether passes over memory are what costs, and not kernels."""
+    return tensor.device.type == "cpu"
+
+
 def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Likeness | None]:
     """The tensors of the point, and the likeness of the pair."""
     i, j = draw.pair
     compared, products, points = set(draw.compared), [], []
-    if vertices[0][0].device.type == "cpu":
+    if on_cpu(vertices[0][0]):
         for t, (tensors, row) in enumerate(zip(zip(*vertices, strict=True), zip(*draw.coefficients, strict=True), strict=True)):
             if t in compared:
                 point, product = combine_and_compare(tensors, row, draw.pair)
