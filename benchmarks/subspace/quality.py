@@ -82,7 +82,7 @@ def train(
     augment: bool,
     after: Callable[[int, int], None] = lambda *_: None,
 ) -> torch.optim.Optimizer:
-    """SGD with momentum under a cosine after a warm-up of a twentieth; `after` sees step and total. The model gets the likeness as a penalty, if any."""
+    """SGD with momentum under a cosine after a warm-up of a twentieth; `after` sees step and total. A subspace adds its penalty."""
     total = epochs * (len(images[1]) // BATCH)
     optimiser = torch.optim.SGD(model.parameters(), setting["lr"], momentum=0.9, weight_decay=1e-4, fused=True)
     warm = max(1, total // 20)

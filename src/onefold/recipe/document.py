@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onefold.errors import RecipeError, nearest
 
-HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o again.safetensors\n"
+HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
 
 
@@ -88,11 +88,28 @@ class Record(_Part):
     result_sha256: str | None = None
 
 
-class Job(_Part):
-    """What every recipe holds: `members` of the architecture `model`, `data`, and where the result goes. `command` carries it out."""
+class Document(_Part):
+    """What every recipe is: the architecture `model`, and more. `command` carries it out; `again`: an output's name, as an example."""
 
     command: ClassVar[str]
+    again: ClassVar[str] = "again.safetensors"
     model: str = Field(min_length=1)
+
+
+class Repeatable(Protocol):
+    """What the batches and the bits of a recipe's result depend on."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def data(self) -> DataPart | None: ...
+    @property
+    def record(self) -> Record | None: ...
+
+
+class Job(Document):
+    """A recipe that folds: `members` of the architecture, `data`, and where the result goes."""
+
     members: tuple[InputFile, ...] = Field(min_length=2)
     data: DataPart | None = None
     evaluation: EvaluationPart | None = None
@@ -126,7 +143,7 @@ class Recipe(Job):
         return self
 
 
-Asked = TypeVar("Asked", bound=Job)
+Asked = TypeVar("Asked", bound=Document)
 
 
 def read(path: str | Path) -> Recipe:
@@ -150,8 +167,8 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"The recipe {path} is no valid YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}.") from error
     folder = path.resolve().parent
-    other = "soft" if kind.command == "merge" else "merge"
-    if isinstance(content, Mapping) and ("soft" in content) != (kind.command == "soft"):
+    other = next((name for name in ("soft", "subspace") if isinstance(content, Mapping) and name in content), "merge")
+    if isinstance(content, Mapping) and other != kind.command:
         raise RecipeError(f"The recipe {path} is one of onefold {other}; run: onefold {other} {path}")
     return _with_paths(check_as(kind, content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
 
@@ -196,11 +213,11 @@ def _checked(kind: type[Checked], content: object, what: str) -> Checked:
         raise RecipeError(f"{what}{f', key {key!r}' if key else ''}: {reason[:1].lower() + reason[1:]}{found}.") from None
 
 
-def text_of(recipe: Job, path: str | Path) -> str:
+def text_of(recipe: Document, path: str | Path) -> str:
     """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes; paths relative to the file's folder."""
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
-    return HEADER.format(command=recipe.command, name=path.name) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    return HEADER.format(command=recipe.command, name=path.name, again=recipe.again) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def absolute(recipe: Asked, folder: str | Path | None = None) -> Asked:
@@ -241,12 +258,10 @@ def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
     def file(part: InputFile) -> InputFile:
         return part.model_copy(update={"path": rename(part.path)})
 
-    changed: dict[str, Any] = {
-        "model": _in_name(recipe.model, rename),
-        "members": tuple(file(member) for member in recipe.members),
-        "output": recipe.output and rename(recipe.output),
-        "html": recipe.html and rename(recipe.html),
-    }
+    changed: dict[str, Any] = {"model": _in_name(recipe.model, rename)}
+    changed |= {name: rename(path) for name in ("output", "html") if (path := getattr(recipe, name, None))}
+    if isinstance(recipe, Job):
+        changed["members"] = tuple(file(member) for member in recipe.members)
     changed |= {name: data(part) for name in type(recipe).model_fields if isinstance(part := getattr(recipe, name), DataPart)}
     if isinstance(recipe, Recipe) and recipe.align.file:
         changed["align"] = recipe.align.model_copy(update={"file": file(recipe.align.file)})

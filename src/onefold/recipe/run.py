@@ -24,7 +24,7 @@ from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
 from onefold.fold.merge import REPAIRS
 from onefold.measure import Report
-from onefold.recipe.document import Job, Recipe, Record, relative, text_of
+from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
 from onefold.recipe.summary import Scored, score, summarise
 from onefold.sources import check_source
@@ -163,7 +163,7 @@ def record(threads: int, data_sha256: str | None = None) -> Record:
 
 
 @contextlib.contextmanager
-def settings(recipe: Job, threads: int | None) -> Iterator[int]:
+def settings(recipe: Repeatable, threads: int | None) -> Iterator[int]:
     """The recipe's seed and number of threads, for as long as it is carried out."""
     before = torch.get_num_threads()
     used = threads or (recipe.record.threads if recipe.record else before)
@@ -176,7 +176,7 @@ def settings(recipe: Job, threads: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-def check_batches(recipe: Job, data: Data | None, *, labels: bool = False) -> str | None:
+def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False) -> str | None:
     """The fingerprint of the batches that `recipe` names. Raises RecipeError where it is not the recorded one."""
     if data is None:
         return None
