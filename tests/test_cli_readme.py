@@ -16,8 +16,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_python_example_runs(root: Path, tmp_path: Path) -> None:
-    (example,) = blocks((root / "README.md").read_text(), "python")
+def test_the_python_examples_run(root: Path, tmp_path: Path) -> None:
+    """One after the other, as the later ones use names of the first."""
+    example = "\n".join(blocks((root / "README.md").read_text(), "python"))
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
