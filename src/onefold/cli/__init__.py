@@ -19,6 +19,7 @@ from onefold.cli.merge import merge
 from onefold.cli.methods import methods
 from onefold.cli.report import report
 from onefold.cli.soft import soft
+from onefold.cli.subspace import subspace
 from onefold.errors import OnefoldError
 
 app = typer.Typer(name="onefold", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -27,6 +28,7 @@ app.command("inspect")(inspect)
 app.command("align")(align)
 app.command("merge")(merge)
 app.command("soft")(soft)
+app.command("subspace")(subspace)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("methods")(methods)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from onefold.errors import RecipeError, nearest
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
+COMMANDS = {"soft": "soft", "subspace": "subspace", "training": "subspace"}  # keys that only the recipes of these commands have
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
 
 
@@ -167,7 +168,7 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"The recipe {path} is no valid YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}.") from error
     folder = path.resolve().parent
-    other = next((name for name in ("soft", "subspace") if isinstance(content, Mapping) and name in content), "merge")
+    other = next((command for key, command in COMMANDS.items() if isinstance(content, Mapping) and key in content), "merge")
     if isinstance(content, Mapping) and other != kind.command:
         raise RecipeError(f"The recipe {path} is one of onefold {other}; run: onefold {other} {path}")
     return _with_paths(check_as(kind, content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
@@ -217,7 +218,8 @@ def text_of(recipe: Document, path: str | Path) -> str:
     """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes; paths relative to the file's folder."""
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
-    return HEADER.format(command=recipe.command, name=path.name, again=recipe.again) + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    head = HEADER.format(command=recipe.command, name=path.name, again=recipe.again)
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def absolute(recipe: Asked, folder: str | Path | None = None) -> Asked:

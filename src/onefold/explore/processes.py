@@ -1,0 +1,116 @@
+"""Start the processes that train, through lightning-fabric: one on each device, told apart by their rank.
+
+The processes are spawned here and run one function, so that no launcher is needed and none may be used; the first process, which started
+them, waits. Whatever goes wrong in one ends all, and comes out of here as the same error.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from onefold import errors
+from onefold.errors import OnefoldError, RecipeError
+
+NOISY = ("lightning_fabric.utilities.distributed", "lightning_fabric.utilities.rank_zero", "lightning_utilities.core.rank_zero")
+VARIABLES = ("LOCAL_RANK", "MASTER_PORT")  # a launcher's; Fabric sets the second
+
+
+def fabric_package() -> Any:
+    """The package lightning_fabric. Raises RecipeError where it is not installed."""
+    try:
+        import lightning_fabric
+    except ImportError:
+        raise RecipeError('Training needs the package lightning-fabric; install it with: pip install "onefold[train]".') from None
+    _quiet()
+    return lightning_fabric
+
+
+def check_processes(device: torch.device, devices: int) -> None:
+    """Raises RecipeError where so many processes cannot be started here."""
+    fabric_package()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
+        raise RecipeError("The processes are started by onefold itself; run it without torchrun or another launcher, and give --devices.")
+    if devices > 1 and device.index is not None:
+        raise RecipeError(f"The device '{device}' is a single one, but {devices} were asked for; give the device as cuda.")
+    if device.type == "cuda" and devices > torch.cuda.device_count():
+        raise RecipeError(f"There are {torch.cuda.device_count()} CUDA devices here, not {devices}; give fewer --devices.")
+
+
+def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: torch.device, devices: int = 1, precision: str = "32-true") -> None:
+    """Call `function(fabric, *arguments)`: here where one device is asked for, else in as many new processes, one on each.
+
+    Raises:
+        OnefoldError: as the function does, in whatever process.
+    """
+    fabric_package()
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    children = set(multiprocessing.active_children())
+    where: Any = [device.index] if device.index is not None and devices == 1 and device.type != "cpu" else devices
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning_fabric")
+            fabric: Any = Fabric(
+                accelerator=device.type,
+                devices=where,
+                precision=precision,  # type: ignore[arg-type]
+                strategy="ddp_spawn" if devices > 1 else "auto",
+                plugins=LightningEnvironment(),
+            )
+            if devices > 1:
+                fabric.launch(_Entry(function, os.getpid()), *arguments)
+            else:
+                fabric.launch(function, *arguments)
+    except ProcessRaisedException as error:
+        raise _translated(error) from error
+    finally:
+        for child in set(multiprocessing.active_children()) - children:
+            child.terminate()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The beginning and the end of a new process, which must not outlive its parent: torch has it interrupted then."""
+
+    function: Callable[..., None]
+    parent: int
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _quiet()  # unpickled before the processes get to know each other, about which they would tell
+
+    def __call__(self, fabric: Any, *arguments: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if os.getppid() != self.parent:
+            raise KeyboardInterrupt
+        self.function(fabric, *arguments)
+        fabric.barrier()
+        torch.distributed.destroy_process_group()  # left to the interpreter's end, its threads may abort the process
+
+
+def _quiet() -> None:
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _translated(error: Exception) -> Exception:
+    """The error of a process as it was raised there, told by the last line of its traceback."""
+    name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+    kind = getattr(errors, name.rpartition(".")[2], None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, OnefoldError) else error

@@ -1,0 +1,63 @@
+"""What a run has reached, in one file that is replaced in one step: DIR/training.pt, which is there as long as the run is not finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onefold.errors import RecipeError, WeightsError
+from onefold.recipe.document import Record
+from onefold.recipe.subspace import SubspaceRecipe
+from onefold.weights.atomic import atomic_write
+from onefold.weights.torch_file import read_torch
+
+NAME = "training.pt"
+FORMAT = "onefold subspace training 1"
+
+
+def keep(folder: Path, recipe: SubspaceRecipe, record: Record, state: Mapping[str, Any]) -> None:
+    """Write `state` with what it belongs to. Raises OutputError where the disk refuses; what was kept before is untouched then."""
+    texts = {"format": FORMAT, "settings": json.dumps(recipe.settings()), "record": record.model_dump_json()}
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "xb") as file:
+            torch.save({**texts, "state": dict(state)}, file)
+
+    atomic_write(folder / NAME, write, force=True)
+
+
+def kept(folder: Path) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:
+    """Settings, record and state of an unfinished run; None where there is none. Raises WeightsError where the file is no such thing."""
+    path = folder / NAME
+    if not path.exists():
+        return None
+    content = read_torch(path)
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        raise WeightsError(f"{path} is not what a training run left; remove it, or choose another folder.")
+    return json.loads(content["settings"]), Record.model_validate_json(content["record"]), content["state"]
+
+
+def check_same(recipe: SubspaceRecipe, before: Mapping[str, Any], folder: Path) -> None:
+    """Raises RecipeError, which names the first difference, where `recipe` is not the one of the settings `before`."""
+    found = _difference(recipe.settings(), before)
+    if found is not None:
+        name, now, then = found
+        raise RecipeError(
+            f"The run in {folder} cannot be resumed with other settings: '{name}' is {now!r} now and was {then!r}; give the same command as before, "
+            "or --force to begin anew."
+        )
+
+
+def _difference(now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:
+    for key in dict.fromkeys([*now, *then]):
+        own, other = now.get(key), then.get(key)
+        if isinstance(own, Mapping) and isinstance(other, Mapping):
+            if (found := _difference(own, other, f"{prefix}{key}.")) is not None:
+                return found
+        elif own != other:
+            return f"{prefix}{key}", own, other
+    return None

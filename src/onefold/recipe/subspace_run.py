@@ -1,0 +1,302 @@
+"""Carry out the recipe of a subspace: check everything, train, keep what was reached, and write the networks with their recipe and report.
+
+The networks are made from what was kept after the last epoch, in a run that was never broken off as in one that was, so that both end in the
+same bits. The kept file goes last: as long as it is there, the run is not finished.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from onefold import __version__
+from onefold.batches import Data, batches, device_of, forward, logits_of, reusable
+from onefold.errors import DataError, OutputError, RecipeError, SubspaceError
+from onefold.explore import Subspace
+from onefold.explore.epochs import Epochs
+from onefold.explore.processes import check_processes, fabric_package, launch
+from onefold.explore.subspace.shapes import Shape
+from onefold.explore.subspace_training import Training, train, usable
+from onefold.measure import Report
+from onefold.measure.scores import check_labels, flatten
+from onefold.recipe.document import Record, read_as, relative, text_of
+from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
+from onefold.recipe.run import check_batches, other_versions, record, settings
+from onefold.recipe.subspace import SubspaceRecipe
+from onefold.recipe.subspace_checkpoint import NAME, check_same, keep, kept
+from onefold.recipe.subspace_summary import SubspaceScored, score, summarise
+from onefold.sources import ImageBatches, build_data, check_source, resolve_model
+from onefold.weights import check_output, checksum, save
+from onefold.weights.atomic import explain, fill, staged, sync
+
+RECIPE, REPORT, PAGE, MIDPOINT = "recipe.yaml", "report.json", "report.html", "midpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class SubspaceMade:
+    """What came of a recipe: the recipe as it was written, its scores (None: not scored), the report, the folder, what the user should know."""
+
+    recipe: SubspaceRecipe
+    scored: SubspaceScored | None
+    report: Report
+    folder: Path
+    warnings: list[str] = field(default_factory=list)
+    finished_before: bool = False
+
+
+def make(
+    recipe: SubspaceRecipe, *, force: bool = False, resume: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None
+) -> SubspaceMade:
+    """Carry out `recipe`, whose paths are absolute, and write its outputs into the folder `recipe.output`.
+
+    Args:
+        force: begin anew where the folder holds something.
+        resume: go on from the last epoch kept there; begin where there is none.
+        threads: CPU threads of all processes together; None: as recorded or kept, or as many as torch likes.
+        tell: is called with one line on what goes on.
+
+    Raises:
+        OnefoldError: of every kind, one sentence each; what was kept of the run stays.
+    """
+    fabric_package()
+    recipe = _on_a_device(recipe)
+    folder = _check_folder(recipe, force, resume)
+    _check_names(recipe)
+    before = kept(folder) if resume else None
+    if before is not None:
+        check_same(recipe, before[0], folder)
+    elif resume and (folder / RECIPE).exists():
+        return _finished(recipe, folder)
+    recorded = before[1] if before is not None else recipe.record
+    with settings(recipe, threads or (recorded.threads if recorded else None)) as used:
+        tell(f"Reading {recipe.data.source}")
+        data, evaluation = _labelled(recipe), _evaluation(recipe)
+        network = resolve_model(recipe.model)().to(check_device(recipe.device)).eval()
+        _check_fit(network, data, "training data")
+        if evaluation is not None:
+            _check_fit(network, evaluation, "evaluation data")
+        space, steps = build_space(recipe), _steps(recipe, data)
+        now = record(used, check_batches(recipe, data, labels=True))
+        if before is not None and now.data_sha256 != before[1].data_sha256:
+            raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
+        warnings = other_versions(recorded, used) if recorded is not None else []
+
+        _open(folder)
+        part = recipe.training
+        done = len(before[2]["losses"]) if before is not None else 0
+        if done < part.epochs:
+            tell(f"Training a {recipe.subspace.shape} for {part.epochs} epochs" + f", {done} of which are done" * (done > 0))
+            here = (space, data) if part.devices == 1 else None
+            job = (recipe, folder, now, steps, done > 0, max(1, used // part.devices), here)
+            launch(_train, job, check_device(recipe.device), part.devices, part.precision)
+        reached = kept(folder)
+        if reached is None:
+            raise OutputError(f"{folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
+        space = build_space(recipe)
+        space.load_state_dict(reached[2]["space"])
+        space = space.to(check_device(recipe.device)).eval()
+        tell("Computing normalisation statistics of every vertex and the midpoint")
+        networks = {f"vertex-{k}.safetensors": space.vertex(k, data) for k in range(space.shape.vertices)} | {MIDPOINT: space.midpoint(data)}
+        scored = None
+        if evaluation is not None:
+            tell("Scoring vertices, midpoint, ensembles and the points between")
+            scored = score(space, list(networks.values()), data, evaluation)
+        complete, report, more = _write(folder, recipe, now, space, networks, reached[2]["losses"], scored)
+    return SubspaceMade(complete, scored, report, folder, warnings + more)
+
+
+def build_space(recipe: SubspaceRecipe) -> Subspace:
+    """The subspace before training. Every vertex is a network as the architecture itself initialises it, of a seed of its own.
+
+    Raises:
+        SubspaceError: the shape does not fit, or the architecture always begins from the same weights and cannot reset them.
+        RecipeError: a pattern matches nothing, or the network cannot be built.
+    """
+    factory = resolve_model(recipe.model)
+    part = recipe.subspace
+    options: dict[str, Any] = part.model_dump(exclude={"shape", "vertices"}) | {"seed": recipe.seed}
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model = factory()
+        try:
+            return Subspace(model, part.shape, part.vertices, init=lambda network: network.load_state_dict(factory().state_dict()), **options)
+        except SubspaceError:  # one that is built with the same weights every time, such as pretrained ones
+            return Subspace(model, part.shape, part.vertices, **options)
+
+
+def _train(
+    fabric: Any, recipe: SubspaceRecipe, folder: Path, now: Record, steps: int, resumed: bool, threads: int, here: tuple[Subspace, Data] | None
+) -> None:
+    """What every process does. here: subspace and data where they are at hand."""
+    torch.set_num_threads(threads)
+    space, data = here or (build_space(recipe), load_data(recipe.data, recipe.seed))
+    part = recipe.training
+    epochs = Epochs(data if isinstance(data, ImageBatches) else _shuffled(recipe), recipe.seed, part.augment)
+    training = Training(part.epochs, steps, part.learning_rate, part.momentum, part.weight_decay, part.warm_up)
+    before = kept(folder) if resumed else None
+    train(fabric, space, epochs, training, before[2] if before else None, lambda state: keep(folder, recipe, now, state))
+
+
+def _on_a_device(recipe: SubspaceRecipe) -> SubspaceRecipe:
+    """The recipe with a device that is there. Raises RecipeError where it is not, or where it does not go with the precision."""
+    if recipe.device == "auto":
+        content = recipe.model_dump() | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
+        try:
+            recipe = SubspaceRecipe.model_validate(content)
+        except ValueError:
+            raise RecipeError("The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or 32-true.") from None
+    check_processes(check_device(recipe.device), recipe.training.devices)
+    return recipe
+
+
+def _check_folder(recipe: SubspaceRecipe, force: bool, resume: bool) -> Path:
+    """Where to write to. Raises RecipeError or OutputError where nothing may be written there."""
+    if recipe.output is None:
+        raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
+    if force and resume:
+        raise RecipeError("--force begins anew and --resume goes on; give one of the two.")
+    place = check_output(recipe.output, True, folder=True)
+    if (place / NAME).exists() and not (force or resume):
+        raise OutputError(f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or --force to begin anew.")
+    if not (resume and _ours(place)):
+        check_output(recipe.output, force, folder=True)
+    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{recipe.output} is read-only for this user; choose another place.")
+    return place
+
+
+def _ours(place: Path) -> bool:
+    """Whether a folder holds what a run left: something kept, a result, or at most hidden files of a run that was killed early."""
+    return any((place / name).exists() for name in (NAME, RECIPE)) or (
+        place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir())
+    )
+
+
+def _check_names(recipe: SubspaceRecipe) -> None:
+    """Raises an error where the shape, a network, or a data source does not exist."""
+    Shape.of(recipe.subspace.shape, recipe.subspace.vertices)
+    for part in (recipe.data, recipe.evaluation):
+        if part is not None:
+            check_source(part.source)
+    resolve_model(recipe.model)
+
+
+def _labelled(recipe: SubspaceRecipe) -> Data:
+    """The training data in its own order. Raises DataError or RecipeError where it has no labels or cannot be shuffled."""
+    data = reusable(load_data(recipe.data, recipe.seed), "training data")
+    check_labelled(data, recipe.data, "train with; choose other data")
+    if not isinstance(data, ImageBatches):
+        _shuffled(recipe)(recipe.seed)
+    return data
+
+
+def _shuffled(recipe: SubspaceRecipe) -> Callable[[int], Data]:
+    """A function that gives the training data in the order of a seed, for sources that keep no images in memory."""
+    part = recipe.data
+    return lambda seed: build_data(
+        part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, skip=part.skip, seed=seed, shuffle=True
+    )
+
+
+def _evaluation(recipe: SubspaceRecipe) -> Data | None:
+    """The data to score on. Raises DataError where it has no labels."""
+    if recipe.evaluation is None:
+        return None
+    data = reusable(load_data(recipe.evaluation, recipe.seed), "evaluation data")
+    check_labelled(data, recipe.evaluation)
+    return data
+
+
+def _check_fit(network: nn.Module, data: Data, what: str) -> None:
+    """Raises DataError where the network cannot run on the data, or its outputs do not fit all of the labels."""
+    check_runs(network, data)
+    classes = 0
+    for batch in batches(data, device_of(network), what):
+        if batch.labels is None:
+            raise DataError(f"Batch {batch.index} of the {what} has no labels; give labels with every batch.")
+        if batch.index == 0:
+            with torch.no_grad():
+                logits = logits_of(forward(network, batch))
+            flatten(logits, batch.labels)
+            classes = logits.shape[-1]
+        check_labels(batch.labels, classes)
+
+
+def _steps(recipe: SubspaceRecipe, data: Data) -> int:
+    """The number of steps in an epoch. Raises DataError where there is none."""
+    steps = sum(1 for _ in usable(batches(data), recipe.training.devices))
+    if steps == 0:
+        raise DataError(f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes can share; give larger batches.")
+    return steps
+
+
+def _finished(recipe: SubspaceRecipe, folder: Path) -> SubspaceMade:
+    """What a run that came to its end left. Raises RecipeError where it had other settings."""
+    before = read_as(SubspaceRecipe, folder / RECIPE)
+    check_same(recipe, before.settings(), folder)
+    try:
+        report = Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise explain(error, folder / REPORT) from error
+    return SubspaceMade(before, None, report, folder, finished_before=True)
+
+
+def _open(folder: Path) -> None:
+    """Make the folder, and remove what writers that were killed left in it."""
+    try:
+        folder.mkdir(exist_ok=True)
+        for name in (NAME, "results"):
+            for left in folder.glob(f".{name}.*.tmp"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def _write(
+    folder: Path,
+    recipe: SubspaceRecipe,
+    now: Record,
+    space: Subspace,
+    networks: dict[str, nn.Module],
+    losses: list[float],
+    scored: SubspaceScored | None,
+) -> tuple[SubspaceRecipe, Report, list[str]]:
+    """Write every file under a hidden name, put all into place, then remove what was kept of the run."""
+    recorded = recipe.record.result_sha256 if recipe.record else None
+    warnings = []
+    with staged(folder / "results") as hidden:
+        hidden.mkdir()
+        sums = {}
+        for name, network in networks.items():
+            facts = {"onefold.version": __version__, "onefold.subspace": f"{space.shape.name}, {space.shape.vertices} vertices"}
+            try:
+                save(network, hidden / name, metadata={**facts, "onefold.point": name.removesuffix(".safetensors")})
+            except OutputError as error:  # the user knows the file under its final name
+                raise OutputError(str(error).replace(str(hidden), str(folder))) from error
+            sums[name] = checksum(hidden / name)
+        if recorded is not None and recorded != sums[MIDPOINT]:
+            warnings.append(f"the midpoint has other bits (SHA-256 {sums[MIDPOINT][:12]}) than the recipe records ({recorded[:12]})")
+        recipe = recipe.model_copy(update={"record": now.model_copy(update={"result_sha256": sums[MIDPOINT]})})
+        report = summarise(relative(recipe, folder), space, losses, sums, scored)
+        fill(hidden / PAGE, report.to_html(), folder / PAGE)
+        fill(hidden / REPORT, report.to_json(), folder / REPORT)
+        fill(hidden / RECIPE, text_of(recipe, folder / RECIPE), folder / RECIPE)
+        try:
+            for name in (*networks, PAGE, REPORT, RECIPE):
+                os.replace(hidden / name, folder / name)
+            for old in folder.glob("vertex-*.safetensors"):  # of an earlier subspace with more of them
+                if old.name not in networks:
+                    old.unlink()
+            sync(folder)
+            (folder / NAME).unlink()
+            sync(folder)
+        except OSError as error:
+            raise explain(error, folder) from error
+    return recipe, report, warnings
