@@ -247,7 +247,7 @@ def test_a_modified_vertex_is_told_from_a_stale_penalty() -> None:
     loss = loss_of(space, x, y)
     with torch.no_grad():
         next(space.parameters()).add_(1.0)
-    with pytest.raises(RuntimeError, match="modified between"):
+    with pytest.raises(SubspaceError, match="modified between"):
         loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -278,6 +278,43 @@ def test_copies_and_averages_of_the_whole_subspace() -> None:
     assert copied.train()(x).requires_grad
 
 
+class Introspective(nn.Module):
+    """Asks its own parameters where it is, as many networks do; its last layer starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.last = nn.Linear(64, 8), nn.Linear(8, 4)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = next(self.parameters())
+        return self.last(torch.tanh(self.linear(x.flatten(1).to(first.device, first.dtype))))
+
+
+def test_networks_that_ask_for_their_parameters_are_answered() -> None:
+    model = Introspective()
+    space = onefold.Subspace(model, "line", init=lambda fresh: fresh.load_state_dict(Introspective().state_dict())).train()
+    F.cross_entropy(space(DATA[0][0]), DATA[0][1]).backward()
+    assert len(list(space.parameters())) == 8
+    assert space.double().eval()(DATA[0][0]).dtype == torch.float64
+    point = space.midpoint()
+    assert "parameters" not in vars(point)
+    assert [name for name, _ in point.named_parameters()] == [name for name, _ in model.named_parameters()]
+
+
+def test_a_subspace_goes_through_a_pickle() -> None:
+    space = onefold.Subspace(Residual(), "line").train()
+    steps(space, sgd(space), 2)
+    file = io.BytesIO()
+    torch.save(space, file)
+    file.seek(0)
+    read = torch.load(file, weights_only=False)
+    assert same_bits(bits(read), bits(space))
+    steps(space, sgd(space), 2)
+    steps(read, sgd(read), 2)
+    assert same_bits(bits(read), bits(space))
+
+
 # ---- between and grow --------------------------------------------------------------------------------------------------------------------
 
 
@@ -360,6 +397,7 @@ MISTAKES = [
     (lambda: onefold.Subspace.between(Plain(), Plain(), "simplex"), SubspaceError, "starts=\\[a, b\\]"),
     (lambda: onefold.Subspace(Plain(), "curve").grow(), SubspaceError, "A curve cannot grow"),
     (lambda: onefold.Subspace(Plain()).coefficients, SubspaceError, "No point has been drawn yet"),
+    (lambda: nn.DataParallel(onefold.Subspace(Plain())).module._replicate_for_data_parallel(), SubspaceError, "DistributedDataParallel"),
     (lambda: onefold.Subspace(Plain()).eval().diversity_penalty(), SubspaceError, "belongs to a step of training"),
 ]
 

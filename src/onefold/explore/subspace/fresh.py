@@ -1,4 +1,4 @@
-"""Vertices that start on their own. A copy of another vertex would never leave it: its likeness is 1 and the gradient of the likeness 0."""
+"""Vertices that start on their own. The likeness of copies is 1 and its gradient 0, so that nothing but the draws would part them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fresh_tensors(model: nn.Module, places: Sequence[Place], initialiser: Initia
             _reset(network, places)
     before, after = parameters_at(model, places), parameters_at(network, places)
     if initialiser is not None:
-        same = [p.name for p, old, new in zip(places, before, after, strict=True) if old.dim() > 1 and torch.equal(old, new)]
+        same = [p.name for p, old, new in zip(places, before, after, strict=True) if old.dim() > 1 and torch.equal(old, new) and old.any()]
         if same:
             others = f" and {len(same) - 1} other weights" * (len(same) > 1)
             raise SubspaceError(

@@ -11,12 +11,13 @@ gradient is written once, and nothing is kept for it but the vertices themselves
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from onefold.errors import SubspaceError
 from onefold.explore.subspace.linear import combine, combine_and_compare
 
 Gradients = list[list[Tensor | None]]
@@ -34,7 +35,7 @@ class Draw:
     pair: tuple[int, int]
     compared: Sequence[int] = ()
     spent: bool = False
-    check: Callable[[Draw], None] = field(default=lambda draw: None)
+    check: Callable[[Draw], None] | None = None
 
 
 def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Tensor | None]:
@@ -65,7 +66,8 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         draw: Draw = ctx.draw
-        draw.check(draw)
+        if draw.check is not None:
+            draw.check(draw)
         draw.spent = True
         *of_points, of_likeness = gradients
         needed = [ctx.needs_input_grad[2 + k * ctx.size : 2 + (k + 1) * ctx.size] for k in range(ctx.count)]
@@ -87,9 +89,9 @@ class Likeness:
         self.value = self.inner**2 / (self.norm * self.other_norm)
 
     def terms(self, upstream: Tensor) -> Terms:
-        """The gradient times `upstream`. Raises RuntimeError where the vertices were modified since."""
+        """The gradient times `upstream`. Raises SubspaceError where the vertices were modified since."""
         if self._now() != self._versions:
-            raise RuntimeError("The vertices were modified between diversity_penalty() and its backward pass; take the optimiser's step after it.")
+            raise SubspaceError("The vertices were modified between diversity_penalty() and its backward pass; take the optimiser's step after it.")
         toward = upstream * 2 * self.inner / (self.norm * self.other_norm)
         i, j = self.draw.pair
         return Terms(

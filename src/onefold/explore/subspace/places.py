@@ -2,14 +2,15 @@
 
 A place is one parameter of the network, under all names that share it. Once taken over it is no parameter of the network any more but a
 plain attribute, as in a replica of nn.DataParallel: whatever reads `module.weight`, in forward or when activations are computed again, reads
-the tensor that was put there last.
+the tensor that was put there last. Networks that ask their own `parameters()` for a device or dtype are shown these tensors.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -62,7 +63,16 @@ def take_over(network: nn.Module, places: Sequence[Place]) -> dict[str, list[str
     for place in places:
         for module, name in place.owners:
             delattr(modules[module], name)
+    for each in modules.values():
+        each.__dict__["parameters"] = partial(standing, each)
     return orders
+
+
+def standing(module: nn.Module, recurse: bool = True) -> Iterator[Tensor]:
+    """What stands for the parameters of a module that was taken over."""
+    for each in module.modules() if recurse else [module]:
+        yield from (parameter for parameter in each._parameters.values() if parameter is not None)
+        yield from (value for value in each.__dict__.values() if isinstance(value, Tensor))
 
 
 def put(modules: Sequence[Sequence[tuple[nn.Module, str]]], tensors: Sequence[Tensor]) -> None:
@@ -87,6 +97,8 @@ def plain_copy(network: nn.Module, places: Sequence[Place], orders: dict[str, li
         for module, name in place.owners:
             delattr(modules[module], name)
             setattr(modules[module], name, parameter)
+    for each in modules.values():
+        del each.__dict__["parameters"]
     for name, order in orders.items():
         own = modules[name]._parameters
         found = {key: own.pop(key) for key in order}

@@ -63,6 +63,7 @@ class Subspace(nn.Module):
     """
 
     vertices: nn.ModuleList
+    accepts_loss_kwargs = False  # the Trainer of Hugging Face would take **kwargs for a loss that is divided for accumulation already
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class Subspace(nn.Module):
         self._by_hand = False
         self._draw: Draw | None = None
         self._forget()
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_after_loading)  # type: ignore[no-untyped-call]
 
     @classmethod
     def between(cls, a: nn.Module, b: nn.Module, shape: str = "curve", vertices: int | None = None, beta: float = 0.0, **options: Any) -> Subspace:
@@ -233,6 +234,11 @@ class Subspace(nn.Module):
         self._forget()
         return self
 
+    def _replicate_for_data_parallel(self) -> Subspace:
+        raise SubspaceError(
+            "A subspace cannot run under nn.DataParallel, whose replicas have no parameters; use nn.parallel.DistributedDataParallel."
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles hold: everything but the point that stands in the network, which belongs to a graph."""
         self._rest()
@@ -307,6 +313,11 @@ class Subspace(nn.Module):
             point, _ = mix(tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0)))
         self._rest()
         return plain_copy(self.network, self.places, self._orders, point)
+
+
+def _forget_after_loading(space: Subspace, keys: object) -> None:
+    """A hook by name, as pickles can hold no lambda."""
+    space._forget()
 
 
 def _tree(places: Sequence[Place], values: Sequence[Tensor], trained: bool) -> nn.Module:
