@@ -149,6 +149,25 @@ def run(method: str, setting: dict[str, Any], network: dict[str, Any], images: I
     return found
 
 
+def straight(ends: list[dict[str, Tensor]], network: dict[str, Any], images: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+    """Logits along the straight line between two independent networks, whose statistics are computed at every point as for a subspace."""
+    found = {}
+    for k in range(11):
+        model = network["build"]()
+        a, b = ({name.removeprefix("weights "): value for name, value in end.items() if name.startswith("weights ")} for end in ends)
+        model.load_state_dict({n: torch.lerp(v, b[n], k / 10) if v.is_floating_point() else v for n, v in a.items()})
+        reestimate(model, list(images.split(500)))
+        found[f"at {k / 10}"] = logits(model, inputs)
+    return found
+
+
+def path_of(own: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
+    """Accuracy in percent at eleven points, and how far it falls below the line between the ends."""
+    path = [scores([own[f"at {k / 10}"]], labels)["accuracy"] for k in range(11)]
+    barrier = max(path[0] + (path[-1] - path[0]) * k / 10 - value for k, value in enumerate(path))
+    return {f"{k / 10}": round(value, 2) for k, value in enumerate(path)} | {"barrier": round(barrier, 2)}
+
+
 def scores(members: list[Tensor], labels: Tensor) -> dict[str, float]:
     """Accuracy in percent, NLL in nats and ECE in percent of the mean of the members' probabilities."""
     mean = torch.stack([m.log_softmax(-1) for m in members]).logsumexp(0) - torch.tensor(float(len(members))).log()
@@ -168,10 +187,8 @@ def rows(found: dict[str, dict[str, Tensor]], plain: list[Tensor], labels: Tenso
         if shape == "simplex":
             table["simplex, ensemble of vertices"] = scores([own[f"vertex {k}"] for k in range(3)], labels)
         else:
-            path = [scores([own[f"at {k / 10}"]], labels)["accuracy"] for k in range(11)]
-            table[f"{shape}, path"] = {f"{k / 10}": round(value, 2) for k, value in enumerate(path)}
-            table[f"{shape}, path"]["barrier"] = round(max(path[0] + (path[-1] - path[0]) * k / 10 - value for k, value in enumerate(path)), 2)
-    return table
+            table[f"{shape}, path"] = path_of(own, labels)
+    return table | {"independent, path": path_of(found["straight"], labels)}
 
 
 def main() -> None:
@@ -197,18 +214,21 @@ def main() -> None:
     inputs, cut = torch.cat([held_out[0], test[0]]), HELD_OUT
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
-    def kept(method: str, setting: dict[str, Any], noise: float, seed: int) -> dict[str, Tensor]:
-        name = "-".join([arguments.network, method, f"{noise}", f"{seed}", *(f"{k}{v}" for k, v in setting.items()), f"{network['epochs']}epochs"])
-        path = arguments.runs / f"{name}.pt"
+    def cached(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        path = arguments.runs / f"{arguments.network}-{name}-{network['epochs']}epochs.pt"
         if not path.exists():
             start = time.perf_counter()
-            found = run(method, setting, network, (x[order], wrong_labels(y[order], noise, seed)), seed, inputs)
+            found = make()
             temporary = path.with_suffix(".part")
             torch.save(found, temporary)
             temporary.replace(path)
             print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
         loaded: dict[str, Tensor] = torch.load(path, weights_only=True)
         return loaded
+
+    def kept(method: str, setting: dict[str, Any], noise: float, seed: int) -> dict[str, Tensor]:
+        name = "-".join([method, f"{noise}", f"{seed}", *(f"{k}{v}" for k, v in setting.items())])
+        return cached(name, lambda: run(method, setting, network, (x[order], wrong_labels(y[order], noise, seed)), seed, inputs))
 
     record: dict[str, Any] = {"network": arguments.network, "images": network["images"], "epochs": network["epochs"], "noise": {}}
     main_output = {"plain": "plain", "swa": "swa"} | dict.fromkeys(SUBSPACES, "midpoint")
@@ -225,9 +245,11 @@ def main() -> None:
         groups = []
         for seed in arguments.seeds:
             found = {method: kept(method, chosen[method], noise, seed) for method in CANDIDATES}
-            others = [kept("plain", chosen["plain"], noise, 10 * (seed + 1) + k)["plain"] for k in (1, 2)]
-            groups.append(rows({m: {k: v[cut:] for k, v in f.items() if not k.startswith("weights")} for m, f in found.items()},
-                               [found["plain"]["plain"][cut:], *(o[cut:] for o in others)], test[1]))  # fmt: skip
+            others = [kept("plain", chosen["plain"], noise, 10 * (seed + 1) + k) for k in (1, 2)]
+            ends = [found["plain"], others[0]]
+            found["straight"] = cached(f"straight-{noise}-{seed}", lambda ends=ends: straight(ends, network, x[order], inputs))  # type: ignore[misc]
+            of_test = {m: {k: v[cut:] for k, v in f.items() if not k.startswith("weights")} for m, f in found.items()}
+            groups.append(rows(of_test, [of_test["plain"]["plain"], *(o["plain"][cut:] for o in others)], test[1]))
         table = {
             row: {key: [statistics.mean(g[row][key] for g in groups), statistics.stdev(g[row][key] for g in groups)] for key in groups[0][row]}
             for row in groups[0]
