@@ -90,7 +90,11 @@ def subspace(
 
     from onefold.recipe.subspace_run import make
 
-    made = make(asked, force=force, resume=resume, threads=context.obj, tell=note)
+    try:
+        made = make(asked, force=force, resume=resume, threads=context.obj, tell=note)
+    except KeyboardInterrupt:
+        note("What was reached after the last whole epoch is kept; the same command with --resume goes on from there.")
+        raise
     if made.finished_before:
         say(f"The run in {made.folder} came to its end before; nothing is left to do.")
         return

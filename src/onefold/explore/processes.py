@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from onefold import errors
 from onefold.errors import OnefoldError, RecipeError
@@ -75,6 +75,8 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: to
                 fabric.launch(function, *arguments)
     except ProcessRaisedException as error:
         raise _translated(error) from error
+    except ProcessExitedException as error:
+        raise OnefoldError(f"A process of the training was ended from outside ({error}); give the same command with --resume.") from error
     finally:
         for child in set(multiprocessing.active_children()) - children:
             child.terminate()

@@ -6,37 +6,33 @@ same bits. The kept file goes last: as long as it is there, the run is not finis
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from onefold import __version__
 from onefold.batches import Data, batches, device_of, forward, logits_of, reusable
-from onefold.errors import DataError, OutputError, RecipeError, SubspaceError
+from onefold.errors import DataError, OutputError, RecipeError
 from onefold.explore import Subspace
 from onefold.explore.epochs import Epochs
 from onefold.explore.processes import check_processes, fabric_package, launch
+from onefold.explore.subspace.places import parameters_at, places_of
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace_training import Training, train, usable
 from onefold.measure import Report
 from onefold.measure.scores import check_labels, flatten
-from onefold.recipe.document import Record, read_as, relative, text_of
+from onefold.recipe.document import Record, read_as
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
 from onefold.recipe.run import check_batches, other_versions, record, settings
 from onefold.recipe.subspace import SubspaceRecipe
 from onefold.recipe.subspace_checkpoint import NAME, check_same, keep, kept
+from onefold.recipe.subspace_folder import MIDPOINT, RECIPE, REPORT, check_folder, open_folder, write
 from onefold.recipe.subspace_summary import SubspaceScored, score, summarise
 from onefold.sources import ImageBatches, build_data, check_source, resolve_model
-from onefold.weights import check_output, checksum, save
-from onefold.weights.atomic import explain, fill, staged, sync
-
-RECIPE, REPORT, PAGE, MIDPOINT = "recipe.yaml", "report.json", "report.html", "midpoint.safetensors"
+from onefold.weights.atomic import explain
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def make(
     """
     fabric_package()
     recipe = _on_a_device(recipe)
-    folder = _check_folder(recipe, force, resume)
+    folder = check_folder(recipe, force, resume)
     _check_names(recipe)
     before = kept(folder) if resume else None
     if before is not None:
@@ -88,7 +84,7 @@ def make(
             raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
         warnings = other_versions(recorded, used) if recorded is not None else []
 
-        _open(folder)
+        open_folder(folder)
         part = recipe.training
         done = len(before[2]["losses"]) if before is not None else 0
         if done < part.epochs:
@@ -108,27 +104,32 @@ def make(
         if evaluation is not None:
             tell("Scoring vertices, midpoint, ensembles and the points between")
             scored = score(space, list(networks.values()), data, evaluation)
-        complete, report, more = _write(folder, recipe, now, space, networks, reached[2]["losses"], scored)
+        complete, report, more = write(folder, recipe, now, networks, lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored))
     return SubspaceMade(complete, scored, report, folder, warnings + more)
 
 
 def build_space(recipe: SubspaceRecipe) -> Subspace:
-    """The subspace before training. Every vertex is a network as the architecture itself initialises it, of a seed of its own.
+    """The subspace before training. Every vertex begins as the architecture itself does, at random anew.
 
     Raises:
         SubspaceError: the shape does not fit, or the architecture always begins from the same weights and cannot reset them.
         RecipeError: a pattern matches nothing, or the network cannot be built.
     """
-    factory = resolve_model(recipe.model)
-    part = recipe.subspace
-    options: dict[str, Any] = part.model_dump(exclude={"shape", "vertices"}) | {"seed": recipe.seed}
+    factory, part = resolve_model(recipe.model), recipe.subspace
+    shape = Shape.of(part.shape, part.vertices)
+    options: dict[str, Any] = part.model_dump(exclude={"shape", "vertices"})
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = factory()
-        try:
-            return Subspace(model, part.shape, part.vertices, init=lambda network: network.load_state_dict(factory().state_dict()), **options)
-        except SubspaceError:  # one that is built with the same weights every time, such as pretrained ones
-            return Subspace(model, part.shape, part.vertices, **options)
+        places = places_of(model, part.include, part.exclude)
+        others = (factory() for _ in range(shape.vertices - 1))
+        starts = [None if _alike(parameters_at(model, places), parameters_at(other, places)) else other for other in others]
+        return Subspace(model, shape.name, shape.vertices, starts=[model, *starts], seed=recipe.seed, **options)
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether a weight that is not filled with one value, as zeros are, is the same in both, as in pretrained networks."""
+    return any(a.dim() > 1 and torch.equal(a, b) and bool((a != a.flatten()[0]).any()) for a, b in zip(first, second, strict=True))
 
 
 def _train(
@@ -154,29 +155,6 @@ def _on_a_device(recipe: SubspaceRecipe) -> SubspaceRecipe:
             raise RecipeError("The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or 32-true.") from None
     check_processes(check_device(recipe.device), recipe.training.devices)
     return recipe
-
-
-def _check_folder(recipe: SubspaceRecipe, force: bool, resume: bool) -> Path:
-    """Where to write to. Raises RecipeError or OutputError where nothing may be written there."""
-    if recipe.output is None:
-        raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
-    if force and resume:
-        raise RecipeError("--force begins anew and --resume goes on; give one of the two.")
-    place = check_output(recipe.output, True, folder=True)
-    if (place / NAME).exists() and not (force or resume):
-        raise OutputError(f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or --force to begin anew.")
-    if not (resume and _ours(place)):
-        check_output(recipe.output, force, folder=True)
-    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-        raise OutputError(f"{recipe.output} is read-only for this user; choose another place.")
-    return place
-
-
-def _ours(place: Path) -> bool:
-    """Whether a folder holds what a run left: something kept, a result, or at most hidden files of a run that was killed early."""
-    return any((place / name).exists() for name in (NAME, RECIPE)) or (
-        place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir())
-    )
 
 
 def _check_names(recipe: SubspaceRecipe) -> None:
@@ -246,57 +224,3 @@ def _finished(recipe: SubspaceRecipe, folder: Path) -> SubspaceMade:
     except OSError as error:
         raise explain(error, folder / REPORT) from error
     return SubspaceMade(before, None, report, folder, finished_before=True)
-
-
-def _open(folder: Path) -> None:
-    """Make the folder, and remove what writers that were killed left in it."""
-    try:
-        folder.mkdir(exist_ok=True)
-        for name in (NAME, "results"):
-            for left in folder.glob(f".{name}.*.tmp"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-    except OSError as error:
-        raise explain(error, folder) from error
-
-
-def _write(
-    folder: Path,
-    recipe: SubspaceRecipe,
-    now: Record,
-    space: Subspace,
-    networks: dict[str, nn.Module],
-    losses: list[float],
-    scored: SubspaceScored | None,
-) -> tuple[SubspaceRecipe, Report, list[str]]:
-    """Write every file under a hidden name, put all into place, then remove what was kept of the run."""
-    recorded = recipe.record.result_sha256 if recipe.record else None
-    warnings = []
-    with staged(folder / "results") as hidden:
-        hidden.mkdir()
-        sums = {}
-        for name, network in networks.items():
-            facts = {"onefold.version": __version__, "onefold.subspace": f"{space.shape.name}, {space.shape.vertices} vertices"}
-            try:
-                save(network, hidden / name, metadata={**facts, "onefold.point": name.removesuffix(".safetensors")})
-            except OutputError as error:  # the user knows the file under its final name
-                raise OutputError(str(error).replace(str(hidden), str(folder))) from error
-            sums[name] = checksum(hidden / name)
-        if recorded is not None and recorded != sums[MIDPOINT]:
-            warnings.append(f"the midpoint has other bits (SHA-256 {sums[MIDPOINT][:12]}) than the recipe records ({recorded[:12]})")
-        recipe = recipe.model_copy(update={"record": now.model_copy(update={"result_sha256": sums[MIDPOINT]})})
-        report = summarise(relative(recipe, folder), space, losses, sums, scored)
-        fill(hidden / PAGE, report.to_html(), folder / PAGE)
-        fill(hidden / REPORT, report.to_json(), folder / REPORT)
-        fill(hidden / RECIPE, text_of(recipe, folder / RECIPE), folder / RECIPE)
-        try:
-            for name in (*networks, PAGE, REPORT, RECIPE):
-                os.replace(hidden / name, folder / name)
-            for old in folder.glob("vertex-*.safetensors"):  # of an earlier subspace with more of them
-                if old.name not in networks:
-                    old.unlink()
-            sync(folder)
-            (folder / NAME).unlink()
-            sync(folder)
-        except OSError as error:
-            raise explain(error, folder) from error
-    return recipe, report, warnings

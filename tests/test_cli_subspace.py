@@ -1,0 +1,403 @@
+"""`onefold subspace`: all shapes end to end, killed runs that end in the same bits, several processes, one sentence for every mistake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+import torch
+
+import onefold as of
+from onefold.recipe.document import read_as
+from onefold.recipe.subspace import SubspaceRecipe
+from onefold.sources import build_data, build_model
+
+MODEL = "digits?width=4"
+DATA = ["--model", MODEL, "--data", "sklearn:digits", "--samples", "300"]
+RUN = [*DATA, "--shape", "line", "--batch-size", "50", "--epochs", "2"]
+FILES = {"midpoint.safetensors", "recipe.yaml", "report.json", "report.html"}
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every network in a folder."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))}
+
+
+@pytest.mark.parametrize(("shape", "vertices", "pictures"), [("line", 2, 2), ("curve", 3, 2), ("simplex", 3, 3), ("simplex", 4, 2)])
+def test_every_shape_leaves_networks_report_and_a_recipe_that_makes_them_again(
+    onefold: Callable, tmp_path: Path, shape: str, vertices: int, pictures: int
+) -> None:
+    folder = tmp_path / "run"
+    call = [*DATA, "--shape", shape, "--vertices", str(vertices), "--epochs", "1", "--layerwise", "--seed", "3", "--eval-samples", "100"]
+    result = onefold("subspace", *call, "-o", folder)
+    assert result.status == 0, result.err
+    names = {f"vertex-{k}.safetensors" for k in range(vertices)} | FILES
+    assert {path.name for path in folder.iterdir()} == names
+    assert len(set(sums(folder).values())) == vertices + 1  # all networks differ
+    recipe = read_as(SubspaceRecipe, folder / "recipe.yaml")
+    assert recipe.record is not None
+    assert recipe.record.data_sha256
+    assert recipe.record.result_sha256 == sums(folder)["midpoint.safetensors"]
+
+    report = json.loads((folder / "report.json").read_text())
+    kinds = [block["kind"] for section in report["sections"] for block in section["blocks"]]
+    assert kinds.count("picture") == pictures
+    table = report["sections"][0]["blocks"][0]
+    named = [row[0] for row in table["rows"]]
+    assert named == [*(f"vertex {k}" for k in range(vertices)), "midpoint", "ensemble of 2 points", "ensemble of 3 points"]
+    assert [column["name"] for column in table["columns"]][:5] == ["network", "accuracy", "standard error", "NLL", "ECE"]
+    assert [row[-2] for row in table["rows"]] == [1.0] * (vertices + 1) + [2.0, 3.0]
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == pictures
+    assert "expected calibration error" in page
+    assert ("Accuracy over the triangle" in page) == (shape == "simplex" and vertices == 3)
+    assert "The midpoint: " in result.out
+
+    network = build_model(MODEL)
+    network.load_state_dict(of.load(folder / "midpoint.safetensors"))
+    assert of.evaluate(network, build_data("sklearn:digits", split="test", limit=100)).accuracy == report["data"]["scores"]["midpoint"]["accuracy"]
+    middle = (len(next(iter(report["data"]["paths"].values()))["scores"]) - 1) // 2
+    if shape != "simplex":  # 300 training examples, all of which a picture uses
+        along = next(iter(report["data"]["paths"].values()))["scores"]
+        assert along[middle]["accuracy"] == report["data"]["scores"]["midpoint"]["accuracy"]
+        assert along[0]["accuracy"] == report["data"]["scores"]["vertex 0"]["accuracy"]
+
+    again = onefold("subspace", folder / "recipe.yaml", "-o", tmp_path / "again")
+    assert again.status == 0, again.err
+    assert "other bits" not in again.err
+    assert sums(tmp_path / "again") == sums(folder)
+
+
+def test_statistics_are_those_of_the_training_data(onefold: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert onefold("subspace", *RUN, "--precision", "bf16-mixed", "--augment", "flip-crop", "-o", folder).status == 0
+    for name in ("vertex-1", "midpoint"):
+        network = build_model(MODEL)
+        network.load_state_dict(of.load(folder / f"{name}.safetensors"))
+        found = {key: value.clone() for key, value in network.named_buffers()}
+        network.norm1.reset_running_stats()
+        of.recalibrate(network, build_data("sklearn:digits", limit=300, batch_size=50))
+        for key, value in network.named_buffers():
+            assert torch.equal(value, found[key]), key
+
+
+def test_without_evaluation_data_the_report_says_so(onefold: Callable, tmp_path: Path) -> None:
+    result = onefold("subspace", *RUN, "-o", tmp_path / "run")
+    assert result.status == 0, result.err
+    assert "No labelled evaluation data was named, so nothing was scored" in result.out
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["data"]["scores"] == {}
+    assert "No labelled evaluation data was named" in (tmp_path / "run" / "report.html").read_text()
+    assert report["data"]["losses"][-1] < report["data"]["losses"][0]
+    assert result.err.splitlines()[0].startswith("Reading")
+    assert "Epoch" not in result.err  # no bar where there is no terminal
+
+
+def test_patterns_share_and_the_seed_decides(onefold: Callable, tmp_path: Path) -> None:
+    for name, more in (("a", []), ("b", ["--seed", "1"]), ("c", ["--exclude", "head"]), ("d", ["--beta", "0"])):
+        assert onefold("subspace", *RUN, *more, "-o", tmp_path / name).status == 0
+    first, second = (of.load(tmp_path / "c" / f"vertex-{k}.safetensors") for k in range(2))
+    assert torch.equal(first["head.weight"], second["head.weight"])
+    assert not torch.equal(first["conv1.weight"], second["conv1.weight"])
+    midpoints = {sums(tmp_path / name)["midpoint.safetensors"] for name in "abcd"}
+    assert len(midpoints) == 4
+
+
+# ---- runs that are killed ------------------------------------------------------------------------------------------------------------
+
+# Imports torch once; then, for every line on standard input, forks a run and kills it as soon as what the line waits for has happened.
+RUNS = """
+import json, os, signal, sys, time
+from pathlib import Path
+import torch, lightning_fabric
+from onefold.cli import run
+
+def happened(what, folder, begun):
+    kept = folder / "training.pt"
+    if what == "folder":
+        return folder.is_dir()
+    if what.startswith("kept"):
+        if kept.exists():
+            begun.add(kept.stat().st_ino)
+        return len(begun) >= int(what[4:])
+    if what == "writing":
+        return any(folder.glob(".results.*.tmp"))
+    if what == "placing":
+        return (folder / "vertex-0.safetensors").exists()
+    return False
+
+for line in sys.stdin:
+    what, arguments = json.loads(line)
+    folder, begun = Path(arguments[-1]), set()
+    child = os.fork()
+    if child == 0:
+        sys.stdout = open(os.devnull, "w")
+        os._exit(run(arguments))
+    while True:
+        gone, status = os.waitpid(child, os.WNOHANG)
+        if gone:
+            print("ended", os.waitstatus_to_exitcode(status), flush=True)
+            break
+        if happened(what, folder, begun):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            print("killed", flush=True)
+            break
+        time.sleep(0.0005)
+"""
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Callable[[str, list[str]], str]]:
+    """Run the command, and kill it at a moment: `runs("kept2", [...])` says "killed" or "ended 0"."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+
+        def call(what: str, arguments: list[str]) -> str:
+            stdin: IO[str] | None = process.stdin
+            assert stdin is not None
+            assert process.stdout is not None
+            stdin.write(json.dumps([what, [str(a) for a in arguments]]) + "\n")
+            stdin.flush()
+            return process.stdout.readline().strip()
+
+        yield call
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("layerwise", [False, True])
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(runs: Callable, tmp_path: Path, layerwise: bool) -> None:
+    call = ["subspace", *RUN[:-1], "6", *(["--layerwise"] * layerwise), "--augment", "flip-crop", "--eval-samples", "60"]
+    assert runs("never", [*call, "-o", tmp_path / "whole"]) == "ended 0"
+    folder = tmp_path / "killed"
+    for moment in ("folder", "kept1", "kept2", "kept2", "writing", "placing"):
+        assert runs(moment, [*call, "--resume", "-o", folder]) == "killed", moment
+        assert not (folder / "recipe.yaml").exists() or (folder / "training.pt").exists()
+    assert (folder / "training.pt").exists()
+    assert torch.load(folder / "training.pt", weights_only=True)["state"]["losses"]
+    assert runs("never", [*call, "-o", folder]) == "ended 2"  # nobody loses a run by leaving out --resume
+    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"
+    assert sums(folder) == sums(tmp_path / "whole")
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}  # no litter
+    for name in ("report.json", "recipe.yaml"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"  # already finished
+    assert sums(folder) == sums(tmp_path / "whole")
+
+
+def test_resume_with_other_settings_or_data_is_refused(onefold: Callable, runs: Callable, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "import torch\nfrom onefold.sources import build_data\n"
+        "def digits(split, shuffle=False, seed=0):\n    return build_data('sklearn:digits', split=split, limit=LIMIT, shuffle=shuffle, seed=seed)\n"
+        "LIMIT = 200\n"
+    )
+    folder = tmp_path / "run"
+    call = ["subspace", "--model", MODEL, "--data", f"{tmp_path / 'data.py'}:digits", "--shape", "line", "--epochs", "4"]
+    assert runs("kept1", [*call, "-o", folder]) == "killed"
+    kept = (folder / "training.pt").read_bytes()
+
+    def refused(*arguments: object) -> str:
+        result = onefold(*call, *arguments, "-o", folder)
+        assert result.status == 2
+        assert result.err.count("error: ") == 1
+        return result.err
+
+    assert "holds a run that is not finished; give --resume" in refused()
+    assert "cannot be resumed with other settings: 'training.learning_rate' is 0.2 now and was 0.1" in refused("--learning-rate", "0.2", "--resume")
+    assert "'subspace.vertices'" in refused("--vertices", "2", "--resume")
+    assert "give one of the two" in refused("--resume", "--force")
+    text = (tmp_path / "data.py").read_text()
+    (tmp_path / "data.py").write_text(text.replace("LIMIT = 200", "LIMIT = 199"))
+    assert "has changed since the run" in refused("--resume")
+    (tmp_path / "data.py").write_text(text)
+    assert (folder / "training.pt").read_bytes() == kept
+    (folder / "training.pt").write_bytes(kept[: len(kept) // 2])
+    assert "training.pt" in refused("--resume")
+    (folder / "training.pt").write_bytes(kept)
+    assert onefold(*call, "--resume", "-o", folder).status == 0
+    whole = tmp_path / "whole"
+    assert onefold(*call, "-o", whole).status == 0
+    assert sums(whole) == sums(folder)
+    assert "exists already" in refused()
+    assert "'training.momentum'" in refused("--momentum", "0.5", "--resume")
+    assert sums(whole) == sums(folder)
+
+
+def test_force_replaces_a_larger_subspace_as_a_whole(onefold: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert onefold("subspace", *DATA, "--epochs", "1", "--vertices", "4", "-o", folder).status == 0
+    (folder / "notes.txt").write_text("mine")
+    assert onefold("subspace", *DATA, "--epochs", "1", "--vertices", "2", "--force", "-o", folder).status == 0
+    assert {path.name for path in folder.iterdir()} == {"vertex-0.safetensors", "vertex-1.safetensors", "notes.txt", *FILES}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    for more in ([], ["--resume"]):
+        assert "exists already" in onefold("subspace", *RUN, *more, "-o", other).err
+
+
+# ---- several processes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Callable, tmp_path: Path) -> None:
+    """Without norms and with one point for both, two processes take the steps of one, up to rounding."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n"
+    )
+    call = ["--model", f"{tmp_path / 'net.py'}:make", *DATA[2:], "--shape", "line", "--batch-size", "33", "--epochs", "3"]
+    for name, more in (("one", []), ("two", ["--devices", "2"]), ("own", ["--devices", "2", "--draws", "per rank"])):
+        result = onefold("subspace", *call, *more, "-o", tmp_path / name)
+        assert result.status == 0, result.err
+        assert "distributed" not in result.err
+    states = {name: of.load(tmp_path / name / "vertex-1.safetensors") for name in ("one", "two", "own")}
+    for key, value in states["one"].items():
+        torch.testing.assert_close(states["two"][key], value, rtol=1e-3, atol=1e-5)
+        assert not torch.equal(states["own"][key], states["two"][key])
+    again = onefold("subspace", tmp_path / "own" / "recipe.yaml", "-o", tmp_path / "again")
+    assert again.status == 0, again.err
+    assert sums(tmp_path / "again") == sums(tmp_path / "own")
+
+
+@pytest.mark.slow
+def test_an_error_in_one_of_several_processes_is_one_sentence(onefold: Callable, tmp_path: Path) -> None:
+    result = onefold("subspace", *RUN, "--devices", "2", "--learning-rate", "1e30", "-o", tmp_path / "run")
+    assert result.status == 2
+    assert "error: The loss is not finite in epoch 1; lower the learning rate, or lengthen the warm-up.\n" in result.err
+    assert "Traceback" not in result.err
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "digit"], "did you mean 'digits'?"),
+        (["--data", "sklearn:digit"], "did you mean 'sklearn:digits'?"),
+        (["--data", "parquet:/nowhere"], "does not exist"),
+        (["--epochs", "0"], "key 'training.epochs'"),
+        (["--shape", "circle"], "key 'subspace.shape'"),
+        (["--shape", "line", "--vertices", "3"], "A line has exactly 2 vertices, not 3"),
+        (["--beta", "-1"], "key 'subspace.beta'"),
+        (["--include", "cnv1"], "did you mean"),
+        (["--draws", "alone"], "key 'subspace.draws'"),
+        (["--warm-up", "2"], "leaves nothing of 2 to train in"),
+        (["--augment", "mixup"], "key 'training.augment'"),
+        (["--precision", "8"], "key 'training.precision'"),
+        (["--precision", "16-mixed"], "needs a GPU"),
+        (["--precision", "16-mixed", "--device", "auto"], "needs a GPU"),
+        (["--device", "cuda:7"], "The device 'cuda:7' is not there"),
+        (["--device", "tpu9"], "There is no device 'tpu9'"),
+        (["--devices", "64", "--batch-size", "50"], "cannot be shared by 64 processes"),
+        (["--seed", "-1"], "key 'seed'"),
+        (["--eval-data", "sklearn:digit"], "did you mean 'sklearn:digits'?"),
+        (["--skip", "5000"], "none is left after skipping 5000"),
+    ],
+)
+def test_mistakes_are_found_before_training_and_told_in_one_sentence(
+    onefold: Callable, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "auto" in arguments or "16-mixed" in arguments:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = onefold("subspace", *RUN, *arguments, "-o", tmp_path / "run")
+    assert result.status == 2, result.err
+    assert message in result.err
+    assert [line for line in result.err.splitlines() if "Training" in line] == []
+    assert result.err.count("error: ") == 1
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, random):\n"
+        "        super().__init__()\n"
+        "        self.w = nn.Parameter(torch.randn(64, 10) if random else torch.arange(640.0).view(64, 10))\n"
+        "    def forward(self, x):\n        return x.flatten(1) @ self.w\n"
+        "def fixed():\n    return Own(False)\n"
+        "def fresh():\n    return Own(True)\n"
+        "def bare(split, shuffle=False):\n    return [torch.zeros(8, 1, 8, 8)]\n"
+        "def many(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8) + 90)]\n"
+        "def wide(split, shuffle=False):\n    return [(torch.zeros(8, 3, 8, 8), torch.arange(8))]\n"
+        "def ordered(split):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8))]\n"
+        "def late(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8)), torch.zeros(8, 1, 8, 8)]\n"
+    )
+    place = f"{tmp_path / 'own.py'}:"
+    for model, data, message in (
+        (place + "fixed", "sklearn:digits", "has no reset_parameters"),
+        (MODEL, place + "bare", "has no labels to train with"),
+        (MODEL, place + "many", "but the network has 10 classes, numbered 0 to 9"),
+        (MODEL, place + "wide", "cannot run on batch 0"),
+        (MODEL, place + "ordered", "takes no argument shuffle"),
+        (MODEL, place + "late", "Batch 1 of the training data has no labels"),
+    ):
+        result = onefold("subspace", "--model", model, "--data", data, "--epochs", "1", "-o", tmp_path / "run")
+        assert result.status == 2, result.err
+        assert message in result.err
+        assert "Traceback" not in result.err
+        assert not (tmp_path / "run").exists()
+    scored = onefold("subspace", *RUN, "--eval-data", place + "many", "-o", tmp_path / "run")
+    assert "but the network has 10 classes" in scored.err
+    assert not (tmp_path / "run").exists()
+    fresh = onefold("subspace", "--model", place + "fresh", *DATA[2:], "--epochs", "1", "-o", tmp_path / "run")
+    assert fresh.status == 0, fresh.err
+
+
+def test_places_that_cannot_be_written(onefold: Callable, tmp_path: Path) -> None:
+    missing = onefold("subspace", *RUN, "-o", tmp_path / "no" / "run")
+    assert "does not exist; create it first" in missing.err
+    (tmp_path / "file").write_text("mine")
+    assert "it is a file" in onefold("subspace", *RUN, "--force", "-o", tmp_path / "file").err
+    assert (tmp_path / "file").read_text() == "mine"
+    for left_out in ("--model", "--data", "--epochs", "-o"):
+        call = [*RUN, "-o", tmp_path / "run"]
+        at = call.index(left_out)
+        result = onefold("subspace", *call[:at], *call[at + 2 :])
+        assert result.status == 2
+        assert f"needs {left_out.replace('-o', '--output') if left_out == '-o' else left_out}" in result.err
+
+
+def test_recipes_are_for_their_own_command(onefold: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert onefold("subspace", *RUN, "-o", folder).status == 0
+    wrong = onefold("merge", folder / "recipe.yaml", "-o", tmp_path / "x.safetensors")
+    assert "is one of onefold subspace; run: onefold subspace" in wrong.err
+    (tmp_path / "merge.yaml").write_text("model: digits\nmembers: [a, b]\n")
+    assert "is one of onefold merge" in onefold("subspace", tmp_path / "merge.yaml", "-o", tmp_path / "x").err
+    text = (folder / "recipe.yaml").read_text()
+    (tmp_path / "bad.yaml").write_text(text.replace("momentum:", "momentun:"))
+    assert "unknown key 'training.momentun'; did you mean 'momentum'?" in onefold("subspace", tmp_path / "bad.yaml", "-o", tmp_path / "x").err
+    (tmp_path / "other.yaml").write_text(text.replace("skip: 0", "skip: 1", 1))
+    assert "gives other batches than the recipe was made with" in onefold("subspace", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    assert "takes no other option" in onefold("subspace", folder / "recipe.yaml", "--seed", "1", "-o", tmp_path / "x").err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_missing_package_and_a_foreign_launcher(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as changed:
+        changed.setenv("WORLD_SIZE", "2")
+        assert "run it without torchrun" in onefold("subspace", *RUN, "-o", tmp_path / "run").err
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    result = onefold("subspace", *RUN, "-o", tmp_path / "run")
+    assert (result.status, result.err) == (
+        2,
+        'error: Training needs the package lightning-fabric; install it with: pip install "onefold[train]".\n',
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help(onefold: Callable) -> None:
+    result = onefold("subspace", "--help")
+    assert result.status == 0
+    for flag in ("--shape", "--resume", "--devices", "--draws", "--eval-split"):
+        assert flag in result.out
