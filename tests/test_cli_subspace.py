@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -252,7 +253,7 @@ def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Ca
     (tmp_path / "net.py").write_text(
         "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n"
     )
-    call = ["--model", f"{tmp_path / 'net.py'}:make", *DATA[2:], "--shape", "line", "--batch-size", "33", "--epochs", "3"]
+    call = ["--model", f"{tmp_path / 'net.py'}:make", *DATA[2:], "--shape", "line", "--batch-size", "75", "--epochs", "3"]
     for name, more in (("one", []), ("two", ["--devices", "2"]), ("own", ["--devices", "2", "--draws", "per rank"])):
         result = onefold("subspace", *call, *more, "-o", tmp_path / name)
         assert result.status == 0, result.err
@@ -264,6 +265,22 @@ def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Ca
     again = onefold("subspace", tmp_path / "own" / "recipe.yaml", "-o", tmp_path / "again")
     assert again.status == 0, again.err
     assert sums(tmp_path / "again") == sums(tmp_path / "own")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the processes are not told that their parent is gone")
+def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_bits(runs: Callable, tmp_path: Path) -> None:
+    call = ["subspace", *RUN[:-1], "40", "--devices", "2"]
+    assert runs("kept2", [*call, "-o", tmp_path / "killed"]) == "killed"
+    time.sleep(2)
+    kept = (tmp_path / "killed" / "training.pt").stat().st_ino
+    time.sleep(2)
+    assert (tmp_path / "killed" / "training.pt").stat().st_ino == kept  # nobody writes any more
+    reached = len(torch.load(tmp_path / "killed" / "training.pt", weights_only=True)["state"]["losses"])
+    assert reached < 40
+    assert runs("never", [*call, "--resume", "-o", tmp_path / "killed"]) == "ended 0"
+    assert runs("never", [*call, "-o", tmp_path / "whole"]) == "ended 0"
+    assert sums(tmp_path / "killed") == sums(tmp_path / "whole")
 
 
 @pytest.mark.slow
