@@ -171,14 +171,19 @@ def triangle(
     members = matching([a, b, c])
     reusable(data)
     repair = _recalibration(recalibrate, calibration_data)
-    grid = [(i, j, resolution - i - j) for i in range(resolution, -1, -1) for j in range(resolution - i, -1, -1)]
-    weights = tuple((i / resolution, j / resolution, k / resolution) for i, j, k in grid)
+    weights = grid(resolution)
     scores = []
     for triple in weights:
         network = combine(members, triple).to(device)
         repair(network)
         scores.append(evaluate(network, data))
     return Triangle(weights, tuple(scores), recalibrate is not None)
+
+
+def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
+    """Evenly spaced weights (a, b, c) >= 0 with sum 1, `resolution` steps along an edge, from the first corner on."""
+    counts = [(i, j, resolution - i - j) for i in range(resolution, -1, -1) for j in range(resolution - i, -1, -1)]
+    return tuple((i / resolution, j / resolution, k / resolution) for i, j, k in counts)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from onefold.measure import (
     triangle_map,
     verdict,
 )
+from onefold.measure.path import grid
 from onefold.recipe.subspace import SubspaceRecipe
 from onefold.recipe.summary import parameters_of
 from onefold.sources.loader import Part
@@ -163,9 +164,7 @@ def _scorer(space: Subspace, training: Data, data: Data) -> Callable[[Any], Scor
 
 
 def _triangle(at: Callable[[Any], Scores], recalibrated: bool) -> Triangle:
-    grid = [(i, j, STEPS - i - j) for i in range(STEPS, -1, -1) for j in range(STEPS - i, -1, -1)]
-    weights = tuple((i / STEPS, j / STEPS, k / STEPS) for i, j, k in grid)
-    return Triangle(weights, tuple(map(at, weights)), recalibrated)
+    return Triangle(grid(STEPS), tuple(map(at, grid(STEPS))), recalibrated)
 
 
 def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, Path]:
