@@ -413,6 +413,30 @@ def test_a_missing_package_and_a_foreign_launcher(onefold: Callable, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of the system")
+def test_a_disk_that_refuses_is_one_sentence_and_leaves_what_was_kept(onefold: Callable, tmp_path: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        result = onefold("subspace", *RUN, "-o", tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.status == 2
+    assert "training.pt cannot be written: the file would be larger than allowed here" in result.err
+    assert list((tmp_path / "run").iterdir()) == []
+    assert onefold("subspace", *RUN, "--resume", "-o", tmp_path / "run").status == 0
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from onefold.cli import run; run(['subspace', '--help']); print([m for m in ('torch', 'lightning_fabric') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_help(onefold: Callable) -> None:
     result = onefold("subspace", "--help")
     assert result.status == 0

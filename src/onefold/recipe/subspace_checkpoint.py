@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from onefold.errors import RecipeError, WeightsError
 from onefold.recipe.document import Record
 from onefold.recipe.subspace import SubspaceRecipe
 from onefold.weights.atomic import atomic_write
 from onefold.weights.torch_file import read_torch
+from onefold.weights.writer import write_torch
 
 NAME = "training.pt"
 FORMAT = "onefold subspace training 1"
@@ -22,12 +21,7 @@ FORMAT = "onefold subspace training 1"
 def keep(folder: Path, recipe: SubspaceRecipe, record: Record, state: Mapping[str, Any]) -> None:
     """Write `state` with what it belongs to. Raises OutputError where the disk refuses; what was kept before is untouched then."""
     texts = {"format": FORMAT, "settings": json.dumps(recipe.settings()), "record": record.model_dump_json()}
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "xb") as file:
-            torch.save({**texts, "state": dict(state)}, file)
-
-    atomic_write(folder / NAME, write, force=True)
+    atomic_write(folder / NAME, lambda temporary: write_torch({**texts, "state": dict(state)}, temporary), force=True)
 
 
 def kept(folder: Path) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:

@@ -146,17 +146,18 @@ def _plain(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, st
 
 def _save_torch(state: dict[str, Tensor], metadata: dict[str, str], place: Path, force: bool) -> Path:
     content = {"state_dict": state, "metadata": metadata} if metadata else state
+    return atomic_write(place, lambda temporary: write_torch(content, temporary), force=force)
 
-    def write(temporary: Path) -> None:
-        with open(temporary, "xb") as file:
-            recorder = _Recorder(file.write)
-            try:
-                torch.save(content, recorder)  # type: ignore[arg-type]
-                file.flush()
-            except RuntimeError as error:  # torch's writer hides what the operating system said
-                raise recorder.error or OSError(errno.EIO, str(error).split("\n")[0]) from error
 
-    return atomic_write(place, write, force=force)
+def write_torch(content: object, path: Path) -> None:
+    """torch.save to a new file, with the operating system's errors as OSError."""
+    with open(path, "xb") as file:
+        recorder = _Recorder(file.write)
+        try:
+            torch.save(content, recorder)  # type: ignore[arg-type]
+            file.flush()
+        except RuntimeError as error:  # torch's writer hides what the operating system said
+            raise recorder.error or OSError(errno.EIO, str(error).split("\n")[0]) from error
 
 
 class _Recorder:
