@@ -88,7 +88,7 @@ def make(
         part = recipe.training
         done = len(before[2]["losses"]) if before is not None else 0
         if done < part.epochs:
-            tell(f"Training a {recipe.subspace.shape} for {part.epochs} epochs" + f", {done} of which are done" * (done > 0))
+            tell(f"Training a {recipe.subspace.shape} for {part.epochs} epoch" + "s" * (part.epochs > 1) + f", {done} of them done" * (done > 0))
             here = (space, data) if part.devices == 1 else None
             job = (recipe, folder, now, steps, done > 0, max(1, used // part.devices), here)
             launch(_train, job, check_device(recipe.device), part.devices, part.precision)

@@ -1,0 +1,102 @@
+"""Batches in an order that depends on seed and epoch alone, shares that make up the whole, images moved by known amounts, and the rate."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onefold.batches import Batch
+from onefold.explore.epochs import Epochs, flip_and_crop, generators_kept, share
+from onefold.explore.subspace_training import Training, usable
+from onefold.sources import ImageBatches
+from onefold.sources.loader import Images
+
+
+def images(n: int = 23) -> ImageBatches:
+    return ImageBatches(Images(torch.rand(n, 1, 4, 4), torch.arange(n), classes=n), batch_size=5)
+
+
+def by_generator_of_the_process(seed: int) -> Iterable[tuple[Tensor, Tensor]]:
+    order = torch.randperm(23)  # whatever seed it is given
+    return [(part[:, None].float(), part) for part in order.split(5)]
+
+
+def order(epochs: Epochs, number: int, process: int = 0) -> list[int]:
+    return [int(label) for batch in epochs.epoch(number, process) for label in batch.labels]
+
+
+@pytest.mark.parametrize("data", [images, lambda: by_generator_of_the_process])
+def test_the_order_depends_on_seed_and_epoch_alone(data: Callable) -> None:
+    epochs = Epochs(data(), seed=1)
+    torch.manual_seed(0)
+    first = order(epochs, 0)
+    assert sorted(first) == list(range(23))
+    assert order(epochs, 1) != first
+    torch.manual_seed(7)
+    assert order(Epochs(data(), seed=1), 0, process=1) == first  # in another process, after another history
+    assert order(Epochs(data(), seed=2), 0) != first
+
+
+def test_processes_draw_dropout_of_their_own_and_leave_generators_as_they_were() -> None:
+    before = np.random.get_state()[1].copy(), random.getstate()
+    drawn = []
+    with generators_kept():
+        for process in (0, 1, 0):
+            next(iter(Epochs(images(), 0).epoch(0, process)))
+            drawn.append((float(torch.rand(())), np.random.rand(), random.random()))
+    assert drawn[0] == drawn[2]
+    assert all(a != b for a, b in zip(drawn[0], drawn[1], strict=True))
+    assert np.array_equal(np.random.get_state()[1], before[0])
+    assert random.getstate() == before[1]
+
+
+def test_shares_make_up_the_batch() -> None:
+    batch = Batch((torch.arange(7), "kept"), {"mask": torch.arange(7) * 10}, torch.arange(7))
+    parts = [share(batch, process, 3) for process in range(3)]
+    assert sorted(int(v) for part in parts for v in part.args[0]) == list(range(7))
+    for part in parts:
+        assert torch.equal(part.args[0] * 10, part.kwargs["mask"])
+        assert torch.equal(part.args[0], part.labels)
+        assert part.args[1] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "processes", "left"), [([6, 6, 1], 1, 2), ([6, 6, 2], 1, 3), ([6, 3], 2, 1), ([6, 4], 2, 2), ([1, 1], 1, 2), ([1], 2, 0)]
+)
+def test_a_batch_too_small_to_share_is_left_out(sizes: list[int], processes: int, left: int) -> None:
+    assert len(list(usable([Batch((torch.zeros(n, 1),)) for n in sizes], processes))) == left
+
+
+def test_every_image_is_mirrored_or_not_and_moved_by_a_known_amount() -> None:
+    original = torch.arange(1.0, 1 + 3 * 2 * 8 * 8).view(3, 2, 8, 8).repeat(60, 1, 1, 1)
+    moved = flip_and_crop(original, torch.Generator().manual_seed(0))
+    seen = set()
+    for before, after in zip(original, moved, strict=True):
+        found = []
+        for flip in (False, True):
+            padded = torch.zeros(2, 10, 10)
+            padded[:, 1:9, 1:9] = before.flip(-1) if flip else before
+            found += [(flip, y, x) for y in range(3) for x in range(3) if torch.equal(padded[:, y : y + 8, x : x + 8], after)]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 18  # every combination occurs
+
+
+def test_the_rate_rises_to_its_highest_and_falls_to_nothing() -> None:
+    plan = Training(epochs=10, steps=10, learning_rate=0.4, warm_up=2)
+    rates = [plan.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.4 / 20)
+    assert max(rates) == rates[19] == rates[20] == 0.4
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[60] == pytest.approx(0.2 * (1 + math.cos(math.pi / 2)))
+    assert 0 < rates[99] < 0.001
+    assert Training(epochs=1, steps=3, warm_up=0).rate(0) == 0.1
+    assert Training(epochs=100, steps=2).rate(9) == 0.1  # five epochs of a hundred
+    assert Training(epochs=100, steps=2).rate(8) < 0.1
