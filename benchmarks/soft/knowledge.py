@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=4, help="try so many settings of a level")
     parser.add_argument("--choose", type=int, help="use so many of the held-out images to choose settings (default: all)")
     parser.add_argument("--test", type=int, help="use so many test images (default: all)")
+    parser.add_argument("--members-only", action="store_true", help="beside gates show the members and their ensemble only")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -104,8 +105,9 @@ def main() -> None:
             known.append([recorded(m, labelled, choose, test) for m in members])
             row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[-1])}
             row |= {"best": max(row.values()), "ensemble": round(accuracy(known[-1], numbers[2]), 2)}
-            row |= {name: round(accuracy(model, test), 2) for name, model in averages(members, labelled).items()}
-            row["distillation"] = round(accuracy(distilled(members, labelled, choose), test), 2)
+            if not arguments.members_only:
+                row |= {name: round(accuracy(model, test), 2) for name, model in averages(members, labelled).items()}
+                row["distillation"] = round(accuracy(distilled(members, labelled, choose), test), 2)
             if kind == "siblings":
                 row["origin"] = round(accuracy(origin(arguments.members, arguments.network, g), test), 2)
             own["baselines"].append(row)
