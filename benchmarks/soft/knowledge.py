@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", default=list(CANDIDATES))
     parser.add_argument("--steps", type=int, default=300, help="of module and layer level")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--candidates", type=int, default=4, help="try so many settings of a level")
+    parser.add_argument("--candidates", type=int, default=4, help="of module and layer level, try so many settings")
     parser.add_argument("--choose", type=int, help="use so many of the held-out images to choose settings (default: all)")
     parser.add_argument("--test", type=int, help="use so many test images (default: all)")
     parser.add_argument("--members-only", action="store_true", help="beside gates show the members and their ensemble only")
@@ -115,7 +115,7 @@ def main() -> None:
         for level in arguments.levels:
             tried = []
             networks, (few, many, last) = (known, numbers) if level == "model" else (groups, (labelled, choose, test))
-            for setting in CANDIDATES[level][: arguments.candidates]:
+            for setting in CANDIDATES[level][: None if level == "model" else arguments.candidates]:
                 start = time.perf_counter()
                 fitted = [fit(members, level, setting, few, many if kind == "same" else None, common) for members in networks]
                 held_out = statistics.mean(accuracy(each.soft.harden(), many) for each in fitted)
