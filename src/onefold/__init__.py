@@ -21,6 +21,7 @@ _ROOMS = {
     "SoftMerge": "onefold.fold",
     "fit_gates": "onefold.fold",
     "Subspace": "onefold.explore",
+    "PersistentTraining": "onefold.explore",
     "evaluate": "onefold.measure",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment
     from onefold.alignment import align as align
     from onefold.errors import OnefoldError as OnefoldError
+    from onefold.explore import PersistentTraining as PersistentTraining
     from onefold.explore import Subspace as Subspace
     from onefold.fold import MergeResult as MergeResult
     from onefold.fold import SoftMerge as SoftMerge

@@ -42,6 +42,10 @@ class SubspaceError(OnefoldError):
     """A subspace cannot be made, or a point is asked of it that it does not have."""
 
 
+class PersistentError(OnefoldError):
+    """Rounds of training cannot be made, recorded or continued as asked."""
+
+
 class OutputError(OnefoldError):
     """An output cannot be written: it exists, its folder is missing, or the disk is full."""
 

@@ -1,0 +1,99 @@
+"""The "function" kernel: repulsion between predictions on a small reference batch.
+
+    factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
+
+f are probabilities, the softmax over the last axis, or where that has a length of 1 the outputs themselves. Permutations and rescalings of hidden
+units leave f as it is, so that they cannot satisfy this distance as they can one between parameters. The gradient is that of autograd, through one
+more forward and backward pass over the reference batch.
+
+Predictions are made without dropout, and by batch norms with the batch's own statistics, so that they depend on the parameters and on nothing that
+training has gathered; the network's buffers stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Batch, forward, logits_of
+from onefold.batchnorm import norms_of
+from onefold.errors import PersistentError
+from onefold.explore.persistent.distances import wide
+from onefold.explore.persistent.kernels import Kernel
+from onefold.explore.persistent.penalty import NORMALISER, Evaluated
+
+
+class FunctionRepulsion:
+    """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes them."""
+
+    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor) -> None:
+        self.kernel, self.network, self.reference, self.start = kernel, network, reference, start
+        self.device = start.device
+        self._anchors: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, predictions: Tensor) -> None:
+        """Repel from these predictions; they are left out where they are exactly those of the start."""
+        length = _apart(self.start, predictions)
+        if length > 0:
+            self._anchors.append((predictions, 1 / (length + NORMALISER)))
+
+    def evaluate(self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
+        if not self._anchors:
+            dtype = wide(parameters)
+            return torch.zeros((), device=self.device, dtype=dtype), [torch.zeros_like(p) for p in parameters] if gradient else None
+        needed = [k for k, parameter in enumerate(parameters) if parameter.requires_grad]
+        with torch.set_grad_enabled(gradient):
+            found = predict(self.network, self.reference)
+            values = [self.kernel.values(_apart(found, there) * inverse, width)[0] for there, inverse in self._anchors]
+            total = torch.stack(values).sum() * factor
+        if not gradient:
+            return total, None
+        result = [torch.zeros_like(parameter) for parameter in parameters]
+        if needed and total.requires_grad:
+            for k, own in zip(needed, torch.autograd.grad(total, [parameters[k] for k in needed], allow_unused=True), strict=True):
+                result[k] = result[k] if own is None else own
+        return total.detach(), result
+
+
+def predict(network: nn.Module, reference: Batch) -> Tensor:
+    """The network's predictions on the reference batch, in float32 or float64.
+
+    Raises:
+        DataError: the network cannot run on the batch. PersistentError: it returns NaN or infinity.
+    """
+    with _at_rest(network):
+        outputs = logits_of(forward(network, reference))
+    outputs = outputs.to(wide([outputs]))
+    if not bool(outputs.detach().isfinite().all()):
+        raise PersistentError("The network's predictions on the reference batch hold NaN or infinity; lower the learning rate or the strength.")
+    return outputs.softmax(-1) if outputs.dim() > 1 and outputs.shape[-1] > 1 else outputs
+
+
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().sum() / len(a)
+
+
+@contextmanager
+def _at_rest(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but for batch norms, which use the batch's own statistics and gather none, and recurrent layers, whose gradients on a GPU
+    need training mode (their dropout is off)."""
+    modes = [(module, module.training) for module in network.modules()]
+    norms = [(norm, norm.track_running_stats) for norm in norms_of(network)]
+    recurrent = [(module, module.dropout) for module, _ in modes if isinstance(module, nn.RNNBase)]
+    try:
+        network.eval()
+        for norm, _ in norms:
+            norm.training, norm.track_running_stats = True, False
+        for layer, _ in recurrent:
+            layer.training, layer.dropout = True, 0.0
+        yield
+    finally:
+        for layer, dropout in recurrent:
+            layer.dropout = dropout
+        for norm, tracked in norms:
+            norm.track_running_stats = tracked
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,82 @@
+"""What repels in a round: the solutions before it, or the control's random points, in the space of parameters or of functions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Batch, batches, device_of
+from onefold.explore.persistent.control import random_displacement
+from onefold.explore.persistent.distances import differences, wide
+from onefold.explore.persistent.functional import FunctionRepulsion, predict
+from onefold.explore.persistent.kernels import PREDICTIONS, Kernel
+from onefold.explore.persistent.penalty import ParameterRepulsion, Repulsion
+from onefold.explore.persistent.scopes import Group
+from onefold.explore.persistent.snapshot import Snapshot
+from onefold.explore.persistent.solutions import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class Repelling:
+    """What every round's repulsion is made from. start: the initialisation. reference: one batch, or None for kernels of parameters."""
+
+    kernel: Kernel
+    network: nn.Module
+    groups: Sequence[Group]
+    start: Snapshot
+    reference: Any = None
+
+    def repulsion(self, solutions: Sequence[Solution], control: bool, seed: int) -> Repulsion:
+        """The repulsion from these solutions, on the network's device; from random points as far from the start if `control`."""
+        by_function = self.kernel.of == PREDICTIONS
+        names = [name for group in self.groups for name in group.parameters]
+        now = dict(self.network.named_parameters())
+        start = [self.start.parameters[name].to(now[name].device) for name in names]
+        members = torch.tensor([[float(name in group.parameters) for name in names] for group in self.groups])
+        in_parameters = ParameterRepulsion(self.kernel, start, members)
+        in_functions = FunctionRepulsion(self.kernel, self.network, self._batch(), self.predictions(self.start)) if by_function else None
+        for solution in solutions:
+            if in_functions is not None and not control:
+                in_functions.add(self.predictions(solution.snapshot()))
+                continue
+            stored, displaced = solution.stored(), solution.displaced
+            tensors = [stored[name].to(own.device) for name, own in zip(names, start, strict=True)]
+            if control:
+                way = tensors if displaced else differences(tensors, start)
+                tensors, displaced = random_displacement(way, members, seed, solution.round), True
+            if in_functions is None:
+                in_parameters.add(tensors, displaced)
+            else:
+                point = {name: own.cpu() + way.to(wide([own])) for name, own, way in zip(names, start, tensors, strict=True)}
+                in_functions.add(self.predictions(Snapshot(self.start.parameters | point, self.start.buffers)))
+        return in_functions or in_parameters
+
+    def predictions(self, at: Snapshot) -> Tensor:
+        """What the network predicts on the reference batch with these tensors. Raises DataError where it cannot run on it."""
+        with torch.no_grad():
+            return predict(copy_at(self.network, at), self._batch())
+
+    def _batch(self) -> Batch:
+        return next(iter(batches([self.reference], device_of(self.network), "reference batch")))
+
+
+def copy_at(network: nn.Module, tensors: Snapshot) -> nn.Module:
+    """A copy of the network, without gradients, that holds these tensors."""
+    gradients = [(parameter, parameter.grad) for parameter in network.parameters()]
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        result = copy.deepcopy(network)
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+    with torch.no_grad():
+        for own, now in ((tensors.parameters, result.named_parameters()), (tensors.buffers, result.named_buffers())):
+            for name, tensor in now:
+                tensor.copy_(own[name])
+    return result
