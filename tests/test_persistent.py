@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,8 @@ def test_the_function_kernel_equals_autograd_through_the_predictions() -> None:
             apart = ((outputs(now) - there) ** 2).sum(-1).mean() / (((start - there) ** 2).sum(-1).mean() + 1e-12)
             total = total + 2.0 * torch.exp(-apart / (2 * 0.7**2))
         gradients = dict(zip(now, torch.autograd.grad(total, list(now.values())), strict=True))
+        head = run_of(random_network(kind, 0, torch.float64), kernel="function", reference=x, width=0.7, strength=2.0, scope="head")
+        check(head, (total.detach(), {n: g for n, g in gradients.items() if n.startswith("head")}), 1e-11)
         before, modes = bits(network), [m.training for m in network.modules()]
         check(run, (total.detach(), gradients), 1e-11)
         assert same_bits(bits(network), before)
@@ -345,11 +348,39 @@ def test_best_and_ensemble_are_plain_copies() -> None:
     assert same_bits(bits(best), ends[1])
     assert all(p.grad is None and p.requires_grad for p in best.parameters())
     x = inputs_for(Residual)
+    network(x).sum().backward()
+    assert all(p.grad is None for p in run.best().parameters())
     together, single = run.ensemble(), [run.network(k)(x) for k in range(3)]
     assert torch.allclose(together(x).exp(), torch.stack([s.softmax(-1) for s in single]).mean(0), atol=1e-6)
     assert torch.allclose(run.ensemble("logits")(x), torch.stack(single).mean(0), atol=1e-6)
     move(best, 7)
     assert same_bits(bits(run.best()), ends[1])
+
+
+def test_networks_that_keep_tensors_of_a_graph_can_be_copied_and_others_are_named() -> None:
+    layer = nn.utils.weight_norm(nn.Linear(3, 4))
+    layer(torch.ones(2, 3)).sum().backward()
+    run = run_of(layer, 1)
+    layer(torch.ones(2, 3)).sum().backward()
+    best = run.best()
+    run._start.put_into(layer)
+    move(layer, 0)
+    assert torch.equal(best(torch.ones(2, 3)), layer(torch.ones(2, 3)))
+    layer.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(PersistentError, match="Linear cannot be copied"):
+        run.best()
+
+
+def test_what_is_given_out_can_be_changed_without_harm() -> None:
+    run = run_of(random_network(Plain, 0))
+    before = run.penalty().item()
+    for solution in run.solutions:
+        for tensor in solution.snapshot().parameters.values():
+            tensor.zero_()
+    for parameter in [*run.best().parameters(), *run.ensemble().parameters()]:
+        parameter.data.zero_()
+    run._find()
+    assert run.penalty().item() == before
 
 
 def test_solutions_on_disk_are_checkpoints_and_those_in_lower_precision_are_near(tmp_path: Path) -> None:

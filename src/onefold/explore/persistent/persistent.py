@@ -119,6 +119,7 @@ class PersistentTraining:
         """The penalty at the network's parameters, a number to be added to the loss; exactly 0 in round 0 and once annealed.
 
         Its gradient is that of the parameters as they are now, in closed form. With kernel="function" this runs the network on the reference batch.
+        Where the loss itself does not reach some parameters, DistributedDataParallel allows no other gradient for them: use `add_gradient` there.
         """
         known = self._evaluate(torch.is_grad_enabled())
         if known is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Batch, batches, device_of
+from onefold.errors import PersistentError
 from onefold.explore.persistent.control import random_displacement
 from onefold.explore.persistent.distances import differences, wide
 from onefold.explore.persistent.functional import FunctionRepulsion, predict
@@ -66,15 +67,14 @@ class Repelling:
 
 
 def copy_at(network: nn.Module, tensors: Snapshot) -> nn.Module:
-    """A copy of the network, without gradients, that holds these tensors."""
-    gradients = [(parameter, parameter.grad) for parameter in network.parameters()]
+    """A copy of the network that holds these tensors. Raises PersistentError where the network cannot be copied."""
+    # What a forward pass left as an attribute (as torch.nn.utils.weight_norm does) belongs to a graph, and torch copies no such tensor.
+    left = (value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
     try:
-        for parameter, _ in gradients:
-            parameter.grad = None
-        result = copy.deepcopy(network)
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
+        result = copy.deepcopy(network, {id(value): value.detach().clone() for value in left})
+    except Exception as error:  # a network may hold anything
+        reason = str(error).split("\n")[0]
+        raise PersistentError(f"{type(network).__name__} cannot be copied ({reason}); drop what it holds beside its weights.") from error
     with torch.no_grad():
         for own, now in ((tensors.parameters, result.named_parameters()), (tensors.buffers, result.named_buffers())):
             for name, tensor in now:

@@ -46,11 +46,11 @@ class Solution:
     start: Snapshot = field(repr=False)
 
     def snapshot(self) -> Snapshot:
-        """Parameters and buffers, on the CPU; exact, or within the precision in which they are stored. Raises PersistentError as `stored`."""
+        """A copy of parameters and buffers, on the CPU; exact, or within the precision they are kept in. Raises PersistentError as `stored`."""
         stored, parameters = self.stored(), {}
         for name, start in self.start.parameters.items():
-            parameters[name] = (start.cpu() + stored[name].to(start.dtype)) if self._is_displaced(name) else stored[name]
-        return Snapshot(parameters, {name: stored[name] for name in self.start.buffers})
+            parameters[name] = (start.cpu() + stored[name].to(start.dtype)) if self._is_displaced(name) else stored[name].clone()
+        return Snapshot(parameters, {name: stored[name].clone() for name in self.start.buffers})
 
     def stored(self) -> Mapping[str, Tensor]:
         """The tensors as they are stored. Raises PersistentError where the file is gone, or is not what was written."""
