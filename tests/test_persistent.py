@@ -21,7 +21,7 @@ import onefold
 from onefold.errors import DataError, OnefoldError, OutputError, PersistentError, RecipeError
 
 KINDS = (Plain, Residual, VisionTransformer, Recurrent, Tied)
-KERNELS = {"gaussian": 1.0, "inverse": 1.0, "hinge": 1.5, "cosine": 1.0}
+KERNELS = {"gaussian": 0.8, "inverse": 1.3, "hinge": 1.5, "cosine": 1.2}
 SCOPES = ("all", "first", "head", "last:2")
 STEPS = 8
 
@@ -122,7 +122,10 @@ def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: 
             assert ours.norm().item() == pytest.approx(theirs.norm().item(), rel=1e-9)
             assert F.cosine_similarity(ours, theirs, 0).abs() < 0.95
     check(run, definition(run, points), 1e-12)
-    assert not torch.equal(points[0]["conv1.weight"], points[1]["conv1.weight"])
+    others = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, control=True, seed=4)
+    others.penalty()
+    ways = [anchor.tensors[0].flatten() for each in (run, others) for anchor in each._repulsion.anchors]  # type: ignore[union-attr]
+    assert all(F.cosine_similarity(ways[i], ways[j], 0).abs() < 0.95 for i in range(4) for j in range(i))
 
 
 def test_the_function_kernel_equals_autograd_through_the_predictions() -> None:
@@ -226,6 +229,7 @@ def test_a_solution_that_did_not_move_gives_no_nan(kernel: str) -> None:
     run = onefold.PersistentTraining(network, 8, kernel=kernel, reference=reference, width=KERNELS.get(kernel, 1.0))
     run.record(0.0)  # nothing moved at all
     run.restart()
+    assert run.penalty().item() == 0
     move(network, 0)
     run.penalty().backward()  # type: ignore[no-untyped-call]
     assert all(g.isfinite().all() and not g.any() for g in found(run).values())
@@ -244,6 +248,13 @@ def test_memory_keeps_the_last_solutions_near_and_all_recorded() -> None:
     expected = definition(run, [run.solutions[2].snapshot().parameters])
     check(run, expected, 1e-12)
     assert run.scores == [0, 1, 2]
+    before = run_of(random_network(Plain, 0, torch.float64), 2)
+    value, before._repulsion = before.penalty().item(), None
+    before.record(2.0)  # it repels from the next round on
+    assert before.penalty().item() == value
+    before._repulsion.device = torch.device("meta")  # as if the network had been moved since
+    before.penalty()
+    assert before._repulsion.device.type == "cpu"
     assert len(run.ensemble().members) == 3
 
 
@@ -264,6 +275,7 @@ def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
     assert all(p.grad is None for p in network.parameters())
     assert [id(p) for p in network.parameters()] == identities
     assert run._network is network is run.model
+    assert (run.round, run.steps) == (1, 0)
 
 
 def train(
@@ -329,6 +341,10 @@ def test_the_order_of_the_data_is_the_first_or_a_new_one() -> None:
         seeds.append(run.order_seed)
     assert seeds[0] == seeds[1] == seeds[4]
     assert len(set(seeds)) == 3
+    for _ in range(2):
+        run.restart("new", abandon=True)
+        assert run.order_seed not in seeds
+        seeds.append(run.order_seed)
     torch.Generator().manual_seed(seeds[2])
 
 
@@ -445,8 +461,12 @@ def test_a_grad_scaler_scales_the_penalty_along() -> None:
 
 def test_accumulation_clipping_and_freezing() -> None:
     network = random_network(Plain, 0, torch.float64)
-    run, expected = run_of(network), None
+    run = run_of(network)
     expected = definition(run)[1]
+    run.add_gradient(0.25)
+    run.add_gradient(0.75)
+    assert distance(found(run), expected) < 1e-12
+    network.zero_grad()
     for _ in range(4):
         (run.penalty() / 4).backward()
     assert distance(found(run), expected) < 1e-12
@@ -486,6 +506,8 @@ def test_the_way_of_other_devices_gives_the_same_gradients(monkeypatch: pytest.M
     from onefold.explore.persistent import distances
 
     monkeypatch.setattr(distances, "on_cpu", lambda tensor: False)
+    half = torch.randn(1000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert distances.squares([half]).item() == pytest.approx(half.double().square().sum().item(), rel=1e-5)
     for kernel, width in KERNELS.items():
         run = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, width=width)
         check(run, definition(run), 1e-12)
