@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.sources import build_data
-from onefold.sources.networks import resnet20, smallcnn
+from onefold.sources.networks import ResNet, resnet20, smallcnn
 
 Batches = list[tuple[Tensor, Tensor]]
 FOLDER = os.environ.get("ONEFOLD_DATA", "../shared/data")
@@ -48,6 +49,14 @@ def siblings(folder: Path, network: str, group: int) -> list[nn.Module]:
 def origin(folder: Path, network: str, group: int) -> nn.Module:
     """The network that `siblings` went on from."""
     return load(folder, network, f"-origin-seed{group}")
+
+
+def in_two(network: nn.Module) -> nn.Module:
+    """The same network as a body and a head, its tensors shared: two modules to gate. Networks that already have two come as they are."""
+    if not isinstance(network, ResNet):
+        return network
+    body = nn.Sequential(network.conv1, network.bn1, nn.ReLU(), network.layer1, network.layer2, network.layer3, network.avgpool, nn.Flatten())
+    return nn.Sequential(OrderedDict(body=body, head=network.linear)).eval()
 
 
 def parts(network: str, test: int | None = None) -> tuple[Batches, Batches, Batches]:

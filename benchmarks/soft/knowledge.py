@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import GROUPS, NETWORKS, Batches, accuracy, honest, lacking, numbered, origin, parts, recorded, siblings
+from common import GROUPS, NETWORKS, Batches, accuracy, honest, in_two, lacking, numbered, origin, parts, recorded, siblings
 from torch import nn
 
 import onefold
@@ -28,7 +28,7 @@ from onefold.errors import OnefoldError
 
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "model": [{"outputs": o, "penalty": p} for o in ("logits", "probabilities") for p in (0.01, 0.001)],
-    "module": [{"normalise": True}, {"normalise": False}],
+    "module": [{"normalise": True}, {"normalise": True, "modules": "body and head"}, {"normalise": False}],
     "layer": [{"normalise": True}, {"normalise": False}],
 }
 KINDS = {"different": lacking, "siblings": siblings, "same": honest}
@@ -71,7 +71,8 @@ def averages(members: list[nn.Module], labelled: Batches) -> dict[str, nn.Module
 
 def fit(members: list[nn.Module], level: str, setting: dict[str, Any], labelled: Batches, held_out: Batches | None, common: dict[str, Any]) -> Any:
     """Gates learned with one setting."""
-    soft = onefold.SoftMerge(members, level, **{k: v for k, v in setting.items() if k not in FIT})
+    members = [in_two(m) for m in members] if "modules" in setting else members
+    soft = onefold.SoftMerge(members, level, **{k: v for k, v in setting.items() if k not in (*FIT, "modules")})
     learning = {k: v for k, v in setting.items() if k in FIT} | ({} if level == "model" else common)
     return onefold.fit_gates(soft, labelled, held_out=held_out, **learning)
 
@@ -96,15 +97,16 @@ def main() -> None:
     common = {"steps": arguments.steps, "batch_size": arguments.batch}
     settings = {"labelled": 500, "choose": 250 * len(choose), "test": arguments.test or 10000, **common}
     record: dict[str, Any] = {"network": arguments.network, "settings": settings}
+    if arguments.out.exists():  # go on: baselines and levels that are there stay, but for the levels asked for
+        record |= json.loads(arguments.out.read_text()) | {"settings": settings}
     for kind in arguments.kinds:
         groups = [KINDS[kind](arguments.members, arguments.network, g) for g in range(GROUPS)]
         numbers = numbered(labelled, choose, test)
-        known: list[list[nn.Module]] = []
-        record[kind] = own = {"baselines": [], "levels": {}}
-        for g, members in enumerate(groups):
-            known.append([recorded(m, labelled, choose, test) for m in members])
-            row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[-1])}
-            row |= {"best": max(row.values()), "ensemble": round(accuracy(known[-1], numbers[2]), 2)}
+        known = [[recorded(m, labelled, choose, test) for m in members] for members in groups]
+        own = record.setdefault(kind, {"baselines": [], "levels": {}})
+        for g, members in list(enumerate(groups))[len(own["baselines"]) :]:
+            row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[g])}
+            row |= {"best": max(row.values()), "ensemble": round(accuracy(known[g], numbers[2]), 2)}
             if not arguments.members_only:
                 row |= {name: round(accuracy(model, test), 2) for name, model in averages(members, labelled).items()}
                 row["distillation"] = round(accuracy(distilled(members, labelled, choose), test), 2)
