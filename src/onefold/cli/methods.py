@@ -10,7 +10,7 @@ LONG = 50  # a family of more than so many is only counted, unless it is asked f
 
 
 def methods(pattern: Annotated[str, typer.Argument(help="Show only what has this in its kind, name or summary; * and ? are wild.")] = "*") -> None:
-    """List all matchers, folds, repairs, sources and operator rules, each with one line."""
+    """List all matchers, folds, repairs, kernels, sources and operator rules, each with one line."""
     import importlib
     from fnmatch import fnmatch
 
@@ -18,7 +18,7 @@ def methods(pattern: Annotated[str, typer.Argument(help="Show only what has this
     from onefold.errors import RecipeError
     from onefold.registry import FAMILIES
 
-    for room in ("symmetry", "alignment", "fold", "sources", "measure"):  # a room fills its registries when it is imported
+    for room in ("symmetry", "alignment", "fold", "explore", "sources", "measure"):  # a room fills its registries when it is imported
         importlib.import_module(f"onefold.{room}")
     wanted = f"*{pattern.lower()}*"
     rows, long = [], []
