@@ -99,9 +99,12 @@ def test_weights_are_shared_and_not_copied(kind: type[nn.Module]) -> None:
     layers = unaligned(networks, "layer")._body
     assert addresses([layers.skeleton]) <= own
     assert {t.data_ptr() for site in layers.tensors for stack in site.values() for t in stack.tensors} <= own
-    modules = unaligned(networks, "module")._body
+    soft = unaligned(networks, "module")
+    modules = soft._body
     mixtures = {m.weights.data_ptr() for m in modules.modules() if isinstance(m, Mixture)}
-    assert addresses([modules]) - mixtures <= own
+    statistics = {buffer.data_ptr() for norm in soft._norms.values() for buffer in norm.buffers()}
+    assert addresses([modules]) - mixtures - statistics <= own
+    assert not statistics & own  # measured anew for the mixture, so that the members' stay as they are
     assert addresses(unaligned(networks, "model")._body) <= own
 
 
@@ -176,6 +179,37 @@ def test_statistics_are_measured_behind_ungated_norms_in_eval_mode(residual: lis
         for x, _ in data:
             hardened(x)
     torch.testing.assert_close(hardened.norm2.running_mean, torch.cat(seen).mean((0, 2, 3)))
+
+
+def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Module]) -> None:
+    """A norm behind a mixture sees sums of members' features, whose deviations are smaller than its own member's."""
+    before = [copy.deepcopy(bits(network)) for network in residual]
+    soft = unaligned(residual, "module")
+    set_gates(soft)
+    with torch.no_grad():
+        soft.gate.log_alpha[:, 2] = -10.0  # out everywhere
+    data = loader(256, seed=8)
+    with torch.no_grad():
+        training = soft.train()(data[0][0])  # the statistics of the batch
+        evaluated = soft.eval()(data[0][0])
+    norms = [site.name for site in soft.sites if site.name.startswith("norm")]
+    assert soft.recalibrate(data) == 2 * len(norms)
+    hardened = soft.harden()
+    seen: dict[str, list[Tensor]] = {name: [] for name in norms}
+    for name in norms:
+        hardened.get_submodule(name).register_forward_pre_hook(lambda module, args, name=name: seen[name].append(args[0].detach()))
+    with torch.no_grad():
+        for x, _ in data:
+            hardened(x)
+    first = norms[0]  # nothing before it is measured, so that its input is the same in both passes
+    for part in hardened.get_submodule(first).parts:
+        torch.testing.assert_close(part.running_mean, torch.cat(seen[first]).mean((0, 2, 3)))
+    idle = soft._body.get_submodule(first).parts[2]
+    torch.testing.assert_close(idle.running_mean, residual[2].get_submodule(first).running_mean, rtol=0, atol=0)
+    assert not torch.allclose(training, evaluated)
+    assert not torch.allclose(soft(data[0][0]), evaluated)
+    torch.testing.assert_close(soft.train()(data[0][0]), training)  # training keeps no statistics, whatever was measured
+    assert all(same_bits(bits(network), old) for network, old in zip(residual, before, strict=True))
 
 
 @pytest.mark.parametrize("level", ["layer", "module"])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import Data, device_of, forward, logits_of
+from onefold.batchnorm import NormModule
 from onefold.errors import MembersError, RecipeError, nearest
 from onefold.fold.soft.common import CommonBasis, check_alike, common_basis
 from onefold.fold.soft.examples import Examples
@@ -26,7 +27,7 @@ from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, weighted_output
 from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
 from onefold.fold.soft.sharing import filled_copy, own_copy, shared_copy
 from onefold.fold.soft.sites import broken, sites_of
-from onefold.fold.soft.statistics import measure
+from onefold.fold.soft.statistics import measure, own_statistics, remeasure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.measure.evaluation import eval_mode
@@ -41,7 +42,7 @@ class SoftMerge(nn.Module):
     """Several frozen networks behind gates. A plain module: train `soft.parameters()` in any loop, with `soft.penalty()` added to the loss.
 
     In training mode gates carry noise where `stochastic` says so, and gated batch norms use the statistics of the batch; in eval mode
-    there is no noise, and gated batch norms use the weighted statistics of the members, or those of `recalibrate`. Everything else, such
+    there is no noise, and gated batch norms use the members' statistics (weighted at layer level), or those of `recalibrate`. Everything else, such
     as dropout, is always in eval mode, since no member's weight is trained.
 
     Args:
@@ -106,6 +107,7 @@ class SoftMerge(nn.Module):
         self.pruned: dict[int, str] = {}
         self.basis: CommonBasis | None = None
         self.statistics: dict[str, tuple[Tensor, Tensor]] = {}
+        self._norms: dict[str, NormModule] = {}  # of gated modules
         self._body: GatedLayers | nn.Module | list[nn.Module] | None = None
         if data is not None:
             self.prepare(data)
@@ -170,14 +172,16 @@ class SoftMerge(nn.Module):
             return self._body.run(weights, args, kwargs, batch=batch)
         if isinstance(self._body, list):
             return self._mixed(gates[0], args, kwargs)
-        mixtures: list[Any] = [self._body.get_submodule(site.name) for site in self.sites]
-        for row, mixture, live in zip(gates, mixtures, self._live(), strict=True):
-            mixture.weights = row[live]
+        mixtures = self._weigh(gates)
         try:
+            for norm in self._norms.values():
+                norm.training, norm.track_running_stats = self.training, not self.training
             return self._body(*args, **kwargs)
         finally:
             for mixture in mixtures:
                 mixture.weights = mixture.weights.detach()
+            for norm in self._norms.values():
+                norm.training, norm.track_running_stats = False, True
 
     def penalty(self) -> Tensor:
         """The mean probability (scalar) that a gate is not 0, to be added to the loss, times about 0.01."""
@@ -194,8 +198,11 @@ class SoftMerge(nn.Module):
     def recalibrate(self, data: Data) -> int:
         """Measure the statistics of gated batch norms on `data` (labels unused) with the gates as they are. Returns how many there are.
 
-        Only at layer level, where the norms' inputs are those of no member. Norms outside the gated part keep the reference's.
+        At layer and module level, where the norms' inputs are those of no member. Norms outside the gated part keep the reference's.
         """
+        if isinstance(self._body, nn.Module) and self._norms:
+            self._weigh(self.gate(False))
+            return remeasure(self._body, self._norms, data)
         if not isinstance(self._body, GatedLayers) or not self._body.norms:
             return 0
         self.statistics = measure(self._body, self.gate(False), data)
@@ -232,6 +239,14 @@ class SoftMerge(nn.Module):
 
     def _live(self) -> list[list[int]]:
         return [[k for k, alive in enumerate(row) if alive] for row in self.gate.alive.tolist()]
+
+    def _weigh(self, gates: Tensor) -> list[Any]:
+        """The mixtures of the body, given these gates (sites, members)."""
+        assert isinstance(self._body, nn.Module)
+        mixtures: list[Any] = [self._body.get_submodule(site.name) for site in self.sites]
+        for row, mixture, live in zip(gates, mixtures, self._live(), strict=True):
+            mixture.weights = row[live]
+        return mixtures
 
     def _mixed(self, gates: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
         assert isinstance(self._body, list)
@@ -278,6 +293,7 @@ class SoftMerge(nn.Module):
                 live = [k for k in range(len(members)) if row[k]]
                 parts = [sources[k].get_submodule(site.name) for k in live]
                 body.set_submodule(site.name, Mixture(parts, torch.full((len(live),), 1.0 / len(live), device=device_of(body))))
+            self._norms = own_statistics(body, [site.name for site in self.sites])
             object.__setattr__(self, "_body", body)  # no submodule: its weights are the members', not parameters of this one
         self.statistics = {}
 

@@ -1,12 +1,15 @@
-"""Statistics of gated batch norms, measured on data: what the gated layers feed them is what no member's norm has seen."""
+"""Statistics of gated batch norms, measured on data: what gated layers or modules feed them is what no member's norm has seen."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onefold.batches import Data
-from onefold.batchnorm import reestimate
+from onefold.batchnorm import NormModule, norms_of, reestimate
+from onefold.fold.soft.mixture import Mixture
 from onefold.fold.soft.sharing import filled_copy
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.ranks import mean_over_ranks
@@ -30,3 +33,39 @@ def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Ten
         assert isinstance(norm.running_var, Tensor)
         found[name] = (mean_over_ranks(norm.running_mean), mean_over_ranks(norm.running_var))
     return found
+
+
+def own_statistics(body: nn.Module, gated: Collection[str]) -> dict[str, NormModule]:
+    """The batch norms within the gated modules of `body`, by name; their statistics become their own, so that the members' stay as they are."""
+    norms = {id(norm) for norm in norms_of(body)}
+    found = {}
+    for name, module in body.named_modules():
+        if id(module) in norms and isinstance(module, NormModule) and any(name.startswith(f"{site}.") for site in gated):
+            for buffer, value in list(module.named_buffers(recurse=False)):
+                setattr(module, buffer, value.clone())
+            found[name] = module
+    return found
+
+
+def remeasure(body: nn.Module, norms: dict[str, NormModule], data: Data) -> int:
+    """Measure the statistics of the norms in mixtures on `data`, in place, but for those in parts that are not run. Returns how many.
+
+    Raises:
+        DataError: the data is empty, used up, or the network cannot run on it.
+    """
+    idle = {
+        f"{name}.parts.{k}."
+        for name, mixture in body.named_modules()
+        if isinstance(mixture, Mixture)
+        for k, weight in enumerate(mixture.weights.tolist())
+        if weight == 0.0
+    }
+    names = [name for name in norms if not any(f"{name}.".startswith(part) for part in idle)]
+    if not names:
+        return 0
+    reestimate(body, data, only=names)
+    for name in names:
+        for value in (norms[name].running_mean, norms[name].running_var):
+            assert isinstance(value, Tensor)
+            value.copy_(mean_over_ranks(value))
+    return len(names)
