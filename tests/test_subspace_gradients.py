@@ -211,7 +211,10 @@ def test_activation_checkpointing_computes_again_at_the_same_point(reentrant: bo
 
 @pytest.mark.slow
 def test_compiled_networks_follow_the_point() -> None:
+    from torch._dynamo.utils import counters
+
     torch._dynamo.reset()
+    counters.clear()  # of other tests
     space, (x, y) = space_of(Residual), batch(Residual)
     compiled = torch.compile(space, backend="aot_eager")
     for _ in range(4):
@@ -220,8 +223,6 @@ def test_compiled_networks_follow_the_point() -> None:
         space.zero_grad()
         (F.cross_entropy(compiled(x), y) + space.diversity_penalty()).backward()
         assert distance(gradients(space), expected) < 1e-9
-    from torch._dynamo.utils import counters
-
     assert counters["frames"]["ok"] <= 4, "the network is compiled anew for every draw"
 
 

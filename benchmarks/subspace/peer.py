@@ -31,7 +31,7 @@ class Peer:
         for name in [n for n in sys.modules if n == "args" or n.split(".")[0] == "models"]:
             del sys.modules[name]
         module = ModuleType("args")
-        module.args = Namespace(**SETTINGS[shape], conv_init="kaiming_normal", n=3, output_size=classes, model_name="cpresnet20")  # type: ignore[attr-defined]
+        module.args = Namespace(**SETTINGS[shape], conv_init="kaiming_normal", n=3, output_size=classes, model_name="cifar_resnet_20")  # type: ignore[attr-defined]
         sys.modules["args"] = module
         sys.path.insert(0, str(folder))
         try:
