@@ -53,8 +53,8 @@ def pair(**changes: object) -> SoftMerge:
         ({"level": "module", "exclude": "heads"}, "'heads' of `exclude`.*did you mean 'head'"),
         ({"level": "layer", "include": []}, "list `include` is empty"),
         ({"level": "layer", "exclude": []}, "list `exclude` is empty"),
-        ({"level": "layer", "include": "conv1", "exclude": "conv*"}, "No part of the network is left to gate"),
-        ({"level": "layer", "exclude": "*"}, "No part of the network is left to gate"),
+        ({"level": "layer", "include": "conv1", "exclude": "conv*"}, "No part of the network is left: `exclude` takes away"),
+        ({"level": "layer", "exclude": "*"}, "No part of the network is left: `exclude` takes away"),
     ],
 )
 def test_unusable_arguments(arguments: dict[str, object], message: str) -> None:

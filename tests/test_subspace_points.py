@@ -105,19 +105,14 @@ def test_the_first_vertex_is_the_model_and_the_others_start_on_their_own() -> No
 
 
 def test_the_generator_of_the_process_is_left_alone() -> None:
+    model = Plain()
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    space = onefold.Subspace(Plain_of_seed_0(), "simplex").train()
-    torch.manual_seed(0)
+    space = onefold.Subspace(model, "simplex").train()
     space(DATA[0][0])
     space.ensemble(2)
     assert torch.equal(torch.rand(3), expected)
-
-
-def Plain_of_seed_0() -> nn.Module:  # noqa: N802
-    torch.manual_seed(0)
-    return Plain()
 
 
 def test_statistics_are_computed_for_every_point_and_those_of_training_stay() -> None:
@@ -202,7 +197,7 @@ def test_patterns_leave_the_rest_shared() -> None:
     a, b = space.vertex(0), space.vertex(1)
     for name, value in a.named_parameters():
         assert torch.equal(value, b.get_parameter(name)) == (not name.startswith(names[0] + ".") or value.dim() == 0), name
-    rest = onefold.Subspace(model, "simplex", exclude=[names[0]])
+    rest = onefold.Subspace(model, "simplex", exclude=names[0])  # one pattern needs no list
     assert names[0] not in {p.module for p in rest.places}
     assert {p.name for p in rest.places} | {p.name for p in space.places} == {n for n, _ in model.named_parameters()}
 

@@ -96,14 +96,15 @@ def main() -> None:
     choose = choose[: (arguments.choose or 10**9) // 250]
     common = {"steps": arguments.steps, "batch_size": arguments.batch}
     settings = {"labelled": 500, "choose": 250 * len(choose), "test": arguments.test or 10000, **common}
-    record: dict[str, Any] = {"network": arguments.network, "settings": settings}
+    record: dict[str, Any] = {"network": arguments.network, "settings": {}}
     if arguments.out.exists():  # go on: baselines and levels that are there stay, but for the levels asked for
-        record |= json.loads(arguments.out.read_text()) | {"settings": settings}
+        record |= json.loads(arguments.out.read_text())
     for kind in arguments.kinds:
         groups = [KINDS[kind](arguments.members, arguments.network, g) for g in range(GROUPS)]
         numbers = numbered(labelled, choose, test)
         known = [[recorded(m, labelled, choose, test) for m in members] for members in groups]
         own = record.setdefault(kind, {"baselines": [], "levels": {}})
+        record["settings"][kind] = settings
         for g, members in list(enumerate(groups))[len(own["baselines"]) :]:
             row = {f"member {k}": round(accuracy(m, numbers[2]), 2) for k, m in enumerate(known[g])}
             row |= {"best": max(row.values()), "ensemble": round(accuracy(known[g], numbers[2]), 2)}

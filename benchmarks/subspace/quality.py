@@ -247,7 +247,10 @@ def main() -> None:
             found = {method: kept(method, chosen[method], noise, seed) for method in CANDIDATES}
             others = [kept("plain", chosen["plain"], noise, 10 * (seed + 1) + k) for k in (1, 2)]
             ends = [found["plain"], others[0]]
-            found["straight"] = cached(f"straight-{noise}-{seed}", lambda ends=ends: straight(ends, network, x[order], inputs))  # type: ignore[misc]
+            name = f"straight-{noise}-{seed}-lr{chosen['plain']['lr']}"
+            found["straight"] = cached(name, lambda ends=ends: straight(ends, network, x[order], inputs))  # type: ignore[misc]
+                f"straight-{noise}-{seed}-lr{chosen['plain']['lr']}", lambda ends=ends: straight(ends, network, x[order], inputs)
+            )  # type: ignore[misc]
             of_test = {m: {k: v[cut:] for k, v in f.items() if not k.startswith("weights")} for m, f in found.items()}
             groups.append(rows(of_test, [of_test["plain"]["plain"], *(o["plain"][cut:] for o in others)], test[1]))
         table = {

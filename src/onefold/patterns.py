@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from onefold.errors import RecipeError, nearest
+
+Patterns = str | Sequence[str] | None  # one, several, or no choice
+T = TypeVar("T")
+
+
+def as_list(patterns: Patterns) -> list[str] | None:
+    """Patterns as a list, also where one is given as it is."""
+    return None if patterns is None else [patterns] if isinstance(patterns, str) else list(patterns)
 
 
 def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
@@ -24,22 +33,32 @@ def around(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def select(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[str]:
-    """The names that a pattern of `include` (None: all) and none of `exclude` matches, by themselves or a module around them.
+def choose(items: Sequence[T], names_of: Callable[[T], Iterable[str]], include: Patterns, exclude: Patterns) -> list[T]:
+    """The items one of whose names a pattern of `include` (None: all) and none of whose names a pattern of `exclude` matches.
 
     Raises:
         RecipeError: a pattern matches nothing, or nothing is left.
     """
-    known = sorted({part for name in names for part in around(name)})
-    for patterns, what in ((include, "include"), (exclude, "exclude")):
+    wanted, unwanted = as_list(include), as_list(exclude)
+    known = sorted({name for item in items for name in names_of(item)})
+    for patterns, what in ((wanted, "include"), (unwanted, "exclude")):
         if patterns is not None:
             check_patterns(patterns, known, what)
-    left = [n for n in names if (include is None or matches(n, include)) and not (exclude and matches(n, exclude))]
+    left = [i for i in items if (wanted is None or _any(names_of(i), wanted)) and not (unwanted and _any(names_of(i), unwanted))]
     if not left:
         raise RecipeError("No part of the network is left: `exclude` takes away all that `include` names; narrow it.")
     return left
 
 
-def matches(name: str, patterns: Sequence[str]) -> bool:
+def select(names: Sequence[str], include: Patterns, exclude: Patterns) -> list[str]:
+    """The names that are chosen by themselves or by a module around them. Raises RecipeError as `choose`."""
+    return choose(names, around, include, exclude)
+
+
+def matches(name: str, patterns: Patterns) -> bool:
     """Whether a pattern matches the name or that of a module around it."""
-    return any(fnmatchcase(part, pattern) for part in around(name) for pattern in patterns)
+    return _any(around(name), as_list(patterns) or [])
+
+
+def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from onefold.cli.flags import given
 from onefold.errors import RecipeError
 
 ALIGNING, FOLDING, SCORING = "How to align", "How to fold", "How to score"
@@ -54,8 +55,8 @@ def merge(
 
     flags: dict[str, Any] = {
         "model": model,
-        "data": _given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
-        "align": _given(
+        "data": given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
+        "align": given(
             method="saved" if alignment else align,
             file=alignment and str(alignment),
             reference=reference,
@@ -64,8 +65,8 @@ def merge(
             prior=prior,
             max_positions=max_positions,
         ),
-        "fold": _given(method=fold, weights=_numbers(weights), repair=repair),
-        "evaluation": _given(source=eval_data, split=eval_split, samples=eval_samples),
+        "fold": given(method=fold, weights=_numbers(weights), repair=repair),
+        "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "barrier": barrier,
         "seed": seed,
         "device": device,
@@ -82,7 +83,7 @@ def merge(
         if alignment and align:
             raise RecipeError("--align and --alignment exclude each other; give one of them.")
         if "evaluation" in flags:
-            flags["evaluation"] = {**_given(source=data, batch_size=batch_size), **flags["evaluation"]}
+            flags["evaluation"] = {**given(source=data, batch_size=batch_size), **flags["evaluation"]}
         recipe = absolute(check({**flags, "members": members}, "The merge"))
     if output is not None:
         recipe = recipe.model_copy(update={"output": str(output.absolute()), "html": None})
@@ -101,11 +102,6 @@ def merge(
         say(made.scored.verdict)
     seconds = sum(made.result.report.seconds.values())
     say(f"Folded {len(recipe.members)} members in {seconds:.1f} s into {made.files.result}, written with {_names(made.files.all()[:-1])}.")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The values that are not None."""
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _numbers(text: str | None) -> list[float] | None:

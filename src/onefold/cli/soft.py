@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from onefold.cli.flags import given
 from onefold.errors import RecipeError
 
 GATING, LEARNING, SCORING = "What to gate", "How to learn", "How to score"
@@ -51,23 +52,23 @@ def soft(
     from onefold.recipe.document import absolute, check_as, read_as
     from onefold.recipe.soft import SoftRecipe
 
-    part = _given(source=data, split=split, samples=samples, skip=skip)
+    part = given(source=data, split=split, samples=samples, skip=skip)
     flags: dict[str, Any] = {
         "model": model,
         "data": part,
         "held_out": {},
-        "soft": _given(
+        "soft": given(
             level=level, include=include or None, exclude=exclude or None, align=align, reference=_reference(reference), normalise=normalise,
             screen=screen, outputs=outputs, steps=steps, learning_rate=learning_rate, penalty=penalty, batch_size=batch_size, fallback=fallback,
         ),
-        "evaluation": _given(source=eval_data, split=eval_split, samples=eval_samples),
+        "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "seed": seed,
         "device": device,
     }  # fmt: skip
     if held_out is not None:
         flags["held_out"] = {**part, "samples": held_out, "skip": (skip or 0) + (samples or 500)}
     if flags["evaluation"]:
-        flags["evaluation"] = {**_given(source=data), **flags["evaluation"]}
+        flags["evaluation"] = {**given(source=data), **flags["evaluation"]}
     flags = {key: value for key, value in flags.items() if value not in (None, {})}
     if len(members) == 1 and members[0].endswith((".yaml", ".yml")):
         if flags:
@@ -103,11 +104,6 @@ def soft(
         say(made.scored.verdict)
     names = ", ".join(path.name for path in made.files.all()[:-1])
     say(f"The {made.result.choice} network of {len(recipe.members)} members was written to {made.files.result}, with {names}.")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The values that are not None."""
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _reference(text: str | None) -> int | str | None:

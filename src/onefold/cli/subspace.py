@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from onefold.cli.flags import given
 from onefold.errors import RecipeError
 
 SHAPING, TRAINING, SCORING = "What subspace", "How to train", "How to score"
@@ -61,20 +62,20 @@ def subspace(
 
     flags: dict[str, Any] = {
         "model": model,
-        "data": _given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
-        "subspace": _given(
+        "data": given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
+        "subspace": given(
             shape=shape, vertices=vertices, layerwise=layerwise, beta=beta, include=include or None, exclude=exclude or None, draws=draws
         ),
-        "training": _given(
+        "training": given(
             epochs=epochs, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, warm_up=warm_up, augment=augment,
             precision=precision, devices=devices,
         ),
-        "evaluation": _given(source=eval_data, split=eval_split, samples=eval_samples),
+        "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "seed": seed,
         "device": device,
     }  # fmt: skip
     if flags["evaluation"]:
-        flags["evaluation"] = {**_given(source=data), **flags["evaluation"]}
+        flags["evaluation"] = {**given(source=data), **flags["evaluation"]}
     flags = {key: value for key, value in flags.items() if value not in (None, {})}
     if recipe is not None:
         if flags:
@@ -104,8 +105,3 @@ def subspace(
         show(made.scored.table)
     say(made.report.summary)
     say(f"The vertices and the midpoint of the {made.recipe.subspace.shape} were written to {made.folder}, with recipe.yaml and report.html.")
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """The values that are not None."""
-    return {key: value for key, value in values.items() if value is not None}

@@ -103,7 +103,7 @@ def evaluate_all(
             for tally, logits in zip(tallies, rows, strict=True):
                 tally.add(logits, labels)
             if several:
-                together.add(_mean(rows, ensemble), labels)
+                together.add(mean_output(rows, ensemble), labels)
             equal += _equal(rows)
     members = tuple(tally.scores() for tally in tallies)
     shares = equal / members[0].n
@@ -205,10 +205,13 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, args=tuple(to(x) for x in batch.args), kwargs={key: to(x) for key, x in batch.kwargs.items()})
 
 
-def _mean(rows: list[Tensor], ensemble: EnsembleMean) -> Tensor:
-    """The ensemble's unnormalised log-probabilities (n, classes); a row that is broken in one member is broken in the ensemble."""
+def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean) -> Tensor:
+    """The unnormalised log-probabilities (n, ..., classes) of an ensemble, from its members' logits of this shape.
+
+    They are the mean of the logits, or the logarithm of the mean of the probabilities; a row that is broken in one member is broken in both.
+    """
     if ensemble == "logits":
-        return torch.stack(rows).mean(0)
+        return torch.stack(list(rows)).mean(0)
     log_p = torch.stack([torch.log_softmax(logits, -1) for logits in rows])
     mean = torch.logsumexp(log_p, 0) - math.log(len(rows))
     broken = torch.stack([broken_rows(logits) for logits in rows]).any(0)

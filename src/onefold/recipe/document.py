@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from onefold.errors import RecipeError, nearest
+from onefold.patterns import as_list
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
 COMMANDS = {"soft": "soft", "subspace": "subspace", "training": "subspace"}  # keys that only the recipes of these commands have
@@ -25,6 +26,13 @@ class _Part(BaseModel):
     """Unknown keys are refused; a recipe does not change once it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _several(value: object) -> object:
+    return as_list(value) if isinstance(value, str) else value
+
+
+NamePatterns = Annotated[tuple[str, ...] | None, BeforeValidator(_several)]  # one pattern may stand without a list
 
 
 class InputFile(_Part):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, Job, _Part
+from onefold.recipe.document import DataPart, Job, NamePatterns, _Part
 
 
 class LabelledPart(DataPart):
@@ -19,8 +19,8 @@ class SoftPart(_Part):
     """How gates are placed and learned: the arguments of SoftMerge and fit_gates."""
 
     level: Literal["model", "module", "layer"] = "layer"
-    include: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] | None = None
+    include: NamePatterns = None
+    exclude: NamePatterns = None
     align: str = "auto"
     reference: int | Literal["best"] = "best"
     normalise: bool = True
@@ -33,13 +33,6 @@ class SoftPart(_Part):
     batch_size: int = Field(default=128, ge=1)
     share: float = Field(default=0.3, gt=0, lt=1)
     fallback: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_pattern(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: (each,) if key in ("include", "exclude") and isinstance(each, str) else each for key, each in value.items()}
-        return value
 
     def placement(self) -> dict[str, Any]:
         """The arguments of SoftMerge."""

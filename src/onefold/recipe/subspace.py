@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, Document, EvaluationPart, Record, _Part
+from onefold.recipe.document import DataPart, Document, EvaluationPart, NamePatterns, Record, _Part
 
 
 class TrainingData(DataPart):
@@ -22,16 +22,9 @@ class ShapePart(_Part):
     vertices: int | None = None
     layerwise: bool = False
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    include: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] | None = None
+    include: NamePatterns = None
+    exclude: NamePatterns = None
     draws: Literal["shared", "per rank"] = "shared"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_pattern(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: (each,) if key in ("include", "exclude") and isinstance(each, str) else each for key, each in value.items()}
-        return value
 
 
 class TrainingPart(_Part):

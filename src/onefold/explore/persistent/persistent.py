@@ -15,7 +15,6 @@ The network trains as ever, in any loop: the penalty is one node of the graph, o
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import PersistentError
+from onefold.explore.ensemble import Ensemble
 from onefold.explore.persistent.kernels import PREDICTIONS, kernel_named
 from onefold.explore.persistent.options import annealed, check_options
 from onefold.explore.persistent.penalty import Evaluated, Repulsion, as_node
@@ -30,7 +30,8 @@ from onefold.explore.persistent.repelling import Repelling, copy_at
 from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
 from onefold.explore.persistent.snapshot import Snapshot, unwrapped
 from onefold.explore.persistent.solutions import Solution, Solutions, check_score
-from onefold.explore.subspace.points import Ensemble
+from onefold.measure.scores import EnsembleMean
+from onefold.patterns import Patterns
 from onefold.ranks import from_first_rank
 
 SAME, NEW = "same", "new"
@@ -87,7 +88,7 @@ class PersistentTraining:
         memory: int | None = None,
         control: bool = False,
         *,
-        exclude: Sequence[str] | None = None,
+        exclude: Patterns = None,
         reference: Any = None,
         store: str | os.PathLike[str] | None = None,
         precision: str | None = None,
@@ -228,7 +229,7 @@ class PersistentTraining:
         self._check_any("best")
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
 
-    def ensemble(self, scores: str = "probabilities") -> Ensemble:
+    def ensemble(self, scores: EnsembleMean = "probabilities") -> Ensemble:
         """The networks of all recorded rounds as one. scores: what is averaged, "probabilities" or "logits". Raises PersistentError as `best`."""
         self._check_any("ensemble")
         return Ensemble([self.network(solution.round) for solution in self._store.all], scores)

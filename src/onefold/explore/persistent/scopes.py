@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from onefold.errors import PersistentError
-from onefold.patterns import matches, select
+from onefold.patterns import Patterns, matches, select
 
 ALL, FIRST, HEAD, LAST = "all", "first", "head", "last:"
 Scope = str | Sequence[str]
@@ -26,7 +26,7 @@ class Group:
     parameters: tuple[str, ...]
 
 
-def groups_of(network: nn.Module, scope: Scope, exclude: Sequence[str] | None = None) -> list[Group]:
+def groups_of(network: nn.Module, scope: Scope, exclude: Patterns = None) -> list[Group]:
     """The groups of trainable parameters in a scope, in the order of the network.
 
     scope: "all", "first", "head", "last:n", or patterns of parameter or module names. exclude: patterns of what is left out of it.

@@ -1,6 +1,5 @@
 """Neural network subspaces: lines, curves and simplexes of networks, trained in one run."""
 
-from onefold.explore.subspace.points import Ensemble
 from onefold.explore.subspace.subspace import Subspace
 
-__all__ = ["Ensemble", "Subspace"]
+__all__ = ["Subspace"]

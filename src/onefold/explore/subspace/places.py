@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from onefold.errors import SubspaceError
-from onefold.patterns import select
+from onefold.patterns import Patterns, select
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Place:
         return self.owners[0][0]
 
 
-def places_of(network: nn.Module, include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[Place]:
+def places_of(network: nn.Module, include: Patterns, exclude: Patterns) -> list[Place]:
     """The trainable parameters that the patterns choose, in the order of the network's modules; shared ones once.
 
     Raises:

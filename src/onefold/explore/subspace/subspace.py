@@ -19,13 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data
+from onefold.batches import Data, reusable
 from onefold.errors import SubspaceError
+from onefold.explore.ensemble import Ensemble, check_scores
 from onefold.explore.subspace.fresh import Initialiser, fresh_tensors
 from onefold.explore.subspace.mixing import Draw, mix
 from onefold.explore.subspace.places import Place, owners_in, parameters_at, places_of, plain_copy, put, take_over
-from onefold.explore.subspace.points import Ensemble, check_scores, once, settled
+from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
+from onefold.measure.scores import EnsembleMean
+from onefold.patterns import Patterns
 from onefold.ranks import rank
 
 SHARED, PER_RANK = "shared", "per rank"
@@ -71,8 +74,8 @@ class Subspace(nn.Module):
         shape: str = "simplex",
         vertices: int | None = None,
         layerwise: bool = False,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
+        include: Patterns = None,
+        exclude: Patterns = None,
         beta: float = 1.0,
         fixed: Sequence[int] = (),
         *,
@@ -194,7 +197,12 @@ class Subspace(nn.Module):
         return settled(self._copy_at(self.shape.point(where)), data, "the network at a point")
 
     def ensemble(
-        self, n: int, data: Data | None = None, at: Iterable[float | Sequence[float]] | None = None, scores: str = "probabilities", seed: int = 0
+        self,
+        n: int,
+        data: Data | None = None,
+        at: Iterable[float | Sequence[float]] | None = None,
+        scores: EnsembleMean = "probabilities",
+        seed: int = 0,
     ) -> Ensemble:
         """Several networks of the subspace that answer as one.
 
@@ -208,7 +216,7 @@ class Subspace(nn.Module):
         points = [self.shape.point(where) for where in at] if at is not None else self.shape.spread(n, np.random.default_rng([seed, 1]))
         if len(points) != n:
             raise SubspaceError(f"An ensemble of {n} was asked for, but {len(points)} points were given.")
-        again = once(data)
+        again = None if data is None else reusable(data)
         return Ensemble([settled(self._copy_at(point), again, "an ensemble") for point in points], scores)
 
     # ---- state -----------------------------------------------------------------------------------------------------------------------
@@ -218,9 +226,11 @@ class Subspace(nn.Module):
         return torch.tensor([self.seed, self.drawn], dtype=torch.int64)
 
     def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing where `state` was taken."""
         self.seed, self.drawn = (int(value) for value in state)
 
     def train(self, mode: bool = True) -> Subspace:
+        """As of any module; on a change of mode the point leaves the network."""
         if mode != self.training:
             self._rest()
         return super().train(mode)

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 
 from onefold.errors import RecipeError
-from onefold.patterns import around, check_patterns
+from onefold.patterns import around, check_patterns, choose
 
 RunningNorm = nn.modules.batchnorm._NormBase
 _KINDS = {"weight", "bias", "ih", "hh", "hr", "raw"}
@@ -45,7 +45,7 @@ def sites_of(network: nn.Module, level: str, include: Sequence[str] | None = Non
     found = layer_sites(network) if level == "layer" else module_sites(network, include)
     if not found:
         raise RecipeError(f"{type(network).__name__} has no {level} with weights, so there is nothing to gate; use level='model'.")
-    return chosen(found, include if level == "layer" else None, exclude)
+    return choose(found, _around, include if level == "layer" else None, exclude)
 
 
 def layer_sites(network: nn.Module) -> list[Site]:
@@ -91,22 +91,6 @@ def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site
     return [Site(n, n, tuple(f"{n}.{t}" for t in with_parameters[n].state_dict())) for n in names]
 
 
-def chosen(sites: Sequence[Site], include: Sequence[str] | None, exclude: Sequence[str] | None) -> list[Site]:
-    """The sites that a pattern of `include` (None: all) and none of `exclude` matches, by site or module name or that of a module around it.
-
-    Raises:
-        RecipeError: a pattern matches nothing, or nothing is left.
-    """
-    names = sorted({part for site in sites for part in _around(site)})
-    for patterns, what in ((include, "include"), (exclude, "exclude")):
-        if patterns is not None:
-            check_patterns(patterns, names, what)
-    left = [s for s in sites if (include is None or _matches(s, include)) and not (exclude and _matches(s, exclude))]
-    if not left:
-        raise RecipeError("No part of the network is left to gate: `exclude` takes away all that `include` names; narrow it.")
-    return left
-
-
 def broken(site: Site, state: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor of the site that holds NaN or infinity in `state`, or None."""
     return next((name for name in tensor_names(site, state) if state[name].is_floating_point() and not state[name].isfinite().all()), None)
@@ -126,7 +110,3 @@ def _part(name: str) -> str:
 def _around(site: Site) -> Iterator[str]:
     yield site.name
     yield from around(site.module)
-
-
-def _matches(site: Site, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in _around(site) for pattern in patterns)

@@ -32,10 +32,10 @@ from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.measure.evaluation import eval_mode
 from onefold.measure.scores import flatten
+from onefold.patterns import Patterns, as_list
 from onefold.ranks import from_first_rank
 
 LEVELS = ("model", "module", "layer")
-Patterns = str | Sequence[str] | None
 
 
 class SoftMerge(nn.Module):
@@ -89,7 +89,7 @@ class SoftMerge(nn.Module):
         if outputs not in OUTPUTS:
             raise RecipeError(f"There are no outputs '{outputs}' to sum; {nearest(outputs, OUTPUTS)}")
         self.level, self.align, self.seed = level, align, seed
-        self.include, self.exclude = _patterns(include), _patterns(exclude)
+        self.include, self.exclude = as_list(include), as_list(exclude)
         self.stochastic = level == "model" if stochastic == "auto" else bool(stochastic)
         self.screens, self.outputs = screen, outputs
         self._members = tuple(models)  # a tuple, so that they are no submodules and their weights no parameters of this one
@@ -314,10 +314,6 @@ def _remaining(parts: list[nn.Module], weights: Tensor, *, outputs: Outputs | No
     if len(left) == 1 and float(weights[left[0]]) == 1.0:
         return own_copy(parts[left[0]]).eval()
     return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), outputs=outputs).eval()
-
-
-def _patterns(given: Patterns) -> list[str] | None:
-    return None if given is None else [given] if isinstance(given, str) else list(given)
 
 
 def _check(
