@@ -190,8 +190,10 @@ def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Modul
         soft.gate.log_alpha[:, 2] = -10.0  # out everywhere
     data = loader(256, seed=8)
     with torch.no_grad():
+        before_training = soft.eval()(data[0][0])
         training = soft.train()(data[0][0])  # the statistics of the batch
         evaluated = soft.eval()(data[0][0])
+    torch.testing.assert_close(evaluated, before_training, rtol=0, atol=0)  # a step in training mode leaves no trace
     norms = [site.name for site in soft.sites if site.name.startswith("norm")]
     assert soft.recalibrate(data) == 2 * len(norms)
     hardened = soft.harden()

@@ -249,8 +249,6 @@ def main() -> None:
             ends = [found["plain"], others[0]]
             name = f"straight-{noise}-{seed}-lr{chosen['plain']['lr']}"
             found["straight"] = cached(name, lambda ends=ends: straight(ends, network, x[order], inputs))  # type: ignore[misc]
-                f"straight-{noise}-{seed}-lr{chosen['plain']['lr']}", lambda ends=ends: straight(ends, network, x[order], inputs)
-            )  # type: ignore[misc]
             of_test = {m: {k: v[cut:] for k, v in f.items() if not k.startswith("weights")} for m, f in found.items()}
             groups.append(rows(of_test, [of_test["plain"]["plain"], *(o["plain"][cut:] for o in others)], test[1]))
         table = {
