@@ -32,15 +32,16 @@ from onefold.sources.networks import resnet20
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "threeconv": {"build": lambda: ThreeConv(), "data": "idx:{}/fashion_mnist", "images": 10000, "epochs": 20, "size": 28, "augment": False},
-    "resnet20": {"build": lambda: resnet20(), "data": "parquet:{}/cifar10", "images": 10000, "epochs": 12, "size": 20, "augment": True},
+    "resnet20": {"build": lambda: resnet20(), "data": "parquet:{}/cifar10", "images": 10000, "epochs": 12, "size": 16, "augment": True},
 }
 SUBSPACES = ("line", "curve", "simplex")
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "plain": [{"lr": lr, "ema": 0.99} for lr in (0.03, 0.1, 0.3)],
-    "swa": [{"lr": 0.1, "swa_lr": swa} for swa in (0.02, 0.05, 0.1)],
-    **{shape: [{"lr": lr, "beta": 1.0} for lr in (0.1, 0.3)] for shape in SUBSPACES},
+    "plain": [{"lr": lr, "ema": 0.99} for lr in (0.1, 0.3, 0.6)],
+    "swa": [{"lr": lr, "swa_lr": swa} for lr, swa in ((0.1, 0.05), (0.3, 0.1), (0.3, 0.3))],
+    **{shape: [{"lr": lr, "beta": 1.0} for lr in (0.1, 0.3, 0.6)] for shape in SUBSPACES},
 }
-BATCH, HELD_OUT, CHOOSING = 128, 5000, 100  # the last is the seed of the runs that settings are chosen with
+BATCH, HELD_OUT, STATISTICS = 128, 5000, 2500  # images
+CHOOSING = 100  # the seed of the runs that settings are chosen with
 Images = tuple[Tensor, Tensor]
 
 
@@ -48,7 +49,7 @@ def whole(source: str, split: str, size: int, **part: int) -> Images:
     """All images and labels of a part of the data, scaled to `size` pixels."""
     batches = list(build_data(source, split=split, batch_size=1000, **part))
     x = torch.cat([F.interpolate(x, size=(size, size), mode="area") if x.shape[-1] != size else x for x, _ in batches])
-    return x, torch.cat([y for _, y in batches])
+    return x.contiguous(memory_format=torch.channels_last), torch.cat([y for _, y in batches])
 
 
 def wrong_labels(labels: Tensor, share: float, seed: int) -> Tensor:
@@ -113,11 +114,13 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model.eval()(x) for x in images.split(500)])
 
 
-def run(method: str, setting: dict[str, Any], network: dict[str, Any], images: Images, seed: int, inputs: Tensor) -> dict[str, Tensor]:
-    """Train with one method and seed; the logits on `inputs` of everything that comes of it, by name."""
+def run(
+    method: str, setting: dict[str, Any], network: dict[str, Any], images: Images, seed: int, inputs: Tensor, all_points: bool = True
+) -> dict[str, Tensor]:
+    """Train with one method and seed; the logits on `inputs` of everything that comes of it, by name, or of a subspace's midpoint alone."""
     torch.manual_seed(seed)
     model = network["build"]()
-    statistics_on = list(images[0].split(500))
+    statistics_on = list(images[0][:STATISTICS].split(500))
     epochs, augment = network["epochs"], network["augment"]
     if method in ("plain", "swa"):
         rule = {"multi_avg_fn": get_ema_multi_avg_fn(setting["ema"])} if method == "plain" else {}
@@ -139,6 +142,8 @@ def run(method: str, setting: dict[str, Any], network: dict[str, Any], images: I
     )
     train(space, images, setting, epochs, seed, augment)
     found = {"midpoint": logits(space.midpoint(statistics_on), inputs)}
+    if not all_points:
+        return found
     for count in (2, 3):
         members = space.ensemble(count, statistics_on, seed=seed).members
         found |= {f"ensemble {count}, member {k}": logits(member, inputs) for k, member in enumerate(members)}
@@ -156,7 +161,7 @@ def straight(ends: list[dict[str, Tensor]], network: dict[str, Any], images: Ten
         model = network["build"]()
         a, b = ({name.removeprefix("weights "): value for name, value in end.items() if name.startswith("weights ")} for end in ends)
         model.load_state_dict({n: torch.lerp(v, b[n], k / 10) if v.is_floating_point() else v for n, v in a.items()})
-        reestimate(model, list(images.split(500)))
+        reestimate(model, list(images[:STATISTICS].split(500)))
         found[f"at {k / 10}"] = logits(model, inputs)
     return found
 
@@ -211,7 +216,6 @@ def main() -> None:
     # a class-balanced order may not be assumed: take the images at random
     order = torch.randperm(len(y) - HELD_OUT, generator=torch.Generator().manual_seed(0))[: network["images"]]
     test = whole(source, "test", size)
-    inputs, cut = torch.cat([held_out[0], test[0]]), HELD_OUT
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
     def cached(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -228,7 +232,8 @@ def main() -> None:
 
     def kept(method: str, setting: dict[str, Any], noise: float, seed: int) -> dict[str, Tensor]:
         name = "-".join([method, f"{noise}", f"{seed}", *(f"{k}{v}" for k, v in setting.items())])
-        return cached(name, lambda: run(method, setting, network, (x[order], wrong_labels(y[order], noise, seed)), seed, inputs))
+        images, choosing = (x[order], wrong_labels(y[order], noise, seed)), seed == CHOOSING
+        return cached(name, lambda: run(method, setting, network, images, seed, (held_out if choosing else test)[0], not choosing))
 
     record: dict[str, Any] = {"network": arguments.network, "images": network["images"], "epochs": network["epochs"], "noise": {}}
     main_output = {"plain": "plain", "swa": "swa"} | dict.fromkeys(SUBSPACES, "midpoint")
@@ -237,7 +242,7 @@ def main() -> None:
         if arguments.settings_of is None or not chosen:
             tuned = noise if arguments.settings_of is None else arguments.settings_of
             tried = {
-                method: [(scores([kept(method, s, tuned, CHOOSING)[main_output[method]][:cut]], held_out[1])["accuracy"], s) for s in candidates]
+                method: [(scores([kept(method, s, tuned, CHOOSING)[main_output[method]]], held_out[1])["accuracy"], s) for s in candidates]
                 for method, candidates in CANDIDATES.items()
             }
             chosen = {method: max(results, key=lambda r: r[0])[1] for method, results in tried.items()}
@@ -248,9 +253,8 @@ def main() -> None:
             others = [kept("plain", chosen["plain"], noise, 10 * (seed + 1) + k) for k in (1, 2)]
             ends = [found["plain"], others[0]]
             name = f"straight-{noise}-{seed}-lr{chosen['plain']['lr']}"
-            found["straight"] = cached(name, lambda ends=ends: straight(ends, network, x[order], inputs))  # type: ignore[misc]
-            of_test = {m: {k: v[cut:] for k, v in f.items() if not k.startswith("weights")} for m, f in found.items()}
-            groups.append(rows(of_test, [of_test["plain"]["plain"], *(o["plain"][cut:] for o in others)], test[1]))
+            found["straight"] = cached(name, lambda ends=ends: straight(ends, network, x[order], test[0]))  # type: ignore[misc]
+            groups.append(rows(found, [found["plain"]["plain"], *(o["plain"] for o in others)], test[1]))
         table = {
             row: {key: [statistics.mean(g[row][key] for g in groups), statistics.stdev(g[row][key] for g in groups)] for key in groups[0][row]}
             for row in groups[0]
