@@ -1,0 +1,102 @@
+"""What the benchmarks of persistent training share: swarms of small problems that are trained at once, and rounds over them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import onefold
+
+Starts = Sequence[Sequence[Tensor]]
+Loss = Callable[[list[list[Tensor]], int], Tensor]
+
+
+class Layer(nn.Module):
+    """The parameters of one layer of one problem: a module of its own, and so a group of its own in the penalty."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        for k, tensor in enumerate(tensors):
+            self.register_parameter(f"p{k}", nn.Parameter(tensor.clone()))
+
+
+class Swarm(nn.Module):
+    """Many problems side by side that share nothing. starts: for every layer its tensors, each (problems, ...)."""
+
+    def __init__(self, starts: Starts) -> None:
+        super().__init__()
+        self.problems = len(starts[0][0])
+        self.layers = nn.ModuleList(nn.ModuleList(Layer([tensor[k] for tensor in layer]) for k in range(self.problems)) for layer in starts)
+        # columns[l][i][k]: tensor i of layer l of problem k
+        self.columns = [list(zip(*(list(one.parameters()) for one in layer), strict=True)) for layer in self.layers]  # type: ignore[arg-type]
+
+    def stacked(self) -> list[list[Tensor]]:
+        """The tensors as they are now, (problems, ...), layer by layer: leaves that take gradients."""
+        return [[torch.stack([p.data for p in column]).requires_grad_() for column in layer] for layer in self.columns]
+
+    def put(self, values: Starts) -> None:
+        """Set the parameters."""
+        for layer, tensors in zip(self.columns, values, strict=True):
+            for column, tensor in zip(layer, tensors, strict=True):
+                torch._foreach_copy_([p.data for p in column], list(tensor.detach().unbind()))
+
+
+def rounds(
+    starts: Callable[[int], Starts],
+    loss: Loss,
+    steps: int,
+    rate: Callable[[int], float],
+    clip: float,
+    momentum: float = 0.0,
+    count: int = 4,
+    same_order: bool = True,
+    restarts: bool = False,
+    **options: Any,
+) -> Tensor:
+    """Train `count` rounds with gradient descent; the final losses, (rounds, problems).
+
+    starts(r): the initialisation of round r, of which persistent training only takes that of round 0. loss(tensors, seed + step) -> (problems,): a
+    seed of data order comes with every step, and -1 asks for the loss over all data. clip: of each problem's gradient norm.
+    """
+    swarm = Swarm(starts(0))
+    run = onefold.PersistentTraining(swarm, steps, **options)
+    run.strength *= swarm.problems  # the penalty is a mean over all groups of all problems; now each is repelled as if it were alone
+    found = []
+    for number in range(count):
+        if restarts and number:
+            swarm.put(starts(number))
+        order = 0 if same_order else number
+        velocity: list[Tensor] | None = None
+        for step in range(steps):
+            tensors = swarm.stacked()
+            flat = [tensor for layer in tensors for tensor in layer]
+            gradients = list(torch.autograd.grad(loss(tensors, order * steps + step).sum(), flat))
+            if number and not restarts and run.factor:
+                swarm.zero_grad()
+                run.add_gradient()
+                own = [p for layer in swarm.columns for p in layer]
+                gradients = [
+                    g if column[0].grad is None else g + torch.stack([p.grad for p in column if p.grad is not None])
+                    for g, column in zip(gradients, own, strict=True)
+                ]
+            norm = sum((g.flatten(1).square().sum(1) for g in gradients), torch.zeros(swarm.problems)).sqrt()
+            scale = (clip / norm.clamp_min(1e-12)).clamp(max=1)
+            gradients = [g * scale.view(-1, *[1] * (g.dim() - 1)) for g in gradients]
+            velocity = gradients if velocity is None else [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+            moved = iter([(p.detach() - rate(step) * v) for p, v in zip(flat, velocity, strict=True)])
+            swarm.put([[next(moved) for _ in layer] for layer in tensors])
+            run.step()
+        with torch.no_grad():
+            found.append(loss(swarm.stacked(), -1).detach())
+        run.record(-float(found[-1].mean()))
+        run.restart()
+    return torch.stack(found)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else 0.0:.1f}"
