@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import tempfile
 import threading
@@ -126,6 +127,42 @@ def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: 
     others.penalty()
     ways = [anchor.tensors[0].flatten() for each in (run, others) for anchor in each._repulsion.anchors]  # type: ignore[union-attr]
     assert all(F.cosine_similarity(ways[i], ways[j], 0).abs() < 0.95 for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"memory": 1}])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_mirror_image_of_the_last_solution_repels_too(kernel: str, options: dict[str, Any]) -> None:
+    run = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, width=KERNELS[kernel], strength=3.0, mirror=True, **options)
+    start = run.state_dict()["start"][0]
+    points = [solution.snapshot().parameters for solution in run.solutions][-run.memory if run.memory else 0 :]
+    mirrored = {name: 2 * start[name] - tensor for name, tensor in points[-1].items()}
+    check(run, definition(run, [*points, mirrored]), 1e-6 if "precision" in options else 1e-12)  # lengths of bfloat16 are summed in float32
+
+
+def test_with_the_mirror_image_nothing_pushes_at_the_start_after_one_round() -> None:
+    run = run_of(random_network(Residual, 0, torch.float64), rounds=1, mirror=True)
+    run._start.put_into(run._network)
+    run.add_gradient()
+    assert max(gradient.abs().max() for gradient in found(run).values()) < 1e-15
+    assert run.penalty().item() == pytest.approx(2 * math.exp(-0.5), rel=1e-9)
+    control = run_of(random_network(Residual, 0, torch.float64), rounds=1, mirror=True, control=True)
+    control.penalty()
+    one, other = control._repulsion.anchors  # type: ignore[union-attr]
+    assert all(torch.equal(a, -b) for a, b in zip(one.tensors, other.tensors, strict=True))
+
+
+def test_the_function_kernel_repels_from_mirrored_predictions() -> None:
+    x = inputs_for(Plain, 12, 5, torch.float64)
+    network = random_network(Plain, 0, torch.float64)
+    run = run_of(network, rounds=1, kernel="function", reference=x, mirror=True)
+    run._start.put_into(network)
+    start = network(x).softmax(-1).detach()
+    solution = run.network(0)(x).softmax(-1).detach()
+    move(network, 7, 0.2)
+    now = network(x).softmax(-1).detach()
+    scale = (solution - start).square().sum()
+    expected = sum(math.exp(-0.5 * float((now - place).square().sum() / scale)) for place in (solution, 2 * start - solution))
+    assert run.penalty().item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_function_kernel_equals_autograd_through_the_predictions() -> None:
@@ -295,7 +332,9 @@ def train(
     return optimiser
 
 
-@pytest.mark.parametrize("options", [{}, {"control": True}, {"store": True}, {"precision": "bfloat16"}, {"kernel": "function"}, {"kernel": "cosine"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"control": True}, {"mirror": True}, {"store": True}, {"precision": "bfloat16"}, {"kernel": "function"}, {"kernel": "cosine"}]
+)
 def test_a_resumed_run_goes_on_to_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
     options = {**options, "store": tmp_path / "rounds"} if "store" in options else options
     if options.get("kernel") == "function":

@@ -1,9 +1,12 @@
-"""What the benchmarks of persistent training share: swarms of small problems that are trained at once, and rounds over them."""
+"""What the benchmarks of persistent training share: swarms of small problems trained at once, rounds over them, and how ways are compared."""
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +16,8 @@ import onefold
 
 Starts = Sequence[Sequence[Tensor]]
 Loss = Callable[[list[list[Tensor]], int], Tensor]
+Candidates = dict[str, list[dict[str, Any]]]
+CONTROL = "control of "
 
 
 class Layer(nn.Module):
@@ -95,6 +100,42 @@ def rounds(
         run.record(-float(found[-1].mean()))
         run.restart()
     return torch.stack(found)
+
+
+def with_strengths(ways: dict[str, dict[str, Any]], strengths: Sequence[float], controls: Sequence[str]) -> Candidates:
+    """What can be chosen from for every way, and for the uninformed controls of some of them: the strength."""
+    all_ways = ways | {CONTROL + name: {**ways[name], "control": True} for name in controls}
+    return {name: [{**options, "strength": strength} for strength in strengths] for name, options in all_ways.items()}
+
+
+def compare(
+    candidates: Candidates,
+    choose: Callable[[dict[str, Any]], float],
+    baselines: dict[str, dict[str, Any]],
+    tasks: dict[str, Callable[[int, dict[str, Any]], float]],
+    seeds: Sequence[int],
+    out: Path,
+) -> None:
+    """Choose the options of every way by `choose`, on problems of its own; score it on the tasks with every seed; write and print all of it.
+
+    The best control is the one that `choose` scores highest, and all ways are compared with it.
+    """
+    tried = {name: [[choose(options), options] for options in found] for name, found in candidates.items()}
+    chosen = {name: max(found, key=lambda pair: pair[0])[1] for name, found in tried.items()}
+    best = max((name for name in chosen if name.startswith(CONTROL)), key=lambda name: max(pair[0] for pair in tried[name]))
+    print({name: [(round(value, 1), options["strength"]) for value, options in found] for name, found in tried.items()}, best, flush=True)
+    record: dict[str, Any] = {"settings": chosen, "tried": tried, "best control": best, "seeds": list(seeds), "tasks": {}}
+    for task, score in tasks.items():
+        own = record["tasks"][task] = {name: [score(seed, options) for seed in seeds] for name, options in (baselines | chosen).items()}
+        for name, values in own.items():
+            print(task, name, spread(values), "above the best control", against(values, own[best]), flush=True)
+        out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def against(own: Sequence[float], other: Sequence[float]) -> str:
+    """The mean of the paired differences and its standard error."""
+    gains = [a - b for a, b in zip(own, other, strict=True)]
+    return f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains) / math.sqrt(len(gains)):.1f}"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import spread
+from common import CONTROL, against, spread
 from networks import TASKS, Images, images_of, initialised
 from torch import Tensor, nn
 
@@ -32,6 +32,7 @@ ROUNDS, BATCH, CHOOSING = 3, 64, 100
 STRENGTHS = (1.0, 10.0)
 KERNELS: dict[str, dict[str, Any]] = {
     "gaussian, all": {},
+    "gaussian, all, mirror": {"mirror": True},
     "gaussian, first": {"scope": "first"},
     "gaussian, head": {"scope": "head"},
     "inverse, all": {"kernel": "inverse"},
@@ -40,7 +41,6 @@ KERNELS: dict[str, dict[str, Any]] = {
     "function": {"kernel": "function"},
 }
 BASELINES = ("restarts", "reruns", "snapshots")
-CONTROL = ", control"
 
 
 @torch.no_grad()
@@ -154,7 +154,7 @@ def main() -> None:
     torch.set_num_threads(1)
     task = TASKS[arguments.task]
     images = images_of(task, arguments.data)
-    options = {way: KERNELS[way] for way in arguments.ways} | {way + CONTROL: {**KERNELS[way], "control": True} for way in arguments.controls}
+    options = {way: KERNELS[way] for way in arguments.ways} | {CONTROL + way: {**KERNELS[way], "control": True} for way in arguments.controls}
     choosing = {rate: Rounds(task, images, CHOOSING, rate) for rate in task["rates"]}
     tried: dict[str, Any] = {"rate": {str(rate): one.score(one.first) for rate, one in choosing.items()}}
     rate = max(choosing, key=lambda rate: tried["rate"][str(rate)])
@@ -164,7 +164,7 @@ def main() -> None:
         options[way] = {**options[way], "strength": max(STRENGTHS, key=lambda s: tried[way][s])}
         print(way, tried[way], flush=True)
     record: dict[str, Any] = {"task": arguments.task, "steps": task["steps"], "rate": rate, "tried": tried, "settings": options, "ways": {}}
-    record["seeds"] = arguments.seeds
+    record |= {"seeds": arguments.seeds, "best control": max((w for w in options if w.startswith(CONTROL)), key=lambda w: max(tried[w].values()))}
     for seed in arguments.seeds:
         start = time.perf_counter()
         one = Rounds(task, images, seed, rate)
@@ -174,7 +174,8 @@ def main() -> None:
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     for way, found in record["ways"].items():
         rounds = [spread([one["rounds"][k] for one in found]) for k in range(ROUNDS)]
-        print(way, rounds, {key: spread([one[key] for one in found]) for key in found[0] if key != "rounds"}, flush=True)
+        gain = against([one["best"] for one in found], [one["best"] for one in record["ways"][record["best control"]]])
+        print(way, rounds, {key: spread([one[key] for one in found]) for key in found[0] if key != "rounds"}, "above best control", gain, flush=True)
 
 
 if __name__ == "__main__":

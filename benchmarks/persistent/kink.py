@@ -4,29 +4,30 @@
 
     python benchmarks/persistent/kink.py --out benchmarks/persistent/kink.json
 
-A network succeeds if one of four rounds of 800 steps ends with a squared error below 0.003. Strength and width are chosen on networks of their own.
+A network succeeds if one of four rounds of 800 steps ends with a squared error below 0.003. The strengths are chosen on networks of
+their own, the controls' too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import rounds, spread
+from common import compare, rounds, with_strengths
 from torch import Tensor
 
 NETWORKS, WIDTH, STEPS, CHOOSING, GAIN, BATCH = 40, 4, 800, 1000, 0.3, 30
-CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    "gaussian": [{"kernel": "gaussian", "strength": s} for s in (0.1, 0.3, 1.0, 3.0, 10.0)],
-    "inverse": [{"kernel": "inverse", "strength": s} for s in (0.03, 0.1, 0.3)],
-    "hinge": [{"kernel": "hinge", "strength": s, "width": 1.5} for s in (0.1, 0.3, 1.0)],
-    "cosine": [{"kernel": "cosine", "strength": s} for s in (0.1, 0.3, 1.0)],
+WAYS: dict[str, dict[str, Any]] = {
+    "gaussian": {},
+    "gaussian, mirror": {"mirror": True},
+    "inverse": {"kernel": "inverse"},
+    "hinge": {"kernel": "hinge", "width": 1.5},
+    "cosine": {"kernel": "cosine"},
 }
+CANDIDATES = with_strengths(WAYS, (0.1, 0.3, 1.0, 3.0), controls=list(WAYS)[:3])
 
 
 def kink() -> tuple[Tensor, Tensor]:
@@ -78,25 +79,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chosen, tried = {}, {}
-    for name, candidates in CANDIDATES.items():
-        tried[name] = [(successes(CHOOSING, **options), options) for options in candidates]
-        chosen[name] = max(tried[name], key=lambda pair: pair[0])[1]
-        print(name, tried[name], flush=True)
-    ways: dict[str, dict[str, Any]] = {
-        "restarts": {"restarts": True, "same_order": False},
-        "reruns": {"strength": 0.0, "same_order": False},
-        **chosen,
-    }
-    ways |= {f"{name}, uninformed control": {**options, "control": True} for name, options in chosen.items()}
-    record: dict[str, Any] = {"settings": chosen, "tried": tried, "seeds": arguments.seeds, "kink": {}}
-    for name, options in ways.items():
-        record["kink"][name] = [successes(seed, **options) for seed in arguments.seeds]
-        print(name, spread(record["kink"][name]), flush=True)
-        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
-    for name in chosen:
-        gains = [a - b for a, b in zip(record["kink"][name], record["kink"][f"{name}, uninformed control"], strict=True)]
-        print(name, f"above its control: {spread(gains)}, standard error {statistics.stdev(gains) / len(gains) ** 0.5:.1f}", flush=True)
+    baselines = {"restarts": {"restarts": True, "same_order": False}, "reruns": {"strength": 0.0, "same_order": False}}
+    tasks = {"kink": lambda seed, options: successes(seed, **options)}
+    compare(CANDIDATES, lambda options: successes(CHOOSING, **options), baselines, tasks, arguments.seeds, arguments.out)
 
 
 if __name__ == "__main__":

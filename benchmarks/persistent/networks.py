@@ -71,7 +71,7 @@ def initialised(task: dict[str, Any], seed: int) -> nn.Module:
 
 
 def images_of(task: dict[str, Any], data: str) -> dict[str, Images]:
-    """Training, held-out and test images, the first two drawn from the training set at random."""
+    """Training, held-out and test images of mean 0 and deviation 1, the first two drawn from the training set at random."""
     found = {}
     for split in ("train", "test"):
         batches = list(build_data(task["data"].format(data), split=split, batch_size=1000))
@@ -79,6 +79,8 @@ def images_of(task: dict[str, Any], data: str) -> dict[str, Images]:
         x = torch.cat([F.interpolate(x, size=(size, size), mode="area") if x.shape[-1] != size else x for x, _ in batches])
         found[split] = x.contiguous(memory_format=torch.channels_last), torch.cat([y for _, y in batches])
     (x, y), (xt, yt) = found["train"], found["test"]
+    mean, deviation = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
+    x, xt = (x - mean) / deviation, (xt - mean) / deviation
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(1))
     own, other = order[:TRAIN], order[TRAIN : TRAIN + HELD_OUT]
     test = torch.randperm(len(yt), generator=torch.Generator().manual_seed(2))[:TEST]

@@ -1,17 +1,15 @@
-"""Print the results of the benchmark of persistent training as the Markdown of docs/persistent_neurons.md:  python benchmarks/persistent/table.py benchmarks/persistent"""
+"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md:  python benchmarks/persistent/table.py benchmarks/persistent"""
 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-from common import spread
+from common import against, spread
 
-CONTROLS = (", uninformed control", ", control")
 TITLES = {
     "lenet-tiny": "LeNet-5, poor initialisation",
     "lenet-good": "LeNet-5, good initialisation",
@@ -20,36 +18,40 @@ TITLES = {
 }
 
 
-def against(own: list[float], other: list[float]) -> str:
-    """The mean of the paired differences and its standard error."""
-    gains = [a - b for a, b in zip(own, other, strict=True)]
-    return f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains) / math.sqrt(len(gains)):.1f}"
-
-
-def small(title: str, ways: dict[str, list[float]], settings: dict[str, Any]) -> list[str]:
+def small(title: str, own: dict[str, list[float]], record: dict[str, Any]) -> list[str]:
     """Percentages of success, one row for each way."""
-    lines = [f"| {title} | success, % | above its control |", "|---|---|---|"]
-    for way, values in ways.items():
-        control = ways.get(way + CONTROLS[0])
-        setting = f" {settings[way]}" if way in settings else ""
-        lines.append(f"| {way}{setting} | {spread(values)} | {against(values, control) if control else ''} |")
+    lines = [f"| {title} | success, % | above the best control |", "|---|---|---|"]
+    for way, values in own.items():
+        gain = "the best control" if way == record["best control"] else against(values, own[record["best control"]])
+        lines.append(f"| {way}{strength_of(way, record)} | {spread(values)} | {gain} |")
     return [*lines, ""]
+
+
+def strength_of(way: str, record: dict[str, Any]) -> str:
+    strength = record["settings"].get(way, {}).get("strength")
+    return f", strength {strength:g}" if strength else ""
 
 
 def images(record: dict[str, Any]) -> list[str]:
     """Accuracy of every round, of the best and of the ensemble, and how much the rounds differ; one row for each way."""
     ways = record["ways"]
     count = len(ways["restarts"][0]["rounds"])
-    heads = [f"round {k}" for k in range(count)] + ["best round", "ensemble", "disagreement, %", "barrier, nats", "aligned", "best above its control"]
+    heads = [f"round {k}" for k in range(count)] + [
+        "best round",
+        "ensemble",
+        "disagreement, %",
+        "barrier, nats",
+        "aligned",
+        "best above the best control",
+    ]
     lines = [f"| {TITLES[record['task']]} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for way, found in ways.items():
-        strength = record["settings"].get(way, {}).get("strength")
         cells = [spread([one["rounds"][k] for one in found]) for k in range(count)]
         cells += [spread([one[key] for one in found]) for key in ("best", "ensemble", "disagreement")]
         cells += [f"{statistics.mean(one[key] for one in found):.2f}" for key in ("barrier", "barrier, aligned")]
-        control = ways.get(way + CONTROLS[1])
-        cells.append(against([one["best"] for one in found], [one["best"] for one in control]) if control else "")
-        lines.append(f"| {way}{f', strength {strength:g}' if strength else ''} | " + " | ".join(cells) + " |")
+        best = record["best control"]
+        cells.append("the best control" if way == best else against([one["best"] for one in found], [one["best"] for one in ways[best]]))
+        lines.append(f"| {way}{strength_of(way, record)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
@@ -72,10 +74,10 @@ def main() -> None:
         return found
 
     lines: list[str] = []
-    for name, tasks in (("landscapes", {"fixed": "six fixed landscapes", "drawn": "60 landscapes drawn for each seed"}), ("kink", {"kink": "kink"})):
+    for name in ("landscapes", "kink"):
         if record := read(name):
-            for task, title in tasks.items():
-                lines += small(title, record[task], record["settings"])
+            for task, own in record["tasks"].items():
+                lines += small(task, own, record)
     for name in TITLES:
         if record := read(name):
             lines += images(record)

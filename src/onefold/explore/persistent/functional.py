@@ -34,11 +34,12 @@ class FunctionRepulsion:
         self.device = start.device
         self._anchors: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, predictions: Tensor) -> None:
-        """Repel from these predictions; they are left out where they are exactly those of the start."""
+    def add(self, predictions: Tensor, mirrored: bool = False) -> None:
+        """Repel from these predictions, and from their mirror image if `mirrored`; they are left out where they are exactly those of the start."""
         length = _apart(self.start, predictions)
         if length > 0:
-            self._anchors.append((predictions, 1 / (length + NORMALISER)))
+            places = (predictions, 2 * self.start - predictions) if mirrored else (predictions,)
+            self._anchors += [(place, 1 / (length + NORMALISER)) for place in places]
 
     def evaluate(self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
         if not self._anchors:

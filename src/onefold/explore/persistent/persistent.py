@@ -35,7 +35,7 @@ from onefold.patterns import Patterns
 from onefold.ranks import from_first_rank
 
 SAME, NEW = "same", "new"
-OPTIONS = ("total_steps", "strength", "width", "anneal", "memory", "control", "seed")  # what a state brings along, as an optimiser's does
+OPTIONS = ("total_steps", "strength", "width", "anneal", "memory", "control", "mirror", "seed")  # what a state brings along, as an optimiser's does
 
 
 class PersistentTraining:
@@ -63,6 +63,8 @@ class PersistentTraining:
         anneal: the fractions (a, b) of the round between which the strength falls to 0.
         memory: how many of the last solutions repel; None for all.
         control: repel from random points instead, which in every group are as far from the start as the solutions: the uninformed control.
+        mirror: repel also from the mirror image of the last solution through the start, 2 theta_0 - theta*, so that a round leaves to the side of
+            the way it went before and not just the other way. Ours, beyond the paper.
         exclude: patterns of what is left out of the scope.
         reference: of kernel="function" the batch whose predictions are compared: inputs, (inputs, labels) or a dict.
         store: a folder for the solutions, so that only those that repel are in memory; None keeps all of them there.
@@ -88,6 +90,7 @@ class PersistentTraining:
         memory: int | None = None,
         control: bool = False,
         *,
+        mirror: bool = False,
         exclude: Patterns = None,
         reference: Any = None,
         store: str | os.PathLike[str] | None = None,
@@ -96,7 +99,7 @@ class PersistentTraining:
     ) -> None:
         self.total_steps, self.strength, self.width = total_steps, strength, width
         self.anneal: tuple[float, float] = anneal
-        self.memory, self.control, self.seed = memory, control, seed
+        self.memory, self.control, self.mirror, self.seed = memory, control, mirror, seed
         self._check_options()
         self.model, self._network = model, unwrapped(model)
         self.kernel, self._kernel = kernel, kernel_named(kernel)
@@ -317,7 +320,7 @@ class PersistentTraining:
             if self._repulsion is None or self._repulsion.device != device:
                 near = [solution for solution in self._store.all if solution.round < self.round]
                 near = near if self.memory is None else near[-self.memory :]
-                self._repulsion = self._repelling().repulsion(near, self.control, self.seed)
+                self._repulsion = self._repelling().repulsion(near, self.control, self.mirror, self.seed)
             return self._repulsion.evaluate(parameters, factor, float(self.width), gradient)
 
 

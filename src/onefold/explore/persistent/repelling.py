@@ -32,8 +32,11 @@ class Repelling:
     start: Snapshot
     reference: Any = None
 
-    def repulsion(self, solutions: Sequence[Solution], control: bool, seed: int) -> Repulsion:
-        """The repulsion from these solutions, on the network's device; from random points as far from the start if `control`."""
+    def repulsion(self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int) -> Repulsion:
+        """The repulsion from these solutions, on the network's device; from random points as far from the start if `control`.
+
+        mirror: also from the mirror image of the last one through the start, 2 theta_0 - theta*, or that of its predictions.
+        """
         by_function = self.kernel.of == PREDICTIONS
         names = [name for group in self.groups for name in group.parameters]
         now = dict(self.network.named_parameters())
@@ -42,8 +45,9 @@ class Repelling:
         in_parameters = ParameterRepulsion(self.kernel, start, members)
         in_functions = FunctionRepulsion(self.kernel, self.network, self._batch(), self.predictions(self.start)) if by_function else None
         for solution in solutions:
+            mirrored = mirror and solution is solutions[-1]
             if in_functions is not None and not control:
-                in_functions.add(self.predictions(solution.snapshot()))
+                in_functions.add(self.predictions(solution.snapshot()), mirrored)
                 continue
             stored, displaced = solution.stored(), solution.displaced
             tensors = [stored[name].to(own.device) for name, own in zip(names, start, strict=True)]
@@ -52,9 +56,11 @@ class Repelling:
                 tensors, displaced = random_displacement(way, members, seed, solution.round), True
             if in_functions is None:
                 in_parameters.add(tensors, displaced)
+                if mirrored:
+                    in_parameters.add(torch._foreach_neg(tensors if displaced else differences(tensors, start)), True)
             else:
                 point = {name: own.cpu() + way.to(wide([own])) for name, own, way in zip(names, start, tensors, strict=True)}
-                in_functions.add(self.predictions(Snapshot(self.start.parameters | point, self.start.buffers)))
+                in_functions.add(self.predictions(Snapshot(self.start.parameters | point, self.start.buffers)), mirrored)
         return in_functions or in_parameters
 
     def predictions(self, at: Snapshot) -> Tensor:
