@@ -12,56 +12,26 @@ from typing import Any
 
 import pytest
 import torch
+from doc_pages import Small, pattern_images, run_section, untested_sections
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 import onefold as of
 
 HIGH, LOW = 8, 100  # tokens below HIGH make a text of class 1
 
 
-class Small(nn.Module):
-    """A classifier of 8 x 8 images with batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(64, 32)
-        self.norm = nn.BatchNorm1d(32)
-        self.last = nn.Linear(32, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.norm(self.first(x.flatten(1))).relu())
-
-
 @pytest.fixture(scope="module")
 def images() -> tuple[DataLoader, DataLoader]:
-    """Ten blurred patterns as images: training and held-out batches."""
-    random = torch.Generator().manual_seed(0)
-    patterns = torch.randn(10, 1, 8, 8, generator=random)
-    labels = torch.arange(640) % 10
-    inputs = patterns[labels] + torch.randn(640, 1, 8, 8, generator=random)
-    training, test = TensorDataset(inputs[:512], labels[:512]), TensorDataset(inputs[512:], labels[512:])
-    return DataLoader(training, 64, shuffle=True, generator=random), DataLoader(test, 64)
+    return pattern_images()
 
 
 @pytest.fixture
 def section(root: Path, images: tuple[DataLoader, DataLoader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the blocks of a section one after the other, with the names that the page says stand for the reader's own; returns all names."""
     monkeypatch.chdir(tmp_path)
-    text = (root / "docs" / "subspaces.md").read_text()
-
-    def run(title: str, **names: Any) -> dict[str, Any]:
-        (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
-        found = re.findall(r"```python\n(.*?)```", body, flags=re.DOTALL)
-        assert found, title
-        torch.manual_seed(0)
-        space = {"__name__": "example", "network": Small, "loader": images[0], "test": images[1], **names}
-        for block in found:
-            exec(compile(block, f"docs/subspaces.md, {title}", "exec", dont_inherit=True), space)
-        return space
-
-    return run
+    own = {"network": Small, "loader": images[0], "test": images[1]}
+    return lambda title, **names: run_section(root, "subspaces.md", title, own | names)
 
 
 def trained(loader: DataLoader, seed: int) -> nn.Module:
@@ -78,12 +48,7 @@ def trained(loader: DataLoader, seed: int) -> nn.Module:
 
 
 def test_every_block_of_the_page_belongs_to_a_test_here(root: Path) -> None:
-    text = (root / "docs" / "subspaces.md").read_text()
-    titles = [part.splitlines()[0] for part in text.split("\n## ")[1:] if "```python" in part]
-    own = Path(__file__).read_text()
-    assert len(titles) >= 8
-    assert [title for title in titles if f'section("{title}"' not in own] == []
-    assert text.count("```python") * 2 == text.count("```")
+    assert untested_sections(root, "subspaces.md", Path(__file__).read_text()) == []
 
 
 def test_a_plain_loop(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
