@@ -93,16 +93,29 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
                 f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
                 + (f" or {(*fibres, *trailing)}." if fibres else ".")
             )
-        if matrix and not group.dense:
-            raise SymmetryError(f"Group {name} takes no dense map, as one of its tensors stands for single coordinates; use a permutation there.")
         if matrix and (group_map.inverse is None or group_map.inverse.shape != group_map.forward.shape):
             raise SymmetryError(f"The dense map of group {name} needs an inverse of shape {shape} for the consumers; give GroupMap both matrices.")
+        if matrix and not group.dense and not _keeps_function(group, group_map):
+            raise SymmetryError(f"Group {name} takes no dense map like this; it allows {', '.join(sorted(group.maps))}.")
         if group_map.kind == "permutation" and not torch.equal(
             torch.sort(group_map.forward, dim=-1).values, torch.arange(group.size, device=group_map.forward.device).expand(shape)
         ):
             raise SymmetryError(f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must occur once.")
         if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
             raise SymmetryError(f"Group {name} takes no {group_map.kind} map; it allows {', '.join(sorted(group.maps))}.")
+
+
+def _keeps_function(group: Group, group_map: GroupMap) -> bool:
+    """Whether a dense map is of a class that the group allows, to the precision of its own numbers."""
+    forward, inverse = group_map.forward.to(torch.float64), group_map.inverse
+    assert inverse is not None
+    inverse = inverse.to(torch.float64)
+    near = 1e-3 if group_map.forward.dtype.itemsize < 4 else 1e-5
+    if not torch.allclose(forward @ inverse, torch.eye(group.size, dtype=torch.float64, device=forward.device), atol=near):
+        return False
+    orthogonal = torch.allclose(forward.transpose(-1, -2), inverse, atol=near)
+    fixing = orthogonal and torch.allclose(forward.sum(-1), torch.ones((), dtype=torch.float64, device=forward.device), atol=near)
+    return "invertible" in group.maps or (orthogonal and "orthogonal" in group.maps) or (fixing and "orthogonal_mean" in group.maps)
 
 
 def fibre_shape(spec: SymmetrySpec, group: Group) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ is the identity, and there are negative controls: with one tensor of a group lef
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +18,11 @@ from torch.utils import _pytree as pytree
 from onefold.batches import Batch
 from onefold.errors import DataError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
-from onefold.symmetry.maps import GroupMap, fibre_shape
-from onefold.symmetry.spec import Group, SymmetrySpec
+from onefold.symmetry.drawing import random_maps
+from onefold.symmetry.maps import GroupMap
+from onefold.symmetry.spec import MAP_CLASSES, Group, SymmetrySpec
 from onefold.symmetry.tracing import example_batch
-
-_PROVABLE = ("permutation", "scale", "sign")
+from onefold.symmetry.widening import Widening
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,9 @@ def verify_symmetries(
 ) -> Verification:
     """Check in float64 that random maps leave the network's function as it is.
 
-    A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and random norm statistics. In each trial
-    all groups are moved jointly, once for each class: by permutations, by positive scales, by signs, each on the groups that allow it.
+    A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and random norm statistics; where the network
+    itself casts to a narrower type, it gets float64. In each trial all groups are moved jointly, once for each class of maps, each on the
+    groups that allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the mean, invertible maps.
 
     Args:
         example_inputs: one batch, as for `find_symmetries`.
@@ -97,16 +97,16 @@ def verify_symmetries(
         moved = _outputs(twin, batch, {name: tensor for name, tensor in changed.items() if name != without})
         return max((float((a - b).abs().max()) for a, b in zip(plain, moved, strict=True) if a.numel()), default=0.0) / scale
 
-    classes = {kind: [group for group in spec.groups if kind in group.maps] for kind in _PROVABLE}
+    classes = {kind: [group for group in spec.groups if kind in group.maps] for kind in MAP_CLASSES}
     classes = {kind: groups for kind, groups in classes.items() if groups}
-    errors = [change(_random_maps(spec, groups, kind, generator)) for kind, groups in classes.items() for _ in range(trials)]
+    errors = [change(random_maps(spec, groups, kind, generator)) for kind, groups in classes.items() for _ in range(trials)]
     if max(errors, default=0.0) > tolerance and change({}) > tolerance:
         raise SymmetryError(f"{type(model).__name__} is random even in eval mode, so nothing can be proved; switch off its dropout or sampling.")
     undetected = []
     controls = _controls(spec, negatives, generator)
     for group, tensor in controls:
         # Far above rounding, far below what any wrong coordinate would do.
-        if change(_random_maps(spec, [group], "permutation", generator), without=tensor) < 1e3 * tolerance:
+        if change(random_maps(spec, [group], "permutation", generator), without=tensor) < 1e3 * tolerance:
             undetected.append((group.name, tensor))
     return Verification(
         max_error=max(errors, default=0.0),
@@ -151,30 +151,11 @@ def _float64(batch: Batch, device: torch.device) -> Batch:
 
 def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
             found = functional_call(model, changed, batch.args, batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
     return [x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
-
-
-def _random_maps(spec: SymmetrySpec, groups: Sequence[Group], kind: str, generator: torch.Generator) -> dict[str, GroupMap]:
-    """A random map of that kind for each group, never the identity, and another one in each fibre."""
-    return {group.name: _random_map(group.size, fibre_shape(spec, group), kind, generator) for group in groups}
-
-
-def _random_map(size: int, fibres: tuple[int, ...], kind: str, generator: torch.Generator) -> GroupMap:
-    shape = (*fibres, size)
-    if kind == "permutation":
-        draw = torch.rand(shape, generator=generator).argsort(-1)
-        identity = torch.arange(size)
-        same = (draw == identity).all(-1, keepdim=True)
-        return GroupMap("permutation", torch.where(same, identity.roll(1), draw))
-    if kind == "scale":
-        return GroupMap("scale", 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64))
-    signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.float64) * 2 - 1
-    signs[..., 0] = -1  # never the identity
-    return GroupMap("sign", signs)
 
 
 def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> list[tuple[Group, str]]:

@@ -41,7 +41,7 @@ def linear(call: Call) -> Axes:
     call.use(weight, 0, "producer")
     call.use(weight, 1, "consumer")
     _bias(call, bias, out)
-    _features(call, x, weight, axes[-1])
+    read_features(call, x, weight, axes[-1])
     _layer(call, "linear", x, weight, bias, weight_axis=0, output_axis=len(axes) - 1)
     return [*axes[:-1], out]
 
@@ -83,7 +83,7 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     else:
         out = _grouped(call, axes[channel], kernel, groups)
     _bias(call, bias, out)
-    _features(call, x, weight, axes[channel])
+    read_features(call, x, weight, axes[channel])
     _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
@@ -167,19 +167,41 @@ def _product(call: Call, x: fx.Node, y: fx.Node) -> Axes:
     unify(rows[-1], columns[-2])
     batch = broadcast([rows[:-2], columns[:-2]], PERMUTATION, ALL)
     call.mix(rows[-1], [*batch, rows[-2], columns[-1]])
-    call.use(x, -1, "consumer")
-    call.use(y, -2 if len(right) > 1 else -1, "consumer")
     if len(left) > 1:
         call.use(x, -2, "producer")
     if len(right) > 1:
         call.use(y, -1, "producer")
-    if (x in call.facts.origin) == (y in call.facts.origin):
-        _without_dual(rows[-1])
+    contract(call, x, -1, y, -2 if len(right) > 1 else -1)
     call.kind("pre")
     return batch + ([rows[-2]] if len(left) > 1 else []) + ([columns[-1]] if len(right) > 1 else [])
 
 
-def _features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> None:
+@rule("bilinear")
+def bilinear(call: Call) -> Axes:
+    """x1 W x2 + b over the last axes; W is (out, in1, in2)."""
+    weight, operands = call["weight"], (call["input1"], call["input2"])
+    out = call.axes(weight)[0]
+    kept = broadcast([call.axes(x)[:-1] for x in operands], PERMUTATION, PERMUTATION)
+    for axis, x in enumerate(operands, start=1):
+        unify(call.axes(x)[-1], call.axes(weight)[axis])
+        call.mix(call.axes(x)[-1], [*kept, out])
+        call.use(weight, axis, "consumer")
+        read_features(call, x, weight, call.axes(x)[-1])
+    call.use(weight, 0, "producer")
+    _bias(call, call["bias"], out)
+    call.kind("pre")
+    return [*kept, resolve(out)]
+
+
+def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> None:
+    """Note that two axes, equal already, are multiplied and summed over: a weight takes the inverse map there."""
+    call.use(x, x_axis, "consumer")
+    call.use(y, y_axis, "consumer")
+    if (x in call.facts.origin) == (y in call.facts.origin):
+        _without_dual(call.axes(x)[x_axis])
+
+
+def read_features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> None:
     """What a layer reads are features, even if they come from the state dict; its weight may be computed too."""
     if x in call.facts.origin:
         for axis in range(len(call.shape(x))):

@@ -5,29 +5,63 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import fx
 
-from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.call import Axes, Call, operator_name
+from onefold.symmetry.rules.pointwise import pointwise
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import MEAN_FIXING, PERMUTATION, POSITIVE, UNIT, freeze, restrict
+from onefold.symmetry.terms import MEAN_FIXING, ORTHOGONAL, PERMUTATION, POSITIVE, UNIT, freeze, restrict
 
 
 @rule("mean", "sum")
 def linear_reduction(call: Call) -> Any:
-    """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the mean."""
-    return _reduce(call, MEAN_FIXING, None)
+    """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the mean; of squares, to all orthogonal ones."""
+    return _reduce(call, ORTHOGONAL if is_square(call.input) else MEAN_FIXING, None)
+
+
+@rule("pow", "square")
+def power(call: Call) -> Any:
+    """x^p, coordinate by coordinate. Where squares are only ever summed over an axis, orthogonal maps of that axis change nothing."""
+    if not is_square(call.node):
+        return pointwise(call)
+    axes = call.axes(call.input)
+    summed = [set(_dims(Call(user, call.facts), len(axes))) for user in call.node.users]
+    for k, term in enumerate(axes):
+        restrict(term, ORTHOGONAL if all(k in dims for dims in summed) else PERMUTATION)
+    call.kind("post")
+    return axes
+
+
+def is_square(node: fx.Node) -> bool:
+    """Whether a node squares a tensor, and is read by nothing but means and sums."""
+    name = operator_name(node)
+    if name != "square" and not (name == "pow" and node.args[1:] == (2,)):
+        return False
+    return bool(node.users) and all(operator_name(user) in ("mean", "sum") for user in node.users)
 
 
 @rule("amax", "amin", "max", "min")
 def extremum(call: Call) -> Any:
     """Largest or smallest value; the form with two tensors is pointwise."""
     if call.is_tensor(call.get("other")):
-        from onefold.symmetry.rules.pointwise import pointwise
-
         return pointwise(call)
     return _reduce(call, PERMUTATION, POSITIVE)
 
 
-@rule("var", "std", "var_mean", "prod", "norm", "linalg_vector_norm", "logsumexp", "any", "all", "count_nonzero")
+@rule("norm", "linalg_vector_norm")
+def norm(call: Call) -> Any:
+    """The length of a vector: orthogonal maps keep it, where it is the Euclidean one."""
+    order = call.first("ord", "p")
+    return _reduce(call, ORTHOGONAL if order is None or order == 2 else PERMUTATION, PERMUTATION)
+
+
+@rule("var", "std", "var_mean")
+def spread(call: Call) -> Any:
+    """Spread about the mean: orthogonal maps that fix the mean keep it."""
+    return _reduce(call, MEAN_FIXING, PERMUTATION)
+
+
+@rule("prod", "logsumexp", "any", "all", "count_nonzero")
 def nonlinear_reduction(call: Call) -> Any:
     """Reductions that commute with permutations alone."""
     return _reduce(call, PERMUTATION, PERMUTATION)
@@ -62,8 +96,7 @@ def ordered(call: Call) -> Any:
 
 def _reduce(call: Call, reduced: frozenset[str], kept: frozenset[str] | None) -> Any:
     axes = call.axes(call.input)
-    dim = call.get("dim")
-    dims = list(range(len(axes))) if dim is None or dim == [] else [d % len(axes) for d in ([dim] if isinstance(dim, int) else dim)]
+    dims = _dims(call, len(axes))
     for k, term in enumerate(axes):
         if k in dims:
             restrict(term, reduced)
@@ -73,6 +106,11 @@ def _reduce(call: Call, reduced: frozenset[str], kept: frozenset[str] | None) ->
         elif kept is not None:
             restrict(term, kept)
     return _shaped(call, axes, dims)
+
+
+def _dims(call: Call, rank: int) -> list[int]:
+    dim = call.get("dim")
+    return list(range(rank)) if dim is None or dim == [] else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
 
 
 def _shaped(call: Call, axes: Axes, dims: list[int]) -> Any:
