@@ -16,6 +16,13 @@ def random_maps(spec: SymmetrySpec, groups: Sequence[Group], kind: str, generato
     return {group.name: random_map(group.size, fibre_shape(spec, group), kind, generator) for group in groups}
 
 
+def random_cycles(spec: SymmetrySpec, group: Group, generator: torch.Generator) -> GroupMap:
+    """A random permutation of the group's coordinates, in each fibre, that leaves none in its place."""
+    shape = (*fibre_shape(spec, group), group.size)
+    order = torch.rand(shape, generator=generator).argsort(-1)
+    return GroupMap("permutation", torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1)))
+
+
 def random_map(size: int, fibres: tuple[int, ...], kind: str, generator: torch.Generator) -> GroupMap:
     """One random map of `size` coordinates for each fibre, of the class `kind`, in float64; never the identity."""
     shape = (*fibres, size)

@@ -18,7 +18,7 @@ from onefold.symmetry.tracing import TracedNetwork
 States = dict[str, list[Term]]  # state-dict name -> terms of its axes
 Roles = dict[tuple[str, int, Atom], str]  # (state-dict name, axis, atom) -> role
 _COVARIANT = {"producer", "bias", "shift", "mean", "table"}  # T acts on all of these alike
-_LINEAR = ("producer", "consumer", "bias")
+_LINEAR = ("producer", "consumer", "bias", "table")
 _OF_NORM = ("scale", "shift", "mean", "variance")
 
 

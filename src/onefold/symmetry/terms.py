@@ -29,6 +29,8 @@ DIAGONAL = frozenset({"permutation", "scale", "sign", WRITABLE})
 MEAN_FIXING = frozenset({"permutation", "orthogonal_mean", WRITABLE})
 ORTHOGONAL = frozenset({"permutation", "sign", "orthogonal", "orthogonal_mean", WRITABLE})
 
+SEGMENTS = "index of segments"  # the reason of atoms that count the segments of an axis, which a restart may tell apart
+
 _serial = itertools.count()
 
 
@@ -341,6 +343,8 @@ def split(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
         pairs = [split(part, size(part) // inner, inner) for part in term.parts]
         for pair in pairs[1:]:
             unify(pairs[0][1], pair[1])
+        if all(size(pair[0]) == 1 for pair in pairs):
+            return Atom(outer, True, SEGMENTS), resolve(pairs[0][1])
         return concatenation([pair[0] for pair in pairs]), resolve(pairs[0][1])
     return _split_product(term, outer, inner)
 

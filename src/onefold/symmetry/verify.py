@@ -7,6 +7,7 @@ is the identity, and there are negative controls: with one tensor of a group lef
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree
 from onefold.batches import Batch
 from onefold.errors import DataError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
-from onefold.symmetry.drawing import random_maps
+from onefold.symmetry.drawing import random_cycles, random_maps
 from onefold.symmetry.maps import GroupMap
 from onefold.symmetry.spec import MAP_CLASSES, Group, SymmetrySpec
 from onefold.symmetry.tracing import example_batch
@@ -30,7 +31,8 @@ class Verification:
     """What the numeric proof found; errors are relative to the largest output.
 
     max_error: largest change of an output over all trials. scale: the largest output. classes: map class -> how many groups it was tried
-    on. undetected: (group, tensor) of negative controls that did not move the output.
+    on. undetected: (group, tensor) of negative controls that did not move the output. inert: tensors met that no output depends on, as
+    the bias of attention keys, which a softmax takes away; they can be no controls.
     """
 
     max_error: float
@@ -41,6 +43,7 @@ class Verification:
     negatives_tried: int
     negatives_detected: int
     undetected: tuple[tuple[str, str], ...] = ()
+    inert: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -102,21 +105,28 @@ def verify_symmetries(
     errors = [change(random_maps(spec, groups, kind, generator)) for kind, groups in classes.items() for _ in range(trials)]
     if max(errors, default=0.0) > tolerance and change({}) > tolerance:
         raise SymmetryError(f"{type(model).__name__} is random even in eval mode, so nothing can be proved; switch off its dropout or sampling.")
-    undetected = []
-    controls = _controls(spec, negatives, generator)
-    for group, tensor in controls:
-        # Far above rounding, far below what any wrong coordinate would do.
-        if change(random_maps(spec, [group], "permutation", generator), without=tensor) < 1e3 * tolerance:
-            undetected.append((group.name, tensor))
+    limit = min(1e3 * tolerance, max(1e4 * max(errors, default=0.0), 1e-11))  # far above rounding, far below what a wrong coordinate does
+    undetected: list[tuple[str, str]] = []
+    inert: dict[str, None] = {}
+    tried = 0
+    for group, names in _controls(spec, negatives, generator):
+        for tensor in names:
+            moved = change({group.name: random_cycles(spec, group, generator)}, without=tensor) >= limit
+            if moved or _matters(twin, batch, plain, state[tensor], tensor, limit * scale, generator):
+                tried += 1
+                undetected += [] if moved else [(group.name, tensor)]
+                break
+            inert[tensor] = None  # left out or not, it changes nothing: another tensor of the group must do
     return Verification(
         max_error=max(errors, default=0.0),
         scale=scale,
         tolerance=tolerance,
         trials=trials,
         classes={kind: len(groups) for kind, groups in classes.items()},
-        negatives_tried=len(controls),
-        negatives_detected=len(controls) - len(undetected),
+        negatives_tried=tried,
+        negatives_detected=tried - len(undetected),
         undetected=tuple(undetected),
+        inert=tuple(inert),
     )
 
 
@@ -158,12 +168,22 @@ def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list
     return [x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
 
 
-def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> list[tuple[Group, str]]:
-    """One slot of each group, at most `count` in all, chosen at random. A tensor alone in its group leaves nothing to get wrong."""
+def _matters(model: nn.Module, batch: Batch, plain: Sequence[Tensor], tensor: Tensor, name: str, limit: float, generator: torch.Generator) -> bool:
+    """Whether any output depends on a tensor."""
+    other = tensor + torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+    moved = _outputs(model, batch, {name: other})
+    return any(bool((a - b).abs().max() >= limit) for a, b in zip(plain, moved, strict=True) if a.numel())
+
+
+def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> list[tuple[Group, list[str]]]:
+    """Groups drawn at random, at most `count`, each with its tensors in random order: the first that has any effect is left out.
+
+    A tensor alone in its group leaves nothing to get wrong.
+    """
     groups = [group for group in spec.groups if len({slot.tensor for slot in group.slots}) > 1]
     order = torch.randperm(len(groups), generator=generator).tolist()[:count]
     chosen = []
     for k in sorted(order):
         names = sorted({slot.tensor for slot in groups[k].slots})
-        chosen.append((groups[k], names[int(torch.randint(len(names), (1,), generator=generator))]))
+        chosen.append((groups[k], [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]))
     return chosen

@@ -163,7 +163,8 @@ class Call:
         term = terms.resolve(axes[axis])
         rest = [t for k, t in enumerate(axes) if k != axis]
         if isinstance(term, Atom):
-            if term.origin is not None and not term.frozen and term.origin not in self.facts.hints:
+            known = term.frozen and term.reason != terms.SEGMENTS
+            if term.origin is not None and not known and term.origin not in self.facts.hints:
                 self.facts.wanted_hints.add(term.origin)
             terms.freeze(term, "selected by index")
             return [terms.substitute(t, term, index) for t in rest]

@@ -7,7 +7,7 @@ from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import ALL, MEAN_FIXING, fresh
 
 
-@rule("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty")
+@rule("zeros", "zeros_like", "new_zeros", "zero", "empty", "empty_like", "new_empty")
 def zeros(call: Call) -> Axes:
     """Zeros look the same under every map."""
     return [fresh(n, maps=ALL) for n in call.shape()]

@@ -135,6 +135,23 @@ def index_select(call: Call) -> Axes:
     return axes
 
 
+@rule("gather")
+def gather(call: Call) -> Axes:
+    """Coordinates picked along one axis, which stays in place; the other axes are those of the index tensor."""
+    axes, picked = call.axes(call.input), call.axes(call["index"])
+    dim = call["dim"] % max(len(axes), 1)
+    for k, (own, other) in enumerate(zip(axes, picked, strict=True)):
+        restrict(other, PERMUTATION)
+        if k == dim:
+            freeze(own, "indexing")
+        elif size(own) == size(other):
+            unify(own, other)
+        else:
+            freeze(own, "indexing")
+            freeze(other, "indexing")
+    return [resolve(term) for term in picked]
+
+
 @rule("index")
 def index(call: Call) -> Axes:
     """x[i, :, j]: the index tensors' axes take the place of the indexed ones, which stay in place."""

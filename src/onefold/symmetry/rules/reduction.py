@@ -79,7 +79,7 @@ def softmax(call: Call) -> Axes:
     return axes
 
 
-@rule("cumsum", "cumprod", "argmax", "argmin", "sort", "topk")
+@rule("cumsum", "cumprod", "argmax", "argmin", "sort", "topk", "diff")
 def ordered(call: Call) -> Any:
     """The order along the axis matters."""
     axes = call.axes(call.input)

@@ -52,13 +52,16 @@ def _index_cases(factors: list[Term], target: list[int], axis: int) -> list[Term
     """The factors where the one that new axis `axis` begins is cut into segments, with that axis as the index of cases."""
     count, inner, passed = target[axis], math.prod(target[axis + 1 :]), 1
     for k in range(len(factors) - 1, -1, -1):
-        factor = resolve(factors[k])
-        if passed <= inner and passed * size(factor) == inner * count and size(factor) > count:
+        factor, block = resolve(factors[k]), inner * count // passed
+        if passed <= inner and inner % passed == 0 and size(factor) % block == 0 and block > count:
             if not isinstance(factor, Atom | Sum):
                 break
-            segments = cut(factor, [size(factor) // count] * count)
+            outer, stacked = split(factor, size(factor) // block, block)  # the new axis may have others in front: heads x 3 x d
+            if not isinstance(stacked, Atom | Sum):
+                break
+            segments = cut(stacked, [block // count] * count)
             index = Atom(count, True, "index of stacked parts")
-            return [*factors[:k], index, Case(index, tuple(segments)), *factors[k + 1 :]]
+            return [*factors[:k], outer, index, Case(index, tuple(segments)), *factors[k + 1 :]]
         passed *= size(factor)
     return factors
 
