@@ -27,7 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "hinge": {"kernel": "hinge", "width": 1.5},
     "cosine": {"kernel": "cosine"},
 }
-CANDIDATES = with_strengths(WAYS, (0.1, 0.3, 1.0, 3.0), controls=list(WAYS)[:3])
+CANDIDATES = with_strengths(WAYS, (0.3, 1.0, 3.0), controls=list(WAYS)[:3])
 
 
 def kink() -> tuple[Tensor, Tensor]:

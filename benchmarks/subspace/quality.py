@@ -31,8 +31,8 @@ from onefold.sources import build_data
 from onefold.sources.networks import resnet20
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    "threeconv": {"build": lambda: ThreeConv(), "data": "idx:{}/fashion_mnist", "images": 10000, "epochs": 20, "size": 28, "augment": False},
-    "resnet20": {"build": lambda: resnet20(), "data": "parquet:{}/cifar10", "images": 10000, "epochs": 12, "size": 16, "augment": True},
+    "threeconv": {"build": lambda: ThreeConv(), "data": "idx:{}/fashion_mnist", "images": 10000, "epochs": 20, "batch": 128, "size": 28},
+    "resnet20": {"build": lambda: resnet20(), "data": "parquet:{}/cifar10", "images": 4000, "epochs": 30, "batch": 64, "size": 12},
 }
 SUBSPACES = ("line", "curve", "simplex")
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
@@ -40,7 +40,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "swa": [{"lr": lr, "swa_lr": swa} for lr, swa in ((0.1, 0.05), (0.3, 0.1), (0.3, 0.3))],
     **{shape: [{"lr": lr, "beta": 1.0} for lr in (0.1, 0.3, 0.6)] for shape in SUBSPACES},
 }
-BATCH, HELD_OUT, STATISTICS = 128, 5000, 2500  # images
+HELD_OUT, STATISTICS = 5000, 2500  # images
 CHOOSING = 100  # the seed of the runs that settings are chosen with
 Images = tuple[Tensor, Tensor]
 
@@ -59,32 +59,26 @@ def wrong_labels(labels: Tensor, share: float, seed: int) -> Tensor:
     return torch.where(wrong, (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10, labels)
 
 
-def epochs_of(images: Images, epochs: int, seed: int, augment: bool) -> Iterator[Images]:
-    """Shuffled batches of all epochs; where asked for, shifted by up to two pixels and flipped at random."""
+def epochs_of(images: Images, epochs: int, batch: int, seed: int) -> Iterator[Images]:
+    """Shuffled batches of all epochs."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for index in torch.randperm(len(images[1]), generator=generator).split(BATCH):
-            if len(index) < BATCH:
-                continue
-            x, y = images[0][index], images[1][index]
-            if augment:
-                dy, dx = torch.randint(0, 5, (2,), generator=generator).tolist()
-                x = F.pad(x, (2, 2, 2, 2))[:, :, dy : dy + x.shape[2], dx : dx + x.shape[3]]
-                x = torch.where((torch.rand(len(x), generator=generator) < 0.5)[:, None, None, None], x.flip(3), x)
-            yield x, y
+        for index in torch.randperm(len(images[1]), generator=generator).split(batch):
+            if len(index) == batch:
+                yield images[0][index], images[1][index]
 
 
 def train(
     model: nn.Module,
     images: Images,
     setting: dict[str, Any],
-    epochs: int,
+    network: dict[str, Any],
     seed: int,
-    augment: bool,
     after: Callable[[int, int], None] = lambda *_: None,
 ) -> torch.optim.Optimizer:
     """SGD with momentum under a cosine after a warm-up of a twentieth; `after` sees step and total. A subspace adds its penalty."""
-    total = epochs * (len(images[1]) // BATCH)
+    epochs, batch = network["epochs"], network["batch"]
+    total = epochs * (len(images[1]) // batch)
     optimiser = torch.optim.SGD(model.parameters(), setting["lr"], momentum=0.9, weight_decay=1e-4, fused=True)
     warm = max(1, total // 20)
     schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.SequentialLR(
@@ -95,7 +89,7 @@ def train(
     if "swa_lr" in setting:
         constant = SWALR(optimiser, setting["swa_lr"], anneal_epochs=max(1, total // 20))
     model.train()
-    for step, (x, y) in enumerate(epochs_of(images, epochs, seed, augment)):
+    for step, (x, y) in enumerate(epochs_of(images, epochs, batch, seed)):
         loss = F.cross_entropy(model(x), y)
         if isinstance(model, onefold.Subspace):
             loss = loss + model.diversity_penalty()
@@ -121,7 +115,7 @@ def run(
     torch.manual_seed(seed)
     model = network["build"]()
     statistics_on = list(images[0][:STATISTICS].split(500))
-    epochs, augment = network["epochs"], network["augment"]
+    epochs = network["epochs"]
     if method in ("plain", "swa"):
         rule = {"multi_avg_fn": get_ema_multi_avg_fn(setting["ema"])} if method == "plain" else {}
         average = AveragedModel(model, **rule)
@@ -130,7 +124,7 @@ def run(
             if method == "plain" or (step >= 0.8 * total and (step + 1) % max(1, total // epochs) == 0):
                 average.update_parameters(model)
 
-        train(model, images, setting, epochs, seed, augment, after)
+        train(model, images, setting, network, seed, after)
         reestimate(average.module, statistics_on)
         found = {"swa": logits(average.module, inputs)}
         if method == "plain":
@@ -140,7 +134,7 @@ def run(
     space = onefold.Subspace(
         model, method, beta=setting["beta"], init=lambda fresh: fresh.load_state_dict(network["build"]().state_dict()), seed=seed
     )
-    train(space, images, setting, epochs, seed, augment)
+    train(space, images, setting, network, seed)
     found = {"midpoint": logits(space.midpoint(statistics_on), inputs)}
     if not all_points:
         return found
