@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from symmetry_builders import NETWORKS
+from torch import Tensor, nn
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
+from onefold.symmetry.rules import Call, operator_rules, rule
+from onefold.symmetry.terms import PERMUTATION, Term, restrict, unify
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -25,3 +30,56 @@ def test_any_network_is_proved_and_covered(name: str) -> None:
 
 def test_there_are_at_least_fifty() -> None:
     assert len(NETWORKS) >= 50
+
+
+class Smoothed(nn.Module):
+    """A network with an operator in its middle that no rule knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = nn.Linear(5, 16), nn.Linear(16, 12), nn.Linear(12, 14), nn.Linear(14, 3)
+        self.weight = nn.Parameter(torch.randn(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.ops.onefold_test.smooth(self.b(torch.relu(self.a(x))), self.weight)
+        return self.d(torch.relu(self.c(x)))
+
+
+@pytest.fixture
+def smooth() -> Iterator[None]:
+    """A custom operator that exports as a whole: x w / (1 + |x|)."""
+
+    @torch.library.custom_op("onefold_test::smooth", mutates_args=())
+    def smooth(x: Tensor, weight: Tensor) -> Tensor:
+        return weight * x / (1 + x.abs())
+
+    @smooth.register_fake
+    def _(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.empty_like(x)
+
+    yield
+    operator_rules._entries.pop("smooth", None)
+
+
+@pytest.mark.usefixtures("smooth")
+def test_an_unknown_operator_is_frozen_and_named_and_three_lines_cover_it() -> None:
+    model, x = Smoothed(), torch.randn(4, 5)
+    before = find_symmetries(model, x)
+    assert before.unknown == {"smooth": 1}
+    assert before.frozen["weight"] == "reaches smooth, which has no rule"
+    assert "unknown operator: smooth, met 1 times" in str(before)
+    assert sorted(group.size for group in before.groups) == [14, 16]  # what does not reach it moves all the same
+    assert verify_symmetries(before, model, x).passed
+
+    @rule("smooth", summary="Softsign, channel by channel.")
+    def smooth_rule(call: Call) -> list[Term]:
+        unify(call.axes(call["x"])[-1], call.axes(call["weight"])[0])  # the weight moves with the channels
+        restrict(call.axes(call["weight"])[0], PERMUTATION)  # which may change places
+        return call.axes(call["x"])
+
+    after = find_symmetries(model, x)
+    assert after.unknown == {}
+    assert sorted(group.size for group in after.groups) == [12, 14, 16]
+    assert set(after.frozen) == {"d.bias"}
+    proof = verify_symmetries(after, model, x)
+    assert proof.passed, str(proof)

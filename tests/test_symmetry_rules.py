@@ -237,7 +237,9 @@ def test_layers_of_a_built_in_network_are_described_in_graph_order() -> None:
 
 def test_no_rule_knows_an_architecture_a_class_or_a_parameter_name() -> None:
     """The solver may look at operators alone: no network's name, no class of torch.nn, no pattern on parameter names."""
-    forbidden = ("resnet", "vgg", "densenet", "mobilenet", "bert", "llama", "gpt", "vit", "unet", "conv1.", "bn1", "fc.", '.weight"', '.bias"')
+    forbidden = ["resnet", "resnext", "vgg", "densenet", "googlenet", "inception", "mobilenet", "efficientnet", "shufflenet", "squeezenet"]
+    forbidden += ["convnext", "vit", "deit", "swin", "beit", "mixer", "unet", "u-net", "bert", "llama", "gpt", "qwen", "mistral", "gemma", "phi"]
+    forbidden += ["whisper", "clip", "bloom", "t5", "opt-", "conv1.", "bn1", "fc.", "q_proj", "qkv", "in_proj", "attn.", '.weight"', '.bias"']
     folder = Path(onefold.symmetry.__file__).parent
     for path in folder.rglob("*.py"):
         tree = ast.parse(path.read_text())

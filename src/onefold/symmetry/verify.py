@@ -7,7 +7,6 @@ is the identity, and there are negative controls: with one tensor of a group lef
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +94,18 @@ def verify_symmetries(
         what = "no" if scale == 0 else "non-finite"
         raise SymmetryError(f"{type(model).__name__} gives {what} output in the proof, which can then show nothing; look at its forward pass.")
 
+    def distance(moved: list[Tensor]) -> float:
+        return max((float((a - b).abs().max()) for a, b in zip(plain, moved, strict=True) if a.numel()), default=0.0) / scale
+
     def change(maps: dict[str, GroupMap], without: str | None = None) -> float:
         changed = mapped_tensors(state, spec, maps)
-        moved = _outputs(twin, batch, {name: tensor for name, tensor in changed.items() if name != without})
-        return max((float((a - b).abs().max()) for a, b in zip(plain, moved, strict=True) if a.numel()), default=0.0) / scale
+        return distance(_outputs(twin, batch, {name: tensor for name, tensor in changed.items() if name != without}))
+
+    def matters(name: str, maps: dict[str, GroupMap]) -> float:
+        """How far the outputs move when noise is added to what the maps move of a tensor."""
+        noise = {**state, name: torch.randn(state[name].shape, generator=generator, dtype=torch.float64).to(state[name].device)}
+        other = state[name] + mapped_tensors(noise, spec, maps)[name] - noise[name]
+        return distance(_outputs(twin, batch, {name: other}))
 
     classes = {kind: [group for group in spec.groups if kind in group.maps] for kind in MAP_CLASSES}
     classes = {kind: groups for kind, groups in classes.items() if groups}
@@ -111,8 +118,9 @@ def verify_symmetries(
     tried = 0
     for group, names in _controls(spec, negatives, generator):
         for tensor in names:
-            moved = change({group.name: random_cycles(spec, group, generator)}, without=tensor) >= limit
-            if moved or _matters(twin, batch, plain, state[tensor], tensor, limit * scale, generator):
+            maps = {group.name: random_cycles(spec, group, generator)}
+            moved = change(maps, without=tensor) >= limit
+            if moved or matters(tensor, maps) >= limit:
                 tried += 1
                 undetected += [] if moved else [(group.name, tensor)]
                 break
@@ -166,13 +174,6 @@ def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
     return [x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
-
-
-def _matters(model: nn.Module, batch: Batch, plain: Sequence[Tensor], tensor: Tensor, name: str, limit: float, generator: torch.Generator) -> bool:
-    """Whether any output depends on a tensor."""
-    other = tensor + torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
-    moved = _outputs(model, batch, {name: other})
-    return any(bool((a - b).abs().max() >= limit) for a, b in zip(plain, moved, strict=True) if a.numel())
 
 
 def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> list[tuple[Group, list[str]]]:

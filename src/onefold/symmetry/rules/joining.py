@@ -87,6 +87,9 @@ def slice_axis(call: Call) -> Axes:
         freeze(axes[dim], "slice with a stride")
         axes[dim] = fresh(kept, True, "slice with a stride")
         return axes
+    if kept == 0:
+        axes[dim] = Atom(0)
+        return axes
     start = min(max(start + length if start < 0 else start, 0), length)
     if kept == 1 and isinstance(axes[dim], Atom):
         rest = call.pick(axes, dim, start)

@@ -8,12 +8,12 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from onefold.symmetry.rules.call import Axes, Call
+from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import ALL, DIAGONAL, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
-HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs")
+HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs", "absolute")
 ODD_FUNCTIONS = ("tanh", "sin", "asin", "sinh", "asinh", "tan", "atan", "atanh", "erf", "sign", "sgn", "hardshrink", "softshrink")
 IDENTITIES = ["to", "_to_copy", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"]
 IDENTITIES += ["feature_alpha_dropout", "native_dropout", "positive", "type_as", "float", "double", "half", "bfloat16", "_assert_tensor_metadata"]
@@ -21,7 +21,7 @@ UNTAGGED = ["hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mi
 UNTAGGED += ["silu", "gelu", "elu", "softplus", "threshold", "clamp", "fill", "addcmul", "addcdiv", "lerp", "rsub"]
 
 
-@rule(*IDENTITIES, "neg")
+@rule(*IDENTITIES, "neg", "negative")
 def identity(call: Call) -> Axes:
     """Linear and pointwise: everything passes."""
     axes = call.axes(call.input)
@@ -55,7 +55,7 @@ def _function(call: Call, maps: frozenset[str]) -> Axes:
     return axes
 
 
-@rule("add", "sub")
+@rule("add", "sub", "subtract")
 def add(call: Call) -> Axes:
     """Sum of two tensors, or of a tensor and numbers."""
     operands = tensors(call)
@@ -67,10 +67,10 @@ def add(call: Call) -> Axes:
     return _broadcast_operands(call, operands, ALL, MEAN_FIXING)  # where only one holds the axis, the other adds a constant along it
 
 
-@rule("mul")
+@rule("mul", "multiply")
 def multiply(call: Call) -> Axes:
     """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by coordinate, two features gate each other."""
-    operands = tensors(call)
+    operands = _unexpanded(call, tensors(call))
     from_state = [operand in call.facts.origin for operand in operands]
     if len(operands) == 2 and from_state.count(True) == 1:
         weight = operands[from_state.index(True)]
@@ -79,15 +79,15 @@ def multiply(call: Call) -> Axes:
     return _broadcast_operands(call, operands, PERMUTATION, ALL)
 
 
-@rule("div")
+@rule("div", "divide", "true_divide")
 def divide(call: Call) -> Axes:
     """Quotient: linear in the numerator along axes that the denominator has not got."""
-    operands = tensors(call)
+    operands = _unexpanded(call, tensors(call))
     numerator = call.arguments.get("self")
     if call.get("rounding_mode") is None and isinstance(numerator, fx.Node):
-        other = call.arguments.get("other")
-        if not isinstance(other, fx.Node) or not call.is_tensor(other):
+        if len(operands) == 1:
             return _broadcast_operands(call, operands, ALL, ALL)
+        other = operands[1]
         offset = len(call.shape()) - len(call.shape(other))
         axes = _broadcast_operands(call, operands, PERMUTATION, ALL)
         for k, count in enumerate(call.shape(other)):
@@ -148,6 +148,17 @@ def broadcast(operands: Sequence[Axes], shared: frozenset[str], single: frozense
 
 def _broadcast_operands(call: Call, operands: Sequence[fx.Node], shared: frozenset[str], single: frozenset[str]) -> Axes:
     return broadcast([call.axes(operand) for operand in operands], shared, single)
+
+
+def _unexpanded(call: Call, operands: Sequence[fx.Node]) -> list[fx.Node]:
+    """The operands without expansions, which broadcasting makes in any case: so a factor is known to be constant along an axis."""
+    found = list(operands)
+    for k, operand in enumerate(operands):
+        if operator_name(operand) in ("expand", "expand_as") and isinstance(operand.args[0], fx.Node):
+            others = [*found[:k], operand.args[0], *found[k + 1 :]]
+            if list(torch.broadcast_shapes(*(call.shape(x) for x in others))) == call.shape():  # type: ignore[no-untyped-call]
+                found = others
+    return found
 
 
 def _use_all(call: Call, value: fx.Node, role: str) -> None:

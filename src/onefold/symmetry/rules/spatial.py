@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,6 +44,38 @@ def _over_space(call: Call, axes: Axes) -> Any:
     if isinstance(value, torch.Tensor):
         return kept + [fresh(n, True, "space of a pool") for n in call.shape()[-count:]]
     return [kept + [fresh(n, True, "space of a pool") for n in shape[-count:]] for shape in call.shapes()]
+
+
+@rule("im2col")
+def im2col(call: Call) -> Axes:
+    """Patches of an image as columns: (c, h, w) to (c x kernel, positions)."""
+    axes = call.axes(call.input)
+    patch = math.prod(call["kernel_size"])
+    for term in axes[-2:]:
+        freeze(term, "space of a convolution")
+    own = [axes[-3], Atom(patch, True, "space of a convolution")] if patch > 1 else [axes[-3]]
+    return [*axes[:-3], resolve(Prod(tuple(own))), fresh(call.shape()[-1], True, "space of a convolution")]
+
+
+@rule("col2im")
+def col2im(call: Call) -> Axes:
+    """Columns summed back into an image: (c x kernel, positions) to (c, h, w)."""
+    axes = call.axes(call.input)
+    channels, inner = split(axes[-2], call.shape()[-3], math.prod(call["kernel_size"]))
+    for term in (inner, axes[-1]):
+        freeze(term, "space of a convolution")
+    call.mix(inner, [channels])
+    return [*axes[:-2], channels, *(fresh(n, True, "space of a convolution") for n in call.shape()[-2:])]
+
+
+@rule("unfold")
+def unfold(call: Call) -> Axes:
+    """Windows along one axis, on a new last axis."""
+    axes = call.axes(call.input)
+    dim = call["dimension"] % len(axes)
+    freeze(axes[dim], "windows along an axis")
+    axes[dim] = fresh(call.shape()[dim], True, "windows along an axis")
+    return [*axes, fresh(call.shape()[-1], True, "windows along an axis")]
 
 
 @rule("pad", "constant_pad_nd")
