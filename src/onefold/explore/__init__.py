@@ -1,7 +1,8 @@
 """explore: one training run to many good minima."""
 
 from onefold.explore.ensemble import Ensemble
+from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.subspace import Subspace
 
-__all__ = ["Ensemble", "PersistentTraining", "Subspace"]
+__all__ = ["Compared", "Ensemble", "Pairs", "PersistentTraining", "Subspace", "compare_networks"]

@@ -107,7 +107,7 @@ def evaluate_all(
             equal += _equal(rows)
     members = tuple(tally.scores() for tally in tallies)
     shares = equal / members[0].n
-    return Evaluation(members, together.scores(len(models), ensemble, _mean_of_pairs(shares)) if several else members[0], shares)
+    return Evaluation(members, together.scores(len(models), ensemble, mean_of_pairs(shares)) if several else members[0], shares)
 
 
 def predictions(model: nn.Module, data: Data, *, device: torch.device | str | None = None) -> tuple[Tensor, Tensor | None]:
@@ -224,6 +224,7 @@ def _equal(rows: list[Tensor]) -> Tensor:
     return (predicted.unsqueeze(0) == predicted.unsqueeze(1)).double().sum(-1)
 
 
-def _mean_of_pairs(shares: Tensor) -> float:
+def mean_of_pairs(shares: Tensor) -> float:
+    """The mean over all pairs of different networks of a symmetric (K, K)."""
     first, second = torch.triu_indices(len(shares), len(shares), offset=1)
     return float(shares[first, second].mean())

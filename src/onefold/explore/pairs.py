@@ -1,0 +1,191 @@
+"""Are several networks the same: how far apart, how often of another opinion, and what barrier lies between every two of them.
+
+    distance(a, b) = |theta_a - theta_b|        disagreement(a, b) = share of examples with another predicted class        barrier: measure/path.py
+
+Hidden units may be renumbered without changing what a network computes, so that two networks may be far apart and yet be one function. All three
+are therefore measured twice, as the networks are, and after the second of every pair has been permuted onto the first (Entezari et al. 2022, arXiv
+2110.06296; the permutation is that of the activations, alignment/matchers/permutation.py, read before nonlinearities, where dead units still differ).
+Rescalings of units, another symmetry of ReLU networks, are left alone: a distance that alignment leaves may still be one of those.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.alignment import align as find_alignment
+from onefold.alignment.structure import trace_on
+from onefold.batches import Data, reusable
+from onefold.batchnorm import norms_of
+from onefold.errors import MembersError, OnefoldError
+from onefold.measure import Path, agreement, barrier, matching
+from onefold.measure.evaluation import mean_of_pairs
+from onefold.measure.path import Loss
+from onefold.progress import track
+from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of K networks. The matrices are (K, K), float64, on the CPU, symmetric, with zeros on the diagonal.
+
+    Attributes:
+        distances: the Euclidean length of the difference of all parameters; buffers do not count.
+        disagreement: the share, a fraction of 1, of examples for which two networks predict different classes.
+        paths: (i, j) with i < j -> scores along the straight line from network i to j.
+    """
+
+    distances: Tensor
+    disagreement: Tensor
+    paths: Mapping[tuple[int, int], Path]
+
+    @property
+    def barriers(self) -> Tensor:
+        """(K, K): the barrier of every pair's path, in units of its loss."""
+        result = torch.zeros_like(self.distances)
+        for (i, j), path in self.paths.items():
+            result[i, j] = result[j, i] = path.barrier
+        return result
+
+    def means(self) -> dict[str, float]:
+        """The means over the pairs: "distance", "disagreement" (a fraction of 1) and "barrier" (in units of the loss)."""
+        found = {"distance": self.distances, "disagreement": self.disagreement, "barrier": self.barriers}
+        return {name: mean_of_pairs(matrix) for name, matrix in found.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; infinities become words."""
+        matrices = {"distances": self.distances, "disagreement": self.disagreement, "barriers": self.barriers}
+        plain = {name: [[v if math.isfinite(v) else str(v) for v in row] for row in matrix.tolist()] for name, matrix in matrices.items()}
+        return {**plain, "paths": {f"{i}-{j}": path.to_dict() for (i, j), path in self.paths.items()}}
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What `compare_networks` found.
+
+    Attributes:
+        norms: (K,), float64: the Euclidean length of each network's parameters, to read distances by.
+        plain: the pairs as the networks are.
+        aligned: the pairs with the second network of each permuted onto the first; None where they could not be aligned, or were not to be.
+        note: why the networks could not be aligned, one sentence; "" where there is nothing to say.
+    """
+
+    norms: Tensor
+    plain: Pairs
+    aligned: Pairs | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{title:<12}{_line(pairs)}" for title, pairs in (("as they are", self.plain), ("aligned", self.aligned)) if pairs is not None]
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        aligned = self.aligned.to_dict() if self.aligned is not None else None
+        return {"norms": self.norms.tolist(), "plain": self.plain.to_dict(), "aligned": aligned, "note": self.note}
+
+
+def compare_networks(
+    networks: Sequence[nn.Module], data: Data, align: bool = True, *, calibration_data: Data | None = None, points: int = 11, loss: Loss = "nll"
+) -> Compared:
+    """Compare every two of several networks: distance, disagreement and barrier, before and after permuting one onto the other.
+
+    The networks may be any of one class, such as the rounds of a PersistentTraining: `[run.network(k) for k in range(4)]`. They stay as they are.
+    Batch-norm statistics, where there are any, are computed anew at every point of a path.
+
+    Args:
+        networks: K >= 2 networks of one class with equal names and shapes, on one device.
+        data: batches with labels, walked through `points` times for each pair, and as often again for the aligned ones.
+        align: whether to permute. Permutations keep each network's function, so that the disagreement stays, up to rounding.
+        calibration_data: batches to align by and to compute batch-norm statistics on; labels are ignored. Take training data; None takes `data`.
+        points: evenly spaced positions on each line, the ends included.
+        loss: what barriers are measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+
+    Raises:
+        MembersError: fewer than two networks, they differ in a tensor, or one has no finite loss on the data.
+        DataError: the data has no labels, can be walked through only once, or a network cannot run on it.
+        RecipeError: fewer than three points, or an unknown loss.
+    """
+    members = matching(list(networks))
+    if len(members) < 2:
+        raise MembersError("There is only one network, and so no pair to compare; pass at least two.")
+    calibration = reusable(data if calibration_data is None else calibration_data, "calibration data")
+    extra: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration} if norms_of(members[0]) else {}
+
+    def pair(a: nn.Module, b: nn.Module) -> Path:
+        return barrier(a, b, data, points=points, loss=loss, **extra)
+
+    chosen = list(itertools.combinations(range(len(members)), 2))
+    distances, disagreement = _empty(len(members)), 1 - agreement(members, data)
+    paths = {}
+    for i, j in track(chosen, "Between the networks"):
+        distances[i, j] = distances[j, i] = distance(members[i], members[j])
+        paths[i, j] = pair(members[i], members[j])
+    norms = torch.tensor([math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members], dtype=torch.float64)
+    plain = Pairs(distances, disagreement, paths)
+    if not align:
+        return Compared(norms, plain, None)
+
+    distances, disagreement, paths = _empty(len(members)), _empty(len(members)), {}
+    try:
+        structure = _structure(members[0], calibration)
+        if not structure[1].groups:
+            return Compared(norms, plain, None, "No symmetry was found in this network, so that nothing can be aligned.")
+        for i, j in track(chosen, "Between the aligned networks"):
+            moved = permuted(members[j], members[i], calibration, structure)
+            distances[i, j] = distances[j, i] = distance(members[i], moved)
+            disagreement[i, j] = disagreement[j, i] = 1 - float(agreement([members[i], moved], data)[0, 1])
+            paths[i, j] = pair(members[i], moved)
+    except OnefoldError as error:  # the data and the networks are sound, as what came before has shown
+        return Compared(norms, plain, None, f"The networks could not be aligned: {error}")
+    return Compared(norms, plain, Pairs(distances, disagreement, paths))
+
+
+def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[TracedNetwork, SymmetrySpec] | None = None) -> nn.Module:
+    """A copy of `network` of the same function, its units in the order in which they are most like those of `onto` on the data.
+
+    Raises:
+        OnefoldError: as `onefold.align`.
+    """
+    traced, spec = structure or _structure(onto, data)
+    found = find_alignment([onto, network], data, method="permutation", spec=spec, traced=traced, probe="pre", targets=False)
+    # Not Alignment.apply, which folds batch norms into their layers first: permutations need no such thing, and it would change the distances.
+    twin = copy.deepcopy(network)
+    twin.load_state_dict(apply_maps(network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}))
+    return twin
+
+
+def distance(a: nn.Module, b: nn.Module) -> float:
+    """The Euclidean length of the difference of all parameters of two networks of equal names and shapes, summed in float64."""
+    others = dict(b.named_parameters())
+    return math.sqrt(sum(_squares(own.detach().double() - others[name].detach().to(own.device).double()) for name, own in a.named_parameters()))
+
+
+def _structure(network: nn.Module, data: Data) -> tuple[TracedNetwork, SymmetrySpec]:
+    traced = trace_on(network, data)
+    return traced, solve(traced)
+
+
+def _squares(tensor: Tensor) -> float:
+    return float(tensor.detach().double().square().sum())
+
+
+def _empty(count: int) -> Tensor:
+    return torch.zeros(count, count, dtype=torch.float64)
+
+
+def _line(pairs: Pairs) -> str:
+    means = pairs.means()
+    first = next(iter(pairs.paths.values()))
+    unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[first.loss]
+    return (
+        f"distance {means['distance']:.4g}, disagreement {100 * means['disagreement']:.2f} %, barrier {means['barrier']:.4f} {unit}, "
+        f"means over {len(pairs.paths)} pair{'s' * (len(pairs.paths) > 1)}"
+    )
