@@ -13,7 +13,7 @@ from torch import Tensor
 
 from onefold.batches import Batch
 from onefold.explore.epochs import Epochs, flip_and_crop, generators_kept, share
-from onefold.explore.subspace_training import Training, usable
+from onefold.explore.training import Training, usable
 from onefold.sources import ImageBatches
 from onefold.sources.loader import Images
 

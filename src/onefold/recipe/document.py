@@ -18,7 +18,8 @@ from onefold.errors import RecipeError, nearest
 from onefold.patterns import as_list
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
-COMMANDS = {"soft": "soft", "subspace": "subspace", "training": "subspace"}  # keys that only the recipes of these commands have
+# keys that only the recipes of these commands have
+COMMANDS = {"soft": ["soft"], "subspace": ["subspace"], "rounds": ["persist"], "training": ["subspace", "persist"]}
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
 
 
@@ -176,9 +177,9 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"The recipe {path} is no valid YAML{where}: {getattr(error, 'problem', None) or 'it cannot be parsed'}.") from error
     folder = path.resolve().parent
-    other = next((command for key, command in COMMANDS.items() if isinstance(content, Mapping) and key in content), "merge")
-    if isinstance(content, Mapping) and other != kind.command:
-        raise RecipeError(f"The recipe {path} is one of onefold {other}; run: onefold {other} {path}")
+    others = next((commands for key, commands in COMMANDS.items() if isinstance(content, Mapping) and key in content), ["merge"])
+    if isinstance(content, Mapping) and kind.command not in others:
+        raise RecipeError(f"The recipe {path} is one of onefold {others[0]}; run: onefold {others[0]} {path}")
     return _with_paths(check_as(kind, content, f"The recipe {path}"), lambda name: os.path.normpath(folder / Path(name).expanduser()))
 
 

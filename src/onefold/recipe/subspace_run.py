@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from onefold.batches import Data, batches, device_of, forward, logits_of, reusable
-from onefold.errors import DataError, OutputError, RecipeError
+from onefold.batches import Data
+from onefold.errors import OutputError, RecipeError
 from onefold.explore import Subspace
 from onefold.explore.epochs import Epochs
-from onefold.explore.processes import check_processes, fabric_package, launch
+from onefold.explore.processes import fabric_package, launch
 from onefold.explore.subspace.places import parameters_at, places_of
 from onefold.explore.subspace.shapes import Shape
-from onefold.explore.subspace_training import Training, train, usable
+from onefold.explore.subspace_training import train
+from onefold.explore.training import Training
 from onefold.measure import Report
-from onefold.measure.scores import check_labels, flatten
-from onefold.recipe.document import Record, read_as
-from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
+from onefold.recipe.document import Record
+from onefold.recipe.inputs import check_device, load_data
 from onefold.recipe.run import check_batches, other_versions, record, settings
 from onefold.recipe.subspace import SubspaceRecipe
-from onefold.recipe.subspace_checkpoint import NAME, check_same, keep, kept
-from onefold.recipe.subspace_folder import MIDPOINT, RECIPE, REPORT, check_folder, open_folder, write
 from onefold.recipe.subspace_summary import SubspaceScored, score, summarise
-from onefold.sources import ImageBatches, build_data, check_source, resolve_model
-from onefold.weights.atomic import explain
+from onefold.recipe.training_checkpoint import NAME, check_same, keep, kept
+from onefold.recipe.training_folder import RECIPE, check_folder, open_folder, write
+from onefold.recipe.training_inputs import check_fit, check_names, finished, labelled, on_a_device, shuffled, steps_of, training_data
+from onefold.sources import ImageBatches, resolve_model
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class SubspaceMade:
     """What came of a recipe: the recipe as it was written, its scores (None: not scored), the report, the folder, what the user should know."""
 
     recipe: SubspaceRecipe
-    scored: SubspaceScored | None
     report: Report
     folder: Path
+    scored: SubspaceScored | None = None
     warnings: list[str] = field(default_factory=list)
     finished_before: bool = False
 
@@ -62,23 +62,24 @@ def make(
         OnefoldError: of every kind, one sentence each; what was kept of the run stays.
     """
     fabric_package()
-    recipe = _on_a_device(recipe)
+    recipe = on_a_device(recipe)
     folder = check_folder(recipe, force, resume)
-    _check_names(recipe)
-    before = kept(folder) if resume else None
+    Shape.of(recipe.subspace.shape, recipe.subspace.vertices)
+    check_names(recipe)
+    before = kept(folder, recipe.command) if resume else None
     if before is not None:
         check_same(recipe, before[0], folder)
     elif resume and (folder / RECIPE).exists():
-        return _finished(recipe, folder)
+        return SubspaceMade(*finished(recipe, folder), folder, finished_before=True)
     recorded = before[1] if before is not None else recipe.record
     with settings(recipe, threads or (recorded.threads if recorded else None)) as used:
         tell(f"Reading {recipe.data.source}")
-        data, evaluation = _labelled(recipe), _evaluation(recipe)
+        data, evaluation = training_data(recipe), labelled(recipe.evaluation, recipe.seed, "evaluation data")
         network = resolve_model(recipe.model)().to(check_device(recipe.device)).eval()
-        _check_fit(network, data, "training data")
+        check_fit(network, data, "training data")
         if evaluation is not None:
-            _check_fit(network, evaluation, "evaluation data")
-        space, steps = build_space(recipe), _steps(recipe, data)
+            check_fit(network, evaluation, "evaluation data")
+        space, steps = build_space(recipe), steps_of(recipe, data)
         now = record(used, check_batches(recipe, data, labels=True))
         if before is not None and now.data_sha256 != before[1].data_sha256:
             raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
@@ -92,20 +93,23 @@ def make(
             here = (space, data) if part.devices == 1 else None
             job = (recipe, folder, now, steps, done > 0, max(1, used // part.devices), here)
             launch(_train, job, check_device(recipe.device), part.devices, part.precision)
-        reached = kept(folder)
+        reached = kept(folder, recipe.command)
         if reached is None:
             raise OutputError(f"{folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
         space = build_space(recipe)
         space.load_state_dict(reached[2]["space"])
         space = space.to(check_device(recipe.device)).eval()
         tell("Computing normalisation statistics of every vertex and the midpoint")
-        networks = {f"vertex-{k}.safetensors": space.vertex(k, data) for k in range(space.shape.vertices)} | {MIDPOINT: space.midpoint(data)}
+        networks = {f"vertex-{k}.safetensors": space.vertex(k, data) for k in range(space.shape.vertices)} | {recipe.main: space.midpoint(data)}
         scored = None
         if evaluation is not None:
             tell("Scoring vertices, midpoint, ensembles and the points between")
             scored = score(space, list(networks.values()), data, evaluation)
-        complete, report, more = write(folder, recipe, now, networks, lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored))
-    return SubspaceMade(complete, scored, report, folder, warnings + more)
+        complete, report, more = write(
+            folder, recipe, now, networks, lambda name: {"onefold.subspace": recipe.subspace.shape, "onefold.point": Path(name).stem},
+            lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored), "vertex-*.safetensors",
+        )  # fmt: skip
+    return SubspaceMade(complete, report, folder, scored, warnings + more)
 
 
 def build_space(recipe: SubspaceRecipe) -> Subspace:
@@ -139,88 +143,7 @@ def _train(
     torch.set_num_threads(threads)
     space, data = here or (build_space(recipe), load_data(recipe.data, recipe.seed))
     part = recipe.training
-    epochs = Epochs(data if isinstance(data, ImageBatches) else _shuffled(recipe), recipe.seed, part.augment)
+    epochs = Epochs(data if isinstance(data, ImageBatches) else shuffled(recipe), recipe.seed, part.augment)
     training = Training(part.epochs, steps, part.learning_rate, part.momentum, part.weight_decay, part.warm_up)
-    before = kept(folder) if resumed else None
+    before = kept(folder, recipe.command) if resumed else None
     train(fabric, space, epochs, training, before[2] if before else None, lambda state: keep(folder, recipe, now, state))
-
-
-def _on_a_device(recipe: SubspaceRecipe) -> SubspaceRecipe:
-    """The recipe with a device that is there. Raises RecipeError where it is not, or where it does not go with the precision."""
-    if recipe.device == "auto":
-        content = recipe.model_dump() | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
-        try:
-            recipe = SubspaceRecipe.model_validate(content)
-        except ValueError:
-            raise RecipeError("The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or 32-true.") from None
-    check_processes(check_device(recipe.device), recipe.training.devices)
-    return recipe
-
-
-def _check_names(recipe: SubspaceRecipe) -> None:
-    """Raises an error where the shape, a network, or a data source does not exist."""
-    Shape.of(recipe.subspace.shape, recipe.subspace.vertices)
-    for part in (recipe.data, recipe.evaluation):
-        if part is not None:
-            check_source(part.source)
-    resolve_model(recipe.model)
-
-
-def _labelled(recipe: SubspaceRecipe) -> Data:
-    """The training data in its own order. Raises DataError or RecipeError where it has no labels or cannot be shuffled."""
-    data = reusable(load_data(recipe.data, recipe.seed), "training data")
-    check_labelled(data, recipe.data, "train with; choose other data")
-    if not isinstance(data, ImageBatches):
-        _shuffled(recipe)(recipe.seed)
-    return data
-
-
-def _shuffled(recipe: SubspaceRecipe) -> Callable[[int], Data]:
-    """A function that gives the training data in the order of a seed, for sources that keep no images in memory."""
-    part = recipe.data
-    return lambda seed: build_data(
-        part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, skip=part.skip, seed=seed, shuffle=True
-    )
-
-
-def _evaluation(recipe: SubspaceRecipe) -> Data | None:
-    """The data to score on. Raises DataError where it has no labels."""
-    if recipe.evaluation is None:
-        return None
-    data = reusable(load_data(recipe.evaluation, recipe.seed), "evaluation data")
-    check_labelled(data, recipe.evaluation)
-    return data
-
-
-def _check_fit(network: nn.Module, data: Data, what: str) -> None:
-    """Raises DataError where the network cannot run on the data, or its outputs do not fit all of the labels."""
-    check_runs(network, data)
-    classes = 0
-    for batch in batches(data, device_of(network), what):
-        if batch.labels is None:
-            raise DataError(f"Batch {batch.index} of the {what} has no labels; give labels with every batch.")
-        if batch.index == 0:
-            with torch.no_grad():
-                logits = logits_of(forward(network, batch))
-            flatten(logits, batch.labels)
-            classes = logits.shape[-1]
-        check_labels(batch.labels, classes)
-
-
-def _steps(recipe: SubspaceRecipe, data: Data) -> int:
-    """The number of steps in an epoch. Raises DataError where there is none."""
-    steps = sum(1 for _ in usable(batches(data), recipe.training.devices))
-    if steps == 0:
-        raise DataError(f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes can share; give larger batches.")
-    return steps
-
-
-def _finished(recipe: SubspaceRecipe, folder: Path) -> SubspaceMade:
-    """What a run that came to its end left. Raises RecipeError where it had other settings."""
-    before = read_as(SubspaceRecipe, folder / RECIPE)
-    check_same(recipe, before.settings(), folder)
-    try:
-        report = Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise explain(error, folder / REPORT) from error
-    return SubspaceMade(before, None, report, folder, finished_before=True)

@@ -9,33 +9,33 @@ from typing import Any
 
 from onefold.errors import RecipeError, WeightsError
 from onefold.recipe.document import Record
-from onefold.recipe.subspace import SubspaceRecipe
+from onefold.recipe.training import TrainedRecipe
 from onefold.weights.atomic import atomic_write
 from onefold.weights.torch_file import read_torch
 from onefold.weights.writer import write_torch
 
 NAME = "training.pt"
-FORMAT = "onefold subspace training 1"
+FORMAT = "onefold {} training 1"
 
 
-def keep(folder: Path, recipe: SubspaceRecipe, record: Record, state: Mapping[str, Any]) -> None:
+def keep(folder: Path, recipe: TrainedRecipe, record: Record, state: Mapping[str, Any]) -> None:
     """Write `state` with what it belongs to. Raises OutputError where the disk refuses; what was kept before is untouched then."""
-    texts = {"format": FORMAT, "settings": json.dumps(recipe.settings()), "record": record.model_dump_json()}
+    texts = {"format": FORMAT.format(recipe.command), "settings": json.dumps(recipe.settings()), "record": record.model_dump_json()}
     atomic_write(folder / NAME, lambda temporary: write_torch({**texts, "state": dict(state)}, temporary), force=True)
 
 
-def kept(folder: Path) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:
-    """Settings, record and state of an unfinished run; None where there is none. Raises WeightsError where the file is no such thing."""
+def kept(folder: Path, command: str) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:
+    """Settings, record and state of an unfinished run of a command; None where there is none. Raises WeightsError where the file is no such thing."""
     path = folder / NAME
     if not path.exists():
         return None
     content = read_torch(path)
-    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
-        raise WeightsError(f"{path} is not what a training run left; remove it, or choose another folder.")
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT.format(command):
+        raise WeightsError(f"{path} is not what a run of `onefold {command}` left; remove it, or choose another folder.")
     return json.loads(content["settings"]), Record.model_validate_json(content["record"]), content["state"]
 
 
-def check_same(recipe: SubspaceRecipe, before: Mapping[str, Any], folder: Path) -> None:
+def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -> None:
     """Raises RecipeError, which names the first difference, where `recipe` is not the one of the settings `before`."""
     found = _difference(recipe.settings(), before)
     if found is not None:

@@ -1,4 +1,4 @@
-"""The folder of a subspace: may it be written to, what of an earlier run lies in it, and how all results come into it."""
+"""The folder of a run of training: may it be written to, what of an earlier run lies in it, and how all results come into it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import nn
 
@@ -13,15 +14,17 @@ from onefold import __version__
 from onefold.errors import OutputError, RecipeError
 from onefold.measure import Report
 from onefold.recipe.document import Record, relative, text_of
-from onefold.recipe.subspace import SubspaceRecipe
-from onefold.recipe.subspace_checkpoint import NAME
+from onefold.recipe.training import TrainedRecipe
+from onefold.recipe.training_checkpoint import NAME
 from onefold.weights import check_output, checksum, save
 from onefold.weights.atomic import explain, fill, staged, sync
 
-RECIPE, REPORT, PAGE, MIDPOINT = "recipe.yaml", "report.json", "report.html", "midpoint.safetensors"
+RECIPE, REPORT, PAGE = "recipe.yaml", "report.json", "report.html"
+
+R = TypeVar("R", bound=TrainedRecipe)
 
 
-def check_folder(recipe: SubspaceRecipe, force: bool, resume: bool) -> Path:
+def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
     """Where to write to. Raises RecipeError or OutputError where nothing may be written there."""
     if recipe.output is None:
         raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
@@ -57,17 +60,21 @@ def open_folder(folder: Path) -> None:
 
 def write(
     folder: Path,
-    recipe: SubspaceRecipe,
+    recipe: R,
     now: Record,
     networks: Mapping[str, nn.Module],
-    summary: Callable[[SubspaceRecipe, Mapping[str, str]], Report],
-) -> tuple[SubspaceRecipe, Report, list[str]]:
+    facts: Callable[[str], Mapping[str, str]],
+    summary: Callable[[R, Mapping[str, str]], Report],
+    replaces: str,
+) -> tuple[R, Report, list[str]]:
     """Write every file under a hidden name, put all into place, then remove what was kept of the run.
 
     Args:
         now: what the networks were made with; recipe.record is what they should have been made with.
-        networks: by the names of their files, the midpoint among them.
+        networks: by the names of their files, recipe.main among them.
+        facts: what a network's file says beside its weights, from the file's name.
         summary: makes the report of the recipe, its paths as seen from the folder, and the files' SHA-256.
+        replaces: a pattern of files that an earlier run may have left, and that go where this one has none of the name.
 
     Returns:
         The recipe as written, the report, and what the user should know.
@@ -81,15 +88,15 @@ def write(
         hidden.mkdir()
         sums = {}
         for name, network in networks.items():
-            facts = {"onefold.version": __version__, "onefold.subspace": recipe.subspace.shape, "onefold.point": Path(name).stem}
             try:
-                save(network, hidden / name, metadata=facts)
+                save(network, hidden / name, metadata={"onefold.version": __version__, **facts(name)})
             except OutputError as error:  # the user knows the file under its final name
                 raise OutputError(str(error).replace(str(hidden), str(folder))) from error
             sums[name] = checksum(hidden / name)
-        if recorded is not None and recorded != sums[MIDPOINT]:
-            warnings.append(f"the midpoint has other bits (SHA-256 {sums[MIDPOINT][:12]}) than the recipe records ({recorded[:12]})")
-        recipe = recipe.model_copy(update={"record": now.model_copy(update={"result_sha256": sums[MIDPOINT]})})
+        main = sums[recipe.main]
+        if recorded is not None and recorded != main:
+            warnings.append(f"{recipe.main} has other bits (SHA-256 {main[:12]}) than the recipe records ({recorded[:12]})")
+        recipe = recipe.model_copy(update={"record": now.model_copy(update={"result_sha256": main})})
         report = summary(relative(recipe, folder), sums)
         fill(hidden / PAGE, report.to_html(), folder / PAGE)
         fill(hidden / REPORT, report.to_json(), folder / REPORT)
@@ -97,7 +104,7 @@ def write(
         try:
             for name in (*networks, PAGE, REPORT, RECIPE):
                 os.replace(hidden / name, folder / name)
-            for old in folder.glob("vertex-*.safetensors"):  # of an earlier subspace with more of them
+            for old in folder.glob(replaces):
                 if old.name not in networks:
                     old.unlink()
             sync(folder)
