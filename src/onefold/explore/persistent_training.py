@@ -1,0 +1,176 @@
+"""Train persistent rounds, and the networks they are compared with, by stochastic gradient descent: on any device, in one process or several.
+
+    round        from theta_0, loss = cross-entropy + the repulsion from the rounds before (persistent/persistent.py)
+    restart k    from another initialisation, cross-entropy alone: what an independent seed gives for the same budget
+    rerun k      from theta_0, cross-entropy alone, in another order of the data
+
+All take as many steps, and the first round is also the first restart and the first rerun. The runs come one after the other, and what was reached
+is kept after every epoch: a run that was broken off goes on as if it never had been.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+
+from onefold.batches import Batch, Data, dtype_of
+from onefold.errors import DataError, PersistentError
+from onefold.explore.epochs import Epochs, generators_kept
+from onefold.explore.persistent import PersistentTraining
+from onefold.explore.persistent.snapshot import Snapshot
+from onefold.explore.training import Training, batch_loss, usable
+from onefold.measure import evaluate
+from onefold.progress import track
+
+ROUND, RESTART, RERUN = "round", "restart", "rerun"
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train: `kind` and number, counted from 0."""
+
+    kind: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Such as "round 0"."""
+        return f"{self.kind} {self.number}"
+
+
+def runs_of(rounds: int, baselines: bool) -> list[Run]:
+    """All runs, in the order in which they are trained."""
+    others = [Run(kind, number) for kind in (RESTART, RERUN) for number in range(1, rounds)] if baselines else []
+    return [Run(ROUND, number) for number in range(rounds)] + others
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """What is trained, and on what.
+
+    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another initialisation, from its number. epochs: the batches,
+    from the seed of their order. validation: what decides which round is best. order: whether rounds see the data in the "same" order or a "new" one.
+    """
+
+    network: nn.Module
+    persistent: Callable[[nn.Module], PersistentTraining]
+    fresh: Callable[[int], nn.Module]
+    epochs: Callable[[int], Epochs]
+    validation: Data
+    training: Training
+    order: str
+    seed: int
+
+    def order_seed(self, run: Run) -> int:
+        """The seed of a run's order of the data."""
+        another = run.kind != ROUND or self.order == "new"
+        return int(np.random.SeedSequence([self.seed, run.number]).generate_state(1)[0]) if another and run.number else self.seed
+
+
+def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[str, Any] | None, keep: Callable[[State], None]) -> None:
+    """Train all of `runs`.
+
+    Args:
+        fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other processes.
+        before: what `keep` was given last by a run that was broken off; None begins.
+        keep: is given, in the first process and after every epoch, all that the epochs to come depend on: plain containers, numbers, tensors.
+            "done" holds, by name of a run, tensors "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1) and "losses".
+
+    Raises:
+        PersistentError: the loss is not finite. DataError: the network cannot run on a batch, or its outputs do not fit the labels.
+    """
+    network, training = rounds.network, rounds.training
+    inputs = dtype_of(network)
+    optimiser = optim.SGD(network.parameters(), training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    module, wrapped = fabric.setup(network, optimiser)
+    start = Snapshot.of(network)
+    persistent = rounds.persistent(network)
+    done: dict[str, dict[str, Any]] = {}
+    losses: list[float] = []
+    if before is not None:
+        network.load_state_dict(before["network"])
+        persistent.load_state_dict(before["persistent"])
+        optimiser.load_state_dict(before["optimiser"])
+        fabric.strategy.precision.load_state_dict(before["precision"])
+        done, losses = dict(before["done"]), list(before["losses"])
+
+    def state() -> State:
+        return {
+            "network": network.state_dict(),
+            "persistent": persistent.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "precision": fabric.strategy.precision.state_dict(),
+            "done": dict(done),
+            "losses": list(losses),
+        }
+
+    with generators_kept():
+        for run in runs[len(done) :]:
+            own = persistent if run.kind == ROUND else None
+            if not losses:
+                _begin(network, run, start, rounds)
+                optimiser.state.clear()  # every run has an optimiser as good as new
+            epochs = rounds.epochs(rounds.order_seed(run))
+            for number in range(len(losses), training.epochs):
+                network.train()
+                title = f"{run.name.capitalize()}, epoch {number + 1} of {training.epochs}"
+                losses.append(_epoch(fabric, module, wrapped, own, epochs, number, training, inputs, title))
+                if number + 1 < training.epochs:
+                    _keep(fabric, keep, state)
+            score = evaluate(network.eval(), rounds.validation).accuracy if fabric.is_global_zero else 0.0
+            if own is not None:
+                own.record(score)
+                own.restart()
+            done[run.name] = {"score": score, "losses": losses, **_tensors(network if own is None else own.network(run.number))}
+            losses = []
+            _keep(fabric, keep, state)
+
+
+def _epoch(
+    fabric: Any, module: nn.Module, optimiser: Any, persistent: PersistentTraining | None, epochs: Epochs, number: int, training: Training,
+    dtype: torch.dtype, title: str,
+) -> float:  # fmt: skip
+    """Train for one epoch; the mean of its losses, without the penalty."""
+    found: Iterable[Batch] = usable(epochs.epoch(number, fabric.global_rank), fabric.world_size)
+    if fabric.is_global_zero:
+        found = track(found, title, training.steps)
+    sums = []
+    for step, batch in enumerate(found):
+        for group in optimiser.param_groups:
+            group["lr"] = training.rate(number * training.steps + step)
+        loss = batch_loss(fabric, module, batch, dtype)
+        optimiser.zero_grad()
+        fabric.backward(loss if persistent is None else loss + persistent.penalty())
+        optimiser.step()
+        if persistent is not None:
+            persistent.step()
+        sums.append(loss.detach())
+    if not sums:
+        raise DataError(f"The training data gave no batch in epoch {number + 1} that the processes can share; give more examples.")
+    mean = float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
+    if not math.isfinite(mean):
+        raise PersistentError(f"The loss is not finite ({title}); lower the learning rate or the strength, or lengthen the warm-up.")
+    return mean
+
+
+def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> None:
+    """Put the run's initialisation into the network."""
+    (start if run.kind != RESTART else Snapshot.of(rounds.fresh(run.number))).put_into(network)
+
+
+def _tensors(network: nn.Module) -> dict[str, dict[str, Tensor]]:
+    now = Snapshot.of(network)
+    return {"parameters": now.parameters, "buffers": now.buffers}
+
+
+def _keep(fabric: Any, keep: Callable[[State], None], state: Callable[[], State]) -> None:
+    if fabric.is_global_zero:
+        keep(state())
+    fabric.barrier()
