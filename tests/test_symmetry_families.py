@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
 from onefold.symmetry.rules.einsum import letters
-from onefold.symmetry.spec import Group, Prod, Sum
+from onefold.symmetry.spec import Group, Live, Prod, Sum
 
 EVERY = {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}
 ROTATIONS = {"permutation", "sign", "orthogonal", "orthogonal_mean"}
@@ -38,9 +38,9 @@ def test_attention_has_one_map_per_head_between_queries_and_keys_and_one_between
     (scores,) = groups_of(spec, "q", 2)
     (values,) = groups_of(spec, "v", 2)
     assert (heads.size, heads.maps) == (3, {"permutation"})
-    assert (scores.size, scores.maps, scores.over) == (4, ROTATIONS, (heads.name,))
+    assert (scores.size, scores.maps, scores.over) == (4, EVERY, (heads.name,))
     assert (values.size, values.maps, values.over) == (4, EVERY, (heads.name,))
-    assert {slot.tensor for slot in scores.slots} == {"q", "k"}
+    assert {(slot.tensor, slot.role) for slot in scores.slots} == {("q", "producer"), ("k", "consumer")}  # keys take the inverse transpose
     assert {(slot.tensor, slot.role) for slot in values.slots} == {("v", "producer"), ("out", "consumer")}
 
 
@@ -50,6 +50,8 @@ def test_a_fused_weight_holds_queries_keys_and_values_as_segments_of_heads_times
     assert isinstance(rows, Sum)
     assert [type(part) for part in rows.parts] == [Prod] * 3
     assert rows.parts[0] == rows.parts[1] != rows.parts[2]  # queries and keys take one map, values another
+    (scores,) = [group for group in spec.groups if Live(group.name, 4) == rows.parts[0].parts[1]]
+    assert scores.maps == ROTATIONS  # one weight makes both, and cannot take a map and its inverse
     assert rows.parts[0].parts[0] == rows.parts[2].parts[0]  # the heads are the same
     assert ("head.weight", "table.weight") in spec.tied or ("table.weight", "head.weight") in spec.tied
     assert spec.axes["head.weight"] == spec.axes["table.weight"]
@@ -208,6 +210,43 @@ def test_an_inner_product_of_two_towers_lets_their_common_space_rotate() -> None
     (common,) = groups_of(spec, "text.weight", 0)
     assert {slot.tensor for slot in common.slots} == {"text.weight", "image.3.weight"}
     assert {"permutation", "sign", "orthogonal"} <= common.maps
+
+
+def test_features_of_the_other_parity_are_no_probes() -> None:
+    spec = proved(zoo.EinsumAttention(), torch.randn(2, 5, 6))
+    (scores,) = groups_of(spec, "q", 2)
+    assert {probe.node for probe in scores.probes} >= {"einsum"}  # the queries
+    assert not {probe.node for probe in scores.probes} & {"einsum_1"}  # the keys
+    assert not scores.dense
+
+
+class Products(nn.Module):
+    """Inner products of features whose parities do or do not work out."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.kind = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(4, 6), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = self.a(x), self.b(x), self.c(x)
+        if self.kind == "two":
+            return a @ b.t()
+        if self.kind == "with a number":
+            return (3 * a) @ torch.cat([b, b]).t()
+        if self.kind == "triangle":  # a against b, b against c, c against a: no parities
+            return a @ b.t() + b @ c.t() + c @ a.t()
+        if self.kind == "itself":
+            return a @ a.t()
+        if self.kind == "sum":
+            return (a + b) @ c.t()
+        return (a @ b.t()) + (a + b) @ c.t()  # a and b on one side, and on both
+
+
+@pytest.mark.parametrize("kind", ["two", "with a number", "triangle", "itself", "sum", "both"])
+def test_parities_of_inner_products(kind: str) -> None:
+    spec = proved(Products(kind), torch.randn(3, 4))
+    maps = groups_of(spec, "a.weight", 0)[0].maps
+    assert maps == (ROTATIONS if kind in ("triangle", "itself", "both") else EVERY)
 
 
 def test_experts_change_places_and_each_has_maps_of_its_own() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import fx
 
+from onefold.symmetry.duals import Parities, parities
 from onefold.symmetry.fibres import fibres
 from onefold.symmetry.naming import Naming
 from onefold.symmetry.propagate import propagate, tensors_of
@@ -26,7 +27,8 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
     """The symmetry spec of a traced network. Deterministic: groups are named g0, g1, ... in graph order."""
     facts = propagate(traced)
     states = _states(facts)
-    roles = _roles(facts, states)
+    signs = parities(facts)
+    roles = _roles(facts, states, signs)
     naming = Naming(states.values())
     layers = layers_of(facts)
     folded = {name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)}
@@ -44,7 +46,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
                 size=atom.size,
                 maps=atom.maps - {WRITABLE} - dual_unknown,
                 slots=slots,
-                probes=_probes(atom, facts, computed),
+                probes=_probes(atom, facts, {node for node in computed if signs.shows(atom, node)}),
                 over=tuple(naming.name(index) for index in over.get(atom, [])),
                 dense=linear and WRITABLE in atom.maps,
             )
@@ -87,7 +89,7 @@ def _states(facts: Facts) -> States:
     return states
 
 
-def _roles(facts: Facts, states: States) -> Roles:
+def _roles(facts: Facts, states: States, signs: Parities) -> Roles:
     """The role of each atom on each axis of each tensor; "other" where it plays parts that a map acts on in different ways."""
     met: dict[tuple[str, int, Atom], list[str]] = {}
     for use in facts.uses:
@@ -95,7 +97,7 @@ def _roles(facts: Facts, states: States) -> Roles:
         for axis, term in enumerate(states[use.tensor]):
             for atom in atoms(term) if use.axis in (None, axis) else ():
                 if atom in moved:
-                    met.setdefault((use.tensor, axis, atom), []).append(use.role)
+                    met.setdefault((use.tensor, axis, atom), []).append(signs.role(use, atom))
     roles: Roles = {}
     for key, found in met.items():
         if len(set(found)) == 1 or _COVARIANT.issuperset(found):

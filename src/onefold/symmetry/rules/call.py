@@ -19,8 +19,9 @@ INVARIANT = ("depthwise", "scale", "variance")
 
 @dataclass(frozen=True)
 class Use:
-    """A tensor of the state dict takes part in a call as `role`: on its own axis number `axis`, or (None) wherever it holds `term`."""
+    """A tensor of the state dict takes part in the call `node` as `role`: on its own axis number `axis`, or (None) wherever it holds `term`."""
 
+    node: fx.Node
     tensor: str
     axis: int | None
     term: Term
@@ -60,7 +61,8 @@ class Facts:
 
     axes: the terms of every node (a list of such lists for operators with several outputs, None for what is no tensor).
     origin: node -> the state-dict name it shows, for state inputs and what only reshapes them. mixes: (kept, mixed) terms, see Call.mix.
-    hints: views to split on a restart. kinds: node -> "pre" or "post", see Probe.
+    duals: (node, x, y, term) where two features x and y are multiplied and summed over `term`. hints: views to split on a restart.
+    kinds: node -> "pre" or "post", see Probe.
     """
 
     hints: frozenset[tuple[str, int]] = frozenset()
@@ -69,6 +71,7 @@ class Facts:
     direct: dict[fx.Node, str] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     mixes: list[tuple[Term, Term]] = field(default_factory=list)
+    duals: list[tuple[fx.Node, fx.Node, fx.Node, Term]] = field(default_factory=list)
     layers: list[LayerSite] = field(default_factory=list)
     norms: list[NormSite] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
@@ -135,7 +138,7 @@ class Call:
                 terms.restrict(term, terms.PERMUTATION)
             return
         own = axis % len(self.facts.axes[value]) if value in self.facts.direct else None
-        self.facts.uses.append(Use(self.facts.origin[value], own, term, role))
+        self.facts.uses.append(Use(self.node, self.facts.origin[value], own, term, role))
 
     def state_name(self, value: Any) -> str | None:
         """The state-dict name of an input that is a parameter or buffer itself."""

@@ -197,7 +197,10 @@ def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> No
     """Note that two axes, equal already, are multiplied and summed over: a weight takes the inverse map there."""
     call.use(x, x_axis, "consumer")
     call.use(y, y_axis, "consumer")
-    if (x in call.facts.origin) == (y in call.facts.origin):
+    known = (x in call.facts.origin) + (y in call.facts.origin)
+    if known == 0:
+        _between_features(call, x, y, call.axes(x)[x_axis])
+    elif known == 2:
         _without_dual(call.axes(x)[x_axis])
 
 
@@ -206,13 +209,20 @@ def read_features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> 
     if x in call.facts.origin:
         for axis in range(len(call.shape(x))):
             call.use(x, axis, "table")
-    if x in call.facts.origin or weight not in call.facts.origin:
         _without_dual(contracted)
+    elif weight not in call.facts.origin:
+        _between_features(call, x, weight, contracted)
+
+
+def _between_features(call: Call, x: fx.Node, y: fx.Node, contracted: Term) -> None:
+    """No weight takes the inverse map here, so one of the features must (see `duals`)."""
+    restrict(contracted, ALL - {WRITABLE})
+    call.facts.duals.append((call.node, x, y, contracted))
 
 
 def _without_dual(contracted: Term) -> None:
-    """A weight takes the inverse map on the axis that it consumes. Where two features are contracted, or two weights, neither does: only
-    what is its own inverse transpose passes, and no dense map can be written there."""
+    """A weight takes the inverse map on the axis that it consumes. Where two weights are contracted, neither does: only what is its own
+    inverse transpose passes, and no dense map can be written there."""
     restrict(contracted, ORTHOGONAL - {WRITABLE})
 
 
