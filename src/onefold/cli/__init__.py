@@ -17,6 +17,7 @@ from onefold.cli.eval import evaluate
 from onefold.cli.inspect import inspect
 from onefold.cli.merge import merge
 from onefold.cli.methods import methods
+from onefold.cli.persist import persist
 from onefold.cli.report import report
 from onefold.cli.soft import soft
 from onefold.cli.subspace import subspace
@@ -29,6 +30,7 @@ app.command("align")(align)
 app.command("merge")(merge)
 app.command("soft")(soft)
 app.command("subspace")(subspace)
+app.command("persist")(persist)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("methods")(methods)

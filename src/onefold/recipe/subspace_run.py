@@ -107,7 +107,7 @@ def make(
             scored = score(space, list(networks.values()), data, evaluation)
         complete, report, more = write(
             folder, recipe, now, networks, lambda name: {"onefold.subspace": recipe.subspace.shape, "onefold.point": Path(name).stem},
-            lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored), "vertex-*.safetensors",
+            lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored), ["vertex-*.safetensors"],
         )  # fmt: skip
     return SubspaceMade(complete, report, folder, scored, warnings + more)
 

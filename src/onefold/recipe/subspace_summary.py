@@ -31,7 +31,7 @@ from onefold.measure import (
 )
 from onefold.measure.path import grid
 from onefold.recipe.subspace import SubspaceRecipe
-from onefold.recipe.summary import parameters_of
+from onefold.recipe.summary import parameters_of, written
 from onefold.sources.loader import Part
 
 MIDPOINT = "midpoint"
@@ -104,8 +104,8 @@ def summarise(recipe: SubspaceRecipe, space: Subspace, losses: Sequence[float], 
             "training data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples or 'all'} examples",
             "examples in a step": recipe.data.batch_size,
             "vertices": count,
-            **{key.replace("_", " "): _written(value) for key, value in recipe.subspace.model_dump(exclude={"vertices"}).items()},
-            **{key.replace("_", " "): _written(value) for key, value in recipe.training.model_dump().items()},
+            **{key.replace("_", " "): written(value) for key, value in recipe.subspace.model_dump(exclude={"vertices"}).items()},
+            **{key.replace("_", " "): written(value) for key, value in recipe.training.model_dump().items()},
             "mean loss of the first epoch (nats)": losses[0],
             "mean loss of the last epoch (nats)": losses[-1],
             **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},
@@ -185,7 +185,3 @@ def _curve(network: nn.Module, data: Data) -> Reliability:
 
 def _where(space: Subspace) -> str:
     return "random points" if space.shape.name == "simplex" else "points from 0.2 to 0.8"
-
-
-def _written(value: object) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))  # type: ignore[call-overload]

@@ -195,3 +195,8 @@ def spectra(alignment: Alignment) -> dict[str, list[float]]:
         for group, scores in alignment.scores.items()
         if alignment.matchers[group] != "identity"
     }
+
+
+def written(value: object) -> str | int | float | bool | None:
+    """A setting as a report's fact."""
+    return value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))  # type: ignore[call-overload]

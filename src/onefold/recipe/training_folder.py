@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,7 +65,7 @@ def write(
     networks: Mapping[str, nn.Module],
     facts: Callable[[str], Mapping[str, str]],
     summary: Callable[[R, Mapping[str, str]], Report],
-    replaces: str,
+    replaces: Sequence[str],
 ) -> tuple[R, Report, list[str]]:
     """Write every file under a hidden name, put all into place, then remove what was kept of the run.
 
@@ -74,7 +74,7 @@ def write(
         networks: by the names of their files, recipe.main among them.
         facts: what a network's file says beside its weights, from the file's name.
         summary: makes the report of the recipe, its paths as seen from the folder, and the files' SHA-256.
-        replaces: a pattern of files that an earlier run may have left, and that go where this one has none of the name.
+        replaces: patterns of files that an earlier run may have left, and that go where this one has none of the name.
 
     Returns:
         The recipe as written, the report, and what the user should know.
@@ -104,7 +104,7 @@ def write(
         try:
             for name in (*networks, PAGE, REPORT, RECIPE):
                 os.replace(hidden / name, folder / name)
-            for old in folder.glob(replaces):
+            for old in (path for pattern in replaces for path in folder.glob(pattern)):
                 if old.name not in networks:
                     old.unlink()
             sync(folder)

@@ -1,0 +1,201 @@
+"""Carry out the recipe of persistent rounds: check everything, train, keep what was reached, and write the networks with their recipe and report.
+
+The networks are made from what was kept after the last epoch, in a run that was never broken off as in one that was, so that both end in the
+same bits. Beside that, every round's network lies in the folder as soon as the round is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from onefold import __version__
+from onefold.batches import Data, batches
+from onefold.errors import DataError, OutputError, RecipeError
+from onefold.explore import PersistentTraining
+from onefold.explore.epochs import Epochs
+from onefold.explore.persistent.repelling import copy_at
+from onefold.explore.persistent.snapshot import Snapshot
+from onefold.explore.persistent_training import RERUN, RESTART, ROUND, Rounds, runs_of, train_rounds
+from onefold.explore.processes import fabric_package, launch
+from onefold.explore.training import Training
+from onefold.measure import Report
+from onefold.recipe.document import Record
+from onefold.recipe.inputs import check_device, load_data
+from onefold.recipe.persist import PersistRecipe
+from onefold.recipe.persist_summary import PersistScored, score, summarise
+from onefold.recipe.run import check_batches, other_versions, record, settings
+from onefold.recipe.training_checkpoint import NAME, check_same, keep, kept
+from onefold.recipe.training_folder import RECIPE, check_folder, open_folder, write
+from onefold.recipe.training_inputs import check_fit, check_names, finished, labelled, on_a_device, shuffled, steps_of, training_data
+from onefold.sources import ImageBatches, resolve_model
+from onefold.sources.loader import Images
+from onefold.weights import save
+
+PREDICTIONS = "function"
+
+
+@dataclass(frozen=True)
+class PersistMade:
+    """What came of a recipe: the recipe as it was written, the report, the folder, its scores, what the user should know."""
+
+    recipe: PersistRecipe
+    report: Report
+    folder: Path
+    scored: PersistScored | None = None
+    warnings: list[str] = field(default_factory=list)
+    finished_before: bool = False
+
+
+def make(
+    recipe: PersistRecipe, *, force: bool = False, resume: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None
+) -> PersistMade:
+    """Carry out `recipe`, whose paths are absolute, and write its outputs into the folder `recipe.output`.
+
+    Args:
+        force: begin anew where the folder holds something.
+        resume: go on from the last epoch kept there; begin where there is none.
+        threads: CPU threads of all processes together; None: as recorded or kept, or as many as torch likes.
+        tell: is called with one line on what goes on.
+
+    Raises:
+        OnefoldError: of every kind, one sentence each; what was kept of the run stays.
+    """
+    fabric_package()
+    recipe = on_a_device(recipe)
+    folder = check_folder(recipe, force, resume)
+    check_names(recipe, *recipe.parts())
+    before = kept(folder, recipe.command) if resume else None
+    if before is not None:
+        check_same(recipe, before[0], folder)
+    elif resume and (folder / RECIPE).exists():
+        return PersistMade(*finished(recipe, folder), folder, finished_before=True)
+    recorded = before[1] if before is not None else recipe.record
+    with settings(recipe, threads or (recorded.threads if recorded else None)) as used:
+        tell(f"Reading {recipe.data.source}")
+        whole, evaluation = training_data(recipe), labelled(recipe.evaluation, recipe.seed, "evaluation data")
+        data, validation = divided(recipe, whole)
+        network = build_network(recipe).to(check_device(recipe.device)).eval()
+        for part, what in ((data, "training data"), (validation, "validation data"), (evaluation, "evaluation data")):
+            if part is not None:
+                check_fit(network, part, what)
+        persistent_of(recipe, data)(network)
+        steps = steps_of(recipe, data)
+        now = record(used, check_batches(recipe, whole, labels=True))
+        if before is not None and now.data_sha256 != before[1].data_sha256:
+            raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
+        warnings = other_versions(recorded, used) if recorded is not None else []
+
+        open_folder(folder)
+        runs = runs_of(recipe.rounds.number, recipe.rounds.baselines)
+        done = list(before[2]["done"]) if before is not None else []
+        if len(done) < len(runs):
+            tell(f"Training {len(runs)} networks for {recipe.training.epochs} epochs each" + f", {len(done)} of them done" * bool(done))
+            here = (data, validation) if recipe.training.devices == 1 else None
+            job = (recipe, folder, now, steps, before is not None, max(1, used // recipe.training.devices), here)
+            launch(_train, job, check_device(recipe.device), recipe.training.devices, recipe.training.precision)
+        reached = kept(folder, recipe.command)
+        if reached is None:
+            raise OutputError(f"{folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
+        found: dict[str, dict[str, Any]] = reached[2]["done"]
+        networks = {name: copy_at(network, Snapshot(one["parameters"], one["buffers"])).eval() for name, one in found.items()}
+        rounds = {name: one["score"] for name, one in found.items() if name.startswith(ROUND)}
+        best = max(rounds, key=rounds.__getitem__)
+        tell("Comparing the rounds with one another" + ", and scoring them" * (evaluation is not None))
+        scored = score(networks, {name: one["score"] for name, one in found.items()}, best, data, validation, evaluation)
+        files = {f"{name.replace(' ', '-')}.safetensors": own for name, own in networks.items()} | {recipe.main: networks[best]}
+        facts = {file: {"onefold.run": Path(file).stem.replace("-", " ")} for file in files} | {recipe.main: {"onefold.run": best}}
+        stale = [f"{kind}-*.safetensors" for kind in (ROUND, RESTART, RERUN)]
+        complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), stale)
+    return PersistMade(complete, report, folder, scored, warnings + more)
+
+
+def build_network(recipe: PersistRecipe, number: int = 0) -> nn.Module:
+    """The architecture's network number `number`: each begins from another initialisation.
+
+    Raises:
+        RecipeError: the network cannot be built, or always begins from the same weights.
+    """
+    factory = resolve_model(recipe.model)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = factory()
+        if number:
+            first = dict(network.named_parameters())
+            torch.manual_seed(recipe.seed + 1_000_003 * number)
+            network = factory()
+            if all(torch.equal(own, first[name]) for name, own in network.named_parameters()):
+                raise RecipeError(f"The architecture '{recipe.model}' always begins from the same weights, so there is nothing to restart from.")
+    return network
+
+
+def persistent_of(recipe: PersistRecipe, data: Data) -> Callable[[nn.Module], PersistentTraining]:
+    """Makes the PersistentTraining of a network. Raises PersistentError or RecipeError, when called, where an option does not fit."""
+    part = recipe.rounds
+    options: dict[str, Any] = part.model_dump(include={"exclude", "kernel", "strength", "width", "anneal", "memory", "control", "mirror"})
+    scope = part.scope or ("all",)
+    options |= {"scope": scope[0] if len(scope) == 1 else list(scope), "precision": part.solutions, "seed": recipe.seed}
+    if part.kernel == PREDICTIONS:
+        options["reference"] = reference(data, part.reference)
+    total = recipe.training.epochs * steps_of(recipe, data)
+    return lambda network: PersistentTraining(network, total, **options)
+
+
+def reference(data: Data, count: int) -> Any:
+    """The inputs of the first `count` training examples, of one batch at most, as a batch without labels."""
+    first = next(iter(batches(data, what="training data")))
+
+    def take(value: Any) -> Any:
+        return value[:count] if isinstance(value, torch.Tensor) and value.dim() and len(value) == first.size else value
+
+    args, kwargs = tuple(map(take, first.args)), {name: take(value) for name, value in first.kwargs.items()}
+    return kwargs if kwargs else args[0] if len(args) == 1 else args
+
+
+def divided(recipe: PersistRecipe, data: Data) -> tuple[Data, Data]:
+    """What is trained on, and what decides which round is best. Raises DataError where the data cannot be divided."""
+    given = labelled(recipe.validation, recipe.seed, "validation data")
+    if given is not None:
+        return data, given
+    if not isinstance(data, ImageBatches):
+        raise DataError(f"A part of '{recipe.data.source}' cannot be held out, as it is no set of images; name validation data with --val-data.")
+    images = data.images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(recipe.seed))
+    count = round(recipe.held_out * len(images))
+    if not 0 < count < len(images):
+        raise DataError(f"{len(images)} training examples are too few to hold out {recipe.held_out:g} of them; give more examples.")
+
+    def some(index: torch.Tensor) -> ImageBatches:
+        return ImageBatches(Images(images.inputs[index], images.labels[index], images.classes, images.mean, images.std), data.batch_size)
+
+    return some(order[count:].sort().values), some(order[:count].sort().values)
+
+
+def _train(
+    fabric: Any, recipe: PersistRecipe, folder: Path, now: Record, steps: int, resumed: bool, threads: int, here: tuple[Data, Data] | None
+) -> None:
+    """What every process does. here: training and validation data where they are at hand."""
+    torch.set_num_threads(threads)
+    data, validation = here or divided(recipe, load_data(recipe.data, recipe.seed))
+    part = recipe.training
+    source = data if isinstance(data, ImageBatches) else shuffled(recipe)
+    rounds = Rounds(
+        build_network(recipe), persistent_of(recipe, data), lambda number: build_network(recipe, number),
+        lambda seed: Epochs(source, seed, part.augment), validation,
+        Training(part.epochs, steps, part.learning_rate, part.momentum, part.weight_decay, part.warm_up), recipe.rounds.order, recipe.seed,
+    )  # fmt: skip
+    before = kept(folder, recipe.command) if resumed else None
+
+    def save_state(state: Mapping[str, Any]) -> None:
+        if not state["losses"]:  # a run is over
+            name, one = list(state["done"].items())[-1]
+            file = folder / f"{name.replace(' ', '-')}.safetensors"
+            save({**one["parameters"], **one["buffers"]}, file, metadata={"onefold.version": __version__, "onefold.run": name}, force=True)
+        keep(folder, recipe, now, state)
+
+    train_rounds(fabric, rounds, runs_of(recipe.rounds.number, recipe.rounds.baselines), before[2] if before else None, save_state)
