@@ -112,6 +112,8 @@ def _call(facts: Facts, node: fx.Node) -> None:
     value = node.meta.get("val")
     if node.target is operator.getitem:
         source, which = facts.axes.get(node.all_input_nodes[0]), node.args[1]
+        if node.all_input_nodes[0].name in facts.kinds:
+            facts.kinds[node.name] = facts.kinds[node.all_input_nodes[0].name]
         facts.axes[node] = source[which] if isinstance(source, list) and isinstance(which, int) and isinstance(value, Tensor) else None
         return
     if not isinstance(value, Tensor | list | tuple):

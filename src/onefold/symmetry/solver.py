@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import fx
+from torch import Tensor, fx
 
 from onefold.symmetry.duals import Parities, parities
 from onefold.symmetry.fibres import fibres
@@ -132,12 +132,12 @@ def _probes(atom: Atom, facts: Facts, computed: set[fx.Node]) -> tuple[Probe, ..
 
 
 def _reached_from(inputs: Sequence[fx.Node]) -> set[fx.Node]:
-    """All nodes whose value depends on one of these."""
+    """All nodes whose value, and not its size alone, depends on one of these."""
     reached: set[fx.Node] = set()
     waiting = list(inputs)
     while waiting:
         for user in waiting.pop().users:
-            if user not in reached:
+            if user not in reached and isinstance(user.meta.get("val"), Tensor | list | tuple):
                 reached.add(user)
                 waiting.append(user)
     return reached

@@ -158,17 +158,9 @@ class SymmetrySpec:
 
     def __str__(self) -> str:
         """A readable table: a line for each group, then coverage, frozen tensors and unknown operators."""
-        lines = [f"{'group':<8}{'size':>6}  {'maps':<28}{'dense':<7}tensors"]
-        for group in self.groups:
-            names = [f"{slot.tensor}[{slot.axis}]" for slot in group.slots]
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            fibres = f" per {', '.join(group.over)}" if group.over else ""
-            maps = ", ".join(m for m in MAP_CLASSES if m in group.maps)
-            lines.append(f"{group.name:<8}{group.size:>6}  {maps + fibres:<28}{'yes' if group.dense else 'no':<7}{shown}")
-        lines.append(f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of {self.parameters:,} parameters.")
-        lines += [f"frozen: {name} ({why})" for name, why in self.frozen.items()]
-        lines += [f"unknown operator: {name}, met {count} times; what reaches it is frozen" for name, count in self.unknown.items()]
-        return "\n".join(lines)
+        from onefold.symmetry.table import table_of  # it reads specs: imported here, where both are there
+
+        return table_of(self)
 
 
 def live_groups(term: Term) -> Iterator[str]:
