@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,10 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 import torch
+from trained_folders import killed_runs, sums
 
 import onefold as of
 from onefold.recipe.document import read_as
@@ -24,11 +23,6 @@ MODEL = "digits?width=4"
 DATA = ["--model", MODEL, "--data", "sklearn:digits", "--samples", "300"]
 RUN = [*DATA, "--shape", "line", "--batch-size", "50", "--epochs", "2"]
 FILES = {"midpoint.safetensors", "recipe.yaml", "report.json", "report.html"}
-
-
-def sums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every network in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))}
 
 
 @pytest.mark.parametrize(("shape", "vertices", "pictures"), [("line", 2, 2), ("curve", 3, 2), ("simplex", 3, 3), ("simplex", 4, 2)])
@@ -111,75 +105,13 @@ def test_patterns_share_and_the_seed_decides(onefold: Callable, tmp_path: Path) 
     assert len(midpoints) == 4
 
 
-# ---- runs that are killed ------------------------------------------------------------------------------------------------------------
-
-# Imports torch once; then, for every line on standard input, forks a run and kills it as soon as what the line waits for has happened.
-RUNS = """
-import json, os, signal, sys, time
-from pathlib import Path
-import torch, lightning_fabric
-from onefold.cli import run
-
-def happened(what, folder, begun):
-    kept = folder / "training.pt"
-    if what == "folder":
-        return folder.is_dir()
-    if what.startswith("kept"):
-        if kept.exists():
-            begun.add(kept.stat().st_ino)
-        return len(begun) >= int(what[4:])
-    if what == "writing":
-        return any(folder.glob(".results.*.tmp"))
-    return False
-
-def die_while_placing(folder):
-    # putting all results into place takes less than a moment between two looks
-    replace = os.replace
-    def replace_once(source, target):
-        replace(source, target)
-        if Path(target) == folder / "vertex-0.safetensors":
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.replace = replace_once
-
-for line in sys.stdin:
-    what, arguments = json.loads(line)
-    folder, begun = Path(arguments[-1]), set()
-    child = os.fork()
-    if child == 0:
-        sys.stdout = open(os.devnull, "w")
-        if what == "placing":
-            die_while_placing(folder)
-        os._exit(run(arguments))
-    while True:
-        gone, status = os.waitpid(child, os.WNOHANG)
-        if gone:
-            code = os.waitstatus_to_exitcode(status)
-            print("killed" if code == -signal.SIGKILL else f"ended {code}", flush=True)
-            break
-        if happened(what, folder, begun):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            print("killed", flush=True)
-            break
-        time.sleep(0.0005)
-"""
-
-
 @pytest.fixture(scope="module")
 def runs() -> Iterator[Callable[[str, list[str]], str]]:
-    """Run the command, and kill it at a moment: `runs("kept2", [...])` says "killed" or "ended 0"."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
-
-        def call(what: str, arguments: list[str]) -> str:
-            stdin: IO[str] | None = process.stdin
-            assert stdin is not None
-            assert process.stdout is not None
-            stdin.write(json.dumps([what, [str(a) for a in arguments]]) + "\n")
-            stdin.flush()
-            return process.stdout.readline().strip()
-
+    with killed_runs() as call:
         yield call
+
+
+# ---- runs that are killed ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
