@@ -7,20 +7,26 @@ groups of coordinates that one unknown map moves in many tensors at once. `apply
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from onefold.symmetry.action import apply_maps, map_features
+from onefold.symmetry.cache import cached
 from onefold.symmetry.maps import GroupMap
 from onefold.symmetry.probing import features, fibre_features
+from onefold.symmetry.pruning import Pruned, prune
 from onefold.symmetry.solver import solve
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.tracing import TracedNetwork, example_batch, trace
 from onefold.symmetry.verify import Verification, verify_symmetries
 
 
-def find_symmetries(model: nn.Module, example_inputs: Any = None, traced: TracedNetwork | None = None) -> SymmetrySpec:
+def find_symmetries(
+    model: nn.Module, example_inputs: Any = None, traced: TracedNetwork | None = None, *, cache: str | Path | None = None
+) -> SymmetrySpec:
     """Find the groups of coordinates that may be moved together without changing what the network computes.
 
     Args:
@@ -28,20 +34,30 @@ def find_symmetries(model: nn.Module, example_inputs: Any = None, traced: Traced
         example_inputs: one batch, as a data loader yields it: a tensor, (inputs, labels), a tuple of three or more positional inputs, or
             a dict for a network that takes keywords (its entry "labels" is left out). For two positional inputs pass ((a, b), None).
         traced: a trace of the network made earlier by `trace`, which is then not made again.
+        cache: a folder of specs. The first spec of an architecture is proved numerically before it is kept there; groups that the proof
+            refutes are frozen, with a warning. Later ones are read.
 
     Returns: the SymmetrySpec; print it for a readable table.
 
     Raises:
         TraceError: torch.export cannot trace the network.
+        SymmetryError: with a cache, if nothing can be proved (weights on the meta device, a network that is random in eval mode).
+        OutputError: the cache cannot be written.
     """
     if traced is None:
         batch = example_batch(example_inputs)
         traced = trace(model, batch.args, batch.kwargs)
-    return solve(traced)
+    if cache is None:
+        return solve(traced)
+    found = cached(traced, example_inputs, cache)
+    if found.refuted:
+        warnings.warn(found.refuted, stacklevel=2)
+    return found.spec
 
 
 __all__ = [
     "GroupMap",
+    "Pruned",
     "SymmetrySpec",
     "TracedNetwork",
     "Verification",
@@ -51,6 +67,7 @@ __all__ = [
     "fibre_features",
     "find_symmetries",
     "map_features",
+    "prune",
     "solve",
     "trace",
     "verify_symmetries",

@@ -1,0 +1,114 @@
+"""One network made ready for numeric trials: in float64, with weights that hide nothing; maps are carried out on it and its outputs compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from onefold.batches import Batch
+from onefold.errors import DataError, SymmetryError
+from onefold.symmetry.action import mapped_tensors
+from onefold.symmetry.drawing import random_maps
+from onefold.symmetry.maps import GroupMap
+from onefold.symmetry.spec import Group, SymmetrySpec
+from onefold.symmetry.tracing import example_batch
+from onefold.symmetry.widening import Widening
+
+
+class Trial:
+    """A float64 copy of a network in eval mode, its outputs on one batch, and how far maps move them, relative to the largest output.
+
+    Raises:
+        SymmetryError: the network's output is constant zero or not finite.
+        DataError: the network cannot run on the example inputs.
+    """
+
+    def __init__(self, model: nn.Module, spec: SymmetrySpec, example_inputs: Any, seed: int) -> None:
+        """example_inputs: one batch, as for `find_symmetries`. seed: of the weights and of everything drawn later from `generator`."""
+        self.spec = spec
+        self.generator = torch.Generator().manual_seed(seed)
+        self.model = _well_conditioned(model, spec, self.generator)
+        self.batch = _float64(example_batch(example_inputs), next(iter(self.model.parameters()), torch.empty(0)).device)
+        state = {**dict(self.model.named_parameters(remove_duplicate=False)), **dict(self.model.named_buffers(remove_duplicate=False))}
+        self.state = {name: tensor.detach() for name, tensor in state.items()}
+        self.plain = _outputs(self.model, self.batch, {})
+        self.scale = max((float(out.abs().max()) for out in self.plain if out.numel()), default=0.0)
+        if not 0 < self.scale < float("inf"):
+            what = "no" if self.scale == 0 else "non-finite"
+            raise SymmetryError(f"{type(model).__name__} gives {what} output in the proof, which can then show nothing; look at its forward pass.")
+
+    def error(self, groups: Sequence[Group], kind: str) -> float:
+        """How far random maps of one class on these groups move the outputs."""
+        return self.change(random_maps(self.spec, groups, kind, self.generator))
+
+    def change(self, maps: dict[str, GroupMap], without: str | None = None) -> float:
+        """How far these maps move the outputs, with one tensor left out of them."""
+        changed = mapped_tensors(self.state, self.spec, maps)
+        return self._distance({name: tensor for name, tensor in changed.items() if name != without})
+
+    def weight_of(self, name: str, maps: dict[str, GroupMap]) -> float:
+        """How far the outputs move when noise is added to what the maps move of a tensor."""
+        own = self.state[name]
+        noise = torch.randn(own.shape, generator=self.generator, dtype=torch.float64).to(own.device)
+        return self._distance({name: own + mapped_tensors({**self.state, name: noise}, self.spec, maps)[name] - noise})
+
+    def check_steady(self, tolerance: float) -> None:
+        """Raises SymmetryError where the network gives another output each time it runs."""
+        if self._distance({}) > tolerance:
+            name = type(self.model).__name__
+            raise SymmetryError(f"{name} is random even in eval mode, so nothing can be proved; switch off its dropout or sampling.")
+
+    def _distance(self, changed: dict[str, Tensor]) -> float:
+        moved = _outputs(self.model, self.batch, changed)
+        return max((_difference(a, b) for a, b in zip(self.plain, moved, strict=True)), default=0.0) / self.scale
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """The largest difference; infinite where only one of the two is a number."""
+    if a.shape != b.shape:
+        return float("inf")
+    return float(torch.where(a == b, 0.0, (a - b).abs()).nan_to_num(nan=float("inf")).max()) if a.numel() else 0.0
+
+
+def _well_conditioned(model: nn.Module, spec: SymmetrySpec, generator: torch.Generator) -> nn.Module:
+    """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between coordinates."""
+    twin = copy.deepcopy(model).double().eval().requires_grad_(False)
+    roles = {slot.tensor: slot.role for group in spec.groups for slot in group.slots}
+    state = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+    for name, tensor in state.items():
+        role = roles.get(name)
+        if not tensor.is_floating_point() or (role is None and name not in dict(twin.named_parameters())):
+            continue
+        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        if role in ("scale", "variance"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device))
+        elif tensor.dim() <= 1:
+            tensor.copy_(0.3 * noise)
+        else:
+            tensor.copy_(noise / max(1, tensor[0].numel()) ** 0.5)
+    return twin
+
+
+def _float64(batch: Batch, device: torch.device) -> Batch:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, torch.float64) if value.is_floating_point() else value.to(device)
+
+    args, kwargs = pytree.tree_map(convert, (batch.args, batch.kwargs))
+    return Batch(args, kwargs, None, batch.index)
+
+
+def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
+    try:
+        with torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
+            found = functional_call(model, changed, batch.args, batch.kwargs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
+    return [x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
