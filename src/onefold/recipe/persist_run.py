@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from onefold import __version__
-from onefold.batches import Data, batches
+from onefold.batches import Data, batches, dtype_of
 from onefold.errors import DataError, OutputError, RecipeError
 from onefold.explore import PersistentTraining
 from onefold.explore.epochs import Epochs
@@ -38,6 +38,7 @@ from onefold.sources.loader import Images
 from onefold.weights import save
 
 PREDICTIONS = "function"
+FILES = [f"{kind}-*.safetensors" for kind in (ROUND, RESTART, RERUN)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def make(
             raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
         warnings = other_versions(recorded, used) if recorded is not None else []
 
-        open_folder(folder)
+        open_folder(folder, FILES)
         runs = runs_of(recipe.rounds.number, recipe.rounds.baselines)
         done = list(before[2]["done"]) if before is not None else []
         if len(done) < len(runs):
@@ -108,11 +109,15 @@ def make(
         best = max(rounds, key=rounds.__getitem__)
         tell("Comparing the rounds with one another" + ", and scoring them" * (evaluation is not None))
         scored = score(networks, {name: one["score"] for name, one in found.items()}, best, data, validation, evaluation)
-        files = {f"{name.replace(' ', '-')}.safetensors": own for name, own in networks.items()} | {recipe.main: networks[best]}
+        files = {file_of(name): own for name, own in networks.items()} | {recipe.main: networks[best]}
         facts = {file: {"onefold.run": Path(file).stem.replace("-", " ")} for file in files} | {recipe.main: {"onefold.run": best}}
-        stale = [f"{kind}-*.safetensors" for kind in (ROUND, RESTART, RERUN)]
-        complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), stale)
+        complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), FILES)
     return PersistMade(complete, report, folder, scored, warnings + more)
+
+
+def file_of(name: str) -> str:
+    """The file of a run by its name, such as "round 0"."""
+    return f"{name.replace(' ', '-')}.safetensors"
 
 
 def build_network(recipe: PersistRecipe, number: int = 0) -> nn.Module:
@@ -140,18 +145,24 @@ def persistent_of(recipe: PersistRecipe, data: Data) -> Callable[[nn.Module], Pe
     options: dict[str, Any] = part.model_dump(include={"exclude", "kernel", "strength", "width", "anneal", "memory", "control", "mirror"})
     scope = part.scope or ("all",)
     options |= {"scope": scope[0] if len(scope) == 1 else list(scope), "precision": part.solutions, "seed": recipe.seed}
-    if part.kernel == PREDICTIONS:
-        options["reference"] = reference(data, part.reference)
     total = recipe.training.epochs * steps_of(recipe, data)
-    return lambda network: PersistentTraining(network, total, **options)
+
+    def made(network: nn.Module) -> PersistentTraining:
+        compared = {"reference": reference(data, part.reference, dtype_of(network))} if part.kernel == PREDICTIONS else {}
+        return PersistentTraining(network, total, **options, **compared)
+
+    return made
 
 
-def reference(data: Data, count: int) -> Any:
-    """The inputs of the first `count` training examples, of one batch at most, as a batch without labels."""
+def reference(data: Data, count: int, dtype: torch.dtype) -> Any:
+    """The inputs of the first `count` training examples, of one batch at most, as a batch without labels; numbers in the network's precision."""
     first = next(iter(batches(data, what="training data")))
 
     def take(value: Any) -> Any:
-        return value[:count] if isinstance(value, torch.Tensor) and value.dim() and len(value) == first.size else value
+        if not isinstance(value, torch.Tensor):
+            return value
+        value = value.to(dtype) if value.is_floating_point() else value
+        return value[:count] if value.dim() and len(value) == first.size else value
 
     args, kwargs = tuple(map(take, first.args)), {name: take(value) for name, value in first.kwargs.items()}
     return kwargs if kwargs else args[0] if len(args) == 1 else args
@@ -191,11 +202,17 @@ def _train(
     )  # fmt: skip
     before = kept(folder, recipe.command) if resumed else None
 
-    def save_state(state: Mapping[str, Any]) -> None:
-        if not state["losses"]:  # a run is over
-            name, one = list(state["done"].items())[-1]
-            file = folder / f"{name.replace(' ', '-')}.safetensors"
-            save({**one["parameters"], **one["buffers"]}, file, metadata={"onefold.version": __version__, "onefold.run": name}, force=True)
-        keep(folder, recipe, now, state)
+    def show(done: Mapping[str, Mapping[str, Any]]) -> None:
+        network = build_network(recipe)
+        for name, one in done.items():
+            own = copy_at(network, Snapshot(one["parameters"], one["buffers"]))
+            save(own, folder / file_of(name), metadata={"onefold.version": __version__, "onefold.run": name}, force=True)
 
+    def save_state(state: Mapping[str, Any]) -> None:
+        keep(folder, recipe, now, state)  # first: the files can be made from it again, but a folder with files and no state is nobody's
+        if not state["losses"]:  # a run is over
+            show(dict(list(state["done"].items())[-1:]))
+
+    if before is not None and fabric.is_global_zero:
+        show(before[2]["done"])  # the last of them may not have come that far
     train_rounds(fabric, rounds, runs_of(recipe.rounds.number, recipe.rounds.baselines), before[2] if before else None, save_state)

@@ -136,7 +136,10 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
 
 
 def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> None:
-    for matrix, label in ((100 * pairs.disagreement, "disagreement (%)"), (pairs.barriers, "barrier (nats)")):
+    matrices = {"distance (Euclidean)": pairs.distances, "barrier (nats)": pairs.barriers}
+    if way == "as they are":  # a permutation keeps every prediction
+        matrices["disagreement (%)"] = 100 * pairs.disagreement
+    for label, matrix in matrices.items():
         section.picture(
             heat_map(matrix.tolist(), names, names, label=label, low=0.0),
             f"{label[0].upper() + label[1:]} of every two rounds, {way}.",

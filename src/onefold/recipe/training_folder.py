@@ -47,11 +47,11 @@ def _ours(place: Path) -> bool:
     )
 
 
-def open_folder(folder: Path) -> None:
-    """Make the folder, and remove what writers that were killed left in it."""
+def open_folder(folder: Path, files: Sequence[str] = ()) -> None:
+    """Make the folder, and remove what writers that were killed left in it. files: patterns of what is written while training."""
     try:
         folder.mkdir(exist_ok=True)
-        for name in (NAME, "results"):
+        for name in (NAME, "results", *files):
             for left in folder.glob(f".{name}.*.tmp"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     except OSError as error:
