@@ -5,7 +5,8 @@
 Hidden units may be renumbered without changing what a network computes, so that two networks may be far apart and yet be one function. All three
 are therefore measured twice, as the networks are, and after the second of every pair has been permuted onto the first (Entezari et al. 2022, arXiv
 2110.06296; the permutation is that of the activations, alignment/matchers/permutation.py, read before nonlinearities, where dead units still differ).
-Rescalings of units, another symmetry of ReLU networks, are left alone: a distance that alignment leaves may still be one of those.
+Rescalings of units, another symmetry of ReLU networks, are left alone: a distance that alignment leaves may still be one of those. The permutation
+is not that of the least distance: networks that begin alike and keep the order of their units may be farther apart for it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from onefold.batches import Batch, Data, dtype_of
 from onefold.errors import DataError, PersistentError
 from onefold.explore.epochs import Epochs, generators_kept
 from onefold.explore.persistent import PersistentTraining
+from onefold.explore.persistent.repelling import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.training import Training, batch_loss, usable
 from onefold.measure import evaluate
@@ -55,8 +56,9 @@ def runs_of(rounds: int, baselines: bool) -> list[Run]:
 class Rounds:
     """What is trained, and on what.
 
-    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another initialisation, from its number. epochs: the batches,
-    from the seed of their order. validation: what decides which round is best. order: whether rounds see the data in the "same" order or a "new" one.
+    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another initialisation, from its number; of 0 that of the
+    network itself. epochs: the batches, from the seed of their order. validation: what decides which round is best. order: whether rounds see the
+    data in the "same" order or a "new" one.
     """
 
     network: nn.Module
@@ -124,8 +126,10 @@ def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[s
                 losses.append(_epoch(fabric, module, wrapped, own, epochs, number, training, inputs, title))
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
-            score = evaluate(network.eval(), rounds.validation).accuracy if fabric.is_global_zero else 0.0
-            done[run.name] = {"score": score, "losses": losses, **_tensors(network)}  # exact, whatever the precision of recorded solutions
+            # As it is written, whatever precision it is trained in or recorded solutions are kept in.
+            plain = copy_at(rounds.fresh(0).to(fabric.device), Snapshot.of(network))
+            score = evaluate(plain, rounds.validation).accuracy if fabric.is_global_zero else 0.0
+            done[run.name] = {"score": score, "losses": losses, **_tensors(plain)}
             if own is not None:
                 own.record(score)
                 own.restart()
@@ -162,7 +166,11 @@ def _epoch(
 
 def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> None:
     """Put the run's initialisation into the network."""
-    (start if run.kind != RESTART else Snapshot.of(rounds.fresh(run.number))).put_into(network)
+    if run.kind == RESTART:
+        fresh = Snapshot.of(rounds.fresh(run.number))
+        pairs = ((fresh.parameters, start.parameters), (fresh.buffers, start.buffers))
+        start = Snapshot(*({name: tensor.to(own[name].dtype) for name, tensor in new.items()} for new, own in pairs))
+    start.put_into(network)
 
 
 def _tensors(network: nn.Module) -> dict[str, dict[str, Tensor]]:
