@@ -1,4 +1,4 @@
-"""A layer of a network by the state-dict names of its tensors, and the batch norm behind it. Plain data: found by `symmetry`, used by all above."""
+"""A layer of a network by the state-dict names of its tensors, and the norms around it. Plain data: found by `symmetry`, used by all above."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ class Norm:
     mean: str
     variance: str
     eps: float
+
+
+@dataclass(frozen=True)
+class ScaleFold:
+    """A learned scale (C,), and the shift behind it, that only linear weights read: the scale can move into them, along these axes."""
+
+    scale: str
+    shift: str | None
+    consumers: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)

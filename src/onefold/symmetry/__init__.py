@@ -15,6 +15,7 @@ from torch import nn
 
 from onefold.symmetry.action import apply_maps, map_features
 from onefold.symmetry.cache import cached
+from onefold.symmetry.folding import fold_scales
 from onefold.symmetry.maps import GroupMap
 from onefold.symmetry.probing import features, fibre_features
 from onefold.symmetry.pruning import Pruned, prune
@@ -66,6 +67,7 @@ __all__ = [
     "features",
     "fibre_features",
     "find_symmetries",
+    "fold_scales",
     "map_features",
     "prune",
     "solve",

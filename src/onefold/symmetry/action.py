@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
+from onefold.symmetry.folding import is_folded
 from onefold.symmetry.maps import GroupMap as GroupMap
-from onefold.symmetry.maps import check_maps
+from onefold.symmetry.maps import check_maps, needs_folding
 from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term
 
 _CONSUMER = "consumer"
 _UNCHANGED = {
     "scale": ("depthwise",),
     "sign": ("depthwise", "scale", "variance"),
-    "dense": ("scale", "variance"),
+    "dense": ("scale", "variance", "depthwise"),  # scales that are folded, so ones
 }
 
 
@@ -34,9 +35,12 @@ def apply_maps(state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mapping[st
 
     Raises:
         SymmetryError: a map's group does not exist or has another size, its kind cannot act on the group, or a tensor is missing or of
-            another shape than the spec says.
+            another shape than the spec says; or it needs the scales of norms folded (see `fold_scales`), and they are not.
     """
     check_maps(spec, maps)
+    turned = needs_folding(spec, maps)
+    if turned and not is_folded(state, spec):
+        raise SymmetryError(f"The dense map of group {turned[0]} needs the scales of norms in the weights behind them; apply fold_scales first.")
     changed = mapped_tensors(state, spec, maps)
     result: dict[str, Tensor] = {}
     tied = {name: names[0] for names in spec.tied for name in names}

@@ -95,8 +95,8 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
             )
         if matrix and (group_map.inverse is None or group_map.inverse.shape != group_map.forward.shape):
             raise SymmetryError(f"The dense map of group {name} needs an inverse of shape {shape} for the consumers; give GroupMap both matrices.")
-        if matrix and not group.dense and not _keeps_function(group, group_map):
-            raise SymmetryError(f"Group {name} takes no dense map like this; it allows {', '.join(sorted(group.maps))}.")
+        if matrix and not group.dense and not _keeps_function(group.maps | group.folded, group_map):
+            raise SymmetryError(f"Group {name} takes no dense map like this; it allows {', '.join(sorted(group.maps | group.folded))}.")
         if group_map.kind == "permutation" and not torch.equal(
             torch.sort(group_map.forward, dim=-1).values, torch.arange(group.size, device=group_map.forward.device).expand(shape)
         ):
@@ -105,17 +105,23 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
             raise SymmetryError(f"Group {name} takes no {group_map.kind} map; it allows {', '.join(sorted(group.maps))}.")
 
 
-def _keeps_function(group: Group, group_map: GroupMap) -> bool:
-    """Whether a dense map is of a class that the group allows, to the precision of its own numbers."""
+def needs_folding(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
+    """The groups whose maps keep the function only once the scales of norms are folded. The maps have passed `check_maps`."""
+    turned = [name for name, m in maps.items() if m.kind == "dense" and not spec.group(name).dense]
+    return [name for name in turned if not _keeps_function(spec.group(name).maps, maps[name])]
+
+
+def _keeps_function(allowed: frozenset[str], group_map: GroupMap) -> bool:
+    """Whether a dense map is of one of these classes, to the precision of its own numbers."""
     forward, inverse = group_map.forward.to(torch.float64), group_map.inverse
     assert inverse is not None
     inverse = inverse.to(torch.float64)
     near = 1e-3 if group_map.forward.dtype.itemsize < 4 else 1e-5
-    if not torch.allclose(forward @ inverse, torch.eye(group.size, dtype=torch.float64, device=forward.device), atol=near):
+    if not torch.allclose(forward @ inverse, torch.eye(group_map.size, dtype=torch.float64, device=forward.device), atol=near):
         return False
     orthogonal = torch.allclose(forward.transpose(-1, -2), inverse, atol=near)
     fixing = orthogonal and torch.allclose(forward.sum(-1), torch.ones((), dtype=torch.float64, device=forward.device), atol=near)
-    return "invertible" in group.maps or (orthogonal and "orthogonal" in group.maps) or (fixing and "orthogonal_mean" in group.maps)
+    return "invertible" in allowed or (orthogonal and "orthogonal" in allowed) or (fixing and "orthogonal_mean" in allowed)
 
 
 def fibre_shape(spec: SymmetrySpec, group: Group) -> tuple[int, ...]:

@@ -48,16 +48,18 @@ def prune(spec: SymmetrySpec, model: nn.Module, example_inputs: Any, *, seed: in
     trial = Trial(model, spec, example_inputs, seed)
     trial.check_steady(tolerance)
 
-    def offenders_in(groups: Sequence[Group], kind: str) -> list[Group]:
-        return _offenders(groups, [], lambda own: trial.error(own, kind) > tolerance)
+    def offenders_in(groups: Sequence[Group], kind: str, folded: bool = False) -> list[Group]:
+        return _offenders(groups, [], lambda own: trial.error(own, kind, folded) > tolerance)
 
     dropped = tuple(offenders_in(spec.groups, "permutation"))
     names = {group.name for group in dropped}
     narrowed: dict[str, frozenset[str]] = {}
+    left = [group for group in spec.groups if group.name not in names]
     for kind in MAP_CLASSES:
-        if kind != "permutation":
-            for group in offenders_in([g for g in spec.groups if kind in g.maps and g.name not in names], kind):
-                narrowed[group.name] = narrowed.get(group.name, frozenset()) | {kind}
+        wrong = offenders_in([g for g in left if kind in g.maps and kind != "permutation"], kind)
+        wrong += offenders_in([g for g in left if kind in g.folded and g not in wrong], kind, folded=True)
+        for group in wrong:
+            narrowed[group.name] = narrowed.get(group.name, frozenset()) | {kind}
     if not dropped and not narrowed:
         return Pruned(spec, (), {})
     return Pruned(_without(spec, names, narrowed), dropped, narrowed)
@@ -79,7 +81,7 @@ def _without(spec: SymmetrySpec, names: set[str], narrowed: dict[str, frozenset[
     """The spec with these groups frozen and the others' maps narrowed."""
     axes = {name: _frozen(own, names) for name, own in spec.axes.items()}
     kept = [replace(group, maps=group.maps - narrowed.get(group.name, frozenset())) for group in spec.groups if group.name not in names]
-    kept = [replace(group, dense=group.dense and group.name not in narrowed) for group in kept]
+    kept = [replace(g, dense=g.dense and g.name not in narrowed, folded=g.folded - narrowed.get(g.name, frozenset())) for g in kept]
     lost = {name: REFUTED for name, own in axes.items() if own != spec.axes[name] and not any(True for term in own for _ in live_groups(term))}
     statistics = {name for norm in spec.norms for name in (norm.mean, norm.variance)}
     again = {name for names in spec.tied for name in names[1:]}

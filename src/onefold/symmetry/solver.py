@@ -11,8 +11,9 @@ from onefold.symmetry.fibres import fibres
 from onefold.symmetry.naming import Naming
 from onefold.symmetry.propagate import propagate, tensors_of
 from onefold.symmetry.rules.call import INVARIANT, Facts
+from onefold.symmetry.scales import folded_maps, folds_of
 from onefold.symmetry.sites import layers_of, norm_of, norm_tensors
-from onefold.symmetry.spec import Group, Probe, Slot, SymmetrySpec, live_groups
+from onefold.symmetry.spec import MAP_CLASSES, Group, Probe, Slot, SymmetrySpec, live_groups
 from onefold.symmetry.terms import ORTHOGONAL, PERMUTATION, WRITABLE, Atom, Prod, Term, atoms, freeze, resolve, size
 from onefold.symmetry.tracing import TracedNetwork
 
@@ -35,6 +36,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
     over = fibres(tensors_of(facts), facts.mixes)
     inputs = [node for node in facts.axes if node.op == "placeholder" and node.name not in traced.state_names]
     computed = _reached_from(inputs)
+    folds = folds_of(facts)
     groups = []
     for atom, name in naming.groups.items():
         slots = _slots(atom, states, roles)
@@ -44,13 +46,15 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
             Group(
                 name=name,
                 size=atom.size,
-                maps=atom.maps - {WRITABLE} - dual_unknown,
+                maps=atom.maps.intersection(MAP_CLASSES) - dual_unknown,
                 slots=slots,
                 probes=_probes(atom, facts, {node for node in computed if signs.shows(atom, node)}),
                 over=tuple(naming.name(index) for index in over.get(atom, [])),
                 dense=linear and WRITABLE in atom.maps,
+                folded=folded_maps(atom, slots, folds),
             )
         )
+    turning = {group.name for group in groups if group.folded}
     first = {name: names[0] for names in traced.tied for name in names}
     tied = [name for name in first if first[name] != name and first[name] in states]
     axes = {name: naming.axes(states[first.get(name, name)]) for name in (*states, *tied)}
@@ -66,6 +70,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
         layers=layers,
         norms=norms,
         tied=traced.tied,
+        scales=tuple(fold for fold, term in folds.values() if any(naming.groups.get(atom) in turning for atom in atoms(term))),
         frozen=_frozen(traced, states, first, live),
         unknown=dict(sorted(facts.unknown.items())),
         coverage=sum(count for name, count in traced.parameters.items() if name in live) / total if total else 0.0,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onefold.errors import SymmetryError
-from onefold.layers import Layer, Norm
+from onefold.layers import Layer, Norm, ScaleFold
 
 ROLES = ("producer", "consumer", "bias", "scale", "shift", "mean", "variance", "depthwise", "table", "other")
 MAP_CLASSES = ("permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible")
@@ -109,6 +109,7 @@ class Group:
     probes: tuple[Probe, ...] = ()
     over: tuple[str, ...] = ()
     dense: bool = False  # a dense map can be written into the weights: all slots are linear, or norms that fold away
+    folded: frozenset[str] = frozenset()  # classes of maps that it takes besides, once the scales of norms are folded (see `fold_scales`)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class SymmetrySpec:
     layers: tuple[Layer, ...]
     norms: tuple[Norm, ...] = ()  # all batch norms with running statistics, in graph order, folded or not
     tied: tuple[tuple[str, ...], ...] = ()
+    scales: tuple[ScaleFold, ...] = ()  # of norms, that can move into the weights behind
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     coverage: float = 0.0
@@ -172,7 +174,7 @@ def live_groups(term: Term) -> Iterator[str]:
             yield from live_groups(part)
 
 
-_TYPES: dict[str, Any] = {t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, SymmetrySpec)}
+_TYPES: dict[str, Any] = {t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, SymmetrySpec)}
 
 
 def _encode(value: Any) -> Any:

@@ -36,6 +36,8 @@ def table_of(spec: SymmetrySpec) -> str:
 def _row(group: Group, sizes: dict[str, int]) -> tuple[str, ...]:
     implied = {name for kind in group.maps for name in _INCLUDES.get(kind, ())}
     maps = ", ".join(name for name in MAP_CLASSES if name in group.maps and name not in implied)
+    wider = [name for name in MAP_CLASSES if name in group.folded and not any(name in _INCLUDES.get(kind, ()) for kind in group.folded)]
+    maps += f" ({', '.join(wider)} once scales are folded)" if wider else ""
     along = ", ".join(name if name.startswith("g") else f"each of {sizes[name]}" for name in group.over)
     read = group.probes[0].node + (f" +{len(group.probes) - 1}" if len(group.probes) > 1 else "") if group.probes else ""
     tensors = _few([f"{slot.tensor}[{slot.axis}]" for slot in group.slots])

@@ -21,13 +21,15 @@ from onefold.symmetry.spec import MAP_CLASSES
 
 # Not a class of maps: says that a dense map can be written into the weights around, whether or not it keeps the function.
 WRITABLE = "writable"
-ALL = frozenset(MAP_CLASSES) | {WRITABLE}
+# Likewise: what would pass if the learned scales of norms were ones.
+FOLDED = {"orthogonal": "orthogonal, scales folded", "orthogonal_mean": "orthogonal_mean, scales folded"}
+ALL = frozenset(MAP_CLASSES) | {WRITABLE, *FOLDED.values()}
 PERMUTATION = frozenset({"permutation", WRITABLE})
 POSITIVE = frozenset({"permutation", "scale", WRITABLE})
 ODD = frozenset({"permutation", "sign", WRITABLE})
 DIAGONAL = frozenset({"permutation", "scale", "sign", WRITABLE})
-MEAN_FIXING = frozenset({"permutation", "orthogonal_mean", WRITABLE})
-ORTHOGONAL = frozenset({"permutation", "sign", "orthogonal", "orthogonal_mean", WRITABLE})
+MEAN_FIXING = frozenset({"permutation", "orthogonal_mean", WRITABLE, FOLDED["orthogonal_mean"]})
+ORTHOGONAL = frozenset({"permutation", "sign", *FOLDED, WRITABLE, *FOLDED.values()})
 
 SEGMENTS = "index of segments"  # the reason of atoms that count the segments of an axis, which a restart may tell apart
 

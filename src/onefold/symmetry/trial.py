@@ -15,6 +15,7 @@ from onefold.batches import Batch
 from onefold.errors import DataError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
 from onefold.symmetry.drawing import random_maps
+from onefold.symmetry.folding import fold_scales
 from onefold.symmetry.maps import GroupMap
 from onefold.symmetry.spec import Group, SymmetrySpec
 from onefold.symmetry.tracing import example_batch
@@ -43,9 +44,14 @@ class Trial:
             what = "no" if self.scale == 0 else "non-finite"
             raise SymmetryError(f"{type(model).__name__} gives {what} output in the proof, which can then show nothing; look at its forward pass.")
 
-    def error(self, groups: Sequence[Group], kind: str) -> float:
-        """How far random maps of one class on these groups move the outputs."""
-        return self.change(random_maps(self.spec, groups, kind, self.generator))
+    def error(self, groups: Sequence[Group], kind: str, folded: bool = False) -> float:
+        """How far random maps of one class on these groups move the outputs; `folded`: of the network with the scales of norms folded."""
+        maps = random_maps(self.spec, groups, kind, self.generator)
+        if not folded:
+            return self.change(maps)
+        state = fold_scales(self.state, self.spec)
+        changed = {name: tensor for name, tensor in state.items() if tensor is not self.state[name]}
+        return self._distance(changed | mapped_tensors(state, self.spec, maps))
 
     def change(self, maps: dict[str, GroupMap], without: str | None = None) -> float:
         """How far these maps move the outputs, with one tensor left out of them."""

@@ -62,7 +62,8 @@ def verify_symmetries(
 
     A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and random norm statistics; where the network
     itself casts to a narrower type, it gets float64. In each trial all groups are moved jointly, once for each class of maps, each on the
-    groups that allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the mean, invertible maps.
+    groups that allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the mean, invertible maps. What
+    is claimed of the network with its norms' scales folded is tried on that network, against the outputs of the one before.
 
     Args:
         example_inputs: one batch, as for `find_symmetries`.
@@ -76,9 +77,10 @@ def verify_symmetries(
         DataError: the network cannot run on the example inputs.
     """
     trial = Trial(model, spec, example_inputs, seed)
-    classes = {kind: [group for group in spec.groups if kind in group.maps] for kind in MAP_CLASSES}
-    classes = {kind: groups for kind, groups in classes.items() if groups}
-    errors = [trial.error(groups, kind) for kind, groups in classes.items() for _ in range(trials)]
+    classes = {(kind, False): [group for group in spec.groups if kind in group.maps] for kind in MAP_CLASSES}
+    classes |= {(kind, True): [group for group in spec.groups if kind in group.folded] for kind in MAP_CLASSES}
+    classes = {key: groups for key, groups in classes.items() if groups}
+    errors = [trial.error(groups, kind, folded) for (kind, folded), groups in classes.items() for _ in range(trials)]
     if max(errors, default=0.0) > tolerance:
         trial.check_steady(tolerance)
     limit = min(1e3 * tolerance, max(1e4 * max(errors, default=0.0), 1e-11))  # far above rounding, far below what a wrong coordinate does
@@ -99,7 +101,7 @@ def verify_symmetries(
         scale=trial.scale,
         tolerance=tolerance,
         trials=trials,
-        classes={kind: len(groups) for kind, groups in classes.items()},
+        classes={kind + (" with folded scales" if folded else ""): len(groups) for (kind, folded), groups in classes.items()},
         negatives_tried=tried,
         negatives_detected=tried - len(undetected),
         undetected=tuple(undetected),

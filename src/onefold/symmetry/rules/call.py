@@ -55,6 +55,16 @@ class NormSite:
     eps: float
 
 
+@dataclass(frozen=True)
+class ScaleSite:
+    """A parameter of one axis (`term`) that multiplies features coordinate by coordinate, and one that is added behind it; `node`: the result."""
+
+    node: fx.Node
+    scale: str
+    shift: str | None
+    term: Term
+
+
 @dataclass
 class Facts:
     """All that the rules find on one walk through the graph.
@@ -74,6 +84,7 @@ class Facts:
     duals: list[tuple[fx.Node, fx.Node, fx.Node, Term]] = field(default_factory=list)
     layers: list[LayerSite] = field(default_factory=list)
     norms: list[NormSite] = field(default_factory=list)
+    scales: list[ScaleSite] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     wanted_hints: set[tuple[str, int]] = field(default_factory=set)
     unknown: dict[str, int] = field(default_factory=dict)
@@ -148,6 +159,12 @@ class Call:
         """Note that the output is the same data as an input, reshaped: a parameter keeps its name through it."""
         if value in self.facts.origin:
             self.facts.origin[self.node] = self.facts.origin[value]
+
+    def scaled(self, scale: Any, shift: Any, term: Term) -> None:
+        """Note that the output is scaled along `term` by a parameter, and shifted by another (or None)."""
+        name, other = self.state_name(scale), self.state_name(shift)
+        if name is not None and (shift is None or other is not None):
+            self.facts.scales.append(ScaleSite(self.node, name, other, term))
 
     def mix(self, mixed: Term, kept: Sequence[Term]) -> None:
         """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ along it."""

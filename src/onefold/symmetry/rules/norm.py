@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from onefold.symmetry.rules.call import Axes, Call, NormSite
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import DIAGONAL, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, require_blocks, restrict, size, unify
+from onefold.symmetry.terms import DIAGONAL, FOLDED, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, require_blocks, restrict, size, unify
 
 
 @rule("batch_norm", "_native_batch_norm_legit_no_training")
@@ -93,6 +93,8 @@ def _last_axes(call: Call, maps: frozenset[str], scale: Any, shift: Any) -> Axes
                 unify(term, own)
                 call.use(value, k, role)
                 if role == "scale":
-                    restrict(term, maps - {"orthogonal", "orthogonal_mean"})  # a learned scale is per coordinate
+                    restrict(term, maps - FOLDED.keys())  # a learned scale is per coordinate
+    if count == 1:
+        call.scaled(scale, shift, normed[0])
     call.kind("pre")
     return axes

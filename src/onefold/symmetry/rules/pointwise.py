@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, DIAGONAL, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
+from onefold.symmetry.terms import ALL, DIAGONAL, FOLDED, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
 HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs", "absolute")
@@ -75,7 +75,11 @@ def multiply(call: Call) -> Axes:
     if len(operands) == 2 and from_state.count(True) == 1:
         weight = operands[from_state.index(True)]
         _use_all(call, weight, "depthwise")
-        return _broadcast_operands(call, operands, DIAGONAL - {WRITABLE}, ALL)
+        axes = _broadcast_operands(call, operands, (DIAGONAL - {WRITABLE}).union(FOLDED.values()), ALL)
+        wide = [term for term in call.axes(weight) if size(term) > 1]
+        if len(wide) == 1:
+            call.scaled(weight, None, wide[0])
+        return axes
     return _broadcast_operands(call, operands, PERMUTATION, ALL)
 
 

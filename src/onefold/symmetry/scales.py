@@ -1,0 +1,82 @@
+"""Find the learned scales of norms that can be moved into the weights behind them.
+
+A norm's scale w stands for single coordinates and lets no rotation of the features through. Where nothing but linear weights W reads
+what it scales, W diag(w) can take it up; with w = 1 the rotation is free. So an RMS norm lets all orthogonal maps through, and a layer
+norm those that fix the mean, once their scales are folded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, fx
+
+from onefold.layers import ScaleFold
+from onefold.symmetry.rules.call import Facts, ScaleSite, operator_name
+from onefold.symmetry.rules.pointwise import IDENTITIES
+from onefold.symmetry.spec import Slot
+from onefold.symmetry.terms import FOLDED, Atom, Term, atoms, resolve
+
+# Operators that leave the scaled axis as it is, up to its place.
+_TRANSPARENT = {*IDENTITIES, "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "select", "slice", "index", "roll"}
+_READERS = ("linear", "addmm", "mm", "matmul")
+_SCALES = ("scale", "depthwise")
+
+
+def folds_of(facts: Facts) -> dict[str, tuple[ScaleFold, Term]]:
+    """Every scale that can be folded, by its tensor's name, with the term of its axis."""
+    uses = Counter(name for node, name in facts.direct.items() for _ in node.users)
+    folds: dict[str, tuple[ScaleFold, Term]] = {}
+    for site in facts.scales:
+        alone = uses[site.scale] == 1 and (site.shift is None or uses[site.shift] == 1)
+        consumers = _consumers(facts, site, uses) if alone else None
+        if consumers:
+            folds[site.scale] = (ScaleFold(site.scale, site.shift, tuple(consumers)), resolve(site.term))
+    return folds
+
+
+def folded_maps(atom: Atom, slots: Sequence[Slot], folds: Mapping[str, tuple[ScaleFold, Term]]) -> frozenset[str]:
+    """The classes of maps that an atom takes only once all scales on it are folded."""
+    wanted = frozenset(kind for kind, token in FOLDED.items() if token in atom.maps and kind not in atom.maps)
+    for slot in slots:
+        if slot.role in _SCALES and not (slot.tensor in folds and atom in atoms(folds[slot.tensor][1])):
+            return frozenset()
+        if slot.role in ("mean", "variance", "other"):
+            return frozenset()
+    return wanted
+
+
+def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[str, int]] | None:
+    """The weights, with the axis, that read the scaled features; None where anything else does."""
+    found: list[tuple[str, int]] = []
+    waiting = [site.node]
+    while waiting:
+        node = waiting.pop()
+        for user in node.users:
+            if user.op == "call_function" and not isinstance(user.meta.get("val"), Tensor | list | tuple):
+                continue  # a size, an assertion
+            if operator_name(user) in _TRANSPARENT and user.all_input_nodes[0] is node and _holds(facts, user, site.term):
+                waiting.append(user)
+                continue
+            own = [use for use in facts.uses if use.node is user and use.role == "consumer" and _same(use.term, site.term)]
+            if operator_name(user) not in _READERS or len(own) != 1 or own[0].axis is None or uses[own[0].tensor] != 1:
+                return None
+            if sum(source is node for source in user.all_input_nodes) != 1 or any(
+                x is not node and x not in facts.origin for x in user.all_input_nodes
+            ):
+                return None
+            found.append((own[0].tensor, own[0].axis))
+    return found
+
+
+def _holds(facts: Facts, node: fx.Node, term: Term) -> bool:
+    """Whether exactly one axis of a node is the term."""
+    axes = facts.axes.get(node)
+    if not axes or isinstance(axes[0], list | None):
+        return False
+    return sum(_same(own, term) for own in axes) == 1
+
+
+def _same(a: Term, b: Term) -> bool:
+    return repr(resolve(a)) == repr(resolve(b))
