@@ -53,7 +53,7 @@ def run_section(root: Path, page: str, title: str, names: dict[str, Any]) -> dic
 def untested_sections(root: Path, page: str, tests: str) -> list[str]:
     """The sections with code that no test in the text `tests` runs."""
     text = text_of(root, page)
-    assert text.count("```python") * 2 == text.count("```")
+    assert 2 * sum(text.count(f"```{language}\n") for language in ("python", "sh")) == text.count("```")
     titles = [part.splitlines()[0] for part in text.split("\n## ")[1:] if "```python" in part]
     assert titles
     return [title for title in titles if f'section("{title}"' not in tests]

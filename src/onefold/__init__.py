@@ -22,6 +22,7 @@ _ROOMS = {
     "fit_gates": "onefold.fold",
     "Subspace": "onefold.explore",
     "PersistentTraining": "onefold.explore",
+    "compare_networks": "onefold.explore",
     "evaluate": "onefold.measure",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from onefold.errors import OnefoldError as OnefoldError
     from onefold.explore import PersistentTraining as PersistentTraining
     from onefold.explore import Subspace as Subspace
+    from onefold.explore import compare_networks as compare_networks
     from onefold.fold import MergeResult as MergeResult
     from onefold.fold import SoftMerge as SoftMerge
     from onefold.fold import fit_gates as fit_gates
