@@ -80,3 +80,38 @@ def test_a_round_written_after_a_kill_is_the_one_written_at_the_end(onefold: Cal
     before = (folder / "round-0.safetensors").read_bytes()
     assert onefold(*call).status == 0
     assert (folder / "round-0.safetensors").read_bytes() == before
+
+
+def test_validation_data_that_has_changed_is_noticed(onefold: Callable, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from onefold.sources import build_data\ndef some(split, n=50):\n    return build_data('sklearn:digits', limit=n, skip=900)\n"
+    )
+    call = ["persist", *RUN, "--val-data", f"{tmp_path / 'own.py'}:some", "-o", str(tmp_path / "run")]
+    assert onefold(*call).status == 0
+    text = (tmp_path / "run" / "recipe.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(text.replace("../own.py:some", "own.py:some?n=49"))
+    assert "gives other batches than the recipe was made with" in onefold("persist", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    (tmp_path / "same.yaml").write_text(text.replace("../own.py:some", "own.py:some"))
+    assert onefold("persist", tmp_path / "same.yaml", "-o", tmp_path / "x").status == 0
+
+
+def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onefold.errors import MembersError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MembersError("The first network has no finite nll on the data; a barrier needs two sound ends.")
+
+    monkeypatch.setattr("onefold.recipe.persist_summary.compare_networks", refuse)
+    result = onefold("persist", *RUN, "-o", tmp_path / "run")
+    assert result.status == 0, result.err
+    assert "The rounds could not be compared: The first network" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_an_architecture_that_always_begins_alike_is_refused_before_training(onefold: Callable, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\ndef fixed():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    result = onefold("persist", *RUN, "--model", f"{tmp_path / 'net.py'}:fixed", "--baselines", "-o", tmp_path / "run")
+    assert "always begins from the same weights" in result.err
+    assert "Training" not in result.err
+    assert not (tmp_path / "run").exists()

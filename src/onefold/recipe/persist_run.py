@@ -6,7 +6,8 @@ same bits. Beside that, every round's network lies in the folder as soon as the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,15 @@ def make(
             if part is not None:
                 check_fit(network, part, what)
         persistent_of(recipe, data)(network)
+        if recipe.rounds.baselines:
+            build_network(recipe, 1)  # learn now, and not after all rounds, whether there are other initialisations
         steps = steps_of(recipe, data)
-        now = record(used, check_batches(recipe, whole, labels=True))
+        now = record(used, check_batches(recipe, _Chained((whole, validation) if recipe.validation else (whole,)), labels=True))
         if before is not None and now.data_sha256 != before[1].data_sha256:
-            raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
+            raise RecipeError(
+                f"The training data '{recipe.data.source}', or the validation data, has changed since the run in {folder} began; "
+                "get the old data, or give --force."
+            )
         warnings = other_versions(recorded, used) if recorded is not None else []
 
         open_folder(folder, FILES)
@@ -113,6 +119,16 @@ def make(
         facts = {file: {"onefold.run": Path(file).stem.replace("-", " ")} for file in files} | {recipe.main: {"onefold.run": best}}
         complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), FILES)
     return PersistMade(complete, report, folder, scored, warnings + more)
+
+
+@dataclass(frozen=True)
+class _Chained:
+    """The batches of several data, one after the other."""
+
+    data: tuple[Data, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self.data)
 
 
 def file_of(name: str) -> str:

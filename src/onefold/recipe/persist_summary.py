@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from onefold.batches import Data
+from onefold.errors import MembersError
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
 from onefold.measure import Candidate, Report, Section, Table, barrier_curves, comparison_table, evaluate, heat_map, verdict
@@ -24,13 +25,17 @@ CURVES = 6  # that one picture shows
 
 @dataclass(frozen=True)
 class PersistScored:
-    """Everything that was scored on the same data: rows of a table, the best round's name, and the rounds compared (None: there is one only)."""
+    """Everything that was scored on the same data: rows of a table, the best round's name, and the rounds compared.
+
+    compared: None where there is one round only, or where `note` says why they could not be compared.
+    """
 
     candidates: tuple[Candidate, ...]
     best: str
     verdict: str
     on: str
     compared: Compared | None
+    note: str = ""
 
     @property
     def table(self) -> Table:
@@ -67,10 +72,13 @@ def score(
         rivals.insert(0, rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
     sentence = verdict(rows[best]._replace(name=f"The best of the rounds ({best})"), rivals) if rivals else f"No round was better than {best}."
     members = [networks[name] for name in kinds[ROUND]]
-    compared = None
+    compared, note = None, ""
     if len(members) > 1:
-        compared = compare_networks(members, Part(data, 0, COMPARED), calibration_data=Part(training, 0, COMPARED), points=POINTS)
-    return PersistScored(tuple(found), best, sentence, on, compared)
+        try:
+            compared = compare_networks(members, Part(data, 0, COMPARED), calibration_data=Part(training, 0, COMPARED), points=POINTS)
+        except MembersError as error:  # a round of no finite loss, for which the others shall not be lost
+            note = f"The rounds could not be compared: {error}"
+    return PersistScored(tuple(found), best, sentence, on, compared, note)
 
 
 def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str]) -> Report:
@@ -89,6 +97,8 @@ def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, 
         )
     if scored.compared is not None:
         _compare(report.section("Are the rounds different networks"), scored.compared, part.number)
+    elif scored.note:
+        worth.text(scored.note)
     report.section("What was done").facts(
         {
             "architecture": recipe.model,
@@ -127,7 +137,8 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
     section.table(Table(columns=columns, rows=rows))
     section.text(
         f"Their weights have a mean length of {compared.norms.mean():.3g}. A distance and a barrier that alignment takes away belong to "
-        "renumbered hidden units: the rounds would be one function. What is left is a difference of the functions, or a rescaling."
+        "renumbered hidden units: the rounds would be one function. What is left is a difference of the functions, or a rescaling. "
+        "Where a distance is larger after alignment, the rounds had kept the order of units that they began with."
     )
     if compared.note:
         section.text(compared.note)
