@@ -229,3 +229,51 @@ NETWORKS |= {
         image_size=32, patch_size=16,
     ),
 }  # fmt: skip
+
+
+def experts(name: str, **sizes: Any) -> Network:
+    """A mixture of experts: batched products, as the loop over the experts that were hit depends on the data."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    model = getattr(transformers, f"{name}ForCausalLM")._from_config(config, experts_implementation="batched_mm")
+    return Network(Select(model, "logits", **PLAIN), zoo.tokens(50, 9))
+
+
+SMALL = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 4}
+BOTTLENECK = {"embedding_size": 12, "true_hidden_size": 16, "intra_bottleneck_size": 16}
+NETWORKS |= {
+    "timm cait": lambda: image_model("cait_xxs24_224", img_size=32, embed_dim=24, depth=2, num_heads=4),
+    "timm xcit": lambda: image_model("xcit_nano_12_p16_224", img_size=32, embed_dim=24, depth=2, num_heads=4),
+    "timm edgenext": lambda: image_model("edgenext_xx_small", depths=(1, 1, 2, 1)),
+    "timm ghostnet": lambda: image_model("ghostnet_050"),
+    "timm repvgg": lambda: image_model("repvgg_a0", 32),
+    "timm resnetv2": lambda: image_model("resnetv2_50", 32, layers=(1, 1, 1, 1)),
+    "timm resnest": lambda: image_model("resnest14d", 32),
+    "timm res2net": lambda: image_model("res2net50_14w_8s", 32, layers=(1, 1, 1, 1)),
+    "timm skresnet": lambda: image_model("skresnet18", 32),
+    "timm nf_regnet": lambda: image_model("nf_regnet_b0", 32),
+    "timm mobilevit": lambda: image_model("mobilevit_xxs", 64),
+    "timm mobilenetv4": lambda: image_model("mobilenetv4_conv_small", 32),
+    "transformers gptj": lambda: causal("GPTJ", **SMALL, rotary_dim=4),
+    "transformers codegen": lambda: causal("CodeGen", **SMALL, rotary_dim=4),
+    "transformers gpt_bigcode": lambda: causal("GPTBigCode", **SMALL),
+    "transformers falcon": lambda: causal("Falcon", vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
+    "transformers mpt": lambda: causal("Mpt", vocab_size=50, d_model=32, n_layers=2, n_heads=4),
+    "transformers stablelm": lambda: causal("StableLm", **NEW),
+    "transformers starcoder2": lambda: causal("Starcoder2", **NEW),
+    "transformers phi3": lambda: causal("Phi3", **NEW),
+    "transformers olmo2": lambda: causal("Olmo2", **NEW),
+    "transformers cohere": lambda: causal("Cohere", **NEW),
+    "transformers glm": lambda: causal("Glm", **NEW),
+    "transformers nemotron": lambda: causal("Nemotron", **NEW),
+    "transformers mamba": lambda: causal("Mamba", vocab_size=50, hidden_size=16, num_hidden_layers=2, state_size=4),
+    "transformers rwkv": lambda: causal("Rwkv", vocab_size=50, hidden_size=16, num_hidden_layers=2),
+    "transformers mixtral": lambda: experts("Mixtral", **NEW, num_local_experts=3),
+    "transformers deberta_v2": lambda: language("DebertaV2", "ForSequenceClassification", **OLD),
+    "transformers xlnet": lambda: language("XLNet", "ForSequenceClassification", vocab_size=50, d_model=24, n_layer=2, n_head=4, d_inner=40),
+    "transformers mobilebert": lambda: language("MobileBert", "ForSequenceClassification", **OLD, **BOTTLENECK),
+    "transformers mpnet": lambda: language("MPNet", "ForSequenceClassification", **OLD),
+    "transformers squeezebert": lambda: language("SqueezeBert", "ForSequenceClassification", **OLD, embedding_size=24),
+    "transformers modernbert": lambda: language("ModernBert", "ForSequenceClassification", **OLD, pad_token_id=0),
+    "transformers convbert": lambda: language("ConvBert", "ForSequenceClassification", **OLD, embedding_size=24),
+}

@@ -22,14 +22,15 @@ def test_any_network_is_proved_and_covered(name: str) -> None:
     proof = verify_symmetries(spec, network.model, network.inputs)
     assert proof.passed, str(proof)
     assert proof.max_error < 1e-10
-    assert proof.negatives_tried >= min(len(spec.groups), 12)
+    tied = [group for group in spec.groups if len({slot.tensor for slot in group.slots}) > 1]  # others leave nothing to get wrong
+    assert proof.negatives_tried >= min(len(tied), 12) - bool(proof.inert)  # a group of tensors without effect has no control
     assert spec.coverage >= network.coverage, str(spec)
     assert spec.unknown == {}
     assert SymmetrySpec.from_json(spec.to_json()) == spec
 
 
-def test_there_are_at_least_fifty() -> None:
-    assert len(NETWORKS) >= 50
+def test_there_are_more_than_a_hundred() -> None:
+    assert len(NETWORKS) >= 110
 
 
 class Smoothed(nn.Module):
