@@ -59,3 +59,10 @@ def forgotten() -> Iterator[None]:
 @pytest.mark.usefixtures("forgotten")
 def test_own_rule(section: Any) -> None:
     section("A rule for an operator of your own")
+
+
+def test_kept(section: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 4))
+    section("Specs that are kept", network=network, images=torch.randn(2, 1, 8, 8))
+    assert len(list((tmp_path / "specs").iterdir())) == 1

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
+from onefold.symmetry import SymmetrySpec, apply_maps, features, find_symmetries, trace, verify_symmetries
+from onefold.symmetry.drawing import random_map
 from onefold.symmetry.rules.einsum import letters
-from onefold.symmetry.spec import Group, Live, Prod, Sum
+from onefold.symmetry.spec import Case, Group, Live, Prod, Sum
 
 EVERY = {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}
 ROTATIONS = {"permutation", "sign", "orthogonal", "orthogonal_mean"}
@@ -154,6 +155,24 @@ def test_a_given_first_state_holds_the_state_in_place_and_a_learned_one_moves_al
     (state,) = groups_of(proved(Given(), x), "net.weight_hh_l0", 1)
     assert ("start", 2) in {(slot.tensor, slot.axis) for slot in state.slots}
     assert groups_of(proved(Given(), ((x, torch.randn(1, 3, 6)), None)), "net.weight_hh_l0", 1) == []
+
+
+def test_features_are_read_out_of_stacked_states() -> None:
+    """Every probe of every group shows its features, also the last states of all layers at once."""
+    model, x = zoo.Stacked().eval(), zoo.tokens()
+    traced = trace(model, (x,))
+    spec = find_symmetries(model, x, traced=traced)
+    maps = {group.name: random_map(group.size, (), "permutation", torch.Generator().manual_seed(k)) for k, group in enumerate(spec.groups)}
+    states = [model.state_dict(), apply_maps(model.state_dict(), spec, maps)]
+    seen: dict[str, list[Tensor]] = {}
+    probes = {probe.node for group in spec.groups for probe in group.probes}
+    traced.replay(states, (x,), visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None, nodes=probes)
+    assert any(isinstance(term, Case) for node in probes for term in spec.nodes[node])
+    for group in spec.groups:
+        assert any(probe.kind == "post" for probe in group.probes) or group.size == 8  # the table of tokens has no nonlinearity
+        for probe in group.probes:
+            before, after = (features(value, spec.nodes[probe.node], group) for value in seen[probe.node])
+            torch.testing.assert_close(after, before[:, maps[group.name].forward], rtol=1e-5, atol=1e-6)
 
 
 def test_letters_of_einsum() -> None:

@@ -11,6 +11,7 @@ def inspect(
     model: Annotated[str, typer.Argument(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
     checkpoint: Annotated[str | None, typer.Argument(help="Its weights; without them it is initialised at random.")] = None,
     shape: Annotated[str | None, typer.Option(help="The shape of one example, as 3,32,32 (float inputs at random).")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="With --shape: whole numbers below this one, for a network that reads tokens.")] = None,
     data: Annotated[str | None, typer.Option(help="Or data whose first two examples are taken, as in `onefold merge`.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Also prove it numerically in float64, with negative controls.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole symmetry spec as JSON.")] = False,
@@ -21,11 +22,13 @@ def inspect(
 
     if (shape is None) == (data is None):
         raise RecipeError("Inspecting needs an example input; give either --shape, as in --shape 3,32,32, or --data.")
+    if tokens is not None and shape is None:
+        raise RecipeError("--tokens says what numbers an example of --shape holds; give --shape too, as in --shape 12 --tokens 30000.")
     sizes = _sizes(shape) if shape is not None else None
     import torch
 
     from onefold.batches import batches
-    from onefold.cli.console import say
+    from onefold.cli.console import note, say
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import load_data, load_networks
     from onefold.sources import build_model
@@ -35,13 +38,16 @@ def inspect(
     network = load_networks(model, [InputFile(path=checkpoint)])[0][0] if checkpoint else build_model(model).eval()
     inputs: object
     if sizes is not None:
-        inputs = torch.randn(2, *sizes)
+        inputs = torch.randn(2, *sizes) if tokens is None else torch.randint(tokens, (2, *sizes))
     else:
         inputs = next(batches(load_data(check_data({"source": data, "samples": 2, "batch_size": 2}))))
     spec = find_symmetries(network, inputs)
     say(spec.to_json() if as_json else spec)
     if verify:
-        say(verify_symmetries(spec, network, inputs))
+        proof = verify_symmetries(spec, network, inputs)
+        (note if as_json else say)(str(proof))  # JSON stays alone on standard output
+        if not proof.passed:
+            raise typer.Exit(1)
 
 
 def _sizes(text: str) -> list[int]:

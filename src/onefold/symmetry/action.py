@@ -18,7 +18,7 @@ from onefold.errors import SymmetryError
 from onefold.symmetry.folding import is_folded
 from onefold.symmetry.maps import GroupMap as GroupMap
 from onefold.symmetry.maps import check_maps, needs_folding
-from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term
+from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, at_index
 
 _CONSUMER = "consumer"
 _UNCHANGED = {
@@ -131,7 +131,7 @@ class _Action:
                 raise SymmetryError(f"The symmetry spec names the index '{case.index}', but the tensor has no such axis; find the symmetries again.")
             pieces = []
             for value, piece in enumerate(tensor.unbind(at)):
-                rest = [_substitute(term, case.index, value) for k, term in enumerate(axes) if k != at]
+                rest = [at_index(term, case.index, value) for k, term in enumerate(axes) if k != at]
                 pieces.append(self._split(piece, rest, origin[:at] + origin[at + 1 :], {**index, case.index: value}))
             return torch.stack(pieces, at)
         for k, term in enumerate(axes):
@@ -220,14 +220,6 @@ def _cases(term: Term) -> Iterator[Case]:
     elif isinstance(term, Prod | Sum):
         for part in term.parts:
             yield from _cases(part)
-
-
-def _substitute(term: Term, index: str, value: int) -> Term:
-    if isinstance(term, Case) and term.index == index:
-        return term.parts[value]
-    if isinstance(term, Prod | Sum):
-        return type(term)(tuple(_substitute(part, index, value) for part in term.parts))
-    return term
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

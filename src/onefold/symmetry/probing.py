@@ -10,7 +10,7 @@ from torch import Tensor
 
 from onefold.errors import SymmetryError
 from onefold.symmetry.maps import leaves
-from onefold.symmetry.spec import Axes, Group, Live, Prod, Sum, Term
+from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, Term, at_index
 
 
 def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
@@ -52,6 +52,11 @@ def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[T
         elif isinstance(term, Prod) and term.parts and _holds(term, name):
             spread = value.reshape(*value.shape[:k], *(part.size for part in term.parts), *value.shape[k + 1 :])
             yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
+            return
+        elif isinstance(term, Case) and _holds(term, name):
+            for at in [j for j, other in enumerate(axes) if isinstance(other, Fixed) and other.name == term.index][:1]:
+                for number, piece in enumerate(value.unbind(at)):
+                    yield from _occurrences(piece, [at_index(other, term.index, number) for j, other in enumerate(axes) if j != at], name)
             return
         elif isinstance(term, Sum) and _holds(term, name):
             for piece, part in zip(torch.split(value, [part.size for part in term.parts], k), term.parts, strict=True):

@@ -165,6 +165,15 @@ class SymmetrySpec:
         return table_of(self)
 
 
+def at_index(term: Term, index: str, value: int) -> Term:
+    """The term where the index atom of that name has the given value."""
+    if isinstance(term, Case) and term.index == index:
+        return term.parts[value]
+    if isinstance(term, Prod | Sum):
+        return type(term)(tuple(at_index(part, index, value) for part in term.parts))
+    return term
+
+
 def live_groups(term: Term) -> Iterator[str]:
     """The names of the groups in a term, in order, repeated where they occur repeatedly."""
     if isinstance(term, Live):
