@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from onefold.cli.flags import given
-from onefold.errors import RecipeError
+from onefold.cli.training import asked_for, carried_out
 
 REPELLING, TRAINING, VALIDATING, SCORING = "What repels", "How to train", "How to choose the best round", "How to score"
 
@@ -77,8 +77,7 @@ def persist(
     The folder then holds round-0.safetensors and so on, best.safetensors, recipe.yaml, report.json and report.html, which compares the rounds
     before and after alignment; while training, what was reached, for --resume. On a CPU a resumed run ends in the same bits.
     """
-    from onefold.cli.console import note, say, show, warn
-    from onefold.recipe.document import absolute, check_as, read_as
+    from onefold.cli.console import say, show
     from onefold.recipe.persist import PersistRecipe
 
     flags: dict[str, Any] = {
@@ -101,31 +100,13 @@ def persist(
     for part in ("validation", "evaluation"):
         if flags[part]:
             flags[part] = {**given(source=data), **flags[part]}
-    flags = {key: value for key, value in flags.items() if value not in (None, {})}
-    if recipe is not None:
-        if flags:
-            raise RecipeError("A recipe says everything, so it takes no other option; edit a copy of it, or give -o, --resume and --force only.")
-        asked = read_as(PersistRecipe, recipe)
-    else:
-        for name, value in (("--model", model), ("--data", data), ("--epochs", epochs), ("--output", output)):
-            if value is None:
-                raise RecipeError(f"Training rounds by flags needs {name}; see `onefold persist --help`.")
-        asked = absolute(check_as(PersistRecipe, flags, "The run"))
-    if output is not None:
-        asked = asked.model_copy(update={"output": str(output.absolute())})
+    asked = asked_for(PersistRecipe, recipe, flags, output, "Training rounds", "The run")
 
     from onefold.recipe.persist_run import make
 
-    try:
-        made = make(asked, force=force, resume=resume, threads=context.obj, tell=note)
-    except KeyboardInterrupt:
-        note("What was reached after the last whole epoch is kept; the same command with --resume goes on from there.")
-        raise
-    if made.finished_before:
-        say(f"The run in {made.folder} came to its end before; nothing is left to do.")
+    made = carried_out(make, asked, force=force, resume=resume, threads=context.obj)
+    if made is None:
         return
-    for warning in made.warnings:
-        warn(warning)
     if made.scored is not None:
         show(made.scored.table)
         if made.scored.compared is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from onefold.cli.flags import given
-from onefold.errors import RecipeError
+from onefold.cli.training import asked_for, carried_out
 
 SHAPING, TRAINING, SCORING = "What subspace", "How to train", "How to score"
 
@@ -56,8 +56,7 @@ def subspace(
     what was reached, for --resume. On a CPU a resumed run ends in the same bits. The processes of --devices are started by the command
     itself, on one machine and without torchrun.
     """
-    from onefold.cli.console import note, say, show, warn
-    from onefold.recipe.document import absolute, check_as, read_as
+    from onefold.cli.console import say, show
     from onefold.recipe.subspace import SubspaceRecipe
 
     flags: dict[str, Any] = {
@@ -76,31 +75,13 @@ def subspace(
     }  # fmt: skip
     if flags["evaluation"]:
         flags["evaluation"] = {**given(source=data), **flags["evaluation"]}
-    flags = {key: value for key, value in flags.items() if value not in (None, {})}
-    if recipe is not None:
-        if flags:
-            raise RecipeError("A recipe says everything, so it takes no other option; edit a copy of it, or give -o, --resume and --force only.")
-        asked = read_as(SubspaceRecipe, recipe)
-    else:
-        for name, value in (("--model", model), ("--data", data), ("--epochs", epochs), ("--output", output)):
-            if value is None:
-                raise RecipeError(f"Training a subspace by flags needs {name}; see `onefold subspace --help`.")
-        asked = absolute(check_as(SubspaceRecipe, flags, "The subspace"))
-    if output is not None:
-        asked = asked.model_copy(update={"output": str(output.absolute())})
+    asked = asked_for(SubspaceRecipe, recipe, flags, output, "Training a subspace", "The subspace")
 
     from onefold.recipe.subspace_run import make
 
-    try:
-        made = make(asked, force=force, resume=resume, threads=context.obj, tell=note)
-    except KeyboardInterrupt:
-        note("What was reached after the last whole epoch is kept; the same command with --resume goes on from there.")
-        raise
-    if made.finished_before:
-        say(f"The run in {made.folder} came to its end before; nothing is left to do.")
+    made = carried_out(make, asked, force=force, resume=resume, threads=context.obj)
+    if made is None:
         return
-    for warning in made.warnings:
-        warn(warning)
     if made.scored is not None:
         show(made.scored.table)
     say(made.report.summary)

@@ -11,23 +11,21 @@ is kept after every epoch: a run that was broken off goes on as if it never had 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn, optim
 
-from onefold.batches import Batch, Data, dtype_of
-from onefold.errors import DataError, PersistentError
+from onefold.batches import Data, dtype_of
+from onefold.errors import PersistentError
 from onefold.explore.epochs import Epochs, generators_kept
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.persistent.repelling import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
-from onefold.explore.training import Training, batch_loss, usable
+from onefold.explore.training import Training, train_epoch
 from onefold.measure import evaluate
-from onefold.progress import track
 
 ROUND, RESTART, RERUN = "round", "restart", "rerun"
 State = dict[str, Any]
@@ -123,7 +121,11 @@ def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[s
             for number in range(len(losses), training.epochs):
                 network.train()
                 title = f"{run.name.capitalize()}, epoch {number + 1} of {training.epochs}"
-                losses.append(_epoch(fabric, module, wrapped, own, epochs, number, training, inputs, title))
+                extra: dict[str, Any] = {} if own is None else {"penalty": own.penalty, "stepped": own.step}
+                mean = train_epoch(fabric, module, wrapped, epochs, number, training, inputs, title, **extra)
+                if not math.isfinite(mean):
+                    raise PersistentError(f"The loss is not finite ({title}); lower the learning rate or the strength, or lengthen the warm-up.")
+                losses.append(mean)
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
             # As it is written, whatever precision it is trained in or recorded solutions are kept in.
@@ -135,33 +137,6 @@ def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[s
                 own.restart()
             losses = []
             _keep(fabric, keep, state)
-
-
-def _epoch(
-    fabric: Any, module: nn.Module, optimiser: Any, persistent: PersistentTraining | None, epochs: Epochs, number: int, training: Training,
-    dtype: torch.dtype, title: str,
-) -> float:  # fmt: skip
-    """Train for one epoch; the mean of its losses, without the penalty."""
-    found: Iterable[Batch] = usable(epochs.epoch(number, fabric.global_rank), fabric.world_size)
-    if fabric.is_global_zero:
-        found = track(found, title, training.steps)
-    sums = []
-    for step, batch in enumerate(found):
-        for group in optimiser.param_groups:
-            group["lr"] = training.rate(number * training.steps + step)
-        loss = batch_loss(fabric, module, batch, dtype)
-        optimiser.zero_grad()
-        fabric.backward(loss if persistent is None else loss + persistent.penalty())
-        optimiser.step()
-        if persistent is not None:
-            persistent.step()
-        sums.append(loss.detach())
-    if not sums:
-        raise DataError(f"The training data gave no batch in epoch {number + 1} that the processes can share; give more examples.")
-    mean = float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
-    if not math.isfinite(mean):
-        raise PersistentError(f"The loss is not finite ({title}); lower the learning rate or the strength, or lengthen the warm-up.")
-    return mean
 
 
 def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> None:

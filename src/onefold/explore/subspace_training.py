@@ -9,18 +9,16 @@ goes on from the last epoch as if it never had been.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import optim
 
-from onefold.batches import Batch, dtype_of
-from onefold.errors import DataError, SubspaceError
+from onefold.batches import dtype_of
+from onefold.errors import SubspaceError
 from onefold.explore.epochs import Epochs, generators_kept
 from onefold.explore.subspace import Subspace
-from onefold.explore.training import Training, batch_loss, usable
-from onefold.progress import track
+from onefold.explore.training import Training, train_epoch
 
 State = dict[str, Any]
 
@@ -49,21 +47,8 @@ def train(fabric: Any, space: Subspace, epochs: Epochs, training: Training, befo
     space.train()
     with generators_kept():
         for number in range(len(losses), training.epochs):
-            found: Iterable[Batch] = usable(epochs.epoch(number, fabric.global_rank), fabric.world_size)
-            if fabric.is_global_zero:
-                found = track(found, f"Epoch {number + 1} of {training.epochs}", training.steps)
-            sums = []
-            for step, batch in enumerate(found):
-                for group in optimiser.param_groups:
-                    group["lr"] = training.rate(number * training.steps + step)
-                loss = batch_loss(fabric, module, batch, inputs)
-                wrapped.zero_grad()
-                fabric.backward(loss + space.diversity_penalty())
-                wrapped.step()
-                sums.append(loss.detach())
-            if not sums:
-                raise DataError(f"The training data gave no batch in epoch {number + 1} that the processes can share; give more examples.")
-            mean = float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
+            title = f"Epoch {number + 1} of {training.epochs}"
+            mean = train_epoch(fabric, module, wrapped, epochs, number, training, inputs, title, penalty=space.diversity_penalty)
             if not math.isfinite(mean):
                 raise SubspaceError(f"The loss is not finite in epoch {number + 1}; lower the learning rate, or lengthen the warm-up.")
             losses.append(mean)

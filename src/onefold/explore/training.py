@@ -1,4 +1,4 @@
-"""What runs of training share: the learning rate of every step, which batches can be shared by processes, and a share's loss.
+"""What runs of training share: the learning rate of every step, which batches can be shared by processes, and an epoch.
 
 The learning rate rises for the warm-up and falls as half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
 """
@@ -6,16 +6,18 @@ The learning rate rises for the warm-up and falls as half a cosine (Loshchilov &
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from onefold.batches import Batch, forward, logits_of
-from onefold.explore.epochs import share
+from onefold.errors import DataError
+from onefold.explore.epochs import Epochs, share
+from onefold.progress import track
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,40 @@ def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
         least = least or (2 if batch.size >= 2 * processes else 1) * processes
         if batch.size >= least:
             yield batch
+
+
+def train_epoch(
+    fabric: Any, module: nn.Module, optimiser: Any, epochs: Epochs, number: int, training: Training, dtype: torch.dtype, title: str, *,
+    penalty: Callable[[], Tensor] | None = None, stepped: Callable[[], None] = lambda: None,
+) -> float:  # fmt: skip
+    """Train for one epoch; the mean of its losses, without the penalty, over all processes.
+
+    Args:
+        module, optimiser: as the launched `fabric` has set them up.
+        number: of the epoch, counted from 0: it decides order and learning rate.
+        dtype: of the batches, whatever precision the network is given.
+        title: of the progress bar.
+        penalty: is added to every step's loss. stepped: is called after every step.
+
+    Raises:
+        DataError: there is no batch that the processes can share, or the network cannot run on one.
+    """
+    found: Iterable[Batch] = usable(epochs.epoch(number, fabric.global_rank), fabric.world_size)
+    if fabric.is_global_zero:
+        found = track(found, title, training.steps)
+    sums = []
+    for step, batch in enumerate(found):
+        for group in optimiser.param_groups:
+            group["lr"] = training.rate(number * training.steps + step)
+        loss = batch_loss(fabric, module, batch, dtype)
+        optimiser.zero_grad()
+        fabric.backward(loss if penalty is None else loss + penalty())
+        optimiser.step()
+        stepped()
+        sums.append(loss.detach())
+    if not sums:
+        raise DataError(f"The training data gave no batch in epoch {number + 1} that the processes can share; give more examples.")
+    return float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
 
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:

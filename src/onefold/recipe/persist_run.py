@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,23 @@ from torch import nn
 
 from onefold import __version__
 from onefold.batches import Data, batches, dtype_of
-from onefold.errors import DataError, OutputError, RecipeError
+from onefold.errors import DataError, RecipeError
 from onefold.explore import PersistentTraining
 from onefold.explore.epochs import Epochs
 from onefold.explore.persistent.repelling import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND, Rounds, runs_of, train_rounds
-from onefold.explore.processes import fabric_package, launch
+from onefold.explore.processes import launch
 from onefold.explore.training import Training
-from onefold.measure import Report
 from onefold.recipe.document import Record
 from onefold.recipe.inputs import check_device, load_data
 from onefold.recipe.persist import PersistRecipe
 from onefold.recipe.persist_summary import PersistScored, score, summarise
-from onefold.recipe.run import check_batches, other_versions, record, settings
-from onefold.recipe.training_checkpoint import NAME, check_same, keep, kept
-from onefold.recipe.training_folder import RECIPE, check_folder, open_folder, write
-from onefold.recipe.training_inputs import check_fit, check_names, finished, labelled, on_a_device, shuffled, steps_of, training_data
+from onefold.recipe.run import settings
+from onefold.recipe.training_checkpoint import keep, kept
+from onefold.recipe.training_folder import open_folder, write
+from onefold.recipe.training_inputs import check_fit, labelled, shuffled, steps_of, training_data
+from onefold.recipe.training_run import Trained, begin
 from onefold.sources import ImageBatches, resolve_model
 from onefold.sources.loader import Images
 from onefold.weights import save
@@ -42,21 +42,9 @@ PREDICTIONS = "function"
 FILES = [f"{kind}-*.safetensors" for kind in (ROUND, RESTART, RERUN)]
 
 
-@dataclass(frozen=True)
-class PersistMade:
-    """What came of a recipe: the recipe as it was written, the report, the folder, its scores, what the user should know."""
-
-    recipe: PersistRecipe
-    report: Report
-    folder: Path
-    scored: PersistScored | None = None
-    warnings: list[str] = field(default_factory=list)
-    finished_before: bool = False
-
-
 def make(
     recipe: PersistRecipe, *, force: bool = False, resume: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None
-) -> PersistMade:
+) -> Trained[PersistRecipe, PersistScored]:
     """Carry out `recipe`, whose paths are absolute, and write its outputs into the folder `recipe.output`.
 
     Args:
@@ -68,17 +56,11 @@ def make(
     Raises:
         OnefoldError: of every kind, one sentence each; what was kept of the run stays.
     """
-    fabric_package()
-    recipe = on_a_device(recipe)
-    folder = check_folder(recipe, force, resume)
-    check_names(recipe, *recipe.parts())
-    before = kept(folder, recipe.command) if resume else None
-    if before is not None:
-        check_same(recipe, before[0], folder)
-    elif resume and (folder / RECIPE).exists():
-        return PersistMade(*finished(recipe, folder), folder, finished_before=True)
-    recorded = before[1] if before is not None else recipe.record
-    with settings(recipe, threads or (recorded.threads if recorded else None)) as used:
+    begun = begin(recipe, force, resume, *recipe.parts())
+    recipe, folder = begun.recipe, begun.folder
+    if begun.report is not None:
+        return Trained(recipe, begun.report, folder, finished_before=True)
+    with settings(recipe, begun.threads(threads)) as used:
         tell(f"Reading {recipe.data.source}")
         whole, evaluation = training_data(recipe), labelled(recipe.evaluation, recipe.seed, "evaluation data")
         data, validation = divided(recipe, whole)
@@ -90,26 +72,18 @@ def make(
         if recipe.rounds.baselines:
             build_network(recipe, 1)  # learn now, and not after all rounds, whether there are other initialisations
         steps = steps_of(recipe, data)
-        now = record(used, check_batches(recipe, _Chained((whole, validation) if recipe.validation else (whole,)), labels=True))
-        if before is not None and now.data_sha256 != before[1].data_sha256:
-            raise RecipeError(
-                f"The training data '{recipe.data.source}', or the validation data, has changed since the run in {folder} began; "
-                "get the old data, or give --force."
-            )
-        warnings = other_versions(recorded, used) if recorded is not None else []
+        read = _Chained((whole, validation) if recipe.validation else (whole,))
+        now, warnings = begun.made_with(used, read, f"The training data '{recipe.data.source}', or the validation data,")
 
         open_folder(folder, FILES)
         runs = runs_of(recipe.rounds.number, recipe.rounds.baselines)
-        done = list(before[2]["done"]) if before is not None else []
+        done = begun.state.get("done", {})
         if len(done) < len(runs):
             tell(f"Training {len(runs)} networks for {recipe.training.epochs} epochs each" + f", {len(done)} of them done" * bool(done))
             here = (data, validation) if recipe.training.devices == 1 else None
-            job = (recipe, folder, now, steps, before is not None, max(1, used // recipe.training.devices), here)
+            job = (recipe, folder, now, steps, begun.before is not None, max(1, used // recipe.training.devices), here)
             launch(_train, job, check_device(recipe.device), recipe.training.devices, recipe.training.precision)
-        reached = kept(folder, recipe.command)
-        if reached is None:
-            raise OutputError(f"{folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
-        found: dict[str, dict[str, Any]] = reached[2]["done"]
+        found: dict[str, dict[str, Any]] = begun.reached()["done"]
         networks = {name: copy_at(network, Snapshot(one["parameters"], one["buffers"])).eval() for name, one in found.items()}
         rounds = {name: one["score"] for name, one in found.items() if name.startswith(ROUND)}
         best = max(rounds, key=rounds.__getitem__)
@@ -118,7 +92,7 @@ def make(
         files = {file_of(name): own for name, own in networks.items()} | {recipe.main: networks[best]}
         facts = {file: {"onefold.run": Path(file).stem.replace("-", " ")} for file in files} | {recipe.main: {"onefold.run": best}}
         complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), FILES)
-    return PersistMade(complete, report, folder, scored, warnings + more)
+    return Trained(complete, report, folder, scored, warnings + more)
 
 
 @dataclass(frozen=True)

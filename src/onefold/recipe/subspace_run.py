@@ -7,7 +7,6 @@ same bits. The kept file goes last: as long as it is there, the run is not finis
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +14,28 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Data
-from onefold.errors import OutputError, RecipeError
 from onefold.explore import Subspace
 from onefold.explore.epochs import Epochs
-from onefold.explore.processes import fabric_package, launch
+from onefold.explore.processes import launch
 from onefold.explore.subspace.places import parameters_at, places_of
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace_training import train
 from onefold.explore.training import Training
-from onefold.measure import Report
 from onefold.recipe.document import Record
 from onefold.recipe.inputs import check_device, load_data
-from onefold.recipe.run import check_batches, other_versions, record, settings
+from onefold.recipe.run import settings
 from onefold.recipe.subspace import SubspaceRecipe
 from onefold.recipe.subspace_summary import SubspaceScored, score, summarise
-from onefold.recipe.training_checkpoint import NAME, check_same, keep, kept
-from onefold.recipe.training_folder import RECIPE, check_folder, open_folder, write
-from onefold.recipe.training_inputs import check_fit, check_names, finished, labelled, on_a_device, shuffled, steps_of, training_data
+from onefold.recipe.training_checkpoint import keep, kept
+from onefold.recipe.training_folder import open_folder, write
+from onefold.recipe.training_inputs import check_fit, labelled, shuffled, steps_of, training_data
+from onefold.recipe.training_run import Trained, begin
 from onefold.sources import ImageBatches, resolve_model
-
-
-@dataclass(frozen=True)
-class SubspaceMade:
-    """What came of a recipe: the recipe as it was written, its scores (None: not scored), the report, the folder, what the user should know."""
-
-    recipe: SubspaceRecipe
-    report: Report
-    folder: Path
-    scored: SubspaceScored | None = None
-    warnings: list[str] = field(default_factory=list)
-    finished_before: bool = False
 
 
 def make(
     recipe: SubspaceRecipe, *, force: bool = False, resume: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None
-) -> SubspaceMade:
+) -> Trained[SubspaceRecipe, SubspaceScored]:
     """Carry out `recipe`, whose paths are absolute, and write its outputs into the folder `recipe.output`.
 
     Args:
@@ -61,18 +47,12 @@ def make(
     Raises:
         OnefoldError: of every kind, one sentence each; what was kept of the run stays.
     """
-    fabric_package()
-    recipe = on_a_device(recipe)
-    folder = check_folder(recipe, force, resume)
     Shape.of(recipe.subspace.shape, recipe.subspace.vertices)
-    check_names(recipe)
-    before = kept(folder, recipe.command) if resume else None
-    if before is not None:
-        check_same(recipe, before[0], folder)
-    elif resume and (folder / RECIPE).exists():
-        return SubspaceMade(*finished(recipe, folder), folder, finished_before=True)
-    recorded = before[1] if before is not None else recipe.record
-    with settings(recipe, threads or (recorded.threads if recorded else None)) as used:
+    begun = begin(recipe, force, resume)
+    recipe, folder = begun.recipe, begun.folder
+    if begun.report is not None:
+        return Trained(recipe, begun.report, folder, finished_before=True)
+    with settings(recipe, begun.threads(threads)) as used:
         tell(f"Reading {recipe.data.source}")
         data, evaluation = training_data(recipe), labelled(recipe.evaluation, recipe.seed, "evaluation data")
         network = resolve_model(recipe.model)().to(check_device(recipe.device)).eval()
@@ -80,24 +60,19 @@ def make(
         if evaluation is not None:
             check_fit(network, evaluation, "evaluation data")
         space, steps = build_space(recipe), steps_of(recipe, data)
-        now = record(used, check_batches(recipe, data, labels=True))
-        if before is not None and now.data_sha256 != before[1].data_sha256:
-            raise RecipeError(f"The data '{recipe.data.source}' has changed since the run in {folder} began; get the old data, or give --force.")
-        warnings = other_versions(recorded, used) if recorded is not None else []
+        now, warnings = begun.made_with(used, data, f"The data '{recipe.data.source}'")
 
         open_folder(folder)
         part = recipe.training
-        done = len(before[2]["losses"]) if before is not None else 0
+        done = len(begun.state.get("losses", []))
         if done < part.epochs:
             tell(f"Training a {recipe.subspace.shape} for {part.epochs} epoch" + "s" * (part.epochs > 1) + f", {done} of them done" * (done > 0))
             here = (space, data) if part.devices == 1 else None
             job = (recipe, folder, now, steps, done > 0, max(1, used // part.devices), here)
             launch(_train, job, check_device(recipe.device), part.devices, part.precision)
-        reached = kept(folder, recipe.command)
-        if reached is None:
-            raise OutputError(f"{folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
+        reached = begun.reached()
         space = build_space(recipe)
-        space.load_state_dict(reached[2]["space"])
+        space.load_state_dict(reached["space"])
         space = space.to(check_device(recipe.device)).eval()
         tell("Computing normalisation statistics of every vertex and the midpoint")
         networks = {f"vertex-{k}.safetensors": space.vertex(k, data) for k in range(space.shape.vertices)} | {recipe.main: space.midpoint(data)}
@@ -107,9 +82,9 @@ def make(
             scored = score(space, list(networks.values()), data, evaluation)
         complete, report, more = write(
             folder, recipe, now, networks, lambda name: {"onefold.subspace": recipe.subspace.shape, "onefold.point": Path(name).stem},
-            lambda done, sums: summarise(done, space, reached[2]["losses"], sums, scored), ["vertex-*.safetensors"],
+            lambda done, sums: summarise(done, space, reached["losses"], sums, scored), ["vertex-*.safetensors"],
         )  # fmt: skip
-    return SubspaceMade(complete, report, folder, scored, warnings + more)
+    return Trained(complete, report, folder, scored, warnings + more)
 
 
 def build_space(recipe: SubspaceRecipe) -> Subspace:

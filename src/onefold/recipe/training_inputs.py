@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -13,15 +12,11 @@ from onefold.batches import Data, batches, device_of, forward, logits_of, reusab
 from onefold.errors import DataError, RecipeError
 from onefold.explore.processes import check_processes
 from onefold.explore.training import usable
-from onefold.measure import Report
 from onefold.measure.scores import check_labels, flatten
-from onefold.recipe.document import DataPart, read_as
+from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
 from onefold.recipe.training import TrainedRecipe
-from onefold.recipe.training_checkpoint import check_same
-from onefold.recipe.training_folder import RECIPE, REPORT
 from onefold.sources import ImageBatches, build_data, check_source, resolve_model
-from onefold.weights.atomic import explain
 
 R = TypeVar("R", bound=TrainedRecipe)
 
@@ -93,13 +88,3 @@ def steps_of(recipe: TrainedRecipe, data: Data) -> int:
     if steps == 0:
         raise DataError(f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes can share; give larger batches.")
     return steps
-
-
-def finished(recipe: R, folder: Path) -> tuple[R, Report]:
-    """What a run that came to its end left: its recipe and report. Raises RecipeError where it had other settings."""
-    before = read_as(type(recipe), folder / RECIPE)
-    check_same(recipe, before.settings(), folder)
-    try:
-        return before, Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise explain(error, folder / REPORT) from error
