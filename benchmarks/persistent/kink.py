@@ -19,7 +19,7 @@ import torch
 from common import compare, rounds, with_strengths
 from torch import Tensor
 
-NETWORKS, WIDTH, STEPS, CHOOSING, GAIN, BATCH = 40, 4, 800, 1000, 0.3, 30
+NETWORKS, WIDTH, STEPS, CHOOSING, GAIN, BATCH = 25, 4, 800, 1000, 0.3, 30
 WAYS: dict[str, dict[str, Any]] = {
     "gaussian": {},
     "gaussian, mirror": {"mirror": True},

@@ -50,8 +50,8 @@ class SmallAlexNet(nn.Module):
 TASKS: dict[str, dict[str, Any]] = {
     "lenet-good": {"build": LeNet5, "data": "idx:{}/fashion_mnist", "scale": 1.0, "size": 28, "steps": 248, "rates": (0.02,)},
     "lenet-tiny": {"build": LeNet5, "data": "idx:{}/fashion_mnist", "scale": 0.25, "size": 28, "steps": 248, "rates": (0.02,)},
-    "alexnet": {"build": SmallAlexNet, "data": "parquet:{}/cifar10", "scale": 1.0, "size": 32, "steps": 310, "rates": (0.01, 0.03, 0.1)},
-    "resnet20": {"build": resnet20, "data": "parquet:{}/cifar10", "scale": None, "size": 16, "steps": 250, "rates": (0.03, 0.1, 0.3)},
+    "alexnet": {"build": SmallAlexNet, "data": "parquet:{}/cifar10", "scale": 1.0, "size": 32, "steps": 248, "rates": (0.01, 0.03, 0.1)},
+    "resnet20": {"build": resnet20, "data": "parquet:{}/cifar10", "scale": None, "size": 12, "steps": 250, "rates": (0.03, 0.1, 0.3)},
 }
 TRAIN, HELD_OUT, TEST = 4000, 2000, 4000
 
