@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trained_folders import killed_runs, sums
+from trained_folders import check_killed_at_every_moment, killed_runs, sums
 
 import onefold as of
 from onefold.recipe.document import read_as
@@ -157,19 +157,7 @@ def test_validation_data_can_be_named(onefold: Callable, tmp_path: Path) -> None
 @pytest.mark.parametrize("more", [["--baselines"], ["--kernel", "function", "--control", "--order", "new"]])
 def test_a_run_killed_at_any_moment_ends_in_the_same_bits(runs: Callable, tmp_path: Path, more: list[str]) -> None:
     call = ["persist", *RUN, *more, "--augment", "flip-crop", "--eval-samples", "60"]
-    assert runs("never", [*call, "-o", tmp_path / "whole"]) == "ended 0"
-    folder = tmp_path / "killed"
-    for moment in ("folder", "kept1", "kept2", "kept2", "writing", "placing"):
-        assert runs(moment, [*call, "--resume", "-o", folder]) == "killed", moment
-        assert not (folder / "recipe.yaml").exists() or (folder / "training.pt").exists()
-    assert (folder / "training.pt").exists()
-    assert runs("never", [*call, "-o", folder]) == "ended 2"  # nobody loses a run by leaving out --resume
-    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"
-    assert sums(folder) == sums(tmp_path / "whole")
-    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}  # no litter
-    for name in ("report.json", "recipe.yaml"):
-        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"  # already finished
+    check_killed_at_every_moment(runs, call, tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")

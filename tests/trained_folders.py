@@ -85,3 +85,21 @@ def killed_runs() -> Iterator[Callable[[str, list[str]], str]]:
             return process.stdout.readline().strip()
 
         yield call
+
+
+def check_killed_at_every_moment(runs: Callable[[str, list[str]], str], call: list[str], place: Path) -> None:
+    """A run that is killed again and again leaves the bytes of one that never was, and nobody loses it by leaving out --resume."""
+    folder, whole = place / "killed", place / "whole"
+    assert runs("never", [*call, "-o", whole]) == "ended 0"
+    for moment in ("folder", "kept1", "kept2", "kept2", "writing", "placing"):
+        assert runs(moment, [*call, "--resume", "-o", folder]) == "killed", moment
+        assert not (folder / "recipe.yaml").exists() or (folder / "training.pt").exists()
+    assert (folder / "training.pt").exists()
+    assert runs("never", [*call, "-o", folder]) == "ended 2"
+    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"
+    assert sums(folder) == sums(whole)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}  # no litter
+    for name in ("report.json", "recipe.yaml"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"  # already finished
+    assert sums(folder) == sums(whole)

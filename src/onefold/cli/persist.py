@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from onefold.cli import training_flags as flags
 from onefold.cli.flags import given
 from onefold.cli.training import asked_for, carried_out
+from onefold.cli.training_flags import TRAINING
 
-REPELLING, TRAINING, VALIDATING, SCORING = "What repels", "How to train", "How to choose the best round", "How to score"
+REPELLING, VALIDATING = "What repels", "How to choose the best round"
 
 
 def persist(
     context: typer.Context,
-    recipe: Annotated[str | None, typer.Argument(help="A recipe (.yaml), instead of flags.", metavar="[RECIPE.yaml]")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write into.")] = None,
-    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")] = None,
-    data: Annotated[str | None, typer.Option(help="Labelled data to train on: sklearn:digits, parquet:DIR, ...")] = None,
-    split: Annotated[str | None, typer.Option(help="Its split: train (default) or test.")] = None,
+    recipe: flags.Recipe = None,
+    output: flags.Output = None,
+    model: flags.Model = None,
+    data: flags.Data = None,
+    split: flags.Split = None,
     samples: Annotated[int | None, typer.Option(help="Take at most so many examples (default: all).")] = None,
-    skip: Annotated[int | None, typer.Option(help="Leave out the first so many examples.")] = None,
+    skip: flags.Skip = None,
     rounds: Annotated[int | None, typer.Option(help="How many rounds (default 4).")] = None,
     baselines: Annotated[bool | None, typer.Option("--baselines", help="Also train as many restarts, and reruns that nothing repels.")] = None,
     scope: Annotated[
@@ -47,30 +48,26 @@ def persist(
     ] = None,
     order: Annotated[str | None, typer.Option(help="Of the data in each round: same (default) or new.", rich_help_panel=TRAINING)] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data in each round.", rich_help_panel=TRAINING)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in a step (default 128).", rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest (default 0.1).", rich_help_panel=TRAINING)] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of SGD (default 0.9).", rich_help_panel=TRAINING)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Default 0.0001.", rich_help_panel=TRAINING)] = None,
-    warm_up: Annotated[
-        float | None, typer.Option(help="Epochs in which the rate rises (default: a tenth, at most 5).", rich_help_panel=TRAINING)
-    ] = None,
-    augment: Annotated[str | None, typer.Option(help="none (default), or flip-crop for images.", rich_help_panel=TRAINING)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="32-true (default), bf16-mixed, 16-mixed, bf16-true or 64-true.", rich_help_panel=TRAINING)
-    ] = None,
-    devices: Annotated[int | None, typer.Option(help="Processes, one on each device (default 1).", rich_help_panel=TRAINING)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:N, or auto: cuda where there is one.")] = None,
+    batch_size: flags.BatchSize = None,
+    learning_rate: flags.LearningRate = None,
+    momentum: flags.Momentum = None,
+    weight_decay: flags.WeightDecay = None,
+    warm_up: flags.WarmUp = None,
+    augment: flags.Augment = None,
+    precision: flags.Precision = None,
+    devices: flags.Devices = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
     held_out: Annotated[float | None, typer.Option(help="Share of the training data to choose by (default 0.1).", rich_help_panel=VALIDATING)] = None,
     val_data: Annotated[str | None, typer.Option(help="Labelled data to choose by, instead.", rich_help_panel=VALIDATING)] = None,
     val_split: Annotated[str | None, typer.Option(help="Its split (default train).", rich_help_panel=VALIDATING)] = None,
     val_samples: Annotated[int | None, typer.Option(help="At most so many of its examples (default: all).", rich_help_panel=VALIDATING)] = None,
     val_skip: Annotated[int | None, typer.Option(help="Leave out the first so many of its examples.", rich_help_panel=VALIDATING)] = None,
-    eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
-    eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
-    eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was broken off in the folder, from its last epoch.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew in a folder that holds something.")] = False,
+    eval_data: flags.EvalData = None,
+    eval_split: flags.EvalSplit = None,
+    eval_samples: flags.EvalSamples = None,
+    resume: flags.Resume = False,
+    force: flags.Force = False,
 ) -> None:
     """Train persistent rounds with lightning-fabric (the extra `train`): again and again from one start, away from the solutions found before.
 
@@ -80,7 +77,7 @@ def persist(
     from onefold.cli.console import say, show
     from onefold.recipe.persist import PersistRecipe
 
-    flags: dict[str, Any] = {
+    wanted: dict[str, Any] = {
         "model": model,
         "data": given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
         "rounds": given(
@@ -98,9 +95,9 @@ def persist(
         "device": device,
     }  # fmt: skip
     for part in ("validation", "evaluation"):
-        if flags[part]:
-            flags[part] = {**given(source=data), **flags[part]}
-    asked = asked_for(PersistRecipe, recipe, flags, output, "Training rounds", "The run")
+        if wanted[part]:
+            wanted[part] = {**given(source=data), **wanted[part]}
+    asked = asked_for(PersistRecipe, recipe, wanted, output, "Training rounds", "The run")
 
     from onefold.recipe.persist_run import make
 

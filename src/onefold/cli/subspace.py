@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from onefold.cli import training_flags as flags
 from onefold.cli.flags import given
 from onefold.cli.training import asked_for, carried_out
+from onefold.cli.training_flags import TRAINING
 
-SHAPING, TRAINING, SCORING = "What subspace", "How to train", "How to score"
+SHAPING = "What subspace"
 
 
 def subspace(
     context: typer.Context,
-    recipe: Annotated[str | None, typer.Argument(help="A recipe (.yaml), instead of flags.", metavar="[RECIPE.yaml]")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write into.")] = None,
-    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")] = None,
-    data: Annotated[str | None, typer.Option(help="Labelled data to train on: sklearn:digits, parquet:DIR, ...")] = None,
-    split: Annotated[str | None, typer.Option(help="Its split: train (default) or test.")] = None,
+    recipe: flags.Recipe = None,
+    output: flags.Output = None,
+    model: flags.Model = None,
+    data: flags.Data = None,
+    split: flags.Split = None,
     samples: Annotated[int | None, typer.Option(help="Train on at most so many examples (default: all).")] = None,
-    skip: Annotated[int | None, typer.Option(help="Leave out the first so many examples.")] = None,
+    skip: flags.Skip = None,
     shape: Annotated[str | None, typer.Option(help="line, curve or simplex (default).", rich_help_panel=SHAPING)] = None,
     vertices: Annotated[int | None, typer.Option(help="How many (default: 2 for a line, else 3).", rich_help_panel=SHAPING)] = None,
     layerwise: Annotated[bool | None, typer.Option(help="Draw a point for every layer of its own.", rich_help_panel=SHAPING)] = None,
@@ -30,25 +31,21 @@ def subspace(
     exclude: Annotated[list[str] | None, typer.Option(help="What matches is shared by all points.", rich_help_panel=SHAPING)] = None,
     draws: Annotated[str | None, typer.Option(help='Points of the processes: "shared" (default) or "per rank".', rich_help_panel=SHAPING)] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=TRAINING)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in a step (default 128).", rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest (default 0.1).", rich_help_panel=TRAINING)] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of SGD (default 0.9).", rich_help_panel=TRAINING)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Default 0.0001.", rich_help_panel=TRAINING)] = None,
-    warm_up: Annotated[
-        float | None, typer.Option(help="Epochs in which the rate rises (default: a tenth, at most 5).", rich_help_panel=TRAINING)
-    ] = None,
-    augment: Annotated[str | None, typer.Option(help="none (default), or flip-crop for images.", rich_help_panel=TRAINING)] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="32-true (default), bf16-mixed, 16-mixed, bf16-true or 64-true.", rich_help_panel=TRAINING)
-    ] = None,
-    devices: Annotated[int | None, typer.Option(help="Processes, one on each device (default 1).", rich_help_panel=TRAINING)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu (default), cuda, cuda:N, or auto: cuda where there is one.")] = None,
-    eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
-    eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
-    eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was broken off in the folder, from its last epoch.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew in a folder that holds something.")] = False,
+    batch_size: flags.BatchSize = None,
+    learning_rate: flags.LearningRate = None,
+    momentum: flags.Momentum = None,
+    weight_decay: flags.WeightDecay = None,
+    warm_up: flags.WarmUp = None,
+    augment: flags.Augment = None,
+    precision: flags.Precision = None,
+    devices: flags.Devices = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    eval_data: flags.EvalData = None,
+    eval_split: flags.EvalSplit = None,
+    eval_samples: flags.EvalSamples = None,
+    resume: flags.Resume = False,
+    force: flags.Force = False,
 ) -> None:
     """Train a subspace of networks in one run, with lightning-fabric (the extra `train`).
 
@@ -59,7 +56,7 @@ def subspace(
     from onefold.cli.console import say, show
     from onefold.recipe.subspace import SubspaceRecipe
 
-    flags: dict[str, Any] = {
+    wanted: dict[str, Any] = {
         "model": model,
         "data": given(source=data, split=split, samples=samples, skip=skip, batch_size=batch_size),
         "subspace": given(
@@ -73,9 +70,9 @@ def subspace(
         "seed": seed,
         "device": device,
     }  # fmt: skip
-    if flags["evaluation"]:
-        flags["evaluation"] = {**given(source=data), **flags["evaluation"]}
-    asked = asked_for(SubspaceRecipe, recipe, flags, output, "Training a subspace", "The subspace")
+    if wanted["evaluation"]:
+        wanted["evaluation"] = {**given(source=data), **wanted["evaluation"]}
+    asked = asked_for(SubspaceRecipe, recipe, wanted, output, "Training a subspace", "The subspace")
 
     from onefold.recipe.subspace_run import make
 
