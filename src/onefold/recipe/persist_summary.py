@@ -142,6 +142,8 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
     )
     if compared.note:
         section.text(compared.note)
+    if all(path.recalibrated for path in compared.plain.paths.values()):
+        section.text(f"Normalisation statistics were computed anew at every point of a line, on at most {COMPARED:,} training examples.")
     for way, pairs in ways.items():
         _draw(section, way, pairs, names)
 
