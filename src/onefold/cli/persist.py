@@ -109,4 +109,4 @@ def persist(
         if made.scored.compared is not None:
             say(str(made.scored.compared))
     say(made.report.summary)
-    say(f"The {made.recipe.rounds.number} rounds and the best of them were written to {made.folder}, with recipe.yaml and report.html.")
+    say(f"All rounds and the best of them were written to {made.folder}, with recipe.yaml and report.html.")
