@@ -124,11 +124,11 @@ class _Action:
                 inner = tensor.reshape(*tensor.shape[:k], *parts, *tensor.shape[k + 1 :])
                 spread = [*origin[:k], *[origin[k]] * len(parts), *origin[k + 1 :]]
                 return self._split(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], spread, index).reshape(tensor.shape)
-        case = next((case for term in axes for case in _cases(term)), None)
+        every = [case for term in axes for case in _cases(term)]
+        index_axes = {term.name: k for k, term in enumerate(axes) if isinstance(term, Fixed)}
+        case = next((case for case in every if case.index in index_axes), None)
         if case is not None:
-            at = next((k for k, term in enumerate(axes) if isinstance(term, Fixed) and term.name == case.index), None)
-            if at is None:
-                raise SymmetryError(f"The symmetry spec names the index '{case.index}', but the tensor has no such axis; find the symmetries again.")
+            at = index_axes[case.index]
             pieces = []
             for value, piece in enumerate(tensor.unbind(at)):
                 rest = [at_index(term, case.index, value) for k, term in enumerate(axes) if k != at]
@@ -141,6 +141,9 @@ class _Action:
                     self._split(piece, [*axes[:k], part, *axes[k + 1 :]], origin, index) for piece, part in zip(segments, term.parts, strict=True)
                 ]
                 return torch.cat(done, k)
+        if every:  # an index may stand in one segment alone, so the segments were taken apart first
+            name = every[0].index
+            raise SymmetryError(f"The symmetry spec names the index '{name}', but the tensor has no such axis; find the symmetries again.")
         return self._act(tensor, axes, origin, index)
 
     def _act(self, tensor: Tensor, axes: list[Term], origin: list[int], index: dict[str, int]) -> Tensor:

@@ -54,9 +54,11 @@ def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[T
             yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
             return
         elif isinstance(term, Case) and _holds(term, name):
-            for at in [j for j, other in enumerate(axes) if isinstance(other, Fixed) and other.name == term.index][:1]:
-                for number, piece in enumerate(value.unbind(at)):
-                    yield from _occurrences(piece, [at_index(other, term.index, number) for j, other in enumerate(axes) if j != at], name)
+            at = [j for j, other in enumerate(axes) if isinstance(other, Fixed) and other.name == term.index]
+            if not at:
+                continue  # its index is inside another axis, which is taken apart first
+            for number, piece in enumerate(value.unbind(at[0])):
+                yield from _occurrences(piece, [at_index(other, term.index, number) for j, other in enumerate(axes) if j != at[0]], name)
             return
         elif isinstance(term, Sum) and _holds(term, name):
             for piece, part in zip(torch.split(value, [part.size for part in term.parts], k), term.parts, strict=True):

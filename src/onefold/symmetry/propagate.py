@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.rules.pointwise import pointwise
-from onefold.symmetry.terms import Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, size, unify
+from onefold.symmetry.terms import Atom, Case, Term, TermError, cases, freeze, fresh, live, resolve, segments_of, size, unify
 from onefold.symmetry.tracing import TracedNetwork, shape_of
 
 _STATISTICS = ("running_mean", "running_var")
@@ -59,14 +59,19 @@ def _ground_cases(facts: Facts) -> None:
     while loose:
         loose = False
         for axes in tensors_of(facts):
-            terms = [resolve(term) for term in axes]
-            indices = {atom for term in terms for atom in atoms(term, cases=False)}
-            for case in (case for term in terms for case in cases(term) if case.index not in indices):
+            if not any(cases(term) for term in axes):
+                continue
+            for case in [case for block in segments_of(axes) for case in _loose(block)]:
                 loose = True
                 for part in case.parts[1:]:
                     unify(case.parts[0], part)
                 if isinstance(resolve(case), Case):  # equal, but with frozen factors of another shape
                     freeze(case, "cases without their index")
+
+
+def _loose(block: Sequence[Atom | Case]) -> list[Case]:
+    """The cases of one block of a tensor, whatever its segments, whose index is not an axis of that block."""
+    return [term for term in block if isinstance(term, Case) and term.index not in block]
 
 
 def tensors_of(facts: Facts) -> Iterator[list[Term]]:

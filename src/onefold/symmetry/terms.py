@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from onefold.symmetry.spec import MAP_CLASSES
@@ -185,6 +185,21 @@ def atoms(term: Term, cases: bool = True) -> list[Atom]:
         return []
     found = [atom for part in term.parts for atom in atoms(part, cases)]
     return [*found, term.index] if isinstance(term, Case) else found
+
+
+def segments_of(axes: Sequence[Term]) -> Iterator[list[Atom | Case]]:
+    """The blocks of a tensor between the boundaries of its segments, each as the atoms and cases of all of its axes."""
+
+    def parts(term: Term) -> list[list[Atom | Case]]:
+        term = resolve(term)
+        if isinstance(term, Atom | Case):
+            return [[term]]
+        if isinstance(term, Sum):
+            return [block for part in term.parts for block in parts(part)]
+        return [list(itertools.chain(*choice)) for choice in itertools.product(*map(parts, term.parts))]
+
+    for choice in itertools.product(*map(parts, axes)):
+        yield list(itertools.chain(*choice))
 
 
 def cases(term: Term) -> list[Case]:
@@ -377,17 +392,18 @@ def _frozen_factors(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
     return Atom(outer, True, reason), Atom(inner, True, reason)
 
 
-def require_blocks(term: Term, block: int, reason: str) -> None:
-    """Impose that maps keep consecutive blocks of `block` coordinates together (a grouped norm), without tying segments to each other."""
+def require_blocks(term: Term, block: int, reason: str) -> list[tuple[Term, Term]]:
+    """Impose that maps keep consecutive blocks of `block` coordinates together (a grouped norm), without tying segments to each other.
+
+    Returns (blocks, coordinates in a block) for each segment that has several blocks.
+    """
     term = resolve(term)
     if isinstance(term, Sum):
         if any(size(part) % block for part in term.parts):
             freeze(term, reason)
-            return
-        for part in term.parts:
-            require_blocks(part, block, reason)
-    elif size(term) > block:
-        split(term, size(term) // block, block)
+            return []
+        return [pair for part in term.parts for pair in require_blocks(part, block, reason)]
+    return [split(term, size(term) // block, block)] if size(term) > block else []
 
 
 def live(terms: Iterable[Term]) -> bool:

@@ -71,6 +71,8 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     channel = len(axes) - (len(kernel) - 1)  # 1, or 0 without a batch axis
     for term in (*axes[channel + 1 :], *kernel[2:]):
         freeze(term, "space of a convolution")
+    for term in axes[channel + 1 :]:
+        call.mix(term, [*axes[: channel + 1], *kernel[:2]])
     weight_axis = 1 if transposed else 0
     if groups == 1:
         out = kernel[weight_axis]

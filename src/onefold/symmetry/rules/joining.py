@@ -125,6 +125,7 @@ def ordered_axes(call: Call) -> Axes:
     dims = [-1, -2] if call.name in ("tril", "triu") else call["dims"] or range(len(axes))
     for dim in dims:
         freeze(axes[dim], f"order along an axis ({call.name})")
+        call.mix(axes[dim], [term for k, term in enumerate(axes) if k != dim % len(axes)])
     return axes
 
 

@@ -22,6 +22,9 @@ def batch_norm(call: Call) -> Any:
     single = isinstance(call.node.meta["val"], Tensor)
     if single and not call.get("training") and names[2] is not None and names[3] is not None:
         call.facts.norms.append(NormSite(call.node, x, names[0], names[1], names[2], names[3], eps))
+    if call.get("training") or mean is None:
+        for term in (axes[0], *axes[2:]):  # statistics of the batch
+            call.mix(term, [axes[1]])
     call.kind("pre")
     return axes if single else [axes, [], []]
 
@@ -35,6 +38,7 @@ def instance_norm(call: Call) -> Axes:
         restrict(axes[1], ODD)  # eps does not scale along with a variance that is taken from the input
         for term in axes[2:]:
             freeze(term, "space of an instance norm")
+            call.mix(term, axes[:2])
     call.kind("pre")
     return axes
 
@@ -53,10 +57,13 @@ def group_norm(call: Call) -> Any:
     """Statistics over space and blocks of C / groups channels: blocks may be permuted, and channels inside each block."""
     groups = call.first("num_groups", "group")
     axes = call.axes(call["input"])
-    require_blocks(axes[1], size(axes[1]) // groups, "blocks of a group norm")
+    block = size(axes[1]) // groups
+    for outer, inner in require_blocks(axes[1], block, "blocks of a group norm"):
+        call.mix(inner, [outer])
     restrict(axes[1], PERMUTATION)
     for term in axes[2:]:
         freeze(term, "space of a group norm")
+        call.mix(term, axes[:2])
     for value, role in ((call["weight"], "scale"), (call["bias"], "shift")):
         if isinstance(value, fx.Node):
             unify(axes[1], call.axes(value)[0])
