@@ -268,6 +268,25 @@ def test_parities_of_inner_products(kind: str) -> None:
     assert maps == (ROTATIONS if kind in ("triangle", "itself", "both") else EVERY)
 
 
+def test_what_is_mixed_along_an_index_moves_alike_at_all_of_its_values() -> None:
+    """Operators that keep the axis which they mix along: the parts stacked on it, or the heads on it, may not move on their own."""
+
+    class Mixed(nn.Module):
+        def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.a, self.b, self.head, self.function = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(12, 2), function
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.function(torch.stack([self.a(x), self.b(x)], 1)).flatten(1))
+
+    mixing = [lambda x: x.softmax(1), lambda x: F.layer_norm(x.transpose(1, 2), (2,)).transpose(1, 2), lambda x: x.cumsum(1), lambda x: x.flip(1)]
+    mixing += [lambda x: F.group_norm(x.transpose(1, 2).flatten(1), 6).unflatten(1, (6, 2)).transpose(1, 2)]
+    for function in mixing:
+        groups = [group for group in proved(Mixed(function), torch.randn(3, 4)).groups if group.size > 2]
+        assert len(groups) <= 1
+    assert len([group for group in proved(Mixed(torch.relu), torch.randn(3, 4)).groups if group.size == 6]) == 2
+
+
 def test_experts_change_places_and_each_has_maps_of_its_own() -> None:
     spec = proved(zoo.Experts(), torch.randn(2, 4, 6))
     (experts,) = groups_of(spec, "up", 0)

@@ -303,7 +303,7 @@ class Drawn(nn.Module):
         return lambda p, m: (p[i].unflatten(-1, (h, d)).unsqueeze(-2) @ m[w]).flatten(-3), self.widths[i]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(40), 55, 216])  # the last two were found wrong once
 def test_random_networks_are_proved(seed: int) -> None:
     torch.manual_seed(seed)
     model, x = Drawn(seed), torch.randn(3, 4, 5)

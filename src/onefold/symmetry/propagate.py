@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.rules.pointwise import pointwise
-from onefold.symmetry.terms import Atom, Case, Term, TermError, cases, freeze, fresh, live, resolve, segments_of, size, unify
+from onefold.symmetry.terms import Atom, Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, segments_of, size, unify
 from onefold.symmetry.tracing import TracedNetwork, shape_of
 
 _STATISTICS = ("running_mean", "running_var")
@@ -54,19 +54,21 @@ def _walk(traced: TracedNetwork, facts: Facts) -> None:
 
 
 def _ground_cases(facts: Facts) -> None:
-    """Where a tensor has cases but not the axis that tells them apart (it was summed over, or all cases met one weight), all are equal."""
-    loose = True
-    while loose:
-        loose = False
-        for axes in tensors_of(facts):
-            if not any(cases(term) for term in axes):
-                continue
-            for case in [case for block in segments_of(axes) for case in _loose(block)]:
-                loose = True
-                for part in case.parts[1:]:
-                    unify(case.parts[0], part)
-                if isinstance(resolve(case), Case):  # equal, but with frozen factors of another shape
-                    freeze(case, "cases without their index")
+    """Where a tensor has cases but not the axis that tells them apart (it was summed over, or all cases met one weight), all are equal.
+
+    So they are where an operator mixes along that axis and keeps it: a softmax over stacked parts.
+    """
+    while True:
+        with_cases = [axes for axes in tensors_of(facts) if any(cases(term) for term in axes)]
+        loose = [case for axes in with_cases for block in segments_of(axes) for case in _loose(block)]
+        loose += [case for kept, mixed in facts.mixes if cases(kept) for case in cases(kept) if case.index in atoms(mixed)]
+        if not loose:
+            return
+        for case in loose:
+            for part in case.parts[1:]:
+                unify(case.parts[0], part)
+            if isinstance(resolve(case), Case):  # equal, but with frozen factors of another shape
+                freeze(case, "cases without their index")
 
 
 def _loose(block: Sequence[Atom | Case]) -> list[Case]:
