@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
 from onefold.symmetry.rules import Call, operator_rules, rule
-from onefold.symmetry.terms import PERMUTATION, Term, restrict, unify
+from onefold.symmetry.terms import PERMUTATION, Term, restrict
+from onefold.symmetry.unification import unify
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -16,7 +16,8 @@ import onefold.symmetry
 from onefold.errors import SymmetryError
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
 from onefold.symmetry.rules import Call, operator_rules, rule
-from onefold.symmetry.terms import PERMUTATION, Term, restrict, unify
+from onefold.symmetry.terms import PERMUTATION, Term, restrict
+from onefold.symmetry.unification import unify
 
 
 class Between(nn.Module):

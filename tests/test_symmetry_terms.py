@@ -22,17 +22,14 @@ from onefold.symmetry.terms import (
     Term,
     TermError,
     atoms,
-    cut,
     freeze,
     product,
-    require_blocks,
     resolve,
     restrict,
     size,
-    split,
     substitute,
-    unify,
 )
+from onefold.symmetry.unification import cut, require_blocks, split, unify
 
 
 def terms_of(total: int, draw: random.Random, depth: int = 3, pool: list[Atom] | None = None) -> Term:

@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.rules.pointwise import pointwise
-from onefold.symmetry.terms import Atom, Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, segments_of, size, unify
+from onefold.symmetry.terms import Atom, Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, segments_of, size
 from onefold.symmetry.tracing import TracedNetwork, shape_of
+from onefold.symmetry.unification import unify
 
 _STATISTICS = ("running_mean", "running_var")
 _MAX_RESTARTS = 50

@@ -6,7 +6,8 @@ from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import contract
 from onefold.symmetry.rules.pointwise import broadcast
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, PERMUTATION, Term, TermError, freeze, resolve, restrict, size, split, unify
+from onefold.symmetry.terms import ALL, PERMUTATION, Term, TermError, freeze, resolve, restrict, size
+from onefold.symmetry.unification import split, unify
 
 
 @rule("scaled_dot_product_attention")

@@ -10,7 +10,8 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import contract
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import MEAN_FIXING, PERMUTATION, UNIT, Term, TermError, resolve, restrict, size, unify
+from onefold.symmetry.terms import MEAN_FIXING, PERMUTATION, UNIT, Term, TermError, resolve, restrict, size
+from onefold.symmetry.unification import unify
 
 
 @rule("einsum")

@@ -6,7 +6,8 @@ from torch import fx
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import PERMUTATION, UNIT, Atom, Case, Term, concatenation, cut, freeze, fresh, resolve, restrict, size, unify
+from onefold.symmetry.terms import PERMUTATION, UNIT, Atom, Case, Term, concatenation, freeze, fresh, resolve, restrict, size
+from onefold.symmetry.unification import cut, unify
 
 
 @rule("cat", "concat", "concatenate")

@@ -8,7 +8,8 @@ from torch import Tensor, fx
 
 from onefold.symmetry.rules.call import Axes, Call, NormSite
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import DIAGONAL, FOLDED, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, require_blocks, restrict, size, unify
+from onefold.symmetry.terms import DIAGONAL, FOLDED, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, restrict, size
+from onefold.symmetry.unification import require_blocks, unify
 
 
 @rule("batch_norm", "_native_batch_norm_legit_no_training")

@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 
 from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, DIAGONAL, FOLDED, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size, unify
+from onefold.symmetry.terms import ALL, DIAGONAL, FOLDED, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size
+from onefold.symmetry.unification import unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
 HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs", "absolute")

@@ -14,7 +14,8 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import read_features
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ODD, PERMUTATION, POSITIVE, UNIT, Atom, Case, Term, TermError, concatenation, freeze, resolve, restrict, unify
+from onefold.symmetry.terms import ODD, PERMUTATION, POSITIVE, UNIT, Atom, Case, Term, TermError, concatenation, freeze, resolve, restrict
+from onefold.symmetry.unification import unify
 
 # How many segments the rows of the weights have, and which maps of the state pass.
 KINDS = {"lstm": (4, PERMUTATION), "gru": (3, PERMUTATION), "rnn_tanh": (1, ODD), "rnn_relu": (1, POSITIVE)}

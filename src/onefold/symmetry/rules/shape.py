@@ -8,23 +8,8 @@ import torch
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import (
-    MEAN_FIXING,
-    UNIT,
-    Atom,
-    Case,
-    Prod,
-    Sum,
-    Term,
-    TermError,
-    cut,
-    freeze,
-    fresh,
-    product,
-    resolve,
-    size,
-    split,
-)
+from onefold.symmetry.terms import MEAN_FIXING, UNIT, Atom, Case, Prod, Sum, Term, TermError, freeze, fresh, product, resolve, size
+from onefold.symmetry.unification import cut, split
 
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "_reshape_alias")

@@ -9,7 +9,8 @@ import torch
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, MEAN_FIXING, POSITIVE, UNIT, Atom, Prod, Sum, freeze, fresh, resolve, restrict, size, split
+from onefold.symmetry.terms import ALL, MEAN_FIXING, POSITIVE, UNIT, Atom, Prod, Sum, freeze, fresh, resolve, restrict, size
+from onefold.symmetry.unification import split
 
 LINEAR = [f"{kind}{n}d" for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool") for n in (1, 2, 3)]
 LINEAR += [f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")]
