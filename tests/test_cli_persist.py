@@ -209,6 +209,8 @@ def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Ca
         (["--solutions", "int8"], "key 'rounds.solutions'"),
         (["--held-out", "1"], "key 'held_out'"),
         (["--held-out", "0.001"], "are too few to hold out 0.001 of them"),
+        (["--val-samples", "50"], "validation examples are among those trained on"),
+        (["--val-skip", "299"], "validation examples are among those trained on"),
         (["--val-data", "sklearn:digit"], "did you mean 'sklearn:digits'?"),
         (["--epochs", "0"], "key 'training.epochs'"),
         (["--device", "tpu9"], "There is no device 'tpu9'"),
@@ -237,7 +239,7 @@ def test_a_run_that_diverges_and_data_that_cannot_be_divided(onefold: Callable, 
     place = f"{tmp_path / 'own.py'}:"
     call = ["--model", MODEL, "--data", place + "some", "--epochs", "1"]
     assert "name validation data with --val-data" in onefold("persist", *call, "-o", tmp_path / "x").err
-    named = onefold("persist", *call, "--rounds", "2", "--val-data", place + "some", "-o", tmp_path / "named")
+    named = onefold("persist", *call, "--rounds", "2", "--val-data", place + "some", "--val-split", "test", "-o", tmp_path / "named")
     assert named.status == 0, named.err
     fixed = onefold("persist", "--model", place + "Own", *DATA[2:], "--epochs", "1", "--rounds", "2", "--baselines", "-o", tmp_path / "y")
     assert "always begins from the same weights" in fixed.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import statistics
@@ -106,6 +107,14 @@ def with_strengths(ways: dict[str, dict[str, Any]], strengths: Sequence[float], 
     """What can be chosen from for every way, and for the uninformed controls of some of them: the strength."""
     all_ways = ways | {CONTROL + name: {**ways[name], "control": True} for name in controls}
     return {name: [{**options, "strength": strength} for strength in strengths] for name, options in all_ways.items()}
+
+
+def arguments_of(doc: str | None) -> argparse.Namespace:
+    """--seeds and --out. doc: the script's."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
 
 
 def compare(

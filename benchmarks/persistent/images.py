@@ -125,11 +125,8 @@ class Rounds:
         barriers, aligned = [], []
         for a, b in itertools.combinations(networks, 2):
             barriers.append(barrier(a, b, data, points=5, **extra).barrier)
-            try:
-                moved = onefold.align([a, b], calibration, method="permutation").apply([a, b])
-                aligned.append(barrier(*moved, data, points=5, **extra).barrier)
-            except onefold.OnefoldError:  # a network that has collapsed
-                aligned.append(barriers[-1])
+            moved = onefold.align([a, b], calibration, method="permutation").apply([a, b])
+            aligned.append(barrier(*moved, data, points=5, **extra).barrier)
         disagreement = [100 * float((a.argmax(1) != b.argmax(1)).double().mean()) for a, b in itertools.combinations(outputs, 2)]
         return {
             "rounds": each,

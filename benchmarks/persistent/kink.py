@@ -10,13 +10,11 @@ their own, the controls' too.
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import compare, rounds, with_strengths
+from common import arguments_of, compare, rounds, with_strengths
 from torch import Tensor
 
 NETWORKS, WIDTH, STEPS, GAIN, BATCH = 25, 4, 800, 0.3, 30
@@ -75,10 +73,7 @@ def successes(seed: int, restarts: bool = False, **options: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     torch.set_num_threads(1)
     baselines = {"restarts": {"restarts": True, "same_order": False}, "reruns": {"strength": 0.0, "same_order": False}}
     tasks = {"kink": lambda seed, options: successes(seed, **options)}

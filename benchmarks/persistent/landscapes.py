@@ -11,12 +11,10 @@ seeds of the starts; "drawn" draws 150 landscapes for every seed. The strengths 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import compare, rounds, with_strengths
+from common import arguments_of, compare, rounds, with_strengths
 from torch import Tensor
 
 LANDSCAPES, STARTS, STEPS, CHOOSING = 150, 2, 500, 1000
@@ -76,10 +74,7 @@ def fixed() -> Landscapes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__)
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     tasks = {

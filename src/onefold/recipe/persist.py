@@ -33,28 +33,29 @@ class RoundsPart(_Part):
     baselines: bool = False
 
 
-class ValidationPart(TrainingData):
-    """Labelled data that decides which round is the best; not trained on."""
-
-
 class PersistRecipe(TrainedRecipe):
     """A whole run of persistent rounds; its main result is the best of them.
 
-    validation: null takes the share `held_out` of the training data, drawn at random by the seed, which is not trained on then.
+    validation: labelled data that decides which round that is; null takes the share `held_out` of the training data, drawn at random by the seed,
+    which is not trained on then.
     """
 
     command: ClassVar[str] = "persist"
     main: ClassVar[str] = "best.safetensors"
     rounds: RoundsPart = RoundsPart()
-    validation: ValidationPart | None = None
+    validation: TrainingData | None = None
     held_out: float = Field(default=0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _several(self) -> PersistRecipe:
         if self.rounds.baselines and self.rounds.number < 2:
             raise ValueError("one round has nothing to be compared with; give rounds.number 2 or more, or leave rounds.baselines out")
+        if self.validation is not None and _overlap(self.data, self.validation):
+            raise ValueError("validation examples are among those trained on; give validation.skip or data.samples so that they are not")
         return self
 
-    def parts(self) -> tuple[DataPart | None, ...]:
-        """The data beside training and evaluation."""
-        return (self.validation,)
+
+def _overlap(a: DataPart, b: DataPart) -> bool:
+    """Whether two parts of one source and split have examples in common."""
+    first, second = sorted((a, b), key=lambda part: part.skip)
+    return (a.source, a.split) == (b.source, b.split) and (first.samples is None or first.skip + first.samples > second.skip)

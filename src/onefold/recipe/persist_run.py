@@ -56,7 +56,7 @@ def make(
     Raises:
         OnefoldError: of every kind, one sentence each; what was kept of the run stays.
     """
-    begun = begin(recipe, force, resume, *recipe.parts())
+    begun = begin(recipe, force, resume, recipe.validation)
     recipe, folder = begun.recipe, begun.folder
     if begun.report is not None:
         return Trained(recipe, begun.report, folder, finished_before=True)
