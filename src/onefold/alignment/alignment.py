@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError
-from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps
+from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.weights import load, read, save
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,7 +34,8 @@ class Alignment:
     maps: group -> one map for each member (the reference's is the identity). scores: group -> (K, C) correlations of matched features
     (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition number of each member's map.
     matchers: group -> the matcher that solved it; fallbacks: group -> why another one than `method`. targets: output node of a layer ->
-    what repair aims at. probes: group -> the nodes where it was read. folds_norms: batch norms are folded into their layers before the maps act.
+    what repair aims at. probes: group -> the nodes where it was read. folds_norms: batch norms are folded into their layers before the maps act;
+    folds_scales: so are the learned scales of norms into the weights behind them.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Alignment:
     targets: dict[str, Target] = field(default_factory=dict)
     probes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folds_norms: bool = False
+    folds_scales: bool = False
     examples: int = 0
     numbers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Alignment:
             raise AlignmentError(f"The alignment was computed for {self.members} members, so there is no member {member}.")
         if self.folds_norms:
             state = fold_norms(state, self.spec.layers)
+        if self.folds_scales:
+            state = fold_scales(state, self.spec)
         return apply_maps(state, self.spec, {group: maps[member] for group, maps in self.maps.items()})
 
     def apply(self, models: Sequence[M]) -> list[M]:
@@ -126,7 +130,8 @@ class Alignment:
                     tensors[f"inverse/{group}/{k}"] = m.inverse
         for node, target in self.targets.items():
             tensors[f"mean/{node}"], tensors[f"deviation/{node}"] = target.mean, target.deviation
-        plain = ("method", "reference", "members", "conditions", "matchers", "fallbacks", "probes", "folds_norms", "examples", "numbers", "seconds")
+        plain = ["method", "reference", "members", "conditions", "matchers", "fallbacks", "probes", "examples", "numbers", "seconds"]
+        plain += ["folds_norms", "folds_scales"]
         facts = {name: getattr(self, name) for name in plain} | {"kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}}
         save(tensors, path, metadata={"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}, force=force)
 

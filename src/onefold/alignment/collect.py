@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onefold.alignment.fibres import Layout
 from onefold.alignment.moments import Moments
 from onefold.batches import Data, batches, check_dtype
 from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
-from onefold.symmetry import TracedNetwork, features
-from onefold.symmetry.spec import Group, Probe, SymmetrySpec
+from onefold.symmetry import TracedNetwork, features, fibre_features
+from onefold.symmetry.spec import Probe, SymmetrySpec
 
 TARGET_POSITIONS = 64  # of each example at a layer's output: its mean and deviation need no more
 
@@ -30,14 +31,17 @@ class Site:
     """One place where moments are taken: a node and either a group probed there (its site `number`) or a layer whose output is measured."""
 
     node: str
-    group: Group | None = None
+    group: Layout | None = None
     layer: Layer | None = None
     number: int = 0
 
     def rows(self, value: Tensor, spec: SymmetrySpec) -> Tensor:
         """The (samples, C) features of a node's value here; batch elements and positions are samples."""
+        if self.group is not None and self.group.apart:
+            rows = fibre_features(value, spec.nodes[self.node], self.group.group)
+            return rows.movedim(-2, 0).reshape(rows.shape[-2], -1)
         if self.group is not None:
-            return features(value, spec.nodes[self.node], self.group)
+            return features(value, spec.nodes[self.node], self.group.group)
         assert self.layer is not None
         moved = value.movedim(self.layer.output_axis, -1)
         return moved.reshape(-1, moved.shape[-1])
@@ -57,16 +61,6 @@ class Statistics:
         return sum(m.numbers for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values())
 
 
-def choose_probes(spec: SymmetrySpec, group: Group, kind: str) -> tuple[Probe, ...]:
-    """All nodes of the wanted kind ("pre", "post") where a group can be read, else the last node of any kind; none where there is none.
-
-    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's output shows the same.
-    """
-    behind = {layer.node for layer in spec.layers if layer.norm is not None}
-    probes = [p for p in group.probes if p.node not in behind] or list(group.probes)
-    return tuple(p for p in probes if p.kind == kind) or tuple(probes[-1:])
-
-
 def collect(
     traced: TracedNetwork,
     spec: SymmetrySpec,
@@ -74,6 +68,7 @@ def collect(
     data: Data,
     *,
     probes: Mapping[str, Sequence[Probe]],
+    layouts: Mapping[str, Layout],
     reference: int,
     full: bool,
     layers: Sequence[Layer] = (),
@@ -83,7 +78,7 @@ def collect(
     """Run all members over `data` once and gather moments at the groups' probes and at the outputs of `layers`.
 
     Args:
-        probes: group name -> where to read it; several places are pooled.
+        probes: what is read -> where; several places are pooled. layouts: what is read -> the group, and how its fibres stand.
         full: keep whole covariances of each member; False keeps variances.
         layers: layers whose output means and deviations repair will need.
         max_positions: at most so many positions of each example serve as samples (a convolution has height x width of them).
@@ -97,13 +92,13 @@ def collect(
     by_group: dict[str, Moments] = {}
     by_layer: dict[str, Moments] = {}
     for name, places in probes.items():
-        group = spec.group(name)
-        by_group[name] = Moments(len(states), group.size, reference, full=full, sites=len(places), device=device)
+        layout = layouts[name]
+        by_group[name] = Moments(len(states), layout.width, reference, full=full, sites=len(places), device=device)
         for number, probe in enumerate(places):
-            sites.setdefault(probe.node, []).append((Site(probe.node, group, number=number), by_group[name]))
+            sites.setdefault(probe.node, []).append((Site(probe.node, layout, number=number), by_group[name]))
     for layer in layers:
         axis = spec.nodes[layer.output][layer.output_axis]
-        shared = [m for site, m in sites.get(layer.output, []) if site.group is not None and site.group.size == axis.size and m.sites == 1]
+        shared = [m for site, m in sites.get(layer.output, []) if site.group is not None and site.group.width == axis.size and m.sites == 1]
         if shared:  # the layer's output alone is probed already, and the group is the whole channel axis
             by_layer[layer.output] = shared[0]
             continue
@@ -128,7 +123,7 @@ def collect(
         traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
         statistics.examples += current.size
     for name, moments in by_group.items():
-        _check(name, moments)
+        _check(name, moments, layouts[name].group.size)
     statistics.groups = {name: moments.reduced() for name, moments in by_group.items()}
     statistics.layers = {node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced() for node, m in by_layer.items()}
     return statistics
@@ -147,13 +142,13 @@ def _sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
     return [r.index_select(0, chosen) for r in rows]
 
 
-def _check(name: str, moments: Moments) -> None:
+def _check(name: str, moments: Moments, width: int) -> None:
     """Raises DataError for non-finite features and for fewer samples than a full covariance of the group needs."""
     for k, variance in enumerate(moments.variances):
         if not math.isfinite(float(variance.sum())):
             raise DataError(f"Member {k} gives non-finite features in group {name} on the calibration data; check its weights and the data's scale.")
-    if moments.count <= moments.width:
+    if moments.count <= width:
         raise DataError(
-            f"Group {name} has {moments.width} features but the calibration data gave only {moments.count} samples; "
-            f"pass enough examples for at least {moments.width + 1} samples (positions of a convolution count as samples)."
+            f"Group {name} has {width} features but the calibration data gave only {moments.count} samples; "
+            f"pass enough examples for at least {width + 1} samples (positions of a convolution count as samples)."
         )

@@ -7,17 +7,18 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from onefold.alignment.alignment import Alignment, Target
 from onefold.alignment.gather import Gathered, gather
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matching import maps_of_output, name_of, solve_groups
 from onefold.alignment.moments import Moments
 from onefold.batches import Data
 from onefold.errors import RecipeError
 from onefold.layers import Layer
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features
-from onefold.symmetry.spec import Group
+from onefold.symmetry.spec import Slot, live_groups
 
 
 def align(
@@ -76,12 +77,11 @@ def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
     """
     start = time.perf_counter()
     spec, reference, members = gathered.spec, gathered.reference, gathered.members
-    groups = gathered.statistics.groups
-    solved = {group.name: _solve_group(group, matcher, groups.get(group.name), members, reference) for group in spec.groups}
+    solved = solve_groups(gathered, matcher)
     maps = {name: s.maps for name, s in solved.items()}
     aims = {layer.output: _target(spec, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
     return Alignment(
-        method=_name(matcher),
+        method=name_of(matcher),
         spec=spec,
         reference=reference,
         members=members,
@@ -93,33 +93,11 @@ def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
         targets=aims,
         probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
         folds_norms=gathered.folds_norms,
+        folds_scales=gathered.folds_scales,
         examples=gathered.statistics.examples,
         numbers=gathered.statistics.numbers,
         seconds=gathered.seconds | {"solve": time.perf_counter() - start},
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Solved:
-    maps: tuple[GroupMap, ...]
-    scores: Tensor
-    conditions: tuple[float, ...]
-    matcher: str
-    fallback: str = ""
-
-
-def _solve_group(group: Group, matcher: Matcher, moments: Moments | None, members: int, reference: int) -> _Solved:
-    """All members' maps of one group. A group that cannot be read stays in place; one that takes no dense map gets a permutation."""
-    identity = GroupMap.identity(group.size)
-    ones = torch.ones(group.size, dtype=torch.float64)
-    name, fallback = _name(matcher), ""
-    if moments is None:
-        reason = "numbers the fibres of other groups" if group.probes else "no node shows its features"
-        return _Solved((identity,) * members, torch.ones(members, group.size, dtype=torch.float64), (1.0,) * members, "identity", reason)
-    if matcher.dense and not group.dense:
-        matcher, name, fallback = matchers.get("permutation")(), "permutation", "its tensors take no dense map"
-    found = [Match(identity, ones) if k == reference else matcher.match(moments, k) for k in range(members)]
-    return _Solved(tuple(m.map for m in found), torch.stack([m.scores.cpu() for m in found]), tuple(m.condition for m in found), name, fallback)
 
 
 def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Matcher:
@@ -129,21 +107,18 @@ def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Mat
     for name in given:
         if name not in {f.name for f in dataclasses.fields(kind)}:
             having = [e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}]
-            raise RecipeError(f"The matcher '{_name(kind)}' takes no {name}; leave it out, or use {' or '.join(having)}.")
+            raise RecipeError(f"The matcher '{name_of(kind)}' takes no {name}; leave it out, or use {' or '.join(having)}.")
     return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
-
-
-def _name(matcher: Matcher | type[Matcher]) -> str:
-    kind = matcher if isinstance(matcher, type) else type(matcher)
-    return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
 
 
 def _target(spec: SymmetrySpec, layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> Target:
     """The average over the members of the mean and deviation of their mapped layer outputs: T m_k and diag(T S_kk T')^(1/2)."""
     axis = spec.nodes[layer.output][layer.output_axis]
+    here = set(live_groups(axis))
+    duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
     means, deviations = [], []
     for k in range(moments.members):
-        own = {name: m[k] for name, m in maps.items()}
+        own = maps_of_output({name: m[k] for name, m in maps.items()}, duals)
         means.append(map_features(moments.means[k], (axis,), spec, own))
         if moments.full:
             variance = map_features(moments.covariance(k), (axis, axis), spec, own).diagonal()

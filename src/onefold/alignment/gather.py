@@ -9,22 +9,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment.collect import Statistics, choose_probes, collect
+from onefold.alignment.collect import Statistics, collect
+from onefold.alignment.fibres import Layout, layouts
 from onefold.alignment.members import check_networks
+from onefold.alignment.probes import choose_probes
 from onefold.alignment.structure import trace_on
 from onefold.batches import Data, reusable
-from onefold.errors import AlignmentError, RecipeError
+from onefold.errors import AlignmentError, RecipeError, SymmetryError
 from onefold.layers import Layer
-from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
+from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
 from onefold.symmetry.spec import Probe, live_groups
+
+DUAL = "'"  # behind a group's name: its features that take the inverse transpose
+ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Everything that a matcher needs. probes: group -> where it was read. layers: those whose output moments repair will need.
+    """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL -> where the features that take the inverse
+    transpose were. layers: those whose output moments repair will need.
 
     folds_norms: there are batch norms to fold into the layers before, once maps act; the features read are the same with and without.
-    seconds: of each phase.
+    folds_scales: the scales of norms were folded into the weights behind them before features were read. seconds: of each phase.
     """
 
     spec: SymmetrySpec
@@ -34,6 +40,7 @@ class Gathered:
     probes: dict[str, tuple[Probe, ...]]
     layers: tuple[Layer, ...]
     folds_norms: bool
+    folds_scales: bool
     seconds: dict[str, float]
 
 
@@ -73,15 +80,46 @@ def gather(
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
     folds = any(layer.norm is not None for layer in spec.layers)
-    states = [_channels_last(model.state_dict()) for model in models]
-    indices = {name for group in spec.groups for name in group.over}  # their values number the fibres of other groups, which stay in order
-    probes = {g.name: p for g in spec.groups if g.name not in indices and (p := choose_probes(spec, g, probe))}
+    own = [model.state_dict() for model in models]
+    folded = _folded(own, spec) if full and any(group.folded for group in spec.groups) else None
+    states = [_channels_last(state) for state in folded or own]
+    probes, where = _probes(spec, probe, rotations=full, folded=folded is not None)
     layers = tuple(layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer))
     statistics = collect(
-        traced, spec, states, data, probes=probes, reference=reference, full=full, layers=layers, max_positions=max_positions, seed=seed
-    )
+        traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, layers=layers, max_positions=max_positions,
+        seed=seed,
+    )  # fmt: skip
     seconds["statistics"] = time.perf_counter() - start
-    return Gathered(spec, len(models), reference, statistics, probes, layers, folds, seconds)
+    return Gathered(spec, len(models), reference, statistics, probes, layers, folds, folded is not None, seconds)
+
+
+def _probes(spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:
+    """Where every group is read, and how its fibres stand there. What numbers the fibres of others is not read: it follows from them.
+
+    rotations: maps may mix features. Of groups that only take maps which keep the function, features are then read before nonlinearities,
+    where they turn as the maps do.
+    """
+    indices = {name for group in spec.groups for name in group.over}
+    probes: dict[str, tuple[Probe, ...]] = {}
+    where: dict[str, Layout] = {}
+    for name, layout in layouts(spec).items():
+        group = layout.group
+        if name in indices:
+            continue
+        turning = rotations and not group.dense and not ROTATIONS.isdisjoint(group.maps | (group.folded if folded else frozenset()))
+        for dual in (False, True):
+            found = choose_probes(spec, group, "pre" if turning else kind, per_fibre=layout.apart, duals=dual)
+            if found:
+                probes[name + DUAL * dual], where[name + DUAL * dual] = found, layout
+    return probes, where
+
+
+def _folded(states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec) -> list[dict[str, Tensor]] | None:
+    """The states with the scales of norms in the weights behind them; None where a zero scale does not let one of them fold."""
+    try:
+        return [fold_scales(state, spec) for state in states]
+    except SymmetryError:
+        return None
 
 
 def _channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -49,6 +49,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
                 maps=atom.maps.intersection(MAP_CLASSES) - dual_unknown,
                 slots=slots,
                 probes=_probes(atom, facts, {node for node in computed if signs.shows(atom, node)}),
+                duals=_probes(atom, facts, {node for node in computed if not signs.shows(atom, node)}),
                 over=tuple(naming.name(index) for index in over.get(atom, [])),
                 dense=linear and WRITABLE in atom.maps,
                 folded=folded_maps(atom, slots, folds),
@@ -59,7 +60,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
     tied = [name for name in first if first[name] != name and first[name] in states]
     axes = {name: naming.axes(states[first.get(name, name)]) for name in (*states, *tied)}
     norms = tuple(norm_of(site) for site in facts.norms)
-    shown = {probe.node for group in groups for probe in group.probes} | {norm.node for norm in norms}
+    shown = {probe.node for group in groups for probe in (*group.probes, *group.duals)} | {norm.node for norm in norms}
     shown |= {name for layer in layers for name in (layer.node, layer.source, layer.output)}
     live = {name for name, own in axes.items() if any(True for term in own for _ in live_groups(term))}
     total = sum(traced.parameters.values())

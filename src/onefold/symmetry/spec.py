@@ -100,7 +100,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Group:
-    """One unknown map. `over`: index atoms (groups or fixed parts) per value of which the map may differ (fibres)."""
+    """One unknown map. `over`: index atoms (groups or fixed parts) per value of which the map may differ (fibres).
+
+    duals: where features can be read that take the inverse transpose of the map, as keys do where queries take the map.
+    """
 
     name: str
     size: int
@@ -109,6 +112,7 @@ class Group:
     probes: tuple[Probe, ...] = ()
     over: tuple[str, ...] = ()
     dense: bool = False  # a dense map can be written into the weights: all slots are linear, or norms that fold away
+    duals: tuple[Probe, ...] = ()
     folded: frozenset[str] = frozenset()  # classes of maps that it takes besides, once the scales of norms are folded (see `fold_scales`)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.registry import Registry
 from onefold.symmetry import GroupMap
 
@@ -39,7 +39,7 @@ class Matcher(ABC):
     probe: ClassVar[str] = "post"
 
     @abstractmethod
-    def match(self, moments: Moments, member: int) -> Match:
+    def match(self, moments: Features, member: int) -> Match:
         """Map `member` to `moments.reference`. Raises AlignmentError where the moments do not allow it."""
 
 

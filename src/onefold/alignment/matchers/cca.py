@@ -19,7 +19,7 @@ import torch
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
 from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 
@@ -35,7 +35,7 @@ class CCA(Matcher):
     dense = True
     covariances = True
 
-    def match(self, moments: Moments, member: int) -> Match:
+    def match(self, moments: Features, member: int) -> Match:
         covariances = shrunk(moments, member, self.regularisation, self.prior)
         root_r, inverse_r = roots(covariances.reference)
         root_k, inverse_k = roots(covariances.member)

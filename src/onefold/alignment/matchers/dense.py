@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onefold.alignment.matchers.permutation import best_permutation
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.errors import AlignmentError
 
 
@@ -28,7 +28,7 @@ class Covariances:
     cross: Tensor
 
 
-def shrunk(moments: Moments, member: int, regularisation: float, prior: float) -> Covariances:
+def shrunk(moments: Features, member: int, regularisation: float, prior: float) -> Covariances:
     """The covariances with ridge and prior; see above.
 
     Raises AlignmentError where a setting is negative or not finite, or the features never vary.
@@ -58,7 +58,7 @@ def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor]:
     return (vectors * values.sqrt()) @ vectors.T, (vectors * values.rsqrt()) @ vectors.T
 
 
-def matched_correlations(moments: Moments, member: int, left: Tensor, right: Tensor) -> Tensor:
+def matched_correlations(moments: Features, member: int, left: Tensor, right: Tensor) -> Tensor:
     """Correlations (C,), descending, of left[:, i]' x_r with right[:, i]' x_k on the data themselves, without ridge or prior.
 
     0 where a combination never varies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 
@@ -14,5 +14,5 @@ from onefold.symmetry import GroupMap
 class Identity(Matcher):
     """Leaves every member in its own basis and reports how well its features agree with the reference's."""
 
-    def match(self, moments: Moments, member: int) -> Match:
+    def match(self, moments: Features, member: int) -> Match:
         return Match(GroupMap.identity(moments.width), moments.correlation(member).diagonal().clone())

@@ -15,11 +15,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 
-def best_permutation(moments: Moments, member: int) -> Tensor:
+def best_permutation(moments: Features, member: int) -> Tensor:
     """(C,) int64 on the CPU: which of the member's features goes to each place of the reference."""
     _, columns = linear_sum_assignment(moments.correlation(member).cpu().numpy(), maximize=True)
     return torch.as_tensor(columns, dtype=torch.int64)
@@ -30,7 +30,7 @@ def best_permutation(moments: Moments, member: int) -> Tensor:
 class Permutation(Matcher):
     """Exact assignment on the correlations of activations; keeps every member's function."""
 
-    def match(self, moments: Moments, member: int) -> Match:
+    def match(self, moments: Features, member: int) -> Match:
         order = best_permutation(moments, member)
         scores = moments.correlation(member).cpu().gather(1, order[:, None]).squeeze(1)
         return Match(GroupMap("permutation", order), scores)

@@ -2,6 +2,9 @@
 
     T_k = U V'   with   S~_rk = U diag(s) V',    which for prior 0 minimises  E |x_r - T x_k|^2  over orthogonal T.
 
+Where the rotation must leave the all-ones vector as it is (T 1 = 1, for layer norm), T = P (U V') P' + 1 1' / C with P an orthonormal basis of what
+is orthogonal to ones, and U, V from P' S_rk P.
+
 Schoenemann 1966, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31. It is the limit of CCA for strong
 regularisation and needs no inverse square root. The permutation prior (see `dense`) is ours; prior=0 is the classical solution.
 """
@@ -14,7 +17,7 @@ import torch
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
 from onefold.alignment.matchers.dense import matched_correlations, shrunk
-from onefold.alignment.moments import Moments
+from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 
@@ -24,11 +27,20 @@ class Procrustes(Matcher):
     """Nearest rotation of the features; the limit of CCA for strong regularisation."""
 
     prior: float = 0.1
+    fixes_mean: bool = False
 
     dense = True
     covariances = True
 
-    def match(self, moments: Moments, member: int) -> Match:
-        u, _, vh = torch.linalg.svd(shrunk(moments, member, 0.0, self.prior).cross)
-        rotation = u @ vh
+    def match(self, moments: Features, member: int) -> Match:
+        cross = shrunk(moments, member, 0.0, self.prior).cross
+        if not self.fixes_mean:
+            u, _, vh = torch.linalg.svd(cross)
+            rotation = u @ vh
+        else:
+            ones = torch.full((len(cross), 1), len(cross) ** -0.5, dtype=cross.dtype, device=cross.device)
+            basis = torch.linalg.qr(ones, mode="complete").Q[:, 1:]
+            u, _, vh = torch.linalg.svd(basis.T @ cross @ basis)
+            u, vh = torch.cat([ones, basis @ u], 1), torch.cat([ones, basis @ vh.T], 1).T
+            rotation = u @ vh
         return Match(GroupMap("dense", rotation, rotation.T.contiguous()), matched_correlations(moments, member, u, vh.T))

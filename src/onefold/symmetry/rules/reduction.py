@@ -28,7 +28,6 @@ def power(call: Call) -> Any:
     summed = [set(_dims(Call(user, call.facts), len(axes))) for user in call.node.users]
     for k, term in enumerate(axes):
         restrict(term, ORTHOGONAL if all(k in dims for dims in summed) else PERMUTATION)
-    call.kind("post")
     return axes
 
 

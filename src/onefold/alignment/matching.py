@@ -1,0 +1,179 @@
+"""Solve every group for every member: which matcher may serve it, fibre by fibre where it has fibres, all groups of one index together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from onefold.alignment.fibres import Layout, layouts
+from onefold.alignment.gather import DUAL, Gathered
+from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers.balanced import match_balanced
+from onefold.alignment.matchers.procrustes import Procrustes
+from onefold.alignment.moments import Moments
+from onefold.alignment.views import Pair, Pooled
+from onefold.symmetry import GroupMap
+from onefold.symmetry.spec import Group
+
+
+@dataclasses.dataclass(frozen=True)
+class Solved:
+    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it was and, if not the one asked for, why."""
+
+    maps: tuple[GroupMap, ...]
+    scores: Tensor
+    conditions: tuple[float, ...]
+    matcher: str
+    fallback: str = ""
+
+
+def solve_groups(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
+    """Every group of the spec, by name. Groups that cannot be read stay in place.
+
+    Raises:
+        AlignmentError: the matcher cannot work with these features. DataError: it needs covariances and only variances were gathered.
+    """
+    spec, moments = gathered.spec, gathered.statistics.groups
+    layout = layouts(spec)
+    together: dict[str, list[_Task]] = {}
+    solved: dict[str, Solved] = {}
+    for group in spec.groups:
+        own = layout[group.name]
+        if group.name not in moments:
+            continue
+        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales))
+        if own.index is not None:
+            together.setdefault(own.index, []).append(task)
+        else:
+            solved[group.name] = _alone(task, gathered)
+    for index, tasks in together.items():
+        solved |= _jointly(index, tasks, gathered)
+    for group in spec.groups:
+        if group.name not in solved:
+            reason = "numbers the fibres of other groups" if group.probes else "no node shows its features"
+            solved[group.name] = _still(group, gathered.members, reason)
+    return {group.name: solved[group.name] for group in spec.groups}
+
+
+def name_of(matcher: Matcher | type[Matcher]) -> str:
+    """The name that a matcher is registered by, or its class's."""
+    kind = matcher if isinstance(matcher, type) else type(matcher)
+    return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """One group to be matched. dual: moments of the features that take the inverse transpose."""
+
+    layout: Layout
+    moments: Moments
+    dual: Moments | None
+    matcher: Matcher | None  # None: the balanced map of two sides
+    label: str
+    fallback: str
+
+    def pairs(self, member: int) -> list[Pair]:
+        return [Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None]
+
+    def match(self, pairs: Sequence[Pair], ours: int, theirs: int) -> Match:
+        blocks = [pair.block(ours, theirs) for pair in pairs]
+        if self.matcher is None:
+            return match_balanced(blocks[0], blocks[1], pairs[0].member)
+        return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), pairs[0].member)
+
+
+def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | None, str, str]:
+    """Who serves a group, its name, and why it is not the matcher asked for. The widest class of maps that the group takes decides."""
+    allowed = group.maps | (group.folded if folded else frozenset())
+    if not matcher.dense or group.dense:
+        return matcher, name_of(matcher), ""
+    prior = getattr(matcher, "prior", None)
+    rotation = Procrustes() if prior is None else Procrustes(prior=prior)
+    if "invertible" in group.maps:
+        return (None, "balanced", "products of two features keep one map for both") if group.duals else (matcher, name_of(matcher), "")
+    if "orthogonal" in allowed:
+        return rotation, "procrustes", "" if isinstance(matcher, Procrustes) else "its tensors take rotations only"
+    if "orthogonal_mean" in allowed:
+        return dataclasses.replace(rotation, fixes_mean=True), "procrustes", "its tensors take rotations only that keep the mean"
+    return matchers.get("permutation")(), "permutation", "its tensors take no dense map"
+
+
+def _alone(task: _Task, gathered: Gathered) -> Solved:
+    """A group whose fibres, if it has any, stay in their places."""
+    found: list[list[Match]] = []
+    for k in range(gathered.members):
+        pairs = task.pairs(k) if k != gathered.reference else []
+        found.append([task.match(pairs, f, f) if pairs else _identity(task.layout.group) for f in range(task.layout.fibres)])
+    return _solved(task, found, [range(task.layout.fibres)] * gathered.members)
+
+
+def _jointly(index: str, tasks: Sequence[_Task], gathered: Gathered) -> dict[str, Solved]:
+    """All groups over one index: every fibre with every other; the assignment of fibres that agrees best; and the maps that go with it."""
+    count = tasks[0].layout.fibres
+    orders: list[list[int]] = []
+    agreement = torch.ones(gathered.members, count, dtype=torch.float64)
+    chosen: list[list[list[Match]]] = [[] for _ in tasks]
+    for k in range(gathered.members):
+        if k == gathered.reference:
+            orders.append(list(range(count)))
+            for own, task in zip(chosen, tasks, strict=True):
+                own.append([_identity(task.layout.group)] * count)
+            continue
+        every = []
+        for task in tasks:
+            pairs = task.pairs(k)
+            every.append([[task.match(pairs, i, j) for j in range(count)] for i in range(count)])
+        score = torch.stack([torch.tensor([[float(m.scores.mean()) for m in row] for row in own], dtype=torch.float64) for own in every]).mean(0)
+        order = [int(j) for j in linear_sum_assignment(score.nan_to_num().numpy(), maximize=True)[1]]
+        orders.append(order)
+        agreement[k] = score[range(count), order]
+        for own, matches in zip(chosen, every, strict=True):
+            own.append([matches[i][j] for i, j in enumerate(order)])
+    maps = tuple(GroupMap("permutation", torch.tensor(order)) for order in orders)
+    solved = {index: Solved(maps, agreement, (1.0,) * gathered.members, "fibres", "as the groups over it agree best")}
+    for task, found in zip(tasks, chosen, strict=True):
+        solved[task.layout.group.name] = _solved(task, found, orders)
+    return solved
+
+
+def _solved(task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]) -> Solved:
+    """The matches of every member's fibres as maps. `orders`: which of the member's fibres each match is of; maps go by the member's numbers."""
+    maps = []
+    for matches, order in zip(found, orders, strict=True):
+        if not task.layout.apart:
+            maps.append(matches[0].map)
+            continue
+        own = [matches[i].map for i in sorted(range(len(order)), key=lambda i: order[i])]
+        if len({m.kind for m in own}) > 1:
+            own = [m.dense() for m in own]
+        forward = torch.stack([m.forward for m in own])
+        inverse = None if own[0].inverse is None else torch.stack([m.inverse for m in own if m.inverse is not None])
+        maps.append(GroupMap(own[0].kind, forward, inverse))
+    scores = torch.stack([torch.cat([m.scores.cpu().double() for m in matches]) for matches in found])
+    conditions = tuple(max(m.condition for m in matches) for matches in found)
+    return Solved(tuple(maps), scores, conditions, task.label, task.fallback)
+
+
+def _identity(group: Group) -> Match:
+    return Match(GroupMap.identity(group.size), torch.ones(group.size, dtype=torch.float64))
+
+
+def _still(group: Group, members: int, reason: str) -> Solved:
+    maps = (GroupMap.identity(group.size),) * members
+    return Solved(maps, torch.ones(members, group.size, dtype=torch.float64), (1.0,) * members, "identity", reason)
+
+
+def dual_of(group_map: GroupMap) -> GroupMap:
+    """The map of features that take the inverse transpose."""
+    if group_map.kind != "dense" or group_map.inverse is None:
+        return group_map
+    return GroupMap("dense", group_map.inverse.transpose(-1, -2), group_map.forward.transpose(-1, -2))
+
+
+def maps_of_output(maps: Mapping[str, GroupMap], duals: Sequence[str]) -> dict[str, GroupMap]:
+    """The maps as they act on features where those of the groups `duals` take the inverse transpose."""
+    return {name: dual_of(m) if name in duals else m for name, m in maps.items()}

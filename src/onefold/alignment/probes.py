@@ -1,0 +1,41 @@
+"""Where the features of a group are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from onefold.errors import SymmetryError
+from onefold.symmetry import fibre_features
+from onefold.symmetry.spec import Group, Probe, SymmetrySpec
+
+
+def choose_probes(spec: SymmetrySpec, group: Group, kind: str, *, per_fibre: bool = False, duals: bool = False) -> tuple[Probe, ...]:
+    """All nodes of the wanted kind ("pre", "post") where a group can be read; else those before a nonlinearity; else the first node.
+
+    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's output shows the same.
+
+    Args:
+        per_fibre: only nodes where the fibres can be told apart.
+        duals: where the features that take the inverse transpose are read.
+    """
+    behind = {layer.node for layer in spec.layers if layer.norm is not None}
+    every = group.duals if duals else group.probes
+    found = [probe for probe in every if not per_fibre or _tells_apart(spec, group, probe)]
+    found = [probe for probe in found if probe.node not in behind] or found
+    return _of_kind(found, kind) or _of_kind(found, "pre") or tuple(found[:1])
+
+
+def _of_kind(probes: Sequence[Probe], kind: str) -> tuple[Probe, ...]:
+    return tuple(probe for probe in probes if probe.kind == kind)
+
+
+def _tells_apart(spec: SymmetrySpec, group: Group, probe: Probe) -> bool:
+    """Whether the node holds what numbers the fibres beside the group."""
+    axes = spec.nodes[probe.node]
+    try:
+        fibre_features(torch.empty([term.size for term in axes], device="meta"), axes, group)
+    except SymmetryError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""What a matcher is given: the second moments of one group's features in the reference and in one member, whole or of one fibre of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from onefold.alignment.moments import Moments
+
+
+class Features(Protocol):
+    """Second moments of C features of a reference r and of a member k, each (C, C), float64. `Moments` is one, for all of its members."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def reference(self) -> int | None: ...
+
+    def covariance(self, member: int) -> Tensor: ...
+
+    def cross_covariance(self, member: int) -> Tensor: ...
+
+    def correlation(self, member: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The reference's and one member's features of a group whose `fibres` stand side by side, (fibres x C), to be cut into blocks."""
+
+    moments: Moments
+    member: int
+    fibres: int
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return self.moments.covariance(self.moments.reference or 0)
+
+    @cached_property
+    def _other(self) -> Tensor:
+        return self.moments.covariance(self.member)
+
+    @cached_property
+    def _cross(self) -> Tensor:
+        return self.moments.cross_covariance(self.member)
+
+    @cached_property
+    def _correlation(self) -> Tensor:
+        return self.moments.correlation(self.member)
+
+    def block(self, ours: int, theirs: int) -> Block:
+        """Fibre `ours` of the reference beside fibre `theirs` of the member."""
+        return Block(self, ours, theirs)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fibre of the reference and one of the member, as Features."""
+
+    pair: Pair
+    ours: int
+    theirs: int
+
+    @property
+    def width(self) -> int:
+        return self.pair.moments.width // self.pair.fibres
+
+    @property
+    def reference(self) -> int | None:
+        return self.pair.moments.reference
+
+    def covariance(self, member: int) -> Tensor:
+        if member == self.reference:
+            return self._cut(self.pair._own, self.ours, self.ours)
+        return self._cut(self.pair._other, self.theirs, self.theirs)
+
+    def cross_covariance(self, member: int) -> Tensor:
+        return self._cut(self.pair._cross, self.ours, self.theirs)
+
+    def correlation(self, member: int) -> Tensor:
+        return self._cut(self.pair._correlation, self.ours, self.theirs)
+
+    def _cut(self, matrix: Tensor, row: int, column: int) -> Tensor:
+        c = self.width
+        return matrix[row * c : (row + 1) * c, column * c : (column + 1) * c]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Several places where one and the same map acts, each scaled to unit mean variance: queries and keys under a permutation or rotation."""
+
+    parts: Sequence[Features]
+
+    @property
+    def width(self) -> int:
+        return self.parts[0].width
+
+    @property
+    def reference(self) -> int | None:
+        return self.parts[0].reference
+
+    def covariance(self, member: int) -> Tensor:
+        return torch.stack([part.covariance(member) / self._variance(part, member) for part in self.parts]).mean(0)
+
+    def cross_covariance(self, member: int) -> Tensor:
+        assert self.reference is not None
+        scales = [(self._variance(part, self.reference) * self._variance(part, member)).sqrt() for part in self.parts]
+        return torch.stack([part.cross_covariance(member) / scale for part, scale in zip(self.parts, scales, strict=True)]).mean(0)
+
+    def correlation(self, member: int) -> Tensor:
+        return torch.stack([part.correlation(member) for part in self.parts]).mean(0)
+
+    @staticmethod
+    def _variance(part: Features, member: int) -> Tensor:
+        return part.covariance(member).diagonal().mean().clamp_min(1e-300)
