@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from onefold.alignment.collect import Statistics, collect
 from onefold.alignment.fibres import Layout, layouts
 from onefold.alignment.members import check_networks
-from onefold.alignment.probes import choose_probes
+from onefold.alignment.probes import ROTATIONS, choose_probes
 from onefold.alignment.structure import trace_on
 from onefold.batches import Data, reusable
 from onefold.errors import AlignmentError, RecipeError, SymmetryError
@@ -21,7 +21,6 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
 from onefold.symmetry.spec import Probe, live_groups
 
 DUAL = "'"  # behind a group's name: its features that take the inverse transpose
-ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 
 
 @dataclass(frozen=True)

@@ -38,23 +38,24 @@ def solve_groups(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
         AlignmentError: the matcher cannot work with these features. DataError: it needs covariances and only variances were gathered.
     """
     spec, moments = gathered.spec, gathered.statistics.groups
-    layout = layouts(spec)
+    layout, ridge = layouts(spec), float(getattr(matcher, "regularisation", 0.1))
     together: dict[str, list[_Task]] = {}
     solved: dict[str, Solved] = {}
     for group in spec.groups:
         own = layout[group.name]
         if group.name not in moments:
             continue
-        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales))
+        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales), ridge)
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
         else:
             solved[group.name] = _alone(task, gathered)
     for index, tasks in together.items():
         solved |= _jointly(index, tasks, gathered)
+    indices = {name for group in spec.groups for name in group.over}
     for group in spec.groups:
         if group.name not in solved:
-            reason = "numbers the fibres of other groups" if group.probes else "no node shows its features"
+            reason = "numbers the fibres of other groups" if group.name in indices else "no node shows its features alone"
             solved[group.name] = _still(group, gathered.members, reason)
     return {group.name: solved[group.name] for group in spec.groups}
 
@@ -75,6 +76,7 @@ class _Task:
     matcher: Matcher | None  # None: the balanced map of two sides
     label: str
     fallback: str
+    ridge: float
 
     def pairs(self, member: int) -> list[Pair]:
         return [Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None]
@@ -82,7 +84,7 @@ class _Task:
     def match(self, pairs: Sequence[Pair], ours: int, theirs: int) -> Match:
         blocks = [pair.block(ours, theirs) for pair in pairs]
         if self.matcher is None:
-            return match_balanced(blocks[0], blocks[1], pairs[0].member)
+            return match_balanced(blocks[0], blocks[1], pairs[0].member, self.ridge)
         return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), pairs[0].member)
 
 

@@ -8,7 +8,9 @@ import torch
 
 from onefold.errors import SymmetryError
 from onefold.symmetry import fibre_features
-from onefold.symmetry.spec import Group, Probe, SymmetrySpec
+from onefold.symmetry.spec import Group, Probe, SymmetrySpec, live_groups
+
+ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 
 
 def choose_probes(spec: SymmetrySpec, group: Group, kind: str, *, per_fibre: bool = False, duals: bool = False) -> tuple[Probe, ...]:
@@ -32,8 +34,14 @@ def _of_kind(probes: Sequence[Probe], kind: str) -> tuple[Probe, ...]:
 
 
 def _tells_apart(spec: SymmetrySpec, group: Group, probe: Probe) -> bool:
-    """Whether the node holds what numbers the fibres beside the group."""
+    """Whether the node holds what numbers the fibres beside the group.
+
+    A group that is itself a number (the heads of queries that share a head of keys) shows nothing beside features whose maps are not known.
+    """
     axes = spec.nodes[probe.node]
+    beside = {name for term in axes for name in live_groups(term)} - {group.name, *group.over}
+    if beside and ROTATIONS.isdisjoint(group.maps):
+        return False
     try:
         fibre_features(torch.empty([term.size for term in axes], device="meta"), axes, group)
     except SymmetryError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
         SymmetryError: the group, or one of the atoms it differs along, is not among the axes.
     """
     for piece, axis, terms in _occurrences(value, list(axes), group.name):
-        names = [getattr(term, "group", None) or getattr(term, "name", None) for term in terms]
+        piece, axis, terms = _apart(piece, axis, terms, group.over)
+        names = [_name(term) for term in terms]
         if all(h in names for h in group.over):
             where = [names.index(h) for h in group.over]
             order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
@@ -65,6 +66,21 @@ def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[T
                 if _holds(part, name):
                     yield from _occurrences(piece, [*axes[:k], part, *axes[k + 1 :]], name)
             return
+
+
+def _apart(value: Tensor, axis: int, terms: list[Term], names: Sequence[str]) -> tuple[Tensor, int, list[Term]]:
+    """The same with every other axis that is a product of one of these names taken apart."""
+    for k in reversed(range(len(terms))):
+        term = terms[k]
+        if k != axis and isinstance(term, Prod) and any(_name(part) in names for part in term.parts):
+            value = value.reshape(*value.shape[:k], *(part.size for part in term.parts), *value.shape[k + 1 :])
+            terms = [*terms[:k], *term.parts, *terms[k + 1 :]]
+            axis += len(term.parts) - 1 if k < axis else 0
+    return value, axis, terms
+
+
+def _name(term: Term) -> str | None:
+    return term.group if isinstance(term, Live) else term.name if isinstance(term, Fixed) else None
 
 
 def _flat(value: Tensor, axis: int) -> Tensor:

@@ -20,6 +20,7 @@ from onefold.symmetry.terms import FOLDED, Atom, Term, atoms, resolve
 
 # Operators that leave the scaled axis as it is, up to its place.
 _TRANSPARENT = {*IDENTITIES, "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "select", "slice", "index", "roll"}
+_TRANSPARENT |= {"mean", "sum"}  # over other axes
 _READERS = ("linear", "addmm", "mm", "matmul")
 _SCALES = ("scale", "depthwise")
 
