@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from onefold.symmetry import SymmetrySpec
+
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
+    model: Annotated[str, typer.Argument(help="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or hf:FOLDER.")],
     checkpoint: Annotated[str | None, typer.Argument(help="Its weights; without them it is initialised at random.")] = None,
     shape: Annotated[str | None, typer.Option(help="The shape of one example, as 3,32,32 (float inputs at random).")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="With --shape: whole numbers below this one, for a network that reads tokens.")] = None,
     data: Annotated[str | None, typer.Option(help="Or data whose first two examples are taken, as in `onefold merge`.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Also prove it numerically in float64, with negative controls.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="Draw the groups along the network into this file (.svg or .png).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole symmetry spec as JSON.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of random weights and inputs.")] = 0,
 ) -> None:
@@ -25,6 +31,8 @@ def inspect(
     if tokens is not None and shape is None:
         raise RecipeError("--tokens says what numbers an example of --shape holds; give --shape too, as in --shape 12 --tokens 30000.")
     sizes = _sizes(shape) if shape is not None else None
+    if picture is not None:
+        _check_picture(picture, force)
     import torch
 
     from onefold.batches import batches
@@ -43,11 +51,32 @@ def inspect(
         inputs = next(batches(load_data(check_data({"source": data, "samples": 2, "batch_size": 2}))))
     spec = find_symmetries(network, inputs)
     say(spec.to_json() if as_json else spec)
+    if picture is not None:
+        _draw(spec, picture, force)
+        note(f"Drawn into {picture}")
     if verify:
         proof = verify_symmetries(spec, network, inputs)
         (note if as_json else say)(str(proof))  # JSON stays alone on standard output
         if not proof.passed:
             raise typer.Exit(1)
+
+
+def _check_picture(path: Path, force: bool) -> None:
+    from onefold.errors import OutputError
+    from onefold.weights import check_output
+
+    if path.suffix not in (".svg", ".png"):
+        raise OutputError(f"The picture cannot be written as '{path.name}'; let the name end in .svg or .png.")
+    check_output(path, force)
+
+
+def _draw(spec: SymmetrySpec, path: Path, force: bool) -> None:
+    from onefold.measure import group_lanes, to_png, to_svg
+    from onefold.recipe.lanes import lanes_of
+    from onefold.weights import atomic_write
+
+    figure = group_lanes(lanes_of(spec))
+    atomic_write(path, to_svg(figure, "groups") + "\n" if path.suffix == ".svg" else to_png(figure), force=force)
 
 
 def _sizes(text: str) -> list[int]:

@@ -22,7 +22,7 @@ from onefold.measure import Candidate, Report, Table, comparison_table, evaluate
 from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.run import fold_networks, make
-from onefold.recipe.summary import add_alignment, add_barriers, barriers, member_candidates, parameters_of
+from onefold.recipe.summary import add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
 
@@ -144,6 +144,7 @@ def _report(
     section.text("A dense map, as CCA's, does not quite keep the mapped member's function, so its end of the line is worse; the fold is the middle.")
     for alignment in alignments:
         add_alignment(report.section(f"Alignment by {alignment.method}"), alignment)
+    add_groups(report.section("What moves together"), alignments[0].spec)
     report.section("What was done").facts(
         {
             "architecture": MODEL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onefold.measure.calibration import Binning, Reliability, bin_confidences
 from onefold.measure.comparison import Candidate, comparison_table, verdict
 from onefold.measure.evaluation import Evaluation, agreement, eval_mode, evaluate, evaluate_all, predictions
+from onefold.measure.lanes import Lane, Lanes, group_lanes
 from onefold.measure.path import Path, Triangle, barrier, combine, matching, triangle
 from onefold.measure.plots import (
     accuracy_comparison,
@@ -26,6 +27,8 @@ __all__ = [
     "EnsembleMean",
     "Evaluation",
     "Facts",
+    "Lane",
+    "Lanes",
     "Path",
     "Picture",
     "Reliability",
@@ -47,6 +50,7 @@ __all__ = [
     "eval_mode",
     "evaluate",
     "evaluate_all",
+    "group_lanes",
     "heat_map",
     "matching",
     "predictions",

@@ -24,9 +24,12 @@ from onefold.measure import (
     correlation_spectra,
     evaluate,
     evaluate_all,
+    group_lanes,
     verdict,
 )
 from onefold.recipe.document import Recipe
+from onefold.recipe.lanes import lanes_of
+from onefold.symmetry import SymmetrySpec
 
 FOLD = "folded"
 
@@ -112,6 +115,7 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
     add_merge(report.section("What was done"), recipe, done)
     if result.alignment is not None:
         add_alignment(report.section("Alignment"), result.alignment)
+        add_groups(report.section("What moves together"), result.alignment.spec)
     report.data = {
         "recipe": recipe.model_dump(mode="json"),
         "merge": done.to_dict(),
@@ -157,6 +161,18 @@ def add_alignment(section: Section, alignment: Alignment) -> None:
             f"The {kind}, averaged over the mapped members: how much of each group the members share.",
             f"One spectrum for each of {len(values)} groups, sorted downwards from 1.",
         )
+
+
+def add_groups(section: Section, spec: SymmetrySpec) -> None:
+    """The picture of all groups along the network."""
+    lanes = lanes_of(spec)
+    section.picture(
+        group_lanes(lanes),
+        "The groups of features along the network, its tensors in the order of their use. The map of a group acts on all tensors that have a mark in "
+        "its row at once, and the network computes what it did.",
+        f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,} parameters; the longest stands on "
+        f"{max((len(group.slots) for group in spec.groups), default=0)} axes.",
+    )
 
 
 def alignment_table(alignment: Alignment) -> Table:
