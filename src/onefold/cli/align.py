@@ -10,7 +10,7 @@ import typer
 
 def align(
     members: Annotated[list[str], typer.Argument(help="Two or more checkpoints.")],
-    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
+    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or hf:FOLDER.")],
     data: Annotated[str, typer.Option(help="Calibration data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR, file.py:factory.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the alignment here (.safetensors).")] = None,
     split: Annotated[str, typer.Option(help="The split of the data: train or test.")] = "train",

@@ -9,7 +9,7 @@ import typer
 
 def evaluate(
     checkpoints: Annotated[list[str], typer.Argument(help="One or more checkpoints of one architecture.")],
-    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")],
+    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or hf:FOLDER.")],
     data: Annotated[str, typer.Option(help="Labelled data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR, file.py:factory.")],
     split: Annotated[str, typer.Option(help="The split of the data: train or test.")] = "test",
     samples: Annotated[int | None, typer.Option(min=1, help="Score on at most so many examples (default: all).")] = None,

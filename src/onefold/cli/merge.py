@@ -17,7 +17,7 @@ def merge(
     context: typer.Context,
     members: Annotated[list[str], typer.Argument(help="Two or more checkpoints, or one recipe (.yaml).", metavar="MEMBERS... | RECIPE.yaml")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The checkpoint to write (.safetensors).")] = None,
-    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")] = None,
+    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:, torchvision:NAME, hf:FOLDER.")] = None,
     data: Annotated[str | None, typer.Option(help="Calibration data: sklearn:digits, parquet:, idx: or imagefolder:DIR, file.py:factory.")] = None,
     split: Annotated[str | None, typer.Option(help="The split of the calibration data: train (default) or test.")] = None,
     samples: Annotated[int | None, typer.Option(help="Use at most so many calibration examples (default 4000).")] = None,

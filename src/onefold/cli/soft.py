@@ -17,7 +17,7 @@ def soft(
     context: typer.Context,
     members: Annotated[list[str], typer.Argument(help="Two or more checkpoints, or one recipe (.yaml).", metavar="MEMBERS... | RECIPE.yaml")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The checkpoint to write (.safetensors).")] = None,
-    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")] = None,
+    model: Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:, torchvision:NAME, hf:FOLDER.")] = None,
     data: Annotated[str | None, typer.Option(help="Labelled data that no member was trained on: sklearn:digits, parquet:DIR, ...")] = None,
     split: Annotated[str | None, typer.Option(help="Its split: train (default) or test.")] = None,
     samples: Annotated[int | None, typer.Option(help="Use at most so many labelled examples (default 500).")] = None,

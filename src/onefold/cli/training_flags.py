@@ -11,7 +11,7 @@ TRAINING, SCORING = "How to train", "How to score"
 
 Recipe = Annotated[str | None, typer.Argument(help="A recipe (.yaml), instead of flags.", metavar="[RECIPE.yaml]")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The folder to write into.")]
-Model = Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME or torchvision:NAME.")]
+Model = Annotated[str | None, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or hf:FOLDER.")]
 Data = Annotated[str | None, typer.Option(help="Labelled data to train on: sklearn:digits, parquet:DIR, ...")]
 Split = Annotated[str | None, typer.Option(help="Its split: train (default) or test.")]
 Skip = Annotated[int | None, typer.Option(help="Leave out the first so many examples.")]

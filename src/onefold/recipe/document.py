@@ -20,7 +20,7 @@ from onefold.patterns import as_list
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
 # keys that only the recipes of these commands have
 COMMANDS = {"soft": ["soft"], "subspace": ["subspace"], "rounds": ["persist"], "training": ["subspace", "persist"]}
-FOLDER_SOURCES = ("parquet", "idx", "imagefolder")  # data sources whose name is followed by a path
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
 
 
 class _Part(BaseModel):
@@ -280,7 +280,7 @@ def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
 
 
 def _in_name(name: str, rename: Callable[[str], str]) -> str:
-    """Rename the path in `parquet:DIR?options` or `FILE.py:factory?options`; other names hold none."""
+    """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`; other names hold none."""
     head, colon, tail = name.partition(":")
     if colon and head in FOLDER_SOURCES:
         path, mark, options = tail.partition("?")

@@ -1,6 +1,6 @@
 """A model or a data set by name; each kind of source is an entry of a registry that a user's own package can add to."""
 
-from onefold.sources import digits, idx, imagefolder, parquet, python_file  # noqa: F401  (each files its source in the registry)
+from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config  # noqa: F401  (each files its source in the registry)
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
 from onefold.sources.loader import ImageBatches, Images, number_of_classes
 from onefold.sources.models import ModelFactory, ModelSource, build_model, model_sources, resolve_model

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import RecipeError
 from onefold.registry import Registry
 from onefold.sources import networks
 from onefold.sources.names import Name, parse
+from onefold.sources.packages import near, optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
 
 ModelFactory = Callable[[], nn.Module]
 ModelSource = Callable[[Name], Callable[..., nn.Module]]  # checks a name and returns what builds the network from the name's options
 model_sources: Registry[ModelSource] = Registry("model source")
+DOCUMENTED = "look its names up in the package's documentation."
 
 
 def resolve_model(name: str, **options: Any) -> ModelFactory:
     """A function that builds the network called `name`, anew on every call.
 
     Args:
-        name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME" or "torchvision:NAME", with options as in "vgg11?width=0.25".
+        name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME", "torchvision:NAME" or "hf:FOLDER", with options as
+            in "vgg11?width=0.25".
         options: keyword arguments of the network; they win over those in the name.
 
     Returns:
@@ -70,9 +72,9 @@ def python_model(name: Name) -> Callable[..., nn.Module]:
 @model_sources.register("timm:")
 def timm_model(name: Name) -> Callable[..., nn.Module]:
     """A network of the package timm (timm:resnet18), without pretrained weights unless ?pretrained=true."""
-    timm = _package("timm", name)
+    timm = optional_package("timm", "vision", name)
     if not timm.is_model(name.place):
-        raise RecipeError(f"The package timm has no network '{name.place}'; {_near(name.place, timm.list_models())}")
+        raise RecipeError(f"The package timm has no network '{name.place}'; {near(name.place, timm.list_models(), DOCUMENTED)}")
 
     def build(**options: Any) -> nn.Module:
         model: nn.Module = timm.create_model(name.place, **options)
@@ -84,29 +86,12 @@ def timm_model(name: Name) -> Callable[..., nn.Module]:
 @model_sources.register("torchvision:")
 def torchvision_model(name: Name) -> Callable[..., nn.Module]:
     """A network of the package torchvision (torchvision:resnet18), without pretrained weights unless ?weights=DEFAULT."""
-    models = _package("torchvision", name).models
+    models = optional_package("torchvision", "vision", name).models
     if name.place not in models.list_models():
-        raise RecipeError(f"The package torchvision has no network '{name.place}'; {_near(name.place, models.list_models())}")
+        raise RecipeError(f"The package torchvision has no network '{name.place}'; {near(name.place, models.list_models(), DOCUMENTED)}")
 
     def build(**options: Any) -> nn.Module:
         model: nn.Module = models.get_model(name.place, **options)
         return model
 
     return build
-
-
-def _package(package: str, name: Name) -> Any:
-    """Import an optional package, or say how to install it."""
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise RecipeError(f"The model source '{name.text}' needs the package {package}; install it with: pip install \"onefold[vision]\".") from None
-    except Exception as error:  # torchvision fails like this beside a torch that it was not built for
-        reason = str(error).split("\n")[0][:150]
-        raise RecipeError(f"The package {package} cannot be imported here ({reason}); install a version that fits this torch.") from error
-
-
-def _near(place: str, known: list[str]) -> str:
-    """A suggestion, but never the list of a thousand names."""
-    suggestion = nearest(place, known)
-    return suggestion if suggestion.startswith("did") else "look its names up in the package's documentation."
