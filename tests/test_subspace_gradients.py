@@ -80,10 +80,17 @@ def loss_of(space: onefold.Subspace, x: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(space(x), y) + space.diversity_penalty()
 
 
+@pytest.fixture(params=["one node", "many nodes"])
+def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors of a point stand in one node of the graph, or in many, as those of a large network do."""
+    if request.param == "many nodes":
+        monkeypatch.setattr("onefold.explore.subspace.mixing.PART", 100)
+
+
 @pytest.mark.parametrize("layerwise", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_equal_autograd_through_the_mixture(kind: type[nn.Module], shape: str, layerwise: bool) -> None:
+def test_gradients_equal_autograd_through_the_mixture(kind: type[nn.Module], shape: str, layerwise: bool, nodes: None) -> None:
     space, (x, y) = space_of(kind, shape, layerwise=layerwise), batch(kind)
     space.sample()
     expected = definition(space, [(x, y)])
@@ -127,7 +134,7 @@ def test_channels_last_keeps_its_order_and_its_gradients() -> None:
     assert convolution.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_accumulation_at_one_point_adds_up() -> None:
+def test_accumulation_at_one_point_adds_up(nodes: None) -> None:
     space = space_of(Residual)
     batches = [batch(Residual, seed=s) for s in range(3)]
     space.sample()
@@ -226,7 +233,7 @@ def test_compiled_networks_follow_the_point() -> None:
     assert counters["frames"]["ok"] <= 4, "the network is compiled anew for every draw"
 
 
-def test_two_draws_in_one_graph_are_refused() -> None:
+def test_two_draws_in_one_graph_are_refused(nodes: None) -> None:
     space, (x, y) = space_of(Residual), batch(Residual)
     space.sample()
     first = F.cross_entropy(space(x), y)
@@ -236,14 +243,14 @@ def test_two_draws_in_one_graph_are_refused() -> None:
         (first + second).backward()
 
 
-def test_fixed_vertices_get_no_gradient() -> None:
+def test_fixed_vertices_get_no_gradient(nodes: None) -> None:
     space, (x, y) = space_of(Residual, "curve", fixed=(0, 2)), batch(Residual)
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is None and not p.requires_grad for k in (0, 2) for p in space.vertices[k].parameters())
     assert all(p.grad is not None for p in space.vertices[1].parameters())
 
 
-def test_a_modified_vertex_is_told_from_a_stale_penalty() -> None:
+def test_a_modified_vertex_is_told_from_a_stale_penalty(nodes: None) -> None:
     space, (x, y) = space_of(Residual), batch(Residual)
     loss = loss_of(space, x, y)
     with torch.no_grad():

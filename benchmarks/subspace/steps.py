@@ -28,7 +28,7 @@ import onefold
 from onefold.sources.networks import resnet20
 
 CASES: dict[str, dict[str, Any]] = {
-    "ResNet-20, batch 128": {"build": lambda: resnet20(), "batch": 128, "size": 32, "classes": 10, "rounds": 9, "peer": "CIFARResNet"},
+    "ResNet-20, batch 128": {"build": lambda: resnet20(), "batch": 128, "size": 32, "classes": 10, "rounds": 25, "peer": "CIFARResNet"},
     "ResNet-18, batch 2, 64x64": {"build": lambda: ResNet18(), "batch": 2, "size": 64, "classes": 200, "rounds": 25, "peer": "TinyImageNetResNet18"},
     "ResNet-18, batch 2, 32x32": {"build": lambda: ResNet18(), "batch": 2, "size": 32, "classes": 200, "rounds": 25, "peer": "TinyImageNetResNet18"},
 }

@@ -4,8 +4,9 @@
     likeness      cos^2(v_i, v_j) = s^2 / (n_i n_j),       s = <v_i, v_j>, n_i = |v_i|^2, over all weights of two or more dimensions
     gradient      dL/dv_k = c_k dL/dw,    d cos^2/dv_i = 2 s / (n_i n_j) (v_j - v_i s / n_i)
 
-Wortsman et al. 2021 (arXiv 2102.10472). Both stand in one node of the graph, which the gradients of all tensors reach together: each vertex's
-gradient is written once, and nothing is kept for it but the vertices themselves.
+Wortsman et al. 2021 (arXiv 2102.10472). Both parts of a tensor's gradient meet in one node of the graph: each vertex's gradient is written once, and
+nothing is kept for it but the vertices themselves. Nodes stand for some tensors each, so that a gradient with respect to the point is freed before
+those of the vertices exist for all tensors.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from onefold.errors import SubspaceError
 from onefold.explore.subspace.linear import combine, combine_and_compare
 
 Gradients = list[list[Tensor | None]]
+PART = 2**18  # elements: a node of the graph costs some 50 microseconds, and its gradients are held at once
 
 
 @dataclass(eq=False)
@@ -44,24 +46,33 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
     vertices: for each vertex its tensors, in one order.
     """
     flat = [tensor for vertex in vertices for tensor in vertex]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat):
-        *points, likeness = _Mix.apply(draw, len(vertices), *flat)  # type: ignore[no-untyped-call]
-        return points, likeness
-    points, found = _mixed(vertices, draw)
-    return points, None if found is None else found.value
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat)
+    points: list[Tensor] = []
+    products: list[Tensor] = []
+    for part in _parts(vertices[0]):
+        if differentiable:
+            *own, product = _Mix.apply(draw, part, *(vertex[t] for vertex in vertices for t in part))  # type: ignore[no-untyped-call]
+        else:
+            own, product = _mixed([[vertex[t] for t in part] for vertex in vertices], draw, part)
+        points += own
+        products += [] if product is None else [product]
+    return points, _Likeness.apply(*products) if products else None  # type: ignore[no-untyped-call]
 
 
 class _Mix(torch.autograd.Function):
-    """Points and likeness in one node. The vertices are not saved for backward, so that several backward passes may share one draw."""
+    """Some tensors of the point, and <v_i, v_j>, |v_i|^2, |v_j|^2 of the pair over them. The vertices are not saved for backward, so that several
+    backward passes may share one draw."""
 
     @staticmethod
-    def forward(ctx: Any, draw: Draw, count: int, *flat: Tensor) -> tuple[Tensor | None, ...]:
-        size = len(flat) // count
-        vertices = [flat[k * size : (k + 1) * size] for k in range(count)]
-        ctx.draw, ctx.size, ctx.count = draw, size, count
-        points, ctx.likeness = _mixed(vertices, draw)
+    def forward(ctx: Any, draw: Draw, part: Sequence[int], *flat: Tensor) -> tuple[Tensor | None, ...]:
+        size = len(part)
+        vertices = [flat[k : k + size] for k in range(0, len(flat), size)]
+        points, product = _mixed(vertices, draw, part)
+        ctx.draw, ctx.part, ctx.count = draw, part, len(vertices)
+        ctx.compared = [] if product is None else [[vertices[k][at].detach() for at in _compared(draw, part)] for k in draw.pair]
+        ctx.versions = _versions(ctx.compared)
         ctx.set_materialize_grads(False)
-        return *points, None if ctx.likeness is None else ctx.likeness.value
+        return *points, product
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -69,38 +80,42 @@ class _Mix(torch.autograd.Function):
         if draw.check is not None:
             draw.check(draw)
         draw.spent = True
-        *of_points, of_likeness = gradients
-        needed = [ctx.needs_input_grad[2 + k * ctx.size : 2 + (k + 1) * ctx.size] for k in range(ctx.count)]
-        terms = None if of_likeness is None else ctx.likeness.terms(of_likeness)
+        *of_points, of_product = gradients
+        size = len(ctx.part)
+        needed = [ctx.needs_input_grad[2 + k * size : 2 + (k + 1) * size] for k in range(ctx.count)]
+        terms = None
+        if of_product is not None:
+            if _versions(ctx.compared) != ctx.versions:
+                raise SubspaceError(
+                    "The vertices were modified between diversity_penalty() and its backward pass; take the optimiser's step after it."
+                )
+            at, (i, j) = _compared(draw, ctx.part), draw.pair
+            inner, norm, other = of_product.unbind()
+            first, second = (dict(zip(at, tensors, strict=True)) for tensors in ctx.compared)
+            terms = Terms((first, second), {i: (2 * norm, inner), j: (inner, 2 * other)})
+        rows = [[own[t] for t in ctx.part] for own in draw.coefficients]
         cpu = on_cpu(next(gradient for gradient in gradients if gradient is not None))
-        result = (_tensor_by_tensor if cpu else _all_at_once)(draw, of_points, terms, needed)
+        result = (_tensor_by_tensor if cpu else _all_at_once)(rows, of_points, terms, needed)
         return None, None, *(gradient for vertex in result for gradient in vertex)
 
 
-class Likeness:
-    """cos^2 of the draw's pair of vertices, and what its gradient is made of."""
+class _Likeness(torch.autograd.Function):
+    """cos^2 out of the products of all parts. Nothing is saved for backward that a first pass would free."""
 
-    def __init__(self, vertices: Sequence[Sequence[Tensor]], draw: Draw, products: Sequence[Tensor]) -> None:
-        """products: for each tensor compared <v_i, v_j>, |v_i|^2 and |v_j|^2."""
-        self.draw = draw
-        self.first, self.second = ({t: vertices[k][t].detach() for t in draw.compared} for k in draw.pair)
-        self._versions = self._now()
-        self.inner, self.norm, self.other_norm = torch.stack(list(products)).sum(0).unbind()
-        self.value = self.inner**2 / (self.norm * self.other_norm)
+    @staticmethod
+    def forward(ctx: Any, *products: Tensor) -> Tensor:
+        ctx.total, ctx.parts = torch.stack(products).sum(0), len(products)
+        inner, norm, other = ctx.total.unbind()
+        value: Tensor = inner**2 / (norm * other)
+        return value
 
-    def terms(self, upstream: Tensor) -> Terms:
-        """The gradient times `upstream`. Raises SubspaceError where the vertices were modified since."""
-        if self._now() != self._versions:
-            raise SubspaceError("The vertices were modified between diversity_penalty() and its backward pass; take the optimiser's step after it.")
-        toward = upstream * 2 * self.inner / (self.norm * self.other_norm)
-        i, j = self.draw.pair
-        return Terms(
-            (self.first, self.second),
-            {i: (-toward * self.inner / self.norm, toward), j: (toward, -toward * self.inner / self.other_norm)},
-        )
-
-    def _now(self) -> list[int]:
-        return [tensor._version for each in (self.first, self.second) for tensor in each.values()]
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:
+        inner, norm, other = ctx.total.unbind()
+        toward = upstream[0] * 2 * inner / (norm * other)
+        gradient = torch.stack([toward, -toward * inner / (2 * norm), -toward * inner / (2 * other)])
+        parts: int = ctx.parts
+        return (gradient,) * parts
 
 
 @dataclass(frozen=True)
@@ -111,32 +126,59 @@ class Terms:
     factors: dict[int, tuple[Tensor, Tensor]]
 
 
+def _parts(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """Positions of the tensors in parts of about PART elements, each a node of the graph."""
+    parts: list[list[int]] = [[]]
+    room = PART
+    for t, tensor in enumerate(tensors):
+        if room <= 0:
+            parts.append([])
+            room = PART
+        parts[-1].append(t)
+        room -= tensor.numel()
+    return parts
+
+
+def _compared(draw: Draw, part: Sequence[int]) -> list[int]:
+    """Positions within the part of the tensors that are compared."""
+    chosen = set(draw.compared)
+    return [at for at, t in enumerate(part) if t in chosen]
+
+
+def _versions(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
+    return [tensor._version for own in tensors for tensor in own]
+
+
 def on_cpu(tensor: Tensor) -> bool:
     """Whether passes over memory are what costs, and not kernels."""
     return tensor.device.type == "cpu"
 
 
-def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Likeness | None]:
-    """The tensors of the point, and the likeness of the pair."""
-    i, j = draw.pair
-    compared, products, points = set(draw.compared), [], []
+def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw, part: Sequence[int]) -> tuple[list[Tensor], Tensor | None]:
+    """Some tensors of the point, and three numbers: the products of the pair over those of them that are compared."""
+    (i, j), compared, products, points = draw.pair, set(_compared(draw, part)), [], []
+    rows = [[own[t] for t in part] for own in draw.coefficients]
     if on_cpu(vertices[0][0]):
-        for t, (tensors, row) in enumerate(zip(zip(*vertices, strict=True), zip(*draw.coefficients, strict=True), strict=True)):
-            if t in compared:
+        for at, (tensors, row) in enumerate(zip(zip(*vertices, strict=True), zip(*rows, strict=True), strict=True)):
+            if at in compared:
                 point, product = combine_and_compare(tensors, row, draw.pair)
                 products.append(product)
             else:
                 (point,) = combine(tensors, [row])
             points.append(point)
     else:
-        points = list(torch._foreach_mul(list(vertices[0]), list(draw.coefficients[0])))
-        for vertex, own in zip(vertices[1:], draw.coefficients[1:], strict=True):
-            torch._foreach_add_(points, torch._foreach_mul(list(vertex), list(own)))
-        products = [torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in ((vertices[i][t], vertices[j][t]) for t in draw.compared)]
-    return points, Likeness(vertices, draw, products) if draw.compared else None
+        points = list(torch._foreach_mul(list(vertices[0]), rows[0]))
+        for vertex, own in zip(vertices[1:], rows[1:], strict=True):
+            torch._foreach_add_(points, torch._foreach_mul(list(vertex), own))
+        products = [
+            torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in ((vertices[i][t], vertices[j][t]) for t in sorted(compared))
+        ]
+    return points, torch.stack(products).sum(0) if products else None
 
 
-def _tensor_by_tensor(draw: Draw, gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]) -> Gradients:
+def _tensor_by_tensor(
+    coefficients: Sequence[Sequence[float]], gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]
+) -> Gradients:
     """The vertices' gradients, where they are needed, one tensor of all vertices after the other."""
     factors = {} if terms is None else {k: [f.item() for f in pair] for k, pair in terms.factors.items()}
     result: Gradients = [[None] * len(gradients) for _ in needed]
@@ -145,19 +187,21 @@ def _tensor_by_tensor(draw: Draw, gradients: Sequence[Tensor | None], terms: Ter
         at = [k for k, own in enumerate(needed) if own[t] and (gradient is not None or (others and k in factors))]
         if at:
             inputs = [*([] if gradient is None else [gradient]), *others]
-            rows = [[draw.coefficients[k][t]] * (gradient is not None) + (factors.get(k, [0.0, 0.0]) if others else []) for k in at]
+            rows = [[coefficients[k][t]] * (gradient is not None) + (factors.get(k, [0.0, 0.0]) if others else []) for k in at]
             for k, own in zip(at, combine(inputs, rows), strict=True):
                 result[k][t] = own
     return result
 
 
-def _all_at_once(draw: Draw, gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]) -> Gradients:
+def _all_at_once(
+    coefficients: Sequence[Sequence[float]], gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]
+) -> Gradients:
     """The same with few kernels, and with no number read from the device, which would wait for it."""
     result: Gradients = [[None] * len(gradients) for _ in needed]
     for k, own in enumerate(needed):
         at = [t for t, gradient in enumerate(gradients) if gradient is not None and own[t]]
         if at:
-            scaled = torch._foreach_mul([g for t in at if (g := gradients[t]) is not None], [draw.coefficients[k][t] for t in at])
+            scaled = torch._foreach_mul([g for t in at if (g := gradients[t]) is not None], [coefficients[k][t] for t in at])
             for t, value in zip(at, scaled, strict=True):
                 result[k][t] = value
         for tensors, factor in zip(terms.vertices, terms.factors.get(k, ()), strict=False) if terms is not None else ():

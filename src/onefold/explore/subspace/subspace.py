@@ -294,6 +294,8 @@ class Subspace(nn.Module):
         state = draw, [tensor._version for vertex in tensors for tensor in vertex], torch.is_grad_enabled()
         if self._placed is not None and self._placed[0] is draw and self._placed[1:] == state[1:]:
             return
+        if self._placed is not None:
+            self._rest()  # the last point is freed before there is another
         with torch.autocast(tensors[0][0].device.type, enabled=False):
             point, self._likeness = mix(tensors, draw)
         put(self._owners, point)
