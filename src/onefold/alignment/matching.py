@@ -15,6 +15,7 @@ from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
+from onefold.alignment.probes import ROTATIONS
 from onefold.alignment.views import Pair, Pooled
 from onefold.symmetry import GroupMap
 from onefold.symmetry.spec import Group
@@ -91,7 +92,8 @@ class _Task:
 def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | None, str, str]:
     """Who serves a group, its name, and why it is not the matcher asked for. The widest class of maps that the group takes decides."""
     allowed = group.maps | (group.folded if folded else frozenset())
-    if not matcher.dense or group.dense:
+    approximate = ROTATIONS.isdisjoint(allowed)
+    if not matcher.dense or (group.dense and not (matcher.exact and approximate)):
         return matcher, name_of(matcher), ""
     prior = getattr(matcher, "prior", None)
     rotation = Procrustes() if prior is None else Procrustes(prior=prior)
@@ -101,7 +103,7 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
         return rotation, "procrustes", "" if isinstance(matcher, Procrustes) else "its tensors take rotations only"
     if "orthogonal_mean" in allowed:
         return dataclasses.replace(rotation, fixes_mean=True), "procrustes", "its tensors take rotations only that keep the mean"
-    return matchers.get("permutation")(), "permutation", "its tensors take no dense map"
+    return matchers.get("permutation")(), "permutation", "" if group.dense else "its tensors take no dense map"
 
 
 def _alone(task: _Task, gathered: Gathered) -> Solved:

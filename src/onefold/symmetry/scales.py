@@ -57,7 +57,8 @@ def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[
         for user in node.users:
             if user.op == "call_function" and not isinstance(user.meta.get("val"), Tensor | list | tuple):
                 continue  # a size, an assertion
-            if operator_name(user) in _TRANSPARENT and user.all_input_nodes[0] is node and _holds(facts, user, site.term):
+            passes = operator_name(user) in _TRANSPARENT and user.all_input_nodes[0] is node
+            if (passes or _weighs(facts, user, node, site.term)) and _holds(facts, user, site.term):
                 waiting.append(user)
                 continue
             own = [use for use in facts.uses if use.node is user and use.role == "consumer" and _same(use.term, site.term)]
@@ -69,6 +70,23 @@ def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[
                 return None
             found.append((own[0].tensor, own[0].axis))
     return found
+
+
+def _weighs(facts: Facts, user: fx.Node, node: fx.Node, term: Term) -> bool:
+    """Whether the features are multiplied with something that is constant along their axis, as a mask of positions is."""
+    if operator_name(user) not in ("mul", "div") or user.args[0] is not node:
+        return operator_name(user) == "mul" and user.args[1] is node and _weighs_by(facts, user, node, user.args[0], term)
+    return _weighs_by(facts, user, node, user.args[1], term)
+
+
+def _weighs_by(facts: Facts, user: fx.Node, node: fx.Node, other: object, term: Term) -> bool:
+    if not isinstance(other, fx.Node) or not isinstance(other.meta.get("val"), Tensor):
+        return True
+    own, its = facts.axes.get(user), facts.axes.get(other)
+    if other is node or not own or its is None or isinstance(own[0], list | None):
+        return False
+    at = next((k for k in range(-len(own), 0) if _same(own[k], term)), 0)
+    return at < 0 and (len(its) < -at or other.meta["val"].shape[at] == 1)
 
 
 def _holds(facts: Facts, node: fx.Node, term: Term) -> bool:

@@ -30,11 +30,12 @@ class Match:
 class Matcher(ABC):
     """Base of all matchers: a frozen dataclass whose fields are its settings.
 
-    dense: gives matrices rather than permutations, so that it serves only groups with `Group.dense`; others fall back to `permutation`.
-    covariances: needs whole covariance matrices of each member, not only variances. probe: where it reads features by default.
+    dense: gives matrices rather than permutations, so that it serves only groups with `Group.dense`; others get a rotation where they take one, else
+    a permutation. exact: of a dense matcher, that it gives no map that changes a member's function. covariances: needs whole covariance matrices of each member, not only variances. probe: where it reads features by default.
     """
 
     dense: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
     covariances: ClassVar[bool] = False
     probe: ClassVar[str] = "post"
 
