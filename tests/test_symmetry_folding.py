@@ -153,3 +153,32 @@ def test_a_wrong_claim_is_refuted_and_pruned() -> None:
     found = prune(wrong, model, x)
     assert found.dropped == ()
     assert found.spec == spec
+
+
+class Masked(nn.Module):
+    """The mean over positions of a norm's output, of which some are masked; or, `along`, coordinates are weighed one by one."""
+
+    def __init__(self, along: bool = False) -> None:
+        super().__init__()
+        self.into, self.norm, self.head = nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3)
+        self.along = along
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        y = self.norm(self.into(x))
+        if self.along:
+            return self.head((y * torch.linspace(0.5, 1.5, 8, dtype=y.dtype)).sum(1))
+        return self.head((mask.unsqueeze(-1) * y).sum(1) / mask.sum(1, keepdim=True))
+
+
+def test_a_mask_of_positions_lets_a_scale_fold_and_weights_of_coordinates_do_not() -> None:
+    x, mask = torch.randn(5, 6, 4, dtype=torch.float64), torch.ones(5, 6, dtype=torch.float64)
+    mask[:, 4:] = 0
+    model = randomised(Masked())
+    spec = find_symmetries(model, {"x": x, "mask": mask})
+    (stream,) = [group for group in spec.groups if group.size == 8]
+    assert "orthogonal_mean" in stream.folded
+    turned = random_map(8, (), "orthogonal_mean", torch.Generator().manual_seed(0))
+    moved = apply_maps(fold_scales(model.state_dict(), spec), spec, {stream.name: turned})
+    torch.testing.assert_close(functional_call(model, moved, (x, mask)), model(x, mask))
+    other = find_symmetries(randomised(Masked(along=True)), {"x": x, "mask": mask})
+    assert not any(group.folded for group in other.groups)
