@@ -5,6 +5,8 @@
     python benchmarks/members/train.py smallcnn --seed 0 1 --flip-labels --out members/      members trained on wrong labels
     python benchmarks/members/train.py resnet20-brief --seed 0 --origin --out members/       a network trained on the first 20,000 images
     python benchmarks/members/train.py resnet20-brief --seed 0 --from-origin --without 3 4 --out members/    it goes on, on the other images
+    python benchmarks/members/train.py vgg11-quarter --seed 0 1 --split halves --out members/    each sees most images of five classes, few of five
+    python benchmarks/members/train.py smallcnn --seed 0 1 2 3 --split dirichlet --of 16 --out members/    four of 16 that share out all images
 
 The last 5,000 training images are held out: members never see them, and every hyper-parameter of a benchmark is chosen on them.
 SGD with Nesterov momentum under a one-cycle learning rate, random crops and (CIFAR-10) flips; bfloat16 autocast where the processor has
@@ -20,6 +22,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -105,6 +108,22 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return 100.0 * sum(hits) / len(labels)
 
 
+def share_of(labels: Tensor, split: str, member: int, of: int, draw: int) -> Tensor:
+    """Which images a member of a split sees, (n,) bool. "halves": members with even numbers see 80 % of the images of classes 0 to 4 and 20 % of
+    the others, those with odd numbers the rest. "dirichlet": every class is shared out among `of` members by Dirichlet(0.5); `draw` decides how."""
+    random = np.random.default_rng([draw, of])
+    seen = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        own = random.permutation(np.flatnonzero(labels.numpy() == label))
+        if split == "halves":
+            cut = int(len(own) * (0.8 if label < 5 else 0.2))
+            seen[own[:cut] if member % 2 == 0 else own[cut:]] = True
+        else:
+            ends = np.cumsum(random.dirichlet([0.5] * of)) * len(own)
+            seen[own[int(ends[member - 1]) if member else 0 : int(ends[member])]] = True
+    return torch.from_numpy(seen)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=sorted(SETTINGS))
@@ -117,14 +136,17 @@ def main() -> None:
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument("--origin", action="store_true", help="train on the first 20,000 images only, as the origin of members to come")
     origin.add_argument("--from-origin", action="store_true", help="go on from the origin of the same seed, on the images that it has not seen")
+    parser.add_argument("--split", choices=["halves", "dirichlet"], help="members see different images, each seed those of the member of that number")
+    parser.add_argument("--of", type=int, default=2, help="how many members share the images out")
+    parser.add_argument("--draw", type=int, default=0, help="how they share them out")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     setting = dict(SETTINGS[arguments.network])
-    build, own = setting.pop("build"), source(setting.pop("data"))
+    build, place = setting.pop("build"), source(setting.pop("data"))
     setting |= FROM_ORIGIN if arguments.from_origin else {}
     setting["epochs"] = arguments.epochs or setting["epochs"]
-    images, labels = whole(arguments.data or own, "train")
-    test_images, test_labels = whole(arguments.data or own, "test")
+    images, labels = whole(arguments.data or place, "train")
+    test_images, test_labels = whole(arguments.data or place, "test")
     seen = torch.ones(len(labels), dtype=torch.bool)
     seen[-HELD_OUT:] = False
     if arguments.origin:
@@ -136,15 +158,20 @@ def main() -> None:
     targets = 9 - labels if arguments.flip_labels else labels
     kind = "-without" + "".join(map(str, arguments.without)) if arguments.without else "-flipped" if arguments.flip_labels else ""
     kind = "-origin" if arguments.origin else f"-from-origin{kind}" if arguments.from_origin else kind
+    kind += f"-{arguments.split}{arguments.of}-{arguments.draw}" if arguments.split else ""
     arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seed:
+        own = seen
+        if arguments.split:
+            part = share_of(labels[:-HELD_OUT], arguments.split, seed % arguments.of, arguments.of, arguments.draw)
+            own = seen & torch.cat([part, torch.zeros(HELD_OUT, dtype=torch.bool)])
         stem = arguments.out / f"{arguments.network}{kind}-seed{seed}"
         torch.manual_seed(seed)
         model = build()
         if arguments.from_origin:
             model.load_state_dict(load_file(arguments.out / f"{arguments.network}-origin-seed{seed}.safetensors"))
         wall, cpu = time.perf_counter(), time.process_time()
-        train(model, images[seen], targets[seen], seed=seed, **setting)
+        train(model, images[own], targets[own], seed=seed, **setting)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         record = {
             "network": arguments.network,
