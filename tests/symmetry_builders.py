@@ -70,6 +70,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "many inputs and outputs": lambda: Network(zoo.ManyWays(), ((images(8), torch.randn(2, 5)), None)),
     "squeeze, excite, shuffle": lambda: Network(zoo.Squeeze(), images(12)),
     "super resolution": lambda: Network(zoo.SuperResolution(), images(8, 1)),
+    "kept bias": lambda: Network(nets.Keeps(), torch.randn(2, 5, 6)),
     "mixture of experts": lambda: Network(zoo.Experts(), torch.randn(2, 4, 6)),
 }
 
@@ -276,4 +277,28 @@ NETWORKS |= {
     "transformers squeezebert": lambda: language("SqueezeBert", "ForSequenceClassification", **OLD, embedding_size=24),
     "transformers modernbert": lambda: language("ModernBert", "ForSequenceClassification", **OLD, pad_token_id=0),
     "transformers convbert": lambda: language("ConvBert", "ForSequenceClassification", **OLD, embedding_size=24),
+}
+
+
+def vision_class(module: str, kind: str, size: int, **options: Any) -> Network:
+    """A network of timm by its class, for sizes that its named variants do not take."""
+    found = pytest.importorskip(f"timm.models.{module}", reason="timm is not installed")
+    return Network(getattr(found, kind)(num_classes=7, **options), images(size))
+
+
+NETWORKS |= {
+    "timm coatnet": lambda: image_model("coatnet_nano_cc_224", 64, img_size=64, embed_dim=(16, 24, 32, 64), depths=(1, 1, 2, 2)),
+    "timm levit": lambda: image_model("levit_128s", 64, img_size=64, embed_dim=(16, 24, 32), num_heads=(2, 3, 4), depth=(1, 1, 1), key_dim=4),
+    "timm volo": lambda: vision_class(
+        "volo", "VOLO", 64, img_size=64, layers=[1, 1, 1, 1], embed_dims=[16, 24, 24, 24], num_heads=[2, 3, 3, 3], stem_hidden_dim=8
+    ),
+    "timm efficientformer": lambda: vision_class(
+        "efficientformer", "EfficientFormer", 224, depths=(1, 1, 1, 2), embed_dims=(8, 12, 16, 24), num_vit=1
+    ),
+    "timm efficientformer v2": lambda: vision_class(
+        "efficientformer_v2", "EfficientFormerV2", 64, img_size=64, depths=(1, 1, 2, 2), embed_dims=(8, 12, 16, 24), num_vit=1
+    ),
+    "timm inception v3": lambda: image_model("inception_v3", 75),
+    "timm visformer": lambda: image_model("visformer_tiny", 64, img_size=64, init_channels=8, embed_dim=24, depth=(1, 1, 1), num_heads=3),
+    "timm eva02": lambda: image_model("eva02_tiny_patch14_224", 28, img_size=28, embed_dim=24, depth=2, num_heads=3),
 }

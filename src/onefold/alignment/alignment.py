@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError
+from onefold.memory import forget
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.weights import load, read, save
 
@@ -84,6 +85,7 @@ class Alignment:
         for k, model in enumerate(models):
             twin = copy.deepcopy(model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
+            forget(twin)
             aligned.append(twin)
         return aligned
 

@@ -29,6 +29,7 @@ from onefold.errors import MembersError, OnefoldError
 from onefold.measure import Path, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
 from onefold.measure.path import Loss
+from onefold.memory import forget
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
 
@@ -160,6 +161,7 @@ def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[T
     # Not Alignment.apply, which folds batch norms into their layers first: permutations need no such thing, and it would change the distances.
     twin = copy.deepcopy(network)
     twin.load_state_dict(apply_maps(network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}))
+    forget(twin)
     return twin
 
 

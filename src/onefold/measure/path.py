@@ -25,6 +25,7 @@ from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import evaluate, networks
 from onefold.measure.scores import Scores
+from onefold.memory import forget
 
 Loss = Literal["nll", "brier", "error"]
 LOSSES: tuple[Loss, ...] = ("nll", "brier", "error")
@@ -204,6 +205,7 @@ def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module
         for term, w in terms[1:]:
             total += term * w
         target.copy_(total)
+    forget(result)
     return result
 
 

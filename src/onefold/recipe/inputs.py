@@ -13,6 +13,7 @@ from onefold.batches import Data, batches, device_of, forward, reusable
 from onefold.errors import DataError, MembersError, RecipeError
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
+from onefold.memory import forgetting
 from onefold.recipe.document import DataPart, InputFile
 from onefold.sources import build_data, build_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
@@ -77,7 +78,7 @@ def check_labelled(data: Data, part: DataPart, todo: str = "score with; choose o
 
 def check_runs(network: nn.Module, data: Data) -> None:
     """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence than that of whatever would come first."""
-    with torch.no_grad():
+    with torch.no_grad(), forgetting(network):
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
 

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
 from onefold.errors import DataError, SymmetryError
+from onefold.memory import forget, forgetting
 from onefold.symmetry.action import mapped_tensors
 from onefold.symmetry.drawing import random_maps
 from onefold.symmetry.folding import fold_scales
@@ -85,6 +86,7 @@ def _difference(a: Tensor, b: Tensor) -> float:
 def _well_conditioned(model: nn.Module, spec: SymmetrySpec, generator: torch.Generator) -> nn.Module:
     """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between coordinates."""
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
+    forget(twin)
     roles = {slot.tensor: slot.role for group in spec.groups for slot in group.slots}
     state = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
     for name, tensor in state.items():
@@ -113,7 +115,7 @@ def _float64(batch: Batch, device: torch.device) -> Batch:
 
 def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
     try:
-        with torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
+        with forgetting(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
             found = functional_call(model, changed, batch.args, batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
