@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tasks import Split, Task, accuracy, members, task
+from tasks import TASKS, Split, Task, accuracy, members, task
 from torch import Tensor, nn
 
 import onefold
@@ -98,7 +98,7 @@ def chosen(pairs: list[dict[str, dict[str, Any]]]) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="+", choices=["vit", "bert", "prenorm", "lstm"])
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--members", type=Path, default=Path("members/transformers"))
     parser.add_argument("--out", type=Path, required=True)

@@ -19,6 +19,9 @@ from onefold.alignment.views import Features
 from onefold.errors import AlignmentError
 
 
+NOISE = 1e-6  # of the largest variance: products of float32 features are not exact to more
+
+
 @dataclass(frozen=True)
 class Covariances:
     """S~_rr, S~_kk and S~_rk, each (C, C), float64."""
@@ -61,11 +64,12 @@ def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor]:
 def matched_correlations(moments: Features, member: int, left: Tensor, right: Tensor) -> Tensor:
     """Correlations (C,), descending, of left[:, i]' x_r with right[:, i]' x_k on the data themselves, without ridge or prior.
 
-    0 where a combination never varies.
+    0 where a combination hardly varies beside the others, so that its correlation would be one of rounding errors.
     """
     assert moments.reference is not None
     own = torch.einsum("ci,cd,di->i", left, moments.covariance(moments.reference), left)
     other = torch.einsum("ci,cd,di->i", right, moments.covariance(member), right)
     shared = torch.einsum("ci,cd,di->i", left, moments.cross_covariance(member), right)
     scale = (own * other).clamp_min(0.0).sqrt()
-    return torch.where(scale > 1e-12 * scale.max(), shared / scale.clamp_min(1e-300), 0.0).sort(descending=True).values
+    found = torch.where(scale > NOISE * scale.max(), shared / scale.clamp_min(1e-300), 0.0).clamp(-1.0, 1.0)
+    return found.sort(descending=True).values

@@ -1,0 +1,230 @@
+"""Does folding pay? Every way to make one network of several, on the same members and unlabelled images, beside members, ensemble and distillation.
+
+    python benchmarks/folding/study.py same-vgg11 halves-vgg11 dirichlet-vgg11 same-resnet20 --out benchmarks/folding/study.json
+    python benchmarks/folding/study.py many-halves many-dirichlet many-same images --out benchmarks/folding/study.json
+    python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000 test images: a few minutes
+
+Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes and 20 %
+of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on held-out
+training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000, are only scored.
+Distillation has the same images and the same number of passes as the polish of a fold. What was measured is kept in the record; a stopped
+run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import onefold
+from onefold.alignment import Alignment, gather, matchers, solve_gathered
+from onefold.fold import polish
+from onefold.sources import build_data
+from onefold.sources.networks import resnet20, smallcnn, vgg11
+
+Batches = list[tuple[Tensor, Tensor]]
+BUILDS: dict[str, Callable[[], nn.Module]] = {
+    "vgg11-quarter": lambda: vgg11(0.25),
+    "resnet20-brief": resnet20,
+    "smallcnn": smallcnn,
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sets of members that are folded, each by the names of their files."""
+
+    network: str
+    data: str
+    sets: tuple[tuple[str, ...], ...]
+
+
+def seeds(stem: str, *numbers: int) -> tuple[str, ...]:
+    return tuple(f"{stem}-seed{n}" for n in numbers)
+
+
+GROUPS = {
+    "same-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3)))),
+    "same-resnet20": Group("resnet20-brief", "cifar10", tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5)))),
+    "halves-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
+    "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-dirichlet2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
+    "many-halves": Group("vgg11-quarter", "cifar10", (seeds("vgg11-quarter-halves2-0", 0, 1) + seeds("vgg11-quarter-halves2-1", 2, 3),)),
+    "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
+    "many-same": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))),
+}
+# Folds by least squares; the alignment, where it is not said, is by permutation.
+SQUARES: dict[str, dict[str, Any]] = {
+    "least squares, equal": {"target": "equal"},
+    "least squares, correlation": {"target": "correlation"},
+    "least squares, selection 0.3": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.3)},
+    "least squares, selection 0.5": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.5)},
+    "least squares, selection 0.7": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.7)},
+}
+ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
+    "permutation": [{}],
+    "procrustes": [{"prior": p} for p in (0.0, 0.1)],
+    "cca": [{"regularisation": r, "prior": p} for r, p in ((1.0, 0.0), (10.0, 0.0), (10.0, 0.1))],
+    "weights": [{}],
+    "transport": [{}],
+    "zipit": [{}],
+}
+PASSES = (3, 10)
+
+
+def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
+    """Accuracy in percent and NLL in nats; of several networks, of the mean of their probabilities."""
+    models = [copy.deepcopy(m).to(memory_format=torch.channels_last) for m in ([model] if isinstance(model, nn.Module) else model)]
+    scores = onefold.evaluate(models[0] if isinstance(model, nn.Module) else models, data)
+    return {"accuracy": round(100 * scores.accuracy, 2), "nll": round(scores.nll, 4)}
+
+
+class Study:
+    """One set of members: folds made and scored one after the other, each once."""
+
+    def __init__(self, members: list[nn.Module], images: Batches, held_out: Batches, test: Batches, record: dict[str, Any], save: Callable[[], None]):
+        self.images, self.held_out, self.test, self.record, self.save = [x for x, _ in images], held_out, test, record, save
+        known = record.setdefault("members", [])
+        if not known:
+            known += [{"held out": accuracy(m, held_out), "test": accuracy(m, test)} for m in members]
+        best = max(range(len(members)), key=lambda k: known[k]["held out"]["accuracy"])
+        self.members = [members[best], *members[:best], *members[best + 1 :]]
+        record["best"] = best
+        self.alignments: dict[str, Alignment] = {}
+        self.spec = onefold.find_symmetries(members[0], self.images[0])
+
+    def score(self, name: str, make: Callable[[], nn.Module]) -> nn.Module | None:
+        """Make and score a fold, unless that was done before."""
+        rows = self.record.setdefault("folds", {})
+        if name in rows:
+            return None
+        start = time.perf_counter()
+        model = make()
+        seconds = time.perf_counter() - start
+        rows[name] = {"held out": accuracy(model, self.held_out), "test": accuracy(model, self.test), "seconds": round(seconds, 2)}
+        print(f"  {name:<44} {rows[name]['held out']['accuracy']:6.2f} {rows[name]['test']['accuracy']:6.2f}  {seconds:5.1f} s", flush=True)
+        self.save()
+        return model
+
+    def aligned(self, method: str, setting: dict[str, Any]) -> Alignment:
+        """The alignment, computed once."""
+        key = f"{method} {setting}"
+        if key not in self.alignments:
+            kind = matchers.get(method)(**setting)
+            moments = getattr(kind, "covariances", True)
+            if (
+                type(kind).match is not matchers.get("permutation").match
+                and not hasattr(kind, "solve")
+                and method in ("procrustes", "cca", "permutation")
+            ):
+                gathered = gather(self.members, self.images, spec=self.spec, full=moments)
+                self.alignments[key] = solve_gathered(gathered, kind)
+            else:
+                self.alignments[key] = onefold.align(self.members, self.images, method=kind, spec=self.spec)
+        return self.alignments[key]
+
+    def run(self, methods: Sequence[str], passes: Sequence[int]) -> None:
+        """Everything."""
+        if "ensemble" not in self.record:
+            self.record["ensemble"] = {"held out": accuracy(self.members, self.held_out), "test": accuracy(self.members, self.test)}
+        for repair in ("none", "full"):
+            self.score(f"plain average, {repair}", lambda r=repair: onefold.merge(self.members, self.images, align="none", repair=r).model)
+        for method in methods:
+            for setting in ALIGNMENTS[method]:
+                for repair in ("none", "full"):
+                    label = " ".join([method, *(f"{k}={v}" for k, v in setting.items())])
+                    self.score(
+                        f"{label}, {repair}",
+                        lambda m=method, s=setting, r=repair: (
+                            onefold.merge(self.members, self.images, align=self.aligned(m, s), repair=r, spec=self.spec).model
+                        ),
+                    )
+        for name, setting in SQUARES.items():
+            options = {"fold": "least_squares"} | setting
+            folded = self.score(
+                name, lambda o=options: onefold.merge(self.members, self.images, align=self.aligned("permutation", {}), spec=self.spec, **o).model
+            )
+            if folded is None and not any(f"{name}, polish {n}" in self.record["folds"] for n in passes):
+                folded = onefold.merge(self.members, self.images, align=self.aligned("permutation", {}), spec=self.spec, **options).model
+            for count in passes:
+                if folded is not None:
+                    self.score(f"{name}, polish {count}", lambda f=folded, n=count: polish(f, self.members, self.images, passes=n).model)
+        for count in passes:
+            for rate in (1e-4, 1e-3):
+                self.score(
+                    f"distillation lr={rate}, {count} passes",
+                    lambda n=count, r=rate: polish(self.members[0], self.members, self.images, passes=n, lr=r).model,
+                )
+
+
+def summary(name: str, sets: list[dict[str, Any]]) -> None:
+    """Print the means over the sets, best on held-out images first."""
+    print(f"{name}: best member {statistics.mean(max(m['test']['accuracy'] for m in s['members']) for s in sets):.2f}, ", end="")
+    print(f"ensemble {statistics.mean(s['ensemble']['test']['accuracy'] for s in sets):.2f}")
+    rows = {fold: [s["folds"][fold] for s in sets] for fold in sets[0]["folds"] if all(fold in s["folds"] for s in sets)}
+    for fold, own in sorted(rows.items(), key=lambda r: -statistics.mean(x["held out"]["accuracy"] for x in r[1]))[:8]:
+        print(f"  {fold:<44} {statistics.mean(x['test']['accuracy'] for x in own):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, "images", []])
+    parser.add_argument("--methods", nargs="+", default=["permutation", "procrustes", "cca", "weights", "transport", "zipit"])
+    parser.add_argument("--members", type=Path, default=Path("members"))
+    parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    record: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+
+    def save() -> None:
+        temporary = arguments.out.with_suffix(".part")
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.replace(arguments.out)
+
+    def batches(group: Group, images: int) -> tuple[Batches, Batches, Batches]:
+        source = f"{'parquet' if group.data == 'cifar10' else 'idx'}:{arguments.data}/{group.data}"
+        size = 45000 if group.data == "cifar10" else 55000
+        held_out = list(build_data(source, split="train", skip=size, limit=500 if arguments.quick else 2500, batch_size=500))
+        test = list(build_data(source, split="test", batch_size=500, limit=1000 if arguments.quick else 10000))
+        fast = [[(x.contiguous(memory_format=torch.channels_last), y) for x, y in part] for part in (held_out, test)]
+        return list(build_data(source, split="train", limit=images, batch_size=100)), fast[0], fast[1]
+
+    def members(group: Group, names: Sequence[str]) -> list[nn.Module]:
+        found = []
+        for name in names:
+            model = BUILDS[group.network]()
+            model.load_state_dict(onefold.load(arguments.members / f"{name}.safetensors"))
+            found.append(model.eval())
+        return found
+
+    for name in arguments.groups or (["halves-vgg11"] if arguments.quick else list(GROUPS)):
+        if name == "images":  # accuracy against the number of unlabelled images, on one pair that knows different things
+            group = GROUPS["halves-vgg11"]
+            sets, counts = group.sets[:1] * 4, (250, 500, 1000, 4000)
+        else:
+            group = GROUPS[name]
+            sets = group.sets[:1] if arguments.quick else group.sets
+            counts = (500 if arguments.quick else arguments.images,) * len(sets)
+        for files, count in zip(sets, counts, strict=True):
+            key = f"{' '.join(files)} on {count} images"
+            print(name, key, flush=True)
+            own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
+            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, (3,) if arguments.quick else PASSES)
+        summary(name, list(record[name].values()))
+
+
+if __name__ == "__main__":
+    main()
