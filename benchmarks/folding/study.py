@@ -4,11 +4,11 @@
     python benchmarks/folding/study.py many-halves many-dirichlet many-same images --out benchmarks/folding/study.json
     python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000 test images: a few minutes
 
-Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes and 20 %
-of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on held-out
-training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000, are only scored.
-Distillation has the same images and the same number of passes as the polish of a fold. What was measured is kept in the record; a stopped
-run goes on.
+Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes
+and 20 % of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on
+held-out training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000,
+are only scored. Distillation has the same images and the same number of passes as the polish of a fold. What was measured is kept in the record;
+a stopped run goes on.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/transformers/run.py vit bert prenorm lstm --out benchmarks/transformers/results.json
 
-Members are those of tasks.py, trained where they are missing. Each pair is folded from 2,000 unlabelled training examples. Settings are chosen on held-out
-examples, one for each task and method; test examples are only scored. "kept" is how much of the way from the plain average to the weaker member
-a fold goes: 100 % is as good as the weaker member. Barriers are accuracies at eleven points of the line from the first member to the second, as it is
-or mapped onto the first.
+Members are those of tasks.py, trained where they are missing. Each pair is folded from 2,000 unlabelled training examples. Settings are chosen
+on held-out examples, one for each task and method; test examples are only scored. "kept" is how much of the way from the plain average to the
+weaker member a fold goes: 100 % is as good as the weaker member. Barriers are accuracies at eleven points of the line from the first member to
+the second, as it is or mapped onto the first.
 """
 
 from __future__ import annotations

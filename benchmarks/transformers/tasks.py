@@ -2,10 +2,10 @@
 
     python benchmarks/transformers/tasks.py vit bert prenorm lstm --seeds 0 1 2 --out members/transformers
 
-vit: a vision transformer of Hugging Face on Fashion-MNIST. bert: BERT of Hugging Face (normalised behind every sum) on TREC. prenorm: the encoder
-of torch.nn, normalised before every branch, on TREC. lstm: two directions of 256 units, on TREC; lstm-narrow: of 128. Words are those that the training
-questions hold twice. The last 5,000 images or 500 questions of the training data are held out: members never see them, and every setting is chosen on
-them.
+vit: a vision transformer of Hugging Face on Fashion-MNIST. bert: BERT of Hugging Face (normalised behind every sum) on TREC. prenorm: the
+encoder of torch.nn, normalised before every branch, on TREC. lstm: two directions of 256 units, on TREC; lstm-narrow: of 128. Words are those
+that the training questions hold twice. The last 5,000 images or 500 questions of the training data are held out: members never see them, and
+every setting is chosen on them.
 """
 
 from __future__ import annotations
