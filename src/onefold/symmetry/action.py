@@ -17,7 +17,7 @@ from torch import Tensor
 from onefold.errors import SymmetryError
 from onefold.symmetry.folding import is_folded
 from onefold.symmetry.maps import GroupMap as GroupMap
-from onefold.symmetry.maps import check_maps, needs_folding
+from onefold.symmetry.maps import check_maps, is_rectangular, needs_folding
 from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, at_index
 
 _CONSUMER = "consumer"
@@ -123,7 +123,8 @@ class _Action:
                 parts = [part.size for part in term.parts]
                 inner = tensor.reshape(*tensor.shape[:k], *parts, *tensor.shape[k + 1 :])
                 spread = [*origin[:k], *[origin[k]] * len(parts), *origin[k + 1 :]]
-                return self._split(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], spread, index).reshape(tensor.shape)
+                done = self._split(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], spread, index)
+                return done.flatten(k, k + len(parts) - 1)  # by axes and not by the old shape: the map may be into another width
         every = [case for term in axes for case in _cases(term)]
         index_axes = {term.name: k for k, term in enumerate(axes) if isinstance(term, Fixed)}
         case = next((case for case in every if case.index in index_axes), None)
@@ -156,7 +157,7 @@ class _Action:
     def _map(self, tensor: Tensor, axis: int, group: Group, role: str, axes: list[Term], origin: list[int], index: dict[str, int]) -> Tensor:
         group_map = self.maps[group.name]
         if role in _UNCHANGED.get(group_map.kind, ()):
-            return tensor
+            return _resized(tensor, axis, group_map, role, self.eps) if is_rectangular(group_map) else tensor
         matrix = group_map.kind == "dense"
         values = group_map.inverse if matrix and role == _CONSUMER else group_map.forward
         assert values is not None
@@ -177,6 +178,12 @@ class _Action:
         if role == "variance":
             return factor.square() * (wide + self.eps) - self.eps
         return wide / factor if role == _CONSUMER else wide * factor
+
+
+def _resized(tensor: Tensor, axis: int, group_map: GroupMap, role: str, eps: float) -> Tensor:
+    """A folded scale or its variance in another width: whatever the width, such a norm only shifts."""
+    shape = [*tensor.shape[:axis], group_map.forward.shape[0], *tensor.shape[axis + 1 :]]
+    return tensor.new_full(shape, 1.0 - eps if role == "variance" else 1.0)
 
 
 def _permute(tensor: Tensor, axis: int, forward: Tensor, fibre_axes: list[int]) -> Tensor:

@@ -22,7 +22,7 @@ class GroupMap:
     kind "permutation": `forward` (..., C) int64, new[i] = old[forward[i]]. "scale": `forward` (..., C) positive numbers. "sign":
     `forward` (..., C) of +1 and -1. "dense": `forward` (..., C, C) is T, new = T old, and `inverse` (..., C, C) is what consumers are
     multiplied with: the inverse of T, or a pseudo-inverse. The leading axes, if any, count the fibres: one for each atom of
-    `Group.over`, in its order, numbered as they are before any map.
+    `Group.over`, in its order, numbered as they are before any map. Into a network of another width T is (C', C), its inverse (C, C').
     """
 
     kind: Kind
@@ -88,6 +88,10 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
         trailing = (group.size, group.size) if matrix else (group.size,)
         fibres = fibre_shape(spec, group)
         shape = tuple(group_map.forward.shape)
+        if is_rectangular(group_map) and shape[1:] == (group.size,) and group.dense:
+            if group_map.inverse is None or tuple(group_map.inverse.shape) != shape[::-1]:
+                raise SymmetryError(f"The dense map of group {name} into another width needs an inverse of shape {shape[::-1]} for the consumers.")
+            continue
         if shape not in (trailing, (*fibres, *trailing)):
             raise SymmetryError(
                 f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
@@ -103,6 +107,11 @@ def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
             raise SymmetryError(f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must occur once.")
         if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
             raise SymmetryError(f"Group {name} takes no {group_map.kind} map; it allows {', '.join(sorted(group.maps))}.")
+
+
+def is_rectangular(group_map: GroupMap) -> bool:
+    """Whether a map leads into a network of another width."""
+    return group_map.kind == "dense" and group_map.forward.dim() == 2 and group_map.forward.shape[0] != group_map.forward.shape[1]
 
 
 def needs_folding(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
