@@ -93,6 +93,30 @@ def test_networks_on_the_line_between_two_that_have_run(members: list[nn.Module]
     torch.testing.assert_close(middle(x), fresh(middle)(x), rtol=0, atol=0)
 
 
+def test_the_networks_of_a_subspace(members: list[nn.Module]) -> None:
+    x = torch.randn(3, 5, 6)
+    space = onefold.Subspace(members[0], "line", init=lambda network: network.load_state_dict(members[1].state_dict()))
+    for network in (space.vertex(1), space.midpoint(), space.at(0.25)):
+        torch.testing.assert_close(network(x), fresh(network)(x), rtol=0, atol=0)
+    space.eval()
+    torch.testing.assert_close(space(x), fresh(space.midpoint())(x), rtol=0, atol=0)
+    space.train()
+    space.sample()
+    with torch.no_grad():
+        for vertex in space.vertices:
+            vertex.get_parameter("table").mul_(2)
+    space.eval()
+    torch.testing.assert_close(space(x), fresh(space.midpoint())(x), rtol=0, atol=0)
+
+
+def test_gates_over_networks_that_have_run(members: list[nn.Module]) -> None:
+    x = torch.randn(3, 5, 6)
+    soft = onefold.SoftMerge(members, level="layer", align="none", screen=False)
+    soft.prepare([(torch.randn(20, 5, 6), torch.arange(100).view(20, 5) % 2)])
+    plain = soft.harden()
+    torch.testing.assert_close(plain(x), fresh(plain)(x), rtol=0, atol=0)
+
+
 def test_the_proof_of_a_network_that_has_run(members: list[nn.Module]) -> None:
     x = torch.randn(2, 5, 6)
     spec = onefold.find_symmetries(Keeps(), x)

@@ -11,6 +11,7 @@ from torch import nn
 from onefold.batches import Data
 from onefold.batchnorm import norms_of, reestimate
 from onefold.errors import SubspaceError
+from onefold.memory import forget
 
 
 def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
@@ -28,6 +29,7 @@ def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
             "subspace until they are computed for it; pass training batches as data=."
         )
     network.requires_grad_(True).eval()
+    forget(network)
     if norms and data is not None:
         reestimate(network, data)
     return network

@@ -28,6 +28,7 @@ from onefold.explore.subspace.places import Place, owners_in, parameters_at, pla
 from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
 from onefold.measure.scores import EnsembleMean
+from onefold.memory import forget
 from onefold.patterns import Patterns
 from onefold.ranks import rank
 
@@ -299,6 +300,8 @@ class Subspace(nn.Module):
         with torch.autocast(tensors[0][0].device.type, enabled=False):
             point, self._likeness = mix(tensors, draw)
         put(self._owners, point)
+        if not self.training:
+            forget(self.network)
         self._placed = state
 
     def _new_draw(self) -> Draw:
@@ -324,6 +327,7 @@ class Subspace(nn.Module):
         with torch.no_grad():
             point, _ = mix(tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0)))
         self._rest()
+        forget(self.network)
         return plain_copy(self.network, self.places, self._orders, point)
 
 

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from onefold.memory import forget
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -22,7 +24,9 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
         memo.setdefault(id(parameter), nn.Parameter(tensors.get(name, parameter).detach(), requires_grad=False))
     for name, buffer in network.named_buffers(remove_duplicate=False):
         memo.setdefault(id(buffer), tensors.get(name, buffer).detach())
-    return copy.deepcopy(network, memo).eval()
+    twin = copy.deepcopy(network, memo).eval()
+    forget(twin)
+    return twin
 
 
 def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> M:
@@ -35,6 +39,7 @@ def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) 
         if name in values:
             values[name] = weights.get(name, weights.get(given, values[name]))
     twin.load_state_dict(values)
+    forget(twin)
     return twin
 
 

@@ -94,7 +94,7 @@ class SoftMerge(nn.Module):
         self.screens, self.outputs = screen, outputs
         self._members = tuple(models)  # a tuple, so that they are no submodules and their weights no parameters of this one
         if isinstance(align, Alignment):
-            reference = align.reference
+            reference = align.reference or 0
         self.reference: int | None = None if reference == "best" else int(reference)
         self.sites = sites_of(models[self.reference or 0], level, self.include, self.exclude)
         self.gate = Gates(len(self.sites), len(models), normalised=normalise, seed=seed)
