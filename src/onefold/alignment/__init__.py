@@ -3,20 +3,24 @@
 from onefold.alignment.alignment import Alignment, Target
 from onefold.alignment.compute import align, solve_gathered
 from onefold.alignment.gather import Gathered, gather
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
 from onefold.alignment.structure import trace_on
+from onefold.alignment.widths import differ_in_width
 
 __all__ = [
     "Alignment",
     "Gathered",
+    "JointMatcher",
     "Match",
     "Matcher",
     "Moments",
+    "StateMatcher",
     "Target",
     "align",
     "check_networks",
+    "differ_in_width",
     "gather",
     "matchers",
     "solve_gathered",

@@ -30,18 +30,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the features of K networks map onto the reference's.
+    """How the features of K networks map onto the reference's, or into a basis common to all (reference None).
 
-    maps: group -> one map for each member (the reference's is the identity). scores: group -> (K, C) correlations of matched features
-    (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition number of each member's map.
+    maps: group -> one map for each member (the reference's is the identity, but for matchers that map all members at once). scores: group ->
+    (K, C) correlations of matched features (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition
+    number of each member's map.
     matchers: group -> the matcher that solved it; fallbacks: group -> why another one than `method`. targets: output node of a layer ->
     what repair aims at. probes: group -> the nodes where it was read. folds_norms: batch norms are folded into their layers before the maps act;
-    folds_scales: so are the learned scales of norms into the weights behind them.
+    folds_scales: so are the learned scales of norms into the weights behind them. specs: of each member, where they have unequal widths; `spec` is
+    then the reference's.
     """
 
     method: str
     spec: SymmetrySpec
-    reference: int
+    reference: int | None
     members: int
     maps: dict[str, tuple[GroupMap, ...]]
     scores: dict[str, Tensor]
@@ -55,6 +57,7 @@ class Alignment:
     examples: int = 0
     numbers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    specs: tuple[SymmetrySpec, ...] | None = None
 
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
         """The state dict of `member` in the reference's basis; new tensors wherever something moved.
@@ -64,11 +67,12 @@ class Alignment:
         """
         if not 0 <= member < self.members:
             raise AlignmentError(f"The alignment was computed for {self.members} members, so there is no member {member}.")
+        spec = self.specs[member] if self.specs else self.spec
         if self.folds_norms:
-            state = fold_norms(state, self.spec.layers)
+            state = fold_norms(state, spec.layers)
         if self.folds_scales:
-            state = fold_scales(state, self.spec)
-        return apply_maps(state, self.spec, {group: maps[member] for group, maps in self.maps.items()})
+            state = fold_scales(state, spec)
+        return apply_maps(state, spec, {group: maps[member] for group, maps in self.maps.items()})
 
     def apply(self, models: Sequence[M]) -> list[M]:
         """Copies of the networks in one common basis, in the same order; the inputs stay as they are.
@@ -83,7 +87,7 @@ class Alignment:
             raise AlignmentError(f"The alignment was computed for {self.members} members but {len(models)} were given; pass all of them, in order.")
         aligned = []
         for k, model in enumerate(models):
-            twin = copy.deepcopy(model)
+            twin = copy.deepcopy(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
             forget(twin)
             aligned.append(twin)
@@ -118,7 +122,8 @@ class Alignment:
                 f"{row['group']:<8}{row['features']:>9}  {row['matcher']:<13}{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}"
                 f"{row['condition number']:>11.3g}  {row['probe']}{'  (' + row['note'] + ')' if row['note'] else ''}"
             )
-        lines.append(f"{self.members} members mapped to member {self.reference} by {self.method}, from {self.examples} examples.")
+        aim = "a common basis" if self.reference is None else f"member {self.reference}"
+        lines.append(f"{self.members} members mapped to {aim} by {self.method}, from {self.examples} examples.")
         return "\n".join(lines)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
@@ -135,7 +140,10 @@ class Alignment:
         plain = ["method", "reference", "members", "conditions", "matchers", "fallbacks", "probes", "examples", "numbers", "seconds"]
         plain += ["folds_norms", "folds_scales"]
         facts = {name: getattr(self, name) for name in plain} | {"kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}}
-        save(tensors, path, metadata={"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}, force=force)
+        metadata = {"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}
+        for k, spec in enumerate(self.specs or ()):
+            metadata[f"onefold.spec.{k}"] = spec.to_json()
+        save(tensors, path, metadata=metadata, force=force)
 
     @staticmethod
     def load(path: str | Path) -> Alignment:
@@ -156,7 +164,9 @@ class Alignment:
         scores = {group: tensors[f"scores/{group}"] for group in maps}
         facts["probes"] = {group: tuple(places) for group, places in facts["probes"].items()}
         facts["conditions"] = {group: tuple(values) for group, values in facts["conditions"].items()}
-        return Alignment(spec=SymmetrySpec.from_json(metadata["onefold.spec"]), maps=maps, scores=scores, targets=targets, **facts)
+        each = [metadata[key] for k in range(facts["members"]) if (key := f"onefold.spec.{k}") in metadata]
+        specs = tuple(SymmetrySpec.from_json(text) for text in each) or None
+        return Alignment(spec=SymmetrySpec.from_json(metadata["onefold.spec"]), specs=specs, maps=maps, scores=scores, targets=targets, **facts)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alignment):

@@ -1,8 +1,8 @@
 """Collect the moments that an alignment needs, in one pass of all members over the calibration data.
 
 The members run in lockstep through the traced graph. At every probed node the features of all members meet, are added to the moments and
-are dropped, so that what is kept is (2K - 1) C^2 numbers for each probe (and K C^2, or K C for permutations, for each layer output that
-repair will need) whatever the number of samples.
+are dropped, so that what is kept is (2K - 1) C^2 numbers for each probe (K (K + 1) / 2 C^2 with all pairs of members; and K C^2, or K C for
+permutations, for each layer output that repair will need) whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def collect(
     *,
     probes: Mapping[str, Sequence[Probe]],
     layouts: Mapping[str, Layout],
-    reference: int,
+    reference: int | None,
     full: bool,
+    every: bool = False,
     layers: Sequence[Layer] = (),
     max_positions: int | None = None,
     seed: int = 0,
@@ -79,7 +80,7 @@ def collect(
 
     Args:
         probes: what is read -> where; several places are pooled. layouts: what is read -> the group, and how its fibres stand.
-        full: keep whole covariances of each member; False keeps variances.
+        full: keep whole covariances of each member; False keeps variances. every: keep the cross moments of all pairs of members.
         layers: layers whose output means and deviations repair will need.
         max_positions: at most so many positions of each example serve as samples (a convolution has height x width of them).
         seed: of the draw of these positions.
@@ -93,7 +94,7 @@ def collect(
     by_layer: dict[str, Moments] = {}
     for name, places in probes.items():
         layout = layouts[name]
-        by_group[name] = Moments(len(states), layout.width, reference, full=full, sites=len(places), device=device)
+        by_group[name] = Moments(len(states), layout.width, reference, full=full, every=every, sites=len(places), device=device)
         for number, probe in enumerate(places):
             sites.setdefault(probe.node, []).append((Site(probe.node, layout, number=number), by_group[name]))
     for layer in layers:
@@ -115,7 +116,7 @@ def collect(
             rows = [site.rows(value, spec) for value in values]
             cap = max_positions if site.layer is None else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
             if cap is not None:
-                rows = _sampled(rows, cap * current.size, seed + 7919 * current.index)
+                rows = sampled(rows, cap * current.size, seed + 7919 * current.index)
             moments.update(rows, site.number)
 
     for current in track(batches(data, device, "calibration data"), "statistics"):
@@ -133,7 +134,7 @@ def _key(by_group: Mapping[str, Moments], moments: Moments) -> str:
     return next((name for name, m in by_group.items() if m is moments), "")
 
 
-def _sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
+def sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
     """The same `limit` rows of every member, drawn with replacement; all rows where there are no more."""
     count = len(rows[0])
     if count <= limit:

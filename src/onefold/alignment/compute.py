@@ -10,12 +10,16 @@ import torch
 from torch import nn
 
 from onefold.alignment.alignment import Alignment, Target
-from onefold.alignment.gather import Gathered, gather
-from onefold.alignment.matchers import Matcher, matchers
-from onefold.alignment.matching import maps_of_output, name_of, solve_groups
+from onefold.alignment.collect import Statistics
+from onefold.alignment.gather import Gathered, check_reference, gather
+from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
+from onefold.alignment.matching import maps_of_output, solve_groups
+from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
+from onefold.alignment.solved import name_of
+from onefold.alignment.widths import differ_in_width, gather_widths
 from onefold.batches import Data
-from onefold.errors import RecipeError
+from onefold.errors import AlignmentError, RecipeError
 from onefold.layers import Layer
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features
 from onefold.symmetry.spec import Slot, live_groups
@@ -23,11 +27,11 @@ from onefold.symmetry.spec import Slot, live_groups
 
 def align(
     models: Sequence[nn.Module],
-    data: Data,
+    data: Data | None = None,
     *,
     method: str | Matcher = "cca",
     spec: SymmetrySpec | None = None,
-    reference: int = 0,
+    reference: int | None = 0,
     probe: str = "auto",
     regularisation: float | None = None,
     prior: float | None = None,
@@ -36,20 +40,23 @@ def align(
     seed: int = 0,
     traced: TracedNetwork | None = None,
 ) -> Alignment:
-    """Find the maps that bring every network's features onto the reference's, from unlabelled data.
+    """Find the maps that bring every network's features onto the reference's, from unlabelled data or from the weights alone.
 
     Args:
-        models: K >= 2 networks of one class and one set of shapes, on one device. They are not modified.
-        data: batches as `onefold.batches` describes; labels are ignored. Every batch is seen once.
+        models: K >= 2 networks of one class and one set of shapes, on one device. They are not modified. "transport" also takes networks
+            that differ in width alone; they become as wide as the reference.
+        data: batches as `onefold.batches` describes; labels are ignored. Every batch is seen once. Only method="weights" works without, given a
+            `spec`; there are no targets for repair then.
         method: name of a matcher (`onefold methods matcher` lists them), or a matcher with its settings.
         spec: what `find_symmetries` found for this architecture; found here where it is None.
-        reference: index of the network that keeps its basis.
+        reference: index of the network that keeps its basis. None: all are mapped to a basis they agree on, whatever their order; groups of
+            heads then take the basis of the member that agrees most with the others.
         probe: where features are read: "pre" or "post" activation, or "auto" for the matcher's own choice.
         regularisation: the ridge of matchers that have one, relative to the mean variance; None for the matcher's default.
         prior: how strongly dense matchers hold on to the best permutation, relative to the mean variance; None for their default.
         max_positions: at most so many positions of each example serve as samples; None for all.
         targets: also measure what repair needs, the mean and deviation of every layer's output.
-        seed: of the draw of positions.
+        seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
 
     Raises:
@@ -62,24 +69,47 @@ def align(
     matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
     if probe not in ("auto", "pre", "post"):
         raise RecipeError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
+    if data is None:
+        return solve_gathered(_weights_alone(models, matcher, spec, reference, seed), matcher)
+    if matcher.widths and differ_in_width(models):
+        if reference is None:
+            raise AlignmentError("Networks of unequal widths need a reference, whose width they take; pass its index.")
+        where = matcher.probe if probe == "auto" else probe
+        gathered = gather_widths(models, data, reference=reference, probe=where, max_positions=max_positions, targets=targets, seed=seed)
+        return solve_gathered(gathered, matcher)
     gathered = gather(
         models, data, spec=spec, reference=reference, probe=matcher.probe if probe == "auto" else probe, full=matcher.covariances,
-        max_positions=max_positions, targets=targets, seed=seed, traced=traced,
+        every=isinstance(matcher, JointMatcher), read=not isinstance(matcher, StateMatcher), max_positions=max_positions, targets=targets, seed=seed,
+        traced=traced,
     )  # fmt: skip
     return solve_gathered(gathered, matcher)
+
+
+def _weights_alone(models: Sequence[nn.Module], matcher: Matcher, spec: SymmetrySpec | None, reference: int | None, seed: int) -> Gathered:
+    """What there is without data."""
+    if not isinstance(matcher, StateMatcher):
+        raise AlignmentError(f"The matcher '{name_of(matcher)}' reads features; pass calibration data, or use method='weights'.")
+    if spec is None:
+        raise AlignmentError("Without data the networks cannot be traced; pass spec=onefold.find_symmetries(model, example_inputs), or data.")
+    check_networks(models)
+    check_reference(reference, len(models))
+    folds = any(layer.norm is not None for layer in spec.layers)
+    states = tuple(model.state_dict() for model in models)
+    return Gathered(spec, len(models), reference, Statistics({}, {}), {}, (), folds, False, {}, states, seed)
 
 
 def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
     """The alignment that `matcher` finds in what `gather` measured. Solving again with other settings costs no pass over the data.
 
     Raises:
-        AlignmentError: the matcher cannot work with these features. DataError: it needs covariances and only variances were gathered.
+        AlignmentError: the matcher cannot work with these features. DataError: it needs more moments than were gathered.
     """
     start = time.perf_counter()
     spec, reference, members = gathered.spec, gathered.reference, gathered.members
     solved = solve_groups(gathered, matcher)
     maps = {name: s.maps for name, s in solved.items()}
-    aims = {layer.output: _target(spec, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
+    specs = gathered.specs or (spec,) * members
+    aims = {layer.output: _target(specs, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
     return Alignment(
         method=name_of(matcher),
         spec=spec,
@@ -92,6 +122,7 @@ def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
         fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
         targets=aims,
         probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
+        specs=gathered.specs,
         folds_norms=gathered.folds_norms,
         folds_scales=gathered.folds_scales,
         examples=gathered.statistics.examples,
@@ -111,19 +142,19 @@ def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Mat
     return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
 
 
-def _target(spec: SymmetrySpec, layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> Target:
+def _target(specs: Sequence[SymmetrySpec], layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> Target:
     """The average over the members of the mean and deviation of their mapped layer outputs: T m_k and diag(T S_kk T')^(1/2)."""
-    axis = spec.nodes[layer.output][layer.output_axis]
-    here = set(live_groups(axis))
-    duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
     means, deviations = [], []
-    for k in range(moments.members):
-        own = maps_of_output({name: m[k] for name, m in maps.items()}, duals)
-        means.append(map_features(moments.means[k], (axis,), spec, own))
+    for k, spec in enumerate(specs):
+        axis = spec.nodes[layer.output][layer.output_axis]
+        here = set(live_groups(axis))
+        duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
+        own, width = maps_of_output({name: m[k] for name, m in maps.items()}, duals), axis.size
+        means.append(map_features(moments.means[k][:width], (axis,), spec, own))
         if moments.full:
-            variance = map_features(moments.covariance(k), (axis, axis), spec, own).diagonal()
+            variance = map_features(moments.covariance(k)[:width, :width], (axis, axis), spec, own).diagonal()
         else:
-            variance = map_features(moments.variances[k], (axis,), spec, own)
+            variance = map_features(moments.variances[k][:width], (axis,), spec, own)
         deviations.append(variance.clamp_min(0.0).sqrt())
     # Sorted before they are summed, so that the bits do not depend on the members' order.
     return Target(torch.stack(means).sort(0).values.mean(0), torch.stack(deviations).sort(0).values.mean(0))

@@ -28,19 +28,25 @@ class Gathered:
     """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL -> where the features that take the inverse
     transpose were. layers: those whose output moments repair will need.
 
-    folds_norms: there are batch norms to fold into the layers before, once maps act; the features read are the same with and without.
+    reference: None where every pair of members was measured and none is preferred. folds_norms: there are batch norms to fold into the layers
+    before, once maps act; the features read are the same with and without.
     folds_scales: the scales of norms were folded into the weights behind them before features were read. seconds: of each phase.
+    states, seed: the members' weights as they came and where random choices start, for matchers that read weights. specs: what was found in each
+    member, where they have unequal widths; `spec` is then the reference's.
     """
 
     spec: SymmetrySpec
     members: int
-    reference: int
+    reference: int | None
     statistics: Statistics
     probes: dict[str, tuple[Probe, ...]]
     layers: tuple[Layer, ...]
     folds_norms: bool
     folds_scales: bool
     seconds: dict[str, float]
+    states: tuple[Mapping[str, Tensor], ...] = ()
+    seed: int = 0
+    specs: tuple[SymmetrySpec, ...] | None = None
 
 
 def gather(
@@ -48,9 +54,11 @@ def gather(
     data: Data,
     *,
     spec: SymmetrySpec | None = None,
-    reference: int = 0,
+    reference: int | None = 0,
     probe: str = "post",
     full: bool = True,
+    every: bool = False,
+    read: bool = True,
     max_positions: int | None = None,
     targets: bool = True,
     seed: int = 0,
@@ -60,14 +68,15 @@ def gather(
 
     Args:
         full: whole covariance matrices, which dense matchers need; False keeps variances.
+        every: the cross moments of all pairs of members, which joint matchers need; always with reference=None.
+        read: False measures what repair needs and no features of groups.
         models, data, spec, reference, probe, max_positions, targets, seed, traced: as in `onefold.align`.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
     """
     check_networks(models)
-    if not 0 <= reference < len(models):
-        raise AlignmentError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
+    check_reference(reference, len(models))
     if max_positions is not None and max_positions < 1:
         raise RecipeError(f"max_positions is {max_positions}; it must be at least 1.")
     data = reusable(data, "calibration data")
@@ -82,14 +91,20 @@ def gather(
     own = [model.state_dict() for model in models]
     folded = _folded(own, spec) if full and any(group.folded for group in spec.groups) else None
     states = [_channels_last(state) for state in folded or own]
-    probes, where = _probes(spec, probe, rotations=full, folded=folded is not None)
+    probes, where = _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
     layers = tuple(layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer))
     statistics = collect(
-        traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, layers=layers, max_positions=max_positions,
-        seed=seed,
+        traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, every=every or reference is None,
+        layers=layers, max_positions=max_positions, seed=seed,
     )  # fmt: skip
     seconds["statistics"] = time.perf_counter() - start
-    return Gathered(spec, len(models), reference, statistics, probes, layers, folds, folded is not None, seconds)
+    return Gathered(spec, len(models), reference, statistics, probes, layers, folds, folded is not None, seconds, tuple(own), seed)
+
+
+def check_reference(reference: int | None, members: int) -> None:
+    """Raises AlignmentError where there is no such member."""
+    if reference is not None and not 0 <= reference < members:
+        raise AlignmentError(f"The reference is {reference}, but the members are numbered 0 to {members - 1}.")
 
 
 def _probes(spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:

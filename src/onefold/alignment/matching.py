@@ -7,64 +7,62 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
+from onefold.alignment.consensus import consensus, order_of
 from onefold.alignment.fibres import Layout, layouts
 from onefold.alignment.gather import DUAL, Gathered
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import ROTATIONS
+from onefold.alignment.solved import Solved, name_of
 from onefold.alignment.views import Pair, Pooled
+from onefold.alignment.widths import solve_widths
+from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 from onefold.symmetry.spec import Group
-
-
-@dataclasses.dataclass(frozen=True)
-class Solved:
-    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it was and, if not the one asked for, why."""
-
-    maps: tuple[GroupMap, ...]
-    scores: Tensor
-    conditions: tuple[float, ...]
-    matcher: str
-    fallback: str = ""
 
 
 def solve_groups(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
     """Every group of the spec, by name. Groups that cannot be read stay in place.
 
     Raises:
-        AlignmentError: the matcher cannot work with these features. DataError: it needs covariances and only variances were gathered.
+        AlignmentError: the matcher cannot work with these features. DataError: it needs more moments than were gathered.
     """
-    spec, moments = gathered.spec, gathered.statistics.groups
-    layout, ridge = layouts(spec), float(getattr(matcher, "regularisation", 0.1))
+    if isinstance(matcher, StateMatcher):
+        return _read_from_weights(gathered, matcher)
+    if gathered.specs is not None:
+        return solve_widths(gathered, matcher)
+    spec, layout, ridge = gathered.spec, layouts(gathered.spec), float(getattr(matcher, "regularisation", 0.1))
+    every = gathered.statistics.groups
+    order = order_of(every) if gathered.reference is None else []
+    reference = order[0] if gathered.reference is None else gathered.reference
+    moments = every if gathered.reference is not None else {name: own.seen_from(reference) for name, own in every.items()}
     together: dict[str, list[_Task]] = {}
     solved: dict[str, Solved] = {}
     for group in spec.groups:
         own = layout[group.name]
         if group.name not in moments:
             continue
+        if isinstance(matcher, JointMatcher) and group.dense and not own.apart and group.name + DUAL not in moments:
+            solved[group.name] = _joined(moments[group.name], matcher)
+            continue
         task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales), ridge)
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
+        elif order and task.dual is None:
+            solved[group.name] = _agreed(task, order)
         else:
-            solved[group.name] = _alone(task, gathered)
+            solved[group.name] = _alone(task, gathered.members, reference)
     for index, tasks in together.items():
-        solved |= _jointly(index, tasks, gathered)
+        solved |= _jointly(index, tasks, gathered.members, reference)
     indices = {name for group in spec.groups for name in group.over}
     for group in spec.groups:
         if group.name not in solved:
             reason = "numbers the fibres of other groups" if group.name in indices else "no node shows its features alone"
             solved[group.name] = _still(group, gathered.members, reason)
     return {group.name: solved[group.name] for group in spec.groups}
-
-
-def name_of(matcher: Matcher | type[Matcher]) -> str:
-    """The name that a matcher is registered by, or its class's."""
-    kind = matcher if isinstance(matcher, type) else type(matcher)
-    return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +91,10 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
     """Who serves a group, its name, and why it is not the matcher asked for. The widest class of maps that the group takes decides."""
     allowed = group.maps | (group.folded if folded else frozenset())
     approximate = ROTATIONS.isdisjoint(allowed)
-    if not matcher.dense or (group.dense and not (matcher.exact and approximate)):
+    if not isinstance(matcher, JointMatcher) and (not matcher.dense or (group.dense and not (matcher.exact and approximate))):
         return matcher, name_of(matcher), ""
+    if not matcher.rotates:
+        return matchers.get("permutation")(), "permutation", "its fibres take maps of their own" if group.dense else "its tensors take no dense map"
     prior = getattr(matcher, "prior", None)
     rotation = Procrustes() if prior is None else Procrustes(prior=prior)
     if "invertible" in group.maps:
@@ -106,23 +106,51 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
     return matchers.get("permutation")(), "permutation", "" if group.dense else "its tensors take no dense map"
 
 
-def _alone(task: _Task, gathered: Gathered) -> Solved:
+def _alone(task: _Task, members: int, reference: int) -> Solved:
     """A group whose fibres, if it has any, stay in their places."""
     found: list[list[Match]] = []
-    for k in range(gathered.members):
-        pairs = task.pairs(k) if k != gathered.reference else []
+    for k in range(members):
+        pairs = task.pairs(k) if k != reference else []
         found.append([task.match(pairs, f, f) if pairs else _identity(task.layout.group) for f in range(task.layout.fibres)])
-    return _solved(task, found, [range(task.layout.fibres)] * gathered.members)
+    return _solved(task, found, [range(task.layout.fibres)] * members)
 
 
-def _jointly(index: str, tasks: Sequence[_Task], gathered: Gathered) -> dict[str, Solved]:
+def _agreed(task: _Task, order: Sequence[int]) -> Solved:
+    """The same in a basis that all members agree on."""
+    assert task.matcher is not None
+    size = task.layout.width // task.layout.fibres
+    each = [consensus(task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size)) for f in range(task.layout.fibres)]
+    found = [[own[k] for own in each] for k in range(task.moments.members)]
+    return _solved(task, found, [range(task.layout.fibres)] * task.moments.members)
+
+
+def _joined(moments: Moments, matcher: JointMatcher) -> Solved:
+    """A group that a matcher solves for all members at once."""
+    found = matcher.match_all(moments)
+    scores = torch.stack([m.scores.cpu().double() for m in found])
+    return Solved(tuple(m.map for m in found), scores, tuple(m.condition for m in found), name_of(matcher))
+
+
+def _read_from_weights(gathered: Gathered, matcher: StateMatcher) -> dict[str, Solved]:
+    """Every group by a matcher that reads no features."""
+    if not gathered.states:
+        raise AlignmentError(f"The matcher '{name_of(matcher)}' reads weights, which were not gathered; call onefold.align with the networks.")
+    found = matcher.match_states(gathered.spec, gathered.states, gathered.reference, gathered.seed)
+    label = name_of(matcher)
+    return {
+        name: Solved(tuple(m.map for m in own), torch.stack([m.scores for m in own]), tuple(m.condition for m in own), label)
+        for name, own in found.items()
+    }
+
+
+def _jointly(index: str, tasks: Sequence[_Task], members: int, reference: int) -> dict[str, Solved]:
     """All groups over one index: every fibre with every other; the assignment of fibres that agrees best; and the maps that go with it."""
     count = tasks[0].layout.fibres
     orders: list[list[int]] = []
-    agreement = torch.ones(gathered.members, count, dtype=torch.float64)
+    agreement = torch.ones(members, count, dtype=torch.float64)
     chosen: list[list[list[Match]]] = [[] for _ in tasks]
-    for k in range(gathered.members):
-        if k == gathered.reference:
+    for k in range(members):
+        if k == reference:
             orders.append(list(range(count)))
             for own, task in zip(chosen, tasks, strict=True):
                 own.append([_identity(task.layout.group)] * count)
@@ -138,7 +166,7 @@ def _jointly(index: str, tasks: Sequence[_Task], gathered: Gathered) -> dict[str
         for own, matches in zip(chosen, every, strict=True):
             own.append([matches[i][j] for i, j in enumerate(order)])
     maps = tuple(GroupMap("permutation", torch.tensor(order)) for order in orders)
-    solved = {index: Solved(maps, agreement, (1.0,) * gathered.members, "fibres", "as the groups over it agree best")}
+    solved = {index: Solved(maps, agreement, (1.0,) * members, "fibres", "as the groups over it agree best")}
     for task, found in zip(tasks, chosen, strict=True):
         solved[task.layout.group.name] = _solved(task, found, orders)
     return solved

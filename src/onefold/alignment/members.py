@@ -11,8 +11,8 @@ from onefold.errors import MembersError
 from onefold.weights import check_members, check_state
 
 
-def check_networks(models: Sequence[nn.Module], least: int = 2) -> None:
-    """Refuse networks that do not belong together.
+def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool = True) -> None:
+    """Refuse networks that do not belong together. shapes: False lets the shapes of their tensors differ.
 
     Raises:
         MembersError: fewer than `least`, or they differ in class, device, keys or shapes (the first difference is named).
@@ -30,6 +30,7 @@ def check_networks(models: Sequence[nn.Module], least: int = 2) -> None:
             raise MembersError(f"Member 0 is on {device_of(models[0])} but member {k} is on {device_of(model)}; move them to one device.")
     names = [f"member {k}" for k in range(len(models))]
     states = [model.state_dict() for model in models]
-    check_members(states, names, models[0])
+    if shapes:
+        check_members(states, names, models[0])
     for name, state in zip(names, states, strict=True):
         check_state(state, name)

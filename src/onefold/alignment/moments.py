@@ -2,10 +2,10 @@
 
 For features x_k of member k (rows of shape (C,)) and a reference r this keeps the counts, the means and the scatter matrices
     S_kk = sum (x_k - m_k)(x_k - m_k)'      and      S_rk = sum (x_r - m_r)(x_k - m_k)'   for k != r,
-(2K - 1) C^2 numbers and never the activations. Where a mean exceeds three deviations in the first block, features are shifted by the first
-block's means before they are squared, which removes the cancellation of the textbook formula. Products run in the features' dtype (at
-least float32), sums in float64. Two accumulators merge by the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing
-the sample variance".
+(2K - 1) C^2 numbers and never the activations; on demand S_ij for all pairs of members, K (K + 1) / 2 C^2 numbers. Where a mean exceeds
+three deviations in the first block, features are shifted by the first block's means before they are squared, which removes the
+cancellation of the textbook formula. Products run in the features' dtype (at least float32), sums in float64. Two accumulators merge by
+the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance".
 """
 
 from __future__ import annotations
@@ -30,20 +30,24 @@ class Moments:
         width: C.
         reference: index r of the reference; None keeps no cross moments.
         full: keep whole scatter matrices S_kk; False keeps their diagonals only.
+        every: keep the cross moments of all pairs of members, not only those with the reference.
         sites: how many sites are pooled.
     """
 
     def __init__(
-        self, members: int, width: int, reference: int | None = 0, *, full: bool = True, sites: int = 1, device: torch.device | str = "cpu"
-    ) -> None:
-        self.members, self.width, self.reference, self.full, self.sites = members, width, reference, full, sites
+        self, members: int, width: int, reference: int | None = 0, *, full: bool = True, every: bool = False, sites: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:  # fmt: skip
+        self.members, self.width, self.reference, self.full, self.every, self.sites = members, width, reference, full, every, sites
         where = torch.device(device)
         self._counts = [0] * sites
         self._shift: list[Tensor | None] = [None] * sites  # (K, C), taken off all features of a site
         self._sum = torch.zeros(sites, members, width, dtype=torch.float64, device=where)  # of shifted features
         self._within = torch.zeros((members, width, width) if full else (members, width), dtype=torch.float64, device=where)
-        crossed = reference is not None and members > 1
-        self._cross = torch.zeros(members - 1, width, width, dtype=torch.float64, device=where) if crossed else None
+        self._pairs = [(i, j) for i in range(members) for j in range(i + 1, members)] if every else []
+        if reference is not None and not every:
+            self._pairs = [(reference, k) for k in range(members) if k != reference]
+        self._cross = torch.zeros(len(self._pairs), width, width, dtype=torch.float64, device=where)
 
     @property
     def count(self) -> int:
@@ -53,8 +57,7 @@ class Moments:
     @property
     def numbers(self) -> int:
         """How many numbers are kept: (2K - 1) C^2 + O(sites K C) with cross and full scatter matrices."""
-        kept = [self._sum, self._sum, self._within, self._cross]
-        return sum(t.numel() for t in kept if t is not None)
+        return sum(t.numel() for t in (self._sum, self._sum, self._within, self._cross))
 
     def update(self, features: Sequence[Tensor], site: int = 0) -> None:
         """Add one block of a site: K tensors (n, C). Raises DataError where they do not fit."""
@@ -72,16 +75,9 @@ class Moments:
         self._sum[site] += torch.stack([ones @ f for f in shifted])
         for k, f in enumerate(shifted):
             self._within[k] += f.T @ f if self.full else ones @ f.square()
-        if self._cross is not None:
-            anchor = shifted[self.reference or 0].T
-            for row, k in enumerate(self.others):
-                self._cross[row] += anchor @ shifted[k]
+        for row, (i, j) in enumerate(self._pairs):
+            self._cross[row] += shifted[i].T @ shifted[j]
         self._counts[site] += rows
-
-    @property
-    def others(self) -> list[int]:
-        """Indices of the members that are not the reference, in order: the rows of `cross`."""
-        return [k for k in range(self.members) if k != self.reference]
 
     @property
     def means(self) -> Tensor:
@@ -109,30 +105,46 @@ class Moments:
 
     def cross_covariance(self, member: int) -> Tensor:
         """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s. For the reference itself, its covariance."""
-        self._require()
-        if member == self.reference:
-            return self.covariance(member)
-        if self._cross is None or self.reference is None:
-            raise DataError("No cross moments were kept; collect with a reference.")
-        reference = self.reference
-        return (self._cross[self.others.index(member)] - self._means_part(lambda sums: torch.outer(sums[reference], sums[member]))) / self.count
+        if self.reference is None:
+            raise DataError("No cross moments with a reference were kept; collect with a reference.")
+        return self.between(self.reference, member)
 
-    def correlation(self, member: int, floor: float = 1e-12) -> Tensor:
+    def between(self, i: int, j: int) -> Tensor:
+        """Biased cross-covariance (C, C), rows: the features of member i, columns: those of member j."""
+        self._require()
+        if i == j:
+            return self.covariance(i)
+        if (j, i) in self._pairs:
+            return self.between(j, i).T
+        if (i, j) not in self._pairs:
+            raise DataError(f"No cross moments of members {i} and {j} were kept; collect with every=True.")
+        return (self._cross[self._pairs.index((i, j))] - self._means_part(lambda sums: torch.outer(sums[i], sums[j]))) / self.count
+
+    def seen_from(self, reference: int) -> Moments:
+        """The same moments with another reference; they must hold all pairs. Nothing is copied."""
+        result = copy.copy(self)
+        result.reference = reference
+        return result
+
+    def correlation(self, member: int) -> Tensor:
         """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a feature never varies."""
-        deviations = self.variances.sqrt()
         assert self.reference is not None
-        norm = torch.outer(deviations[self.reference], deviations[member])
-        return torch.where(norm > floor, self.cross_covariance(member) / norm.clamp_min(floor), 0.0)
+        return self.correlation_between(self.reference, member)
+
+    def correlation_between(self, i: int, j: int, floor: float = 1e-12) -> Tensor:
+        """Correlations (C, C) between the features of member i (rows) and those of member j; 0 where a feature never varies."""
+        deviations = self.variances.sqrt()
+        norm = torch.outer(deviations[i], deviations[j])
+        return torch.where(norm > floor, self.between(i, j) / norm.clamp_min(floor), 0.0)
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both samples together (Chan et al. 1983), as a new accumulator; neither input changes."""
-        kind = (self.members, self.width, self.reference, self.full, self.sites)
-        if kind != (other.members, other.width, other.reference, other.full, other.sites):
+        kind = (self.members, self.width, self._pairs, self.full, self.sites)
+        if kind != (other.members, other.width, other._pairs, other.full, other.sites):
             raise DataError("Only moments of the same members, width, reference and sites can be merged.")
         result = copy.deepcopy(self)
         result._within += other._within
-        if result._cross is not None and other._cross is not None:
-            result._cross += other._cross
+        result._cross += other._cross
         for site, (own, its) in enumerate(zip(self._shift, other._shift, strict=True)):
             result._counts[site] += other._counts[site]
             result._sum[site] += other._sum[site]
@@ -166,9 +178,8 @@ class Moments:
         self._sum[site] += count * gap
         for k in range(self.members):
             self._within[k] += moved(k, k) if self.full else moved(k, k).diagonal()
-        if self._cross is not None and self.reference is not None:
-            for row, k in enumerate(self.others):
-                self._cross[row] += moved(self.reference, k)
+        for row, (i, j) in enumerate(self._pairs):
+            self._cross[row] += moved(i, j)
 
     def _means_part(self, product: Callable[[Tensor], Tensor]) -> Tensor:
         """Sum over the sites of product(sums) / count: what the shifted squares hold too much, as the shift is not quite the mean."""

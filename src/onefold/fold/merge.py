@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
-from onefold.alignment import Alignment, check_networks, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
 from onefold.alignment import align as compute_alignment
-from onefold.alignment.matchers import Matcher
+from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, reusable
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
@@ -33,7 +33,7 @@ class MergeReport:
     fold: str
     repair: str
     members: int
-    reference: int
+    reference: int | None
     weights: tuple[float, ...]
     examples: int = 0
     parameters: int = 0
@@ -53,7 +53,7 @@ class MergeReport:
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
-            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to member {self.reference}, fold {self.fold}, "
+            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
             f"repair {self.repair}, {self.examples} calibration examples.",
             f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
         ]
@@ -78,7 +78,7 @@ def merge(
     repair: str = "auto",
     weights: Sequence[float] | None = None,
     spec: SymmetrySpec | None = None,
-    reference: int = 0,
+    reference: int | None = 0,
     probe: str = "auto",
     regularisation: float | None = None,
     prior: float | None = None,
@@ -88,9 +88,10 @@ def merge(
     """Fold K networks of one architecture into one.
 
     Args:
-        models: K >= 2 networks of one class and one set of shapes. They are not modified.
+        models: K >= 2 networks of one class and one set of shapes. They are not modified. With align="transport" widths may differ; the result has
+            those of the reference.
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
-            everything but align="none" with repair="none".
+            everything but align="none", or align="weights" with a `spec`, with repair="none".
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
         fold: a fold's name (`onefold methods fold`).
         repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
@@ -104,23 +105,26 @@ def merge(
     fold_states, shares, given = folds.get(fold), normalised(weights, len(models)), align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
-    check_networks(models)
-    if not 0 <= reference < len(models):
+    widths = _takes_widths(given) and differ_in_width(models)
+    check_networks(models, shapes=not widths)
+    if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
-    if data is None and not (given == "none" and repair == "none"):
-        raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' with repair='none'.")
+    base = reference or 0  # whose shapes and whose buffers of integers the result has
+    if data is None and not ((given == "none" or _reads_weights(given)) and repair == "none"):
+        raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' or 'weights' with repair='none'.")
     if data is not None:
         data = reusable(data, "calibration data")
     report = MergeReport(_name(given), fold, repair, len(models), reference, shares, parameters=sum(p.numel() for p in models[0].parameters()))
 
     wants_targets = repair != "none"
-    traced, spec = _structure(models[0], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
+    traced, spec = _structure(models[base], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
         alignment = given
         if alignment.members != len(models):
             raise AlignmentError(f"The alignment was computed for {alignment.members} members but {len(models)} were given; pass all, in order.")
         report.reference = reference = alignment.reference
+        base = reference or 0
     elif traced is not None and data is not None and (given != "none" or wants_targets):
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
         alignment = compute_alignment(
@@ -128,11 +132,14 @@ def merge(
             regularisation=regularisation, prior=prior, max_positions=max_positions, targets=wants_targets, seed=seed, traced=traced,
         )  # fmt: skip
         _describe(alignment, report)
+    elif data is None and given != "none":
+        alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed)
+        _describe(alignment, report)
     start = time.perf_counter()
     aligned = given != "none" and alignment is not None
     states = [alignment.apply_to_state(m.state_dict(), k) if aligned and alignment else m.state_dict() for k, m in enumerate(models)]
-    folded = copy.deepcopy(models[reference])
-    state = fold_states(states, shares, reference=reference)
+    folded = copy.deepcopy(models[base])
+    state = fold_states(states, shares, reference=base)
     folded.load_state_dict(neutralised(state, alignment.spec.layers) if aligned and alignment and alignment.folds_norms else state)
     forget(folded)
     report.seconds["apply and fold"] = time.perf_counter() - start
@@ -143,6 +150,21 @@ def merge(
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
     return MergeResult(folded, alignment if aligned else None, report)
+
+
+def _aim(reference: int | None) -> str:
+    return "a common basis" if reference is None else f"member {reference}"
+
+
+def _reads_weights(align: str | Matcher | Alignment) -> bool:
+    kind = matchers.get(align) if isinstance(align, str) and align in matchers else type(align)
+    return issubclass(kind, StateMatcher)
+
+
+def _takes_widths(align: str | Matcher | Alignment) -> bool:
+    if isinstance(align, Alignment):
+        return align.specs is not None
+    return matchers.get(align).widths if isinstance(align, str) and align in matchers else isinstance(align, Matcher) and align.widths
 
 
 def _name(align: str | Matcher | Alignment) -> str:

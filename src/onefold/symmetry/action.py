@@ -138,10 +138,10 @@ class _Action:
         for k, term in enumerate(axes):
             if isinstance(term, Sum):
                 segments = torch.split(tensor, [part.size for part in term.parts], k)
-                done = [
+                pieces = [
                     self._split(piece, [*axes[:k], part, *axes[k + 1 :]], origin, index) for piece, part in zip(segments, term.parts, strict=True)
                 ]
-                return torch.cat(done, k)
+                return torch.cat(pieces, k)
         if every:  # an index may stand in one segment alone, so the segments were taken apart first
             name = every[0].index
             raise SymmetryError(f"The symmetry spec names the index '{name}', but the tensor has no such axis; find the symmetries again.")

@@ -29,11 +29,18 @@ def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
 
 
 def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
-    """As `features`, but (fibres..., samples, C), with one leading axis for each atom of `group.over`.
+    """As `features`, but (fibres..., samples, C), with one leading axis for each atom of `group.over`, and of the first place only.
 
     Raises:
         SymmetryError: the group, or one of the atoms it differs along, is not among the axes.
     """
+    for found in all_fibre_features(value, axes, group):
+        return found
+    raise SymmetryError(f"The node's axes do not hold group {group.name} beside {', '.join(group.over) or 'nothing'}; take a node from its probes.")
+
+
+def all_fibre_features(value: Tensor, axes: Axes, group: Group) -> Iterator[Tensor]:
+    """The same of every place where the group stands beside the atoms that it differs along."""
     for piece, axis, terms in _occurrences(value, list(axes), group.name):
         piece, axis, terms = _apart(piece, axis, terms, group.over)
         names = [_name(term) for term in terms]
@@ -41,8 +48,7 @@ def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
             where = [names.index(h) for h in group.over]
             order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
             moved = piece.permute(order)
-            return moved.reshape(*moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1])
-    raise SymmetryError(f"The node's axes do not hold group {group.name} beside {', '.join(group.over) or 'nothing'}; take a node from its probes.")
+            yield moved.reshape(*moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1])
 
 
 def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[Tensor, int, list[Term]]]:

@@ -1,0 +1,268 @@
+"""Permutation by weights: the order of units in which a member's weights agree best with the reference's. It needs no data.
+
+    max over permutations of all groups  sum over tensors t  w_t <A_rt, A_kt permuted>,      w_t = 1 / (|A_rt| |A_kt|)
+
+Coordinate descent: with all other groups as they are, this is linear in the permutation of one group, sum_i G_(i, p(i)), where G (C, C) adds up
+the inner products of all slices of all tensors that hold the group; solved exactly by scipy.optimize.linear_sum_assignment. Groups are
+visited in random order until none gains. Where the group stands on two axes of one tensor, the step solves the linear part and is kept only if the
+sum itself grows. Heads and what each of them holds move in one step: every head is matched with every other, and the heads are paired by
+what these matches are worth.
+
+Batch norms are folded into their layers first, so that learned scales and shifts take part and running statistics, which belong to the data,
+act as they do in the network. Weighting tensors by their norms (w_t; ours, `balanced`) keeps one large layer from deciding for all.
+
+Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin: Merging Models modulo Permutation Symmetries", section 3.2 and algorithm 3 for a common
+basis of many members (arXiv 2209.04836).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from onefold.alignment.fibres import Layout, layouts
+from onefold.alignment.matchers.base import Match, StateMatcher, matchers
+from onefold.batchnorm import fold_norms
+from onefold.errors import AlignmentError
+from onefold.symmetry import GroupMap, SymmetrySpec
+from onefold.symmetry.action import mapped_tensors
+from onefold.symmetry.probing import all_fibre_features, features
+from onefold.symmetry.spec import Group
+
+State = Mapping[str, Tensor]
+Maps = dict[str, GroupMap]
+GAIN = 1e-9  # of the greatest sum there can be: less is rounding
+STATISTICS = frozenset({"mean", "variance"})
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one step moves: a group, or an index (heads) with the groups that differ along it."""
+
+    group: Group
+    fibres: tuple[Group, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return (self.group, *self.fibres)
+
+
+@dataclass
+class Problem:
+    """A reference and a member as float64 tensors, and what is to be made great. `state` is the member with all maps so far."""
+
+    spec: SymmetrySpec
+    reference: State
+    state: dict[str, Tensor]
+    layout: Mapping[str, Layout]
+    weights: Mapping[str, float]
+    maps: Maps = field(default_factory=dict)
+
+    def objective(self, names: Sequence[str] | None = None, state: State | None = None) -> float:
+        """The sum over these tensors, or over all."""
+        own = self.state if state is None else state
+        return sum(w * float((self.reference[n] * own.get(n, self.state[n])).sum()) for n, w in self.weights.items() if names is None or n in names)
+
+    def holding(self, group: Group) -> list[str]:
+        """The tensors that count and hold the group."""
+        return [n for n in dict.fromkeys(slot.tensor for slot in group.slots) if n in self.weights]
+
+    def gram(self, group: Group) -> Tensor:
+        """(C, C): what unit i of the reference and unit j of the member are worth together."""
+        total = torch.zeros(group.size, group.size, dtype=torch.float64)
+        for name in self.holding(group):
+            axes = self.spec.axes[name]
+            total += self.weights[name] * (features(self.reference[name], axes, group).T @ features(self.state[name], axes, group))
+        return total
+
+    def fibred_gram(self, group: Group) -> Tensor:
+        """(F, F, C, C): the same for units of fibre f of the reference and fibre g of the member."""
+        count = self.layout[group.name].fibres
+        total = torch.zeros(count, count, group.size, group.size, dtype=torch.float64)
+        for name in self.holding(group):
+            axes = self.spec.axes[name]
+            pairs = zip(all_fibre_features(self.reference[name], axes, group), all_fibre_features(self.state[name], axes, group), strict=True)
+            for ours, theirs in pairs:
+                total += self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours, theirs)
+        return total
+
+    def step(self, unit: Unit) -> float:
+        """The best move of one unit; carried out if it gains. Returns the gain, 0 where there is none."""
+        move = self._indexed(unit) if unit.fibres else self._single(unit.group)
+        changed = mapped_tensors(self.state, self.spec, move)
+        names = [name for name in changed if name in self.weights]
+        gain = self.objective(names, changed) - self.objective(names)
+        if gain <= GAIN * len(self.weights):
+            return 0.0
+        self.state.update(changed)
+        self._record(unit, move)
+        return gain
+
+    def _single(self, group: Group) -> Maps:
+        if not self.layout[group.name].apart:
+            return {group.name: GroupMap("permutation", _assigned(self.gram(group))[0])}
+        every = self.fibred_gram(group)  # of fibres that stay in their places
+        return {group.name: GroupMap("permutation", torch.stack([_assigned(every[f, f])[0] for f in range(len(every))]))}
+
+    def _indexed(self, unit: Unit) -> Maps:
+        index, count = unit.group, unit.group.size
+        among = {name for group in unit.fibres for name in self.holding(group)}
+        value = torch.zeros(count, count, dtype=torch.float64)
+        for name in self.holding(index):
+            if name not in among:
+                axes = self.spec.axes[name]
+                value += self.weights[name] * (features(self.reference[name], axes, index).T @ features(self.state[name], axes, index))
+        inner: dict[str, list[list[Tensor]]] = {}
+        for group in unit.fibres:
+            solved = [[_assigned(block) for block in row] for row in self.fibred_gram(group)]
+            value += torch.tensor([[worth for _, worth in row] for row in solved], dtype=torch.float64)
+            inner[group.name] = [[order for order, _ in row] for row in solved]
+        order = _assigned(value)[0]
+        place = torch.argsort(order)  # of the member's fibres: maps are numbered by these
+        moves = {name: torch.stack([own[int(place[f])][f] for f in range(count)]) for name, own in inner.items()}
+        return {index.name: GroupMap("permutation", order), **{name: GroupMap("permutation", move) for name, move in moves.items()}}
+
+    def _record(self, unit: Unit, move: Maps) -> None:
+        """Put the move behind the maps so far. Fibres of the move go by their places now, those of the maps by where they came from."""
+        index = self.maps.get(unit.group.name)
+        for group in unit.fibres:
+            new = move[group.name].forward
+            self._append(group.name, new if index is None else new[torch.argsort(index.forward)])
+        self._append(unit.group.name, move[unit.group.name].forward)
+
+    def _append(self, name: str, forward: Tensor) -> None:
+        new, old = GroupMap("permutation", forward), self.maps.get(name)
+        self.maps[name] = new if old is None else old.then(new)
+
+
+def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
+    """Sweep over all units in random order until none gains; returns the objective after every step that was kept, from the start on."""
+    generator = torch.Generator().manual_seed(seed)
+    units = list(_units(problem))
+    history = [problem.objective()]
+    for _ in range(sweeps):
+        gains = [problem.step(units[k]) for k in torch.randperm(len(units), generator=generator).tolist()]
+        for gain in gains:
+            if gain > 0:
+                history.append(history[-1] + gain)
+        if not any(gains):
+            break
+    return history
+
+
+@matchers.register("weights")
+@dataclass(frozen=True)
+class WeightMatching(StateMatcher):
+    """Permutations from the weights alone (Git Re-Basin); needs no data and keeps every member's function."""
+
+    balanced: bool = True
+    sweeps: int = 100
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 1:
+            raise AlignmentError(f"Weight matching was given {self.sweeps} sweeps; it needs at least 1.")
+
+    def problem(self, spec: SymmetrySpec, reference: State, member: State) -> Problem:
+        """What `descend` works on, from states whose norms are folded."""
+        counted = _counted(spec)
+        ours = {name: reference[name].detach().to("cpu", torch.float64) for name in counted}
+        theirs = {name: member[name].detach().to("cpu", torch.float64) for name in spec.axes}
+        norms = {name: float(ours[name].norm() * theirs[name].norm()) for name in counted}
+        weights = {name: 1.0 / norm if self.balanced else 1.0 for name, norm in norms.items() if norm > 0}
+        return Problem(spec, ours, theirs, layouts(spec), weights)
+
+    def match_states(self, spec: SymmetrySpec, states: Sequence[State], reference: int | None, seed: int) -> dict[str, tuple[Match, ...]]:
+        folded = [fold_norms(state, spec.layers) for state in states]
+        if reference is None:
+            solved = self._common(spec, folded, seed)
+        else:
+            solved = {k: self._to(spec, folded[reference], folded[k], seed) for k in range(len(states)) if k != reference}
+        found: dict[str, tuple[Match, ...]] = {}
+        for group in spec.groups:
+            width = len(next(iter(solved.values()))[group.name].scores)
+            still = Match(GroupMap.identity(group.size), torch.ones(width, dtype=torch.float64))
+            found[group.name] = tuple(solved[k][group.name] if k in solved else still for k in range(len(states)))
+        return found
+
+    def _to(self, spec: SymmetrySpec, reference: State, member: State, seed: int) -> dict[str, Match]:
+        problem = self.problem(spec, reference, member)
+        descend(problem, seed, self.sweeps)
+        return _matches(problem)
+
+    def _common(self, spec: SymmetrySpec, states: Sequence[State], seed: int, rounds: int = 20) -> dict[int, dict[str, Match]]:
+        """Each member in turn to the mean of the others, until none moves. The order of turns depends on the members' values alone."""
+        problems = [self.problem(spec, state, state) for state in states]
+        size = [sum(float(t.square().sum()) for t in problem.reference.values()) for problem in problems]
+        order = sorted(range(len(states)), key=lambda k: size[k])
+        placed = [order[0]]
+        for turn in range(rounds):
+            moved = False
+            for k in order[1:] if turn == 0 else order:
+                others = [j for j in placed if j != k]
+                mean = {n: torch.stack([problems[j].state[n] for j in others]).mean(0) for n in problems[k].reference}
+                aimed = self.problem(spec, mean, problems[k].state)
+                aimed.maps = problems[k].maps
+                moved |= len(descend(aimed, seed, self.sweeps)) > 1
+                problems[k] = aimed
+                placed = sorted({*placed, k}, key=order.index)
+            if not moved:
+                break
+        return {k: _matches(problem) for k, problem in enumerate(problems)}
+
+
+def _counted(spec: SymmetrySpec) -> list[str]:
+    """The tensors that take part: those that hold a group, once each where tied, and no running statistics of norms."""
+    roles: dict[str, set[str]] = {}
+    for group in spec.groups:
+        for slot in group.slots:
+            roles.setdefault(slot.tensor, set()).add(slot.role)
+    variances = {layer.norm.variance for layer in spec.layers if layer.norm is not None}
+    return [name for name in spec.axes if name in roles and not (roles[name] <= STATISTICS and name in variances)]
+
+
+def _units(problem: Problem) -> Iterator[Unit]:
+    """What is moved together. Groups that take no permutation stay."""
+    groups = {group.name: group for group in problem.spec.groups if "permutation" in group.maps}
+    over: dict[str, list[Group]] = {}
+    for name, group in groups.items():
+        index = problem.layout[name].index
+        if problem.layout[name].apart and index in groups:
+            over.setdefault(str(index), []).append(group)
+    inside = {group.name for members in over.values() for group in members}
+    for name, group in groups.items():
+        if name in inside:
+            continue
+        if name in over or any(problem.holding(group)):
+            yield Unit(group, tuple(over.get(name, ())))
+
+
+def _assigned(values: Tensor) -> tuple[Tensor, float]:
+    """The best assignment of columns to rows, and what it is worth."""
+    rows, columns = linear_sum_assignment(values.numpy(), maximize=True)
+    return torch.as_tensor(columns, dtype=torch.int64), float(values[rows, columns].sum())
+
+
+def _matches(problem: Problem) -> dict[str, Match]:
+    """The maps that were found, with the cosine of all weights of each unit and its counterpart for scores."""
+    found = {}
+    for group in problem.spec.groups:
+        shape = (problem.layout[group.name].fibres, group.size) if problem.layout[group.name].apart else (group.size,)
+        group_map = problem.maps.get(group.name, GroupMap("permutation", torch.arange(group.size).expand(shape)))
+        found[group.name] = Match(group_map, _cosines(problem, group))
+    return found
+
+
+def _cosines(problem: Problem, group: Group) -> Tensor:
+    """(fibres x C,) of the units as they stand now."""
+    total = torch.zeros(3, 1, group.size, dtype=torch.float64)
+    for name in problem.holding(group):
+        axes, weight = problem.spec.axes[name], problem.weights[name]
+        pieces = [list(all_fibre_features(t, axes, group)) if problem.layout[group.name].apart else [features(t, axes, group)[None]]
+                  for t in (problem.reference[name], problem.state[name])]  # fmt: skip
+        for ours, theirs in zip(*pieces, strict=True):
+            total = total + weight * torch.stack([(ours * theirs).sum(-2), ours.square().sum(-2), theirs.square().sum(-2)])
+    return (total[0] / (total[1] * total[2]).clamp_min(1e-300).sqrt()).reshape(-1)
