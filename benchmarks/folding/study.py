@@ -21,6 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, gather, matchers, solve_gathered
+from onefold.alignment import Alignment, Gathered, gather, matchers, solve_gathered
 from onefold.fold import polish
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, smallcnn, vgg11
@@ -63,23 +64,18 @@ GROUPS = {
     "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
     "many-same": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))),
 }
-# Folds by least squares; the alignment, where it is not said, is by permutation.
-SQUARES: dict[str, dict[str, Any]] = {
-    "least squares, equal": {"target": "equal"},
-    "least squares, correlation": {"target": "correlation"},
-    "least squares, selection 0.3": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.3)},
-    "least squares, selection 0.5": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.5)},
-    "least squares, selection 0.7": {"fold": onefold.fold.LeastSquares(target="selection", threshold=0.7)},
-}
 ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
+    "none": [{}],
     "permutation": [{}],
-    "procrustes": [{"prior": p} for p in (0.0, 0.1)],
-    "cca": [{"regularisation": r, "prior": p} for r, p in ((1.0, 0.0), (10.0, 0.0), (10.0, 0.1))],
+    "procrustes": [{"prior": 0.0}],
+    "cca": [{"regularisation": 1.0, "prior": 0.0}, {"regularisation": 10.0, "prior": 0.0}, {"regularisation": 10.0, "prior": 0.1}],
     "weights": [{}],
     "transport": [{}],
     "zipit": [{}],
 }
+TARGETS = ("equal", "correlation", "selection")  # of least squares, after alignment by permutation
 PASSES = (3, 10)
+RATES = (1e-4, 1e-3)
 
 
 def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
@@ -101,6 +97,7 @@ class Study:
         self.members = [members[best], *members[:best], *members[best + 1 :]]
         record["best"] = best
         self.alignments: dict[str, Alignment] = {}
+        self.gathered: dict[bool, Gathered] = {}
         self.spec = onefold.find_symmetries(members[0], self.images[0])
 
     def score(self, name: str, make: Callable[[], nn.Module]) -> nn.Module | None:
@@ -117,54 +114,45 @@ class Study:
         return model
 
     def aligned(self, method: str, setting: dict[str, Any]) -> Alignment:
-        """The alignment, computed once."""
+        """The alignment, computed once; for all settings of a matcher from one pass over the images."""
         key = f"{method} {setting}"
         if key not in self.alignments:
-            kind = matchers.get(method)(**setting)
-            moments = getattr(kind, "covariances", True)
-            if (
-                type(kind).match is not matchers.get("permutation").match
-                and not hasattr(kind, "solve")
-                and method in ("procrustes", "cca", "permutation")
-            ):
-                gathered = gather(self.members, self.images, spec=self.spec, full=moments)
-                self.alignments[key] = solve_gathered(gathered, kind)
+            matcher = matchers.get(method)(**setting)
+            if method in ("permutation", "procrustes", "cca"):
+                if matcher.covariances not in self.gathered:
+                    self.gathered[matcher.covariances] = gather(self.members, self.images, spec=self.spec, full=matcher.covariances)
+                self.alignments[key] = solve_gathered(self.gathered[matcher.covariances], matcher)
             else:
-                self.alignments[key] = onefold.align(self.members, self.images, method=kind, spec=self.spec)
+                self.alignments[key] = onefold.align(self.members, self.images, method=matcher, spec=self.spec)
         return self.alignments[key]
+
+    def merged(self, method: str, setting: dict[str, Any], **options: Any) -> nn.Module:
+        alignment = "none" if method == "none" else self.aligned(method, setting)
+        return onefold.merge(self.members, self.images, align=alignment, spec=self.spec, **options).model
 
     def run(self, methods: Sequence[str], passes: Sequence[int]) -> None:
         """Everything."""
         if "ensemble" not in self.record:
             self.record["ensemble"] = {"held out": accuracy(self.members, self.held_out), "test": accuracy(self.members, self.test)}
-        for repair in ("none", "full"):
-            self.score(f"plain average, {repair}", lambda r=repair: onefold.merge(self.members, self.images, align="none", repair=r).model)
-        for method in methods:
+        for method in ("none", *methods):
             for setting in ALIGNMENTS[method]:
-                for repair in ("none", "full"):
-                    label = " ".join([method, *(f"{k}={v}" for k, v in setting.items())])
-                    self.score(
-                        f"{label}, {repair}",
-                        lambda m=method, s=setting, r=repair: (
-                            onefold.merge(self.members, self.images, align=self.aligned(m, s), repair=r, spec=self.spec).model
-                        ),
-                    )
-        for name, setting in SQUARES.items():
-            options = {"fold": "least_squares"} | setting
-            folded = self.score(
-                name, lambda o=options: onefold.merge(self.members, self.images, align=self.aligned("permutation", {}), spec=self.spec, **o).model
-            )
-            if folded is None and not any(f"{name}, polish {n}" in self.record["folds"] for n in passes):
-                folded = onefold.merge(self.members, self.images, align=self.aligned("permutation", {}), spec=self.spec, **options).model
-            for count in passes:
-                if folded is not None:
-                    self.score(f"{name}, polish {count}", lambda f=folded, n=count: polish(f, self.members, self.images, passes=n).model)
+                label = " ".join([method, *(f"{name}={value}" for name, value in setting.items())])
+                for repair in ("none", "full") if len(ALIGNMENTS[method]) == 1 else ("full",):
+                    title = f"{label}, {'repair' if repair == 'full' else 'no repair'}"
+                    self.score(title, partial(self.merged, method, setting, repair=repair))
+        for target in TARGETS:
+            name = f"least squares, {target}"
+            make = partial(self.merged, "permutation", {}, fold="least_squares", target=target)
+            folded = self.score(name, make)
+            for count in passes if target != "equal" else ():
+                title = f"{name}, polish {count}"
+                if title not in self.record["folds"]:
+                    folded = folded or make()
+                    self.score(title, lambda n=count, f=folded: polish(f, self.members, self.images, passes=n).model)
         for count in passes:
-            for rate in (1e-4, 1e-3):
-                self.score(
-                    f"distillation lr={rate}, {count} passes",
-                    lambda n=count, r=rate: polish(self.members[0], self.members, self.images, passes=n, lr=r).model,
-                )
+            for rate in RATES:
+                title = f"distillation lr={rate}, {count} passes"
+                self.score(title, lambda n=count, r=rate: polish(self.members[0], self.members, self.images, passes=n, lr=r).model)
 
 
 def summary(name: str, sets: list[dict[str, Any]]) -> None:
