@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Fold(Protocol):
     def __call__(self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]: ...
 
 
-folds: Registry[Fold] = Registry("fold")
+folds: Registry[Any] = Registry("fold")  # a Fold, or a class of NetworkFolds (see `network_fold.py`)
 
 
 def normalised(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:

@@ -1,14 +1,14 @@
-"""All of it in one call: check, trace, align, fold, repair."""
+"""All of it in one call: check, trace, align, fold, repair, polish."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
 from onefold.alignment import align as compute_alignment
@@ -16,7 +16,9 @@ from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, reusable
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
-from onefold.fold.average import folds, normalised
+from onefold.fold.average import average, normalised
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with
+from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
 from onefold.memory import forget
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
@@ -27,7 +29,10 @@ REPAIRS = ("auto", "none", "batchnorm", "full")
 
 @dataclass
 class MergeReport:
-    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept."""
+    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
+
+    folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
+    """
 
     align: str
     fold: str
@@ -42,6 +47,8 @@ class MergeReport:
     seconds: dict[str, float] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
     repaired: dict[str, Any] = field(default_factory=dict)
+    folded: dict[str, Any] = field(default_factory=dict)
+    polished: dict[str, Any] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -54,7 +61,8 @@ class MergeReport:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
             f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}, {self.examples} calibration examples.",
+            f"repair {self.repair}{f', polish {passes} passes' if (passes := self.polished.get('passes')) else ''}, "
+            f"{self.examples} calibration examples.",
             f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
@@ -74,9 +82,14 @@ def merge(
     data: Data | None = None,
     *,
     align: str | Matcher | Alignment = "cca",
-    fold: str = "average",
+    fold: str | NetworkFold = "average",
     repair: str = "auto",
+    polish: int = 0,
     weights: Sequence[float] | None = None,
+    target: str | None = None,
+    rows: int | None = None,
+    ridge: float | None = None,
+    validation: Data | None = None,
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
     probe: str = "auto",
@@ -93,31 +106,41 @@ def merge(
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
             everything but align="none", or align="weights" with a `spec`, with repair="none".
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
-        fold: a fold's name (`onefold methods fold`).
+        fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
         repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
-            only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm".
+            only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
+            folds that need no repair (least squares, one member alone).
+        polish: passes of distillation from the members' ensemble over `data` behind everything else (see `onefold.fold.polish`).
         weights: one for each member, divided by their sum; None for equal ones.
+        target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
+        validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose by; without them the last fifth of `data`,
+            if it has labels.
         spec, reference, probe, regularisation, prior, max_positions, seed: as in `onefold.align`.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
     """
-    fold_states, shares, given = folds.get(fold), normalised(weights, len(models)), align
+    maker = fold_with(fold, {"target": target, "rows": rows, "ridge": ridge})
+    shares, given = normalised(weights, len(models)), align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
+    if polish < 0:
+        raise RecipeError(f"polish is {polish}; it is a number of passes over the calibration data, 0 or more.")
     widths = _takes_widths(given) and differ_in_width(models)
     check_networks(models, shapes=not widths)
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     base = reference or 0  # whose shapes and whose buffers of integers the result has
-    if data is None and not ((given == "none" or _reads_weights(given)) and repair == "none"):
+    wanted = isinstance(maker, NetworkFold) and maker.traced
+    mode = "none" if isinstance(maker, NetworkFold) and not maker.repairs and repair == "auto" else repair
+    if data is None and not ((given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish):
         raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' or 'weights' with repair='none'.")
     if data is not None:
         data = reusable(data, "calibration data")
-    report = MergeReport(_name(given), fold, repair, len(models), reference, shares, parameters=sum(p.numel() for p in models[0].parameters()))
+    parameters = sum(p.numel() for p in models[0].parameters())
+    report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 
-    wants_targets = repair != "none"
-    traced, spec = _structure(models[base], data, spec, needed=given != "none", wanted=repair in ("auto", "full"), report=report)
+    traced, spec = _structure(models[base], data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
         alignment = given
@@ -125,31 +148,61 @@ def merge(
             raise AlignmentError(f"The alignment was computed for {alignment.members} members but {len(models)} were given; pass all, in order.")
         report.reference = reference = alignment.reference
         base = reference or 0
-    elif traced is not None and data is not None and (given != "none" or wants_targets):
+    elif traced is not None and data is not None and (given != "none" or mode != "none"):
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
         alignment = compute_alignment(
             models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
-            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=wants_targets, seed=seed, traced=traced,
+            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced,
         )  # fmt: skip
         _describe(alignment, report)
     elif data is None and given != "none":
         alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed)
         _describe(alignment, report)
     start = time.perf_counter()
-    aligned = given != "none" and alignment is not None
-    states = [alignment.apply_to_state(m.state_dict(), k) if aligned and alignment else m.state_dict() for k, m in enumerate(models)]
-    folded = copy.deepcopy(models[base])
-    state = fold_states(states, shares, reference=base)
-    folded.load_state_dict(neutralised(state, alignment.spec.layers) if aligned and alignment and alignment.folds_norms else state)
-    forget(folded)
+    applied = alignment if given != "none" else None
+    states = [applied.apply_to_state(m.state_dict(), k) if applied else m.state_dict() for k, m in enumerate(models)]
+
+    def neutral(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return neutralised(state, applied.spec.layers) if applied and applied.folds_norms else state
+
+    def network(state: Mapping[str, Tensor]) -> M:
+        made = copy.deepcopy(models[base])
+        made.load_state_dict(state)
+        forget(made)
+        return made
+
+    def repaired(state: Mapping[str, Tensor]) -> nn.Module:
+        made = network(state)
+        _repair(made, data, mode, alignment, spec, traced, copy.deepcopy(report))
+        return made
+
+    if isinstance(maker, NetworkFold) and widths:
+        raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
+    if isinstance(maker, NetworkFold):
+        job = FoldJob(
+            models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced, data,
+            validation, network, repaired, seed,
+        )  # fmt: skip
+        done = maker.fold(job)
+    else:
+        done = Folded(neutral(maker(states, shares, reference=base)), repair=True)
+    folded = network(done.state)
+    report.folded = done.details
+    report.warnings += done.warnings
     report.seconds["apply and fold"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    _repair(folded, data, repair, alignment, spec, traced, report)
+    report.repair = mode = mode if done.repair or repair != "auto" else "none"
+    _repair(folded, data, mode, alignment, spec, traced, report)
     report.seconds["repair"] = time.perf_counter() - start
+    if polish and data is not None:
+        start = time.perf_counter()
+        result = distil(folded, models, data, passes=polish, seed=seed)
+        folded, report.polished = result.model, result.to_dict()
+        report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
-    return MergeResult(folded, alignment if aligned else None, report)
+    return MergeResult(folded, applied, report)
 
 
 def _aim(reference: int | None) -> str:

@@ -24,7 +24,7 @@ _STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One node: call `target` on `args` with the values of other slots put in, store the result in slot `out`, then forget `dead`."""
 
     name: str
@@ -53,7 +53,7 @@ class Plan:
     inputs that no node reads. outputs: what is returned, with slots for values. names: of all nodes and inputs that can be visited.
     """
 
-    steps: list[_Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     inputs: list[tuple[str, int]] = field(default_factory=list)
     states: list[tuple[int, str, torch.Size, Tensor | None]] = field(default_factory=list)
     constants: list[tuple[int, Any]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Plan:
         """Run all steps for all members; see `TracedNetwork.replay`. `inputs`: the flattened inputs, in the program's order."""
         nodes = frozenset(nodes)
         self._check_names(nodes if until is None else {*nodes, until})
-        values = [self._start(state, inputs) for state in states]
+        values = [self.start(state, inputs) for state in states]
         for name, slot in self.inputs:
             if visit is not None and name in nodes:
                 _replace(values, slot, name, visit)
@@ -87,7 +87,7 @@ class Plan:
                 args: Sequence[Any] = step.args
                 kwargs = step.kwargs
                 if step.nested:
-                    args, kwargs = _fill(args, own), _fill(kwargs, own)
+                    args, kwargs = fill(args, own), fill(kwargs, own)
                 elif step.holes:
                     args = list(args)
                     for position, slot in step.holes:
@@ -103,13 +103,14 @@ class Plan:
                 _replace(values, step.out, step.name, visit)
             if step.name == until:
                 return []
-        return [pytree.tree_unflatten(_fill(self.outputs, own), self.out_spec) for own in values]
+        return [pytree.tree_unflatten(fill(self.outputs, own), self.out_spec) for own in values]
 
     def _check_names(self, nodes: Collection[str]) -> None:
         if missing := set(nodes) - self.names:
             raise TraceError(f"The traced graph has no node '{min(missing)}'; use the node names of a spec found from the same trace.")
 
-    def _start(self, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> list[Any]:
+    def start(self, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> list[Any]:
+        """The slots of one member before the first step: inputs, parameters, buffers and constants are there."""
         own: list[Any] = [None] * self.slots
         for (_, slot), value in zip(self.inputs, inputs, strict=True):
             own[slot] = value
@@ -141,14 +142,14 @@ def _replace(values: list[list[Any]], slot: int, name: str, visit: Visit) -> Non
         own[slot] = value
 
 
-def _fill(value: Any, own: list[Any]) -> Any:
+def fill(value: Any, own: list[Any]) -> Any:
     """The nested argument with slots replaced by their values."""
     if isinstance(value, _Slot):
         return own[value.index]
     if isinstance(value, tuple | list):
-        return [_fill(x, own) for x in value]
+        return [fill(x, own) for x in value]
     if isinstance(value, dict):
-        return {key: _fill(x, own) for key, x in value.items()}
+        return {key: fill(x, own) for key, x in value.items()}
     return value
 
 
@@ -196,14 +197,14 @@ def _add_input(plan: Plan, program: ExportedProgram, spec: Any, node: fx.Node, s
         plan.constants.append((slot, program.constants[spec.target]))
 
 
-def _step(node: fx.Node, slot: dict[fx.Node, int], dead: tuple[int, ...]) -> _Step:
+def _step(node: fx.Node, slot: dict[fx.Node, int], dead: tuple[int, ...]) -> Step:
     args = tuple(_template(arg, slot) for arg in node.args)
     kwargs = {key: _template(value, slot) for key, value in node.kwargs.items()}
     deep = any(_holds_slot(value) for value in (*(a for a in args if not isinstance(a, _Slot)), *kwargs.values()))
     holes = tuple((k, arg.index) for k, arg in enumerate(args) if isinstance(arg, _Slot))
     target = node.target
     assert callable(target)
-    return _Step(node.name, target, args, kwargs, holes, deep, slot[node], dead)
+    return Step(node.name, target, args, kwargs, holes, deep, slot[node], dead)
 
 
 def _template(value: Any, slot: dict[fx.Node, int]) -> Any:

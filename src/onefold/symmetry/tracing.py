@@ -78,13 +78,18 @@ class TracedNetwork:
             TraceError: a named node does not exist, or another batch size cannot be traced or leads to another graph.
             MembersError: a state dict lacks a tensor or holds one of another shape.
         """
+        with torch.no_grad():
+            plan, inputs = self.plan_for(args, kwargs)
+            return plan.run(states, inputs, visit, nodes, until)
+
+    def plan_for(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[Plan, list[Any]]:
+        """The plan that runs on these inputs, and the inputs flattened in its order. Raises TraceError as `replay`."""
         keywords = dict(kwargs or {})
         if set(keywords) != set(self.keywords):
             raise TraceError(f"The network was traced with keywords {list(self.keywords)}, but was given {sorted(keywords)}; pass the same ones.")
         keywords = {name: keywords[name] for name in self.keywords}
         inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
-        with torch.no_grad():
-            return self._plan(tuple(args), keywords, inputs).run(states, inputs, visit, nodes, until)
+        return self._plan(tuple(args), keywords, inputs), inputs
 
     def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
         """The plan for inputs of these shapes; the network is traced again where the first trace does not cover them."""

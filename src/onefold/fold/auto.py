@@ -1,0 +1,67 @@
+"""Choose among the folds by labels held out; without labels take the one that did best where there were labels.
+
+With labels: the best member, the average (repaired), and least squares with each of its targets are scored on labelled batches that none was
+folded on, and the best is taken, on a tie the one of lower loss. Without: least squares with correlation weights. Agreement with the members'
+ensemble is no substitute for labels: a fold may lie nearer to the ensemble and be right less often.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onefold.batches import Data
+from onefold.fold.average import folds
+from onefold.fold.held_out import held_out, rank, scored
+from onefold.fold.least_squares import TARGETS, LeastSquares
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.measure.scores import Scores
+
+
+@folds.register("auto")
+@dataclass(frozen=True)
+class Auto(NetworkFold):
+    """The best of average, least squares and the best member by held-out labels; least squares where there are no labels.
+
+    rows, ridge: of least squares.
+    """
+
+    rows: int = 20000
+    ridge: float | None = None
+
+    labelled: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        LeastSquares(rows=self.rows, ridge=self.ridge)  # checks them
+
+    def fold(self, job: FoldJob) -> Folded:
+        """The fold that was chosen, with the scores of all in its details and the reason in its notes."""
+        data, validation = held_out(job.data, job.validation)
+        if validation is None:
+            done = LeastSquares(rows=self.rows, ridge=self.ridge).fold(job)
+            reason = "auto took least squares with correlation weights, as there are no labels to choose by"
+            return dataclasses.replace(done, details={"choice": "least_squares, correlation", **done.details}, warnings=[*done.warnings, reason])
+        alone = scored(job.models, validation)
+        best = max(range(len(alone)), key=lambda k: rank(alone[k]))
+        found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}
+        found["average"] = self._tried(job, lambda: Folded(job.average(job.shares), repair=True), validation)
+        for target in TARGETS:
+            fold = LeastSquares(target=target, rows=self.rows, ridge=self.ridge)
+            own = dataclasses.replace(job, data=data)
+            found[f"least_squares, {target}"] = self._tried(job, lambda f=fold, o=own: f.fold(o), validation)  # type: ignore[misc]
+        choice = max(found, key=lambda name: rank(found[name][1]))
+        done, score = found[choice]
+        accuracies = {name: one.accuracy for name, (_, one) in found.items()}
+        details = {"choice": choice, "accuracy": accuracies, **done.details}
+        reason = (
+            f"auto took {choice}: of {len(found)} candidates it has the highest accuracy on {score.n} held-out examples, {100 * score.accuracy:.1f} %"
+        )
+        return Folded(done.state, done.repair, details, [*done.warnings, reason])
+
+    def _tried(self, job: FoldJob, make: Callable[[], Folded], validation: Data) -> tuple[Folded, Scores]:
+        """A candidate, and its scores once it is repaired, if it is to be."""
+        done = make()
+        network = job.repaired(done.state) if done.repair else job.plain(done.state)
+        return done, scored([network], validation)[0]

@@ -1,0 +1,48 @@
+"""Labelled batches to choose by: given, or the last part of the calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from onefold.batches import Data, batches
+from onefold.errors import DataError
+from onefold.measure.evaluation import evaluate
+from onefold.measure.scores import Scores
+
+SHARE = 0.2
+
+
+def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, list[Any] | Data | None]:
+    """The data to fold on and the labelled batches to choose by: `validation`, or the last fifth of the batches of `data`, which are then not
+    folded on. None instead of batches to choose by where there are no labels."""
+    if validation is not None:
+        return data, validation
+    if data is None:
+        return None, None
+    items = list(data)
+    if any(batch.labels is None for batch in batches(items, what="calibration data")):
+        return data, None
+    if len(items) < 2:
+        raise DataError("Choosing by labels needs batches of its own, but the calibration data is one batch; pass `validation`, or smaller batches.")
+    cut = len(items) - max(1, round(SHARE * len(items)))
+    return items[:cut], items[cut:]
+
+
+def check_labels(validation: Data | None, fold: str) -> Data:
+    """The batches to choose by. Raises DataError where there are none."""
+    if validation is None:
+        raise DataError(f"The fold '{fold}' chooses by labels, but the data has none; pass `validation` with labels, or another fold.")
+    return validation
+
+
+def scored(models: Sequence[nn.Module], validation: Data) -> list[Scores]:
+    """Every network's scores on the labelled batches, one network after the other."""
+    return [evaluate(model, validation) for model in models]
+
+
+def rank(scores: Scores) -> tuple[float, float]:
+    """What is compared: accuracy, and on a tie the loss."""
+    return scores.accuracy, -scores.nll

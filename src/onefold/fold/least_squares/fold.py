@@ -1,0 +1,119 @@
+"""Least-squares folding: layer by layer in graph order, the weights whose output on the folded network's own activations X comes nearest to the
+target T that the aligned members set,
+
+    minimise over W, b   |X W + 1 b' - T|^2 / n + lambda m |W - W0|^2.
+
+Since X comes from the folded prefix, every layer repairs the drift of those before it, and no statistics need repair after it. Least squares of
+layers from activations: Jin, Ren, Preotiuc-Pietro & Cheng 2023, "Dataless Knowledge Fusion by Merging Weights of Language Models" (RegMean,
+arXiv 2212.09849), where X is each member's own; Nasery, Hayase, Koh & Oh 2024, "PLeaS: Merging Models with Permutations and Least Squares"
+(arXiv 2407.02447), where permuted members are. Targets: `targets.py`; residual sums: `sites.py`; the ridge: `ridge.py`.
+
+Cost: one forward pass of each member, one of the folded network, and the products X'X of sampled rows. Memory: the calibration batches; the
+live values of the folded network over all of them (at most LIVE bytes: fewer examples are used otherwise); the sampled targets, three or four times
+(at most ROWS bytes: fewer rows are used otherwise); of one layer at a time D^2 float64 numbers, D inputs of its matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from onefold.batches import Batch, Data, batches, check_dtype
+from onefold.errors import DataError, RecipeError, TraceError, nearest
+from onefold.fold.average import folds
+from onefold.fold.least_squares.sites import Site, find_sites
+from onefold.fold.least_squares.solve import solve_sites
+from onefold.fold.least_squares.targets import TARGETS, Calibration, aims
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.symmetry import TracedNetwork
+from onefold.symmetry.segments import live_bytes
+
+LIVE = 2 * 2**30
+ROWS = 2 * 2**30
+
+
+@folds.register("least_squares")
+@dataclass(frozen=True)
+class LeastSquares(NetworkFold):
+    """Layer by layer, the weights that come nearest to the members' features from the folded network's own.
+
+    target: how the members' features make one target (see `targets.py`). rows: sampled positions of a layer's output over all examples.
+    ridge: lambda, relative; None: chosen for each layer on the last 15 % of the examples. threshold: of "selection".
+    """
+
+    target: str = "correlation"
+    rows: int = 20000
+    ridge: float | None = None
+    threshold: float = 0.5
+
+    repairs: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise RecipeError(f"There is no target '{self.target}' of least squares; {nearest(self.target, TARGETS)}")
+        if self.rows < 1:
+            raise RecipeError(f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands to be good.")
+        if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0):
+            raise RecipeError(f"The ridge of least squares is {self.ridge}; it must be greater than 0, or left out to be chosen.")
+
+    def fold(self, job: FoldJob) -> Folded:
+        """The folded state, with the report of every layer and the names of the weights that keep the aligned average."""
+        if job.data is None or job.traced is None or job.spec is None:
+            raise RecipeError("Least squares needs calibration data and a network that can be traced; pass `data`, or use fold='average'.")
+        average = job.average(job.shares)
+        sites, kept = find_sites(job.traced, job.spec, average)
+        if not sites:
+            raise TraceError("No layer of the network can be solved by least squares; use fold='average'.")
+        members = [_own(model.state_dict()) for model in job.models]
+        calibration, notes = _calibration(job.data, job.traced, sites, next(iter(average.values())).device, members[0], self.rows, job.seed)
+        with torch.no_grad():
+            goals, samples = aims(
+                job.traced, job.spec, members, job.states, job.alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold
+            )
+            del members
+            state = {name: tensor.clone() for name, tensor in _own(average).items()}
+            solved = solve_sites(job.traced, state, [job.states[job.reference], average], sites, calibration, goals, samples, self.ridge)
+        inside = {name for site in sites for layer in site.layers for name in (layer.weight, layer.bias)}
+        inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
+        rest = [name for name in job.traced.parameters if name not in inside]
+        details = {
+            "target": self.target,
+            "examples": calibration.examples,
+            "layers": [one.to_dict() for one in solved],
+            "averaged": {name: kept.get(name, "is no linear or convolutional layer's") for name in rest},
+        }
+        return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)
+
+
+def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with convolution weights in the layout that makes rows of features cheap to read."""
+    return {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
+
+
+def _calibration(
+    data: Data, traced: TracedNetwork, sites: list[Site], device: torch.device, state: dict[str, Tensor], rows: int, seed: int
+) -> tuple[Calibration, list[str]]:
+    """The batches to use, in memory, and how many rows of each layer; with notes where memory bounds them."""
+    dtype = next(t.dtype for t in state.values() if t.is_floating_point())
+    notes: list[str] = []
+    width = sum(site.shape[site.axis] for site in sites) * 4 * max(4, dtype.itemsize)
+    if rows * width > ROWS:
+        rows = max(1, int(ROWS // width))
+        notes.append(f"least squares uses {rows} rows of each layer, as the targets would take more than {ROWS / 2**30:.0f} GiB otherwise")
+    most = max(1, int(LIVE // max(1.0, live_bytes(traced))))
+    limit = min(most, rows)
+    used: list[Batch] = []
+    for batch in batches(data, device, "calibration data"):
+        check_dtype(batch, dtype)
+        if used and sum(b.size for b in used) + batch.size > limit:
+            if limit == most:
+                notes.append(f"least squares uses {sum(b.size for b in used)} examples, as the values of more would take over {LIVE / 2**30:.0f} GiB")
+            break
+        used.append(batch)
+    if sum(batch.size for batch in used) < 2:
+        raise DataError("Least squares needs at least 2 calibration examples; pass more.")
+    return Calibration(used, rows, seed), notes

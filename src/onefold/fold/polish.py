@@ -1,0 +1,161 @@
+"""Distil the members' ensemble into one network, on unlabelled data.
+
+    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)), or mean_k softmax(f_k(x)),
+
+by Adam, rate 1e-4 falling linearly to 0. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), at
+temperature 1 and without labels. As the last step of a fold it repairs what layer-wise solutions cannot see; applied to the best member it is
+the honest baseline of every fold: `polish(best, members, data, passes=3)`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onefold.alignment import check_networks
+from onefold.batches import Batch, Data, batches, device_of, dtype_of, forward, logits_of, reusable
+from onefold.batchnorm import norms_of
+from onefold.errors import DataError, RecipeError, nearest
+from onefold.measure.evaluation import eval_mode, mean_output
+from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
+from onefold.memory import forget
+from onefold.progress import track
+
+M = TypeVar("M", bound=nn.Module)
+CLIP = 5.0  # the longest gradient
+
+
+@dataclass
+class Polished(Generic[M]):
+    """The distilled network, and how it went: passes, examples of a pass, steps, and the mean KL divergence of every pass in nats."""
+
+    model: M
+    passes: int
+    ensemble: str
+    examples: int = 0
+    steps: int = 0
+    divergence: list[float] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, without the network."""
+        return {name: getattr(self, name) for name in ("passes", "ensemble", "examples", "steps", "divergence")}
+
+
+def polish(
+    model: M,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    *,
+    passes: int = 3,
+    lr: float = 1e-4,
+    ensemble: EnsembleMean = "logits",
+    batchnorm: str = "eval",
+    seed: int = 0,
+) -> Polished[M]:
+    """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
+
+    Args:
+        data: batches, labels ignored, in the loader's own order; where they are a list, their order is drawn anew for every pass.
+        passes: over the data. lr: the first rate of Adam.
+        ensemble: what is distilled: the softmax of the mean "logits", or the mean of the "probabilities".
+        batchnorm: "eval" keeps the running statistics as they are, so that every step sees the function that is returned; "train" normalises
+            by each batch and lets the statistics follow. Dropout is off in both.
+        seed: of the order of the batches.
+
+    Raises:
+        MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be run or gives losses that are not finite.
+        RecipeError: a setting is unusable.
+    """
+    _check(passes, lr, ensemble, batchnorm)
+    check_networks([model, *teachers])
+    data = reusable(data, "data to distil on")
+    student = copy.deepcopy(model)
+    forget(student)
+    student.eval()
+    for parameter in student.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    trained = [p for p in student.parameters() if p.requires_grad]
+    result = Polished(student, passes, ensemble)
+    if batchnorm == "train":
+        for norm in norms_of(student):
+            norm.train()
+    kept: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
+    generator = torch.Generator().manual_seed(seed)
+    device = device_of(model)
+    total = passes * (len(data) if isinstance(data, list | tuple) else sum(1 for _ in batches(data, device, "data to distil on")))
+    wide = dtype_of(model) in (torch.float32, torch.float64)
+    master = trained if wide else [p.detach().float().requires_grad_() for p in trained]
+    optimiser = torch.optim.Adam(master, lr)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / max(1, total))
+    for number in track(range(passes), "polish", passes):
+        divergence, seen = 0.0, 0
+        for batch in _in_order(data, device, generator):
+            aim = _aim(teachers, batch, ensemble, kept)
+            loss = F.kl_div(torch.log_softmax(_logits(student, batch).float(), -1), aim, log_target=True, reduction="sum") / aim[..., 0].numel()
+            if not bool(torch.isfinite(loss)):
+                raise DataError(f"The divergence from the ensemble is not finite at {batch.describe()} in pass {number}; check the data and members.")
+            optimiser.zero_grad()
+            gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            for own, gradient in zip(master, gradients, strict=True):
+                own.grad = None if gradient is None else gradient.to(own.dtype)
+            torch.nn.utils.clip_grad_norm_(master, CLIP)
+            optimiser.step()
+            rate.step()
+            if not wide:
+                with torch.no_grad():
+                    for own, low in zip(master, trained, strict=True):
+                        low.copy_(own)
+            divergence, seen, result.steps = divergence + float(loss.detach()) * batch.size, seen + batch.size, result.steps + 1
+        result.divergence.append(divergence / seen)
+        result.examples = seen
+    _restore(student, model)
+    return result
+
+
+def _check(passes: int, lr: float, ensemble: str, batchnorm: str) -> None:
+    if passes < 1:
+        raise RecipeError(f"Distillation was asked for {passes} passes; it needs at least 1.")
+    if not 0 < lr < float("inf"):
+        raise RecipeError(f"The rate of distillation is {lr}; it must be greater than 0.")
+    if ensemble not in ENSEMBLE_MEANS:
+        raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
+    if batchnorm not in ("eval", "train"):
+        raise RecipeError(f"Batch norm can be polished in mode 'eval' or 'train', not '{batchnorm}'.")
+
+
+def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> Iterable[Batch]:
+    """The batches of one pass."""
+    if not isinstance(data, list | tuple):
+        return batches(data, device, "data to distil on")
+    every = list(batches(data, device, "data to distil on"))
+    return [every[k] for k in torch.randperm(len(every), generator=generator).tolist()]
+
+
+def _logits(network: nn.Module, batch: Batch) -> Tensor:
+    return logits_of(forward(network, batch))
+
+
+def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean, kept: dict[int, Tensor] | None) -> Tensor:
+    """The ensemble's log-probabilities on a batch, kept for the next pass where the batches stay the same."""
+    if kept is not None and batch.index in kept:
+        return kept[batch.index]
+    with torch.no_grad(), eval_mode(teachers):
+        aim = torch.log_softmax(mean_output([_logits(teacher, batch).float() for teacher in teachers], ensemble), -1)
+    if kept is not None:
+        kept[batch.index] = aim
+    return aim
+
+
+def _restore(student: nn.Module, model: nn.Module) -> None:
+    """The flags of the network that was copied."""
+    for own, old in zip(student.modules(), model.modules(), strict=True):
+        own.training = old.training
+    for parameter, before in zip(student.parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(before.requires_grad)
+        parameter.grad = None

@@ -1,0 +1,68 @@
+"""Soups: averages of aligned members, all of them, or as many as help.
+
+    greedy   sort the members by their held-out score; S = {best}; for the next member k: S + {k} if score(average(S + {k})) >= score(average(S))
+
+Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
+time" (arXiv 2203.05482). The ingredients there are fine-tunes of one network; here they are aligned members, and every trial is repaired before it is
+scored, as the result will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onefold.fold.average import folds
+from onefold.fold.held_out import check_labels, held_out, rank, scored
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+
+
+@folds.register("soup")
+@dataclass(frozen=True)
+class UniformSoup(NetworkFold):
+    """The mean of all aligned members with equal weights, whatever their shares."""
+
+    traced: ClassVar[bool] = False
+
+    def fold(self, job: FoldJob) -> Folded:
+        """The mean, to be repaired as any average."""
+        count = len(job.models)
+        return Folded(job.average([1 / count] * count), repair=True, details={"ingredients": list(range(count))})
+
+
+@folds.register("greedy_soup")
+@dataclass(frozen=True)
+class GreedySoup(NetworkFold):
+    """Members are added in the order of their score on labelled held-out data, as long as the average's score does not get worse."""
+
+    labelled: ClassVar[bool] = True
+    traced: ClassVar[bool] = False
+
+    def fold(self, job: FoldJob) -> Folded:
+        """The average of the members that were kept; of one alone, that member.
+
+        Raises:
+            DataError: there are no labels.
+        """
+        _, validation = held_out(job.data, job.validation)
+        validation = check_labels(validation, "greedy_soup")
+        alone = scored(job.models, validation)
+        order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
+        chosen, best = [order[0]], rank(alone[order[0]])
+        trials = []
+        for k in order[1:]:
+            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))))], validation)[0]
+            kept = rank(score) >= best
+            trials.append({"member": k, "accuracy": score.accuracy, "kept": kept})
+            if kept:
+                chosen, best = [*chosen, k], rank(score)
+        details = {"ingredients": chosen, "members": [s.accuracy for s in alone], "trials": trials}
+        if len(chosen) == 1:
+            note = f"no other member made the soup better than member {chosen[0]} alone, which is the result"
+            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=[note])
+        return Folded(job.average(_equal(chosen, len(alone))), repair=True, details=details)
+
+
+def _equal(chosen: Sequence[int], members: int) -> list[float]:
+    return [1 / len(chosen) if k in chosen else 0.0 for k in range(members)]

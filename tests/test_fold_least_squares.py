@@ -1,0 +1,433 @@
+"""Least-squares folding: exact where it must be, on every kind of layer; negative controls; repeatable; one sentence for bad input."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small_networks import Plain, Residual, loader, members, trained
+from torch import Tensor, nn
+
+import onefold
+from onefold.alignment import Alignment, align
+from onefold.errors import DataError, OnefoldError, RecipeError, TraceError
+from onefold.fold import LeastSquares, merge
+from onefold.fold.least_squares import fold as module
+from onefold.fold.least_squares.ridge import Ridge
+from onefold.fold.least_squares.rows import draw, geometry_of
+from onefold.fold.least_squares.sites import find_sites
+from onefold.fold.least_squares.targets import correlations
+from onefold.fold.least_squares.weights import effective, matrix_of, tensor_of, write
+from onefold.layers import Layer, Norm
+from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries, solve, trace
+from onefold.symmetry.maps import fibre_shape
+
+TEST = loader(512, seed=99, batch=128)
+
+
+class Mlp(nn.Module):
+    """Linear layers, one without bias, and a BatchNorm1d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(6, 8, bias=False)
+        self.norm = nn.BatchNorm1d(8)
+        self.two = nn.Linear(8, 7)
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.two(F.relu(self.norm(self.one(x))))))
+
+
+class Convolutional(nn.Module):
+    """Strided, dilated, grouped, depthwise, transposed and one-dimensional convolutions, with norms and without, and in-place ReLUs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 8, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8)
+        self.grouped = nn.Conv2d(8, 12, (1, 3), padding="same", groups=4)
+        self.up = nn.ConvTranspose2d(12, 6, 3, stride=2, padding=1, output_padding=1)
+        self.up_norm = nn.BatchNorm2d(6, affine=False)
+        self.grouped_up = nn.ConvTranspose2d(6, 6, 2, groups=3, bias=False)
+        self.line = nn.Conv1d(6, 5, 3, padding=1)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)), inplace=True)
+        x = F.relu(self.grouped(F.relu(self.depthwise(x))))
+        x = F.relu(self.grouped_up(F.relu(self.up_norm(self.up(x)))))
+        return self.head(F.gelu(self.line(x.flatten(2))).mean(2))
+
+
+class Projected(nn.Module):
+    """A residual block with a projected shortcut, one with an identity, and a sum of three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.conv1 = nn.Conv2d(6, 5, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(5)
+        self.conv2 = nn.Conv2d(5, 8, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.shortcut = nn.Conv2d(6, 8, 1, stride=2)
+        self.branch = nn.Conv2d(8, 8, 3, padding=1)
+        self.other = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x))
+        x = F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))) + self.shortcut(x))
+        x = x + self.branch(x) + self.other(x)
+        return self.head(F.relu(x).mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """One pre-norm transformer block over tokens, with an embedding of positions and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(5, 8)
+        self.positions = nn.Parameter(torch.randn(1, 6, 8))
+        self.norm1, self.norm2 = nn.LayerNorm(8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x) + self.positions
+        y = self.norm1(x)
+        x = x + self.dropout(self.attention(y, y, y, need_weights=False)[0])
+        x = x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)))))
+        return self.head(x.mean(1))
+
+
+class Recurrent(nn.Module):
+    """An LSTM between linear layers, time first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.lift = nn.Linear(6, 7)
+        self.lstm = nn.LSTM(7, 5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.lstm(torch.tanh(self.lift(self.embed(x.transpose(0, 1)))))
+        return self.head(states[-1])
+
+
+def inputs_of(kind: type[nn.Module], count: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if kind is Recurrent:
+        return torch.randint(0, 11, (count, 9), generator=generator)
+    shape = {Mlp: (6,), Convolutional: (2, 9, 8), Attention: (6, 5)}.get(kind, (1, 8, 8))
+    return torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+
+
+def network(kind: type[nn.Module], seed: int) -> nn.Module:
+    """A float64 network with statistics of batch norm that are not the initial ones."""
+    torch.manual_seed(seed)
+    made = kind().double().train()
+    for m in made.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine:
+            nn.init.uniform_(m.weight, -1.5, 1.5)
+            nn.init.normal_(m.bias)
+    with torch.no_grad():
+        for k in range(20):
+            made(inputs_of(kind, 16, 50 + k))
+    return made.eval()
+
+
+def batches_of(kind: type[nn.Module], count: int = 256) -> list[Tensor]:
+    return list(inputs_of(kind, count).split(64))
+
+
+def permuted(model: nn.Module, data: list[Tensor], seed: int) -> tuple[nn.Module, SymmetrySpec, dict[str, GroupMap]]:
+    """The network with every group permuted at random, which computes the same, and the maps that undo it."""
+    spec = find_symmetries(model, data[0])
+    generator = torch.Generator().manual_seed(seed)
+    indices = {name for group in spec.groups for name in group.over}
+    maps = {}
+    for group in spec.groups:
+        if group.name in indices or "permutation" not in group.maps:
+            continue
+        shape = fibre_shape(spec, group)
+        flat = [torch.randperm(group.size, generator=generator) for _ in range(math.prod(shape))]
+        maps[group.name] = GroupMap("permutation", torch.stack(flat).reshape(*shape, group.size))
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(apply_maps(model.state_dict(), spec, maps))
+    return twin, spec, {name: m.inverted() for name, m in maps.items()}
+
+
+def known_alignment(spec: SymmetrySpec, maps: dict[str, GroupMap], data: list[Tensor], models: list[nn.Module]) -> Alignment:
+    """The alignment whose maps for member 1 are these."""
+    import dataclasses
+
+    found = align(models, data, method="identity", spec=spec)
+    own = {name: (pair[0], maps.get(name, GroupMap.identity(pair[0].size))) for name, pair in found.maps.items()}
+    return dataclasses.replace(found, maps=own, method="permutation")
+
+
+def difference(a: nn.Module, b: nn.Module, x: Tensor) -> float:
+    with torch.no_grad():
+        return float((a(x) - b(x)).abs().max() / b(x).abs().max())
+
+
+KINDS = [(Mlp, "selection"), (Convolutional, "correlation"), (Projected, "selection"), (Attention, "correlation"), (Recurrent, "equal")]
+
+
+@pytest.mark.parametrize(("kind", "target"), KINDS)
+def test_all_weight_on_the_reference_gives_the_reference(kind: type[nn.Module], target: str) -> None:
+    models = [network(kind, 0), network(kind, 1)]
+    result = merge(models, batches_of(kind), align="permutation", fold=LeastSquares(target=target, threshold=-1.0), weights=[1, 0])
+    assert difference(result.model, models[0], inputs_of(kind, 64, 9)) < 1e-8
+    if kind is Convolutional:  # the control: another target gives another network
+        other = merge(models, batches_of(kind), align=result.alignment, fold="least_squares", target="equal").model
+        assert difference(other, models[0], inputs_of(kind, 64, 9)) > 1e-2
+
+
+@pytest.mark.parametrize(("kind", "target"), KINDS)
+def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.Module], target: str) -> None:
+    data, model = batches_of(kind), network(kind, 0)
+    twin, spec, back = permuted(model, data, 3)
+    x = inputs_of(kind, 64, 9)
+    assert difference(twin, model, x) < 1e-10
+    result = merge([model, twin], data, align=known_alignment(spec, back, data, [model, twin]), fold="least_squares", target=target, seed=4)
+    assert difference(result.model, model, x) < 1e-8
+    if kind is Projected:  # the control: without the maps it is another function
+        unaligned = merge([model, twin], data, align="none", fold="least_squares", target="equal").model
+        assert difference(unaligned, model, x) > 1e-2
+
+
+@pytest.mark.parametrize("kind", [Mlp, Convolutional, Projected, Attention])
+def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Module]) -> None:
+    """The prior plays no part where rows are plenty and exact: the members agree on the function, and the folded network starts elsewhere."""
+    from onefold.fold.least_squares.solve import solve_sites
+    from onefold.fold.least_squares.targets import Calibration, aims
+
+    data, model = batches_of(kind, 512), network(kind, 0)
+    traced = trace(model, (data[0],))
+    spec = solve(traced)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    sites, kept = find_sites(traced, spec, state)
+    assert not kept
+    from onefold.batches import batches
+
+    calibration = Calibration(list(batches(data)), 4096, 0)
+    goals, samples = aims(traced, spec, [state], [state], None, sites, calibration, (1.0,), 0, "equal", 0.0)
+    for site in sites:
+        for layer in site.layers:
+            state[layer.weight].normal_()
+    spoilt = {k: v.clone() for k, v in state.items()}
+    solve_sites(traced, state, [spoilt], sites, calibration, goals, samples, 1e-12)
+    found = copy.deepcopy(model)
+    found.load_state_dict(state)
+    x = inputs_of(kind, 64, 9)
+    assert difference(found, model, x) < 1e-3
+    found.load_state_dict(spoilt)
+    assert difference(found, model, x) > 0.1
+
+
+@pytest.mark.parametrize("kind", [Plain, Residual])
+@pytest.mark.parametrize("method", ["permutation", "cca"])
+def test_least_squares_beats_the_repaired_average(kind: type[nn.Module], method: str) -> None:
+    networks, data = members(kind, 3), loader(512)
+    folded = merge(networks, data, align=method, fold="least_squares")
+    average = merge(networks, data, align=method)
+    accuracy = [onefold.evaluate(m, TEST).accuracy for m in (folded.model, average.model)]
+    assert accuracy[0] > 0.9
+    assert accuracy[0] >= accuracy[1]
+    assert folded.report.repair == "none"
+    assert folded.report.folded["averaged"] == {}
+
+
+def test_inputs_stay_as_they_are_and_the_same_seed_gives_the_same_bits() -> None:
+    networks = members(Residual, 2)
+    before = [copy.deepcopy(n.state_dict()) for n in networks]
+    first, second, third = (merge(networks, loader(), align="permutation", fold="least_squares", rows=500, seed=s).model for s in (1, 1, 2))
+    assert all(torch.equal(v, n.state_dict()[k]) for n, s in zip(networks, before, strict=True) for k, v in s.items())
+    assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
+    assert not all(torch.equal(v, third.state_dict()[k]) for k, v in first.state_dict().items())
+    assert type(first) is Residual
+
+
+def test_norms_of_the_result_can_be_estimated_again() -> None:
+    networks, data = members(Residual, 2), loader(1024, batch=256)
+    folded = merge(networks, data, align="permutation", fold="least_squares").model
+    before = onefold.evaluate(folded, TEST)
+    after = onefold.evaluate(onefold.recalibrate(folded, data), TEST)
+    assert abs(before.nll - after.nll) < 0.1
+    assert abs(before.accuracy - after.accuracy) < 0.03
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    networks = [n.to(dtype) for n in members(Residual, 2)]
+    data = [(x.to(dtype), y) for x, y in loader(512)]
+    folded = merge(networks, data, align="permutation", fold="least_squares").model
+    assert {p.dtype for p in folded.parameters()} == {dtype}
+    assert onefold.evaluate(folded, [(x.to(dtype), y) for x, y in TEST]).accuracy > 0.85
+
+
+def test_residual_sums_are_solved_together_or_less_the_identity() -> None:
+    model = network(Projected, 0)
+    traced = trace(model, (inputs_of(Projected, 4),))
+    sites, _ = find_sites(traced, solve(traced), model.state_dict())
+    names = [site.name for site in sites]
+    assert names == ["stem.weight", "conv1.weight", "conv2.weight + shortcut.weight", "branch.weight", "other.weight", "head.weight"]
+    assert [site.minus is not None for site in sites] == [False, False, False, True, True, False]
+    assert sites[0].activation is not None
+
+
+def test_what_is_not_solved_is_named() -> None:
+    models = [network(Recurrent, 0), network(Recurrent, 1)]
+    report = merge(models, batches_of(Recurrent), align="permutation", fold="least_squares").report
+    assert {one["weights"] for one in report.folded["layers"]} == {"lift.weight", "head.weight"}
+    assert {"embed.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"} <= set(report.folded["averaged"])
+    facts = report.folded["layers"][0]
+    assert facts["rows"] == 256 * 9
+    assert 0 < facts["explained"] <= 1
+
+
+def test_memory_bounds_the_examples_and_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = members(Plain, 2)
+    monkeypatch.setattr(module, "LIVE", 1_500_000)
+    monkeypatch.setattr(module, "ROWS", 200_000)
+    report = merge(networks, loader(512), align="permutation", fold="least_squares").report
+    assert report.folded["examples"] < 512
+    assert max(one["rows"] for one in report.folded["layers"]) < 2000
+    assert any("rows of each layer" in w for w in report.warnings)
+
+
+def test_ridge_regression_is_the_normal_equations() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, t = (torch.randn(1, 300, n, generator=generator, dtype=torch.float64) for n in (5, 3))
+    prior = (torch.randn(1, 5, 3, generator=generator, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64))
+    sums = Ridge([prior], True)
+    sums.add(x[:, :200], t[:, :200], 0)
+    sums.add(x[:, 200:], t[:, 200:], 60)
+    found = sums.solve(0.1)
+    centred, y = x[0] - x[0].mean(0), t[0] - x[0] @ prior[0][0]
+    gram = centred.T @ centred / 300
+    expected = prior[0][0] + torch.linalg.solve(gram + 0.1 * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 300)
+    torch.testing.assert_close(found.matrix[0], expected)
+    torch.testing.assert_close((x[0] @ found.matrix[0] + found.constant[0]).mean(0), t[0].mean(0))
+    error = (t[0, 240:] - _fitted(x, t, prior, 0.1)).square().sum() / (t[0, 240:] - t[0, 240:].mean(0)).square().sum()
+    assert found.r2 == pytest.approx(1 - float(error))
+    noise = Ridge([prior, (0 * prior[0], prior[1])], True)
+    noise.add(x, t, 60)
+    chosen = noise.solve(None)
+    assert chosen.prior == 1  # the target is independent of x, and of the first prior
+    assert chosen.ridge >= 0.3
+
+
+def _fitted(x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float) -> Tensor:
+    """What a fit to the first 240 rows says of the others."""
+    rows, y = x[0, :240], t[0, :240] - x[0, :240] @ prior[0][0]
+    centred = rows - rows.mean(0)
+    gram = centred.T @ centred / 240
+    matrix = torch.linalg.solve(gram + ridge * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 240)
+    return x[0, 240:] @ (matrix + prior[0][0]) + y.mean(0) - rows.mean(0) @ matrix
+
+
+LAYERS = [
+    (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), "conv", 0, (4, 7, 8)),
+    (nn.Conv1d(4, 4, 4, dilation=2, groups=4), "conv", 0, (4, 12)),
+    (nn.Conv3d(2, 3, 2, padding=1), "conv", 0, (2, 3, 4, 3)),
+    (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2), "conv_transpose", 1, (4, 5, 4)),
+    (nn.ConvTranspose1d(4, 4, 3, stride=3, groups=4), "conv_transpose", 1, (4, 5)),
+    (nn.Linear(4, 6), "linear", 0, (3, 5, 4)),
+]
+
+
+@pytest.mark.parametrize(("module_", "kind", "axis", "shape"), LAYERS)
+def test_rows_times_the_matrix_are_the_layers_output(module_: nn.Module, kind: str, axis: int, shape: tuple[int, ...]) -> None:
+    module_ = copy.deepcopy(module_).double()
+    x = torch.randn(6, *shape, dtype=torch.float64)
+    traced = trace(module_, (x,))
+    node = next(n for n in traced.graph.nodes if n.op == "call_function" and isinstance(n.meta["val"], Tensor))
+    channel = x.dim() - 1 if kind == "linear" else 1
+    layer = Layer("n", kind, "weight", "bias", axis, "x", "n", channel, getattr(module_, "groups", 1))
+    geometry = geometry_of(layer, node)
+    assert geometry is not None
+    with torch.no_grad():
+        y = module_(x)
+    sample = draw(y.shape, channel, 0, 6, 7, 2, torch.Generator().manual_seed(1))
+    state = dict(module_.state_dict())
+    matrix, bias = effective(state, layer)
+    rows = geometry.inputs(x, sample, layer.groups)
+    out = (rows @ matrix).transpose(0, 1).reshape(len(sample), -1) + bias
+    torch.testing.assert_close(out, sample.take(y))
+    torch.testing.assert_close(tensor_of(matrix_of(state["weight"], layer), layer, state["weight"].shape), state["weight"])
+    assert sample.held == len(sample) * 2 // 6
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_layer_and_its_norm_are_written_as_they_are_read(affine: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=affine)).double().eval()
+    names = ("1.weight", "1.bias") if affine else (None, None)
+    layer = Layer("n", "conv", "0.weight", "0.bias", 0, "x", "n", 1, norm=Norm("m", *names, "1.running_mean", "1.running_var", 1e-5))
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.2, 2.0)
+    x = torch.randn(5, 3, 6, 6, dtype=torch.float64)
+    with torch.no_grad():
+        before = model(x)
+        matrix, bias = effective(model.state_dict(), layer)
+        write(model.state_dict(), layer, matrix, bias, before.mean((0, 2, 3)), before.var((0, 2, 3)))
+        torch.testing.assert_close(model(x), before)
+        if affine:  # in training mode, so by the batch's own statistics, it is the same function
+            torch.testing.assert_close(model.train()(x), before, rtol=0.02, atol=0.02)
+
+
+def test_correlations_of_units_that_do_not_vary_are_zero() -> None:
+    a = torch.randn(50, 3)
+    b = torch.stack([2 * a[:, 0] + 1, -a[:, 1], torch.ones(50)], 1)
+    torch.testing.assert_close(correlations(a, b), torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+class Frozen(nn.Module):
+    """Nothing in it is a layer that can be solved: its one weight is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(F.relu(self.layer(x)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"target": "mean"}, RecipeError, "no target 'mean' of least squares"),
+        ({"rows": 0}, RecipeError, "asked for 0 rows"),
+        ({"ridge": 0.0}, RecipeError, "ridge of least squares is 0.0"),
+        ({"ridge": float("nan")}, RecipeError, "ridge of least squares is nan"),
+        ({"fold": "average", "target": "equal"}, RecipeError, "The fold 'average' takes no target; leave it out, or use least_squares"),
+        ({"fold": "least_square"}, RecipeError, "did you mean 'least_squares'"),
+        ({"data": None}, RecipeError, "need calibration data"),
+        ({"data": None, "align": "none", "repair": "none"}, RecipeError, "need calibration data"),
+        ({"data": [loader()[0][0][:1]]}, DataError, "calibration data gave only 1 samples|at least 2 calibration examples"),
+        ({"polish": -1}, RecipeError, "polish is -1"),
+    ],
+)
+def test_unusable_arguments(arguments: dict[str, object], error: type[OnefoldError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        merge(members(Plain, 2), **{"data": loader(), "align": "permutation", "fold": "least_squares", **arguments})  # type: ignore[arg-type]
+
+
+def test_networks_without_a_layer_to_solve_and_broken_data() -> None:
+    with pytest.raises(TraceError, match="No layer of the network can be solved"):
+        merge([Frozen(), Frozen()], [torch.randn(8, 4)] * 8, align="none", fold="least_squares")
+    broken = loader()
+    broken[1][0][3, 0, 2, 2] = float("inf")
+    with pytest.raises(DataError, match="non-finite"):
+        merge([trained(Plain, 0), trained(Plain, 1)], broken, align="none", fold="least_squares")
