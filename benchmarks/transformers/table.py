@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onefold.measure.style import colour, legend, marker, new_figure, to_svg
+from onefold.measure.style import INK, colour, legend, marker, new_figure, to_svg
 
 TITLES = {
     "vit": "vision transformer, Fashion-MNIST", "prenorm": "text transformer, normalised before its branches, TREC",
@@ -58,7 +58,7 @@ def picture(record: dict[str, Any]) -> str:
             axes.plot(x, [statistics.mean(c) for c in columns], color=colour(index), marker=marker(index), markersize=4, label=label)
             axes.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=colour(index), alpha=0.15, linewidth=0)
         axes.set_ylabel("accuracy, %")
-        axes.set_title(TITLES[name], fontsize=9, loc="right")
+        axes.text(0.02, 0.07, TITLES[name], transform=axes.transAxes, fontsize=9, color=INK)
     panels[-1].set_xlabel("share of the second member")
     legend(panels[0], 5)
     return to_svg(figure, "transformer-barriers")
