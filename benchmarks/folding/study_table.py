@@ -1,0 +1,111 @@
+"""Print the study of folds as Markdown:  python benchmarks/folding/study_table.py benchmarks/folding/study.json
+
+A row that stands for several settings shows the one that was best on held-out training images over all sets of its group.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+TITLES = {
+    "same-vgg11": "VGG11 x1/4 on CIFAR-10, same images",
+    "same-resnet20": "ResNet-20 on CIFAR-10, same images",
+    "halves-vgg11": "VGG11 x1/4 on CIFAR-10, halves of the classes 80/20",
+    "dirichlet-vgg11": "VGG11 x1/4 on CIFAR-10, Dirichlet(0.5)",
+}
+CURVES = {
+    "many-halves": "four VGG11 x1/4, halves of the classes 80/20",
+    "many-dirichlet": "small networks on Fashion-MNIST, members of 16 that share out the images by Dirichlet(0.5)",
+    "many-same": "small networks on Fashion-MNIST, same images, half an epoch",
+    "images": "VGG11 x1/4, halves of the classes, against the number of unlabelled images",
+}
+ROWS = {
+    "plain average": ("none, no repair",),
+    "plain average, repair": ("none, repair",),
+    "permutation": ("permutation, no repair",),
+    "permutation, repair": ("permutation, repair",),
+    "weight matching": ("weights, no repair",),
+    "weight matching, repair": ("weights, repair",),
+    "optimal transport, repair": ("transport, repair",),
+    "ZipIt": ("zipit, no repair",),
+    "ZipIt, repair": ("zipit, repair",),
+    "Procrustes, repair": ("procrustes prior=0.0, repair",),
+    "CCA, repair": tuple(f"cca regularisation={r} prior={p}, repair" for r, p in ((1.0, 0.0), (10.0, 0.0), (10.0, 0.1))),
+    "least squares": tuple(f"least squares, {t}" for t in ("equal", "correlation", "selection")),
+    "least squares, polish 3": tuple(f"least squares, {t}, polish 3" for t in ("correlation", "selection")),
+    "least squares, polish 10": tuple(f"least squares, {t}, polish 10" for t in ("correlation", "selection")),
+    "distillation, 3 passes": tuple(f"distillation lr={r}, 3 passes" for r in (0.0001, 0.001)),
+    "distillation, 10 passes": tuple(f"distillation lr={r}, 10 passes" for r in (0.0001, 0.001)),
+}
+Sets = list[dict[str, Any]]
+
+
+def best(sets: Sets, names: tuple[str, ...]) -> str | None:
+    """The setting with the best mean accuracy on held-out images, among those that every set has."""
+    found = [name for name in names if all(name in s["folds"] for s in sets)]
+    return max(found, key=lambda name: statistics.mean(s["folds"][name]["held out"]["accuracy"] for s in sets)) if found else None
+
+
+def anchor(one: dict[str, Any]) -> dict[str, float]:
+    """Test scores of the member that is best on held-out images."""
+    scores: dict[str, float] = one["members"][one["best"]]["test"]
+    return scores
+
+
+def mean(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def table(title: str, sets: Sets) -> list[str]:
+    """Accuracy and NLL on test images, and how far above the best member, mean and deviation over the sets."""
+    own = [anchor(s) for s in sets]
+    lines = [f"| {title} | accuracy, % | above the best member | NLL | setting |", "|---|---|---|---|---|"]
+    lines.append(f"| best member | {mean([m['accuracy'] for m in own])} |  | {statistics.mean(m['nll'] for m in own):.2f} |  |")
+    rows = [("ensemble", [s["ensemble"]["test"] for s in sets], "")]
+    for row, names in ROWS.items():
+        name = best(sets, names)
+        if name is not None:
+            rows.append((row, [s["folds"][name]["test"] for s in sets], name if len(names) > 1 else ""))
+    for row, scores, setting in rows:
+        gain = [x["accuracy"] - m["accuracy"] for x, m in zip(scores, own, strict=True)]
+        lines.append(
+            f"| {row} | {mean([x['accuracy'] for x in scores])} | {mean(gain)} | {statistics.mean(x['nll'] for x in scores):.2f} | {setting} |"
+        )
+    return [*lines, ""]
+
+
+def curve(title: str, sets: Sets, by_images: bool) -> list[str]:
+    """Accuracy on test images, a column for each number of members or images; settings chosen for each."""
+    heads = [f"{s['images']} images" if by_images else f"{len(s['files'])} members" for s in sets]
+    lines = [f"| {title} | " + " | ".join(heads) + " |", "|---" * (len(sets) + 1) + "|"]
+    lines.append("| best member | " + " | ".join(f"{anchor(s)['accuracy']:.1f}" for s in sets) + " |")
+    lines.append("| ensemble | " + " | ".join(f"{s['ensemble']['test']['accuracy']:.1f}" for s in sets) + " |")
+    for row, names in ROWS.items():
+        found = [best([s], names) for s in sets]
+        if any(found):
+            cells = [f"{s['folds'][name]['test']['accuracy']:.1f}" if name else "" for s, name in zip(sets, found, strict=True)]
+            lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    record: dict[str, Any] = {}
+    for path in sys.argv[1:]:
+        record |= json.loads(Path(path).read_text())
+    lines: list[str] = []
+    for name, title in TITLES.items():
+        if name in record:
+            lines += table(title, list(record[name].values()))
+    for name, title in CURVES.items():
+        if name in record:
+            lines += curve(title, sorted(record[name].values(), key=lambda s: (s["images"], len(s["files"]))), name == "images")
+    print("\n".join(lines).rstrip())
+
+
+if __name__ == "__main__":
+    main()
