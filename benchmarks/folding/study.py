@@ -207,11 +207,15 @@ def main() -> None:
             sets = group.sets[:1] if arguments.quick else group.sets
             counts = (500 if arguments.quick else arguments.images,) * len(sets)
         for files, count in zip(sets, counts, strict=True):
+            if missing := [file for file in files if not (arguments.members / f"{file}.safetensors").exists()]:
+                print(f"{name}: {', '.join(missing)} not in {arguments.members}; train them by benchmarks/members/train.py", flush=True)
+                continue
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
             Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, (3,) if arguments.quick else PASSES)
-        summary(name, list(record[name].values()))
+        if record.get(name):
+            summary(name, list(record[name].values()))
 
 
 if __name__ == "__main__":
