@@ -137,6 +137,8 @@ def merge(
         raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' or 'weights' with repair='none'.")
     if data is not None:
         data = reusable(data, "calibration data")
+    if validation is not None:
+        validation = reusable(validation, "validation data")
     parameters = sum(p.numel() for p in models[0].parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 

@@ -78,11 +78,18 @@ class AlignPart(_Part):
 
 
 class FoldPart(_Part):
-    """How the aligned members become one network, and how its statistics are repaired."""
+    """How the aligned members become one network, how its statistics are repaired, and in how many passes it is distilled from their ensemble.
+
+    target, rows, ridge: of least squares; null: its defaults.
+    """
 
     method: str = "average"
     weights: tuple[float, ...] | None = None
     repair: str = "auto"
+    target: Literal["correlation", "equal", "selection"] | None = None
+    rows: int | None = Field(default=None, ge=1)
+    ridge: float | None = Field(default=None, gt=0)
+    polish: int = Field(default=0, ge=0)
 
 
 class Record(_Part):
@@ -146,6 +153,8 @@ class Recipe(Job):
             raise ValueError(f"fold.weights has {len(self.fold.weights)} numbers for {len(self.members)} members")
         if self.data is None and (self.align.method, self.fold.repair) != ("none", "none"):
             raise ValueError("aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none")
+        if self.data is None and self.fold.polish:
+            raise ValueError("fold.polish needs calibration data, so give data, or leave polish out")
         if (self.align.method == "saved") != (self.align.file is not None):
             raise ValueError("align.file goes with align.method saved, and the other way round")
         if self.barrier and self.evaluation is None:

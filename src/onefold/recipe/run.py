@@ -22,6 +22,7 @@ from onefold.alignment import Alignment, matchers
 from onefold.batches import Data, reusable
 from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
+from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.merge import REPAIRS
 from onefold.measure import Report
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
@@ -84,11 +85,13 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
         evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
         if evaluation is not None and recipe.evaluation is not None:
             check_labelled(evaluation, recipe.evaluation)
-        digest = check_batches(recipe, data)
+        chooses = getattr(folds.get(recipe.fold.method), "labelled", False)
+        digest = check_batches(recipe, data, labels=chooses)
         if recipe.record is not None:
             warnings += other_versions(recipe.record, used)
 
-        tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}")
+        polish = f", polish {recipe.fold.polish} passes" if recipe.fold.polish else ""
+        tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}{polish}")
         result = fold_networks(recipe, models, data)
         scored = None
         if evaluation is not None:
@@ -109,7 +112,11 @@ def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) ->
         align=Alignment.load(part.file.path) if part.file else part.method,
         fold=recipe.fold.method,
         repair=recipe.fold.repair,
+        polish=recipe.fold.polish,
         weights=recipe.fold.weights,
+        target=recipe.fold.target,
+        rows=recipe.fold.rows,
+        ridge=recipe.fold.ridge,
         reference=part.reference,
         probe=part.probe,
         regularisation=part.regularisation,
@@ -142,10 +149,13 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
 
 
 def check_names(recipe: Recipe) -> None:
-    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair, data source or device does not exist."""
+    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair, data source or device does not exist, or a fold lacks a
+    setting."""
     if recipe.align.method not in matchers and recipe.align.method not in ("none", "saved"):
         raise RecipeError(f"There is no matcher named '{recipe.align.method}'; {nearest(recipe.align.method, [*matchers.names(), 'none'])}")
-    folds.get(recipe.fold.method)
+    fold = fold_with(recipe.fold.method, {name: getattr(recipe.fold, name) for name in ("target", "rows", "ridge")})
+    if isinstance(fold, NetworkFold) and recipe.data is None and (fold.traced or fold.labelled):
+        raise RecipeError(f"The fold '{recipe.fold.method}' needs calibration data; add the key 'data', or give --data.")
     if recipe.fold.repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{recipe.fold.repair}'; {nearest(recipe.fold.repair, REPAIRS)}")
     for part in (recipe.data, recipe.evaluation):

@@ -113,6 +113,8 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
         if scored.paths:
             add_barriers(section, scored.paths)
     add_merge(report.section("What was done"), recipe, done)
+    if layers := done.folded.get("layers"):
+        add_layers(report.section("Least squares"), layers, done.folded.get("averaged", {}))
     if result.alignment is not None:
         add_alignment(report.section("Alignment"), result.alignment)
         add_groups(report.section("What moves together"), result.alignment.spec)
@@ -138,6 +140,7 @@ def add_merge(section: Section, recipe: Recipe, done: MergeReport) -> None:
             "reference": f"member {done.reference}",
             "fold": done.fold,
             "repair": done.repair,
+            "polish (passes)": done.polished.get("passes", 0),
             "members' shares": ", ".join(f"{w:.3g}" for w in done.weights),
             "parameters": done.parameters,
             "parameters in a live group (%)": 100 * done.coverage,
@@ -148,6 +151,21 @@ def add_merge(section: Section, recipe: Recipe, done: MergeReport) -> None:
     )
     for warning in done.warnings:
         section.text(f"Note: {warning}.")
+
+
+def add_layers(section: Section, layers: Sequence[Mapping[str, float | str]], averaged: Mapping[str, str]) -> None:
+    """The layers that least squares solved, and the weights that it left as the aligned average."""
+    columns = (
+        Column(name="weights"),
+        Column(name="rows", unit="number"),
+        Column(name="ridge, relative", digits=4),
+        Column(name="drawn to"),
+        Column(name="target explained, held out", digits=3),
+    )
+    rows = [(one["weights"], one["rows"], one["ridge"], one["prior"], one["explained"]) for one in layers]
+    section.table(Table(columns=columns, rows=tuple(rows)), caption="Layers solved by least squares, in the order of the graph")
+    if averaged:
+        section.text(f"These keep the aligned average: {', '.join(f'{name} ({why})' for name, why in averaged.items())}.")
 
 
 def add_alignment(section: Section, alignment: Alignment) -> None:

@@ -70,6 +70,7 @@ def aims(
     """
     samples: list[list[Sample]] = [[] for _ in sites]
     own = _outputs(traced, states[reference], sites, calibration, samples, reference)
+    own = [_mapped(rows, spec, site, alignment, reference) for rows, site in zip(own, sites, strict=True)]  # a common basis maps it too
     goals = [rows.clone() for rows in own]
     picks = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k, state in enumerate(states):
