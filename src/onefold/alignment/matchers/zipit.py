@@ -78,7 +78,6 @@ def zip_features(correlations: NDArray[np.float64], members: int, penalty: float
         owner[keep] |= owner[gone]
         size[keep] += size[gone]
         alive[gone], bound[gone] = False, -np.inf
-        bound[keep] = min(bound[keep], bound[r])
         cluster[cluster == gone] = keep
     return np.unique(cluster, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
