@@ -22,8 +22,8 @@ from onefold.alignment import Alignment, matchers
 from onefold.batches import Data, reusable
 from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
-from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.merge import REPAIRS
+from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.measure import Report
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
