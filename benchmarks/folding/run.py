@@ -35,6 +35,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet20": resnet20, "vgg11-qua
 # Candidate settings of our matchers. CCA without the prior is the paper's method; the held-out images also decide between the two.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "permutation": [{}],
+    "weights": [{"balanced": balanced} for balanced in (True, False)],
+    "transport": [{"entropy": entropy} for entropy in (0.0, 0.03, 0.1)],
+    "zipit": [{"penalty": penalty, "within": within} for penalty in (0.1, 0.3) for within in (0.0, 0.125, 0.5)],
     "procrustes": [{"prior": prior} for prior in (0.0, 0.1, 0.3, 1.0)],
     "cca, no prior": [{"regularisation": ridge, "prior": 0.0} for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)],
     "cca, prior": [{"regularisation": ridge, "prior": prior} for ridge in (1.0, 10.0) for prior in (0.1, 0.3, 1.0)],
@@ -140,7 +143,7 @@ def quality(network: str, members: list[nn.Module], calibration: Batches, held_o
         row(f"member {k}", "", member)
     row("ensemble", "", members)
 
-    gathered = gather(members, calibration)
+    gathered = gather(members, calibration, every=True)
 
     def fold(method: str, repair: str, **settings: Any) -> nn.Module:
         alignment = "none" if method == "none" else solve_gathered(gathered, matchers.get(method)(**settings))
