@@ -1,0 +1,141 @@
+"""Weight matching: it undoes any permutation it is shown, never loses, needs no data, and matches heads with what they hold."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import Plain, Residual, loader, members, trained
+from test_alignment_heads import Attention, Grouped, average, built, gap, inputs, moved
+from torch import Tensor, nn
+
+from onefold.alignment import align
+from onefold.alignment.matchers.weight_matching import WeightMatching, descend
+from onefold.errors import AlignmentError, RecipeError
+from onefold.fold import merge
+from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, whose state stands on both axes of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(5, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+NETWORKS = {
+    "apart": lambda: Attention(), "fused": lambda: Attention(fused=True), "shared": lambda: Attention(shared=True), "grouped": Grouped,
+    "recurrent": Recurrent,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_permuted_copies_are_recovered_heads_included(name: str) -> None:
+    network = built(NETWORKS[name]())
+    spec = find_symmetries(network, inputs(network)[0])
+    twin = moved(network, spec, dict.fromkeys([g.name for g in spec.groups], "permutation"), fold=False)
+    found = align([network, twin], method="weights", spec=spec)
+    for own, value in zip(network.state_dict().values(), found.apply([network, twin])[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(value, own, rtol=0, atol=1e-12)
+    assert min(float(s[1].min()) for s in found.scores.values()) > 1 - 1e-9
+    assert gap(average(found, [network, twin]), network) < 1e-10
+
+
+def independent(name: str, count: int = 3) -> tuple[list[nn.Module], SymmetrySpec]:
+    networks = [built(NETWORKS[name](), seed) for seed in range(count)]
+    return networks, find_symmetries(networks[0], inputs(networks[0])[0])
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("reference", [1, None])
+def test_members_keep_their_function(name: str, reference: int | None) -> None:
+    networks, spec = independent(name)
+    found = align(networks, method="weights", spec=spec, reference=reference)
+    for network, twin in zip(networks, found.apply(networks), strict=True):
+        assert gap(twin, network) < 1e-12
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), name=st.sampled_from(sorted(NETWORKS)), balanced=st.booleans())
+def test_no_step_loses_and_the_maps_are_the_state(seed: int, name: str, balanced: bool) -> None:
+    networks, spec = SHARED[name]
+    generator = torch.Generator().manual_seed(seed)
+    states = [{k: v + 0.3 * torch.randn(v.shape, dtype=v.dtype, generator=generator) for k, v in n.state_dict().items()} for n in networks]
+    problem = WeightMatching(balanced=balanced).problem(spec, states[0], states[1])
+    history = descend(problem, seed)
+    assert len(history) > 1, "nothing gained, so that nothing was tested"
+    assert all(after > before for before, after in itertools.pairwise(history))
+    assert history[-1] == pytest.approx(problem.objective())
+    applied = apply_maps(states[1], spec, problem.maps)
+    for key, value in problem.state.items():
+        torch.testing.assert_close(value, applied[key])
+    again = WeightMatching(balanced=balanced).problem(spec, states[0], states[1])
+    descend(again, seed)
+    assert all(torch.equal(own.forward, problem.maps[key].forward) for key, own in again.maps.items())
+
+
+SHARED = {name: independent(name, 2) for name in NETWORKS}
+
+
+@pytest.mark.parametrize("kind", [Plain, Residual])
+def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
+    network = trained(kind, 0).double()
+    image = loader()[0][0].double()
+    spec = find_symmetries(network, image)
+    twin = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(2)
+    twin.load_state_dict(
+        apply_maps(network.state_dict(), spec, {g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator)) for g in spec.groups})
+    )
+    before = {k: v.clone() for k, v in twin.state_dict().items()}
+    result = merge([network, twin], align="weights", repair="none", spec=spec)
+    torch.testing.assert_close(result.model(image), network(image), rtol=0, atol=1e-9)
+    assert all(torch.equal(v, before[k]) for k, v in twin.state_dict().items())
+    assert result.report.examples == 0
+    assert set(result.alignment.matchers.values()) == {"weights"}  # type: ignore[union-attr]
+
+
+def test_data_give_targets_for_repair() -> None:
+    networks = members(Residual, 2)
+    with_data = merge(networks, loader(), align="weights")
+    assert with_data.report.examples == 256
+    assert with_data.report.repaired["norms"] == 3
+    alone = align(networks, method="weights", spec=with_data.alignment.spec)  # type: ignore[union-attr]
+    for group, maps in with_data.alignment.maps.items():  # type: ignore[union-attr]
+        assert torch.equal(maps[1].forward, alone.maps[group][1].forward)
+    assert not alone.targets
+
+
+def test_tensors_are_weighed_by_their_norms() -> None:
+    networks = [m.double() for m in members(Plain, 2)]
+    spec = find_symmetries(networks[0], loader()[0][0].double())
+    larger = copy.deepcopy(networks[1])
+    with torch.no_grad():
+        larger.head.weight.mul_(1e4)
+    plain, scaled = (align([networks[0], own], method="weights", spec=spec) for own in (networks[1], larger))
+    for group, maps in plain.maps.items():
+        assert torch.equal(maps[1].forward, scaled.maps[group][1].forward)
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    networks = members(Plain, 2)
+    with pytest.raises(AlignmentError, match="pass spec="):
+        align(networks, method="weights")
+    with pytest.raises(AlignmentError, match="pass calibration data, or use method='weights'"):
+        align(networks, method="cca")
+    with pytest.raises(RecipeError, match="need calibration data"):
+        merge(networks, align="weights", spec=find_symmetries(networks[0], loader()[0][0]))
+    with pytest.raises(RecipeError, match="need calibration data"):
+        merge(networks, align="cca", repair="none")
+    with pytest.raises(AlignmentError, match="needs at least 1"):
+        WeightMatching(sweeps=0)
+    with pytest.raises(AlignmentError, match="numbered 0 to 1"):
+        align(networks, method="weights", spec=find_symmetries(networks[0], loader()[0][0]), reference=2)
