@@ -17,6 +17,8 @@ _ROOMS = {
     "Alignment": "onefold.alignment",
     "merge": "onefold.fold",
     "MergeResult": "onefold.fold",
+    "partial_merge": "onefold.fold",
+    "PartialMerge": "onefold.fold",
     "recalibrate": "onefold.fold",
     "SoftMerge": "onefold.fold",
     "fit_gates": "onefold.fold",
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     from onefold.explore import Subspace as Subspace
     from onefold.explore import compare_networks as compare_networks
     from onefold.fold import MergeResult as MergeResult
+    from onefold.fold import PartialMerge as PartialMerge
     from onefold.fold import SoftMerge as SoftMerge
     from onefold.fold import fit_gates as fit_gates
+    from onefold.fold import partial_merge as partial_merge
     from onefold.fold import recalibrate as recalibrate
     from onefold.fold.merge import merge as merge
     from onefold.measure import barrier as barrier

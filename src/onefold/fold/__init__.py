@@ -4,6 +4,7 @@ from onefold.fold.auto import Auto
 from onefold.fold.average import folds
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, MergeResult, merge
+from onefold.fold.partial import PartialMerge, PartialReport, PartialResult, load_partial, partial_merge, save_partial
 from onefold.fold.polish import Polished, polish
 from onefold.fold.repair import recalibrate, repair
 from onefold.fold.soft import Mixture, SoftMerge, SoftResult, fit_gates
@@ -16,14 +17,20 @@ __all__ = [
     "MergeReport",
     "MergeResult",
     "Mixture",
+    "PartialMerge",
+    "PartialReport",
+    "PartialResult",
     "Polished",
     "SoftMerge",
     "SoftResult",
     "UniformSoup",
     "fit_gates",
     "folds",
+    "load_partial",
     "merge",
+    "partial_merge",
     "polish",
     "recalibrate",
     "repair",
+    "save_partial",
 ]

@@ -133,6 +133,14 @@ def _keeps_function(allowed: frozenset[str], group_map: GroupMap) -> bool:
     return "invertible" in allowed or (orthogonal and "orthogonal" in allowed) or (fixing and "orthogonal_mean" in allowed)
 
 
+def keeps_function(group: Group, group_map: GroupMap, *, folded: bool = False) -> bool:
+    """Whether a network computes the same under a map of this group. folded: the scales of norms are in the weights behind them."""
+    if group_map.kind != "dense":
+        return group_map.kind == "permutation" or group_map.kind in group.maps
+    square = not is_rectangular(group_map) and group_map.inverse is not None
+    return square and _keeps_function(group.maps | (group.folded if folded else frozenset()), group_map)
+
+
 def fibre_shape(spec: SymmetrySpec, group: Group) -> tuple[int, ...]:
     """How many values each index atom of `group.over` has."""
     if not group.over:

@@ -155,7 +155,7 @@ def fill(value: Any, own: list[Any]) -> Any:
 
 def compile_plan(program: ExportedProgram) -> Plan:
     """The plan of an exported program. Checks of input metadata that export adds are left out: another dtype is welcome."""
-    nodes = [node for node in program.graph.nodes if not _is_assertion(node)]
+    nodes = [node for node in program.graph.nodes if not is_assertion(node)]
     slot = {node: k for k, node in enumerate(nodes)}
     last: dict[fx.Node, fx.Node] = {}
     for node in nodes:
@@ -181,7 +181,7 @@ def compile_plan(program: ExportedProgram) -> Plan:
             own_dead = dead.get(node, []) + ([slot[node]] if node not in last and not node.users else [])
             plan.steps.append(_step(node, slot, tuple(own_dead)))
     plan.names = frozenset([step.name for step in plan.steps] + [name for name, _ in plan.inputs])
-    plan.changed = frozenset(slot[root] for root in _written_roots(nodes) if root.op in ("placeholder", "get_attr"))
+    plan.changed = frozenset(slot[root] for root in memory_of(nodes)[1].values() if root.op in ("placeholder", "get_attr"))
     plan.unused = frozenset(unused) - plan.changed - {s for name, s in plan.inputs}
     return plan
 
@@ -223,15 +223,16 @@ def _holds_slot(value: Any) -> bool:
     return isinstance(value, _Slot)
 
 
-def _is_assertion(node: fx.Node) -> bool:
+def is_assertion(node: fx.Node) -> bool:
+    """Whether a node only checks sizes."""
     name = getattr(node.target, "__name__", str(node.target))
     return node.op == "call_function" and not node.users and (name.startswith(("_assert", "sym_constrain", "assert")))
 
 
-def _written_roots(nodes: list[fx.Node]) -> set[fx.Node]:
-    """The nodes whose memory some node writes to, found through the views between them."""
+def memory_of(nodes: Sequence[fx.Node]) -> tuple[dict[fx.Node, fx.Node], dict[fx.Node, fx.Node]]:
+    """Which node made the memory that each node's value lies in, found through views; and of the nodes that write, whose memory they write to."""
     root: dict[fx.Node, fx.Node] = {}
-    written = set()
+    written: dict[fx.Node, fx.Node] = {}
     for node in nodes:
         root[node] = node
         if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
@@ -244,5 +245,5 @@ def _written_roots(nodes: list[fx.Node]) -> set[fx.Node]:
                 continue
             root[node] = root[value]
             if argument.alias_info.is_write:
-                written.add(root[value])
-    return written
+                written[node] = root[value]
+    return root, written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, fx
 
@@ -24,8 +24,8 @@ _LINEAR = ("producer", "consumer", "bias", "table")
 _OF_NORM = ("scale", "shift", "mean", "variance")
 
 
-def solve(traced: TracedNetwork) -> SymmetrySpec:
-    """The symmetry spec of a traced network. Deterministic: groups are named g0, g1, ... in graph order."""
+def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
+    """The symmetry spec of a traced network. Deterministic: groups are named g0, g1, ... in graph order. nodes: whose axes it shall tell, too."""
     facts = propagate(traced)
     states = _states(facts)
     signs = parities(facts)
@@ -62,6 +62,7 @@ def solve(traced: TracedNetwork) -> SymmetrySpec:
     norms = tuple(norm_of(site) for site in facts.norms)
     shown = {probe.node for group in groups for probe in (*group.probes, *group.duals)} | {norm.node for norm in norms}
     shown |= {name for layer in layers for name in (layer.node, layer.source, layer.output)}
+    shown |= set(nodes)
     live = {name for name, own in axes.items() if any(True for term in own for _ in live_groups(term))}
     total = sum(traced.parameters.values())
     return SymmetrySpec(

@@ -1,0 +1,153 @@
+"""`onefold.partial_merge`: check, cut, merge, and put the members' own layers behind the part of the merge before the cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment.matchers import Matcher, matchers
+from onefold.batches import Data, batches, device_of, reusable
+from onefold.errors import MembersError, RecipeError
+from onefold.fold.average import normalised
+from onefold.fold.merge import MergeReport, merge
+from onefold.fold.network_fold import NetworkFold
+from onefold.fold.partial.cost import Costs, costs_of
+from onefold.fold.partial.heads import head_state
+from onefold.fold.partial.labels import filled, largest
+from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
+from onefold.fold.partial.saved import form_of
+from onefold.symmetry import SymmetrySpec
+from onefold.symmetry.cutting import Cut, Cutting
+from onefold.symmetry.parts import Piece, piece_behind
+
+_SETTINGS = ("target", "rows", "ridge", "validation", "probe", "regularisation", "prior", "max_positions", "seed")
+
+
+@dataclass
+class PartialReport:
+    """What a partial merge did. until: the module behind which it was cut; share: of the layers before it. crossing: how many values cross.
+
+    heads: how each member reads the trunk: "own" (as it is), "written" (a map in its weights that keeps its function), "read" (the map's inverse
+    in the weights that read the trunk), "unmerged" (mapped back when it runs). costs: beside one network and the ensemble. merged: of the trunk.
+    """
+
+    until: str
+    share: float
+    crossing: int
+    heads: list[str]
+    costs: Costs
+    merged: MergeReport
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.heads)} networks merged up to '{self.until}', {100 * self.share:.0f} % of the layers: align {self.merged.align}, "
+            f"fold {self.merged.fold}, repair {self.merged.repair}. {self.costs}"
+        )
+
+
+@dataclass
+class PartialResult:
+    """The module, the maps that its trunk was made with (None for align="none"), and what was done."""
+
+    model: PartialMerge
+    alignment: Alignment | None
+    report: PartialReport
+
+
+def partial_merge(
+    models: Sequence[nn.Module],
+    data: Data,
+    *,
+    until: str | float,
+    align: str | Matcher | Alignment = "zipit",
+    fold: str | NetworkFold = "average",
+    repair: str = "auto",
+    weights: Sequence[float] | None = None,
+    outputs: Outputs = "mean",
+    reference: int | None = 0,
+    spec: SymmetrySpec | None = None,
+    **settings: Any,
+) -> PartialResult:
+    """Merge K networks up to a place and keep each one's own layers behind it (see `PartialMerge`).
+
+    Args:
+        models: K >= 2 networks of one class. They are not modified. They may differ in the number of their labels (then with outputs="members").
+        data: calibration batches as for `onefold.merge`, labels ignored.
+        until: the name of the module behind which to cut, as "layer3": everything that the network runs up to the end of it is merged, and every
+            value that is read behind it is handed over, skip connections too. Or the share of the layers to merge, between 0 and 1, for the
+            nearest place where a cut is possible.
+        align, fold, repair, weights, reference, spec: as of `onefold.merge`. What they make of the layers behind the cut is thrown away.
+        outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
+        settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe, regularisation, prior, max_positions, seed.
+
+    Raises:
+        SymmetryError: the network cannot be cut there; the message names where it can.
+        MembersError: they differ in more than their labels, or their outputs cannot be averaged.
+        RecipeError, WeightsError, TraceError, DataError, AlignmentError: as of `onefold.merge`.
+    """
+    start = time.perf_counter()
+    check_outputs(outputs)
+    for name in settings:
+        if name not in _SETTINGS:
+            raise RecipeError(f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}.")
+    shares = normalised(weights, len(models))
+    check_networks(models, shapes=False)
+    if reference is not None and not 0 <= reference < len(models):
+        raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
+    data = reusable(data, "calibration data")
+    widths = differ_in_width(models) and _takes_widths(align)
+    base = (align.reference if isinstance(align, Alignment) else reference) or 0
+    template = models[base if widths else largest(models)]
+    cutting = Cutting(trace_on(template, data))
+    cut = cutting.at(until)
+    alike = list(models) if widths else filled(models, cutting, cut)
+    rests = _rests(models, template, alike, data, cutting, cut)
+    if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
+        raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
+    done = merge(alike, data, align=align, fold=fold, repair=repair, weights=weights, reference=reference, spec=spec or cutting.spec, **settings)
+    heads = [head_state(rests[k][0], cut, done.alignment, model.state_dict(), k, trunk=cutting.spec) for k, model in enumerate(models)]
+    first = next(batches(data, device_of(template), "calibration data"))
+    made = assemble(
+        cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
+        inputs=form_of(first),
+    ).to(device_of(template))  # fmt: skip
+    costs = costs_of(models, made, first)
+    report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
+    report.seconds = time.perf_counter() - start
+    return PartialResult(made, done.alignment, report)
+
+
+def _rests(
+    models: Sequence[nn.Module], template: nn.Module, alike: Sequence[nn.Module], data: Data, cutting: Cutting, cut: Cut
+) -> list[tuple[Cutting, Piece]]:
+    """What runs behind the cut of every member; members of other shapes are traced by themselves."""
+    shapes = {name: value.shape for name, value in template.state_dict().items()}
+    common = (cutting, piece_behind(cutting, cut))
+    rests = []
+    for k, model in enumerate(models):
+        if {name: value.shape for name, value in model.state_dict().items()} == shapes:
+            rests.append(common)
+            continue
+        own = Cutting(trace_on(model, data))
+        theirs = own.at(cut.until)
+        if theirs.crossing != cut.crossing:
+            raise MembersError(f"Member {k} hands other values over behind '{cut.until}' than the others; only networks with the same layers fit.")
+        rests.append((own, piece_behind(own, theirs)))
+    return rests
+
+
+def _takes_widths(align: str | Matcher | Alignment) -> bool:
+    if isinstance(align, Alignment):
+        return align.specs is not None
+    return matchers.get(align).widths if isinstance(align, str) and align in matchers else isinstance(align, Matcher) and align.widths

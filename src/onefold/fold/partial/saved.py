@@ -1,0 +1,126 @@
+"""Partial merges in files: the tensors, and a description from which the two sides of the cut are traced again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Batch
+from onefold.errors import OnefoldError, WeightsError
+from onefold.fold.partial.module import PartialMerge, assemble, check_outputs
+from onefold.fold.partial.unmerge import Unmerge
+from onefold.symmetry import trace
+from onefold.symmetry.cutting import Cutting
+from onefold.symmetry.parts import piece_behind
+from onefold.weights import load_into, read, save
+
+KEY = "onefold.partial"  # of a checkpoint's metadata
+MOST = 10_000  # members that are believed; a file may come from somebody else
+
+
+def form_of(batch: Batch) -> Any:
+    """The shapes and dtypes of a batch's inputs as plain data."""
+    return {"args": [_form(value) for value in batch.args], "kwargs": {name: _form(value) for name, value in batch.kwargs.items()}}
+
+
+def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a partial merge to `path`, as `onefold.save` does; `load_partial` reads it again. Raises OutputError, WeightsError as `onefold.save`."""
+    return save(model, path, metadata=describe(model), force=force)
+
+
+def load_partial(path: str | os.PathLike[str], models: nn.Module | Sequence[nn.Module]) -> PartialMerge:
+    """The partial merge that `save_partial` wrote.
+
+    models: a network of the members' architecture, whose weights play no part; one for each member where they have other numbers of labels.
+
+    Raises:
+        WeightsError: the file cannot be read, is no partial merge, or not one of this architecture.
+    """
+    checkpoint = read(path)
+    if KEY not in checkpoint.metadata:
+        raise WeightsError(f"{path} holds no partial merge; read it by onefold.load.")
+    count = None if isinstance(models, nn.Module) else len(models)
+    made = rebuild(lambda k: models if isinstance(models, nn.Module) else models[k], checkpoint.metadata, str(path), count=count)
+    load_into(made, checkpoint.tensors, str(path))
+    return made
+
+
+def describe(model: PartialMerge) -> dict[str, str]:
+    """Metadata that says how the module is put together."""
+    steps = [[_step(step) for step in head.unmerge] for head in model.heads]  # type: ignore[union-attr]
+    facts = {"until": model.until, "inputs": model.inputs, "outputs": model.outputs, "shares": list(model.shares), "unmerge": steps}
+    return {KEY: json.dumps(facts)}
+
+
+def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], where: str, *, count: int | None = None) -> PartialMerge:
+    """A partial merge as `metadata` describes it; its weights are to be loaded. build: member's number -> a network of its architecture.
+
+    Raises:
+        WeightsError: the description is damaged, or does not fit the architecture.
+    """
+    try:
+        facts = json.loads(metadata[KEY])
+        members, until = len(facts["shares"]), str(facts["until"])
+        if not 2 <= members <= MOST or len(facts["unmerge"]) != members or (count is not None and count != members):
+            raise ValueError(f"{members} members")
+        args = tuple(_zeros(form) for form in facts["inputs"]["args"])
+        kwargs = {str(name): _zeros(form) for name, form in facts["inputs"]["kwargs"].items()}
+        networks = [build(k) for k in range(members)]
+        known: dict[int, Cutting] = {}
+        for network in networks:
+            if id(network) not in known:
+                known[id(network)] = Cutting(trace(network, args, kwargs))
+        cuttings = [known[id(network)] for network in networks]
+        rests = [(own, piece_behind(own, own.at(until))) for own in cuttings]
+        steps = [[_unmerge(step) for step in own] for own in facts["unmerge"]]
+        states = [network.state_dict() for network in networks]
+        return assemble(
+            cuttings[0], cuttings[0].at(until), states[0], states, steps, [float(share) for share in facts["shares"]], rests=rests,
+            outputs=check_outputs(facts["outputs"]), inputs=facts["inputs"],
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError, RuntimeError, OnefoldError) as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]
+        raise WeightsError(f"{where} says that it is a partial merge, but not one of this architecture ({reason}); check the network.") from error
+
+
+def _form(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, list | tuple):
+        return [_form(x) for x in value]
+    if isinstance(value, Mapping):
+        return {"of": {str(name): _form(x) for name, x in value.items()}}
+    return {"value": value if isinstance(value, bool | int | float | str | None) else None}
+
+
+def _zeros(form: Any) -> Any:
+    if isinstance(form, list):
+        return tuple(_zeros(x) for x in form)
+    if "shape" in form:
+        dtype = getattr(torch, str(form["dtype"]))
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"dtype {form['dtype']}")
+        return torch.empty([int(n) for n in form["shape"]], dtype=dtype, device="cpu")
+    if "of" in form:
+        return {name: _zeros(x) for name, x in form["of"].items()}
+    return form["value"]
+
+
+def _step(step: nn.Module) -> dict[str, Any]:
+    assert isinstance(step, Unmerge)
+    values = step.index if step.index is not None else step.matrix
+    assert values is not None
+    return {"place": step.place, "axis": step.axis, "after": step.after, "shape": list(values.shape)}
+
+
+def _unmerge(facts: Mapping[str, Any]) -> Unmerge:
+    shape = [int(n) for n in facts["shape"]]
+    values = torch.zeros(shape, dtype=torch.long if len(shape) == 1 else torch.get_default_dtype())
+    place, axis, after = int(facts["place"]), int(facts["axis"]), int(facts["after"])
+    return Unmerge(place, axis, after, **{"index" if len(shape) == 1 else "matrix": values})
