@@ -6,14 +6,18 @@ Inputs are a tensor, a tuple of tensors (positional arguments) or a dict of tens
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DistributedSampler
 
 from onefold.errors import DataError
+from onefold.ranks import rank, ranks, several_ranks
 
 Data = Iterable[Any]
 
@@ -38,6 +42,46 @@ class Batch:
         return f"batch {self.index} (inputs {', '.join(parts)})"
 
 
+@dataclass(frozen=True)
+class RankShare:
+    """The batches of one process among several: rank r takes the batches r, r + world, r + 2 world, ... of `data`.
+
+    sharded: `data` holds this rank's part alone already; its batch i then counts as number r + i world. Numbers are the same whatever
+    the number of processes, so that what is drawn at random for a batch is, too.
+    """
+
+    data: Data
+    rank: int
+    world: int
+    sharded: bool = False
+
+    def __iter__(self) -> Iterator[Any]:
+        for position, item in enumerate(self.data):
+            if self.sharded or position % self.world == self.rank:
+                yield item
+
+    def number(self, position: int) -> int:
+        """The number, among those of all ranks, of this rank's batch at `position`."""
+        return self.rank + position * self.world
+
+
+def rank_share(data: Data, sharded: bool | None = None) -> Data:
+    """This process's share of `data` where it is one of several, else `data` itself.
+
+    sharded: whether `data` is this rank's part already; None: it is where it is a DataLoader with a DistributedSampler.
+    """
+    if not several_ranks() or isinstance(data, RankShare):
+        return data
+    if sharded is None:
+        sharded = isinstance(getattr(data, "sampler", None), DistributedSampler)
+    return RankShare(data, rank(), ranks(), sharded)
+
+
+def whole(data: Data) -> Data:
+    """What a process sees of the data without sharing it out."""
+    return data.data if isinstance(data, RankShare) else data
+
+
 def batches(data: Data, device: torch.device | str | None = None, what: str = "data") -> Iterator[Batch]:
     """Yield the batches of `data`, moved to `device`.
 
@@ -45,7 +89,8 @@ def batches(data: Data, device: torch.device | str | None = None, what: str = "d
         DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or no example.
     """
     index = -1
-    for index, item in enumerate(data):
+    for position, item in enumerate(data):
+        index = data.number(position) if isinstance(data, RankShare) else position
         batch = _parse(item, index, what)
         if not any(isinstance(x, Tensor) for x in (*batch.args, *batch.kwargs.values())):
             raise DataError(f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs, labels) tuples or dicts.")
@@ -54,7 +99,7 @@ def batches(data: Data, device: torch.device | str | None = None, what: str = "d
         if batch.labels is not None and batch.labels.dim() > 0 and len(batch.labels) != batch.size:
             raise DataError(f"Batch {index} of the {what} has {batch.size} inputs but {len(batch.labels)} labels; give one label per input.")
         yield batch if device is None else _move(batch, device)
-    if index < 0:
+    if index < 0 and not (isinstance(data, RankShare) and not data.sharded and any(True for _ in data.data)):
         raise DataError(f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that was used up yields nothing).")
 
 
@@ -71,6 +116,17 @@ def reusable(data: Data, what: str = "data") -> Data:
     if isinstance(data, Iterator):
         raise DataError(f"The {what} is an iterator, which can be read only once; pass a list or a DataLoader.")
     return data
+
+
+def fingerprint(data: Data, *, labels: bool = False) -> str:
+    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those take part."""
+    digest = hashlib.sha256()
+    for batch in batches(reusable(data, "calibration data"), what="calibration data"):
+        for value in (*batch.args, *batch.kwargs.values(), *([batch.labels] if labels else [])):
+            if isinstance(value, Tensor):
+                digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -9,14 +9,15 @@ statistics that are re-estimated later still give the output the mean and deviat
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, batches, device_of, forward, reusable
+from onefold.batches import Data, RankShare, batches, device_of, forward, reusable
 from onefold.layers import Layer
 from onefold.progress import track
+from onefold.ranks import sum_over_ranks, together
 
 NormModule = nn.modules.batchnorm._BatchNorm
 
@@ -83,8 +84,9 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
 
     only: the names of the modules to recompute; None for all.
 
-    Cumulative averages over all batches (no momentum), without gradients; only the batch norms run in training mode, so that dropout
-    stays off. Nothing happens where the network has no batch norm. Should a batch fail, the old statistics are put back.
+    Cumulative averages over all batches (no momentum), of a `RankShare` over the batches of all ranks, without gradients; only the batch norms
+    run in training mode, so that dropout stays off. Nothing happens where the network has no batch norm. Should a batch fail, the old
+    statistics are put back.
 
     Returns:
         The number of batch norms whose statistics were recomputed.
@@ -103,13 +105,30 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
         try:
             for norm in norms:
                 norm.reset_running_stats()
-            for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
-                forward(module, batch)
+            shared = isinstance(data, RankShare)
+            with together() if shared else nullcontext():
+                for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+                    forward(module, batch)
+            if shared:
+                for norm in norms:
+                    _mean_over_batches(norm)
         except BaseException:
             for norm, state in zip(norms, saved, strict=True):
                 norm.load_state_dict(state)
             raise
     return len(norms)
+
+
+def _mean_over_batches(norm: NormModule) -> None:
+    """The averages over the batches of every rank."""
+    seen, mean, variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    assert seen is not None
+    assert mean is not None
+    assert variance is not None
+    total = sum_over_ranks(seen)
+    for own in (mean, variance):
+        own.copy_(sum_over_ranks(own.double() * seen) / total)
+    seen.copy_(total)
 
 
 @contextmanager

@@ -1,11 +1,17 @@
-"""Several processes of torch.distributed that must agree: means over all ranks, and one rank's word for all. No-ops where there is one."""
+"""Several processes of torch.distributed that must agree: sums and means over all ranks, one rank's word for all, failures that all share.
+
+No-ops where there is one process."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from onefold.errors import DataError
 
 T = TypeVar("T")
 
@@ -26,11 +32,53 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 def from_first_rank(value: T) -> T:
     """What rank 0 has, on every rank."""
+    return from_rank(0, value)
+
+
+def from_rank(number: int, value: T) -> T:
+    """What the rank of that number has, on every rank."""
     if not several_ranks():
         return value
     box: list[T] = [value]
-    distributed.broadcast_object_list(box, src=0, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None)
+    distributed.broadcast_object_list(box, src=number, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None)
     return box[0]
+
+
+def ranks() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if several_ranks() else 1
+
+
+def from_every_rank(value: T) -> list[T]:
+    """What each rank has, in their order, on every rank. Small things: all are held at once."""
+    if not several_ranks():
+        return [value]
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, value)
+    return found
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, in rank order, so that it has the same bits on each; the tensor itself where there is one process."""
+    if not several_ranks():
+        return value
+    parts = from_every_rank(value.detach().cpu())
+    return torch.stack(parts).sum(0).to(value.device)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Where one rank fails in this block, all of them raise what it did, instead of waiting for it at the next meeting point."""
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    failed = from_every_rank(None if failure is None else f"{failure}")
+    if failure is not None:
+        raise failure
+    if (other := next((number for number, text in enumerate(failed) if text is not None), None)) is not None:
+        raise DataError(f"Rank {other} failed: {failed[other]}")
 
 
 def rank() -> int:

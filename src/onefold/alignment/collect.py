@@ -20,6 +20,7 @@ from onefold.batches import Data, batches, check_dtype
 from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
+from onefold.ranks import from_every_rank, together
 from onefold.symmetry import TracedNetwork, features, fibre_features
 from onefold.symmetry.spec import Probe, SymmetrySpec
 
@@ -54,11 +55,12 @@ class Statistics:
     groups: dict[str, Moments]
     layers: dict[str, Moments]
     examples: int = 0
+    before: int = 0  # numbers of moments that were kept and are gone, where everything is solved
 
     @property
     def numbers(self) -> int:
         """How many float64 numbers the moments hold together."""
-        return sum(m.numbers for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values())
+        return self.before or sum(m.numbers for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values())
 
 
 def collect(
@@ -75,6 +77,7 @@ def collect(
     layers: Sequence[Layer] = (),
     max_positions: int | None = None,
     seed: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> Statistics:
     """Run all members over `data` once and gather moments at the groups' probes and at the outputs of `layers`.
 
@@ -84,6 +87,9 @@ def collect(
         layers: layers whose output means and deviations repair will need.
         max_positions: at most so many positions of each example serve as samples (a convolution has height x width of them).
         seed: of the draw of these positions.
+        numbers: of the members, for messages; None: 0, 1, ...
+
+    Under torch.distributed each process runs its own batches, and every one gets the moments of all.
 
     Raises:
         DataError: the data is empty, has the wrong dtype or cannot be run; or features are not finite.
@@ -119,14 +125,16 @@ def collect(
                 rows = sampled(rows, cap * current.size, seed + 7919 * current.index)
             moments.update(rows, site.number)
 
-    for current in track(batches(data, device, "calibration data"), "statistics"):
-        check_dtype(current, dtype)
-        traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
-        statistics.examples += current.size
-    for name, moments in by_group.items():
-        _check(name, moments, layouts[name].group.size)
+    with together():
+        for current in track(batches(data, device, "calibration data"), "statistics"):
+            check_dtype(current, dtype)
+            traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
+            statistics.examples += current.size
+    statistics.examples = sum(from_every_rank(statistics.examples))
     statistics.groups = {name: moments.reduced() for name, moments in by_group.items()}
     statistics.layers = {node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced() for node, m in by_layer.items()}
+    for name, moments in statistics.groups.items():
+        _check(name, moments, layouts[name].group.size, numbers or range(len(states)))
     return statistics
 
 
@@ -143,9 +151,9 @@ def sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
     return [r.index_select(0, chosen) for r in rows]
 
 
-def _check(name: str, moments: Moments, width: int) -> None:
+def _check(name: str, moments: Moments, width: int, numbers: Sequence[int]) -> None:
     """Raises DataError for non-finite features and for fewer samples than a full covariance of the group needs."""
-    for k, variance in enumerate(moments.variances):
+    for k, variance in zip(numbers, moments.variances, strict=True):
         if not math.isfinite(float(variance.sum())):
             raise DataError(f"Member {k} gives non-finite features in group {name} on the calibration data; check its weights and the data's scale.")
     if moments.count <= width:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from onefold.alignment.alignment import Alignment, Target
+from onefold.alignment.alignment import Alignment
 from onefold.alignment.collect import Statistics
 from onefold.alignment.gather import Gathered, check_reference, gather
+from onefold.alignment.kept import NOTHING, Kept, open_folder
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
-from onefold.alignment.matching import maps_of_output, solve_groups
 from onefold.alignment.members import check_networks
-from onefold.alignment.moments import Moments
+from onefold.alignment.solution import alignment_of, solve_members
 from onefold.alignment.solved import name_of
+from onefold.alignment.streamed import align_streamed, one_by_one
 from onefold.alignment.widths import differ_in_width, gather_widths
-from onefold.batches import Data
+from onefold.batches import Data, fingerprint, rank_share, reusable
 from onefold.errors import AlignmentError, RecipeError
-from onefold.layers import Layer
-from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features
-from onefold.symmetry.spec import Slot, live_groups
+from onefold.ranks import from_every_rank
+from onefold.sources import DiskMembers
+from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.weights import state_checksum
 
 
 def align(
@@ -39,12 +42,15 @@ def align(
     targets: bool = True,
     seed: int = 0,
     traced: TracedNetwork | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    sharded: bool | None = None,
 ) -> Alignment:
     """Find the maps that bring every network's features onto the reference's, from unlabelled data or from the weights alone.
 
     Args:
         models: K >= 2 networks of one class and one set of shapes, on one device. They are not modified. "transport" also takes networks
-            that differ in width alone; they become as wide as the reference.
+            that differ in width alone; they become as wide as the reference. `onefold.sources.DiskMembers` stay on disk, two in memory at a
+            time, with the same result to the bit; the reference then runs once for every other member.
         data: batches as `onefold.batches` describes; labels are ignored. Every batch is seen once. Only method="weights" works without, given a
             `spec`; there are no targets for repair then.
         method: name of a matcher (`onefold methods matcher` lists them), or a matcher with its settings.
@@ -58,35 +64,58 @@ def align(
         targets: also measure what repair needs, the mean and deviation of every layer's output.
         seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
+        resume: a folder in which moments and solved groups are kept, and taken from where they are there already, so that the same call goes on
+            where one was killed, to the same bits. The folder of another run is refused.
+        sharded: under torch.distributed rank r runs the batches r, r + world, ... of `data`; True says that `data` is its part already, as
+            None takes a DataLoader with a DistributedSampler to be. Moments are summed over all ranks, and each gets the same alignment.
 
     Raises:
         MembersError: fewer than two networks, or they differ in class, keys or shapes.
         WeightsError: a weight is not finite or not floating-point.
         TraceError: torch.export cannot trace the network.
         DataError: the data is empty, of the wrong dtype, cannot be run, or is too little for the widest group.
-        RecipeError, AlignmentError: an unknown or unusable setting.
+        RecipeError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be written or keeps another run.
     """
     matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
     if probe not in ("auto", "pre", "post"):
         raise RecipeError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
+    if data is not None:
+        data = rank_share(reusable(data, "calibration data"), sharded)
+    where = matcher.probe if probe == "auto" else probe
+    kept = NOTHING
+    if resume is not None:
+        settings = {"reference": reference, "probe": where, "max_positions": max_positions, "targets": targets, "seed": seed}
+        kept = open_folder(resume, {"matcher": repr(matcher), **settings, **identity(models, data)})
     if data is None:
-        return solve_gathered(_weights_alone(models, matcher, spec, reference, seed), matcher)
+        return _weights_alone(models, matcher, spec, reference, seed, kept)
+    if isinstance(models, DiskMembers):
+        return align_streamed(
+            models, data, matcher, spec=spec, reference=reference, probe=where, max_positions=max_positions, targets=targets, seed=seed,
+            traced=traced, kept=kept,
+        )  # fmt: skip
     if matcher.widths and differ_in_width(models):
         if reference is None:
             raise AlignmentError("Networks of unequal widths need a reference, whose width they take; pass its index.")
-        where = matcher.probe if probe == "auto" else probe
         gathered = gather_widths(models, data, reference=reference, probe=where, max_positions=max_positions, targets=targets, seed=seed)
-        return solve_gathered(gathered, matcher)
+        return solve_gathered(gathered, matcher, kept)
     gathered = gather(
-        models, data, spec=spec, reference=reference, probe=matcher.probe if probe == "auto" else probe, full=matcher.covariances,
+        models, data, spec=spec, reference=reference, probe=where, full=matcher.covariances,
         every=isinstance(matcher, JointMatcher), read=not isinstance(matcher, StateMatcher), max_positions=max_positions, targets=targets, seed=seed,
-        traced=traced,
+        traced=traced, kept=kept,
     )  # fmt: skip
-    return solve_gathered(gathered, matcher)
+    return solve_gathered(gathered, matcher, kept)
 
 
-def _weights_alone(models: Sequence[nn.Module], matcher: Matcher, spec: SymmetrySpec | None, reference: int | None, seed: int) -> Gathered:
-    """What there is without data."""
+def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
+    """What tells one run from another beside its settings: the members' weights, the data and the number of processes."""
+    members = [state_checksum(model.state_dict()) for model in models]
+    return {"members": members, "disk": isinstance(models, DiskMembers), "data": from_every_rank(data and fingerprint(data))}
+
+
+def _weights_alone(
+    models: Sequence[nn.Module], matcher: Matcher, spec: SymmetrySpec | None, reference: int | None, seed: int, kept: Kept
+) -> Alignment:
+    """The alignment without data."""
     if not isinstance(matcher, StateMatcher):
         raise AlignmentError(f"The matcher '{name_of(matcher)}' reads features; pass calibration data, or use method='weights'.")
     if spec is None:
@@ -94,41 +123,30 @@ def _weights_alone(models: Sequence[nn.Module], matcher: Matcher, spec: Symmetry
     check_networks(models)
     check_reference(reference, len(models))
     folds = any(layer.norm is not None for layer in spec.layers)
-    states = tuple(model.state_dict() for model in models)
-    return Gathered(spec, len(models), reference, Statistics({}, {}), {}, (), folds, False, {}, states, seed)
+
+    def gathered(states: tuple[Mapping[str, Tensor], ...], own: int | None) -> Gathered:
+        return Gathered(spec, len(states), own, Statistics({}, {}), {}, (), folds, False, {}, states, seed)
+
+    if isinstance(models, DiskMembers) and reference is not None:
+        start, first = time.perf_counter(), models[reference].state_dict()
+        solution = one_by_one(
+            len(models), reference, lambda k: gathered((first, models[k].state_dict()), 0),
+            lambda pair, k: solve_members(pair, matcher, kept.part(f"pair-{reference}-{k}")),
+        )  # fmt: skip
+        whole = dataclasses.replace(gathered((), reference), members=len(models))
+        return alignment_of(whole, solution, matcher, {"solve": time.perf_counter() - start})
+    return solve_gathered(gathered(tuple(model.state_dict() for model in models), reference), matcher, kept)
 
 
-def solve_gathered(gathered: Gathered, matcher: Matcher) -> Alignment:
+def solve_gathered(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> Alignment:
     """The alignment that `matcher` finds in what `gather` measured. Solving again with other settings costs no pass over the data.
 
     Raises:
         AlignmentError: the matcher cannot work with these features. DataError: it needs more moments than were gathered.
     """
     start = time.perf_counter()
-    spec, reference, members = gathered.spec, gathered.reference, gathered.members
-    solved = solve_groups(gathered, matcher)
-    maps = {name: s.maps for name, s in solved.items()}
-    specs = gathered.specs or (spec,) * members
-    aims = {layer.output: _target(specs, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
-    return Alignment(
-        method=name_of(matcher),
-        spec=spec,
-        reference=reference,
-        members=members,
-        maps=maps,
-        scores={name: s.scores for name, s in solved.items()},
-        conditions={name: s.conditions for name, s in solved.items()},
-        matchers={name: s.matcher for name, s in solved.items()},
-        fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
-        targets=aims,
-        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
-        specs=gathered.specs,
-        folds_norms=gathered.folds_norms,
-        folds_scales=gathered.folds_scales,
-        examples=gathered.statistics.examples,
-        numbers=gathered.statistics.numbers,
-        seconds=gathered.seconds | {"solve": time.perf_counter() - start},
-    )
+    solution = solve_members(gathered, matcher, kept)
+    return alignment_of(gathered, solution, matcher, gathered.seconds | {"solve": time.perf_counter() - start})
 
 
 def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Matcher:
@@ -140,21 +158,3 @@ def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Mat
             having = [e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}]
             raise RecipeError(f"The matcher '{name_of(kind)}' takes no {name}; leave it out, or use {' or '.join(having)}.")
     return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
-
-
-def _target(specs: Sequence[SymmetrySpec], layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> Target:
-    """The average over the members of the mean and deviation of their mapped layer outputs: T m_k and diag(T S_kk T')^(1/2)."""
-    means, deviations = [], []
-    for k, spec in enumerate(specs):
-        axis = spec.nodes[layer.output][layer.output_axis]
-        here = set(live_groups(axis))
-        duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
-        own, width = maps_of_output({name: m[k] for name, m in maps.items()}, duals), axis.size
-        means.append(map_features(moments.means[k][:width], (axis,), spec, own))
-        if moments.full:
-            variance = map_features(moments.covariance(k)[:width, :width], (axis, axis), spec, own).diagonal()
-        else:
-            variance = map_features(moments.variances[k][:width], (axis,), spec, own)
-        deviations.append(variance.clamp_min(0.0).sqrt())
-    # Sorted before they are summed, so that the bits do not depend on the members' order.
-    return Target(torch.stack(means).sort(0).values.mean(0), torch.stack(deviations).sort(0).values.mean(0))

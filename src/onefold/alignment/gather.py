@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from onefold.alignment.collect import Statistics, collect
 from onefold.alignment.fibres import Layout, layouts
+from onefold.alignment.kept import NOTHING, Kept
 from onefold.alignment.members import check_networks
 from onefold.alignment.probes import ROTATIONS, choose_probes
 from onefold.alignment.structure import trace_on
-from onefold.batches import Data, reusable
+from onefold.batches import Data, device_of, reusable
 from onefold.errors import AlignmentError, RecipeError, SymmetryError
 from onefold.layers import Layer
 from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
@@ -63,6 +64,9 @@ def gather(
     targets: bool = True,
     seed: int = 0,
     traced: TracedNetwork | None = None,
+    numbers: Sequence[int] | None = None,
+    scales: bool | None = None,
+    kept: Kept = NOTHING,
 ) -> Gathered:
     """Check the networks, trace them, and gather the moments of their features in one pass over the data.
 
@@ -71,14 +75,17 @@ def gather(
         every: the cross moments of all pairs of members, which joint matchers need; always with reference=None.
         read: False measures what repair needs and no features of groups.
         models, data, spec, reference, probe, max_positions, targets, seed, traced: as in `onefold.align`.
+        numbers: the models are these among more members, which were checked together. scales: whether the scales of norms can be folded in all of
+            them; None: these models show it.
+        kept: where the moments are kept, and taken from where they are there already.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
     """
-    check_networks(models)
-    check_reference(reference, len(models))
-    if max_positions is not None and max_positions < 1:
-        raise RecipeError(f"max_positions is {max_positions}; it must be at least 1.")
+    if numbers is None:
+        check_networks(models)
+        check_reference(reference, len(models))
+        check_positions(max_positions)
     data = reusable(data, "calibration data")
     start = time.perf_counter()
     traced = traced or trace_on(models[0], data)
@@ -89,16 +96,25 @@ def gather(
     start = time.perf_counter()
     folds = any(layer.norm is not None for layer in spec.layers)
     own = [model.state_dict() for model in models]
-    folded = _folded(own, spec) if full and any(group.folded for group in spec.groups) else None
+    folded = fold_all(own, spec) if full and scales is not False and any(group.folded for group in spec.groups) else None
     states = [_channels_last(state) for state in folded or own]
     probes, where = _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
     layers = tuple(layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer))
-    statistics = collect(
-        traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, every=every or reference is None,
-        layers=layers, max_positions=max_positions, seed=seed,
+    statistics = kept.statistics(
+        lambda: collect(
+            traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, every=every or reference is None,
+            layers=layers, max_positions=max_positions, seed=seed, numbers=numbers,
+        ),
+        device_of(models[0]),
     )  # fmt: skip
     seconds["statistics"] = time.perf_counter() - start
     return Gathered(spec, len(models), reference, statistics, probes, layers, folds, folded is not None, seconds, tuple(own), seed)
+
+
+def check_positions(max_positions: int | None) -> None:
+    """Raises RecipeError where no position would be left."""
+    if max_positions is not None and max_positions < 1:
+        raise RecipeError(f"max_positions is {max_positions}; it must be at least 1.")
 
 
 def check_reference(reference: int | None, members: int) -> None:
@@ -128,7 +144,7 @@ def _probes(spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool) -> 
     return probes, where
 
 
-def _folded(states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec) -> list[dict[str, Tensor]] | None:
+def fold_all(states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec) -> list[dict[str, Tensor]] | None:
     """The states with the scales of norms in the weights behind them; None where a zero scale does not let one of them fold."""
     try:
         return [fold_scales(state, spec) for state in states]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from onefold.alignment.consensus import consensus, order_of
 from onefold.alignment.fibres import Layout, layouts
 from onefold.alignment.gather import DUAL, Gathered
+from onefold.alignment.kept import NOTHING, Kept
 from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
@@ -24,16 +26,16 @@ from onefold.symmetry import GroupMap
 from onefold.symmetry.spec import Group
 
 
-def solve_groups(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
-    """Every group of the spec, by name. Groups that cannot be read stay in place.
+def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> dict[str, Solved]:
+    """Every group of the spec, by name. Groups that cannot be read stay in place. kept: where each is kept as soon as it is solved.
 
     Raises:
         AlignmentError: the matcher cannot work with these features. DataError: it needs more moments than were gathered.
     """
     if isinstance(matcher, StateMatcher):
-        return _read_from_weights(gathered, matcher)
+        return kept.groups("all", lambda: _read_from_weights(gathered, matcher))
     if gathered.specs is not None:
-        return solve_widths(gathered, matcher)
+        return kept.groups("all", lambda: solve_widths(gathered, matcher))
     spec, layout, ridge = gathered.spec, layouts(gathered.spec), float(getattr(matcher, "regularisation", 0.1))
     every = gathered.statistics.groups
     order = order_of(every) if gathered.reference is None else []
@@ -46,23 +48,27 @@ def solve_groups(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
         if group.name not in moments:
             continue
         if isinstance(matcher, JointMatcher) and group.dense and not own.apart and group.name + DUAL not in moments:
-            solved[group.name] = _joined(moments[group.name], matcher)
+            solved |= kept.groups(group.name, partial(_by_name, group.name, _joined, moments[group.name], matcher))
             continue
         task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales), ridge)
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
         elif order and task.dual is None:
-            solved[group.name] = _agreed(task, order)
+            solved |= kept.groups(group.name, partial(_by_name, group.name, _agreed, task, order))
         else:
-            solved[group.name] = _alone(task, gathered.members, reference)
+            solved |= kept.groups(group.name, partial(_by_name, group.name, _alone, task, gathered.members, reference))
     for index, tasks in together.items():
-        solved |= _jointly(index, tasks, gathered.members, reference)
+        solved |= kept.groups(index, partial(_jointly, index, tasks, gathered.members, reference))
     indices = {name for group in spec.groups for name in group.over}
     for group in spec.groups:
         if group.name not in solved:
             reason = "numbers the fibres of other groups" if group.name in indices else "no node shows its features alone"
             solved[group.name] = _still(group, gathered.members, reason)
     return {group.name: solved[group.name] for group in spec.groups}
+
+
+def _by_name(name: str, solve: Callable[..., Solved], *arguments: object) -> dict[str, Solved]:
+    return {name: solve(*arguments)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import nn
 
 from onefold.batches import device_of
 from onefold.errors import MembersError
+from onefold.sources import DiskMembers
 from onefold.weights import check_members, check_state
 
 
@@ -21,6 +22,8 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
     if isinstance(models, nn.Module) or len(models) < least:
         count = 1 if isinstance(models, nn.Module) else len(models)
         raise MembersError(f"{count} network{' was' if count == 1 else 's were'} given; pass a list of at least {least}.")
+    if isinstance(models, DiskMembers):  # each was checked as its file was found
+        return
     for k, model in enumerate(models[1:], start=1):
         if type(model) is not type(models[0]):
             raise MembersError(

@@ -11,12 +11,14 @@ the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing the
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from onefold.errors import DataError
+from onefold.ranks import from_rank, ranks
 
 
 class Moments:
@@ -48,6 +50,11 @@ class Moments:
         if reference is not None and not every:
             self._pairs = [(reference, k) for k in range(members) if k != reference]
         self._cross = torch.zeros(len(self._pairs), width, width, dtype=torch.float64, device=where)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        return self._sum.device
 
     @property
     def count(self) -> int:
@@ -159,15 +166,49 @@ class Moments:
 
     def reduced(self) -> Moments:
         """The moments over all ranks of torch.distributed; itself where there is one process."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
-            return self
-        parts: list[Moments | None] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, self)
-        found = [part for part in parts if part is not None]
-        total = found[0]
-        for part in found[1:]:  # in rank order on every rank, so that all ranks hold the same bits
-            total = total.merge(part)
+        total = self
+        for number in range(ranks()):  # in rank order on every rank, so that all ranks hold the same bits; one rank's at a time
+            part = from_rank(number, self)
+            total = part if number == 0 else total.merge(part)
         return total
+
+    def place(self, part: Moments, members: Sequence[int]) -> None:
+        """Take over the moments of some members from `part`, in which member i is this one's `members[i]`; all parts are of the same samples."""
+        for i, k in enumerate(members):
+            for site, shift in enumerate(part._shift):
+                if shift is not None:
+                    own = self._shift[site]
+                    self._shift[site] = own = self._sum.new_zeros(self.members, self.width) if own is None else own
+                    own[k] = shift[i]
+            self._sum[:, k] = part._sum[:, i]
+            self._within[k] = part._within[i]
+        self._counts = list(part._counts)
+        for row, (i, j) in enumerate(part._pairs):
+            first, second = members[i], members[j]
+            if (first, second) in self._pairs:
+                self._cross[self._pairs.index((first, second))] = part._cross[row]
+            elif (second, first) in self._pairs:
+                self._cross[self._pairs.index((second, first))] = part._cross[row].T
+
+    def to_plain(self) -> dict[str, Any]:
+        """All that is kept, as tensors and plain data for a file."""
+        names = ("members", "width", "reference", "full", "every", "sites")
+        return {
+            **{name: getattr(self, name) for name in names}, "counts": self._counts, "shift": self._shift, "sum": self._sum,
+            "within": self._within, "cross": self._cross,
+        }  # fmt: skip
+
+    @staticmethod
+    def from_plain(content: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:
+        """The moments that `to_plain` gave."""
+        found = Moments(
+            content["members"], content["width"], content["reference"], full=content["full"], every=content["every"], sites=content["sites"],
+            device="meta",
+        )  # fmt: skip
+        found._counts = list(content["counts"])
+        found._shift = [None if shift is None else shift.to(device) for shift in content["shift"]]
+        found._sum, found._within, found._cross = (content[name].to(device) for name in ("sum", "within", "cross"))
+        return found
 
     def _move(self, site: int, gap: Tensor, sums: Tensor, count: int) -> None:
         """Account for `count` samples whose sums (K, C) were taken about a point that lies `gap` (K, C) further."""

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward
+from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, whole
 from onefold.errors import TraceError
 from onefold.symmetry import TracedNetwork, trace
 
@@ -19,7 +19,7 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
         DataError: there is no batch, its dtype is not the network's, or the network cannot run on it at all.
         TraceError: the network runs, but torch.export cannot trace it.
     """
-    first = next(batches(data, device_of(model), "calibration data"))
+    first = next(batches(whole(data), device_of(model), "calibration data"))
     check_dtype(first, dtype_of(model))
     try:
         return trace(model, first.args, first.kwargs)

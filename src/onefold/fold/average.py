@@ -44,19 +44,24 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *,
     """Weighted mean of the aligned members' weights; integer buffers come from the reference.
 
     Summed in float64, the reference first and then the other members in an order that depends on their values alone, so that the result
-    has the same bits whatever the order in which the others were given.
+    has the same bits whatever the order in which the others were given. Beside the running sum one state is looked at at a time.
     """
-    order = [reference, *sorted((k for k in range(len(states)) if k != reference), key=lambda k: (weights[k], _rank(states[k])))]
-    folded = {}
-    for name, own in states[reference].items():
-        if not own.is_floating_point():
-            folded[name] = own.clone()
-            continue
-        total = torch.zeros_like(own, dtype=torch.float64)
-        for k in order:
-            total.add_(states[k][name].to(torch.float64), alpha=weights[k])
-        folded[name] = total.to(own.dtype)
-    return folded
+    others = [k for k in range(len(states)) if k != reference]
+    if len(others) > 1:  # states on disk are read for their rank, and read again for their values
+        others.sort(key=lambda k: (weights[k], _rank(states[k])))
+    own = states[reference]
+    dtypes = {name: tensor.dtype for name, tensor in own.items()}
+    folded = {name: _share(tensor, weights[reference]) if tensor.is_floating_point() else tensor.clone() for name, tensor in own.items()}
+    del own
+    for k in others:
+        for name, tensor in states[k].items():
+            if tensor.is_floating_point():
+                folded[name].add_(tensor.to(torch.float64), alpha=weights[k])
+    return {name: folded.pop(name).to(dtype) for name, dtype in dtypes.items()}
+
+
+def _share(tensor: Tensor, weight: float) -> Tensor:
+    return torch.zeros_like(tensor, dtype=torch.float64).add_(tensor.to(torch.float64), alpha=weight)
 
 
 def _rank(state: Mapping[str, Tensor]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
-from onefold.batches import Data, reusable
+from onefold.batches import Data, RankShare, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised
+from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
 from onefold.memory import forget
+from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
 M = TypeVar("M", bound=nn.Module)
@@ -97,12 +100,15 @@ def merge(
     prior: float | None = None,
     max_positions: int | None = None,
     seed: int = 0,
+    resume: str | os.PathLike[str] | None = None,
+    sharded: bool | None = None,
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one.
 
     Args:
         models: K >= 2 networks of one class and one set of shapes. They are not modified. With align="transport" widths may differ; the result has
-            those of the reference.
+            those of the reference. `onefold.sources.DiskMembers` stay on disk; beside the reference and the running sum one is in memory at
+            a time, but for folds that run networks (least squares) and for distillation.
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
             everything but align="none", or align="weights" with a `spec`, with repair="none".
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
@@ -115,10 +121,12 @@ def merge(
         target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
         validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose by; without them the last fifth of `data`,
             if it has labels.
-        spec, reference, probe, regularisation, prior, max_positions, seed: as in `onefold.align`.
+        spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
+        sharded: as in `onefold.align`; the sums of repair run over all ranks, too, and every rank gets the same network. With True no fold that
+            runs networks and no distillation, which need all of the data.
 
     Raises:
-        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
+        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
     maker = fold_with(fold, {"target": target, "rows": rows, "ridge": ridge})
     shares, given = normalised(weights, len(models)), align
@@ -136,13 +144,16 @@ def merge(
     if data is None and not ((given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish):
         raise RecipeError("Aligning and repairing need calibration data; pass `data`, or use align='none' or 'weights' with repair='none'.")
     if data is not None:
-        data = reusable(data, "calibration data")
+        data = rank_share(reusable(data, "calibration data"), sharded)
+        if isinstance(data, RankShare) and data.sharded and (polish or isinstance(maker, NetworkFold)):
+            raise RecipeError("Every rank holds a part of the data only, which fold and polish need whole; pass all of it, or use fold='average'.")
     if validation is not None:
         validation = reusable(validation, "validation data")
-    parameters = sum(p.numel() for p in models[0].parameters())
+    first = models[base]  # of members on disk: held for as long as this runs
+    parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 
-    traced, spec = _structure(models[base], data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
+    traced, spec = _structure(first, data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
         alignment = given
@@ -154,21 +165,22 @@ def merge(
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
         alignment = compute_alignment(
             models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
-            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced,
+            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced, resume=resume,
         )  # fmt: skip
         _describe(alignment, report)
     elif data is None and given != "none":
-        alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed)
+        alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed, resume=resume)
         _describe(alignment, report)
     start = time.perf_counter()
     applied = alignment if given != "none" else None
-    states = [applied.apply_to_state(m.state_dict(), k) if applied else m.state_dict() for k, m in enumerate(models)]
+    mapped = MappedStates(models, applied)
+    states: Sequence[Mapping[str, Tensor]] = mapped if isinstance(models, DiskMembers) else list(mapped)
 
     def neutral(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return neutralised(state, applied.spec.layers) if applied and applied.folds_norms else state
 
     def network(state: Mapping[str, Tensor]) -> M:
-        made = copy.deepcopy(models[base])
+        made = copy.deepcopy(first)
         made.load_state_dict(state)
         forget(made)
         return made
@@ -182,7 +194,8 @@ def merge(
         raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
     if isinstance(maker, NetworkFold):
         job = FoldJob(
-            models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced, data,
+            models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
+            None if data is None else whole(data),
             validation, network, repaired, seed,
         )  # fmt: skip
         done = maker.fold(job)
@@ -199,7 +212,7 @@ def merge(
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, data, passes=polish, seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, seed=seed)
         folded, report.polished = result.model, result.to_dict()
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:

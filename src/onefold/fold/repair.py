@@ -12,6 +12,7 @@ sees inputs which are repaired already.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,11 +21,12 @@ from torch import Tensor, nn
 
 from onefold.alignment import Target, trace_on
 from onefold.alignment.moments import Moments
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, reusable
+from onefold.batches import Data, RankShare, batches, check_dtype, device_of, dtype_of, reusable
 from onefold.batchnorm import reestimate, scale_output
 from onefold.errors import DataError
 from onefold.layers import Layer, Norm
 from onefold.progress import track
+from onefold.ranks import together
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 FLOOR = 1e-6  # a channel whose deviation is below this share of its target is dead: it is shifted but not scaled up
@@ -71,7 +73,8 @@ def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[st
 
     Args:
         model: the folded network, of the architecture that `spec` describes.
-        data: calibration batches; labels are ignored. Batches of 64 examples or more give steady statistics.
+        data: calibration batches; labels are ignored. Batches of 64 examples or more give steady statistics. A `RankShare` of them is
+            this process's part, and sums run over all processes.
         targets: output node of a layer -> its target (`Alignment.targets`). Norms without a target keep their affine part and are
             re-estimated.
 
@@ -90,9 +93,14 @@ def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[st
         return [_corrected(sites[node], values[0], state)]
 
     dtype = dtype_of(model)
-    for batch in track(batches(data, device, "calibration data"), "repair"):
-        check_dtype(batch, dtype)
-        traced.replay([fast], batch.args, batch.kwargs, visit=correct, nodes=list(sites))
+    shared = isinstance(data, RankShare)
+    with together() if shared else contextlib.nullcontext():
+        for batch in track(batches(data, device, "calibration data"), "repair"):
+            check_dtype(batch, dtype)
+            traced.replay([fast], batch.args, batch.kwargs, visit=correct, nodes=list(sites))
+    if shared:
+        for site in sites.values():
+            site.moments = (site.moments or Moments(1, len(_aim(site, state)[0]), None, full=False, device=device)).reduced()
     dead = sum(_write(site, state) for site in sites.values())
     model.load_state_dict(state)
     norms = sum(site.norm is not None for site in sites.values())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from onefold.batches import Data, batches, device_of, forward, reusable
+from onefold.batches import Data, batches, device_of, forward
 from onefold.errors import DataError, MembersError, RecipeError
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
@@ -82,16 +80,6 @@ def check_runs(network: nn.Module, data: Data) -> None:
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
 
-def fingerprint(data: Data, *, labels: bool = False) -> str:
-    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those take part."""
-    digest = hashlib.sha256()
-    for batch in batches(reusable(data, "calibration data"), what="calibration data"):
-        for value in _tensors([*batch.args, *batch.kwargs.values(), *([batch.labels] if labels else [])]):
-            digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def check_device(name: str) -> torch.device:
     """The device of that name. Raises RecipeError where there is none here."""
     try:
@@ -101,7 +89,3 @@ def check_device(name: str) -> torch.device:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise RecipeError(f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu.")
     return device
-
-
-def _tensors(values: Iterable[object]) -> Iterable[Tensor]:
-    return (value for value in values if isinstance(value, Tensor))

@@ -19,14 +19,14 @@ from torch import nn
 
 from onefold import __version__
 from onefold.alignment import Alignment, matchers
-from onefold.batches import Data, reusable
+from onefold.batches import Data, fingerprint, reusable
 from onefold.errors import OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, folds, merge
 from onefold.fold.merge import REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.measure import Report
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
-from onefold.recipe.inputs import check_device, check_labelled, check_runs, fingerprint, load_data, load_networks, verify
+from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_networks, verify
 from onefold.recipe.summary import Scored, score, summarise
 from onefold.sources import check_source
 from onefold.weights import check_output, checksum, save

@@ -2,12 +2,14 @@
 
 from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config  # noqa: F401  (each files its source in the registry)
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
+from onefold.sources.disk_members import DiskMembers
 from onefold.sources.loader import ImageBatches, Images, number_of_classes
 from onefold.sources.models import ModelFactory, ModelSource, build_model, model_sources, resolve_model
 from onefold.sources.names import Name
 
 __all__ = [
     "DataSource",
+    "DiskMembers",
     "ImageBatches",
     "Images",
     "ModelFactory",

@@ -25,9 +25,11 @@ from torch import Tensor
 from onefold.batches import Batch, Data, batches, check_dtype
 from onefold.errors import DataError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds
+from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
 from onefold.fold.least_squares.sites import Site, find_sites
 from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, Calibration, aims
+from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.symmetry import TracedNetwork
 from onefold.symmetry.segments import live_bytes
@@ -70,13 +72,22 @@ class LeastSquares(NetworkFold):
             raise TraceError("No layer of the network can be solved by least squares; use fold='average'.")
         members = [_own(model.state_dict()) for model in job.models]
         calibration, notes = _calibration(job.data, job.traced, sites, next(iter(average.values())).device, members[0], self.rows, job.seed)
+        alignment, aligned, priors = job.alignment, job.states, {"reference": job.states[job.reference], "average": average}
+        picks: dict[str, Picks] = {}
+        if self.target == "pruning":
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference)
         with torch.no_grad():
+            if picks:
+                alignment = alignment_of(picks, job.alignment, job.spec, len(members), job.reference)
+                aligned = [alignment.apply_to_state(member, k) for k, member in enumerate(members)]
+                average = side_by_side(aligned, job.spec, picks, job.shares, average)
+                priors = {"members side by side": average}
             goals, samples = aims(
-                job.traced, job.spec, members, job.states, job.alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold
+                job.traced, job.spec, members, aligned, alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold, picks
             )
             del members
             state = {name: tensor.clone() for name, tensor in _own(average).items()}
-            solved = solve_sites(job.traced, state, [job.states[job.reference], average], sites, calibration, goals, samples, self.ridge)
+            solved = solve_sites(job.traced, state, priors, sites, calibration, goals, samples, self.ridge)
         inside = {name for site in sites for layer in site.layers for name in (layer.weight, layer.bias)}
         inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
         rest = [name for name in job.traced.parameters if name not in inside]
@@ -84,6 +95,7 @@ class LeastSquares(NetworkFold):
             "target": self.target,
             "examples": calibration.examples,
             "layers": [one.to_dict() for one in solved],
+            "units": {name: torch.bincount(own.member, minlength=len(job.models)).tolist() for name, own in picks.items()},
             "averaged": {name: kept.get(name, "is no linear or convolutional layer's") for name in rest},
         }
         return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)

@@ -18,8 +18,6 @@ from onefold.progress import track
 from onefold.symmetry import TracedNetwork
 from onefold.symmetry.segments import SegmentedRun
 
-PRIORS = ("reference", "average")
-
 
 @dataclass(frozen=True)
 class SolvedLayer:
@@ -38,10 +36,10 @@ class SolvedLayer:
 
 
 def solve_sites(
-    traced: TracedNetwork, state: Mapping[str, Tensor], priors: Sequence[Mapping[str, Tensor]], sites: Sequence[Site], calibration: Calibration,
+    traced: TracedNetwork, state: Mapping[str, Tensor], priors: Mapping[str, Mapping[str, Tensor]], sites: Sequence[Site], calibration: Calibration,
     goals: Sequence[Tensor], samples: Sequence[Sequence[Sample]], ridge: float | None,
 ) -> list[SolvedLayer]:  # fmt: skip
-    """Solve all sites in graph order, in the tensors of `state`. priors: state dicts that the solutions may be drawn to, named by PRIORS.
+    """Solve all sites in graph order, in the tensors of `state`. priors: state dicts, by name, that the solutions may be drawn to.
 
     Raises:
         DataError: the folded network gives something that is not finite.
@@ -51,7 +49,7 @@ def solve_sites(
     for number, site in enumerate(track(list(sites), "least squares")):
         run.before(site.layers[0].node)
         intercept = any(has_intercept(layer) for layer in site.layers)
-        sums = Ridge([_joined([effective(prior, layer) for layer in site.layers], site) for prior in priors], intercept)
+        sums = Ridge([_joined([effective(prior, layer) for layer in site.layers], site) for prior in priors.values()], intercept)
         sources = [run.values(layer.source) for layer in site.layers]
         others = run.values(site.minus) if site.minus is not None else None
         start = 0
@@ -71,7 +69,7 @@ def solve_sites(
         if not bool(torch.isfinite(solution.matrix).all()):
             raise DataError(f"The folded network gives non-finite values at {site.name} on the calibration data; check the data's scale.")
         _write(state, site, solution)
-        report.append(SolvedLayer(site.name, start, solution.ridge, PRIORS[solution.prior], solution.r2))
+        report.append(SolvedLayer(site.name, start, solution.ridge, list(priors)[solution.prior], solution.r2))
     return report
 
 

@@ -4,6 +4,8 @@
     correlation   t = z_0 + sum_k a_k rho_k (z_k - z_0): member k's unit enters with its weight times its correlation with the reference's unit
     selection     the same with rho = 1, but where the least correlation is below a threshold the one unit of most importance: its deviation
                   times the norm of its outgoing weights, divided by the sum of these over the member's layer
+    pruning       of all members' units those that the next layers can least do without (`units.py`), each as its own member has it. What is no
+                  unit that can be picked is weighed as by "correlation"
 
 z_k = T_k (member k's own output): the map acts on what the member computes, not on its weights. For a permutation both are the same; through a
 dense map's nonlinearities a mapped member is no more what it was, and its own outputs, mapped, are the better target.
@@ -24,13 +26,14 @@ from onefold.alignment import Alignment
 from onefold.alignment.matching import maps_of_output
 from onefold.batches import Batch
 from onefold.errors import DataError
+from onefold.fold.least_squares.picks import Picks, spread
 from onefold.fold.least_squares.rows import Sample, draw
 from onefold.fold.least_squares.sites import Site, activated
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
 
-TARGETS = ("correlation", "equal", "selection")
+TARGETS = ("correlation", "equal", "selection", "pruning")
 _SPREAD = 7919  # seeds of neighbouring batches and sites lie apart
 
 
@@ -61,9 +64,11 @@ class Calibration:
 def aims(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], aligned: Sequence[Mapping[str, Tensor]],
     alignment: Alignment | None, sites: Sequence[Site], calibration: Calibration, shares: Sequence[float], reference: int, kind: str,
-    threshold: float,
+    threshold: float, picks: Mapping[str, Picks],
 ) -> tuple[list[Tensor], list[list[Sample]]]:  # fmt: skip
     """For each site the target of all its sampled rows, in the order of the batches, and the sample of each batch. One member runs at a time.
+
+    picks: of "pruning", which the alignment holds as maps.
 
     Raises:
         DataError: a member puts out something that is not finite.
@@ -71,26 +76,33 @@ def aims(
     samples: list[list[Sample]] = [[] for _ in sites]
     own = _outputs(traced, states[reference], sites, calibration, samples, reference)
     own = [_mapped(rows, spec, site, alignment, reference) for rows, site in zip(own, sites, strict=True)]  # a common basis maps it too
-    goals = [rows.clone() for rows in own]
-    picks = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
+    picked = [_picked(spec, site, picks) for site in sites]
+    goals = [
+        rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
+        for site, rows, chosen in zip(sites, own, picked, strict=True)
+    ]
+    kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k, state in enumerate(states):
-        if k == reference or shares[k] == 0:
+        if k == reference or (shares[k] == 0 and not picks):
             continue
         others = _outputs(traced, state, sites, calibration, samples, k)
         for number, site in enumerate(sites):
             rows = _mapped(others[number], spec, site, alignment, k)
             others[number] = rows  # the unmapped ones are let go
+            if picked[number]:
+                goals[number] += rows * _places(spec, site, picks, k, shares).to(rows)
+                continue
             rho = torch.ones(rows.shape[1], dtype=rows.dtype, device=rows.device)
             if _is_live(spec, site) and kind != "equal":
                 rho = correlations(activated(site, own[number]), activated(site, rows)).to(rows.dtype)
             if kind == "selection":
-                picks[number].offer(_importance(spec, aligned[k], site, rows), rows, rho)
+                kept[number].offer(_importance(spec, aligned[k], site, rows), rows, rho)
                 rho = torch.ones_like(rho)
             goals[number] += shares[k] * rho.clamp_min(0.0) * (rows - own[number])
     if kind == "selection":
         for number, site in enumerate(sites):
-            if _is_live(spec, site) and picks[number].importance is not None:
-                goals[number] = torch.where(picks[number].least < threshold, picks[number].rows, goals[number])
+            if _is_live(spec, site) and kept[number].importance is not None:
+                goals[number] = torch.where(kept[number].least < threshold, kept[number].rows, goals[number])
     return goals, samples
 
 
@@ -165,6 +177,18 @@ def _mapped(rows: Tensor, spec: SymmetrySpec, site: Site, alignment: Alignment |
 def _is_live(spec: SymmetrySpec, site: Site) -> bool:
     layer = site.layers[0]
     return any(True for _ in live_groups(spec.nodes[layer.output][layer.output_axis]))
+
+
+def _picked(spec: SymmetrySpec, site: Site, picks: Mapping[str, Picks]) -> bool:
+    layer = site.layers[0]
+    return any(name in picks for name in live_groups(spec.nodes[layer.output][layer.output_axis]))
+
+
+def _places(spec: SymmetrySpec, site: Site, picks: Mapping[str, Picks], member: int, shares: Sequence[float]) -> Tensor:
+    """What share the member has in every channel of the site: all or nothing where it is a unit."""
+    layer = site.layers[0]
+    term = spec.nodes[layer.output][layer.output_axis]
+    return spread(term, {name: picks[name].owned(member) for name in live_groups(term) if name in picks}, shares[member])
 
 
 def _importance(spec: SymmetrySpec, state: Mapping[str, Tensor], site: Site, rows: Tensor) -> Tensor | None:

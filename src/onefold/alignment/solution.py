@@ -1,0 +1,112 @@
+"""What was found for some of the members: the maps of every group, and the moments of their mapped layer outputs; and the alignment it makes.
+
+Members can be solved one by one against the reference: nothing in a member's solution depends on the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onefold.alignment.alignment import Alignment, Target
+from onefold.alignment.gather import Gathered
+from onefold.alignment.kept import NOTHING, Kept
+from onefold.alignment.matchers import Matcher
+from onefold.alignment.matching import maps_of_output, solve_groups
+from onefold.alignment.moments import Moments
+from onefold.alignment.solved import Solved, name_of
+from onefold.layers import Layer
+from onefold.symmetry import GroupMap, SymmetrySpec, map_features
+from onefold.symmetry.spec import Slot, live_groups
+
+
+@dataclass(frozen=True)
+class Solution:
+    """solved: group -> what was found. outputs: node of a layer's output -> the mean and deviation (K, channels) of every member, mapped."""
+
+    solved: dict[str, Solved]
+    outputs: dict[str, tuple[Tensor, Tensor]]
+
+    def only(self, members: Sequence[int]) -> Solution:
+        """The same of some of the members."""
+        solved = {
+            name: dataclasses.replace(
+                one, maps=tuple(one.maps[k] for k in members), scores=one.scores[list(members)], conditions=tuple(one.conditions[k] for k in members)
+            )
+            for name, one in self.solved.items()
+        }
+        return Solution(solved, {node: (mean[list(members)], deviation[list(members)]) for node, (mean, deviation) in self.outputs.items()})
+
+
+def solve_members(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> Solution:
+    """Every group and every layer's output in what was gathered. Raises AlignmentError, DataError: see `solve_groups`."""
+
+    def solve() -> Solution:
+        solved = solve_groups(gathered, matcher, kept)
+        maps = {name: one.maps for name, one in solved.items()}
+        specs = gathered.specs or (gathered.spec,) * gathered.members
+        outputs = {layer.output: _outputs(specs, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
+        return Solution(solved, outputs)
+
+    return kept.solution(solve)
+
+
+def joined(parts: Sequence[Solution]) -> Solution:
+    """The members of all parts, one after the other."""
+    solved = {
+        name: dataclasses.replace(
+            one,
+            maps=tuple(m for part in parts for m in part.solved[name].maps),
+            scores=torch.cat([part.solved[name].scores for part in parts]),
+            conditions=tuple(c for part in parts for c in part.solved[name].conditions),
+        )
+        for name, one in parts[0].solved.items()
+    }
+    outputs = {node: (torch.cat([p.outputs[node][0] for p in parts]), torch.cat([p.outputs[node][1] for p in parts])) for node in parts[0].outputs}
+    return Solution(solved, outputs)
+
+
+def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]) -> Alignment:
+    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`."""
+    solved = solution.solved
+    return Alignment(
+        method=name_of(matcher),
+        spec=gathered.spec,
+        reference=gathered.reference,
+        members=gathered.members,
+        maps={name: s.maps for name, s in solved.items()},
+        scores={name: s.scores for name, s in solved.items()},
+        conditions={name: s.conditions for name, s in solved.items()},
+        matchers={name: s.matcher for name, s in solved.items()},
+        fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
+        # Sorted before they are summed, so that the bits do not depend on the members' order.
+        targets={node: Target(*(own.sort(0).values.mean(0) for own in both)) for node, both in solution.outputs.items()},
+        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
+        specs=gathered.specs,
+        folds_norms=gathered.folds_norms,
+        folds_scales=gathered.folds_scales,
+        examples=gathered.statistics.examples,
+        numbers=gathered.statistics.numbers,
+        seconds=dict(seconds),
+    )
+
+
+def _outputs(specs: Sequence[SymmetrySpec], layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (K, channels) of every member's mapped layer output: T m_k and diag(T S_kk T')^(1/2)."""
+    means, deviations = [], []
+    for k, spec in enumerate(specs):
+        axis = spec.nodes[layer.output][layer.output_axis]
+        here = set(live_groups(axis))
+        duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
+        own, width = maps_of_output({name: m[k] for name, m in maps.items()}, duals), axis.size
+        means.append(map_features(moments.means[k][:width], (axis,), spec, own))
+        if moments.full:
+            variance = map_features(moments.covariance(k)[:width, :width], (axis, axis), spec, own).diagonal()
+        else:
+            variance = map_features(moments.variances[k][:width], (axis,), spec, own)
+        deviations.append(variance.clamp_min(0.0).sqrt())
+    return torch.stack(means), torch.stack(deviations)

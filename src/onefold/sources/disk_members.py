@@ -1,0 +1,113 @@
+"""Members that stay on disk: a sequence of networks in which each is read when it is asked for, and forgotten with its last user.
+
+`onefold.align` and `onefold.merge` take it in the place of a list of networks, and then hold no more than two members at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import torch
+from torch import nn
+
+from onefold.errors import MembersError, WeightsError
+from onefold.sources.models import resolve_model
+from onefold.weights import check_members, check_state, checksum, load_into, read
+from onefold.weights.checks import check_fit
+from onefold.weights.reader import Checkpoint, PathLike
+
+
+class DiskMembers(Sequence[nn.Module]):
+    """K checkpoints of one architecture as a sequence of networks in eval mode: `members[k]` builds one and reads its weights.
+
+    A network that is still in use somewhere is given out again, so do not change it. Every file is read once on the way in, one tensor
+    at a time: are all weights finite, and do they fit the network?
+
+    Args:
+        build: makes the network, or its name as in `onefold.sources.resolve_model`.
+        paths: a checkpoint for each member, as `onefold.load` takes it. Leave the files alone while this is in use.
+        device: where the networks go.
+        check_finite: refuse NaN and infinity, which reads all values.
+
+    Attributes:
+        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights, one sentence each.
+
+    Raises:
+        MembersError: there is no checkpoint, or they are of different architectures.
+        WeightsError: a file is missing, damaged, unsafe, quantised, not finite, or does not fit the network.
+        RecipeError: the name of the network is unknown.
+    """
+
+    def __init__(
+        self, build: str | Callable[[], nn.Module], paths: Sequence[PathLike | Sequence[PathLike]], *, device: torch.device | str = "cpu",
+        check_finite: bool = True,
+    ) -> None:  # fmt: skip
+        if isinstance(paths, str | os.PathLike) or not paths:
+            raise MembersError("Members on disk need a list of checkpoints, one for each; give at least one path.")
+        self.paths = tuple(paths)
+        self._build = resolve_model(build) if isinstance(build, str) else build
+        self._device = torch.device(device)
+        self._alive: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
+        network, first = self._new(), read(self.paths[0], check_finite=False)
+        self.metadata: tuple[dict[str, str], ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self._files: list[tuple[Path, ...]] = []
+        self._stamps: list[tuple[tuple[int, int], ...]] = []
+        for path in self.paths:
+            found = read(path, check_finite=check_finite)
+            name = str(found.paths[0])
+            check_state(found.tensors, name, network, check_finite=False)
+            if path is not self.paths[0]:
+                check_members([first.tensors, found.tensors], [str(first.paths[0]), name])
+            check_fit(network, found.tensors, name)
+            self._files.append(found.paths)
+            self._stamps.append(_stamps(found))
+            self.metadata += (found.metadata,)
+            self.notes += tuple(f"{name}: {note}" for note in found.notes)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[nn.Module]: ...
+    def __getitem__(self, index: int | slice) -> nn.Module | list[nn.Module]:
+        """Member `index`. A slice reads all of its members. Raises WeightsError where a file was changed meanwhile."""
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        k = range(len(self))[index]
+        alive = self._alive.get(k)
+        if alive is not None:
+            return alive
+        checkpoint = read(self.paths[k], check_finite=False)
+        if _stamps(checkpoint) != self._stamps[k]:
+            raise WeightsError(f"{checkpoint.paths[0]} was changed while it was in use; leave the members alone, and begin anew.")
+        network = self._new()
+        load_into(network, checkpoint.tensors, str(checkpoint.paths[0]))
+        self._alive[k] = network = network.to(self._device).eval()
+        return network
+
+    def _new(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):  # its first weights are overwritten, so they shall cost nobody's random numbers
+            return self._build()
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        for k in range(len(self)):
+            yield self[k]
+
+    def checksums(self, member: int) -> tuple[str, ...]:
+        """SHA-256 of each file of a member."""
+        return tuple(checksum(path) for path in self._files[member])
+
+    def __repr__(self) -> str:
+        return f"DiskMembers({len(self)} checkpoints, {len(self._alive)} in memory)"
+
+
+def _stamps(checkpoint: Checkpoint) -> tuple[tuple[int, int], ...]:
+    """What changes when one of the files does: time and size."""
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, checkpoint.paths))
