@@ -26,6 +26,7 @@ from onefold.measure.evaluation import eval_mode, mean_output
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
 from onefold.memory import forget
 from onefold.progress import track
+from onefold.sources import DiskMembers
 
 M = TypeVar("M", bound=nn.Module)
 CLIP = 5.0  # the longest gradient
@@ -62,6 +63,7 @@ def polish(
 
     Args:
         data: batches, labels ignored, in the loader's own order; where they are a list, their order is drawn anew for every pass.
+        teachers: of `DiskMembers` one is in memory at a time, if `data` is a list; else all are read again for every batch.
         passes: over the data. lr: the first rate of Adam.
         ensemble: what is distilled: the softmax of the mean "logits", or the mean of the "probabilities".
         batchnorm: "eval" keeps the running statistics as they are, so that every step sees the function that is returned; "train" normalises
@@ -73,7 +75,11 @@ def polish(
         RecipeError: a setting is unusable.
     """
     _check(passes, lr, ensemble, batchnorm)
-    check_networks([model, *teachers])
+    if isinstance(teachers, DiskMembers):
+        for teacher in teachers:
+            check_networks([model, teacher])
+    else:
+        check_networks([model, *teachers])
     data = reusable(data, "data to distil on")
     student = copy.deepcopy(model)
     forget(student)
@@ -86,6 +92,8 @@ def polish(
         for norm in norms_of(student):
             norm.train()
     kept: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
+    if kept is not None and isinstance(teachers, DiskMembers):
+        kept |= _aims(teachers, data, device_of(model), ensemble)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model)
     total = passes * (len(data) if isinstance(data, list | tuple) else sum(1 for _ in batches(data, device, "data to distil on")))
@@ -150,6 +158,17 @@ def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean, ke
     if kept is not None:
         kept[batch.index] = aim
     return aim
+
+
+def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean) -> dict[int, Tensor]:
+    """The same of every batch, one teacher after the other."""
+    found: dict[int, list[Tensor]] = {}
+    with torch.no_grad():
+        for k in range(len(teachers)):
+            teacher = teachers[k]  # in eval mode, as all members on disk
+            for batch in batches(data, device, "data to distil on"):
+                found.setdefault(batch.index, []).append(_logits(teacher, batch).float())
+        return {index: torch.log_softmax(mean_output(outputs, ensemble), -1) for index, outputs in found.items()}
 
 
 def _restore(student: nn.Module, model: nn.Module) -> None:

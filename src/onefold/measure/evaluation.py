@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, batches, device_of, forward, logits_of
+from onefold.batches import Batch, Data, batches, device_of, forward, logits_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.measure.calibration import Binning
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
 from onefold.progress import track
+from onefold.sources import DiskMembers
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,7 @@ def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device |
 @contextmanager
 def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
     """All networks in eval mode without gradients; afterwards every submodule has its training flag back, also after an error."""
+    models = [] if isinstance(models, DiskMembers) else models  # they are
     flags = [(module, module.training) for model in models for module in model.modules()]
     try:
         for model in models:
@@ -161,12 +163,14 @@ def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
             module.training = flag
 
 
-def networks(models: Any) -> list[nn.Module]:
-    """One network or several, as a list.
+def networks(models: Any) -> Sequence[nn.Module]:
+    """One network or several, as a list, or as members that stay on disk.
 
     Raises:
         MembersError: there is none, or something is no nn.Module.
     """
+    if isinstance(models, DiskMembers):
+        return models
     found = [models] if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList) else list(models)
     if not found:
         raise MembersError("There is no network to evaluate; pass at least one.")
@@ -176,16 +180,19 @@ def networks(models: Any) -> list[nn.Module]:
     return found
 
 
-def _placed(models: list[nn.Module], device: torch.device | str | None) -> list[nn.Module]:
-    """The networks on `device`: copies of those that lie elsewhere."""
-    if device is None:
+def _placed(models: Sequence[nn.Module], device: torch.device | str | None) -> Sequence[nn.Module]:
+    """The networks on `device`: copies of those that lie elsewhere. Members on disk go where they were said to go."""
+    if device is None or isinstance(models, DiskMembers):
         return models
     wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
     return [model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models]
 
 
-def _outputs(models: list[nn.Module], data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
+def _outputs(models: Sequence[nn.Module], data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
     """Every network's logits on every batch."""
+    if isinstance(models, DiskMembers):
+        yield from _outputs_in_turn(models, data, title)
+        return
     devices = [device_of(model) for model in models]
     total = len(data) if isinstance(data, Sized) else None
     for batch in track(batches(data), title, total):
@@ -196,6 +203,29 @@ def _outputs(models: list[nn.Module], data: Data, title: str) -> Iterator[tuple[
                 shapes = f"{tuple(output.shape)}, but member 0 {tuple(outputs[0].shape)}"
                 raise MembersError(f"Member {k} returns logits of shape {shapes}; compare networks of one task only.")
         yield outputs, batch
+
+
+def _outputs_in_turn(models: DiskMembers, data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
+    """The same, one network after the other; the logits of all wait in memory, no two networks do.
+
+    Raises:
+        DataError: the data can be read only once, or give other labels when they are read again.
+    """
+    data = reusable(data)
+    found: list[list[Tensor]] = []
+    first: list[Tensor | None] = []
+    for k in range(len(models)):
+        own = [(output.cpu(), batch.labels) for (output,), batch in _outputs([models[k]], data, f"{title} member {k}")]
+        found.append([output for output, _ in own])
+        first = first or [labels for _, labels in own]
+        if len(own) != len(first) or not all(_alike(labels, before) for (_, labels), before in zip(own, first, strict=True)):
+            raise DataError("The data come in another order when they are read again, as members on disk need them; turn shuffling off.")
+    for position, batch in enumerate(batches(data)):
+        yield [outputs[position] for outputs in found], batch
+
+
+def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

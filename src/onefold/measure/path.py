@@ -215,7 +215,7 @@ def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
     Raises:
         MembersError: names the first tensor in which two of them differ.
     """
-    members = networks(members)
+    members = list(networks(members))
     first, reference = members[0], _tensors(members[0])
     for k, member in enumerate(members[1:], start=1):
         if type(member) is not type(first):
