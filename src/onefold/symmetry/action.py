@@ -89,6 +89,18 @@ def map_features(value: Tensor, axes: Axes, spec: SymmetrySpec, maps: Mapping[st
     return _Action(active, maps, roles, 0.0).on(value, axes)
 
 
+def back_matrix(term: Term, spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> Tensor:
+    """The matrix, float64, that takes the features of one axis from behind the maps back before them: x = B (T x), B the maps' own inverses.
+
+    Raises:
+        SymmetryError: a map does not fit its group, or depends on another axis.
+    """
+    check_maps(spec, maps)
+    active = [spec.group(name) for name in _dependants_first(spec, maps)]
+    eye = torch.eye(term.size, dtype=torch.float64)
+    return _Action(active, maps, {(1, group.name): _CONSUMER for group in active}, 0.0).on(eye, (Fixed("", term.size), term))
+
+
 def _dependants_first(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
     """Fibres are numbered as before any map, so a group goes before the groups that number its fibres."""
     over = {group.name: set(group.over) for group in spec.groups if group.name in maps}

@@ -20,9 +20,10 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 
 from onefold.errors import SymmetryError, nearest
+from onefold.symmetry.maps import leaves
 from onefold.symmetry.replay import is_assertion, memory_of
 from onefold.symmetry.solver import solve
-from onefold.symmetry.spec import Group, SymmetrySpec, Term, live_groups
+from onefold.symmetry.spec import Case, Fixed, Group, Live, SymmetrySpec, Term, live_groups
 from onefold.symmetry.tracing import TracedNetwork
 
 LISTED = 16  # places that a message names at most
@@ -190,6 +191,8 @@ class Cutting:
         if not isinstance(value, Tensor):
             return f"'{node.name}' is no tensor"
         for term in self.spec.nodes.get(node.name, ()):
+            if not _cases(term) <= _names(term):
+                return f"it would part what '{node.name}' joined"
             for name in live_groups(term):
                 if not _alone(self.spec.group(name), term):
                     return f"it would part the heads of '{node.name}'"
@@ -210,9 +213,15 @@ def _alone(group: Group, term: Term) -> bool:
 
 
 def _names(term: Term) -> set[str]:
-    if hasattr(term, "parts"):
-        return {name for part in term.parts for name in _names(part)} | ({term.index} if hasattr(term, "index") else set())
-    return {str(getattr(term, "group", None) or getattr(term, "name", ""))}
+    """The groups and fixed parts of a term."""
+    return {leaf.group if isinstance(leaf, Live) else leaf.name for leaf in leaves(term)}
+
+
+def _cases(term: Term) -> set[str]:
+    """What the cases in a term are told apart by."""
+    if isinstance(term, Live | Fixed):
+        return set()
+    return {index for part in term.parts for index in _cases(part)} | ({term.index} if isinstance(term, Case) else set())
 
 
 def _inputs(traced: TracedNetwork) -> list[fx.Node]:

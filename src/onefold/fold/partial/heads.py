@@ -40,10 +40,8 @@ class HeadState:
     way: str  # "own", "written", "read" or "unmerged"
 
 
-def head_state(
-    cutting: Cutting, cut: Cut, alignment: Alignment | None, state: Mapping[str, Tensor], member: int, *, trunk: SymmetrySpec
-) -> HeadState:
-    """The head of one member. cutting: of its own network; trunk: what was found in the trunk's, which may be of another width. state: as it came.
+def head_state(cutting: Cutting, cut: Cut, alignment: Alignment | None, state: Mapping[str, Tensor], member: int) -> HeadState:
+    """The head of one member. cutting: of its own network. state: of the member as it came.
 
     Raises:
         AlignmentError: a crossing value cannot be brought back.
@@ -65,9 +63,9 @@ def head_state(
     like = next(value for value in state.values() if value.is_floating_point())
     found: list[Unmerge] = []
     for place, name in enumerate(cut.crossing):
-        if name in trunk.nodes:
-            duals = [group.name for group in trunk.groups if any(probe.node == name for probe in group.duals)]
-            found += unmerges(place, trunk.nodes[name], trunk, maps_of_output(maps, duals), like)
+        if name in spec.nodes:
+            duals = [group.name for group in spec.groups if any(probe.node == name for probe in group.duals)]
+            found += unmerges(place, spec.nodes[name], spec, maps_of_output(maps, duals), like)
     return HeadState(state, found, "unmerged")
 
 

@@ -116,7 +116,7 @@ def partial_merge(
     if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
         raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
     done = merge(alike, data, align=align, fold=fold, repair=repair, weights=weights, reference=reference, spec=spec or cutting.spec, **settings)
-    heads = [head_state(rests[k][0], cut, done.alignment, model.state_dict(), k, trunk=cutting.spec) for k, model in enumerate(models)]
+    heads = [head_state(rests[k][0], cut, done.alignment, model.state_dict(), k) for k, model in enumerate(models)]
     first = next(batches(data, device_of(template), "calibration data"))
     made = assemble(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.errors import AlignmentError
-from onefold.symmetry import GroupMap, SymmetrySpec, map_features
+from onefold.symmetry import GroupMap, SymmetrySpec
+from onefold.symmetry.action import back_matrix
 from onefold.symmetry.spec import Fixed, Live, Prod, Term, live_groups
 
 WIDEST = 8192  # of an axis of several groups, which needs one matrix for all of it
@@ -51,20 +52,19 @@ def unmerges(place: int, terms: tuple[Term, ...], spec: SymmetrySpec, maps: dict
     """
     found = []
     for axis, term in enumerate(terms):
-        back = {name: maps[name].inverted() for name in set(live_groups(term)) if name in maps}
-        if not back:
+        if not any(name in maps for name in live_groups(term)):
             continue
         own, after = _single(term)
         if own.size > WIDEST and not isinstance(own, Live):
             raise AlignmentError(f"A value that crosses the cut has {own.size} mixed features, too many for one matrix; choose another place to cut.")
-        matrix = map_features(torch.eye(own.size, dtype=torch.float64, device=like.device), (own, Fixed("", own.size)), spec, back)
+        matrix = back_matrix(own, spec, maps)
         if bool(((matrix != 0).sum(1) == 1).all()) and bool((matrix.sum(1) == 1).all()):
             index = matrix.argmax(1)
-            if len(index) == own.size and torch.equal(index, torch.arange(own.size, device=index.device)):
+            if matrix.shape[1] == len(index) and torch.equal(index, torch.arange(len(index))):
                 continue
-            found.append(Unmerge(place, axis, after, index=index))
+            found.append(Unmerge(place, axis, after, index=index.to(like.device)))
         else:
-            found.append(Unmerge(place, axis, after, matrix=matrix.to(like.dtype)))
+            found.append(Unmerge(place, axis, after, matrix=matrix.to(like)))
     return found
 
 
