@@ -101,7 +101,7 @@ class Cutting:
         known = {name for name, _ in self.traced.model.named_modules()}
         if until in known:
             raise SymmetryError(
-                f"Nothing of the module '{until}' runs on the inputs, so the network cannot be cut behind it; it can {self.listed()}."
+                f"Nothing of the module '{until}' runs on the inputs, so the network cannot be cut behind it; it can behind {self.listed()}."
             )
         close = nearest(until, known - {""}) if len(known) > LISTED else ""
         hint = close if close.startswith("did") else f"the network can be cut behind {self.listed()}."
@@ -147,14 +147,14 @@ class Cutting:
         return found
 
     def _ends(self) -> dict[str, int]:
-        """Module -> the place of its last node that depends on the inputs."""
+        """Module -> the place of its last node that depends on the inputs; of a list of modules that of the last of them."""
         ends: dict[str, int] = {}
         for node in self.nodes:
             if node.op == "call_function" and node in self.flowing:
                 for path, _ in (node.meta.get("nn_module_stack") or {}).values():
-                    if name := str(path).split("@")[0]:
-                        ends[name] = self.place[node]
-        return {name: at for name, at in ends.items() if not name.startswith("_empty_nn_module_stack")}
+                    name = str(path).split("@")[0]  # of a module's second call: "name@1"
+                    ends |= dict.fromkeys([name, *_containers(name)], self.place[node])
+        return {name: at for name, at in ends.items() if name and not name.startswith("_empty_nn_module_stack")}
 
     def _side(self, at: int) -> set[fx.Node]:
         """What depends on the inputs up to a place; whole tuples and not some of their entries."""
@@ -210,6 +210,12 @@ def cut_places(traced: TracedNetwork) -> list[Cut]:
 def _alone(group: Group, term: Term) -> bool:
     """Whether an axis holds all that the map of a group depends on."""
     return all(index in _names(term) for index in group.over)
+
+
+def _containers(name: str) -> list[str]:
+    """The names of the modules that hold the module of that name."""
+    parts = name.split(".")
+    return [".".join(parts[:k]) for k in range(1, len(parts))]
 
 
 def _names(term: Term) -> set[str]:
