@@ -220,12 +220,12 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     from onefold.batches import batches
 
     calibration = Calibration(list(batches(data)), 4096, 0)
-    goals, samples = aims(traced, spec, [state], [state], None, sites, calibration, (1.0,), 0, "equal", 0.0)
+    goals, samples = aims(traced, spec, [state], [state], None, sites, calibration, (1.0,), 0, "equal", 0.0, {})
     for site in sites:
         for layer in site.layers:
             state[layer.weight].normal_()
     spoilt = {k: v.clone() for k, v in state.items()}
-    solve_sites(traced, state, [spoilt], sites, calibration, goals, samples, 1e-12)
+    solve_sites(traced, state, {"spoilt": spoilt}, sites, calibration, goals, samples, 1e-12)
     found = copy.deepcopy(model)
     found.load_state_dict(state)
     x = inputs_of(kind, 64, 9)

@@ -1,0 +1,243 @@
+"""Which units of all members the folded network shall have.
+
+Side by side the members are one network of K times the width whose output is the ensemble's. To fold them is to prune it to one width: of the K C
+units of a group, C stay. What a unit is worth is what the layers that read it lose without it,
+
+    E(S) = sum over readers r of  min_V mean_x | M_r^(1/2) (y_r - V x_r,S) |^2,    M_r = mean_x g_r g_r',    g_r = d(u' f) / d y_r,
+
+where x_r are the units of all members as reader r sees them, y_r what the members' own layers make of them, f the ensemble's logits and u of
+independent normal coordinates, so that E is the error that reaches the logits, to first order. The units that stay are found by backward
+elimination (`elimination.py`). Then least squares makes the units from what is left in the layer before. Pruning by the next layer's error: Luo, Wu &
+Lin 2017, "ThiNet" (arXiv 1707.06342); of networks side by side: Stoica et al. 2024, "ZipIt!" (arXiv 2305.03053), averages correlated units instead.
+
+A unit under a kernel of several taps has one column of X for each. Where that would be more than COLUMNS in all, it has as many as there is room
+for: the projections on the leading eigenvectors of W_j M_r W_j', W_j being the member's own weights that read unit j.
+
+Cost: a forward pass of each member, a backward pass of each over the first SENSED examples, and the products X'X. Memory: of each reader
+(K C taps)^2 float64 numbers, at most COLUMNS^2 or (K C)^2, whichever is more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from onefold.batches import Batch, logits_of
+from onefold.errors import DataError
+from onefold.fold.least_squares.elimination import Regression, keep
+from onefold.fold.least_squares.picks import Picks, spread
+from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
+from onefold.fold.least_squares.targets import Calibration
+from onefold.fold.least_squares.weights import effective
+from onefold.layers import Layer
+from onefold.progress import track
+from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.symmetry.spec import Case, Group, Live, Term
+
+COLUMNS = 4096
+RIDGE = 1e-2
+SENSED = 512  # examples that M is taken from
+_SEED = 15485863
+
+
+@dataclass
+class Reader:
+    """A layer that reads units, and the sums over its rows. columns: of a tap, the units' channels, unit by unit; each: how many a unit has."""
+
+    number: int
+    layer: Layer
+    geometry: Geometry
+    group: str
+    columns: Tensor
+    each: int
+    metric: Tensor | None = None  # M (K outputs, K outputs)
+    basis: Tensor | None = None  # (K C, channels x taps of a unit, components)
+    n: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, value: Tensor, sample: Sample) -> Tensor:
+        """(rows, C, channels x taps) of one member's units as this layer sees them."""
+        rows = self.geometry.inputs(value, sample, 1)[0]
+        taps = max(1, math.prod(self.geometry.kernel))
+        rows = rows.reshape(len(rows), taps, -1)[:, :, self.columns]
+        return rows.reshape(len(rows), taps, -1, self.each).permute(0, 2, 3, 1).flatten(2)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """x (rows, columns), y (rows, K outputs)."""
+        own = {"x": x.sum(0, dtype=torch.float64), "y": y.sum(0, dtype=torch.float64), "xx": (x.T @ x).double(), "xy": (x.T @ y).double()}
+        self.sums = {name: self.sums[name] + value for name, value in own.items()} if self.sums else own
+        self.n += len(x)
+
+    def regression(self, units: int) -> Regression:
+        """Centred, in the metric."""
+        assert self.metric is not None
+        x, y = self.sums["x"] / self.n, self.sums["y"] / self.n
+        cross = self.sums["xy"] / self.n - x[:, None] * y
+        return Regression(self.sums["xx"] / self.n - x[:, None] * x, cross @ root(self.metric), len(x) // units)
+
+
+def choose_units(
+    traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
+    reference: int,
+) -> dict[str, Picks]:  # fmt: skip
+    """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
+
+    Raises:
+        DataError: a member puts out something that is not finite.
+    """
+    readers = find_readers(traced, spec)
+    if not readers:
+        return {}
+    _sense(traced, spec, states, readers, calibration, shares)
+    _gather(traced, states, readers, calibration)
+    found = {}
+    for name in track(list(dict.fromkeys(reader.group for reader in readers)), "units"):
+        group, own = spec.group(name), [reader for reader in readers if reader.group == name]
+        units = keep([reader.regression(len(states) * group.size) for reader in own], len(states) * group.size, group.size, RIDGE)
+        for reader in own:
+            reader.sums.clear()
+        found[name] = Picks.placed(units, group.size, reference)
+    return found
+
+
+def find_readers(traced: TracedNetwork, spec: SymmetrySpec) -> list[Reader]:
+    """The layers that read whole units of a group that has no fibres, in graph order."""
+    nodes = {node.name: node for node in traced.graph.nodes}
+    groups = {group.name: group for group in spec.groups if _single(group, spec)}
+    readers: list[Reader] = []
+    for layer in spec.layers:
+        geometry = geometry_of(layer, nodes[layer.node]) if layer.groups == 1 and not layer.shared else None
+        axes = spec.nodes.get(layer.source)
+        if geometry is None or axes is None:
+            continue
+        term = axes[-1 if layer.kind == "linear" else 1]
+        for name in dict.fromkeys(_leaves(term)):
+            if name in groups:
+                places = spread(term, {name: torch.arange(groups[name].size)}, -1)
+                columns = places.argsort(stable=True)[int((places < 0).sum()) :]
+                readers.append(Reader(len(readers), layer, geometry, name, columns, len(columns) // groups[name].size))
+    return readers
+
+
+def _single(group: Group, spec: SymmetrySpec) -> bool:
+    """Whether the group's units are coordinates that can be taken from one member each."""
+    indexed = {name for other in spec.groups for name in other.over}
+    cases = any(group.name in _leaves(term) and _has_case(term) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes)
+    return "permutation" in group.maps and not group.over and group.name not in indexed and not cases
+
+
+def _leaves(term: Term) -> list[str]:
+    return [term.group] if isinstance(term, Live) else [name for part in getattr(term, "parts", ()) for name in _leaves(part)]
+
+
+def _has_case(term: Term) -> bool:
+    return isinstance(term, Case) or any(_has_case(part) for part in getattr(term, "parts", ()))
+
+
+def _sample(reader: Reader, calibration: Calibration, batch: int, shape: Sequence[int]) -> Sample:
+    generator = torch.Generator().manual_seed(calibration.seed + _SEED * (reader.number + 1) + batch)
+    per = max(1, calibration.rows // calibration.examples)
+    return draw(shape, reader.layer.output_axis, reader.geometry.example, calibration.batches[batch].size, per, 0, generator)
+
+
+def _sense(
+    traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration,
+    shares: Sequence[float],
+) -> None:  # fmt: skip
+    """Every reader's metric and basis: how its outputs, in all members, move the ensemble's logits."""
+    seen = 0
+    for number, batch in enumerate(calibration.batches):
+        if seen >= SENSED:
+            break
+        seen += batch.size
+        slopes = [_slopes(traced, state, readers, batch, calibration.seed + number, share) for state, share in zip(states, shares, strict=True)]
+        for reader in readers:
+            sample = _sample(reader, calibration, number, slopes[0][reader.layer.output].shape)
+            g = torch.cat([sample.take(own[reader.layer.output]).double() for own in slopes], 1)
+            reader.metric = g.T @ g if reader.metric is None else reader.metric + g.T @ g
+    for reader in readers:
+        assert reader.metric is not None
+        size = len(states) * spec.group(reader.group).size
+        taps = reader.each * max(1, math.prod(reader.geometry.kernel))
+        reader.basis = _basis(reader, states, max(1, COLUMNS // size)) if taps > max(1, COLUMNS // size) else None
+
+
+def _slopes(
+    traced: TracedNetwork, state: Mapping[str, Tensor], readers: Sequence[Reader], batch: Batch, seed: int, share: float
+) -> dict[str, Tensor]:
+    """The gradient of a random combination of the logits, the same in every member, by the outputs of the layers that read."""
+    values: dict[str, Tensor] = {}
+
+    def visit(node: str, found: list[Tensor]) -> list[Tensor]:
+        values[node] = found[0]
+        return [found[0].clone()]  # an activation may write into what it is given
+
+    learned = {name for name in traced.parameters if state[name].is_floating_point()}
+    weights = {name: t.detach().requires_grad_() if name in learned else t for name, t in state.items()}
+    plan, inputs = traced.plan_for(batch.args, batch.kwargs)
+    with torch.enable_grad():
+        outputs = plan.run([weights], inputs, visit, {reader.layer.output for reader in readers})
+        logits = logits_of(outputs[0])
+        total = (logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed)).to(logits)).sum()
+        names = list(values)
+        slopes = torch.autograd.grad(total, [values[name] for name in names], allow_unused=True, materialize_grads=True)
+    return {name: share * slope for name, slope in zip(names, slopes, strict=True)}
+
+
+def _basis(reader: Reader, states: Sequence[Mapping[str, Tensor]], components: int) -> Tensor:
+    """The directions, among a unit's columns, along which the member's own weights move the logits most."""
+    assert reader.metric is not None
+    taps, bases = max(1, math.prod(reader.geometry.kernel)), []
+    for k, state in enumerate(states):
+        matrix = effective(state, reader.layer)[0][0]  # (taps x inputs, outputs)
+        outputs = matrix.shape[1]
+        own = matrix.reshape(taps, -1, outputs)[:, reader.columns].reshape(taps, -1, reader.each, outputs).permute(1, 2, 0, 3).flatten(1, 2)
+        block = reader.metric[k * outputs : (k + 1) * outputs, k * outputs : (k + 1) * outputs]
+        bases.append(torch.linalg.eigh(own @ block @ own.transpose(1, 2)).eigenvectors[:, :, -components:])
+    return torch.cat(bases)
+
+
+def _gather(traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration) -> None:
+    """The sums of products, all members over one batch at a time."""
+    visited = {node for reader in readers for node in (reader.layer.source, reader.layer.node, reader.layer.output)}
+
+    def visitor(batch: int) -> Callable[[str, list[Tensor]], None]:
+        read: dict[str, list[Tensor]] = {}
+        units: dict[int, Tensor] = {}
+        samples: dict[int, Sample] = {}
+
+        def visit(node: str, values: list[Tensor]) -> None:
+            if node in sources:
+                read[node] = values
+            for reader in readers:
+                layer = reader.layer
+                if node == layer.node:  # not before: the value may have been written to since it was made
+                    sample = samples[reader.number] = _sample(reader, calibration, batch, values[0].shape)
+                    units[reader.number] = torch.cat([reader.take(v, sample) for v in read[layer.source]], 1)
+                if node == layer.output:
+                    y = torch.cat([samples[reader.number].take(v) for v in values], 1)
+                    if not bool(torch.isfinite(y.sum())):
+                        raise DataError(f"A member gives non-finite values at {layer.weight} on the calibration data; check the data's scale.")
+                    x = units.pop(reader.number)
+                    if reader.basis is not None:
+                        x = torch.einsum("nuc,ucr->nur", x, reader.basis.to(x))
+                    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+                    reader.add(x.flatten(1).to(wide), y.to(wide))
+
+        return visit
+
+    sources = {reader.layer.source for reader in readers}
+    last = max(visited, key={node.name: k for k, node in enumerate(traced.graph.nodes)}.__getitem__)
+    for number, batch in enumerate(track(calibration.batches, "units that layers read")):
+        traced.replay(states, batch.args, batch.kwargs, visit=visitor(number), nodes=list(visited), until=last)
+
+
+def root(metric: Tensor) -> Tensor:
+    """A square root R of a positive semidefinite matrix, R R' = M."""
+    values, vectors = torch.linalg.eigh(metric)
+    found: Tensor = vectors * values.clamp_min(0.0).sqrt()
+    return found

@@ -1,0 +1,151 @@
+"""Folding by pruning: elimination is what its formula says; copies fold to what they share; picks; units that matter stay."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_networks import Residual, loader, members
+from test_fold_least_squares import Attention, Convolutional, Mlp, Projected, Recurrent, batches_of, difference, inputs_of, network, permuted
+from torch import Tensor, nn
+
+import onefold
+from onefold.batches import batches
+from onefold.fold import merge
+from onefold.fold.least_squares import units
+from onefold.fold.least_squares.elimination import Regression, keep
+from onefold.fold.least_squares.picks import Picks, spread
+from onefold.fold.least_squares.targets import Calibration
+from onefold.symmetry import solve, trace
+from onefold.symmetry.spec import Fixed, Live, Prod, Sum
+
+TEST = loader(512, seed=99, batch=128)
+
+
+def regression(x: Tensor, y: Tensor, block: int) -> Regression:
+    x, y = x - x.mean(0), y - y.mean(0)
+    return Regression(x.T @ x / len(x), x.T @ y / len(x), block)
+
+
+def error(x: Tensor, y: Tensor, units: list[int], block: int, ridge: float) -> float:
+    """E(S) by its definition, lambda m being that of all units."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    loading = ridge * (x.square().sum(0) / len(x)).mean()
+    own = x[:, [u * block + k for u in units for k in range(block)]]
+    gram = own.T @ own / len(x) + loading * torch.eye(own.shape[1], dtype=x.dtype)
+    v = torch.linalg.solve(gram, own.T @ y / len(x))
+    return float((y - own @ v).square().sum() / len(x) + loading * v.square().sum())
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(3, 7))
+def test_elimination_takes_out_the_unit_whose_absence_costs_least(seed: int, block: int, units: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(60, units * block, generator=generator, dtype=torch.float64)
+    y = x @ torch.randn(units * block, 4, generator=generator, dtype=torch.float64) + torch.randn(60, 4, generator=generator, dtype=torch.float64)
+    left = list(range(units))
+    for count in range(units - 1, 0, -1):
+        costs = {u: error(x, y, [v for v in left if v != u], block, 0.01) for u in left}
+        left.remove(min(costs, key=costs.__getitem__))
+        assert keep([regression(x, y, block)], units, count, 0.01, at_once=0.0).tolist() == left
+
+
+def test_of_two_units_that_do_the_same_one_stays() -> None:
+    """Many go at once, and still no pair goes together; the control has no copies, and then the weak ones go."""
+    x = torch.randn(500, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
+    y = x @ torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    kept = keep([regression(x.repeat(1, 2)[:, order], y, 1)], 80, 40, 1e-6, at_once=0.5)
+    assert sorted((order[kept] % 40).tolist()) == list(range(40))
+    weak = torch.cat([x, 1e-3 * torch.randn_like(x)], 1)
+    assert keep([regression(weak, y, 1)], 80, 40, 1e-6).tolist() == list(range(40))
+
+
+def test_readers_add_up() -> None:
+    x = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one, two = x[:, :1], 3 * x[:, 1:2]
+    first, second = regression(x, one, 1), regression(x, two, 1)
+    assert keep([first], 3, 1, 1e-6).tolist() == [0]
+    assert keep([second], 3, 1, 1e-6).tolist() == [1]
+    assert keep([first, second], 3, 1, 1e-6).tolist() == [1]
+    assert keep([first, second], 3, 2, 1e-6).tolist() == [0, 1]
+
+
+def test_the_references_units_keep_their_places() -> None:
+    picks = Picks.placed(torch.tensor([0, 2, 5, 7]), 4, 0)  # units 0 and 2 of member 0, 1 and 3 of member 1
+    assert picks.member.tolist() == [0, 1, 0, 1]
+    assert picks.unit.tolist() == [0, 1, 2, 3]
+    other = Picks.placed(torch.tensor([0, 2, 5, 7]), 4, 1)
+    assert (other.member.tolist(), other.unit.tolist()) == ([0, 1, 0, 1], [0, 1, 2, 3])
+    for k in range(2):
+        forward = other.map_of(k).forward
+        assert sorted(forward.tolist()) == [0, 1, 2, 3]
+        assert (forward[other.member == k] == other.unit[other.member == k]).all()
+
+
+def test_values_are_spread_over_composite_axes() -> None:
+    values = {"g": torch.tensor([1.0, 0.0]), "h": torch.tensor([0.0, 1.0])}
+    term = Sum((Prod((Live("g", 2), Fixed("f", 2))), Fixed("x", 1), Prod((Live("h", 2), Live("g", 2)))))
+    assert spread(term, values, 1.0).tolist() == [1, 1, 0, 0, 1, 0, 0, 1, 0]
+    assert spread(term, {"g": torch.tensor([0, 1])}, -1).tolist() == [0, 0, 1, 1, -1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", [Mlp, Projected, Attention])
+def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tells the fold how they are permuted: of every pair of units one is superfluous."""
+    monkeypatch.setattr(units, "RIDGE", 1e-9)
+    data, model = batches_of(kind, 512), network(kind, 0)
+    twin, _, _ = permuted(model, data, 3)
+    x = inputs_of(kind, 64, 9)
+    align = "permutation" if kind is Attention else "none"
+    result = merge([model, twin], data, align=align, fold="least_squares", target="pruning", rows=100_000, ridge=1e-9)
+    assert difference(result.model, model, x) < 1e-3
+    assert all(sum(counts) == len(counts) * sum(counts) // 2 for counts in result.report.folded["units"].values())
+    other = merge([model, network(kind, 1)], data, align=align, fold="least_squares", target="pruning", rows=100_000, ridge=1e-9)
+    assert difference(other.model, model, x) > 1e-2
+
+
+@pytest.mark.parametrize("kind", [Convolutional, Recurrent])
+def test_every_layer_is_folded_or_named(kind: type[nn.Module]) -> None:
+    models = [network(kind, k) for k in range(3)]
+    before = [copy.deepcopy(m.state_dict()) for m in models]
+    report = merge(models, batches_of(kind), align="permutation", fold="least_squares", target="pruning").report
+    names = {name for name, p in models[0].named_parameters() if p.dim() > 1}
+    assert names <= {part for one in report.folded["layers"] for part in one["weights"].split(" + ")} | set(report.folded["averaged"])
+    assert all(torch.equal(v, m.state_dict()[k]) for m, s in zip(models, before, strict=True) for k, v in s.items())
+
+
+def test_units_that_no_layer_of_their_member_uses_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member's layer reads the second half of its units alone, the other's the first half of its own, of other weights."""
+    monkeypatch.setattr(units, "RIDGE", 1e-9)
+    parts = [network(Mlp, 0), network(Mlp, 1)]
+    with torch.no_grad():
+        for part, gone in zip(parts, (slice(0, 4), slice(4, 8)), strict=True):
+            part.two.weight[:, gone] = 0.0  # type: ignore[union-attr, index]
+    data = batches_of(Mlp, 512)
+    traced = trace(parts[0], (data[0],))
+    calibration = Calibration(list(batches(data)), 4096, 0)
+    found = units.choose_units(traced, solve(traced), [p.state_dict() for p in parts], calibration, (0.5, 0.5), 0)
+    picks = next(own for own in found.values() if len(own.unit) == 8)
+    assert sorted(picks.unit[picks.member == 0].tolist()) == [4, 5, 6, 7]
+    assert sorted(picks.unit[picks.member == 1].tolist()) == [0, 1, 2, 3]
+
+
+def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
+    networks, data = members(Residual, 3), loader(512)
+    folded, again = (merge(networks, data, align="permutation", fold="least_squares", target="pruning") for _ in range(2))
+    average = merge(networks, data, align="permutation")
+    accuracy = [onefold.evaluate(m, TEST).accuracy for m in (folded.model, average.model)]
+    assert accuracy[0] > 0.9
+    assert accuracy[0] >= accuracy[1]
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in folded.model.state_dict().items())
+    assert all(len(counts) == 3 for counts in folded.report.folded["units"].values())
+
+
+def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks, data = members(Residual, 2), loader(512)
+    monkeypatch.setattr(units, "COLUMNS", 40)
+    folded = merge(networks, data, align="permutation", fold="least_squares", target="pruning")
+    assert onefold.evaluate(folded.model, TEST).accuracy > 0.85
