@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch
+from onefold.batches import Batch, dtype_of
 from onefold.errors import OnefoldError, WeightsError
 from onefold.fold.partial.module import PartialMerge, assemble, check_outputs
 from onefold.fold.partial.unmerge import Unmerge
@@ -78,7 +78,7 @@ def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], wher
                 known[id(network)] = Cutting(trace(network, args, kwargs))
         cuttings = [known[id(network)] for network in networks]
         rests = [(own, piece_behind(own, own.at(until))) for own in cuttings]
-        steps = [[_unmerge(step) for step in own] for own in facts["unmerge"]]
+        steps = [[_unmerge(step, dtype_of(networks[0])) for step in own] for own in facts["unmerge"]]
         states = [network.state_dict() for network in networks]
         return assemble(
             cuttings[0], cuttings[0].at(until), states[0], states, steps, [float(share) for share in facts["shares"]], rests=rests,
@@ -119,8 +119,8 @@ def _step(step: nn.Module) -> dict[str, Any]:
     return {"place": step.place, "axis": step.axis, "after": step.after, "shape": list(values.shape)}
 
 
-def _unmerge(facts: Mapping[str, Any]) -> Unmerge:
+def _unmerge(facts: Mapping[str, Any], dtype: torch.dtype) -> Unmerge:
     shape = [int(n) for n in facts["shape"]]
-    values = torch.zeros(shape, dtype=torch.long if len(shape) == 1 else torch.get_default_dtype())
+    values = torch.zeros(shape, dtype=torch.long if len(shape) == 1 else dtype)
     place, axis, after = int(facts["place"]), int(facts["axis"]), int(facts["after"])
     return Unmerge(place, axis, after, **{"index" if len(shape) == 1 else "matrix": values})

@@ -1,0 +1,157 @@
+"""How far to merge? Accuracy and cost of a partial merge against the share of layers that are merged, from the ensemble (0) to one network (1).
+
+    python benchmarks/folding/partial.py halves-vgg11 same-resnet20 --out benchmarks/folding/partial.json
+    python benchmarks/folding/partial.py --quick --out quick.json      a few cuts, 500 images, 1,000 test images
+    python benchmarks/folding/partial.py --table benchmarks/folding/partial.json
+
+The first pair of members of each group of study.py, aligned and merged with unlabelled training images, then cut behind every number of layers, at
+the last place where one value crosses. Settings are the library's defaults, and nothing is chosen. Test images are only scored, by the mean of
+the members' probabilities. What was measured is kept in the record; a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from study import BUILDS, GROUPS, Batches
+from torch import nn
+
+import onefold
+from onefold.alignment import trace_on
+from onefold.batches import Batch
+from onefold.fold.partial.cost import cost_of
+from onefold.fold.partial.heads import head_state
+from onefold.fold.partial.module import assemble
+from onefold.sources import build_data
+from onefold.symmetry.cutting import Cut, Cutting
+
+WAYS = {
+    "permutation": {"align": "permutation"},
+    "zipit": {"align": "zipit"},
+    "cca": {"align": "cca"},
+    "least squares": {"align": "permutation", "fold": "least_squares"},
+    "least squares, equal": {"align": "permutation", "fold": "least_squares", "target": "equal"},
+}
+
+
+def scored(models: list[nn.Module] | nn.Module, test: Batches) -> dict[str, Any]:
+    """Accuracy in percent and NLL of the averaged probabilities, and each output's own accuracy. models: networks, or one that returns a list."""
+    right, loss, each, count = 0, 0.0, [0, 0], 0
+    with torch.no_grad():
+        for x, y in test:
+            outputs = [model(x) for model in models] if isinstance(models, list) else models(x)
+            outputs = outputs if isinstance(outputs, list) else [outputs]
+            mean = torch.stack([own.double().softmax(1) for own in outputs]).mean(0)
+            right += int((mean.argmax(1) == y).sum())
+            loss -= float(mean.gather(1, y[:, None]).log().sum())
+            each = [a + int((own.argmax(1) == y).sum()) for a, own in zip(each, outputs, strict=False)]
+            count += len(y)
+    return {"accuracy": round(100 * right / count, 2), "nll": round(loss / count, 4), "each": [round(100 * own / count, 2) for own in each]}
+
+
+def places(cutting: Cutting, quick: bool) -> list[Cut]:
+    """Behind every number of layers the last place where one value crosses."""
+    found = list({cut.layers: cut for cut in cutting.cuts if len(cut.crossing) == 1}.values())
+    return found[:: max(1, len(found) // 3)] if quick else found
+
+
+def run(members: list[nn.Module], images: Batches, test: Batches, quick: bool, record: dict[str, Any], save: Any) -> None:
+    """One pair: every way, every place."""
+    data = [x for x, _ in images]
+    example = Batch((data[0][:2],))
+    costs = [cost_of(model, example) for model in members]
+    one = (costs[0].parameters, costs[0].multiply_adds)
+    fast = [model.to(memory_format=torch.channels_last) for model in members]
+    if "ensemble" not in record:
+        record["ensemble"] = {**scored(fast, test), "parameters": len(members), "multiply-adds": len(members)}
+        print("  ensemble", record["ensemble"], flush=True)
+        save()
+    cutting = Cutting(trace_on(members[0], data))
+    for way, settings in WAYS.items():
+        rows = record.setdefault("ways", {}).setdefault(way, {})
+        cuts = places(cutting, quick)
+        if len(rows) > len(cuts):
+            continue
+        start = time.perf_counter()
+        done = onefold.merge(members, data, spec=cutting.spec, **settings)
+        print(f"  {way}: merged in {time.perf_counter() - start:.1f} s", flush=True)
+        states = [model.state_dict() for model in members]
+        for cut in cuts:
+            if cut.until in rows:
+                continue
+            heads = [head_state(cutting, cut, done.alignment, state, k) for k, state in enumerate(states)]
+            shares = [1 / len(members)] * len(members)
+            made = assemble(
+                cutting, cut, done.model.state_dict(), [h.state for h in heads], [h.unmerge for h in heads], shares, outputs="members"
+            )  # fmt: skip
+            cost = cost_of(made, example)
+            rows[cut.until] = {
+                "share": round(cut.share, 4), **scored(made.to(memory_format=torch.channels_last), test),
+                "parameters": round(cost.parameters / one[0], 3), "multiply-adds": round(cost.multiply_adds / one[1], 3), "heads": heads[-1].way,
+            }  # fmt: skip
+            print(f"    {cut.until:<14}", rows[cut.until], flush=True)
+            save()
+        rows["all"] = {"share": 1.0, **scored([done.model.to(memory_format=torch.channels_last)], test), "parameters": 1.0, "multiply-adds": 1.0}
+        print("    all           ", rows["all"], flush=True)
+        save()
+
+
+def table(record: dict[str, Any]) -> None:
+    """Print the record as tables in Markdown."""
+    for name, own in record.items():
+        ways = list(own["ways"])
+        ensemble = own["ensemble"]
+        print(f"\n{name}: members {' / '.join(str(x) for x in ensemble['each'])}\n")
+        print(f"| merged up to | share of layers | parameters | multiply-adds | {' | '.join(ways)} |\n|---{'|---' * (len(ways) + 3)}|")
+        print(f"| nothing (ensemble) | 0 | 2 | 2 | {' | '.join([str(ensemble['accuracy'])] * len(ways))} |")
+        for until, row in own["ways"][ways[0]].items():
+            cells = [str(own["ways"][way].get(until, {}).get("accuracy", "-")) for way in ways]
+            print(f"| {until} | {row['share']:.2f} | {row['parameters']:.2f} | {row['multiply-adds']:.2f} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []])
+    parser.add_argument("--members", type=Path, default=Path("members"))
+    parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path)
+    arguments = parser.parse_args()
+    if arguments.table:
+        table(json.loads(arguments.table.read_text()))
+        return
+    if arguments.out is None:
+        parser.error("give --out or --table")
+    torch.set_num_threads(1)
+    record: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+
+    def save() -> None:
+        temporary = arguments.out.with_suffix(".part")
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+        temporary.replace(arguments.out)
+
+    for name in arguments.groups or ["halves-vgg11"]:
+        group = GROUPS[name]
+        source = f"{'parquet' if group.data == 'cifar10' else 'idx'}:{arguments.data}/{group.data}"
+        images = list(build_data(source, split="train", limit=500 if arguments.quick else arguments.images, batch_size=100))
+        test = list(build_data(source, split="test", batch_size=500, limit=1000 if arguments.quick else 10000))
+        test = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in test]
+        members = []
+        for file in group.sets[0]:
+            model = BUILDS[group.network]()
+            model.load_state_dict(onefold.load(arguments.members / f"{file}.safetensors"))
+            members.append(model.eval())
+        print(name, " ".join(group.sets[0]), flush=True)
+        run(members, images, test, arguments.quick, record.setdefault(name, {"files": group.sets[0]}), save)
+
+
+if __name__ == "__main__":
+    main()
