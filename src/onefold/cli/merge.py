@@ -41,6 +41,9 @@ def merge(
     rows: Annotated[int | None, typer.Option(help="Of least squares: sampled positions of a layer (default 20000).", rich_help_panel=FOLDING)] = None,
     ridge: Annotated[float | None, typer.Option(help="Of least squares, relative; default: chosen for each layer.", rich_help_panel=FOLDING)] = None,
     polish: Annotated[int | None, typer.Option(help="Passes of distillation from the ensemble, last (default 0).", rich_help_panel=FOLDING)] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Merge up to this module, or share of the layers as 50%; the rest stays the members'.", rich_help_panel=FOLDING)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu (default), cuda or cuda:N.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
@@ -69,7 +72,7 @@ def merge(
             prior=prior,
             max_positions=max_positions,
         ),
-        "fold": given(method=fold, weights=_numbers(weights), repair=repair, target=target, rows=rows, ridge=ridge, polish=polish),
+        "fold": given(method=fold, weights=_numbers(weights), repair=repair, target=target, rows=rows, ridge=ridge, polish=polish, until=until),
         "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "barrier": barrier,
         "seed": seed,
@@ -104,6 +107,8 @@ def merge(
         for name, path in made.scored.paths.items():
             say(f"{name}: {path}")
         say(made.scored.verdict)
+    if partial := made.result.report.folded.get("partial"):
+        say(partial["text"])
     seconds = sum(made.result.report.seconds.values())
     say(f"Folded {len(recipe.members)} members in {seconds:.1f} s into {made.files.result}, written with {_names(made.files.all()[:-1])}.")
 

@@ -80,7 +80,8 @@ class AlignPart(_Part):
 class FoldPart(_Part):
     """How the aligned members become one network, how its statistics are repaired, and in how many passes it is distilled from their ensemble.
 
-    target, rows, ridge: of least squares; null: its defaults.
+    target, rows, ridge: of least squares; null: its defaults. until: the module up to which they are merged, or a share of the layers as 50%; null:
+    all of it.
     """
 
     method: str = "average"
@@ -90,6 +91,7 @@ class FoldPart(_Part):
     rows: int | None = Field(default=None, ge=1)
     ridge: float | None = Field(default=None, gt=0)
     polish: int = Field(default=0, ge=0)
+    until: str | None = None
 
 
 class Record(_Part):
@@ -155,6 +157,8 @@ class Recipe(Job):
             raise ValueError("aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none")
         if self.data is None and self.fold.polish:
             raise ValueError("fold.polish needs calibration data, so give data, or leave polish out")
+        if self.fold.until is not None and (self.data is None or self.fold.polish):
+            raise ValueError("fold.until needs calibration data and takes no polish, so give data and leave polish out")
         if (self.align.method == "saved") != (self.align.file is not None):
             raise ValueError("align.file goes with align.method saved, and the other way round")
         if self.barrier and self.evaluation is None:

@@ -9,6 +9,8 @@ from torch import nn
 
 from onefold.batches import Data, batches, device_of, forward
 from onefold.errors import DataError, MembersError, RecipeError
+from onefold.fold.partial.saved import KEY as PARTIAL
+from onefold.fold.partial.saved import rebuild as rebuild_partial
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
 from onefold.memory import forgetting
@@ -22,7 +24,7 @@ def load_networks(
 ) -> tuple[list[nn.Module], list[str], list[str]]:
     """Read every member into a network of the architecture `model`, in eval mode on `device`.
 
-    mixtures: accept what soft merging wrote where several networks were left, too. check_finite: refuse NaN and infinity.
+    mixtures: accept what soft and partial merging wrote where several networks were left, too. check_finite: refuse NaN and infinity.
 
     Returns:
         The networks; the SHA-256 of every member's file; notes on what was done to get at the weights, one sentence each.
@@ -36,14 +38,18 @@ def load_networks(
     sums = [verify(member) for member in members]
     checkpoints = [read(member.path, check_finite=check_finite) for member in members]
     names = [member.path for member in members]
-    mixed = [MIXTURE in checkpoint.metadata for checkpoint in checkpoints]
+    mixed = [MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata for checkpoint in checkpoints]
     if any(mixed) and not mixtures:
-        raise MembersError(f"{names[mixed.index(True)]} is a mixture of several networks, which cannot be folded; give its members instead.")
+        raise MembersError(f"{names[mixed.index(True)]} holds several networks, which cannot be folded; give its members instead.")
     if len(members) > 1 and not any(mixed):
         check_members([c.tensors for c in checkpoints], names)
     networks = []
     for checkpoint, name, several in zip(checkpoints, names, mixed, strict=True):
-        network = rebuild(lambda: build_model(model), checkpoint.metadata, name) if several else build_model(model)
+        if PARTIAL in checkpoint.metadata:
+            one = build_model(model).eval()
+            network: nn.Module = rebuild_partial(lambda _, own=one: own, checkpoint.metadata, name)  # type: ignore[misc]
+        else:
+            network = rebuild(lambda: build_model(model), checkpoint.metadata, name) if several else build_model(model)
         check_state(checkpoint.tensors, name, network, check_finite=False)
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())

@@ -21,9 +21,10 @@ from onefold import __version__
 from onefold.alignment import Alignment, matchers
 from onefold.batches import Data, fingerprint, reusable
 from onefold.errors import OutputError, RecipeError, nearest
-from onefold.fold import MergeResult, folds, merge
+from onefold.fold import MergeResult, PartialMerge, folds, merge, partial_merge
 from onefold.fold.merge import REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
+from onefold.fold.partial.saved import describe
 from onefold.measure import Report
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_networks, verify
@@ -99,17 +100,21 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
             scored = score(models, result, evaluation, data if recipe.barrier else None)
         members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
         complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
-        written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force)
+        facts = describe(result.model) if isinstance(result.model, PartialMerge) else None
+        written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, facts)
     return Made(written.recipe, result, scored, written.report, files, warnings + result.report.warnings + written.warnings)
 
 
 def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) -> MergeResult[nn.Module]:
     """The merge that the recipe describes, without reading or writing anything but a saved alignment."""
     part = recipe.align
+    align = Alignment.load(part.file.path) if part.file else part.method
+    if recipe.fold.until is not None and data is not None:
+        return _partial(recipe, models, data, align)
     return merge(
         models,
         data,
-        align=Alignment.load(part.file.path) if part.file else part.method,
+        align=align,
         fold=recipe.fold.method,
         repair=recipe.fold.repair,
         polish=recipe.fold.polish,
@@ -124,6 +129,40 @@ def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) ->
         max_positions=part.max_positions,
         seed=recipe.seed,
     )
+
+
+def _partial(recipe: Recipe, models: list[nn.Module], data: Data, align: str | Alignment) -> MergeResult[nn.Module]:
+    """The same up to a place in the network; what was done there is part of what the fold reports."""
+    until, part, fold = recipe.fold.until or "", recipe.align, recipe.fold
+    done = partial_merge(
+        models,
+        data,
+        until=share_of(until) if until.endswith("%") else until,
+        align=align,
+        fold=fold.method,
+        repair=fold.repair,
+        weights=fold.weights,
+        target=fold.target,
+        rows=fold.rows,
+        ridge=fold.ridge,
+        reference=part.reference,
+        probe=part.probe,
+        regularisation=part.regularisation,
+        prior=part.prior,
+        max_positions=part.max_positions,
+        seed=recipe.seed,
+    )
+    facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
+    done.report.merged.folded["partial"] = facts | {"text": str(done.report)}
+    return MergeResult(done.model, done.alignment, done.report.merged)
+
+
+def share_of(text: str) -> float:
+    """50% as 0.5. Raises RecipeError where it is no number."""
+    try:
+        return float(text.removesuffix("%")) / 100
+    except ValueError:
+        raise RecipeError(f"The share of layers to merge is '{text}'; give a module's name, or a number as 50%.") from None
 
 
 def check_outputs(recipe: Job, force: bool) -> Outputs:

@@ -88,10 +88,12 @@ def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Dat
     """Score members, ensemble, plain average, mapped members and the fold; with `calibration` data also the barrier of the first two members."""
     members, ensemble = member_candidates(models, data)
     plain = merge(models, align="none", fold="average", repair="none", weights=result.report.weights).model
-    size = parameters_of(result.model)
-    average = Candidate("plain average", evaluate(plain, data), size, 1.0, "not aligned, not repaired")
-    done = f"align {result.report.align}, fold {result.report.fold}, repair {result.report.repair}"
-    fold = Candidate(FOLD, evaluate(result.model, data), size, 1.0, done)
+    average = Candidate("plain average", evaluate(plain, data), parameters_of(plain), 1.0, "not aligned, not repaired")
+    done, cost = f"align {result.report.align}, fold {result.report.fold}, repair {result.report.repair}", 1.0
+    if partial := result.report.folded.get("partial"):
+        done, costs = f"{done}, up to '{partial['until']}'", partial["costs"]
+        cost = costs["partial"]["multiply_adds"] / costs["one"]["multiply_adds"] if costs["one"]["multiply_adds"] else float(len(models))
+    fold = Candidate(FOLD, evaluate(result.model, data), parameters_of(result.model), cost, done)
     mapped = mapped_candidates(models, result.alignment, data) if result.alignment else []
     best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
     baselines = [
