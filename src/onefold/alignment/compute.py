@@ -109,7 +109,11 @@ def align(
 def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
     """What tells one run from another beside its settings: the members' weights, the data and the number of processes."""
     members = [state_checksum(model.state_dict()) for model in models]
-    return {"members": members, "disk": isinstance(models, DiskMembers), "data": from_every_rank(data and fingerprint(data))}
+    return {
+        "members' weights": members,
+        "members on disk": isinstance(models, DiskMembers),
+        "calibration data": from_every_rank(data and fingerprint(data)),
+    }
 
 
 def _weights_alone(

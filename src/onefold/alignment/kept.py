@@ -161,15 +161,9 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
     name = next((key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)), None)
     if name is None:
         return None
-    return (
-        f"{path} keeps another run: its {name} was {_shown(then.get(name))} and is {_shown(now.get(name))} now; "
-        "give what the run was begun with, or another folder."
-    )
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    was, here = json.dumps(then.get(name)), json.dumps(now.get(name))
+    how = f"{name} was {was} and is {here} now" if len(was + here) <= 120 else f"of other {name}"
+    return f"{path} keeps another run ({how}); give what it was begun with, or another folder."
 
 
 def _to_plain(solved: Solved) -> dict[str, Any]:

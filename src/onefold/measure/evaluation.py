@@ -23,6 +23,8 @@ from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, 
 from onefold.progress import track
 from onefold.sources import DiskMembers
 
+DISORDER = "The data come in another order when they are read again, as members on disk need them; turn shuffling off."
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -209,23 +211,27 @@ def _outputs_in_turn(models: DiskMembers, data: Data, title: str) -> Iterator[tu
     """The same, one network after the other; the logits of all wait in memory, no two networks do.
 
     Raises:
-        DataError: the data can be read only once, or give other labels when they are read again.
+        DataError: the data can be read only once, or come in another order when they are read again.
     """
     data = reusable(data)
     found: list[list[Tensor]] = []
-    first: list[Tensor | None] = []
+    first: list[list[float]] = []
     for k in range(len(models)):
-        own = [(output.cpu(), batch.labels) for (output,), batch in _outputs([models[k]], data, f"{title} member {k}")]
+        own = [(output.cpu(), _sums(batch)) for (output,), batch in _outputs([models[k]], data, f"{title} member {k}")]
         found.append([output for output, _ in own])
-        first = first or [labels for _, labels in own]
-        if len(own) != len(first) or not all(_alike(labels, before) for (_, labels), before in zip(own, first, strict=True)):
-            raise DataError("The data come in another order when they are read again, as members on disk need them; turn shuffling off.")
+        first = first or [sums for _, sums in own]
+        if [sums for _, sums in own] != first:
+            raise DataError(DISORDER)
     for position, batch in enumerate(batches(data)):
+        if first[position : position + 1] != [_sums(batch)]:
+            raise DataError(DISORDER)
         yield [outputs[position] for outputs in found], batch
 
 
-def _alike(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other or (one is not None and other is not None and torch.equal(one, other))
+def _sums(batch: Batch) -> list[float]:
+    """What tells a batch from another."""
+    tensors = [x for x in (*batch.args, *batch.kwargs.values(), batch.labels) if isinstance(x, Tensor)]
+    return [float(x.nan_to_num().sum(dtype=torch.float64)) for x in tensors]
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
