@@ -36,7 +36,7 @@ def test_written_scored_read_again_and_made_again(onefold: Callable, members: li
     assert again.read_bytes() == (tmp_path / "f.safetensors").read_bytes()
     refused = onefold("merge", tmp_path / "f.safetensors", members[0], *DATA, "-o", tmp_path / "g.safetensors")
     assert refused.status != 0
-    assert "holds several networks" in refused.err.replace("\n", " ")
+    assert "is a partial merge of several networks, which cannot be folded" in refused.err.replace("\n", " ")
 
 
 def test_one_sentence_for_what_cannot_be(onefold: Callable, members: list[Path], tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def load_networks(
     names = [member.path for member in members]
     mixed = [MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata for checkpoint in checkpoints]
     if any(mixed) and not mixtures:
-        raise MembersError(f"{names[mixed.index(True)]} holds several networks, which cannot be folded; give its members instead.")
+        kind = "mixture" if MIXTURE in checkpoints[mixed.index(True)].metadata else "partial merge"
+        raise MembersError(f"{names[mixed.index(True)]} is a {kind} of several networks, which cannot be folded; give its members instead.")
     if len(members) > 1 and not any(mixed):
         check_members([c.tensors for c in checkpoints], names)
     networks = []
