@@ -49,6 +49,7 @@ class Group:
     network: str
     data: str
     sets: tuple[tuple[str, ...], ...]
+    images: int = 2000
 
 
 def seeds(stem: str, *numbers: int) -> tuple[str, ...]:
@@ -59,6 +60,7 @@ GROUPS = {
     "same-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3)))),
     "same-resnet20": Group("resnet20-brief", "cifar10", tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5)))),
     "halves-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
+    "halves-vgg11-8000": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3)), 8000),
     "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-dirichlet2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
     "many-halves": Group("vgg11-quarter", "cifar10", (seeds("vgg11-quarter-halves2-0", 0, 1) + seeds("vgg11-quarter-halves2-1", 2, 3),)),
     "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
@@ -73,9 +75,16 @@ ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
     "transport": [{}],
     "zipit": [{}],
 }
-TARGETS = ("equal", "correlation", "selection")  # of least squares, after alignment by permutation
+# Of least squares, after alignment by permutation: its target, and the weight of the best member (None: all are equal).
+TARGETS: dict[str, tuple[str, float | None]] = {
+    "equal": ("equal", None),
+    "correlation": ("correlation", None),
+    "selection": ("selection", None),
+    "pruning": ("pruning", None),
+    "pruning, anchor 0.7": ("pruning", 0.7),
+}
 PASSES = (3, 10)
-RATES = (1e-4, 1e-3)
+RATES = (1e-4, 3e-4, 1e-3)  # of Adam, for polish and for distillation into the best member alike
 
 
 def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
@@ -98,6 +107,7 @@ class Study:
         record["best"] = best
         self.alignments: dict[str, Alignment] = {}
         self.gathered: dict[bool, Gathered] = {}
+        self.kept: dict[str, tuple[Callable[[], nn.Module], nn.Module | None]] = {}
         self.spec = onefold.find_symmetries(members[0], self.images[0])
 
     def score(self, name: str, make: Callable[[], nn.Module]) -> nn.Module | None:
@@ -140,17 +150,21 @@ class Study:
                 for repair in ("none", "full") if len(ALIGNMENTS[method]) == 1 else ("full",):
                     title = f"{label}, {'repair' if repair == 'full' else 'no repair'}"
                     self.score(title, partial(self.merged, method, setting, repair=repair))
-        for target in TARGETS:
-            name = f"least squares, {target}"
-            make = partial(self.merged, "permutation", {}, fold="least_squares", target=target)
-            folded = self.score(name, make)
-            for count in passes if target != "equal" else ():
-                title = f"{name}, polish {count}"
-                if title not in self.record["folds"]:
-                    folded = folded or make()
-                    self.score(title, lambda n=count, f=folded: polish(f, self.members, self.images, passes=n).model)
+        rows = max(20000, 5 * sum(len(x) for x in self.images))
+        for kind, (target, anchor) in TARGETS.items():
+            others = len(self.members) - 1
+            weights = None if anchor is None else [anchor, *[(1 - anchor) / others] * others]
+            make = partial(self.merged, "permutation", {}, fold="least_squares", target=target, weights=weights, rows=rows)
+            self.kept[f"least squares, {kind}"] = make, self.score(f"least squares, {kind}", make)
+        start = max(self.kept, key=lambda name: self.record["folds"][name]["held out"]["accuracy"])
+        make, folded = self.kept[start]
         for count in passes:
             for rate in RATES:
+                title = f"least squares, polish {count} lr={rate}"
+                if title not in self.record["folds"]:
+                    folded = folded or make()
+                    self.score(title, lambda n=count, r=rate, f=folded: polish(f, self.members, self.images, passes=n, lr=r).model)
+                    self.record["folds"][title]["start"] = start
                 title = f"distillation lr={rate}, {count} passes"
                 self.score(title, lambda n=count, r=rate: polish(self.members[0], self.members, self.images, passes=n, lr=r).model)
 
@@ -170,7 +184,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["permutation", "procrustes", "cca", "weights", "transport", "zipit"])
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
-    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -201,11 +214,12 @@ def main() -> None:
     for name in arguments.groups or (["halves-vgg11"] if arguments.quick else list(GROUPS)):
         if name == "images":  # accuracy against the number of unlabelled images, on one pair that knows different things
             group = GROUPS["halves-vgg11"]
-            sets, counts = group.sets[:1] * 4, (250, 500, 1000, 4000)
+            sets, counts = group.sets[:1] * 5, (250, 500, 1000, 4000, 8000)
         else:
             group = GROUPS[name]
             sets = group.sets[:1] if arguments.quick else group.sets
-            counts = (500 if arguments.quick else arguments.images,) * len(sets)
+            counts = (500 if arguments.quick else group.images,) * len(sets)
+        passes = (3,) if arguments.quick or name == "images" or group.images > 2000 else PASSES
         for files, count in zip(sets, counts, strict=True):
             if missing := [file for file in files if not (arguments.members / f"{file}.safetensors").exists()]:
                 print(f"{name}: {', '.join(missing)} not in {arguments.members}; train them by benchmarks/members/train.py", flush=True)
@@ -213,7 +227,9 @@ def main() -> None:
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
-            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, (3,) if arguments.quick else PASSES)
+            Study(members(group, files), *batches(group, count), own, save).run(
+                arguments.methods, (3,) if arguments.quick or name == "images" else PASSES
+            )
         if record.get(name):
             summary(name, list(record[name].values()))
 

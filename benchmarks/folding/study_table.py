@@ -14,7 +14,8 @@ from typing import Any
 TITLES = {
     "same-vgg11": "VGG11 x1/4 on CIFAR-10, same images",
     "same-resnet20": "ResNet-20 on CIFAR-10, same images",
-    "halves-vgg11": "VGG11 x1/4 on CIFAR-10, halves of the classes 80/20",
+    "halves-vgg11": "VGG11 x1/4 on CIFAR-10, halves of the classes 80/20, 2,000 unlabelled images",
+    "halves-vgg11-8000": "the same, 8,000 unlabelled images",
     "dirichlet-vgg11": "VGG11 x1/4 on CIFAR-10, Dirichlet(0.5)",
 }
 CURVES = {
@@ -23,6 +24,8 @@ CURVES = {
     "many-same": "small networks on Fashion-MNIST, same images, half an epoch",
     "images": "VGG11 x1/4, halves of the classes, against the number of unlabelled images",
 }
+RATES = (0.0001, 0.0003, 0.001)
+PRUNING = ("pruning", "pruning, anchor 0.7")
 ROWS = {
     "plain average": ("none, no repair",),
     "plain average, repair": ("none, repair",),
@@ -35,11 +38,12 @@ ROWS = {
     "ZipIt, repair": ("zipit, repair",),
     "Procrustes, repair": ("procrustes prior=0.0, repair",),
     "CCA, repair": tuple(f"cca regularisation={r} prior={p}, repair" for r, p in ((1.0, 0.0), (10.0, 0.0), (10.0, 0.1))),
-    "least squares": tuple(f"least squares, {t}" for t in ("equal", "correlation", "selection")),
-    "least squares, polish 3": tuple(f"least squares, {t}, polish 3" for t in ("correlation", "selection")),
-    "least squares, polish 10": tuple(f"least squares, {t}, polish 10" for t in ("correlation", "selection")),
-    "distillation, 3 passes": tuple(f"distillation lr={r}, 3 passes" for r in (0.0001, 0.001)),
-    "distillation, 10 passes": tuple(f"distillation lr={r}, 10 passes" for r in (0.0001, 0.001)),
+    "least squares, means": tuple(f"least squares, {t}" for t in ("equal", "correlation", "selection")),
+    "least squares, pruning": tuple(f"least squares, {t}" for t in PRUNING),
+    "least squares, polish 3": tuple(f"least squares, polish 3 lr={r}" for r in RATES),
+    "least squares, polish 10": tuple(f"least squares, polish 10 lr={r}" for r in RATES),
+    "distillation, 3 passes": tuple(f"distillation lr={r}, 3 passes" for r in RATES),
+    "distillation, 10 passes": tuple(f"distillation lr={r}, 10 passes" for r in RATES),
 }
 Sets = list[dict[str, Any]]
 
