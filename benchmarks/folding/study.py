@@ -227,9 +227,7 @@ def main() -> None:
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
-            Study(members(group, files), *batches(group, count), own, save).run(
-                arguments.methods, (3,) if arguments.quick or name == "images" else PASSES
-            )
+            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, passes)
         if record.get(name):
             summary(name, list(record[name].values()))
 
