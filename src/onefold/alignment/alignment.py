@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,13 +85,15 @@ class Alignment:
         """
         if len(models) != self.members:
             raise AlignmentError(f"The alignment was computed for {self.members} members but {len(models)} were given; pass all of them, in order.")
-        aligned = []
+        return list(self.each(models))
+
+    def each(self, models: Sequence[M]) -> Iterator[M]:
+        """The same one after the other, so that no two copies need be in memory."""
         for k, model in enumerate(models):
             twin = copy.deepcopy(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
             forget(twin)
-            aligned.append(twin)
-        return aligned
+            yield twin
 
     def table(self) -> list[dict[str, Any]]:
         """One row for each group: size, matcher, probe, mean and least score over the other members, worst condition number, fallback."""

@@ -25,6 +25,8 @@ def align(
     max_positions: Annotated[int | None, typer.Option(help="Use at most so many positions of a feature map.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Members stay on disk, two in memory at a time (default: large ones).")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Keep what is reached in this folder, and go on from what is there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that exists.")] = False,
 ) -> None:
@@ -34,7 +36,7 @@ def align(
     from onefold.cli.console import note, print_json, say, table, warn
     from onefold.errors import OutputError
     from onefold.recipe import InputFile, check_data
-    from onefold.recipe.inputs import check_runs, load_data, load_networks
+    from onefold.recipe.inputs import check_runs, load_data, load_members
     from onefold.recipe.summary import alignment_table
     from onefold.weights import check_output
 
@@ -44,7 +46,7 @@ def align(
         check_output(output, force)
     matchers.get(method)
     part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
-    models, _, notes = load_networks(model, [InputFile(path=str(path)) for path in members], device)
+    models, _, notes = load_members(model, [InputFile(path=str(path)) for path in members], device, on_disk=on_disk or None)
     for text in notes:
         warn(text)
     loaded = load_data(part, seed)
@@ -52,7 +54,7 @@ def align(
     note(f"Aligning {len(models)} members by {method}")
     found = compute(
         models, loaded, method=method, reference=reference, probe=probe, regularisation=regularisation, prior=prior,
-        max_positions=max_positions, seed=seed,
+        max_positions=max_positions, seed=seed, resume=resume,
     )  # fmt: skip
     if output is not None:
         found.save(output, force=force)

@@ -46,6 +46,9 @@ def merge(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random (default 0).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu (default), cuda or cuda:N.")] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes that share the calibration data (default 1).")] = None,
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Members stay on disk, two in memory at a time (default: large ones).")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Keep the alignment in this folder, and go on from what is there.")] = None,
     eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
     eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
     eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
@@ -77,11 +80,15 @@ def merge(
         "barrier": barrier,
         "seed": seed,
         "device": device,
+        "devices": devices,
     }
     flags = {key: value for key, value in flags.items() if value not in (None, {})}
     if len(members) == 1 and members[0].endswith((".yaml", ".yml")):
         if flags:
-            raise RecipeError(f"A recipe says everything, so it takes no {_flag(flags)}; edit a copy of it, or give -o, --report and --force only.")
+            raise RecipeError(
+                f"A recipe says everything, so it takes no {_flag(flags)}; edit a copy of it, or give -o, --report, --on-disk, --resume and --force "
+                "only."
+            )
         recipe = read(members[0])
     else:
         for name, value in (("--model", model), ("--output", output)):
@@ -99,7 +106,7 @@ def merge(
 
     from onefold.recipe.run import make
 
-    made = make(recipe, force=force, threads=context.obj, tell=note)
+    made = make(recipe, force=force, threads=context.obj, on_disk=on_disk or None, resume=resume, tell=note)
     for warning in made.warnings:
         warn(warning)
     if made.scored is not None:

@@ -150,6 +150,8 @@ def merge(
     if validation is not None:
         validation = reusable(validation, "validation data")
     first = models[base]  # of members on disk: held for as long as this runs
+    if resume is not None and (isinstance(given, Alignment) or (given == "none" and mode == "none")):
+        raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 

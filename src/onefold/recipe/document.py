@@ -140,12 +140,16 @@ class Job(Document):
 
 
 class Recipe(Job):
-    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written to `output`."""
+    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written to `output`.
+
+    devices: how many processes share the calibration data, on which the last bits of sums depend.
+    """
 
     command: ClassVar[str] = "merge"
     align: AlignPart = AlignPart()
     fold: FoldPart = FoldPart()
     barrier: bool = False
+    devices: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,8 +16,10 @@ from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
 from onefold.memory import forgetting
 from onefold.recipe.document import DataPart, InputFile
-from onefold.sources import build_data, build_model
+from onefold.sources import DiskMembers, build_data, build_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
+
+ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on disk
 
 
 def load_networks(
@@ -39,9 +42,9 @@ def load_networks(
     checkpoints = [read(member.path, check_finite=check_finite) for member in members]
     names = [member.path for member in members]
     mixed = [MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata for checkpoint in checkpoints]
-    if any(mixed) and not mixtures:
-        kind = "mixture" if MIXTURE in checkpoints[mixed.index(True)].metadata else "partial merge"
-        raise MembersError(f"{names[mixed.index(True)]} is a {kind} of several networks, which cannot be folded; give its members instead.")
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        if not mixtures:
+            _refuse_several(name, checkpoint.metadata)
     if len(members) > 1 and not any(mixed):
         check_members([c.tensors for c in checkpoints], names)
     networks = []
@@ -55,8 +58,33 @@ def load_networks(
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
     notes = [f"{name}: {text}" for name, checkpoint in zip(names, checkpoints, strict=True) for text in checkpoint.notes]
+    return networks, sums, notes + _twins(sums)
+
+
+def load_members(
+    model: str, members: Sequence[InputFile], device: str = "cpu", *, on_disk: bool | None = None
+) -> tuple[Sequence[nn.Module], list[str], list[str]]:
+    """As `load_networks`, for a fold: members that stay on disk where that is wanted, or where None is said and they are large together."""
+    if on_disk is None:
+        on_disk = sum(Path(member.path).stat().st_size for member in members if Path(member.path).is_file()) > ON_DISK
+    if not on_disk:
+        return load_networks(model, members, device)
+    target, sums = check_device(device), [verify(member) for member in members]
+    found = DiskMembers(model, [member.path for member in members], device=target)
+    for member, metadata in zip(members, found.metadata, strict=True):
+        _refuse_several(member.path, metadata)
+    return found, sums, [*found.notes, *_twins(sums)]
+
+
+def _refuse_several(path: str, metadata: Mapping[str, str]) -> None:
+    if MIXTURE in metadata or PARTIAL in metadata:
+        kind = "mixture" if MIXTURE in metadata else "partial merge"
+        raise MembersError(f"{path} is a {kind} of several networks, which cannot be folded; give its members instead.")
+
+
+def _twins(sums: Sequence[str]) -> list[str]:
     twins = [(i, k) for k in range(len(sums)) for i in range(k) if sums[i] == sums[k]]
-    return networks, sums, notes + [f"members {i} and {k} are the same file contents, so folding them gains nothing" for i, k in twins]
+    return [f"members {i} and {k} are the same file contents, so folding them gains nothing" for i, k in twins]
 
 
 def verify(file: InputFile) -> str:

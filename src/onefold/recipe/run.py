@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +26,9 @@ from onefold.fold.merge import REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.partial.saved import describe
 from onefold.measure import Report
+from onefold.recipe import merge_processes
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
-from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_networks, verify
+from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_members, verify
 from onefold.recipe.summary import Scored, score, summarise
 from onefold.sources import check_source
 from onefold.weights import check_output, checksum, save
@@ -63,13 +64,18 @@ class Made:
     warnings: list[str] = field(default_factory=list)
 
 
-def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None) -> Made:
+def make(
+    recipe: Recipe, *, force: bool = False, threads: int | None = None, on_disk: bool | None = None, resume: Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Made:  # fmt: skip
     """Carry out `recipe`, whose paths are absolute (`read`, `absolute`), and write its outputs.
 
     Args:
         recipe: where it has a record, its checksums must hold.
         force: outputs that exist may be replaced; inputs never are.
         threads: CPU threads; None: as recorded, or as many as torch likes. Sums on other numbers of threads round otherwise.
+        on_disk: members stay on disk, at most two in memory; None: where their files are large. It changes no bit of the result.
+        resume: a folder in which the alignment is kept, and taken from as far as it is there.
         tell: is called with one line on what goes on.
 
     Raises:
@@ -77,9 +83,10 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
     """
     files = check_outputs(recipe, force)
     check_names(recipe)
+    on_disk = merge_processes.check(recipe, on_disk, resume)
     with settings(recipe, threads) as used:
         tell(f"Reading {len(recipe.members)} members")
-        models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device)
+        models, sums, warnings = load_members(recipe.model, recipe.members, recipe.device, on_disk=on_disk)
         data = load_data(recipe.data, recipe.seed) if recipe.data else None
         if data is not None:
             check_runs(models[0], reusable(data, "calibration data"))
@@ -93,7 +100,10 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
 
         polish = f", polish {recipe.fold.polish} passes" if recipe.fold.polish else ""
         tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}{polish}")
-        result = fold_networks(recipe, models, data)
+        if recipe.devices > 1:
+            result = merge_processes.fold_in_processes(recipe, used, on_disk=on_disk, resume=resume)
+        else:
+            result = fold_networks(recipe, models, data, resume)
         scored = None
         if evaluation is not None:
             tell("Scoring the members, their ensemble, their plain average and the fold")
@@ -105,8 +115,8 @@ def make(recipe: Recipe, *, force: bool = False, threads: int | None = None, tel
     return Made(written.recipe, result, scored, written.report, files, warnings + result.report.warnings + written.warnings)
 
 
-def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) -> MergeResult[nn.Module]:
-    """The merge that the recipe describes, without reading or writing anything but a saved alignment."""
+def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None) -> MergeResult[nn.Module]:
+    """The merge that the recipe describes, without reading or writing anything but a saved alignment and the folder `resume`."""
     part = recipe.align
     align = Alignment.load(part.file.path) if part.file else part.method
     if recipe.fold.until is not None and data is not None:
@@ -128,10 +138,11 @@ def fold_networks(recipe: Recipe, models: list[nn.Module], data: Data | None) ->
         prior=part.prior,
         max_positions=part.max_positions,
         seed=recipe.seed,
+        resume=resume,
     )
 
 
-def _partial(recipe: Recipe, models: list[nn.Module], data: Data, align: str | Alignment) -> MergeResult[nn.Module]:
+def _partial(recipe: Recipe, models: Sequence[nn.Module], data: Data, align: str | Alignment) -> MergeResult[nn.Module]:
     """The same up to a place in the network; what was done there is part of what the fold reports."""
     until, part, fold = recipe.fold.until or "", recipe.align, recipe.fold
     done = partial_merge(

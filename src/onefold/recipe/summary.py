@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from torch import nn
 
@@ -65,7 +66,7 @@ def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: D
     """A row for each mapped member alone, which shows what its map costs. Permutations cost nothing, dense maps do."""
     return [
         Candidate(f"member {k}, mapped", evaluate(model, data), parameters_of(model), 1.0, f"to member {alignment.reference}, alone")
-        for k, model in enumerate(alignment.apply(models))
+        for k, model in enumerate(alignment.each(models))
         if k != alignment.reference
     ]
 
@@ -80,7 +81,7 @@ def barriers(models: Sequence[nn.Module], alignments: Sequence[Alignment], data:
 
     paths = {"as trained": line(models[0], models[1])}
     for alignment in alignments:
-        paths[f"aligned by {alignment.method}"] = line(*alignment.apply(models)[:2])
+        paths[f"aligned by {alignment.method}"] = line(*islice(alignment.each(models), 2))
     return paths
 
 
