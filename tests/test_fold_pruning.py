@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.batches import batches
+from onefold.errors import RecipeError
 from onefold.fold import merge
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
@@ -149,3 +150,47 @@ def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.Monke
     monkeypatch.setattr(units, "COLUMNS", 40)
     folded = merge(networks, data, align="permutation", fold="least_squares", target="pruning")
     assert onefold.evaluate(folded.model, TEST).accuracy > 0.85
+
+
+def test_a_mean_of_probabilities_is_aimed_at() -> None:
+    """One member is far surer than the other: the mean of logits follows it alone, the mean of probabilities does not."""
+    networks, data = members(Residual, 2), loader(512)
+    loud = copy.deepcopy(networks[1])
+    head = [m for m in loud.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.no_grad():
+        head.weight.mul_(-30.0)  # sure of what is wrong
+        head.bias.mul_(-30.0)
+    pair, accuracy = [networks[0], networks[0], loud], {}
+    for ensemble in ("logits", "probabilities"):
+        folded = merge(pair, data, align="permutation", fold="least_squares", target="correlation", ensemble=ensemble).model
+        accuracy[ensemble] = onefold.evaluate(folded, TEST).accuracy
+        assert onefold.evaluate(pair, TEST, ensemble=ensemble).accuracy == pytest.approx(accuracy[ensemble], abs=0.1)
+    assert accuracy["probabilities"] > accuracy["logits"] + 0.5
+
+
+@pytest.mark.parametrize("ensemble", ["logits", "probabilities"])
+def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> None:
+    """The Fisher information from sampled classes is the expectation of outer products of gradients of log-probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    logits = [torch.randn(1, 3, generator=generator, dtype=torch.float64).expand(20_000, 3) for _ in range(2)]
+    found = torch.cat(units._directions(logits, (0.3, 0.7), ensemble, generator), 1)  # type: ignore[arg-type]
+    metric = found.T @ found / len(found)
+    z = torch.cat([x[0] for x in logits]).requires_grad_()
+    if ensemble == "probabilities":
+        p = 0.3 * z[:3].softmax(0) + 0.7 * z[3:].softmax(0)
+        slopes = torch.stack([torch.autograd.grad(p[c].log(), z, retain_graph=True)[0] for c in range(3)])
+        expected = torch.einsum("c,ci,cj->ij", p.detach(), slopes, slopes)
+    else:
+        slopes = torch.cat([0.3 * torch.eye(3), 0.7 * torch.eye(3)], 1).double()
+        expected = slopes.T @ slopes
+    torch.testing.assert_close(metric, expected, atol=0.02, rtol=0.05)
+
+
+def test_bad_settings_are_refused() -> None:
+    networks = members(Residual, 2)
+    for setting, wanted in ({"target": "prunning"}, "pruning"), ({"ensemble": "probability"}, "probabilities"):
+        with pytest.raises(RecipeError, match=wanted):
+            merge(networks, loader(), fold="least_squares", **setting)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="takes no ensemble"):
+        merge(networks, loader(), fold="average", ensemble="probabilities")
+    assert merge(networks, loader(), fold="average", ensemble="probabilities", polish=1).report.polished["ensemble"] == "probabilities"

@@ -16,6 +16,7 @@ from torch import nn
 import onefold as of
 from onefold.errors import DataError, OnefoldError, RecipeError
 from onefold.fold import folds, merge, polish
+from onefold.fold.auto import WAYS, led_by
 from onefold.fold.least_squares import TARGETS
 from onefold.recipe import check
 from onefold.recipe.document import FoldPart
@@ -62,9 +63,15 @@ def test_auto_chooses_by_labels_and_says_why() -> None:
     good = trained(Plain, 1)
     result = merge([spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST)
     accuracy, choice = result.report.folded["accuracy"], result.report.folded["choice"]
-    assert set(accuracy) == {"member 1", "average", *(f"least_squares, {t}" for t in TARGETS)}
+    assert set(accuracy) == {"member 1", "average", *(f"least_squares, {way}" for way in WAYS)}
     assert accuracy[choice] == max(accuracy.values()) == of.evaluate(result.model, TEST).accuracy > accuracy["average"]
     assert any(f"auto took {choice}" in w for w in result.report.warnings)
+
+
+def test_the_best_member_leads_by_its_share_or_more() -> None:
+    assert led_by(1, (0.5, 0.25, 0.25)) == pytest.approx((0.2, 0.7, 0.1))
+    assert led_by(0, (0.8, 0.2)) == pytest.approx((0.8, 0.2))
+    assert led_by(0, (1.0, 0.0)) == (1.0, 0.0)
 
 
 def test_auto_without_labels_takes_least_squares() -> None:

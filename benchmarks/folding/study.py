@@ -75,16 +75,19 @@ ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
     "transport": [{}],
     "zipit": [{}],
 }
-# Of least squares, after alignment by permutation: its target, and the weight of the best member (None: all are equal).
-TARGETS: dict[str, tuple[str, float | None]] = {
-    "equal": ("equal", None),
-    "correlation": ("correlation", None),
-    "selection": ("selection", None),
-    "pruning": ("pruning", None),
-    "pruning, anchor 0.7": ("pruning", 0.7),
+# Of least squares, after alignment by permutation: its target, what its outputs aim at, and the weight of the best member (None: all are equal).
+TARGETS: dict[str, tuple[str, str, float | None]] = {
+    "equal": ("equal", "logits", None),
+    "correlation": ("correlation", "logits", None),
+    "selection": ("selection", "logits", None),
+    "pruning": ("pruning", "logits", None),
+    "pruning, anchor 0.7": ("pruning", "logits", 0.7),
+    "pruning, probabilities": ("pruning", "probabilities", None),
+    "pruning, probabilities, anchor 0.7": ("pruning", "probabilities", 0.7),
 }
 PASSES = (3, 10)
-RATES = (1e-4, 3e-4, 1e-3)  # of Adam, for polish and for distillation into the best member alike
+# The rate of Adam and what is distilled, for polish and for distillation into the best member alike.
+TEACHING = ((1e-4, "logits"), (3e-4, "logits"), (3e-4, "probabilities"))
 
 
 def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
@@ -151,22 +154,25 @@ class Study:
                     title = f"{label}, {'repair' if repair == 'full' else 'no repair'}"
                     self.score(title, partial(self.merged, method, setting, repair=repair))
         rows = max(20000, 5 * sum(len(x) for x in self.images))
-        for kind, (target, anchor) in TARGETS.items():
+        for kind, (target, ensemble, anchor) in TARGETS.items():
             others = len(self.members) - 1
             weights = None if anchor is None else [anchor, *[(1 - anchor) / others] * others]
-            make = partial(self.merged, "permutation", {}, fold="least_squares", target=target, weights=weights, rows=rows)
+            make = partial(self.merged, "permutation", {}, fold="least_squares", target=target, ensemble=ensemble, weights=weights, rows=rows)
             self.kept[f"least squares, {kind}"] = make, self.score(f"least squares, {kind}", make)
         start = max(self.kept, key=lambda name: self.record["folds"][name]["held out"]["accuracy"])
         make, folded = self.kept[start]
         for count in passes:
-            for rate in RATES:
-                title = f"least squares, polish {count} lr={rate}"
-                if title not in self.record["folds"]:
+            for rate, mean in TEACHING:
+                suffix = "" if mean == "logits" else " probabilities"
+                options = {"passes": count, "lr": rate, "ensemble": mean}
+                title = f"least squares, polish {count} lr={rate}{suffix}"
+                if self.record["folds"].get(title, {}).get("start") != start:
+                    self.record["folds"].pop(title, None)
                     folded = folded or make()
-                    self.score(title, lambda n=count, r=rate, f=folded: polish(f, self.members, self.images, passes=n, lr=r).model)
+                    self.score(title, lambda f=folded, o=options: polish(f, self.members, self.images, **o).model)
                     self.record["folds"][title]["start"] = start
-                title = f"distillation lr={rate}, {count} passes"
-                self.score(title, lambda n=count, r=rate: polish(self.members[0], self.members, self.images, passes=n, lr=r).model)
+                title = f"distillation lr={rate}{suffix}, {count} passes"
+                self.score(title, lambda o=options: polish(self.members[0], self.members, self.images, **o).model)
 
 
 def summary(name: str, sets: list[dict[str, Any]]) -> None:

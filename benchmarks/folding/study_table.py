@@ -24,8 +24,8 @@ CURVES = {
     "many-same": "small networks on Fashion-MNIST, same images, half an epoch",
     "images": "VGG11 x1/4, halves of the classes, against the number of unlabelled images",
 }
-RATES = (0.0001, 0.0003, 0.001)
-PRUNING = ("pruning", "pruning, anchor 0.7")
+RATES = ("0.0001", "0.0003", "0.001", "0.0003 probabilities")
+PRUNING = ("pruning", "pruning, anchor 0.7", "pruning, probabilities", "pruning, probabilities, anchor 0.7")
 ROWS = {
     "plain average": ("none, no repair",),
     "plain average, repair": ("none, repair",),

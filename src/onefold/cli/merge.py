@@ -37,9 +37,14 @@ def merge(
     fold: Annotated[str | None, typer.Option(help="A fold (default average; see `onefold methods fold`).", rich_help_panel=FOLDING)] = None,
     weights: Annotated[str | None, typer.Option(help="The members' shares, as 0.7,0.3 (default: equal).", rich_help_panel=FOLDING)] = None,
     repair: Annotated[str | None, typer.Option(help="How statistics are repaired (default auto), or none.", rich_help_panel=FOLDING)] = None,
-    target: Annotated[str | None, typer.Option(help="Of least squares: correlation (default), equal or selection.", rich_help_panel=FOLDING)] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Of least squares: pruning (default), correlation, equal or selection.", rich_help_panel=FOLDING)
+    ] = None,
     rows: Annotated[int | None, typer.Option(help="Of least squares: sampled positions of a layer (default 20000).", rich_help_panel=FOLDING)] = None,
     ridge: Annotated[float | None, typer.Option(help="Of least squares, relative; default: chosen for each layer.", rich_help_panel=FOLDING)] = None,
+    ensemble: Annotated[
+        str | None, typer.Option(help="What least squares and polish aim at: mean of logits (default) or probabilities.", rich_help_panel=FOLDING)
+    ] = None,
     polish: Annotated[int | None, typer.Option(help="Passes of distillation from the ensemble, last (default 0).", rich_help_panel=FOLDING)] = None,
     until: Annotated[
         str | None, typer.Option(help="Merge up to this module, or share of the layers as 50%; the rest stays the members'.", rich_help_panel=FOLDING)
@@ -75,7 +80,17 @@ def merge(
             prior=prior,
             max_positions=max_positions,
         ),
-        "fold": given(method=fold, weights=_numbers(weights), repair=repair, target=target, rows=rows, ridge=ridge, polish=polish, until=until),
+        "fold": given(
+            method=fold,
+            weights=_numbers(weights),
+            repair=repair,
+            target=target,
+            rows=rows,
+            ridge=ridge,
+            ensemble=ensemble,
+            polish=polish,
+            until=until,
+        ),
         "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "barrier": barrier,
         "seed": seed,

@@ -1,23 +1,31 @@
 """Choose among the folds by labels held out; without labels take the one that did best where there were labels.
 
-With labels: the best member, the average (repaired), and least squares with each of its targets are scored on labelled batches that none was
-folded on, and the best is taken, on a tie the one of lower loss. Without: least squares with correlation weights. Agreement with the members'
+With labels: the best member, the average (repaired), and least squares in the ways of WAYS are scored on labelled batches that none was
+folded on, and the best is taken, on a tie the one of lower loss. Without: least squares with its defaults. Agreement with the members'
 ensemble is no substitute for labels: a fold may lie nearer to the ensemble and be right less often.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from onefold.batches import Data
 from onefold.fold.average import folds
 from onefold.fold.held_out import held_out, rank, scored
-from onefold.fold.least_squares import TARGETS, LeastSquares
+from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.measure.scores import Scores
+from onefold.measure.scores import EnsembleMean, Scores
+
+ANCHOR = 0.7  # the weight of the best member where it leads
+WAYS: dict[str, tuple[str, EnsembleMean, bool]] = {  # target, what the outputs aim at, whether the best member leads
+    "correlation": ("correlation", "logits", False),
+    "pruning": ("pruning", "logits", False),
+    "pruning, probabilities": ("pruning", "probabilities", False),
+    "pruning, probabilities, best member first": ("pruning", "probabilities", True),
+}
 
 
 @folds.register("auto")
@@ -41,16 +49,17 @@ class Auto(NetworkFold):
         data, validation = held_out(job.data, job.validation)
         if validation is None:
             done = LeastSquares(rows=self.rows, ridge=self.ridge).fold(job)
-            reason = "auto took least squares with correlation weights, as there are no labels to choose by"
-            return dataclasses.replace(done, details={"choice": "least_squares, correlation", **done.details}, warnings=[*done.warnings, reason])
+            reason = "auto took least squares, as there are no labels to choose by"
+            return dataclasses.replace(done, details={"choice": "least_squares, pruning", **done.details}, warnings=[*done.warnings, reason])
         alone = scored(job.models, validation)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
         found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}
         found["average"] = self._tried(job, lambda: Folded(job.average(job.shares), repair=True), validation)
-        for target in TARGETS:
-            fold = LeastSquares(target=target, rows=self.rows, ridge=self.ridge)
-            own = dataclasses.replace(job, data=data)
-            found[f"least_squares, {target}"] = self._tried(job, lambda f=fold, o=own: f.fold(o), validation)  # type: ignore[misc]
+        for way, (target, ensemble, leads) in WAYS.items():
+            fold = LeastSquares(target=target, ensemble=ensemble, rows=self.rows, ridge=self.ridge)
+            shares = led_by(best, job.shares) if leads else job.shares
+            own = dataclasses.replace(job, data=data, shares=shares)
+            found[f"least_squares, {way}"] = self._tried(job, lambda f=fold, o=own: f.fold(o), validation)  # type: ignore[misc]
         choice = max(found, key=lambda name: rank(found[name][1]))
         done, score = found[choice]
         accuracies = {name: one.accuracy for name, (_, one) in found.items()}
@@ -65,3 +74,10 @@ class Auto(NetworkFold):
         done = make()
         network = job.repaired(done.state) if done.repair else job.plain(done.state)
         return done, scored([network], validation)[0]
+
+
+def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:
+    """The shares with the best member's raised to ANCHOR, if it is lower."""
+    own = max(ANCHOR, shares[best])
+    rest = sum(shares) - shares[best]
+    return tuple(own if k == best else share * (1 - own) / rest if rest > 0 else 0.0 for k, share in enumerate(shares))

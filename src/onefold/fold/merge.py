@@ -19,9 +19,10 @@ from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised
 from onefold.fold.mapped import MappedStates
-from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.measure.scores import EnsembleMean
 from onefold.memory import forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
@@ -92,6 +93,7 @@ def merge(
     target: str | None = None,
     rows: int | None = None,
     ridge: float | None = None,
+    ensemble: EnsembleMean | None = None,
     validation: Data | None = None,
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
@@ -119,6 +121,8 @@ def merge(
         polish: passes of distillation from the members' ensemble over `data` behind everything else (see `onefold.fold.polish`).
         weights: one for each member, divided by their sum; None for equal ones.
         target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
+        ensemble: what least squares and polish aim at, the mean of the members' "logits" (the default) or of their "probabilities", which is for
+            classifiers and better where members are sure of what they do not know.
         validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose by; without them the last fifth of `data`,
             if it has labels.
         spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
@@ -128,7 +132,8 @@ def merge(
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
-    maker = fold_with(fold, {"target": target, "rows": rows, "ridge": ridge})
+    settings: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
+    maker = fold_with(fold, settings | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
     shares, given = normalised(weights, len(models)), align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
@@ -214,7 +219,7 @@ def merge(
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, whole(data), passes=polish, seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, ensemble=ensemble or "logits", seed=seed)
         folded, report.polished = result.model, result.to_dict()
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:

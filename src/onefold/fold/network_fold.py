@@ -85,6 +85,11 @@ def fold_with(fold: str | NetworkFold, settings: Mapping[str, Any]) -> Fold | Ne
     return plain
 
 
+def takes(fold: str | NetworkFold, setting: str) -> bool:
+    """Whether a fold has that setting. Raises RecipeError for a name that there is not."""
+    return setting in _settings(type(fold) if isinstance(fold, NetworkFold) else folds.get(fold))
+
+
 def fold_name(fold: str | NetworkFold) -> str:
     """The name that a fold is registered by, or its class's."""
     if isinstance(fold, str):

@@ -80,16 +80,17 @@ class AlignPart(_Part):
 class FoldPart(_Part):
     """How the aligned members become one network, how its statistics are repaired, and in how many passes it is distilled from their ensemble.
 
-    target, rows, ridge: of least squares; null: its defaults. until: the module up to which they are merged, or a share of the layers as 50%; null:
-    all of it.
+    target, rows, ridge: of least squares; null: its defaults. ensemble: what least squares and polish aim at; null: the mean of logits. until: the
+    module up to which they are merged, or a share of the layers as 50%; null: all of it.
     """
 
     method: str = "average"
     weights: tuple[float, ...] | None = None
     repair: str = "auto"
-    target: Literal["correlation", "equal", "selection"] | None = None
+    target: Literal["pruning", "correlation", "equal", "selection"] | None = None
     rows: int | None = Field(default=None, ge=1)
     ridge: float | None = Field(default=None, gt=0)
+    ensemble: Literal["logits", "probabilities"] | None = None
     polish: int = Field(default=0, ge=0)
     until: str | None = None
 

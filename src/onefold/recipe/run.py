@@ -127,6 +127,7 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
         align=align,
         fold=recipe.fold.method,
         repair=recipe.fold.repair,
+        ensemble=recipe.fold.ensemble,
         polish=recipe.fold.polish,
         weights=recipe.fold.weights,
         target=recipe.fold.target,
@@ -203,7 +204,8 @@ def check_names(recipe: Recipe) -> None:
     setting."""
     if recipe.align.method not in matchers and recipe.align.method not in ("none", "saved"):
         raise RecipeError(f"There is no matcher named '{recipe.align.method}'; {nearest(recipe.align.method, [*matchers.names(), 'none'])}")
-    fold = fold_with(recipe.fold.method, {name: getattr(recipe.fold, name) for name in ("target", "rows", "ridge")})
+    names = ("target", "rows", "ridge") + (() if recipe.fold.polish else ("ensemble",))
+    fold = fold_with(recipe.fold.method, {name: getattr(recipe.fold, name) for name in names})
     if isinstance(fold, NetworkFold) and recipe.data is None and (fold.traced or fold.labelled):
         raise RecipeError(f"The fold '{recipe.fold.method}' needs calibration data; add the key 'data', or give --data.")
     if recipe.fold.repair not in REPAIRS:

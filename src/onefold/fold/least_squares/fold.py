@@ -31,6 +31,7 @@ from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, Calibration, aims
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
 from onefold.symmetry import TracedNetwork
 from onefold.symmetry.segments import live_bytes
 
@@ -44,19 +45,24 @@ class LeastSquares(NetworkFold):
     """Layer by layer, the weights that come nearest to the members' features from the folded network's own.
 
     target: how the members' features make one target (see `targets.py`). rows: sampled positions of a layer's output over all examples.
-    ridge: lambda, relative; None: chosen for each layer on the last 15 % of the examples. threshold: of "selection".
+    ridge: lambda, relative; None: chosen for each layer on the last 15 % of the examples. threshold: of "selection". ensemble: what
+    the network's output aims at, the mean of the members' "logits", or of their "probabilities", which is better where members are sure of what they
+    do not know, and for classifiers only.
     """
 
-    target: str = "correlation"
+    target: str = "pruning"
     rows: int = 20000
     ridge: float | None = None
     threshold: float = 0.5
+    ensemble: EnsembleMean = "logits"
 
     repairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise RecipeError(f"There is no target '{self.target}' of least squares; {nearest(self.target, TARGETS)}")
+        if self.ensemble not in ENSEMBLE_MEANS:
+            raise RecipeError(f"There is no ensemble by '{self.ensemble}'; {nearest(self.ensemble, ENSEMBLE_MEANS)}")
         if self.rows < 1:
             raise RecipeError(f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands to be good.")
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0):
@@ -75,7 +81,7 @@ class LeastSquares(NetworkFold):
         alignment, aligned, priors = job.alignment, job.states, {"reference": job.states[job.reference], "average": average}
         picks: dict[str, Picks] = {}
         if self.target == "pruning":
-            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference)
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, self.ensemble)
         with torch.no_grad():
             if picks:
                 alignment = alignment_of(picks, job.alignment, job.spec, len(members), job.reference)
@@ -83,8 +89,9 @@ class LeastSquares(NetworkFold):
                 average = side_by_side(aligned, job.spec, picks, job.shares, average)
                 priors = {"members side by side": average}
             goals, samples = aims(
-                job.traced, job.spec, members, aligned, alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold, picks
-            )
+                job.traced, job.spec, members, aligned, alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold,
+                picks, self.ensemble,
+            )  # fmt: skip
             del members
             state = {name: tensor.clone() for name, tensor in _own(average).items()}
             solved = solve_sites(job.traced, state, priors, sites, calibration, goals, samples, self.ridge)

@@ -9,13 +9,15 @@
 
 z_k = T_k (member k's own output): the map acts on what the member computes, not on its weights. For a permutation both are the same; through a
 dense map's nonlinearities a mapped member is no more what it was, and its own outputs, mapped, are the better target.
-Correlations are taken behind the activation that reads the target. Outputs that no map can move (logits) get the plain weighted mean.
+Correlations are taken behind the activation that reads the target. Outputs that no map can move get the plain weighted mean; where the ensemble is
+the mean of probabilities, the network's own output gets log sum_k a_k softmax(z_k), less its mean over the classes.
 
 Memory: the sampled rows of all targets, three times (the target, the reference's, one member's), four times for the selection.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ from onefold.errors import DataError
 from onefold.fold.least_squares.picks import Picks, spread
 from onefold.fold.least_squares.rows import Sample, draw
 from onefold.fold.least_squares.sites import Site, activated
+from onefold.measure.scores import EnsembleMean
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
@@ -65,6 +68,7 @@ def aims(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], aligned: Sequence[Mapping[str, Tensor]],
     alignment: Alignment | None, sites: Sequence[Site], calibration: Calibration, shares: Sequence[float], reference: int, kind: str,
     threshold: float, picks: Mapping[str, Picks],
+    ensemble: EnsembleMean = "logits",
 ) -> tuple[list[Tensor], list[list[Sample]]]:  # fmt: skip
     """For each site the target of all its sampled rows, in the order of the batches, and the sample of each batch. One member runs at a time.
 
@@ -81,6 +85,8 @@ def aims(
         rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
         for site, rows, chosen in zip(sites, own, picked, strict=True)
     ]
+    mixed = [ensemble == "probabilities" and _is_put_out(traced, spec, site) for site in sites]
+    goals = [_log_share(rows, shares[reference]) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k, state in enumerate(states):
         if k == reference or (shares[k] == 0 and not picks):
@@ -89,6 +95,9 @@ def aims(
         for number, site in enumerate(sites):
             rows = _mapped(others[number], spec, site, alignment, k)
             others[number] = rows  # the unmapped ones are let go
+            if mixed[number]:
+                goals[number] = torch.logaddexp(goals[number], _log_share(rows, shares[k]))
+                continue
             if picked[number]:
                 goals[number] += rows * _places(spec, site, picks, k, shares).to(rows)
                 continue
@@ -103,7 +112,19 @@ def aims(
         for number, site in enumerate(sites):
             if _is_live(spec, site) and kept[number].importance is not None:
                 goals[number] = torch.where(kept[number].least < threshold, kept[number].rows, goals[number])
+    goals = [rows - rows.mean(1, keepdim=True) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     return goals, samples
+
+
+def _is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
+    """Whether the target is what the network returns, class by class."""
+    returned = {node.name for end in traced.graph.nodes if end.op == "output" for node in end.all_input_nodes}
+    last = len(spec.nodes[site.layers[0].output]) - 1
+    return site.target in returned and site.axis == last and not _is_live(spec, site)
+
+
+def _log_share(rows: Tensor, share: float) -> Tensor:
+    return rows.log_softmax(1) + (math.log(share) if share > 0 else -math.inf)
 
 
 class _Pick:

@@ -5,8 +5,9 @@ units of a group, C stay. What a unit is worth is what the layers that read it l
 
     E(S) = sum over readers r of  min_V mean_x | M_r^(1/2) (y_r - V x_r,S) |^2,    M_r = mean_x g_r g_r',    g_r = d(u' f) / d y_r,
 
-where x_r are the units of all members as reader r sees them, y_r what the members' own layers make of them, f the ensemble's logits and u of
-independent normal coordinates, so that E is the error that reaches the logits, to first order. The units that stay are found by backward
+where x_r are the units of all members as reader r sees them, y_r what the members' own layers make of them, f the mean of their outputs and u of
+independent normal coordinates, so that E is the error that reaches the outputs, to first order. Where the ensemble is the mean of probabilities
+p, g_r = d log p_c / d y_r with a class c drawn from p, which makes M_r the Fisher information. The units that stay are found by backward
 elimination (`elimination.py`). Then least squares makes the units from what is left in the layer before. Pruning by the next layer's error: Luo, Wu &
 Lin 2017, "ThiNet" (arXiv 1707.06342); of networks side by side: Stoica et al. 2024, "ZipIt!" (arXiv 2305.03053), averages correlated units instead.
 
@@ -34,6 +35,7 @@ from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.fold.least_squares.targets import Calibration
 from onefold.fold.least_squares.weights import effective
 from onefold.layers import Layer
+from onefold.measure.scores import EnsembleMean
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.symmetry.spec import Case, Group, Live, Term
@@ -82,7 +84,7 @@ class Reader:
 
 def choose_units(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
-    reference: int,
+    reference: int, ensemble: EnsembleMean = "logits",
 ) -> dict[str, Picks]:  # fmt: skip
     """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
 
@@ -92,7 +94,7 @@ def choose_units(
     readers = find_readers(traced, spec)
     if not readers:
         return {}
-    _sense(traced, spec, states, readers, calibration, shares)
+    _sense(traced, spec, states, readers, calibration, shares, ensemble)
     _gather(traced, states, readers, calibration)
     found = {}
     for name in track(list(dict.fromkeys(reader.group for reader in readers)), "units"):
@@ -146,7 +148,7 @@ def _sample(reader: Reader, calibration: Calibration, batch: int, shape: Sequenc
 
 def _sense(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration,
-    shares: Sequence[float],
+    shares: Sequence[float], ensemble: EnsembleMean,
 ) -> None:  # fmt: skip
     """Every reader's metric and basis: how its outputs, in all members, move the ensemble's logits."""
     seen = 0
@@ -154,7 +156,9 @@ def _sense(
         if seen >= SENSED:
             break
         seen += batch.size
-        slopes = [_slopes(traced, state, readers, batch, calibration.seed + number, share) for state, share in zip(states, shares, strict=True)]
+        logits = [logits_of(out) for out in traced.replay(states, batch.args, batch.kwargs)]
+        wanted = _directions(logits, shares, ensemble, torch.Generator().manual_seed(calibration.seed + number))
+        slopes = [_slopes(traced, state, readers, batch, direction) for state, direction in zip(states, wanted, strict=True)]
         for reader in readers:
             sample = _sample(reader, calibration, number, slopes[0][reader.layer.output].shape)
             g = torch.cat([sample.take(own[reader.layer.output]).double() for own in slopes], 1)
@@ -166,10 +170,22 @@ def _sense(
         reader.basis = _basis(reader, states, max(1, COLUMNS // size)) if taps > max(1, COLUMNS // size) else None
 
 
-def _slopes(
-    traced: TracedNetwork, state: Mapping[str, Tensor], readers: Sequence[Reader], batch: Batch, seed: int, share: float
-) -> dict[str, Tensor]:
-    """The gradient of a random combination of the logits, the same in every member, by the outputs of the layers that read."""
+def _directions(logits: Sequence[Tensor], shares: Sequence[float], ensemble: EnsembleMean, generator: torch.Generator) -> list[Tensor]:
+    """How what is asked of the ensemble changes with each member's logits."""
+    if ensemble == "logits":
+        u = torch.randn(logits[0].shape, generator=generator).to(logits[0])
+        return [share * u for share in shares]
+    probabilities = torch.stack([z.double().softmax(-1) for z in logits])
+    weighed = probabilities * torch.tensor(shares, dtype=torch.float64, device=probabilities.device).reshape(-1, *[1] * logits[0].dim())
+    flat = weighed.sum(0).flatten(0, -2)
+    classes = torch.multinomial(flat.cpu(), 1, generator=generator).to(flat.device).reshape(*logits[0].shape[:-1], 1)
+    drawn = torch.zeros_like(weighed[0]).scatter_(-1, classes, 1.0)
+    share = weighed.gather(-1, classes.expand(len(logits), *classes.shape))  # of each member in the class that was drawn
+    return [(part * (drawn - own)).to(z) for part, own, z in zip(share / share.sum(0).clamp_min(1e-30), probabilities, logits, strict=True)]
+
+
+def _slopes(traced: TracedNetwork, state: Mapping[str, Tensor], readers: Sequence[Reader], batch: Batch, direction: Tensor) -> dict[str, Tensor]:
+    """The gradient of the logits along a direction by the outputs of the layers that read."""
     values: dict[str, Tensor] = {}
 
     def visit(node: str, found: list[Tensor]) -> list[Tensor]:
@@ -180,12 +196,10 @@ def _slopes(
     weights = {name: t.detach().requires_grad_() if name in learned else t for name, t in state.items()}
     plan, inputs = traced.plan_for(batch.args, batch.kwargs)
     with torch.enable_grad():
-        outputs = plan.run([weights], inputs, visit, {reader.layer.output for reader in readers})
-        logits = logits_of(outputs[0])
-        total = (logits * torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed)).to(logits)).sum()
+        logits = logits_of(plan.run([weights], inputs, visit, {reader.layer.output for reader in readers})[0])
         names = list(values)
-        slopes = torch.autograd.grad(total, [values[name] for name in names], allow_unused=True, materialize_grads=True)
-    return {name: share * slope for name, slope in zip(names, slopes, strict=True)}
+        slopes = torch.autograd.grad(logits, [values[name] for name in names], direction, allow_unused=True, materialize_grads=True)
+    return dict(zip(names, slopes, strict=True))
 
 
 def _basis(reader: Reader, states: Sequence[Mapping[str, Tensor]], components: int) -> Tensor:
