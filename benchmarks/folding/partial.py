@@ -55,13 +55,13 @@ def scored(models: list[nn.Module] | nn.Module, test: Batches) -> dict[str, Any]
     return {"accuracy": round(100 * right / count, 2), "nll": round(loss / count, 4), "each": [round(100 * own / count, 2) for own in each]}
 
 
-def places(cutting: Cutting, quick: bool) -> list[Cut]:
-    """Behind every number of layers the last place where one value crosses."""
+def places(cutting: Cutting, most: int) -> list[Cut]:
+    """Behind every number of layers the last place where one value crosses; of more than `most` some, evenly spread, the last among them."""
     found = list({cut.layers: cut for cut in cutting.cuts if len(cut.crossing) == 1}.values())
-    return found[:: max(1, len(found) // 3)] if quick else found
+    return found[:: -max(1, -(-len(found) // most))][::-1]
 
 
-def run(members: list[nn.Module], images: Batches, test: Batches, quick: bool, record: dict[str, Any], save: Any) -> None:
+def run(members: list[nn.Module], images: Batches, test: Batches, most: int, record: dict[str, Any], save: Any) -> None:
     """One pair: every way, every place."""
     data = [x for x, _ in images]
     example = Batch((data[0][:2],))
@@ -75,7 +75,7 @@ def run(members: list[nn.Module], images: Batches, test: Batches, quick: bool, r
     cutting = Cutting(trace_on(members[0], data))
     for way, settings in WAYS.items():
         rows = record.setdefault("ways", {}).setdefault(way, {})
-        cuts = places(cutting, quick)
+        cuts = places(cutting, most)
         if len(rows) > len(cuts):
             continue
         start = time.perf_counter()
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--cuts", type=int, default=99, help="cut at no more than so many places")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
@@ -150,7 +151,7 @@ def main() -> None:
             model.load_state_dict(onefold.load(arguments.members / f"{file}.safetensors"))
             members.append(model.eval())
         print(name, " ".join(group.sets[0]), flush=True)
-        run(members, images, test, arguments.quick, record.setdefault(name, {"files": group.sets[0]}), save)
+        run(members, images, test, 4 if arguments.quick else arguments.cuts, record.setdefault(name, {"files": group.sets[0]}), save)
 
 
 if __name__ == "__main__":

@@ -101,8 +101,9 @@ def partial_merge(
     for name in settings:
         if name not in _SETTINGS:
             raise RecipeError(f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}.")
-    shares = normalised(weights, len(models))
     check_networks(models, shapes=False)
+    models = list(models)
+    shares = normalised(weights, len(models))
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     data = reusable(data, "calibration data")
@@ -112,7 +113,7 @@ def partial_merge(
     cutting = Cutting(trace_on(template, data))
     cut = cutting.at(until)
     alike = list(models) if widths else filled(models, cutting, cut)
-    rests = _rests(models, template, alike, data, cutting, cut)
+    rests = _rests(models, template, data, cutting, cut)
     if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
         raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
     done = merge(alike, data, align=align, fold=fold, repair=repair, weights=weights, reference=reference, spec=spec or cutting.spec, **settings)
@@ -128,9 +129,7 @@ def partial_merge(
     return PartialResult(made, done.alignment, report)
 
 
-def _rests(
-    models: Sequence[nn.Module], template: nn.Module, alike: Sequence[nn.Module], data: Data, cutting: Cutting, cut: Cut
-) -> list[tuple[Cutting, Piece]]:
+def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut) -> list[tuple[Cutting, Piece]]:
     """What runs behind the cut of every member; members of other shapes are traced by themselves."""
     shapes = {name: value.shape for name, value in template.state_dict().items()}
     common = (cutting, piece_behind(cutting, cut))
