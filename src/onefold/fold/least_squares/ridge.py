@@ -42,11 +42,18 @@ class _Sums:
     def add(self, x: Tensor, y: Tensor) -> None:
         self.n += x.shape[1]
         transposed = x.transpose(1, 2)
-        self.x = self.x + x.sum(1, dtype=torch.float64)
-        self.y = self.y + y.sum(2, dtype=torch.float64)
-        self.xx = self.xx + (transposed @ x).double()
-        self.xy = self.xy + torch.stack([(transposed @ one).double() for one in y])
-        self.yy = self.yy + y.double().square().sum(2)
+        self._to("x", x.sum(1, dtype=torch.float64))
+        self._to("y", y.sum(2, dtype=torch.float64))
+        self._to("xx", transposed @ x)
+        self._to("xy", torch.stack([transposed @ one for one in y]))
+        self._to("yy", y.double().square().sum(2))
+
+    def _to(self, name: str, value: Tensor) -> None:
+        total: Tensor = getattr(self, name)
+        if total.dim():
+            total.add_(value)  # in place: the sums are float64 and large
+        else:
+            setattr(self, name, value.double())
 
     def plus(self, other: _Sums) -> _Sums:
         total = _Sums()

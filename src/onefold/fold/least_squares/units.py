@@ -70,8 +70,12 @@ class Reader:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """x (rows, columns), y (rows, K outputs)."""
-        own = {"x": x.sum(0, dtype=torch.float64), "y": y.sum(0, dtype=torch.float64), "xx": (x.T @ x).double(), "xy": (x.T @ y).double()}
-        self.sums = {name: self.sums[name] + value for name, value in own.items()} if self.sums else own
+        products = {"x": x.sum(0, dtype=torch.float64), "y": y.sum(0, dtype=torch.float64), "xx": x.T @ x, "xy": x.T @ y}
+        for name, value in products.items():
+            if name in self.sums:
+                self.sums[name].add_(value)  # in place: the sums are float64 and large
+            else:
+                self.sums[name] = value.double()
         self.n += len(x)
 
     def regression(self, units: int) -> Regression:
