@@ -1,6 +1,7 @@
 """Fold pairs of transformers and recurrent networks that were trained from different seeds: everything onefold offers, beside members and ensemble.
 
     python benchmarks/transformers/run.py vit bert prenorm lstm --out benchmarks/transformers/results.json
+    python benchmarks/transformers/run.py vit bert prenorm lstm --solve --out benchmarks/transformers/results.json    then, least squares
 
 Members are those of tasks.py, trained where they are missing. Each pair is folded from 2,000 unlabelled training examples. Settings are chosen
 on held-out examples, one for each task and method; test examples are only scored. "kept" is how much of the way from the plain average to the
@@ -71,6 +72,23 @@ def fold(pair: list[nn.Module], own: Task, data: Any) -> dict[str, dict[str, Any
     return found
 
 
+def solved(pair: list[nn.Module], own: Task, data: Any, recurrent: bool) -> dict[str, dict[str, Any]]:
+    """Scores of least squares with either target after every alignment that serves such a network, and of distilling the ensemble into the first
+    member with the same examples."""
+    found: dict[str, dict[str, Any]] = {}
+    for target in ("correlation", "pruning"):
+        for method in ("permutation", "cca" if recurrent else "rotation"):
+            result = onefold.merge(pair, data, align=method, fold="least_squares", target=target)
+            scores = {"held out": accuracy(result.model, own.held_out), "test": accuracy(result.model, own.test)}
+            found[f"least squares, {target}, {json.dumps({'align': method})}"] = scores
+    best = max(pair, key=lambda m: accuracy(m, own.held_out))
+    for rate in (1e-4, 3e-4):
+        model = onefold.fold.polish(best, pair, data, passes=3, lr=rate).model
+        scores = {"held out": accuracy(model, own.held_out), "test": accuracy(model, own.test)}
+        found[f"distillation, 3 passes, {json.dumps({'lr': rate})}"] = scores
+    return found
+
+
 def lerp(a: nn.Module, b: nn.Module, share: float, own: Task) -> nn.Module:
     """A network on the line between two."""
     model = own.build().eval()
@@ -101,6 +119,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--members", type=Path, default=Path("members/transformers"))
+    parser.add_argument("--solve", action="store_true", help="add least squares and distillation to the record, and measure nothing else")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -111,6 +130,13 @@ def main() -> None:
         tests = [accuracy(m, own.test) for m in every]
         data = own.train[slice(0, CALIBRATION)].batches(labels=False)
         numbers = [(k, (k + 1) % len(every)) for k in range(len(every))]
+        if arguments.solve:
+            pairs = [solved([every[i], every[j]], own, data, "lstm" in name) for i, j in numbers]
+            for kind, key in chosen(pairs).items():
+                record[name]["settings"][kind], record[name]["folds"][kind] = key, [pair[key] for pair in pairs]
+                print(f"{name}  {kind}: {[round(pair[key]['test'], 2) for pair in pairs]}", key, flush=True)
+            arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+            continue
         pairs = [fold([every[i], every[j]], own, data) for i, j in numbers]
         settings = chosen(pairs)
         rows = {kind: [pair[key] for pair in pairs] for kind, key in settings.items()}

@@ -17,6 +17,11 @@ TITLES = {
     "vit": "vision transformer, Fashion-MNIST", "prenorm": "text transformer, normalised before its branches, TREC",
     "bert": "BERT, normalised behind its sums, TREC", "lstm": "LSTM of 2 x 256 units, TREC", "lstm-narrow": "LSTM of 2 x 128 units, TREC",
 }  # fmt: skip
+SOLVED = {
+    "least squares, correlation": "least squares, means of units",
+    "least squares, pruning": "least squares, pruning",
+    "distillation, 3 passes": "distillation of the ensemble into the better member, 3 passes",
+}
 METHODS = {"none": "plain average", "permutation": "permutation", "rotation": "rotation", "procrustes": "procrustes", "cca": "cca"}
 
 
@@ -44,6 +49,11 @@ def table(name: str, own: dict[str, Any]) -> list[str]:
             cells += [cell(found), "" if method == "none" and repair == "none" else ", ".join(f"{k:.0f}" for k in kept)]
         mapped = [row.get("mapped member, test") for row in own["folds"][f"{method}, none"]]
         lines.append(f"| {title} | " + " | ".join(cells) + f" | {cell([m for m in mapped if m]) if all(mapped) else ''} |")
+    for kind, title in SOLVED.items():
+        if kind in own["folds"]:
+            found = [row["test"] for row in own["folds"][kind]]
+            kept = [100 * (a - p) / (w - p) for a, p, w in zip(found, plain, weaker, strict=True)]
+            lines.append(f"| {title} | {cell(found)} | {', '.join(f'{k:.0f}' for k in kept)} |  |  |  |")
     return lines
 
 
