@@ -143,7 +143,7 @@ class Study:
         alignment = "none" if method == "none" else self.aligned(method, setting)
         return onefold.merge(self.members, self.images, align=alignment, spec=self.spec, **options).model
 
-    def run(self, methods: Sequence[str], passes: Sequence[int]) -> None:
+    def run(self, methods: Sequence[str], targets: Sequence[str], passes: Sequence[int]) -> None:
         """Everything."""
         if "ensemble" not in self.record:
             self.record["ensemble"] = {"held out": accuracy(self.members, self.held_out), "test": accuracy(self.members, self.test)}
@@ -154,7 +154,8 @@ class Study:
                     title = f"{label}, {'repair' if repair == 'full' else 'no repair'}"
                     self.score(title, partial(self.merged, method, setting, repair=repair))
         rows = max(20000, 5 * sum(len(x) for x in self.images))
-        for kind, (target, ensemble, anchor) in TARGETS.items():
+        for kind in targets:
+            target, ensemble, anchor = TARGETS[kind]
             others = len(self.members) - 1
             weights = None if anchor is None else [anchor, *[(1 - anchor) / others] * others]
             make = partial(self.merged, "permutation", {}, fold="least_squares", target=target, ensemble=ensemble, weights=weights, rows=rows)
@@ -188,6 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, "images", []])
     parser.add_argument("--methods", nargs="+", default=["permutation", "procrustes", "cca", "weights", "transport", "zipit"])
+    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS), help="of least squares")
+    parser.add_argument("--passes", type=int, nargs="+", default=PASSES, help="of distillation")
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
     parser.add_argument("--quick", action="store_true")
@@ -220,12 +223,12 @@ def main() -> None:
     for name in arguments.groups or (["halves-vgg11"] if arguments.quick else list(GROUPS)):
         if name == "images":  # accuracy against the number of unlabelled images, on one pair that knows different things
             group = GROUPS["halves-vgg11"]
-            sets, counts = group.sets[:1] * 5, (250, 500, 1000, 4000, 8000)
+            sets, counts = group.sets[:1] * 4, (250, 500, 1000, 4000)
         else:
             group = GROUPS[name]
             sets = group.sets[:1] if arguments.quick else group.sets
             counts = (500 if arguments.quick else group.images,) * len(sets)
-        passes = (3,) if arguments.quick or name == "images" or group.images > 2000 else PASSES
+        passes = (3,) if arguments.quick else arguments.passes
         for files, count in zip(sets, counts, strict=True):
             if missing := [file for file in files if not (arguments.members / f"{file}.safetensors").exists()]:
                 print(f"{name}: {', '.join(missing)} not in {arguments.members}; train them by benchmarks/members/train.py", flush=True)
@@ -233,7 +236,7 @@ def main() -> None:
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
-            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, passes)
+            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, arguments.targets, passes)
         if record.get(name):
             summary(name, list(record[name].values()))
 
