@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -381,6 +381,8 @@ def _rank(rank: int, folder: str) -> None:
         report[turn] = onefold.merge(disk, data, **CASES["cca"], resume=f"{folder}/kept").model.state_dict()
     report["sharded"] = onefold.merge(models, data[rank::2], **CASES["zipit"], sharded=True).model.state_dict()
     report["one batch"] = onefold.merge(models, data[:1], **CASES["permutation"]).model.state_dict()
+    if importlib.util.find_spec("ot"):
+        report["widths"] = onefold.merge(wide(), data, align="transport").model.state_dict()
     report["statistics"] = re_estimated(models[0], RankShare(data, rank, 2))
     for arguments in ({"polish": 1}, {"fold": "least_squares"}):
         with pytest.raises(RecipeError, match="a part of the data only"):
@@ -391,6 +393,15 @@ def _rank(rank: int, folder: str) -> None:
     report["not reduced"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
     torch.save(report, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def wide() -> list[nn.Module]:
+    """Two networks of unequal widths."""
+    found = []
+    for width in (6, 9):
+        torch.manual_seed(width)
+        found.append(nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 4)).double().eval())
+    return found
 
 
 def re_estimated(model: nn.Module, data: Any) -> dict[str, Tensor]:
@@ -421,6 +432,11 @@ def test_two_processes_fold_what_one_would(two_ranks: list[dict[str, dict[str, T
 
 def test_two_processes_average_statistics_as_one_would(two_ranks: list[dict[str, dict[str, Tensor]]]) -> None:
     assert_equal_sums(two_ranks, "statistics", re_estimated(members_of(Residual, 1)[0], doubles()))
+
+
+def test_two_processes_line_up_unequal_widths_as_one_would(two_ranks: list[dict[str, dict[str, Tensor]]]) -> None:
+    pytest.importorskip("ot")
+    assert_equal_sums(two_ranks, "widths", onefold.merge(wide(), doubles(), align="transport").model.state_dict())
 
 
 def assert_equal_sums(two_ranks: list[dict[str, dict[str, Tensor]]], case: str, alone: dict[str, Tensor]) -> None:

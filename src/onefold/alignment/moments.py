@@ -166,9 +166,11 @@ class Moments:
 
     def reduced(self) -> Moments:
         """The moments over all ranks of torch.distributed; itself where there is one process."""
-        total = self
+        if ranks() == 1:
+            return self
+        plain, total = self.to_plain(), self
         for number in range(ranks()):  # in rank order on every rank, so that all ranks hold the same bits; one rank's at a time
-            part = from_rank(number, self)
+            part = Moments.from_plain(from_rank(number, plain), self.device)
             total = part if number == 0 else total.merge(part)
         return total
 
@@ -191,12 +193,11 @@ class Moments:
                 self._cross[self._pairs.index((second, first))] = part._cross[row].T
 
     def to_plain(self) -> dict[str, Any]:
-        """All that is kept, as tensors and plain data for a file."""
+        """All that is kept, as tensors on the CPU and plain data, for a file or another process."""
         names = ("members", "width", "reference", "full", "every", "sites")
-        return {
-            **{name: getattr(self, name) for name in names}, "counts": self._counts, "shift": self._shift, "sum": self._sum,
-            "within": self._within, "cross": self._cross,
-        }  # fmt: skip
+        tensors = {"sum": self._sum.cpu(), "within": self._within.cpu(), "cross": self._cross.cpu()}
+        shift = [None if own is None else own.cpu() for own in self._shift]
+        return {**{name: getattr(self, name) for name in names}, "counts": self._counts, "shift": shift, **tensors}
 
     @staticmethod
     def from_plain(content: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:

@@ -27,6 +27,7 @@ from onefold.batches import Batch, Data, batches, check_dtype, device_of, dtype_
 from onefold.errors import AlignmentError, DataError, MembersError
 from onefold.layers import Layer
 from onefold.progress import track
+from onefold.ranks import from_every_rank, together
 from onefold.sources import DiskMembers
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve
 from onefold.symmetry.spec import Group, Probe, live_groups
@@ -153,16 +154,19 @@ def _collect(
         outputs[layer.output] = Moments(len(models), max(sizes), None, device=device)
         sites.append(([Site(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
     statistics = Statistics(groups, outputs)
-    for batch in track(batches(data, device, "calibration data"), "statistics"):
-        check_dtype(batch, dtype)
-        rows = [
-            _rows(own, state, spec, batch, [(site[k], moments.width) for site, moments in sites], max_positions, seed)
-            for k, (own, state, spec) in enumerate(zip(traced, states, specs, strict=True))
-        ]
-        for number, (site, moments) in enumerate(sites):
-            moments.update([own[number] for own in rows], site[0].number)
-        statistics.examples += batch.size
-    for name, moments in groups.items():
+    with together():
+        for batch in track(batches(data, device, "calibration data"), "statistics"):
+            check_dtype(batch, dtype)
+            rows = [
+                _rows(own, state, spec, batch, [(site[k], moments.width) for site, moments in sites], max_positions, seed)
+                for k, (own, state, spec) in enumerate(zip(traced, states, specs, strict=True))
+            ]
+            for number, (site, moments) in enumerate(sites):
+                moments.update([own[number] for own in rows], site[0].number)
+            statistics.examples += batch.size
+    statistics.examples = sum(from_every_rank(statistics.examples))
+    statistics.groups, statistics.layers = ({name: m.reduced() for name, m in own.items()} for own in (groups, outputs))
+    for name, moments in statistics.groups.items():
         for k, variance in enumerate(moments.variances):
             if not bool(variance.sum().isfinite()):
                 raise DataError(
