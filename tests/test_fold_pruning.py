@@ -128,7 +128,9 @@ def test_units_that_no_layer_of_their_member_uses_go_first(monkeypatch: pytest.M
     data = batches_of(Mlp, 512)
     traced = trace(parts[0], (data[0],))
     calibration = Calibration(list(batches(data)), 4096, 0)
-    found = units.choose_units(traced, solve(traced), [p.state_dict() for p in parts], calibration, (0.5, 0.5), 0)
+    found = units.choose_units(
+        traced, solve(traced), [p.state_dict() for p in parts], calibration, (0.5, 0.5), 0, {"one.weight", "two.weight", "head.weight"}
+    )
     picks = next(own for own in found.values() if len(own.unit) == 8)
     assert sorted(picks.unit[picks.member == 0].tolist()) == [4, 5, 6, 7]
     assert sorted(picks.unit[picks.member == 1].tolist()) == [0, 1, 2, 3]

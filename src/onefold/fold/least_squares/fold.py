@@ -26,6 +26,8 @@ from onefold.batches import Batch, Data, batches, check_dtype
 from onefold.errors import DataError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
+from onefold.fold.least_squares.recurrent import find_recurrent
+from onefold.fold.least_squares.recurrent_targets import recurrent_aims
 from onefold.fold.least_squares.sites import Site, find_sites
 from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, Calibration, aims
@@ -74,6 +76,7 @@ class LeastSquares(NetworkFold):
             raise RecipeError("Least squares needs calibration data and a network that can be traced; pass `data`, or use fold='average'.")
         average = job.average(job.shares)
         sites, kept = find_sites(job.traced, job.spec, average)
+        recurrent = find_recurrent(job.traced, job.spec)
         if not sites:
             raise TraceError("No layer of the network can be solved by least squares; use fold='average'.")
         members = [_own(model.state_dict()) for model in job.models]
@@ -81,7 +84,8 @@ class LeastSquares(NetworkFold):
         alignment, aligned, priors = job.alignment, job.states, {"reference": job.states[job.reference], "average": average}
         picks: dict[str, Picks] = {}
         if self.target == "pruning":
-            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, self.ensemble)
+            solvable = {layer.weight for site in sites for layer in site.layers} | {name for site in recurrent for name in site.tensors}
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, self.ensemble)
         with torch.no_grad():
             if picks:
                 alignment = alignment_of(picks, job.alignment, job.spec, len(members), job.reference)
@@ -92,18 +96,24 @@ class LeastSquares(NetworkFold):
                 job.traced, job.spec, members, aligned, alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold,
                 picks, self.ensemble,
             )  # fmt: skip
+            gates, steps = recurrent_aims(
+                job.traced, job.spec, members, alignment, recurrent, calibration, job.shares, job.reference, self.target, picks
+            ) if recurrent else ([], [])  # fmt: skip
             del members
             state = {name: tensor.clone() for name, tensor in _own(average).items()}
-            solved = solve_sites(job.traced, state, priors, sites, calibration, goals, samples, self.ridge)
+            solved = solve_sites(
+                job.traced, state, priors, sites, calibration, goals, samples, self.ridge, list(zip(recurrent, gates, steps, strict=True))
+            )
         inside = {name for site in sites for layer in site.layers for name in (layer.weight, layer.bias)}
         inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
+        inside |= {name for site in recurrent for name in site.tensors}
         rest = [name for name in job.traced.parameters if name not in inside]
         details = {
             "target": self.target,
             "examples": calibration.examples,
             "layers": [one.to_dict() for one in solved],
             "units": {name: torch.bincount(own.member, minlength=len(job.models)).tolist() for name, own in picks.items()},
-            "averaged": {name: kept.get(name, "is no linear or convolutional layer's") for name in rest},
+            "averaged": {name: kept.get(name, "is no linear, convolutional or recurrent layer's") for name in rest},
         }
         return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)
 

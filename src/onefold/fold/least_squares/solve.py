@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from onefold.errors import DataError
+from onefold.fold.least_squares.recurrent import Cell, CellGoal, RecurrentSite, solve_recurrent
+from onefold.fold.least_squares.recurrent_targets import Steps
 from onefold.fold.least_squares.ridge import Ridge, Solution
 from onefold.fold.least_squares.rows import Sample
 from onefold.fold.least_squares.sites import Site
@@ -38,15 +40,21 @@ class SolvedLayer:
 def solve_sites(
     traced: TracedNetwork, state: Mapping[str, Tensor], priors: Mapping[str, Mapping[str, Tensor]], sites: Sequence[Site], calibration: Calibration,
     goals: Sequence[Tensor], samples: Sequence[Sequence[Sample]], ridge: float | None,
+    recurrent: Sequence[tuple[RecurrentSite, Mapping[Cell, CellGoal], Steps]] = (),
 ) -> list[SolvedLayer]:  # fmt: skip
-    """Solve all sites in graph order, in the tensors of `state`. priors: state dicts, by name, that the solutions may be drawn to.
+    """Solve all sites in graph order, in the tensors of `state`, recurrent ones among them. priors: state dicts, by name, that the solutions
+    may be drawn to.
 
     Raises:
         DataError: the folded network gives something that is not finite.
     """
     run = SegmentedRun(traced, state, calibration.batches)
-    report = []
+    report: list[SolvedLayer] = []
+    order = {node.name: k for k, node in enumerate(traced.graph.nodes)}
+    waiting = sorted(recurrent, key=lambda entry: order[entry[0].node])
     for number, site in enumerate(track(list(sites), "least squares")):
+        while waiting and order[waiting[0][0].node] < order[site.layers[0].node]:
+            report += _recurrent(run, state, priors, *waiting.pop(0), ridge)
         run.before(site.layers[0].node)
         intercept = any(has_intercept(layer) for layer in site.layers)
         sums = Ridge([_joined([effective(prior, layer) for layer in site.layers], site) for prior in priors.values()], intercept)
@@ -70,7 +78,21 @@ def solve_sites(
             raise DataError(f"The folded network gives non-finite values at {site.name} on the calibration data; check the data's scale.")
         _write(state, site, solution)
         report.append(SolvedLayer(site.name, start, solution.ridge, list(priors)[solution.prior], solution.r2))
+    for entry in waiting:
+        report += _recurrent(run, state, priors, *entry, ridge)
     return report
+
+
+def _recurrent(
+    run: SegmentedRun, state: Mapping[str, Tensor], priors: Mapping[str, Mapping[str, Tensor]], site: RecurrentSite,
+    goals: Mapping[Cell, CellGoal], steps: Steps, ridge: float | None,
+) -> list[SolvedLayer]:  # fmt: skip
+    run.before(site.node)
+    solved = solve_recurrent(site, state, list(priors.values()), run.values(site.source), goals, steps.at, steps.held, ridge)
+    names = list(priors)
+    return [
+        SolvedLayer(" + ".join((cell.inputs, cell.own)), rows, found[0].ridge, names[found[0].prior], found[0].r2) for cell, rows, found in solved
+    ]
 
 
 def _grouped(target: Tensor, groups: int) -> Tensor:

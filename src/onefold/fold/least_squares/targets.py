@@ -53,15 +53,17 @@ class Calibration:
     def examples(self) -> int:
         return sum(batch.size for batch in self.batches)
 
-    def sample(self, number: int, site: Site, batch: int, shape: Sequence[int]) -> Sample:
-        """A sample of the site of that number in a batch, where the target's value has that shape."""
+    def held_in(self, batch: int) -> int:
+        """How many of the last examples of a batch are held out."""
         sizes = [b.size for b in self.batches]
         first = self.examples - round(self.share * self.examples)  # of the examples held out
-        start = sum(sizes[:batch])
-        held = min(sizes[batch], max(0, start + sizes[batch] - first))
+        return min(sizes[batch], max(0, sum(sizes[: batch + 1]) - first))
+
+    def sample(self, number: int, site: Site, batch: int, shape: Sequence[int]) -> Sample:
+        """A sample of the site of that number in a batch, where the target's value has that shape."""
         generator = torch.Generator().manual_seed(self.seed + _SPREAD * (batch + _SPREAD * number))
         per = max(1, self.rows // self.examples)
-        return draw(shape, site.axis, site.geometries[0].example, sizes[batch], per, held, generator)
+        return draw(shape, site.axis, site.geometries[0].example, self.batches[batch].size, per, self.held_in(batch), generator)
 
 
 def aims(

@@ -21,7 +21,7 @@ Cost: a forward pass of each member, a backward pass of each over the first SENS
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -88,14 +88,16 @@ class Reader:
 
 def choose_units(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
-    reference: int, ensemble: EnsembleMean = "logits",
+    reference: int, solvable: Collection[str], ensemble: EnsembleMean = "logits",
 ) -> dict[str, Picks]:  # fmt: skip
     """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
+
+    solvable: the weights that will be solved. A group that others read too is left alone: they could not be made to fit.
 
     Raises:
         DataError: a member puts out something that is not finite.
     """
-    readers = find_readers(traced, spec)
+    readers = find_readers(traced, spec, solvable)
     if not readers:
         return {}
     _sense(traced, spec, states, readers, calibration, shares, ensemble)
@@ -110,10 +112,10 @@ def choose_units(
     return found
 
 
-def find_readers(traced: TracedNetwork, spec: SymmetrySpec) -> list[Reader]:
+def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection[str]) -> list[Reader]:
     """The layers that read whole units of a group that has no fibres, in graph order."""
     nodes = {node.name: node for node in traced.graph.nodes}
-    groups = {group.name: group for group in spec.groups if _single(group, spec)}
+    groups = {group.name: group for group in spec.groups if _single(group, spec) and _served(group, solvable)}
     readers: list[Reader] = []
     for layer in spec.layers:
         geometry = geometry_of(layer, nodes[layer.node]) if layer.groups == 1 and not layer.shared else None
@@ -134,6 +136,10 @@ def _single(group: Group, spec: SymmetrySpec) -> bool:
     indexed = {name for other in spec.groups for name in other.over}
     cases = any(group.name in _leaves(term) and _has_case(term) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes)
     return "permutation" in group.maps and not group.over and group.name not in indexed and not cases
+
+
+def _served(group: Group, solvable: Collection[str]) -> bool:
+    return all(slot.tensor in solvable for slot in group.slots if slot.role in ("consumer", "other"))
 
 
 def _leaves(term: Term) -> list[str]:
