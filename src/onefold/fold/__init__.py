@@ -2,6 +2,7 @@
 
 from onefold.fold.auto import Auto
 from onefold.fold.average import folds
+from onefold.fold.correlated import CorrelatedAverage
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, MergeResult, merge
 from onefold.fold.partial import PartialMerge, PartialReport, PartialResult, load_partial, partial_merge, save_partial
@@ -12,6 +13,7 @@ from onefold.fold.soup import GreedySoup, UniformSoup
 
 __all__ = [
     "Auto",
+    "CorrelatedAverage",
     "GreedySoup",
     "LeastSquares",
     "MergeReport",

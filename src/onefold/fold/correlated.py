@@ -1,0 +1,79 @@
+"""Average of aligned members in which every unit counts as it agrees:
+
+    W = W_0 + sum_k a_k diag(rho_k) (W_k - W_0),
+
+W_0 the reference's weights, a_k the members' weights, and rho_k the correlations of member k's matched units with the reference's, by which the
+alignment was chosen (canonical correlations after CCA; negative ones count 0). What does not match leaves the reference as it is; with rho = 1 it
+is the plain average. rho acts where a tensor makes features, on the rows of a weight, a bias, the tensors of a norm; tensors that only read features,
+such as the last layer, are averaged plainly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from onefold.alignment import Alignment
+from onefold.batchnorm import neutralised
+from onefold.errors import RecipeError
+from onefold.fold.average import folds
+from onefold.fold.least_squares.picks import spread
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.symmetry.spec import Term, live_groups
+
+
+@folds.register("correlated_average")
+@dataclass(frozen=True)
+class CorrelatedAverage(NetworkFold):
+    """The average weighted by how well each unit correlates with the reference's."""
+
+    traced: ClassVar[bool] = False
+
+    def fold(self, job: FoldJob) -> Folded:
+        """The average, to be repaired as any other. Raises RecipeError where there is no alignment to one reference that measured correlations."""
+        alignment = job.alignment
+        if alignment is None or alignment.reference is None or not alignment.scores:
+            raise RecipeError(
+                "The fold 'correlated_average' weighs units by their correlation with one member's; align the members to one of them."
+            )
+        making = _making(alignment)
+        first = job.states[job.reference]
+        total = {name: tensor.to(torch.float64) for name, tensor in first.items() if tensor.is_floating_point()}
+        for k in range(len(job.models)):
+            if k == job.reference or job.shares[k] == 0:
+                continue
+            rho = {group: _correlations(alignment, group, k) for group in alignment.maps}
+            state = job.states[k]
+            for name in total:
+                weight: Tensor | float = job.shares[k]
+                for axis, term in making.get(name, {}).items():
+                    rows = spread(term, {group: rho[group] for group in live_groups(term) if group in rho}, 1.0)
+                    weight = job.shares[k] * rows.to(total[name].device).reshape([-1 if a == axis else 1 for a in range(total[name].dim())])
+                total[name] += weight * (state[name].to(torch.float64) - first[name].to(torch.float64))
+        made = {name: total[name].to(tensor.dtype) if name in total else tensor.clone() for name, tensor in first.items()}
+        means = {group: [float(alignment.scores[group][k].clamp_min(0).mean()) for k in range(len(job.models))] for group in alignment.maps}
+        state = neutralised(made, alignment.spec.layers) if alignment.folds_norms else made
+        return Folded(state, repair=True, details={"correlations": means})
+
+
+def _making(alignment: Alignment) -> dict[str, dict[int, Term]]:
+    """Of every tensor the one axis along which it makes features of aligned groups."""
+    spec = alignment.spec
+    found: dict[str, dict[int, Term]] = {}
+    tied: Mapping[str, str] = {name: names[0] for names in spec.tied for name in names}
+    roles = {(slot.tensor, slot.axis) for group in spec.groups if group.name in alignment.maps for slot in group.slots if slot.role != "consumer"}
+    for name, axes in spec.axes.items():
+        own = [axis for axis in range(len(axes)) if (tied.get(name, name), axis) in roles]
+        if own:
+            found[name] = {own[0]: axes[own[0]]}
+    return found
+
+
+def _correlations(alignment: Alignment, group: str, member: int) -> Tensor:
+    """(C,) float64 at least 0: unit by unit, or of all alike where the group has a map for every fibre."""
+    scores, size = alignment.scores[group][member].double().clamp_min(0.0), alignment.spec.group(group).size
+    return scores if len(scores) == size else scores.mean().expand(size)
