@@ -45,14 +45,15 @@ def test_the_shell_example_runs(root: Path, tmp_path: Path, onefold: Callable, m
         assert isinstance(data, ImageBatches)
         train(model, data, epochs=2)
         of.save(model, tmp_path / "onefold-demo" / f"member-{k}.safetensors")
-    example = "".join(blocks((root / "README.md").read_text(), "sh")[-3:])
+    example = "".join(blocks((root / "README.md").read_text(), "sh")[-4:])
     commands = [shlex.split(line) for line in example.replace("\\\n", " ").splitlines()]
-    assert [command[1] for command in commands] == ["eval", "merge", "merge", "soft", "subspace", "persist"]
+    assert [command[1] for command in commands] == ["eval", "merge", "merge", "merge", "soft", "subspace", "persist"]
     for command in commands:
         result = onefold(*command[1:])
         assert result.status == 0, result.err
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "folded.safetensors").read_bytes()
     assert (tmp_path / "folded.html").exists()
+    assert (tmp_path / "solved.safetensors").exists()
     assert (tmp_path / "gated.safetensors").exists()
     assert (tmp_path / "simplex" / "midpoint.safetensors").exists()
     assert (tmp_path / "rounds" / "best.safetensors").exists()
