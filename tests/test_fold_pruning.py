@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.batches import batches
-from onefold.errors import RecipeError
+from onefold.errors import DataError, RecipeError
 from onefold.fold import merge
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
@@ -134,6 +134,23 @@ def test_units_that_no_layer_of_their_member_uses_go_first(monkeypatch: pytest.M
     picks = next(own for own in found.values() if len(own.unit) == 8)
     assert sorted(picks.unit[picks.member == 0].tolist()) == [4, 5, 6, 7]
     assert sorted(picks.unit[picks.member == 1].tolist()) == [0, 1, 2, 3]
+
+
+def test_where_no_unit_matters_the_first_members_stay() -> None:
+    parts = [network(Mlp, 0), network(Mlp, 1)]
+    with torch.no_grad():
+        for part in parts:
+            part.head.weight.zero_()  # type: ignore[union-attr, operator]
+    report = merge(parts, batches_of(Mlp), align="none", fold="least_squares").report
+    assert [8, 0] in report.folded["units"].values()
+
+
+def test_members_that_put_out_what_is_not_finite_are_refused() -> None:
+    parts = [network(Mlp, 0), network(Mlp, 1)]
+    with torch.no_grad():
+        parts[1].head.weight.fill_(1e308)  # type: ignore[union-attr, operator]
+    with pytest.raises(DataError, match=r"not finite|non-finite"):
+        merge(parts, batches_of(Mlp), align="none", fold="least_squares")
 
 
 def test_it_beats_the_repaired_average_and_repeats_itself() -> None:

@@ -40,7 +40,7 @@ def keep(readers: Sequence[Regression], units: int, count: int, ridge: float, at
     blocks = [reader.block for reader in readers]
     while len(alive) > count and states:
         number = max(1, min(len(alive) - count, int(at_once * len(alive))))
-        likely = _costs(states, blocks).argsort(stable=True)[: 2 * number]
+        likely = (len(alive) - 1 - _costs(states, blocks).flip(0).argsort(stable=True))[: 2 * number]  # of equal ones the last goes first
         out = likely[_least_needed([_part(*state, likely, block) for state, block in zip(states, blocks, strict=True)], blocks, number)]
         states = [_without(*state, out, block) for state, block in zip(states, blocks, strict=True)]
         stays = torch.ones(len(alive), dtype=torch.bool)

@@ -167,6 +167,8 @@ def _sense(
             break
         seen += batch.size
         logits = [logits_of(out) for out in traced.replay(states, batch.args, batch.kwargs)]
+        if not all(bool(torch.isfinite(z).all()) for z in logits):
+            raise DataError(f"A member puts out something that is not finite on {batch.describe()}; check its weights and the data's scale.")
         wanted = _directions(logits, shares, ensemble, torch.Generator().manual_seed(calibration.seed + number))
         slopes = [_slopes(traced, state, readers, batch, direction) for state, direction in zip(states, wanted, strict=True)]
         for reader in readers:
