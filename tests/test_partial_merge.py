@@ -19,7 +19,7 @@ import onefold
 from onefold.alignment import Alignment, align
 from onefold.alignment.matchers.zipit import ZipIt
 from onefold.errors import MembersError, RecipeError, SymmetryError, WeightsError
-from onefold.fold import load_partial, merge, save_partial
+from onefold.fold import LeastSquares, load_partial, merge, save_partial
 from onefold.fold.partial import heads
 from onefold.fold.partial.heads import head_state
 from onefold.fold.partial.module import Head, PartialMerge, assemble
@@ -166,13 +166,34 @@ def test_the_trunk_is_that_of_the_repaired_merge() -> None:
     assert not torch.equal(own["norm1.running_var"], plain["norm1.running_var"])
 
 
-@pytest.mark.parametrize("fold", ["least_squares", "auto"])
-def test_other_folds_make_the_trunk(fold: str) -> None:
-    models = [model.float() for model in members(Plain, 2)]
-    result = onefold.partial_merge(models, loader(512), until="conv2", align="permutation", fold=fold)
-    score = onefold.evaluate(result.model, loader(512, seed=9)).accuracy
-    assert score > 0.8
-    assert result.report.merged.fold == fold
+@pytest.mark.parametrize(
+    ("fold", "settings"),
+    [
+        ("least_squares", {}),
+        (LeastSquares(target="equal"), {}),
+        ("least_squares", {"target": "selection"}),
+        ("soup", {}),
+    ],
+)
+def test_other_folds_make_the_trunk(fold: Any, settings: dict[str, Any]) -> None:
+    models = members(Plain, 2)
+    data = loader(512)
+    result = onefold.partial_merge(models, data, until="conv2", align="permutation", fold=fold, outputs="members", **settings)
+    images, wanted = data[0][0], [rows(model, data[0][0]) for model in models]
+    agreement = [float((own.argmax(1) == other.argmax(1)).float().mean()) for own, other in zip(rows(result.model, images), wanted, strict=True)]
+    assert min(agreement) > 0.7  # each head reads its own features
+    values = result.model.trunk(images)
+    mixed = [v[:, torch.randperm(v.shape[1], generator=torch.Generator().manual_seed(0))] for v in values]
+    assert min(float((h(*mixed).argmax(1) == other.argmax(1)).float().mean()) for h, other in zip(result.model.heads, wanted, strict=True)) < 0.7
+
+
+def test_folds_in_a_basis_of_their_own_are_refused() -> None:
+    for fold in ("least_squares", LeastSquares()):
+        with pytest.raises(RecipeError, match="'pruning' puts features into a basis of its own"):
+            onefold.partial_merge(chains(2), DATA, until="1", fold=fold, **({"target": "pruning"} if fold == "least_squares" else {}))
+    for name in ("auto", "greedy_soup"):  # which may take one member as it came
+        with pytest.raises(RecipeError, match=f"'{name}' may put features into a basis of its own"):
+            onefold.partial_merge(chains(2), DATA, until="1", fold=name)
 
 
 def test_outputs_are_averaged_or_returned_one_by_one() -> None:

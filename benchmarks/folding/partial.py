@@ -35,7 +35,7 @@ WAYS = {
     "permutation": {"align": "permutation"},
     "zipit": {"align": "zipit"},
     "cca": {"align": "cca"},
-    "least squares": {"align": "permutation", "fold": "least_squares"},
+    "least squares, correlation": {"align": "permutation", "fold": "least_squares", "target": "correlation"},
     "least squares, equal": {"align": "permutation", "fold": "least_squares", "target": "equal"},
 }
 
@@ -61,7 +61,7 @@ def places(cutting: Cutting, most: int) -> list[Cut]:
     return found[:: -max(1, -(-len(found) // most))][::-1]
 
 
-def run(members: list[nn.Module], images: Batches, test: Batches, most: int, record: dict[str, Any], save: Any) -> None:
+def run(members: list[nn.Module], images: Batches, test: Batches, most: int, ways: list[str], record: dict[str, Any], save: Any) -> None:
     """One pair: every way, every place."""
     data = [x for x, _ in images]
     example = Batch((data[0][:2],))
@@ -73,7 +73,8 @@ def run(members: list[nn.Module], images: Batches, test: Batches, most: int, rec
         print("  ensemble", record["ensemble"], flush=True)
         save()
     cutting = Cutting(trace_on(members[0], data))
-    for way, settings in WAYS.items():
+    for way in ways:
+        settings = WAYS[way]
         rows = record.setdefault("ways", {}).setdefault(way, {})
         cuts = places(cutting, most)
         if len(rows) > len(cuts):
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--cuts", type=int, default=99, help="cut at no more than so many places")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
@@ -151,7 +153,7 @@ def main() -> None:
             model.load_state_dict(onefold.load(arguments.members / f"{file}.safetensors"))
             members.append(model.eval())
         print(name, " ".join(group.sets[0]), flush=True)
-        run(members, images, test, 4 if arguments.quick else arguments.cuts, record.setdefault(name, {"files": group.sets[0]}), save)
+        run(members, images, test, 4 if arguments.quick else arguments.cuts, arguments.ways, record.setdefault(name, {"files": group.sets[0]}), save)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ class CorrelatedAverage(NetworkFold):
         """The average, to be repaired as any other. Raises RecipeError where there is no alignment to one reference that measured correlations."""
         alignment = job.alignment
         if alignment is None or alignment.reference is None or not alignment.scores:
-            raise RecipeError(
-                "The fold 'correlated_average' weighs units by their correlation with one member's; align the members to one of them."
-            )
+            raise RecipeError("The fold 'correlated_average' weighs units by their correlation with one member's; align the members to one of them.")
         making = _making(alignment)
         first = job.states[job.reference]
         total = {name: tensor.to(torch.float64) for name, tensor in first.items() if tensor.is_floating_point()}

@@ -13,18 +13,22 @@ from onefold.alignment import Alignment, check_networks, differ_in_width, trace_
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, device_of, reusable
 from onefold.errors import MembersError, RecipeError
-from onefold.fold.average import normalised
+from onefold.fold.average import folds, normalised
+from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, merge
-from onefold.fold.network_fold import NetworkFold
+from onefold.fold.network_fold import NetworkFold, fold_name
 from onefold.fold.partial.cost import Costs, costs_of
 from onefold.fold.partial.heads import head_state
 from onefold.fold.partial.labels import filled, largest
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
 from onefold.fold.partial.saved import form_of
+from onefold.fold.soup import UniformSoup
 from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, piece_behind
 
+KEEPING = (LeastSquares, UniformSoup)  # folds whose features are in the alignment's basis, as an average's are
+BASED = ("correlation", "equal", "selection")  # targets of least squares of which that is so
 _SETTINGS = ("target", "rows", "ridge", "validation", "probe", "regularisation", "prior", "max_positions", "seed")
 
 
@@ -87,7 +91,9 @@ def partial_merge(
         until: the name of the module behind which to cut, as "layer3": everything that the network runs up to the end of it is merged, and every
             value that is read behind it is handed over, skip connections too. Or the share of the layers to merge, between 0 and 1, for the
             nearest place where a cut is possible.
-        align, fold, repair, weights, reference, spec: as of `onefold.merge`. What they make of the layers behind the cut is thrown away.
+        align, fold, repair, weights, reference, spec: as of `onefold.merge`. What they make of the layers behind the cut is thrown away. The fold
+            must leave features in the alignment's basis: "average", and "least_squares" towards "correlation" (its default here), "equal" or
+            "selection". A fold of your own says so by the class attribute `keeps_basis = True`.
         outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
         settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe, regularisation, prior, max_positions, seed.
 
@@ -104,6 +110,9 @@ def partial_merge(
     check_networks(models, shapes=False)
     models = list(models)
     shares = normalised(weights, len(models))
+    if "target" in settings or _is_least_squares(fold):
+        settings["target"] = _target(fold, settings.get("target"))
+    _check_basis(fold)
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     data = reusable(data, "calibration data")
@@ -144,6 +153,29 @@ def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting
             raise MembersError(f"Member {k} hands other values over behind '{cut.until}' than the others; only networks with the same layers fit.")
         rests.append((own, piece_behind(own, theirs)))
     return rests
+
+
+def _is_least_squares(fold: str | NetworkFold) -> bool:
+    return isinstance(fold, LeastSquares) or fold == "least_squares"
+
+
+def _target(fold: str | NetworkFold, target: str | None) -> str | None:
+    """The target of least squares: one whose features are in the alignment's basis. Raises RecipeError for one whose are not."""
+    if not _is_least_squares(fold):
+        return target
+    asked = target or (fold.target if isinstance(fold, LeastSquares) else "correlation")
+    if asked not in BASED:
+        raise RecipeError(f"Least squares towards '{asked}' puts features into a basis of its own, which no head can read; use {' or '.join(BASED)}.")
+    return asked
+
+
+def _check_basis(fold: str | NetworkFold) -> None:
+    """Raises RecipeError for a fold that may leave the alignment's basis: the heads bring features back by the alignment's maps."""
+    kind: Any = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
+    if isinstance(kind, type) and issubclass(kind, NetworkFold) and not (issubclass(kind, KEEPING) or getattr(kind, "keeps_basis", False)):
+        raise RecipeError(
+            f"The fold '{fold_name(fold)}' may put features into a basis of its own, which no head can read; use average or least_squares."
+        )
 
 
 def _takes_widths(align: str | Matcher | Alignment) -> bool:
