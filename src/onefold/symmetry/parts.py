@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.nn import Parameter
 from torch.utils import _pytree as pytree
 
 from onefold.errors import DataError, TraceError
@@ -201,7 +202,7 @@ def _put(module: nn.Module, name: str, value: Tensor, *, persistent: bool) -> No
         child = module._modules[step]
         assert child is not None
         module = child
-    if isinstance(value, nn.Parameter):
+    if isinstance(value, Parameter):
         module.register_parameter(last, value)
     else:
         module.register_buffer(last, value, persistent=persistent)
