@@ -51,6 +51,7 @@ def test_one_sentence_for_what_cannot_be(onefold: Callable, members: list[Path],
     assert "give a module's name, or a number as 50%" in error("--until", "most%")
     assert "share of layers before the cut is 1.0" in error("--until", "100%")
     assert "takes no polish" in error("--until", "norm1", "--polish", "1")
+    assert "no ensemble" in error("--until", "norm1", "--fold", "least_squares", "--ensemble", "probabilities")
     assert share_of("62.5%") == 0.625
 
 

@@ -18,9 +18,10 @@ from onefold.errors import DataError, RecipeError
 from onefold.fold import merge
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
-from onefold.fold.least_squares.picks import Picks, spread
+from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
 from onefold.fold.least_squares.targets import Calibration
 from onefold.symmetry import solve, trace
+from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Prod, Sum
 
 TEST = loader(512, seed=99, batch=128)
@@ -84,6 +85,26 @@ def test_the_references_units_keep_their_places() -> None:
         forward = other.map_of(k).forward
         assert sorted(forward.tolist()) == [0, 1, 2, 3]
         assert (forward[other.member == k] == other.unit[other.member == k]).all()
+
+
+def test_members_side_by_side_are_their_mean_over_the_units_that_stay() -> None:
+    """y = sum_k a_k (V_k h_k + c_k), each member's sum running over its own units that were picked."""
+    models = [nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double() for _ in range(2)]
+    x = torch.randn(50, 4, dtype=torch.float64)
+    spec = onefold.find_symmetries(models[0], x)
+    picks = Picks.placed(torch.tensor([0, 3, 4, 7, 8, 11]), 6, 0)  # units 0, 3, 4 of member 0, and 1, 2, 5 of member 1
+    name = next(group.name for group in spec.groups if group.size == 6)
+    mapped = alignment_of({name: picks}, None, spec, 2, 0)
+    states = [mapped.apply_to_state(model.state_dict(), k) for k, model in enumerate(models)]
+    shares = (0.7, 0.3)
+    average = {key: 0.7 * states[0][key] + 0.3 * states[1][key] for key in states[0]}
+    folded = copy.deepcopy(models[0])
+    folded.load_state_dict(side_by_side(states, spec, {name: picks}, shares, average))
+    with torch.no_grad():
+        wanted = torch.zeros(50, 3, dtype=torch.float64)
+        for share, model, own in zip(shares, models, ([0, 3, 4], [1, 2, 5]), strict=True):
+            wanted += share * (model[1](model[0](x))[:, own] @ model[2].weight[:, own].T + model[2].bias)
+        torch.testing.assert_close(folded(x), wanted)
 
 
 def test_values_are_spread_over_composite_axes() -> None:
@@ -213,3 +234,25 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(RecipeError, match="takes no ensemble"):
         merge(networks, loader(), fold="average", ensemble="probabilities")
     assert merge(networks, loader(), fold="average", ensemble="probabilities", polish=1).report.polished["ensemble"] == "probabilities"
+
+
+class Frozen(nn.Module):
+    """No unit of it can be picked, as a weight that is used twice reads them; and its output is no layer's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.head(torch.tanh(self.twice(torch.tanh(self.twice(torch.tanh(self.first(x)))))))
+
+
+def test_what_cannot_be_done_as_asked_is_said() -> None:
+    models = [Frozen().double().eval() for _ in range(2)]
+    data = list(torch.randn(256, 6, dtype=torch.float64).split(64))
+    report = merge(models, data, align="permutation", fold="least_squares", ensemble="probabilities").report
+    assert report.folded["units"] == {}
+    assert any("instead of pruning" in w for w in report.warnings)
+    assert any("puts out the logits" in w for w in report.warnings)
+    plain = merge([network(Mlp, 0), network(Mlp, 1)], batches_of(Mlp), align="none", fold="least_squares", ensemble="probabilities").report
+    assert plain.warnings == []

@@ -17,7 +17,7 @@ import onefold as of
 from onefold.errors import DataError, OnefoldError, RecipeError
 from onefold.fold import folds, merge, polish
 from onefold.fold.auto import WAYS, led_by
-from onefold.fold.least_squares import TARGETS
+from onefold.fold.least_squares import TARGETS, LeastSquares
 from onefold.recipe import check
 from onefold.recipe.document import FoldPart
 from onefold.recipe.run import check_names
@@ -72,6 +72,15 @@ def test_the_best_member_leads_by_its_share_or_more() -> None:
     assert led_by(1, (0.5, 0.25, 0.25)) == pytest.approx((0.2, 0.7, 0.1))
     assert led_by(0, (0.8, 0.2)) == pytest.approx((0.8, 0.2))
     assert led_by(0, (1.0, 0.0)) == (1.0, 0.0)
+
+
+def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, seen = trained(Plain, 1), []
+    fold = LeastSquares.fold
+    monkeypatch.setattr(LeastSquares, "fold", lambda self, job: (seen.append(job.shares), fold(self, job))[1])
+    merge([spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST)
+    assert seen[:-1] == [(0.5, 0.5)] * (len(WAYS) - 1)
+    assert seen[-1] == pytest.approx((0.3, 0.7))
 
 
 def test_auto_without_labels_takes_least_squares() -> None:

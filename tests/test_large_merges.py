@@ -17,6 +17,7 @@ import pytest
 import torch
 from small_networks import Plain, Residual, loader
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 import onefold
 from onefold.alignment import Alignment, Moments, kept
@@ -319,6 +320,21 @@ def test_the_folder_of_another_run_is_refused(both: tuple[list[nn.Module], DiskM
     (folder / "run.json").write_text("{")
     with pytest.raises(OutputError, match="damaged"):
         onefold.align(models, data, method="permutation", resume=folder)
+
+
+class Stream(IterableDataset[Tensor]):
+    """Examples without a length."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for images, _ in doubles():
+            yield from images
+
+
+def test_data_without_a_length_can_be_resumed_with(both: tuple[list[nn.Module], DiskMembers], tmp_path: Path) -> None:
+    stream = DataLoader(Stream(), batch_size=64)
+    first, again = (onefold.align(both[0], stream, method="permutation", resume=tmp_path / "kept") for _ in range(2))
+    assert all(torch.equal(a.forward, b.forward) for name in first.maps for a, b in zip(first.maps[name], again.maps[name], strict=True))
+    assert first.examples == again.examples == 200
 
 
 KILLED = """

@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from groups import GROUPS, Batches, load_batches, load_members, open_record
 from peer import Maps, Official
-from study import BUILDS, GROUPS, Batches, accuracy
+from study import accuracy
 from torch import Tensor, nn
 
-import onefold
 from onefold.alignment import gather, matchers, solve_gathered
 from onefold.alignment.matchers import Match, StateMatcher
 from onefold.fold import merge
 from onefold.fold.repair import repair
-from onefold.sources import build_data
 from onefold.symmetry import GroupMap, SymmetrySpec, solve, trace
 
 Settings = dict[str, Any]
@@ -110,20 +109,8 @@ def run(name: str, checkout: Path, own: dict[str, Any], save: Callable[[], None]
     """One group of pairs: all settings on held-out images first, then the chosen ones on the test images."""
     group = GROUPS[name]
     sets = [*group.sets, *PAIRS[name]]
-    source = f"parquet:{arguments.data}/{group.data}"
-    images = list(build_data(source, split="train", limit=arguments.images, batch_size=100))
-    parts = [build_data(source, split="train", skip=45000, limit=2500, batch_size=100), build_data(source, split="test", batch_size=100)]
-    held_out, test = ([(x.contiguous(memory_format=torch.channels_last), y) for x, y in part] for part in parts)
-
-    def members(files: Sequence[str]) -> list[nn.Module]:
-        found = []
-        for file in files:
-            model = BUILDS[group.network]()
-            model.load_state_dict(onefold.load(arguments.members / f"{file}.safetensors"))
-            found.append(model.eval())
-        return found
-
-    pairs = {" ".join(files): Pair(group.network, members(files), images, held_out, checkout) for files in sets}
+    images, held_out, test = load_batches(group, arguments.data, arguments.images, size=100)
+    pairs = {" ".join(files): Pair(group.network, load_members(group, files, arguments.members), images, held_out, checkout) for files in sets}
     columns = [c for c in COLUMNS if c != "reset" or pairs[" ".join(sets[0])].spec.norms]
     for column in columns:
         for method in OURS:
@@ -196,13 +183,7 @@ def main() -> None:
     if arguments.official is None:
         parser.error("pass --official, a checkout of github.com/shoroi/align-n-merge")
     torch.set_num_threads(1)
-    record: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-
-    def save() -> None:
-        temporary = arguments.out.with_suffix(".part")
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(arguments.out)
-
+    record, save = open_record(arguments.out)
     for name in arguments.groups or list(PAIRS):
         run(name, arguments.official, record.setdefault(name, {"images": arguments.images}), save, arguments)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import BUILDS, GROUPS, Batches
+from groups import GROUPS, Batches, load_batches, load_members, open_record
 from torch import nn
 
 import onefold
@@ -28,7 +28,6 @@ from onefold.batches import Batch
 from onefold.fold.partial.cost import cost_of
 from onefold.fold.partial.heads import head_state
 from onefold.fold.partial.module import assemble
-from onefold.sources import build_data
 from onefold.symmetry.cutting import Cut, Cutting
 
 WAYS = {
@@ -134,24 +133,11 @@ def main() -> None:
     if arguments.out is None:
         parser.error("give --out or --table")
     torch.set_num_threads(1)
-    record: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-
-    def save() -> None:
-        temporary = arguments.out.with_suffix(".part")
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(arguments.out)
-
+    record, save = open_record(arguments.out)
     for name in arguments.groups or ["halves-vgg11"]:
         group = GROUPS[name]
-        source = f"{'parquet' if group.data == 'cifar10' else 'idx'}:{arguments.data}/{group.data}"
-        images = list(build_data(source, split="train", limit=500 if arguments.quick else arguments.images, batch_size=100))
-        test = list(build_data(source, split="test", batch_size=500, limit=1000 if arguments.quick else 10000))
-        test = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in test]
-        members = []
-        for file in group.sets[0]:
-            model = BUILDS[group.network]()
-            model.load_state_dict(onefold.load(arguments.members / f"{file}.safetensors"))
-            members.append(model.eval())
+        images, _, test = load_batches(group, arguments.data, 500 if arguments.quick else arguments.images, quick=arguments.quick)
+        members = load_members(group, group.sets[0], arguments.members)
         print(name, " ".join(group.sets[0]), flush=True)
         run(members, images, test, 4 if arguments.quick else arguments.cuts, arguments.ways, record.setdefault(name, {"files": group.sets[0]}), save)
 

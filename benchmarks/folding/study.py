@@ -15,57 +15,22 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from groups import GROUPS, Batches, load_batches, load_members, open_record
+from torch import nn
 
 import onefold
 from onefold.alignment import Alignment, Gathered, gather, matchers, solve_gathered
 from onefold.fold import polish
-from onefold.sources import build_data
-from onefold.sources.networks import resnet20, smallcnn, vgg11
 
-Batches = list[tuple[Tensor, Tensor]]
-BUILDS: dict[str, Callable[[], nn.Module]] = {
-    "vgg11-quarter": lambda: vgg11(0.25),
-    "resnet20-brief": resnet20,
-    "smallcnn": smallcnn,
-}
-
-
-@dataclass(frozen=True)
-class Group:
-    """Sets of members that are folded, each by the names of their files."""
-
-    network: str
-    data: str
-    sets: tuple[tuple[str, ...], ...]
-    images: int = 2000
-
-
-def seeds(stem: str, *numbers: int) -> tuple[str, ...]:
-    return tuple(f"{stem}-seed{n}" for n in numbers)
-
-
-GROUPS = {
-    "same-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3)))),
-    "same-resnet20": Group("resnet20-brief", "cifar10", tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5)))),
-    "halves-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
-    "halves-vgg11-8000": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3)), 8000),
-    "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-dirichlet2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
-    "many-halves": Group("vgg11-quarter", "cifar10", (seeds("vgg11-quarter-halves2-0", 0, 1) + seeds("vgg11-quarter-halves2-1", 2, 3),)),
-    "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
-    "many-same": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))),
-}
 ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
     "none": [{}],
     "permutation": [{}],
@@ -178,7 +143,7 @@ class Study:
 
 def summary(name: str, sets: list[dict[str, Any]]) -> None:
     """Print the means over the sets, best on held-out images first."""
-    print(f"{name}: best member {statistics.mean(max(m['test']['accuracy'] for m in s['members']) for s in sets):.2f}, ", end="")
+    print(f"{name}: best member {statistics.mean(s['members'][s['best']]['test']['accuracy'] for s in sets):.2f}, ", end="")
     print(f"ensemble {statistics.mean(s['ensemble']['test']['accuracy'] for s in sets):.2f}")
     rows = {fold: [s["folds"][fold] for s in sets] for fold in sets[0]["folds"] if all(fold in s["folds"] for s in sets)}
     for fold, own in sorted(rows.items(), key=lambda r: -statistics.mean(x["held out"]["accuracy"] for x in r[1]))[:8]:
@@ -197,28 +162,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    record: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-
-    def save() -> None:
-        temporary = arguments.out.with_suffix(".part")
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(arguments.out)
-
-    def batches(group: Group, images: int) -> tuple[Batches, Batches, Batches]:
-        source = f"{'parquet' if group.data == 'cifar10' else 'idx'}:{arguments.data}/{group.data}"
-        size = 45000 if group.data == "cifar10" else 55000
-        held_out = list(build_data(source, split="train", skip=size, limit=500 if arguments.quick else 2500, batch_size=500))
-        test = list(build_data(source, split="test", batch_size=500, limit=1000 if arguments.quick else 10000))
-        fast = [[(x.contiguous(memory_format=torch.channels_last), y) for x, y in part] for part in (held_out, test)]
-        return list(build_data(source, split="train", limit=images, batch_size=100)), fast[0], fast[1]
-
-    def members(group: Group, names: Sequence[str]) -> list[nn.Module]:
-        found = []
-        for name in names:
-            model = BUILDS[group.network]()
-            model.load_state_dict(onefold.load(arguments.members / f"{name}.safetensors"))
-            found.append(model.eval())
-        return found
+    record, save = open_record(arguments.out)
 
     for name in arguments.groups or (["halves-vgg11"] if arguments.quick else list(GROUPS)):
         if name == "images":  # accuracy against the number of unlabelled images, on one pair that knows different things
@@ -236,7 +180,8 @@ def main() -> None:
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
-            Study(members(group, files), *batches(group, count), own, save).run(arguments.methods, arguments.targets, passes)
+            parts = load_batches(group, arguments.data, count, quick=arguments.quick)
+            Study(load_members(group, files, arguments.members), *parts, own, save).run(arguments.methods, arguments.targets, passes)
         if record.get(name):
             summary(name, list(record[name].values()))
 

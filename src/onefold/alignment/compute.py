@@ -112,7 +112,7 @@ def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
     return {
         "members' weights": members,
         "members on disk": isinstance(models, DiskMembers),
-        "calibration data": from_every_rank(data and fingerprint(data)),
+        "calibration data": from_every_rank(None if data is None else fingerprint(data)),
     }
 
 

@@ -48,9 +48,10 @@ class Auto(NetworkFold):
         """The fold that was chosen, with the scores of all in its details and the reason in its notes."""
         data, validation = held_out(job.data, job.validation)
         if validation is None:
-            done = LeastSquares(rows=self.rows, ridge=self.ridge).fold(job)
+            fold = LeastSquares(rows=self.rows, ridge=self.ridge)
+            done = fold.fold(job)
             reason = "auto took least squares, as there are no labels to choose by"
-            return dataclasses.replace(done, details={"choice": "least_squares, pruning", **done.details}, warnings=[*done.warnings, reason])
+            return dataclasses.replace(done, details={"choice": f"least_squares, {fold.target}", **done.details}, warnings=[*done.warnings, reason])
         alone = scored(job.models, validation)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
         found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}

@@ -21,8 +21,8 @@ from onefold.alignment import Alignment
 from onefold.batchnorm import neutralised
 from onefold.errors import RecipeError
 from onefold.fold.average import folds
-from onefold.fold.least_squares.picks import spread
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Term, live_groups
 
 

@@ -162,8 +162,8 @@ class Recipe(Job):
             raise ValueError("aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none")
         if self.data is None and self.fold.polish:
             raise ValueError("fold.polish needs calibration data, so give data, or leave polish out")
-        if self.fold.until is not None and (self.data is None or self.fold.polish):
-            raise ValueError("fold.until needs calibration data and takes no polish, so give data and leave polish out")
+        if self.fold.until is not None and (self.data is None or self.fold.polish or self.fold.ensemble):
+            raise ValueError("fold.until needs calibration data and takes no polish and no ensemble, so give data and leave these out")
         if (self.align.method == "saved") != (self.align.file is not None):
             raise ValueError("align.file goes with align.method saved, and the other way round")
         if self.barrier and self.evaluation is None:

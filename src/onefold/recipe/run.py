@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -119,51 +119,17 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
     """The merge that the recipe describes, without reading or writing anything but a saved alignment and the folder `resume`."""
     part = recipe.align
     align = Alignment.load(part.file.path) if part.file else part.method
+    shared: dict[str, Any] = {name: getattr(recipe.fold, name) for name in ("repair", "weights", "target", "rows", "ridge")}
+    shared |= {name: getattr(part, name) for name in ("reference", "probe", "regularisation", "prior", "max_positions")}
+    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed}
     if recipe.fold.until is not None and data is not None:
-        return _partial(recipe, models, data, align)
-    return merge(
-        models,
-        data,
-        align=align,
-        fold=recipe.fold.method,
-        repair=recipe.fold.repair,
-        ensemble=recipe.fold.ensemble,
-        polish=recipe.fold.polish,
-        weights=recipe.fold.weights,
-        target=recipe.fold.target,
-        rows=recipe.fold.rows,
-        ridge=recipe.fold.ridge,
-        reference=part.reference,
-        probe=part.probe,
-        regularisation=part.regularisation,
-        prior=part.prior,
-        max_positions=part.max_positions,
-        seed=recipe.seed,
-        resume=resume,
-    )
+        return _partial(models, data, recipe.fold.until, shared)
+    return merge(models, data, ensemble=recipe.fold.ensemble, polish=recipe.fold.polish, resume=resume, **shared)
 
 
-def _partial(recipe: Recipe, models: Sequence[nn.Module], data: Data, align: str | Alignment) -> MergeResult[nn.Module]:
+def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]) -> MergeResult[nn.Module]:
     """The same up to a place in the network; what was done there is part of what the fold reports."""
-    until, part, fold = recipe.fold.until or "", recipe.align, recipe.fold
-    done = partial_merge(
-        models,
-        data,
-        until=share_of(until) if until.endswith("%") else until,
-        align=align,
-        fold=fold.method,
-        repair=fold.repair,
-        weights=fold.weights,
-        target=fold.target,
-        rows=fold.rows,
-        ridge=fold.ridge,
-        reference=part.reference,
-        probe=part.probe,
-        regularisation=part.regularisation,
-        prior=part.prior,
-        max_positions=part.max_positions,
-        seed=recipe.seed,
-    )
+    done = partial_merge(models, data, until=share_of(until) if until.endswith("%") else until, **settings)
     facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
     done.report.merged.folded["partial"] = facts | {"text": str(done.report)}
     return MergeResult(done.model, done.alignment, done.report.merged)

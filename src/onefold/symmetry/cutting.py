@@ -20,10 +20,10 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 
 from onefold.errors import SymmetryError, nearest
-from onefold.symmetry.maps import leaves
+from onefold.symmetry.maps import case_indices, leaves
 from onefold.symmetry.replay import is_assertion, memory_of
 from onefold.symmetry.solver import solve
-from onefold.symmetry.spec import Case, Fixed, Group, Live, SymmetrySpec, Term, live_groups
+from onefold.symmetry.spec import Group, Live, SymmetrySpec, Term, live_groups
 from onefold.symmetry.tracing import TracedNetwork
 
 LISTED = 16  # places that a message names at most
@@ -191,7 +191,7 @@ class Cutting:
         if not isinstance(value, Tensor):
             return f"'{node.name}' is no tensor"
         for term in self.spec.nodes.get(node.name, ()):
-            if not _cases(term) <= _names(term):
+            if not case_indices(term) <= _names(term):
                 return f"it would part what '{node.name}' joined"
             for name in live_groups(term):
                 if not _alone(self.spec.group(name), term):
@@ -221,13 +221,6 @@ def _containers(name: str) -> list[str]:
 def _names(term: Term) -> set[str]:
     """The groups and fixed parts of a term."""
     return {leaf.group if isinstance(leaf, Live) else leaf.name for leaf in leaves(term)}
-
-
-def _cases(term: Term) -> set[str]:
-    """What the cases in a term are told apart by."""
-    if isinstance(term, Live | Fixed):
-        return set()
-    return {index for part in term.parts for index in _cases(part)} | ({term.index} if isinstance(term, Case) else set())
 
 
 def _inputs(traced: TracedNetwork) -> list[fx.Node]:

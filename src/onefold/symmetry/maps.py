@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
-from onefold.symmetry.spec import Fixed, Group, Live, SymmetrySpec, Term
+from onefold.symmetry.spec import Case, Fixed, Group, Live, SymmetrySpec, Term
 
 Kind = Literal["permutation", "scale", "sign", "dense"]
 
@@ -158,3 +158,10 @@ def leaves(term: Term) -> Iterator[Live | Fixed]:
     else:
         for part in term.parts:
             yield from leaves(part)
+
+
+def case_indices(term: Term) -> set[str]:
+    """What the cases in a term are told apart by."""
+    if isinstance(term, Live | Fixed):
+        return set()
+    return {index for part in term.parts for index in case_indices(part)} | ({term.index} if isinstance(term, Case) else set())

@@ -1,9 +1,9 @@
-"""Read a group's features out of a node's value."""
+"""Read a group's features out of a node's value, and put values of its coordinates where they stand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -49,6 +49,24 @@ def all_fibre_features(value: Tensor, axes: Axes, group: Group) -> Iterator[Tens
             order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
             moved = piece.permute(order)
             yield moved.reshape(*moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1])
+
+
+def spread(term: Term, values: Mapping[str, Tensor], elsewhere: float) -> Tensor:
+    """(term.size,): at every place of an axis the value of the group's coordinate that stands there, or `elsewhere` where no such group does; of
+    several groups at one place the product."""
+    if isinstance(term, Live | Fixed):
+        own = values.get(term.group) if isinstance(term, Live) else None
+        some = next(iter(values.values()))
+        return own if own is not None else torch.full((term.size,), elsewhere, dtype=some.dtype)
+    parts = [spread(part, values, elsewhere) for part in getattr(term, "parts", ())]
+    if isinstance(term, Sum):
+        return torch.cat(parts)
+    whole = parts[0]
+    for part in parts[1:]:
+        left, right = whole[:, None].expand(-1, len(part)), part[None].expand(len(whole), -1)
+        joined = torch.where(left == elsewhere, right, torch.where(right == elsewhere, left, left * right))
+        whole = joined.reshape(-1)
+    return whole
 
 
 def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[Tensor, int, list[Term]]]:

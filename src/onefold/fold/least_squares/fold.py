@@ -30,7 +30,7 @@ from onefold.fold.least_squares.recurrent import find_recurrent
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
 from onefold.fold.least_squares.sites import Site, find_sites
 from onefold.fold.least_squares.solve import solve_sites
-from onefold.fold.least_squares.targets import TARGETS, Calibration, aims
+from onefold.fold.least_squares.targets import TARGETS, Calibration, aims, is_put_out
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
@@ -86,6 +86,10 @@ class LeastSquares(NetworkFold):
         if self.target == "pruning":
             solvable = {layer.weight for site in sites for layer in site.layers} | {name for site in recurrent for name in site.tensors}
             picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, self.ensemble)
+            if not picks:
+                notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
+        if self.ensemble == "probabilities" and not any(is_put_out(job.traced, job.spec, site) for site in sites):
+            notes.append("no layer that is solved puts out the logits, so that its output aims at the mean of the members' and not of probabilities")
         with torch.no_grad():
             if picks:
                 alignment = alignment_of(picks, job.alignment, job.spec, len(members), job.reference)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.symmetry import GroupMap, SymmetrySpec
-from onefold.symmetry.spec import Fixed, Live, Sum, Term, live_groups
+from onefold.symmetry.probing import spread
+from onefold.symmetry.spec import Term, live_groups
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,6 @@ class Picks:
     def owned(self, member: int) -> Tensor:
         """(C,) float64: 1 where the place is the member's."""
         return (self.member == member).double()
-
-
-def spread(term: Term, values: Mapping[str, Tensor], elsewhere: float) -> Tensor:
-    """(term.size,): at every place of an axis the value of the group's coordinate that stands there, or `elsewhere` where no such group does; of
-    several groups at one place the product."""
-    if isinstance(term, Live | Fixed):
-        own = values.get(term.group) if isinstance(term, Live) else None
-        some = next(iter(values.values()))
-        return own if own is not None else torch.full((term.size,), elsewhere, dtype=some.dtype)
-    parts = [spread(part, values, elsewhere) for part in getattr(term, "parts", ())]
-    if isinstance(term, Sum):
-        return torch.cat(parts)
-    whole = parts[0]
-    for part in parts[1:]:
-        left, right = whole[:, None].expand(-1, len(part)), part[None].expand(len(whole), -1)
-        joined = torch.where(left == elsewhere, right, torch.where(right == elsewhere, left, left * right))
-        whole = joined.reshape(-1)
-    return whole
 
 
 def alignment_of(picks: Mapping[str, Picks], alignment: Alignment | None, spec: SymmetrySpec, members: int, reference: int) -> Alignment:

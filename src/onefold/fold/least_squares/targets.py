@@ -28,12 +28,13 @@ from onefold.alignment import Alignment
 from onefold.alignment.matching import maps_of_output
 from onefold.batches import Batch
 from onefold.errors import DataError
-from onefold.fold.least_squares.picks import Picks, spread
+from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.rows import Sample, draw
 from onefold.fold.least_squares.sites import Site, activated
 from onefold.measure.scores import EnsembleMean
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
+from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
 
 TARGETS = ("correlation", "equal", "selection", "pruning")
@@ -87,7 +88,7 @@ def aims(
         rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
         for site, rows, chosen in zip(sites, own, picked, strict=True)
     ]
-    mixed = [ensemble == "probabilities" and _is_put_out(traced, spec, site) for site in sites]
+    mixed = [ensemble == "probabilities" and is_put_out(traced, spec, site) for site in sites]
     goals = [_log_share(rows, shares[reference]) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k, state in enumerate(states):
@@ -118,7 +119,7 @@ def aims(
     return goals, samples
 
 
-def _is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
+def is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
     """Whether the target is what the network returns, class by class."""
     returned = {node.name for end in traced.graph.nodes if end.op == "output" for node in end.all_input_nodes}
     last = len(spec.nodes[site.layers[0].output]) - 1

@@ -30,7 +30,7 @@ from torch import Tensor
 from onefold.batches import Batch, logits_of
 from onefold.errors import DataError
 from onefold.fold.least_squares.elimination import Regression, keep
-from onefold.fold.least_squares.picks import Picks, spread
+from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.fold.least_squares.targets import Calibration
 from onefold.fold.least_squares.weights import effective
@@ -38,7 +38,9 @@ from onefold.layers import Layer
 from onefold.measure.scores import EnsembleMean
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
-from onefold.symmetry.spec import Case, Group, Live, Term
+from onefold.symmetry.maps import case_indices
+from onefold.symmetry.probing import spread
+from onefold.symmetry.spec import Group, live_groups
 
 COLUMNS = 4096
 RIDGE = 1e-2
@@ -123,7 +125,7 @@ def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection
         if geometry is None or axes is None:
             continue
         term = axes[-1 if layer.kind == "linear" else 1]
-        for name in dict.fromkeys(_leaves(term)):
+        for name in dict.fromkeys(live_groups(term)):
             if name in groups:
                 places = spread(term, {name: torch.arange(groups[name].size)}, -1)
                 columns = places.argsort(stable=True)[int((places < 0).sum()) :]
@@ -134,20 +136,12 @@ def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection
 def _single(group: Group, spec: SymmetrySpec) -> bool:
     """Whether the group's units are coordinates that can be taken from one member each."""
     indexed = {name for other in spec.groups for name in other.over}
-    cases = any(group.name in _leaves(term) and _has_case(term) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes)
+    cases = any(group.name in live_groups(term) and case_indices(term) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes)
     return "permutation" in group.maps and not group.over and group.name not in indexed and not cases
 
 
 def _served(group: Group, solvable: Collection[str]) -> bool:
     return all(slot.tensor in solvable for slot in group.slots if slot.role in ("consumer", "other"))
-
-
-def _leaves(term: Term) -> list[str]:
-    return [term.group] if isinstance(term, Live) else [name for part in getattr(term, "parts", ()) for name in _leaves(part)]
-
-
-def _has_case(term: Term) -> bool:
-    return isinstance(term, Case) or any(_has_case(part) for part in getattr(term, "parts", ()))
 
 
 def _sample(reader: Reader, calibration: Calibration, batch: int, shape: Sequence[int]) -> Sample:
