@@ -208,8 +208,9 @@ def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.Modu
 @pytest.mark.parametrize("kind", [Mlp, Convolutional, Projected, Attention])
 def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Module]) -> None:
     """The prior plays no part where rows are plenty and exact: the members agree on the function, and the folded network starts elsewhere."""
+    from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
     from onefold.fold.least_squares.solve import solve_sites
-    from onefold.fold.least_squares.targets import Calibration, aims
+    from onefold.fold.least_squares.targets import aims
 
     data, model = batches_of(kind, 512), network(kind, 0)
     traced = trace(model, (data[0],))
@@ -220,7 +221,8 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     from onefold.batches import batches
 
     calibration = Calibration(list(batches(data)), 4096, 0)
-    goals, samples = aims(traced, spec, [state], [state], None, sites, calibration, (1.0,), 0, "equal", 0.0, {})
+    outputs = SiteOutputs(traced, [state], sites, calibration)
+    goals, samples = aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}), outputs.samples
     for site in sites:
         for layer in site.layers:
             state[layer.weight].normal_()

@@ -18,8 +18,8 @@ from onefold.errors import DataError, RecipeError
 from onefold.fold import merge
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
+from onefold.fold.least_squares.outputs import Calibration
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
-from onefold.fold.least_squares.targets import Calibration
 from onefold.symmetry import solve, trace
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Prod, Sum

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from onefold.batches import batches
 from onefold.fold import merge
 from onefold.fold.least_squares import recurrent
+from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.recurrent import find_recurrent, gates_of
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
 from onefold.fold.least_squares.sites import find_sites
 from onefold.fold.least_squares.solve import solve_sites
-from onefold.fold.least_squares.targets import Calibration, aims
+from onefold.fold.least_squares.targets import aims
 from onefold.symmetry import solve, trace
 
 SETTINGS = [
@@ -108,7 +109,8 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
     state = {k: v.clone() for k, v in model.state_dict().items()}
     sites, _ = find_sites(traced, spec, state)
     calibration = Calibration(list(batches(data)), 1024, 0)
-    goals, samples = aims(traced, spec, [state], [state], None, sites, calibration, (1.0,), 0, "equal", 0.0, {})
+    outputs = SiteOutputs(traced, [state], sites, calibration)
+    goals, samples = aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}), outputs.samples
     nets = find_recurrent(traced, spec)
     gates, steps = recurrent_aims(traced, spec, [state], None, nets, calibration, (1.0,), 0, "equal", {})
     x = examples(64, 9)[0]

@@ -120,9 +120,45 @@ def test_tensors_are_weighed_by_their_norms() -> None:
     larger = copy.deepcopy(networks[1])
     with torch.no_grad():
         larger.head.weight.mul_(1e4)
-    plain, scaled = (align([networks[0], own], method="weights", spec=spec) for own in (networks[1], larger))
+    plain, scaled = (align([networks[0], own], method=WeightMatching(balanced=True), spec=spec) for own in (networks[1], larger))
     for group, maps in plain.maps.items():
         assert torch.equal(maps[1].forward, scaled.maps[group][1].forward)
+    plain, scaled = (align([networks[0], own], method=WeightMatching(balanced=False), spec=spec) for own in (networks[1], larger))
+    assert not all(torch.equal(maps[1].forward, scaled.maps[group][1].forward) for group, maps in plain.maps.items())
+
+
+def test_the_best_of_several_descents_is_kept() -> None:
+    networks, spec = SHARED["apart"]
+
+    def reached(matcher: WeightMatching, seed: int) -> float:
+        found = align(networks, method=matcher, spec=spec, seed=seed)
+        problem = matcher.problem(spec, *(network.state_dict() for network in networks))
+        return problem.objective(state=apply_maps(networks[1].state_dict(), spec, {name: maps[1] for name, maps in found.maps.items()}))
+
+    alone = [reached(WeightMatching(starts=1), seed) for seed in range(4)]
+    assert len({round(value, 9) for value in alone}) > 1, "all descents end the same, so that nothing was tested"
+    assert reached(WeightMatching(starts=4), 0) == pytest.approx(max(alone))
+
+
+@pytest.mark.parametrize("norms", ["apart", "folded"])
+def test_norms_count_apart_or_folded(norms: str) -> None:
+    """A layer before a batch norm may have any scale: folded norms do not see it, norms apart do. Running statistics never take part alone."""
+    networks = [m.double() for m in members(Residual, 2)]
+    spec = find_symmetries(networks[0], loader()[0][0].double())
+    scaled = copy.deepcopy(networks[1])
+    layer = next(own for own in spec.layers if own.norm is not None and own.bias is None)
+    assert layer.norm is not None
+    factor = torch.logspace(0, 3, scaled.state_dict()[layer.norm.mean].shape[0], dtype=torch.float64)
+    state = scaled.state_dict()
+    state[layer.weight] = state[layer.weight] * factor.reshape(-1, *[1] * (state[layer.weight].dim() - 1))
+    state[layer.norm.mean], state[layer.norm.variance] = state[layer.norm.mean] * factor, (state[layer.norm.variance] + layer.norm.eps) * factor**2
+    state[layer.norm.variance] = state[layer.norm.variance] - layer.norm.eps
+    scaled.load_state_dict(state)
+    image = loader()[0][0].double()
+    torch.testing.assert_close(scaled(image), networks[1](image), rtol=0, atol=1e-9)
+    plain, other = (align([networks[0], own], method=WeightMatching(norms=norms), spec=spec) for own in (networks[1], scaled))
+    same = all(torch.equal(maps[1].forward, other.maps[group][1].forward) for group, maps in plain.maps.items())
+    assert same == (norms == "folded")
 
 
 def test_what_cannot_be_done_is_said() -> None:
@@ -135,7 +171,11 @@ def test_what_cannot_be_done_is_said() -> None:
         merge(networks, align="weights", spec=find_symmetries(networks[0], loader()[0][0]))
     with pytest.raises(RecipeError, match="need calibration data"):
         merge(networks, align="cca", repair="none")
-    with pytest.raises(AlignmentError, match="needs at least 1"):
+    with pytest.raises(AlignmentError, match="0 sweeps; it needs at least 1"):
         WeightMatching(sweeps=0)
+    with pytest.raises(AlignmentError, match="0 starts; it needs at least 1"):
+        WeightMatching(starts=0)
+    with pytest.raises(AlignmentError, match=r"norms 'fold'.*folded"):
+        WeightMatching(norms="fold")
     with pytest.raises(AlignmentError, match="numbered 0 to 1"):
         align(networks, method="weights", spec=find_symmetries(networks[0], loader()[0][0]), reference=2)

@@ -8,7 +8,8 @@ matchers: statistics (with all that repair needs), solving and applying, without
 one forward pass of each member over the images and the matrix products that the matcher cannot do without, bare: K - 1 for each place that is
 read where variances are enough, 2K - 1 with covariances, K (K + 1) / 2 where all pairs are measured. The members run as they come; the floor of
 copies in channels-last layout, in which convolutions are faster on many processors and ours run, stands beside it.
-least-squares: the fold alone, and with its alignment; the floor is the forward passes and the bare products X'X and X'T of its rows.
+least-squares: the fold alone, and with its alignment, which pruning does without; the floor is the forward passes and the bare products X'X and X'T
+of its rows, of pruning also those of the units of both members.
 zipit: eight VGG11 of full width, random weights, beside the official matching function, which is stopped after --limit seconds.
 memory: the peak of a process that does one thing, over that of one that traces and runs each member on one batch; and the numbers that the moments
 hold beside their bound. Seconds are those of one thread on a core, so that what else runs on the machine counts little; rounds are interleaved, a
@@ -37,6 +38,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.alignment import Alignment, align, gather, matchers, solve_gathered
 from onefold.alignment.matchers import JointMatcher, StateMatcher
+from onefold.fold.least_squares.units import Reader
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
@@ -57,7 +59,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # and how many ima
 }
 PARTS = ("matchers", "least-squares", "zipit", "memory")
 METHODS = [entry.name for entry in matchers]
-TARGETS = ("correlation", "equal", "selection")
+TARGETS = ("pruning", "correlation", "equal", "selection")
 
 
 def build(arguments: argparse.Namespace, network: str) -> list[nn.Module]:
@@ -210,24 +212,33 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
     traced = trace(members[0], (data[0],))
     spec = solve(traced)
     floor = Floor(members, data)
-    state = members[0].state_dict()
+    state, add = members[0].state_dict(), Reader.add
     lines: dict[str, dict[str, list[float]]] = {target: {} for target in TARGETS}
     alignment = align(members, data, method="permutation", spec=spec, traced=traced)
     for number in range(arguments.rounds + 1):
         for target in TARGETS:
             forward, fast = floor.forward()
+            sizes: list[tuple[int, int, int]] = []
+
+            def recorded(reader: Reader, x: Tensor, y: Tensor, sizes: list[tuple[int, int, int]] = sizes) -> None:
+                sizes.extend([(len(x), x.shape[1], x.shape[1]), (len(x), x.shape[1], y.shape[1])])
+                add(reader, x, y)
+
             start = clock()
-            with mock.patch.object(importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced):  # the trace is not counted
+            with (
+                mock.patch.object(importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced),  # the trace is not counted
+                mock.patch.object(Reader, "add", recorded),
+            ):
                 result = onefold.merge(members, data, align=alignment, fold="least_squares", target=target, spec=spec)
             fold = clock() - start
-            sizes = []
             for site in result.report.folded["layers"]:
                 weights = [state[name] for name in site["weights"].split(" + ")]
                 inputs = sum(w[0].numel() for w in weights)
                 sizes += [(site["rows"], inputs, inputs), (site["rows"], inputs, weights[0].shape[0])]
             gram = products(sizes, 1)
             start = clock()
-            align(members, data, method="permutation", spec=spec, traced=traced, targets=False)
+            if target != "pruning":
+                align(members, data, method="permutation", spec=spec, traced=traced, targets=False)
             seconds = clock() - start
             row = {
                 "forward": forward,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from groups import GROUPS, Batches, load_batches, load_members, open_record
+from groups import GROUPS, Batches, load_batches, load_members, open_record, seeds
 from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from onefold.symmetry import GroupMap, SymmetrySpec, solve, trace
 Settings = dict[str, Any]
 OURS: dict[str, list[Settings]] = {
     "permutation": [{}],
-    "weights": [{"balanced": balanced} for balanced in (True, False)],
+    "weights": [{}, {"starts": 10}, {"balanced": True, "norms": "folded"}],
     "transport": [{}, {"standardised": False}, {"entropy": 0.03}],
     "zipit": [{"penalty": 0.3, "within": 0.125}, {"penalty": 0.1, "within": 0.125}, {"penalty": 1.0, "within": 0.5}],
     "cca": [{"regularisation": r, "prior": p} for r, p in ((10.0, 0.1), (10.0, 0.0), (1.0, 0.0), (0.3, 0.0), (10.0, 0.3), (100.0, 0.0))],
@@ -50,7 +50,7 @@ THEIRS: dict[str, list[Settings]] = {
 }
 PAIRS: dict[str, tuple[tuple[str, ...], ...]] = {  # beyond the study's
     "same-vgg11": (("vgg11-quarter-seed0", "vgg11-quarter-seed3"),),
-    "same-resnet20": (),
+    "same-resnet20": tuple(seeds("resnet20-brief", n, n + 1) for n in (6, 8, 10, 12)),
 }
 COLUMNS = {"REPAIR": "full", "reset": "batchnorm", "plain": "none"}
 

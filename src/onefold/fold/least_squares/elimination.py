@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-AT_ONCE = 0.05  # the share of the remaining units that one step takes out
+AT_ONCE = 0.1  # the share of the remaining units that one step takes out
 
 
 _State = tuple[Tensor, Tensor]  # P and V

@@ -25,12 +25,13 @@ from torch import Tensor
 from onefold.batches import Batch, Data, batches, check_dtype
 from onefold.errors import DataError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds
+from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
 from onefold.fold.least_squares.recurrent import find_recurrent
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
 from onefold.fold.least_squares.sites import Site, find_sites
 from onefold.fold.least_squares.solve import solve_sites
-from onefold.fold.least_squares.targets import TARGETS, Calibration, aims, is_put_out
+from onefold.fold.least_squares.targets import TARGETS, aims, is_put_out
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
@@ -39,6 +40,7 @@ from onefold.symmetry.segments import live_bytes
 
 LIVE = 2 * 2**30
 ROWS = 2 * 2**30
+KEPT = 3  # of so many members the rows are in memory at once, no more than of the targets of others
 
 
 @folds.register("least_squares")
@@ -83,9 +85,11 @@ class LeastSquares(NetworkFold):
         calibration, notes = _calibration(job.data, job.traced, sites, next(iter(average.values())).device, members[0], self.rows, job.seed)
         alignment, aligned, priors = job.alignment, job.states, {"reference": job.states[job.reference], "average": average}
         picks: dict[str, Picks] = {}
+        outputs = SiteOutputs(job.traced, members, sites, calibration)
         if self.target == "pruning":
             solvable = {layer.weight for site in sites for layer in site.layers} | {name for site in recurrent for name in site.tensors}
-            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, self.ensemble)
+            beside = outputs if len(members) <= KEPT else None
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, self.ensemble, beside)
             if not picks:
                 notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
         if self.ensemble == "probabilities" and not any(is_put_out(job.traced, job.spec, site) for site in sites):
@@ -96,14 +100,12 @@ class LeastSquares(NetworkFold):
                 aligned = [alignment.apply_to_state(member, k) for k, member in enumerate(members)]
                 average = side_by_side(aligned, job.spec, picks, job.shares, average)
                 priors = {"members side by side": average}
-            goals, samples = aims(
-                job.traced, job.spec, members, aligned, alignment, sites, calibration, job.shares, job.reference, self.target, self.threshold,
-                picks, self.ensemble,
-            )  # fmt: skip
+            goals = aims(outputs, job.spec, aligned, alignment, job.shares, job.reference, self.target, self.threshold, picks, self.ensemble)
+            samples = outputs.samples
             gates, steps = recurrent_aims(
                 job.traced, job.spec, members, alignment, recurrent, calibration, job.shares, job.reference, self.target, picks
             ) if recurrent else ([], [])  # fmt: skip
-            del members
+            del members, outputs
             state = {name: tensor.clone() for name, tensor in _own(average).items()}
             solved = solve_sites(
                 job.traced, state, priors, sites, calibration, goals, samples, self.ridge, list(zip(recurrent, gates, steps, strict=True))

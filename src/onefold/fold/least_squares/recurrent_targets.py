@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from onefold.alignment import Alignment
+from onefold.fold.least_squares.outputs import Calibration
 from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.recurrent import Cell, CellGoal, RecurrentSite, gates_of
-from onefold.fold.least_squares.targets import Calibration, correlations
+from onefold.fold.least_squares.targets import correlations
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, map_features
 from onefold.symmetry.probing import spread

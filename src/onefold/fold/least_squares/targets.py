@@ -18,83 +18,58 @@ Memory: the sampled rows of all targets, three times (the target, the reference'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.alignment.matching import maps_of_output
-from onefold.batches import Batch
-from onefold.errors import DataError
+from onefold.fold.least_squares.outputs import SiteOutputs
 from onefold.fold.least_squares.picks import Picks
-from onefold.fold.least_squares.rows import Sample, draw
 from onefold.fold.least_squares.sites import Site, activated
 from onefold.measure.scores import EnsembleMean
-from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
 
 TARGETS = ("correlation", "equal", "selection", "pruning")
-_SPREAD = 7919  # seeds of neighbouring batches and sites lie apart
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The batches, and which positions of each are sampled: `per` of each example; the last `held` of all examples are held out."""
-
-    batches: Sequence[Batch]
-    rows: int
-    seed: int
-    share: float = 0.15
-
-    @property
-    def examples(self) -> int:
-        return sum(batch.size for batch in self.batches)
-
-    def held_in(self, batch: int) -> int:
-        """How many of the last examples of a batch are held out."""
-        sizes = [b.size for b in self.batches]
-        first = self.examples - round(self.share * self.examples)  # of the examples held out
-        return min(sizes[batch], max(0, sum(sizes[: batch + 1]) - first))
-
-    def sample(self, number: int, site: Site, batch: int, shape: Sequence[int]) -> Sample:
-        """A sample of the site of that number in a batch, where the target's value has that shape."""
-        generator = torch.Generator().manual_seed(self.seed + _SPREAD * (batch + _SPREAD * number))
-        per = max(1, self.rows // self.examples)
-        return draw(shape, site.axis, site.geometries[0].example, self.batches[batch].size, per, self.held_in(batch), generator)
 
 
 def aims(
-    traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], aligned: Sequence[Mapping[str, Tensor]],
-    alignment: Alignment | None, sites: Sequence[Site], calibration: Calibration, shares: Sequence[float], reference: int, kind: str,
-    threshold: float, picks: Mapping[str, Picks],
+    outputs: SiteOutputs,
+    spec: SymmetrySpec,
+    aligned: Sequence[Mapping[str, Tensor]],
+    alignment: Alignment | None,
+    shares: Sequence[float],
+    reference: int,
+    kind: str,
+    threshold: float,
+    picks: Mapping[str, Picks],
     ensemble: EnsembleMean = "logits",
-) -> tuple[list[Tensor], list[list[Sample]]]:  # fmt: skip
-    """For each site the target of all its sampled rows, in the order of the batches, and the sample of each batch. One member runs at a time.
+) -> list[Tensor]:
+    """For each site the target of all its sampled rows, in the order of the batches.
 
     picks: of "pruning", which the alignment holds as maps.
 
     Raises:
         DataError: a member puts out something that is not finite.
     """
-    samples: list[list[Sample]] = [[] for _ in sites]
-    own = _outputs(traced, states[reference], sites, calibration, samples, reference)
+    sites = outputs.sites
+    own = outputs.of(reference)
     own = [_mapped(rows, spec, site, alignment, reference) for rows, site in zip(own, sites, strict=True)]  # a common basis maps it too
     picked = [_picked(spec, site, picks) for site in sites]
     goals = [
         rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
         for site, rows, chosen in zip(sites, own, picked, strict=True)
     ]
-    mixed = [ensemble == "probabilities" and is_put_out(traced, spec, site) for site in sites]
+    mixed = [ensemble == "probabilities" and is_put_out(outputs.traced, spec, site) for site in sites]
     goals = [_log_share(rows, shares[reference]) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
-    for k, state in enumerate(states):
+    for k in range(len(aligned)):
         if k == reference or (shares[k] == 0 and not picks):
             continue
-        others = _outputs(traced, state, sites, calibration, samples, k)
+        others = outputs.of(k)
         for number, site in enumerate(sites):
             rows = _mapped(others[number], spec, site, alignment, k)
             others[number] = rows  # the unmapped ones are let go
@@ -115,8 +90,7 @@ def aims(
         for number, site in enumerate(sites):
             if _is_live(spec, site) and kept[number].importance is not None:
                 goals[number] = torch.where(kept[number].least < threshold, kept[number].rows, goals[number])
-    goals = [rows - rows.mean(1, keepdim=True) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
-    return goals, samples
+    return [rows - rows.mean(1, keepdim=True) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
 
 
 def is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
@@ -150,40 +124,6 @@ def correlations(first: Tensor, second: Tensor) -> Tensor:
     a, b = (x.double() - x.double().mean(0) for x in (first, second))
     norms = a.norm(dim=0) * b.norm(dim=0)
     return torch.where(norms > 0, (a * b).sum(0) / norms.clamp_min(1e-300), 0.0)
-
-
-def _outputs(
-    traced: TracedNetwork, state: Mapping[str, Tensor], sites: Sequence[Site], calibration: Calibration, samples: list[list[Sample]], member: int
-) -> list[Tensor]:
-    """The sampled rows of every site's target in one network. The first network that is run draws the samples."""
-    at: dict[str, list[int]] = {}
-    for number, site in enumerate(sites):
-        at.setdefault(site.target, []).append(number)
-    found: list[list[Tensor]] = [[] for _ in sites]
-    last = max(at, key={node.name: k for k, node in enumerate(traced.graph.nodes)}.__getitem__)
-
-    def visitor(batch: int) -> Callable[[str, list[Tensor]], None]:
-        def read(node: str, values: list[Tensor]) -> None:
-            for number in at[node]:
-                if len(samples[number]) == batch:
-                    samples[number].append(calibration.sample(number, sites[number], batch, values[0].shape))
-                rows = samples[number][batch].take(values[0])
-                found[number].append(rows if rows.dtype in (torch.float32, torch.float64) else rows.float())
-
-        return read
-
-    for number, batch in enumerate(track(calibration.batches, f"outputs of member {member}")):
-        traced.replay([state], batch.args, batch.kwargs, visit=visitor(number), nodes=list(at), until=last)
-    joined = []
-    for site, parts in zip(sites, found, strict=True):
-        rows = torch.cat(parts)
-        parts.clear()
-        if not bool(torch.isfinite(rows.sum())):
-            raise DataError(
-                f"Member {member} gives non-finite values at {site.name} on the calibration data; check its weights and the data's scale."
-            )
-        joined.append(rows)
-    return joined
 
 
 def _mapped(rows: Tensor, spec: SymmetrySpec, site: Site, alignment: Alignment | None, member: int) -> Tensor:

@@ -14,8 +14,8 @@ Lin 2017, "ThiNet" (arXiv 1707.06342); of networks side by side: Stoica et al. 2
 A unit under a kernel of several taps has one column of X for each. Where that would be more than COLUMNS in all, it has as many as there is room
 for: the projections on the leading eigenvectors of W_j M_r W_j', W_j being the member's own weights that read unit j.
 
-Cost: a forward pass of each member, a backward pass of each over the first SENSED examples, and the products X'X. Memory: of each reader
-(K C taps)^2 float64 numbers, at most COLUMNS^2 or (K C)^2, whichever is more.
+Cost: a forward pass of each member, one more and a backward pass over a fourth of the examples (at most SENSED), and the products X'X. Memory: of
+each reader (K C taps)^2 numbers, at most COLUMNS^2 or (K C)^2, whichever is more.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -30,9 +31,9 @@ from torch import Tensor
 from onefold.batches import Batch, logits_of
 from onefold.errors import DataError
 from onefold.fold.least_squares.elimination import Regression, keep
+from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
-from onefold.fold.least_squares.targets import Calibration
 from onefold.fold.least_squares.weights import effective
 from onefold.layers import Layer
 from onefold.measure.scores import EnsembleMean
@@ -42,9 +43,9 @@ from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Group, live_groups
 
-COLUMNS = 4096
+COLUMNS = 1024
 RIDGE = 1e-2
-SENSED = 512  # examples that M is taken from
+SENSED = 256  # examples that M is taken from, at most
 _SEED = 15485863
 
 
@@ -60,6 +61,7 @@ class Reader:
     each: int
     metric: Tensor | None = None  # M (K outputs, K outputs)
     basis: Tensor | None = None  # (K C, channels x taps of a unit, components)
+    whole: bool = False  # whether the columns are all that the layer reads, in order
     n: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
 
@@ -67,34 +69,38 @@ class Reader:
         """(rows, C, channels x taps) of one member's units as this layer sees them."""
         rows = self.geometry.inputs(value, sample, 1)[0]
         taps = max(1, math.prod(self.geometry.kernel))
-        rows = rows.reshape(len(rows), taps, -1)[:, :, self.columns]
+        rows = rows.reshape(len(rows), taps, -1)
+        if not self.whole:
+            rows = rows[:, :, self.columns]
         return rows.reshape(len(rows), taps, -1, self.each).permute(0, 2, 3, 1).flatten(2)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """x (rows, columns), y (rows, K outputs)."""
-        products = {"x": x.sum(0, dtype=torch.float64), "y": y.sum(0, dtype=torch.float64), "xx": x.T @ x, "xy": x.T @ y}
-        for name, value in products.items():
-            if name in self.sums:
-                self.sums[name].add_(value)  # in place: the sums are float64 and large
-            else:
-                self.sums[name] = value.double()
+        """x (rows, columns), y (rows, K outputs). Products are summed in the rows' precision: the ridge is far above its rounding."""
+        if not self.sums:
+            self.sums = {"x": x.new_zeros(x.shape[1], dtype=torch.float64), "y": y.new_zeros(y.shape[1], dtype=torch.float64)}
+            self.sums |= {"xx": x.new_zeros(x.shape[1], x.shape[1]), "xy": x.new_zeros(x.shape[1], y.shape[1])}
+        self.sums["x"] += x.sum(0, dtype=torch.float64)
+        self.sums["y"] += y.sum(0, dtype=torch.float64)
+        self.sums["xx"].addmm_(x.T, x)
+        self.sums["xy"].addmm_(x.T, y)
         self.n += len(x)
 
     def regression(self, units: int) -> Regression:
         """Centred, in the metric."""
         assert self.metric is not None
         x, y = self.sums["x"] / self.n, self.sums["y"] / self.n
-        cross = self.sums["xy"] / self.n - x[:, None] * y
-        return Regression(self.sums["xx"] / self.n - x[:, None] * x, cross @ root(self.metric), len(x) // units)
+        cross = self.sums["xy"].double() / self.n - x[:, None] * y
+        return Regression(self.sums["xx"].double() / self.n - x[:, None] * x, cross @ root(self.metric), len(x) // units)
 
 
 def choose_units(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
-    reference: int, solvable: Collection[str], ensemble: EnsembleMean = "logits",
+    reference: int, solvable: Collection[str], ensemble: EnsembleMean = "logits", outputs: SiteOutputs | None = None,
 ) -> dict[str, Picks]:  # fmt: skip
     """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
 
     solvable: the weights that will be solved. A group that others read too is left alone: they could not be made to fit.
+    outputs: these read what they need as the members run here, so that they need not run again.
 
     Raises:
         DataError: a member puts out something that is not finite.
@@ -103,7 +109,7 @@ def choose_units(
     if not readers:
         return {}
     _sense(traced, spec, states, readers, calibration, shares, ensemble)
-    _gather(traced, states, readers, calibration)
+    _gather(traced, states, readers, calibration, outputs)
     found = {}
     for name in track(list(dict.fromkeys(reader.group for reader in readers)), "units"):
         group, own = spec.group(name), [reader for reader in readers if reader.group == name]
@@ -129,7 +135,8 @@ def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection
             if name in groups:
                 places = spread(term, {name: torch.arange(groups[name].size)}, -1)
                 columns = places.argsort(stable=True)[int((places < 0).sum()) :]
-                readers.append(Reader(len(readers), layer, geometry, name, columns, len(columns) // groups[name].size))
+                each, whole = len(columns) // groups[name].size, torch.equal(columns, torch.arange(len(places)))
+                readers.append(Reader(len(readers), layer, geometry, name, columns, each, whole=whole))
     return readers
 
 
@@ -155,16 +162,13 @@ def _sense(
     shares: Sequence[float], ensemble: EnsembleMean,
 ) -> None:  # fmt: skip
     """Every reader's metric and basis: how its outputs, in all members, move the ensemble's logits."""
-    seen = 0
+    seen, enough = 0, min(SENSED, calibration.examples // 4)
     for number, batch in enumerate(calibration.batches):
-        if seen >= SENSED:
+        if seen > 0 and seen >= enough:
             break
         seen += batch.size
-        logits = [logits_of(out) for out in traced.replay(states, batch.args, batch.kwargs)]
-        if not all(bool(torch.isfinite(z).all()) for z in logits):
-            raise DataError(f"A member puts out something that is not finite on {batch.describe()}; check its weights and the data's scale.")
-        wanted = _directions(logits, shares, ensemble, torch.Generator().manual_seed(calibration.seed + number))
-        slopes = [_slopes(traced, state, readers, batch, direction) for state, direction in zip(states, wanted, strict=True)]
+        generator = torch.Generator().manual_seed(calibration.seed + number)
+        slopes = _slopes(traced, states, readers, batch, partial(_directions, shares=shares, ensemble=ensemble, generator=generator))
         for reader in readers:
             sample = _sample(reader, calibration, number, slopes[0][reader.layer.output].shape)
             g = torch.cat([sample.take(own[reader.layer.output]).double() for own in slopes], 1)
@@ -190,22 +194,30 @@ def _directions(logits: Sequence[Tensor], shares: Sequence[float], ensemble: Ens
     return [(part * (drawn - own)).to(z) for part, own, z in zip(share / share.sum(0).clamp_min(1e-30), probabilities, logits, strict=True)]
 
 
-def _slopes(traced: TracedNetwork, state: Mapping[str, Tensor], readers: Sequence[Reader], batch: Batch, direction: Tensor) -> dict[str, Tensor]:
-    """The gradient of the logits along a direction by the outputs of the layers that read."""
-    values: dict[str, Tensor] = {}
+def _slopes(
+    traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], batch: Batch,
+    directions: Callable[[list[Tensor]], list[Tensor]],
+) -> list[dict[str, Tensor]]:  # fmt: skip
+    """Of each member the gradient of the logits along a direction by the outputs of the layers that read. directions: of all members' logits."""
+    values: dict[str, list[Tensor]] = {}
 
     def visit(node: str, found: list[Tensor]) -> list[Tensor]:
-        values[node] = found[0]
-        return [found[0].clone()]  # an activation may write into what it is given
+        values[node] = found
+        return [value.clone() for value in found]  # an activation may write into what it is given
 
-    learned = {name for name in traced.parameters if state[name].is_floating_point()}
-    weights = {name: t.detach().requires_grad_() if name in learned else t for name, t in state.items()}
+    learned = {name for name in traced.parameters if states[0][name].is_floating_point()}
+    weights = [{name: t.detach().requires_grad_() if name in learned else t for name, t in state.items()} for state in states]
     plan, inputs = traced.plan_for(batch.args, batch.kwargs)
     with torch.enable_grad():
-        logits = logits_of(plan.run([weights], inputs, visit, {reader.layer.output for reader in readers})[0])
-        names = list(values)
-        slopes = torch.autograd.grad(logits, [values[name] for name in names], direction, allow_unused=True, materialize_grads=True)
-    return dict(zip(names, slopes, strict=True))
+        logits = [logits_of(out) for out in plan.run(weights, inputs, visit, {reader.layer.output for reader in readers})]
+    if not all(bool(torch.isfinite(z).all()) for z in logits):
+        raise DataError(f"A member puts out something that is not finite on {batch.describe()}; check its weights and the data's scale.")
+    wanted = directions([z.detach() for z in logits])
+    slopes = []
+    for k, (z, direction) in enumerate(zip(logits, wanted, strict=True)):
+        own = torch.autograd.grad(z, [found[k] for found in values.values()], direction, allow_unused=True, materialize_grads=True)
+        slopes.append(dict(zip(values, own, strict=True)))
+    return slopes
 
 
 def _basis(reader: Reader, states: Sequence[Mapping[str, Tensor]], components: int) -> Tensor:
@@ -221,9 +233,12 @@ def _basis(reader: Reader, states: Sequence[Mapping[str, Tensor]], components: i
     return torch.cat(bases)
 
 
-def _gather(traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration) -> None:
+def _gather(
+    traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration, outputs: SiteOutputs | None,
+) -> None:  # fmt: skip
     """The sums of products, all members over one batch at a time."""
     visited = {node for reader in readers for node in (reader.layer.source, reader.layer.node, reader.layer.output)}
+    visited |= set() if outputs is None else outputs.nodes
 
     def visitor(batch: int) -> Callable[[str, list[Tensor]], None]:
         read: dict[str, list[Tensor]] = {}
@@ -247,6 +262,8 @@ def _gather(traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], reade
                         x = torch.einsum("nuc,ucr->nur", x, reader.basis.to(x))
                     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
                     reader.add(x.flatten(1).to(wide), y.to(wide))
+            if outputs is not None:
+                outputs.read(node, batch, dict(enumerate(values)))
 
         return visit
 
