@@ -6,9 +6,15 @@ from pathlib import Path
 
 from doc_pages import run_section
 
+import onefold
 
-def test_the_example(root: Path) -> None:
-    accuracy = run_section(root, "folding.md", "An example", {})["accuracy"]
+
+def test_the_examples(root: Path) -> None:
+    names = run_section(root, "folding.md", "An example", {})
+    accuracy = names["accuracy"]
     best = max(accuracy["member 0"], accuracy["member 1"])
     assert accuracy["least_squares, none"] > best + 0.01
     assert accuracy["least_squares, none"] > accuracy["average, permutation"] > accuracy["average, none"]
+    polished = run_section(root, "folding.md", "Least squares", names)["polished"]
+    assert polished.divergence[-1] < 0.9 * polished.divergence[0]
+    assert onefold.evaluate(polished.model, names["test"]).accuracy > accuracy["least_squares, none"] - 0.01

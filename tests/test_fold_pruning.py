@@ -16,9 +16,10 @@ import onefold
 from onefold.batches import batches
 from onefold.errors import DataError, RecipeError
 from onefold.fold import merge
+from onefold.fold.least_squares import fold as least_squares
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
-from onefold.fold.least_squares.outputs import Calibration
+from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
 from onefold.symmetry import solve, trace
 from onefold.symmetry.probing import spread
@@ -183,6 +184,20 @@ def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
     assert accuracy[0] >= accuracy[1]
     assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in folded.model.state_dict().items())
     assert all(len(counts) == 3 for counts in folded.report.folded["units"].values())
+
+
+@pytest.mark.parametrize("kind", [Projected, Convolutional, Recurrent])
+def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_own(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    models, data = [network(kind, k) for k in range(3)], batches_of(kind)
+    run, alone = SiteOutputs._run, []
+    monkeypatch.setattr(SiteOutputs, "_run", lambda own, member: alone.append(member) or run(own, member))
+    together = merge(models, data, align="permutation", fold="least_squares", target="pruning").model.state_dict()
+    assert not alone
+    monkeypatch.setattr(least_squares, "KEPT", 2)
+    apart = merge(models, data, align="permutation", fold="least_squares", target="pruning").model.state_dict()
+    assert sorted(alone) == [0, 1, 2]
+    for name, value in together.items():
+        torch.testing.assert_close(apart[name], value)
 
 
 def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import onefold
@@ -37,16 +38,39 @@ def seeds(stem: str, *numbers: int) -> tuple[str, ...]:
     return tuple(f"{stem}-seed{n}" for n in numbers)
 
 
+def splits(stem: str, draws: int) -> tuple[tuple[str, ...], ...]:
+    """The two members of each of so many draws of a split."""
+    return tuple(seeds(f"{stem}-{d}", 2 * d, 2 * d + 1) for d in range(draws))
+
+
 GROUPS = {
     "same-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3)))),
     "same-resnet20": Group("resnet20-brief", "cifar10", tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5)))),
-    "halves-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
-    "halves-vgg11-8000": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-halves2-{d}", 2 * d, 2 * d + 1) for d in range(3)), 8000),
-    "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds(f"vgg11-quarter-dirichlet2-{d}", 2 * d, 2 * d + 1) for d in range(3))),
-    "many-halves": Group("vgg11-quarter", "cifar10", (seeds("vgg11-quarter-halves2-0", 0, 1) + seeds("vgg11-quarter-halves2-1", 2, 3),)),
+    "halves-vgg11": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-halves2", 3)),
+    "halves-vgg11-8000": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-halves2", 6), 8000),
+    "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-dirichlet2", 3)),
+    "dirichlet-vgg11-8000": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-dirichlet2", 6), 8000),
+    "many-halves": Group("vgg11-quarter", "cifar10", tuple(sum(splits("vgg11-quarter-halves2", k // 2), ()) for k in (4, 8))),
     "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
     "many-same": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))),
 }
+
+
+@dataclass
+class Views:
+    """Batches of images, in a new order and with a new random shift (of a batch) and flips (of images) at every pass."""
+
+    images: Sequence[Tensor]
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    shift: int = 2
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for k in torch.randperm(len(self.images), generator=self.generator).tolist():
+            x, most, size = self.images[k], self.shift, self.images[k].shape[-1]
+            flip = torch.rand(len(x), generator=self.generator) < 0.5
+            x = torch.where(flip[:, None, None, None], x.flip(3), x)
+            down, right = torch.randint(0, 2 * most + 1, (2,), generator=self.generator).tolist()
+            yield F.pad(x, (most, most, most, most))[:, :, down : down + size, right : right + size]
 
 
 def load_members(group: Group, files: Sequence[str], folder: Path) -> list[nn.Module]:

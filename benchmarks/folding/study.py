@@ -1,14 +1,16 @@
-"""Does folding pay? Every way to make one network of several, on the same members and unlabelled images, beside members, ensemble and distillation.
+r"""Does folding pay? Every way to make one network of several, on the same members and unlabelled images, beside members, ensemble and distillation.
 
     python benchmarks/folding/study.py same-vgg11 halves-vgg11 dirichlet-vgg11 same-resnet20 --out benchmarks/folding/study.json
     python benchmarks/folding/study.py many-halves many-dirichlet many-same images --out benchmarks/folding/study.json
+    python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 --methods permutation --targets "pruning, probabilities" \
+        --teaching probabilities --passes 3 --views 10 --out benchmarks/folding/study.json
     python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000 test images: a few minutes
 
 Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes
 and 20 % of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on
 held-out training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000,
-are only scored. Distillation has the same images and the same number of passes as the polish of a fold. What was measured is kept in the record;
-a stopped run goes on.
+are only scored. Distillation has the same images, passes and views (new shifts and flips in each pass) as the polish of a fold. What was measured is
+kept in the record; a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from groups import GROUPS, Batches, load_batches, load_members, open_record
+from groups import GROUPS, Batches, Views, load_batches, load_members, open_record
 from torch import nn
 
 import onefold
@@ -51,8 +53,9 @@ TARGETS: dict[str, tuple[str, str, float | None]] = {
     "pruning, probabilities, anchor 0.7": ("pruning", "probabilities", 0.7),
 }
 PASSES = (3, 10)
-# The rate of Adam and what is distilled, for polish and for distillation into the best member alike.
-TEACHING = ((1e-4, "logits"), (3e-4, "logits"), (3e-4, "probabilities"))
+# The rate of Adam and what is distilled, for polish and for distillation into the best member alike: on the images, and on their views.
+TEACHING = {"slow": (1e-4, "logits"), "fast": (3e-4, "logits"), "probabilities": (3e-4, "probabilities")}
+VIEWED = (1e-3, "probabilities")
 
 
 def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
@@ -108,7 +111,7 @@ class Study:
         alignment = "none" if method == "none" else self.aligned(method, setting)
         return onefold.merge(self.members, self.images, align=alignment, spec=self.spec, **options).model
 
-    def run(self, methods: Sequence[str], targets: Sequence[str], passes: Sequence[int]) -> None:
+    def run(self, methods: Sequence[str], targets: Sequence[str], teaching: Sequence[str], passes: Sequence[int], views: Sequence[int]) -> None:
         """Everything."""
         if "ensemble" not in self.record:
             self.record["ensemble"] = {"held out": accuracy(self.members, self.held_out), "test": accuracy(self.members, self.test)}
@@ -127,18 +130,20 @@ class Study:
             self.kept[f"least squares, {kind}"] = make, self.score(f"least squares, {kind}", make)
         start = max(self.kept, key=lambda name: self.record["folds"][name]["held out"]["accuracy"])
         make, folded = self.kept[start]
-        for count in passes:
-            for rate, mean in TEACHING:
-                suffix = "" if mean == "logits" else " probabilities"
-                options = {"passes": count, "lr": rate, "ensemble": mean}
-                title = f"least squares, polish {count} lr={rate}{suffix}"
-                if self.record["folds"].get(title, {}).get("start") != start:
-                    self.record["folds"].pop(title, None)
-                    folded = folded or make()
-                    self.score(title, lambda f=folded, o=options: polish(f, self.members, self.images, **o).model)
-                    self.record["folds"][title]["start"] = start
-                title = f"distillation lr={rate}{suffix}, {count} passes"
-                self.score(title, lambda o=options: polish(self.members[0], self.members, self.images, **o).model)
+        plain = [(count, *TEACHING[name], False) for count in passes for name in teaching]
+        for count, rate, mean, viewed in plain + [(count, *VIEWED, True) for count in views]:
+            suffix = ("" if mean == "logits" else " probabilities") + (" views" if viewed else "")
+            title = f"least squares, polish {count} lr={rate}{suffix}"
+            if self.record["folds"].get(title, {}).get("start") != start:
+                self.record["folds"].pop(title, None)
+                folded = folded or make()
+                self.score(title, partial(self.taught, folded, viewed, passes=count, lr=rate, ensemble=mean))
+                self.record["folds"][title]["start"] = start
+            title = f"distillation lr={rate}{suffix}, {count} passes"
+            self.score(title, partial(self.taught, self.members[0], viewed, passes=count, lr=rate, ensemble=mean))
+
+    def taught(self, network: nn.Module, viewed: bool, **options: Any) -> nn.Module:
+        return polish(network, self.members, Views(self.images) if viewed else self.images, **options).model
 
 
 def summary(name: str, sets: list[dict[str, Any]]) -> None:
@@ -155,7 +160,9 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, "images", []])
     parser.add_argument("--methods", nargs="+", default=["permutation", "procrustes", "cca", "weights", "transport", "zipit"])
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS), help="of least squares")
-    parser.add_argument("--passes", type=int, nargs="+", default=PASSES, help="of distillation")
+    parser.add_argument("--teaching", nargs="+", default=list(TEACHING), choices=list(TEACHING))
+    parser.add_argument("--passes", type=int, nargs="*", default=PASSES, help="of distillation")
+    parser.add_argument("--views", type=int, nargs="*", default=(), help="passes of distillation on shifted and flipped images, new ones in each")
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
     parser.add_argument("--quick", action="store_true")
@@ -181,7 +188,9 @@ def main() -> None:
             print(name, key, flush=True)
             own = record.setdefault(name, {}).setdefault(key, {"files": files, "images": count})
             parts = load_batches(group, arguments.data, count, quick=arguments.quick)
-            Study(load_members(group, files, arguments.members), *parts, own, save).run(arguments.methods, arguments.targets, passes)
+            Study(load_members(group, files, arguments.members), *parts, own, save).run(
+                arguments.methods, arguments.targets, arguments.teaching, passes, arguments.views
+            )
         if record.get(name):
             summary(name, list(record[name].values()))
 

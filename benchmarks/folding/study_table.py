@@ -16,15 +16,17 @@ TITLES = {
     "same-resnet20": "ResNet-20 on CIFAR-10, same images",
     "halves-vgg11": "VGG11 x1/4 on CIFAR-10, halves of the classes 80/20, 2,000 unlabelled images",
     "halves-vgg11-8000": "the same, 8,000 unlabelled images",
-    "dirichlet-vgg11": "VGG11 x1/4 on CIFAR-10, Dirichlet(0.5)",
+    "dirichlet-vgg11": "VGG11 x1/4 on CIFAR-10, Dirichlet(0.5), 2,000 unlabelled images",
+    "dirichlet-vgg11-8000": "the same, 8,000 unlabelled images",
 }
 CURVES = {
-    "many-halves": "four VGG11 x1/4, halves of the classes 80/20",
+    "many-halves": "VGG11 x1/4, halves of the classes 80/20",
     "many-dirichlet": "small networks on Fashion-MNIST, members of 16 that share out the images by Dirichlet(0.5)",
     "many-same": "small networks on Fashion-MNIST, same images, half an epoch",
     "images": "VGG11 x1/4, halves of the classes, against the number of unlabelled images",
 }
 RATES = ("0.0001", "0.0003", "0.001", "0.0003 probabilities")
+VIEWED = ("0.001 probabilities",)
 PRUNING = ("pruning", "pruning, anchor 0.7", "pruning, probabilities", "pruning, probabilities, anchor 0.7")
 ROWS = {
     "plain average": ("none, no repair",),
@@ -42,8 +44,10 @@ ROWS = {
     "least squares, pruning": tuple(f"least squares, {t}" for t in PRUNING),
     "least squares, polish 3": tuple(f"least squares, polish 3 lr={r}" for r in RATES),
     "least squares, polish 10": tuple(f"least squares, polish 10 lr={r}" for r in RATES),
+    "least squares, polish 10 on views": tuple(f"least squares, polish 10 lr={r} views" for r in VIEWED),
     "distillation, 3 passes": tuple(f"distillation lr={r}, 3 passes" for r in RATES),
     "distillation, 10 passes": tuple(f"distillation lr={r}, 10 passes" for r in RATES),
+    "distillation, 10 passes on views": tuple(f"distillation lr={r} views, 10 passes" for r in VIEWED),
 }
 Sets = list[dict[str, Any]]
 

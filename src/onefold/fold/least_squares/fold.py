@@ -8,9 +8,9 @@ layers from activations: Jin, Ren, Preotiuc-Pietro & Cheng 2023, "Dataless Knowl
 arXiv 2212.09849), where X is each member's own; Nasery, Hayase, Koh & Oh 2024, "PLeaS: Merging Models with Permutations and Least Squares"
 (arXiv 2407.02447), where permuted members are. Targets: `targets.py`; residual sums: `sites.py`; the ridge: `ridge.py`.
 
-Cost: one forward pass of each member, one of the folded network, and the products X'X of sampled rows. Memory: the calibration batches; the
-live values of the folded network over all of them (at most LIVE bytes: fewer examples are used otherwise); the sampled targets, three or four times
-(at most ROWS bytes: fewer rows are used otherwise); of one layer at a time D^2 float64 numbers, D inputs of its matrix.
+Cost: one forward pass of each member, one of the folded network, and the products X'X of sampled rows; of pruning see also `units.py`. Memory:
+the calibration batches; the live values of the folded network over all of them (at most LIVE bytes: fewer examples are used otherwise); the sampled
+targets, three or four times (at most ROWS bytes: fewer rows are used otherwise); of one layer at a time D^2 float64 numbers, D inputs of its matrix.
 """
 
 from __future__ import annotations
