@@ -19,7 +19,7 @@ from onefold.fold.least_squares import fold as module
 from onefold.fold.least_squares.ridge import Ridge
 from onefold.fold.least_squares.rows import draw, geometry_of
 from onefold.fold.least_squares.sites import find_sites
-from onefold.fold.least_squares.targets import correlations
+from onefold.fold.least_squares.targets import TARGETS, correlations
 from onefold.fold.least_squares.weights import effective, matrix_of, tensor_of, write
 from onefold.layers import Layer, Norm
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries, solve, trace
@@ -327,6 +327,45 @@ def test_ridge_regression_is_the_normal_equations() -> None:
     chosen = noise.solve(None)
     assert chosen.prior == 1  # the target is independent of x, and of the first prior
     assert chosen.ridge >= 0.3
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_ridge_regression_does_not_mind_where_the_inputs_lie(offset: float) -> None:
+    """In float32 the products of rows that are far from zero hold nothing but rounding."""
+    generator = torch.Generator().manual_seed(0)
+    x, t = (torch.randn(1, 300, n, generator=generator) for n in (5, 3))
+    matrix = torch.randn(1, 5, 3, generator=generator, dtype=torch.float64)
+    found = []
+    for moved in (0.0, offset):
+        sums = Ridge([(matrix, -moved * matrix.sum(1))], True)
+        sums.add(x + moved, t, 60)
+        found.append(sums.solve(None))
+    assert found[0].ridge == found[1].ridge
+    torch.testing.assert_close(found[1].matrix, found[0].matrix, rtol=0, atol=2e-3)
+    torch.testing.assert_close(found[1].mean, found[0].mean + offset, rtol=0, atol=2e-3)
+    torch.testing.assert_close(found[1].covariance, found[0].covariance, rtol=0, atol=2e-3)
+    constant = found[1].constant + offset * found[1].matrix.sum(1)
+    torch.testing.assert_close(constant, found[0].constant, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
+    """Members whose hidden units lie around 1000 and vary by one, as large biases and inputs without standardisation make them."""
+    models = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
+        with torch.no_grad():
+            model[0].bias += 1000.0  # type: ignore[operator]
+            model[2].bias -= 1000.0 * model[2].weight.sum(1)  # type: ignore[operator]
+        models.append(model)
+    data = list(torch.randn(2000, 10, generator=torch.Generator().manual_seed(2)).split(100))
+    folded = merge(models, data, align="permutation", fold="least_squares", target=target).model
+    x = torch.randn(500, 10, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        wanted = torch.stack([model(x) for model in models]).mean(0)
+        error = (folded(x) - wanted).square().mean() / wanted.var(0).mean()
+    assert error < 0.02
 
 
 def _fitted(x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float) -> Tensor:

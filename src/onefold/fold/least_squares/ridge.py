@@ -3,7 +3,8 @@
     minimise over W   |X W - T|^2 / n + lambda m |W - W0|^2,    m = the mean of the diagonal of X'X / n,
     W = W0 + (X'X / n + lambda m I)^-1 X'(T - X W0) / n
 
-The constant is not penalised: X and T are centred. lambda and the prior W0 are those with the least error on rows that are held out; one
+The constant is not penalised: X and T are centred, X already before the products by the mean of the first rows, as rows that are far from zero beside
+what they vary would leave nothing but rounding. lambda and the prior W0 are those with the least error on rows that are held out; one
 candidate, lambda = inf, changes nothing but the constant. Products are taken in the rows' precision, sums and
 solutions in float64. Hoerl & Kennard 1970.
 """
@@ -70,10 +71,15 @@ class Ridge:
         self._fitted, self._held = _Sums(), _Sums()
         self._target = torch.zeros(3, dtype=torch.float64)  # of held-out rows: sum over outputs of n, t, t^2
         self._totals: list[Tensor] = []
+        self._shift: Tensor | None = None  # (groups, D), in the rows' precision
 
     def add(self, x: Tensor, target: Tensor, held: int) -> None:
         """x (groups, n, D) and target (groups, n, outputs), the last `held` rows being held out."""
-        y = torch.stack([target - (x @ matrix.to(x.dtype) + constant[:, None].to(x.dtype)) for matrix, constant in self._priors])
+        if self._intercept:
+            if self._shift is None:
+                self._shift = x.mean(1)
+            x = x - self._shift[:, None]
+        y = torch.stack([target - (x @ matrix.to(x.dtype) + constant[:, None].to(x.dtype)) for matrix, constant in map(self._shifted, self._priors)])
         cut = x.shape[1] - held
         if cut:
             self._fitted.add(x[:, :cut], y[:, :, :cut])
@@ -98,10 +104,19 @@ class Ridge:
                 previous = error if candidate != float("inf") else previous
         error, chosen, prior = best
         matrix, constant = self._correction(everything, chosen)
-        own_matrix, own_constant = self._priors[prior]
         mean = everything.x / everything.n
         covariance = everything.xx / everything.n - mean[:, :, None] * mean[:, None, :]
-        return Solution(own_matrix + matrix[prior], own_constant + constant[prior], chosen, prior, self._r2(error), mean, covariance)
+        own_matrix, own_constant = self._shifted(self._priors[prior])
+        matrix, constant = own_matrix + matrix[prior], own_constant + constant[prior]
+        if self._shift is not None:
+            constant = constant - torch.einsum("gd,gdo->go", self._shift.double(), matrix)
+            mean = mean + self._shift
+        return Solution(matrix, constant, chosen, prior, self._r2(error), mean, covariance)
+
+    def _shifted(self, prior: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A matrix and constant for rows that the shift has been taken from."""
+        matrix, constant = prior
+        return (matrix, constant) if self._shift is None else (matrix, constant + torch.einsum("gd,gdo->go", self._shift.double(), matrix))
 
     def _correction(self, sums: _Sums, ridge: float) -> tuple[Tensor, Tensor]:
         """W - W0 and b - b0 for every prior: (priors, groups, D, outputs), (priors, groups, outputs)."""

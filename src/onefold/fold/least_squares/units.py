@@ -63,6 +63,7 @@ class Reader:
     basis: Tensor | None = None  # (K C, channels x taps of a unit, components)
     whole: bool = False  # whether the columns are all that the layer reads, in order
     n: int = 0
+    shift: tuple[Tensor, Tensor] = (torch.zeros(()), torch.zeros(()))  # taken from x and y
     sums: dict[str, Tensor] = field(default_factory=dict)
 
     def take(self, value: Tensor, sample: Sample) -> Tensor:
@@ -75,10 +76,13 @@ class Reader:
         return rows.reshape(len(rows), taps, -1, self.each).permute(0, 2, 3, 1).flatten(2)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """x (rows, columns), y (rows, K outputs). Products are summed in the rows' precision: the ridge is far above its rounding."""
+        """x (rows, columns), y (rows, K outputs). Products are summed in the rows' precision: the ridge is far above its rounding, once both are
+        near their means."""
         if not self.sums:
+            self.shift = (x.mean(0), y.mean(0))
             self.sums = {"x": x.new_zeros(x.shape[1], dtype=torch.float64), "y": y.new_zeros(y.shape[1], dtype=torch.float64)}
             self.sums |= {"xx": x.new_zeros(x.shape[1], x.shape[1]), "xy": x.new_zeros(x.shape[1], y.shape[1])}
+        x, y = x - self.shift[0], y - self.shift[1]
         self.sums["x"] += x.sum(0, dtype=torch.float64)
         self.sums["y"] += y.sum(0, dtype=torch.float64)
         self.sums["xx"].addmm_(x.T, x)
