@@ -115,7 +115,20 @@ def test_values_are_spread_over_composite_axes() -> None:
     assert spread(term, {"g": torch.tensor([0, 1])}, -1).tolist() == [0, 0, 1, 1, -1, 0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("kind", [Mlp, Projected, Attention])
+class Joined(nn.Module):
+    """A layer reads two groups of units side by side, another reads units that lie scattered: all channels of a place, place by place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(1, 5, 3, stride=2), nn.Conv2d(1, 4, 3, stride=2)
+        self.both, self.head = nn.Conv2d(9, 6, 2), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.both(torch.cat([torch.tanh(self.left(x)), torch.tanh(self.right(x))], 1))
+        return self.head(torch.relu(x).permute(0, 2, 3, 1).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Mlp, Projected, Attention, Joined])
 def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody tells the fold how they are permuted: of every pair of units one is superfluous."""
     monkeypatch.setattr(units, "RIDGE", 1e-9)
@@ -198,6 +211,18 @@ def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_o
     assert sorted(alone) == [0, 1, 2]
     for name, value in together.items():
         torch.testing.assert_close(apart[name], value)
+
+
+def test_the_metric_is_taken_from_a_quarter_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    slopes = units._slopes
+    monkeypatch.setattr(units, "_slopes", lambda *given: sizes.append(given[3].size) or slopes(*given))
+    models = [network(Mlp, k) for k in range(2)]
+    for count, most, wanted in ((512, units.SENSED, 128), (64, units.SENSED, 64), (512, 64, 64)):
+        monkeypatch.setattr(units, "SENSED", most)
+        sizes.clear()
+        merge(models, batches_of(Mlp, count), align="none", fold="least_squares")
+        assert sum(sizes) == wanted
 
 
 def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,18 @@ def test_norms_count_apart_or_folded(norms: str) -> None:
     assert same == (norms == "folded")
 
 
+@pytest.mark.parametrize("norms", ["apart", "folded"])
+def test_running_statistics_count_only_where_norms_are_folded(norms: str) -> None:
+    networks = [m.double() for m in members(Residual, 2)]
+    spec = find_symmetries(networks[0], loader()[0][0].double())
+    matcher = WeightMatching(norms=norms, starts=1)
+    counted = set(matcher.problem(spec, networks[0].state_dict(), networks[1].state_dict()).weights)
+    statistics = {name for layer in spec.layers if layer.norm is not None for name in (layer.norm.mean, layer.norm.variance)}
+    learned = {name for layer in spec.layers if layer.norm is not None for name in (layer.norm.scale, layer.norm.shift)}
+    assert learned <= counted
+    assert counted & statistics == ({layer.norm.mean for layer in spec.layers if layer.norm is not None} if norms == "folded" else set())
+
+
 def test_what_cannot_be_done_is_said() -> None:
     networks = members(Plain, 2)
     with pytest.raises(AlignmentError, match="pass spec="):

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from onefold.batches import Data, reusable
 from onefold.errors import SubspaceError
 from onefold.explore.ensemble import Ensemble, check_scores
-from onefold.explore.subspace.fresh import Initialiser, fresh_tensors
+from onefold.explore.subspace.fresh import Initialiser
 from onefold.explore.subspace.mixing import Draw, mix
-from onefold.explore.subspace.places import Place, owners_in, parameters_at, places_of, plain_copy, put, take_over
+from onefold.explore.subspace.places import Place, owners_in, places_of, plain_copy, put, take_over
 from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
+from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
 from onefold.measure.scores import EnsembleMean
 from onefold.memory import forget
 from onefold.patterns import Patterns
@@ -96,10 +97,10 @@ class Subspace(nn.Module):
         self.beta, self.layerwise, self.draws, self.seed, self.drawn = float(beta), layerwise, draws, int(seed), 0
         self.fixed = tuple(sorted(set(fixed)))
         self.places = places_of(model, include, exclude)
-        values = _vertex_values(model, self.places, self.shape.vertices, init, starts, seed)
+        values = vertex_values(model, self.places, self.shape.vertices, init, starts, seed)
         self.network = copy.deepcopy(model)
         self._orders = take_over(self.network, self.places)
-        self.vertices = nn.ModuleList(_tree(self.places, each, k not in self.fixed) for k, each in enumerate(values))
+        self.vertices = nn.ModuleList(as_module(self.places, each, k not in self.fixed) for k, each in enumerate(values))
         self._rows = _rows(self.places) if layerwise else [0] * len(self.places)
         weights = [t for t, value in enumerate(values[0]) if value.dim() > 1]
         self._compared: list[int] = weights or list(range(len(self.places)))
@@ -122,8 +123,8 @@ class Subspace(nn.Module):
         if shape == "simplex":
             raise SubspaceError("Between two networks there is a line or a curve; a simplex takes them as starts=[a, b] instead.")
         count = Shape.of(shape, vertices).vertices
-        _check_alike(a, b, "the second end")
-        bends = [_between(a, b, k / (count - 1)) for k in range(1, count - 1)]
+        check_alike(a, b, "the second end")
+        bends = [network_between(a, b, k / (count - 1)) for k in range(1, count - 1)]
         return cls(a, shape, count, beta=beta, fixed=(0, count - 1), starts=[a, *bends, b], **options)
 
     def grow(
@@ -336,66 +337,7 @@ def _forget_after_loading(space: Subspace, keys: object) -> None:
     space._forget()
 
 
-def _tree(places: Sequence[Place], values: Sequence[Tensor], trained: bool) -> nn.Module:
-    """A module whose parameters have the names that they have in the network."""
-    root = nn.Module()
-    for place, value in zip(places, values, strict=True):
-        *path, name = place.name.split(".")
-        module = root
-        for part in path:
-            if part not in module._modules:
-                module.add_module(part, nn.Module())
-            module = module.get_submodule(part)
-        module.register_parameter(name, nn.Parameter(value.detach().clone(), trained))
-    return root
-
-
 def _rows(places: Sequence[Place]) -> list[int]:
     """For every place the number of its module, counted in order."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(place.module, len(numbers)) for place in places]
-
-
-def _vertex_values(
-    model: nn.Module, places: Sequence[Place], count: int, init: Initialiser | None, starts: Sequence[nn.Module | None], seed: int
-) -> list[list[Tensor]]:
-    """The first values of every vertex: of the start given for it, the model's own for the first, else fresh ones."""
-    if len(starts) > count:
-        raise SubspaceError(f"There are {len(starts)} starts but only {count} vertices; pass vertices={len(starts)}.")
-    values = []
-    for k in range(count):
-        start = starts[k] if k < len(starts) else None
-        if start is None and k > 0:
-            values.append(fresh_tensors(model, places, init, seed=int(np.random.default_rng([seed, k]).integers(2**62))))
-            continue
-        if start is not None:
-            _check_alike(model, start, f"start {k}")
-        found = parameters_at(start or model, places)
-        for place, tensor in zip(places, found, strict=True):
-            if not bool(tensor.isfinite().all()):
-                raise SubspaceError(
-                    f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds NaN or infinity; leave this network out."
-                )
-        values.append([tensor.detach() for tensor in found])
-    return values
-
-
-def _check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
-    """Raises SubspaceError where two networks differ in class or in the names or shapes of their parameters."""
-    if type(model) is not type(other):
-        raise SubspaceError(
-            f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a {type(model).__name__}; they must be of one architecture."
-        )
-    shapes, others = ({name: tuple(p.shape) for name, p in each.named_parameters()} for each in (model, other))
-    for name in [*shapes, *others]:
-        if shapes.get(name) != others.get(name):
-            own, theirs = (f"of shape {each[name]}" if name in each else "not at all" for each in (shapes, others))
-            raise SubspaceError(f"{what} has '{name}' {theirs}, the model {own}; they must be of one architecture.")
-
-
-def _between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:
-    result = copy.deepcopy(a)
-    with torch.no_grad():
-        for own, other in zip(result.parameters(), b.parameters(), strict=True):
-            own.lerp_(other.to(own), share)
-    return result
