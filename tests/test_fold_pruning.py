@@ -21,6 +21,7 @@ from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
+from onefold.measure.pool import mean_pool
 from onefold.symmetry import solve, trace
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Prod, Sum
@@ -248,16 +249,18 @@ def test_a_mean_of_probabilities_is_aimed_at() -> None:
     assert accuracy["probabilities"] > accuracy["logits"] + 0.5
 
 
-@pytest.mark.parametrize("ensemble", ["logits", "probabilities"])
+@pytest.mark.parametrize("ensemble", ["logits", "probabilities", "classes"])
 def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> None:
     """The Fisher information from sampled classes is the expectation of outer products of gradients of log-probabilities."""
     generator = torch.Generator().manual_seed(0)
     logits = [torch.randn(1, 3, generator=generator, dtype=torch.float64).expand(20_000, 3) for _ in range(2)]
-    found = torch.cat(units._directions(logits, (0.3, 0.7), ensemble, generator), 1)  # type: ignore[arg-type]
+    counted = onefold.class_pool([nn.Identity()] * 2, counts=[[30, 1, 5], [2, 80, 6]], shares=[0.2, 0.3, 0.5])
+    pool = {"logits": None, "probabilities": mean_pool((0.3, 0.7)), "classes": counted}[ensemble]
+    found = torch.cat(units._directions(logits, (0.3, 0.7), pool, generator), 1)
     metric = found.T @ found / len(found)
     z = torch.cat([x[0] for x in logits]).requires_grad_()
-    if ensemble == "probabilities":
-        p = 0.3 * z[:3].softmax(0) + 0.7 * z[3:].softmax(0)
+    if pool is not None:
+        p = 0.3 * z[:3].softmax(0) + 0.7 * z[3:].softmax(0) if ensemble == "probabilities" else pool.combined([z[:3], z[3:]]).softmax(0)
         slopes = torch.stack([torch.autograd.grad(p[c].log(), z, retain_graph=True)[0] for c in range(3)])
         expected = torch.einsum("c,ci,cj->ij", p.detach(), slopes, slopes)
     else:

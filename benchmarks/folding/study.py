@@ -50,18 +50,19 @@ TARGETS: dict[str, tuple[str, str, float | None]] = {
     "pruning": ("pruning", "logits", None),
     "pruning, anchor 0.7": ("pruning", "logits", 0.7),
     "pruning, probabilities": ("pruning", "probabilities", None),
+    "pruning, classes": ("pruning", "classes", None),
     "pruning, probabilities, anchor 0.7": ("pruning", "probabilities", 0.7),
 }
 PASSES = (3, 10)
 # The rate of Adam and what is distilled, for polish and for distillation into the best member alike: on the images, and on their views.
-TEACHING = {"slow": (1e-4, "logits"), "fast": (3e-4, "logits"), "probabilities": (3e-4, "probabilities")}
-VIEWED = (1e-3, "probabilities")
+TEACHING = {"slow": (1e-4, "logits"), "fast": (3e-4, "logits"), "probabilities": (3e-4, "probabilities"), "classes": (3e-4, "classes")}
+VIEWED = {"probabilities": (1e-3, "probabilities"), "classes": (1e-3, "classes")}
 
 
-def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> dict[str, float]:
-    """Accuracy in percent and NLL in nats; of several networks, of the mean of their probabilities."""
+def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches, ensemble: Any = "probabilities") -> dict[str, float]:
+    """Accuracy in percent and NLL in nats; of several networks, of the mean of their probabilities or another ensemble."""
     models = [copy.deepcopy(m).to(memory_format=torch.channels_last) for m in ([model] if isinstance(model, nn.Module) else model)]
-    scores = onefold.evaluate(models[0] if isinstance(model, nn.Module) else models, data)
+    scores = onefold.evaluate(models[0] if isinstance(model, nn.Module) else models, data, ensemble=ensemble)
     return {"accuracy": round(100 * scores.accuracy, 2), "nll": round(scores.nll, 4)}
 
 
@@ -80,6 +81,7 @@ class Study:
         self.gathered: dict[bool, Gathered] = {}
         self.kept: dict[str, tuple[Callable[[], nn.Module], nn.Module | None]] = {}
         self.spec = onefold.find_symmetries(members[0], self.images[0])
+        self.pool = onefold.class_pool(self.members, self.images)  # from the images, without labels
 
     def score(self, name: str, make: Callable[[], nn.Module]) -> nn.Module | None:
         """Make and score a fold, unless that was done before."""
@@ -115,6 +117,10 @@ class Study:
         """Everything."""
         if "ensemble" not in self.record:
             self.record["ensemble"] = {"held out": accuracy(self.members, self.held_out), "test": accuracy(self.members, self.test)}
+        if "pooled by class" not in self.record:  # the ensemble that hears each member by what it saw, and the best member's own answers, balanced
+            alone = onefold.class_pool(self.members[:1], self.images)
+            for name, own, pool in (("pooled by class", self.members, self.pool), ("best member, balanced", self.members[:1], alone)):
+                self.record[name] = {"held out": accuracy(own, self.held_out, pool), "test": accuracy(own, self.test, pool)}
         for method in ("none", *methods):
             for setting in ALIGNMENTS[method]:
                 label = " ".join([method, *(f"{name}={value}" for name, value in setting.items())])
@@ -131,8 +137,8 @@ class Study:
         start = max(self.kept, key=lambda name: self.record["folds"][name]["held out"]["accuracy"])
         make, folded = self.kept[start]
         plain = [(count, *TEACHING[name], False) for count in passes for name in teaching]
-        for count, rate, mean, viewed in plain + [(count, *VIEWED, True) for count in views]:
-            suffix = ("" if mean == "logits" else " probabilities") + (" views" if viewed else "")
+        for count, rate, mean, viewed in plain + [(count, *VIEWED[name], True) for count in views for name in teaching if name in VIEWED]:
+            suffix = ("" if mean == "logits" else f" {mean}") + (" views" if viewed else "")
             title = f"least squares, polish {count} lr={rate}{suffix}"
             if self.record["folds"].get(title, {}).get("start") != start:
                 self.record["folds"].pop(title, None)
@@ -143,6 +149,7 @@ class Study:
             self.score(title, partial(self.taught, self.members[0], viewed, passes=count, lr=rate, ensemble=mean))
 
     def taught(self, network: nn.Module, viewed: bool, **options: Any) -> nn.Module:
+        options["ensemble"] = self.pool if options["ensemble"] == "classes" else options["ensemble"]
         return polish(network, self.members, Views(self.images) if viewed else self.images, **options).model
 
 

@@ -26,6 +26,8 @@ _ROOMS = {
     "PersistentTraining": "onefold.explore",
     "compare_networks": "onefold.explore",
     "evaluate": "onefold.measure",
+    "class_pool": "onefold.measure",
+    "ClassPool": "onefold.measure",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
     "save": "onefold.weights",
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from onefold.fold import partial_merge as partial_merge
     from onefold.fold import recalibrate as recalibrate
     from onefold.fold.merge import merge as merge
+    from onefold.measure import ClassPool as ClassPool
     from onefold.measure import barrier as barrier
+    from onefold.measure import class_pool as class_pool
     from onefold.measure import evaluate as evaluate
     from onefold.symmetry import SymmetrySpec as SymmetrySpec
     from onefold.symmetry import find_symmetries as find_symmetries

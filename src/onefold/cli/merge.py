@@ -43,7 +43,11 @@ def merge(
     rows: Annotated[int | None, typer.Option(help="Of least squares: sampled positions of a layer (default 20000).", rich_help_panel=FOLDING)] = None,
     ridge: Annotated[float | None, typer.Option(help="Of least squares, relative; default: chosen for each layer.", rich_help_panel=FOLDING)] = None,
     ensemble: Annotated[
-        str | None, typer.Option(help="What least squares and polish aim at: mean of logits (default) or probabilities.", rich_help_panel=FOLDING)
+        str | None,
+        typer.Option(
+            help="What least squares and polish aim at: the mean of logits (default) or probabilities, or classes (who saw more of one counts more).",
+            rich_help_panel=FOLDING,
+        ),
     ] = None,
     polish: Annotated[int | None, typer.Option(help="Passes of distillation from the ensemble, last (default 0).", rich_help_panel=FOLDING)] = None,
     until: Annotated[

@@ -17,13 +17,14 @@ from onefold.fold.average import folds
 from onefold.fold.held_out import held_out, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.measure.scores import EnsembleMean, Scores
+from onefold.measure.scores import EnsembleName, Scores
 
 ANCHOR = 0.7  # the weight of the best member where it leads
-WAYS: dict[str, tuple[str, EnsembleMean, bool]] = {  # target, what the outputs aim at, whether the best member leads
+WAYS: dict[str, tuple[str, EnsembleName, bool]] = {  # target, what the outputs aim at, whether the best member leads
     "correlation": ("correlation", "logits", False),
     "pruning": ("pruning", "logits", False),
     "pruning, probabilities": ("pruning", "probabilities", False),
+    "pruning, classes": ("pruning", "classes", False),
     "pruning, probabilities, best member first": ("pruning", "probabilities", True),
 }
 

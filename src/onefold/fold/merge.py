@@ -22,7 +22,9 @@ from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
-from onefold.measure.scores import EnsembleMean
+from onefold.measure.class_shares import check_ensemble, pooled
+from onefold.measure.pool import ClassPool
+from onefold.measure.scores import EnsembleName
 from onefold.memory import forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
@@ -93,7 +95,7 @@ def merge(
     target: str | None = None,
     rows: int | None = None,
     ridge: float | None = None,
-    ensemble: EnsembleMean | None = None,
+    ensemble: EnsembleName | ClassPool | None = None,
     validation: Data | None = None,
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
@@ -122,7 +124,8 @@ def merge(
         weights: one for each member, divided by their sum; None for equal ones.
         target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
         ensemble: what least squares and polish aim at, the mean of the members' "logits" (the default) or of their "probabilities", which is for
-            classifiers and better where members are sure of what they do not know.
+            classifiers and better where members are sure of what they do not know; or a pool that hears each member on every class by what it saw of
+            it (`onefold.class_pool`), "classes" being the one that is estimated from `data`, whose classes are taken to be even.
         validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose by; without them the last fifth of `data`,
             if it has labels.
         spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
@@ -137,6 +140,8 @@ def merge(
     shares, given = normalised(weights, len(models)), align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
+    if ensemble is not None:
+        check_ensemble(ensemble)
     if polish < 0:
         raise RecipeError(f"polish is {polish}; it is a number of passes over the calibration data, 0 or more.")
     widths = _takes_widths(given) and differ_in_width(models)
@@ -199,6 +204,10 @@ def merge(
 
     if isinstance(maker, NetworkFold) and widths:
         raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
+    goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
+    if goal == "classes" and data is not None:  # estimated once, for fold and polish
+        goal = pooled(goal, models, whole(data))
+        maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
             models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
@@ -219,7 +228,7 @@ def merge(
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, whole(data), passes=polish, ensemble=ensemble or "logits", seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed)
         folded, report.polished = result.model, result.to_dict()
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:

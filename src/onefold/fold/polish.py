@@ -1,6 +1,6 @@
 """Distil the members' ensemble into one network, on unlabelled data.
 
-    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)), or mean_k softmax(f_k(x)),
+    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)), mean_k softmax(f_k(x)), or a pool,
 
 by Adam, rate 1e-4 falling linearly to 0. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), at
 temperature 1 and without labels. As the last step of a fold it repairs what layer-wise solutions cannot see; applied to the best member it is
@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from onefold.alignment import check_networks
 from onefold.batches import Batch, Data, batches, device_of, dtype_of, forward, logits_of, reusable
 from onefold.batchnorm import norms_of
-from onefold.errors import DataError, RecipeError, nearest
+from onefold.errors import DataError, RecipeError
+from onefold.measure.class_shares import check_ensemble, pooled
 from onefold.measure.evaluation import eval_mode, mean_output
-from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
+from onefold.measure.pool import ClassPool, name_of
+from onefold.measure.scores import EnsembleMean, EnsembleName
 from onefold.memory import forget
 from onefold.progress import track
 from onefold.sources import DiskMembers
@@ -55,7 +57,7 @@ def polish(
     *,
     passes: int = 3,
     lr: float = 1e-4,
-    ensemble: EnsembleMean = "logits",
+    ensemble: EnsembleName | ClassPool = "logits",
     batchnorm: str = "eval",
     seed: int = 0,
 ) -> Polished[M]:
@@ -65,7 +67,8 @@ def polish(
         data: batches, labels ignored, in the loader's own order; where they are a list, their order is drawn anew for every pass.
         teachers: of `DiskMembers` one is in memory at a time, if `data` is a list; else all are read again for every batch.
         passes: over the data. lr: the first rate of Adam.
-        ensemble: what is distilled: the softmax of the mean "logits", or the mean of the "probabilities".
+        ensemble: what is distilled: the softmax of the mean "logits", the mean of the "probabilities", or a pool of them (`onefold.class_pool`);
+            "classes" is the pool that is estimated from `data`, whose classes are taken to be even.
         batchnorm: "eval" keeps the running statistics as they are, so that every step sees the function that is returned; "train" normalises
             by each batch and lets the statistics follow. Dropout is off in both.
         seed: of the order of the batches.
@@ -87,13 +90,14 @@ def polish(
     for parameter in student.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     trained = [p for p in student.parameters() if p.requires_grad]
-    result = Polished(student, passes, ensemble)
+    mean = pooled(ensemble, teachers, data)
+    result = Polished(student, passes, name_of(mean))
     if batchnorm == "train":
         for norm in norms_of(student):
             norm.train()
     kept: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
     if kept is not None and isinstance(teachers, DiskMembers):
-        kept |= _aims(teachers, data, device_of(model), ensemble)
+        kept |= _aims(teachers, data, device_of(model), mean)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model)
     total = passes * (len(data) if isinstance(data, list | tuple) else sum(1 for _ in batches(data, device, "data to distil on")))
@@ -104,7 +108,7 @@ def polish(
     for number in track(range(passes), "polish", passes):
         divergence, seen = 0.0, 0
         for batch in _in_order(data, device, generator):
-            aim = _aim(teachers, batch, ensemble, kept)
+            aim = _aim(teachers, batch, mean, kept)
             loss = F.kl_div(torch.log_softmax(_logits(student, batch).float(), -1), aim, log_target=True, reduction="sum") / aim[..., 0].numel()
             if not bool(torch.isfinite(loss)):
                 raise DataError(f"The divergence from the ensemble is not finite at {batch.describe()} in pass {number}; check the data and members.")
@@ -126,13 +130,12 @@ def polish(
     return result
 
 
-def _check(passes: int, lr: float, ensemble: str, batchnorm: str) -> None:
+def _check(passes: int, lr: float, ensemble: EnsembleName | ClassPool, batchnorm: str) -> None:
     if passes < 1:
         raise RecipeError(f"Distillation was asked for {passes} passes; it needs at least 1.")
     if not 0 < lr < float("inf"):
         raise RecipeError(f"The rate of distillation is {lr}; it must be greater than 0.")
-    if ensemble not in ENSEMBLE_MEANS:
-        raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
+    check_ensemble(ensemble)
     if batchnorm not in ("eval", "train"):
         raise RecipeError(f"Batch norm can be polished in mode 'eval' or 'train', not '{batchnorm}'.")
 
@@ -149,7 +152,7 @@ def _logits(network: nn.Module, batch: Batch) -> Tensor:
     return logits_of(forward(network, batch))
 
 
-def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean, kept: dict[int, Tensor] | None) -> Tensor:
+def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean | ClassPool, kept: dict[int, Tensor] | None) -> Tensor:
     """The ensemble's log-probabilities on a batch, kept for the next pass where the batches stay the same."""
     if kept is not None and batch.index in kept:
         return kept[batch.index]
@@ -160,7 +163,7 @@ def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean, ke
     return aim
 
 
-def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean) -> dict[int, Tensor]:
+def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean | ClassPool) -> dict[int, Tensor]:
     """The same of every batch, one teacher after the other."""
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onefold.measure.calibration import Binning, Reliability, bin_confidences
+from onefold.measure.class_shares import class_pool
 from onefold.measure.comparison import Candidate, comparison_table, verdict
 from onefold.measure.evaluation import Evaluation, agreement, eval_mode, evaluate, evaluate_all, predictions
 from onefold.measure.lanes import Lane, Lanes, group_lanes
@@ -16,6 +17,7 @@ from onefold.measure.plots import (
     reliability_diagram,
     triangle_map,
 )
+from onefold.measure.pool import ClassPool
 from onefold.measure.report import Column, Facts, Picture, Report, Section, Table, Text
 from onefold.measure.scores import EnsembleMean, Scores, reliability, score_logits, score_probabilities
 from onefold.measure.style import to_png, to_svg
@@ -23,6 +25,7 @@ from onefold.measure.style import to_png, to_svg
 __all__ = [
     "Binning",
     "Candidate",
+    "ClassPool",
     "Column",
     "EnsembleMean",
     "Evaluation",
@@ -44,6 +47,7 @@ __all__ = [
     "barrier",
     "barrier_curves",
     "bin_confidences",
+    "class_pool",
     "combine",
     "comparison_table",
     "correlation_spectra",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from onefold.batches import Batch, Data, batches, device_of, forward, logits_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.measure.calibration import Binning
+from onefold.measure.pool import ClassPool, name_of
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
 from onefold.progress import track
 from onefold.sources import DiskMembers
@@ -53,7 +54,7 @@ def evaluate(
     model: nn.Module | Sequence[nn.Module],
     data: Data,
     *,
-    ensemble: EnsembleMean = "probabilities",
+    ensemble: EnsembleMean | ClassPool = "probabilities",
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
@@ -63,7 +64,7 @@ def evaluate(
     Args:
         model: a network that returns logits (n, classes), or a list of them, whose ensemble is then scored.
         data: batches with labels (n,); logits (n, ..., classes) with labels (n, ...) are fine too.
-        ensemble: average the members' "probabilities" or "logits".
+        ensemble: average the members' "probabilities" or "logits", or pool them class by class (`onefold.class_pool`).
         bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of examples).
         device: where to compute; a network that lies elsewhere is copied there. Default: each network's own device.
 
@@ -76,23 +77,23 @@ def evaluate(
     """
     models = networks(model)
     result = evaluate_all(models, data, ensemble=ensemble, bins=bins, binning=binning, device=device)
-    return result.members[0] if len(models) == 1 else result.ensemble
+    return result.members[0] if len(models) == 1 and isinstance(ensemble, str) else result.ensemble
 
 
 def evaluate_all(
     models: Sequence[nn.Module],
     data: Data,
     *,
-    ensemble: EnsembleMean = "probabilities",
+    ensemble: EnsembleMean | ClassPool = "probabilities",
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
 ) -> Evaluation:
     """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
-    if ensemble not in ENSEMBLE_MEANS:
+    if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
     models = _placed(networks(models), device)
-    several = len(models) > 1
+    several = len(models) > 1 or isinstance(ensemble, ClassPool)
     tallies = [Tally(bins, binning) for _ in models]
     together = Tally(bins, binning)
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
@@ -110,7 +111,7 @@ def evaluate_all(
             equal += _equal(rows)
     members = tuple(tally.scores() for tally in tallies)
     shares = equal / members[0].n
-    return Evaluation(members, together.scores(len(models), ensemble, mean_of_pairs(shares)) if several else members[0], shares)
+    return Evaluation(members, together.scores(len(models), name_of(ensemble), mean_of_pairs(shares)) if several else members[0], shares)
 
 
 def predictions(model: nn.Module, data: Data, *, device: torch.device | str | None = None) -> tuple[Tensor, Tensor | None]:
@@ -241,17 +242,22 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, args=tuple(to(x) for x in batch.args), kwargs={key: to(x) for key, x in batch.kwargs.items()})
 
 
-def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean) -> Tensor:
+def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean | ClassPool) -> Tensor:
     """The unnormalised log-probabilities (n, ..., classes) of an ensemble, from its members' logits of this shape.
 
-    They are the mean of the logits, or the logarithm of the mean of the probabilities; a row that is broken in one member is broken in both.
+    They are the mean of the logits, the logarithm of the mean of the probabilities, or what a pool makes of them; a row that is broken in one
+    member is broken in all.
     """
     if ensemble == "logits":
         return torch.stack(list(rows)).mean(0)
-    log_p = torch.stack([torch.log_softmax(logits, -1) for logits in rows])
-    mean = torch.logsumexp(log_p, 0) - math.log(len(rows))
+    mean = ensemble.combined(rows) if isinstance(ensemble, ClassPool) else _log_mean(rows)
     broken = torch.stack([broken_rows(logits) for logits in rows]).any(0)
     return mean.masked_fill(broken.unsqueeze(-1), torch.nan)
+
+
+def _log_mean(rows: Sequence[Tensor]) -> Tensor:
+    log_p = torch.stack([torch.log_softmax(logits, -1) for logits in rows])
+    return torch.logsumexp(log_p, 0) - math.log(len(rows))
 
 
 def _equal(rows: list[Tensor]) -> Tensor:

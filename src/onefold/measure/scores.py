@@ -22,6 +22,7 @@ from onefold.errors import DataError, RecipeError, nearest
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
 
 EnsembleMean = Literal["probabilities", "logits"]
+EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
 ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
 
 
@@ -42,7 +43,7 @@ class Scores:
     bins: int = 15
     binning: Binning = "equal-width"
     members: int = 1
-    ensemble: EnsembleMean | None = None
+    ensemble: EnsembleName | None = None
     agreement: float | None = None
     nonfinite: int = 0
 
@@ -198,7 +199,7 @@ class Tally:
             raise DataError("There is no example to score; pass at least one.")
         return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
 
-    def scores(self, members: int = 1, ensemble: EnsembleMean | None = None, agreement: float | None = None) -> Scores:
+    def scores(self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None) -> Scores:
         """The scores of what was added.
 
         Raises:

@@ -90,7 +90,7 @@ class FoldPart(_Part):
     target: Literal["pruning", "correlation", "equal", "selection"] | None = None
     rows: int | None = Field(default=None, ge=1)
     ridge: float | None = Field(default=None, gt=0)
-    ensemble: Literal["logits", "probabilities"] | None = None
+    ensemble: Literal["logits", "probabilities", "classes"] | None = None
     polish: int = Field(default=0, ge=0)
     until: str | None = None
 

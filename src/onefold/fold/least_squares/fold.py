@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,9 @@ from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, aims, is_put_out
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean
+from onefold.measure.class_shares import check_ensemble, pooled
+from onefold.measure.pool import ClassPool, mean_pool
+from onefold.measure.scores import EnsembleName
 from onefold.symmetry import TracedNetwork
 from onefold.symmetry.segments import live_bytes
 
@@ -50,23 +52,23 @@ class LeastSquares(NetworkFold):
 
     target: how the members' features make one target (see `targets.py`). rows: sampled positions of a layer's output over all examples.
     ridge: lambda, relative; None: chosen for each layer on the last 15 % of the examples. threshold: of "selection". ensemble: what
-    the network's output aims at, the mean of the members' "logits", or of their "probabilities", which is better where members are sure of what they
-    do not know, and for classifiers only.
+    the network's output aims at, the mean of the members' "logits"; for classifiers also that of their "probabilities", which is better where members
+    are sure of what they do not know, or a pool (`onefold.class_pool`), better still where they saw the classes in different shares. "classes" is the
+    pool that is estimated from the calibration data, whose classes are taken to be even.
     """
 
     target: str = "pruning"
     rows: int = 20000
     ridge: float | None = None
     threshold: float = 0.5
-    ensemble: EnsembleMean = "logits"
+    ensemble: EnsembleName | ClassPool = "logits"
 
     repairs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise RecipeError(f"There is no target '{self.target}' of least squares; {nearest(self.target, TARGETS)}")
-        if self.ensemble not in ENSEMBLE_MEANS:
-            raise RecipeError(f"There is no ensemble by '{self.ensemble}'; {nearest(self.ensemble, ENSEMBLE_MEANS)}")
+        check_ensemble(self.ensemble)
         if self.rows < 1:
             raise RecipeError(f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands to be good.")
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0):
@@ -76,6 +78,7 @@ class LeastSquares(NetworkFold):
         """The folded state, with the report of every layer and the names of the weights that keep the aligned average."""
         if job.data is None or job.traced is None or job.spec is None:
             raise RecipeError("Least squares needs calibration data and a network that can be traced; pass `data`, or use fold='average'.")
+        pool = self._pool(job)
         average = job.average(job.shares)
         sites, kept = find_sites(job.traced, job.spec, average)
         recurrent = find_recurrent(job.traced, job.spec)
@@ -89,10 +92,10 @@ class LeastSquares(NetworkFold):
         if self.target == "pruning":
             solvable = {layer.weight for site in sites for layer in site.layers} | {name for site in recurrent for name in site.tensors}
             beside = outputs if len(members) <= KEPT else None
-            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, self.ensemble, beside)
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, pool, beside)
             if not picks:
                 notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
-        if self.ensemble == "probabilities" and not any(is_put_out(job.traced, job.spec, site) for site in sites):
+        if pool is not None and not any(is_put_out(job.traced, job.spec, site) for site in sites):
             notes.append("no layer that is solved puts out the logits, so that its output aims at the mean of the members' and not of probabilities")
         with torch.no_grad():
             if picks:
@@ -100,7 +103,7 @@ class LeastSquares(NetworkFold):
                 aligned = [alignment.apply_to_state(member, k) for k, member in enumerate(members)]
                 average = side_by_side(aligned, job.spec, picks, job.shares, average)
                 priors = {"members side by side": average}
-            goals = aims(outputs, job.spec, aligned, alignment, job.shares, job.reference, self.target, self.threshold, picks, self.ensemble)
+            goals = aims(outputs, job.spec, aligned, alignment, job.shares, job.reference, self.target, self.threshold, picks, pool)
             samples = outputs.samples
             gates, steps = recurrent_aims(
                 job.traced, job.spec, members, alignment, recurrent, calibration, job.shares, job.reference, self.target, picks
@@ -114,7 +117,8 @@ class LeastSquares(NetworkFold):
         inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
         inside |= {name for site in recurrent for name in site.tensors}
         rest = [name for name in job.traced.parameters if name not in inside]
-        details = {
+        details: dict[str, Any] = {"classes": pool.to_dict()} if pool is not None and pool.seen.shape[1] > 1 else {}
+        details |= {
             "target": self.target,
             "examples": calibration.examples,
             "layers": [one.to_dict() for one in solved],
@@ -122,6 +126,14 @@ class LeastSquares(NetworkFold):
             "averaged": {name: kept.get(name, "is no linear, convolutional or recurrent layer's") for name in rest},
         }
         return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)
+
+    def _pool(self, job: FoldJob) -> ClassPool | None:
+        """What the outputs aim at, with the members' shares in it; None: the mean of logits."""
+        assert job.data is not None
+        ensemble = pooled(self.ensemble, job.models, job.data)
+        if isinstance(ensemble, ClassPool):
+            return ensemble.led_by(job.shares)
+        return mean_pool(job.shares) if ensemble == "probabilities" else None
 
 
 def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:

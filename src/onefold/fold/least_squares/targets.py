@@ -10,14 +10,13 @@
 z_k = T_k (member k's own output): the map acts on what the member computes, not on its weights. For a permutation both are the same; through a
 dense map's nonlinearities a mapped member is no more what it was, and its own outputs, mapped, are the better target.
 Correlations are taken behind the activation that reads the target. Outputs that no map can move get the plain weighted mean; where the ensemble is
-the mean of probabilities, the network's own output gets log sum_k a_k softmax(z_k), less its mean over the classes.
+of probabilities, the network's own output gets log sum_k w_k softmax(z_k + b_k), less its mean over the classes (`measure/pool.py`).
 
 Memory: the sampled rows of all targets, three times (the target, the reference's, one member's), four times for the selection.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -28,7 +27,7 @@ from onefold.alignment.matching import maps_of_output
 from onefold.fold.least_squares.outputs import SiteOutputs
 from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.sites import Site, activated
-from onefold.measure.scores import EnsembleMean
+from onefold.measure.pool import ClassPool
 from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
@@ -46,11 +45,11 @@ def aims(
     kind: str,
     threshold: float,
     picks: Mapping[str, Picks],
-    ensemble: EnsembleMean = "logits",
+    pool: ClassPool | None = None,
 ) -> list[Tensor]:
     """For each site the target of all its sampled rows, in the order of the batches.
 
-    picks: of "pruning", which the alignment holds as maps.
+    picks: of "pruning", which the alignment holds as maps. pool: of the network's own output; None: the mean of logits.
 
     Raises:
         DataError: a member puts out something that is not finite.
@@ -63,8 +62,8 @@ def aims(
         rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
         for site, rows, chosen in zip(sites, own, picked, strict=True)
     ]
-    mixed = [ensemble == "probabilities" and is_put_out(outputs.traced, spec, site) for site in sites]
-    goals = [_log_share(rows, shares[reference]) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
+    mixed = [pool is not None and is_put_out(outputs.traced, spec, site) for site in sites]
+    goals = [pool.log_part(rows, reference) if pool is not None and whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k in range(len(aligned)):
         if k == reference or (shares[k] == 0 and not picks):
@@ -73,8 +72,8 @@ def aims(
         for number, site in enumerate(sites):
             rows = _mapped(others[number], spec, site, alignment, k)
             others[number] = rows  # the unmapped ones are let go
-            if mixed[number]:
-                goals[number] = torch.logaddexp(goals[number], _log_share(rows, shares[k]))
+            if pool is not None and mixed[number]:
+                goals[number] = torch.logaddexp(goals[number], pool.log_part(rows, k))
                 continue
             if picked[number]:
                 goals[number] += rows * _places(spec, site, picks, k, shares).to(rows)
@@ -98,10 +97,6 @@ def is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
     returned = {node.name for end in traced.graph.nodes if end.op == "output" for node in end.all_input_nodes}
     last = len(spec.nodes[site.layers[0].output]) - 1
     return site.target in returned and site.axis == last and not _is_live(spec, site)
-
-
-def _log_share(rows: Tensor, share: float) -> Tensor:
-    return rows.log_softmax(1) + (math.log(share) if share > 0 else -math.inf)
 
 
 class _Pick:

@@ -6,8 +6,8 @@ units of a group, C stay. What a unit is worth is what the layers that read it l
     E(S) = sum over readers r of  min_V mean_x | M_r^(1/2) (y_r - V x_r,S) |^2,    M_r = mean_x g_r g_r',    g_r = d(u' f) / d y_r,
 
 where x_r are the units of all members as reader r sees them, y_r what the members' own layers make of them, f the mean of their outputs and u of
-independent normal coordinates, so that E is the error that reaches the outputs, to first order. Where the ensemble is the mean of probabilities
-p, g_r = d log p_c / d y_r with a class c drawn from p, which makes M_r the Fisher information. The units that stay are found by backward
+independent normal coordinates, so that E is the error that reaches the outputs, to first order. Where the ensemble is a mean of probabilities
+q, g_r = d log q_c / d y_r with a class c drawn from q, which makes M_r the Fisher information. The units that stay are found by backward
 elimination (`elimination.py`). Then least squares makes the units from what is left in the layer before. Pruning by the next layer's error: Luo, Wu &
 Lin 2017, "ThiNet" (arXiv 1707.06342); of networks side by side: Stoica et al. 2024, "ZipIt!" (arXiv 2305.03053), averages correlated units instead.
 
@@ -36,7 +36,7 @@ from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.fold.least_squares.weights import effective
 from onefold.layers import Layer
-from onefold.measure.scores import EnsembleMean
+from onefold.measure.pool import ClassPool
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.symmetry.maps import case_indices
@@ -99,7 +99,7 @@ class Reader:
 
 def choose_units(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
-    reference: int, solvable: Collection[str], ensemble: EnsembleMean = "logits", outputs: SiteOutputs | None = None,
+    reference: int, solvable: Collection[str], pool: ClassPool | None = None, outputs: SiteOutputs | None = None,
 ) -> dict[str, Picks]:  # fmt: skip
     """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
 
@@ -112,7 +112,7 @@ def choose_units(
     readers = find_readers(traced, spec, solvable)
     if not readers:
         return {}
-    _sense(traced, spec, states, readers, calibration, shares, ensemble)
+    _sense(traced, spec, states, readers, calibration, shares, pool)
     _gather(traced, states, readers, calibration, outputs)
     found = {}
     for name in track(list(dict.fromkeys(reader.group for reader in readers)), "units"):
@@ -163,7 +163,7 @@ def _sample(reader: Reader, calibration: Calibration, batch: int, shape: Sequenc
 
 def _sense(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration,
-    shares: Sequence[float], ensemble: EnsembleMean,
+    shares: Sequence[float], pool: ClassPool | None,
 ) -> None:  # fmt: skip
     """Every reader's metric and basis: how its outputs, in all members, move the ensemble's logits."""
     seen, enough = 0, min(SENSED, calibration.examples // 4)
@@ -172,7 +172,7 @@ def _sense(
             break
         seen += batch.size
         generator = torch.Generator().manual_seed(calibration.seed + number)
-        slopes = _slopes(traced, states, readers, batch, partial(_directions, shares=shares, ensemble=ensemble, generator=generator))
+        slopes = _slopes(traced, states, readers, batch, partial(_directions, shares=shares, pool=pool, generator=generator))
         for reader in readers:
             sample = _sample(reader, calibration, number, slopes[0][reader.layer.output].shape)
             g = torch.cat([sample.take(own[reader.layer.output]).double() for own in slopes], 1)
@@ -184,18 +184,23 @@ def _sense(
         reader.basis = _basis(reader, states, max(1, COLUMNS // size)) if taps > max(1, COLUMNS // size) else None
 
 
-def _directions(logits: Sequence[Tensor], shares: Sequence[float], ensemble: EnsembleMean, generator: torch.Generator) -> list[Tensor]:
-    """How what is asked of the ensemble changes with each member's logits."""
-    if ensemble == "logits":
+def _directions(logits: Sequence[Tensor], shares: Sequence[float], pool: ClassPool | None, generator: torch.Generator) -> list[Tensor]:
+    """How what is asked of the ensemble changes with each member's logits: the mean of logits along a normal direction, or log q_c for a drawn c."""
+    if pool is None:
         u = torch.randn(logits[0].shape, generator=generator).to(logits[0])
         return [share * u for share in shares]
-    probabilities = torch.stack([z.double().softmax(-1) for z in logits])
-    weighed = probabilities * torch.tensor(shares, dtype=torch.float64, device=probabilities.device).reshape(-1, *[1] * logits[0].dim())
-    flat = weighed.sum(0).flatten(0, -2)
-    classes = torch.multinomial(flat.cpu(), 1, generator=generator).to(flat.device).reshape(*logits[0].shape[:-1], 1)
-    drawn = torch.zeros_like(weighed[0]).scatter_(-1, classes, 1.0)
-    share = weighed.gather(-1, classes.expand(len(logits), *classes.shape))  # of each member in the class that was drawn
-    return [(part * (drawn - own)).to(z) for part, own, z in zip(share / share.sum(0).clamp_min(1e-30), probabilities, logits, strict=True)]
+    weighed = torch.stack([pool.log_part(z.double(), k) for k, z in enumerate(logits)]).exp()
+    total = weighed.sum(0)
+    q = total / total.sum(-1, keepdim=True)
+    classes = torch.multinomial(q.flatten(0, -2).cpu(), 1, generator=generator).to(q.device).reshape(*q.shape[:-1], 1)
+    drawn = torch.zeros_like(q).scatter_(-1, classes, 1.0)
+    parts = weighed / total.clamp_min(1e-30)  # of each member in every class
+    found = []
+    for k, (z, part) in enumerate(zip(logits, parts, strict=True)):
+        p = (z.double() + pool.shifts[k].to(q)).softmax(-1)
+        off = (drawn - q) * part
+        found.append((off - off.sum(-1, keepdim=True) * p).to(z))
+    return found
 
 
 def _slopes(
