@@ -218,3 +218,18 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Pat
             assert found in (set(), {"f.report.json"}, {"f.recipe.yaml", "f.report.json"})
         states["all" if "f.safetensors" in found else "nothing"] += 1
     assert states["nothing"] > 5, states
+
+
+def test_members_are_heard_by_what_they_saw(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+    options = ["--align", "none", "--fold", "least_squares", "--ensemble", "classes", "--polish", "1"]
+    result = onefold("merge", *members, *DATA, *options, "-o", tmp_path / "f.safetensors")
+    assert result.status == 0, result.err
+    assert "are taken to be even" in result.out + result.err
+    recipe = tmp_path / "f.recipe.yaml"
+    assert read(recipe).fold.ensemble == "classes"
+    again = onefold("merge", recipe, "-o", tmp_path / "g.safetensors")
+    assert again.status == 0, again.err
+    assert sha(tmp_path / "f.safetensors") == sha(tmp_path / "g.safetensors")
+    wrong = onefold("merge", *members, *DATA, *options[:4], "--ensemble", "clases", "-o", tmp_path / "h.safetensors")
+    assert wrong.status != 0
+    assert "classes" in wrong.err

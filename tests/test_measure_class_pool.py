@@ -87,6 +87,7 @@ def test_a_class_that_a_member_never_saw_is_left_to_the_others() -> None:
     assert pool.parts[:, 1].tolist() == [0.0, 1.0]
     assert torch.isfinite(pool.shifts).all()
     assert float(pool.shifts.max()) <= -torch.tensor(FLOOR).log() + 1e-9
+    assert pool.led_by([1, 0]).parts.tolist() == [[1.0] * 3, [0.0] * 3]  # of the first alone, although it never saw the second class
     z = torch.tensor([[0.0, 5.0, 1.0]], dtype=torch.float64)
     p = pool.combined([z, torch.zeros(1, 3, dtype=torch.float64)])
     assert torch.isfinite(p).all()
@@ -132,6 +133,7 @@ def test_folds_aim_at_the_pool() -> None:
         accuracy[ensemble] = onefold.evaluate(result.model, test).accuracy
     assert accuracy["classes"] > accuracy["probabilities"] + 0.05
     assert result.report.folded["classes"]["estimated"]
+    assert any("taken to be even" in note for note in result.report.warnings)
     seen = torch.tensor(result.report.folded["classes"]["seen"])
     assert seen[0, :2].min() > 5 * seen[0, 2:].max()
     assert seen[1, 1:3].min() > 5 * seen[1, [0, 3]].max()

@@ -27,6 +27,7 @@ CURVES = {
 }
 RATES = ("0.0001", "0.0003", "0.001", "0.0003 probabilities")
 VIEWED = ("0.001 probabilities",)
+RECORDED = {"pooled by class": "ensemble, pooled by class", "best member, balanced": "best member, balanced"}  # what is no fold
 PRUNING = ("pruning", "pruning, anchor 0.7", "pruning, probabilities", "pruning, probabilities, anchor 0.7")
 ROWS = {
     "plain average": ("none, no repair",),
@@ -48,6 +49,11 @@ ROWS = {
     "distillation, 3 passes": tuple(f"distillation lr={r}, 3 passes" for r in RATES),
     "distillation, 10 passes": tuple(f"distillation lr={r}, 10 passes" for r in RATES),
     "distillation, 10 passes on views": tuple(f"distillation lr={r} views, 10 passes" for r in VIEWED),
+    "pooled by class: least squares": ("least squares, pruning, classes",),
+    "pooled by class: least squares, polish 3": ("least squares, polish 3 lr=0.0003 classes",),
+    "pooled by class: least squares, polish 10 on views": ("least squares, polish 10 lr=0.001 classes views",),
+    "pooled by class: distillation, 3 passes": ("distillation lr=0.0003 classes, 3 passes",),
+    "pooled by class: distillation, 10 passes on views": ("distillation lr=0.001 classes views, 10 passes",),
 }
 Sets = list[dict[str, Any]]
 
@@ -75,6 +81,7 @@ def table(title: str, sets: Sets) -> list[str]:
     lines = [f"| {title} | accuracy, % | above the best member | NLL | setting |", "|---|---|---|---|---|"]
     lines.append(f"| best member | {mean([m['accuracy'] for m in own])} |  | {statistics.mean(m['nll'] for m in own):.2f} |  |")
     rows = [("ensemble", [s["ensemble"]["test"] for s in sets], "")]
+    rows += [(row, [s[key]["test"] for s in sets], "") for key, row in RECORDED.items() if all(key in s for s in sets)]
     for row, names in ROWS.items():
         name = best(sets, names)
         if name is not None:
@@ -93,6 +100,9 @@ def curve(title: str, sets: Sets, by_images: bool) -> list[str]:
     lines = [f"| {title} | " + " | ".join(heads) + " |", "|---" * (len(sets) + 1) + "|"]
     lines.append("| best member | " + " | ".join(f"{anchor(s)['accuracy']:.1f}" for s in sets) + " |")
     lines.append("| ensemble | " + " | ".join(f"{s['ensemble']['test']['accuracy']:.1f}" for s in sets) + " |")
+    for key, row in RECORDED.items():
+        if any(key in s for s in sets):
+            lines.append(f"| {row} | " + " | ".join(f"{s[key]['test']['accuracy']:.1f}" if key in s else "" for s in sets) + " |")
     for row, names in ROWS.items():
         found = [best([s], names) for s in sets]
         if any(found):

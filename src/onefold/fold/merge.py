@@ -207,6 +207,7 @@ def merge(
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
         goal = pooled(goal, models, whole(data))
+        report.warnings.append("the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that")
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
