@@ -47,7 +47,7 @@ class ClassPool:
 
     @property
     def parts(self) -> Tensor:
-        """(K, C) the weights of the members' probabilities; those of one class sum to 1. A class that no member of any weight saw goes by weight alone."""
+        """(K, C) the weights of the members' probabilities; those of a class sum to 1. One that no member of any weight saw goes by weight alone."""
         weighed = self.weights[:, None] * self.seen
         weighed = torch.where(weighed.sum(0) > 0, weighed, self.weights[:, None])
         return weighed / weighed.sum(0)
