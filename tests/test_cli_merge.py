@@ -221,15 +221,43 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Pat
 
 
 def test_members_are_heard_by_what_they_saw(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    options = ["--align", "none", "--fold", "least_squares", "--ensemble", "classes", "--polish", "1"]
+    options = [
+        "--align",
+        "none",
+        "--fold",
+        "least_squares",
+        "--ensemble",
+        "classes",
+        "--polish",
+        "1",
+        "--eval-split",
+        "test",
+        "--eval-samples",
+        "200",
+    ]
     result = onefold("merge", *members, *DATA, *options, "-o", tmp_path / "f.safetensors")
     assert result.status == 0, result.err
     assert "are taken to be even" in result.out + result.err
+    scores = json.loads((tmp_path / "f.report.json").read_text())["data"]["scores"]
+    assert {"ensemble of 3", "ensemble of 3, by class", "folded"} < set(scores)
+    assert sum(name.endswith(", balanced") for name in scores) == 1
+    assert "the ensemble by class" in result.out
     recipe = tmp_path / "f.recipe.yaml"
     assert read(recipe).fold.ensemble == "classes"
     again = onefold("merge", recipe, "-o", tmp_path / "g.safetensors")
     assert again.status == 0, again.err
     assert sha(tmp_path / "f.safetensors") == sha(tmp_path / "g.safetensors")
-    wrong = onefold("merge", *members, *DATA, *options[:4], "--ensemble", "clases", "-o", tmp_path / "h.safetensors")
-    assert wrong.status != 0
-    assert "classes" in wrong.err
+    for flags, message in (
+        (["--ensemble", "clases"], "classes"),
+        (["--ensemble", "classes", "--class-shares", "0.5,0.5"], "shares must be 10 numbers above 0"),
+        (["--ensemble", "classes", "--class-shares", "0.5,a"], "--class-shares takes numbers"),
+        (["--ensemble", "classes", "--class-shares", "0.5,-1"], "greater than 0"),
+        (["--class-shares", "0.5,0.5"], "goes with fold.ensemble classes"),
+    ):
+        wrong = onefold("merge", *members, *DATA, *options[:4], *flags, "-o", tmp_path / "h.safetensors")
+        assert wrong.status != 0
+        assert message in re.sub(r"\s+", " ", wrong.err), wrong.err
+    shares = ",".join(["1"] * 9 + ["3"])
+    uneven = onefold("merge", *members, *DATA, *options, "--class-shares", shares, "-o", tmp_path / "u.safetensors")
+    assert uneven.status == 0, uneven.err
+    assert sha(tmp_path / "u.safetensors") != sha(tmp_path / "f.safetensors")

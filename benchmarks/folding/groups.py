@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,15 @@ def load_members(group: Group, files: Sequence[str], folder: Path) -> list[nn.Mo
         model.load_state_dict(onefold.load(folder / f"{file}.safetensors"))
         found.append(model.eval())
     return found
+
+
+def shifted(model: nn.Module, shifts: Tensor) -> nn.Module:
+    """A copy of a classifier that ends in a linear layer, with these numbers (classes,) added to its logits."""
+    copied = copy.deepcopy(model)
+    last = [module for module in copied.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias += shifts.to(last.bias)
+    return copied
 
 
 def load_batches(group: Group, data: str, images: int, *, size: int = 500, quick: bool = False) -> tuple[Batches, Batches, Batches]:

@@ -49,6 +49,10 @@ def merge(
             rich_help_panel=FOLDING,
         ),
     ] = None,
+    class_shares: Annotated[
+        str | None,
+        typer.Option(help="Of --ensemble classes: those of the classes in --data, as 0.5,0.3,0.2 (default: even).", rich_help_panel=FOLDING),
+    ] = None,
     polish: Annotated[int | None, typer.Option(help="Passes of distillation from the ensemble, last (default 0).", rich_help_panel=FOLDING)] = None,
     until: Annotated[
         str | None, typer.Option(help="Merge up to this module, or share of the layers as 50%; the rest stays the members'.", rich_help_panel=FOLDING)
@@ -86,12 +90,13 @@ def merge(
         ),
         "fold": given(
             method=fold,
-            weights=_numbers(weights),
+            weights=_numbers(weights, "--weights"),
             repair=repair,
             target=target,
             rows=rows,
             ridge=ridge,
             ensemble=ensemble,
+            class_shares=_numbers(class_shares, "--class-shares"),
             polish=polish,
             until=until,
         ),
@@ -139,11 +144,11 @@ def merge(
     say(f"Folded {len(recipe.members)} members in {seconds:.1f} s into {made.files.result}, written with {_names(made.files.all()[:-1])}.")
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _numbers(text: str | None, flag: str) -> list[float] | None:
     try:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
-        raise RecipeError(f"--weights takes numbers separated by commas, as 0.7,0.3, not '{text}'.") from None
+        raise RecipeError(f"{flag} takes numbers separated by commas, as 0.7,0.3, not '{text}'.") from None
 
 
 def _flag(flags: dict[str, Any]) -> str:

@@ -36,7 +36,8 @@ CLIP = 5.0  # the longest gradient
 
 @dataclass
 class Polished(Generic[M]):
-    """The distilled network, and how it went: passes, examples of a pass, steps, and the mean KL divergence of every pass in nats."""
+    """The distilled network, and how it went: passes, examples of a pass, steps, the mean KL divergence of every pass in nats, and the pool that
+    was distilled, if any (`ClassPool.to_dict`)."""
 
     model: M
     passes: int
@@ -44,10 +45,11 @@ class Polished(Generic[M]):
     examples: int = 0
     steps: int = 0
     divergence: list[float] = field(default_factory=list)
+    classes: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the network."""
-        return {name: getattr(self, name) for name in ("passes", "ensemble", "examples", "steps", "divergence")}
+        return {name: getattr(self, name) for name in ("passes", "ensemble", "examples", "steps", "divergence", "classes")}
 
 
 def polish(
@@ -91,7 +93,7 @@ def polish(
         parameter.requires_grad_(parameter.is_floating_point())
     trained = [p for p in student.parameters() if p.requires_grad]
     mean = pooled(ensemble, teachers, data)
-    result = Polished(student, passes, name_of(mean))
+    result = Polished(student, passes, name_of(mean), classes=mean.to_dict() if isinstance(mean, ClassPool) else None)
     if batchnorm == "train":
         for norm in norms_of(student):
             norm.train()

@@ -13,7 +13,7 @@ Where s_k comes from: `class_shares.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,16 @@ class ClassPool:
                 f"The pool is of {self.seen.shape[1]} classes but the members put out {logits[0].shape[-1]}; make one for these members."
             )
         return torch.logsumexp(torch.stack([self.log_part(own, k) for k, own in enumerate(logits)]), 0)
+
+    def only(self, member: int) -> ClassPool:
+        """One member by itself, shifted to the classes of the data."""
+        return replace(self, seen=self.seen[member : member + 1], weights=torch.ones(1, dtype=torch.float64))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ClassPool:
+        """What `to_dict` made."""
+        seen, shares, weights = (torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights"))
+        return cls(seen, shares, weights, data["estimated"])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

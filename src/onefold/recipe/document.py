@@ -80,8 +80,9 @@ class AlignPart(_Part):
 class FoldPart(_Part):
     """How the aligned members become one network, how its statistics are repaired, and in how many passes it is distilled from their ensemble.
 
-    target, rows, ridge: of least squares; null: its defaults. ensemble: what least squares and polish aim at; null: the mean of logits. until: the
-    module up to which they are merged, or a share of the layers as 50%; null: all of it.
+    target, rows, ridge: of least squares; null: its defaults. ensemble: what least squares and polish aim at; null: the mean of logits.
+    class_shares: of "classes", those of the calibration data; null: even. until: the module up to which they are merged, or a share of the
+    layers as 50%; null: all of it.
     """
 
     method: str = "average"
@@ -91,6 +92,7 @@ class FoldPart(_Part):
     rows: int | None = Field(default=None, ge=1)
     ridge: float | None = Field(default=None, gt=0)
     ensemble: Literal["logits", "probabilities", "classes"] | None = None
+    class_shares: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
     polish: int = Field(default=0, ge=0)
     until: str | None = None
 
@@ -164,6 +166,8 @@ class Recipe(Job):
             raise ValueError("fold.polish needs calibration data, so give data, or leave polish out")
         if self.fold.until is not None and (self.data is None or self.fold.polish or self.fold.ensemble):
             raise ValueError("fold.until needs calibration data and takes no polish and no ensemble, so give data and leave these out")
+        if self.fold.class_shares is not None and self.fold.ensemble != "classes":
+            raise ValueError("fold.class_shares goes with fold.ensemble classes, so give that too, or leave the shares out")
         if (self.align.method == "saved") != (self.align.file is not None):
             raise ValueError("align.file goes with align.method saved, and the other way round")
         if self.barrier and self.evaluation is None:

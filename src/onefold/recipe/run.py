@@ -25,7 +25,8 @@ from onefold.fold import MergeResult, PartialMerge, folds, merge, partial_merge
 from onefold.fold.merge import REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.partial.saved import describe
-from onefold.measure import Report
+from onefold.measure import ClassPool, Report, class_pool
+from onefold.measure.scores import EnsembleName
 from onefold.recipe import merge_processes
 from onefold.recipe.document import Job, Recipe, Record, Repeatable, relative, text_of
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data, load_members, verify
@@ -124,7 +125,10 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
     shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed}
     if recipe.fold.until is not None and data is not None:
         return _partial(models, data, recipe.fold.until, shared)
-    return merge(models, data, ensemble=recipe.fold.ensemble, polish=recipe.fold.polish, resume=resume, **shared)
+    ensemble: EnsembleName | ClassPool | None = recipe.fold.ensemble
+    if recipe.fold.class_shares is not None:
+        ensemble = class_pool(models, data, shares=recipe.fold.class_shares)
+    return merge(models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared)
 
 
 def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]) -> MergeResult[nn.Module]:

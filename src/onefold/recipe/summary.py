@@ -14,6 +14,7 @@ from onefold.batchnorm import norms_of
 from onefold.fold import MergeReport, MergeResult, merge
 from onefold.measure import (
     Candidate,
+    ClassPool,
     Column,
     Path,
     Report,
@@ -62,6 +63,18 @@ def member_candidates(models: Sequence[nn.Module], data: Data) -> tuple[list[Can
     return members, Candidate(f"ensemble of {count}", scores.ensemble, count * size, float(count), "mean of probabilities")
 
 
+def pooled_candidates(models: Sequence[nn.Module], done: MergeReport, data: Data, best: int) -> list[Candidate]:
+    """Where a pool of classes was aimed at: a row for the pool itself, and one for the best member, shifted to the same classes by itself."""
+    found = done.folded.get("classes") or done.polished.get("classes")
+    if found is None:
+        return []
+    pool, size, count = ClassPool.from_dict(found), parameters_of(models[0]), len(models)
+    note = "each member heard on a class by what it saw of it"
+    together = Candidate(f"ensemble of {count}, by class", evaluate(models, data, ensemble=pool), count * size, float(count), note)
+    alone = evaluate([models[best]], data, ensemble=pool.only(best))
+    return [together, Candidate(f"member {best}, balanced", alone, size, 1.0, "its answers shifted to the classes of the data")]
+
+
 def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: Data) -> list[Candidate]:
     """A row for each mapped member alone, which shows what its map costs. Permutations cost nothing, dense maps do."""
     return [
@@ -102,9 +115,13 @@ def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Dat
         ensemble._replace(name="the ensemble"),
         average._replace(name="the plain average"),
     ]
+    pooled = pooled_candidates(models, result.report, data, members.index(best))
+    if pooled:
+        together, alone = pooled
+        baselines += [together._replace(name="the ensemble by class"), alone._replace(name="the best member, balanced")]
     sentence = verdict(fold._replace(name="The fold"), baselines)
     paths = barriers(models, [result.alignment] if result.alignment else [], data, calibration) if calibration is not None else {}
-    return Scored((*members, ensemble, average, *mapped, fold), fold, sentence, paths)
+    return Scored((*members, ensemble, *pooled, average, *mapped, fold), fold, sentence, paths)
 
 
 def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
