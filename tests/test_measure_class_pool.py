@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.errors import DataError, RecipeError
 from onefold.fold import LeastSquares, merge, polish
-from onefold.measure.pool import FLOOR, mean_pool
+from onefold.measure.pool import FLOOR, ClassPool, mean_pool
 from onefold.sources import DiskMembers
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.5], [0.0, -2.0], [1.0, 1.0]], dtype=torch.float64)
@@ -138,6 +138,8 @@ def test_folds_aim_at_the_pool() -> None:
     assert seen[0, :2].min() > 5 * seen[0, 2:].max()
     assert seen[1, 1:3].min() > 5 * seen[1, [0, 3]].max()
     assert all(torch.equal(a.head.bias, b.head.bias) for a, b in zip(lean, before, strict=True))
+    pool = ClassPool.from_dict(result.report.folded["classes"])
+    torch.testing.assert_close(pool.seen, onefold.class_pool(lean, images).seen)
     pool = onefold.class_pool(lean, images)
     same = merge(lean, images, align="none", fold="least_squares", ensemble=pool).model
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in result.model.state_dict().items())
@@ -152,6 +154,7 @@ def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     plain, classes = (polish(lean[0], lean, images, passes=4, lr=1e-2, ensemble=e) for e in ("probabilities", "classes"))
     assert classes.ensemble == "classes"
     assert onefold.evaluate(classes.model, test).accuracy > onefold.evaluate(plain.model, test).accuracy + 0.05
+    assert onefold.evaluate(lean[:1], test, ensemble=ClassPool.from_dict(classes.classes).only(0)).accuracy > onefold.evaluate(lean[0], test).accuracy
     merged = merge(lean, images, align="none", fold="least_squares", ensemble="classes", polish=1)
     assert merged.report.polished["ensemble"] == "classes"
     paths = [tmp_path / f"{k}.safetensors" for k in range(2)]
