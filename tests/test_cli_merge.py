@@ -221,21 +221,9 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Pat
 
 
 def test_members_are_heard_by_what_they_saw(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    options = [
-        "--align",
-        "none",
-        "--fold",
-        "least_squares",
-        "--ensemble",
-        "classes",
-        "--polish",
-        "1",
-        "--eval-split",
-        "test",
-        "--eval-samples",
-        "200",
-    ]
-    result = onefold("merge", *members, *DATA, *options, "-o", tmp_path / "f.safetensors")
+    options = ["--align", "none", "--fold", "least_squares", "--ensemble", "classes", "--polish", "1"]
+    scoring = ["--eval-split", "test", "--eval-samples", "200"]
+    result = onefold("merge", *members, *DATA, *options, *scoring, "-o", tmp_path / "f.safetensors")
     assert result.status == 0, result.err
     assert "are taken to be even" in result.out + result.err
     scores = json.loads((tmp_path / "f.report.json").read_text())["data"]["scores"]
