@@ -184,6 +184,8 @@ def test_what_cannot_be_pooled_is_refused() -> None:
         onefold.class_pool(pair)
     with pytest.raises(DataError, match="Member 1 puts out something that is not finite"):
         onefold.class_pool([BAYES[0], Bayes(SEEN[1] * torch.nan)], x)
+    with pytest.raises(RecipeError, match="only classifiers"):
+        onefold.class_pool([nn.Linear(2, 1).double()], x)
     pool = onefold.class_pool(BAYES, x)
     with pytest.raises(RecipeError, match="of 2 members but 1 answered"):
         onefold.evaluate(BAYES[:1], [points(EVEN, 8)], ensemble=pool)

@@ -57,6 +57,8 @@ def class_pool(
     seen = []
     for k in range(len(models)):
         logits = predictions(models[k], data)[0].double().flatten(0, -2)
+        if logits.shape[1] < 2:
+            raise RecipeError(f"Member {k} puts out one number for each example; only classifiers, of two classes or more, can be pooled.")
         if not bool(torch.isfinite(logits).all()):
             raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
         seen.append(_seen(logits, _shares(shares, logits.shape[-1])))
