@@ -143,8 +143,12 @@ def test_folds_aim_at_the_pool() -> None:
     pool = onefold.class_pool(lean, images)
     same = merge(lean, images, align="none", fold="least_squares", ensemble=pool).model
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in result.model.state_dict().items())
-    own = merge(lean, images, align="none", fold=LeastSquares(ensemble="classes")).model
-    assert all(torch.equal(v, same.state_dict()[k]) for k, v in own.state_dict().items())
+    own = merge(lean, images, align="none", fold=LeastSquares(ensemble="classes"), polish=1)
+    assert own.report.polished["ensemble"] == "classes"  # of the fold, where the merge is not told another
+    assert own.report.folded["classes"] == result.report.folded["classes"]
+    led = merge(lean, images, align="none", fold="least_squares", ensemble="classes", weights=[0.9, 0.1])
+    assert led.report.folded["classes"]["weights"] == [0.9, 0.1]
+    assert own.report.folded["classes"]["weights"] == [0.5, 0.5]
 
 
 def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
