@@ -151,6 +151,22 @@ def test_folds_aim_at_the_pool() -> None:
     assert own.report.folded["classes"]["weights"] == [0.5, 0.5]
 
 
+def test_a_fold_says_every_class_as_often_as_the_pool() -> None:
+    networks, images = members(Plain, 2), [x for x, _ in loader(512)]
+    lean = [skewed(networks[0], [4.0, 4.0, 0.0, 0.0]), skewed(networks[1], [0.0, 4.0, 4.0, 0.0])]
+    pool = onefold.class_pool(lean, images)
+    x = torch.cat(images)
+    off = {}
+    for ensemble in ("probabilities", pool):
+        folded = merge(lean, images, align="none", fold="least_squares", ensemble=ensemble).model
+        with torch.no_grad():
+            answers = [m(x).double() for m in lean]
+            wanted = (pool if ensemble is pool else mean_pool([0.5, 0.5])).combined(answers).softmax(-1).mean(0)
+            off[ensemble] = float((folded(x).double().softmax(-1).mean(0) - wanted).abs().max())
+    assert off[pool] < 1e-4
+    assert off["probabilities"] > 1e-3  # the control: squares alone do not see to it
+
+
 def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     networks, test = members(Plain, 2), loader(512, seed=99, batch=128)
     images = [x for x, _ in loader(512)]

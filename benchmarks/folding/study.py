@@ -147,7 +147,7 @@ class Study:
                 self.record["folds"][title]["start"] = start
             title = f"distillation lr={rate}{suffix}, {count} passes"
             self.score(title, partial(self.taught, self.members[0], viewed, passes=count, lr=rate, ensemble=mean))
-            if mean == "classes":  # a better start, which knows of the best member alone
+            if mean == "classes" and not viewed:  # a better start, which knows of the best member alone
                 balanced = shifted(self.members[0], onefold.class_pool(self.members[:1], self.images).shifts[0])
                 title = f"balanced, then {title}"
                 self.score(title, partial(self.taught, balanced, viewed, passes=count, lr=rate, ensemble=mean))

@@ -55,9 +55,6 @@ ROWS = {
     "pooled by class: distillation, 3 passes": ("distillation lr=0.0003 classes, 3 passes",),
     "pooled by class: distillation, 10 passes on views": ("distillation lr=0.001 classes views, 10 passes",),
     "pooled by class: distillation into the balanced best member, 3 passes": ("balanced, then distillation lr=0.0003 classes, 3 passes",),
-    "pooled by class: distillation into the balanced best member, 10 passes on views": (
-        "balanced, then distillation lr=0.001 classes views, 10 passes",
-    ),
 }
 Sets = list[dict[str, Any]]
 

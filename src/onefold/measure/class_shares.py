@@ -61,7 +61,8 @@ def class_pool(
             raise RecipeError(f"Member {k} puts out one number for each example; only classifiers, of two classes or more, can be pooled.")
         if not bool(torch.isfinite(logits).all()):
             raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
-        seen.append(_seen(logits, _shares(shares, logits.shape[-1])))
+        own = _shares(shares, logits.shape[-1]).to(logits.device)
+        seen.append((own.log() - matching_shifts(logits, own)).softmax(-1))
     if len({len(own) for own in seen}) > 1:
         raise RecipeError(f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members of equal classes can be pooled.")
     return ClassPool(torch.stack(seen), _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64), estimated=True)
@@ -80,8 +81,8 @@ def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data
     return class_pool(models, data)
 
 
-def _seen(logits: Tensor, shares: Tensor) -> Tensor:
-    """(C,) the shares of classes whose prior, taken out of the logits (n, C), leaves mean probabilities equal to `shares`."""
+def matching_shifts(logits: Tensor, shares: Tensor) -> Tensor:
+    """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities are `shares` (C,)."""
     shifts = torch.zeros_like(shares)
     most = math.log(logits.shape[1] / FLOOR)  # more is below the floor of what is estimated
     for _ in range(ROUNDS):
@@ -89,7 +90,7 @@ def _seen(logits: Tensor, shares: Tensor) -> Tensor:
         shifts = (shifts - off).clamp(-2 * most, 2 * most)
         if float(off.abs().max()) < CLOSE:
             break
-    return (shares.log() - shifts).softmax(-1)
+    return shifts - shifts.mean()
 
 
 def _table(counts: Sequence[Sequence[float]] | Tensor, members: int) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 from onefold.batches import Batch, Data, batches, check_dtype
 from onefold.errors import DataError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds
+from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
 from onefold.fold.least_squares.recurrent import find_recurrent
@@ -113,6 +114,9 @@ class LeastSquares(NetworkFold):
             solved = solve_sites(
                 job.traced, state, priors, sites, calibration, goals, samples, self.ridge, list(zip(recurrent, gates, steps, strict=True))
             )
+            for number, site in enumerate(sites):
+                if pool is not None and pool.seen.shape[1] > 1 and is_put_out(job.traced, job.spec, site):
+                    match_means(job.traced, state, site, calibration, samples[number], goals[number])
         inside = {name for site in sites for layer in site.layers for name in (layer.weight, layer.bias)}
         inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
         inside |= {name for site in recurrent for name in site.tensors}

@@ -1,0 +1,45 @@
+"""The last step of a fold that aims at a pool of classes: a shift of the network's logits, one number for each class, after which its mean
+probabilities are those of the pool,
+
+    mean_x softmax(f(x) + b) = mean_x q(x).
+
+Least squares of log-probabilities does not see to that, and a class that is lost in the mean is lost altogether. It is the condition for the constant
+that brings f nearest to q in the Kullback-Leibler divergence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from onefold.fold.least_squares.outputs import Calibration
+from onefold.fold.least_squares.rows import Sample
+from onefold.fold.least_squares.sites import Site
+from onefold.measure.class_shares import matching_shifts
+from onefold.symmetry import TracedNetwork
+
+
+def match_means(
+    traced: TracedNetwork, state: dict[str, Tensor], site: Site, calibration: Calibration, samples: Sequence[Sample], goal: Tensor
+) -> bool:  # fmt: skip
+    """Shift the bias of the layer that puts out the logits, in `state`. goal (rows, classes): log q at the sampled positions.
+
+    Returns whether there was such a bias.
+    """
+    layer = next((x for x in site.layers if x.bias is not None and x.norm is None and x.groups == 1), None)
+    if layer is None:
+        return False
+    assert layer.bias is not None
+    rows = []
+    for batch, sample in zip(calibration.batches, samples, strict=True):
+
+        def visit(_: str, values: list[Tensor], sample: Sample = sample) -> None:
+            rows.append(sample.take(values[0]))
+
+        traced.replay([state], batch.args, batch.kwargs, visit=visit, nodes=[site.target], until=site.target)
+    shifts = matching_shifts(torch.cat(rows).double(), goal.double().softmax(1).mean(0))
+    bias = state[layer.bias]
+    state[layer.bias] = (bias.double() + shifts).to(bias.dtype)
+    return True
