@@ -4,13 +4,16 @@ r"""Does folding pay? Every way to make one network of several, on the same memb
     python benchmarks/folding/study.py many-halves many-dirichlet many-same images --out benchmarks/folding/study.json
     python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 --methods permutation --targets "pruning, probabilities" \
         --teaching probabilities --passes 3 --views 10 --out benchmarks/folding/study.json
+    python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 --methods permutation --targets "pruning, classes" \
+        --teaching classes --passes 3 --out benchmarks/folding/study.json
     python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000 test images: a few minutes
 
 Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes
 and 20 % of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on
 held-out training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000,
 are only scored. Distillation has the same images, passes and views (new shifts and flips in each pass) as the polish of a fold. What was measured is
-kept in the record; a stopped run goes on.
+kept in the record; a stopped run goes on. "classes": the members' answers are pooled by what each saw of a class (`onefold.class_pool`), which is
+estimated from the same images without labels; beside it stand the best member with its own answers balanced, and distillation from there.
 """
 
 from __future__ import annotations
