@@ -66,6 +66,20 @@ def test_auto_chooses_by_labels_and_says_why() -> None:
     assert set(accuracy) == {"member 1", "average", *(f"least_squares, {way}" for way in WAYS)}
     assert accuracy[choice] == max(accuracy.values()) == of.evaluate(result.model, TEST).accuracy > accuracy["average"]
     assert any(f"auto took {choice}" in w for w in result.report.warnings)
+    assert any("taken to be even" in w for w in result.report.warnings) == (choice == "least_squares, pruning, classes")
+
+
+def test_auto_says_what_it_took_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.fold.auto.WAYS", {"classes": ("pruning", "classes", False)})
+    good = trained(Plain, 1)
+    lean = [copy.deepcopy(good), copy.deepcopy(good)]
+    for model in lean:
+        with torch.no_grad():
+            model.head.weight.mul_(0.1)
+            model.head.bias.mul_(0.1).add_(torch.tensor([4.0, 4.0, 0.0, 0.0]))
+    result = merge(lean, loader(), align="permutation", fold="auto", validation=TEST)
+    assert result.report.folded["choice"] == "least_squares, classes"
+    assert any("taken to be even" in w for w in result.report.warnings)
 
 
 def test_the_best_member_leads_by_its_share_or_more() -> None:

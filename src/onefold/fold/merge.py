@@ -22,7 +22,7 @@ from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
-from onefold.measure.class_shares import check_ensemble, pooled
+from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
 from onefold.memory import forget
@@ -207,7 +207,7 @@ def merge(
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
         goal = pooled(goal, models, whole(data))
-        report.warnings.append("the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that")
+        report.warnings.append(EVEN)
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(

@@ -22,6 +22,7 @@ from onefold.measure.pool import FLOOR, ClassPool
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
 
 ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
+EVEN = "the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that"  # a fold's note
 ROUNDS = 1000
 CLOSE = 1e-4  # of the logarithms of shares
 

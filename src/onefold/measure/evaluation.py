@@ -7,7 +7,6 @@ arXiv 1612.01474), or with the softmax of their mean logits. The two differ; `Sc
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from onefold.batches import Batch, Data, batches, device_of, forward, logits_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.measure.calibration import Binning
-from onefold.measure.pool import ClassPool, name_of
+from onefold.measure.pool import ClassPool, mean_pool, name_of
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
 from onefold.progress import track
 from onefold.sources import DiskMembers
@@ -250,14 +249,10 @@ def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean | ClassPool) -> T
     """
     if ensemble == "logits":
         return torch.stack(list(rows)).mean(0)
-    mean = ensemble.combined(rows) if isinstance(ensemble, ClassPool) else _log_mean(rows)
+    pool = ensemble if isinstance(ensemble, ClassPool) else mean_pool([1.0] * len(rows))
+    mean = pool.combined(rows)
     broken = torch.stack([broken_rows(logits) for logits in rows]).any(0)
     return mean.masked_fill(broken.unsqueeze(-1), torch.nan)
-
-
-def _log_mean(rows: Sequence[Tensor]) -> Tensor:
-    log_p = torch.stack([torch.log_softmax(logits, -1) for logits in rows])
-    return torch.logsumexp(log_p, 0) - math.log(len(rows))
 
 
 def _equal(rows: list[Tensor]) -> Tensor:

@@ -35,7 +35,7 @@ from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, aims, is_put_out
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.measure.class_shares import check_ensemble, pooled
+from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.pool import ClassPool, mean_pool
 from onefold.measure.scores import EnsembleName
 from onefold.symmetry import TracedNetwork
@@ -96,6 +96,8 @@ class LeastSquares(NetworkFold):
             picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, pool, beside)
             if not picks:
                 notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
+        if self.ensemble == "classes":
+            notes.append(EVEN)
         if pool is not None and not any(is_put_out(job.traced, job.spec, site) for site in sites):
             notes.append("no layer that is solved puts out the logits, so that its output aims at the mean of the members' and not of probabilities")
         with torch.no_grad():

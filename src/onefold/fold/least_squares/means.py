@@ -23,15 +23,11 @@ from onefold.symmetry import TracedNetwork
 
 def match_means(
     traced: TracedNetwork, state: dict[str, Tensor], site: Site, calibration: Calibration, samples: Sequence[Sample], goal: Tensor
-) -> bool:  # fmt: skip
-    """Shift the bias of the layer that puts out the logits, in `state`. goal (rows, classes): log q at the sampled positions.
-
-    Returns whether there was such a bias.
-    """
+) -> None:  # fmt: skip
+    """Shift the bias of the layer that puts out the logits, if it has one, in `state`. goal (rows, classes): log q at the sampled positions."""
     layer = next((x for x in site.layers if x.bias is not None and x.norm is None and x.groups == 1), None)
-    if layer is None:
-        return False
-    assert layer.bias is not None
+    if layer is None or layer.bias is None:
+        return
     rows = []
     for batch, sample in zip(calibration.batches, samples, strict=True):
 
@@ -42,4 +38,3 @@ def match_means(
     shifts = matching_shifts(torch.cat(rows).double(), goal.double().softmax(1).mean(0))
     bias = state[layer.bias]
     state[layer.bias] = (bias.double() + shifts).to(bias.dtype)
-    return True
