@@ -8,7 +8,7 @@ r"""Does folding pay? Every way to make one network of several, on the same memb
         --teaching classes --passes 3 --out benchmarks/folding/study.json
     python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000 test images: a few minutes
 
-Members are those of benchmarks/members/train.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes
+Members are those of benchmarks/members/brief.py. "same": other seeds on the same images. "halves": each saw 80 % of the images of five classes
 and 20 % of the others. "dirichlet": the images of every class are shared out by Dirichlet(0.5). The anchor is the member that is best on
 held-out training images, and so are ridge, prior and every other setting chosen there, once for all pairs of a group. Test images, all 10,000,
 are only scored. Distillation has the same images, passes and views (new shifts and flips in each pass) as the polish of a fold. What was measured is
@@ -196,7 +196,7 @@ def main() -> None:
         passes = (3,) if arguments.quick else arguments.passes
         for files, count in zip(sets, counts, strict=True):
             if missing := [file for file in files if not (arguments.members / f"{file}.safetensors").exists()]:
-                print(f"{name}: {', '.join(missing)} not in {arguments.members}; train them by benchmarks/members/train.py", flush=True)
+                print(f"{name}: {', '.join(missing)} not in {arguments.members}; train them by benchmarks/members/brief.py", flush=True)
                 continue
             key = f"{' '.join(files)} on {count} images"
             print(name, key, flush=True)

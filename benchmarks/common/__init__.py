@@ -1,0 +1,1 @@
+"""What the benchmarks share: data, networks, stored members and groups of them."""
