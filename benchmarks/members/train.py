@@ -23,12 +23,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
+from torch import nn
 
 import onefold
 from benchmarks.common.data import load_data
@@ -54,15 +54,20 @@ def missing(files: Path) -> list[Member]:
     return [m for m in here if able or not m.gpu]
 
 
-def train(member: Member, files: Path, state: Path) -> dict[str, Any]:
-    """Train a member and write its file and its log; returns the log."""
-    network = NETWORKS[member.network]
-    data = load_data(network.data)
+def fresh(member: Member, files: Path) -> nn.Module:
+    """The network that a member starts from."""
     torch.manual_seed(member.seed)
-    model = network.build()
-    curve: list[dict[str, float]] = []
+    model = NETWORKS[member.network].build()
     if member.origin is not None:
         model.load_state_dict(read(files / f"{member.origin}.safetensors"))
+    return model
+
+
+def train(member: Member, files: Path, state: Path) -> None:
+    """Train a member and write its file and its log."""
+    data = load_data(NETWORKS[member.network].data)
+    model = fresh(member, files)
+    curve: list[dict[str, float]] = []
     if member.damage is not None:
         model.load_state_dict(damaged(model.state_dict(), member.damage, member.seed))
     else:
@@ -70,6 +75,12 @@ def train(member: Member, files: Path, state: Path) -> dict[str, Any]:
         training = Training(member, model, data, state / f"{member.name}.pt")
         training.run(lambda line: print(line, flush=True))
         curve = training.curve
+    finish(member, model, curve, files)
+
+
+def finish(member: Member, model: nn.Module, curve: list[dict[str, float]], files: Path, precision: str = "float32") -> None:
+    """Write a trained member's file and its log."""
+    data = load_data(NETWORKS[member.network].data)
     files.mkdir(parents=True, exist_ok=True)
     before = accuracy(model, data.test)
     store(model.state_dict(), files / f"{member.name}.safetensors")
@@ -83,7 +94,7 @@ def train(member: Member, files: Path, state: Path) -> dict[str, Any]:
         "choices_accuracy": accuracy(model, data.choices),
         "cpu_seconds": round(sum(e["cpu_seconds"] for e in curve), 1),
         "seconds": round(sum(e["seconds"] for e in curve), 1),
-        "precision": "float32",
+        "precision": precision,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -94,7 +105,6 @@ def train(member: Member, files: Path, state: Path) -> dict[str, Any]:
     }
     (files / f"{member.name}.json").write_text(json.dumps(log, indent=1) + "\n")
     print(f"{member.name}: {log['test_accuracy']:.2f} % on the test images", flush=True)
-    return log
 
 
 def table(files: Path) -> str:

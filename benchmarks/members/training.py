@@ -42,7 +42,10 @@ def padded(images: Tensor) -> Tensor:
 
 
 def crops(framed: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted and flipped images (n, c, h, w) at `index`, each with draws of its own, channels last."""
+    """Shifted and flipped images (n, c, h, w) at `index`, each with draws of its own, channels last.
+
+    The draws are made on the CPU, so that they are the same on every device.
+    """
     size = round(framed.shape[1] * 0.8)
     most, count = framed.shape[1] - size, len(index)
     down, right = torch.randint(0, most + 1, (2, count, 1), generator=generator)
@@ -50,7 +53,8 @@ def crops(framed: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
     flip = torch.rand(count, 1, generator=generator) < 0.5
     columns = torch.where(flip, columns.flip(1), columns) + right
     rows = torch.arange(size) + down
-    cut = framed[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    places = (index[:, None, None], rows[:, :, None], columns[:, None, :])
+    cut = framed[tuple(place.to(framed.device) for place in places)]
     return cut.permute(0, 3, 1, 2)
 
 
@@ -67,31 +71,28 @@ def wrong_labels(labels: Tensor, share: float, seed: int) -> Tensor:
 def accuracy(model: nn.Module, part: Part) -> float:
     """Accuracy in percent."""
     model.eval()
-    hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in part.batches())
+    device = next(model.parameters()).device
+    pairs = ((x.to(device), y.to(device)) for x, y in part.batches())
+    hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in pairs)
     return 100.0 * hits / len(part)
 
 
 class Training:
     """One member's training, from its beginning or from where it was broken off.
 
-    state: the file that is written after every epoch and read at the start. It is removed by nobody.
-    start: the state dict to start from, for members with an origin.
+    state: the file that is written after every epoch and read at the start.
+    model: with the weights to start from; it is trained in place, on its device.
     """
 
-    def __init__(
-        self,
-        member: Member,
-        model: nn.Module,
-        data: Data,
-        state: Path,
-        settings: Settings | None = None,
-    ) -> None:
+    def __init__(self, member: Member, model: nn.Module, data: Data, state: Path, settings: Settings | None = None) -> None:
         self.member, self.model, self.state = member, model, state
         self.settings = settings or SETTINGS[member.network]
+        self.device = next(model.parameters()).device
         index = member.share.indices(data.seen.labels)
         labels = data.seen.labels[index]
-        self.labels = wrong_labels(labels, member.wrong, member.seed) if member.wrong else labels
-        self.images = padded(data.seen.images[index])
+        labels = wrong_labels(labels, member.wrong, member.seed) if member.wrong else labels
+        self.labels = labels.to(self.device)
+        self.images = padded(data.seen.images[index]).to(self.device)
         self.model.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(
             model.parameters(),
@@ -102,18 +103,38 @@ class Training:
         )
         self.curve: list[dict[str, float]] = []
         if state.exists():
-            kept = torch.load(state, weights_only=True)
+            kept = torch.load(state, weights_only=True, map_location=self.device)
             model.load_state_dict(kept["model"])
             self.optimizer.load_state_dict(kept["optimizer"])
             self.curve = kept["curve"]
 
-    def run(self, say: Callable[[str], None] = print) -> None:
-        """Train the epochs that are missing."""
-        for epoch in range(len(self.curve), self.member.epochs):
-            entry = self._epoch(epoch)
+    @property
+    def done(self) -> bool:
+        """Whether every epoch is trained."""
+        return len(self.curve) >= self.member.epochs
+
+    def run(self, say: Callable[[str], None] = print, until: float = math.inf) -> None:
+        """Train the epochs that are missing; none begins after the time `until` (`time.time()`)."""
+        while not self.done and time.time() < until:
+            entry = self._epoch(len(self.curve))
             self.curve.append(entry)
             self._keep()
-            say(f"{self.member.name}: epoch {epoch + 1} of {self.member.epochs}, loss {entry['loss']:.3f}, {entry['cpu_seconds']:.0f} CPU-seconds")
+            say(
+                f"{self.member.name}: epoch {len(self.curve)} of {self.member.epochs}, loss"
+                f" {entry['loss']:.3f}, {entry['cpu_seconds']:.0f} CPU-seconds"
+            )
+
+    def step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+        """One step of the optimizer; returns the sum of the losses and the number of hits, (2,)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        logits = self.model(images)
+        loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return torch.stack([loss.detach() * len(labels), hits.to(loss.dtype)])
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -123,20 +144,15 @@ class Training:
         steps = len(order) // batch
         highest = self.settings.lr * (BRANCH_LR if self.member.origin else 1.0)
         self.model.train()
-        total, hits = 0.0, 0
+        total = torch.zeros(2, device=self.device)
         for step, index in enumerate(order[: steps * batch].split(batch)):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(epoch * steps + step, self.member.epochs * steps, highest)
-            logits = self.model(crops(self.images, index, generator))
-            loss = F.cross_entropy(logits, self.labels[index])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.item()
-            hits += int((logits.argmax(1) == self.labels[index]).sum())
+            lr = rate(epoch * steps + step, self.member.epochs * steps, highest)
+            images = crops(self.images, index, generator)
+            total += self.step(images, self.labels[index.to(self.device)], lr)
+        loss, hits = (total / (steps * batch)).tolist()
         return {
-            "loss": round(total / steps, 4),
-            "accuracy": round(100.0 * hits / (steps * batch), 2),
+            "loss": round(loss, 4),
+            "accuracy": round(100.0 * hits, 2),
             "seconds": round(time.perf_counter() - wall, 1),
             "cpu_seconds": round(time.process_time() - cpu, 1),
         }
