@@ -6,11 +6,10 @@ another shape need another trace. It stands for the same network where it holds 
 on the same values in the same order (`renamed_to_match`); its numbers may differ, and it may lack
 or add slices, since export leaves out those that take a whole axis.
 
-The first other shape is traced with the axes that differ left open, which mostly covers all shapes
-to come. Shapes that it does not cover are traced one by one, and the `KEPT` last used are kept.
-Where `ALIKE` of these held the very numbers of the first trace (recurrent layers take any length,
-though export fixes it), the first trace is run on further shapes and taken where it gives what the
-network gives, bit for bit.
+For another shape the first trace is run and taken where it gives what the network gives, bit for
+bit: recurrent layers take any length, though export fixes it. Else the network is traced with the
+axes that differ left open, which mostly covers all shapes to come, and where that does not, with
+this one shape. Of what serves single shapes the `KEPT` last used are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from torch.export.graph_signature import InputKind
 from onefold.symmetry.replay import Plan, is_assertion
 
 KEPT = 32  # plans of single shapes; one of a network of 1,000 operators takes about 1 MB
-ALIKE = 4
 LAST = 2**63 - 1  # the end of a slice that has none
 
 # Numbers that say which axes and parts an operator is about; all others may depend on sizes.
@@ -108,13 +106,11 @@ class Sizes:
     """The traces of one network: `covers`, of many shapes each, the first trace first, and those of
     single shapes.
 
-    first: the shapes of the first trace's inputs; None for what is no tensor. alike: how many
-    traces of single shapes held the numbers of the first, one after the other.
+    first: the shapes of the first trace's inputs; None for what is no tensor.
     """
 
     covers: list[Cover]
     first: list[list[int] | None]
-    alike: int = 0
     _single: OrderedDict[Any, Plan] = field(default_factory=OrderedDict)
     _axes: set[tuple[int, int]] = field(default_factory=set)
     _tried: set[frozenset[tuple[int, int]]] = field(default_factory=set)
@@ -130,7 +126,10 @@ class Sizes:
         return next((c.plan for c in self.covers if c.accepts(args, kwargs, inputs)), None)
 
     def to_try(self, inputs: Sequence[Any]) -> list[tuple[int, int]]:
-        """The axes (input, axis) to leave open in another trace; none where that was tried."""
+        """The axes (input, axis) to leave open in another trace; none where that was tried.
+
+        The first axis of an input is open anyway, and an axis of length 1 never is.
+        """
         shapes = _shapes(inputs)
         if len(shapes) != len(self.first):
             return []
@@ -138,9 +137,9 @@ class Sizes:
             if (first is None) != (own is None) or len(first or ()) != len(own or ()):
                 return []
             pairs = enumerate(zip(first or (), own or (), strict=True))
-            self._axes |= {(number, axis) for axis, (a, b) in pairs if a != b}
+            self._axes |= {(number, axis) for axis, (a, b) in pairs if axis and a != b and b != 1}
         wanted = frozenset(self._axes)
-        if wanted in self._tried:
+        if not wanted or wanted in self._tried:
             return []
         self._tried.add(wanted)
         return sorted(wanted)
@@ -183,14 +182,12 @@ def tidy(program: ExportedProgram) -> None:
             node.name = _free("size_" + _base(node), numbers, taken)
 
 
-def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool | None:
+def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool:
     """Give the nodes of `program` the names that they have in `first`, another trace of the network.
 
-    None, and nothing is done, where the two hold other operators; else whether they hold the same
-    numbers. Slices may be there in one only. A name of `first` that such a slice has stands for
-    what it reads.
+    False, and nothing is done, where the two hold other operators. Slices may be there in one only.
+    A name of `first` that such a slice has stands for what it reads.
     """
-    differing: list[str] = []
     left = [node for node in first.graph.nodes if _counts(node)]
     right = [node for node in program.graph.nodes if _counts(node)]
     same: dict[fx.Node, fx.Node] = {}  # node of `program` -> of `first`
@@ -201,20 +198,20 @@ def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool |
     while i < len(left) or j < len(right):
         a = left[i] if i < len(left) else None
         b = right[j] if j < len(right) else None
-        if a is not None and b is not None and _alike(a, b, same, stands, *kinds, differing):
+        if a is not None and b is not None and _alike(a, b, same, stands, *kinds):
             same[b] = a
             i, j = i + 1, j + 1
         elif a is not None and is_slice(a):
             stands[a] = stands.get(a.args[0], a.args[0])
             i += 1
-        elif b is not None and is_slice(b) and b.args[0] in same:
+        elif b is not None and is_slice(b) and b.args[0] in same and _start(b) == 0:
             same[b] = same[b.args[0]]
             extra.append(b)
             j += 1
         else:
-            return None
+            return False
     _rename(program, same, stands, extra)
-    return not (differing or stands or extra)
+    return True
 
 
 def _rename(
@@ -223,17 +220,19 @@ def _rename(
     stands: Mapping[fx.Node, fx.Node],
     extra: Sequence[fx.Node],
 ) -> None:
-    back: dict[fx.Node, fx.Node] = {}
-    for own, other in same.items():
-        back.setdefault(other, own)
-    named = {id(node) for node in same} - {id(node) for node in extra}
+    back = {other: own for own, other in same.items() if own not in extra}
     for node in program.graph.nodes:
         if node.op == "call_function":
-            node.name = same[node].name if id(node) in named else f"_own_{node.name}"
+            known = node in same and node not in extra
+            node.name = same[node].name if known else f"own_{node.name}"
     for missing, read in stands.items():
-        with program.graph.inserting_after(back[read]):
-            made = program.graph.call_function(torch.ops.aten.alias.default, (back[read],))
-        made.name, made.meta = missing.name, dict(back[read].meta)
+        own = back[read]
+        with program.graph.inserting_after(own):
+            made = program.graph.call_function(torch.ops.aten.alias.default, (own,))
+        made.name, made.meta = missing.name, dict(own.meta)
+        for user, other in same.items():
+            if missing in other.all_input_nodes and user is not made:
+                user.replace_input_with(own, made)
 
 
 def _alike(
@@ -243,9 +242,8 @@ def _alike(
     stands: Mapping[fx.Node, fx.Node],
     first: Mapping[str, Any],
     second: Mapping[str, Any],
-    differing: list[str],
 ) -> bool:
-    """Whether two nodes are the same operator on the same values; other numbers are noted."""
+    """Whether two nodes are the same operator on the same values."""
     if a.op != b.op:
         return False
     if a.op == "placeholder":
@@ -263,10 +261,7 @@ def _alike(
         if isinstance(x, fx.Node) and isinstance(y, fx.Node) and _counts(x) and _counts(y):
             return y in same and same[y] is stands.get(x, x)
         if _number(x) and _number(y):
-            if x != y and not isinstance(x, fx.Node) and not isinstance(y, fx.Node):
-                differing.append(a.name)
-                return free
-            return True
+            return free or x == y
         return type(x) is type(y) and bool(x == y)
 
     return left.keys() == right.keys() and all(
@@ -307,9 +302,14 @@ def _rank(node: fx.Node) -> int | None:
     return value.dim() if isinstance(value, Tensor) else None
 
 
+def _start(node: fx.Node) -> Any:
+    return (node.args[2] if len(node.args) > 2 else None) or 0
+
+
 def _whole(node: fx.Node) -> bool:
-    start, end, step = (*node.args[2:], *(None, None, None)[len(node.args) - 2 :])[:3]
-    return start in (None, 0) and end in (None, LAST) and step in (None, 1) and not node.kwargs
+    end = node.args[3] if len(node.args) > 3 else None
+    step = node.args[4] if len(node.args) > 4 else 1
+    return _start(node) == 0 and end in (None, LAST) and step == 1 and not node.kwargs
 
 
 def _base(node: fx.Node) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.export.graph_signature import InputKind
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
+from onefold.memory import forgetting
 from onefold.symmetry.replay import Plan, Visit, compile_plan
-from onefold.symmetry.sizes import ALIKE, Cover, Sizes, is_slice, renamed_to_match, tidy
+from onefold.symmetry.sizes import Cover, Sizes, is_slice, renamed_to_match, tidy
 
 # Arguments that hold sizes, which may depend on those of the inputs: they are no part of a fingerprint.
 _SIZES = frozenset(
@@ -112,34 +114,29 @@ class TracedNetwork:
             )
         if (found := sizes.plan(args, kwargs, inputs)) is not None:
             return found
+        own = sizes.covers[0].plan
+        if self._gives_the_same(own, args, kwargs, inputs):
+            return sizes.keep(inputs, own)
         if axes := sizes.to_try(inputs):
             with suppress(TraceError):
-                cover, _ = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
+                cover = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
                 if cover is not None and cover.accepts(args, kwargs, inputs):
                     sizes.covers.append(cover)
                     return cover.plan
-        own = sizes.covers[0].plan
-        if sizes.alike >= ALIKE and self._gives_the_same(own, args, kwargs, inputs):
-            return sizes.keep(inputs, own)
-        single, alike = self._matched(self._exported(args, kwargs))
+        single = self._matched(self._exported(args, kwargs))
         if single is None:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
             raise TraceError(
-                f"{type(self.model).__name__} runs other operators on inputs of shape {shapes} than on those "
-                "that it was traced with; use inputs and batches of one size."
+                f"{type(self.model).__name__} runs other operators on inputs of shape {shapes} than on "
+                "those that it was traced with; use inputs and batches of one size."
             )
-        sizes.alike = sizes.alike + 1 if alike else 0
         return sizes.keep(inputs, single.plan)
 
-    def _matched(self, program: ExportedProgram) -> tuple[Cover | None, bool]:
-        """Another trace of the network with the names of this one; None where the operators differ.
-
-        Also whether it holds the same numbers.
-        """
-        alike = renamed_to_match(program, self.program)
-        if alike is None:
-            return None, False
-        return Cover.of(program, self.model, compile_plan(program)), alike
+    def _matched(self, program: ExportedProgram) -> Cover | None:
+        """Another trace of the network, by the names of this one; None where operators differ."""
+        if not renamed_to_match(program, self.program):
+            return None
+        return Cover.of(program, self.model, compile_plan(program))
 
     def _exported(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
         """The network traced on inputs of one shape. Raises DataError where it cannot run on them."""
@@ -154,12 +151,17 @@ class TracedNetwork:
         self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]
     ) -> bool:
         """Whether a plan gives what the network gives, bit for bit."""
-        state = self.model.state_dict()
-        copies = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
-        with _evaluating(self.model), _quiet(), torch.no_grad(), suppress(Exception):
-            found = pytree.tree_leaves(plan.run([state], inputs))
-            wanted = pytree.tree_leaves(self.model(*copies[0], **copies[1]))
-            return len(found) == len(wanted) and all(
+        buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
+        args, kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
+        with ExitStack() as stack:
+            stack.enter_context(suppress(Exception))  # of a plan that does not fit these shapes
+            for context in (_evaluating(self.model), forgetting(self.model), _quiet(), torch.no_grad()):
+                stack.enter_context(context)
+            found = pytree.tree_leaves(plan.run([self.model.state_dict()], inputs))
+            wanted = pytree.tree_leaves(functional_call(self.model, buffers, args, kwargs))
+            tensors = [x for x in wanted if isinstance(x, Tensor)]
+            varied = any(bool((x != x.flatten()[:1]).any()) for x in tensors)  # zeros would tell nothing
+            return varied and len(found) == len(wanted) and all(
                 torch.equal(a, b) if isinstance(b, Tensor) else a == b
                 for a, b in zip(found, wanted, strict=True)
             )
