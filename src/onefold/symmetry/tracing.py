@@ -258,6 +258,8 @@ def _export(
 ) -> ExportedProgram:
     """The exported program. dynamic: of any length of the first axes, and of `axes` (input, axis)."""
     shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
+    # Export marks the open axes on the tensors that it is given, where a later export finds them.
+    args, kwargs = pytree.tree_map_only(Tensor, lambda x: x.detach(), (args, kwargs))
     leaves = pytree.tree_leaves((args, kwargs), is_leaf=lambda x: x is None)
     for number, value in enumerate(leaves):
         if isinstance(value, Tensor) and value.dim():
