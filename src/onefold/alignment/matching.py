@@ -18,6 +18,7 @@ from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import ROTATIONS
+from onefold.alignment.samples import check_rank
 from onefold.alignment.solved import Solved, name_of
 from onefold.alignment.views import Pair, Pooled
 from onefold.alignment.widths import solve_widths
@@ -41,6 +42,9 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
     order = order_of(every) if gathered.reference is None else []
     reference = order[0] if gathered.reference is None else gathered.reference
     moments = every if gathered.reference is not None else {name: own.seen_from(reference) for name, own in every.items()}
+    if not isinstance(matcher, JointMatcher):
+        of = {group.name + dual: group for group in spec.groups for dual in ("", DUAL)}
+        check_rank(of, moments, lambda group: _choose(group, matcher, gathered.folds_scales)[0])
     together: dict[str, list[_Task]] = {}
     solved: dict[str, Solved] = {}
     for group in spec.groups:

@@ -33,6 +33,7 @@ class CCA(Matcher):
     prior: float = 0.1
 
     dense = True
+    inverts = True
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:

@@ -30,6 +30,7 @@ class Procrustes(Matcher):
     fixes_mean: bool = False
 
     dense = True
+    inverts = True
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:
