@@ -78,6 +78,7 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
         coverage=sum(count for name, count in traced.parameters.items() if name in live) / total if total else 0.0,
         parameters=total,
         fingerprint=traced.fingerprint,
+        epsilons=dict(facts.epsilons),
     )
 
 

@@ -125,6 +125,7 @@ class SymmetrySpec:
     frozen: state-dict name -> why no axis of it is live. unknown: operator -> how many times it was met without a rule.
     coverage: share of the parameters' elements that lie in a tensor with a live axis.
     fingerprint: of the traced graph without its batch size; two networks of one architecture have the same.
+    epsilons: running variance -> what its norm adds to it; of all norms, also of those that are not in `norms`.
     """
 
     groups: tuple[Group, ...]
@@ -139,6 +140,7 @@ class SymmetrySpec:
     coverage: float = 0.0
     parameters: int = 0
     fingerprint: str = ""
+    epsilons: dict[str, float] = field(default_factory=dict)
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises SymmetryError where there is none."""

@@ -88,6 +88,7 @@ class Facts:
     kinds: dict[str, str] = field(default_factory=dict)
     wanted_hints: set[tuple[str, int]] = field(default_factory=set)
     unknown: dict[str, int] = field(default_factory=dict)
+    epsilons: dict[str, float] = field(default_factory=dict)  # running variance -> eps of its norm
 
 
 class Call:
@@ -165,6 +166,10 @@ class Call:
         name, other = self.state_name(scale), self.state_name(shift)
         if name is not None and (shift is None or other is not None):
             self.facts.scales.append(ScaleSite(self.node, name, other, term))
+
+    def normalises(self, variance: str, eps: float) -> bool:
+        """Note the eps that a norm adds to a running variance; False where another norm adds another one."""
+        return self.facts.epsilons.setdefault(variance, eps) == eps
 
     def mix(self, mixed: Term, kept: Sequence[Term]) -> None:
         """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ along it."""
