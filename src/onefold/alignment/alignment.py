@@ -117,6 +117,15 @@ class Alignment:
             )
         return rows
 
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be done as asked: which groups another matcher served, or stay in place, and why."""
+        groups: dict[str, list[str]] = {}
+        for group, reason in self.fallbacks.items():
+            own = self.matchers[group]
+            groups.setdefault(reason if own == self.method else f"{own} instead of {self.method} ({reason})", []).append(group)
+        return [f"{', '.join(names)}: {what}" for what, names in groups.items()]
+
     def __str__(self) -> str:
         lines = [f"{'group':<8}{'features':>9}  {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"]
         for row in self.table():

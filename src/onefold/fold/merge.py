@@ -282,10 +282,7 @@ def _describe(alignment: Alignment, report: MergeReport) -> None:
     if report.align == "none":
         return
     report.groups = alignment.table()
-    groups: dict[str, list[str]] = {}
-    for group, reason in alignment.fallbacks.items():
-        groups.setdefault(f"{alignment.matchers[group]} instead of {alignment.method} ({reason})", []).append(group)
-    report.warnings += [f"{', '.join(names)}: {what}" for what, names in groups.items()]
+    report.warnings += alignment.warnings
 
 
 def _repair(
