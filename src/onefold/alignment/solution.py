@@ -21,8 +21,10 @@ from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.matching import maps_of_output, solve_groups
 from onefold.alignment.moments import Moments
 from onefold.alignment.solved import Solved, name_of
+from onefold.alignment.structure import nothing_to_align
 from onefold.layers import Layer
 from onefold.symmetry import GroupMap, SymmetrySpec, map_features
+from onefold.symmetry.coverage import why_still
 from onefold.symmetry.spec import Slot, live_groups
 
 
@@ -78,8 +80,15 @@ def joined(parts: Sequence[Solution]) -> Solution:
 
 
 def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]) -> Alignment:
-    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`."""
+    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`.
+
+    Raises:
+        NothingToAlign: a matcher that moves features moved none of any group.
+    """
     solved = {name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()}
+    if not isinstance(matcher, Identity) and all(one.matcher == "identity" for one in solved.values()):
+        reasons = dict.fromkeys(one.fallback for one in solved.values() if one.fallback)
+        raise nothing_to_align("the networks", "; ".join(reasons) or why_still(gathered.spec))
     return Alignment(
         method=name_of(matcher),
         spec=gathered.spec,
