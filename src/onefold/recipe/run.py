@@ -146,7 +146,7 @@ def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapp
         told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = told
     facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
-    done.report.merged.folded["partial"] = facts | {"text": str(done.report)}
+    done.report.merged.folded["partial"] = facts | {"text": str(done.report).splitlines()[0]}
     return MergeResult(done.model, done.alignment, done.report.merged)
 
 

@@ -38,16 +38,42 @@ def feature_spaces(
     reads += [(node, term) for node, term in facts.read if node in computed]
     outer = _outer(traced, facts, inputs)
     before = _reaching({node for node, _ in reads})
-    found: dict[frozenset[Atom], tuple[fx.Node, int]] = {}
     order = {node: k for k, node in enumerate(facts.axes)}
-    between = [(n, t) for n, t in makes if n in before]
-    between += [(n, t) for n, t in reads if any(x in computed & learned for x in n.all_input_nodes)]
-    for node, term in sorted(between, key=lambda pair: order[pair[0]]):
-        for part in _segments(term):
+    found: dict[frozenset[Atom], tuple[fx.Node, int]] = {}
+    stuck: set[fx.Node] = set()  # layers that make features which stay
+    for node, term in sorted(makes, key=lambda pair: order[pair[0]]):
+        for part in _segments(term) if node in before else ():
             own = _telling(part, groups) - outer
             if own:
                 _join(found, frozenset(own), node)
-    return tuple(_space(own, node, size, groups) for own, (node, size) in found.items())
+                stuck |= {node} if own.isdisjoint(groups) else set()
+    makers = {node for node, _ in makes}
+    for node, term in sorted(reads, key=lambda pair: order[pair[0]]):
+        if not any(source in computed & learned for source in node.all_input_nodes):
+            continue
+        for part in _segments(term):
+            own = _telling(part, groups) - outer
+            if own and not (own.isdisjoint(groups) and _nearest(node, makers) & stuck):  # else counted where it is made
+                _join(found, frozenset(own), node)
+    places = sorted(found.items(), key=lambda item: order[item[1][0]])
+    return tuple(_space(own, node, size, groups) for own, (node, size) in places)
+
+
+def _nearest(node: fx.Node, makers: set[fx.Node]) -> set[fx.Node]:
+    """The layers whose features a layer reads, through whatever lies between."""
+    found: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        source = waiting.pop()
+        if source in seen:
+            continue
+        seen.add(source)
+        if source in makers:
+            found.add(source)
+        else:
+            waiting.extend(source.all_input_nodes)
+    return found
 
 
 def reached_from(starts: Iterable[fx.Node]) -> set[fx.Node]:

@@ -55,10 +55,11 @@ class PartialReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"{len(self.heads)} networks merged up to '{self.until}', {100 * self.share:.0f} % of the layers: align {self.merged.align}, "
             f"fold {self.merged.fold}, repair {self.merged.repair}. {self.costs}"
         )
+        return "\n".join([line, *(f"note: {warning}" for warning in self.warnings)])
 
 
 @dataclass
