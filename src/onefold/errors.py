@@ -34,6 +34,10 @@ class AlignmentError(OnefoldError):
     """An alignment cannot be computed or applied."""
 
 
+class NothingToAlign(AlignmentError):
+    """An alignment was asked for that can move no parameter."""
+
+
 class RecipeError(OnefoldError):
     """A recipe, a flag or a name is unknown or contradictory."""
 

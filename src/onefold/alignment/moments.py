@@ -21,6 +21,9 @@ from onefold.errors import DataError
 from onefold.ranks import from_rank, ranks
 
 
+STILL = 1e-6  # of its mean: a feature that deviates less is constant, as float32 can tell
+
+
 class Moments:
     """Second moments of K members' features, pooled over one or more sites. Features are (samples, C), row for row the same samples.
 
@@ -102,6 +105,11 @@ class Moments:
         self._require()
         diagonal = self._within.diagonal(dim1=1, dim2=2) if self.full else self._within
         return ((diagonal - self._means_part(lambda sums: sums**2)) / self.count).clamp_min(0.0)
+
+    @property
+    def constant(self) -> Tensor:
+        """(K, C), bool: which features never vary, but for rounding."""
+        return self.variances.sqrt() <= STILL * self.means.abs()
 
     def covariance(self, member: int) -> Tensor:
         """Biased covariance (C, C) of one member, float64."""

@@ -32,6 +32,7 @@ from onefold.measure.path import Loss
 from onefold.memory import forget
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
+from onefold.symmetry.coverage import shortfall, why_still
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class Compared:
         norms: (K,), float64: the Euclidean length of each network's parameters, to read distances by.
         plain: the pairs as the networks are.
         aligned: the pairs with the second network of each permuted onto the first; None where they could not be aligned, or were not to be.
-        note: why the networks could not be aligned, one sentence; "" where there is nothing to say.
+        note: why the networks could not be aligned, or how little of them could be, one sentence; "" where there is nothing to say.
     """
 
     norms: Tensor
@@ -139,7 +140,8 @@ def compare_networks(
     try:
         structure = _structure(members[0], calibration)
         if not structure[1].groups:
-            return Compared(norms, plain, None, "No symmetry was found in this network, so that nothing can be aligned.")
+            why = why_still(structure[1])
+            return Compared(norms, plain, None, f"No symmetry was found in this network, so that nothing can be aligned: {why}.")
         for i, j in track(chosen, "Between the aligned networks"):
             moved = permuted(members[j], members[i], calibration, structure)
             distances[i, j] = distances[j, i] = distance(members[i], moved)
@@ -147,7 +149,8 @@ def compare_networks(
             paths[i, j] = pair(members[i], moved)
     except OnefoldError as error:  # the data and the networks are sound, as what came before has shown
         return Compared(norms, plain, None, f"The networks could not be aligned: {error}")
-    return Compared(norms, plain, Pairs(distances, disagreement, paths))
+    short = shortfall(structure[1])
+    return Compared(norms, plain, Pairs(distances, disagreement, paths), f"{short[0].upper()}{short[1:]}." if short else "")
 
 
 def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[TracedNetwork, SymmetrySpec] | None = None) -> nn.Module:

@@ -16,7 +16,7 @@ from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
-from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
+from onefold.errors import AlignmentError, MembersError, NothingToAlign, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
@@ -31,12 +31,14 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
 M = TypeVar("M", bound=nn.Module)
 REPAIRS = ("auto", "none", "batchnorm", "full")
+DEFAULT = "cca"  # what aligns where nothing was asked for
 
 
 @dataclass
 class MergeReport:
     """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
 
+    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between layers; moving_spaces: those that can move.
     folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
     """
 
@@ -49,6 +51,8 @@ class MergeReport:
     examples: int = 0
     parameters: int = 0
     coverage: float = 0.0
+    spaces: int = 0
+    moving_spaces: int = 0
     numbers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -69,7 +73,8 @@ class MergeReport:
             f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
             f"repair {self.repair}{f', polish {passes} passes' if (passes := self.polished.get('passes')) else ''}, "
             f"{self.examples} calibration examples.",
-            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
+            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters, "
+            f"{self.moving_spaces} of {self.spaces} feature spaces between layers can move. {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
 
@@ -87,7 +92,7 @@ def merge(
     models: Sequence[M],
     data: Data | None = None,
     *,
-    align: str | Matcher | Alignment = "cca",
+    align: str | Matcher | Alignment | None = None,
     fold: str | NetworkFold = "average",
     repair: str = "auto",
     polish: int = 0,
@@ -115,7 +120,8 @@ def merge(
             a time, but for folds that run networks (least squares) and for distillation.
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
             everything but align="none", or align="weights" with a `spec`, with repair="none".
-        align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
+        align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order. None: "cca", and where no
+            parameter can be moved the networks are averaged as they are, with a warning; for a matcher that was named that is an error.
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
         repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
@@ -135,9 +141,10 @@ def merge(
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
-    settings: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
-    maker = fold_with(fold, settings | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
-    shares, given = normalised(weights, len(models)), align
+    own: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
+    maker = fold_with(fold, own | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
+    shares, asked = normalised(weights, len(models)), align is not None
+    given: str | Matcher | Alignment = DEFAULT if align is None else align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
     if ensemble is not None:
@@ -174,12 +181,26 @@ def merge(
         report.reference = reference = alignment.reference
         base = reference or 0
     elif traced is not None and data is not None and (given != "none" or mode != "none"):
-        # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
-        alignment = compute_alignment(
-            models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
-            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced, resume=resume,
-        )  # fmt: skip
-        _describe(alignment, report)
+        def aligned(method: str | Matcher, **settings: Any) -> Alignment:
+            return compute_alignment(
+                models, data, method=method, spec=spec, reference=reference, max_positions=max_positions, targets=mode != "none", seed=seed,
+                traced=traced, **settings,
+            )  # fmt: skip
+
+        settings: dict[str, Any] = {"probe": probe, "regularisation": regularisation, "prior": prior, "resume": resume}
+        if given != "none":
+            try:
+                alignment = aligned(given, **settings)
+            except NothingToAlign as error:
+                if asked:
+                    raise
+                report.warnings.append(f"nothing was aligned, and the networks are averaged as they are: {error}")
+                report.align, given, settings = "none", "none", {}
+        if alignment is None and mode != "none":
+            # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
+            alignment = aligned("identity", **settings)
+        if alignment is not None:
+            _describe(alignment, report)
     elif data is None and given != "none":
         alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed, resume=resume)
         _describe(alignment, report)
@@ -234,6 +255,7 @@ def merge(
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
+        report.spaces, report.moving_spaces = len(spec.spaces), sum(bool(space.groups) for space in spec.spaces)
     return MergeResult(folded, applied, report)
 
 
@@ -282,10 +304,7 @@ def _describe(alignment: Alignment, report: MergeReport) -> None:
     if report.align == "none":
         return
     report.groups = alignment.table()
-    groups: dict[str, list[str]] = {}
-    for group, reason in alignment.fallbacks.items():
-        groups.setdefault(f"{alignment.matchers[group]} instead of {alignment.method} ({reason})", []).append(group)
-    report.warnings += [f"{', '.join(names)}: {what}" for what, names in groups.items()]
+    report.warnings += alignment.warnings
 
 
 def _repair(

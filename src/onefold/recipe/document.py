@@ -66,9 +66,12 @@ class EvaluationPart(DataPart):
 
 
 class AlignPart(_Part):
-    """How the members are aligned: a matcher, "none", or a saved alignment in `file`."""
+    """How the members are aligned: a matcher, "none", or a saved alignment in `file`.
 
-    method: str = "cca"
+    method: null is cca, and where no parameter can be moved a warning; for a matcher that is named that is an error.
+    """
+
+    method: str | None = None
     file: InputFile | None = None
     reference: int = Field(default=0, ge=0)
     probe: Literal["auto", "pre", "post"] = "auto"

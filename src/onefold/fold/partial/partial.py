@@ -12,7 +12,7 @@ from torch import nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, device_of, reusable
-from onefold.errors import MembersError, RecipeError
+from onefold.errors import MembersError, NothingToAlign, RecipeError
 from onefold.fold.average import folds, normalised
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, merge
@@ -27,6 +27,7 @@ from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, piece_behind
 
+DEFAULT = "zipit"  # what aligns where nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds whose features are in the alignment's basis, as an average's are
 BASED = ("correlation", "equal", "selection")  # targets of least squares of which that is so
 _SETTINGS = ("target", "rows", "ridge", "validation", "probe", "regularisation", "prior", "max_positions", "seed")
@@ -54,10 +55,11 @@ class PartialReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"{len(self.heads)} networks merged up to '{self.until}', {100 * self.share:.0f} % of the layers: align {self.merged.align}, "
             f"fold {self.merged.fold}, repair {self.merged.repair}. {self.costs}"
         )
+        return "\n".join([line, *(f"note: {warning}" for warning in self.warnings)])
 
 
 @dataclass
@@ -74,7 +76,7 @@ def partial_merge(
     data: Data,
     *,
     until: str | float,
-    align: str | Matcher | Alignment = "zipit",
+    align: str | Matcher | Alignment | None = None,
     fold: str | NetworkFold = "average",
     repair: str = "auto",
     weights: Sequence[float] | None = None,
@@ -91,7 +93,7 @@ def partial_merge(
         until: the name of the module behind which to cut, as "layer3": everything that the network runs up to the end of it is merged, and every
             value that is read behind it is handed over, skip connections too. Or the share of the layers to merge, between 0 and 1, for the
             nearest place where a cut is possible.
-        align, fold, repair, weights, reference, spec: as of `onefold.merge`. What they make of the layers behind the cut is thrown away. The fold
+        align, fold, repair, weights, reference, spec: as of `onefold.merge`, but that align=None is "zipit". What they make of the layers behind the cut is thrown away. The fold
             must leave features in the alignment's basis: "average", and "least_squares" towards "correlation" (its default here), "equal" or
             "selection". A fold of your own says so by the class attribute `keeps_basis = True`.
         outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
@@ -116,8 +118,9 @@ def partial_merge(
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     data = reusable(data, "calibration data")
-    widths = differ_in_width(models) and _takes_widths(align)
-    base = (align.reference if isinstance(align, Alignment) else reference) or 0
+    given = DEFAULT if align is None else align
+    widths = differ_in_width(models) and _takes_widths(given)
+    base = (given.reference if isinstance(given, Alignment) else reference) or 0
     template = models[base if widths else largest(models)]
     cutting = Cutting(trace_on(template, data))
     cut = cutting.at(until)
@@ -125,7 +128,15 @@ def partial_merge(
     rests = _rests(models, template, data, cutting, cut)
     if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
         raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
-    done = merge(alike, data, align=align, fold=fold, repair=repair, weights=weights, reference=reference, spec=spec or cutting.spec, **settings)
+    shared: dict[str, Any] = {"fold": fold, "repair": repair, "weights": weights, "reference": reference, "spec": spec or cutting.spec, **settings}
+    try:
+        done = merge(alike, data, align=given, **shared)
+    except NothingToAlign as error:
+        if align is not None:
+            raise
+        kept = {name: value for name, value in shared.items() if name not in ("probe", "regularisation", "prior")}
+        done = merge(alike, data, align="none", **kept)
+        done.report.warnings.insert(0, f"nothing was aligned, and the networks are averaged as they are: {error}")
     heads = [head_state(rests[k][0], cut, done.alignment, model.state_dict(), k) for k, model in enumerate(models)]
     first = next(batches(data, device_of(template), "calibration data"))
     made = assemble(
