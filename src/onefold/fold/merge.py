@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, rank_share, reusable, whole
@@ -153,6 +153,7 @@ def merge(
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     base = reference or 0  # whose shapes and whose buffers of integers the result has
+    models = in_one_precision(models, base)
     wanted = isinstance(maker, NetworkFold) and maker.traced
     mode = "none" if isinstance(maker, NetworkFold) and not maker.repairs and repair == "auto" else repair
     if data is None and not ((given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish):
