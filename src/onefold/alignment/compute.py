@@ -16,7 +16,7 @@ from onefold.alignment.gather import Gathered, check_reference, gather
 from onefold.alignment.kept import NOTHING, Kept, open_folder
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.identity import Identity
-from onefold.alignment.members import check_networks
+from onefold.alignment.members import check_networks, in_one_precision
 from onefold.alignment.solution import alignment_of, solve_members
 from onefold.alignment.solved import name_of
 from onefold.alignment.streamed import align_streamed, one_by_one
@@ -92,6 +92,8 @@ def align(
     if resume is not None:
         settings = {"reference": reference, "probe": where, "max_positions": max_positions, "targets": targets, "seed": seed}
         kept = open_folder(resume, {"matcher": repr(matcher), **settings, **identity(models, data)})
+    if not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models):  # else refused below
+        models = in_one_precision(models, reference or 0)
     if data is None:
         return _weights_alone(models, matcher, spec, reference, seed, kept)
     if isinstance(models, DiskMembers):

@@ -11,21 +11,22 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, NothingToAlign, RecipeError, TraceError, nearest
-from onefold.fold.average import average, normalised
+from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.fold.unaveraged import keep, unaveraged
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
-from onefold.memory import forget
+from onefold.memory import fill, forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
@@ -40,6 +41,8 @@ class MergeReport:
 
     coverage: the share of the parameters in tensors that can move. spaces: feature spaces between layers; moving_spaces: those that can move.
     folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
+    kept: state-dict name -> why it was not averaged but taken from one member, the reference where it has any weight; with a warning
+    where members differ in it (see `onefold.fold.unaveraged`).
     """
 
     align: str
@@ -61,6 +64,7 @@ class MergeReport:
     polished: dict[str, Any] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,6 +160,7 @@ def merge(
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     base = reference or 0  # whose shapes and whose buffers of integers the result has
+    models = in_one_precision(models, base)
     wanted = isinstance(maker, NetworkFold) and maker.traced
     mode = "none" if isinstance(maker, NetworkFold) and not maker.repairs and repair == "auto" else repair
     if data is None and not ((given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish):
@@ -212,9 +217,16 @@ def merge(
     def neutral(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return neutralised(state, applied.spec.layers) if applied and applied.folds_norms else state
 
+    left = unaveraged(first, models, states, base)
+    report.kept = left.kept
+    report.warnings += left.warnings(owner_of(shares, base))
+
+    def kept(state: dict[str, Tensor], weights: Sequence[float]) -> dict[str, Tensor]:
+        return neutral(keep(state, states, left.kept, weights, base))
+
     def network(state: Mapping[str, Tensor]) -> M:
         made = copy.deepcopy(first)
-        made.load_state_dict(state)
+        fill(made, state)
         forget(made)
         return made
 
@@ -232,13 +244,13 @@ def merge(
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
-            models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
+            models, states, lambda own: kept(average(states, own, reference=base), own), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed,
+            validation, network, repaired, seed, report.kept,
         )  # fmt: skip
         done = maker.fold(job)
     else:
-        done = Folded(neutral(maker(states, shares, reference=base)), repair=True)
+        done = Folded(kept(maker(states, shares, reference=base), shares), repair=True)
     folded = network(done.state)
     report.folded = done.details
     report.warnings += done.warnings

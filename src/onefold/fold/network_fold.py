@@ -42,6 +42,7 @@ class FoldJob:
     plain: Callable[[Mapping[str, Tensor]], nn.Module]
     repaired: Callable[[Mapping[str, Tensor]], nn.Module]
     seed: int
+    kept: Mapping[str, str] = field(default_factory=dict)  # what is not averaged, with the reason (see `unaveraged.py`)
 
 
 @dataclass(frozen=True)

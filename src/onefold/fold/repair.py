@@ -13,35 +13,21 @@ sees inputs which are repaired already.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Target, trace_on
-from onefold.alignment.moments import Moments
 from onefold.batches import Data, RankShare, batches, check_dtype, device_of, dtype_of, reusable
-from onefold.batchnorm import reestimate, scale_output
+from onefold.batchnorm import FEW, reestimate, too_small
 from onefold.errors import DataError
-from onefold.layers import Layer, Norm
+from onefold.fold.repair_places import Place, Site, places_of
+from onefold.memory import fill
 from onefold.progress import track
-from onefold.ranks import together
+from onefold.ranks import from_every_rank, sum_over_ranks, together
 from onefold.symmetry import SymmetrySpec, TracedNetwork
-
-FLOOR = 1e-6  # a channel whose deviation is below this share of its target is dead: it is shifted but not scaled up
-
-
-@dataclass
-class _Site:
-    """One output to repair: a norm (with or without its layer) or a layer without one."""
-
-    node: str
-    axis: int
-    norm: Norm | None
-    layer: Layer | None
-    target: Target | None
-    moments: Moments | None = None
 
 
 @dataclass(frozen=True)
@@ -82,112 +68,100 @@ def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[st
         DataError: the data is empty, used up or cannot be run.
     """
     data = reusable(data, "calibration data")
-    device = device_of(model)
     state = {k: v.detach().clone() for k, v in model.state_dict().items()}
     if traced is None:
         traced = trace_on(model, data)
-    sites = _sites(spec, state, targets)
-    fast = {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
-
-    def correct(node: str, values: list[Tensor]) -> list[Tensor]:
-        return [_corrected(sites[node], values[0], state)]
-
-    dtype = dtype_of(model)
-    shared = isinstance(data, RankShare)
-    with together() if shared else contextlib.nullcontext():
-        for batch in track(batches(data, device, "calibration data"), "repair"):
-            check_dtype(batch, dtype)
-            traced.replay([fast], batch.args, batch.kwargs, visit=correct, nodes=list(sites))
-    if shared:
-        for site in sites.values():
-            site.moments = (site.moments or Moments(1, len(_aim(site, state)[0]), None, full=False, device=device)).reduced()
-    dead = sum(_write(site, state) for site in sites.values())
-    model.load_state_dict(state)
-    norms = sum(site.norm is not None for site in sites.values())
-    skipped = [layer.weight for layer in spec.layers if layer.output in targets and layer.output not in sites]
+    places = places_of(spec, state, targets, [node.name for node in traced.graph.nodes])
+    run = _Run(traced, data, state, spec.tied, device_of(model), dtype_of(model))
+    run.measure(places, small=False)
+    dead, rest = _few(run, places)
+    some = len(rest) < len(places)  # were too small, so that all batches are used
+    loose = [place for place in rest if place.site.target is None]
+    if any(len(place.site.places) > 1 for place in rest) and len(loose) < len(rest):
+        # Each place was corrected by itself, as in training, but in eval mode all have the statistics of their norm: those are
+        # settled first, and what has a target is measured in the network as it will run.
+        dead += run.settle(loose)
+        rest = [place for place in rest if place.site.target is not None]
+        run.measure(rest, small=some)
+    dead += run.settle(rest)
+    fill(model, state)
+    sites = list(dict.fromkeys(place.site for place in places))
+    norms = sum(site.places[0].norm is not None for site in sites)
+    done = {place.node for place in places}
+    skipped = [layer.weight for layer in spec.layers if layer.output in targets and layer.output not in done]
     return RepairReport(norms, len(sites) - norms, dead, skipped)
 
 
-def _sites(spec: SymmetrySpec, state: Mapping[str, Tensor], targets: Mapping[str, Target]) -> dict[str, _Site]:
-    """All norms, and all layers without one that have a target and a bias to write it to, in graph order."""
-    owner = {layer.norm.node: layer for layer in spec.layers if layer.norm is not None}
-    sites = {}
-    for norm in spec.norms:
-        layer = owner.get(norm.node)
-        target = targets.get(norm.node) if norm.scale is not None and norm.shift is not None else None
-        sites[norm.node] = _Site(norm.node, 1, norm, layer, target)
-    for layer in spec.layers:
-        if layer.norm is None and layer.bias is not None and not layer.shared and layer.output in targets:
-            sites[layer.output] = _Site(layer.output, layer.output_axis, None, layer, targets[layer.output])
-    return sites
+def _few(run: _Run, places: Sequence[Place]) -> tuple[int, list[Place]]:
+    """Settle the sites for which batches are too small, and measure the others again; dead channels, and those others.
+
+    They are settled one after the other, each by a pass over all of the data up to it, with no correction by single batches.
+    """
+    nodes = run.agreed([place.node for place in places if place.site.few])
+    few = [place for place in places if too_small(*run.sizes) or any(own.node in nodes for own in place.site.places)]
+    for k, place in enumerate(few):
+        ahead = [own for own in places[: places.index(place) + 1] if own not in few[:k]]
+        run.measure(ahead, until=place.node)
+        place.site.write(run.state)
+        run.tie()
+    rest = [place for place in places if place not in few]
+    if few and rest:
+        run.measure(rest)
+    return sum(site.dead for site in dict.fromkeys(place.site for place in few)), rest
 
 
-def _affine(site: _Site, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a site's norm, float64; ones and zeros where it has none."""
-    assert site.norm is not None
-    mean = state[site.norm.mean].double()
-    scale = state[site.norm.scale].double() if site.norm.scale is not None else torch.ones_like(mean)
-    shift = state[site.norm.shift].double() if site.norm.shift is not None else torch.zeros_like(mean)
-    return scale, shift
+@dataclass
+class _Run:
+    """The folded network on its way: its state, and what it runs over. tied: names of one tensor, which the first one stands for."""
 
+    traced: TracedNetwork
+    data: Data
+    state: dict[str, Tensor]
+    tied: Sequence[Sequence[str]]
+    device: torch.device
+    dtype: torch.dtype
+    sizes: tuple[int, int] = (0, 0)
 
-def _aim(site: _Site, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation that the site's output shall have: the target's, or what the norm's own affine part asks for."""
-    if site.target is not None:
-        device = state[site.layer.weight].device if site.layer is not None else site.target.mean.device
-        return site.target.mean.to(device), site.target.deviation.to(device)
-    scale, shift = _affine(site, state)
-    return shift, scale.abs()
+    def agreed(self, names: list[str]) -> set[str]:
+        """Names that any rank has, where the data is shared out."""
+        found = from_every_rank(names) if isinstance(self.data, RankShare) else [names]
+        return {name for own in found for name in own}
 
+    def measure(self, places: Sequence[Place], until: str | None = None, *, small: bool = True) -> None:
+        """Run over the data, up to a node. Each of `places` is corrected batch by batch and measured. small: also over small batches.
 
-def _corrected(site: _Site, value: Tensor, state: Mapping[str, Tensor]) -> Tensor:
-    """`value` brought to the site's aim by its own batch statistics, which are recorded."""
-    rows = value.movedim(site.axis, -1)
-    flat = rows.reshape(-1, rows.shape[-1])
-    if site.moments is None:
-        site.moments = Moments(1, flat.shape[1], None, full=False, device=flat.device)
-    own = Moments(1, flat.shape[1], None, full=False, device=flat.device)
-    own.update([flat])
-    site.moments = site.moments.merge(own)
-    mean, deviation = _aim(site, state)
-    gain = _gain(own.variances[0].sqrt(), deviation)
-    shape = [1] * value.dim()
-    shape[site.axis] = -1
-    offset = mean - own.means[0] * gain
-    return value * gain.to(value.dtype).reshape(shape) + offset.to(value.dtype).reshape(shape)
+        Sets `sizes`, the examples in small batches and in all.
+        """
+        at = {place.node: place for place in places}
+        state = {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in self.state.items()}
+        for place in places:
+            place.begin()
 
+        def correct(node: str, values: list[Tensor]) -> list[Tensor]:
+            return [at[node].corrected(values[0], self.state)]
 
-def _gain(measured: Tensor, wanted: Tensor) -> Tensor:
-    alive = measured > FLOOR * wanted.clamp_min(FLOOR)
-    return torch.where(alive, wanted / measured.clamp_min(1e-30), 1.0)
+        shared = isinstance(self.data, RankShare)
+        sizes = torch.zeros(2, dtype=torch.int64)
+        with together() if shared else contextlib.nullcontext():
+            for batch in track(batches(self.data, self.device, "calibration data"), "repair"):
+                check_dtype(batch, self.dtype)
+                sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])
+                if batch.size < FEW and not small:
+                    continue
+                self.traced.replay([state], batch.args, batch.kwargs, visit=correct, nodes=list(at), until=until)
+        self.sizes = tuple((sum_over_ranks(sizes) if shared else sizes).tolist())
+        for place in places:
+            place.end(self.state, self.device, shared=shared)
 
-
-def _write(site: _Site, state: dict[str, Tensor]) -> int:
-    """Write a site's correction into the state; returns the number of dead channels."""
-    assert site.moments is not None
-    mean, deviation = site.moments.means[0], site.moments.variances[0].sqrt()
-    wanted_mean, wanted = _aim(site, state)
-    gain = _gain(deviation, wanted)
-    dead = int((gain == 1.0).logical_and(deviation <= FLOOR * wanted.clamp_min(FLOOR)).sum())
-
-    def put(name: str, value: Tensor) -> None:
-        state[name] = value.to(state[name].dtype)
-
-    if site.norm is not None:
-        # The norm's input statistics follow from its output's, since its running statistics and affine part are known.
-        scale, shift = _affine(site, state)
-        spread = (state[site.norm.variance].double() + site.norm.eps).sqrt()
-        safe = torch.where(scale == 0, 1.0, scale)
-        put(site.norm.mean, torch.where(scale == 0, state[site.norm.mean].double(), (mean - shift) * spread / safe + state[site.norm.mean].double()))
-        variance = (deviation * spread / safe) ** 2 - site.norm.eps
-        put(site.norm.variance, torch.where(scale == 0, state[site.norm.variance].double(), variance.clamp_min(0.0)))
-        if site.target is not None and site.norm.scale is not None and site.norm.shift is not None:
-            put(site.norm.scale, torch.where(scale < 0, -wanted, wanted))
-            put(site.norm.shift, wanted_mean)
+    def settle(self, places: Sequence[Place]) -> int:
+        """Write the corrections of the places' sites; returns how many channels are dead."""
+        dead = sum(site.write(self.state) for site in dict.fromkeys(place.site for place in places))
+        self.tie()
         return dead
-    layer = site.layer
-    assert layer is not None
-    assert layer.bias is not None
-    state[layer.weight] = scale_output(state[layer.weight].double(), gain, layer).to(state[layer.weight].dtype)
-    put(layer.bias, (state[layer.bias].double() - mean) * gain + wanted_mean)
-    return dead
+
+    def tie(self) -> None:
+        """Let all names of one tensor have what was written under the first."""
+        for first, *others in self.tied:
+            for name in others:
+                if first in self.state and name in self.state:
+                    self.state[name] = self.state[first]

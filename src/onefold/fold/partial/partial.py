@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, device_of, reusable
 from onefold.errors import MembersError, NothingToAlign, RecipeError
@@ -117,6 +117,7 @@ def partial_merge(
     _check_basis(fold)
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
+    models = list(in_one_precision(models, reference or 0))
     data = reusable(data, "calibration data")
     given = DEFAULT if align is None else align
     widths = differ_in_width(models) and _takes_widths(given)

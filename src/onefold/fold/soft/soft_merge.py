@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment
+from onefold.alignment import Alignment, in_one_precision
 from onefold.batches import Data, device_of, forward, logits_of
 from onefold.batchnorm import NormModule
 from onefold.errors import MembersError, RecipeError, nearest
@@ -92,6 +92,7 @@ class SoftMerge(nn.Module):
         self.include, self.exclude = as_list(include), as_list(exclude)
         self.stochastic = level == "model" if stochastic == "auto" else bool(stochastic)
         self.screens, self.outputs = screen, outputs
+        models = in_one_precision(models, reference if isinstance(reference, int) else 0)
         self._members = tuple(models)  # a tuple, so that they are no submodules and their weights no parameters of this one
         if isinstance(align, Alignment):
             reference = align.reference or 0
@@ -116,7 +117,7 @@ class SoftMerge(nn.Module):
 
     @property
     def members(self) -> tuple[nn.Module, ...]:
-        """The networks as they were given."""
+        """The networks as they were given; those of another precision than the reference's (member 0's, for "best") as copies in that."""
         return self._members
 
     @property
