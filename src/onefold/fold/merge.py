@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
-from onefold.batches import Data, RankShare, rank_share, reusable, whole
+from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
+from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.inference import Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
+from onefold.measure.evaluation import eval_mode
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
 from onefold.memory import forget
@@ -106,6 +109,7 @@ def merge(
     seed: int = 0,
     resume: str | os.PathLike[str] | None = None,
     sharded: bool | None = None,
+    output: OutputChoice = None,
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one.
 
@@ -131,13 +135,15 @@ def merge(
         spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
         sharded: as in `onefold.align`; the sums of repair run over all ranks, too, and every rank gets the same network. With True no fold that
             runs networks and no distillation, which need all of the data.
+        output: which output is meant where the networks return several, and on which axis its classes lie (`onefold.inference`). Only what
+            reads scores needs it: polish, folds that choose by labels, and ensembles of probabilities or classes.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
     settings: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
     maker = fold_with(fold, settings | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
-    shares, given = normalised(weights, len(models)), align
+    shares, given, meant = normalised(weights, len(models)), align, as_output(output)
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
     if ensemble is not None:
@@ -162,6 +168,8 @@ def merge(
     first = models[base]  # of members on disk: held for as long as this runs
     if resume is not None and (isinstance(given, Alignment) or (given == "none" and mode == "none")):
         raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
+    if data is not None:
+        _check_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 
@@ -206,14 +214,14 @@ def merge(
         raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
-        goal = pooled(goal, models, whole(data))
+        goal = pooled(goal, models, whole(data), meant)
         report.warnings.append(EVEN)
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
             models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed,
+            validation, network, repaired, seed, meant,
         )  # fmt: skip
         done = maker.fold(job)
     else:
@@ -229,12 +237,27 @@ def merge(
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed, output=meant)
         folded, report.polished = result.model, result.to_dict()
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
     return MergeResult(folded, applied, report)
+
+
+def _check_output(
+    model: nn.Module, data: Data, validation: Data | None, maker: Any, polish: bool, ensemble: EnsembleName | ClassPool | None, meant: Output
+) -> None:
+    """Raises DataError, before anything slow, where what is asked for needs an output that is not known."""
+    goal = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
+    if polish or (goal != "logits" and isinstance(maker, NetworkFold)):
+        check_distillable(model, data, meant, POLISHING if polish else "an ensemble of probabilities or classes")
+        return
+    chooses = isinstance(maker, NetworkFold) and maker.labelled
+    first = next(iter(batches(validation if chooses and validation is not None else data, device_of(model), "calibration data")))
+    if meant.select is not None or (chooses and first.labels is not None):
+        with eval_mode([model]):
+            run(model, first, meant)
 
 
 def _aim(reference: int | None) -> str:
