@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, f
 from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
-from onefold.inference import Output, OutputChoice, as_output, run
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.evaluation import eval_mode
 from onefold.measure.pool import ClassPool
@@ -169,7 +169,7 @@ def merge(
     if resume is not None and (isinstance(given, Alignment) or (given == "none" and mode == "none")):
         raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
     if data is not None:
-        _check_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
+        meant = _checked_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 
@@ -245,19 +245,27 @@ def merge(
     return MergeResult(folded, applied, report)
 
 
-def _check_output(
+def _checked_output(
     model: nn.Module, data: Data, validation: Data | None, maker: Any, polish: bool, ensemble: EnsembleName | ClassPool | None, meant: Output
-) -> None:
-    """Raises DataError, before anything slow, where what is asked for needs an output that is not known."""
+) -> Output:
+    """The output, with the axis of its classes where labels to choose by tell it.
+
+    Raises:
+        DataError: what is asked for needs an output that is not known; said before anything slow.
+    """
+    labelled = isinstance(maker, NetworkFold) and maker.labelled
+    first = next(batches(validation if labelled and validation is not None else data, device_of(model), "calibration data"))
+    chooses = labelled and first.labels is not None
+    if chooses or meant.select is not None:
+        with eval_mode([model]):
+            found = run(model, first, meant)
+        if chooses:
+            axis = ClassAxis(meant, "choosing by labels").of(found, first.labels, scored=True, where=f" of batch {first.index}")
+            meant = meant if found.dim() == 2 else replace(meant, class_axis=axis)
     goal = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if polish or (goal != "logits" and isinstance(maker, NetworkFold)):
         check_distillable(model, data, meant, POLISHING if polish else "an ensemble of probabilities or classes")
-        return
-    chooses = isinstance(maker, NetworkFold) and maker.labelled
-    first = next(iter(batches(validation if chooses and validation is not None else data, device_of(model), "calibration data")))
-    if meant.select is not None or (chooses and first.labels is not None):
-        with eval_mode([model]):
-            run(model, first, meant)
+    return meant
 
 
 def _aim(reference: int | None) -> str:

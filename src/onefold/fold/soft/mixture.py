@@ -19,8 +19,9 @@ class Mixture(nn.Module):
     """Several modules of one interface as one. Parts of weight exactly 0 are not run.
 
     parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers, whose logits `output` finds
-    in whatever form they are returned (`onefold.inference`): their logits are summed, or the result is the logarithm of their summed probabilities. None: outputs of any
-    nested form are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
+    in whatever form they are returned (`onefold.inference`): their logits are summed, or the result is the logarithm of
+    their summed probabilities. None: outputs of any nested form
+    are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
     """
 
     weights: Tensor
