@@ -158,24 +158,6 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
         raise DataError(f"{type(module).__name__} cannot run on {batch.describe()}: {reason}") from error
 
 
-def logits_of(output: Any) -> Tensor:
-    """The tensor to score among what a network returned: itself, its `logits`, or its first tensor.
-
-    Raises:
-        DataError: there is no tensor in the output.
-    """
-    if isinstance(output, Tensor):
-        return output
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if isinstance(named, Tensor):
-        return named
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
-    raise DataError(f"The network returned a {type(output).__name__} without a tensor; wrap it so that it returns its logits.")
-
-
 def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
     """Raises DataError where a floating-point input has another dtype than the network's parameters (autocast is left alone)."""
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onefold.cli.flags import given
+from onefold.cli.flags import given, selected
 from onefold.errors import RecipeError
 
 GATING, LEARNING, SCORING = "What to gate", "How to learn", "How to score"
@@ -41,6 +41,12 @@ def soft(
     eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
     eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
     eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
+    network_output: Annotated[
+        str | None, typer.Option(help="Which output is scored, a name or an index, where networks return several.", rich_help_panel=SCORING)
+    ] = None,
+    class_axis: Annotated[
+        int | None, typer.Option(help="The axis of its classes, where labels do not tell it (1 or -1).", rich_help_panel=SCORING)
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a report to read (.html).", rich_help_panel=SCORING)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
@@ -62,6 +68,7 @@ def soft(
             screen=screen, outputs=outputs, steps=steps, learning_rate=learning_rate, penalty=penalty, batch_size=batch_size, fallback=fallback,
         ),
         "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
+        "network_output": given(select=selected(network_output), class_axis=class_axis),
         "seed": seed,
         "device": device,
     }  # fmt: skip
@@ -101,6 +108,8 @@ def soft(
         say(RULE)
     if made.scored is not None:
         show(made.scored.table)
+        if made.scored.classes:
+            say(f"Classes: {made.scored.classes}")
         say(made.scored.verdict)
     names = ", ".join(path.name for path in made.files.all()[:-1])
     say(f"The {made.result.choice} network of {len(recipe.members)} members was written to {made.files.result}, with {names}.")

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onefold.batches import Batch, forward, logits_of
+from onefold.batches import Batch
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
+from onefold.inference import ANY, ClassAxis, run
 from onefold.progress import track
 
 
@@ -87,6 +88,7 @@ def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype)
     """The mean loss of a process's share; weighted so that the mean over all processes is that of the whole batch."""
     own = share(batch, fabric.global_rank, fabric.world_size)
     args, kwargs, labels = fabric.to_device((own.args, own.kwargs, own.labels))
-    logits = logits_of(forward(module, Batch(args, kwargs, labels, own.index), dtype))
+    found = run(module, Batch(args, kwargs, labels, own.index), ANY, dtype)
+    logits = ClassAxis(ANY, "training").last(found, labels, scored=True, where=f" of batch {own.index}")
     loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     return loss if fabric.world_size == 1 else loss * (own.size * fabric.world_size / batch.size)

@@ -53,7 +53,7 @@ class Auto(NetworkFold):
             done = fold.fold(job)
             reason = "auto took least squares, as there are no labels to choose by"
             return dataclasses.replace(done, details={"choice": f"least_squares, {fold.target}", **done.details}, warnings=[*done.warnings, reason])
-        alone = scored(job.models, validation)
+        alone = scored(job.models, validation, job.output)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
         found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}
         found["average"] = self._tried(job, lambda: Folded(job.average(job.shares), repair=True), validation)
@@ -75,7 +75,7 @@ class Auto(NetworkFold):
         """A candidate, and its scores once it is repaired, if it is to be."""
         done = make()
         network = job.repaired(done.state) if done.repair else job.plain(done.state)
-        return done, scored([network], validation)[0]
+        return done, scored([network], validation, job.output)[0]
 
 
 def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:

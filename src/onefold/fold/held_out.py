@@ -9,6 +9,7 @@ from torch import nn
 
 from onefold.batches import Data, batches
 from onefold.errors import DataError
+from onefold.inference import OutputChoice
 from onefold.measure.evaluation import evaluate
 from onefold.measure.scores import Scores
 
@@ -38,9 +39,9 @@ def check_labels(validation: Data | None, fold: str) -> Data:
     return validation
 
 
-def scored(models: Sequence[nn.Module], validation: Data) -> list[Scores]:
+def scored(models: Sequence[nn.Module], validation: Data, output: OutputChoice = None) -> list[Scores]:
     """Every network's scores on the labelled batches, one network after the other."""
-    return [evaluate(model, validation) for model in models]
+    return [evaluate(model, validation, output=output) for model in models]
 
 
 def rank(scores: Scores) -> tuple[float, float]:

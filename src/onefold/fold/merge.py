@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -14,16 +14,19 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
-from onefold.batches import Data, RankShare, rank_share, reusable, whole
+from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.errors import AlignmentError, MembersError, NothingToAlign, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
+from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
 from onefold.fold.unaveraged import keep, unaveraged
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
+from onefold.measure.evaluation import eval_mode
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
 from onefold.memory import fill, forget
@@ -115,6 +118,7 @@ def merge(
     seed: int = 0,
     resume: str | os.PathLike[str] | None = None,
     sharded: bool | None = None,
+    output: OutputChoice = None,
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one.
 
@@ -141,13 +145,15 @@ def merge(
         spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
         sharded: as in `onefold.align`; the sums of repair run over all ranks, too, and every rank gets the same network. With True no fold that
             runs networks and no distillation, which need all of the data.
+        output: which output is meant where the networks return several, and on which axis its classes lie (`onefold.inference`). Only what
+            reads scores needs it: polish, folds that choose by labels, and ensembles of probabilities or classes.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
     own: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
     maker = fold_with(fold, own | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
-    shares, asked = normalised(weights, len(models)), align is not None
+    shares, asked, meant = normalised(weights, len(models)), align is not None, as_output(output)
     given: str | Matcher | Alignment = DEFAULT if align is None else align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
@@ -174,6 +180,8 @@ def merge(
     first = models[base]  # of members on disk: held for as long as this runs
     if resume is not None and (isinstance(given, Alignment) or (given == "none" and mode == "none")):
         raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
+    if data is not None:
+        meant = _checked_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
 
@@ -186,6 +194,7 @@ def merge(
         report.reference = reference = alignment.reference
         base = reference or 0
     elif traced is not None and data is not None and (given != "none" or mode != "none"):
+
         def aligned(method: str | Matcher, **settings: Any) -> Alignment:
             return compute_alignment(
                 models, data, method=method, spec=spec, reference=reference, max_positions=max_positions, targets=mode != "none", seed=seed,
@@ -239,14 +248,14 @@ def merge(
         raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
-        goal = pooled(goal, models, whole(data))
+        goal = pooled(goal, models, whole(data), meant)
         report.warnings.append(EVEN)
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
             models, states, lambda own: kept(average(states, own, reference=base), own), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed, report.kept,
+            validation, network, repaired, seed, report.kept, meant,
         )  # fmt: skip
         done = maker.fold(job)
     else:
@@ -262,13 +271,36 @@ def merge(
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed, output=meant)
         folded, report.polished = result.model, result.to_dict()
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
         report.spaces, report.moving_spaces = len(spec.spaces), sum(bool(space.groups) for space in spec.spaces)
     return MergeResult(folded, applied, report)
+
+
+def _checked_output(
+    model: nn.Module, data: Data, validation: Data | None, maker: Any, polish: bool, ensemble: EnsembleName | ClassPool | None, meant: Output
+) -> Output:
+    """The output, with the axis of its classes where labels to choose by tell it.
+
+    Raises:
+        DataError: what is asked for needs an output that is not known; said before anything slow.
+    """
+    labelled = isinstance(maker, NetworkFold) and maker.labelled
+    first = next(batches(validation if labelled and validation is not None else data, device_of(model), "calibration data"))
+    chooses = labelled and first.labels is not None
+    if chooses or meant.select is not None:
+        with eval_mode([model]):
+            found = run(model, first, meant)
+        if chooses:
+            axis = ClassAxis(meant, "choosing by labels").of(found, first.labels, scored=True, where=f" of batch {first.index}")
+            meant = meant if found.dim() == 2 else replace(meant, class_axis=axis)
+    goal = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
+    if polish or (goal != "logits" and isinstance(maker, NetworkFold)):
+        check_distillable(model, data, meant, POLISHING if polish else "an ensemble of probabilities or classes")
+    return meant
 
 
 def _aim(reference: int | None) -> str:

@@ -17,6 +17,7 @@ from onefold.alignment import Alignment
 from onefold.batches import Data
 from onefold.errors import RecipeError
 from onefold.fold.average import Fold, folds
+from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 
@@ -26,6 +27,7 @@ class FoldJob:
 
     models: the members as they came. states: theirs in the reference's basis. average: what the plain fold of these states gives. shares: the
     members' weights, which sum to 1. data: calibration batches. validation: labelled batches to choose by, if there are any besides `data`.
+    output: which output is meant where scores are needed.
     plain, repaired: the network with that state, as it is, and repaired as the merge's settings say.
     """
 
@@ -43,6 +45,7 @@ class FoldJob:
     repaired: Callable[[Mapping[str, Tensor]], nn.Module]
     seed: int
     kept: Mapping[str, str] = field(default_factory=dict)  # what is not averaged, with the reason (see `unaveraged.py`)
+    output: Output = ANY
 
 
 @dataclass(frozen=True)

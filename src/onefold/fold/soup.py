@@ -47,12 +47,12 @@ class GreedySoup(NetworkFold):
         """
         _, validation = held_out(job.data, job.validation)
         validation = check_labels(validation, "greedy_soup")
-        alone = scored(job.models, validation)
+        alone = scored(job.models, validation, job.output)
         order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
         chosen, best = [order[0]], rank(alone[order[0]])
         trials = []
         for k in order[1:]:
-            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))))], validation)[0]
+            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))))], validation, job.output)[0]
             kept = rank(score) >= best
             trials.append({"member": k, "accuracy": score.accuracy, "kept": kept})
             if kept:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from onefold.batches import Data, reusable
 from onefold.errors import DataError, RecipeError, nearest
-from onefold.measure.evaluation import predictions
+from onefold.inference import OutputChoice, as_output
+from onefold.measure.evaluation import class_outputs
 from onefold.measure.pool import FLOOR, ClassPool
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
 
@@ -33,6 +34,7 @@ def class_pool(
     *,
     counts: Sequence[Sequence[float]] | Tensor | None = None,
     shares: Sequence[float] | Tensor | None = None,
+    output: OutputChoice = None,
 ) -> ClassPool:
     """How to pool classifiers that saw the classes in different shares, from what they predict on unlabelled data or from counts.
 
@@ -40,15 +42,17 @@ def class_pool(
     Of one model alone it balances its predictions.
 
     Args:
-        models: networks that return logits (n, ..., C).
+        models: networks that return logits (n, C); others where labels or `output` say on which axis the classes lie.
         data: unlabelled batches, at least a hundred examples of each class or so, whose classes come in the `shares`. Not needed with `counts`.
         counts: (K, C) how many examples of each class each member was trained on, if that is known.
         shares: (C,) of the classes in the data that the pool is asked about; None: even. Divided by their sum.
+        output: which output holds the classes' logits, and on which axis (`onefold.inference`).
 
     Raises:
         RecipeError: there are neither data nor counts, or counts or shares are no such numbers. DataError: a member cannot run on the data, or
-        puts out what is not finite.
+        puts out what is not finite, or nothing says where its classes are.
     """
+    meant = as_output(output)
     if counts is not None:
         known = _table(counts, len(models))
         return ClassPool(known / known.sum(1, keepdim=True), _shares(shares, known.shape[1]), known.sum(1))
@@ -57,9 +61,7 @@ def class_pool(
     data = reusable(data, "data to pool by")
     seen = []
     for k in range(len(models)):
-        logits = predictions(models[k], data)[0].double().flatten(0, -2)
-        if logits.shape[1] < 2:
-            raise RecipeError(f"Member {k} puts out one number for each example; only classifiers, of two classes or more, can be pooled.")
+        logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()
         if not bool(torch.isfinite(logits).all()):
             raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
         own = _shares(shares, logits.shape[-1]).to(logits.device)
@@ -75,11 +77,11 @@ def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
 
 
-def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data: Data) -> EnsembleMean | ClassPool:
+def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data: Data, output: OutputChoice = None) -> EnsembleMean | ClassPool:
     """What the name of an ensemble stands for with these members: "classes" for the pool that is estimated from the data."""
     if isinstance(ensemble, ClassPool) or ensemble != "classes":
         return ensemble
-    return class_pool(models, data)
+    return class_pool(models, data, output=output)
 
 
 def matching_shifts(logits: Tensor, shares: Tensor) -> Tensor:

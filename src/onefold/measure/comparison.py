@@ -26,6 +26,8 @@ def comparison_table(
 ) -> Table:
     """Candidates as a table of accuracy, NLL, ECE, Brier score, size and cost; the names in `emphasis` are set in bold.
 
+    Rows near chance say so in their note, and the caption says what to check (`near_chance`).
+
     Raises:
         DataError: there is no candidate, or the candidates' calibration errors come from different bins and cannot be compared.
     """
@@ -49,7 +51,21 @@ def comparison_table(
         Column(name="note"),
     )
     cells = tuple(_cells(row) for row in rows)
-    return Table(columns=columns, rows=cells, caption=caption, emphasis=tuple(i for i, row in enumerate(rows) if row.name in emphasis))
+    return Table(
+        columns=columns,
+        rows=cells,
+        caption=" ".join([caption, *near_chance(rows)]).strip(),
+        emphasis=tuple(i for i, row in enumerate(rows) if row.name in emphasis),
+    )
+
+
+def near_chance(rows: Sequence[Candidate]) -> list[str]:
+    """What to check, one sentence each: where all rows are near chance, by the hint of the most accurate one, and for each row whose classes
+    another numbering would fit far better. A single row near chance is no sign of wrong data: the same data suit the others."""
+    told = [row for row in rows if row.scores.renumbered is not None]
+    if not told and rows and all(row.scores.hint for row in rows):
+        told = [max(rows, key=lambda row: row.scores.accuracy)]
+    return list(dict.fromkeys(f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}." for row in told))
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
@@ -80,5 +96,7 @@ def _cells(row: Candidate) -> tuple[Cell, ...]:
     note = row.note
     if scores.nonfinite:
         note = f"{note}; " * bool(note) + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
+    if scores.hint:
+        note = f"{note}; " * bool(note) + scores.hint.split(" (")[0].split(":")[0]
     accuracy, error, ece = 100 * scores.accuracy, 100 * scores.accuracy_error, 100 * scores.ece
     return (row.name, accuracy, error, scores.nll, ece, scores.brier, scores.n, row.parameters, float(row.cost), note)

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from onefold.errors import DataError, RecipeError, nearest
+from onefold.inference import class_axes
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
+from onefold.measure.chance import Answers, InputFacts
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
@@ -33,6 +35,8 @@ class Scores:
     `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
     For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
     `nonfinite` counts the examples without finite probabilities: wrong answers here.
+    `hint` says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
+    `renumbered`: for each label the class that is answered, where another numbering would be far more accurate.
     """
 
     accuracy: float
@@ -46,6 +50,8 @@ class Scores:
     ensemble: EnsembleName | None = None
     agreement: float | None = None
     nonfinite: int = 0
+    hint: str = ""
+    renumbered: tuple[int, ...] | None = None
 
     @property
     def accuracy_error(self) -> float:
@@ -66,7 +72,7 @@ class Scores:
             parts.append(f"members agree on {100 * self.agreement:.2f} %")
         if self.nonfinite:
             parts.append(f"{self.nonfinite} examples with non-finite outputs, counted as wrong")
-        return ", ".join(parts)
+        return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
@@ -81,6 +87,8 @@ class Scores:
         """
         try:
             known: dict[str, Any] = {key: float(value) if value in ("inf", "-inf", "nan") else value for key, value in values.items()}
+            if isinstance(known.get("renumbered"), list):
+                known["renumbered"] = tuple(known["renumbered"])
             return cls(**known)
         except TypeError as error:
             raise DataError(f"These are no scores ({error}); pass what Scores.to_dict returned.") from None
@@ -89,12 +97,14 @@ class Scores:
 def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
     """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (..., classes) and (...) are flattened.
 
+    (n, classes, ...) goes with labels (n, ...), too; where both would fit, the last axis is taken.
+
     Raises:
         DataError: the shapes do not fit, a label lies outside 0..classes-1, or there is no example.
         RecipeError: unknown binning, or fewer than one bin.
     """
     tally = Tally(bins, binning)
-    tally.add(*flatten(logits, labels))
+    tally.add(*flatten(_classes_last(logits, labels), labels))
     return tally.scores()
 
 
@@ -104,7 +114,7 @@ def score_probabilities(probabilities: Tensor, labels: Tensor, *, bins: int = 15
     Raises:
         DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with NaN count as non-finite instead).
     """
-    return score_logits(_log(probabilities), labels, bins=bins, binning=binning)
+    return score_logits(_log(_classes_last(probabilities, labels)), labels, bins=bins, binning=binning)
 
 
 def reliability(
@@ -123,6 +133,7 @@ def reliability(
     if kind not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}")
     tally = Tally(bins, binning)
+    outputs = _classes_last(outputs, labels)
     tally.add(*flatten(_log(outputs) if kind == "probabilities" else outputs, labels))
     return tally.reliability()
 
@@ -172,6 +183,7 @@ class Tally:
         self.nll = self.brier = 0.0
         self._confidence: list[Tensor] = []
         self._correct: list[Tensor] = []
+        self._answers = Answers()
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them."""
@@ -188,6 +200,7 @@ class Tally:
         self.brier += float(brier.masked_fill(broken, 2.0).sum())
         self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
         self._correct.append((prediction == labels) & ~broken)
+        self._answers.add(logits, prediction.masked_fill(broken, -1), labels)
 
     def reliability(self) -> Reliability:
         """The calibration curve of what was added.
@@ -199,8 +212,10 @@ class Tally:
             raise DataError("There is no example to score; pass at least one.")
         return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
 
-    def scores(self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None) -> Scores:
-        """The scores of what was added.
+    def scores(
+        self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None, facts: InputFacts | None = None
+    ) -> Scores:
+        """The scores of what was added. facts: on the inputs, for the hint.
 
         Raises:
             DataError: nothing was.
@@ -208,7 +223,14 @@ class Tally:
         ece = self.reliability().ece
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
-        return Scores(accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite)
+        return Scores(
+            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, *self._answers.hint(facts)
+        )
+
+
+def _classes_last(logits: Tensor, labels: Tensor) -> Tensor:
+    axes = class_axes(tuple(logits.shape), tuple(labels.shape))
+    return logits.movedim(axes[-1], -1) if axes else logits
 
 
 def _log(probabilities: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from onefold.errors import RecipeError, nearest
+from onefold.inference import Output
 from onefold.patterns import as_list
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
@@ -100,6 +101,18 @@ class FoldPart(_Part):
     until: str | None = None
 
 
+class NetworkOutputPart(_Part):
+    """Which output of the networks is scored and distilled, by name or index, and the axis of its classes; null: found (onefold.inference)."""
+
+    select: int | str | None = None
+    class_axis: int | None = None
+
+    @property
+    def output(self) -> Output:
+        """The same for the library."""
+        return Output(self.select, self.class_axis)
+
+
 class Record(_Part):
     """What a merge was made with; written, never needed. `data_sha256`: of the batches read. `result_sha256`: of the result file."""
 
@@ -138,6 +151,7 @@ class Job(Document):
     members: tuple[InputFile, ...] = Field(min_length=2)
     data: DataPart | None = None
     evaluation: EvaluationPart | None = None
+    network_output: NetworkOutputPart = NetworkOutputPart()
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
     output: str | None = None

@@ -108,7 +108,7 @@ def make(
         scored = None
         if evaluation is not None:
             tell("Scoring the members, their ensemble, their plain average and the fold")
-            scored = score(models, result, evaluation, data if recipe.barrier else None)
+            scored = score(models, result, evaluation, data if recipe.barrier else None, recipe.network_output.output)
         members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
         complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
         facts = describe(result.model) if isinstance(result.model, PartialMerge) else None
@@ -122,12 +122,13 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
     align = Alignment.load(part.file.path) if part.file else part.method
     shared: dict[str, Any] = {name: getattr(recipe.fold, name) for name in ("repair", "weights", "target", "rows", "ridge")}
     shared |= {name: getattr(part, name) for name in ("reference", "probe", "regularisation", "prior", "max_positions")}
-    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed}
+    meant = recipe.network_output.output
+    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed, "output": meant}
     if recipe.fold.until is not None and data is not None:
         return _partial(models, data, recipe.fold.until, shared)
     ensemble: EnsembleName | ClassPool | None = recipe.fold.ensemble
     if recipe.fold.class_shares is not None:
-        ensemble = class_pool(models, data, shares=recipe.fold.class_shares)
+        ensemble = class_pool(models, data, shares=recipe.fold.class_shares, output=meant)
     return merge(models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared)
 
 

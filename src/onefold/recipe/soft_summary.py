@@ -10,9 +10,11 @@ from torch import nn
 from onefold.batches import Data
 from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
+from onefold.inference import ANY, Output
 from onefold.measure import Candidate, Column, Report, Table, comparison_table, evaluate, heat_map, verdict
 from onefold.recipe.soft import SoftRecipe
 from onefold.recipe.summary import member_candidates, parameters_of
+from onefold.sources.class_names import class_map, class_names_of
 
 RESULT = "soft merge"
 RULE = (
@@ -22,11 +24,12 @@ RULE = (
 
 @dataclass(frozen=True)
 class SoftScored:
-    """Everything that was scored on the same data: rows of a table, the result among them. notes: what could not be had."""
+    """Everything that was scored on the same data: rows of a table, the result among them. notes: what could not be had. classes: by number."""
 
     candidates: tuple[Candidate, ...]
     verdict: str
     notes: tuple[str, ...] = ()
+    classes: str = ""
 
     @property
     def table(self) -> Table:
@@ -34,33 +37,33 @@ class SoftScored:
         return comparison_table(self.candidates, emphasis=[RESULT])
 
 
-def score(models: Sequence[nn.Module], result: SoftResult, data: Data) -> SoftScored:
+def score(models: Sequence[nn.Module], result: SoftResult, data: Data, output: Output = ANY) -> SoftScored:
     """Score members, ensembles, plain average and the result. A member of non-finite outputs counts as wrong everywhere.
 
     Where members were screened out, the result is held against the ensemble and the average of those that are left: to beat an ensemble
     that a broken member has spoilt proves nothing.
     """
-    members, ensemble = member_candidates(models, data)
+    members, ensemble = member_candidates(models, data, output)
     baselines, notes, left = [], [], [models[k] for k in result.soft.survivors]
     rival = ensemble._replace(name="the ensemble")
     if 1 < len(left) < len(models):
-        fit = ensemble._replace(name=f"ensemble of {len(left)}", scores=evaluate(left, data), parameters=sum(map(parameters_of, left)))
+        fit = ensemble._replace(name=f"ensemble of {len(left)}", scores=evaluate(left, data, output=output), parameters=sum(map(parameters_of, left)))
         baselines.append(fit._replace(cost=float(len(left)), note=f"{fit.note}, without members that were screened out"))
         rival = fit._replace(name=f"the ensemble of the {len(left)} members left")
     rivals = [rival] if len(left) > 1 else []
     try:
         average = merge(left, align="none", repair="none").model
         note = "not aligned, not repaired" + ", without members that were screened out" * (len(left) < len(models))
-        baselines.append(Candidate("plain average", evaluate(average, data), parameters_of(average), 1.0, note))
+        baselines.append(Candidate("plain average", evaluate(average, data, output=output), parameters_of(average), 1.0, note))
         rivals.append(baselines[-1]._replace(name="the plain average"))
     except OnefoldError as error:
         notes.append(f"the plain average cannot be had: {str(error).rstrip('.')}")
     size = parameters_of(result.model)
     done = f"{result.soft.level} level, {result.choice}"
-    own = Candidate(RESULT, evaluate(result.model, data), size, size / parameters_of(models[0]), done)
+    own = Candidate(RESULT, evaluate(result.model, data, output=output), size, size / parameters_of(models[0]), done)
     best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
     sentence = verdict(own._replace(name="The soft merge"), [best._replace(name=f"the best member ({best.name})"), *rivals])
-    return SoftScored((*members, ensemble, *baselines, own), sentence, tuple(notes))
+    return SoftScored((*members, ensemble, *baselines, own), sentence, tuple(notes), class_map(class_names_of(data)))
 
 
 def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
@@ -69,7 +72,9 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
     chosen = f"Of {count} members, the {result.choice} network was chosen on held-out examples." if result.scores else "Nothing was held out."
     report = Report(title=f"{count} networks behind learned gates", summary=scored.verdict if scored else chosen)
     if scored is not None:
-        report.section("Was it worth it").table(scored.table).text(scored.verdict)
+        section = report.section("Was it worth it").table(scored.table).text(scored.verdict)
+        if scored.classes:
+            section.text(f"Classes: {scored.classes}.")
     if result.scores:
         report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {RULE}")
     gates = report.section("Gates").table(result.gates.table())

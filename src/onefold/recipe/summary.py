@@ -12,6 +12,7 @@ from onefold.alignment import Alignment
 from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.fold import MergeReport, MergeResult, merge
+from onefold.inference import ANY, Output
 from onefold.measure import (
     Candidate,
     ClassPool,
@@ -31,6 +32,7 @@ from onefold.measure import (
 )
 from onefold.recipe.document import Recipe
 from onefold.recipe.lanes import lanes_of
+from onefold.sources.class_names import class_map, class_names_of
 from onefold.symmetry import SymmetrySpec
 
 FOLD = "folded"
@@ -38,12 +40,13 @@ FOLD = "folded"
 
 @dataclass(frozen=True)
 class Scored:
-    """Everything that was scored on the same data: rows of a table, the fold among them, and barriers by name."""
+    """Everything that was scored on the same data: rows of a table, the fold among them, barriers by name, and the classes by number."""
 
     candidates: tuple[Candidate, ...]
     fold: Candidate
     verdict: str
     paths: Mapping[str, Path] = field(default_factory=dict)
+    classes: str = ""
 
     @property
     def table(self) -> Table:
@@ -56,41 +59,43 @@ def parameters_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def member_candidates(models: Sequence[nn.Module], data: Data) -> tuple[list[Candidate], Candidate]:
+def member_candidates(models: Sequence[nn.Module], data: Data, output: Output = ANY) -> tuple[list[Candidate], Candidate]:
     """A row for each member, and one for their ensemble, which costs as much as all of them."""
-    scores, size, count = evaluate_all(models, data), parameters_of(models[0]), len(models)
+    scores, size, count = evaluate_all(models, data, output=output), parameters_of(models[0]), len(models)
     members = [Candidate(f"member {k}", each, size, 1.0) for k, each in enumerate(scores.members)]
     return members, Candidate(f"ensemble of {count}", scores.ensemble, count * size, float(count), "mean of probabilities")
 
 
-def pooled_candidates(models: Sequence[nn.Module], done: MergeReport, data: Data, best: int) -> list[Candidate]:
+def pooled_candidates(models: Sequence[nn.Module], done: MergeReport, data: Data, best: int, output: Output = ANY) -> list[Candidate]:
     """Where a pool of classes was aimed at: a row for the pool itself, and one for the best member, shifted to the same classes by itself."""
     found = done.folded.get("classes") or done.polished.get("classes")
     if found is None:
         return []
     pool, size, count = ClassPool.from_dict(found), parameters_of(models[0]), len(models)
     note = "each member heard on a class by what it saw of it"
-    together = Candidate(f"ensemble of {count}, by class", evaluate(models, data, ensemble=pool), count * size, float(count), note)
-    alone = evaluate([models[best]], data, ensemble=pool.only(best))
+    together = Candidate(f"ensemble of {count}, by class", evaluate(models, data, ensemble=pool, output=output), count * size, float(count), note)
+    alone = evaluate([models[best]], data, ensemble=pool.only(best), output=output)
     return [together, Candidate(f"member {best}, balanced", alone, size, 1.0, "its answers shifted to the classes of the data")]
 
 
-def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: Data) -> list[Candidate]:
+def mapped_candidates(models: Sequence[nn.Module], alignment: Alignment, data: Data, output: Output = ANY) -> list[Candidate]:
     """A row for each mapped member alone, which shows what its map costs. Permutations cost nothing, dense maps do."""
     return [
-        Candidate(f"member {k}, mapped", evaluate(model, data), parameters_of(model), 1.0, f"to member {alignment.reference}, alone")
+        Candidate(f"member {k}, mapped", evaluate(model, data, output=output), parameters_of(model), 1.0, f"to member {alignment.reference}, alone")
         for k, model in enumerate(alignment.each(models))
         if k != alignment.reference
     ]
 
 
-def barriers(models: Sequence[nn.Module], alignments: Sequence[Alignment], data: Data, calibration: Data | None) -> dict[str, Path]:
+def barriers(
+    models: Sequence[nn.Module], alignments: Sequence[Alignment], data: Data, calibration: Data | None, output: Output = ANY
+) -> dict[str, Path]:
     """The barrier between the first two members, before alignment and after each, with batch-norm statistics re-estimated where there are any."""
 
     def line(first: nn.Module, second: nn.Module) -> Path:
         if calibration is None or not norms_of(first):
-            return barrier(first, second, data)
-        return barrier(first, second, data, recalibrate="batchnorm", calibration_data=calibration)
+            return barrier(first, second, data, output=output)
+        return barrier(first, second, data, recalibrate="batchnorm", calibration_data=calibration, output=output)
 
     paths = {"as trained": line(models[0], models[1])}
     for alignment in alignments:
@@ -98,30 +103,30 @@ def barriers(models: Sequence[nn.Module], alignments: Sequence[Alignment], data:
     return paths
 
 
-def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Data, calibration: Data | None) -> Scored:
+def score(models: Sequence[nn.Module], result: MergeResult[nn.Module], data: Data, calibration: Data | None, output: Output = ANY) -> Scored:
     """Score members, ensemble, plain average, mapped members and the fold; with `calibration` data also the barrier of the first two members."""
-    members, ensemble = member_candidates(models, data)
+    members, ensemble = member_candidates(models, data, output)
     plain = merge(models, align="none", fold="average", repair="none", weights=result.report.weights).model
-    average = Candidate("plain average", evaluate(plain, data), parameters_of(plain), 1.0, "not aligned, not repaired")
+    average = Candidate("plain average", evaluate(plain, data, output=output), parameters_of(plain), 1.0, "not aligned, not repaired")
     done, cost = f"align {result.report.align}, fold {result.report.fold}, repair {result.report.repair}", 1.0
     if partial := result.report.folded.get("partial"):
         done, costs = f"{done}, up to '{partial['until']}'", partial["costs"]
         cost = costs["partial"]["multiply_adds"] / costs["one"]["multiply_adds"] if costs["one"]["multiply_adds"] else float(len(models))
-    fold = Candidate(FOLD, evaluate(result.model, data), parameters_of(result.model), cost, done)
-    mapped = mapped_candidates(models, result.alignment, data) if result.alignment else []
+    fold = Candidate(FOLD, evaluate(result.model, data, output=output), parameters_of(result.model), cost, done)
+    mapped = mapped_candidates(models, result.alignment, data, output) if result.alignment else []
     best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
     baselines = [
         best._replace(name=f"the best member ({best.name})"),
         ensemble._replace(name="the ensemble"),
         average._replace(name="the plain average"),
     ]
-    pooled = pooled_candidates(models, result.report, data, members.index(best))
+    pooled = pooled_candidates(models, result.report, data, members.index(best), output)
     if pooled:
         together, alone = pooled
         baselines += [together._replace(name="the ensemble by class"), alone._replace(name="the best member, balanced")]
     sentence = verdict(fold._replace(name="The fold"), baselines)
-    paths = barriers(models, [result.alignment] if result.alignment else [], data, calibration) if calibration is not None else {}
-    return Scored((*members, ensemble, *pooled, average, *mapped, fold), fold, sentence, paths)
+    paths = barriers(models, [result.alignment] if result.alignment else [], data, calibration, output) if calibration is not None else {}
+    return Scored((*members, ensemble, *pooled, average, *mapped, fold), fold, sentence, paths, class_map(class_names_of(data)))
 
 
 def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
@@ -130,6 +135,8 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
     report = Report(title=f"{done.members} networks folded into one", summary=scored.verdict if scored else "The fold was not scored.")
     if scored is not None:
         section = report.section("Was it worth it").table(scored.table).text(scored.verdict)
+        if scored.classes:
+            section.text(f"Classes: {scored.classes}.")
         if scored.paths:
             add_barriers(section, scored.paths)
     add_merge(report.section("What was done"), recipe, done)

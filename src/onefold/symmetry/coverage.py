@@ -25,9 +25,7 @@ _PLACES = ("space of", "time of", "vocabulary")  # reasons of axes that hold pos
 _SHOWN = 4
 
 
-def feature_spaces(
-    traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]
-) -> tuple[FeatureSpace, ...]:
+def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]) -> tuple[FeatureSpace, ...]:
     """The feature spaces between layers, in graph order. groups: the atoms that move, with their names."""
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]

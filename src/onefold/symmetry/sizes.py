@@ -60,9 +60,7 @@ class Cover:
         """What `program`, a trace of `model`, covers."""
         names = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
         specs = program.graph_signature.input_specs
-        inputs = [
-            names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT
-        ]
+        inputs = [names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT]
         ranges = {e: (allowed.lower, allowed.upper) for e, allowed in program.range_constraints.items()}
         guards = [compile(g, "guard", "eval") for g in getattr(program, "_guards_code", None) or []]
         return Cover(inputs, ranges, guards, inspect.signature(model.forward), plan)
@@ -115,9 +113,7 @@ class Sizes:
     _axes: set[tuple[int, int]] = field(default_factory=set)
     _tried: set[frozenset[tuple[int, int]]] = field(default_factory=set)
 
-    def plan(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]
-    ) -> Plan | None:
+    def plan(self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]) -> Plan | None:
         """The plan that runs on these inputs, if there is one."""
         key = _shapes(inputs)
         if key in self._single:
@@ -265,8 +261,7 @@ def _alike(
         return type(x) is type(y) and bool(x == y)
 
     return left.keys() == right.keys() and all(
-        equal(left[name], right[name], name not in _STRUCTURE and a.target is not operator.getitem)
-        for name in left
+        equal(left[name], right[name], name not in _STRUCTURE and a.target is not operator.getitem) for name in left
     )
 
 

@@ -108,10 +108,7 @@ class TracedNetwork:
             self._sizes = Sizes([own], first)
         sizes = self._sizes
         if len(sizes.first) != len(inputs):
-            raise TraceError(
-                f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; "
-                "pass the same kind of batch."
-            )
+            raise TraceError(f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
         if (found := sizes.plan(args, kwargs, inputs)) is not None:
             return found
         own = sizes.covers[0].plan
@@ -147,9 +144,7 @@ class TracedNetwork:
                 forward(self.model, Batch(args, kwargs))
             raise
 
-    def _gives_the_same(
-        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]
-    ) -> bool:
+    def _gives_the_same(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> bool:
         """Whether a plan gives what the network gives, bit for bit."""
         buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
         args, kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
@@ -161,9 +156,10 @@ class TracedNetwork:
             wanted = pytree.tree_leaves(functional_call(self.model, buffers, args, kwargs))
             tensors = [x for x in wanted if isinstance(x, Tensor)]
             varied = any(bool((x != x.flatten()[:1]).any()) for x in tensors)  # zeros would tell nothing
-            return varied and len(found) == len(wanted) and all(
-                torch.equal(a, b) if isinstance(b, Tensor) else a == b
-                for a, b in zip(found, wanted, strict=True)
+            return (
+                varied
+                and len(found) == len(wanted)
+                and all(torch.equal(a, b) if isinstance(b, Tensor) else a == b for a, b in zip(found, wanted, strict=True))
             )
         return False
 

@@ -2,7 +2,8 @@
 
     factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
 
-f are probabilities, the softmax over the last axis, or where that has a length of 1 the outputs themselves. Permutations and rescalings of hidden
+f are probabilities, the softmax over the classes of outputs (n, C) or of those that the reference batch's labels tell (`onefold.inference`), or where
+there are no classes the outputs themselves. Permutations and rescalings of hidden
 units leave f as it is, so that they cannot satisfy this distance as they can one between parameters. The gradient is that of autograd, through one
 more forward and backward pass over the reference batch.
 
@@ -18,12 +19,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, forward, logits_of
+from onefold.batches import Batch
 from onefold.batchnorm import norms_of
 from onefold.errors import PersistentError
 from onefold.explore.persistent.distances import wide
 from onefold.explore.persistent.kernels import Kernel
 from onefold.explore.persistent.penalty import NORMALISER, Evaluated
+from onefold.inference import ANY, ClassAxis, run
 
 
 class FunctionRepulsion:
@@ -63,14 +65,17 @@ def predict(network: nn.Module, reference: Batch) -> Tensor:
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
-        DataError: the network cannot run on the batch. PersistentError: it returns NaN or infinity.
+        DataError: the network cannot run on the batch, returns several outputs, or puts out more than (n, C) and nothing says on which axis its
+        classes lie. PersistentError: it returns NaN or infinity.
     """
     with _at_rest(network):
-        outputs = logits_of(forward(network, reference))
+        outputs = run(network, reference, ANY)
     outputs = outputs.to(wide([outputs]))
     if not bool(outputs.detach().isfinite().all()):
         raise PersistentError("The network's predictions on the reference batch hold NaN or infinity; lower the learning rate or the strength.")
-    return outputs.softmax(-1) if outputs.dim() > 1 and outputs.shape[-1] > 1 else outputs
+    if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
+        return outputs
+    return outputs.softmax(ClassAxis(ANY, "the kernel 'function'").of(outputs, reference.labels))
 
 
 def _apart(a: Tensor, b: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,8 @@ from onefold.fold.partial.labels import filled, largest
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
 from onefold.fold.partial.saved import form_of
 from onefold.fold.soup import UniformSoup
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
+from onefold.measure.evaluation import eval_mode
 from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, piece_behind
@@ -83,6 +85,7 @@ def partial_merge(
     outputs: Outputs = "mean",
     reference: int | None = 0,
     spec: SymmetrySpec | None = None,
+    output: OutputChoice = None,
     **settings: Any,
 ) -> PartialResult:
     """Merge K networks up to a place and keep each one's own layers behind it (see `PartialMerge`).
@@ -97,6 +100,7 @@ def partial_merge(
             must leave features in the alignment's basis: "average", and "least_squares" towards "correlation" (its default here), "equal" or
             "selection". A fold of your own says so by the class attribute `keeps_basis = True`.
         outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
+        output: which output is meant where the members return several, and on which axis its classes lie; only outputs="probabilities" needs it.
         settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe, regularisation, prior, max_positions, seed.
 
     Raises:
@@ -106,6 +110,7 @@ def partial_merge(
     """
     start = time.perf_counter()
     check_outputs(outputs)
+    meant = as_output(output)
     for name in settings:
         if name not in _SETTINGS:
             raise RecipeError(f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}.")
@@ -119,6 +124,9 @@ def partial_merge(
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     models = list(in_one_precision(models, reference or 0))
     data = reusable(data, "calibration data")
+    if outputs == "probabilities":
+        # Labels may tell it, but not when the module runs.
+        meant = replace(meant, class_axis=class_axis_of(models[0], data, meant))
     given = DEFAULT if align is None else align
     widths = differ_in_width(models) and _takes_widths(given)
     base = (given.reference if isinstance(given, Alignment) else reference) or 0
@@ -129,7 +137,15 @@ def partial_merge(
     rests = _rests(models, template, data, cutting, cut)
     if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
         raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
-    shared: dict[str, Any] = {"fold": fold, "repair": repair, "weights": weights, "reference": reference, "spec": spec or cutting.spec, **settings}
+    shared: dict[str, Any] = {
+        "fold": fold,
+        "repair": repair,
+        "weights": weights,
+        "reference": reference,
+        "spec": spec or cutting.spec,
+        "output": meant,
+        **settings,
+    }
     try:
         done = merge(alike, data, align=given, **shared)
     except NothingToAlign as error:
@@ -142,12 +158,19 @@ def partial_merge(
     first = next(batches(data, device_of(template), "calibration data"))
     made = assemble(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
-        inputs=form_of(first),
+        inputs=form_of(first), output=meant,
     ).to(device_of(template))  # fmt: skip
     costs = costs_of(models, made, first)
     report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
     report.seconds = time.perf_counter() - start
     return PartialResult(made, done.alignment, report)
+
+
+def class_axis_of(model: nn.Module, data: Data, output: Output) -> int:
+    """The axis of the classes in the model's output on the first batch. Raises DataError where nothing says which it is."""
+    batch = next(batches(data, device_of(model), "calibration data"))
+    with eval_mode([model]):
+        return ClassAxis(output, "a mean of probabilities").of(run(model, batch, output), batch.labels, where=f" of batch {batch.index}")
 
 
 def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut) -> list[tuple[Cutting, Piece]]:

@@ -6,15 +6,16 @@ origin are aligned as they are. "auto" tries several ways on labelled data and k
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment, matchers
 from onefold.alignment import align as compute_alignment
-from onefold.batches import device_of, logits_of
+from onefold.batches import Batch, device_of
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlign, RecipeError, TraceError, WeightsError, nearest
 from onefold.fold.soft.examples import Examples
@@ -28,6 +29,7 @@ from onefold.ranks import from_first_rank
 from onefold.symmetry import apply_maps
 from onefold.weights import check_members, check_state
 
+Read = Callable[[Any, Batch], Tensor]  # from what a network returns on a batch to logits (..., classes)
 AUTO = ("permutation", "cca")  # the first keeps every member's function; the second, a dense map, often averages better
 
 
@@ -76,9 +78,10 @@ def common_basis(
     examples: Examples | None,
     *,
     level: str,
+    read: Read,
     seed: int = 0,
 ) -> CommonBasis:
-    """Bring the survivors into the basis of `reference`; members that are out keep their own.
+    """Bring the survivors into the basis of `reference`; members that are out keep their own. read: the logits among what a network returns.
 
     Raises:
         RecipeError: an alignment is to be computed without examples, or a dense one would part a gated layer from its ungated norm.
@@ -101,7 +104,7 @@ def common_basis(
     found: dict[str, tuple[float, Alignment | None]] = {}
     states: dict[str, list[dict[str, Tensor]]] = {}
     if align == "auto":
-        found["none"] = average_loss(network, everywhere, [raw[k] for k in able], examples), None
+        found["none"] = average_loss(network, everywhere, [raw[k] for k in able], examples, read), None
     for method in AUTO if align == "auto" else (align,):
         try:
             alignment = compute_alignment([members[k] for k in able], list(examples), method=method, reference=index, targets=False, seed=seed)
@@ -114,7 +117,7 @@ def common_basis(
         loss = 0.0
         if align == "auto":
             whole = _mapped(raw, alignment, able, reference, everywhere, "layer")
-            loss = average_loss(network, everywhere, [whole[k] for k in able], examples)
+            loss = average_loss(network, everywhere, [whole[k] for k in able], examples, read)
         found[method] = loss, alignment
     losses = from_first_rank({name: loss for name, (loss, _) in found.items()})
     best = min(losses, key=lambda name: losses[name])
@@ -127,13 +130,13 @@ def common_basis(
 
 
 @torch.no_grad()
-def average_loss(network: nn.Module, sites: Sequence[Site], states: Sequence[Mapping[str, Tensor]], examples: Examples) -> float:
+def average_loss(network: nn.Module, sites: Sequence[Site], states: Sequence[Mapping[str, Tensor]], examples: Examples, read: Read) -> float:
     """The loss in nats, at its best temperature, of the plain average of these states; norms use the statistics of the batch."""
     alive = torch.ones(len(sites), len(states), dtype=torch.bool)
     body = GatedLayers(shared_copy(network, states[0]), sites, states, alive)
     device = device_of(network)
     weights = body.weights(torch.full((len(sites), len(states)), 1.0 / len(states), device=device), batch=True)
-    rows = [flatten(logits_of(body.run(weights, b.args, b.kwargs, batch=True)), b.labels) for b in examples.batches(256) if b.labels is not None]
+    rows = [flatten(read(body.run(weights, b.args, b.kwargs, batch=True), b), b.labels) for b in examples.batches(256) if b.labels is not None]
     logits = torch.cat([logits for logits, _ in rows])
     return fitted_loss(logits, torch.cat([labels for _, labels in rows])) if bool(logits.isfinite().all()) else float("inf")
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, device_of, dtype_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, device_of, dtype_of, forward, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
 from onefold.fold.soft.examples import Examples
@@ -145,7 +145,7 @@ def fit_gates(
         if average is not None:
             candidates["aligned average"] = average
         candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
-        outputs = {name: member_logits(candidate, chosen_on) for name, candidate in candidates.items()}
+        outputs = {name: member_logits(candidate, chosen_on, soft.output, soft.axis) for name, candidate in candidates.items()}
         scores = {name: score_logits(rows, chosen_on.labels) for name, rows in outputs.items()}
         fitted = {name: score_member(rows, chosen_on.labels).fitted_loss for name, rows in outputs.items()}
         best = from_first_rank(_best_member(soft, fitted, len(examples), len(chosen_on)))
@@ -229,7 +229,7 @@ def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
         def losses() -> Tensor:
             with _training(soft):
                 soft.stochastic = False
-                drawn = [(logits_of(_run(soft, batch)), batch.labels) for batch in examples.batches(256)]
+                drawn = [(soft.logits(_run(soft, batch), batch, soft), batch.labels) for batch in examples.batches(256)]
             rows = [F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none") for x, y in drawn if y is not None]
             return torch.cat(rows)
 
@@ -256,7 +256,7 @@ def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Ge
     while True:
         batch: Batch = examples.draw(size, generator)
         assert batch.labels is not None
-        logits = logits_of(_run(soft, batch))
+        logits = soft.logits(_run(soft, batch), batch, soft)
         yield logits.reshape(-1, logits.shape[-1]), batch.labels.reshape(-1)
 
 

@@ -46,9 +46,7 @@ def instance_norm(call: Call) -> Axes:
     return axes
 
 
-def _channelwise(
-    call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None
-) -> None:
+def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None) -> None:
     """eps: of a norm that uses running statistics; None where it measures its input.
 
     The normalised value does not grow with its input, so that a positive scale passes only through
