@@ -37,15 +37,17 @@ class SegmentedRun:
             raise TraceError(
                 f"The network changes {len(state_slots)} of its own parameters or buffers while it runs, so it cannot be run in segments."
             )
-        self._done = 0
+        self._done = [0] * len(self._runs)  # steps: plans of other input sizes may have more or fewer
 
     def before(self, node: str) -> None:
         """Run every batch until `node` is next. Raises TraceError where there is no such node, or it has run already."""
-        plan = self._runs[0][0]
-        at = next((k for k, step in enumerate(plan.steps) if step.name == node), None)
-        if at is None or at < self._done:
-            raise TraceError(f"The segmented run cannot halt before '{node}': {'there is no such node' if at is None else 'it has run already'}.")
-        self._advance(at)
+        halts = []
+        for (plan, _), done in zip(self._runs, self._done, strict=True):
+            at = next((k for k, step in enumerate(plan.steps) if step.name == node), None)
+            if at is None or at < done:
+                raise TraceError(f"The segmented run cannot halt before '{node}': {'there is no such node' if at is None else 'it has run already'}.")
+            halts.append(at)
+        self._advance(halts)
 
     def values(self, name: str) -> list[Any]:
         """The value of a node or input for each batch, which a later node must still need."""
@@ -56,17 +58,17 @@ class SegmentedRun:
 
     def finish(self) -> list[Any]:
         """Run to the end: what the network returns for each batch."""
-        self._advance(len(self._runs[0][0].steps))
+        self._advance([len(plan.steps) for plan, _ in self._runs])
         return [pytree.tree_unflatten(fill(plan.outputs, own), plan.out_spec) for plan, own in self._runs]
 
-    def _advance(self, until: int) -> None:
+    def _advance(self, halts: list[int]) -> None:
         with torch.no_grad():
-            for plan, own in self._runs:
-                for step in plan.steps[self._done : until]:
+            for (plan, own), done, until in zip(self._runs, self._done, halts, strict=True):
+                for step in plan.steps[done:until]:
                     own[step.out] = _called(step, own)
                     for slot in step.dead:
                         own[slot] = None
-        self._done = until
+        self._done = halts
 
 
 def slots_of(plan: Plan) -> dict[str, int]:
