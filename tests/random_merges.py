@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.fold import LeastSquares
+from onefold.symmetry import solve
 
 ALIGN = (
     "none", "identity", "permutation", "weights", "transport", "zipit", "rotation", "procrustes", "cca",
@@ -60,10 +62,22 @@ class Options:
         yield from itertools.combinations(named, 2)
 
 
+@dataclass(frozen=True)
+class Norms:
+    """What a network's norms with statistics are: how many, and whether some have no layer before
+    them (or no scale of their own), and whether some run at several places."""
+
+    count: int
+    loose: bool
+    shared: bool
+
+
 @dataclass
 class Outcome:
     """What came of a merge. deviation: None where it was refused; refusal: the sentence then."""
 
+    made: Case
+    norms: Norms
     options: Options
     deviation: float | None = None
     refusal: str | None = None
@@ -79,19 +93,24 @@ def options_of(number: int, which: int) -> Options:
     Align, fold and repair run through all their triples in blocks, each shuffled anew, so that
     every pair stands at least 36 times among 12,000 combinations.
     """
-    triples = list(itertools.product(ALIGN, FOLD, REPAIR))
-    block, place = divmod(EACH * number + which, len(triples))
-    random.Random(f"block {block}").shuffle(triples)
-    align, fold, repair = triples[place]
+    block, place = divmod(EACH * number + which, len(ALIGN) * len(FOLD) * len(REPAIR))
+    align, fold, repair = _block(block)[place]
     draw = random.Random(f"{number}/{which}")
     count = draw.choice((2, 2, 3))
     reference = draw.choice((0, 0, 0, 1, None))
     return Options(align, fold, repair, count, reference, draw.random() < 0.3)
 
 
-def tried(made: Case, options: Options) -> Outcome:
+@lru_cache(maxsize=4)
+def _block(number: int) -> list[tuple[str, str, str]]:
+    triples = list(itertools.product(ALIGN, FOLD, REPAIR))
+    random.Random(f"block {number}").shuffle(triples)
+    return triples
+
+
+def tried(made: Case, norms: Norms, options: Options) -> Outcome:
     """Merge copies of the network, and say how far the result's outputs are off."""
-    outcome = Outcome(options)
+    outcome = Outcome(made, norms, options)
     models = members(made, options.members)
     before = [_values(model) for model in models]
     draw = random.Random(made.number)
@@ -116,8 +135,26 @@ def tried(made: Case, options: Options) -> Outcome:
     outcome.repaired = result.report.repair
     outcome.faults += _changed(before, [_values(model) for model in models])
     outcome.faults += _unlike(made.network, merged)
-    outcome.deviation = largest_deviation(made.outputs(made.network), made.outputs(merged))
+    ours, theirs = made.outputs(made.network), made.outputs(merged)
+    if options.fold == "auto" and made.labelled:
+        # It may aim at probabilities, which leave the logits of an example free by a shift.
+        for outputs in (*ours, *theirs):
+            outputs[0] = outputs[0] - outputs[0].mean(-1, keepdim=True)
+    outcome.deviation = largest_deviation(ours, theirs)
     return outcome
+
+
+def norms_of(made: Case) -> Norms:
+    """Read from what the library finds in the network."""
+    module = sys.modules["onefold.fold.merge"]
+    try:
+        spec = solve(module.trace_on(made.network, made.data))
+    except onefold.OnefoldError:
+        return Norms(sum(getattr(m, "running_mean", None) is not None for m in made.network.modules()), True, True)
+    behind = {layer.norm.node for layer in spec.layers if layer.norm and not layer.shared}
+    loose = any(norm.node not in behind or norm.scale is None for norm in spec.norms)
+    means = [norm.mean for norm in spec.norms]
+    return Norms(len(means), loose, len(set(means)) < len(means))
 
 
 @contextmanager
@@ -144,7 +181,8 @@ def outcomes(made: Case) -> list[Outcome]:
     with traced_once(made), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         torch.manual_seed(made.number)
-        return [tried(made, options_of(made.number, which)) for which in range(EACH)]
+        norms = norms_of(made)
+        return [tried(made, norms, options_of(made.number, which)) for which in range(EACH)]
 
 
 def _values(model: nn.Module) -> dict[str, Tensor]:

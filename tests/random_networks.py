@@ -12,12 +12,10 @@ import copy
 import itertools
 import random
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from random_steps import Pictures, Sequences, Tokens
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -79,6 +77,43 @@ class Case:
     labelled: bool
     sizes: int
     statistics: str
+
+    def kinds(self) -> set[str]:
+        """What users would know the network by."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        layers = list(self.network.modules())
+        calls: dict[nn.Module, int] = {}
+
+        def count(module: nn.Module, _: Any) -> None:
+            calls[module] = calls.get(module, 0) + 1
+
+        handles = [layer.register_forward_pre_hook(count) for layer in layers]
+        with torch.no_grad():
+            called(self.network, self.fresh)
+        for handle in handles:
+            handle.remove()
+        twice = [layer for layer, times in calls.items() if times > 1]
+        args, keywords = inputs_of(self.fresh)
+        steps = " ".join(self.steps)
+        scales = [m.weight for m in layers if _tracks(m) and m.weight is not None]
+        found = {
+            "parametrized": any(hasattr(m, "parametrizations") for m in layers),
+            "a norm at several places": any(_tracks(m) for m in twice),
+            "a layer at several places": any(isinstance(m, nn.Linear | nn.Conv2d) for m in twice),
+            "complex": any(x.is_complex() for x in tensors),
+            "integers": any(not x.is_floating_point() and x.dim() for x in tensors),
+            "masks": "mask" in steps,
+            "several outputs": self.returns != "one",
+            "several sizes": self.sizes > 1,
+            "several inputs": len(args) + len(keywords) > 1,
+            "float64": self.dtype == "float64",
+            "frozen": any(not p.requires_grad for p in self.network.parameters()),
+            "negative scales": any(bool((scale < 0).any()) for scale in scales),
+            "tied": getattr(self.network.body, "tied", False),
+            "recurrent": "recurrent" in steps,
+            "attention": "attention" in steps or "encoder" in steps or "multihead" in steps,
+        }
+        return {name for name, there in found.items() if there}
 
     def outputs(self, network: nn.Module) -> list[list[Tensor]]:
         """Every tensor that the network returns for each batch, the one it was not shown too."""
@@ -162,6 +197,10 @@ def _randomise(network: nn.Module, draw: random.Random) -> None:
         parameter.requires_grad_(draw.random() > 0.1)
 
 
+def _tracks(module: nn.Module) -> bool:
+    return getattr(module, "running_mean", None) is not None
+
+
 def _inputs(family: str, shape: tuple[int, ...], masked: bool, dtype: torch.dtype) -> list[Tensor]:
     if family == "tokens":
         x = torch.randint(0, Tokens.VOCABULARY, (EXAMPLES, *shape))
@@ -173,7 +212,7 @@ def _inputs(family: str, shape: tuple[int, ...], masked: bool, dtype: torch.dtyp
 
 def _train(network: nn.Module, inputs: list[list[Tensor]], other: bool) -> None:
     """Statistics for all norms by passes over the inputs, or over others; evaluation mode behind."""
-    norms = [m for m in network.modules() if getattr(m, "running_mean", None) is not None]
+    norms = [m for m in network.modules() if _tracks(m)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
@@ -220,7 +259,3 @@ def members(made: Case, count: int) -> list[nn.Module]:
     """The network and copies of it."""
     return [made.network, *(copy.deepcopy(made.network) for _ in range(count - 1))]
 
-
-def cases(numbers: range) -> Iterator[Case]:
-    """The networks of these numbers, one after the other."""
-    yield from map(case, numbers)
