@@ -55,7 +55,7 @@ class Auto(NetworkFold):
             return dataclasses.replace(done, details={"choice": f"least_squares, {fold.target}", **done.details}, warnings=[*done.warnings, reason])
         alone = scored(job.models, validation, job.output)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
-        found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}
+        found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False, based=False), alone[best])}
         found["average"] = self._tried(job, lambda: Folded(job.average(job.shares), repair=True), validation)
         for way, (target, ensemble, leads) in WAYS.items():
             fold = LeastSquares(target=target, ensemble=ensemble, rows=self.rows, ridge=self.ridge)
@@ -69,7 +69,7 @@ class Auto(NetworkFold):
         reason = (
             f"auto took {choice}: of {len(found)} candidates it has the highest accuracy on {score.n} held-out examples, {100 * score.accuracy:.1f} %"
         )
-        return Folded(done.state, done.repair, details, [*done.warnings, reason])
+        return dataclasses.replace(done, details=details, warnings=[*done.warnings, reason])
 
     def _tried(self, job: FoldJob, make: Callable[[], Folded], validation: Data) -> tuple[Folded, Scores]:
         """A candidate, and its scores once it is repaired, if it is to be."""

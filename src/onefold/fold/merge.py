@@ -267,7 +267,7 @@ def merge(
 
     start = time.perf_counter()
     report.repair = mode = mode if done.repair or repair != "auto" else "none"
-    _repair(folded, data, mode, alignment, spec, traced, report)
+    _repair(folded, data, mode, alignment if done.based else None, spec, traced, report)
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()

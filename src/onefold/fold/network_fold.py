@@ -50,12 +50,16 @@ class FoldJob:
 
 @dataclass(frozen=True)
 class Folded:
-    """The folded state dict; whether `repair="auto"` shall repair it; what was done, as plain data for the report, and notes for the user."""
+    """The folded state dict; whether `repair="auto"` shall repair it; what was done, as plain data for the report, and notes for the user.
+
+    based: the features stand where the alignment puts them, so that the members' statistics, which are measured there, are theirs.
+    """
 
     state: dict[str, Tensor]
     repair: bool
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    based: bool = True
 
 
 class NetworkFold(ABC):

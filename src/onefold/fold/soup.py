@@ -60,7 +60,7 @@ class GreedySoup(NetworkFold):
         details = {"ingredients": chosen, "members": [s.accuracy for s in alone], "trials": trials}
         if len(chosen) == 1:
             note = f"no other member made the soup better than member {chosen[0]} alone, which is the result"
-            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=[note])
+            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=[note], based=False)
         return Folded(job.average(_equal(chosen, len(alone))), repair=True, details=details)
 
 

@@ -134,7 +134,7 @@ class LeastSquares(NetworkFold):
             "units": {name: torch.bincount(own.member, minlength=len(job.models)).tolist() for name, own in picks.items()},
             "averaged": {name: kept.get(name, "is no linear, convolutional or recurrent layer's") for name in rest},
         }
-        return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)
+        return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes, based=not picks)
 
     def _pool(self, job: FoldJob) -> ClassPool | None:
         """What the outputs aim at, with the members' shares in it; None: the mean of logits."""

@@ -162,7 +162,7 @@ def _importance(spec: SymmetrySpec, state: Mapping[str, Tensor], site: Site, row
     for slot in group.slots:
         if slot.role == "consumer" and slot.tensor in state:
             weight = state[slot.tensor].detach().double().square()
-            sums = weight.sum([k for k in range(weight.dim()) if k != slot.axis])
+            sums = weight.movedim(slot.axis, -1).reshape(-1, weight.shape[slot.axis]).sum(0)
             squares += features(sums, (spec.axes[slot.tensor][slot.axis],), group).sum(0)
     value = activated(site, rows).double().std(0) * squares.sqrt()
     total = value.sum()

@@ -21,7 +21,7 @@ each reader (K C taps)^2 numbers, at most COLUMNS^2 or (K C)^2, whichever is mor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -43,7 +43,7 @@ from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Group, live_groups
+from onefold.symmetry.spec import Group, Prod, Term, live_groups
 
 COLUMNS = 1024
 RIDGE = 1e-2
@@ -129,7 +129,7 @@ def choose_units(
 def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection[str]) -> list[Reader]:
     """The layers that read whole units of a group that has no fibres, in graph order."""
     nodes = {node.name: node for node in traced.graph.nodes}
-    groups = {group.name: group for group in spec.groups if _single(group, spec) and _served(group, solvable)}
+    groups = _apart([group for group in spec.groups if _single(group, spec) and _served(group, solvable)], spec)
     readers: list[Reader] = []
     for layer in spec.layers:
         geometry = geometry_of(layer, nodes[layer.node]) if layer.groups == 1 and not layer.shared else None
@@ -151,6 +151,28 @@ def _single(group: Group, spec: SymmetrySpec) -> bool:
     indexed = {name for other in spec.groups for name in other.over}
     cases = any(group.name in live_groups(term) and case_indices(term) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes)
     return "permutation" in group.maps and not group.over and group.name not in indexed and not cases
+
+
+def _apart(groups: Sequence[Group], spec: SymmetrySpec) -> dict[str, Group]:
+    """The groups by name, without those that stand on one axis as a product with a wider one that is chosen from.
+
+    Place (i, j) of a product is one member's if both i and j are; chosen apart from each other they need not be of one.
+    """
+    met = {frozenset(names) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes for names in _products(term)}
+    chosen: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda group: -group.size):
+        if not any(group.name in names and not names.isdisjoint(chosen) for names in met):
+            chosen[group.name] = group
+    return {group.name: group for group in groups if group.name in chosen}
+
+
+def _products(term: Term) -> Iterator[set[str]]:
+    """The names of the groups of every product in the term."""
+    parts = getattr(term, "parts", ())
+    if isinstance(term, Prod):
+        yield set(live_groups(term))
+    for part in parts:
+        yield from _products(part)
 
 
 def _served(group: Group, solvable: Collection[str]) -> bool:
