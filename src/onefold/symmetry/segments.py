@@ -65,7 +65,7 @@ class SegmentedRun:
                     own[step.out] = _called(step, own)
                     for slot in step.dead:
                         own[slot] = None
-        self._done = halts
+        self._done = until
 
 
 def slots_of(plan: Plan) -> dict[str, int]:
