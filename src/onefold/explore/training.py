@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onefold.batches import Batch, forward, logits_of
+from onefold.batches import Batch, forward, labels_of, logits_of
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
 from onefold.progress import track
@@ -85,6 +85,7 @@ def train_epoch(
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
     """The mean loss of a process's share; weighted so that the mean over all processes is that of the whole batch."""
+    labels_of(batch, "training needs them", "training data")
     own = share(batch, fabric.global_rank, fabric.world_size)
     args, kwargs, labels = fabric.to_device((own.args, own.kwargs, own.labels))
     logits = logits_of(forward(module, Batch(args, kwargs, labels, own.index), dtype))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, batches, device_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, batches, device_of, forward, labels_of, logits_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.measure.calibration import Binning
 from onefold.measure.pool import ClassPool, mean_pool, name_of
@@ -98,9 +98,8 @@ def evaluate_all(
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
     with eval_mode(models):
         for outputs, batch in _outputs(models, data, "Scoring"):
-            if batch.labels is None:
-                raise DataError(f"Batch {batch.index} of the data has no labels, which scores need; yield (inputs, labels) or a dict with 'labels'.")
-            pairs = [flatten(logits, batch.labels) for logits in outputs]
+            given = labels_of(batch, "scores need them")
+            pairs = [flatten(logits, given) for logits in outputs]
             labels = pairs[0][1]
             rows = [logits for logits, _ in pairs]
             for tally, logits in zip(tallies, rows, strict=True):

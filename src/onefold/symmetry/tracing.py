@@ -12,7 +12,8 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ _SIZES = frozenset(
     "size shape sizes split_size repeats start end step output_size kernel_size pad length".split()
     + "scale_factors scales_d scales_h scales_w".split()
 )
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _NUMBERS = frozenset(["index", "other"])  # no part of one either, where they are numbers
 
 
@@ -96,6 +98,18 @@ class TracedNetwork:
         keywords = {name: keywords[name] for name in self.keywords}
         inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
         return self._plan(tuple(args), keywords, inputs), inputs
+
+    @cached_property
+    def example_axis(self) -> int | None:
+        """Which axis of the first input counts examples, by what the network returns; None where that does not tell.
+
+        Recurrent layers say it themselves: (time, examples, features), unless `batch_first`.
+        """
+        return _example_axis(self.program)
+
+    def counted(self, batch: Batch) -> Batch:
+        """The batch with the axis that counts its examples."""
+        return batch if self.example_axis is None else replace(batch, axis=self.example_axis)
 
     def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
         """The plan for inputs of these shapes.
@@ -199,6 +213,31 @@ def example_batch(example_inputs: Any) -> Batch:
     A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
     """
     return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
+
+
+def _example_axis(program: ExportedProgram) -> int | None:
+    names = {node.name: node for node in program.graph.nodes}
+    specs = program.graph_signature.input_specs
+    given = [names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT]
+    first = next((x for x in given if isinstance(x, Tensor)), None)
+    if first is None or not first.dim():
+        return None
+    sizes = [_size(n) for n in first.shape]
+    for node in program.graph.nodes:
+        if str(node.target).split(".")[0:2][-1] in _RECURRENT and node.args[-1] is False:
+            read = node.args[0].meta["val"]
+            if read.dim() == 3 and sizes[1:2] == [_size(read.shape[1])]:
+                return 1
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    values = [x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)]
+    counts = [_size(x.shape[0]) for x in values if isinstance(x, Tensor) and x.dim()]
+    if sizes[0] in counts:
+        return 0
+    return next((sizes.index(n) for n in counts if n in sizes), None)
+
+
+def _size(length: Any) -> Any:
+    return length.node.expr if isinstance(length, torch.SymInt) else int(length)
 
 
 def shape_of(value: Tensor) -> list[int]:
