@@ -103,9 +103,9 @@ def evaluate_all(
             labels = pairs[0][1]
             rows = [logits for logits, _ in pairs]
             for tally, logits in zip(tallies, rows, strict=True):
-                tally.add(logits, labels)
+                tally.add(logits, labels, given.numel() - len(labels))
             if several:
-                together.add(mean_output(rows, ensemble), labels)
+                together.add(mean_output(rows, ensemble), labels, given.numel() - len(labels))
             equal += _equal(rows)
     members = tuple(tally.scores() for tally in tallies)
     shares = equal / members[0].n
