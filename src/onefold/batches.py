@@ -143,17 +143,11 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
             "yield class numbers, as a tensor or a list of integers."
         )
     if batch.labels is None:
-        raise DataError(
-            f"Batch {batch.index} of the {what} has no labels, but {purpose}; "
-            "yield (inputs, labels) or a dict with 'labels'."
-        )
+        raise DataError(f"Batch {batch.index} of the {what} has no labels, but {purpose}; yield (inputs, labels) or a dict with 'labels'.")
     labels, sizes = batch.labels, {len(x) for x in batch.tensors if x.dim()}
     fits = not labels.dim() or any(len(labels) in x.shape for x in batch.tensors)
     if len(sizes) == 1 and not fits:
-        raise DataError(
-            f"Batch {batch.index} of the {what} has {batch.size} inputs but {len(labels)} labels; "
-            "give one label per input."
-        )
+        raise DataError(f"Batch {batch.index} of the {what} has {batch.size} inputs but {len(labels)} labels; give one label per input.")
     return labels
 
 

@@ -175,11 +175,18 @@ def merge(
         base = reference or 0
     elif traced is not None and data is not None and (given != "none" or mode != "none"):
         # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
-        alignment = compute_alignment(
-            models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
-            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced, resume=resume,
-        )  # fmt: skip
-        _describe(alignment, report)
+        try:
+            alignment = compute_alignment(
+                models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
+                regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced,
+                resume=resume,
+            )  # fmt: skip
+            _describe(alignment, report)
+        except TraceError as error:  # a batch of another size runs other operators
+            if given != "none" or mode != "auto" or wanted:
+                raise
+            report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+            traced = spec = None
     elif data is None and given != "none":
         alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed, resume=resume)
         _describe(alignment, report)
