@@ -6,10 +6,9 @@ another shape need another trace. It stands for the same network where it holds 
 on the same values in the same order (`renamed_to_match`); its numbers may differ, and it may lack
 or add slices, since export leaves out those that take a whole axis.
 
-For another shape the first trace is run and taken where it gives what the network gives, up to the
-last bits: recurrent layers take any length, though export fixes it. Else the network is traced with the
-axes that differ left open, which mostly covers all shapes to come, and where that does not, with
-this one shape. Of what serves single shapes the `KEPT` last used are kept.
+The first other shape is traced with the axes that differ left open, which mostly covers all shapes
+to come. Shapes that it does not cover are traced one by one (recurrent layers take any length, but
+export fixes it), and the `KEPT` last used are kept.
 """
 
 from __future__ import annotations

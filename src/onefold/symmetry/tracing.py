@@ -11,7 +11,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,12 +20,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.export.graph_signature import InputKind
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
-from onefold.memory import forgetting
 from onefold.symmetry.replay import Plan, Visit, compile_plan
 from onefold.symmetry.sizes import Cover, Sizes, is_slice, read_by, renamed_to_match, tidy
 
@@ -127,9 +125,6 @@ class TracedNetwork:
             raise TraceError(f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
         if (found := sizes.plan(args, kwargs, inputs)) is not None:
             return found
-        own = sizes.covers[0].plan
-        if self._gives_the_same(own, args, kwargs, inputs):
-            return sizes.keep(inputs, own)
         if axes := sizes.to_try(inputs):
             with suppress(TraceError):
                 wide = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
@@ -159,19 +154,6 @@ class TracedNetwork:
             with _evaluating(self.model), torch.no_grad():
                 forward(self.model, Batch(args, kwargs))
             raise
-
-    def _gives_the_same(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> bool:
-        """Whether a plan gives what the network gives, up to the last bits."""
-        buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
-        args, kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
-        with ExitStack() as stack:
-            stack.enter_context(suppress(Exception))  # of a plan that does not fit these shapes
-            for context in (_evaluating(self.model), forgetting(self.model), _quiet(), torch.no_grad()):
-                stack.enter_context(context)
-            found = pytree.tree_leaves(plan.run([self.model.state_dict()], inputs))
-            wanted = pytree.tree_leaves(functional_call(self.model, buffers, args, kwargs))
-            return len(found) == len(wanted) and _same(found, wanted)
-        return False
 
 
 def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
@@ -205,26 +187,6 @@ def example_batch(example_inputs: Any) -> Batch:
     A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
     """
     return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
-
-
-def _same(found: Sequence[Any], wanted: Sequence[Any]) -> bool:
-    """Whether outputs agree, up to the last bits of what one kernel gives and another. Constants tell nothing."""
-    varied = False
-    for own, value in zip(found, wanted, strict=True):
-        if not isinstance(value, Tensor):
-            if own != value:
-                return False
-            continue
-        if own.shape != value.shape or own.dtype != value.dtype:
-            return False
-        varied = varied or bool((value != value.flatten()[:1]).any())
-        if not torch.equal(own, value):
-            if not value.is_floating_point():
-                return False
-            bound = min(16 * torch.finfo(value.dtype).eps, 2e-6) * float(value.abs().max())
-            if not bool(((own - value).abs() <= bound).all()):
-                return False
-    return varied
 
 
 def _example_axis(program: ExportedProgram) -> int | None:
