@@ -30,9 +30,7 @@ def test_a_replay_gives_what_the_network_gives_at_every_size(name: str) -> None:
     names -= set(traced.state_names)
     for batch in data:
         seen: list[str] = []
-        outputs = traced.replay(
-            [m.state_dict() for m in models], batch.args, visit=lambda node, _, seen=seen: seen.append(node), nodes=names
-        )
+        outputs = traced.replay([m.state_dict() for m in models], batch.args, visit=lambda node, _, seen=seen: seen.append(node), nodes=names)
         with torch.no_grad():
             for out, model in zip(outputs, models, strict=True):
                 torch.testing.assert_close(out, model(*batch.args), rtol=1e-5, atol=1e-6)
