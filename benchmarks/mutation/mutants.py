@@ -169,9 +169,7 @@ def _numeric(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
         if _name(node.func) in WARNING:
             return
         below = list(ast.iter_child_nodes(node))
-    elif isinstance(node, ast.keyword) and node.arg == "strict":
-        below = []
-    elif isinstance(node, ast.Assign) and _is_alias(node.value):
+    elif (isinstance(node, ast.keyword) and node.arg == "strict") or (isinstance(node, ast.Assign) and _is_alias(node.value)):
         below = []
     else:
         below = list(ast.iter_child_nodes(node))

@@ -127,7 +127,8 @@ def collect(
             moments.update(rows, site.number)
 
     with together():
-        for current in track(batches(data, device, "calibration data"), "statistics"):
+        for batch in track(batches(data, device, "calibration data"), "statistics"):
+            current = traced.counted(batch)
             check_dtype(current, dtype)
             traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
             statistics.examples += current.size

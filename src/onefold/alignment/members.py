@@ -14,7 +14,6 @@ from onefold.errors import MembersError
 from onefold.sources import DiskMembers
 from onefold.weights import check_members, check_state
 
-
 M = TypeVar("M", bound=nn.Module)
 
 

@@ -156,7 +156,8 @@ def _collect(
         sites.append(([Site(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
     statistics = Statistics(groups, outputs)
     with together():
-        for batch in track(batches(data, device, "calibration data"), "statistics"):
+        for found in track(batches(data, device, "calibration data"), "statistics"):
+            batch = traced[0].counted(found)
             check_dtype(batch, dtype)
             rows = [
                 _rows(own, state, spec, batch, [(site[k], moments.width) for site, moments in sites], max_positions, seed)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onefold.batches import Batch
+from onefold.batches import Batch, labels_of
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
 from onefold.inference import ANY, ClassAxis, run
@@ -86,6 +86,7 @@ def train_epoch(
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
     """The mean loss of a process's share; weighted so that the mean over all processes is that of the whole batch."""
+    labels_of(batch, "training needs them", "training data")
     own = share(batch, fabric.global_rank, fabric.world_size)
     args, kwargs, labels = fabric.to_device((own.args, own.kwargs, own.labels))
     found = run(module, Batch(args, kwargs, labels, own.index), ANY, dtype)

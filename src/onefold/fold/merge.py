@@ -212,7 +212,13 @@ def merge(
                 report.align, given, settings = "none", "none", {}
         if alignment is None and mode != "none":
             # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
-            alignment = aligned("identity", **settings)
+            try:
+                alignment = aligned("identity", **settings)
+            except TraceError as error:  # a batch of another size runs other operators
+                if mode != "auto" or wanted:
+                    raise
+                report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+                traced = spec = None
         if alignment is not None:
             _describe(alignment, report)
     elif data is None and given != "none":
@@ -360,11 +366,16 @@ def _repair(
     if (mode in ("auto", "full") or report.align != "none") and alignment is not None and traced is not None and spec is not None:
         nodes = {norm.node for norm in spec.norms}
         targets = {node: target for node, target in alignment.targets.items() if mode != "batchnorm" or node in nodes}
-        done: RepairReport = repair(folded, data, spec, targets, traced=traced)
-        report.repaired = asdict(done)
-        if done.dead:
-            report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
-        return
+        try:
+            done: RepairReport = repair(folded, data, spec, targets, traced=traced)
+            report.repaired = asdict(done)
+            if done.dead:
+                report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
+            return
+        except TraceError as error:  # as in `merge`, of a batch that nothing had to be read from before
+            if report.align != "none" or mode != "auto":
+                raise
+            report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
     count = reestimate(folded, data) if norms_of(folded) else 0
     report.repaired = {"norms": count, "layers": 0}
     if count == 0:

@@ -83,7 +83,7 @@ def unaveraged(model: nn.Module, models: Sequence[nn.Module], states: Sequence[M
         state = states[k]
         different |= {name for name in suspects if not _equal(state[name], own[name])}
         masks -= {name for name in masks if not _is_mask(state[name])}
-    kept |= {name: MASK for name in masks}
+    kept |= dict.fromkeys(masks, MASK)
     kept |= {name: BUFFER for name in buffers & suspects if name not in kept}
     outside = () if isinstance(models, DiskMembers) else _outside(model, models, {*own, *statistics})
     return Unaveraged(

@@ -98,5 +98,7 @@ def _cells(row: Candidate) -> tuple[Cell, ...]:
         note = f"{note}; " * bool(note) + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
     if scores.hint:
         note = f"{note}; " * bool(note) + scores.hint.split(" (")[0].split(":")[0]
+    if scores.ignored:
+        note = f"{note}; " * bool(note) + f"{scores.ignored} labels that are no class left out"
     accuracy, error, ece = 100 * scores.accuracy, 100 * scores.accuracy_error, 100 * scores.ece
     return (row.name, accuracy, error, scores.nll, ece, scores.brier, scores.n, row.parameters, float(row.cost), note)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, batches, device_of, reusable
+from onefold.batches import Batch, Data, batches, device_of, labels_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.calibration import Binning
@@ -109,18 +109,17 @@ def evaluate_all(
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
     with eval_mode(models):
         for outputs, batch in _outputs(models, data, "Scoring", meant):
-            if batch.labels is None:
-                raise DataError(f"Batch {batch.index} of the data has no labels, which scores need; yield (inputs, labels) or a dict with 'labels'.")
+            given = labels_of(batch, "scores need them")
             facts.see(batch)
             where = f" of batch {batch.index}"
-            outputs = [axis.last(logits, batch.labels, scored=True, where=where) for logits in outputs]
-            pairs = [flatten(logits, batch.labels) for logits in outputs]
+            outputs = [axis.last(logits, given, scored=True, where=where) for logits in outputs]
+            pairs = [flatten(logits, given) for logits in outputs]
             labels = pairs[0][1]
             rows = [logits for logits, _ in pairs]
             for tally, logits in zip(tallies, rows, strict=True):
-                tally.add(logits, labels)
+                tally.add(logits, labels, given.numel() - len(labels))
             if several:
-                together.add(mean_output(rows, ensemble), labels)
+                together.add(mean_output(rows, ensemble), labels, given.numel() - len(labels))
             equal += _equal(rows)
     members = tuple(tally.scores(facts=facts) for tally in tallies)
     shares = equal / members[0].n

@@ -72,7 +72,8 @@ class Path:
         lines = [
             f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f} percentage points over {len(self.positions)} points"
             + (", statistics re-estimated at each" if self.recalibrated else ""),
-            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}",
+            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}"
+            + (f", {self.scores[0].ignored} labels that are no class left out" if self.scores[0].ignored else ""),
         ]
         lines += [hint for hint in dict.fromkeys((self.scores[0].hint, self.scores[-1].hint)) if hint]
         return "\n".join(lines)

@@ -7,6 +7,9 @@ For n examples with predicted probabilities p_ic and labels y_i:
 
 All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no probabilities. It counts as a wrong answer given
 with full confidence, so that NLL is infinite, and `Scores.nonfinite` says how many there were.
+
+A label that is no class is left out of every score and of n: a negative one (-100, the ignore index
+of torch), and 255 (of segmentation masks) where there are no more classes. `Scores.ignored` counts them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from onefold.measure.chance import Answers, InputFacts
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
+IGNORED = 255  # of segmentation masks: a border, or an object of no class
 ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
 
 
@@ -34,7 +38,8 @@ class Scores:
 
     `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
     For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
-    `nonfinite` counts the examples without finite probabilities: wrong answers here.
+    `nonfinite` counts the examples without finite probabilities: wrong answers here. `ignored` counts the labels that are no
+    class (-100, 255) and were left out; n does not hold them.
     `hint` says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
     `renumbered`: for each label the class that is answered, where another numbering would be far more accurate.
     """
@@ -50,6 +55,7 @@ class Scores:
     ensemble: EnsembleName | None = None
     agreement: float | None = None
     nonfinite: int = 0
+    ignored: int = 0
     hint: str = ""
     renumbered: tuple[int, ...] | None = None
 
@@ -72,6 +78,8 @@ class Scores:
             parts.append(f"members agree on {100 * self.agreement:.2f} %")
         if self.nonfinite:
             parts.append(f"{self.nonfinite} examples with non-finite outputs, counted as wrong")
+        if self.ignored:
+            parts.append(f"{self.ignored} labels that are no class left out")
         return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +112,8 @@ def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Bin
         RecipeError: unknown binning, or fewer than one bin.
     """
     tally = Tally(bins, binning)
-    tally.add(*flatten(_classes_last(logits, labels), labels))
+    rows, kept = flatten(_classes_last(logits, labels), labels)
+    tally.add(rows, kept, labels.numel() - len(kept))
     return tally.scores()
 
 
@@ -141,6 +150,8 @@ def reliability(
 def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU, checked.
 
+    Those whose label is no class (-100, 255) are left out.
+
     Raises:
         DataError: the shapes do not fit, the labels are no integers, or one lies outside 0..classes-1.
     """
@@ -152,8 +163,14 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if labels.shape != logits.shape[:-1]:
         raise DataError(f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)}; give labels {tuple(logits.shape[:-1])}.")
     classes = logits.shape[-1]
-    flat = check_labels(labels, classes)
-    return logits.reshape(-1, classes).cpu().double(), flat
+    kept = ~is_ignored(labels, classes)
+    flat = check_labels(labels[kept], classes)
+    return logits[kept.to(logits.device)].reshape(-1, classes).cpu().double(), flat
+
+
+def is_ignored(labels: Tensor, classes: int) -> Tensor:
+    """Which labels, of any shape, say that an example has no class: negative ones; 255 where there is no such class."""
+    return (labels < 0) | ((labels == IGNORED) & (classes <= IGNORED))
 
 
 def broken_rows(logits: Tensor) -> Tensor:
@@ -179,14 +196,18 @@ class Tally:
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
         check_binning(bins, binning)
         self.bins, self.binning = bins, binning
-        self.n = self.nonfinite = 0
+        self.n = self.nonfinite = self.ignored = 0
         self.nll = self.brier = 0.0
         self._confidence: list[Tensor] = []
         self._correct: list[Tensor] = []
         self._answers = Answers()
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them."""
+    def add(self, logits: Tensor, labels: Tensor, ignored: int = 0) -> None:
+        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them.
+
+        ignored: how many labels it left out.
+        """
+        self.ignored += ignored
         broken = broken_rows(logits)
         log_p = torch.log_softmax(logits, -1)
         p = log_p.exp()
@@ -209,7 +230,8 @@ class Tally:
             DataError: nothing was.
         """
         if self.n == 0:
-            raise DataError("There is no example to score; pass at least one.")
+            left = f", as all {self.ignored} labels are negative or {IGNORED}" * bool(self.ignored)
+            raise DataError(f"There is no example to score{left}; pass at least one.")
         return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
 
     def scores(
@@ -224,8 +246,9 @@ class Tally:
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
         return Scores(
-            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, *self._answers.hint(facts)
-        )
+            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, self.ignored,
+            *self._answers.hint(facts),
+        )  # fmt: skip
 
 
 def _classes_last(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, device_of, reusable
+from onefold.batches import Data, batches, device_of, labels_of, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.explore.processes import check_processes
 from onefold.explore.training import usable
@@ -73,14 +73,13 @@ def check_fit(network: nn.Module, data: Data, what: str) -> None:
     check_runs(network, data)
     classes = 0
     for batch in batches(data, device_of(network), what):
-        if batch.labels is None:
-            raise DataError(f"Batch {batch.index} of the {what} has no labels; give labels with every batch.")
+        labels = labels_of(batch, "training needs them", what)
         if batch.index == 0:
             with torch.no_grad():
-                logits = ClassAxis(ANY, what).last(run(network, batch), batch.labels, scored=True, where=f" of batch {batch.index}")
-            flatten(logits, batch.labels)
+                logits = ClassAxis(ANY, what).last(run(network, batch), labels, scored=True, where=f" of batch {batch.index}")
+            flatten(logits, labels)
             classes = logits.shape[-1]
-        check_labels(batch.labels, classes)
+        check_labels(labels, classes)
 
 
 def steps_of(recipe: TrainedRecipe, data: Data) -> int:

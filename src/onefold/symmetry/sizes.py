@@ -6,10 +6,9 @@ another shape need another trace. It stands for the same network where it holds 
 on the same values in the same order (`renamed_to_match`); its numbers may differ, and it may lack
 or add slices, since export leaves out those that take a whole axis.
 
-For another shape the first trace is run and taken where it gives what the network gives, bit for
-bit: recurrent layers take any length, though export fixes it. Else the network is traced with the
-axes that differ left open, which mostly covers all shapes to come, and where that does not, with
-this one shape. Of what serves single shapes the `KEPT` last used are kept.
+The first other shape is traced with the axes that differ left open, which mostly covers all shapes
+to come. Shapes that it does not cover are traced one by one (recurrent layers take any length, but
+export fixes it), and the `KEPT` last used are kept.
 """
 
 from __future__ import annotations
@@ -36,8 +35,11 @@ LAST = 2**63 - 1  # the end of a slice that has none
 
 # Numbers that say which axes and parts an operator is about; all others may depend on sizes.
 _STRUCTURE = frozenset(
-    "dim dims dim0 dim1 axis axis0 axis1 start_dim end_dim source destination groups".split()
-    + "num_groups num_layers upscale_factor downscale_factor".split()
+    (
+        *("dim", "dims", "dim0", "dim1", "axis", "axis0", "axis1", "start_dim", "end_dim"),
+        *("source", "destination", "groups", "num_groups", "num_layers"),
+        *("upscale_factor", "downscale_factor"),
+    )
 )
 
 
@@ -157,6 +159,13 @@ def is_slice(node: fx.Node) -> bool:
     return node.target is torch.ops.aten.slice.Tensor
 
 
+def read_by(node: fx.Node) -> fx.Node:
+    """What a slice is taken of."""
+    found = node.args[0]
+    assert isinstance(found, fx.Node)
+    return found
+
+
 def tidy(program: ExportedProgram) -> None:
     """Leave out slices that take all of an axis; name the nodes by operators on tensors alone.
 
@@ -165,7 +174,7 @@ def tidy(program: ExportedProgram) -> None:
     nodes = list(program.graph.nodes)
     for node in nodes:
         if is_slice(node) and _whole(node):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(read_by(node))
             program.graph.erase_node(node)
     taken = {node.name for node in program.graph.nodes if node.op != "call_function"}
     numbers: dict[str, int] = {}
@@ -198,10 +207,10 @@ def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool:
             same[b] = a
             i, j = i + 1, j + 1
         elif a is not None and is_slice(a):
-            stands[a] = stands.get(a.args[0], a.args[0])
+            stands[a] = stands.get(read_by(a), read_by(a))
             i += 1
-        elif b is not None and is_slice(b) and b.args[0] in same and _start(b) == 0:
-            same[b] = same[b.args[0]]
+        elif b is not None and is_slice(b) and read_by(b) in same and _start(b) == 0:
+            same[b] = same[read_by(b)]
             extra.append(b)
             j += 1
         else:
@@ -248,7 +257,8 @@ def _alike(
         return own.kind == other.kind and same_place and _rank(a) == _rank(b)
     if a.target != b.target or _rank(a) != _rank(b):
         return False
-    names = [x.name for x in a.target._schema.arguments] if hasattr(a.target, "_schema") else []
+    schema = getattr(a.target, "_schema", None)
+    names = [] if schema is None else [x.name for x in schema.arguments]
     left, right = _given(a, names), _given(b, names)
 
     def equal(x: Any, y: Any, free: bool) -> bool:
@@ -304,14 +314,14 @@ def _start(node: fx.Node) -> Any:
 def _whole(node: fx.Node) -> bool:
     end = node.args[3] if len(node.args) > 3 else None
     step = node.args[4] if len(node.args) > 4 else 1
-    return _start(node) == 0 and end in (None, LAST) and step == 1 and not node.kwargs
+    return bool(_start(node) == 0 and end in (None, LAST) and step == 1 and not node.kwargs)
 
 
 def _base(node: fx.Node) -> str:
     """What the nodes of an operator are called; a slice after what it reads."""
     if is_slice(node):
-        return f"slice_of_{node.args[0].name}"
-    target = node.target
+        return f"slice_of_{read_by(node).name}"
+    target: Any = node.target
     name = target.__name__ if not hasattr(target, "_schema") else target._schema.name
     return str(name).split("::")[-1].split(".")[0].lower()
 

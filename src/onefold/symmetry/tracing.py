@@ -11,28 +11,30 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.export.graph_signature import InputKind
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
-from onefold.memory import forgetting
 from onefold.symmetry.replay import Plan, Visit, compile_plan
-from onefold.symmetry.sizes import Cover, Sizes, is_slice, renamed_to_match, tidy
+from onefold.symmetry.sizes import Cover, Sizes, is_slice, read_by, renamed_to_match, tidy
 
 # Arguments that hold sizes, which may depend on those of the inputs: they are no part of a fingerprint.
 _SIZES = frozenset(
-    "size shape sizes split_size repeats start end step output_size kernel_size pad length".split()
-    + "scale_factors scales_d scales_h scales_w".split()
+    (
+        *("size", "shape", "sizes", "split_size", "repeats", "start", "end", "step", "length"),
+        *("output_size", "kernel_size", "pad", "scale_factors", "scales_d", "scales_h", "scales_w"),
+    )
 )
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _NUMBERS = frozenset(["index", "other"])  # no part of one either, where they are numbers
 
 
@@ -97,29 +99,38 @@ class TracedNetwork:
         inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
         return self._plan(tuple(args), keywords, inputs), inputs
 
+    @cached_property
+    def example_axis(self) -> int | None:
+        """Which axis of the first input counts examples, by what the network returns; None where that does not tell.
+
+        Recurrent layers say it themselves: (time, examples, features), unless `batch_first`.
+        """
+        return _example_axis(self.program)
+
+    def counted(self, batch: Batch) -> Batch:
+        """The batch with the axis that counts its examples."""
+        return batch if self.example_axis is None else replace(batch, axis=self.example_axis)
+
     def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
         """The plan for inputs of these shapes.
 
         The network is traced again where no trace covers them.
         """
         if self._sizes is None:
-            own = Cover.of(self.program, self.model, compile_plan(self.program))
-            first = [shape_of(x) if isinstance(x, Tensor) else None for x in own.inputs]
-            self._sizes = Sizes([own], first)
+            cover = Cover.of(self.program, self.model, compile_plan(self.program))
+            first = [shape_of(x) if isinstance(x, Tensor) else None for x in cover.inputs]
+            self._sizes = Sizes([cover], first)
         sizes = self._sizes
         if len(sizes.first) != len(inputs):
             raise TraceError(f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
         if (found := sizes.plan(args, kwargs, inputs)) is not None:
             return found
-        own = sizes.covers[0].plan
-        if self._gives_the_same(own, args, kwargs, inputs):
-            return sizes.keep(inputs, own)
         if axes := sizes.to_try(inputs):
             with suppress(TraceError):
-                cover = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
-                if cover is not None and cover.accepts(args, kwargs, inputs):
-                    sizes.covers.append(cover)
-                    return cover.plan
+                wide = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
+                if wide is not None and wide.accepts(args, kwargs, inputs):
+                    sizes.covers.append(wide)
+                    return wide.plan
         single = self._matched(self._exported(args, kwargs))
         if single is None:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
@@ -143,25 +154,6 @@ class TracedNetwork:
             with _evaluating(self.model), torch.no_grad():
                 forward(self.model, Batch(args, kwargs))
             raise
-
-    def _gives_the_same(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> bool:
-        """Whether a plan gives what the network gives, bit for bit."""
-        buffers = {name: tensor.clone() for name, tensor in self.model.named_buffers()}
-        args, kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, kwargs))
-        with ExitStack() as stack:
-            stack.enter_context(suppress(Exception))  # of a plan that does not fit these shapes
-            for context in (_evaluating(self.model), forgetting(self.model), _quiet(), torch.no_grad()):
-                stack.enter_context(context)
-            found = pytree.tree_leaves(plan.run([self.model.state_dict()], inputs))
-            wanted = pytree.tree_leaves(functional_call(self.model, buffers, args, kwargs))
-            tensors = [x for x in wanted if isinstance(x, Tensor)]
-            varied = any(bool((x != x.flatten()[:1]).any()) for x in tensors)  # zeros would tell nothing
-            return (
-                varied
-                and len(found) == len(wanted)
-                and all(torch.equal(a, b) if isinstance(b, Tensor) else a == b for a, b in zip(found, wanted, strict=True))
-            )
-        return False
 
 
 def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
@@ -197,6 +189,31 @@ def example_batch(example_inputs: Any) -> Batch:
     return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
 
 
+def _example_axis(program: ExportedProgram) -> int | None:
+    names = {node.name: node for node in program.graph.nodes}
+    specs = program.graph_signature.input_specs
+    given = [names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT]
+    first = next((x for x in given if isinstance(x, Tensor)), None)
+    if first is None or not first.dim():
+        return None
+    sizes = [_size(n) for n in first.shape]
+    for node in program.graph.nodes:
+        if str(node.target).split(".")[0:2][-1] in _RECURRENT and node.args[-1] is False:
+            read = node.args[0].meta["val"]
+            if read.dim() == 3 and sizes[1:2] == [_size(read.shape[1])]:
+                return 1
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    values = [x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)]
+    counts = [_size(x.shape[0]) for x in values if isinstance(x, Tensor) and x.dim()]
+    if sizes[0] in counts:
+        return 0
+    return next((sizes.index(n) for n in counts if n in sizes), None)
+
+
+def _size(length: Any) -> Any:
+    return length.node.expr if isinstance(length, torch.SymInt) else int(length)
+
+
 def shape_of(value: Tensor) -> list[int]:
     """The shape of a traced value, with the sizes of the example for dynamic axes."""
     return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
@@ -206,15 +223,16 @@ def fingerprint(program: ExportedProgram) -> str:
     """A hash of the operators, how they are connected, and the names and shapes of the parameters, without the batch size."""
     digest = hashlib.sha256()
     number: dict[fx.Node, int] = {}
+    count = -1
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             spec = specs[node.name]
             shape = shape_of(node.meta["val"]) if spec.target is not None and isinstance(node.meta.get("val"), Tensor) else ()
             text = f"{spec.kind.name} {spec.target} {shape}"
-        elif is_slice(node) and node.args[0] in number:
+        elif is_slice(node) and read_by(node) in number:
             # A slice of a whole axis is left out by export, so that whether it is there depends on sizes.
-            number[node] = number[node.args[0]]
+            number[node] = number[read_by(node)]
             continue
         elif isinstance(node.meta.get("val"), Tensor | tuple | list) or node.op == "output":
             names = [argument.name for argument in node.target._schema.arguments] if hasattr(node.target, "_schema") else []
@@ -224,7 +242,7 @@ def fingerprint(program: ExportedProgram) -> str:
             text = f"{node.target} {' '.join(shown)}"
         else:
             continue
-        number[node] = len(number)
+        number[node] = count = count + 1
         digest.update(f"{text}\n".encode())
     return digest.hexdigest()[:32]
 

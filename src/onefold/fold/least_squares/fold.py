@@ -163,7 +163,8 @@ def _calibration(
     most = max(1, int(LIVE // max(1.0, live_bytes(traced))))
     limit = min(most, rows)
     used: list[Batch] = []
-    for batch in batches(data, device, "calibration data"):
+    for item in batches(data, device, "calibration data"):
+        batch = traced.counted(item)
         check_dtype(batch, dtype)
         if used and sum(b.size for b in used) + batch.size > limit:
             if limit == most:
