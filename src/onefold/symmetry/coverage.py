@@ -21,13 +21,10 @@ from onefold.symmetry.tracing import TracedNetwork
 
 LEAST = 0.8  # of elements and of feature spaces: below it a user is told
 _MADE, _READ = ("producer",), ("consumer",)
-_PLACES = ("space of", "time of", "vocabulary")  # reasons of axes that hold positions or words
 _SHOWN = 4
 
 
-def feature_spaces(
-    traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]
-) -> tuple[FeatureSpace, ...]:
+def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]) -> tuple[FeatureSpace, ...]:
     """The feature spaces between layers, in graph order. groups: the atoms that move, with their names."""
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]
@@ -156,7 +153,12 @@ def _telling(term: Term, groups: Mapping[Atom, str]) -> set[Atom]:
     """The atoms that a space is known by: those that move; else those that stay, but for positions and words."""
     every = [atom for atom in atoms(term) if atom.size > 1]
     moving = {atom for atom in every if atom in groups}
-    return moving or {atom for atom in every if not atom.reason.startswith(_PLACES)}
+    return moving or {atom for atom in every if not _is_place(atom)}
+
+
+def _is_place(atom: Atom) -> bool:
+    """Whether an axis counts positions or words. A convolution along features makes them no positions: they were free before it."""
+    return atom.reason == "vocabulary" or (atom.given and atom.reason.startswith("space of"))
 
 
 def _join(found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom], node: fx.Node) -> None:

@@ -207,7 +207,9 @@ def live_groups(term: Term) -> Iterator[str]:
             yield from live_groups(part)
 
 
-_TYPES: dict[str, Any] = {t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, FeatureSpace, SymmetrySpec)}
+_TYPES: dict[str, Any] = {
+    t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, FeatureSpace, SymmetrySpec)
+}
 
 
 def _encode(value: Any) -> Any:

@@ -22,7 +22,6 @@ from onefold.symmetry.spec import Group, SymmetrySpec
 from onefold.symmetry.tracing import example_batch
 from onefold.symmetry.widening import Widening
 
-
 _OF_NORMS = ("scale", "shift", "mean", "variance")
 
 

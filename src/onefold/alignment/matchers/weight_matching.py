@@ -68,7 +68,11 @@ class Problem:
     def objective(self, names: Sequence[str] | None = None, state: State | None = None) -> float:
         """The sum over these tensors, or over all."""
         own = self.state if state is None else state
-        return sum(w * float((self.reference[n].conj() * own.get(n, self.state[n])).sum().real) for n, w in self.weights.items() if names is None or n in names)
+        return sum(
+            w * float((self.reference[n].conj() * own.get(n, self.state[n])).sum().real)
+            for n, w in self.weights.items()
+            if names is None or n in names
+        )
 
     def holding(self, group: Group) -> list[str]:
         """The tensors that count and hold the group."""
@@ -290,7 +294,5 @@ def _cosines(problem: Problem, group: Group) -> Tensor:
         pieces = [list(all_fibre_features(t, axes, group)) if problem.layout[group.name].apart else [features(t, axes, group)[None]]
                   for t in (problem.reference[name], problem.state[name])]  # fmt: skip
         for ours, theirs in zip(*pieces, strict=True):
-            total = total + weight * torch.stack(
-                [(ours.conj() * theirs).real.sum(-2), ours.abs().square().sum(-2), theirs.abs().square().sum(-2)]
-            )
+            total = total + weight * torch.stack([(ours.conj() * theirs).real.sum(-2), ours.abs().square().sum(-2), theirs.abs().square().sum(-2)])
     return (total[0] / (total[1] * total[2]).clamp_min(1e-300).sqrt()).reshape(-1)

@@ -20,7 +20,22 @@ An operator without a rule freezes every axis that reaches it and is counted in 
 pointwise need no rule of their own.
 """
 
-from onefold.symmetry.rules import attention, contraction, creation, einsum, joining, norm, pointwise, recurrent, reduction, scatter, shape, spatial, spectral, weights
+from onefold.symmetry.rules import (
+    attention,
+    contraction,
+    creation,
+    einsum,
+    joining,
+    norm,
+    pointwise,
+    recurrent,
+    reduction,
+    scatter,
+    shape,
+    spatial,
+    spectral,
+    weights,
+)
 from onefold.symmetry.rules.call import Axes, Call, Facts, LayerSite, NormSite, Use
 from onefold.symmetry.rules.registry import Rule, operator_rules, rule
 

@@ -9,7 +9,22 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call, LayerSite
 from onefold.symmetry.rules.pointwise import broadcast
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, DIAGONAL, ORTHOGONAL, PERMUTATION, POSITIVE, UNIT, WRITABLE, Term, freeze, fresh, product, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    DIAGONAL,
+    ORTHOGONAL,
+    PERMUTATION,
+    POSITIVE,
+    UNIT,
+    WRITABLE,
+    Term,
+    freeze,
+    fresh,
+    product,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import split, unify
 
 # Coordinates that an operator takes one by one: they may be permuted, but no dense map can be written into the weights there.
