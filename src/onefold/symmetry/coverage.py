@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from onefold.symmetry.rules.call import Facts
+from onefold.symmetry.rules.call import Facts, Use
 from onefold.symmetry.spec import FeatureSpace, SymmetrySpec
 from onefold.symmetry.terms import Atom, Case, Sum, Term, atoms, resolve
 from onefold.symmetry.tracing import TracedNetwork
@@ -29,7 +29,7 @@ def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, st
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]
     computed, learned = reached_from(inputs), reached_from(weights)
-    makes = [(u.node, u.term) for u in facts.uses if u.role in _MADE and u.node in computed]
+    makes = [(u.node, u.term) for u in facts.uses if u.role in _MADE and u.node in computed and not _passes(facts, u, computed)]
     reads = [(u.node, u.term) for u in facts.uses if u.role in _READ and u.node in computed]
     makes += [(node, term) for node, term in facts.made if node in computed]
     reads += [(node, term) for node, term in facts.read if node in computed]
@@ -54,6 +54,13 @@ def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, st
                 _join(found, frozenset(own), node)
     places = sorted(found.items(), key=lambda item: order[item[1][0]])
     return tuple(_space(own, node, size, groups) for own, (node, size) in places)
+
+
+def _passes(facts: Facts, use: Use, computed: set[fx.Node]) -> bool:
+    """Whether an axis of a weight is one that the features have already, as a batch axis of an einsum is."""
+    features = [source for source in use.node.all_input_nodes if source in computed and source not in facts.origin]
+    held = {atom for source in features for own in _tensors(facts.axes.get(source)) for term in own for atom in atoms(term)}
+    return held.issuperset(atoms(use.term))
 
 
 def _nearest(node: fx.Node, makers: set[fx.Node]) -> set[fx.Node]:
