@@ -159,7 +159,7 @@ def test_constant_but_for_rounding_is_constant() -> None:
     networks = [network(0), network(1)]
     for own in networks:
         with torch.no_grad():
-            own[2].weight.mul_(1e-9)
+            own[2].weight.mul_(1e-7)
             own[2].bias.fill_(0.3)
     found = solved(networks, "cca")
     assert found.matchers["g1"] == "identity"

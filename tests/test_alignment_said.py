@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import matchers
-from onefold.errors import AlignmentError, NothingToAlign
+from onefold.errors import AlignmentError, NothingToAlignError
 from onefold.recipe import absolute, check, read
 from onefold.recipe.run import make as carry_out
 from onefold.symmetry import SymmetrySpec, find_symmetries
@@ -123,12 +123,12 @@ def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str
     networks = pair(kind)
     asked: list[Any] = ["permutation", "cca", "weights", "zipit", matchers.get("procrustes")()]
     for method in asked:
-        with pytest.raises(NothingToAlign, match='use align="none"') as caught:
+        with pytest.raises(NothingToAlignError, match='use align="none"') as caught:
             onefold.merge(networks, floats(), align=method)
         assert isinstance(caught.value, AlignmentError)
         assert why in str(caught.value)
     for method in ("cca", "permutation"):
-        with pytest.raises(NothingToAlign):
+        with pytest.raises(NothingToAlignError):
             onefold.align(networks, floats(), method=method)
 
 
@@ -204,6 +204,37 @@ def test_what_no_alignment_could_move_is_no_feature_space() -> None:
     assert all(space.groups for space in spec.spaces)
 
 
+class Neighbours(nn.Module):
+    """Channels weighed by a convolution along themselves: they have an order then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.weigh, self.b = nn.Conv1d(6, 8, 1), nn.Conv1d(1, 1, 3, padding=1, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        return self.b((h * torch.sigmoid(self.weigh(h.mean(-1, keepdim=True).transpose(1, 2)).transpose(1, 2))).mean(-1))
+
+
+class Waves(nn.Module):
+    """Features that a Fourier transform mixes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.fft.fft(self.a(x)).real)
+
+
+@pytest.mark.parametrize(("model", "shape"), [(Neighbours(), (2, 6, 5)), (Waves(), (2, 6))])
+def test_features_that_an_operator_takes_for_positions_are_features(model: nn.Module, shape: tuple[int, ...]) -> None:
+    spec = find_symmetries(model, torch.randn(shape))
+    assert spec.groups == ()
+    assert spec.feature_coverage == 0.0
+    assert spec.spaces[0].reason in why_still(spec)
+
+
 def test_spaces_are_part_of_the_spec_and_of_what_is_pruned() -> None:
     from onefold.symmetry.pruning import REFUTED, _without
 
@@ -219,7 +250,7 @@ def test_all_groups_dead_is_nothing_to_align_too() -> None:
     networks = pair(lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
     for own in networks:
         nn.init.zeros_(own[0].weight)  # type: ignore[arg-type]
-    with pytest.raises(NothingToAlign, match="its features never vary on the calibration data in members 0, 1"):
+    with pytest.raises(NothingToAlignError, match="its features never vary on the calibration data in members 0, 1"):
         onefold.merge(networks, floats(), align="permutation")
     assert "never vary" in onefold.merge(networks, floats()).report.warnings[0]
 
@@ -235,7 +266,7 @@ def test_partial_merges_say_it() -> None:
             return self.last(self.second(h).sort(-1).values)
 
     networks = pair(Deep)
-    with pytest.raises(NothingToAlign, match="sort"):
+    with pytest.raises(NothingToAlignError, match="sort"):
         onefold.partial_merge(networks, floats(), until="first", align="permutation")
     done = onefold.partial_merge(networks, floats(), until="first")
     assert done.alignment is None
@@ -261,7 +292,7 @@ def test_soft_merges_say_it() -> None:
     soft = onefold.SoftMerge(pair(Sorted), "layer", screen=False, data=labelled)
     assert soft.basis is not None
     assert any("sort" in note for note in soft.basis.notes)
-    with pytest.raises(NothingToAlign, match="sort"):
+    with pytest.raises(NothingToAlignError, match="sort"):
         onefold.SoftMerge(pair(Sorted), "layer", align="permutation", screen=False, data=labelled)
     words_labelled = [(x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()]
     partly = onefold.SoftMerge(pair(Partly), "layer", align="permutation", screen=False, data=words_labelled)
@@ -331,5 +362,5 @@ def test_a_recipe_that_names_no_matcher_stays_one(files: Path) -> None:
     again = read(files / "made.recipe.yaml")
     assert again.align.method is None
     assert carry_out(again, force=True).warnings == made.warnings
-    with pytest.raises(NothingToAlign):
+    with pytest.raises(NothingToAlignError):
         carry_out(absolute(check({**content, "align": {"method": "cca"}})), force=True)

@@ -108,7 +108,7 @@ def test_changed_data_is_noticed(onefold: Callable, merged: Path, tmp_path: Path
 
 def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text()
-    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: cca", "method: permutation"))
+    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: null", "method: permutation", 1))
     (tmp_path / "changed.yaml").write_text(text)
     err = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors").err
     assert "warning: the recipe was made with torch 1.0.0, now" in err

@@ -96,8 +96,9 @@ class Messages(nn.Module):
 class Waves(nn.Module):
     """A Fourier layer beside a plain one; `weights` complex, or two real numbers each."""
 
-    def __init__(self, weights: str = "complex") -> None:
+    def __init__(self, weights: str = "complex", padded: bool = False) -> None:
         super().__init__()
+        self.padded = padded
         self.lift, self.local, self.last = nn.Conv1d(2, 8, 1), nn.Conv1d(8, 8, 1), nn.Conv1d(8, 3, 1)
         self.complex = weights == "complex"
         own = torch.randn(8, 8, 4, dtype=torch.cfloat) if self.complex else torch.randn(8, 8, 4, 2)
@@ -107,8 +108,11 @@ class Waves(nn.Module):
         h = self.lift(x)
         weight = self.spectral if self.complex else torch.view_as_complex(self.spectral)
         low = torch.einsum("bim,iom->bom", torch.fft.rfft(h)[:, :, :4], weight)
-        full = torch.zeros(len(x), 8, x.shape[-1] // 2 + 1, dtype=low.dtype)
-        full[:, :, :4] = low
+        if self.padded:
+            full = F.pad(low, (0, x.shape[-1] // 2 + 1 - 4))
+        else:
+            full = torch.zeros(len(x), 8, x.shape[-1] // 2 + 1, dtype=low.dtype)
+            full[:, :, :4] = low
         return self.last(torch.relu(torch.fft.irfft(full, n=x.shape[-1]) + self.local(h))).mean(-1)
 
 
@@ -171,6 +175,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]
         for way in ("index_add", "index_add in place", "index_reduce", "scatter_add", "scatter", "sum", "mean", "amax", "prod")
     },
     "a Fourier layer": (Waves, lambda: (torch.randn(4, 2, 16),)),
+    "a Fourier layer, padded": (lambda: Waves(padded=True), lambda: (torch.randn(4, 2, 16),)),
     "a Fourier layer of real numbers": (lambda: Waves("real"), lambda: (torch.randn(4, 2, 16),)),
     "filters of frequencies": (GlobalFilter, lambda: (torch.randn(4, 6, 6, 3),)),
     **{f"bags, {mode}": (lambda mode=mode: Bag(mode), lambda: (torch.randint(20, (4, 6)),)) for mode in ("sum", "mean", "max")},

@@ -34,7 +34,7 @@ class AlignmentError(OnefoldError):
     """An alignment cannot be computed or applied."""
 
 
-class NothingToAlign(AlignmentError):
+class NothingToAlignError(AlignmentError):
     """An alignment was asked for that can move no parameter."""
 
 

@@ -79,7 +79,7 @@ def align(
         WeightsError: a weight is not finite or not floating-point.
         TraceError: torch.export cannot trace the network.
         DataError: the data is empty, of the wrong dtype, cannot be run, or is too little for the widest group.
-        NothingToAlign: no parameter can be moved (any method but "identity"); the message says why.
+        NothingToAlignError: no parameter can be moved (any method but "identity"); the message says why.
         RecipeError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be written or keeps another run.
     """
     matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})

@@ -82,7 +82,7 @@ def gather(
         moves: something must move, so that a network in which nothing can is refused.
 
     Raises:
-        NothingToAlign: `moves`, and nothing can.
+        NothingToAlignError: `moves`, and nothing can.
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
     """
     if numbers is None:

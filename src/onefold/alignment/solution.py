@@ -83,7 +83,7 @@ def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, secon
     """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`.
 
     Raises:
-        NothingToAlign: a matcher that moves features moved none of any group.
+        NothingToAlignError: a matcher that moves features moved none of any group.
     """
     solved = {name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()}
     if not isinstance(matcher, Identity) and all(one.matcher == "identity" for one in solved.values()):

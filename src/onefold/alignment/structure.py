@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, whole
-from onefold.errors import NothingToAlign, TraceError
+from onefold.errors import NothingToAlignError, TraceError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import why_still
 
@@ -31,11 +31,11 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
 
 
 def check_movable(spec: SymmetrySpec, name: str) -> None:
-    """Raises NothingToAlign where nothing in the network `name` may move, with what stands in the way."""
+    """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in the way."""
     if not spec.groups:
         raise nothing_to_align(name, why_still(spec))
 
 
-def nothing_to_align(name: str, why: str) -> NothingToAlign:
+def nothing_to_align(name: str, why: str) -> NothingToAlignError:
     """The error that tells why no parameter can be moved, and what to do."""
-    return NothingToAlign(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')
+    return NothingToAlignError(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')

@@ -16,7 +16,7 @@ from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
-from onefold.errors import AlignmentError, MembersError, NothingToAlign, RecipeError, TraceError, nearest
+from onefold.errors import AlignmentError, MembersError, NothingToAlignError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
@@ -205,7 +205,7 @@ def merge(
         if given != "none":
             try:
                 alignment = aligned(given, **settings)
-            except NothingToAlign as error:
+            except NothingToAlignError as error:
                 if asked:
                     raise
                 report.warnings.append(f"nothing was aligned, and the networks are averaged as they are: {error}")

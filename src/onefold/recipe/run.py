@@ -20,7 +20,7 @@ from torch import nn
 from onefold import __version__
 from onefold.alignment import Alignment, matchers
 from onefold.batches import Data, fingerprint, reusable
-from onefold.errors import NothingToAlign, OutputError, RecipeError, nearest
+from onefold.errors import NothingToAlignError, OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, PartialMerge, folds, merge, partial_merge
 from onefold.fold.merge import DEFAULT, REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
@@ -139,10 +139,10 @@ def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapp
     told = []
     try:
         done = partial_merge(models, data, until=place, **{**settings, "align": given})
-    except NothingToAlign as error:
+    except NothingToAlignError as error:
         if settings["align"] is not None:
             raise
-        plain = {name: None if name in ("regularisation", "prior") else value for name, value in settings.items()}
+        plain: dict[str, Any] = {name: None if name in ("regularisation", "prior") else value for name, value in settings.items()}
         done = partial_merge(models, data, until=place, **{**plain, "align": "none"})
         told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = told

@@ -216,8 +216,8 @@ def add_groups(section: Section, spec: SymmetrySpec) -> None:
         group_lanes(lanes),
         "The groups of features along the network, its tensors in the order of their use. The map of a group acts on all tensors that have a mark in "
         "its row at once, and the network computes what it did.",
-        f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,} parameters, and {sum(bool(s.groups) for s in spec.spaces)} "
-        f"of {len(spec.spaces)} feature spaces between layers can move; the longest stands on "
+        f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,} parameters, and "
+        f"{sum(bool(s.groups) for s in spec.spaces)} of {len(spec.spaces)} feature spaces between layers can move; the longest stands on "
         f"{max((len(group.slots) for group in spec.groups), default=0)} axes.",
     )
 

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from onefold.symmetry.rules.call import Facts
+from onefold.symmetry.rules.call import Facts, Use
 from onefold.symmetry.spec import FeatureSpace, SymmetrySpec
 from onefold.symmetry.terms import Atom, Case, Sum, Term, atoms, resolve
 from onefold.symmetry.tracing import TracedNetwork
 
 LEAST = 0.8  # of elements and of feature spaces: below it a user is told
 _MADE, _READ = ("producer",), ("consumer",)
-_PLACES = ("space of", "time of", "vocabulary")  # reasons of axes that hold positions or words
 _SHOWN = 4
 
 
@@ -30,7 +29,7 @@ def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, st
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]
     computed, learned = reached_from(inputs), reached_from(weights)
-    makes = [(u.node, u.term) for u in facts.uses if u.role in _MADE and u.node in computed]
+    makes = [(u.node, u.term) for u in facts.uses if u.role in _MADE and u.node in computed and not _passes(facts, u, computed)]
     reads = [(u.node, u.term) for u in facts.uses if u.role in _READ and u.node in computed]
     makes += [(node, term) for node, term in facts.made if node in computed]
     reads += [(node, term) for node, term in facts.read if node in computed]
@@ -55,6 +54,13 @@ def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, st
                 _join(found, frozenset(own), node)
     places = sorted(found.items(), key=lambda item: order[item[1][0]])
     return tuple(_space(own, node, size, groups) for own, (node, size) in places)
+
+
+def _passes(facts: Facts, use: Use, computed: set[fx.Node]) -> bool:
+    """Whether an axis of a weight is one that the features have already, as a batch axis of an einsum is."""
+    features = [source for source in use.node.all_input_nodes if source in computed and source not in facts.origin]
+    held = {atom for source in features for own in _tensors(facts.axes.get(source)) for term in own for atom in atoms(term)}
+    return held.issuperset(atoms(use.term))
 
 
 def _nearest(node: fx.Node, makers: set[fx.Node]) -> set[fx.Node]:
@@ -154,7 +160,12 @@ def _telling(term: Term, groups: Mapping[Atom, str]) -> set[Atom]:
     """The atoms that a space is known by: those that move; else those that stay, but for positions and words."""
     every = [atom for atom in atoms(term) if atom.size > 1]
     moving = {atom for atom in every if atom in groups}
-    return moving or {atom for atom in every if not atom.reason.startswith(_PLACES)}
+    return moving or {atom for atom in every if not _is_place(atom)}
+
+
+def _is_place(atom: Atom) -> bool:
+    """Whether an axis counts positions or words. A convolution along features makes them no positions: they were free before it."""
+    return atom.reason == "vocabulary" or (atom.given and atom.reason.startswith("space of"))
 
 
 def _join(found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom], node: fx.Node) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, device_of, reusable
-from onefold.errors import MembersError, NothingToAlign, RecipeError
+from onefold.errors import MembersError, NothingToAlignError, RecipeError
 from onefold.fold.average import folds, normalised
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, merge
@@ -96,7 +96,8 @@ def partial_merge(
         until: the name of the module behind which to cut, as "layer3": everything that the network runs up to the end of it is merged, and every
             value that is read behind it is handed over, skip connections too. Or the share of the layers to merge, between 0 and 1, for the
             nearest place where a cut is possible.
-        align, fold, repair, weights, reference, spec: as of `onefold.merge`, but that align=None is "zipit". What they make of the layers behind the cut is thrown away. The fold
+        align, fold, repair, weights, reference, spec: as of `onefold.merge`, but that align=None is "zipit".
+            What they make of the layers behind the cut is thrown away. The fold
             must leave features in the alignment's basis: "average", and "least_squares" towards "correlation" (its default here), "equal" or
             "selection". A fold of your own says so by the class attribute `keeps_basis = True`.
         outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
@@ -148,7 +149,7 @@ def partial_merge(
     }
     try:
         done = merge(alike, data, align=given, **shared)
-    except NothingToAlign as error:
+    except NothingToAlignError as error:
         if align is not None:
             raise
         kept = {name: value for name, value in shared.items() if name not in ("probe", "regularisation", "prior")}

@@ -17,7 +17,7 @@ from onefold.alignment import Alignment, matchers
 from onefold.alignment import align as compute_alignment
 from onefold.batches import Batch, device_of
 from onefold.batchnorm import fold_norms
-from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlign, RecipeError, TraceError, WeightsError, nearest
+from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlignError, RecipeError, TraceError, WeightsError, nearest
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.screen import fitted_loss
 from onefold.fold.soft.sharing import shared_copy
@@ -109,7 +109,7 @@ def common_basis(
         try:
             alignment = compute_alignment([members[k] for k in able], list(examples), method=method, reference=index, targets=False, seed=seed)
             states[method] = _mapped(raw, alignment, able, reference, sites, level)
-        except (TraceError, DataError, RecipeError, NothingToAlign) as error:
+        except (TraceError, DataError, RecipeError, NothingToAlignError) as error:
             if align != "auto":
                 raise
             notes.append(f"{method} was not tried: {error}")

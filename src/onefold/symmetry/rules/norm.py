@@ -36,8 +36,8 @@ def instance_norm(call: Call) -> Axes:
     """Batch norm with the statistics of each example and channel; with running statistics where use_input_stats is off."""
     axes = call.axes(call["input"])
     of_input = bool(call["use_input_stats"])
-    tensors = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
-    _channelwise(call, axes[1], *tensors, eps=None if of_input else float(call["eps"]))
+    scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
+    _channelwise(call, axes[1], scale, shift, mean, variance, None if of_input else float(call["eps"]))
     if of_input:
         for term in axes[2:]:
             freeze(term, "space of an instance norm")

@@ -138,7 +138,10 @@ def pointwise(call: Call) -> Axes:
 
 
 def _is_scaled_weight(call: Call, operands: Sequence[fx.Node]) -> bool:
-    """Whether a weight is multiplied with one number; it moves as it did, and the product keeps its name, so that its use is noted where that is read."""
+    """Whether a weight is multiplied with one number. The product moves as the weight does.
+
+    It keeps the weight's name, so that its use is noted where it is read.
+    """
     wide = [operand for operand in operands if any(n != 1 for n in call.shape(operand))]
     if len(wide) != 1 or wide[0] not in call.facts.origin or call.shape(wide[0]) != call.shape():
         return False

@@ -7,7 +7,7 @@ from onefold.symmetry.rules.registry import rule
 from onefold.symmetry.terms import ALL, PERMUTATION, UNIT, freeze, fresh, restrict, size
 from onefold.symmetry.unification import unify
 
-_WHY = "space of a Fourier transform"
+_WHY = "frequencies of a Fourier transform"
 _ONE = ("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_hfft", "fft_ihfft")
 _TWO = ("fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2")
 _ANY = ("fft_fftn", "fft_ifftn", "fft_rfftn", "fft_irfftn", "fft_fftshift", "fft_ifftshift")
