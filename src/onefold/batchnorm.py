@@ -218,9 +218,7 @@ def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name
         count, own, squares = sums[k] if k < len(sums) else empty
         total = sum_over_ranks(count) if shared else count
         if total < 2:
-            raise DataError(
-                f"The norm '{name}' sees one value of each channel in all of the data, which has no variance; pass more examples."
-            )
+            raise DataError(f"The norm '{name}' sees one value of each channel in all of the data, which has no variance; pass more examples.")
         pooled = (sum_over_ranks(count * own) if shared else count * own) / total
         spread = squares + count * (own - pooled).square()
         means.append(pooled)

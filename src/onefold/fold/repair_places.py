@@ -156,9 +156,7 @@ class Site:
         return self.dead
 
 
-def places_of(
-    spec: SymmetrySpec, state: Mapping[str, Tensor], targets: Mapping[str, Target], order: Sequence[str]
-) -> list[Place]:
+def places_of(spec: SymmetrySpec, state: Mapping[str, Tensor], targets: Mapping[str, Target], order: Sequence[str]) -> list[Place]:
     """All places of all norms, and of all layers without one that have a target and a bias to write it to, by the nodes' `order`.
 
     A layer whose weight is used more than once is left alone: what one use needs another may not.

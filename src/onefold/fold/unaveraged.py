@@ -52,9 +52,7 @@ class Unaveraged:
         return said
 
 
-def unaveraged(
-    model: nn.Module, models: Sequence[nn.Module], states: Sequence[Mapping[str, Tensor]], reference: int
-) -> Unaveraged:
+def unaveraged(model: nn.Module, models: Sequence[nn.Module], states: Sequence[Mapping[str, Tensor]], reference: int) -> Unaveraged:
     """What of the members' `states`, which are in one basis, is not averaged. States are only read where something may differ.
 
     model: the reference itself, `models[reference]`.

@@ -133,10 +133,19 @@ def partial_merge(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
         inputs=form_of(first),
     ).to(device_of(template))  # fmt: skip
+    for part, own in ((made.trunk, done.model), *((head.layers, model) for head, model in zip(made.heads, models, strict=True))):
+        _take_flags(part, own)
     costs = costs_of(models, made, first)
     report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
     report.seconds = time.perf_counter() - start
     return PartialResult(made, done.alignment, report)
+
+
+def _take_flags(part: nn.Module, network: nn.Module) -> None:
+    """Let the parameters of a part need gradients where those of the same name in the network do."""
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters(remove_duplicate=False)}
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_(flags.get(name, True))
 
 
 def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut) -> list[tuple[Cutting, Piece]]:
