@@ -133,8 +133,9 @@ def partial_merge(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
         inputs=form_of(first),
     ).to(device_of(template))  # fmt: skip
-    for part, own in ((made.trunk, done.model), *((head.layers, model) for head, model in zip(made.heads, models, strict=True))):
-        _take_flags(part, own)
+    _take_flags(made.trunk, done.model)
+    for head, model in zip(made.heads, models, strict=True):
+        _take_flags(head.get_submodule("layers"), model)
     costs = costs_of(models, made, first)
     report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
     report.seconds = time.perf_counter() - start
