@@ -178,32 +178,36 @@ def _pooled(module: nn.Module, data: Data, norm: NormModule) -> None:
     The norm runs in eval mode; what it reads at a later place depends on what it puts out at the first, so that two passes are made
     where it has several.
     """
-    for _ in range(2):
-        sums: list[list[Tensor]] = []  # of each place: count, mean, and squares about it, float64
-        place = seen = 0
+    name = next(name for name, m in module.named_modules() if m is norm)
+    if _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name) > 1:
+        _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
 
-        def add(_: NormModule, value: Tensor) -> None:
-            nonlocal place
-            rows = value.detach().movedim(1, -1).flatten(0, -2).double()
-            if place == len(sums):
-                sums.append([rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])])
-            count, mean, squares = sums[place]
-            gap, total = rows.mean(0) - mean, count + len(rows)
-            squares += (rows - rows.mean(0)).square().sum(0) + gap.square() * count * len(rows) / total
-            mean += gap * len(rows) / total
-            count += len(rows)
-            place += 1
 
-        shared = isinstance(data, RankShare)
-        with _hooked([norm], add), together() if shared else nullcontext():
-            for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
-                place = 0
-                forward(module, batch)
-                seen += 1
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.fill_(seen)
-        if _take_over(norm, sums, shared=shared, name=next(name for name, m in module.named_modules() if m is norm)) < 2:
-            return
+def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]:
+    """Of each place of the norm in one run of the network: count, mean, and squares about the mean of what it reads, float64."""
+    sums: list[list[Tensor]] = []
+    place = seen = 0
+
+    def add(_: NormModule, value: Tensor) -> None:
+        nonlocal place
+        rows = value.detach().movedim(1, -1).flatten(0, -2).double()
+        if place == len(sums):
+            sums.append([rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])])
+        count, mean, squares = sums[place]
+        gap, total = rows.mean(0) - mean, count + len(rows)
+        squares += (rows - rows.mean(0)).square().sum(0) + gap.square() * count * len(rows) / total
+        mean += gap * len(rows) / total
+        count += len(rows)
+        place += 1
+
+    with _hooked([norm], add), together() if isinstance(data, RankShare) else nullcontext():
+        for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+            place = 0
+            forward(module, batch)
+            seen += 1
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.fill_(seen)
+    return sums
 
 
 def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name: str) -> int:

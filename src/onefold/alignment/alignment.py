@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError
-from onefold.memory import forget
+from onefold.memory import copied, forget
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save
@@ -91,7 +90,7 @@ class Alignment:
     def each(self, models: Sequence[M]) -> Iterator[M]:
         """The same one after the other, so that no two copies need be in memory."""
         for k, model in enumerate(models):
-            twin = copy.deepcopy(models[self.reference or 0] if self.specs else model)
+            twin = copied(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
             forget(twin)
             yield twin

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from onefold.batches import device_of
 from onefold.errors import MembersError
+from onefold.memory import copied
 from onefold.sources import DiskMembers
 from onefold.weights import check_members, check_state
 
@@ -67,7 +67,7 @@ def _dtypes(model: nn.Module) -> dict[str, torch.dtype]:
 
 
 def _cast(model: M, dtypes: dict[str, torch.dtype]) -> M:
-    twin = copy.deepcopy(model)
+    twin = copied(model)
     for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
         if name in dtypes and isinstance(tensor, Tensor):
             tensor.data = tensor.data.to(dtypes[name])

@@ -29,7 +29,7 @@ from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.evaluation import eval_mode
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
-from onefold.memory import fill, forget
+from onefold.memory import copied, fill, forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
@@ -240,7 +240,7 @@ def merge(
         return neutral(keep(state, states, left.kept, weights, base))
 
     def network(state: Mapping[str, Tensor]) -> M:
-        made = copy.deepcopy(first)
+        made = copied(first)
         fill(made, state)
         forget(made)
         return made

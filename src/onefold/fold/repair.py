@@ -7,7 +7,9 @@ With a batch norm behind the layer this is its running statistics and affine par
 
 Jordan, Sedghi, Saukh, Entezari & Neyshabur 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair" (arXiv 2211.08403).
 All layers are done in one pass: each batch is corrected by its own statistics on the way, as batch norm does in training, so that a layer
-sees inputs which are repaired already.
+sees inputs which are repaired already. Batches of fewer than FEW examples take away what tells the examples apart. Up to a tenth of the
+examples they are left out; beyond that the places are settled one after the other, each by a pass over all of the data up to it. A norm
+that runs at several places is repaired as one (see `repair_places.py`).
 """
 
 from __future__ import annotations

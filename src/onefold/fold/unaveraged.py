@@ -5,8 +5,9 @@
 - Floating-point buffers that are not the running statistics of a norm: fixed random projections and Fourier features, tables of
   positions, anchors, codebooks. A network was trained around its own draw, and a mean of two draws is neither.
 
-Running statistics are averaged: the buffers of torch's norms, and of modules that have one named running_* or moving_*. All parameters are averaged but
-such masks. Counters of batches (num_batches_tracked) are passed over in silence.
+Running statistics are averaged: the buffers of torch's norms, and buffers named running_* or moving_*, with the buffers weight and
+bias of a module that has such. All parameters are averaged but the masks. Counters of batches (num_batches_tracked) are passed over
+in silence.
 """
 
 from __future__ import annotations
@@ -112,8 +113,10 @@ def _statistics(model: nn.Module) -> set[str]:
     """The names of the buffers that are running statistics."""
     found = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, _Norms) or any(name.startswith(STATISTICS) for name in module._buffers):
-            found |= {f"{prefix}.{name}".lstrip(".") for name in module._buffers}  # a frozen norm's scale and shift go with them
+        own = {name for name in module._buffers if isinstance(module, _Norms) or name.startswith(STATISTICS)}
+        if own:  # a frozen norm's scale and shift go with its statistics
+            own |= {name for name in ("weight", "bias") if name in module._buffers}
+        found |= {f"{prefix}.{name}".lstrip(".") for name in own}
     return found
 
 

@@ -161,6 +161,9 @@ def partial_merge(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
         inputs=form_of(first), output=meant,
     ).to(device_of(template))  # fmt: skip
+    _take_flags(made.trunk, done.model)
+    for head, model in zip(made.heads, models, strict=True):
+        _take_flags(head.get_submodule("layers"), model)
     costs = costs_of(models, made, first)
     report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
     report.seconds = time.perf_counter() - start
@@ -172,6 +175,13 @@ def class_axis_of(model: nn.Module, data: Data, output: Output) -> int:
     batch = next(batches(data, device_of(model), "calibration data"))
     with eval_mode([model]):
         return ClassAxis(output, "a mean of probabilities").of(run(model, batch, output), batch.labels, where=f" of batch {batch.index}")
+
+
+def _take_flags(part: nn.Module, network: nn.Module) -> None:
+    """Let the parameters of a part need gradients where those of the same name in the network do."""
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters(remove_duplicate=False)}
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_(flags.get(name, True))
 
 
 def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut) -> list[tuple[Cutting, Piece]]:
