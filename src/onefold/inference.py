@@ -153,6 +153,8 @@ class ClassAxis:
                 f"The outputs have shape {shape}{where}, one number for each example, as a regressor's or a binary classifier's; "
                 f"{self._todo} needs two classes or more."
             )
+        if values.dim() == 2 and shape[1] < 2:
+            return 1
         fitting = [] if labels is None else class_axes(shape, tuple(labels.shape))
         if len(fitting) == 1:
             if values.dim() == 2:
