@@ -104,7 +104,7 @@ class Answers:
         accuracy, chance = self.correct / self.n, self.chance
         near = accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / self.n)
         found = self._renumbered(accuracy)
-        renumbered = None if found is None else f"{_mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the answers right"
+        renumbered = None if found is None else f"{self._mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the answers right"
         if not near:
             if found is None:
                 return "", None
@@ -140,6 +140,18 @@ class Answers:
             return None
         return tuple(_assigned(both)), judged
 
+    def _mapping(self, answers: Sequence[int], names: Sequence[str]) -> str:
+        """The renumbering in words, label -> answer, of labels that there are."""
+        seen = [(label, answer) for label, answer in enumerate(answers) if int(self._labels[label])]
+        moved = [(label, answer) for label, answer in seen if label != answer]
+        shown = ", ".join(f"{_named(label, names)} -> {answer}" for label, answer in moved[:SHOWN])
+        more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+        said = ""
+        for shift, word in ((1, "above"), (-1, "below")):
+            if len(seen) > 1 and all(label - answer == shift for label, answer in seen):
+                said = f" (every label is 1 {word} its answer)"
+        return f"label -> answer {shown}{more}{said}"
+
 
 def _assigned(pairs: Tensor) -> list[int]:
     """For each label (row) a different answer, so that most are right; of numberings that are as good the one that leaves most in place."""
@@ -148,17 +160,6 @@ def _assigned(pairs: Tensor) -> list[int]:
     counts = pairs.double() + 1e-6 * torch.eye(len(pairs), dtype=torch.float64)
     answers: list[int] = linear_sum_assignment(counts.numpy(), maximize=True)[1].tolist()
     return answers
-
-
-def _mapping(answers: Sequence[int], names: Sequence[str]) -> str:
-    """The renumbering in words: label -> answer."""
-    moved = [(label, answer) for label, answer in enumerate(answers) if label != answer]
-    shift = (moved[0][0] - moved[0][1]) if moved else 0
-    shown = ", ".join(f"{_named(label, names)} -> {answer}" for label, answer in moved[:SHOWN])
-    more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
-    even = sum(label - answer == shift for label, answer in moved) >= max(2, len(answers) - 1)
-    said = f" (every label is {abs(shift)} {'above' if shift > 0 else 'below'} its answer)" if even and abs(shift) == 1 else ""
-    return f"label -> answer {shown}{more}{said}"
 
 
 def _named(index: int, names: Sequence[str]) -> str:
