@@ -1,13 +1,17 @@
-"""Near chance: what gives it away where a network answers no better than one that always gives the same class.
+"""Near chance: what gives it away where a network answers no better than always the same class.
 
-    near chance:   accuracy <= p + 2 sqrt(p (1 - p) / n),   p the share of the commonest class among n labels, 1 / C where there is one class only
+    near chance:   accuracy <= p + 2 sqrt(p (1 - p) / n)
 
-An accuracy near chance is rarely the network's fault. Classes in another order than the network was trained with, labels that count from 1,
-inputs of another scale: each leaves a trace in the counts of (label, answer), which are gathered here batch by batch. Another numbering of the
-classes is found by the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the assignment problem"). Chance alone makes
-the best of C! numberings look good, so that one is found on every second example and judged on the others, both ways.
+p is the share of the commonest class among n labels; of data of one class alone it is 1 / C. An
+accuracy near chance is rarely the network's fault. Classes in another order than the network was
+trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts of
+(label, answer), which are gathered here batch by batch. Another numbering of the classes is found by
+the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the assignment
+problem"). Chance alone makes the best of C! numberings look good. A numbering is therefore found on
+every second example and judged on the others, both ways.
 
-Memory: two tables of C x C numbers for each network, up to MOST classes; beyond that only the counts of each class.
+Memory: two tables of C x C numbers for each network, up to MOST classes. Beyond that only the counts of
+each class are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ SHOWN = 8  # classes of a renumbering that are written out
 
 
 class InputFacts:
-    """What a hint says beside the answers: the range of the first batch's inputs, and the classes' names, where there are any."""
+    """What a hint says beside the answers: the range of the first batch's inputs, and the names."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
@@ -49,7 +53,7 @@ class InputFacts:
 
 
 def _range(value: Tensor) -> str:
-    """The mean and deviation of inputs, told where they are far from those of normalised ones: from 0 and from 1."""
+    """The mean and deviation of inputs, told where they are far from 0 and 1."""
     wide = value.double()
     if not bool(wide.isfinite().all()):
         return "they hold NaN or infinity"
@@ -97,7 +101,10 @@ class Answers:
         return 1 / classes if int((self._labels > 0).sum()) == 1 else int(self._labels.max()) / self.n
 
     def hint(self, facts: InputFacts | None = None) -> tuple[str, tuple[int, ...] | None]:
-        """What to check, one clause after the other, and the class that is answered for each label; "" and None where nothing is odd."""
+        """What to check, clause by clause, and the class that is answered for each label.
+
+        "" and None where nothing is odd.
+        """
         if self.n < FEWEST or self._first is None:
             return "", None
         facts = facts or InputFacts()
@@ -125,7 +132,10 @@ class Answers:
         return "; ".join(clauses), None if found is None else found[0]
 
     def _renumbered(self, accuracy: float) -> tuple[tuple[int, ...], float] | None:
-        """For each label the class that is answered, and the accuracy of that on examples it was not found on; None where it is no clear gain."""
+        """For each label the class that is answered, and how often on examples it was not found on.
+
+        None where it is no clear gain.
+        """
         if not self._pairs:
             return None
         both = self._pairs[0] + self._pairs[1]
@@ -154,7 +164,10 @@ class Answers:
 
 
 def _assigned(pairs: Tensor) -> list[int]:
-    """For each label (row) a different answer, so that most are right; of numberings that are as good the one that leaves most in place."""
+    """For each label (row) a different answer, so that most are right.
+
+    Of numberings that are as good, the one that leaves most in place.
+    """
     from scipy.optimize import linear_sum_assignment
 
     counts = pairs.double() + 1e-6 * torch.eye(len(pairs), dtype=torch.float64)
