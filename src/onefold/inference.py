@@ -178,7 +178,7 @@ class ClassAxis:
         if fitting:
             raise DataError(
                 f"The outputs have shape {shape} and the labels {tuple(labels.shape) if labels is not None else ()}{where}, so that the "
-                "classes may lie on axis 1 or on the last; say which by output=Output(class_axis=...)."
+                "classes may lie on axis 1 or on the last; say which by output=onefold.inference.Output(class_axis=...)."
             )
         if labels is not None and (scored or _one_for_each(values, labels)):
             raise DataError(_misfit(shape, labels, where))
@@ -188,7 +188,7 @@ class ClassAxis:
             return self._known % values.dim()
         raise DataError(
             f"The outputs have shape {shape}{where}, and without labels nothing says on which axis the classes lie, if they are classes; "
-            f"{self._todo} needs that, so say it by output=Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
+            f"{self._todo} needs that, so say it by output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
         )
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from onefold.batches import Batch
 
 MOST = 1000  # classes for which pairs of label and answer are counted
+RANGED = 1_000_000  # numbers of the first batch that its range is read from
 FEWEST = 20  # examples: with fewer, nothing can be said
 LEANS = 0.5  # the share of one answer that is told
 GAIN = 0.1  # by how much another numbering must be more accurate
@@ -54,7 +55,7 @@ class InputFacts:
 
 def _range(value: Tensor) -> str:
     """The mean and deviation of inputs, told where they are far from 0 and 1."""
-    wide = value.double()
+    wide = value.flatten()[:RANGED].double()
     if not bool(wide.isfinite().all()):
         return "they hold NaN or infinity"
     mean, deviation = float(wide.mean()), float(wide.std())
