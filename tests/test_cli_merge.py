@@ -71,7 +71,8 @@ def test_a_recipe_makes_the_same_bits_again(onefold: Callable, merged: Path, tmp
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = onefold("merge", merged.with_suffix(".recipe.yaml"), "-o", "again.safetensors")
     assert result.status == 0, result.err
-    assert "warning" not in result.err
+    warned = [line for line in result.err.splitlines() if line.startswith("warning")]
+    assert all("better than chance" in line for line in warned)  # the members are untrained, and nothing else is amiss
     again = tmp_path / "elsewhere" / "again.safetensors"
     assert sha(again) == sha(merged)
     assert names(again.parent) == {"again.safetensors", "again.recipe.yaml", "again.report.json"}

@@ -1,13 +1,17 @@
-"""Which of the tensors that a network returns is meant, and along which axis its classes lie: one answer for the whole library.
+"""Which of the tensors that a network returns is meant, and along which axis its classes lie.
 
-Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the entry `out` of a mapping whose
-other entries begin with `aux` (torchvision's segmentation). Numbers without an axis are losses and are passed over. A single
-floating-point tensor that is left is meant. Several are refused: the argument `output` names one, by name, by index or by a function.
+Everything that reads scores asks here: evaluation, barriers, folds, distillation, gates, ensembles.
 
-Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second or the last: (N, C) goes with (N,),
-(N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N, L). Where both axes fit, an earlier batch of the same pass decides, and
-where there was none it is refused. Without labels (N, C) of two classes or more is taken for a classifier's, and everything else is
-refused: the argument `output=Output(class_axis=...)` says what shapes do not.
+Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the
+entry `out` of a mapping whose other entries begin with `aux` (torchvision's segmentation). Numbers
+without an axis are losses and are passed over. A single floating-point tensor that is left is meant.
+Several are refused: the argument `output` says which one, by a name, an index or a function.
+
+Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second or
+the last: (N, C) goes with (N,), (N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N, L). Where
+both axes fit, an earlier batch of the same pass decides. Where there was none, it is refused. Without
+labels (N, C) of two classes or more is taken for a classifier's, and everything else is refused: the
+argument `output=Output(class_axis=...)` says what shapes do not.
 """
 
 from __future__ import annotations
@@ -30,8 +34,10 @@ class Output:
     """Which output of a network is meant, and where its classes lie.
 
     Attributes:
-        select: a key or attribute, an index, or a function from what the network returns to a tensor; None: see the rule above.
-        class_axis: of that tensor, with the batch as axis 0; negative ones count from the end. None: see the rule above.
+        select: a key or attribute, an index, or a function from what the network returns to a
+            tensor; None: see the rule above.
+        class_axis: of that tensor, with the batch as axis 0; negative ones count from the end.
+            None: see the rule above.
     """
 
     select: Select | None = None
@@ -48,8 +54,8 @@ class Output:
     def of(self, returned: Any, network: nn.Module | None = None) -> Tensor:
         """The meant tensor among what a network returned.
 
-        network: which returned it. Ensembles and mixtures of this library select for their members, and return the tensor itself; they say
-        so by the attribute `selects_output`.
+        network: which returned it. Ensembles and mixtures of this library select for their
+        members, and return the tensor itself; they say so by the attribute `selects_output`.
 
         Raises:
             DataError: it cannot be known which tensor is meant, or there is no such output.
@@ -95,12 +101,15 @@ def as_output(output: OutputChoice) -> Output:
 
 
 def run(network: nn.Module, batch: Batch, output: Output = ANY, dtype: torch.dtype | None = None) -> Tensor:
-    """The meant output of `network` on `batch`, as the network gives it; dtype and errors as `forward` and `Output.of`."""
+    """The meant output of `network` on `batch`, in its own axes; errors as `forward` and `of`."""
     return output.of(forward(network, batch, dtype), network)
 
 
 def floating_outputs(returned: Any, output: Output = ANY, network: nn.Module | None = None) -> list[Tensor]:
-    """The meant tensor where it is known, else every floating-point tensor with an axis that was returned: for what needs no scores."""
+    """The meant tensor where it is known, else every floating-point tensor that has an axis.
+
+    It is for what needs no scores.
+    """
     if output.select is None:
         try:
             return [_the_one(returned)]
@@ -110,9 +119,10 @@ def floating_outputs(returned: Any, output: Output = ANY, network: nn.Module | N
 
 
 class ClassAxis:
-    """Brings the classes of one network's outputs to the last axis, batch after batch of one pass; what one batch decides holds for the next.
+    """Brings the classes of a network's outputs to the last axis, batch after batch of one pass.
 
-    output: says the axis, if it says one. todo: what the classes are needed for, as words that follow "needs".
+    What one batch decides holds for the next. output: says the axis, if it says one. todo: what the
+    classes are needed for, as words before "needs two classes or more".
     """
 
     def __init__(self, output: Output = ANY, todo: str = "This") -> None:
@@ -121,11 +131,13 @@ class ClassAxis:
 
     @property
     def known(self) -> int | None:
-        """The axis that was said or that labels decided, -1 for the last; None where neither did, and of outputs (N, C)."""
+        """The axis that was said or that labels decided; None where neither, and of (N, C)."""
         return self._known if self._given is None else self._given
 
     def last(self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = "") -> Tensor:
-        """values (N, ..., C, ...) as (N, ..., C). labels: whatever the batch holds. scored: they must fit.
+        """values (N, ..., C, ...) as (N, ..., C).
+
+        labels: whatever the batch holds, read for their shape. scored: they must fit.
 
         Raises:
             DataError: there is no such axis, it holds fewer than two classes, or nothing says which it is.
@@ -153,6 +165,8 @@ class ClassAxis:
                 f"The outputs have shape {shape}{where}, one number for each example, as a regressor's or a binary classifier's; "
                 f"{self._todo} needs two classes or more."
             )
+        if values.dim() == 2 and shape[1] < 2:
+            return 1
         fitting = [] if labels is None else class_axes(shape, tuple(labels.shape))
         if len(fitting) == 1:
             if values.dim() == 2:
@@ -164,7 +178,7 @@ class ClassAxis:
         if fitting:
             raise DataError(
                 f"The outputs have shape {shape} and the labels {tuple(labels.shape) if labels is not None else ()}{where}, so that the "
-                "classes may lie on axis 1 or on the last; say which by output=Output(class_axis=...)."
+                "classes may lie on axis 1 or on the last; say which by output=onefold.inference.Output(class_axis=...)."
             )
         if labels is not None and (scored or _one_for_each(values, labels)):
             raise DataError(_misfit(shape, labels, where))
@@ -174,7 +188,7 @@ class ClassAxis:
             return self._known % values.dim()
         raise DataError(
             f"The outputs have shape {shape}{where}, and without labels nothing says on which axis the classes lie, if they are classes; "
-            f"{self._todo} needs that, so say it by output=Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
+            f"{self._todo} needs that, so say it by output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
         )
 
 
@@ -198,7 +212,10 @@ def _misfit(shape: tuple[int, ...], labels: Tensor, where: str) -> str:
 
 
 def _one_for_each(values: Tensor, labels: Tensor) -> bool:
-    """Whether there is a label for every output, and the rows of labels are no probabilities: then outputs are no scores of classes."""
+    """Whether there is a label for every output, and the rows of labels are no probabilities.
+
+    Then the outputs are no scores of classes.
+    """
     if labels.shape != values.shape or values.dim() < 2 or labels.is_complex() or len(labels) == 0:
         return False
     rows = labels.double()

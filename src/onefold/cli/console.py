@@ -60,7 +60,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores, and what it warns of (its caption); its most telling columns under short headings if `brief`, or if the terminal is narrow."""
+    """Print a table of scores, its caption as a warning; the most telling columns under short headings if `brief`, or if the terminal is narrow."""
     brief = brief or console().width < 150
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
     headings, rows = list(scores.headings), scores.plain()

@@ -68,9 +68,7 @@ def merge(
     network_output: Annotated[
         str | None, typer.Option(help="Which output is scored, a name or an index, where networks return several.", rich_help_panel=SCORING)
     ] = None,
-    class_axis: Annotated[
-        int | None, typer.Option(help="The axis of its classes, where labels do not tell it (1 or -1).", rich_help_panel=SCORING)
-    ] = None,
+    class_axis: Annotated[int | None, typer.Option(help="The axis of its classes (1 or -1), if labels do not tell.", rich_help_panel=SCORING)] = None,
     barrier: Annotated[bool | None, typer.Option("--barrier", help="Measure the barrier between members 0 and 1.", rich_help_panel=SCORING)] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a report to read (.html).", rich_help_panel=SCORING)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,

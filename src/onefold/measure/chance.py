@@ -1,13 +1,17 @@
-"""Near chance: what gives it away where a network answers no better than one that always gives the same class.
+"""Near chance: what gives it away where a network answers no better than always the same class.
 
-    near chance:   accuracy <= p + 2 sqrt(p (1 - p) / n),   p the share of the commonest class among n labels, 1 / C where there is one class only
+    near chance:   accuracy <= p + 2 sqrt(p (1 - p) / n)
 
-An accuracy near chance is rarely the network's fault. Classes in another order than the network was trained with, labels that count from 1,
-inputs of another scale: each leaves a trace in the counts of (label, answer), which are gathered here batch by batch. Another numbering of the
-classes is found by the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the assignment problem"). Chance alone makes
-the best of C! numberings look good, so that one is found on every second example and judged on the others, both ways.
+p is the share of the commonest class among n labels; of data of one class alone it is 1 / C. An
+accuracy near chance is rarely the network's fault. Classes in another order than the network was
+trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts of
+(label, answer), which are gathered here batch by batch. Another numbering of the classes is found by
+the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the assignment
+problem"). Chance alone makes the best of C! numberings look good. A numbering is therefore found on
+every second example and judged on the others, both ways.
 
-Memory: two tables of C x C numbers for each network, up to MOST classes; beyond that only the counts of each class.
+Memory: two tables of C x C numbers for each network, up to MOST classes. Beyond that only the counts of
+each class are kept.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from torch import Tensor
 from onefold.batches import Batch
 
 MOST = 1000  # classes for which pairs of label and answer are counted
+RANGED = 1_000_000  # numbers of the first batch that its range is read from
 FEWEST = 20  # examples: with fewer, nothing can be said
 LEANS = 0.5  # the share of one answer that is told
 GAIN = 0.1  # by how much another numbering must be more accurate
@@ -28,7 +33,7 @@ SHOWN = 8  # classes of a renumbering that are written out
 
 
 class InputFacts:
-    """What a hint says beside the answers: the range of the first batch's inputs, and the classes' names, where there are any."""
+    """What a hint says beside the answers: the range of the first batch's inputs, and the names."""
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
@@ -49,8 +54,8 @@ class InputFacts:
 
 
 def _range(value: Tensor) -> str:
-    """The mean and deviation of inputs, told where they are far from those of normalised ones: from 0 and from 1."""
-    wide = value.double()
+    """The mean and deviation of inputs, told where they are far from 0 and 1."""
+    wide = value.flatten()[:RANGED].double()
     if not bool(wide.isfinite().all()):
         return "they hold NaN or infinity"
     mean, deviation = float(wide.mean()), float(wide.std())
@@ -97,14 +102,17 @@ class Answers:
         return 1 / classes if int((self._labels > 0).sum()) == 1 else int(self._labels.max()) / self.n
 
     def hint(self, facts: InputFacts | None = None) -> tuple[str, tuple[int, ...] | None]:
-        """What to check, one clause after the other, and the class that is answered for each label; "" and None where nothing is odd."""
+        """What to check, clause by clause, and the class that is answered for each label.
+
+        "" and None where nothing is odd.
+        """
         if self.n < FEWEST or self._first is None:
             return "", None
         facts = facts or InputFacts()
         accuracy, chance = self.correct / self.n, self.chance
         near = accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / self.n)
         found = self._renumbered(accuracy)
-        renumbered = None if found is None else f"{_mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the answers right"
+        renumbered = None if found is None else f"{self._mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the answers right"
         if not near:
             if found is None:
                 return "", None
@@ -125,7 +133,10 @@ class Answers:
         return "; ".join(clauses), None if found is None else found[0]
 
     def _renumbered(self, accuracy: float) -> tuple[tuple[int, ...], float] | None:
-        """For each label the class that is answered, and the accuracy of that on examples it was not found on; None where it is no clear gain."""
+        """For each label the class that is answered, and how often on examples it was not found on.
+
+        None where it is no clear gain.
+        """
         if not self._pairs:
             return None
         both = self._pairs[0] + self._pairs[1]
@@ -140,25 +151,29 @@ class Answers:
             return None
         return tuple(_assigned(both)), judged
 
+    def _mapping(self, answers: Sequence[int], names: Sequence[str]) -> str:
+        """The renumbering in words, label -> answer, of labels that there are."""
+        seen = [(label, answer) for label, answer in enumerate(answers) if int(self._labels[label])]
+        moved = [(label, answer) for label, answer in seen if label != answer]
+        shown = ", ".join(f"{_named(label, names)} -> {answer}" for label, answer in moved[:SHOWN])
+        more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+        said = ""
+        for shift, word in ((1, "above"), (-1, "below")):
+            if len(seen) > 1 and all(label - answer == shift for label, answer in seen):
+                said = f" (every label is 1 {word} its answer)"
+        return f"label -> answer {shown}{more}{said}"
+
 
 def _assigned(pairs: Tensor) -> list[int]:
-    """For each label (row) a different answer, so that most are right; of numberings that are as good the one that leaves most in place."""
+    """For each label (row) a different answer, so that most are right.
+
+    Of numberings that are as good, the one that leaves most in place.
+    """
     from scipy.optimize import linear_sum_assignment
 
     counts = pairs.double() + 1e-6 * torch.eye(len(pairs), dtype=torch.float64)
     answers: list[int] = linear_sum_assignment(counts.numpy(), maximize=True)[1].tolist()
     return answers
-
-
-def _mapping(answers: Sequence[int], names: Sequence[str]) -> str:
-    """The renumbering in words: label -> answer."""
-    moved = [(label, answer) for label, answer in enumerate(answers) if label != answer]
-    shift = (moved[0][0] - moved[0][1]) if moved else 0
-    shown = ", ".join(f"{_named(label, names)} -> {answer}" for label, answer in moved[:SHOWN])
-    more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
-    even = sum(label - answer == shift for label, answer in moved) >= max(2, len(answers) - 1)
-    said = f" (every label is {abs(shift)} {'above' if shift > 0 else 'below'} its answer)" if even and abs(shift) == 1 else ""
-    return f"label -> answer {shown}{more}{said}"
 
 
 def _named(index: int, names: Sequence[str]) -> str:

@@ -51,21 +51,18 @@ def comparison_table(
         Column(name="note"),
     )
     cells = tuple(_cells(row) for row in rows)
-    return Table(
-        columns=columns,
-        rows=cells,
-        caption=" ".join([caption, *near_chance(rows)]).strip(),
-        emphasis=tuple(i for i, row in enumerate(rows) if row.name in emphasis),
-    )
+    caption = " ".join([caption, *near_chance(rows)]).strip()
+    return Table(columns=columns, rows=cells, caption=caption, emphasis=tuple(i for i, row in enumerate(rows) if row.name in emphasis))
 
 
 def near_chance(rows: Sequence[Candidate]) -> list[str]:
     """What to check, one sentence each: where all rows are near chance, by the hint of the most accurate one, and for each row whose classes
     another numbering would fit far better. A single row near chance is no sign of wrong data: the same data suit the others."""
-    told = [row for row in rows if row.scores.renumbered is not None]
-    if not told and rows and all(row.scores.hint for row in rows):
-        told = [max(rows, key=lambda row: row.scores.accuracy)]
-    return list(dict.fromkeys(f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}." for row in told))
+    told = [f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}." for row in rows if row.scores.renumbered is not None]
+    if told or not rows or not all(row.scores.hint for row in rows):
+        return told
+    best = max(rows, key=lambda row: row.scores.accuracy)
+    return [f"No network here is better than chance; {best.name}, the best of them: {best.scores.hint}."]
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:

@@ -186,7 +186,8 @@ def check_labels(labels: Tensor, classes: int) -> Tensor:
     flat = labels.reshape(-1).cpu().long()
     if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
         found = f"{int(flat.min())} to {int(flat.max())}"
-        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; renumber or drop them.")
+        todo = "they seem to count from 1, so subtract 1" if int(flat.min()) == 1 and int(flat.max()) == classes else "renumber or drop them"
+        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; {todo}.")
     return flat
 
 

@@ -25,13 +25,14 @@ from onefold.errors import PersistentError
 from onefold.explore.persistent.distances import wide
 from onefold.explore.persistent.kernels import Kernel
 from onefold.explore.persistent.penalty import NORMALISER, Evaluated
-from onefold.inference import ANY, ClassAxis, run
+from onefold.inference import ANY, ClassAxis, Output, run
 
 
 class FunctionRepulsion:
     """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes them."""
 
-    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor) -> None:
+    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor, output: Output = ANY) -> None:
+        self.output = output
         self.kernel, self.network, self.reference, self.start = kernel, network, reference, start
         self.device = start.device
         self._anchors: list[tuple[Tensor, Tensor]] = []
@@ -49,7 +50,7 @@ class FunctionRepulsion:
             return torch.zeros((), device=self.device, dtype=dtype), [torch.zeros_like(p) for p in parameters] if gradient else None
         needed = [k for k, parameter in enumerate(parameters) if parameter.requires_grad]
         with torch.set_grad_enabled(gradient):
-            found = predict(self.network, self.reference)
+            found = predict(self.network, self.reference, self.output)
             values = [self.kernel.values(_apart(found, there) * inverse, width)[0] for there, inverse in self._anchors]
             total = torch.stack(values).sum() * factor
         if not gradient:
@@ -61,7 +62,7 @@ class FunctionRepulsion:
         return total.detach(), result
 
 
-def predict(network: nn.Module, reference: Batch) -> Tensor:
+def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tensor:
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
@@ -69,13 +70,13 @@ def predict(network: nn.Module, reference: Batch) -> Tensor:
         classes lie. PersistentError: it returns NaN or infinity.
     """
     with _at_rest(network):
-        outputs = run(network, reference, ANY)
+        outputs = run(network, reference, output)
     outputs = outputs.to(wide([outputs]))
     if not bool(outputs.detach().isfinite().all()):
         raise PersistentError("The network's predictions on the reference batch hold NaN or infinity; lower the learning rate or the strength.")
     if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
         return outputs
-    return outputs.softmax(ClassAxis(ANY, "the kernel 'function'").of(outputs, reference.labels))
+    return outputs.softmax(ClassAxis(output, "the kernel 'function'").of(outputs, reference.labels))
 
 
 def _apart(a: Tensor, b: Tensor) -> Tensor:
