@@ -258,4 +258,3 @@ def _is_fit(made: Case) -> bool:
 def members(made: Case, count: int) -> list[nn.Module]:
     """The network and copies of it."""
     return [made.network, *(copy.deepcopy(made.network) for _ in range(count - 1))]
-

@@ -90,9 +90,7 @@ class Sequences(Drawn):
     def step_convolved(self) -> Made:
         i, out = self.pick(), self.draw.choice(WIDTHS)
         bias = self.draw.random() < 0.5
-        block = nn.Sequential(
-            nn.Conv1d(self.widths[i], out, 3, padding=1, bias=bias), nn.BatchNorm1d(out), nn.ReLU()
-        )
+        block = nn.Sequential(nn.Conv1d(self.widths[i], out, 3, padding=1, bias=bias), nn.BatchNorm1d(out), nn.ReLU())
         n = self.keep(block)
         return lambda p, m: getattr(m, n)(p[i].transpose(1, 2)).transpose(1, 2), out
 

@@ -35,8 +35,7 @@ REFUSALS = (
     Refusal(
         "weights by correlation with no member",
         "weighs units by their correlation with one member's",
-        lambda o: o.options.fold == "correlated_average"
-        and (o.options.align == "none" or o.options.reference is None),
+        lambda o: o.options.fold == "correlated_average" and (o.options.align == "none" or o.options.reference is None),
     ),
     Refusal(
         "nothing can move",
@@ -49,18 +48,18 @@ EXCEPTIONS = (
     Excepted(
         "statistics of other data are estimated again, as was asked",
         float("inf"),
-        lambda o: o.norms.count > 0
-        and o.made.statistics == "other"
-        and o.repaired in ("batchnorm", "full")
-        and (o.options.align == "none" or o.options.fold in ("greedy_soup", "auto", "pruning")),
+        lambda o: (
+            o.norms.count > 0
+            and o.made.statistics == "other"
+            and o.repaired in ("batchnorm", "full")
+            and (o.options.align == "none" or o.options.fold in ("greedy_soup", "auto", "pruning"))
+        ),
     ),
 )
 
 # Each of these goes when what it names is mended.
 STANDING_REFUSALS = (
-    Refusal(
-        "inputs of several sizes", "use inputs and batches of one size", lambda o: o.made.sizes > 1
-    ),
+    Refusal("inputs of several sizes", "use inputs and batches of one size", lambda o: o.made.sizes > 1),
     Refusal(
         "a group that never varies",
         "features never vary on the calibration data",

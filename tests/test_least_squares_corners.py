@@ -80,9 +80,7 @@ def off(ours: nn.Module, theirs: nn.Module, x: Tensor) -> float:
 
 @pytest.mark.parametrize("repair", ["batchnorm", "full"])
 @pytest.mark.parametrize("kind", [Picture, Series, Plain])
-def test_repair_by_name_takes_no_channel_for_another_behind_pruning(
-    kind: type[nn.Module], repair: str
-) -> None:
+def test_repair_by_name_takes_no_channel_for_another_behind_pruning(kind: type[nn.Module], repair: str) -> None:
     data = inputs_of(kind)
     model = made(kind, 0, data)
     merged = onefold.merge(
@@ -94,9 +92,7 @@ def test_repair_by_name_takes_no_channel_for_another_behind_pruning(
 
 @pytest.mark.parametrize("kind", [Picture, Series, Plain])
 @pytest.mark.parametrize("fold", ["greedy_soup", "auto"])
-def test_a_member_that_is_the_result_alone_keeps_its_own_statistics(
-    kind: type[nn.Module], fold: str
-) -> None:
+def test_a_member_that_is_the_result_alone_keeps_its_own_statistics(kind: type[nn.Module], fold: str) -> None:
     data = inputs_of(kind)
     other, model = made(kind, 1, data), made(kind, 0, data)
     with torch.no_grad():
@@ -188,9 +184,7 @@ def test_a_segmented_run_halts_at_the_same_node_whatever_the_size(kind: type[nn.
         run.before(layer.name)
         for x, found in zip(data, run.values(source), strict=True):
             seen: list[Tensor] = []
-            traced.replay(
-                [state], (x,), visit=lambda _, v, s=seen: s.append(v[0].clone()), nodes=[source]
-            )
+            traced.replay([state], (x,), visit=lambda _, v, s=seen: s.append(v[0].clone()), nodes=[source])
             assert torch.equal(found, seen[0])
     with torch.no_grad():
         for x, found in zip(data, run.finish(), strict=True):

@@ -40,16 +40,9 @@ def test_a_number_is_one_network_with_its_data_and_options() -> None:
         before = torch.get_rng_state()
         one, two = case(number), case(number)
         assert torch.equal(before, torch.get_rng_state())
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip(
-                one.network.state_dict().values(), two.network.state_dict().values(), strict=True
-            )
-        )
+        assert all(torch.equal(a, b) for a, b in zip(one.network.state_dict().values(), two.network.state_dict().values(), strict=True))
         ours, theirs = one.outputs(one.network), two.outputs(two.network)
-        assert all(
-            torch.equal(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)
-        )
+        assert all(torch.equal(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True))
         assert options_of(number, 2) == options_of(number, 2)
 
 

@@ -1,6 +1,6 @@
 """The tables of benchmarks/robustness/run.py: counts, deviations, refusals, exceptions, faults.
 
-    python benchmarks/robustness/table.py     from runs/*.jsonl if there are any, else results.json
+python benchmarks/robustness/table.py     from runs/*.jsonl if there are any, else results.json
 """
 
 from __future__ import annotations
