@@ -211,9 +211,9 @@ def _unlike(ours: nn.Module, merged: nn.Module) -> list[str]:
         other = theirs[name]
         if (tensor.dtype, tensor.shape) != (other.dtype, other.shape):
             found.append(f"{name} is {other.dtype} {tuple(other.shape)} in the result")
-        elif not tensor.is_floating_point() and not tensor.is_complex():
-            if not name.endswith("num_batches_tracked") and not torch.equal(tensor, other):
-                found.append(f"the integers of {name} are others in the result")
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+        if whole and "num_batches_tracked" not in name and not torch.equal(tensor, other):
+            found.append(f"the integers of {name} are others in the result")
     flags = {name: p.requires_grad for name, p in ours.named_parameters()}
     if flags != {name: p.requires_grad for name, p in merged.named_parameters()}:
         found.append("parameters are frozen otherwise in the result")

@@ -39,8 +39,8 @@ REFUSALS = (
     ),
     Refusal(
         "nothing can move",
-        'align="none"',
-        lambda o: o.options.align not in ("none", "identity"),
+        "can be aligned: ",
+        lambda o: o.options.align != "none",
     ),
 )
 

@@ -78,8 +78,10 @@ def off(ours: nn.Module, theirs: nn.Module, x: Tensor) -> float:
         return float((theirs(x) - y).abs().max() / y.abs().max())
 
 
-@pytest.mark.parametrize("repair", ["batchnorm", "full"])
-@pytest.mark.parametrize("kind", [Picture, Series, Plain])
+@pytest.mark.parametrize(
+    ("kind", "repair"),
+    [(Picture, "batchnorm"), (Picture, "full"), (Series, "full"), (Plain, "full")],
+)
 def test_repair_by_name_takes_no_channel_for_another_behind_pruning(kind: type[nn.Module], repair: str) -> None:
     data = inputs_of(kind)
     model = made(kind, 0, data)
@@ -90,8 +92,15 @@ def test_repair_by_name_takes_no_channel_for_another_behind_pruning(kind: type[n
     assert off(model, merged.model, data[0]) < 0.05
 
 
-@pytest.mark.parametrize("kind", [Picture, Series, Plain])
-@pytest.mark.parametrize("fold", ["greedy_soup", "auto"])
+@pytest.mark.parametrize(
+    ("kind", "fold"),
+    [
+        (Picture, "greedy_soup"),
+        (Series, "greedy_soup"),
+        (Plain, "greedy_soup"),
+        (Plain, "auto"),
+    ],
+)
 def test_a_member_that_is_the_result_alone_keeps_its_own_statistics(kind: type[nn.Module], fold: str) -> None:
     data = inputs_of(kind)
     other, model = made(kind, 1, data), made(kind, 0, data)

@@ -133,7 +133,8 @@ def merge(
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
         repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
-            folds that need no repair (least squares, one member alone).
+            folds that need no repair (least squares, one member alone). By name, behind a fold whose units are not where the alignment puts
+            them (least squares towards "pruning", one member alone), "full" is "batchnorm".
         polish: passes of distillation from the members' ensemble over `data` behind everything else (see `onefold.fold.polish`).
         weights: one for each member, divided by their sum; None for equal ones.
         target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
