@@ -29,7 +29,7 @@ def test_gates_of_one_member_are_fully_open_from_the_start() -> None:
 
 
 def test_the_constants_are_those_of_the_paper() -> None:
-    assert (BETA, GAMMA, ZETA) == (pytest.approx(2 / 3), -0.1, 1.1)
+    assert (pytest.approx(2 / 3), -0.1, 1.1) == (BETA, GAMMA, ZETA)
     assert (EPS, LEAST, SPREAD) == (1e-6, 1e-3, 0.01)
     edge = math.log(-GAMMA / (ZETA - GAMMA) / (1 + GAMMA / (ZETA - GAMMA)))
     assert edge == pytest.approx(-2.398, abs=1e-3)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onefold.alignment.matchers import matchers
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.cca import CCA
 from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
@@ -117,6 +118,24 @@ def test_defaults_are_those_that_were_chosen_on_held_out_images() -> None:
     assert (CCA().regularisation, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (10.0, 0.1, 0.1, False)
 
 
+def test_what_matchers_say_of_themselves() -> None:
+    said = {
+        entry.name: (kind.dense, kind.exact, kind.rotates, kind.covariances, kind.widths, kind.probe)
+        for entry in matchers
+        for kind in [matchers.get(entry.name)]
+    }
+    exact, dense, joint = (
+        (False, False, True, False, False, "post"),
+        (True, False, True, True, False, "post"),
+        (True, False, False, True, False, "post"),
+    )
+    assert said["permutation"] == said["identity"] == said["weights"] == exact
+    assert said["cca"] == said["procrustes"] == dense
+    assert said["rotation"] == (True, True, *dense[2:])
+    assert said["zipit"] == joint
+    assert said["transport"] == (*joint[:4], True, "post")
+
+
 @pytest.mark.parametrize("name", ["regularisation", "prior"])
 @pytest.mark.parametrize("value", [-1e-9, -1.0, math.inf, math.nan])
 def test_settings_that_are_negative_or_not_finite_are_refused(name: str, value: float) -> None:
@@ -192,6 +211,15 @@ def test_balanced_maps_are_their_definition(ridge: float) -> None:
     of_queries = scores(queries, ours.T @ u, theirs.T @ vh.T)
     of_keys = scores(keys, back @ u, away @ vh.T)
     np.testing.assert_allclose(found.scores, (np.array(of_queries) + np.array(of_keys)) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_balanced_maps_follow_the_scales_of_queries_and_keys(scale: float) -> None:
+    queries, keys = features(1.0, 1), features(1.0, 2)
+    plain = match_balanced(moments_of(*queries), moments_of(*keys), 1)
+    scaled = match_balanced(moments_of(scale * queries[0], queries[1]), moments_of(keys[0] / scale, keys[1]), 1)
+    torch.testing.assert_close(scaled.map.forward, scale * plain.map.forward)
+    torch.testing.assert_close(scaled.scores, plain.scores)
 
 
 def test_balanced_maps_have_a_ridge_of_a_tenth_and_refuse_what_never_varies() -> None:

@@ -2,8 +2,10 @@
 
 Changed are arithmetic operators, comparisons, boolean operators, numbers and truth values (axes among
 them), signs, least and greatest, and absolute values. Left alone are docstrings, annotations, asserts,
-errors, warnings, what only prints, zip's `strict`, and questions whether something is None. The choice among all mutants of a file depends on the seed and on
-the text of each mutant, so that a change elsewhere in the file keeps it.
+errors, warnings, what only prints, zip's `strict`, and questions whether something is None.
+
+The choice among all mutants of a file depends on the seed and on the text of each mutant, so that a
+change elsewhere in the file keeps it.
 """
 
 from __future__ import annotations
@@ -169,9 +171,7 @@ def _numeric(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
         if _name(node.func) in WARNING:
             return
         below = list(ast.iter_child_nodes(node))
-    elif isinstance(node, ast.keyword) and node.arg == "strict":
-        below = []
-    elif isinstance(node, ast.Assign) and _is_alias(node.value):
+    elif (isinstance(node, ast.keyword) and node.arg == "strict") or (isinstance(node, ast.Assign) and _is_alias(node.value)):
         below = []
     else:
         below = list(ast.iter_child_nodes(node))

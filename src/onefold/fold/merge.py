@@ -117,7 +117,8 @@ def merge(
             everything but align="none", or align="weights" with a `spec`, with repair="none".
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
-        repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
+        repair: "full" gives the layers whose features may move the members' means and deviations
+            (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
             folds that need no repair (least squares, one member alone).
         polish: passes of distillation from the members' ensemble over `data` behind everything else (see `onefold.fold.polish`).
