@@ -46,7 +46,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "alignment/matchers/cca.py": ("numbers_of_matchers",),
     "alignment/matchers/procrustes.py": ("numbers_of_matchers",),
     "alignment/matchers/balanced.py": ("numbers_of_matchers",),
-    "alignment/matchers/transport.py": ("numbers_of_matchers", "matcher_transport"),
+    "alignment/matchers/transport.py": ("numbers_of_matchers",),
     "alignment/matchers/zipit.py": ("numbers_of_matchers", "matcher_zipit"),
     "alignment/matchers/weight_matching.py": ("matcher_weights",),
     "fold/least_squares/ridge.py": ("numbers_of_least_squares",),
