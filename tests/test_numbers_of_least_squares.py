@@ -206,6 +206,17 @@ def test_members_are_brought_to_the_references_order_first(kind: type[nn.Module]
 
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
+def test_dense_maps_act_on_what_members_put_out(kind: type[nn.Module]) -> None:
+    networks, x = [member(kind, k) for k in range(2)], inputs(kind)
+    matrix = torch.randn(UNITS, UNITS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    made = GroupMap("dense", matrix, torch.linalg.inv(matrix))
+    maps = {of_units(kind): (GroupMap.identity(UNITS, "dense"), made)}
+    (hidden, head), own = targets_of(networks, x, "equal", (0.5, 0.5), maps=maps)
+    torch.testing.assert_close(hidden, (own[0][0] + own[1][0] @ matrix.T) / 2)
+    torch.testing.assert_close(head, (own[0][1] + own[1][1]) / 2)
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
 @pytest.mark.parametrize("shares", [(0.3, 0.7), (1.0, 0.0)])
 def test_picked_units_are_aimed_at_as_their_own_members_have_them(kind: type[nn.Module], shares: tuple[float, float]) -> None:
     networks, x = [member(kind, k) for k in range(2)], inputs(kind)

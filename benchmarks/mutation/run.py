@@ -55,8 +55,8 @@ FILES: dict[str, tuple[str, ...]] = {
     "fold/soft/gates.py": ("soft_gates", "numbers_of_gates"),
     "fold/soft/weighted.py": ("numbers_of_gates", "soft_equality"),
     "fold/soft/fit.py": ("soft_merge", "soft_bad_members"),
-    "explore/subspace/mixing.py": ("subspace_gradients",),
-    "explore/subspace/shapes.py": ("subspace_points", "numbers_of_subspaces"),
+    "explore/subspace/mixing.py": ("numbers_of_subspaces",),
+    "explore/subspace/shapes.py": ("numbers_of_subspaces",),
     "explore/persistent/kernels.py": ("numbers_of_persistent",),
     "explore/persistent/penalty.py": ("numbers_of_persistent",),
     "symmetry/maps.py": ("numbers_of_maps",),
@@ -65,7 +65,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "measure/scores.py": ("measure_scores",),
     "batchnorm.py": ("batchnorm", "numbers_of_norms"),
     "fold/repair.py": ("numbers_of_norms",),
-    "fold/average.py": ("fold", "fold_correlated"),
+    "fold/average.py": ("numbers_of_averages",),
 }
 SLOW = (
     "two_processes", "widths_16_and_24", "uniform_marginals_and_cost", "entropic_maps_fold", "what_cannot_be_folded", "two_thousand_features",
