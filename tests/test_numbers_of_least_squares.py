@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onefold.alignment import Alignment
 from onefold.batches import batches
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
+from onefold.fold.least_squares.picks import Picks, alignment_of
 from onefold.fold.least_squares.ridge import RIDGES, Ridge
 from onefold.fold.least_squares.sites import find_sites
-from onefold.fold.least_squares.targets import aims, correlations
-from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
+from onefold.fold.least_squares.targets import aims, correlations, is_put_out
+from onefold.measure.pool import ClassPool, mean_pool
+from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve, trace
 
 UNITS = 6
 
@@ -69,14 +72,26 @@ def structure(kind: type[nn.Module]) -> tuple[TracedNetwork, SymmetrySpec]:
 
 
 def targets_of(
-    networks: list[nn.Module], x: Tensor, kind: str, shares: tuple[float, ...], threshold: float = 0.0, reference: int = 0
+    networks: list[nn.Module],
+    x: Tensor,
+    kind: str,
+    shares: tuple[float, ...],
+    threshold: float = 0.0,
+    reference: int = 0,
+    maps: dict[str, tuple[GroupMap, ...]] | None = None,
+    picks: dict[str, Picks] | None = None,
+    pool: ClassPool | None = None,
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
     """The goals of the hidden layer and of the head, and of each member what it puts out there, at the same positions."""
     traced, spec = structure(type(networks[0]))
     states = [{k: v.detach().clone() for k, v in n.state_dict().items()} for n in networks]
     sites, _ = find_sites(traced, spec, states[0])
     calibration = Calibration(list(batches([x])), 4096, 0)
-    goals = aims(SiteOutputs(traced, states, sites, calibration), spec, states, None, shares, reference, kind, threshold, {})
+    found = None if maps is None else Alignment("none", spec, reference, len(networks), maps, scores={}, conditions={}, matchers={})
+    if picks is not None:
+        found = alignment_of(picks, found, spec, len(networks), reference)
+    read = SiteOutputs(traced, states, sites, calibration)
+    goals = aims(read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool)
     outputs = SiteOutputs(traced, states, sites, calibration)
     return goals, [outputs.of(k) for k in range(len(networks))]
 
@@ -163,6 +178,126 @@ def test_a_member_without_a_share_changes_nothing() -> None:
     goals, own = targets_of([network, member(Two, 1), turned(network, [1])], x, "equal", (0.5, 0.0, 0.5))
     for goal, first, third in zip(goals, own[0], own[2], strict=True):
         torch.testing.assert_close(goal, (first + third) / 2)
+
+
+def of_units(kind: type[nn.Module]) -> str:
+    (name,) = [group.name for group in structure(kind)[1].groups if group.size == UNITS]
+    return name
+
+
+ORDER = torch.tensor([3, 0, 5, 1, 2, 4])
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
+@pytest.mark.parametrize("target", ["equal", "correlation", "selection"])
+def test_members_are_brought_to_the_references_order_first(kind: type[nn.Module], target: str) -> None:
+    network, x = member(kind), inputs(kind)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for layer in (other.hidden.weight, other.hidden.bias):
+            layer.copy_(layer[ORDER])
+        other.head.weight.copy_(other.head.weight[:, ORDER])
+    maps = {of_units(kind): (GroupMap.identity(UNITS), GroupMap("permutation", ORDER).inverted())}
+    (hidden, head), own = targets_of([network, other], x, target, (0.5, 0.5), maps=maps)
+    torch.testing.assert_close(hidden, own[0][0])
+    torch.testing.assert_close(head, own[0][1])
+    (unmapped, _), own = targets_of([network, other], x, "equal", (0.5, 0.5))
+    torch.testing.assert_close(unmapped, (own[0][0] + own[1][0]) / 2)
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
+def test_dense_maps_act_on_what_members_put_out(kind: type[nn.Module]) -> None:
+    networks, x = [member(kind, k) for k in range(2)], inputs(kind)
+    matrix = torch.randn(UNITS, UNITS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    made = GroupMap("dense", matrix, torch.linalg.inv(matrix))
+    maps = {of_units(kind): (GroupMap.identity(UNITS, "dense"), made)}
+    (hidden, head), own = targets_of(networks, x, "equal", (0.5, 0.5), maps=maps)
+    torch.testing.assert_close(hidden, (own[0][0] + own[1][0] @ matrix.T) / 2)
+    torch.testing.assert_close(head, (own[0][1] + own[1][1]) / 2)
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
+@pytest.mark.parametrize("shares", [(0.3, 0.7), (1.0, 0.0)])
+def test_picked_units_are_aimed_at_as_their_own_members_have_them(kind: type[nn.Module], shares: tuple[float, float]) -> None:
+    networks, x = [member(kind, k) for k in range(2)], inputs(kind)
+    picks = Picks(torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 3, 1, 5]))
+    (hidden, head), own = targets_of(networks, x, "pruning", shares, picks={of_units(kind): picks})
+    columns = [own[m][0][:, u] for m, u in zip(picks.member.tolist(), picks.unit.tolist(), strict=True)]
+    torch.testing.assert_close(hidden, torch.stack(columns, 1))
+    torch.testing.assert_close(head, shares[0] * own[0][1] + shares[1] * own[1][1])
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
+@pytest.mark.parametrize("reference", [0, 1])
+def test_the_outputs_aim_at_the_pools_probabilities_and_nothing_else_does(kind: type[nn.Module], reference: int) -> None:
+    networks, x, shares = [member(kind, k) for k in range(3)], inputs(kind), (0.2, 0.3, 0.5)
+    (hidden, head), own = targets_of(networks, x, "equal", shares, pool=mean_pool(shares), reference=reference)
+    mixed = sum(share * rows[1].softmax(1) for share, rows in zip(shares, own, strict=True)).log()
+    torch.testing.assert_close(head, mixed - mixed.mean(1, keepdim=True))
+    torch.testing.assert_close(hidden, sum(share * rows[0] for share, rows in zip(shares, own, strict=True)))
+
+
+class Dense(nn.Module):
+    """Logits at every place of a series: classes on an axis that is not the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Conv1d(2, UNITS, 3), nn.Conv1d(UNITS, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.hidden(x)))
+
+
+class Behind(nn.Module):
+    """What the last layer puts out is not what is returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, UNITS), nn.Linear(UNITS, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.hidden(x))).square()
+
+
+class Raw(nn.Module):
+    """The units themselves are returned, as well as logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(4, UNITS), nn.Linear(UNITS, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.tanh(self.hidden(x))
+        return self.head(x), x.sum(1)
+
+
+SHAPES |= {Dense: (100, 2, 7), Behind: (200, 4), Raw: (200, 4)}
+
+
+@pytest.mark.parametrize(("kind", "whole"), [(Dense, []), (Behind, []), (Two, ["head"]), (Raw, ["head"])])
+def test_only_what_is_returned_class_by_class_is_mixed(kind: type[nn.Module], whole: list[str]) -> None:
+    traced, spec = structure(kind)
+    sites, _ = find_sites(traced, spec, member(kind).state_dict())
+    assert [site.layers[0].weight.removesuffix(".weight") for site in sites if is_put_out(traced, spec, site)] == whole
+    if not whole:
+        networks, shares = [member(kind, k) for k in range(2)], (0.25, 0.75)
+        (_, head), own = targets_of(networks, inputs(kind), "equal", shares, pool=mean_pool(shares))
+        torch.testing.assert_close(head, 0.25 * own[0][1] + 0.75 * own[1][1])
+
+
+def test_the_search_for_a_ridge_stops_behind_the_first_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RIDGES == (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+    x, t, prior = rows_of(1)
+    for errors, chosen in (
+        ([9.0, 8.0, 7.0, 7.5, 1.0, 1.0, 1.0, 1.0, 1.0], 0.3),
+        ([9.0, 9.5, 7.0, 6.0, 6.0, 1.0, 1.0, 1.0, 1.0], 0.1),
+        ([2.0, 8.0, 7.0, 7.5, 1.0, 1.0, 1.0, 1.0, 1.0], float("inf")),
+        ([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], 0.0001),
+    ):
+        sums, given = Ridge([prior], True), iter(errors)
+        sums.add(x, t, 20)
+        monkeypatch.setattr(sums, "_error", lambda *_, given=given: torch.tensor([next(given)]))
+        assert sums.solve(None).ridge == chosen
 
 
 def test_correlations_are_those_of_numpy_and_signed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 
 import numpy as np
 import pytest
@@ -10,15 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onefold.alignment.matchers import matchers, transport
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.cca import CCA
 from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
 from onefold.alignment.matchers.permutation import best_permutation
 from onefold.alignment.matchers.procrustes import Procrustes
+from onefold.alignment.matchers.transport import Transport, plan
 from onefold.alignment.moments import Moments
 from onefold.errors import AlignmentError
 
 WIDTH, ROWS = 5, 200
+Vector = NDArray[np.float64]
 
 
 def features(scale: float = 30.0, seed: int = 0, noise: float = 0.3) -> tuple[Tensor, Tensor]:
@@ -117,6 +121,24 @@ def test_defaults_are_those_that_were_chosen_on_held_out_images() -> None:
     assert (CCA().regularisation, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (10.0, 0.1, 0.1, False)
 
 
+def test_what_matchers_say_of_themselves() -> None:
+    said = {
+        entry.name: (kind.dense, kind.exact, kind.rotates, kind.covariances, kind.widths, kind.probe)
+        for entry in matchers
+        for kind in [matchers.get(entry.name)]
+    }
+    exact, dense, joint = (
+        (False, False, True, False, False, "post"),
+        (True, False, True, True, False, "post"),
+        (True, False, False, True, False, "post"),
+    )
+    assert said["permutation"] == said["identity"] == said["weights"] == exact
+    assert said["cca"] == said["procrustes"] == dense
+    assert said["rotation"] == (True, True, *dense[2:])
+    assert said["zipit"] == joint
+    assert said["transport"] == (*joint[:4], True, "post")
+
+
 @pytest.mark.parametrize("name", ["regularisation", "prior"])
 @pytest.mark.parametrize("value", [-1e-9, -1.0, math.inf, math.nan])
 def test_settings_that_are_negative_or_not_finite_are_refused(name: str, value: float) -> None:
@@ -194,6 +216,15 @@ def test_balanced_maps_are_their_definition(ridge: float) -> None:
     np.testing.assert_allclose(found.scores, (np.array(of_queries) + np.array(of_keys)) / 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_balanced_maps_follow_the_scales_of_queries_and_keys(scale: float) -> None:
+    queries, keys = features(1.0, 1), features(1.0, 2)
+    plain = match_balanced(moments_of(*queries), moments_of(*keys), 1)
+    scaled = match_balanced(moments_of(scale * queries[0], queries[1]), moments_of(keys[0] / scale, keys[1]), 1)
+    torch.testing.assert_close(scaled.map.forward, scale * plain.map.forward)
+    torch.testing.assert_close(scaled.scores, plain.scores)
+
+
 def test_balanced_maps_have_a_ridge_of_a_tenth_and_refuse_what_never_varies() -> None:
     queries, keys = features(2.0, 1), features(3.0, 2)
     primal, dual = moments_of(*queries), moments_of(*keys)
@@ -206,3 +237,110 @@ def test_balanced_maps_have_a_ridge_of_a_tenth_and_refuse_what_never_varies() ->
     flat[:, 1] = flat[:, 0]  # a direction without variance
     found = match_balanced(moments_of(flat, queries[1]), dual, 1, 0.0)
     assert found.map.forward.isfinite().all()
+
+
+# ---- transport ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_plans_of_equal_widths_are_the_cheapest_assignment() -> None:
+    costs = torch.tensor([[4.0, 1.0, 3.0], [2.0, 0.0, 5.0], [3.0, 2.0, 2.0]])
+    found = plan(costs)
+    assert found.dtype == torch.float64
+    assert (3 * found).tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert torch.equal(found, plan(costs, 0.0))
+
+
+class Solver:
+    """What the package POT is asked for, and plans in its place: soft ones by plain scaling of rows and columns."""
+
+    def __init__(self) -> None:
+        self.limits: list[int] = []
+
+    def emd(self, a: Vector, b: Vector, costs: Vector, numItermax: int) -> Vector:
+        self.limits.append(numItermax)
+        return np.outer(a, b) + 0 * costs
+
+    def sinkhorn(self, a: Vector, b: Vector, costs: Vector, entropy: float, method: str, numItermax: int, warn: bool) -> Vector:
+        self.limits.append(numItermax)
+        assert (method, warn) == ("sinkhorn_log", False)
+        found: Vector = np.exp(-costs / entropy)
+        for _ in range(2000):
+            found = found * (b / found.sum(0))
+            found = found * (a / found.sum(1))[:, None]
+        return found
+
+
+@pytest.fixture
+def solver(monkeypatch: pytest.MonkeyPatch) -> Solver:
+    made = Solver()
+    monkeypatch.setattr(transport, "_pot", lambda: made)
+    return made
+
+
+def test_plans_of_unequal_widths_have_even_margins(solver: Solver) -> None:
+    costs = torch.tensor([[0.0, 5.0, 5.0], [5.0, 0.0, 1.0]])
+    for found in (plan(costs), plan(costs, 0.5)):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found.sum(0), torch.full((3,), 1 / 3).double(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.sum(1), torch.full((2,), 1 / 2).double(), atol=1e-6, rtol=0)
+    assert solver.limits == [10_000_000, 10_000]
+
+
+def test_entropy_is_relative_to_the_mean_distance(solver: Solver) -> None:
+    """The plan is diag(u) exp(-D / (e mean D)) diag(v): its cross ratios tell e."""
+    costs = torch.tensor([[1.0, 2.0], [4.0, 3.0]]).double()
+    for scale in (0.01, 100.0):
+        for entropy in (0.3, 1.0):
+            found = plan(scale * costs, entropy)
+            ratio = float((found[0, 0] * found[1, 1] / (found[0, 1] * found[1, 0])).log())
+            assert ratio == pytest.approx((2 + 4 - 1 - 3) / 2.5 / entropy, rel=1e-3)
+    assert torch.allclose(plan(torch.zeros(2, 2), 0.5), torch.full((2, 2), 0.25).double())  # distances of nothing
+
+
+def test_plans_are_refused_where_their_margins_are_off_by_a_thousandth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off: the greatest difference of a row's sum, as a share of what the row shall have."""
+    for off, refused in ((0.0009, False), (0.0011, True), (float("nan"), True)):
+        given = np.array([[0.25 * (1 + 2 * off), 0.25], [0.25, 0.25], [0.25 - 0.5 * off, 0.25]]) * 2 / 3
+        fake = types.SimpleNamespace(sinkhorn=lambda *_, given=given, **__: given)
+        monkeypatch.setattr(transport, "_pot", lambda fake=fake: fake)
+        if refused:
+            with pytest.raises(AlignmentError, match="did not converge"):
+                plan(torch.ones(3, 2), 0.5)
+        else:
+            assert torch.equal(plan(torch.ones(3, 2), 0.5), torch.as_tensor(given))
+
+
+def test_soft_maps_take_means_and_hand_them_back(solver: Solver) -> None:
+    a, b = features(3.0)
+    moments = moments_of(a, b)
+    found = Transport(entropy=0.1).match(moments, 1)
+    moved = plan(2 - 2 * moments.correlation(1), 0.1)
+    torch.testing.assert_close(found.map.forward, WIDTH * moved)
+    assert found.map.inverse is not None
+    torch.testing.assert_close(found.map.inverse, WIDTH * moved.T)
+    torch.testing.assert_close(found.scores, (WIDTH * moved * moments.correlation(1)).sum(1))
+    assert found.condition == pytest.approx(np.linalg.cond(WIDTH * moved.numpy()), rel=1e-6)
+
+
+def test_exact_maps_are_permutations_with_their_correlations() -> None:
+    a, b = features(3.0)
+    moments = moments_of(a, b)
+    found = Transport().match(moments, 1)
+    assert found.map.kind == "permutation"
+    assert found.scores.shape == (WIDTH,)
+    torch.testing.assert_close(found.scores, moments.correlation(1)[range(WIDTH), found.map.forward])
+    assert (Transport().entropy, Transport().standardised) == (0.0, True)
+
+
+def test_distances_that_are_not_standardised_are_squares_of_differences() -> None:
+    a, b = features(3.0)
+    centred = a - a.mean(0), b - b.mean(0)
+    expected = (centred[0][:, :, None] - centred[1][:, None, :]).square().mean(0)
+    torch.testing.assert_close(Transport(standardised=False).costs(moments_of(a, b), 1), expected)
+    torch.testing.assert_close(Transport().costs(moments_of(a, b), 1), 2 - 2 * moments_of(a, b).correlation(1))
+
+
+@pytest.mark.parametrize("entropy", [-1e-9, -1.0, math.inf, math.nan])
+def test_entropies_that_are_negative_or_not_finite_are_refused(entropy: float) -> None:
+    with pytest.raises(AlignmentError, match="entropy of transport"):
+        Transport(entropy=entropy)

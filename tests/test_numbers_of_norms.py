@@ -126,6 +126,47 @@ def test_a_scale_of_zero_leaves_its_statistics_and_becomes_the_targets() -> None
     assert network.norm1.bias[2] == 1.0
 
 
+def test_dead_is_told_beside_what_is_wanted() -> None:
+    """A channel whose deviation is below a millionth of its target is shifted and not blown up."""
+    network, x = signed(Mlp, "positive")
+    spec = find_symmetries(network, x)
+    before = network.norm1(network.one(x)).detach()
+    wanted = torch.tensor([1.0, 1e9, 1e3, 1.0, 1e9, 1.0, 1.0], dtype=torch.float64)
+    report = repair(network, [x], spec, {spec.norms[0].node: Target(torch.zeros(7).double(), wanted)})
+    assert report.dead == 2
+    after = network.norm1(network.one(x)).detach()
+    torch.testing.assert_close(after[:, 2].std(unbiased=False), wanted[2])
+    assert bool((before.std(0) > 0.1).all())
+
+
+class Bare(nn.Module):
+    """Layers without norms, one of them without a bias as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(5, 6), nn.Linear(6, 7, bias=False), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.two(torch.tanh(self.one(x)))))
+
+
+def test_a_layer_without_bias_or_norm_is_left_alone_and_named() -> None:
+    torch.manual_seed(0)
+    network, x = Bare().double().eval(), torch.randn(200, 5, dtype=torch.float64)
+    spec = find_symmetries(network, x)
+    nodes = {layer.weight: layer.output for layer in spec.layers}
+    targets = {nodes["one.weight"]: Target(torch.full((6,), 0.5).double(), torch.full((6,), 2.0).double())}
+    targets[nodes["two.weight"]] = Target(torch.zeros(7).double(), torch.ones(7).double())
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    report = repair(network, [x[:150], x[150:]], spec, targets)
+    assert (report.norms, report.layers, report.dead, report.skipped) == (0, 1, 0, ["two.weight"])
+    value = network.one(x).detach()
+    torch.testing.assert_close(value.mean(0), torch.full((6,), 0.5).double())
+    torch.testing.assert_close(value.std(0, unbiased=False), torch.full((6,), 2.0).double())
+    for name in ("two.weight", "head.weight", "head.bias"):
+        assert torch.equal(network.state_dict()[name], before[name])
+
+
 @pytest.mark.parametrize("eps", [1e-5, 1e-3])
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-4, -1e-4, 3e-3, -3e-3, 0.04, 1.0])
 def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(scale: float, eps: float) -> None:

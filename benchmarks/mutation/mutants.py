@@ -2,8 +2,10 @@
 
 Changed are arithmetic operators, comparisons, boolean operators, numbers and truth values (axes among
 them), signs, least and greatest, and absolute values. Left alone are docstrings, annotations, asserts,
-errors, warnings, what only prints, zip's `strict`, and questions whether something is None. The choice among all mutants of a file depends on the seed and on
-the text of each mutant, so that a change elsewhere in the file keeps it.
+errors, warnings, what only prints, zip's `strict`, and questions whether something is None.
+
+The choice among all mutants of a file depends on the seed and on the text of each mutant, so that a
+change elsewhere in the file keeps it.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def align(
         regularisation: the ridge of matchers that have one, relative to the mean variance; None for the matcher's default.
         prior: how strongly dense matchers hold on to the best permutation, relative to the mean variance; None for their default.
         max_positions: at most so many positions of each example serve as samples; None for all.
-        targets: also measure what repair needs, the mean and deviation of every layer's output.
+        targets: also measure what repair needs, the mean and deviation of the outputs of every
+            layer whose features may move; the outputs of the network are not among them.
         seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
         resume: a folder in which moments and solved groups are kept, and taken from where they are there already, so that the same call goes on

@@ -131,7 +131,8 @@ def merge(
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order. None: "cca", and where no
             parameter can be moved the networks are averaged as they are, with a warning; for a matcher that was named that is an error.
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
-        repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
+        repair: "full" gives the layers whose features may move the members' means and deviations
+            (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
             folds that need no repair (least squares, one member alone). By name, behind a fold whose units are not where the alignment puts
             them (least squares towards "pruning", one member alone), "full" is "batchnorm".

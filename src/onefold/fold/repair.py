@@ -1,9 +1,12 @@
 """REPAIR: give the folded features the means and deviations that the aligned members' features have.
 
-An average of decorrelated features varies too little, layer after layer (variance collapse). For every layer's output channel, with
-mean m and deviation s measured in the folded network, and the targets m* = mean_k m_k and s* = mean_k s_k over the aligned members,
+An average of decorrelated features varies too little, layer after layer (variance collapse).
+For every output channel of a layer whose features may move, with mean m and deviation s measured in
+the folded network, and the targets m* = mean_k m_k and s* = mean_k s_k over the aligned members,
     y  ->  (y - m) s* / s + m*.
 With a batch norm behind the layer this is its running statistics and affine part, otherwise the layer's own weight and bias.
+The outputs of the network have no target, as nothing may move there. Nor have weights that are used
+more than once, and a layer with neither bias nor norm has nothing to write the mean to.
 
 Jordan, Sedghi, Saukh, Entezari & Neyshabur 2023, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair" (arXiv 2211.08403).
 All layers are done in one pass: each batch is corrected by its own statistics on the way, as batch norm does in training, so that a layer

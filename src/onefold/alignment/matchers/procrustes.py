@@ -24,7 +24,7 @@ from onefold.symmetry import GroupMap
 @matchers.register("procrustes")
 @dataclass(frozen=True)
 class Procrustes(Matcher):
-    """Nearest rotation of the features; the limit of CCA for strong regularisation."""
+    """Nearest rotation of the features; the limit of CCA for strong regularisation, and level with it after repair."""
 
     prior: float = 0.1
     fixes_mean: bool = False
