@@ -25,7 +25,8 @@ def evaluate(
     from pathlib import Path
 
     from onefold.cli.console import note, print_json, say, show, warn
-    from onefold.measure import Candidate, comparison_table, evaluate_all
+    from onefold.measure import Candidate, comparison_table, evaluate_all, verdict
+    from onefold.measure.comparison import best_names, paired_rows
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_labelled, load_data, load_networks
     from onefold.recipe.summary import parameters_of
@@ -40,7 +41,8 @@ def evaluate(
     note(f"Scoring {len(networks)} networks on the {split} split of {data}")
     found = evaluate_all(networks, loaded, ensemble=ensemble, bins=bins, binning=binning)  # type: ignore[arg-type]
     if as_json:
-        print_json({"checkpoints": checkpoints, **found.to_dict()})
+        paired = paired_rows([*found.members, *([found.ensemble] if len(networks) > 1 else [])], found.best)
+        print_json({"checkpoints": checkpoints, **found.to_dict(), "best": found.best, "less the best, paired": paired})
         return
     sizes, count = [parameters_of(network) for network in networks], len(networks)
     one = parameters_of(build_model(model))  # a mixture is as large and as slow as several
@@ -48,8 +50,11 @@ def evaluate(
     rows = [Candidate(label, scores, size, size / one) for label, scores, size in zip(labels, found.members, sizes, strict=True)]
     if count > 1:
         rows.append(Candidate(f"ensemble of {count}", found.ensemble, sum(sizes), sum(sizes) / one, f"mean of {ensemble}"))
-    show(comparison_table(rows))
+    best = best_names(rows[:count])[0]
+    show(comparison_table(rows, against=best if count > 1 else None))
     if count > 1:
+        others = [row for row in rows if row.name != best]
+        say(verdict(next(row for row in rows if row.name == best)._replace(name=f"The best of them ({best})"), others))
         say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")
 
 

@@ -22,7 +22,7 @@ from onefold.measure import Candidate, Report, Table, comparison_table, evaluate
 from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.run import fold_networks, make
-from onefold.recipe.summary import add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
+from onefold.recipe.summary import CAPTION, add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
 
@@ -69,7 +69,7 @@ def run(output: Path, *, seed: int = 0, force: bool = False, tell: Callable[[str
 
         tell(f"Scoring on {len(_labels(test))} test images")
         candidates = _candidates(models, results, test)
-        table = comparison_table(candidates, emphasis=[best])
+        table = comparison_table(candidates, against=best, caption=CAPTION)
         sentence = _verdict(candidates, best)
 
         tell("Writing the members, the best fold, its recipe and the report")

@@ -12,7 +12,7 @@ with full confidence, so that NLL is infinite, and `Scores.nonfinite` says how m
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from onefold.errors import DataError, RecipeError, nearest
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
+from onefold.measure.paired import Answers, AnswersKept
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
@@ -32,7 +33,8 @@ class Scores:
 
     `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
     For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
-    `nonfinite` counts the examples without finite probabilities: wrong answers here.
+    `nonfinite` counts the examples without finite probabilities: wrong answers here. `answers` holds every example's
+    hit and loss (5 bytes each), by which differences are paired; it is no part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -46,6 +48,7 @@ class Scores:
     ensemble: EnsembleName | None = None
     agreement: float | None = None
     nonfinite: int = 0
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy_error(self) -> float:
@@ -70,7 +73,8 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
-        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"}
+        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scores:
@@ -163,7 +167,8 @@ def check_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class Tally:
-    """Adds up scores batch by batch: float64 sums, and the confidence of every example (9 bytes each) for the calibration bins."""
+    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each) for the calibration bins,
+    and its hit and loss (5 bytes) for paired differences."""
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
         check_binning(bins, binning)
@@ -172,6 +177,7 @@ class Tally:
         self.nll = self.brier = 0.0
         self._confidence: list[Tensor] = []
         self._correct: list[Tensor] = []
+        self._answers = AnswersKept()
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them."""
@@ -188,6 +194,7 @@ class Tally:
         self.brier += float(brier.masked_fill(broken, 2.0).sum())
         self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
         self._correct.append((prediction == labels) & ~broken)
+        self._answers.add(self._correct[-1], nll.masked_fill(broken, torch.inf), labels)
 
     def reliability(self) -> Reliability:
         """The calibration curve of what was added.
@@ -208,7 +215,10 @@ class Tally:
         ece = self.reliability().ece
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
-        return Scores(accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite)
+        answers = self._answers.answers()
+        return Scores(
+            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, answers
+        )
 
 
 def _log(probabilities: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from onefold.explore.persistent_training import RERUN, RESTART, ROUND
 from onefold.measure import Candidate, Report, Section, Table, barrier_curves, comparison_table, evaluate, heat_map, verdict
 from onefold.measure.report import Column
 from onefold.recipe.persist import PersistRecipe
-from onefold.recipe.summary import parameters_of, written
+from onefold.recipe.summary import CAPTION, parameters_of, written
 from onefold.sources.loader import Part
 
 COMPARED = 2000  # examples on which rounds are compared, and as many training examples to align them by
@@ -39,8 +39,8 @@ class PersistScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the best round in bold."""
-        return comparison_table(self.candidates, emphasis=[self.best])
+        """All candidates, the most accurate in bold, held against the round that the validation data chose."""
+        return comparison_table(self.candidates, against=self.best, caption=CAPTION)
 
 
 def score(

@@ -12,7 +12,7 @@ from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
 from onefold.measure import Candidate, Column, Report, Table, comparison_table, evaluate, heat_map, verdict
 from onefold.recipe.soft import SoftRecipe
-from onefold.recipe.summary import member_candidates, parameters_of
+from onefold.recipe.summary import CAPTION, member_candidates, parameters_of
 
 RESULT = "soft merge"
 RULE = (
@@ -30,8 +30,8 @@ class SoftScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the result in bold."""
-        return comparison_table(self.candidates, emphasis=[RESULT])
+        """All candidates, the best in bold, held against the result."""
+        return comparison_table(self.candidates, against=RESULT, caption=CAPTION)
 
 
 def score(models: Sequence[nn.Module], result: SoftResult, data: Data) -> SoftScored:

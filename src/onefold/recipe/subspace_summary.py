@@ -31,7 +31,7 @@ from onefold.measure import (
 )
 from onefold.measure.path import grid
 from onefold.recipe.subspace import SubspaceRecipe
-from onefold.recipe.summary import parameters_of, written
+from onefold.recipe.summary import CAPTION, parameters_of, written
 from onefold.sources.loader import Part
 
 MIDPOINT = "midpoint"
@@ -54,8 +54,8 @@ class SubspaceScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the midpoint in bold."""
-        return comparison_table(self.candidates, emphasis=[MIDPOINT])
+        """All candidates, the best in bold, held against the midpoint."""
+        return comparison_table(self.candidates, against=MIDPOINT, caption=CAPTION)
 
 
 def score(space: Subspace, networks: Sequence[nn.Module], training: Data, data: Data) -> SubspaceScored:

@@ -34,6 +34,7 @@ from onefold.recipe.lanes import lanes_of
 from onefold.symmetry import SymmetrySpec
 
 FOLD = "folded"
+CAPTION = "In bold: the most accurate. Differences are taken example by example."
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Scored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the fold in bold."""
-        return comparison_table(self.candidates, emphasis=[self.fold.name])
+        """All candidates, the best in bold, held against the fold."""
+        return comparison_table(self.candidates, against=self.fold.name, caption=CAPTION)
 
 
 def parameters_of(model: nn.Module) -> int:
