@@ -213,7 +213,7 @@ def merge(
         job = FoldJob(
             models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed,
+            validation, network, repaired, seed, always=repair != "auto",
         )  # fmt: skip
         done = maker.fold(job)
     else:

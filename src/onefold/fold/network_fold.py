@@ -26,7 +26,8 @@ class FoldJob:
 
     models: the members as they came. states: theirs in the reference's basis. average: what the plain fold of these states gives. shares: the
     members' weights, which sum to 1. data: calibration batches. validation: labelled batches to choose by, if there are any besides `data`.
-    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say.
+    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say. always: what is folded will be repaired
+    whatever the fold says, as it was asked for by name.
     """
 
     models: Sequence[nn.Module]
@@ -42,6 +43,7 @@ class FoldJob:
     plain: Callable[[Mapping[str, Tensor]], nn.Module]
     repaired: Callable[[Mapping[str, Tensor]], nn.Module]
     seed: int
+    always: bool = False
 
 
 @dataclass(frozen=True)

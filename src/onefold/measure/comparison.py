@@ -119,8 +119,7 @@ def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
         raise DataError(f"There is no candidate named '{name}' to hold the others against; name one of the rows.")
     found = [difference(row.scores, base.scores) for row in rows]
     return [
-        (None, None) if row is base else (100 * each.gain, 100 * each.error if each.paired else None)
-        for row, each in zip(rows, found, strict=True)
+        (None, None) if row is base else (100 * each.gain, 100 * each.error if each.paired else None) for row, each in zip(rows, found, strict=True)
     ]
 
 

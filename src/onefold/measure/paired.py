@@ -141,7 +141,7 @@ def sign_test(won: int, lost: int) -> float:
     if count >= FEW:
         return math.erfc(abs(won - lost) / math.sqrt(2 * count))
     tail = sum(math.comb(count, k) for k in range(min(won, lost) + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, tail / 2.0 ** (count - 1))
 
 
 def _unpaired(first: Scores, second: Scores) -> str:

@@ -216,9 +216,7 @@ class Tally:
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
         answers = self._answers.answers()
-        return Scores(
-            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, answers
-        )
+        return Scores(accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, answers)
 
 
 def _log(probabilities: Tensor) -> Tensor:

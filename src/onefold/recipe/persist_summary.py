@@ -67,10 +67,10 @@ def score(
             found.append(Candidate(f"ensemble of {len(names)} {kind}s", scores, len(names) * size, float(len(names)), "mean of probabilities"))
         if kind != ROUND and names:
             first = max(names, key=validation.__getitem__)
-            rivals += [rows[first]._replace(name=f"the best {kind} ({first})")] * (first != best)
+            rivals += [rows[first]._replace(name=f"the best {kind} by validation ({first})")] * (first != best)
     if best != f"{ROUND} 0":
         rivals.insert(0, rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
-    sentence = verdict(rows[best]._replace(name=f"The best of the rounds ({best})"), rivals) if rivals else f"No round was better than {best}."
+    sentence = verdict(rows[best]._replace(name=f"The best of the rounds by validation ({best})"), rivals) if rivals else alone(best, validation)
     members = [networks[name] for name in kinds[ROUND]]
     compared, note = None, ""
     if len(members) > 1:
@@ -79,6 +79,14 @@ def score(
         except MembersError as error:  # a round of no finite loss, for which the others shall not be lost
             note = f"The rounds could not be compared: {error}"
     return PersistScored(tuple(found), best, sentence, on, compared, note)
+
+
+def alone(best: str, validation: Mapping[str, float]) -> str:
+    """The sentence where the round that validation chose has nothing to be held against. validation: accuracy by name."""
+    rounds = [name for name in validation if name.startswith(ROUND)]
+    if len(rounds) == 1:
+        return f"{best.capitalize()} is the only round, so there is nothing to compare it with."
+    return f"No other round was more accurate than {best} on the validation data, by which it was chosen."
 
 
 def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str]) -> Report:
@@ -138,7 +146,7 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
     section.text(
         f"Their weights have a mean length of {compared.norms.mean():.3g}. A distance and a barrier that alignment takes away belong to "
         "renumbered hidden units: the rounds would be one function. What is left is a difference of the functions, or a rescaling. "
-        "Where a distance is larger after alignment, the rounds had kept the order of units that they began with."
+        "Where a distance is larger after alignment, the rounds may have kept the order of units that they began with."
     )
     if compared.note:
         section.text(compared.note)

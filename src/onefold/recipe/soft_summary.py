@@ -15,9 +15,6 @@ from onefold.recipe.soft import SoftRecipe
 from onefold.recipe.summary import CAPTION, member_candidates, parameters_of
 
 RESULT = "soft merge"
-RULE = (
-    "Of those within a standard error of the most accurate, the lowest loss decides; of members, the best on all labelled examples stands for choice."
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
     if scored is not None:
         report.section("Was it worth it").table(scored.table).text(scored.verdict)
     if result.scores:
-        report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {RULE}")
+        report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {result.decision}")
     gates = report.section("Gates").table(result.gates.table())
     gates.picture(
         heat_map(
@@ -109,11 +106,23 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
 
 
 def choice_table(result: SoftResult) -> Table:
-    """The candidates on the held-out examples."""
-    columns = (Column(name="network"), Column(name="accuracy", unit="%", digits=2), Column(name="loss at best temperature", unit="nats", digits=4))
+    """The candidates on the held-out examples, and what decided; the chosen one in bold."""
+    assert result.decision is not None
+    done = result.decision
+    columns = (
+        Column(name="network"),
+        Column(name="accuracy", unit="%", digits=2),
+        Column(name="loss at best temperature", unit="nats", digits=4),
+        Column(name=f"loss on all {done.labelled} labelled examples", unit="nats", digits=4),
+        Column(name="stood for choice"),
+        Column(name="within a standard error of the top"),
+    )
     names = list(result.scores)
-    rows = tuple((name, 100 * result.scores[name].accuracy, result.held_out_losses[name]) for name in names)
-    caption = f"On {next(iter(result.scores.values())).n} held-out examples"
+    rows = tuple(
+        (name, 100 * result.scores[name].accuracy, result.held_out_losses[name], done.members.get(name), name in done.standing, name in done.close)
+        for name in names
+    )
+    caption = f"On {done.examples} held-out examples; in bold what was chosen"
     return Table(columns=columns, rows=rows, caption=caption, emphasis=(names.index(result.choice),))
 
 
