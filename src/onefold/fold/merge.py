@@ -16,20 +16,24 @@ from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
+from onefold.counting import counted
 from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.fold.settings import settings_used, told
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
 from onefold.memory import forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
+from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
+CHOOSING = "choice by labels"
 REPAIRS = ("auto", "none", "batchnorm", "full")
 
 
@@ -38,6 +42,8 @@ class MergeReport:
     """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
 
     folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
+    used: step -> how many examples it read. examples: different calibration examples that any step but the choice by labels read. settings: step ->
+    setting -> value, defaults filled in.
     """
 
     align: str
@@ -58,17 +64,33 @@ class MergeReport:
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    used: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, step: str, examples: int) -> None:
+        """Enter that a step read so many examples; what is not read, as 0, is not entered."""
+        if examples:
+            self.used[step] = examples
+            self.examples = max(count for name, count in self.used.items() if name != CHOOSING) if set(self.used) - {CHOOSING} else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
+    @property
+    def _polishing(self) -> str:
+        if not self.polished:
+            return ""
+        settings = {name: self.polished[name] for name in ("ensemble", "lr", "batchnorm")}
+        return f", polish {self.polished['passes']} passes{told(settings)}"
+
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
-            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}{f', polish {passes} passes' if (passes := self.polished.get('passes')) else ''}, "
-            f"{self.examples} calibration examples.",
+            f"{self.members} networks of {self.parameters:,} parameters: align {self.align}{told(self.settings.get('align', {}))} to "
+            f"{_aim(self.reference)}, fold {self.fold}{told(self.settings.get('fold', {}))}, repair {self.repair}{self._polishing}, "
+            f"{self.examples} calibration examples{told(self.used)}, shares {', '.join(f'{share:.3g}' for share in self.weights)}, "
+            f"seed {self.settings.get('seed', 0)}.",
             f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
@@ -164,7 +186,9 @@ def merge(
         raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
+    report.settings = settings_used(given, maker, probe=probe, regularisation=regularisation, prior=prior, max_positions=max_positions, seed=seed)
 
+    report.warnings += repeated(models)
     traced, spec = _structure(first, data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
@@ -207,7 +231,11 @@ def merge(
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
         goal = pooled(goal, models, whole(data))
+        report.read("shares of classes", goal.examples if isinstance(goal, ClassPool) else 0)
         report.warnings.append(EVEN)
+    if isinstance(goal, ClassPool) and goal.estimated:
+        report.warnings += goal.doubts
+    if isinstance(goal, ClassPool):
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
@@ -220,6 +248,8 @@ def merge(
         done = Folded(neutral(maker(states, shares, reference=base)), repair=True)
     folded = network(done.state)
     report.folded = done.details
+    report.read("fold", int(done.details.get("examples", 0)))
+    report.read(CHOOSING, int(done.details.get("validation examples", 0)))
     report.warnings += done.warnings
     report.seconds["apply and fold"] = time.perf_counter() - start
 
@@ -231,6 +261,7 @@ def merge(
         start = time.perf_counter()
         result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed)
         folded, report.polished = result.model, result.to_dict()
+        report.read("polish", result.examples)
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
@@ -278,7 +309,8 @@ def _structure(
 def _describe(alignment: Alignment, report: MergeReport) -> None:
     """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
     report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
-    report.examples, report.numbers = alignment.examples, alignment.numbers
+    report.numbers = alignment.numbers
+    report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
     if report.align == "none":
         return
     report.groups = alignment.table()
@@ -294,15 +326,19 @@ def _repair(
 ) -> None:  # fmt: skip
     if mode == "none" or data is None:
         return
+    data, count = counted(data)
     if (mode in ("auto", "full") or report.align != "none") and alignment is not None and traced is not None and spec is not None:
         nodes = {norm.node for norm in spec.norms}
         targets = {node: target for node, target in alignment.targets.items() if mode != "batchnorm" or node in nodes}
         done: RepairReport = repair(folded, data, spec, targets, traced=traced)
+        shared = isinstance(data, RankShare) and data.sharded  # others read the rest
+        report.read("repair", alignment.examples if shared else count.examples)
         report.repaired = asdict(done)
         if done.dead:
             report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
         return
-    count = reestimate(folded, data) if norms_of(folded) else 0
-    report.repaired = {"norms": count, "layers": 0}
-    if count == 0:
+    norms = reestimate(folded, data) if norms_of(folded) else 0
+    report.read("repair", count.examples)
+    report.repaired = {"norms": norms, "layers": 0}
+    if norms == 0:
         report.warnings.append("the network has no batch norm, so nothing was repaired")

@@ -20,11 +20,14 @@ from onefold.errors import DataError, RecipeError, nearest
 from onefold.measure.evaluation import predictions
 from onefold.measure.pool import FLOOR, ClassPool
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
+from onefold.measure.share_errors import corrected_shares, sampling_errors
+from onefold.weights import warn_of_repeated
 
 ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
 EVEN = "the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that"  # a fold's note
 ROUNDS = 1000
 CLOSE = 1e-4  # of the logarithms of shares
+MISSED = 1e-2  # of the mean probability of a class
 
 
 def class_pool(
@@ -37,7 +40,8 @@ def class_pool(
     """How to pool classifiers that saw the classes in different shares, from what they predict on unlabelled data or from counts.
 
     It goes wherever an `ensemble` is asked for: `onefold.evaluate(models, test, ensemble=pool)`, `onefold.merge(models, data, ensemble=pool, ...)`.
-    Of one model alone it balances its predictions.
+    Of one model alone it balances its predictions. `print(pool)` says how sure the estimated shares are (`share_errors.py`), and `pool.doubts`
+    of which members they cannot be told: members near chance that are sure of themselves show shares far from what they saw.
 
     Args:
         models: networks that return logits (n, ..., C).
@@ -55,7 +59,8 @@ def class_pool(
     if data is None:
         raise RecipeError("What the members saw of the classes is estimated from data; pass unlabelled `data`, or `counts`.")
     data = reusable(data, "data to pool by")
-    seen = []
+    warn_of_repeated(models)
+    seen, errors, answers = [], [], []
     for k in range(len(models)):
         logits = predictions(models[k], data)[0].double().flatten(0, -2)
         if logits.shape[1] < 2:
@@ -63,10 +68,17 @@ def class_pool(
         if not bool(torch.isfinite(logits).all()):
             raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
         own = _shares(shares, logits.shape[-1]).to(logits.device)
-        seen.append((own.log() - matching_shifts(logits, own)).softmax(-1))
+        shifts = matching_shifts(logits, own)
+        seen.append((own.log() - shifts).softmax(-1))
+        errors.append(sampling_errors(logits, shifts, own, seen[-1]))
+        if float(((logits + shifts).softmax(-1).mean(0) - own).abs().max()) > MISSED:
+            errors[-1] = torch.ones_like(own)  # no shift brings its predictions to the shares, so that nothing is known
+        answers.append(logits)
     if len({len(own) for own in seen}) > 1:
         raise RecipeError(f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members of equal classes can be pooled.")
-    return ClassPool(torch.stack(seen), _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64), estimated=True)
+    own, even = _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64)
+    corrected = corrected_shares(answers, own, matching_shifts)
+    return ClassPool(torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0]))
 
 
 def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:

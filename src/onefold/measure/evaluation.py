@@ -22,6 +22,7 @@ from onefold.measure.pool import ClassPool, mean_pool, name_of
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
 from onefold.progress import track
 from onefold.sources import DiskMembers
+from onefold.weights import warn_of_repeated
 
 DISORDER = "The data come in another order when they are read again, as members on disk need them; turn shuffling off."
 
@@ -67,7 +68,8 @@ def evaluate(
         bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of examples).
         device: where to compute; a network that lies elsewhere is copied there. Default: each network's own device.
 
-    The networks run in eval mode without gradients; their training flags are as before afterwards.
+    The networks run in eval mode without gradients; their training flags are as before afterwards. Warns (RepeatedMembers) of a network that is
+    given twice.
 
     Raises:
         DataError: the data is empty or has no labels, a label is out of range, or a network cannot run on a batch.
@@ -91,7 +93,9 @@ def evaluate_all(
     """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
     if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
-    models = _placed(networks(models), device)
+    models = networks(models)
+    warn_of_repeated(models)
+    models = _placed(models, device)
     several = len(models) > 1 or isinstance(ensemble, ClassPool)
     tallies = [Tally(bins, binning) for _ in models]
     together = Tally(bins, binning)

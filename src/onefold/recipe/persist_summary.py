@@ -12,10 +12,11 @@ from onefold.batches import Data
 from onefold.errors import MembersError
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
+from onefold.explore.training import warm_up_of
 from onefold.measure import Candidate, Report, Section, Table, barrier_curves, comparison_table, evaluate, heat_map, verdict
 from onefold.measure.report import Column
 from onefold.recipe.persist import PersistRecipe
-from onefold.recipe.summary import CAPTION, parameters_of, written
+from onefold.recipe.summary import CAPTION, described, parameters_of, written
 from onefold.sources.loader import Part
 
 COMPARED = 2000  # examples on which rounds are compared, and as many training examples to align them by
@@ -89,8 +90,14 @@ def alone(best: str, validation: Mapping[str, float]) -> str:
     return f"No other round was more accurate than {best} on the validation data, by which it was chosen."
 
 
-def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str]) -> Report:
-    """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`). sums: file -> SHA-256."""
+def summarise(
+    recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str], examples: Mapping[str, int]
+) -> Report:
+    """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`).
+
+    sums: file -> SHA-256. examples: how many were trained on ("training"), chose the best round ("validation"), and were the batch that predictions
+    are compared on ("reference", 0 where none are).
+    """
     part = recipe.rounds
     report = Report(title=f"{part.number} persistent rounds", summary=scored.verdict)
     worth = report.section("Was it worth it").table(scored.table).text(f"{scored.verdict} All were scored on the {scored.on}.")
@@ -110,11 +117,19 @@ def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, 
     report.section("What was done").facts(
         {
             "architecture": recipe.model,
-            "training data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples or 'all'} examples",
-            "validation data": f"{recipe.validation.source}, {recipe.validation.split} split" if recipe.validation else f"{recipe.held_out:g} of it",
+            "training data": described(recipe.data),
+            "training examples": examples["training"],
+            "validation data": described(recipe.validation) if recipe.validation else f"a share of {recipe.held_out:g} of the training data",
+            "validation examples": examples["validation"],
+            "evaluation data": described(recipe.evaluation),
+            "scored on": scored.on,
+            "scored examples": scored.candidates[0].scores.n,
             "examples in a step": recipe.data.batch_size,
-            **{key.replace("_", " "): written(value) for key, value in part.model_dump().items()},
+            **{key.replace("_", " "): written(value) for key, value in part.model_dump(exclude={"reference"}).items()},
+            "examples that predictions are compared on": examples["reference"],
             **{key.replace("_", " "): written(value) for key, value in recipe.training.model_dump().items()},
+            "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
+            "threads": recipe.record.threads if recipe.record else None,
             **{f"mean loss of {name}, last epoch (nats)": one["losses"][-1] for name, one in found.items()},
             **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},
             "device": recipe.device,

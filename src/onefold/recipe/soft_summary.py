@@ -12,7 +12,7 @@ from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
 from onefold.measure import Candidate, Column, Report, Table, comparison_table, evaluate, heat_map, verdict
 from onefold.recipe.soft import SoftRecipe
-from onefold.recipe.summary import CAPTION, member_candidates, parameters_of
+from onefold.recipe.summary import CAPTION, described, member_candidates, parameters_of
 
 RESULT = "soft merge"
 
@@ -87,9 +87,17 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
         {
             "architecture": recipe.model,
             **{f"file of member {k}": f"{m.path}, SHA-256 {(m.sha256 or 'unknown')[:12]}…" for k, m in enumerate(recipe.members)},
-            "labelled data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples} examples",
+            "labelled data": described(recipe.data),
+            "held-out data": held_out_of(recipe, result),
+            "examples learned from": result.examples.get("learned from", 0),
+            "examples chosen on": result.examples.get("chosen on", 0),
+            "evaluation data": described(recipe.evaluation if scored else None),
+            "evaluation examples": scored.candidates[0].scores.n if scored else 0,
             **{name.replace("_", " "): _written(value) for name, value in recipe.soft.model_dump().items()},
-            "reference": f"member {result.soft.reference}",
+            "align": aligned_by(result),
+            "stochastic": result.soft.stochastic,
+            "steps": len(result.losses),
+            "reference": f"member {result.soft.reference}" if result.soft.reference is not None else "none",
             "networks in the result": max((len(m.parts) for m in result.model.modules() if isinstance(m, Mixture)), default=1),
             **{f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()},
             "seed": recipe.seed,
@@ -103,6 +111,21 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
         "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
     }
     return report
+
+
+def held_out_of(recipe: SoftRecipe, result: SoftResult) -> str:
+    """Where the examples that the network was chosen on come from."""
+    if not result.scores:
+        return "none"
+    return described(recipe.held_out) if recipe.held_out else f"a share of {recipe.soft.share:g} of the labelled data"
+
+
+def aligned_by(result: SoftResult) -> str:
+    """The alignment that the gates worked in, whatever was asked for."""
+    basis = result.soft.basis
+    if basis is None:
+        return "nothing, as whole networks are gated"
+    return basis.alignment.method if basis.alignment else "none"
 
 
 def choice_table(result: SoftResult) -> Table:

@@ -79,7 +79,7 @@ def choose(scores: Mapping[str, Scores], losses: Mapping[str, float], learned: M
     """
     held = next(iter(scores.values())).n
     members = {name: (examples * loss + held * losses[name]) / (examples + held) for name, loss in learned.items()}
-    best = min(members, key=lambda name: members[name])
+    best = min(members, key=lambda name: members[name], default="")
     standing = [name for name in scores if name not in members or name == best]
     close = near_the_top(standing, scores, losses)
     return Choice(

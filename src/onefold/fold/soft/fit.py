@@ -34,6 +34,7 @@ from onefold.fold.soft.table import GateTable
 from onefold.measure.scores import Scores, check_labels, score_logits
 from onefold.progress import track
 from onefold.ranks import from_first_rank, mean_over_ranks, several_ranks
+from onefold.weights import repeated
 
 GATED = "gated"
 NOISELESS = 1 / 3  # the last third of the steps is without noise, but at model level
@@ -46,7 +47,7 @@ class SoftResult:
     model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated", "member k" or "aligned average". scores: of
     every candidate on the held-out examples. held_out_losses: there, in nats, at the best temperature. gates: as
     learned. soft: the gates themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who is out. decision: what
-    was chosen by, and the reason in words; None without `fallback`.
+    was chosen by, and the reason in words; None without `fallback`. examples: "learned from" and "chosen on" -> how many (of this process).
     """
 
     model: nn.Module
@@ -59,6 +60,7 @@ class SoftResult:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     decision: Choice | None = None
+    examples: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -69,6 +71,7 @@ class SoftResult:
             "held-out scores": {name: scores.to_dict() for name, scores in self.scores.items()},
             "held-out losses": {name: loss if math.isfinite(loss) else str(loss) for name, loss in self.held_out_losses.items()},
             "chosen by": self.decision.to_dict() if self.decision else None,
+            "examples": self.examples,
             "gates": self.gates.to_dict(),
             "losses": self.losses,
             "seconds": self.seconds,
@@ -134,9 +137,14 @@ def fit_gates(
 
     start = time.perf_counter()
     table = soft.gates()
-    notes = [*(soft.basis.notes if soft.basis else []), *(f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what)]
+    notes = [
+        *repeated(soft.members),
+        *(soft.basis.notes if soft.basis else []),
+        *(f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what),
+    ]
     gated = soft.harden()
     choice, model = GATED, gated
+    read = {"learned from": len(examples), "chosen on": 0 if chosen_on is None else len(chosen_on)}
     scores: dict[str, Scores] = {}
     fitted: dict[str, float] = {}
     decision: Choice | None = None
@@ -154,7 +162,7 @@ def fit_gates(
         choice = decision.name
         model = own_copy(candidates[choice]).eval() if choice.startswith("member") else candidates[choice]
     seconds["choose"] = time.perf_counter() - start
-    return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes, decision)
+    return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes, decision, read)
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
