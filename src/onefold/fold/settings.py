@@ -34,7 +34,7 @@ def settings_used(
         asked = {"regularisation": regularisation, "prior": prior}
         known = {each.name for each in dataclasses.fields(matcher)} if dataclasses.is_dataclass(matcher) else set()
         given = {name: value for name, value in asked.items() if value is not None and name in known}  # others are refused where it aligns
-        matcher = dataclasses.replace(matcher, **given) if known else matcher  # type: ignore[type-var]
+        matcher = dataclasses.replace(matcher, **given) if known else matcher
         done["align"] = _fields(matcher) | {
             "features read": matcher.probe if probe == "auto" else probe,
             "positions of an example": "all" if max_positions is None else max_positions,

@@ -58,9 +58,10 @@ class ClassPool:
             moved = (other - own).abs().nan_to_num(0.0) - 2 * error.nan_to_num(0.0)
             c = int(moved.argmax())
             if float(moved[c]) > DOUBT:
+                told = f"{float(own[c]):.2f} of class {c} (standard error {float(error[c]):.2f})"
                 found.append(
-                    f"what member {k} saw of the classes cannot be told from its predictions: {float(own[c]):.2f} of class {c} "
-                    f"(standard error {float(error[c]):.2f}) would be {float(other[c]):.2f} if it were as sure of itself as the other members bear out"
+                    f"what member {k} saw of the classes cannot be told from its predictions: {told} would be {float(other[c]):.2f} if it were as "
+                    "sure of itself as the other members bear out"
                 )
             elif float(error.nan_to_num(0.0).max()) > DOUBT:
                 c = int(error.argmax())

@@ -44,7 +44,8 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
     values, vectors = values[1:].clamp_min(SINGULAR), vectors[:, 1:]  # the first is that of equal shifts, which move nothing
     spread = (off @ vectors) / values
     own = spread @ (vectors.T @ (torch.diag(seen) - torch.outer(seen, seen)))
-    return (own.square().mean(0) / (count - 1)).sqrt().clamp(max=1.0)
+    errors: Tensor = (own.square().mean(0) / (count - 1)).sqrt().clamp(max=1.0)
+    return errors
 
 
 def corrected_shares(logits: Sequence[Tensor], shares: Tensor, shifts: Shifts) -> Tensor:

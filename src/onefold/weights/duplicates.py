@@ -75,12 +75,12 @@ def _parted(values: Sequence[tuple[int, Any]]) -> list[list[int]]:
 def _equal(first: Any, second: Any) -> bool:
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
         return not isinstance(first, Tensor) and not isinstance(second, Tensor)  # extra state is no weight
-    if first.dtype != second.dtype or first.shape != second.shape or first.is_meta or second.is_meta:
-        return False
     try:
+        if first.dtype != second.dtype or first.shape != second.shape or first.is_meta or second.is_meta:
+            return False
         return torch.equal(first, second.to(first.device))
-    except (RuntimeError, NotImplementedError):  # a layout that cannot be compared
-        return first is second
+    except (RuntimeError, NotImplementedError):  # not there yet, or of a layout that cannot be compared
+        return False
 
 
 __all__ = ["repeated", "told", "twins", "warn_of_repeated"]

@@ -137,11 +137,8 @@ def fit_gates(
 
     start = time.perf_counter()
     table = soft.gates()
-    notes = [
-        *repeated(soft.members),
-        *(soft.basis.notes if soft.basis else []),
-        *(f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what),
-    ]
+    notes = [*repeated(soft.members), *(soft.basis.notes if soft.basis else [])]
+    notes += [f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what]
     gated = soft.harden()
     choice, model = GATED, gated
     read = {"learned from": len(examples), "chosen on": 0 if chosen_on is None else len(chosen_on)}
