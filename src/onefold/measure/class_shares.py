@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from onefold.weights import warn_of_repeated
 ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
 EVEN = "the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that"  # a fold's note
 ROUNDS = 1000
+FEWER = 200  # at each temperature that is only compared
 CLOSE = 1e-4  # of the logarithms of shares
 MISSED = 1e-2  # of the mean probability of a class
 
@@ -77,7 +79,7 @@ def class_pool(
     if len({len(own) for own in seen}) > 1:
         raise RecipeError(f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members of equal classes can be pooled.")
     own, even = _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64)
-    corrected = corrected_shares(answers, own, matching_shifts)
+    corrected = corrected_shares(answers, own, partial(matching_shifts, rounds=FEWER))
     return ClassPool(torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0]))
 
 
@@ -94,11 +96,11 @@ def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data
     return class_pool(models, data)
 
 
-def matching_shifts(logits: Tensor, shares: Tensor) -> Tensor:
+def matching_shifts(logits: Tensor, shares: Tensor, rounds: int = ROUNDS) -> Tensor:
     """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities are `shares` (C,)."""
     shifts = torch.zeros_like(shares)
     most = math.log(logits.shape[1] / FLOOR)  # more is below the floor of what is estimated
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         off = (logits + shifts).softmax(-1).mean(0).clamp_min(1e-30).log() - shares.log()
         shifts = (shifts - off).clamp(-2 * most, 2 * most)
         if float(off.abs().max()) < CLOSE:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 MOST_CLASSES = 2000  # beyond, the covariance of shifts is not computed
-VALUES = 4_000_000  # logits that temperatures are compared on, at most
+EXAMPLES, VALUES = 2000, 1_000_000  # examples, and logits, that temperatures are compared on, at most
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 SINGULAR = 1e-12  # of the mean curvature: below, a shift moves no prediction
 
@@ -56,7 +56,7 @@ def corrected_shares(logits: Sequence[Tensor], shares: Tensor, shifts: Shifts) -
     """
     if len(logits) < 2:
         return torch.full((1, len(shares)), torch.nan, dtype=torch.float64)
-    few = max(1, min(len(logits[0]), VALUES // logits[0].shape[1]))
+    few = max(1, min(len(logits[0]), EXAMPLES, VALUES // logits[0].shape[1]))
     step = max(1, len(logits[0]) // few)
     rows = [own.double().cpu()[::step][:few] for own in logits]
     opinions = [(own + shifts(own, shares)).softmax(-1) for own in rows]
