@@ -78,6 +78,11 @@ class MergeReport:
         return asdict(self)
 
     @property
+    def _steps(self) -> list[str]:
+        own = [f"{step}{told(self.settings[step])}" for step in ("align", "fold") if self.settings.get(step)]
+        return [*own, f"shares {', '.join(f'{share:.3g}' for share in self.weights)}", f"seed {self.settings.get('seed', 0)}"]
+
+    @property
     def _polishing(self) -> str:
         if not self.polished:
             return ""
@@ -87,10 +92,9 @@ class MergeReport:
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
-            f"{self.members} networks of {self.parameters:,} parameters: align {self.align}{told(self.settings.get('align', {}))} to "
-            f"{_aim(self.reference)}, fold {self.fold}{told(self.settings.get('fold', {}))}, repair {self.repair}{self._polishing}, "
-            f"{self.examples} calibration examples{told(self.used)}, shares {', '.join(f'{share:.3g}' for share in self.weights)}, "
-            f"seed {self.settings.get('seed', 0)}.",
+            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
+            f"repair {self.repair}{self._polishing}, {self.examples} calibration examples{told(self.used)}.",
+            f"Settings: {'; '.join(self._steps)}.",
             f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
