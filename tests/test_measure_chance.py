@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.measure import Candidate, Report, Scores, comparison_table, evaluate, evaluate_all, score_logits
-from onefold.measure.chance import MOST, Answers
+from onefold.measure.chance import MOST, AnswerCounts
 
 CLASSES, EACH = 5, 80
 ORDER = torch.tensor([3, 0, 4, 1, 2])  # what the networks call the classes 0 to 4 of the data
@@ -134,7 +134,7 @@ def test_chance_makes_no_numbering_look_good(classes: int) -> None:
 
 
 def test_memory_is_bounded_for_many_classes() -> None:
-    answers = Answers()
+    answers = AnswerCounts()
     logits, labels = torch.randn(64, MOST + 1), torch.randint(MOST + 1, (64,))
     answers.add(logits, logits.argmax(1), labels)
     assert answers._pairs == []

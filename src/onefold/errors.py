@@ -54,6 +54,10 @@ class OutputError(OnefoldError):
     """An output cannot be written: it exists, its folder is missing, or the disk is full."""
 
 
+class RepeatedMembers(UserWarning):
+    """A network is given twice among several: an object, a file, or equal weights."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The tail of an error message that suggests the nearest known name, or lists them when nothing is near."""
     known = sorted(known)

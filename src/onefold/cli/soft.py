@@ -90,7 +90,7 @@ def soft(
         recipe = recipe.model_copy(update={"html": str(report.absolute())})
 
     from onefold.recipe.soft_run import make
-    from onefold.recipe.soft_summary import RULE, choice_table
+    from onefold.recipe.soft_summary import choice_table
 
     made = make(recipe, force=force, threads=context.obj, tell=note)
     for warning in made.warnings:
@@ -103,7 +103,7 @@ def soft(
         choices = choice_table(made.result)
         say(choices.caption + ":")
         table(choices.headings, choices.plain())
-        say(RULE)
+        say(made.result.decision)
     if made.scored is not None:
         show(made.scored.table)
         if made.scored.classes:

@@ -34,6 +34,7 @@ from onefold.memory import forget
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
 from onefold.symmetry.coverage import shortfall, why_still
+from onefold.weights import repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,8 @@ class Compared:
         norms: (K,), float64: the Euclidean length of each network's parameters, to read distances by.
         plain: the pairs as the networks are.
         aligned: the pairs with the second network of each permuted onto the first; None where they could not be aligned, or were not to be.
-        note: why the networks could not be aligned, or how little of them could be, one sentence; "" where there is nothing to say.
+        note: which networks are given twice, and why the networks could not be aligned or how little of them could be; "" where there is nothing
+            to say.
     """
 
     norms: Tensor
@@ -143,24 +145,26 @@ def compare_networks(
         paths[i, j] = pair(members[i], members[j])
     norms = torch.tensor([math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members], dtype=torch.float64)
     plain = Pairs(distances, disagreement, paths)
+    again = [f"{text[:1].upper()}{text[1:]}." for text in repeated(members)]
     if not align:
-        return Compared(norms, plain, None)
+        return Compared(norms, plain, None, " ".join(again))
 
     distances, disagreement, paths = _empty(len(members)), _empty(len(members)), {}
     try:
         structure = _structure(members[0], calibration)
         if not structure[1].groups:
-            why = why_still(structure[1])
-            return Compared(norms, plain, None, f"No symmetry was found in this network, so that nothing can be aligned: {why}.")
+            why = f"No symmetry was found in this network, so that nothing can be aligned: {why_still(structure[1])}."
+            return Compared(norms, plain, None, " ".join([*again, why]))
         for i, j in track(chosen, "Between the aligned networks"):
             moved = permuted(members[j], members[i], calibration, structure)
             distances[i, j] = distances[j, i] = distance(members[i], moved)
             disagreement[i, j] = disagreement[j, i] = 1 - float(agreement([members[i], moved], data, output=output)[0, 1])
             paths[i, j] = pair(members[i], moved)
     except OnefoldError as error:  # the data and the networks are sound, as what came before has shown
-        return Compared(norms, plain, None, f"The networks could not be aligned: {error}")
+        return Compared(norms, plain, None, " ".join([*again, f"The networks could not be aligned: {error}"]))
     short = shortfall(structure[1])
-    return Compared(norms, plain, Pairs(distances, disagreement, paths), f"{short[0].upper()}{short[1:]}." if short else "")
+    notes = [*again, *([f"{short[0].upper()}{short[1:]}."] if short else [])]
+    return Compared(norms, plain, Pairs(distances, disagreement, paths), " ".join(notes))
 
 
 def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[TracedNetwork, SymmetrySpec] | None = None) -> nn.Module:

@@ -34,11 +34,16 @@ class Training:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
-        warm = (min(5.0, self.epochs / 10) if self.warm_up is None else self.warm_up) * self.steps
+        warm = warm_up_of(self.epochs, self.warm_up) * self.steps
         if step + 1 < warm:
             return self.learning_rate * (step + 1) / warm
         done = min((step - warm) / max(self.epochs * self.steps - warm, 1.0), 1.0)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * max(done, 0.0)))
+
+
+def warm_up_of(epochs: int, asked: float | None) -> float:
+    """The epochs in which the rate rises: as asked, or a tenth of all, at most 5."""
+    return min(5.0, epochs / 10) if asked is None else asked
 
 
 def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:

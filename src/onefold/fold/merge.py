@@ -16,6 +16,7 @@ from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
+from onefold.counting import counted
 from onefold.errors import AlignmentError, MembersError, NothingToAlignError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
@@ -23,6 +24,7 @@ from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, f
 from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.fold.settings import settings_used, told
 from onefold.fold.unaveraged import keep, unaveraged
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
@@ -32,8 +34,10 @@ from onefold.measure.scores import EnsembleName
 from onefold.memory import copied, fill, forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
+from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
+CHOOSING = "choice by labels"
 REPAIRS = ("auto", "none", "batchnorm", "full")
 DEFAULT = "cca"  # what aligns where nothing was asked for
 
@@ -46,6 +50,8 @@ class MergeReport:
     folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
     kept: state-dict name -> why it was not averaged but taken from one member, the reference where it has any weight; with a warning
     where members differ in it (see `onefold.fold.unaveraged`).
+    used: step -> how many examples it read. examples: different calibration examples that any step but the choice by labels read. settings: step ->
+    setting -> value, defaults filled in.
     """
 
     align: str
@@ -69,17 +75,37 @@ class MergeReport:
     unknown: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    used: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, step: str, examples: int) -> None:
+        """Enter that a step read so many examples; what is not read, as 0, is not entered."""
+        if examples:
+            self.used[step] = examples
+            self.examples = max(count for name, count in self.used.items() if name != CHOOSING) if set(self.used) - {CHOOSING} else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
+    @property
+    def _steps(self) -> list[str]:
+        own = [f"{step}{told(self.settings[step])}" for step in ("align", "fold") if self.settings.get(step)]
+        return [*own, f"shares {', '.join(f'{share:.3g}' for share in self.weights)}", f"seed {self.settings.get('seed', 0)}"]
+
+    @property
+    def _polishing(self) -> str:
+        if not self.polished:
+            return ""
+        settings = {name: self.polished[name] for name in ("ensemble", "lr", "batchnorm")}
+        return f", polish {self.polished['passes']} passes{told(settings)}"
+
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
             f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}{f', polish {passes} passes' if (passes := self.polished.get('passes')) else ''}, "
-            f"{self.examples} calibration examples.",
+            f"repair {self.repair}{self._polishing}, {self.examples} calibration examples{told(self.used)}.",
+            f"Settings: {'; '.join(self._steps)}.",
             f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters, "
             f"{self.moving_spaces} of {self.spaces} feature spaces between layers can move. {seconds}.",
         ]
@@ -186,7 +212,9 @@ def merge(
         meant = _checked_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
+    report.settings = settings_used(given, maker, probe=probe, regularisation=regularisation, prior=prior, max_positions=max_positions, seed=seed)
 
+    report.warnings += repeated(models)
     traced, spec = _structure(first, data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
@@ -257,19 +285,25 @@ def merge(
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
         goal = pooled(goal, models, whole(data), meant)
+        report.read("shares of classes", goal.examples if isinstance(goal, ClassPool) else 0)
         report.warnings.append(EVEN)
+    if isinstance(goal, ClassPool) and goal.estimated:
+        report.warnings += goal.doubts
+    if isinstance(goal, ClassPool):
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
             models, states, lambda own: kept(average(states, own, reference=base), own), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed, report.kept, meant,
+            validation, network, repaired, seed, report.kept, meant, repair != "auto",
         )  # fmt: skip
         done = maker.fold(job)
     else:
         done = Folded(kept(maker(states, shares, reference=base), shares), repair=True)
     folded = network(done.state)
     report.folded = done.details
+    report.read("fold", int(done.details.get("examples", 0)))
+    report.read(CHOOSING, int(done.details.get("validation examples", 0)))
     report.warnings += done.warnings
     report.seconds["apply and fold"] = time.perf_counter() - start
 
@@ -281,6 +315,7 @@ def merge(
         start = time.perf_counter()
         result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed, output=meant)
         folded, report.polished = result.model, result.to_dict()
+        report.read("polish", result.examples)
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
@@ -352,7 +387,8 @@ def _structure(
 def _describe(alignment: Alignment, report: MergeReport) -> None:
     """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
     report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
-    report.examples, report.numbers = alignment.examples, alignment.numbers
+    report.numbers = alignment.numbers
+    report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
     if report.align == "none":
         return
     report.groups = alignment.table()
@@ -365,11 +401,14 @@ def _repair(
 ) -> None:  # fmt: skip
     if mode == "none" or data is None:
         return
+    data, count = counted(data)
     if (mode in ("auto", "full") or report.align != "none") and alignment is not None and traced is not None and spec is not None:
         nodes = {norm.node for norm in spec.norms}
         targets = {node: target for node, target in alignment.targets.items() if mode != "batchnorm" or node in nodes}
         try:
             done: RepairReport = repair(folded, data, spec, targets, traced=traced)
+            shared = isinstance(data, RankShare) and data.sharded  # others read the rest
+            report.read("repair", alignment.examples if shared else count.examples)
             report.repaired = asdict(done)
             if done.dead:
                 report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
@@ -378,7 +417,8 @@ def _repair(
             if report.align != "none" or mode != "auto":
                 raise
             report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
-    count = reestimate(folded, data) if norms_of(folded) else 0
-    report.repaired = {"norms": count, "layers": 0}
-    if count == 0:
+    norms = reestimate(folded, data) if norms_of(folded) else 0
+    report.read("repair", count.examples)
+    report.repaired = {"norms": norms, "layers": 0}
+    if norms == 0:
         report.warnings.append("the network has no batch norm, so nothing was repaired")

@@ -39,7 +39,7 @@ POLISHING = "distilling by the divergence of class probabilities (polish)"
 @dataclass
 class Polished(Generic[M]):
     """The distilled network, and how it went: passes, examples of a pass, steps, the mean KL divergence of every pass in nats, and the pool that
-    was distilled, if any (`ClassPool.to_dict`)."""
+    was distilled, if any (`ClassPool.to_dict`); and the settings, as of `polish`."""
 
     model: M
     passes: int
@@ -48,10 +48,13 @@ class Polished(Generic[M]):
     steps: int = 0
     divergence: list[float] = field(default_factory=list)
     classes: dict[str, Any] | None = None
+    lr: float = 0.0
+    batchnorm: str = "eval"
+    seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the network."""
-        return {name: getattr(self, name) for name in ("passes", "ensemble", "examples", "steps", "divergence", "classes")}
+        return {name: getattr(self, name) for name in ("passes", "ensemble", "lr", "batchnorm", "seed", "examples", "steps", "divergence", "classes")}
 
 
 def polish(
@@ -103,7 +106,8 @@ def polish(
         parameter.requires_grad_(parameter.is_floating_point())
     trained = [p for p in student.parameters() if p.requires_grad]
     mean = pooled(ensemble, teachers, data, meant)
-    result = Polished(student, passes, name_of(mean), classes=mean.to_dict() if isinstance(mean, ClassPool) else None)
+    classes = mean.to_dict() if isinstance(mean, ClassPool) else None
+    result = Polished(student, passes, name_of(mean), classes=classes, lr=lr, batchnorm=batchnorm, seed=seed)
     if batchnorm == "train":
         for norm in norms_of(student):
             norm.train()

@@ -64,7 +64,7 @@ def _range(value: Tensor) -> str:
     return f"here {mean:.3g} and {deviation:.3g}, from {float(wide.min()):.3g} to {float(wide.max()):.3g}"
 
 
-class Answers:
+class AnswerCounts:
     """Counts of labels and answers, batch by batch."""
 
     def __init__(self) -> None:

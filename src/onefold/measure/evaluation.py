@@ -25,6 +25,7 @@ from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, 
 from onefold.progress import track
 from onefold.sources import DiskMembers
 from onefold.sources.class_names import class_names_of
+from onefold.weights import warn_of_repeated
 
 DISORDER = "The data come in another order when they are read again, as members on disk need them; turn shuffling off."
 
@@ -74,7 +75,8 @@ def evaluate(
             (`onefold.inference`): a name, an index, a function, or an Output.
 
     An accuracy that is no better than answering always the same class has a `hint` (`Scores.hint`).
-    The networks run in eval mode without gradients; their training flags are as before afterwards.
+    The networks run in eval mode without gradients; their training flags are as before afterwards. Warns (RepeatedMembers) of a network that is
+    given twice.
 
     Raises:
         DataError: the data is empty or has no labels, a label is out of range, a network cannot run on a batch, or
@@ -100,7 +102,9 @@ def evaluate_all(
     """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
     if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
-    models = _placed(networks(models), device)
+    models = networks(models)
+    warn_of_repeated(models)
+    models = _placed(models, device)
     several = len(models) > 1 or isinstance(ensemble, ClassPool)
     tallies = [Tally(bins, binning) for _ in models]
     together = Tally(bins, binning)

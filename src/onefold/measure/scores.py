@@ -15,7 +15,7 @@ of torch), and 255 (of segmentation masks) where there are no more classes. `Sco
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,8 @@ from torch import Tensor
 from onefold.errors import DataError, RecipeError, nearest
 from onefold.inference import class_axes
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
-from onefold.measure.chance import Answers, InputFacts
+from onefold.measure.chance import AnswerCounts, InputFacts
+from onefold.measure.paired import Answers, AnswersKept
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
@@ -42,6 +43,7 @@ class Scores:
     class (-100, 255) and were left out; n does not hold them.
     `hint` says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
     `renumbered`: for each label the class that is answered, where another numbering would be far more accurate.
+    `answers` holds every example's hit and loss (5 bytes each), by which differences are paired; it is no part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -58,6 +60,7 @@ class Scores:
     ignored: int = 0
     hint: str = ""
     renumbered: tuple[int, ...] | None = None
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy_error(self) -> float:
@@ -84,7 +87,8 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
-        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"}
+        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scores:
@@ -192,7 +196,8 @@ def check_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class Tally:
-    """Adds up scores batch by batch: float64 sums, and the confidence of every example (9 bytes each) for the calibration bins."""
+    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each) for the calibration bins,
+    and its hit and loss (5 bytes) for paired differences."""
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
         check_binning(bins, binning)
@@ -201,7 +206,8 @@ class Tally:
         self.nll = self.brier = 0.0
         self._confidence: list[Tensor] = []
         self._correct: list[Tensor] = []
-        self._answers = Answers()
+        self._answers = AnswersKept()
+        self._counts = AnswerCounts()
 
     def add(self, logits: Tensor, labels: Tensor, ignored: int = 0) -> None:
         """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them.
@@ -222,7 +228,8 @@ class Tally:
         self.brier += float(brier.masked_fill(broken, 2.0).sum())
         self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
         self._correct.append((prediction == labels) & ~broken)
-        self._answers.add(logits, prediction.masked_fill(broken, -1), labels)
+        self._answers.add(self._correct[-1], nll.masked_fill(broken, torch.inf), labels)
+        self._counts.add(logits, prediction.masked_fill(broken, -1), labels)
 
     def reliability(self) -> Reliability:
         """The calibration curve of what was added.
@@ -248,7 +255,7 @@ class Tally:
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
         return Scores(
             accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, self.ignored,
-            *self._answers.hint(facts),
+            *self._counts.hint(facts), self._answers.answers(),
         )  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def make(
         complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
         facts = describe(result.model) if isinstance(result.model, PartialMerge) else None
         written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, facts)
-    return Made(written.recipe, result, scored, written.report, files, warnings + result.report.warnings + written.warnings)
+    return Made(written.recipe, result, scored, written.report, files, list(dict.fromkeys([*warnings, *result.report.warnings, *written.warnings])))
 
 
 def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None) -> MergeResult[nn.Module]:

@@ -63,7 +63,7 @@ def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None,
         complete = recipe.model_copy(update={"members": members, "record": record(used, digest)})
         metadata = describe(result.model) | {"onefold.gates": json.dumps(result.gates.to_dict())}
         written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, metadata)
-    return SoftMade(written.recipe, result, scored, written.report, files, warnings + result.notes + written.warnings)
+    return SoftMade(written.recipe, result, scored, written.report, files, list(dict.fromkeys([*warnings, *result.notes, *written.warnings])))
 
 
 def soft_merge(recipe: SoftRecipe, models: list[nn.Module], data: Data, held_out: Data | None) -> SoftResult:

@@ -13,13 +13,10 @@ from onefold.fold import Mixture, SoftResult, merge
 from onefold.inference import ANY, Output
 from onefold.measure import Candidate, Column, Report, Table, comparison_table, evaluate, heat_map, verdict
 from onefold.recipe.soft import SoftRecipe
-from onefold.recipe.summary import member_candidates, parameters_of
+from onefold.recipe.summary import CAPTION, described, member_candidates, parameters_of
 from onefold.sources.class_names import class_map, class_names_of
 
 RESULT = "soft merge"
-RULE = (
-    "Of those within a standard error of the most accurate, the lowest loss decides; of members, the best on all labelled examples stands for choice."
-)
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,8 @@ class SoftScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the result in bold."""
-        return comparison_table(self.candidates, emphasis=[RESULT])
+        """All candidates, the best in bold, held against the result."""
+        return comparison_table(self.candidates, against=RESULT, caption=CAPTION)
 
 
 def score(models: Sequence[nn.Module], result: SoftResult, data: Data, output: Output = ANY) -> SoftScored:
@@ -76,7 +73,7 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
         if scored.classes:
             section.text(f"Classes: {scored.classes}.")
     if result.scores:
-        report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {RULE}")
+        report.section("What was chosen").table(choice_table(result)).text(f"{chosen} {result.decision}")
     gates = report.section("Gates").table(result.gates.table())
     gates.picture(
         heat_map(
@@ -95,9 +92,17 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
         {
             "architecture": recipe.model,
             **{f"file of member {k}": f"{m.path}, SHA-256 {(m.sha256 or 'unknown')[:12]}…" for k, m in enumerate(recipe.members)},
-            "labelled data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples} examples",
+            "labelled data": described(recipe.data),
+            "held-out data": held_out_of(recipe, result),
+            "examples learned from": result.examples.get("learned from", 0),
+            "examples chosen on": result.examples.get("chosen on", 0),
+            "evaluation data": described(recipe.evaluation if scored else None),
+            "evaluation examples": scored.candidates[0].scores.n if scored else 0,
             **{name.replace("_", " "): _written(value) for name, value in recipe.soft.model_dump().items()},
-            "reference": f"member {result.soft.reference}",
+            "align": aligned_by(result),
+            "stochastic": result.soft.stochastic,
+            "steps": len(result.losses),
+            "reference": f"member {result.soft.reference}" if result.soft.reference is not None else "none",
             "networks in the result": max((len(m.parts) for m in result.model.modules() if isinstance(m, Mixture)), default=1),
             **{f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()},
             "seed": recipe.seed,
@@ -113,12 +118,39 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
     return report
 
 
+def held_out_of(recipe: SoftRecipe, result: SoftResult) -> str:
+    """Where the examples that the network was chosen on come from."""
+    if not result.scores:
+        return "none"
+    return described(recipe.held_out) if recipe.held_out else f"a share of {recipe.soft.share:g} of the labelled data"
+
+
+def aligned_by(result: SoftResult) -> str:
+    """The alignment that the gates worked in, whatever was asked for."""
+    basis = result.soft.basis
+    if basis is None:
+        return "nothing, as whole networks are gated"
+    return basis.alignment.method if basis.alignment else "none"
+
+
 def choice_table(result: SoftResult) -> Table:
-    """The candidates on the held-out examples."""
-    columns = (Column(name="network"), Column(name="accuracy", unit="%", digits=2), Column(name="loss at best temperature", unit="nats", digits=4))
+    """The candidates on the held-out examples, and what decided; the chosen one in bold."""
+    assert result.decision is not None
+    done = result.decision
+    columns = (
+        Column(name="network"),
+        Column(name="accuracy", unit="%", digits=2),
+        Column(name="loss at best temperature", unit="nats", digits=4),
+        Column(name=f"loss on all {done.labelled} labelled examples", unit="nats", digits=4),
+        Column(name="stood for choice"),
+        Column(name="within a standard error of the top"),
+    )
     names = list(result.scores)
-    rows = tuple((name, 100 * result.scores[name].accuracy, result.held_out_losses[name]) for name in names)
-    caption = f"On {next(iter(result.scores.values())).n} held-out examples"
+    rows = tuple(
+        (name, 100 * result.scores[name].accuracy, result.held_out_losses[name], done.members.get(name), name in done.standing, name in done.close)
+        for name in names
+    )
+    caption = f"On {done.examples} held-out examples; in bold what was chosen"
     return Table(columns=columns, rows=rows, caption=caption, emphasis=(names.index(result.choice),))
 
 

@@ -30,12 +30,13 @@ from onefold.measure import (
     group_lanes,
     verdict,
 )
-from onefold.recipe.document import Recipe
+from onefold.recipe.document import DataPart, Recipe
 from onefold.recipe.lanes import lanes_of
 from onefold.sources.class_names import class_map, class_names_of
 from onefold.symmetry import SymmetrySpec
 
 FOLD = "folded"
+CAPTION = "In bold: the most accurate. Differences are taken example by example."
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Scored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the fold in bold."""
-        return comparison_table(self.candidates, emphasis=[self.fold.name])
+        """All candidates, the best in bold, held against the fold."""
+        return comparison_table(self.candidates, against=self.fold.name, caption=CAPTION)
 
 
 def parameters_of(model: nn.Module) -> int:
@@ -72,7 +73,7 @@ def pooled_candidates(models: Sequence[nn.Module], done: MergeReport, data: Data
     if found is None:
         return []
     pool, size, count = ClassPool.from_dict(found), parameters_of(models[0]), len(models)
-    note = "each member heard on a class by what it saw of it"
+    note = f"each member heard on a class by what it {'is estimated to have seen' if pool.estimated else 'saw'} of it"
     together = Candidate(f"ensemble of {count}, by class", evaluate(models, data, ensemble=pool, output=output), count * size, float(count), note)
     alone = evaluate([models[best]], data, ensemble=pool.only(best), output=output)
     return [together, Candidate(f"member {best}, balanced", alone, size, 1.0, "its answers shifted to the classes of the data")]
@@ -139,7 +140,9 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
             section.text(f"Classes: {scored.classes}.")
         if scored.paths:
             add_barriers(section, scored.paths)
-    add_merge(report.section("What was done"), recipe, done)
+    add_merge(report.section("What was done"), recipe, done, scored.fold.scores.n if scored else 0)
+    if found := done.folded.get("classes") or done.polished.get("classes"):
+        add_shares(report.section("What the members saw of the classes"), ClassPool.from_dict(found))
     if layers := done.folded.get("layers"):
         add_layers(report.section("Least squares"), layers, done.folded.get("averaged", {}))
     if result.alignment is not None:
@@ -155,30 +158,67 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
     return report
 
 
-def add_merge(section: Section, recipe: Recipe, done: MergeReport) -> None:
-    """What was folded and how, and how long it took."""
+def add_merge(section: Section, recipe: Recipe, done: MergeReport, scored: int) -> None:
+    """What was folded and how, with which settings and on how many examples, and how long it took. scored: examples of the scores."""
+    polished = {f"polish: {name}": written(done.polished[name]) for name in ("ensemble", "lr", "batchnorm", "steps") if done.polished}
+    partial = done.folded.get("partial")
+    chosen = {"fold that was chosen": done.folded["choice"]} if "choice" in done.folded else {}
+    settings = {step: own for step in ("align", "fold") if (own := done.settings.get(step))}
     section.facts(
         {
             "architecture": recipe.model,
             **{f"member {k}": f"{member.path}, SHA-256 {(member.sha256 or 'unknown')[:12]}…" for k, member in enumerate(recipe.members)},
-            "calibration data": f"{recipe.data.source}, {recipe.data.split} split" if recipe.data else "none",
+            "calibration data": described(recipe.data),
             "calibration examples": done.examples,
+            **{f"examples for {step}": count for step, count in done.used.items()},
+            "evaluation data": described(recipe.evaluation if scored else None),
+            "evaluation examples": scored,
             "align": done.align,
-            "reference": f"member {done.reference}",
+            **({"file of the alignment": recipe.align.file.path} if recipe.align.file else {}),
+            "reference": "a common basis" if done.reference is None else f"member {done.reference}",
             "fold": done.fold,
+            **chosen,
+            **({"merged up to": partial["until"], "merged share of the layers (%)": 100 * partial["share"]} if partial else {}),
             "repair": done.repair,
             "polish (passes)": done.polished.get("passes", 0),
+            **polished,
+            **{f"{step}: {name}": written(value) for step, own in settings.items() for name, value in own.items()},
+            **({"shares of the classes asked about": written(recipe.fold.class_shares)} if recipe.fold.class_shares else {}),
             "members' shares": ", ".join(f"{w:.3g}" for w in done.weights),
-            "parameters": done.parameters,
+            "parameters of a member": done.parameters,
             "parameters in a live group (%)": 100 * done.coverage,
             "feature spaces between layers that can move": f"{done.moving_spaces} of {done.spaces}",
             "moments kept (numbers of 8 bytes)": done.numbers,
             **{f"time to {phase} (s)": seconds for phase, seconds in done.seconds.items()},
-            "seed": recipe.seed,
+            "seed": done.settings.get("seed", recipe.seed),
+            "device": recipe.device,
+            "processes": recipe.devices,
+            "threads": recipe.record.threads if recipe.record else None,
         }
     )
     for warning in done.warnings:
         section.text(f"Note: {warning}.")
+
+
+def described(part: DataPart | None) -> str:
+    """A data source and which part of it was named."""
+    if part is None:
+        return "none"
+    return f"{part.source}, {part.split} split{f' after the first {part.skip:,}' if part.skip else ''}, in batches of {part.batch_size}"
+
+
+def add_shares(section: Section, pool: ClassPool) -> None:
+    """What each member saw of each class, how sure that is, and of which members it cannot be told."""
+    columns = [Column(name="class"), *(Column(name=f"member {k}", digits=3) for k in range(len(pool.seen)))]
+    if pool.errors is not None:
+        columns += [Column(name=f"standard error of member {k}", digits=3) for k in range(len(pool.seen))]
+    table = pool.seen.T.tolist() if pool.errors is None else [a + b for a, b in zip(pool.seen.T.tolist(), pool.errors.T.tolist(), strict=True)]
+    what = f"Estimated from predictions on {pool.examples} examples, not counted" if pool.estimated else "Counted"
+    section.table(columns, [(c, *row) for c, row in enumerate(table)], caption=f"{what}; shares of what a member was trained on")
+    if pool.estimated:
+        section.text("The estimates are right for members whose confidence means what it says. The errors are those of the draw of examples alone.")
+    for doubt in pool.doubts:
+        section.text(f"Note: {doubt}.")
 
 
 def add_layers(section: Section, layers: Sequence[Mapping[str, float | str]], averaged: Mapping[str, str]) -> None:

@@ -100,7 +100,7 @@ class LeastSquares(NetworkFold):
             if not picks:
                 notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
         if self.ensemble == "classes":
-            notes.append(EVEN)
+            notes += [EVEN, *(pool.doubts if pool is not None else [])]
         if pool is not None and not any(is_put_out(put, job.spec, site) for site in sites):
             notes.append("no layer that is solved puts out the logits, so that its output aims at the mean of the members' and not of probabilities")
         with torch.no_grad():

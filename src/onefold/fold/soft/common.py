@@ -122,7 +122,8 @@ def common_basis(
     losses = from_first_rank({name: loss for name, (loss, _) in found.items()})
     best = min(losses, key=lambda name: losses[name])
     if align == "auto":
-        notes.append(f"alignment chosen by the loss of the plain average: {best} ({', '.join(f'{n} {v:.3f}' for n, v in losses.items())} nats)")
+        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        notes.append(f"alignment chosen by the loss of the plain average at its best temperature: {best} ({told} nats)")
     chosen = found[best][1]
     if chosen is None:
         return CommonBasis(raw, notes=notes)
