@@ -173,6 +173,9 @@ def test_correlations_of_combinations_that_hardly_vary_are_zero() -> None:
     found = matched_correlations(moments_of(a, b), 1, left, torch.eye(WIDTH).double())
     plain = torch.tensor([np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(1, WIDTH)])
     torch.testing.assert_close(found, torch.cat([plain, torch.zeros(1).double()]).sort(descending=True).values)
+    for seed in range(20):  # rounding does not lead beyond 1
+        own = features(1.0, seed)[0]
+        assert matched_correlations(moments_of(own, 3 * own), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double()).max() <= 1
     same = matched_correlations(moments_of(a, -a), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double())
     torch.testing.assert_close(same, -torch.ones(WIDTH).double())
 

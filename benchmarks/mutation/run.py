@@ -41,18 +41,18 @@ IMPORTED = (
 
 # File -> the test files that belong to it. The slow tests of these are left out, as every mutant pays for them.
 FILES: dict[str, tuple[str, ...]] = {
-    "alignment/moments.py": ("alignment_moments", "numbers_of_moments"),
+    "alignment/moments.py": ("numbers_of_moments", "alignment_moments"),
     "alignment/matchers/dense.py": ("numbers_of_matchers",),
     "alignment/matchers/cca.py": ("numbers_of_matchers",),
     "alignment/matchers/procrustes.py": ("numbers_of_matchers",),
     "alignment/matchers/balanced.py": ("numbers_of_matchers",),
     "alignment/matchers/transport.py": ("numbers_of_matchers",),
-    "alignment/matchers/zipit.py": ("numbers_of_matchers", "matcher_zipit"),
+    "alignment/matchers/zipit.py": ("matchers_as_described", "matcher_zipit"),
     "alignment/matchers/weight_matching.py": ("matcher_weights",),
     "fold/least_squares/ridge.py": ("numbers_of_least_squares",),
     "fold/least_squares/targets.py": ("numbers_of_least_squares",),
     "fold/least_squares/elimination.py": ("fold_pruning",),
-    "fold/soft/gates.py": ("soft_gates", "numbers_of_gates"),
+    "fold/soft/gates.py": ("numbers_of_gates", "soft_gates"),
     "fold/soft/weighted.py": ("numbers_of_gates", "soft_equality"),
     "fold/soft/fit.py": ("soft_merge", "soft_bad_members"),
     "explore/subspace/mixing.py": ("numbers_of_subspaces",),
@@ -63,13 +63,14 @@ FILES: dict[str, tuple[str, ...]] = {
     "symmetry/action.py": ("numbers_of_maps",),
     "measure/calibration.py": ("measure_scores",),
     "measure/scores.py": ("measure_scores",),
-    "batchnorm.py": ("batchnorm", "numbers_of_norms"),
+    "batchnorm.py": ("numbers_of_norms", "batchnorm"),
     "fold/repair.py": ("numbers_of_norms",),
     "fold/average.py": ("numbers_of_averages",),
 }
 SLOW = (
     "two_processes", "widths_16_and_24", "uniform_marginals_and_cost", "entropic_maps_fold", "what_cannot_be_folded", "two_thousand_features",
     "unusable_members_and_data", "torchmetrics", "two_ranks", "on_all_ranks", "under_ddp", "compiled", "cuda_device", "resumed_run",
+    "zipped_copies_of_one", "common_network_does_not", "groups_without_matrices", "transport_of_equal_widths", "hidden_layers_have",
     "same_on_all", "mixed_precision", "activation_checkpointing",
 )  # fmt: skip
 
