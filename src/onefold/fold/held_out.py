@@ -34,9 +34,7 @@ def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, l
 def check_labels(validation: Data | None, fold: str) -> Data:
     """The batches to choose by. Raises DataError where there are none."""
     if validation is None:
-        raise DataError(
-            f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation` with labels, or another fold."
-        )
+        raise DataError(f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation` with labels, or another fold.")
     return validation
 
 
