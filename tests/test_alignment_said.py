@@ -235,6 +235,19 @@ def test_features_that_an_operator_takes_for_positions_are_features(model: nn.Mo
     assert spec.spaces[0].reason in why_still(spec)
 
 
+@pytest.mark.parametrize("kind", [Neighbours, Waves])
+def test_features_that_are_positions_stand_aligned_as_they_are(kind: type[nn.Module]) -> None:
+    data = [torch.randn(32, 6, 5) if kind is Neighbours else x for x in floats()]
+    report = onefold.merge(pair(kind), data, align="permutation").report
+    assert report.align == "none"
+    assert "averaged as they are" in report.warnings[0]
+    assert spec_reason(kind, data[0]) in report.warnings[0]
+
+
+def spec_reason(kind: type[nn.Module], x: Tensor) -> str:
+    return find_symmetries(pair(kind)[0], x).spaces[0].reason
+
+
 def test_spaces_are_part_of_the_spec_and_of_what_is_pruned() -> None:
     from onefold.symmetry.pruning import REFUTED, _without
 

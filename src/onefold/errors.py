@@ -35,7 +35,13 @@ class AlignmentError(OnefoldError):
 
 
 class NothingToAlignError(AlignmentError):
-    """An alignment was asked for that can move no parameter."""
+    """An alignment was asked for that can move no parameter.
+
+    fixed: the network takes all features between its layers for positions, as a Fourier transform does.
+    Networks as they are stand as well aligned as they ever can.
+    """
+
+    fixed: bool = False
 
 
 class RecipeError(OnefoldError):

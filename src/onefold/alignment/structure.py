@@ -10,7 +10,7 @@ from torch import nn
 from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, whole
 from onefold.errors import NothingToAlignError, TraceError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
-from onefold.symmetry.coverage import why_still
+from onefold.symmetry.coverage import all_positions, why_still
 
 
 def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
@@ -33,9 +33,11 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
 def check_movable(spec: SymmetrySpec, name: str) -> None:
     """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in the way."""
     if not spec.groups:
-        raise nothing_to_align(name, why_still(spec))
+        raise nothing_to_align(name, why_still(spec), fixed=all_positions(spec))
 
 
-def nothing_to_align(name: str, why: str) -> NothingToAlignError:
+def nothing_to_align(name: str, why: str, *, fixed: bool = False) -> NothingToAlignError:
     """The error that tells why no parameter can be moved, and what to do."""
-    return NothingToAlignError(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')
+    error = NothingToAlignError(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')
+    error.fixed = fixed
+    return error

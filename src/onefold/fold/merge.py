@@ -155,7 +155,8 @@ def merge(
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
             everything but align="none", or align="weights" with a `spec`, with repair="none".
         align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order. None: "cca", and where no
-            parameter can be moved the networks are averaged as they are, with a warning; for a matcher that was named that is an error.
+            parameter can be moved the networks are averaged as they are, with a warning. For a matcher that was named that is an error, unless the
+            network takes all its features for positions (a Fourier transform over them): networks as they are then stand aligned.
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
         repair: "full" gives the layers whose features may move the members' means and deviations
             (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics; "batchnorm"
@@ -236,7 +237,7 @@ def merge(
             try:
                 alignment = aligned(given, **settings)
             except NothingToAlignError as error:
-                if asked:
+                if asked and not error.fixed:
                     raise
                 report.warnings.append(f"nothing was aligned, and the networks are averaged as they are: {error}")
                 report.align, given, settings = "none", "none", {}

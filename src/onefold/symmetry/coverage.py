@@ -22,6 +22,7 @@ from onefold.symmetry.tracing import TracedNetwork
 LEAST = 0.8  # of elements and of feature spaces: below it a user is told
 _MADE, _READ = ("producer",), ("consumer",)
 _SHOWN = 4
+_POSITIONS = ("space of", "time of", "frequencies of", "windows along")
 
 
 def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]) -> tuple[FeatureSpace, ...]:
@@ -103,6 +104,11 @@ def why_still(spec: SymmetrySpec) -> str:
     reasons = reasons or Counter(reason for reason in spec.frozen.values())
     names = [f"{reason} ({count} time{'s' * (count > 1)})" for reason, count in reasons.most_common()]
     return f"features stay in place for these reasons: {_few(names)}"
+
+
+def all_positions(spec: SymmetrySpec) -> bool:
+    """Whether every feature space is one of positions, in which a feature is known by its place."""
+    return not spec.unknown and bool(spec.spaces) and all(space.reason.startswith(_POSITIONS) for space in spec.spaces)
 
 
 def shortfall(spec: SymmetrySpec) -> str | None:

@@ -150,7 +150,7 @@ def partial_merge(
     try:
         done = merge(alike, data, align=given, **shared)
     except NothingToAlignError as error:
-        if align is not None:
+        if align is not None and not error.fixed:
             raise
         kept = {name: value for name, value in shared.items() if name not in ("probe", "regularisation", "prior")}
         done = merge(alike, data, align="none", **kept)
