@@ -58,6 +58,10 @@ class Others:
     def reference(self) -> int:
         return MEAN
 
+    def deviations(self, member: int) -> Tensor:
+        """Of the mean's place: the mean deviation of the others."""
+        return self._own if member != MEAN else torch.stack([self._deviation(j) for j in self._placed]).mean(0)
+
     def covariance(self, member: int) -> Tensor:
         """Of the mean's place: the mean covariance of the others, so that the mean does not shrink as members disagree."""
         if member != MEAN:

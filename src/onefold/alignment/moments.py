@@ -110,6 +110,10 @@ class Moments:
         """(K, C), bool: which features never vary, but for rounding."""
         return self.variances.sqrt() <= STILL * self.means.abs()
 
+    def deviations(self, member: int) -> Tensor:
+        """Standard deviations (C,) of one member within sites, float64."""
+        return self.variances[member].sqrt()
+
     def covariance(self, member: int) -> Tensor:
         """Biased covariance (C, C) of one member, float64."""
         self._require()

@@ -57,6 +57,9 @@ class Cut:
     def reference(self) -> int | None:
         return self.moments.reference
 
+    def deviations(self, member: int) -> Tensor:
+        return self.moments.deviations(member)[: self.widths[member]]
+
     def covariance(self, member: int) -> Tensor:
         return self.moments.covariance(member)[: self.widths[member], : self.widths[member]]
 

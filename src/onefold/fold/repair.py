@@ -13,6 +13,9 @@ All layers are done in one pass: each batch is corrected by its own statistics o
 sees inputs which are repaired already. Batches of fewer than FEW examples take away what tells the examples apart. Up to a tenth of the
 examples they are left out; beyond that the places are settled one after the other, each by a pass over all of the data up to it. A norm
 that runs at several places is repaired as one (see `repair_places.py`).
+
+Layers from the network's input on that have the wanted means and deviations already are left alone, and their values are not corrected
+on the way: batches differ from one another, and networks that are the same stay as they are.
 """
 
 from __future__ import annotations
@@ -37,11 +40,15 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What repair did: how many norms were re-estimated, how many layers rescaled, how many channels were dead, and what was left alone."""
+    """What repair did: how many norms were re-estimated, how many layers rescaled, how many channels were dead, and what was left alone.
+
+    settled: how many places from the input on were as wanted already; they are counted among norms and layers.
+    """
 
     norms: int = 0
     layers: int = 0
     dead: int = 0
+    settled: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -78,6 +85,10 @@ def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[st
         traced = trace_on(model, data)
     places = places_of(spec, state, targets, [node.name for node in traced.graph.nodes])
     run = _Run(traced, data, state, spec.tied, device_of(model), dtype_of(model))
+    sites = list(dict.fromkeys(place.site for place in places))
+    done = {place.node for place in places}
+    settled = _settled(run, places)
+    places = places[settled:]
     run.measure(places, small=False)
     dead, rest = _few(run, places)
     some = len(rest) < len(places)  # were too small, so that all batches are used
@@ -90,11 +101,25 @@ def repair(model: nn.Module, data: Data, spec: SymmetrySpec, targets: Mapping[st
         run.measure(rest, small=some)
     dead += run.settle(rest)
     fill(model, state)
-    sites = list(dict.fromkeys(place.site for place in places))
     norms = sum(site.places[0].norm is not None for site in sites)
-    done = {place.node for place in places}
     skipped = [layer.weight for layer in spec.layers if layer.output in targets and layer.output not in done]
-    return RepairReport(norms, len(sites) - norms, dead, skipped)
+    return RepairReport(norms, len(sites) - norms, dead, settled, skipped)
+
+
+def _settled(run: _Run, places: Sequence[Place]) -> int:
+    """How many places, from the first one on, have the wanted means and deviations already.
+
+    The first is looked at alone, as folded networks that need repair mostly need it there: then a pass over the first layer is all it costs.
+    """
+    for ahead in (places[:1], places):
+        if not ahead:
+            return 0
+        run.measure(ahead, until=ahead[-1].node, correct=False)
+        found = next((k for k, place in enumerate(ahead) if not place.stands(run.state)), len(ahead))
+        if found < len(ahead):
+            break
+    cut = {place.site for place in places[found:]}  # a norm that runs at several places is settled at all of them or at none
+    return next((k for k, place in enumerate(places[:found]) if place.site in cut), found)
 
 
 def _few(run: _Run, places: Sequence[Place]) -> tuple[int, list[Place]]:
@@ -132,18 +157,19 @@ class _Run:
         found = from_every_rank(names) if isinstance(self.data, RankShare) else [names]
         return {name for own in found for name in own}
 
-    def measure(self, places: Sequence[Place], until: str | None = None, *, small: bool = True) -> None:
-        """Run over the data, up to a node. Each of `places` is corrected batch by batch and measured. small: also over small batches.
+    def measure(self, places: Sequence[Place], until: str | None = None, *, small: bool = True, correct: bool = True) -> None:
+        """Run over the data, up to a node. Each of `places` is measured, and corrected batch by batch unless `correct` is False.
 
-        Sets `sizes`, the examples in small batches and in all.
+        small: also over small batches. Sets `sizes`, the examples in small batches and in all.
         """
         at = {place.node: place for place in places}
         state = {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in self.state.items()}
         for place in places:
             place.begin()
 
-        def correct(node: str, values: list[Tensor]) -> list[Tensor]:
-            return [at[node].corrected(values[0], self.state)]
+        def visit(node: str, values: list[Tensor]) -> list[Tensor] | None:
+            corrected = at[node].corrected(values[0], self.state)
+            return [corrected] if correct else None
 
         shared = isinstance(self.data, RankShare)
         sizes = torch.zeros(2, dtype=torch.int64)
@@ -153,7 +179,7 @@ class _Run:
                 sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])
                 if batch.size < FEW and not small:
                     continue
-                self.traced.replay([state], batch.args, batch.kwargs, visit=correct, nodes=list(at), until=until)
+                self.traced.replay([state], batch.args, batch.kwargs, visit=visit, nodes=list(at), until=until)
         self.sizes = tuple((sum_over_ranks(sizes) if shared else sizes).tolist())
         for place in places:
             place.end(self.state, self.device, shared=shared)

@@ -20,6 +20,7 @@ from onefold.errors import DataError
 from onefold.layers import Layer, Norm
 from onefold.symmetry import SymmetrySpec
 
+NEAR = 1e-4  # of a deviation: means and deviations that close to the wanted ones are left as they are
 FLOOR = 1e-6  # a channel whose deviation is below this share of its target is dead: it is shifted but not scaled up
 
 
@@ -89,6 +90,15 @@ class Place:
             torch.where(scale == 0, before[0], (mean - shift) * spread / safe + before[0]),
             torch.where(scale == 0, before[1], variance),
         )
+
+    def stands(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether what was measured is what is wanted, up to NEAR of the wanted deviation."""
+        if self.moments is None or self.moments.count == 0:
+            return False
+        mean, deviation = self.aim(state)
+        near = NEAR * deviation.clamp_min(FLOOR)
+        own = self.moments.means[0], self.moments.variances[0].sqrt()
+        return bool(((own[0] - mean).abs() <= near).all() and ((own[1] - deviation).abs() <= near).all())
 
     def aim(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and deviation that the value shall have: the target's, or what the norm's own affine part asks for."""

@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.views import Features
+from onefold.alignment.views import Features, likeness
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 
@@ -91,7 +91,7 @@ class Transport(Matcher):
     def costs(self, moments: Features, member: int) -> Tensor:
         """D (C_r, C_k), see above."""
         if self.standardised:
-            return 2.0 - 2.0 * moments.correlation(member)
+            return 2.0 - 2.0 * likeness(moments, member)
         assert moments.reference is not None
         own, other = moments.covariance(moments.reference).diagonal(), moments.covariance(member).diagonal()
         return own[:, None] + other[None] - 2.0 * moments.cross_covariance(member)
