@@ -57,30 +57,12 @@ EXCEPTIONS = (
     ),
 )
 
-# Each of these goes when what it names is mended.
-STANDING_REFUSALS = (
-    Refusal("inputs of several sizes", "use inputs and batches of one size", lambda o: o.made.sizes > 1),
-    Refusal(
-        "a group that never varies",
-        "features never vary on the calibration data",
-        lambda o: o.options.align in ("cca", "procrustes", "rotation"),
-    ),
-)
+STANDING_REFUSALS: tuple[Refusal, ...] = ()
 STANDING = (
     Excepted(
         "a norm without a layer before it is estimated again",
         float("inf"),
         lambda o: o.norms.loose and o.repaired in ("batchnorm", "full", "auto"),
-    ),
-    Excepted(
-        "a norm at several places",
-        float("inf"),
-        lambda o: o.norms.shared and o.repaired in ("batchnorm", "full", "auto"),
-    ),
-    Excepted(
-        "repair corrects each batch by its own statistics",
-        0.1,
-        lambda o: o.repaired in ("batchnorm", "full", "auto") and o.options.bound < 0.1,
     ),
 )
 
