@@ -35,6 +35,12 @@ def test_gates_are_normalised_and_drawn_from_seed_0_unless_something_else_is_sai
     torch.testing.assert_close(Gates(3, 2)().sum(-1), torch.ones(3))
 
 
+def test_where_no_gate_may_be_open_the_penalty_is_zero() -> None:
+    table = Gates(2, 3)
+    table.alive[:] = False
+    assert table.penalty().item() == 0.0
+
+
 def test_gates_of_one_member_are_fully_open_from_the_start() -> None:
     assert Gates(3, 1)().tolist() == [[1.0]] * 3
 

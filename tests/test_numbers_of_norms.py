@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -186,6 +187,16 @@ def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(s
     assert network[1].weight[0] == (abs(scale) if large else 1.0)
     again = neutralised(network.state_dict(), [layer])
     assert all(torch.equal(again[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("scale", "shift"), [("scale", None), (None, "shift"), (None, None)])
+@pytest.mark.parametrize("fold", [fold_norms, neutralised])
+def test_norms_without_scale_or_shift_are_left_alone(scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]) -> None:
+    norm = Norm("norm", scale, shift, "mean", "variance", 0.01)
+    layer = Layer("l", "linear", "w", None, 0, "x", "norm", 1, 1, norm)
+    state = {name: torch.full((4,), 3.0) for name in ("scale", "shift", "mean", "variance")} | {"w": torch.ones(4, 2)}
+    found = fold(state, [layer])
+    assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
 def test_the_guard_starts_where_the_variance_would_be_less_than_eps() -> None:
