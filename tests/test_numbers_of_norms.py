@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from small_networks import Residual, examples
 from torch import Tensor, nn
 
-from onefold.alignment import Target
+from onefold.alignment import Moments, Target
+from onefold.batches import RankShare
 from onefold.batchnorm import fold_norms, neutralised, norms_of, reestimate
 from onefold.fold import merge
 from onefold.fold.repair import repair
 from onefold.layers import Layer, Norm
-from onefold.symmetry import find_symmetries
+from onefold.symmetry import find_symmetries, trace
 
 
 class Mlp(nn.Module):
@@ -138,6 +139,21 @@ def test_dead_is_told_beside_what_is_wanted() -> None:
     after = network.norm1(network.one(x)).detach()
     torch.testing.assert_close(after[:, 2].std(unbiased=False), wanted[2])
     assert bool((before.std(0) > 0.1).all())
+
+
+def test_a_process_without_a_batch_takes_part_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process measured on all batches is kept, and merged with what another one has, which got none."""
+    networks = [signed(Residual, "mixed")[0] for _ in range(2)]
+    x, seen = signed(Residual, "mixed")[1], []
+    spec = find_symmetries(networks[0], x)
+    targets = {spec.norms[0].node: Target(torch.linspace(-1, 1, 6).double(), torch.linspace(0.5, 3, 6).double())}
+    monkeypatch.setattr(Moments, "reduced", lambda own: seen.append(own) or own)
+    repair(networks[0], RankShare([x], 0, 2), spec, targets)
+    monkeypatch.setattr(Moments, "reduced", lambda own: own.merge(seen.pop(0)))
+    traced = trace(networks[1], (x,))
+    repair(networks[1], RankShare([x], 1, 2), spec, targets, traced=traced)
+    for a, b in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 class Bare(nn.Module):
