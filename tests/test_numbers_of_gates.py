@@ -87,7 +87,7 @@ def network(seed: int) -> nn.Module:
 SITES = [Site("0", "0", ("0.weight", "0.bias")), Site("1", "1", ("1.weight", "1.bias"), True), Site("2", "2", (), True)]
 
 
-@pytest.mark.parametrize("alive", [(True, True, True), (True, False, True)])
+@pytest.mark.parametrize("alive", [(True, True, True), (True, False, True), (False, True, False)])
 @pytest.mark.parametrize("row", [(0.2, 0.5, 0.3), (0.0, 0.4, 0.9)])
 def test_gated_layers_are_sums_of_the_members_outputs(alive: tuple[bool, ...], row: tuple[float, ...]) -> None:
     networks, x = [network(k) for k in range(3)], torch.randn(6, 4, dtype=torch.float64)

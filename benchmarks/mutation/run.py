@@ -252,8 +252,8 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
             copy.run(tests_of(name), 600)  # the second run finds compiled files, as mutants do
             plain = copy.run(tests_of(name), 600)
             if plain.ending != "passed":
-                shutil.copy(copy.folder / "log", "/tmp/onefold-mutation.log")
-                print(f"{name}: its tests fail without any mutant, see /tmp/onefold-mutation.log")
+                log = shutil.copy(copy.folder / "log", Path(tempfile.gettempdir()) / "onefold-mutation.log")
+                print(f"{name}: its tests fail without any mutant, see {log}")
                 continue
             results[name]["seconds"] = round(plain.seconds, 2)
             print(f"{name}: {len(waiting)} mutants, tests take {plain.seconds:.1f} s", flush=True)
