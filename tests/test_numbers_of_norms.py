@@ -156,6 +156,17 @@ def test_a_process_without_a_batch_takes_part_with_nothing(monkeypatch: pytest.M
         torch.testing.assert_close(a, b)
 
 
+def test_only_the_norms_that_are_named_are_measured_again() -> None:
+    network, x = signed(Mlp, "mixed")
+    before = network.norm1.running_mean.clone(), network.norm2.running_mean.clone()
+    assert reestimate(network, [2 * x], only={"norm2", "head"}) == 1
+    assert torch.equal(network.norm1.running_mean, before[0])
+    assert not torch.allclose(network.norm2.running_mean, before[1])
+    assert reestimate(network, [x], only=set()) == 0
+    assert reestimate(network, [x]) == 2
+    torch.testing.assert_close(network.norm2.running_mean, before[1])
+
+
 class Bare(nn.Module):
     """Layers without norms, one of them without a bias as well."""
 
