@@ -156,6 +156,19 @@ def test_a_process_without_a_batch_takes_part_with_nothing(monkeypatch: pytest.M
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("kind", [Mlp, Ahead])
+def test_statistics_that_are_off_are_measured_again(kind: type[nn.Module]) -> None:
+    network, x = signed(kind, "mixed")
+    expected = network(x).detach()
+    for norm in norms_of(network):
+        norm.running_mean += 0.7
+        norm.running_var *= 3.0
+    assert (network(x) - expected).abs().max() > 0.1 * expected.abs().max()
+    report = repair(network, [x], find_symmetries(network, x), {})
+    assert (report.norms, report.dead) == (2, 0)
+    assert (network(x) - expected).abs().max() < 0.01 * expected.abs().max()  # variances of a sample, here by n and there by n - 1
+
+
 def test_only_the_norms_that_are_named_are_measured_again() -> None:
     network, x = signed(Mlp, "mixed")
     before = network.norm1.running_mean.clone(), network.norm2.running_mean.clone()
