@@ -35,6 +35,12 @@ def test_gates_are_normalised_and_drawn_from_seed_0_unless_something_else_is_sai
     torch.testing.assert_close(Gates(3, 2)().sum(-1), torch.ones(3))
 
 
+def test_where_no_gate_may_be_open_the_penalty_is_zero() -> None:
+    table = Gates(2, 3)
+    table.alive[:] = False
+    assert table.penalty().item() == 0.0
+
+
 def test_gates_of_one_member_are_fully_open_from_the_start() -> None:
     assert Gates(3, 1)().tolist() == [[1.0]] * 3
 
@@ -81,7 +87,7 @@ def network(seed: int) -> nn.Module:
 SITES = [Site("0", "0", ("0.weight", "0.bias")), Site("1", "1", ("1.weight", "1.bias"), True), Site("2", "2", (), True)]
 
 
-@pytest.mark.parametrize("alive", [(True, True, True), (True, False, True)])
+@pytest.mark.parametrize("alive", [(True, True, True), (True, False, True), (False, True, False)])
 @pytest.mark.parametrize("row", [(0.2, 0.5, 0.3), (0.0, 0.4, 0.9)])
 def test_gated_layers_are_sums_of_the_members_outputs(alive: tuple[bool, ...], row: tuple[float, ...]) -> None:
     networks, x = [network(k) for k in range(3)], torch.randn(6, 4, dtype=torch.float64)

@@ -12,8 +12,8 @@ from onefold.errors import SymmetryError
 from onefold.layers import Norm
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, map_features
 from onefold.symmetry.action import back_matrix
-from onefold.symmetry.maps import check_maps, fibre_shape, is_rectangular, keeps_function, needs_folding
-from onefold.symmetry.spec import Fixed, Group, Live, Prod, Slot, Sum
+from onefold.symmetry.maps import case_indices, check_maps, fibre_shape, is_rectangular, keeps_function, leaves, needs_folding
+from onefold.symmetry.spec import Case, Fixed, Group, Live, Prod, Slot, Sum
 
 ALL = frozenset({"permutation", "scale", "sign", "orthogonal", "invertible"})
 
@@ -32,6 +32,9 @@ SHEAR = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]], dtype=
 
 def dense(forward: Tensor, inverse: Tensor | None = None) -> GroupMap:
     return GroupMap("dense", forward, torch.linalg.inv(forward) if inverse is None else inverse)
+
+
+MADE = [GroupMap("permutation", torch.tensor([2, 0, 1])), GroupMap("scale", vector(2, 4, 0.5)), dense(SHEAR)]
 
 
 def test_identities_of_all_kinds() -> None:
@@ -58,6 +61,8 @@ def test_inverses_and_sequences() -> None:
     assert fibred.then(second).forward.tolist() == [[1, 0, 2], [1, 2, 0]]
     assert fibred.dense().forward[1].tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
     assert torch.equal(fibred.dense().inverse, fibred.dense().forward.transpose(-1, -2))
+    assert fibred.inverted().forward.tolist() == [[0, 1, 2], [2, 1, 0]]
+    assert GroupMap("permutation", torch.tensor([[1, 2, 0], [2, 0, 1]])).inverted().forward.tolist() == [[2, 0, 1], [1, 2, 0]]
     bare = GroupMap("dense", TURN)
     for wrong in (bare.inverted, bare.dense, lambda: bare.then(first)):
         with pytest.raises(SymmetryError, match="inverse"):
@@ -116,9 +121,7 @@ PRODUCER, CONSUMER = Slot("w", 0, "producer"), Slot("v", 1, "consumer")
 AXES = {"w": (Live("g0", 3), Fixed("f0", 2)), "v": (Fixed("f1", 2), Live("g0", 3))}
 
 
-@pytest.mark.parametrize(
-    "made", [GroupMap("permutation", torch.tensor([2, 0, 1])), GroupMap("scale", vector(2, 4, 0.5)), dense(SHEAR)], ids=lambda m: m.kind
-)
+@pytest.mark.parametrize("made", MADE, ids=lambda m: m.kind)
 def test_what_maps_do_to_producers_and_consumers(made: GroupMap) -> None:
     spec = spec_of(group_of(*ALL, dense=True), AXES, (PRODUCER, CONSUMER))
     generator = torch.Generator().manual_seed(0)
@@ -184,6 +187,36 @@ def test_maps_that_differ_by_fibre() -> None:
         blocks = [forward[k] @ state["w"][3 * k : 3 * k + 3] for k in (1, 0)]
         torch.testing.assert_close(moved["w"], torch.cat(blocks))
         torch.testing.assert_close(moved["v"], torch.cat([state["v"][:, 3 * k : 3 * k + 3] @ inverse[k] for k in (1, 0)], 1))
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda m: m.kind)
+def test_one_map_serves_all_fibres(made: GroupMap) -> None:
+    heads = Group("g1", 2, frozenset({"permutation"}), ())
+    axes = {"w": (Prod((Live("g1", 2), Live("g0", 3))), Fixed("f0", 2)), "v": (Fixed("f1", 2), Prod((Live("g1", 2), Live("g0", 3))))}
+    spec = spec_of(Group("g0", 3, ALL, (), over=("g1",), dense=True), axes, (PRODUCER, CONSUMER), (heads,))
+    state = {"w": torch.arange(12.0).reshape(6, 2).double(), "v": torch.arange(12.0).reshape(2, 6).double()}
+    moved = apply_maps(state, spec, {"g0": made})
+    forward, inverse = made.dense().forward, made.dense().inverse
+    assert inverse is not None
+    torch.testing.assert_close(moved["w"], torch.block_diag(forward, forward) @ state["w"])
+    torch.testing.assert_close(moved["v"], state["v"] @ torch.block_diag(inverse, inverse))
+
+
+def test_tied_tensors_are_changed_once() -> None:
+    axes = {"w": AXES["w"], "again": AXES["w"], "v": AXES["v"]}
+    spec = spec_of(group_of(*ALL), axes, (PRODUCER, CONSUMER), tied=(("w", "again"),))
+    weight = torch.arange(6.0).reshape(3, 2)
+    moved = apply_maps({"w": weight, "again": weight, "v": torch.ones(2, 3), "n": torch.ones(1)}, spec, {"g0": MADE[0]})
+    assert moved["w"] is moved["again"]
+    assert moved["w"].tolist() == [[4, 5], [0, 1], [2, 3]]
+    assert moved.keys() == {"w", "again", "v", "n"}
+
+
+def test_what_cases_are_told_apart_by() -> None:
+    term = Sum((Fixed("f0", 2), Case("i", (Live("g0", 3), Prod((Fixed("f1", 1), Case("j", (Live("g0", 3), Fixed("f2", 3)))))))))
+    assert case_indices(term) == {"i", "j"}
+    assert case_indices(Live("g0", 3)) == case_indices(Fixed("f0", 2)) == set()
+    assert [getattr(leaf, "group", None) or leaf.name for leaf in leaves(term)] == ["f0", "g0", "f1", "g0", "f2"]  # type: ignore[union-attr]
 
 
 def test_maps_of_a_segment_leave_the_other_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ import torch.nn.functional as F
 from small_networks import Residual, examples
 from torch import Tensor, nn
 
-from onefold.alignment import Target
+from onefold.alignment import Moments, Target
+from onefold.batches import RankShare
 from onefold.batchnorm import fold_norms, neutralised, norms_of, reestimate
 from onefold.fold import merge
 from onefold.fold.repair import repair
 from onefold.layers import Layer, Norm
-from onefold.symmetry import find_symmetries
+from onefold.symmetry import find_symmetries, trace
 
 
 class Mlp(nn.Module):
@@ -139,6 +141,45 @@ def test_dead_is_told_beside_what_is_wanted() -> None:
     assert bool((before.std(0) > 0.1).all())
 
 
+def test_a_process_without_a_batch_takes_part_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one process measured on all batches is kept, and merged with what another one has, which got none."""
+    networks = [signed(Residual, "mixed")[0] for _ in range(2)]
+    x, seen = signed(Residual, "mixed")[1], []
+    spec = find_symmetries(networks[0], x)
+    targets = {spec.norms[0].node: Target(torch.linspace(-1, 1, 6).double(), torch.linspace(0.5, 3, 6).double())}
+    monkeypatch.setattr(Moments, "reduced", lambda own: seen.append(own) or own)
+    repair(networks[0], RankShare([x], 0, 2), spec, targets)
+    monkeypatch.setattr(Moments, "reduced", lambda own: own.merge(seen.pop(0)))
+    traced = trace(networks[1], (x,))
+    repair(networks[1], RankShare([x], 1, 2), spec, targets, traced=traced)
+    for a, b in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("kind", [Mlp, Ahead])
+def test_statistics_that_are_off_are_measured_again(kind: type[nn.Module]) -> None:
+    network, x = signed(kind, "mixed")
+    expected = network(x).detach()
+    for norm in norms_of(network):
+        norm.running_mean += 0.7
+        norm.running_var *= 3.0
+    assert (network(x) - expected).abs().max() > 0.1 * expected.abs().max()
+    report = repair(network, [x], find_symmetries(network, x), {})
+    assert (report.norms, report.dead) == (2, 0)
+    assert (network(x) - expected).abs().max() < 0.01 * expected.abs().max()  # variances of a sample, here by n and there by n - 1
+
+
+def test_only_the_norms_that_are_named_are_measured_again() -> None:
+    network, x = signed(Mlp, "mixed")
+    before = network.norm1.running_mean.clone(), network.norm2.running_mean.clone()
+    assert reestimate(network, [2 * x], only={"norm2", "head"}) == 1
+    assert torch.equal(network.norm1.running_mean, before[0])
+    assert not torch.allclose(network.norm2.running_mean, before[1])
+    assert reestimate(network, [x], only=set()) == 0
+    assert reestimate(network, [x]) == 2
+    torch.testing.assert_close(network.norm2.running_mean, before[1])
+
+
 class Bare(nn.Module):
     """Layers without norms, one of them without a bias as well."""
 
@@ -186,6 +227,16 @@ def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(s
     assert network[1].weight[0] == (abs(scale) if large else 1.0)
     again = neutralised(network.state_dict(), [layer])
     assert all(torch.equal(again[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("scale", "shift"), [("scale", None), (None, "shift"), (None, None)])
+@pytest.mark.parametrize("fold", [fold_norms, neutralised])
+def test_norms_without_scale_or_shift_are_left_alone(scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]) -> None:
+    norm = Norm("norm", scale, shift, "mean", "variance", 0.01)
+    layer = Layer("l", "linear", "w", None, 0, "x", "norm", 1, 1, norm)
+    state = {name: torch.full((4,), 3.0) for name in ("scale", "shift", "mean", "variance")} | {"w": torch.ones(4, 2)}
+    found = fold(state, [layer])
+    assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
 def test_the_guard_starts_where_the_variance_would_be_less_than_eps() -> None:

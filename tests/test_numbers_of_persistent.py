@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from onefold.explore.persistent.kernels import cosine, gaussian, hinge, inverse, kernels
+from onefold.errors import PersistentError
+from onefold.explore.persistent.kernels import cosine, gaussian, hinge, inverse, kernel_named, kernels
 from onefold.explore.persistent.penalty import ParameterRepulsion, as_node
 
 SQUARES = torch.tensor([0.0, 1e-3, 0.2, 1.0, 2.7, 30.0], dtype=torch.float64)
@@ -47,6 +48,23 @@ def test_kernels_are_of_distances_directions_and_predictions() -> None:
     assert float(hinge(torch.tensor(0.0).double(), 1.5)[1]) == pytest.approx(-1.5e6, rel=1e-4)  # the floor of the root is 1e-6
 
 
+def test_kernels_are_found_by_name() -> None:
+    assert kernel_named("hinge") is kernels.get("hinge")
+    for name in ("gausian", "", 3, None):
+        with pytest.raises(PersistentError, match="There is no kernel named"):
+            kernel_named(name)  # type: ignore[arg-type]
+
+
+def test_one_tensor_is_enough() -> None:
+    start, end, now = (torch.full((2,), value, dtype=torch.float64) for value in (0.0, 1.0, 0.5))
+    repulsion = ParameterRepulsion(kernels.get("gaussian"), [start], torch.ones(1, 1))
+    repulsion.add([end], False)
+    value, gradient = repulsion.evaluate([now], 2.0, 1.0, True)
+    assert float(value) == pytest.approx(2 * math.exp(-0.125))
+    assert gradient is not None
+    torch.testing.assert_close(gradient[0], torch.full((2,), 2 * math.exp(-0.125) * -0.5 * 2 * -0.5 / 2).double())
+
+
 def tensors(seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((3, 2), (3,), (2, 3))]
@@ -75,7 +93,7 @@ def by_hand(kernel: str, parameters: list[Tensor], start: list[Tensor], solution
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "inverse", "hinge", "cosine"])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("displaced", [False, True])
 def test_the_penalty_and_its_gradient_are_their_formulas(kernel: str, count: int, displaced: bool) -> None:
     start, solutions = tensors(0), [tensors(2 + k) for k in range(count)]

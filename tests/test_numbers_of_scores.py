@@ -45,6 +45,11 @@ def test_scores_by_hand() -> None:
     assert found.nll == pytest.approx(float(-(torch.tensor([0.7, 0.4, 0.1]).log()).mean()), rel=1e-6)
     assert found.brier == pytest.approx((0.18 + 0.72 + 1.62) / 3, rel=1e-6)
     assert score_logits(p.log(), torch.tensor([0, 0, 1])).brier == pytest.approx(found.brier)
+    series = score_logits(p.log().reshape(1, 3, 2), torch.tensor([[0, 0, 1]]))  # logits at every step
+    assert (series.nll, series.n) == (pytest.approx(found.nll), 3)
+    for logits, labels in ((p.log()[0], 0), (p.log()[:, :1], [0, 0, 0])):
+        with pytest.raises(DataError, match="two classes or more"):
+            score_logits(logits, torch.tensor(labels))
     for wrong in ([[0.7, 0.4]], [[1.2, -0.2]], [[0.5, 0.48]]):
         with pytest.raises(DataError, match="negative somewhere or does not sum to 1"):
             score_probabilities(torch.tensor(wrong), torch.tensor([0]))

@@ -125,6 +125,9 @@ def test_rounding_is_no_way_outside() -> None:
 def test_shapes_have_so_many_vertices(name: str, least: int, most: int) -> None:
     for count in (least, most):
         assert Shape.of(name, count).vertices == count
+    wanted = "exactly 2" if name == "line" else f"{least} to {most}"
+    with pytest.raises(SubspaceError, match=f"A {name} has {wanted} vertices, not {most + 1}"):
+        Shape.of(name, most + 1)
     for count in (least - 1, most + 1, 0, True, 2.0):
         with pytest.raises(SubspaceError, match="vertices"):
             Shape.of(name, count)  # type: ignore[arg-type]

@@ -71,6 +71,7 @@ SLOW = (
     "two_processes", "widths_16_and_24", "uniform_marginals_and_cost", "entropic_maps_fold", "what_cannot_be_folded", "two_thousand_features",
     "unusable_members_and_data", "torchmetrics", "two_ranks", "on_all_ranks", "under_ddp", "compiled", "cuda_device", "resumed_run",
     "zipped_copies_of_one", "common_network_does_not", "groups_without_matrices", "transport_of_equal_widths", "hidden_layers_have",
+    "it_beats_the_repaired", "permuted_copies_fold_to", "it_is_all_one_whether", "every_layer_is_folded", "few_columns_serve",
     "same_on_all", "mixed_precision", "activation_checkpointing",
 )  # fmt: skip
 
@@ -251,8 +252,8 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
             copy.run(tests_of(name), 600)  # the second run finds compiled files, as mutants do
             plain = copy.run(tests_of(name), 600)
             if plain.ending != "passed":
-                shutil.copy(copy.folder / "log", "/tmp/onefold-mutation.log")
-                print(f"{name}: its tests fail without any mutant, see /tmp/onefold-mutation.log")
+                log = shutil.copy(copy.folder / "log", Path(tempfile.gettempdir()) / "onefold-mutation.log")
+                print(f"{name}: its tests fail without any mutant, see {log}")
                 continue
             results[name]["seconds"] = round(plain.seconds, 2)
             print(f"{name}: {len(waiting)} mutants, tests take {plain.seconds:.1f} s", flush=True)
