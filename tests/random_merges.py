@@ -108,6 +108,10 @@ def _block(number: int) -> list[tuple[str, str, str]]:
     return triples
 
 
+LABELLED = ("greedy_soup", "auto")  # folds that score
+LOGITS: dict[str, str | int] = {"tuple": 0, "dict": "logits", "named": "logits", "features first": 1}
+
+
 def tried(made: Case, norms: Norms, options: Options) -> Outcome:
     """Merge copies of the network, and say how far the result's outputs are off."""
     outcome = Outcome(made, norms, options)
@@ -117,6 +121,8 @@ def tried(made: Case, norms: Norms, options: Options) -> Outcome:
     settings: dict[str, Any] = {"fold": options.fold}
     if options.fold in TARGETS:
         settings = {"fold": LeastSquares(target=options.fold)}
+    if made.returns != "one" and options.fold in LABELLED:
+        settings["output"] = LOGITS[made.returns]
     if options.weighted:
         settings["weights"] = [draw.random() + 0.1 for _ in models]
     try:
