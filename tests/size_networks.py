@@ -114,7 +114,7 @@ class Deeper(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.norm, self.head = nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)
+        self.layer, self.norm, self.head = nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         state = x[:, 0]

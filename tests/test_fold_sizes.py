@@ -28,7 +28,7 @@ def test_identical_members_stay_what_they_are(name: str, way: dict[str, Any]) ->
     model, data = pair(NETWORKS[name])[0], inputs(name)
     result = onefold.merge([model, model], data, **way)
     assert not [note for note in result.report.warnings if "only batch-norm" in note]
-    exact = way.get("repair") == "none"
+    exact = way.get("repair") == "none" or ("fold" not in way and name == "gru")
     for batch in batches(data):
         with torch.no_grad():
             wanted, found = model(*batch.args), result.model.eval()(*batch.args)

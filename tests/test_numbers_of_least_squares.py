@@ -13,9 +13,11 @@ from onefold.alignment import Alignment
 from onefold.batches import batches
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of
+from onefold.fold.least_squares.put_out import put_out
 from onefold.fold.least_squares.ridge import RIDGES, Ridge
 from onefold.fold.least_squares.sites import find_sites
 from onefold.fold.least_squares.targets import aims, correlations, is_put_out
+from onefold.inference import ANY, Output
 from onefold.measure.pool import ClassPool, mean_pool
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve, trace
 
@@ -81,6 +83,7 @@ def targets_of(
     maps: dict[str, tuple[GroupMap, ...]] | None = None,
     picks: dict[str, Picks] | None = None,
     pool: ClassPool | None = None,
+    output: Output = ANY,
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
     """The goals of the hidden layer and of the head, and of each member what it puts out there, at the same positions."""
     traced, spec = structure(type(networks[0]))
@@ -91,7 +94,8 @@ def targets_of(
     if picks is not None:
         found = alignment_of(picks, found, spec, len(networks), reference)
     read = SiteOutputs(traced, states, sites, calibration)
-    goals = aims(read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool)
+    put = None if pool is None else put_out(traced, states[reference], calibration.batches, output)
+    goals = aims(read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool, put)
     outputs = SiteOutputs(traced, states, sites, calibration)
     return goals, [outputs.of(k) for k in range(len(networks))]
 
@@ -274,11 +278,13 @@ class Raw(nn.Module):
 SHAPES |= {Dense: (100, 2, 7), Behind: (200, 4), Raw: (200, 4)}
 
 
-@pytest.mark.parametrize(("kind", "whole"), [(Dense, []), (Behind, []), (Two, ["head"]), (Raw, ["head"])])
+@pytest.mark.parametrize(("kind", "whole"), [(Dense, ["head"]), (Behind, []), (Two, ["head"]), (Raw, ["head"])])
 def test_only_what_is_returned_class_by_class_is_mixed(kind: type[nn.Module], whole: list[str]) -> None:
     traced, spec = structure(kind)
     sites, _ = find_sites(traced, spec, member(kind).state_dict())
-    assert [site.layers[0].weight.removesuffix(".weight") for site in sites if is_put_out(traced, spec, site)] == whole
+    output = Output(class_axis=1) if kind is Dense else Output(0) if kind is Raw else ANY
+    put = put_out(traced, member(kind).state_dict(), list(batches([inputs(kind)])), output)
+    assert [site.layers[0].weight.removesuffix(".weight") for site in sites if is_put_out(put, spec, site)] == whole
     if not whole:
         networks, shares = [member(kind, k) for k in range(2)], (0.25, 0.75)
         (_, head), own = targets_of(networks, inputs(kind), "equal", shares, pool=mean_pool(shares))

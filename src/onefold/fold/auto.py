@@ -81,7 +81,7 @@ class Auto(NetworkFold):
     def _tried(self, job: FoldJob, make: Callable[[], Folded], validation: Data) -> tuple[Folded, Scores]:
         """A candidate, and its scores as it would be returned: repaired, if it is to be."""
         done = make()
-        network = job.repaired(done.state) if done.repair or job.always else job.plain(done.state)
+        network = job.repaired(done.state, done.based) if done.repair or job.always else job.plain(done.state)
         return done, scored([network], validation, job.output)[0]
 
 

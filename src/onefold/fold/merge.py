@@ -276,9 +276,9 @@ def merge(
         forget(made)
         return made
 
-    def repaired(state: Mapping[str, Tensor]) -> nn.Module:
+    def repaired(state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
         made = network(state)
-        _repair(made, data, mode, alignment, spec, traced, copy.deepcopy(report))
+        _repair(made, data, mode, alignment if based else None, spec, traced, copy.deepcopy(report))
         return made
 
     if isinstance(maker, NetworkFold) and widths:

@@ -28,8 +28,8 @@ class FoldJob:
     models: the members as they came. states: theirs in the reference's basis. average: what the plain fold of these states gives. shares: the
     members' weights, which sum to 1. data: calibration batches. validation: labelled batches to choose by, if there are any besides `data`.
     output: which output is meant where scores are needed.
-    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say. always: what is folded will be repaired
-    whatever the fold says, as it was asked for by name.
+    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say, which takes `Folded.based` of it.
+    always: what is folded will be repaired whatever the fold says, as it was asked for by name.
     """
 
     models: Sequence[nn.Module]
@@ -43,7 +43,7 @@ class FoldJob:
     data: Data | None
     validation: Data | None
     plain: Callable[[Mapping[str, Tensor]], nn.Module]
-    repaired: Callable[[Mapping[str, Tensor]], nn.Module]
+    repaired: Callable[[Mapping[str, Tensor], bool], nn.Module]
     seed: int
     kept: Mapping[str, str] = field(default_factory=dict)  # what is not averaged, with the reason (see `unaveraged.py`)
     output: Output = ANY

@@ -55,10 +55,10 @@ class GreedySoup(NetworkFold):
         order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
         chosen, best = [order[0]], alone[order[0]]
         if job.always:  # what is compared is what would be returned
-            best = scored([job.repaired(job.models[order[0]].state_dict())], validation, job.output)[0]
+            best = scored([job.repaired(job.models[order[0]].state_dict(), False)], validation, job.output)[0]
         trials: list[dict[str, Any]] = []
         for k in order[1:]:
-            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))))], validation, job.output)[0]
+            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))), True)], validation, job.output)[0]
             kept, step = rank(score) >= rank(best), difference(score, best)
             own = {"member": k, "accuracy": score.accuracy, "loss": plain(score.nll), "kept": kept}
             trials.append(own | {"difference": step.gain, "standard error": step.error, "clear": step.clear})

@@ -79,7 +79,8 @@ class Transport(Matcher):
 
     def match(self, moments: Features, member: int) -> Match:
         correlations = moments.correlation(member).cpu()
-        moved = plan(self.costs(moments, member), self.entropy)
+        assigned = self.entropy == 0 and self.standardised  # ties are decided as by the matcher `permutation`
+        moved = plan(2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member), self.entropy)
         rows, columns = moved.shape
         if self.entropy == 0 and rows == columns:
             order = moved.argmax(1)
@@ -91,7 +92,7 @@ class Transport(Matcher):
     def costs(self, moments: Features, member: int) -> Tensor:
         """D (C_r, C_k), see above."""
         if self.standardised:
-            return 2.0 - 2.0 * likeness(moments, member)
+            return 2.0 - 2.0 * moments.correlation(member)
         assert moments.reference is not None
         own, other = moments.covariance(moments.reference).diagonal(), moments.covariance(member).diagonal()
         return own[:, None] + other[None] - 2.0 * moments.cross_covariance(member)
