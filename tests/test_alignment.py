@@ -13,7 +13,7 @@ from torch import nn
 from onefold.alignment import Alignment, Moments, align, matchers
 from onefold.alignment.matchers.cca import CCA
 from onefold.batchnorm import reestimate
-from onefold.errors import AlignmentError, DataError, MembersError, RecipeError, WeightsError
+from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlignError, RecipeError, WeightsError
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
 KINDS = [Plain, Residual]
@@ -146,9 +146,11 @@ def test_statistics_may_be_re_estimated_after_a_permutation() -> None:
 
 
 @pytest.mark.parametrize("method", ["cca", "permutation"])
-def test_a_network_in_which_nothing_can_move_has_an_empty_alignment(method: str) -> None:
+def test_a_network_in_which_nothing_can_move_has_no_alignment_but_the_empty_one_that_says_so(method: str) -> None:
     networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 4)) for _ in range(2)]
-    found = align(networks, loader(), method=method)
+    with pytest.raises(NothingToAlignError, match="no features between layers"):
+        align(networks, loader(), method=method)
+    found = align(networks, loader(), method="identity")
     assert found.table() == []
     assert torch.equal(found.apply(networks)[1][1].weight, networks[1][1].weight)
 

@@ -71,7 +71,8 @@ def test_a_recipe_makes_the_same_bits_again(onefold: Callable, merged: Path, tmp
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = onefold("merge", merged.with_suffix(".recipe.yaml"), "-o", "again.safetensors")
     assert result.status == 0, result.err
-    assert "warning" not in result.err
+    warned = [line for line in result.err.splitlines() if line.startswith("warning")]
+    assert all("better than chance" in line for line in warned)  # the members are untrained, and nothing else is amiss
     again = tmp_path / "elsewhere" / "again.safetensors"
     assert sha(again) == sha(merged)
     assert names(again.parent) == {"again.safetensors", "again.recipe.yaml", "again.report.json"}
@@ -108,7 +109,7 @@ def test_changed_data_is_noticed(onefold: Callable, merged: Path, tmp_path: Path
 
 def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text()
-    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: cca", "method: permutation"))
+    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: null", "method: permutation", 1))
     (tmp_path / "changed.yaml").write_text(text)
     err = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors").err
     assert "warning: the recipe was made with torch 1.0.0, now" in err

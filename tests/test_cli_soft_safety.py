@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -127,7 +128,8 @@ def test_a_mixture_is_built_again_bit_for_bit_and_scored(onefold: Callable, trai
     assert json.loads(result.out)["members"][0]["accuracy"] == accuracy
     alone = onefold("eval", path, *MODEL, "--data", "sklearn:digits", "--samples", "200")
     both = onefold("eval", path, trained[0], *MODEL, "--data", "sklearn:digits", "--samples", "200")
-    costs = [line.split()[-1] for result in (alone, both) for line in result.out.splitlines() if "safetensors" in line]
+    rows = [line for result in (alone, both) for line in result.out.splitlines() if re.match(r"\W*\S+safetensors\b.*\d\.\d{4}", line)]
+    costs = [re.findall(r"\b\d\.\d\d\b", line)[-1] for line in rows]
     assert costs == ["3.00", "3.00", "1.00"]
     for command in (["merge", "-o", tmp_path / "f.safetensors"], ["soft", "-o", tmp_path / "f.safetensors"], ["align"]):
         result = onefold(command[0], path, trained[0], *MODEL, *DATA, *command[1:])

@@ -56,7 +56,7 @@ def test_a_soup_of_one_is_that_member() -> None:
     result = merge([spoilt(good), good], loader(), align="cca", fold="greedy_soup")
     assert equal(result.model, good)
     assert result.report.repair == "none"
-    assert any("member 1 alone" in w for w in result.report.warnings)
+    assert any("the average with member 1 alone worse" in w for w in result.report.warnings)
 
 
 def test_auto_chooses_by_labels_and_says_why() -> None:

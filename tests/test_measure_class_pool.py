@@ -204,7 +204,7 @@ def test_what_cannot_be_pooled_is_refused() -> None:
         onefold.class_pool(pair)
     with pytest.raises(DataError, match="Member 1 puts out something that is not finite"):
         onefold.class_pool([BAYES[0], Bayes(SEEN[1] * torch.nan)], x)
-    with pytest.raises(RecipeError, match="only classifiers"):
+    with pytest.raises(DataError, match="pooling member 0 needs two classes or more"):
         onefold.class_pool([nn.Linear(2, 1).double()], x)
     pool = onefold.class_pool(BAYES, x)
     with pytest.raises(RecipeError, match="of 2 members but 1 answered"):

@@ -211,10 +211,11 @@ def test_verdict_claims_only_what_two_standard_errors_allow() -> None:
         return Candidate(name, scores(accuracy), 1, 1)
 
     text = verdict(candidate("folded network", 0.9), [candidate("average", 0.2), candidate("best member", 0.91), candidate("ensemble", 0.98)])
+    apart = "unpaired, as single answers were not kept"
     assert text == (
-        "Folded network: more accurate than average by 70.00 percentage points (standard error 1.58); "
-        "not clearly different from best member (-1.00 percentage points, standard error 1.31); "
-        "less accurate than ensemble by 8.00 percentage points (standard error 1.05)."
+        f"Folded network: more accurate than average by 70.00 percentage points (standard error 1.58, {apart}); "
+        f"not clearly different from best member (-1.00 percentage points, standard error 1.31, {apart}); "
+        f"less accurate than ensemble by 8.00 percentage points (standard error 1.05, {apart})."
     )
 
 

@@ -158,7 +158,7 @@ def test_half_precision_logits_are_scored_in_float64() -> None:
     ("logits", "labels", "message"),
     [
         (torch.zeros(3, 4), torch.tensor([0, 1, 4]), "range from 0 to 4, but the network has 4 classes, numbered 0 to 3"),
-        (torch.zeros(3, 4), torch.tensor([0, -100, 1]), "range from -100 to 1"),
+        (torch.zeros(3, 4), torch.tensor([-100, 255, -1]), "no example to score, as all 3 labels are negative or 255"),
         (torch.zeros(3, 4), torch.zeros(3), "convert them with .long"),
         (torch.zeros(3, 4), torch.zeros(2, dtype=torch.long), r"labels have shape \(2,\)"),
         (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), "two classes or more"),

@@ -24,7 +24,7 @@ def written(folder: Path, content: object) -> Path:
 
 def test_defaults_are_the_documented_ones() -> None:
     recipe = check(MINIMAL)
-    assert (recipe.align.method, recipe.fold.method, recipe.fold.repair, recipe.seed) == ("cca", "average", "auto", 0)
+    assert (recipe.align.method, recipe.fold.method, recipe.fold.repair, recipe.seed) == (None, "average", "auto", 0)
     assert (recipe.data.split, recipe.data.samples, recipe.data.batch_size) == ("train", 4000, 128)
 
 

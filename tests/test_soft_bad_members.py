@@ -297,12 +297,13 @@ def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
 
 def test_a_network_of_lower_loss_is_not_chosen_where_it_is_clearly_less_accurate() -> None:
     """Members that lack classes have a high loss; a poor network that knows a little of all has a lower one."""
-    from onefold.fold.soft.fit import _choose
+    from onefold.fold.soft.choice import near_the_top
     from onefold.measure import Scores
 
     def scores(accuracy: float) -> Scores:
         return Scores(accuracy, 1.0, 0.0, 0.5, 150)
 
     found = {"gated": scores(0.39), "member 1": scores(0.50), "aligned average": scores(0.49)}
-    assert _choose(list(found), found, {"gated": 1.6, "member 1": 2.0, "aligned average": 1.9}) == "aligned average"
-    assert _choose(["gated", "member 1"], found, {"gated": 1.6, "member 1": 2.0}) == "member 1"
+    losses = {"gated": 1.6, "member 1": 2.0, "aligned average": 1.9}
+    assert near_the_top(list(found), found, losses) == ["member 1", "aligned average"]
+    assert near_the_top(["gated", "member 1"], found, losses) == ["member 1"]

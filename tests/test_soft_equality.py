@@ -263,7 +263,7 @@ def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_hardened_network_is_a_trainable_one_of_the_members_class_with_memory_of_its_own(kind: type[nn.Module]) -> None:
+def test_the_hardened_network_is_one_of_the_members_class_with_their_flags_and_memory_of_its_own(kind: type[nn.Module]) -> None:
     members = random_members(kind, 2)
     for member in members:
         member.requires_grad_(False)
@@ -274,7 +274,7 @@ def test_the_hardened_network_is_a_trainable_one_of_the_members_class_with_memor
         hardened = soft.harden()
         assert type(hardened) is kind
         assert not any(m.training for m in hardened.modules())
-        assert all(p.requires_grad and p.is_leaf and p.is_contiguous() for p in hardened.parameters())
+        assert all(not p.requires_grad and p.is_leaf and p.is_contiguous() for p in hardened.parameters())
         assert hardened.state_dict().keys() == members[0].state_dict().keys()
         taken = {t.data_ptr() for m in members for t in m.state_dict().values()}
         assert not taken & {t.data_ptr() for t in hardened.state_dict().values()}

@@ -462,7 +462,7 @@ def test_the_best_of_the_candidates_on_held_out_data_is_returned(residual: list[
     assert result.to_dict()["choice"] == result.choice
     assert len(result.losses) == 60
     assert set(result.seconds) >= {"screen and align", "learn gates", "choose"}
-    assert any("alignment chosen by the loss of the plain average" in note for note in result.notes)
+    assert any("alignment chosen by the loss of the plain average at its best temperature" in note for note in result.notes)
     assert not result.soft.training
     assert not result.model.training
 

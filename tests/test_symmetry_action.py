@@ -231,6 +231,6 @@ def test_a_scaled_variance_makes_the_identity_exact() -> None:
     spec = find_symmetries(model, x)
     moved = apply_maps(model.state_dict(), spec, all_maps(spec, "scale"))
     torch.testing.assert_close(functional_call(model, moved, (x,)), model(x), rtol=1e-12, atol=1e-12)
-    blind = dataclasses.replace(spec, norms=())
+    blind = dataclasses.replace(spec, norms=(), epsilons={})
     wrong = apply_maps(model.state_dict(), blind, all_maps(spec, "scale"))
     assert (functional_call(model, wrong, (x,)) - model(x)).abs().max() > 1e-3

@@ -2,14 +2,19 @@
 
 A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords, whose entry "labels" holds the labels.
 Inputs are a tensor, a tuple of tensors (positional arguments) or a dict of tensors (keyword arguments).
+
+Labels may be of any kind (names, boxes, dicts): what needs none ignores them, and what scores asks
+`labels_of`, which refuses labels of no usable kind. Examples need not lie along the first axis: see
+`Batch.size`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,17 +29,41 @@ Data = Iterable[Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, ready for a network: `network(*args, **kwargs)`, with `labels` (n,) or None."""
+    """One batch, ready for a network: `network(*args, **kwargs)`, with `labels` (n,) or None.
+
+    axis: which axis of the first input counts examples; None: what the labels say, else the first.
+    unusable: what the labels are where they are nothing that scores could use; empty where they are.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     labels: Tensor | None = None
     index: int = 0
+    axis: int | None = None
+    unusable: str = ""
 
     @property
     def size(self) -> int:
-        """Number of examples: the length of the first input tensor."""
-        return len(next(x for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor)))
+        """Number of examples.
+
+        The length of the first input tensor, unless another axis of it is that of the labels (n,),
+        as of series (time, n, features), or the inputs have different lengths and the labels one of
+        their own, as of graphs.
+        """
+        inputs = self.tensors
+        if self.axis is not None:
+            return inputs[0].shape[self.axis]
+        count = len(self.labels) if self.labels is not None and self.labels.dim() == 1 else None
+        first = len(inputs[0]) if inputs[0].dim() else 1
+        if count is None or count == first:
+            return first
+        uneven = len({len(x) for x in inputs if x.dim()}) > 1
+        return count if count in inputs[0].shape or uneven else first
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The inputs that are tensors."""
+        return [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor)]
 
     def describe(self) -> str:
         """Shapes and dtypes of the inputs, for error messages."""
@@ -94,13 +123,32 @@ def batches(data: Data, device: torch.device | str | None = None, what: str = "d
         batch = _parse(item, index, what)
         if not any(isinstance(x, Tensor) for x in (*batch.args, *batch.kwargs.values())):
             raise DataError(f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs, labels) tuples or dicts.")
-        if batch.size == 0:
+        if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
-        if batch.labels is not None and batch.labels.dim() > 0 and len(batch.labels) != batch.size:
-            raise DataError(f"Batch {index} of the {what} has {batch.size} inputs but {len(batch.labels)} labels; give one label per input.")
         yield batch if device is None else _move(batch, device)
     if index < 0 and not (isinstance(data, RankShare) and not data.sharded and any(True for _ in data.data)):
         raise DataError(f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that was used up yields nothing).")
+
+
+def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
+    """The labels of a batch, for what needs them.
+
+    Raises:
+        DataError: there are none, they are of no usable kind, or their number fits no axis of the
+            inputs.
+    """
+    if batch.unusable:
+        raise DataError(
+            f"The labels of batch {batch.index} of the {what} are {batch.unusable}, but {purpose}; "
+            "yield class numbers, as a tensor or a list of integers."
+        )
+    if batch.labels is None:
+        raise DataError(f"Batch {batch.index} of the {what} has no labels, but {purpose}; yield (inputs, labels) or a dict with 'labels'.")
+    labels, sizes = batch.labels, {len(x) for x in batch.tensors if x.dim()}
+    fits = not labels.dim() or any(len(labels) in x.shape for x in batch.tensors)
+    if len(sizes) == 1 and not fits:
+        raise DataError(f"Batch {batch.index} of the {what} has {batch.size} inputs but {len(labels)} labels; give one label per input.")
+    return labels
 
 
 def reusable(data: Data, what: str = "data") -> Data:
@@ -122,7 +170,9 @@ def fingerprint(data: Data, *, labels: bool = False) -> str:
     """SHA-256 over every tensor that `data` yields, in order; with their labels only where those take part."""
     digest = hashlib.sha256()
     for batch in batches(reusable(data, "calibration data"), what="calibration data"):
-        for value in (*batch.args, *batch.kwargs.values(), *([batch.labels] if labels else [])):
+        taken = labels and (batch.labels is not None or batch.unusable)
+        own = [labels_of(batch, "they take part here", "calibration data")] if taken else []
+        for value in (*batch.args, *batch.kwargs.values(), *own):
             if isinstance(value, Tensor):
                 digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
                 digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -158,24 +208,6 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
         raise DataError(f"{type(module).__name__} cannot run on {batch.describe()}: {reason}") from error
 
 
-def logits_of(output: Any) -> Tensor:
-    """The tensor to score among what a network returned: itself, its `logits`, or its first tensor.
-
-    Raises:
-        DataError: there is no tensor in the output.
-    """
-    if isinstance(output, Tensor):
-        return output
-    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    if isinstance(named, Tensor):
-        return named
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
-    raise DataError(f"The network returned a {type(output).__name__} without a tensor; wrap it so that it returns its logits.")
-
-
 def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
     """Raises DataError where a floating-point input has another dtype than the network's parameters (autocast is left alone)."""
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
@@ -208,14 +240,24 @@ def _parse(item: Any, index: int, what: str) -> Batch:
         raise DataError(
             f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs, labels) tuples, or dicts for keyword networks."
         )
-    if labels is not None and not isinstance(labels, Tensor):
-        labels = torch.as_tensor(labels)
-    return Batch(args, kwargs, labels, index)
+    labels, unusable = _labels(labels)
+    return Batch(args, kwargs, labels, index, unusable=unusable)
+
+
+def _labels(given: Any) -> tuple[Tensor | None, str]:
+    """The labels as a tensor, or None and what they are where they cannot be one."""
+    if given is None or isinstance(given, Tensor):
+        return given, ""
+    if not isinstance(given, Mapping | str | bytes):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
+            return torch.as_tensor(given), ""
+    inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
+    return None, f"a {type(given).__name__}{inside}"
 
 
 def _move(batch: Batch, device: torch.device | str) -> Batch:
     def to(value: Any) -> Any:
         return value.to(device) if isinstance(value, Tensor) else value
 
-    labels = None if batch.labels is None else batch.labels.to(device)
-    return Batch(tuple(to(x) for x in batch.args), {k: to(v) for k, v in batch.kwargs.items()}, labels, batch.index)
+    args, kwargs = tuple(to(x) for x in batch.args), {k: to(v) for k, v in batch.kwargs.items()}
+    return replace(batch, args=args, kwargs=kwargs, labels=to(batch.labels))

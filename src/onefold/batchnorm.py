@@ -8,16 +8,21 @@ statistics that are re-estimated later still give the output the mean and deviat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, RankShare, batches, device_of, forward, reusable
+from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
-from onefold.ranks import sum_over_ranks, together
+from onefold.ranks import from_every_rank, sum_over_ranks, together
+
+FEW = 8  # examples, or values of a channel: a batch of fewer is too small to be normalised by its own statistics
+SMALL = 0.1  # share of the examples in such batches up to which they are left out, as a short last batch is
 
 NormModule = nn.modules.batchnorm._BatchNorm
 
@@ -84,15 +89,18 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
 
     only: the names of the modules to recompute; None for all.
 
-    Cumulative averages over all batches (no momentum), of a `RankShare` over the batches of all ranks, without gradients; only the batch norms
-    run in training mode, so that dropout stays off. Nothing happens where the network has no batch norm. Should a batch fail, the old
-    statistics are put back.
+    Cumulative averages over the batches (no momentum), of a `RankShare` over those of all ranks, without gradients; only the batch
+    norms run in training mode, so that dropout stays off. Batches of fewer than FEW examples are left out where they hold up to a
+    tenth of the examples. Where they hold more, every norm gets the mean and variance of all values of the whole data instead, since
+    batch statistics of so few take away what tells the examples apart. So does a norm to which a larger batch gives fewer than FEW
+    values of a channel. These norms run in eval mode and are measured one after the other, each in a pass over the data. Nothing
+    happens where the network has no batch norm. Should a batch fail, the old statistics are put back.
 
     Returns:
         The number of batch norms whose statistics were recomputed.
 
     Raises:
-        DataError: the data is empty, used up, or the network cannot run on it.
+        DataError: the data is empty, used up, the network cannot run on it, or all of it gives a norm one value of each channel.
     """
     norms = norms_of(module)
     if only is not None:
@@ -103,20 +111,141 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
     saved = [{k: v.clone() for k, v in norm.state_dict().items()} for norm in norms]
     with _cumulative(module, norms), torch.no_grad():
         try:
-            for norm in norms:
-                norm.reset_running_stats()
-            shared = isinstance(data, RankShare)
-            with together() if shared else nullcontext():
-                for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
-                    forward(module, batch)
-            if shared:
-                for norm in norms:
-                    _mean_over_batches(norm)
+            few = _averaged(module, data, norms)
+            for norm in few:
+                _pooled(module, data, norm)
+            if few and (rest := [norm for norm in norms if norm not in few]):
+                _averaged(module, data, rest)
         except BaseException:
             for norm, state in zip(norms, saved, strict=True):
                 norm.load_state_dict(state)
             raise
     return len(norms)
+
+
+def _averaged(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
+    """Average the statistics of the batches, as in training mode. Returns the norms for which batches are too small, as they run."""
+    for norm in norms:
+        norm.reset_running_stats()
+    least = dict.fromkeys(norms, FEW)  # to the fewest values of a channel
+
+    def check(norm: NormModule, value: Tensor) -> None:
+        count = value.numel() // max(1, value.shape[1])
+        norm.training = count >= FEW  # torch refuses one value in training mode
+        least[norm] = min(count, least[norm])
+
+    sizes = torch.zeros(2, dtype=torch.int64)  # examples in small batches, and in all
+    shared = isinstance(data, RankShare)
+    with _hooked(norms, check), together() if shared else nullcontext():
+        for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+            sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])
+            if batch.size >= FEW:
+                forward(module, batch)
+    if shared:
+        sizes = sum_over_ranks(sizes)
+        found = from_every_rank(list(least.values()))
+        least = {norm: min(own[k] for own in found) for k, norm in enumerate(norms)}
+    few = norms if too_small(*sizes.tolist()) else [norm for norm in norms if least[norm] < FEW]
+    if few:
+        return _as_they_run(module, data, few)
+    for norm in norms if shared else ():
+        _mean_over_batches(norm)
+    return []
+
+
+def too_small(small: int, examples: int) -> bool:
+    """Whether so many of the examples lie in small batches that these cannot be left out."""
+    return small > SMALL * examples
+
+
+def _as_they_run(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
+    """The norms in the order in which the first batch meets them; those that it does not meet are left out."""
+    order: dict[int, None] = {}
+    numbers = {norm: k for k, norm in enumerate(norms)}
+    for norm in norms:
+        norm.training = False
+    with _hooked(norms, lambda norm, _: order.setdefault(numbers[norm])):
+        for batch in batches(data, device_of(module)):
+            forward(module, batch)
+            break
+    found = from_every_rank(list(order)) if isinstance(data, RankShare) else [list(order)]
+    return [norms[k] for k in max(found, key=len)]
+
+
+def _pooled(module: nn.Module, data: Data, norm: NormModule) -> None:
+    """Give a norm the mean and the unbiased variance of all values that it reads, at each place where it runs, averaged over those.
+
+    The norm runs in eval mode; what it reads at a later place depends on what it puts out at the first, so that two passes are made
+    where it has several.
+    """
+    name = next(name for name, m in module.named_modules() if m is norm)
+    if _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name) > 1:
+        _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
+
+
+def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]:
+    """Of each place of the norm in one run of the network: count, mean, and squares about the mean of what it reads, float64."""
+    sums: list[list[Tensor]] = []
+    place = seen = 0
+
+    def add(_: NormModule, value: Tensor) -> None:
+        nonlocal place
+        rows = value.detach().movedim(1, -1).flatten(0, -2).double()
+        if place == len(sums):
+            sums.append([rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])])
+        count, mean, squares = sums[place]
+        gap, total = rows.mean(0) - mean, count + len(rows)
+        squares += (rows - rows.mean(0)).square().sum(0) + gap.square() * count * len(rows) / total
+        mean += gap * len(rows) / total
+        count += len(rows)
+        place += 1
+
+    with _hooked([norm], add), together() if isinstance(data, RankShare) else nullcontext():
+        for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+            place = 0
+            forward(module, batch)
+            seen += 1
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.fill_(seen)
+    return sums
+
+
+def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name: str) -> int:
+    """Write what was summed, over all ranks where the data is `shared`, into the norm's statistics. Returns how many places there are."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    places = max(from_every_rank(len(sums))) if shared else len(sums)
+    means, variances = [], []
+    for k in range(places):
+        empty = [mean.new_zeros((), dtype=torch.float64), *(torch.zeros_like(mean, dtype=torch.float64) for _ in range(2))]
+        count, own, squares = sums[k] if k < len(sums) else empty
+        total = sum_over_ranks(count) if shared else count
+        if total < 2:
+            raise DataError(f"The norm '{name}' sees one value of each channel in all of the data, which has no variance; pass more examples.")
+        pooled = (sum_over_ranks(count * own) if shared else count * own) / total
+        spread = squares + count * (own - pooled).square()
+        means.append(pooled)
+        variances.append((sum_over_ranks(spread) if shared else spread) / (total - 1))
+    mean.copy_(torch.stack(means).mean(0))
+    variance.copy_(torch.stack(variances).mean(0))
+    return places
+
+
+@contextmanager
+def _hooked(norms: Sequence[NormModule], hook: Callable[[NormModule, Tensor], None]) -> Iterator[None]:
+    """Call `hook` with each of the norms and what it reads, before it runs."""
+
+    def before(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert isinstance(norm, NormModule)
+        hook(norm, args[0] if args else kwargs["input"])
+
+    handles = [norm.register_forward_pre_hook(before, with_kwargs=True) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _mean_over_batches(norm: NormModule) -> None:

@@ -34,6 +34,16 @@ class AlignmentError(OnefoldError):
     """An alignment cannot be computed or applied."""
 
 
+class NothingToAlignError(AlignmentError):
+    """An alignment was asked for that can move no parameter.
+
+    fixed: the network takes all features between its layers for positions, as a Fourier transform does.
+    Networks as they are stand as well aligned as they ever can.
+    """
+
+    fixed: bool = False
+
+
 class RecipeError(OnefoldError):
     """A recipe, a flag or a name is unknown or contradictory."""
 
@@ -48,6 +58,10 @@ class PersistentError(OnefoldError):
 
 class OutputError(OnefoldError):
     """An output cannot be written: it exists, its folder is missing, or the disk is full."""
+
+
+class RepeatedMembers(UserWarning):
+    """A network is given twice among several: an object, a file, or equal weights."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,11 +6,14 @@ until training mode is set. When their weights are exchanged meanwhile, they wou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def forget(model: nn.Module) -> None:
@@ -23,6 +26,22 @@ def forget(model: nn.Module) -> None:
     model.eval()
     for module, training in flags:
         module.training = training
+
+
+def copied(model: M) -> M:
+    """A deep copy. What a forward pass left as an attribute (as pruning does) belongs to a graph, and is copied without it."""
+    left = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left})
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict into `model`. Of names that share one tensor the first one's value counts, whatever the others hold."""
+    own = {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor)}
+    first: dict[int, str] = {}
+    for name, tensor in own.items():
+        if name in state:
+            first.setdefault(id(tensor), name)
+    model.load_state_dict({name: state[first[id(own[name])] if name in own else name] for name in state})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from onefold.alignment.alignment import Alignment, Target
 from onefold.alignment.compute import align, solve_gathered
 from onefold.alignment.gather import Gathered, gather
 from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
-from onefold.alignment.members import check_networks
+from onefold.alignment.members import check_networks, in_one_precision
 from onefold.alignment.moments import Moments
 from onefold.alignment.structure import trace_on
 from onefold.alignment.widths import differ_in_width
@@ -22,6 +22,7 @@ __all__ = [
     "check_networks",
     "differ_in_width",
     "gather",
+    "in_one_precision",
     "matchers",
     "solve_gathered",
     "trace_on",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError
-from onefold.memory import forget
+from onefold.memory import copied, forget
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
+from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save
 
 M = TypeVar("M", bound=nn.Module)
@@ -90,7 +90,7 @@ class Alignment:
     def each(self, models: Sequence[M]) -> Iterator[M]:
         """The same one after the other, so that no two copies need be in memory."""
         for k, model in enumerate(models):
-            twin = copy.deepcopy(models[self.reference or 0] if self.specs else model)
+            twin = copied(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
             forget(twin)
             yield twin
@@ -117,6 +117,16 @@ class Alignment:
             )
         return rows
 
+    @property
+    def warnings(self) -> list[str]:
+        """What could not be done as asked: that little can move, which groups another matcher served or stay in place, and why."""
+        short = shortfall(self.spec) if self.method != "identity" else None
+        groups: dict[str, list[str]] = {}
+        for group, reason in self.fallbacks.items():
+            own = self.matchers[group]
+            groups.setdefault(reason if own == self.method else f"{own} instead of {self.method} ({reason})", []).append(group)
+        return [*([short] if short else []), *(f"{', '.join(names)}: {what}" for what, names in groups.items())]
+
     def __str__(self) -> str:
         lines = [f"{'group':<8}{'features':>9}  {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"]
         for row in self.table():
@@ -126,6 +136,8 @@ class Alignment:
             )
         aim = "a common basis" if self.reference is None else f"member {self.reference}"
         lines.append(f"{self.members} members mapped to {aim} by {self.method}, from {self.examples} examples.")
+        if self.method != "identity" and (short := shortfall(self.spec)):
+            lines.append(f"note: {short}")
         return "\n".join(lines)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:

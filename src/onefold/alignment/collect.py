@@ -16,6 +16,7 @@ from torch import Tensor
 
 from onefold.alignment.fibres import Layout
 from onefold.alignment.moments import Moments
+from onefold.alignment.samples import check_least
 from onefold.batches import Data, batches, check_dtype
 from onefold.errors import DataError
 from onefold.layers import Layer
@@ -126,7 +127,8 @@ def collect(
             moments.update(rows, site.number)
 
     with together():
-        for current in track(batches(data, device, "calibration data"), "statistics"):
+        for batch in track(batches(data, device, "calibration data"), "statistics"):
+            current = traced.counted(batch)
             check_dtype(current, dtype)
             traced.replay(states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last)
             statistics.examples += current.size
@@ -152,12 +154,8 @@ def sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
 
 
 def _check(name: str, moments: Moments, width: int, numbers: Sequence[int]) -> None:
-    """Raises DataError for non-finite features and for fewer samples than a full covariance of the group needs."""
+    """Raises DataError for non-finite features, and for so few samples that nothing can be matched by them."""
     for k, variance in zip(numbers, moments.variances, strict=True):
         if not math.isfinite(float(variance.sum())):
             raise DataError(f"Member {k} gives non-finite features in group {name} on the calibration data; check its weights and the data's scale.")
-    if moments.count <= width:
-        raise DataError(
-            f"Group {name} has {width} features but the calibration data gave only {moments.count} samples; "
-            f"pass enough examples for at least {width + 1} samples (positions of a convolution count as samples)."
-        )
+    check_least(name, width, moments)

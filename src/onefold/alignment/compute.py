@@ -15,10 +15,12 @@ from onefold.alignment.collect import Statistics
 from onefold.alignment.gather import Gathered, check_reference, gather
 from onefold.alignment.kept import NOTHING, Kept, open_folder
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
-from onefold.alignment.members import check_networks
+from onefold.alignment.matchers.identity import Identity
+from onefold.alignment.members import check_networks, in_one_precision
 from onefold.alignment.solution import alignment_of, solve_members
 from onefold.alignment.solved import name_of
 from onefold.alignment.streamed import align_streamed, one_by_one
+from onefold.alignment.structure import check_movable
 from onefold.alignment.widths import differ_in_width, gather_widths
 from onefold.batches import Data, fingerprint, rank_share, reusable
 from onefold.errors import AlignmentError, RecipeError
@@ -47,6 +49,9 @@ def align(
 ) -> Alignment:
     """Find the maps that bring every network's features onto the reference's, from unlabelled data or from the weights alone.
 
+    `warnings` of the result says what could not be done as asked: which groups stayed or were served by another matcher, and where less than 80 %
+    of the parameters or of the feature spaces between layers could move.
+
     Args:
         models: K >= 2 networks of one class and one set of shapes, on one device. They are not modified. "transport" also takes networks
             that differ in width alone; they become as wide as the reference. `onefold.sources.DiskMembers` stay on disk, two in memory at a
@@ -61,7 +66,8 @@ def align(
         regularisation: the ridge of matchers that have one, relative to the mean variance; None for the matcher's default.
         prior: how strongly dense matchers hold on to the best permutation, relative to the mean variance; None for their default.
         max_positions: at most so many positions of each example serve as samples; None for all.
-        targets: also measure what repair needs, the mean and deviation of every layer's output.
+        targets: also measure what repair needs, the mean and deviation of the outputs of every
+            layer whose features may move; the outputs of the network are not among them.
         seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
         resume: a folder in which moments and solved groups are kept, and taken from where they are there already, so that the same call goes on
@@ -74,6 +80,7 @@ def align(
         WeightsError: a weight is not finite or not floating-point.
         TraceError: torch.export cannot trace the network.
         DataError: the data is empty, of the wrong dtype, cannot be run, or is too little for the widest group.
+        NothingToAlignError: no parameter can be moved (any method but "identity"); the message says why.
         RecipeError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be written or keeps another run.
     """
     matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
@@ -86,6 +93,8 @@ def align(
     if resume is not None:
         settings = {"reference": reference, "probe": where, "max_positions": max_positions, "targets": targets, "seed": seed}
         kept = open_folder(resume, {"matcher": repr(matcher), **settings, **identity(models, data)})
+    if not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models):  # else refused below
+        models = in_one_precision(models, reference or 0)
     if data is None:
         return _weights_alone(models, matcher, spec, reference, seed, kept)
     if isinstance(models, DiskMembers):
@@ -101,7 +110,7 @@ def align(
     gathered = gather(
         models, data, spec=spec, reference=reference, probe=where, full=matcher.covariances,
         every=isinstance(matcher, JointMatcher), read=not isinstance(matcher, StateMatcher), max_positions=max_positions, targets=targets, seed=seed,
-        traced=traced, kept=kept,
+        traced=traced, kept=kept, moves=not isinstance(matcher, Identity),
     )  # fmt: skip
     return solve_gathered(gathered, matcher, kept)
 
@@ -126,6 +135,7 @@ def _weights_alone(
         raise AlignmentError("Without data the networks cannot be traced; pass spec=onefold.find_symmetries(model, example_inputs), or data.")
     check_networks(models)
     check_reference(reference, len(models))
+    check_movable(spec, type(models[0]).__name__)
     folds = any(layer.norm is not None for layer in spec.layers)
 
     def gathered(states: tuple[Mapping[str, Tensor], ...], own: int | None) -> Gathered:

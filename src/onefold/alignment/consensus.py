@@ -12,7 +12,7 @@ are taken in the order of that agreement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +58,10 @@ class Others:
     def reference(self) -> int:
         return MEAN
 
+    def deviations(self, member: int) -> Tensor:
+        """Of the mean's place: the mean deviation of the others."""
+        return self._own if member != MEAN else torch.stack([self._deviation(j) for j in self._placed]).mean(0)
+
     def covariance(self, member: int) -> Tensor:
         """Of the mean's place: the mean covariance of the others, so that the mean does not shrink as members disagree."""
         if member != MEAN:
@@ -92,10 +96,17 @@ class Others:
         return matrix[self.fibre, self.fibre]
 
 
-def consensus(moments: Moments, match: Callable[[Features, int], Match], order: Sequence[int], fibre: slice) -> list[Match]:
-    """The match of every member to the mean of the others. order: of the members, see `order_of`."""
+def consensus(
+    moments: Moments,
+    match: Callable[[Features, int], Match],
+    order: Sequence[int],
+    fibre: slice,
+    still: Collection[int] = (),
+) -> list[Match]:
+    """The match of every member to the mean of the others. order: of the members, see `order_of`. still: members that stay as they are."""
     width = fibre.stop - fibre.start
     first = GroupMap.identity(width)
+    unmatched = Match(first, torch.zeros(width, dtype=torch.float64))
     found: dict[int, Match] = {}
     maps: dict[int, GroupMap] = {order[0]: first}
     score = float("-inf")
@@ -103,7 +114,8 @@ def consensus(moments: Moments, match: Callable[[Features, int], Match], order: 
         before = dict(maps)
         for k in order[1:] if sweep == 0 else order:
             placed = {j: maps[j] for j in order if j in maps}  # always in this order: sums have the same bits whatever the members' numbers
-            found[k] = match(Others(moments, k, placed, fibre), k)
+            apart = k in still or all(j in still for j in placed if j != k)
+            found[k] = unmatched if apart else match(Others(moments, k, placed, fibre), k)
             maps[k] = found[k].map
         total = sum(float(m.scores.mean()) for m in found.values())
         if sweep and (_same(before, maps) or abs(total - score) < SETTLED * len(maps)):

@@ -14,7 +14,7 @@ from onefold.alignment.fibres import Layout, layouts
 from onefold.alignment.kept import NOTHING, Kept
 from onefold.alignment.members import check_networks
 from onefold.alignment.probes import ROTATIONS, choose_probes
-from onefold.alignment.structure import trace_on
+from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Data, device_of, reusable
 from onefold.errors import AlignmentError, RecipeError, SymmetryError
 from onefold.layers import Layer
@@ -67,6 +67,7 @@ def gather(
     numbers: Sequence[int] | None = None,
     scales: bool | None = None,
     kept: Kept = NOTHING,
+    moves: bool = False,
 ) -> Gathered:
     """Check the networks, trace them, and gather the moments of their features in one pass over the data.
 
@@ -78,8 +79,10 @@ def gather(
         numbers: the models are these among more members, which were checked together. scales: whether the scales of norms can be folded in all of
             them; None: these models show it.
         kept: where the moments are kept, and taken from where they are there already.
+        moves: something must move, so that a network in which nothing can is refused.
 
     Raises:
+        NothingToAlignError: `moves`, and nothing can.
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
     """
     if numbers is None:
@@ -92,6 +95,8 @@ def gather(
     spec = spec or solve(traced)
     if spec.fingerprint != traced.fingerprint:
         raise AlignmentError("The symmetry spec was found for another architecture than these networks; run find_symmetries on one of them.")
+    if moves:
+        check_movable(spec, type(models[0]).__name__)
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
     folds = any(layer.norm is not None for layer in spec.layers)

@@ -168,13 +168,14 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
 
 def _to_plain(solved: Solved) -> dict[str, Any]:
     maps = [{"kind": m.kind, "forward": m.forward, "inverse": m.inverse} for m in solved.maps]
-    facts = {"conditions": list(solved.conditions), "matcher": solved.matcher, "fallback": solved.fallback}
+    facts = {"conditions": list(solved.conditions), "matcher": solved.matcher, "fallback": solved.fallback, "still": list(solved.still)}
     return {"maps": maps, "scores": solved.scores, **facts}
 
 
 def _from_plain(content: Mapping[str, Any]) -> Solved:
     maps = tuple(GroupMap(m["kind"], _tensor(m["forward"]), m["inverse"]) for m in content["maps"])
-    return Solved(maps, content["scores"], tuple(content["conditions"]), content["matcher"], content["fallback"])
+    still = tuple(content.get("still", ()))
+    return Solved(maps, content["scores"], tuple(content["conditions"]), content["matcher"], content["fallback"], still)
 
 
 def _tensor(value: object) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from onefold.alignment.consensus import consensus, order_of
 from onefold.alignment.fibres import Layout, layouts
@@ -18,6 +19,7 @@ from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import ROTATIONS
+from onefold.alignment.samples import check_rank
 from onefold.alignment.solved import Solved, name_of
 from onefold.alignment.views import Pair, Pooled
 from onefold.alignment.widths import solve_widths
@@ -41,16 +43,22 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
     order = order_of(every) if gathered.reference is None else []
     reference = order[0] if gathered.reference is None else gathered.reference
     moments = every if gathered.reference is not None else {name: own.seen_from(reference) for name, own in every.items()}
+    if not isinstance(matcher, JointMatcher):
+        of = {group.name + dual: group for group in spec.groups for dual in ("", DUAL)}
+        check_rank(of, moments, lambda group: _choose(group, matcher, gathered.folds_scales)[0])
     together: dict[str, list[_Task]] = {}
     solved: dict[str, Solved] = {}
     for group in spec.groups:
         own = layout[group.name]
         if group.name not in moments:
             continue
-        if isinstance(matcher, JointMatcher) and group.dense and not own.apart and group.name + DUAL not in moments:
+        jointly = isinstance(matcher, JointMatcher) and group.dense and not own.apart and group.name + DUAL not in moments
+        dead = bool(moments[group.name].constant.all(1).any())
+        if isinstance(matcher, JointMatcher) and jointly and not dead:
             solved |= kept.groups(group.name, partial(_by_name, group.name, _joined, moments[group.name], matcher))
             continue
-        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), *_choose(group, matcher, gathered.folds_scales), ridge)
+        chosen, label, fallback = _choose(group, matcher, gathered.folds_scales)
+        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), chosen, label, "" if jointly else fallback, ridge)
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
         elif order and task.dual is None:
@@ -87,10 +95,25 @@ class _Task:
         return [Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None]
 
     def match(self, pairs: Sequence[Pair], ours: int, theirs: int) -> Match:
-        blocks = [pair.block(ours, theirs) for pair in pairs]
+        member, reference = pairs[0].member, self.moments.reference or 0
+        still = [bool(own[reference, ours] or own[member, theirs]) for own in self._constant]
+        blocks = [pair.block(ours, theirs) for pair, never in zip(pairs, still, strict=True) if not never]
+        if not blocks or (self.matcher is None and any(still)):
+            return Match(GroupMap.identity(self.layout.group.size), torch.zeros(self.layout.group.size, dtype=torch.float64))
         if self.matcher is None:
-            return match_balanced(blocks[0], blocks[1], pairs[0].member, self.ridge)
-        return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), pairs[0].member)
+            return match_balanced(blocks[0], blocks[1], member, self.ridge)
+        return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), member)
+
+    @cached_property
+    def _constant(self) -> list[Tensor]:
+        """(K, fibres), bool, of either side: where all features of a member never vary, so that there is nothing to match."""
+        return [own.constant.reshape(own.members, self.layout.fibres, -1).all(-1) for own in (self.moments, self.dual) if own is not None]
+
+    @cached_property
+    def still(self) -> Tensor:
+        """(K, fibres), bool: where a member stays as it is."""
+        sides = torch.stack(self._constant)
+        return sides.any(0) if self.matcher is None else sides.all(0)
 
 
 def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | None, str, str]:
@@ -125,7 +148,10 @@ def _agreed(task: _Task, order: Sequence[int]) -> Solved:
     """The same in a basis that all members agree on."""
     assert task.matcher is not None
     size = task.layout.width // task.layout.fibres
-    each = [consensus(task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size)) for f in range(task.layout.fibres)]
+    each = []
+    for f in range(task.layout.fibres):
+        still = [k for k in range(task.moments.members) if task.still[k, f]]
+        each.append(consensus(task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size), still))
     found = [[own[k] for own in each] for k in range(task.moments.members)]
     return _solved(task, found, [range(task.layout.fibres)] * task.moments.members)
 
@@ -193,7 +219,7 @@ def _solved(task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequ
         maps.append(GroupMap(own[0].kind, forward, inverse))
     scores = torch.stack([torch.cat([m.scores.cpu().double() for m in matches]) for matches in found])
     conditions = tuple(max(m.condition for m in matches) for matches in found)
-    return Solved(tuple(maps), scores, conditions, task.label, task.fallback)
+    return Solved(tuple(maps), scores, conditions, task.label, task.fallback, tuple(int(own.sum()) for own in task.still))
 
 
 def _identity(group: Group) -> Match:

@@ -20,6 +20,8 @@ from torch import Tensor
 from onefold.errors import DataError
 from onefold.ranks import from_rank, ranks
 
+STILL = 1e-6  # of its mean: a feature that deviates less is constant, as float32 can tell
+
 
 class Moments:
     """Second moments of K members' features, pooled over one or more sites. Features are (samples, C), row for row the same samples.
@@ -102,6 +104,15 @@ class Moments:
         self._require()
         diagonal = self._within.diagonal(dim1=1, dim2=2) if self.full else self._within
         return ((diagonal - self._means_part(lambda sums: sums**2)) / self.count).clamp_min(0.0)
+
+    @property
+    def constant(self) -> Tensor:
+        """(K, C), bool: which features never vary, but for rounding."""
+        return self.variances.sqrt() <= STILL * self.means.abs()
+
+    def deviations(self, member: int) -> Tensor:
+        """Standard deviations (C,) of one member within sites, float64."""
+        return self.variances[member].sqrt()
 
     def covariance(self, member: int) -> Tensor:
         """Biased covariance (C, C) of one member, float64."""

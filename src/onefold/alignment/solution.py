@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 
 from onefold.alignment.alignment import Alignment, Target
+from onefold.alignment.fibres import layouts
 from onefold.alignment.gather import Gathered
 from onefold.alignment.kept import NOTHING, Kept
 from onefold.alignment.matchers import Matcher
+from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.matching import maps_of_output, solve_groups
 from onefold.alignment.moments import Moments
 from onefold.alignment.solved import Solved, name_of
+from onefold.alignment.structure import nothing_to_align
 from onefold.layers import Layer
 from onefold.symmetry import GroupMap, SymmetrySpec, map_features
+from onefold.symmetry.coverage import why_still
 from onefold.symmetry.spec import Slot, live_groups
 
 
@@ -35,7 +39,11 @@ class Solution:
         """The same of some of the members."""
         solved = {
             name: dataclasses.replace(
-                one, maps=tuple(one.maps[k] for k in members), scores=one.scores[list(members)], conditions=tuple(one.conditions[k] for k in members)
+                one,
+                maps=tuple(one.maps[k] for k in members),
+                scores=one.scores[list(members)],
+                conditions=tuple(one.conditions[k] for k in members),
+                still=tuple(one.still[k] for k in members if one.still),
             )
             for name, one in self.solved.items()
         }
@@ -63,6 +71,7 @@ def joined(parts: Sequence[Solution]) -> Solution:
             maps=tuple(m for part in parts for m in part.solved[name].maps),
             scores=torch.cat([part.solved[name].scores for part in parts]),
             conditions=tuple(c for part in parts for c in part.solved[name].conditions),
+            still=tuple(count for part in parts for count in part.solved[name].still),
         )
         for name, one in parts[0].solved.items()
     }
@@ -71,8 +80,15 @@ def joined(parts: Sequence[Solution]) -> Solution:
 
 
 def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]) -> Alignment:
-    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`."""
-    solved = solution.solved
+    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`.
+
+    Raises:
+        NothingToAlignError: a matcher that moves features moved none of any group.
+    """
+    solved = {name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()}
+    if not isinstance(matcher, Identity) and all(one.matcher == "identity" for one in solved.values()):
+        reasons = dict.fromkeys(one.fallback for one in solved.values() if one.fallback)
+        raise nothing_to_align("the networks", "; ".join(reasons) or why_still(gathered.spec))
     return Alignment(
         method=name_of(matcher),
         spec=gathered.spec,
@@ -93,6 +109,24 @@ def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, secon
         numbers=gathered.statistics.numbers,
         seconds=dict(seconds),
     )
+
+
+def _with_still(one: Solved, gathered: Gathered, matcher: Matcher, name: str) -> Solved:
+    """The same, with a word on members whose features never vary, and named identity where no member moved for that."""
+    if not any(one.still) or isinstance(matcher, Identity):
+        return one
+    count = layouts(gathered.spec)[name].fibres
+    dead = [k for k, still in enumerate(one.still) if still == count]
+    parted = [k for k, still in enumerate(one.still) if 0 < still < count]
+    told = [f"its features never vary on the calibration data in {_members(dead)}"] if dead else []
+    told += [f"some of its {count} fibres never vary on the calibration data in {_members(parted)}"] if parted else []
+    left = gathered.reference in dead or len(dead) >= gathered.members - 1
+    reason = "; ".join([*([one.fallback] if one.fallback and not left else []), *told])
+    return dataclasses.replace(one, matcher="identity" if left else one.matcher, fallback=reason)
+
+
+def _members(numbers: Sequence[int]) -> str:
+    return f"member{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _outputs(specs: Sequence[SymmetrySpec], layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,17 @@ from onefold.symmetry import GroupMap
 
 @dataclass(frozen=True)
 class Solved:
-    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it was and, if not the one asked for, why."""
+    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it was and, if not the one asked for, why.
+
+    still: in how many fibres the features of each member never vary, so that there is nothing to match; () where they were not read.
+    """
 
     maps: tuple[GroupMap, ...]
     scores: Tensor
     conditions: tuple[float, ...]
     matcher: str
     fallback: str = ""
+    still: tuple[int, ...] = ()
 
 
 def name_of(matcher: Matcher | type[Matcher]) -> str:

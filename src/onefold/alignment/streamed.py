@@ -22,10 +22,11 @@ from onefold.alignment.collect import Statistics
 from onefold.alignment.gather import Gathered, check_positions, check_reference, fold_all, gather
 from onefold.alignment.kept import Kept
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher
+from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
 from onefold.alignment.solution import Solution, alignment_of, joined, solve_members
-from onefold.alignment.structure import trace_on
+from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Data
 from onefold.errors import AlignmentError
 from onefold.progress import track
@@ -78,6 +79,8 @@ def align_streamed(
     spec = spec or solve(traced)
     if spec.fingerprint != traced.fingerprint:
         raise AlignmentError("The symmetry spec was found for another architecture than these networks; run find_symmetries on one of them.")
+    if not isinstance(matcher, Identity):
+        check_movable(spec, type(first).__name__)
     seconds = {"trace": time.perf_counter() - start}
     may_fold = matcher.covariances and any(group.folded for group in spec.groups)
     scales = may_fold and all(fold_all([model.state_dict()], spec) is not None for model in models)

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, whole
-from onefold.errors import TraceError
-from onefold.symmetry import TracedNetwork, trace
+from onefold.errors import NothingToAlignError, TraceError
+from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
+from onefold.symmetry.coverage import all_positions, why_still
 
 
 def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
@@ -27,3 +28,16 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
         with torch.no_grad():
             forward(copy.deepcopy(model).eval(), first)  # raises DataError where the batch is to blame
         raise
+
+
+def check_movable(spec: SymmetrySpec, name: str) -> None:
+    """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in the way."""
+    if not spec.groups:
+        raise nothing_to_align(name, why_still(spec), fixed=all_positions(spec))
+
+
+def nothing_to_align(name: str, why: str, *, fixed: bool = False) -> NothingToAlignError:
+    """The error that tells why no parameter can be moved, and what to do."""
+    error = NothingToAlignError(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')
+    error.fixed = fixed
+    return error

@@ -22,11 +22,30 @@ class Features(Protocol):
     @property
     def reference(self) -> int | None: ...
 
+    def deviations(self, member: int) -> Tensor: ...  # (C,)
+
     def covariance(self, member: int) -> Tensor: ...
 
     def cross_covariance(self, member: int) -> Tensor: ...
 
     def correlation(self, member: int) -> Tensor: ...
+
+
+TIE = 1e-5  # of a correlation: what likeness of deviations may decide
+
+
+def likeness(moments: Features, member: int) -> Tensor:
+    """Correlations (C, C) of the reference's features with the member's, plus TIE times how alike their deviations are.
+
+        corr_ij + TIE * 2 s_i s_j / (s_i^2 + s_j^2)
+
+    Features that are active on the same few examples are correlated perfectly with one another, so that rounding would choose among them.
+    """
+    assert moments.reference is not None
+    ours, theirs = moments.deviations(moments.reference)[:, None], moments.deviations(member)
+    sums = ours.square() + theirs.square()
+    alike = torch.where(sums > 0, 2 * ours * theirs / sums.clamp_min(1e-300), 1.0)
+    return moments.correlation(member) + TIE * alike
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,10 @@ class Block:
     def reference(self) -> int | None:
         return self.pair.moments.reference
 
+    def deviations(self, member: int) -> Tensor:
+        fibre = self.ours if member == self.reference else self.theirs
+        return self.pair.moments.deviations(member)[fibre * self.width : (fibre + 1) * self.width]
+
     def covariance(self, member: int) -> Tensor:
         if member == self.reference:
             return self._cut(self.pair._own, self.ours, self.ours)
@@ -103,6 +126,10 @@ class Pooled:
     @property
     def reference(self) -> int | None:
         return self.parts[0].reference
+
+    def deviations(self, member: int) -> Tensor:
+        own = [part.deviations(member) for part in self.parts]
+        return torch.stack([one / one.square().mean().sqrt().clamp_min(1e-150) for one in own]).mean(0)
 
     def covariance(self, member: int) -> Tensor:
         return torch.stack([part.covariance(member) / self._variance(part, member) for part in self.parts]).mean(0)

@@ -22,7 +22,7 @@ from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
 from onefold.alignment.solved import Solved, name_of
-from onefold.alignment.structure import trace_on
+from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Batch, Data, batches, check_dtype, device_of, dtype_of, reusable
 from onefold.errors import AlignmentError, DataError, MembersError
 from onefold.layers import Layer
@@ -57,6 +57,9 @@ class Cut:
     def reference(self) -> int | None:
         return self.moments.reference
 
+    def deviations(self, member: int) -> Tensor:
+        return self.moments.deviations(member)[: self.widths[member]]
+
     def covariance(self, member: int) -> Tensor:
         return self.moments.covariance(member)[: self.widths[member], : self.widths[member]]
 
@@ -86,6 +89,7 @@ def gather_widths(
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
     own = specs[reference]
+    check_movable(own, type(models[reference]).__name__)
     probes = {group.name: found for group in own.groups if (found := choose_probes(own, group, probe))}
     layers = tuple(layer for layer in own.layers if targets and not layer.shared and any(live_groups(own.nodes[layer.output][layer.output_axis])))
     statistics = _collect(models, traced, specs, data, probes, layers, reference, max_positions, seed)
@@ -155,7 +159,8 @@ def _collect(
         sites.append(([Site(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
     statistics = Statistics(groups, outputs)
     with together():
-        for batch in track(batches(data, device, "calibration data"), "statistics"):
+        for found in track(batches(data, device, "calibration data"), "statistics"):
+            batch = traced[0].counted(found)
             check_dtype(batch, dtype)
             rows = [
                 _rows(own, state, spec, batch, [(site[k], moments.width) for site, moments in sites], max_positions, seed)

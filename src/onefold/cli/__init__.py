@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from onefold.cli.persist import persist
 from onefold.cli.report import report
 from onefold.cli.soft import soft
 from onefold.cli.subspace import subspace
-from onefold.errors import OnefoldError
+from onefold.errors import OnefoldError, RepeatedMembers
 
 app = typer.Typer(name="onefold", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command("demo")(demo)
@@ -62,7 +63,9 @@ def run(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        app([a for a in arguments if a != "--debug"], prog_name="onefold")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RepeatedMembers)  # commands say so themselves
+            app([a for a in arguments if a != "--debug"], prog_name="onefold")
     except SystemExit as stop:
         if stop.code == 130:
             error("interrupted; no output was written.")

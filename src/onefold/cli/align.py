@@ -58,6 +58,8 @@ def align(
     )  # fmt: skip
     if output is not None:
         found.save(output, force=force)
+    for text in found.warnings:
+        warn(text)
     if as_json:
         print_json(found.table())
         return

@@ -60,13 +60,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores; its most telling columns under short headings if `brief`, or if the terminal is narrow."""
+    """Print a table of scores, its caption as a warning; the most telling columns under short headings if `brief`, or if the terminal is narrow."""
     brief = brief or console().width < 150
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
     headings, rows = list(scores.headings), scores.plain()
     if brief:
         headings = [f"{column.name} ({column.unit.split(',')[0]})" if column.unit not in ("", "number") else column.name for column in scores.columns]
     table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    if scores.caption:
+        warn(scores.caption)
 
 
 def print_json(value: Any) -> None:

@@ -18,6 +18,8 @@ def evaluate(
     ensemble: Annotated[str, typer.Option(help="What the ensemble averages: probabilities or logits.")] = "probabilities",
     bins: Annotated[int, typer.Option(min=1, help="Bins of the calibration error.")] = 15,
     binning: Annotated[str, typer.Option(help="equal-width or adaptive.")] = "equal-width",
+    network_output: Annotated[str | None, typer.Option(help="Which output is scored, a name or an index, where networks return several.")] = None,
+    class_axis: Annotated[int | None, typer.Option(help="The axis of its classes, where labels do not tell it (1 or -1).")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
@@ -25,11 +27,15 @@ def evaluate(
     from pathlib import Path
 
     from onefold.cli.console import note, print_json, say, show, warn
-    from onefold.measure import Candidate, comparison_table, evaluate_all
+    from onefold.cli.flags import selected
+    from onefold.inference import Output
+    from onefold.measure import Candidate, comparison_table, evaluate_all, verdict
+    from onefold.measure.comparison import best_names, paired_rows
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_labelled, load_data, load_networks
     from onefold.recipe.summary import parameters_of
     from onefold.sources import build_model
+    from onefold.sources.class_names import class_map, class_names_of
 
     part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
     networks, _, notes = load_networks(model, [InputFile(path=path) for path in checkpoints], device, mixtures=True)
@@ -38,9 +44,13 @@ def evaluate(
     loaded = load_data(part)
     check_labelled(loaded, part)
     note(f"Scoring {len(networks)} networks on the {split} split of {data}")
-    found = evaluate_all(networks, loaded, ensemble=ensemble, bins=bins, binning=binning)  # type: ignore[arg-type]
+    meant = Output(selected(network_output), class_axis)
+    found = evaluate_all(networks, loaded, ensemble=ensemble, bins=bins, binning=binning, output=meant)  # type: ignore[arg-type]
+    names = class_names_of(loaded)
     if as_json:
-        print_json({"checkpoints": checkpoints, **found.to_dict()})
+        paired = paired_rows([*found.members, *([found.ensemble] if len(networks) > 1 else [])], found.best)
+        classes = {"classes": names} if names else {}
+        print_json({"checkpoints": checkpoints, **classes, **found.to_dict(), "best": found.best, "less the best, paired": paired})
         return
     sizes, count = [parameters_of(network) for network in networks], len(networks)
     one = parameters_of(build_model(model))  # a mixture is as large and as slow as several
@@ -48,8 +58,13 @@ def evaluate(
     rows = [Candidate(label, scores, size, size / one) for label, scores, size in zip(labels, found.members, sizes, strict=True)]
     if count > 1:
         rows.append(Candidate(f"ensemble of {count}", found.ensemble, sum(sizes), sum(sizes) / one, f"mean of {ensemble}"))
-    show(comparison_table(rows))
+    best = best_names(rows[:count])[0]
+    show(comparison_table(rows, against=best if count > 1 else None))
+    if names:
+        say(f"Classes: {class_map(names)}")
     if count > 1:
+        others = [row for row in rows if row.name != best]
+        say(verdict(next(row for row in rows if row.name == best)._replace(name=f"The best of them ({best})"), others))
         say(f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} % of the examples, on average over pairs.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onefold.cli.flags import given
+from onefold.cli.flags import given, selected
 from onefold.errors import RecipeError
 
 ALIGNING, FOLDING, SCORING = "How to align", "How to fold", "How to score"
@@ -65,6 +65,10 @@ def merge(
     eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
     eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
     eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
+    network_output: Annotated[
+        str | None, typer.Option(help="Which output is scored, a name or an index, where networks return several.", rich_help_panel=SCORING)
+    ] = None,
+    class_axis: Annotated[int | None, typer.Option(help="The axis of its classes (1 or -1), if labels do not tell.", rich_help_panel=SCORING)] = None,
     barrier: Annotated[bool | None, typer.Option("--barrier", help="Measure the barrier between members 0 and 1.", rich_help_panel=SCORING)] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a report to read (.html).", rich_help_panel=SCORING)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
@@ -102,6 +106,7 @@ def merge(
         ),
         "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
         "barrier": barrier,
+        "network_output": given(select=selected(network_output), class_axis=class_axis),
         "seed": seed,
         "device": device,
         "devices": devices,
@@ -135,6 +140,8 @@ def merge(
         warn(warning)
     if made.scored is not None:
         show(made.scored.table)
+        if made.scored.classes:
+            say(f"Classes: {made.scored.classes}")
         for name, path in made.scored.paths.items():
             say(f"{name}: {path}")
         say(made.scored.verdict)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onefold.cli.flags import given
+from onefold.cli.flags import given, selected
 from onefold.errors import RecipeError
 
 GATING, LEARNING, SCORING = "What to gate", "How to learn", "How to score"
@@ -41,6 +41,10 @@ def soft(
     eval_data: Annotated[str | None, typer.Option(help="Labelled data to score on (default: --data).", rich_help_panel=SCORING)] = None,
     eval_split: Annotated[str | None, typer.Option(help="Its split (default test); given, scores are taken.", rich_help_panel=SCORING)] = None,
     eval_samples: Annotated[int | None, typer.Option(help="Score on at most so many examples (default: all).", rich_help_panel=SCORING)] = None,
+    network_output: Annotated[
+        str | None, typer.Option(help="Which output is scored, a name or an index, where networks return several.", rich_help_panel=SCORING)
+    ] = None,
+    class_axis: Annotated[int | None, typer.Option(help="The axis of its classes (1 or -1), if labels do not tell.", rich_help_panel=SCORING)] = None,
     report: Annotated[Path | None, typer.Option(help="Also write a report to read (.html).", rich_help_panel=SCORING)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
@@ -62,6 +66,7 @@ def soft(
             screen=screen, outputs=outputs, steps=steps, learning_rate=learning_rate, penalty=penalty, batch_size=batch_size, fallback=fallback,
         ),
         "evaluation": given(source=eval_data, split=eval_split, samples=eval_samples),
+        "network_output": given(select=selected(network_output), class_axis=class_axis),
         "seed": seed,
         "device": device,
     }  # fmt: skip
@@ -85,7 +90,7 @@ def soft(
         recipe = recipe.model_copy(update={"html": str(report.absolute())})
 
     from onefold.recipe.soft_run import make
-    from onefold.recipe.soft_summary import RULE, choice_table
+    from onefold.recipe.soft_summary import choice_table
 
     made = make(recipe, force=force, threads=context.obj, tell=note)
     for warning in made.warnings:
@@ -98,9 +103,11 @@ def soft(
         choices = choice_table(made.result)
         say(choices.caption + ":")
         table(choices.headings, choices.plain())
-        say(RULE)
+        say(made.result.decision)
     if made.scored is not None:
         show(made.scored.table)
+        if made.scored.classes:
+            say(f"Classes: {made.scored.classes}")
         say(made.scored.verdict)
     names = ", ".join(path.name for path in made.files.all()[:-1])
     say(f"The {made.result.choice} network of {len(recipe.members)} members was written to {made.files.result}, with {names}.")

@@ -18,11 +18,12 @@ from torch import nn
 from onefold.batches import Data
 from onefold.demo.train import train
 from onefold.fold import MergeResult
+from onefold.fold.reasons import reason
 from onefold.measure import Candidate, Report, Table, comparison_table, evaluate, verdict
 from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.run import fold_networks, make
-from onefold.recipe.summary import add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
+from onefold.recipe.summary import CAPTION, add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
 
@@ -69,14 +70,15 @@ def run(output: Path, *, seed: int = 0, force: bool = False, tell: Callable[[str
 
         tell(f"Scoring on {len(_labels(test))} test images")
         candidates = _candidates(models, results, test)
-        table = comparison_table(candidates, emphasis=[best])
+        table = comparison_table(candidates, against=best, caption=CAPTION)
         sentence = _verdict(candidates, best)
 
         tell("Writing the members, the best fold, its recipe and the report")
         for k, model in enumerate(models):
             save(model, folder / f"member-{k}.safetensors")
         make(recipes[best], threads=1)
-        report = _report(models, results, table, best, sentence, test, calibration, seed)
+        why = reason(best, held_out)
+        report = _report(models, results, table, best, sentence, why, test, calibration, seed)
         report.save(folder / "report.html")
     return Outcome(table, best, sentence, Path(output), time.perf_counter() - start)
 
@@ -130,13 +132,14 @@ def _report(
     table: Table,
     best: str,
     sentence: str,
+    why: str,
     test: Data,
     calibration: Data,
     seed: int,
 ) -> Report:
     report = Report(title=f"The demo: {MEMBERS} small networks folded into one", summary=sentence)
     report.section("Was it worth it").table(table).text(
-        f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images of the training split."
+        f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images of the training split: {why}."
     )
     alignments = [result.alignment for result in results.values() if result.alignment is not None]
     section = report.section("Between two members")

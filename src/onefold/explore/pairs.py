@@ -26,12 +26,15 @@ from onefold.alignment.structure import trace_on
 from onefold.batches import Data, reusable
 from onefold.batchnorm import norms_of
 from onefold.errors import MembersError, OnefoldError
+from onefold.inference import OutputChoice
 from onefold.measure import Path, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
 from onefold.measure.path import Loss
 from onefold.memory import forget
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
+from onefold.symmetry.coverage import shortfall, why_still
+from onefold.weights import repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,8 @@ class Compared:
         norms: (K,), float64: the Euclidean length of each network's parameters, to read distances by.
         plain: the pairs as the networks are.
         aligned: the pairs with the second network of each permuted onto the first; None where they could not be aligned, or were not to be.
-        note: why the networks could not be aligned, one sentence; "" where there is nothing to say.
+        note: which networks are given twice, and why the networks could not be aligned or how little of them could be; "" where there is nothing
+            to say.
     """
 
     norms: Tensor
@@ -86,7 +90,8 @@ class Compared:
 
     def __str__(self) -> str:
         lines = [f"{title:<12}{_line(pairs)}" for title, pairs in (("as they are", self.plain), ("aligned", self.aligned)) if pairs is not None]
-        return "\n".join([*lines, *([self.note] if self.note else [])])
+        hints = dict.fromkeys(hint for path in self.plain.paths.values() for hint in (path.scores[0].hint, path.scores[-1].hint) if hint)
+        return "\n".join([*lines, *([self.note] if self.note else []), *hints])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -95,7 +100,14 @@ class Compared:
 
 
 def compare_networks(
-    networks: Sequence[nn.Module], data: Data, align: bool = True, *, calibration_data: Data | None = None, points: int = 11, loss: Loss = "nll"
+    networks: Sequence[nn.Module],
+    data: Data,
+    align: bool = True,
+    *,
+    calibration_data: Data | None = None,
+    points: int = 11,
+    loss: Loss = "nll",
+    output: OutputChoice = None,
 ) -> Compared:
     """Compare every two of several networks: distance, disagreement and barrier, before and after permuting one onto the other.
 
@@ -109,6 +121,7 @@ def compare_networks(
         calibration_data: batches to align by and to compute batch-norm statistics on; labels are ignored. Take training data; None takes `data`.
         points: evenly spaced positions on each line, the ends included.
         loss: what barriers are measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+        output: which output is compared where the networks return several, as in `onefold.evaluate`.
 
     Raises:
         MembersError: fewer than two networks, they differ in a tensor, or one has no finite loss on the data.
@@ -122,32 +135,36 @@ def compare_networks(
     extra: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration} if norms_of(members[0]) else {}
 
     def pair(a: nn.Module, b: nn.Module) -> Path:
-        return barrier(a, b, data, points=points, loss=loss, **extra)
+        return barrier(a, b, data, points=points, loss=loss, output=output, **extra)
 
     chosen = list(itertools.combinations(range(len(members)), 2))
-    distances, disagreement = _empty(len(members)), 1 - agreement(members, data)
+    distances, disagreement = _empty(len(members)), 1 - agreement(members, data, output=output)
     paths = {}
     for i, j in track(chosen, "Between the networks"):
         distances[i, j] = distances[j, i] = distance(members[i], members[j])
         paths[i, j] = pair(members[i], members[j])
     norms = torch.tensor([math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members], dtype=torch.float64)
     plain = Pairs(distances, disagreement, paths)
+    again = [f"{text[:1].upper()}{text[1:]}." for text in repeated(members)]
     if not align:
-        return Compared(norms, plain, None)
+        return Compared(norms, plain, None, " ".join(again))
 
     distances, disagreement, paths = _empty(len(members)), _empty(len(members)), {}
     try:
         structure = _structure(members[0], calibration)
         if not structure[1].groups:
-            return Compared(norms, plain, None, "No symmetry was found in this network, so that nothing can be aligned.")
+            why = f"No symmetry was found in this network, so that nothing can be aligned: {why_still(structure[1])}."
+            return Compared(norms, plain, None, " ".join([*again, why]))
         for i, j in track(chosen, "Between the aligned networks"):
             moved = permuted(members[j], members[i], calibration, structure)
             distances[i, j] = distances[j, i] = distance(members[i], moved)
-            disagreement[i, j] = disagreement[j, i] = 1 - float(agreement([members[i], moved], data)[0, 1])
+            disagreement[i, j] = disagreement[j, i] = 1 - float(agreement([members[i], moved], data, output=output)[0, 1])
             paths[i, j] = pair(members[i], moved)
     except OnefoldError as error:  # the data and the networks are sound, as what came before has shown
-        return Compared(norms, plain, None, f"The networks could not be aligned: {error}")
-    return Compared(norms, plain, Pairs(distances, disagreement, paths))
+        return Compared(norms, plain, None, " ".join([*again, f"The networks could not be aligned: {error}"]))
+    short = shortfall(structure[1])
+    notes = [*again, *([f"{short[0].upper()}{short[1:]}."] if short else [])]
+    return Compared(norms, plain, Pairs(distances, disagreement, paths), " ".join(notes))
 
 
 def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[TracedNetwork, SymmetrySpec] | None = None) -> nn.Module:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onefold.batches import Batch, forward, logits_of
+from onefold.batches import Batch, labels_of
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
+from onefold.inference import ANY, ClassAxis, run
 from onefold.progress import track
 
 
@@ -33,11 +34,16 @@ class Training:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
-        warm = (min(5.0, self.epochs / 10) if self.warm_up is None else self.warm_up) * self.steps
+        warm = warm_up_of(self.epochs, self.warm_up) * self.steps
         if step + 1 < warm:
             return self.learning_rate * (step + 1) / warm
         done = min((step - warm) / max(self.epochs * self.steps - warm, 1.0), 1.0)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * max(done, 0.0)))
+
+
+def warm_up_of(epochs: int, asked: float | None) -> float:
+    """The epochs in which the rate rises: as asked, or a tenth of all, at most 5."""
+    return min(5.0, epochs / 10) if asked is None else asked
 
 
 def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
@@ -85,8 +91,10 @@ def train_epoch(
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
     """The mean loss of a process's share; weighted so that the mean over all processes is that of the whole batch."""
+    labels_of(batch, "training needs them", "training data")
     own = share(batch, fabric.global_rank, fabric.world_size)
     args, kwargs, labels = fabric.to_device((own.args, own.kwargs, own.labels))
-    logits = logits_of(forward(module, Batch(args, kwargs, labels, own.index), dtype))
+    found = run(module, Batch(args, kwargs, labels, own.index), ANY, dtype)
+    logits = ClassAxis(ANY, "training").last(found, labels, scored=True, where=f" of batch {own.index}")
     loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     return loss if fabric.world_size == 1 else loss * (own.size * fabric.world_size / batch.size)

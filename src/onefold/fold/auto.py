@@ -1,7 +1,8 @@
 """Choose among the folds by labels held out; without labels take the one that did best where there were labels.
 
 With labels: the best member, the average (repaired), and least squares in the ways of WAYS are scored on labelled batches that none was
-folded on, and the best is taken, on a tie the one of lower loss. Without: least squares with its defaults. Agreement with the members'
+folded on, and the best is taken, on a tie the one of lower loss; the note says which others chance may have decided against.
+Without: least squares with its defaults. Agreement with the members'
 ensemble is no substitute for labels: a fold may lie nearer to the ensemble and be right less often.
 """
 
@@ -17,6 +18,7 @@ from onefold.fold.average import folds
 from onefold.fold.held_out import held_out, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.fold.reasons import losses, not_clearly_worse, reason
 from onefold.measure.scores import EnsembleName, Scores
 
 ANCHOR = 0.7  # the weight of the best member where it leads
@@ -51,11 +53,12 @@ class Auto(NetworkFold):
         if validation is None:
             fold = LeastSquares(rows=self.rows, ridge=self.ridge)
             done = fold.fold(job)
-            reason = "auto took least squares, as there are no labels to choose by"
-            return dataclasses.replace(done, details={"choice": f"least_squares, {fold.target}", **done.details}, warnings=[*done.warnings, reason])
-        alone = scored(job.models, validation)
+            note = "auto took least squares, as there are no labels to choose by"
+            return dataclasses.replace(done, details={"choice": f"least_squares, {fold.target}", **done.details}, warnings=[*done.warnings, note])
+        alone = scored(job.models, validation, job.output)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
-        found = {f"member {best}": (Folded(job.models[best].state_dict(), repair=False), alone[best])}
+        member = Folded(job.models[best].state_dict(), repair=False, based=False)
+        found = {f"member {best}": self._tried(job, lambda: member, validation) if job.always else (member, alone[best])}
         found["average"] = self._tried(job, lambda: Folded(job.average(job.shares), repair=True), validation)
         for way, (target, ensemble, leads) in WAYS.items():
             fold = LeastSquares(target=target, ensemble=ensemble, rows=self.rows, ridge=self.ridge)
@@ -64,18 +67,22 @@ class Auto(NetworkFold):
             found[f"least_squares, {way}"] = self._tried(job, lambda f=fold, o=own: f.fold(o), validation)  # type: ignore[misc]
         choice = max(found, key=lambda name: rank(found[name][1]))
         done, score = found[choice]
-        accuracies = {name: one.accuracy for name, (_, one) in found.items()}
-        details = {"choice": choice, "accuracy": accuracies, **done.details}
-        reason = (
-            f"auto took {choice}: of {len(found)} candidates it has the highest accuracy on {score.n} held-out examples, {100 * score.accuracy:.1f} %"
-        )
-        return Folded(done.state, done.repair, details, [*done.warnings, reason])
+        scores = {name: one for name, (_, one) in found.items()}
+        details = {
+            "choice": choice,
+            "accuracy": {name: one.accuracy for name, one in scores.items()},
+            "loss": losses(scores),
+            "not clearly different": not_clearly_worse(choice, scores),
+            "validation examples": score.n,
+            **done.details,
+        }
+        return dataclasses.replace(done, details=details, warnings=[*done.warnings, f"auto took {choice}: {reason(choice, scores)}"])
 
     def _tried(self, job: FoldJob, make: Callable[[], Folded], validation: Data) -> tuple[Folded, Scores]:
-        """A candidate, and its scores once it is repaired, if it is to be."""
+        """A candidate, and its scores as it would be returned: repaired, if it is to be."""
         done = make()
-        network = job.repaired(done.state) if done.repair else job.plain(done.state)
-        return done, scored([network], validation)[0]
+        network = job.repaired(done.state, done.based) if done.repair or job.always else job.plain(done.state)
+        return done, scored([network], validation, job.output)[0]
 
 
 def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:

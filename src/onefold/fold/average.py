@@ -41,7 +41,10 @@ def normalised(weights: Sequence[float] | None, members: int) -> tuple[float, ..
 
 @folds.register("average")
 def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]:
-    """Weighted mean of the aligned members' weights; integer buffers come from the reference.
+    """Weighted mean of the aligned members' weights, floating-point or complex, in the reference's dtypes.
+
+    What has no mean comes from the reference, or from the member of most weight where the reference has none. `merge` keeps more of
+    it, as masks (see `unaveraged.py`).
 
     Summed in float64, the reference first and then the other members in an order that depends on their values alone, so that the result
     has the same bits whatever the order in which the others were given. Beside the running sum one state is looked at at a time.
@@ -49,21 +52,37 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *,
     others = [k for k in range(len(states)) if k != reference]
     if len(others) > 1:  # states on disk are read for their rank, and read again for their values
         others.sort(key=lambda k: (weights[k], _rank(states[k])))
-    own = states[reference]
+    own, owner = states[reference], owner_of(weights, reference)
     dtypes = {name: tensor.dtype for name, tensor in own.items()}
-    folded = {name: _share(tensor, weights[reference]) if tensor.is_floating_point() else tensor.clone() for name, tensor in own.items()}
+    meant = {name for name, tensor in own.items() if wide(tensor) is not None}
+    folded = {name: _share(tensor, weights[reference]) if name in meant else tensor.clone() for name, tensor in own.items()}
     del own
     for k in others:
         for name, tensor in states[k].items():
-            if tensor.is_floating_point():
-                folded[name].add_(tensor.to(torch.float64), alpha=weights[k])
+            if name in meant:
+                folded[name].add_(tensor.to(folded[name].dtype), alpha=weights[k])
+            elif k == owner:
+                folded[name] = tensor.clone()
     return {name: folded.pop(name).to(dtype) for name, dtype in dtypes.items()}
 
 
+def owner_of(weights: Sequence[float], reference: int) -> int:
+    """The member whose values are taken where no mean is: the reference, or where it has no weight the member of most."""
+    return reference if weights[reference] > 0 else max(range(len(weights)), key=lambda k: weights[k])
+
+
+def wide(tensor: Tensor) -> torch.dtype | None:
+    """The dtype to sum such a tensor in, float64 or complex128; None where it holds no numbers that have a mean."""
+    return torch.float64 if tensor.is_floating_point() else torch.complex128 if tensor.is_complex() else None
+
+
 def _share(tensor: Tensor, weight: float) -> Tensor:
-    return torch.zeros_like(tensor, dtype=torch.float64).add_(tensor.to(torch.float64), alpha=weight)
+    dtype = wide(tensor)
+    return torch.zeros_like(tensor, dtype=dtype).add_(tensor.to(dtype), alpha=weight)
 
 
 def _rank(state: Mapping[str, Tensor]) -> tuple[float, ...]:
     """A key that orders members by their values and not by their position."""
-    return tuple(float(t.double().sum()) for t in state.values() if t.is_floating_point())
+    floating = [float(t.double().sum()) for t in state.values() if t.is_floating_point()]
+    parts = [torch.view_as_real(t.resolve_conj()).double().sum((*range(t.dim()),)) for t in state.values() if t.is_complex()]
+    return (*floating, *(float(x) for part in parts for x in part.reshape(-1)))

@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.batchnorm import neutralised
 from onefold.errors import RecipeError
-from onefold.fold.average import folds
+from onefold.fold.average import folds, owner_of, wide
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Term, live_groups
@@ -40,7 +39,7 @@ class CorrelatedAverage(NetworkFold):
             raise RecipeError("The fold 'correlated_average' weighs units by their correlation with one member's; align the members to one of them.")
         making = _making(alignment)
         first = job.states[job.reference]
-        total = {name: tensor.to(torch.float64) for name, tensor in first.items() if tensor.is_floating_point()}
+        total = {name: tensor.to(wide(tensor)) for name, tensor in first.items() if name not in job.kept and wide(tensor) is not None}
         for k in range(len(job.models)):
             if k == job.reference or job.shares[k] == 0:
                 continue
@@ -51,8 +50,9 @@ class CorrelatedAverage(NetworkFold):
                 for axis, term in making.get(name, {}).items():
                     rows = spread(term, {group: rho[group] for group in live_groups(term) if group in rho}, 1.0)
                     weight = job.shares[k] * rows.to(total[name].device).reshape([-1 if a == axis else 1 for a in range(total[name].dim())])
-                total[name] += weight * (state[name].to(torch.float64) - first[name].to(torch.float64))
-        made = {name: total[name].to(tensor.dtype) if name in total else tensor.clone() for name, tensor in first.items()}
+                total[name] += weight * (state[name].to(total[name].dtype) - first[name].to(total[name].dtype))
+        owner = job.states[owner_of(job.shares, job.reference)]
+        made = {name: (total[name] if name in total else owner[name].clone()).to(tensor.dtype) for name, tensor in first.items()}
         means = {group: [float(alignment.scores[group][k].clamp_min(0).mean()) for k in range(len(job.models))] for group in alignment.maps}
         state = neutralised(made, alignment.spec.layers) if alignment.folds_norms else made
         return Folded(state, repair=True, details={"correlations": means})

@@ -9,6 +9,7 @@ from torch import nn
 
 from onefold.batches import Data, batches
 from onefold.errors import DataError
+from onefold.inference import OutputChoice
 from onefold.measure.evaluation import evaluate
 from onefold.measure.scores import Scores
 
@@ -34,13 +35,13 @@ def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, l
 def check_labels(validation: Data | None, fold: str) -> Data:
     """The batches to choose by. Raises DataError where there are none."""
     if validation is None:
-        raise DataError(f"The fold '{fold}' chooses by labels, but the data has none; pass `validation` with labels, or another fold.")
+        raise DataError(f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation` with labels, or another fold.")
     return validation
 
 
-def scored(models: Sequence[nn.Module], validation: Data) -> list[Scores]:
+def scored(models: Sequence[nn.Module], validation: Data, output: OutputChoice = None) -> list[Scores]:
     """Every network's scores on the labelled batches, one network after the other."""
-    return [evaluate(model, validation) for model in models]
+    return [evaluate(model, validation, output=output) for model in models]
 
 
 def rank(scores: Scores) -> tuple[float, float]:

@@ -6,38 +6,52 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
-from onefold.batches import Data, RankShare, rank_share, reusable, whole
+from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
-from onefold.errors import AlignmentError, MembersError, RecipeError, TraceError, nearest
-from onefold.fold.average import average, normalised
+from onefold.counting import counted
+from onefold.errors import AlignmentError, MembersError, NothingToAlignError, RecipeError, TraceError, nearest
+from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
+from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
+from onefold.fold.settings import settings_used, told
+from onefold.fold.unaveraged import keep, unaveraged
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import EVEN, check_ensemble, pooled
+from onefold.measure.evaluation import eval_mode
 from onefold.measure.pool import ClassPool
 from onefold.measure.scores import EnsembleName
-from onefold.memory import forget
+from onefold.memory import copied, fill, forget
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
+from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
+CHOOSING = "choice by labels"
 REPAIRS = ("auto", "none", "batchnorm", "full")
+DEFAULT = "cca"  # what aligns where nothing was asked for
 
 
 @dataclass
 class MergeReport:
     """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
 
+    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between layers; moving_spaces: those that can move.
     folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
+    kept: state-dict name -> why it was not averaged but taken from one member, the reference where it has any weight; with a warning
+    where members differ in it (see `onefold.fold.unaveraged`).
+    used: step -> how many examples it read. examples: different calibration examples that any step but the choice by labels read. settings: step ->
+    setting -> value, defaults filled in.
     """
 
     align: str
@@ -49,6 +63,8 @@ class MergeReport:
     examples: int = 0
     parameters: int = 0
     coverage: float = 0.0
+    spaces: int = 0
+    moving_spaces: int = 0
     numbers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
@@ -57,19 +73,41 @@ class MergeReport:
     polished: dict[str, Any] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    used: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, step: str, examples: int) -> None:
+        """Enter that a step read so many examples; what is not read, as 0, is not entered."""
+        if examples:
+            self.used[step] = examples
+            self.examples = max(count for name, count in self.used.items() if name != CHOOSING) if set(self.used) - {CHOOSING} else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
+    @property
+    def _steps(self) -> list[str]:
+        own = [f"{step}{told(self.settings[step])}" for step in ("align", "fold") if self.settings.get(step)]
+        return [*own, f"shares {', '.join(f'{share:.3g}' for share in self.weights)}", f"seed {self.settings.get('seed', 0)}"]
+
+    @property
+    def _polishing(self) -> str:
+        if not self.polished:
+            return ""
+        settings = {name: self.polished[name] for name in ("ensemble", "lr", "batchnorm")}
+        return f", polish {self.polished['passes']} passes{told(settings)}"
+
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
             f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}{f', polish {passes} passes' if (passes := self.polished.get('passes')) else ''}, "
-            f"{self.examples} calibration examples.",
-            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters. {seconds}.",
+            f"repair {self.repair}{self._polishing}, {self.examples} calibration examples{told(self.used)}.",
+            f"Settings: {'; '.join(self._steps)}.",
+            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters, "
+            f"{self.moving_spaces} of {self.spaces} feature spaces between layers can move. {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
 
@@ -87,7 +125,7 @@ def merge(
     models: Sequence[M],
     data: Data | None = None,
     *,
-    align: str | Matcher | Alignment = "cca",
+    align: str | Matcher | Alignment | None = None,
     fold: str | NetworkFold = "average",
     repair: str = "auto",
     polish: int = 0,
@@ -106,6 +144,7 @@ def merge(
     seed: int = 0,
     resume: str | os.PathLike[str] | None = None,
     sharded: bool | None = None,
+    output: OutputChoice = None,
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one.
 
@@ -115,11 +154,15 @@ def merge(
             a time, but for folds that run networks (least squares) and for distillation.
         data: calibration batches (see `onefold.batches`), labels ignored; read twice, for the moments and for repair. Needed for
             everything but align="none", or align="weights" with a `spec`, with repair="none".
-        align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order.
+        align: a matcher's name or instance, "none", or an Alignment that was computed for these networks in this order. None: "cca", and where no
+            parameter can be moved the networks are averaged as they are, with a warning. For a matcher that was named that is an error, unless the
+            network takes all its features for positions (a Fourier transform over them): networks as they are then stand aligned.
         fold: a fold's name (`onefold methods fold`), or one with its settings, as LeastSquares(threshold=0.3).
-        repair: "full" gives all layers the members' means and deviations (REPAIR) and re-estimates batch-norm statistics; "batchnorm"
+        repair: "full" gives the layers whose features may move the members' means and deviations
+            (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics; "batchnorm"
             only re-estimates them; "none" does nothing; "auto" is "full" where the network can be traced, else "batchnorm", and nothing after
-            folds that need no repair (least squares, one member alone).
+            folds that need no repair (least squares, one member alone). By name, behind a fold whose units are not where the alignment puts
+            them (least squares towards "pruning", one member alone), "full" is "batchnorm".
         polish: passes of distillation from the members' ensemble over `data` behind everything else (see `onefold.fold.polish`).
         weights: one for each member, divided by their sum; None for equal ones.
         target, rows, ridge: settings of least squares (see `onefold.fold.LeastSquares`); None for its defaults.
@@ -131,13 +174,16 @@ def merge(
         spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in `onefold.align`.
         sharded: as in `onefold.align`; the sums of repair run over all ranks, too, and every rank gets the same network. With True no fold that
             runs networks and no distillation, which need all of the data.
+        output: which output is meant where the networks return several, and on which axis its classes lie (`onefold.inference`). Only what
+            reads scores needs it: polish, folds that choose by labels, and ensembles of probabilities or classes.
 
     Raises:
         MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError: as `onefold.align`.
     """
-    settings: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
-    maker = fold_with(fold, settings | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
-    shares, given = normalised(weights, len(models)), align
+    own: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
+    maker = fold_with(fold, own | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {}))
+    shares, asked, meant = normalised(weights, len(models)), align is not None, as_output(output)
+    given: str | Matcher | Alignment = DEFAULT if align is None else align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
     if ensemble is not None:
@@ -149,6 +195,7 @@ def merge(
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
     base = reference or 0  # whose shapes and whose buffers of integers the result has
+    models = in_one_precision(models, base)
     wanted = isinstance(maker, NetworkFold) and maker.traced
     mode = "none" if isinstance(maker, NetworkFold) and not maker.repairs and repair == "auto" else repair
     if data is None and not ((given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish):
@@ -162,9 +209,13 @@ def merge(
     first = models[base]  # of members on disk: held for as long as this runs
     if resume is not None and (isinstance(given, Alignment) or (given == "none" and mode == "none")):
         raise RecipeError("There is no alignment to compute, so there is nothing to resume; leave out `resume` (--resume).")
+    if data is not None:
+        meant = _checked_output(first, whole(data), validation, maker, bool(polish), ensemble, meant)
     parameters = sum(p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters())
     report = MergeReport(_name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters)
+    report.settings = settings_used(given, maker, probe=probe, regularisation=regularisation, prior=prior, max_positions=max_positions, seed=seed)
 
+    report.warnings += repeated(models)
     traced, spec = _structure(first, data, spec, needed=given != "none" or wanted, wanted=mode in ("auto", "full"), report=report)
     alignment: Alignment | None = None
     if isinstance(given, Alignment):
@@ -174,12 +225,33 @@ def merge(
         report.reference = reference = alignment.reference
         base = reference or 0
     elif traced is not None and data is not None and (given != "none" or mode != "none"):
-        # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
-        alignment = compute_alignment(
-            models, data, method="identity" if given == "none" else given, spec=spec, reference=reference, probe=probe,
-            regularisation=regularisation, prior=prior, max_positions=max_positions, targets=mode != "none", seed=seed, traced=traced, resume=resume,
-        )  # fmt: skip
-        _describe(alignment, report)
+
+        def aligned(method: str | Matcher, **settings: Any) -> Alignment:
+            return compute_alignment(
+                models, data, method=method, spec=spec, reference=reference, max_positions=max_positions, targets=mode != "none", seed=seed,
+                traced=traced, **settings,
+            )  # fmt: skip
+
+        settings: dict[str, Any] = {"probe": probe, "regularisation": regularisation, "prior": prior, "resume": resume}
+        if given != "none":
+            try:
+                alignment = aligned(given, **settings)
+            except NothingToAlignError as error:
+                if asked and not error.fixed:
+                    raise
+                report.warnings.append(f"nothing was aligned, and the networks are averaged as they are: {error}")
+                report.align, given, settings = "none", "none", {}
+        if alignment is None and mode != "none":
+            # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
+            try:
+                alignment = aligned("identity", **settings)
+            except TraceError as error:  # a batch of another size runs other operators
+                if mode != "auto" or wanted:
+                    raise
+                report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+                traced = spec = None
+        if alignment is not None:
+            _describe(alignment, report)
     elif data is None and given != "none":
         alignment = compute_alignment(models, method=given, spec=spec, reference=reference, seed=seed, resume=resume)
         _describe(alignment, report)
@@ -191,50 +263,88 @@ def merge(
     def neutral(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return neutralised(state, applied.spec.layers) if applied and applied.folds_norms else state
 
+    left = unaveraged(first, models, states, base)
+    report.kept = left.kept
+    report.warnings += left.warnings(owner_of(shares, base))
+
+    def kept(state: dict[str, Tensor], weights: Sequence[float]) -> dict[str, Tensor]:
+        return neutral(keep(state, states, left.kept, weights, base))
+
     def network(state: Mapping[str, Tensor]) -> M:
-        made = copy.deepcopy(first)
-        made.load_state_dict(state)
+        made = copied(first)
+        fill(made, state)
         forget(made)
         return made
 
-    def repaired(state: Mapping[str, Tensor]) -> nn.Module:
+    def repaired(state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
         made = network(state)
-        _repair(made, data, mode, alignment, spec, traced, copy.deepcopy(report))
+        _repair(made, data, mode, alignment if based else None, spec, traced, copy.deepcopy(report))
         return made
 
     if isinstance(maker, NetworkFold) and widths:
         raise MembersError(f"The fold '{fold_name(fold)}' takes networks of one width only; use fold='average'.")
     goal: EnsembleName | ClassPool = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
-        goal = pooled(goal, models, whole(data))
+        goal = pooled(goal, models, whole(data), meant)
+        report.read("shares of classes", goal.examples if isinstance(goal, ClassPool) else 0)
         report.warnings.append(EVEN)
+    if isinstance(goal, ClassPool) and goal.estimated:
+        report.warnings += goal.doubts
+    if isinstance(goal, ClassPool):
         maker = fold_with(maker, {"ensemble": goal}) if isinstance(maker, NetworkFold) and takes(maker, "ensemble") else maker
     if isinstance(maker, NetworkFold):
         job = FoldJob(
-            models, states, lambda own: neutral(average(states, own, reference=base)), shares, base, applied, spec, traced,
+            models, states, lambda own: kept(average(states, own, reference=base), own), shares, base, applied, spec, traced,
             None if data is None else whole(data),
-            validation, network, repaired, seed,
+            validation, network, repaired, seed, report.kept, meant, repair != "auto",
         )  # fmt: skip
         done = maker.fold(job)
     else:
-        done = Folded(neutral(maker(states, shares, reference=base)), repair=True)
+        done = Folded(kept(maker(states, shares, reference=base), shares), repair=True)
     folded = network(done.state)
     report.folded = done.details
+    report.read("fold", int(done.details.get("examples", 0)))
+    report.read(CHOOSING, int(done.details.get("validation examples", 0)))
     report.warnings += done.warnings
     report.seconds["apply and fold"] = time.perf_counter() - start
 
     start = time.perf_counter()
     report.repair = mode = mode if done.repair or repair != "auto" else "none"
-    _repair(folded, data, mode, alignment, spec, traced, report)
+    _repair(folded, data, mode, alignment if done.based else None, spec, traced, report)
     report.seconds["repair"] = time.perf_counter() - start
     if polish and data is not None:
         start = time.perf_counter()
-        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed)
+        result = distil(folded, models, whole(data), passes=polish, ensemble=goal, seed=seed, output=meant)
         folded, report.polished = result.model, result.to_dict()
+        report.read("polish", result.examples)
         report.seconds["polish"] = time.perf_counter() - start
     if spec is not None:
         report.coverage, report.frozen, report.unknown = spec.coverage, dict(spec.frozen), dict(spec.unknown)
+        report.spaces, report.moving_spaces = len(spec.spaces), sum(bool(space.groups) for space in spec.spaces)
     return MergeResult(folded, applied, report)
+
+
+def _checked_output(
+    model: nn.Module, data: Data, validation: Data | None, maker: Any, polish: bool, ensemble: EnsembleName | ClassPool | None, meant: Output
+) -> Output:
+    """The output, with the axis of its classes where labels to choose by tell it.
+
+    Raises:
+        DataError: what is asked for needs an output that is not known; said before anything slow.
+    """
+    labelled = isinstance(maker, NetworkFold) and maker.labelled
+    first = next(batches(validation if labelled and validation is not None else data, device_of(model), "calibration data"))
+    chooses = labelled and first.labels is not None
+    if chooses or meant.select is not None:
+        with eval_mode([model]):
+            found = run(model, first, meant)
+        if chooses:
+            axis = ClassAxis(meant, "choosing by labels").of(found, first.labels, scored=True, where=f" of batch {first.index}")
+            meant = meant if found.dim() == 2 else replace(meant, class_axis=axis)
+    goal = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
+    if polish or (goal != "logits" and isinstance(maker, NetworkFold)):
+        check_distillable(model, data, meant, POLISHING if polish else "an ensemble of probabilities or classes")
+    return meant
 
 
 def _aim(reference: int | None) -> str:
@@ -278,14 +388,12 @@ def _structure(
 def _describe(alignment: Alignment, report: MergeReport) -> None:
     """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
     report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
-    report.examples, report.numbers = alignment.examples, alignment.numbers
+    report.numbers = alignment.numbers
+    report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
     if report.align == "none":
         return
     report.groups = alignment.table()
-    groups: dict[str, list[str]] = {}
-    for group, reason in alignment.fallbacks.items():
-        groups.setdefault(f"{alignment.matchers[group]} instead of {alignment.method} ({reason})", []).append(group)
-    report.warnings += [f"{', '.join(names)}: {what}" for what, names in groups.items()]
+    report.warnings += alignment.warnings
 
 
 def _repair(
@@ -294,15 +402,24 @@ def _repair(
 ) -> None:  # fmt: skip
     if mode == "none" or data is None:
         return
+    data, count = counted(data)
     if (mode in ("auto", "full") or report.align != "none") and alignment is not None and traced is not None and spec is not None:
         nodes = {norm.node for norm in spec.norms}
         targets = {node: target for node, target in alignment.targets.items() if mode != "batchnorm" or node in nodes}
-        done: RepairReport = repair(folded, data, spec, targets, traced=traced)
-        report.repaired = asdict(done)
-        if done.dead:
-            report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
-        return
-    count = reestimate(folded, data) if norms_of(folded) else 0
-    report.repaired = {"norms": count, "layers": 0}
-    if count == 0:
+        try:
+            done: RepairReport = repair(folded, data, spec, targets, traced=traced)
+            shared = isinstance(data, RankShare) and data.sharded  # others read the rest
+            report.read("repair", alignment.examples if shared else count.examples)
+            report.repaired = asdict(done)
+            if done.dead:
+                report.warnings.append(f"{done.dead} channels of the folded network never vary; repair shifted but did not scale them")
+            return
+        except TraceError as error:  # as in `merge`, of a batch that nothing had to be read from before
+            if report.align != "none" or mode != "auto":
+                raise
+            report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+    norms = reestimate(folded, data) if norms_of(folded) else 0
+    report.read("repair", count.examples)
+    report.repaired = {"norms": norms, "layers": 0}
+    if norms == 0:
         report.warnings.append("the network has no batch norm, so nothing was repaired")

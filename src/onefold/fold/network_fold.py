@@ -17,6 +17,7 @@ from onefold.alignment import Alignment
 from onefold.batches import Data
 from onefold.errors import RecipeError
 from onefold.fold.average import Fold, folds
+from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 
@@ -26,7 +27,9 @@ class FoldJob:
 
     models: the members as they came. states: theirs in the reference's basis. average: what the plain fold of these states gives. shares: the
     members' weights, which sum to 1. data: calibration batches. validation: labelled batches to choose by, if there are any besides `data`.
-    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say.
+    output: which output is meant where scores are needed.
+    plain, repaired: the network with that state, as it is, and repaired as the merge's settings say, which takes `Folded.based` of it.
+    always: what is folded will be repaired whatever the fold says, as it was asked for by name.
     """
 
     models: Sequence[nn.Module]
@@ -40,18 +43,25 @@ class FoldJob:
     data: Data | None
     validation: Data | None
     plain: Callable[[Mapping[str, Tensor]], nn.Module]
-    repaired: Callable[[Mapping[str, Tensor]], nn.Module]
+    repaired: Callable[[Mapping[str, Tensor], bool], nn.Module]
     seed: int
+    kept: Mapping[str, str] = field(default_factory=dict)  # what is not averaged, with the reason (see `unaveraged.py`)
+    output: Output = ANY
+    always: bool = False
 
 
 @dataclass(frozen=True)
 class Folded:
-    """The folded state dict; whether `repair="auto"` shall repair it; what was done, as plain data for the report, and notes for the user."""
+    """The folded state dict; whether `repair="auto"` shall repair it; what was done, as plain data for the report, and notes for the user.
+
+    based: the features stand where the alignment puts them, so that the members' statistics, which are measured there, are theirs.
+    """
 
     state: dict[str, Tensor]
     repair: bool
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    based: bool = True
 
 
 class NetworkFold(ABC):

@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.alignment import check_networks
-from onefold.batches import Batch, Data, batches, device_of, dtype_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, batches, device_of, dtype_of, reusable
 from onefold.batchnorm import norms_of
 from onefold.errors import DataError, RecipeError
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.class_shares import check_ensemble, pooled
 from onefold.measure.evaluation import eval_mode, mean_output
 from onefold.measure.pool import ClassPool, name_of
@@ -32,12 +33,13 @@ from onefold.sources import DiskMembers
 
 M = TypeVar("M", bound=nn.Module)
 CLIP = 5.0  # the longest gradient
+POLISHING = "distilling by the divergence of class probabilities (polish)"
 
 
 @dataclass
 class Polished(Generic[M]):
     """The distilled network, and how it went: passes, examples of a pass, steps, the mean KL divergence of every pass in nats, and the pool that
-    was distilled, if any (`ClassPool.to_dict`)."""
+    was distilled, if any (`ClassPool.to_dict`); and the settings, as of `polish`."""
 
     model: M
     passes: int
@@ -46,10 +48,13 @@ class Polished(Generic[M]):
     steps: int = 0
     divergence: list[float] = field(default_factory=list)
     classes: dict[str, Any] | None = None
+    lr: float = 0.0
+    batchnorm: str = "eval"
+    seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the network."""
-        return {name: getattr(self, name) for name in ("passes", "ensemble", "examples", "steps", "divergence", "classes")}
+        return {name: getattr(self, name) for name in ("passes", "ensemble", "lr", "batchnorm", "seed", "examples", "steps", "divergence", "classes")}
 
 
 def polish(
@@ -62,11 +67,13 @@ def polish(
     ensemble: EnsembleName | ClassPool = "logits",
     batchnorm: str = "eval",
     seed: int = 0,
+    output: OutputChoice = None,
 ) -> Polished[M]:
     """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
 
     Args:
-        data: batches, labels ignored, in the loader's own order; where they are a list, their order is drawn anew for every pass.
+        data: batches, in the loader's own order; where they are a list, their order is drawn anew for every pass. Of labels the shape
+            alone is read, which says where the classes are.
         teachers: of `DiskMembers` one is in memory at a time, if `data` is a list; else all are read again for every batch.
         passes: over the data. lr: the first rate of Adam.
         ensemble: what is distilled: the softmax of the mean "logits", the mean of the "probabilities", or a pool of them (`onefold.class_pool`);
@@ -74,32 +81,39 @@ def polish(
         batchnorm: "eval" keeps the running statistics as they are, so that every step sees the function that is returned; "train" normalises
             by each batch and lets the statistics follow. Dropout is off in both.
         seed: of the order of the batches.
+        output: which output is distilled where the networks return several, and on which axis its classes lie
+            (`onefold.inference`). Only outputs of classes can be distilled: one number for each example is refused.
 
     Raises:
-        MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be run or gives losses that are not finite.
+        MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be run or gives losses that are not finite, or
+        nothing says which output is meant and where its classes are.
         RecipeError: a setting is unusable.
     """
     _check(passes, lr, ensemble, batchnorm)
+    meant = as_output(output)
     if isinstance(teachers, DiskMembers):
         for teacher in teachers:
             check_networks([model, teacher])
     else:
         check_networks([model, *teachers])
     data = reusable(data, "data to distil on")
+    logits = _Logits(meant)
+    check_distillable(model, data, meant)
     student = copy.deepcopy(model)
     forget(student)
     student.eval()
     for parameter in student.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     trained = [p for p in student.parameters() if p.requires_grad]
-    mean = pooled(ensemble, teachers, data)
-    result = Polished(student, passes, name_of(mean), classes=mean.to_dict() if isinstance(mean, ClassPool) else None)
+    mean = pooled(ensemble, teachers, data, meant)
+    classes = mean.to_dict() if isinstance(mean, ClassPool) else None
+    result = Polished(student, passes, name_of(mean), classes=classes, lr=lr, batchnorm=batchnorm, seed=seed)
     if batchnorm == "train":
         for norm in norms_of(student):
             norm.train()
     kept: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
     if kept is not None and isinstance(teachers, DiskMembers):
-        kept |= _aims(teachers, data, device_of(model), mean)
+        kept |= _aims(teachers, data, device_of(model), mean, logits)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model)
     total = passes * (len(data) if isinstance(data, list | tuple) else sum(1 for _ in batches(data, device, "data to distil on")))
@@ -110,8 +124,8 @@ def polish(
     for number in track(range(passes), "polish", passes):
         divergence, seen = 0.0, 0
         for batch in _in_order(data, device, generator):
-            aim = _aim(teachers, batch, mean, kept)
-            loss = F.kl_div(torch.log_softmax(_logits(student, batch).float(), -1), aim, log_target=True, reduction="sum") / aim[..., 0].numel()
+            aim = _aim(teachers, batch, mean, kept, logits)
+            loss = F.kl_div(torch.log_softmax(logits(student, batch).float(), -1), aim, log_target=True, reduction="sum") / aim[..., 0].numel()
             if not bool(torch.isfinite(loss)):
                 raise DataError(f"The divergence from the ensemble is not finite at {batch.describe()} in pass {number}; check the data and members.")
             optimiser.zero_grad()
@@ -150,29 +164,41 @@ def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> I
     return [every[k] for k in torch.randperm(len(every), generator=generator).tolist()]
 
 
-def _logits(network: nn.Module, batch: Batch) -> Tensor:
-    return logits_of(forward(network, batch))
+def check_distillable(network: nn.Module, data: Data, output: Output, todo: str = POLISHING) -> None:
+    """Raises DataError where the network's outputs on the first batch are not known to be classes. todo: what they are needed for."""
+    with eval_mode([network]):
+        _Logits(output, todo)(network, next(batches(data, device_of(network), "data to distil on")))
 
 
-def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean | ClassPool, kept: dict[int, Tensor] | None) -> Tensor:
+class _Logits:
+    """The logits (n, ..., classes) of a network on one batch after the other."""
+
+    def __init__(self, output: Output, todo: str = POLISHING) -> None:
+        self._output, self._axis = output, ClassAxis(output, todo)
+
+    def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self._axis.last(run(network, batch, self._output), batch.labels, where=f" of batch {batch.index}")
+
+
+def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean | ClassPool, kept: dict[int, Tensor] | None, logits: _Logits) -> Tensor:
     """The ensemble's log-probabilities on a batch, kept for the next pass where the batches stay the same."""
     if kept is not None and batch.index in kept:
         return kept[batch.index]
     with torch.no_grad(), eval_mode(teachers):
-        aim = torch.log_softmax(mean_output([_logits(teacher, batch).float() for teacher in teachers], ensemble), -1)
+        aim = torch.log_softmax(mean_output([logits(teacher, batch).float() for teacher in teachers], ensemble), -1)
     if kept is not None:
         kept[batch.index] = aim
     return aim
 
 
-def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean | ClassPool) -> dict[int, Tensor]:
+def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean | ClassPool, logits: _Logits) -> dict[int, Tensor]:
     """The same of every batch, one teacher after the other."""
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad():
         for k in range(len(teachers)):
             teacher = teachers[k]  # in eval mode, as all members on disk
             for batch in batches(data, device, "data to distil on"):
-                found.setdefault(batch.index, []).append(_logits(teacher, batch).float())
+                found.setdefault(batch.index, []).append(logits(teacher, batch).float())
         return {index: torch.log_softmax(mean_output(outputs, ensemble), -1) for index, outputs in found.items()}
 
 

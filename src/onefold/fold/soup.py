@@ -2,6 +2,8 @@
 
     greedy   sort the members by their held-out score; S = {best}; for the next member k: S + {k} if score(average(S + {k})) >= score(average(S))
 
+The score is the accuracy, and on a tie the loss; the report says which trials are within chance, by paired differences.
+
 Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
 time" (arXiv 2203.05482). The ingredients there are fine-tunes of one network; here they are aligned members, and every trial is repaired before it is
 scored, as the result will be.
@@ -11,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onefold.fold.average import folds
 from onefold.fold.held_out import check_labels, held_out, rank, scored
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.fold.reasons import plain, soup_note
+from onefold.measure.paired import difference
 
 
 @folds.register("soup")
@@ -47,21 +51,24 @@ class GreedySoup(NetworkFold):
         """
         _, validation = held_out(job.data, job.validation)
         validation = check_labels(validation, "greedy_soup")
-        alone = scored(job.models, validation)
+        alone = scored(job.models, validation, job.output)
         order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
-        chosen, best = [order[0]], rank(alone[order[0]])
-        trials = []
+        chosen, best = [order[0]], alone[order[0]]
+        if job.always:  # what is compared is what would be returned
+            best = scored([job.repaired(job.models[order[0]].state_dict(), False)], validation, job.output)[0]
+        trials: list[dict[str, Any]] = []
         for k in order[1:]:
-            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))))], validation)[0]
-            kept = rank(score) >= best
-            trials.append({"member": k, "accuracy": score.accuracy, "kept": kept})
+            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))), True)], validation, job.output)[0]
+            kept, step = rank(score) >= rank(best), difference(score, best)
+            own = {"member": k, "accuracy": score.accuracy, "loss": plain(score.nll), "kept": kept}
+            trials.append(own | {"difference": step.gain, "standard error": step.error, "clear": step.clear})
             if kept:
-                chosen, best = [*chosen, k], rank(score)
-        details = {"ingredients": chosen, "members": [s.accuracy for s in alone], "trials": trials}
+                chosen, best = [*chosen, k], score
+        details = {"ingredients": chosen, "members": [s.accuracy for s in alone], "trials": trials, "validation examples": best.n}
+        notes = [soup_note(chosen, trials, best.n)]
         if len(chosen) == 1:
-            note = f"no other member made the soup better than member {chosen[0]} alone, which is the result"
-            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=[note])
-        return Folded(job.average(_equal(chosen, len(alone))), repair=True, details=details)
+            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=notes, based=False)
+        return Folded(job.average(_equal(chosen, len(alone))), repair=True, details=details, warnings=notes)
 
 
 def _equal(chosen: Sequence[int], members: int) -> list[float]:

@@ -7,6 +7,7 @@ from onefold.measure.class_shares import class_pool
 from onefold.measure.comparison import Candidate, comparison_table, verdict
 from onefold.measure.evaluation import Evaluation, agreement, eval_mode, evaluate, evaluate_all, predictions
 from onefold.measure.lanes import Lane, Lanes, group_lanes
+from onefold.measure.paired import Answers, Difference, difference
 from onefold.measure.path import Path, Triangle, barrier, combine, matching, triangle
 from onefold.measure.plots import (
     accuracy_comparison,
@@ -23,10 +24,12 @@ from onefold.measure.scores import EnsembleMean, Scores, reliability, score_logi
 from onefold.measure.style import to_png, to_svg
 
 __all__ = [
+    "Answers",
     "Binning",
     "Candidate",
     "ClassPool",
     "Column",
+    "Difference",
     "EnsembleMean",
     "Evaluation",
     "Facts",
@@ -51,6 +54,7 @@ __all__ = [
     "combine",
     "comparison_table",
     "correlation_spectra",
+    "difference",
     "eval_mode",
     "evaluate",
     "evaluate_all",

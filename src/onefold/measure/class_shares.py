@@ -11,20 +11,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, reusable
 from onefold.errors import DataError, RecipeError, nearest
-from onefold.measure.evaluation import predictions
+from onefold.inference import OutputChoice, as_output
+from onefold.measure.evaluation import class_outputs
 from onefold.measure.pool import FLOOR, ClassPool
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
+from onefold.measure.share_errors import corrected_shares, sampling_errors
+from onefold.weights import warn_of_repeated
 
 ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
 EVEN = "the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that"  # a fold's note
 ROUNDS = 1000
+FEWER = 200  # at each temperature that is only compared
 CLOSE = 1e-4  # of the logarithms of shares
+MISSED = 1e-2  # of the mean probability of a class
 
 
 def class_pool(
@@ -33,40 +39,50 @@ def class_pool(
     *,
     counts: Sequence[Sequence[float]] | Tensor | None = None,
     shares: Sequence[float] | Tensor | None = None,
+    output: OutputChoice = None,
 ) -> ClassPool:
     """How to pool classifiers that saw the classes in different shares, from what they predict on unlabelled data or from counts.
 
     It goes wherever an `ensemble` is asked for: `onefold.evaluate(models, test, ensemble=pool)`, `onefold.merge(models, data, ensemble=pool, ...)`.
-    Of one model alone it balances its predictions.
+    Of one model alone it balances its predictions. `print(pool)` says how sure the estimated shares are (`share_errors.py`), and `pool.doubts`
+    of which members they cannot be told: members near chance that are sure of themselves show shares far from what they saw.
 
     Args:
-        models: networks that return logits (n, ..., C).
+        models: networks that return logits (n, C); others where labels or `output` say on which axis the classes lie.
         data: unlabelled batches, at least a hundred examples of each class or so, whose classes come in the `shares`. Not needed with `counts`.
         counts: (K, C) how many examples of each class each member was trained on, if that is known.
         shares: (C,) of the classes in the data that the pool is asked about; None: even. Divided by their sum.
+        output: which output holds the classes' logits, and on which axis (`onefold.inference`).
 
     Raises:
         RecipeError: there are neither data nor counts, or counts or shares are no such numbers. DataError: a member cannot run on the data, or
-        puts out what is not finite.
+        puts out what is not finite, or nothing says where its classes are.
     """
+    meant = as_output(output)
     if counts is not None:
         known = _table(counts, len(models))
         return ClassPool(known / known.sum(1, keepdim=True), _shares(shares, known.shape[1]), known.sum(1))
     if data is None:
         raise RecipeError("What the members saw of the classes is estimated from data; pass unlabelled `data`, or `counts`.")
     data = reusable(data, "data to pool by")
-    seen = []
+    warn_of_repeated(models)
+    seen, errors, answers = [], [], []
     for k in range(len(models)):
-        logits = predictions(models[k], data)[0].double().flatten(0, -2)
-        if logits.shape[1] < 2:
-            raise RecipeError(f"Member {k} puts out one number for each example; only classifiers, of two classes or more, can be pooled.")
+        logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()
         if not bool(torch.isfinite(logits).all()):
             raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
         own = _shares(shares, logits.shape[-1]).to(logits.device)
-        seen.append((own.log() - matching_shifts(logits, own)).softmax(-1))
+        shifts = matching_shifts(logits, own)
+        seen.append((own.log() - shifts).softmax(-1))
+        errors.append(sampling_errors(logits, shifts, own, seen[-1]))
+        if float(((logits + shifts).softmax(-1).mean(0) - own).abs().max()) > MISSED:
+            errors[-1] = torch.ones_like(own)  # no shift brings its predictions to the shares, so that nothing is known
+        answers.append(logits)
     if len({len(own) for own in seen}) > 1:
         raise RecipeError(f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members of equal classes can be pooled.")
-    return ClassPool(torch.stack(seen), _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64), estimated=True)
+    own, even = _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64)
+    corrected = corrected_shares(answers, own, partial(matching_shifts, rounds=FEWER))
+    return ClassPool(torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0]))
 
 
 def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
@@ -75,18 +91,18 @@ def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
 
 
-def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data: Data) -> EnsembleMean | ClassPool:
+def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data: Data, output: OutputChoice = None) -> EnsembleMean | ClassPool:
     """What the name of an ensemble stands for with these members: "classes" for the pool that is estimated from the data."""
     if isinstance(ensemble, ClassPool) or ensemble != "classes":
         return ensemble
-    return class_pool(models, data)
+    return class_pool(models, data, output=output)
 
 
-def matching_shifts(logits: Tensor, shares: Tensor) -> Tensor:
+def matching_shifts(logits: Tensor, shares: Tensor, rounds: int = ROUNDS) -> Tensor:
     """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities are `shares` (C,)."""
     shifts = torch.zeros_like(shares)
     most = math.log(logits.shape[1] / FLOOR)  # more is below the floor of what is estimated
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         off = (logits + shifts).softmax(-1).mean(0).clamp_min(1e-30).log() - shares.log()
         shifts = (shifts - off).clamp(-2 * most, 2 * most)
         if float(off.abs().max()) < CLOSE:

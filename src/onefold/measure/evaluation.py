@@ -15,13 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, batches, device_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, batches, device_of, labels_of, reusable
 from onefold.errors import DataError, MembersError, RecipeError, nearest
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.calibration import Binning
+from onefold.measure.chance import InputFacts
 from onefold.measure.pool import ClassPool, mean_pool, name_of
 from onefold.measure.scores import ENSEMBLE_MEANS, EnsembleMean, Scores, Tally, broken_rows, flatten
 from onefold.progress import track
 from onefold.sources import DiskMembers
+from onefold.sources.class_names import class_names_of
+from onefold.weights import warn_of_repeated
 
 DISORDER = "The data come in another order when they are read again, as members on disk need them; turn shuffling off."
 
@@ -57,25 +61,31 @@ def evaluate(
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
+    output: OutputChoice = None,
 ) -> Scores:
     """Score one network, or the ensemble of several, on labelled data.
 
     Args:
         model: a network that returns logits (n, classes), or a list of them, whose ensemble is then scored.
-        data: batches with labels (n,); logits (n, ..., classes) with labels (n, ...) are fine too.
+        data: batches with labels (n,); logits (n, classes, ...) or (n, ..., classes) with labels (n, ...) are fine too.
         ensemble: average the members' "probabilities" or "logits", or pool them class by class (`onefold.class_pool`).
         bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of examples).
         device: where to compute; a network that lies elsewhere is copied there. Default: each network's own device.
+        output: which output is scored where a network returns several, and on which axis its classes lie
+            (`onefold.inference`): a name, an index, a function, or an Output.
 
-    The networks run in eval mode without gradients; their training flags are as before afterwards.
+    An accuracy that is no better than answering always the same class has a `hint` (`Scores.hint`).
+    The networks run in eval mode without gradients; their training flags are as before afterwards. Warns (RepeatedMembers) of a network that is
+    given twice.
 
     Raises:
-        DataError: the data is empty or has no labels, a label is out of range, or a network cannot run on a batch.
+        DataError: the data is empty or has no labels, a label is out of range, a network cannot run on a batch, or
+            returns several outputs and `output` names none.
         MembersError: there is no network, or the networks have different numbers of classes.
         RecipeError: unknown ensemble or binning.
     """
     models = networks(model)
-    result = evaluate_all(models, data, ensemble=ensemble, bins=bins, binning=binning, device=device)
+    result = evaluate_all(models, data, ensemble=ensemble, bins=bins, binning=binning, device=device, output=output)
     return result.members[0] if len(models) == 1 and isinstance(ensemble, str) else result.ensemble
 
 
@@ -87,34 +97,45 @@ def evaluate_all(
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
+    output: OutputChoice = None,
 ) -> Evaluation:
     """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
     if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
-    models = _placed(networks(models), device)
+    models = networks(models)
+    warn_of_repeated(models)
+    models = _placed(models, device)
     several = len(models) > 1 or isinstance(ensemble, ClassPool)
     tallies = [Tally(bins, binning) for _ in models]
     together = Tally(bins, binning)
+    meant, facts = as_output(output), InputFacts(class_names_of(data))
+    axis = ClassAxis(meant, "scoring")
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
     with eval_mode(models):
-        for outputs, batch in _outputs(models, data, "Scoring"):
-            if batch.labels is None:
-                raise DataError(f"Batch {batch.index} of the data has no labels, which scores need; yield (inputs, labels) or a dict with 'labels'.")
-            pairs = [flatten(logits, batch.labels) for logits in outputs]
+        for outputs, batch in _outputs(models, data, "Scoring", meant):
+            given = labels_of(batch, "scores need them")
+            facts.see(batch)
+            where = f" of batch {batch.index}"
+            outputs = [axis.last(logits, given, scored=True, where=where) for logits in outputs]
+            pairs = [flatten(logits, given) for logits in outputs]
             labels = pairs[0][1]
             rows = [logits for logits, _ in pairs]
             for tally, logits in zip(tallies, rows, strict=True):
-                tally.add(logits, labels)
+                tally.add(logits, labels, given.numel() - len(labels))
             if several:
-                together.add(mean_output(rows, ensemble), labels)
+                together.add(mean_output(rows, ensemble), labels, given.numel() - len(labels))
             equal += _equal(rows)
-    members = tuple(tally.scores() for tally in tallies)
+    members = tuple(tally.scores(facts=facts) for tally in tallies)
     shares = equal / members[0].n
-    return Evaluation(members, together.scores(len(models), name_of(ensemble), mean_of_pairs(shares)) if several else members[0], shares)
+    return Evaluation(members, together.scores(len(models), name_of(ensemble), mean_of_pairs(shares), facts) if several else members[0], shares)
 
 
-def predictions(model: nn.Module, data: Data, *, device: torch.device | str | None = None) -> tuple[Tensor, Tensor | None]:
+def predictions(
+    model: nn.Module, data: Data, *, device: torch.device | str | None = None, output: OutputChoice = None
+) -> tuple[Tensor, Tensor | None]:
     """The logits (n, ...) of a network on all of the data, in its dtype and on the CPU, and the labels (n, ...), None where there are none.
+
+    Axes are as the network puts them out; `output` is as in `evaluate`.
 
     Raises:
         DataError: the data is empty, only some batches have labels, or the network cannot run on a batch.
@@ -123,8 +144,8 @@ def predictions(model: nn.Module, data: Data, *, device: torch.device | str | No
     labels: list[Tensor] = []
     models = _placed(networks(model), device)
     with eval_mode(models):
-        for (output,), batch in _outputs(models, data, "Predicting"):
-            logits.append(output.cpu())
+        for (own,), batch in _outputs(models, data, "Predicting", as_output(output)):
+            logits.append(own.cpu())
             if batch.labels is not None:
                 labels.append(batch.labels.cpu())
     if labels and len(labels) < len(logits):
@@ -132,8 +153,23 @@ def predictions(model: nn.Module, data: Data, *, device: torch.device | str | No
     return torch.cat(logits), torch.cat(labels) if labels else None
 
 
-def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device | str | None = None) -> Tensor:
-    """The shares of examples (K, K), float64, on which two networks predict the same class. Labels are not needed.
+def class_outputs(model: nn.Module, data: Data, meant: Output, todo: str) -> Tensor:
+    """The logits (n, C) of a network on all of the data, in its dtype and on the CPU, for what reads no labels. todo: as of `ClassAxis`.
+
+    Raises:
+        DataError: as `predictions`, or nothing says where the classes are.
+    """
+    axis, rows = ClassAxis(meant, todo), []
+    with eval_mode([model]):
+        for (own,), batch in _outputs([model], data, "Predicting", meant):
+            rows.append(axis.last(own, batch.labels, where=f" of batch {batch.index}").flatten(0, -2).cpu())
+    return torch.cat(rows)
+
+
+def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device | str | None = None, output: OutputChoice = None) -> Tensor:
+    """The shares of examples (K, K), float64, on which two networks predict the same class.
+
+    Labels are not needed; where there are some, their shape says where the classes lie. `output` is as in `evaluate`.
 
     Raises:
         DataError: the data is empty or a network cannot run on it.
@@ -141,9 +177,11 @@ def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device |
     """
     models = _placed(networks(models), device)
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
-    n = 0
+    meant, n = as_output(output), 0
+    axis = ClassAxis(meant, "comparing answers")
     with eval_mode(models):
-        for outputs, _ in _outputs(models, data, "Comparing"):
+        for found, batch in _outputs(models, data, "Comparing", meant):
+            outputs = [axis.last(logits, batch.labels, where=f" of batch {batch.index}") for logits in found]
             rows = [flatten(logits, torch.zeros(logits.shape[:-1], dtype=torch.long))[0] for logits in outputs]
             n += len(rows[0])
             equal += _equal(rows)
@@ -190,16 +228,16 @@ def _placed(models: Sequence[nn.Module], device: torch.device | str | None) -> S
     return [model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models]
 
 
-def _outputs(models: Sequence[nn.Module], data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
+def _outputs(models: Sequence[nn.Module], data: Data, title: str, meant: Output) -> Iterator[tuple[list[Tensor], Batch]]:
     """Every network's logits on every batch."""
     if isinstance(models, DiskMembers):
-        yield from _outputs_in_turn(models, data, title)
+        yield from _outputs_in_turn(models, data, title, meant)
         return
     devices = [device_of(model) for model in models]
     total = len(data) if isinstance(data, Sized) else None
     for batch in track(batches(data), title, total):
         placed = {device: _moved(batch, device) for device in dict.fromkeys(devices)}
-        outputs = [logits_of(forward(model, placed[device])) for model, device in zip(models, devices, strict=True)]
+        outputs = [run(model, placed[device], meant) for model, device in zip(models, devices, strict=True)]
         for k, output in enumerate(outputs):
             if output.shape != outputs[0].shape:
                 shapes = f"{tuple(output.shape)}, but member 0 {tuple(outputs[0].shape)}"
@@ -207,7 +245,7 @@ def _outputs(models: Sequence[nn.Module], data: Data, title: str) -> Iterator[tu
         yield outputs, batch
 
 
-def _outputs_in_turn(models: DiskMembers, data: Data, title: str) -> Iterator[tuple[list[Tensor], Batch]]:
+def _outputs_in_turn(models: DiskMembers, data: Data, title: str, meant: Output) -> Iterator[tuple[list[Tensor], Batch]]:
     """The same, one network after the other; the logits of all wait in memory, no two networks do.
 
     Raises:
@@ -217,7 +255,7 @@ def _outputs_in_turn(models: DiskMembers, data: Data, title: str) -> Iterator[tu
     found: list[list[Tensor]] = []
     first: list[list[float]] = []
     for k in range(len(models)):
-        own = [(output.cpu(), _sums(batch)) for (output,), batch in _outputs([models[k]], data, f"{title} member {k}")]
+        own = [(output.cpu(), _sums(batch)) for (output,), batch in _outputs([models[k]], data, f"{title} member {k}", meant)]
         found.append([output for output, _ in own])
         first = first or [sums for _, sums in own]
         if [sums for _, sums in own] != first:

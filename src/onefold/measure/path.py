@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from onefold.batches import Data, reusable
 from onefold.batchnorm import reestimate
 from onefold.errors import DataError, MembersError, RecipeError, nearest
+from onefold.inference import OutputChoice
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import evaluate, networks
 from onefold.measure.scores import Scores
@@ -71,8 +72,10 @@ class Path:
         lines = [
             f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f} percentage points over {len(self.positions)} points"
             + (", statistics re-estimated at each" if self.recalibrated else ""),
-            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}",
+            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}"
+            + (f", {self.scores[0].ignored} labels that are no class left out" if self.scores[0].ignored else ""),
         ]
+        lines += [hint for hint in dict.fromkeys((self.scores[0].hint, self.scores[-1].hint)) if hint]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +116,7 @@ def barrier(
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
+    output: OutputChoice = None,
 ) -> Path:
     """Score the networks on the straight line from `a` to `b` on labelled data.
 
@@ -124,7 +128,7 @@ def barrier(
             to the network there, in place; None leaves the interpolated statistics.
         calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training data, not the data that is scored.
         loss: what the barrier is measured in: "nll", "brier" or "error".
-        bins, binning, device: as in `evaluate`.
+        bins, binning, device, output: as in `evaluate`.
 
     Raises:
         MembersError: the networks differ in a tensor, which is named, or one of them has no finite loss on the data.
@@ -143,7 +147,7 @@ def barrier(
         t = i / (points - 1)
         network = combine(members, (1 - t, t)).to(device)
         repair(network)
-        scores[i] = evaluate(network, data, bins=bins, binning=binning)
+        scores[i] = evaluate(network, data, bins=bins, binning=binning, output=output)
         if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
             raise MembersError(f"The {'first' if i == 0 else 'second'} network has no finite {loss} on the data; a barrier needs two sound ends.")
     positions = tuple(i / (points - 1) for i in range(points))
@@ -160,6 +164,7 @@ def triangle(
     recalibrate: Recalibrate = None,
     calibration_data: Data | None = None,
     device: torch.device | str | None = None,
+    output: OutputChoice = None,
 ) -> Triangle:
     """Score the networks of the triangle between three, at (resolution + 1)(resolution + 2)/2 evenly spaced points; arguments as `barrier`.
 
@@ -177,7 +182,7 @@ def triangle(
     for triple in weights:
         network = combine(members, triple).to(device)
         repair(network)
-        scores.append(evaluate(network, data))
+        scores.append(evaluate(network, data, output=output))
     return Triangle(weights, tuple(scores), recalibrate is not None)
 
 

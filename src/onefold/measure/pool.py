@@ -25,6 +25,8 @@ from onefold.measure.scores import EnsembleMean, EnsembleName
 
 FLOOR = 1e-2  # the least share of a class that a member is taken to have seen, of an even one: it bounds the shifts
 
+DOUBT = 0.1  # a share that may be off by more than so much is no fact about a member
+
 
 @dataclass(frozen=True, eq=False)
 class ClassPool:
@@ -32,12 +34,53 @@ class ClassPool:
 
     seen: (K, C) float64, the shares of the classes among what each member was trained on, rows that sum to 1; (K, 1) ones: not told apart.
     shares: (C,) float64, those of the data that it is asked about. weights: (K,) float64, of each member altogether. estimated: whether `seen` was.
+
+    Where it was estimated: errors (K, C), the standard errors of `seen` by the chance of the examples; corrected (K, C), what `seen` would be if each
+    member were as sure as the others' answers bear out, NaN for one member alone; examples: how many it was estimated from. All are plain
+    facts for reports, by which nothing is pooled.
     """
 
     seen: Tensor
     shares: Tensor
     weights: Tensor
     estimated: bool = False
+    errors: Tensor | None = None
+    corrected: Tensor | None = None
+    examples: int = 0
+
+    @property
+    def doubts(self) -> list[str]:
+        """One sentence for each member whose estimated shares cannot be told: they hang on its confidence, or on the draw of examples."""
+        if self.errors is None or self.corrected is None:
+            return []
+        found = []
+        for k, (own, error, other) in enumerate(zip(self.seen, self.errors, self.corrected, strict=True)):
+            moved = (other - own).abs().nan_to_num(0.0) - 2 * error.nan_to_num(0.0)
+            c = int(moved.argmax())
+            if float(moved[c]) > DOUBT:
+                told = f"{float(own[c]):.2f} of class {c} (standard error {float(error[c]):.2f})"
+                found.append(
+                    f"what member {k} saw of the classes cannot be told from its predictions: {told} would be {float(other[c]):.2f} if it were as "
+                    "sure of itself as the other members bear out"
+                )
+            elif float(error.nan_to_num(0.0).max()) > DOUBT:
+                c = int(error.argmax())
+                found.append(
+                    f"what member {k} saw of the classes cannot be told from {self.examples} examples: {float(own[c]):.2f} of class {c} "
+                    f"has a standard error of {float(error[c]):.2f}"
+                )
+        return found
+
+    def __str__(self) -> str:
+        what = f"estimated from predictions on {self.examples} examples" if self.estimated else "by counts"
+        lines = [f"shares of the classes that each member saw, {what}:"]
+        for k, row in enumerate(self.seen.tolist()):
+            errors = [float("nan")] * len(row) if self.errors is None else self.errors[k].tolist()
+            cells = [f"{share:.2f}" + f" ± {error:.2f}" * (error == error) for share, error in zip(row, errors, strict=True)]
+            lines.append(f"member {k}: {', '.join(cells)}")
+        if self.estimated and len(self.seen) == 1:
+            lines.append("note: there is no other member to check the confidence of this one by, on which its shares hang")
+        return "\n".join([*lines, *(f"note: {doubt}" for doubt in self.doubts)])
 
     @property
     def shifts(self) -> Tensor:
@@ -72,17 +115,39 @@ class ClassPool:
 
     def only(self, member: int) -> ClassPool:
         """One member by itself, shifted to the classes of the data."""
-        return replace(self, seen=self.seen[member : member + 1], weights=torch.ones(1, dtype=torch.float64))
+        own = slice(member, member + 1)
+        return replace(
+            self,
+            seen=self.seen[own],
+            weights=torch.ones(1, dtype=torch.float64),
+            errors=None if self.errors is None else self.errors[own],
+            corrected=None if self.corrected is None else self.corrected[own],
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassPool:
         """What `to_dict` made."""
         seen, shares, weights = (torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights"))
-        return cls(seen, shares, weights, data["estimated"])
+        errors, corrected = (_tensor(data.get(name)) for name in ("errors", "corrected"))
+        return cls(seen, shares, weights, data["estimated"], errors, corrected, data.get("examples", 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"seen": self.seen.tolist(), "shares": self.shares.tolist(), "weights": self.weights.tolist(), "estimated": self.estimated}
+        plain = {"seen": self.seen.tolist(), "shares": self.shares.tolist(), "weights": self.weights.tolist(), "estimated": self.estimated}
+        if self.errors is None or self.corrected is None:
+            return plain
+        return plain | {"errors": _plain(self.errors), "corrected": _plain(self.corrected), "examples": self.examples, "doubts": self.doubts}
+
+
+def _plain(table: Tensor) -> list[list[float | None]]:
+    """Rows for JSON, which has no NaN."""
+    return [[value if value == value else None for value in row] for row in table.tolist()]
+
+
+def _tensor(rows: Sequence[Sequence[float | None]] | None) -> Tensor | None:
+    if rows is None:
+        return None
+    return torch.tensor([[float("nan") if value is None else value for value in row] for row in rows], dtype=torch.float64)
 
 
 def mean_pool(weights: Sequence[float]) -> ClassPool:

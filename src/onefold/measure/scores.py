@@ -7,22 +7,29 @@ For n examples with predicted probabilities p_ic and labels y_i:
 
 All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no probabilities. It counts as a wrong answer given
 with full confidence, so that NLL is infinite, and `Scores.nonfinite` says how many there were.
+
+A label that is no class is left out of every score and of n: a negative one (-100, the ignore index
+of torch), and 255 (of segmentation masks) where there are no more classes. `Scores.ignored` counts them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from onefold.errors import DataError, RecipeError, nearest
+from onefold.inference import class_axes
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
+from onefold.measure.chance import AnswerCounts, InputFacts
+from onefold.measure.paired import Answers, AnswersKept
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
+IGNORED = 255  # of segmentation masks: a border, or an object of no class
 ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
 
 
@@ -32,7 +39,11 @@ class Scores:
 
     `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
     For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
-    `nonfinite` counts the examples without finite probabilities: wrong answers here.
+    `nonfinite` counts the examples without finite probabilities: wrong answers here. `ignored` counts the labels that are no
+    class (-100, 255) and were left out; n does not hold them.
+    `hint` says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
+    `renumbered`: for each label the class that is answered, where another numbering would be far more accurate.
+    `answers` holds every example's hit and loss (5 bytes each), by which differences are paired; it is no part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -46,6 +57,10 @@ class Scores:
     ensemble: EnsembleName | None = None
     agreement: float | None = None
     nonfinite: int = 0
+    ignored: int = 0
+    hint: str = ""
+    renumbered: tuple[int, ...] | None = None
+    answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy_error(self) -> float:
@@ -66,11 +81,14 @@ class Scores:
             parts.append(f"members agree on {100 * self.agreement:.2f} %")
         if self.nonfinite:
             parts.append(f"{self.nonfinite} examples with non-finite outputs, counted as wrong")
-        return ", ".join(parts)
+        if self.ignored:
+            parts.append(f"{self.ignored} labels that are no class left out")
+        return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
-        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in asdict(self).items()}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"}
+        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scores:
@@ -81,6 +99,8 @@ class Scores:
         """
         try:
             known: dict[str, Any] = {key: float(value) if value in ("inf", "-inf", "nan") else value for key, value in values.items()}
+            if isinstance(known.get("renumbered"), list):
+                known["renumbered"] = tuple(known["renumbered"])
             return cls(**known)
         except TypeError as error:
             raise DataError(f"These are no scores ({error}); pass what Scores.to_dict returned.") from None
@@ -89,12 +109,15 @@ class Scores:
 def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
     """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (..., classes) and (...) are flattened.
 
+    (n, classes, ...) goes with labels (n, ...), too; where both would fit, the last axis is taken.
+
     Raises:
         DataError: the shapes do not fit, a label lies outside 0..classes-1, or there is no example.
         RecipeError: unknown binning, or fewer than one bin.
     """
     tally = Tally(bins, binning)
-    tally.add(*flatten(logits, labels))
+    rows, kept = flatten(_classes_last(logits, labels), labels)
+    tally.add(rows, kept, labels.numel() - len(kept))
     return tally.scores()
 
 
@@ -104,7 +127,7 @@ def score_probabilities(probabilities: Tensor, labels: Tensor, *, bins: int = 15
     Raises:
         DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with NaN count as non-finite instead).
     """
-    return score_logits(_log(probabilities), labels, bins=bins, binning=binning)
+    return score_logits(_log(_classes_last(probabilities, labels)), labels, bins=bins, binning=binning)
 
 
 def reliability(
@@ -123,12 +146,15 @@ def reliability(
     if kind not in ENSEMBLE_MEANS:
         raise RecipeError(f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}")
     tally = Tally(bins, binning)
+    outputs = _classes_last(outputs, labels)
     tally.add(*flatten(_log(outputs) if kind == "probabilities" else outputs, labels))
     return tally.reliability()
 
 
 def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU, checked.
+
+    Those whose label is no class (-100, 255) are left out.
 
     Raises:
         DataError: the shapes do not fit, the labels are no integers, or one lies outside 0..classes-1.
@@ -141,8 +167,14 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if labels.shape != logits.shape[:-1]:
         raise DataError(f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)}; give labels {tuple(logits.shape[:-1])}.")
     classes = logits.shape[-1]
-    flat = check_labels(labels, classes)
-    return logits.reshape(-1, classes).cpu().double(), flat
+    kept = ~is_ignored(labels, classes)
+    flat = check_labels(labels[kept], classes)
+    return logits[kept.to(logits.device)].reshape(-1, classes).cpu().double(), flat
+
+
+def is_ignored(labels: Tensor, classes: int) -> Tensor:
+    """Which labels, of any shape, say that an example has no class: negative ones; 255 where there is no such class."""
+    return (labels < 0) | ((labels == IGNORED) & (classes <= IGNORED))
 
 
 def broken_rows(logits: Tensor) -> Tensor:
@@ -158,23 +190,31 @@ def check_labels(labels: Tensor, classes: int) -> Tensor:
     flat = labels.reshape(-1).cpu().long()
     if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
         found = f"{int(flat.min())} to {int(flat.max())}"
-        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; renumber or drop them.")
+        todo = "they seem to count from 1, so subtract 1" if int(flat.min()) == 1 and int(flat.max()) == classes else "renumber or drop them"
+        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; {todo}.")
     return flat
 
 
 class Tally:
-    """Adds up scores batch by batch: float64 sums, and the confidence of every example (9 bytes each) for the calibration bins."""
+    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each) for the calibration bins,
+    and its hit and loss (5 bytes) for paired differences."""
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
         check_binning(bins, binning)
         self.bins, self.binning = bins, binning
-        self.n = self.nonfinite = 0
+        self.n = self.nonfinite = self.ignored = 0
         self.nll = self.brier = 0.0
         self._confidence: list[Tensor] = []
         self._correct: list[Tensor] = []
+        self._answers = AnswersKept()
+        self._counts = AnswerCounts()
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them."""
+    def add(self, logits: Tensor, labels: Tensor, ignored: int = 0) -> None:
+        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them.
+
+        ignored: how many labels it left out.
+        """
+        self.ignored += ignored
         broken = broken_rows(logits)
         log_p = torch.log_softmax(logits, -1)
         p = log_p.exp()
@@ -188,6 +228,8 @@ class Tally:
         self.brier += float(brier.masked_fill(broken, 2.0).sum())
         self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
         self._correct.append((prediction == labels) & ~broken)
+        self._answers.add(self._correct[-1], nll.masked_fill(broken, torch.inf), labels)
+        self._counts.add(logits, prediction.masked_fill(broken, -1), labels)
 
     def reliability(self) -> Reliability:
         """The calibration curve of what was added.
@@ -196,11 +238,14 @@ class Tally:
             DataError: nothing was.
         """
         if self.n == 0:
-            raise DataError("There is no example to score; pass at least one.")
+            left = f", as all {self.ignored} labels are negative or {IGNORED}" * bool(self.ignored)
+            raise DataError(f"There is no example to score{left}; pass at least one.")
         return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
 
-    def scores(self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None) -> Scores:
-        """The scores of what was added.
+    def scores(
+        self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None, facts: InputFacts | None = None
+    ) -> Scores:
+        """The scores of what was added. facts: on the inputs, for the hint.
 
         Raises:
             DataError: nothing was.
@@ -208,7 +253,15 @@ class Tally:
         ece = self.reliability().ece
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
-        return Scores(accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite)
+        return Scores(
+            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, self.ignored,
+            *self._counts.hint(facts), self._answers.answers(),
+        )  # fmt: skip
+
+
+def _classes_last(logits: Tensor, labels: Tensor) -> Tensor:
+    axes = class_axes(tuple(logits.shape), tuple(labels.shape))
+    return logits.movedim(axes[-1], -1) if axes else logits
 
 
 def _log(probabilities: Tensor) -> Tensor:

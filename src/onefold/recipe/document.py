@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from onefold.errors import RecipeError, nearest
+from onefold.inference import Output
 from onefold.patterns import as_list
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
@@ -66,9 +67,12 @@ class EvaluationPart(DataPart):
 
 
 class AlignPart(_Part):
-    """How the members are aligned: a matcher, "none", or a saved alignment in `file`."""
+    """How the members are aligned: a matcher, "none", or a saved alignment in `file`.
 
-    method: str = "cca"
+    method: null is cca, and where no parameter can be moved a warning; for a matcher that is named that is an error.
+    """
+
+    method: str | None = None
     file: InputFile | None = None
     reference: int = Field(default=0, ge=0)
     probe: Literal["auto", "pre", "post"] = "auto"
@@ -95,6 +99,18 @@ class FoldPart(_Part):
     class_shares: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
     polish: int = Field(default=0, ge=0)
     until: str | None = None
+
+
+class NetworkOutputPart(_Part):
+    """Which output of the networks is scored and distilled, by name or index, and the axis of its classes; null: found (onefold.inference)."""
+
+    select: int | str | None = None
+    class_axis: int | None = None
+
+    @property
+    def output(self) -> Output:
+        """The same for the library."""
+        return Output(self.select, self.class_axis)
 
 
 class Record(_Part):
@@ -135,6 +151,7 @@ class Job(Document):
     members: tuple[InputFile, ...] = Field(min_length=2)
     data: DataPart | None = None
     evaluation: EvaluationPart | None = None
+    network_output: NetworkOutputPart = NetworkOutputPart()
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
     output: str | None = None

@@ -17,7 +17,7 @@ from onefold.fold.soft.saved import rebuild
 from onefold.memory import forgetting
 from onefold.recipe.document import DataPart, InputFile
 from onefold.sources import DiskMembers, build_data, build_model
-from onefold.weights import check_members, check_state, checksum, load_into, read
+from onefold.weights import check_members, check_state, checksum, load_into, read, repeated
 
 ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on disk
 
@@ -58,7 +58,7 @@ def load_networks(
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
     notes = [f"{name}: {text}" for name, checkpoint in zip(names, checkpoints, strict=True) for text in checkpoint.notes]
-    return networks, sums, notes + _twins(sums)
+    return networks, sums, notes + repeated(networks)
 
 
 def load_members(
@@ -73,18 +73,13 @@ def load_members(
     found = DiskMembers(model, [member.path for member in members], device=target)
     for member, metadata in zip(members, found.metadata, strict=True):
         _refuse_several(member.path, metadata)
-    return found, sums, [*found.notes, *_twins(sums)]
+    return found, sums, list(found.notes)
 
 
 def _refuse_several(path: str, metadata: Mapping[str, str]) -> None:
     if MIXTURE in metadata or PARTIAL in metadata:
         kind = "mixture" if MIXTURE in metadata else "partial merge"
         raise MembersError(f"{path} is a {kind} of several networks, which cannot be folded; give its members instead.")
-
-
-def _twins(sums: Sequence[str]) -> list[str]:
-    twins = [(i, k) for k in range(len(sums)) for i in range(k) if sums[i] == sums[k]]
-    return [f"members {i} and {k} are the same file contents, so folding them gains nothing" for i, k in twins]
 
 
 def verify(file: InputFile) -> str:

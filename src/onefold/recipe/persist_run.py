@@ -17,6 +17,7 @@ from torch import nn
 
 from onefold import __version__
 from onefold.batches import Data, batches, dtype_of
+from onefold.counting import count_examples
 from onefold.errors import DataError, RecipeError
 from onefold.explore import PersistentTraining
 from onefold.explore.epochs import Epochs
@@ -91,7 +92,10 @@ def make(
         scored = score(networks, {name: one["score"] for name, one in found.items()}, best, data, validation, evaluation)
         files = {file_of(name): own for name, own in networks.items()} | {recipe.main: networks[best]}
         facts = {file: {"onefold.run": Path(file).stem.replace("-", " ")} for file in files} | {recipe.main: {"onefold.run": best}}
-        complete, report, more = write(folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums), FILES)
+        examples = {"training": count_examples(data), "validation": count_examples(validation), "reference": compared_on(recipe, data)}
+        complete, report, more = write(
+            folder, recipe, now, files, facts.__getitem__, lambda done, sums: summarise(done, scored, found, sums, examples), FILES
+        )
     return Trained(complete, report, folder, scored, warnings + more)
 
 
@@ -156,6 +160,13 @@ def reference(data: Data, count: int, dtype: torch.dtype) -> Any:
 
     args, kwargs = tuple(map(take, first.args)), {name: take(value) for name, value in first.kwargs.items()}
     return kwargs if kwargs else args[0] if len(args) == 1 else args
+
+
+def compared_on(recipe: PersistRecipe, data: Data) -> int:
+    """How many examples predictions are compared on: 0 but for the kernel of predictions, at most a batch for it."""
+    if recipe.rounds.kernel != PREDICTIONS:
+        return 0
+    return min(recipe.rounds.reference, next(iter(batches(data, what="training data"))).size)
 
 
 def divided(recipe: PersistRecipe, data: Data) -> tuple[Data, Data]:

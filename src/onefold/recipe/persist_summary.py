@@ -12,10 +12,11 @@ from onefold.batches import Data
 from onefold.errors import MembersError
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
+from onefold.explore.training import warm_up_of
 from onefold.measure import Candidate, Report, Section, Table, barrier_curves, comparison_table, evaluate, heat_map, verdict
 from onefold.measure.report import Column
 from onefold.recipe.persist import PersistRecipe
-from onefold.recipe.summary import parameters_of, written
+from onefold.recipe.summary import CAPTION, described, parameters_of, written
 from onefold.sources.loader import Part
 
 COMPARED = 2000  # examples on which rounds are compared, and as many training examples to align them by
@@ -39,8 +40,8 @@ class PersistScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the best round in bold."""
-        return comparison_table(self.candidates, emphasis=[self.best])
+        """All candidates, the most accurate in bold, held against the round that the validation data chose."""
+        return comparison_table(self.candidates, against=self.best, caption=CAPTION)
 
 
 def score(
@@ -67,10 +68,10 @@ def score(
             found.append(Candidate(f"ensemble of {len(names)} {kind}s", scores, len(names) * size, float(len(names)), "mean of probabilities"))
         if kind != ROUND and names:
             first = max(names, key=validation.__getitem__)
-            rivals += [rows[first]._replace(name=f"the best {kind} ({first})")] * (first != best)
+            rivals += [rows[first]._replace(name=f"the best {kind} by validation ({first})")] * (first != best)
     if best != f"{ROUND} 0":
         rivals.insert(0, rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
-    sentence = verdict(rows[best]._replace(name=f"The best of the rounds ({best})"), rivals) if rivals else f"No round was better than {best}."
+    sentence = verdict(rows[best]._replace(name=f"The best of the rounds by validation ({best})"), rivals) if rivals else alone(best, validation)
     members = [networks[name] for name in kinds[ROUND]]
     compared, note = None, ""
     if len(members) > 1:
@@ -81,8 +82,22 @@ def score(
     return PersistScored(tuple(found), best, sentence, on, compared, note)
 
 
-def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str]) -> Report:
-    """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`). sums: file -> SHA-256."""
+def alone(best: str, validation: Mapping[str, float]) -> str:
+    """The sentence where the round that validation chose has nothing to be held against. validation: accuracy by name."""
+    rounds = [name for name in validation if name.startswith(ROUND)]
+    if len(rounds) == 1:
+        return f"{best.capitalize()} is the only round, so there is nothing to compare it with."
+    return f"No other round was more accurate than {best} on the validation data, by which it was chosen."
+
+
+def summarise(
+    recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, Mapping[str, Any]], sums: Mapping[str, str], examples: Mapping[str, int]
+) -> Report:
+    """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`).
+
+    sums: file -> SHA-256. examples: how many were trained on ("training"), chose the best round ("validation"), and were the batch that predictions
+    are compared on ("reference", 0 where none are).
+    """
     part = recipe.rounds
     report = Report(title=f"{part.number} persistent rounds", summary=scored.verdict)
     worth = report.section("Was it worth it").table(scored.table).text(f"{scored.verdict} All were scored on the {scored.on}.")
@@ -102,11 +117,19 @@ def summarise(recipe: PersistRecipe, scored: PersistScored, found: Mapping[str, 
     report.section("What was done").facts(
         {
             "architecture": recipe.model,
-            "training data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples or 'all'} examples",
-            "validation data": f"{recipe.validation.source}, {recipe.validation.split} split" if recipe.validation else f"{recipe.held_out:g} of it",
+            "training data": described(recipe.data),
+            "training examples": examples["training"],
+            "validation data": described(recipe.validation) if recipe.validation else f"a share of {recipe.held_out:g} of the training data",
+            "validation examples": examples["validation"],
+            "evaluation data": described(recipe.evaluation),
+            "scored on": scored.on,
+            "scored examples": scored.candidates[0].scores.n,
             "examples in a step": recipe.data.batch_size,
-            **{key.replace("_", " "): written(value) for key, value in part.model_dump().items()},
+            **{key.replace("_", " "): written(value) for key, value in part.model_dump(exclude={"reference"}).items()},
+            "examples that predictions are compared on": examples["reference"],
             **{key.replace("_", " "): written(value) for key, value in recipe.training.model_dump().items()},
+            "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
+            "threads": recipe.record.threads if recipe.record else None,
             **{f"mean loss of {name}, last epoch (nats)": one["losses"][-1] for name, one in found.items()},
             **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},
             "device": recipe.device,
@@ -138,7 +161,7 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
     section.text(
         f"Their weights have a mean length of {compared.norms.mean():.3g}. A distance and a barrier that alignment takes away belong to "
         "renumbered hidden units: the rounds would be one function. What is left is a difference of the functions, or a rescaling. "
-        "Where a distance is larger after alignment, the rounds had kept the order of units that they began with."
+        "Where a distance is larger after alignment, the rounds may have kept the order of units that they began with."
     )
     if compared.note:
         section.text(compared.note)

@@ -20,9 +20,9 @@ from torch import nn
 from onefold import __version__
 from onefold.alignment import Alignment, matchers
 from onefold.batches import Data, fingerprint, reusable
-from onefold.errors import OutputError, RecipeError, nearest
+from onefold.errors import NothingToAlignError, OutputError, RecipeError, nearest
 from onefold.fold import MergeResult, PartialMerge, folds, merge, partial_merge
-from onefold.fold.merge import REPAIRS
+from onefold.fold.merge import DEFAULT, REPAIRS
 from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.partial.saved import describe
 from onefold.measure import ClassPool, Report, class_pool
@@ -100,7 +100,7 @@ def make(
             warnings += other_versions(recipe.record, used)
 
         polish = f", polish {recipe.fold.polish} passes" if recipe.fold.polish else ""
-        tell(f"Folding: align {recipe.align.method}, fold {recipe.fold.method}, repair {recipe.fold.repair}{polish}")
+        tell(f"Folding: align {recipe.align.method or DEFAULT}, fold {recipe.fold.method}, repair {recipe.fold.repair}{polish}")
         if recipe.devices > 1:
             result = merge_processes.fold_in_processes(recipe, used, on_disk=on_disk, resume=resume)
         else:
@@ -108,12 +108,12 @@ def make(
         scored = None
         if evaluation is not None:
             tell("Scoring the members, their ensemble, their plain average and the fold")
-            scored = score(models, result, evaluation, data if recipe.barrier else None)
+            scored = score(models, result, evaluation, data if recipe.barrier else None, recipe.network_output.output)
         members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
         complete = recipe.model_copy(update={"members": members, "align": _with_checksum(recipe), "record": record(used, digest)})
         facts = describe(result.model) if isinstance(result.model, PartialMerge) else None
         written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, facts)
-    return Made(written.recipe, result, scored, written.report, files, warnings + result.report.warnings + written.warnings)
+    return Made(written.recipe, result, scored, written.report, files, list(dict.fromkeys([*warnings, *result.report.warnings, *written.warnings])))
 
 
 def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None) -> MergeResult[nn.Module]:
@@ -122,20 +122,32 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
     align = Alignment.load(part.file.path) if part.file else part.method
     shared: dict[str, Any] = {name: getattr(recipe.fold, name) for name in ("repair", "weights", "target", "rows", "ridge")}
     shared |= {name: getattr(part, name) for name in ("reference", "probe", "regularisation", "prior", "max_positions")}
-    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed}
+    meant = recipe.network_output.output
+    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed, "output": meant}
     if recipe.fold.until is not None and data is not None:
         return _partial(models, data, recipe.fold.until, shared)
     ensemble: EnsembleName | ClassPool | None = recipe.fold.ensemble
     if recipe.fold.class_shares is not None:
-        ensemble = class_pool(models, data, shares=recipe.fold.class_shares)
+        ensemble = class_pool(models, data, shares=recipe.fold.class_shares, output=meant)
     return merge(models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared)
 
 
 def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]) -> MergeResult[nn.Module]:
     """The same up to a place in the network; what was done there is part of what the fold reports."""
-    done = partial_merge(models, data, until=share_of(until) if until.endswith("%") else until, **settings)
+    place = share_of(until) if until.endswith("%") else until
+    given = DEFAULT if settings["align"] is None else settings["align"]
+    told = []
+    try:
+        done = partial_merge(models, data, until=place, **{**settings, "align": given})
+    except NothingToAlignError as error:
+        if settings["align"] is not None:
+            raise
+        plain: dict[str, Any] = {name: None if name in ("regularisation", "prior") else value for name, value in settings.items()}
+        done = partial_merge(models, data, until=place, **{**plain, "align": "none"})
+        told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
+    done.report.merged.warnings[:0] = told
     facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
-    done.report.merged.folded["partial"] = facts | {"text": str(done.report)}
+    done.report.merged.folded["partial"] = facts | {"text": str(done.report).splitlines()[0]}
     return MergeResult(done.model, done.alignment, done.report.merged)
 
 
@@ -172,8 +184,9 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
 def check_names(recipe: Recipe) -> None:
     """Raises RecipeError, with the nearest known name, where a matcher, fold, repair, data source or device does not exist, or a fold lacks a
     setting."""
-    if recipe.align.method not in matchers and recipe.align.method not in ("none", "saved"):
-        raise RecipeError(f"There is no matcher named '{recipe.align.method}'; {nearest(recipe.align.method, [*matchers.names(), 'none'])}")
+    method = recipe.align.method or DEFAULT
+    if method not in matchers and method not in ("none", "saved"):
+        raise RecipeError(f"There is no matcher named '{method}'; {nearest(method, [*matchers.names(), 'none'])}")
     names = ("target", "rows", "ridge") + (() if recipe.fold.polish else ("ensemble",))
     fold = fold_with(recipe.fold.method, {name: getattr(recipe.fold, name) for name in names})
     if isinstance(fold, NetworkFold) and recipe.data is None and (fold.traced or fold.labelled):

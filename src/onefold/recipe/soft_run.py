@@ -58,17 +58,17 @@ def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None,
         scored = None
         if evaluation is not None:
             tell("Scoring the members, their ensemble, their plain average and the result")
-            scored = score(models, result, evaluation)
+            scored = score(models, result, evaluation, recipe.network_output.output)
         members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
         complete = recipe.model_copy(update={"members": members, "record": record(used, digest)})
         metadata = describe(result.model) | {"onefold.gates": json.dumps(result.gates.to_dict())}
         written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, metadata)
-    return SoftMade(written.recipe, result, scored, written.report, files, warnings + result.notes + written.warnings)
+    return SoftMade(written.recipe, result, scored, written.report, files, list(dict.fromkeys([*warnings, *result.notes, *written.warnings])))
 
 
 def soft_merge(recipe: SoftRecipe, models: list[nn.Module], data: Data, held_out: Data | None) -> SoftResult:
     """The gates that the recipe describes, learned, without reading or writing anything."""
-    soft = SoftMerge(models, seed=recipe.seed, **recipe.soft.placement())
+    soft = SoftMerge(models, seed=recipe.seed, output=recipe.network_output.output, **recipe.soft.placement())
     return fit_gates(soft, data, held_out=held_out, seed=recipe.seed, **recipe.soft.learning())
 
 

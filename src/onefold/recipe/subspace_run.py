@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Data
+from onefold.counting import count_examples
 from onefold.explore import Subspace
 from onefold.explore.epochs import Epochs
 from onefold.explore.processes import launch
@@ -82,7 +83,7 @@ def make(
             scored = score(space, list(networks.values()), data, evaluation)
         complete, report, more = write(
             folder, recipe, now, networks, lambda name: {"onefold.subspace": recipe.subspace.shape, "onefold.point": Path(name).stem},
-            lambda done, sums: summarise(done, space, reached["losses"], sums, scored), ["vertex-*.safetensors"],
+            lambda done, sums: summarise(done, space, reached["losses"], sums, scored, count_examples(data)), ["vertex-*.safetensors"],
         )  # fmt: skip
     return Trained(complete, report, folder, scored, warnings + more)
 

@@ -12,6 +12,7 @@ from torch import nn
 from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.explore import Subspace
+from onefold.explore.training import warm_up_of
 from onefold.measure import (
     Candidate,
     Path,
@@ -31,7 +32,7 @@ from onefold.measure import (
 )
 from onefold.measure.path import grid
 from onefold.recipe.subspace import SubspaceRecipe
-from onefold.recipe.summary import parameters_of, written
+from onefold.recipe.summary import CAPTION, described, parameters_of, written
 from onefold.sources.loader import Part
 
 MIDPOINT = "midpoint"
@@ -54,8 +55,8 @@ class SubspaceScored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the midpoint in bold."""
-        return comparison_table(self.candidates, emphasis=[MIDPOINT])
+        """All candidates, the best in bold, held against the midpoint."""
+        return comparison_table(self.candidates, against=MIDPOINT, caption=CAPTION)
 
 
 def score(space: Subspace, networks: Sequence[nn.Module], training: Data, data: Data) -> SubspaceScored:
@@ -86,8 +87,10 @@ def score(space: Subspace, networks: Sequence[nn.Module], training: Data, data: 
     return SubspaceScored(tuple(rows), sentence, curves, _edges(space, at))
 
 
-def summarise(recipe: SubspaceRecipe, space: Subspace, losses: Sequence[float], sums: Mapping[str, str], scored: SubspaceScored | None) -> Report:
-    """The report of a subspace, for people (`to_html`) and for machines (`to_json`). sums: file -> SHA-256."""
+def summarise(
+    recipe: SubspaceRecipe, space: Subspace, losses: Sequence[float], sums: Mapping[str, str], scored: SubspaceScored | None, examples: int
+) -> Report:
+    """The report of a subspace, for people (`to_html`) and for machines (`to_json`). sums: file -> SHA-256. examples: trained on."""
     count, name = space.shape.vertices, space.shape.name
     unscored = "No labelled evaluation data was named, so nothing was scored: whether these networks are any good is not known yet."
     report = Report(title=f"A {name} of networks with {count} vertices", summary=scored.verdict if scored else unscored)
@@ -101,11 +104,17 @@ def summarise(recipe: SubspaceRecipe, space: Subspace, losses: Sequence[float], 
     done = report.section("What was done").facts(
         {
             "architecture": recipe.model,
-            "training data": f"{recipe.data.source}, {recipe.data.split} split, {recipe.data.samples or 'all'} examples",
+            "training data": described(recipe.data),
+            "training examples": examples,
+            "evaluation data": described(recipe.evaluation if scored else None),
+            "evaluation examples": scored.candidates[0].scores.n if scored else 0,
             "examples in a step": recipe.data.batch_size,
             "vertices": count,
             **{key.replace("_", " "): written(value) for key, value in recipe.subspace.model_dump(exclude={"vertices"}).items()},
             **{key.replace("_", " "): written(value) for key, value in recipe.training.model_dump().items()},
+            "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
+            "epochs": len(losses),
+            "threads": recipe.record.threads if recipe.record else None,
             "mean loss of the first epoch (nats)": losses[0],
             "mean loss of the last epoch (nats)": losses[-1],
             **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},

@@ -8,10 +8,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, device_of, forward, logits_of, reusable
+from onefold.batches import Data, batches, device_of, forward, labels_of, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.explore.processes import check_processes
 from onefold.explore.training import usable
+from onefold.inference import ANY, ClassAxis, floating_outputs
 from onefold.measure.scores import check_labels, flatten
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
@@ -72,14 +73,16 @@ def check_fit(network: nn.Module, data: Data, what: str) -> None:
     check_runs(network, data)
     classes = 0
     for batch in batches(data, device_of(network), what):
-        if batch.labels is None:
-            raise DataError(f"Batch {batch.index} of the {what} has no labels; give labels with every batch.")
+        labels = labels_of(batch, "training needs them", what)
         if batch.index == 0:
             with torch.no_grad():
-                logits = logits_of(forward(network, batch))
-            flatten(logits, batch.labels)
+                returned = forward(network, batch)
+            if (count := len(floating_outputs(returned))) > 1:
+                raise DataError(f"The network returns {count} outputs, and training needs one; let it return its logits alone or as `logits`.")
+            logits = ClassAxis(ANY, "training").last(ANY.of(returned), labels, scored=True, where=f" of batch {batch.index}")
+            flatten(logits, labels)
             classes = logits.shape[-1]
-        check_labels(batch.labels, classes)
+        check_labels(labels, classes)
 
 
 def steps_of(recipe: TrainedRecipe, data: Data) -> int:

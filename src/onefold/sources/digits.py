@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from onefold.errors import DataError
+from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import Request, data_sources, none_left
 from onefold.sources.loader import Images
 from onefold.sources.names import check_options
@@ -12,8 +13,9 @@ from onefold.sources.names import check_options
 
 @data_sources.register("sklearn:digits")
 def digits(request: Request) -> Images:
-    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on and 540 to test on."""
-    check_options(request.name, ())
+    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on and 540 to test on; option classes."""
+    check_options(request.name, (OPTION,))
+    wanted = wanted_classes(request.name)
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -26,4 +28,5 @@ def digits(request: Request) -> Images:
         raise none_left(request, len(labels))
     part = slice(request.skip, request.end)
     inputs = torch.from_numpy(images[part]).float().div(16).unsqueeze(1)
-    return Images(inputs, torch.from_numpy(labels[part]).long(), classes=10)
+    targets, names = renumbered(torch.from_numpy(labels[part]).long(), [str(digit) for digit in range(10)], wanted, request.name)
+    return Images(inputs, targets, len(names), names=names)

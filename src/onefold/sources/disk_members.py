@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -18,6 +18,7 @@ from onefold.errors import MembersError, WeightsError
 from onefold.sources.models import resolve_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
 from onefold.weights.checks import check_fit
+from onefold.weights.duplicates import told, twins
 from onefold.weights.reader import Checkpoint, PathLike
 
 
@@ -34,7 +35,8 @@ class DiskMembers(Sequence[nn.Module]):
         check_finite: refuse NaN and infinity, which reads all values.
 
     Attributes:
-        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights, one sentence each.
+        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights, and `repeated`, one sentence each.
+        repeated: which members hold the weights of another one, whatever their files are.
 
     Raises:
         MembersError: there is no checkpoint, or they are of different architectures.
@@ -57,6 +59,7 @@ class DiskMembers(Sequence[nn.Module]):
         self.notes: tuple[str, ...] = ()
         self._files: list[tuple[Path, ...]] = []
         self._stamps: list[tuple[tuple[int, int], ...]] = []
+        states: list[Mapping[str, torch.Tensor]] = []
         for path in self.paths:
             found = read(path, check_finite=check_finite)
             name = str(found.paths[0])
@@ -67,7 +70,11 @@ class DiskMembers(Sequence[nn.Module]):
             self._files.append(found.paths)
             self._stamps.append(_stamps(found))
             self.metadata += (found.metadata,)
+            states.append(found.tensors)
             self.notes += tuple(f"{name}: {note}" for note in found.notes)
+        same = {k: (i, "hold the same weights") for i, k in twins(states)}
+        self.repeated = tuple(told(same))
+        self.notes += self.repeated
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from onefold.errors import DataError
+from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import Request, class_labels, data_sources, none_left
 from onefold.sources.images import normalisation
 from onefold.sources.loader import Images
@@ -27,16 +28,18 @@ PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
 
 @data_sources.register("idx:")
 def idx(request: Request) -> Images:
-    """MNIST-style idx files (idx:DIR), gzipped or not, (n, 1, h, w) in 0..1; options mean, std.
+    """MNIST-style idx files (idx:DIR), gzipped or not, (n, 1, h, w) in 0..1; options mean, std, classes.
 
+    classes=2,0,1 renumbers the labels, which stand for themselves: what was 2 becomes 0.
     The files are called train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, or .gz.
 
     Raises:
         DataError: a file is missing, cut short or of another format, or images and labels are not equally many.
     """
-    check_options(request.name, ("mean", "std"))
+    check_options(request.name, ("mean", "std", OPTION))
     mean, std = normalisation(request.name, 1, 1)
     folder = request.folder()
+    wanted = wanted_classes(request.name, folder)
     images, labels = (_find(folder, what, request) for what in ("images-idx3", "labels-idx1"))
     targets, total = _read(labels, 1, 0, None)
     inputs, count = _read(images, 3, request.skip, request.end)
@@ -45,7 +48,11 @@ def idx(request: Request) -> Images:
     if request.skip >= total:
         raise none_left(request, total)
     part = slice(request.skip, request.end)
-    return Images(inputs.unsqueeze(1), class_labels(targets[part].long(), request), int(targets.max()) + 1, mean, std)
+    found, count = class_labels(targets[part].long(), request), int(targets.max()) + 1
+    if wanted is None:  # the files hold no names
+        return Images(inputs.unsqueeze(1), found, count, mean, std)
+    found, names = renumbered(found, [str(number) for number in range(count)], wanted, request.name)
+    return Images(inputs.unsqueeze(1), found, len(names), mean, std, names)
 
 
 def _find(folder: Path, what: str, request: Request) -> Path:

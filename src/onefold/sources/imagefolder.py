@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from onefold.errors import DataError
+from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import SPLIT_NAMES, Request, data_sources, none_left
 from onefold.sources.images import OPTIONS, decode, image_options, normalisation
 from onefold.sources.loader import Images
@@ -18,15 +19,16 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".
 
 @data_sources.register("imagefolder:")
 def imagefolder(request: Request) -> Images:
-    """Image files in class folders (imagefolder:DIR with DIR/train/CLASS/*.png); options size, mean, std, channels.
+    """Image files in class folders (imagefolder:DIR with DIR/train/CLASS/*.png); options size, mean, std, channels, classes.
 
-    Classes are numbered by the sorted names of the training folders. The order of the images is fixed but mixes the classes (it is that
+    Classes are numbered by the sorted names of the training folders, or in the order that classes=NAME,NAME,... or
+    classes=FILE (one name a line) gives, which may name further classes. The order of the images is fixed but mixes the classes (it is that
     of the hashes of their paths), so that a `limit` gives a sample of all classes.
 
     Raises:
         DataError: a folder is missing or without images, a test class is unknown in training, or an image cannot be decoded.
     """
-    check_options(request.name, OPTIONS)
+    check_options(request.name, (*OPTIONS, OPTION))
     channels, size = image_options(request.name)
     folder = request.folder()
     split = _split_folder(folder, request.split)
@@ -35,6 +37,7 @@ def imagefolder(request: Request) -> Images:
     classes = _class_names(_split_folder(folder, "train") or split)
     if unknown := [name for name in _class_names(split) if name not in classes]:
         raise DataError(f"The folder {split} has the class '{unknown[0]}', which the training folder does not have; put it right.")
+    wanted = wanted_classes(request.name, folder)
     found = [(file, classes.index(name)) for name in classes for file in _images(split / name)]
     if request.skip >= len(found):
         raise none_left(request, len(found))
@@ -42,7 +45,8 @@ def imagefolder(request: Request) -> Images:
     chosen = found[request.skip : request.end]
     inputs = decode([file for file, _ in chosen], lambda index: str(chosen[index][0]), channels, size)
     mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
-    return Images(inputs, torch.tensor([label for _, label in chosen], dtype=torch.int64), len(classes), mean, std)
+    labels, names = renumbered(torch.tensor([label for _, label in chosen], dtype=torch.int64), classes, wanted, request.name)
+    return Images(inputs, labels, len(names), mean, std, names)
 
 
 def _split_folder(folder: Path, split: str) -> Path | None:

@@ -21,6 +21,7 @@ class Images:
         inputs: (n, channels, height, width), uint8 in 0..255 or float32 in 0..1.
         labels: (n,), int64, from 0 to classes - 1.
         classes: number of classes of the whole data set, also where the images read hold fewer.
+        names: of the classes, in the order of their numbers; () where they are not known.
         mean, std: per channel, subtracted from and divided into inputs in 0..1.
     """
 
@@ -29,6 +30,7 @@ class Images:
     classes: int
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +60,11 @@ class ImageBatches:
     def classes(self) -> int:
         """Number of classes of the data set."""
         return self.images.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers; () where they are not known."""
+        return self.images.names
 
     @property
     def labels(self) -> Tensor:

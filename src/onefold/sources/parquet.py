@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onefold.errors import DataError
+from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import SPLIT_NAMES, Request, class_labels, data_sources, none_left
 from onefold.sources.images import OPTIONS, decode, image_options, normalisation
 from onefold.sources.loader import Images
@@ -18,7 +19,7 @@ LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 @data_sources.register("parquet:")
 def parquet(request: Request) -> Images:
-    """Images in parquet files (parquet:DIR); options image, label (columns), mean, std, size, channels.
+    """Images in parquet files (parquet:DIR); options image, label (columns), mean, std, size, channels, classes.
 
     The image column is a struct with the encoded file in `bytes`, or plain binary. Columns are found by their types and usual names
     where `image` and `label` do not name them. Files lie in DIR or DIR/data, named `train*.parquet` or `test*.parquet`.
@@ -26,9 +27,10 @@ def parquet(request: Request) -> Images:
     Raises:
         DataError: pyarrow is missing, there is no file for the split, a column is missing, or an image cannot be decoded.
     """
-    check_options(request.name, (*OPTIONS, "image", "label"))
+    check_options(request.name, (*OPTIONS, "image", "label", OPTION))
     channels, size = image_options(request.name)
     files = _files(request.folder(), request)
+    wanted = wanted_classes(request.name, request.folder())
     pq = _pyarrow_parquet()
     try:
         opened = [pq.ParquetFile(file) for file in files]
@@ -39,9 +41,12 @@ def parquet(request: Request) -> Images:
     inputs = decode(blobs, lambda i: f"Image {where(i)} of '{request.name.text}'", channels, size)
     known = _class_names(opened[0].schema_arrow, label)
     targets = class_labels(labels, request)
-    classes = known or 1 + max(int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened)
+    classes = len(known) or 1 + max(int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened)
     mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
-    return Images(inputs, targets, classes, mean, std)
+    if wanted is not None:
+        targets, known = renumbered(targets, known or [str(number) for number in range(classes)], wanted, request.name)
+        classes = len(known)
+    return Images(inputs, targets, classes, mean, std, known)
 
 
 def _pyarrow_parquet() -> Any:
@@ -118,10 +123,11 @@ def _rows(opened: list[Any], files: list[Path], image: str, label: str, request:
     return blobs, labels, lambda index: f"in row {request.skip + index}"
 
 
-def _class_names(schema: Any, label: str) -> int | None:
-    """The number of class names in the data set's own description, if it has one."""
+def _class_names(schema: Any, label: str) -> tuple[str, ...]:
+    """The class names in the data set's own description; () where it has none."""
     try:
         described = json.loads((schema.metadata or {})[b"huggingface"])
-        return len(described["info"]["features"][label]["names"]) or None
+        names = described["info"]["features"][label]["names"]
+        return tuple(map(str, names.values() if isinstance(names, dict) else names))
     except (KeyError, TypeError, ValueError):
-        return None
+        return ()

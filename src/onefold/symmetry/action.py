@@ -59,7 +59,7 @@ def mapped_tensors(state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mappin
     active = [groups[name] for name in _dependants_first(spec, maps)]
     tied = {name: names[0] for names in spec.tied for name in names}
     roles = {(slot.tensor, slot.axis, group.name): slot.role for group in active for slot in group.slots}
-    eps = {norm.variance: norm.eps for norm in spec.norms}
+    eps = {norm.variance: norm.eps for norm in spec.norms} | spec.epsilons
     touched = {slot.tensor for group in active for slot in group.slots}
     changed: dict[str, Tensor] = {}
     for name, axes in spec.axes.items():

@@ -75,7 +75,7 @@ def _occurrences(value: Tensor, axes: list[Term], name: str) -> Iterator[tuple[T
         if isinstance(term, Live) and term.group == name:
             yield value, k, axes
         elif isinstance(term, Prod) and term.parts and _holds(term, name):
-            spread = value.reshape(*value.shape[:k], *(part.size for part in term.parts), *value.shape[k + 1 :])
+            spread = value.reshape(*value.shape[:k], *_sizes(value.shape[k], term), *value.shape[k + 1 :])
             yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
             return
         elif isinstance(term, Case) and _holds(term, name):
@@ -97,10 +97,29 @@ def _apart(value: Tensor, axis: int, terms: list[Term], names: Sequence[str]) ->
     for k in reversed(range(len(terms))):
         term = terms[k]
         if k != axis and isinstance(term, Prod) and any(_name(part) in names for part in term.parts):
-            value = value.reshape(*value.shape[:k], *(part.size for part in term.parts), *value.shape[k + 1 :])
+            value = value.reshape(*value.shape[:k], *_sizes(value.shape[k], term), *value.shape[k + 1 :])
             terms = [*terms[:k], *term.parts, *terms[k + 1 :]]
             axis += len(term.parts) - 1 if k < axis else 0
     return value, axis, terms
+
+
+def _sizes(length: int, term: Prod) -> list[int]:
+    """The sizes of an axis' parts. One that stays in place may differ from the traced: examples, times.
+
+    Raises:
+        SymmetryError: the axis has another length, and it cannot be known which part has.
+    """
+    sizes = [part.size for part in term.parts]
+    if math.prod(sizes) == length:
+        return sizes
+    free = [k for k, part in enumerate(term.parts) if isinstance(part, Fixed)]
+    if len(free) == 1 and length % (math.prod(sizes) // sizes[free[0]]) == 0:
+        sizes[free[0]] = length // (math.prod(sizes) // sizes[free[0]])
+        return sizes
+    raise SymmetryError(
+        f"An axis of length {length} was traced with {' x '.join(map(str, sizes))}, so that its features "
+        "cannot be told apart; use inputs and batches of one size."
+    )
 
 
 def _name(term: Term) -> str | None:

@@ -87,8 +87,8 @@ def tensors_of(facts: Facts) -> Iterator[list[Term]]:
 
 
 def _movable_states(traced: TracedNetwork) -> set[str]:
-    """The placeholders of parameters and of running statistics; other buffers are constants of the architecture."""
-    found = {spec.arg.name for spec in traced.program.graph_signature.input_specs if spec.kind == InputKind.PARAMETER}
+    """The placeholders of parameters, of running statistics and of buffers that make a weight; other buffers are constants of the architecture."""
+    found = {spec.arg.name for spec in traced.program.graph_signature.input_specs if spec.kind == InputKind.PARAMETER} | _making_weights(traced)
     for node in traced.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         if schema is not None and any(argument.name in _STATISTICS for argument in schema.arguments):
@@ -97,13 +97,44 @@ def _movable_states(traced: TracedNetwork) -> set[str]:
     return found
 
 
+def _making_weights(traced: TracedNetwork) -> set[str]:
+    """The buffers of the state that meet another tensor of it before they meet features: a basis, a mask of weights, a singular vector."""
+    kinds = {spec.arg.name: spec for spec in traced.program.graph_signature.input_specs}
+    depends: dict[fx.Node, set[fx.Node]] = {}  # on which floating tensors of the state
+    fed: set[fx.Node] = set()  # reached by the network's inputs
+    alone: dict[fx.Node, fx.Node] = {}  # what is made of one buffer and nothing else -> that buffer
+    buffers: set[fx.Node] = set()
+    constants: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and node.name in traced.state_names:
+            depends[node] = {node} if isinstance(value, Tensor) and value.is_floating_point() else set()
+            if depends[node] and kinds[node.name].kind == InputKind.BUFFER and kinds[node.name].persistent:
+                buffers.add(node)
+                alone[node] = node
+            continue
+        if node.op == "placeholder":
+            fed.add(node)
+            continue
+        sources = node.all_input_nodes
+        depends[node] = {state for source in sources for state in depends.get(source, ())}
+        if any(source in fed for source in sources) and isinstance(value, Tensor | list | tuple):
+            fed.add(node)
+            constants |= {alone[source] for source in sources if source in alone}
+        elif len(depends[node]) == 1 and len(sources) >= 1 and all(source in alone for source in sources):
+            alone[node] = next(iter(depends[node]))
+        if node.op == "output" or len(depends[node]) <= 1 < len(sources):  # returned, or combined with what is no state
+            constants |= {alone[source] for source in sources if source in alone}
+    return {node.name for node in buffers - constants if node.users}
+
+
 def _input(traced: TracedNetwork, facts: Facts, node: fx.Node, movable: set[str], shared: dict[str, str], first: dict[str, fx.Node]) -> None:
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         facts.axes[node] = None
         return
     name = traced.state_names.get(node.name)
-    moves = name is not None and node.name in movable and value.is_floating_point()
+    moves = name is not None and node.name in movable and (value.is_floating_point() or value.is_complex())
     reason = "" if moves else "input of the network" if name is None else "buffer"
     facts.axes[node] = [fresh(n, not moves, reason) for n in shape_of(value)]
     if name is None or not moves:

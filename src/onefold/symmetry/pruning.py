@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from onefold.symmetry.spec import MAP_CLASSES, Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, live_groups
+from onefold.symmetry.spec import MAP_CLASSES, Axes, Case, FeatureSpace, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, live_groups
 from onefold.symmetry.trial import Trial
 
 REFUTED = "refuted by the numeric proof"
@@ -91,9 +91,15 @@ def _without(spec: SymmetrySpec, names: set[str], narrowed: dict[str, frozenset[
         groups=tuple(kept),
         axes=axes,
         nodes={name: _frozen(own, names) for name, own in spec.nodes.items()},
+        spaces=tuple(_left(space, names) for space in spec.spaces),
         frozen=spec.frozen | lost,
         coverage=spec.coverage - count / spec.parameters if spec.parameters else 0.0,
     )
+
+
+def _left(space: FeatureSpace, names: set[str]) -> FeatureSpace:
+    groups = tuple(name for name in space.groups if name not in names)
+    return space if groups == space.groups else replace(space, groups=groups, reason="" if groups else REFUTED)
 
 
 def _frozen(axes: Axes, names: set[str]) -> Axes:

@@ -37,15 +37,14 @@ class SegmentedRun:
             raise TraceError(
                 f"The network changes {len(state_slots)} of its own parameters or buffers while it runs, so it cannot be run in segments."
             )
-        self._done = 0
+        self._done = [0] * len(self._runs)  # steps of each batch: those of other sizes may have more
 
     def before(self, node: str) -> None:
         """Run every batch until `node` is next. Raises TraceError where there is no such node, or it has run already."""
-        plan = self._runs[0][0]
-        at = next((k for k, step in enumerate(plan.steps) if step.name == node), None)
-        if at is None or at < self._done:
-            raise TraceError(f"The segmented run cannot halt before '{node}': {'there is no such node' if at is None else 'it has run already'}.")
-        self._advance(at)
+        at = [next((k for k, step in enumerate(plan.steps) if step.name == node), None) for plan, _ in self._runs]
+        if any(k is None or k < done for k, done in zip(at, self._done, strict=True)):
+            raise TraceError(f"The segmented run cannot halt before '{node}': {'there is no such node' if None in at else 'it has run already'}.")
+        self._advance([k for k in at if k is not None])
 
     def values(self, name: str) -> list[Any]:
         """The value of a node or input for each batch, which a later node must still need."""
@@ -56,13 +55,13 @@ class SegmentedRun:
 
     def finish(self) -> list[Any]:
         """Run to the end: what the network returns for each batch."""
-        self._advance(len(self._runs[0][0].steps))
+        self._advance([len(plan.steps) for plan, _ in self._runs])
         return [pytree.tree_unflatten(fill(plan.outputs, own), plan.out_spec) for plan, own in self._runs]
 
-    def _advance(self, until: int) -> None:
+    def _advance(self, until: list[int]) -> None:
         with torch.no_grad():
-            for plan, own in self._runs:
-                for step in plan.steps[self._done : until]:
+            for (plan, own), done, end in zip(self._runs, self._done, until, strict=True):
+                for step in plan.steps[done:end]:
                     own[step.out] = _called(step, own)
                     for slot in step.dead:
                         own[slot] = None

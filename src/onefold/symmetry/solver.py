@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from torch import Tensor, fx
+from torch import fx
 
+from onefold.symmetry.coverage import feature_spaces, reached_from
 from onefold.symmetry.duals import Parities, parities
 from onefold.symmetry.fibres import fibres
 from onefold.symmetry.naming import Naming
@@ -35,7 +36,7 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
     folded = {name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)}
     over = fibres(tensors_of(facts), facts.mixes)
     inputs = [node for node in facts.axes if node.op == "placeholder" and node.name not in traced.state_names]
-    computed = _reached_from(inputs)
+    computed = reached_from(inputs)
     folds = folds_of(facts)
     groups = []
     for atom, name in naming.groups.items():
@@ -78,6 +79,8 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
         coverage=sum(count for name, count in traced.parameters.items() if name in live) / total if total else 0.0,
         parameters=total,
         fingerprint=traced.fingerprint,
+        epsilons=dict(facts.epsilons),
+        spaces=feature_spaces(traced, facts, naming.groups),
     )
 
 
@@ -129,25 +132,13 @@ def _probes(atom: Atom, facts: Facts, computed: set[fx.Node]) -> tuple[Probe, ..
     """Where the group's features can be read: on axes of their own; else on composites; else on segments."""
     found: list[list[Probe]] = [[], [], []]
     for node, axes in facts.axes.items():
-        if node not in computed or not axes or isinstance(axes[0], list | None):
+        if node not in computed or not axes or isinstance(axes[0], list | None) or node.meta["val"].is_complex():
             continue
         for axis, term in enumerate(map(resolve, axes)):
             if atom in atoms(term):
                 rank = 0 if term is atom else 1 if isinstance(term, Prod) else 2
                 found[rank].append(Probe(node.name, axis, facts.kinds.get(node.name, "other")))
     return tuple(next((probes for probes in found if probes), []))
-
-
-def _reached_from(inputs: Sequence[fx.Node]) -> set[fx.Node]:
-    """All nodes whose value, and not its size alone, depends on one of these."""
-    reached: set[fx.Node] = set()
-    waiting = list(inputs)
-    while waiting:
-        for user in waiting.pop().users:
-            if user not in reached and isinstance(user.meta.get("val"), Tensor | list | tuple):
-                reached.add(user)
-                waiting.append(user)
-    return reached
 
 
 def _frozen(traced: TracedNetwork, states: States, first: Mapping[str, str], live: set[str]) -> dict[str, str]:

@@ -117,6 +117,17 @@ class Group:
 
 
 @dataclass(frozen=True)
+class FeatureSpace:
+    """`size` features that one layer makes and another one reads. node: the first layer that does so; groups: what moves them, in none of them where
+    they stay, and then why."""
+
+    node: str
+    size: int
+    groups: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class SymmetrySpec:
     """The groups of a network, and all that is needed to act with them and to read their features.
 
@@ -125,6 +136,8 @@ class SymmetrySpec:
     frozen: state-dict name -> why no axis of it is live. unknown: operator -> how many times it was met without a rule.
     coverage: share of the parameters' elements that lie in a tensor with a live axis.
     fingerprint: of the traced graph without its batch size; two networks of one architecture have the same.
+    epsilons: running variance -> what its norm adds to it; of all norms, also of those that are not in `norms`.
+    spaces: the feature spaces between layers (see symmetry/coverage.py), those that move and those that stay.
     """
 
     groups: tuple[Group, ...]
@@ -139,6 +152,13 @@ class SymmetrySpec:
     coverage: float = 0.0
     parameters: int = 0
     fingerprint: str = ""
+    epsilons: dict[str, float] = field(default_factory=dict)
+    spaces: tuple[FeatureSpace, ...] = ()
+
+    @property
+    def feature_coverage(self) -> float:
+        """The share of the feature spaces between layers that a group moves; 1.0 where there are none."""
+        return sum(bool(space.groups) for space in self.spaces) / len(self.spaces) if self.spaces else 1.0
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises SymmetryError where there is none."""
@@ -163,7 +183,7 @@ class SymmetrySpec:
         return spec
 
     def __str__(self) -> str:
-        """A readable table: a line for each group, then coverage, frozen tensors and unknown operators."""
+        """A readable table: a line for each group, then coverage, feature spaces and tensors that stay, and unknown operators."""
         from onefold.symmetry.table import table_of  # it reads specs: imported here, where both are there
 
         return table_of(self)
@@ -187,7 +207,9 @@ def live_groups(term: Term) -> Iterator[str]:
             yield from live_groups(part)
 
 
-_TYPES: dict[str, Any] = {t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, SymmetrySpec)}
+_TYPES: dict[str, Any] = {
+    t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, FeatureSpace, SymmetrySpec)
+}
 
 
 def _encode(value: Any) -> Any:

@@ -27,6 +27,10 @@ def table_of(spec: SymmetrySpec) -> str:
         cells = [cell.rjust(width) if k == 1 else cell.ljust(width) for k, (cell, width) in enumerate(zip(row, widths, strict=False))]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     lines.append(f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,} parameters.")
+    moving = sum(bool(space.groups) for space in spec.spaces)
+    lines.append(f"{moving} of {len(spec.spaces)} feature spaces between layers can move.")
+    for reason in dict.fromkeys(space.reason for space in spec.spaces if not space.groups):
+        lines.append(f"feature spaces that stay ({reason}): {_few([s.node for s in spec.spaces if not s.groups and s.reason == reason])}")
     for reason in dict.fromkeys(spec.frozen.values()):
         lines.append(f"frozen ({reason}): {_few([name for name, why in spec.frozen.items() if why == reason])}")
     lines += [f"unknown operator: {name}, met {count} times; what reaches it is frozen" for name, count in spec.unknown.items()]

@@ -41,19 +41,26 @@ class TermError(Exception):
 class Atom:
     """An axis without known inner structure: `size` coordinates and the map classes (`maps`) that all operators so far allow.
 
+    given: frozen from the beginning, as positions are, and not by what an operator did.
     bound: the term that it was found equal to. origin: (node name, axis) of the view that created it, where a restart may split it.
     """
 
-    __slots__ = ("bound", "frozen", "maps", "origin", "reason", "serial", "size")
+    __slots__ = ("bound", "frozen", "given", "maps", "origin", "reason", "serial", "size")
 
     def __init__(self, size: int, frozen: bool = False, reason: str = "", maps: frozenset[str] = ALL) -> None:
         self.serial = next(_serial)
         self.size = size
-        self.frozen = frozen
+        self.frozen = self.given = frozen
         self.reason = reason
         self.maps = maps
         self.bound: Term | None = None
         self.origin: tuple[str, int] | None = None
+
+    def part(self, size: int) -> Atom:
+        """A part of this axis, of `size` coordinates, which is free or frozen as it is."""
+        atom = Atom(size, self.frozen, self.reason, self.maps)
+        atom.given = self.given
+        return atom
 
     def __repr__(self) -> str:
         return f"{'!' if self.frozen else ''}a{self.serial}:{self.size}"

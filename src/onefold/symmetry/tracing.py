@@ -11,8 +11,9 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,12 +22,20 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
-from onefold.batches import Batch, batches
+from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
 from onefold.symmetry.replay import Plan, Visit, compile_plan
+from onefold.symmetry.sizes import Cover, Sizes, is_slice, read_by, renamed_to_match, tidy
 
-# Arguments that hold sizes, which may contain the batch size: they are no part of a fingerprint.
-_SIZES = ("size", "shape", "sizes", "split_size", "repeats")
+# Arguments that hold sizes, which may depend on those of the inputs: they are no part of a fingerprint.
+_SIZES = frozenset(
+    (
+        *("size", "shape", "sizes", "split_size", "repeats", "start", "end", "step", "length"),
+        *("output_size", "kernel_size", "pad", "scale_factors", "scales_d", "scales_h", "scales_w"),
+    )
+)
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+_NUMBERS = frozenset(["index", "other"])  # no part of one either, where they are numbers
 
 
 @dataclass
@@ -44,8 +53,7 @@ class TracedNetwork:
     tied: tuple[tuple[str, ...], ...]
     fingerprint: str
     keywords: tuple[str, ...] = ()
-    _own_plan: Plan | None = field(default=None, repr=False)
-    _plans: dict[Any, Plan] = field(default_factory=dict, repr=False)  # by the shapes of the inputs
+    _sizes: Sizes | None = field(default=None, repr=False)
 
     @property
     def graph(self) -> fx.Graph:
@@ -91,22 +99,61 @@ class TracedNetwork:
         inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
         return self._plan(tuple(args), keywords, inputs), inputs
 
-    def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
-        """The plan for inputs of these shapes; the network is traced again where the first trace does not cover them."""
-        key = tuple(tuple(x.shape) if isinstance(x, Tensor) else None for x in inputs)
-        if key not in self._plans:
-            self._plans[key] = self._new_plan(args, kwargs, inputs)
-        return self._plans[key]
+    @cached_property
+    def example_axis(self) -> int | None:
+        """Which axis of the first input counts examples, by what the network returns; None where that does not tell.
 
-    def _new_plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
-        if accepts(self.program, inputs):
-            self._own_plan = self._own_plan or compile_plan(self.program)
-            return self._own_plan
-        program = _export(self.model, args, kwargs, dynamic=False)
-        if fingerprint(program) != self.fingerprint:
+        Recurrent layers say it themselves: (time, examples, features), unless `batch_first`.
+        """
+        return _example_axis(self.program)
+
+    def counted(self, batch: Batch) -> Batch:
+        """The batch with the axis that counts its examples."""
+        return batch if self.example_axis is None else replace(batch, axis=self.example_axis)
+
+    def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
+        """The plan for inputs of these shapes.
+
+        The network is traced again where no trace covers them.
+        """
+        if self._sizes is None:
+            cover = Cover.of(self.program, self.model, compile_plan(self.program))
+            first = [shape_of(x) if isinstance(x, Tensor) else None for x in cover.inputs]
+            self._sizes = Sizes([cover], first)
+        sizes = self._sizes
+        if len(sizes.first) != len(inputs):
+            raise TraceError(f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
+        if (found := sizes.plan(args, kwargs, inputs)) is not None:
+            return found
+        if axes := sizes.to_try(inputs):
+            with suppress(TraceError):
+                wide = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
+                if wide is not None and wide.accepts(args, kwargs, inputs):
+                    sizes.covers.append(wide)
+                    return wide.plan
+        single = self._matched(self._exported(args, kwargs))
+        if single is None:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-            raise TraceError(f"{type(self.model).__name__} runs other operators on inputs of shape {shapes}; use inputs and batches of one size.")
-        return compile_plan(program)
+            raise TraceError(
+                f"{type(self.model).__name__} runs other operators on inputs of shape {shapes} than on "
+                "those that it was traced with; use inputs and batches of one size."
+            )
+        return sizes.keep(inputs, single.plan)
+
+    def _matched(self, program: ExportedProgram) -> Cover | None:
+        """Another trace of the network, by the names of this one; None where operators differ."""
+        if not renamed_to_match(program, self.program):
+            return None
+        return Cover.of(program, self.model, compile_plan(program))
+
+    def _exported(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+        """The network traced on inputs of one shape. Raises DataError where it cannot run on them."""
+        try:
+            return _export(self.model, args, kwargs, dynamic=False)
+        except TraceError:
+            with _evaluating(self.model), torch.no_grad():
+                forward(self.model, Batch(args, kwargs))
+            raise
 
 
 def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
@@ -142,56 +189,70 @@ def example_batch(example_inputs: Any) -> Batch:
     return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
 
 
+def _example_axis(program: ExportedProgram) -> int | None:
+    names = {node.name: node for node in program.graph.nodes}
+    specs = program.graph_signature.input_specs
+    given = [names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT]
+    first = next((x for x in given if isinstance(x, Tensor)), None)
+    if first is None or not first.dim():
+        return None
+    sizes = [_size(n) for n in first.shape]
+    for node in program.graph.nodes:
+        if str(node.target).split(".")[0:2][-1] in _RECURRENT and node.args[-1] is False:
+            read = node.args[0].meta["val"]
+            if read.dim() == 3 and sizes[1:2] == [_size(read.shape[1])]:
+                return 1
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    values = [x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)]
+    counts = [_size(x.shape[0]) for x in values if isinstance(x, Tensor) and x.dim()]
+    if sizes[0] in counts:
+        return 0
+    return next((sizes.index(n) for n in counts if n in sizes), None)
+
+
+def _size(length: Any) -> Any:
+    return length.node.expr if isinstance(length, torch.SymInt) else int(length)
+
+
 def shape_of(value: Tensor) -> list[int]:
     """The shape of a traced value, with the sizes of the example for dynamic axes."""
     return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
-
-
-def accepts(program: ExportedProgram, inputs: Sequence[Any]) -> bool:
-    """Whether inputs of these shapes are covered by the program (a dynamic axis of length 1 is not: export takes 1 for a special size)."""
-    names = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    specs = [spec for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
-    if len(specs) != len(inputs):
-        raise TraceError(f"The network was traced with {len(specs)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
-    symbols: dict[Any, int] = {}
-    for spec, value in zip(specs, inputs, strict=True):
-        if not isinstance(value, Tensor):
-            continue
-        traced = names[spec.arg.name].meta["val"]
-        if not isinstance(traced, Tensor) or traced.dim() != value.dim():
-            return False
-        for expected, given in zip(traced.shape, value.shape, strict=True):
-            if not isinstance(expected, torch.SymInt):
-                if expected != given:
-                    return False
-                continue
-            expression = expected.node.expr
-            allowed = program.range_constraints.get(expression)
-            if allowed is None or given == 1 or not allowed.lower <= given <= allowed.upper or symbols.setdefault(expression, given) != given:
-                return False
-    return True
 
 
 def fingerprint(program: ExportedProgram) -> str:
     """A hash of the operators, how they are connected, and the names and shapes of the parameters, without the batch size."""
     digest = hashlib.sha256()
     number: dict[fx.Node, int] = {}
+    count = -1
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             spec = specs[node.name]
             shape = shape_of(node.meta["val"]) if spec.target is not None and isinstance(node.meta.get("val"), Tensor) else ()
             text = f"{spec.kind.name} {spec.target} {shape}"
+        elif is_slice(node) and read_by(node) in number:
+            # A slice of a whole axis is left out by export, so that whether it is there depends on sizes.
+            number[node] = number[read_by(node)]
+            continue
         elif isinstance(node.meta.get("val"), Tensor | tuple | list) or node.op == "output":
             names = [argument.name for argument in node.target._schema.arguments] if hasattr(node.target, "_schema") else []
-            shown = [_shown(value, number) for k, value in enumerate(node.args) if k >= len(names) or names[k] not in _SIZES]
-            shown += [f"{key}={_shown(value, number)}" for key, value in node.kwargs.items() if key not in _SIZES]
+            given = [(names[k] if k < len(names) else "", value) for k, value in enumerate(node.args)]
+            shown = [_shown(value, number) for name, value in given if not _is_size(name, value)]
+            shown += [f"{key}={_shown(value, number)}" for key, value in node.kwargs.items() if not _is_size(key, value)]
             text = f"{node.target} {' '.join(shown)}"
         else:
             continue
-        number[node] = len(number)
+        number[node] = count = count + 1
         digest.update(f"{text}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def _is_size(name: str, value: Any) -> bool:
+    """Whether an argument is left out of the fingerprint."""
+    if name not in _NUMBERS:
+        return name in _SIZES
+    symbolic = isinstance(value, fx.Node) and not isinstance(value.meta.get("val"), Tensor | tuple | list)
+    return symbolic or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _shown(value: Any, number: dict[fx.Node, int]) -> str:
@@ -202,14 +263,26 @@ def _shown(value: Any, number: dict[fx.Node, int]) -> str:
     return "" if isinstance(value, torch.device | torch.dtype) else repr(value)
 
 
-def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool) -> ExportedProgram:
+def _export(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    axes: Collection[tuple[int, int]] = (),
+) -> ExportedProgram:
+    """The exported program. dynamic: of any length of the first axes, and of `axes` (input, axis)."""
     shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
-    for value in pytree.tree_leaves((args, kwargs)):
+    # Export marks the open axes on the tensors that it is given, where a later export finds them.
+    args, kwargs = pytree.tree_map_only(Tensor, lambda x: x.detach(), (args, kwargs))
+    leaves = pytree.tree_leaves((args, kwargs), is_leaf=lambda x: x is None)
+    for number, value in enumerate(leaves):
         if isinstance(value, Tensor) and value.dim():
-            shapes[value] = {0: Dim.AUTO}
+            shapes[value] = dict.fromkeys([0, *(axis for k, axis in axes if k == number)], Dim.AUTO)
     try:
         with _evaluating(model), _quiet(), torch.no_grad():
-            return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None)
+            program = torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None)
+        tidy(program)
+        return program
     except Exception as error:  # torch.export raises nearly anything, from inside the network and from inside torch
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".") if lines else type(error).__name__
@@ -253,7 +326,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export without its warnings: what matters is raised, or found in the spec."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo")]
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo", "torch._subclasses")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -22,6 +22,8 @@ from onefold.symmetry.spec import Group, SymmetrySpec
 from onefold.symmetry.tracing import example_batch
 from onefold.symmetry.widening import Widening
 
+_OF_NORMS = ("scale", "shift", "mean", "variance")
+
 
 class Trial:
     """A float64 copy of a network in eval mode, its outputs on one batch, and how far maps move them, relative to the largest output.
@@ -62,7 +64,8 @@ class Trial:
     def weight_of(self, name: str, maps: dict[str, GroupMap]) -> float:
         """How far the outputs move when noise is added to what the maps move of a tensor."""
         own = self.state[name]
-        noise = torch.randn(own.shape, generator=self.generator, dtype=torch.float64).to(own.device)
+        dtype = own.dtype if own.is_complex() else torch.float64
+        noise = torch.randn(own.shape, generator=self.generator, dtype=dtype).to(own.device)
         return self._distance({name: own + mapped_tensors({**self.state, name: noise}, self.spec, maps)[name] - noise})
 
     def check_steady(self, tolerance: float) -> None:
@@ -87,13 +90,21 @@ def _well_conditioned(model: nn.Module, spec: SymmetrySpec, generator: torch.Gen
     """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between coordinates."""
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
     forget(twin)
+    for tensor in (*twin.parameters(), *twin.buffers()):
+        if tensor.is_complex():  # which `double` passes over
+            tensor.data = tensor.data.to(torch.complex128)
     roles = {slot.tensor: slot.role for group in spec.groups for slot in group.slots}
-    state = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+    parameters = dict(twin.named_parameters())
+    state = {**parameters, **dict(twin.named_buffers())}
     for name, tensor in state.items():
         role = roles.get(name)
-        if not tensor.is_floating_point() or (role is None and name not in dict(twin.named_parameters())):
+        if not (tensor.is_floating_point() or tensor.is_complex()) or (role is None and name not in parameters):
             continue
-        noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        if name not in parameters and role not in _OF_NORMS:  # a mask or a vector that makes a weight: near what it was, without ties
+            drawn = torch.rand(2, *tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+            tensor.copy_(tensor * (0.5 + drawn[0]) + 0.1 * drawn[1])
+            continue
+        noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor.device)
         if role in ("scale", "variance"):
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device))
         elif tensor.dim() <= 1:
@@ -119,4 +130,4 @@ def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list
             found = functional_call(model, changed, batch.args, batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
-    return [x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
+    return [x if x.is_complex() else x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]

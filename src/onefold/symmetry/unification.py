@@ -112,7 +112,7 @@ def cut(term: Term, sizes: Sequence[int], reason: str = "cut inside a factor") -
     if len(sizes) == 1:
         return [term]
     if isinstance(term, Atom):
-        segments: list[Term] = [Atom(n, term.frozen, term.reason, term.maps) for n in sizes]
+        segments: list[Term] = [term.part(n) for n in sizes]
         term.bound = Sum(tuple(s for s in segments if size(s)))
         return segments
     if isinstance(term, Sum):
@@ -154,7 +154,7 @@ def split(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
     if inner == 1:
         return term, UNIT
     if isinstance(term, Atom):
-        factors = Atom(outer, term.frozen, term.reason, term.maps), Atom(inner, term.frozen, term.reason, term.maps)
+        factors = term.part(outer), term.part(inner)
         term.bound = Prod(factors)
         return factors
     if isinstance(term, Case):

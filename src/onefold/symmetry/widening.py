@@ -23,4 +23,6 @@ class Widening(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
+    if dtype in (torch.complex64, torch.complex32):
+        return torch.complex128
     return torch.float64 if dtype in _NARROW else dtype

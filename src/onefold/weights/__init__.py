@@ -3,6 +3,7 @@
 from onefold.weights.atomic import atomic_directory, atomic_write, check_output
 from onefold.weights.checks import check_fit, check_members, check_state, load_into
 from onefold.weights.checksums import checksum, state_checksum
+from onefold.weights.duplicates import repeated, warn_of_repeated
 from onefold.weights.lazy import LazyState
 from onefold.weights.reader import Checkpoint, load, read
 from onefold.weights.writer import save
@@ -20,6 +21,8 @@ __all__ = [
     "load",
     "load_into",
     "read",
+    "repeated",
     "save",
     "state_checksum",
+    "warn_of_repeated",
 ]

@@ -21,6 +21,7 @@ from onefold.weights.reader import TIED
 
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 INDEX = ".index.json"
+UNWRITABLE = (torch.complex128, torch.complex32)
 
 
 def save(
@@ -61,6 +62,9 @@ def save(
         if not isinstance(tensor, Tensor):
             raise WeightsError(f"{path} cannot be written: the entry '{name}' is a {type(tensor).__name__}, not a tensor; leave it out.")
     check_state(state, f"The state dict for {path}", module, check_finite=check_finite)
+    if place.suffix == ".safetensors" and (wide := [name for name, t in state.items() if t.dtype in UNWRITABLE]):
+        kind = str(state[wide[0]].dtype).removeprefix("torch.")
+        raise WeightsError(f"{path} cannot hold '{wide[0]}', which is {kind}, a dtype that safetensors has not got; save to .pt.")
     tensors, tied = _plain(state)
     texts = {str(key): str(value) for key, value in (metadata or {}).items()}
     if place.suffix in TORCH_SUFFIXES:

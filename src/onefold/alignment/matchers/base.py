@@ -35,13 +35,15 @@ class Matcher(ABC):
 
     dense: gives matrices rather than permutations, so that it serves only groups with `Group.dense`; others get a rotation where they take one, else
     a permutation. exact: of a dense matcher, that it gives no map that changes a member's function. rotates: of a dense matcher, that groups which
-    take rotations and no other matrix get one; False gives them a permutation. covariances: needs whole covariance matrices of each member, not only
-    variances. widths: maps between features of unequal numbers, too. probe: where it reads features by default.
+    take rotations and no other matrix get one; False gives them a permutation. inverts: needs
+    more samples than features. covariances: needs whole covariance matrices of each member, not only variances. widths: maps between features of
+    unequal numbers, too. probe: where it reads features by default.
     """
 
     dense: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     rotates: ClassVar[bool] = True
+    inverts: ClassVar[bool] = False
     covariances: ClassVar[bool] = False
     widths: ClassVar[bool] = False
     probe: ClassVar[str] = "post"

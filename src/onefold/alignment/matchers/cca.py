@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
+from onefold.alignment.matchers.dense import matched_correlations, placed, resolved, roots, shrunk
 from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
@@ -33,13 +33,15 @@ class CCA(Matcher):
     prior: float = 0.1
 
     dense = True
+    inverts = True
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:
         covariances = shrunk(moments, member, self.regularisation, self.prior)
         root_r, inverse_r = roots(covariances.reference)
         root_k, inverse_k = roots(covariances.member)
-        u, _, vh = torch.linalg.svd(inverse_r @ covariances.cross @ inverse_k)
+        u, s, vh = torch.linalg.svd(inverse_r @ covariances.cross @ inverse_k)
+        u = resolved(u, s, vh, placed(moments, member))
         rotation = u @ vh
         forward = root_r @ rotation @ inverse_k
         inverse = root_k @ rotation.T @ inverse_r

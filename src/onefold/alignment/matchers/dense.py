@@ -50,6 +50,26 @@ def shrunk(moments: Features, member: int, regularisation: float, prior: float) 
     return Covariances(own + ridge * scale_own * eye, other + ridge * scale_other * eye, cross)
 
 
+def placed(moments: Features, member: int) -> Tensor:
+    """The best permutation as a matrix P_k (C, C), float64."""
+    eye = torch.eye(moments.width, dtype=torch.float64)
+    return eye[best_permutation(moments, member)]
+
+
+def resolved(u: Tensor, s: Tensor, vh: Tensor, preferred: Tensor) -> Tensor:
+    """U (C, C) of a singular value decomposition, whose last columns are turned so that U V' is nearest to `preferred` there.
+
+    Features of fewer dimensions than units leave directions in which every rotation is as good as another by the data. Features vary
+    there no more, but their means do not vanish: an arbitrary rotation would mix units that lie far from zero.
+    """
+    null = s <= NOISE * s[0]
+    if not bool(null.any()):
+        return u
+    left, right = u[:, null], vh[null]
+    a, _, b = torch.linalg.svd(left.T @ preferred.to(u) @ right.T)
+    return torch.cat([u[:, ~null], left @ (a @ b)], 1)
+
+
 def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor]:
     """Square root and inverse square root, both (C, C), of a symmetric positive matrix.
 

@@ -4,6 +4,7 @@
 
 Li, Yosinski, Clune, Lipson & Hopcroft 2016, "Convergent learning" (arXiv 1511.07543); Ainsworth, Hayase & Srinivasa 2023,
 "Git Re-Basin", section 3.1 (arXiv 2209.04836). Solved exactly by scipy.optimize.linear_sum_assignment.
+Among pairs that are correlated alike, likeness of deviations decides (`likeness`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.views import Features
+from onefold.alignment.views import Features, likeness
 from onefold.symmetry import GroupMap
 
 
 def best_permutation(moments: Features, member: int) -> Tensor:
     """(C,) int64 on the CPU: which of the member's features goes to each place of the reference."""
-    _, columns = linear_sum_assignment(moments.correlation(member).cpu().numpy(), maximize=True)
+    _, columns = linear_sum_assignment(likeness(moments, member).cpu().numpy(), maximize=True)
     return torch.as_tensor(columns, dtype=torch.int64)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.matchers.dense import matched_correlations, shrunk
+from onefold.alignment.matchers.dense import matched_correlations, placed, resolved, shrunk
 from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
@@ -24,23 +24,26 @@ from onefold.symmetry import GroupMap
 @matchers.register("procrustes")
 @dataclass(frozen=True)
 class Procrustes(Matcher):
-    """Nearest rotation of the features; the limit of CCA for strong regularisation."""
+    """Nearest rotation of the features; the limit of CCA for strong regularisation, and level with it after repair."""
 
     prior: float = 0.1
     fixes_mean: bool = False
 
     dense = True
+    inverts = True
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:
         cross = shrunk(moments, member, 0.0, self.prior).cross
         if not self.fixes_mean:
-            u, _, vh = torch.linalg.svd(cross)
+            u, s, vh = torch.linalg.svd(cross)
+            u = resolved(u, s, vh, placed(moments, member))
             rotation = u @ vh
         else:
             ones = torch.full((len(cross), 1), len(cross) ** -0.5, dtype=cross.dtype, device=cross.device)
             basis = torch.linalg.qr(ones, mode="complete").Q[:, 1:]
-            u, _, vh = torch.linalg.svd(basis.T @ cross @ basis)
+            u, s, vh = torch.linalg.svd(basis.T @ cross @ basis)
+            u = resolved(u, s, vh, basis.T @ placed(moments, member).to(basis) @ basis)
             u, vh = torch.cat([ones, basis @ u], 1), torch.cat([ones, basis @ vh.T], 1).T
             rotation = u @ vh
         return Match(GroupMap("dense", rotation, rotation.T.contiguous()), matched_correlations(moments, member, u, vh.T))

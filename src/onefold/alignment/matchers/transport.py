@@ -6,6 +6,8 @@ Each feature of the reference takes the mean of what is moved there, and hands i
     T_k = diag(1 / a) P   (C_r, C_k),      in place of the inverse   P' diag(1 / b)   (C_k, C_r).
 Exact transport (e = 0) between equal numbers of features is a permutation. D is the squared distance of the activations over the data, divided
 by their variances if `standardised`: D_ij = 2 - 2 corr_ij, else var_i + var_j - 2 cov_ij. The entropy e is relative to the mean of D.
+With the defaults, e = 0 and standardised, between equal widths it is the permutation of the greatest
+sum of correlations, the same that the matcher `permutation` finds.
 
 Singh & Jaggi 2020, "Model Fusion via Optimal Transport" (arXiv 1910.05653); Cuturi 2013, "Sinkhorn distances" (arXiv 1306.0895). The paper
 divides the map of consumers by a and not by b, which differs for unequal widths only: there it scales what they read by C_r / C_k.
@@ -23,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.views import Features
+from onefold.alignment.views import Features, likeness
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 
@@ -55,7 +57,13 @@ def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
 @matchers.register("transport")
 @dataclass(frozen=True)
 class Transport(Matcher):
-    """Optimal transport of features (OT Fusion), exact or entropic; also for members of unequal widths."""
+    """Optimal transport of features (OT Fusion); of equal widths without entropy the same as permutation.
+
+    entropy: relative to the mean distance, 0 for exact transport. standardised: distances of features
+    that are divided by their deviations. It takes members of unequal widths, too.
+
+    Raises AlignmentError where the entropy is negative or not finite.
+    """
 
     entropy: float = 0.0
     standardised: bool = True
@@ -71,7 +79,8 @@ class Transport(Matcher):
 
     def match(self, moments: Features, member: int) -> Match:
         correlations = moments.correlation(member).cpu()
-        moved = plan(self.costs(moments, member), self.entropy)
+        assigned = self.entropy == 0 and self.standardised  # ties are decided as by the matcher `permutation`
+        moved = plan(2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member), self.entropy)
         rows, columns = moved.shape
         if self.entropy == 0 and rows == columns:
             order = moved.argmax(1)

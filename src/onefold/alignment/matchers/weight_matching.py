@@ -68,7 +68,11 @@ class Problem:
     def objective(self, names: Sequence[str] | None = None, state: State | None = None) -> float:
         """The sum over these tensors, or over all."""
         own = self.state if state is None else state
-        return sum(w * float((self.reference[n] * own.get(n, self.state[n])).sum()) for n, w in self.weights.items() if names is None or n in names)
+        return sum(
+            w * float((self.reference[n].conj() * own.get(n, self.state[n])).sum().real)
+            for n, w in self.weights.items()
+            if names is None or n in names
+        )
 
     def holding(self, group: Group) -> list[str]:
         """The tensors that count and hold the group."""
@@ -79,7 +83,7 @@ class Problem:
         total = torch.zeros(group.size, group.size, dtype=torch.float64)
         for name in self.holding(group):
             axes = self.spec.axes[name]
-            total += self.weights[name] * (features(self.reference[name], axes, group).T @ features(self.state[name], axes, group))
+            total += self.weights[name] * (features(self.reference[name], axes, group).mH @ features(self.state[name], axes, group)).real
         return total
 
     def fibred_gram(self, group: Group) -> Tensor:
@@ -90,7 +94,7 @@ class Problem:
             axes = self.spec.axes[name]
             pairs = zip(all_fibre_features(self.reference[name], axes, group), all_fibre_features(self.state[name], axes, group), strict=True)
             for ours, theirs in pairs:
-                total += self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours, theirs)
+                total += self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours.conj(), theirs).real
         return total
 
     def again(self) -> Problem:
@@ -187,8 +191,8 @@ class WeightMatching(StateMatcher):
     def problem(self, spec: SymmetrySpec, reference: State, member: State) -> Problem:
         """What `descend` works on, from states whose norms are folded if they are to be."""
         counted = _counted(spec, self.norms == "folded")
-        ours = {name: reference[name].detach().to("cpu", torch.float64) for name in counted}
-        theirs = {name: member[name].detach().to("cpu", torch.float64) for name in spec.axes}
+        ours = {name: _wide(reference[name]) for name in counted}
+        theirs = {name: _wide(member[name]) for name in spec.axes}
         norms = {name: float(ours[name].norm() * theirs[name].norm()) for name in counted}
         weights = {name: 1.0 / norm if self.balanced else 1.0 for name, norm in norms.items() if norm > 0}
         return Problem(spec, ours, theirs, layouts(spec), weights)
@@ -231,6 +235,11 @@ class WeightMatching(StateMatcher):
             if not moved:
                 break
         return {k: _matches(problem) for k, problem in enumerate(problems)}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """On the CPU, in float64 or complex128."""
+    return tensor.detach().to("cpu", torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def _counted(spec: SymmetrySpec, folded: bool) -> list[str]:
@@ -285,5 +294,5 @@ def _cosines(problem: Problem, group: Group) -> Tensor:
         pieces = [list(all_fibre_features(t, axes, group)) if problem.layout[group.name].apart else [features(t, axes, group)[None]]
                   for t in (problem.reference[name], problem.state[name])]  # fmt: skip
         for ours, theirs in zip(*pieces, strict=True):
-            total = total + weight * torch.stack([(ours * theirs).sum(-2), ours.square().sum(-2), theirs.square().sum(-2)])
+            total = total + weight * torch.stack([(ours.conj() * theirs).real.sum(-2), ours.abs().square().sum(-2), theirs.abs().square().sum(-2)])
     return (total[0] / (total[1] * total[2]).clamp_min(1e-300).sqrt()).reshape(-1)

@@ -7,8 +7,10 @@ cluster and the unmerge matrix U = P hands the average back:
 As maps of an alignment these are T_k = K M_k with U_k in place of the inverse: the mean of the mapped members is W*.
 
 Clusters correlate as their least correlated features do (complete linkage). Against clusters that swallow everything, each feature beyond K
-in a cluster multiplies its correlations by `penalty` (the paper's alpha); at most the share `within` (its beta) of a member's features is
-merged with other features of the same member.
+in a cluster multiplies its correlations by `penalty` (the paper's alpha). Of each member at most
+`within` C merges join clusters that both hold features of it. The paper's beta is a share of all
+(K - 1) C merges, of which each member gets an equal part, beta (K - 1) C / K: within = beta (K - 1) / K,
+half of beta for two members.
 
 Stoica, Bolya, Bjorner, Ramesh, Hearn & Hoffman 2024, "ZipIt! Merging Models from Different Tasks without Training" (arXiv 2305.03053).
 For K = 2 the penalty is the paper's; for more members it lets clusters of one feature of each pass free, which is ours.
@@ -85,7 +87,14 @@ def zip_features(correlations: NDArray[np.float64], members: int, penalty: float
 @matchers.register("zipit")
 @dataclass(frozen=True)
 class ZipIt(JointMatcher):
-    """Greedy merging of the most correlated features, within members too (ZipIt!); maps all members at once."""
+    """Greedy merging of the most correlated features, within members too (ZipIt!); maps all members at once.
+
+    penalty: the factor on correlations for each feature that a cluster holds beyond K, from 0 to 1.
+    within: how many merges may join features of one member, as a share of its C features, from 0 to 1;
+    half of the paper's beta for two members.
+
+    Raises AlignmentError where a setting is not between 0 and 1.
+    """
 
     penalty: float = 0.3
     within: float = 0.125
@@ -93,7 +102,8 @@ class ZipIt(JointMatcher):
     def __post_init__(self) -> None:
         for name, value in (("penalty", self.penalty), ("within", self.within)):
             if not math.isfinite(value) or not 0 <= value <= 1:
-                raise AlignmentError(f"ZipIt's {name} is {value}; it must lie between 0 and 1.")
+                what = "a share of each member's features" if name == "within" else "a factor"
+                raise AlignmentError(f"ZipIt's {name} is {value}; it is {what} and must lie between 0 and 1.")
 
     def match_all(self, moments: Moments) -> list[Match]:
         members, width = moments.members, moments.width

@@ -2,7 +2,8 @@
 
     factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
 
-f are probabilities, the softmax over the last axis, or where that has a length of 1 the outputs themselves. Permutations and rescalings of hidden
+f are probabilities, the softmax over the classes of outputs (n, C) or of those that the reference batch's labels tell (`onefold.inference`), or where
+there are no classes the outputs themselves. Permutations and rescalings of hidden
 units leave f as it is, so that they cannot satisfy this distance as they can one between parameters. The gradient is that of autograd, through one
 more forward and backward pass over the reference batch.
 
@@ -18,18 +19,20 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, forward, logits_of
+from onefold.batches import Batch
 from onefold.batchnorm import norms_of
 from onefold.errors import PersistentError
 from onefold.explore.persistent.distances import wide
 from onefold.explore.persistent.kernels import Kernel
 from onefold.explore.persistent.penalty import NORMALISER, Evaluated
+from onefold.inference import ANY, ClassAxis, Output, run
 
 
 class FunctionRepulsion:
     """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes them."""
 
-    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor) -> None:
+    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor, output: Output = ANY) -> None:
+        self.output = output
         self.kernel, self.network, self.reference, self.start = kernel, network, reference, start
         self.device = start.device
         self._anchors: list[tuple[Tensor, Tensor]] = []
@@ -47,7 +50,7 @@ class FunctionRepulsion:
             return torch.zeros((), device=self.device, dtype=dtype), [torch.zeros_like(p) for p in parameters] if gradient else None
         needed = [k for k, parameter in enumerate(parameters) if parameter.requires_grad]
         with torch.set_grad_enabled(gradient):
-            found = predict(self.network, self.reference)
+            found = predict(self.network, self.reference, self.output)
             values = [self.kernel.values(_apart(found, there) * inverse, width)[0] for there, inverse in self._anchors]
             total = torch.stack(values).sum() * factor
         if not gradient:
@@ -59,18 +62,21 @@ class FunctionRepulsion:
         return total.detach(), result
 
 
-def predict(network: nn.Module, reference: Batch) -> Tensor:
+def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tensor:
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
-        DataError: the network cannot run on the batch. PersistentError: it returns NaN or infinity.
+        DataError: the network cannot run on the batch, returns several outputs, or puts out more than (n, C) and nothing says on which axis its
+        classes lie. PersistentError: it returns NaN or infinity.
     """
     with _at_rest(network):
-        outputs = logits_of(forward(network, reference))
+        outputs = run(network, reference, output)
     outputs = outputs.to(wide([outputs]))
     if not bool(outputs.detach().isfinite().all()):
         raise PersistentError("The network's predictions on the reference batch hold NaN or infinity; lower the learning rate or the strength.")
-    return outputs.softmax(-1) if outputs.dim() > 1 and outputs.shape[-1] > 1 else outputs
+    if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
+        return outputs
+    return outputs.softmax(ClassAxis(output, "the kernel 'function'").of(outputs, reference.labels))
 
 
 def _apart(a: Tensor, b: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from onefold.explore.persistent.repelling import Repelling, copy_at
 from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
 from onefold.explore.persistent.snapshot import Snapshot, unwrapped
 from onefold.explore.persistent.solutions import Solution, Solutions, check_score
+from onefold.inference import OutputChoice, as_output
 from onefold.measure.scores import EnsembleMean
 from onefold.patterns import Patterns
 from onefold.ranks import from_first_rank
@@ -67,6 +68,8 @@ class PersistentTraining:
             the way it went before and not just the other way. Ours, beyond the paper.
         exclude: patterns of what is left out of the scope.
         reference: of kernel="function" the batch whose predictions are compared: inputs, (inputs, labels) or a dict.
+        output: of kernel="function" and `ensemble` which output is meant where the network returns several, and on which axis its classes lie
+            (`onefold.inference`).
         store: a folder for the solutions, so that only those that repel are in memory; None keeps all of them there.
         precision: "bfloat16", "float16" or "float32", in which solutions are kept; None keeps them exact.
         seed: of the control's points and of `order_seed`.
@@ -96,7 +99,9 @@ class PersistentTraining:
         store: str | os.PathLike[str] | None = None,
         precision: str | None = None,
         seed: int = 0,
+        output: OutputChoice = None,
     ) -> None:
+        self._output = as_output(output)
         self.total_steps, self.strength, self.width = total_steps, strength, width
         self.anneal: tuple[float, float] = anneal
         self.memory, self.control, self.mirror, self.seed = memory, control, mirror, seed
@@ -235,7 +240,7 @@ class PersistentTraining:
     def ensemble(self, scores: EnsembleMean = "probabilities") -> Ensemble:
         """The networks of all recorded rounds as one. scores: what is averaged, "probabilities" or "logits". Raises PersistentError as `best`."""
         self._check_any("ensemble")
-        return Ensemble([self.network(solution.round) for solution in self._store.all], scores)
+        return Ensemble([self.network(solution.round) for solution in self._store.all], scores, self._output)
 
     # ---- state -----------------------------------------------------------------------------------------------------------------------
 
@@ -293,7 +298,7 @@ class PersistentTraining:
         check_options(self.total_steps, self.strength, self.width, self.anneal, self.memory, self.seed)
 
     def _repelling(self) -> Repelling:
-        return Repelling(self._kernel, self._network, self.groups, self._start, self._reference)
+        return Repelling(self._kernel, self._network, self.groups, self._start, self._reference, self._output)
 
     def _check_any(self, what: str) -> None:
         if not self._store.all:

@@ -20,17 +20,22 @@ from onefold.explore.persistent.penalty import ParameterRepulsion, Repulsion
 from onefold.explore.persistent.scopes import Group
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.persistent.solutions import Solution
+from onefold.inference import ANY, Output
 
 
 @dataclass(frozen=True, eq=False)
 class Repelling:
-    """What every round's repulsion is made from. start: the initialisation. reference: one batch, or None for kernels of parameters."""
+    """What every round's repulsion is made from. start: the initialisation. reference: one batch, or None for kernels of parameters.
+
+    output: which output of the network its predictions are.
+    """
 
     kernel: Kernel
     network: nn.Module
     groups: Sequence[Group]
     start: Snapshot
     reference: Any = None
+    output: Output = ANY
 
     def repulsion(self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int) -> Repulsion:
         """The repulsion from these solutions, on the network's device; from random points as far from the start if `control`.
@@ -43,7 +48,9 @@ class Repelling:
         start = [self.start.parameters[name].to(now[name].device) for name in names]
         members = torch.tensor([[float(name in group.parameters) for name in names] for group in self.groups])
         in_parameters = ParameterRepulsion(self.kernel, start, members)
-        in_functions = FunctionRepulsion(self.kernel, self.network, self._batch(), self.predictions(self.start)) if by_function else None
+        in_functions = None
+        if by_function:
+            in_functions = FunctionRepulsion(self.kernel, self.network, self._batch(), self.predictions(self.start), self.output)
         for solution in solutions:
             mirrored = mirror and solution is solutions[-1]
             if in_functions is not None and not control:
@@ -66,7 +73,7 @@ class Repelling:
     def predictions(self, at: Snapshot) -> Tensor:
         """What the network predicts on the reference batch with these tensors. Raises DataError where it cannot run on it."""
         with torch.no_grad():
-            return predict(copy_at(self.network, at), self._batch())
+            return predict(copy_at(self.network, at), self._batch(), self.output)
 
     def _batch(self) -> Batch:
         return next(iter(batches([self.reference], device_of(self.network), "reference batch")))

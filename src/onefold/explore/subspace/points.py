@@ -28,7 +28,7 @@ def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
             f"{what[:1].upper()}{what[1:]} needs data: the network has batch norm ('{names[0]}'{more}), whose statistics belong to no point of the "
             "subspace until they are computed for it; pass training batches as data=."
         )
-    network.requires_grad_(True).eval()
+    network.eval()
     forget(network)
     if norms and data is not None:
         reestimate(network, data)

@@ -28,6 +28,7 @@ from onefold.explore.subspace.places import Place, owners_in, places_of, plain_c
 from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
 from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
+from onefold.inference import OutputChoice
 from onefold.measure.scores import EnsembleMean
 from onefold.memory import forget
 from onefold.patterns import Patterns
@@ -205,11 +206,12 @@ class Subspace(nn.Module):
         at: Iterable[float | Sequence[float]] | None = None,
         scores: EnsembleMean = "probabilities",
         seed: int = 0,
+        output: OutputChoice = None,
     ) -> Ensemble:
         """Several networks of the subspace that answer as one.
 
         at: their points; by default evenly from 0.2 to 0.8 of a line or curve, and n random points of a simplex, which `seed` decides.
-        scores: what is averaged, "probabilities" or "logits" (as in the paper).
+        scores: what is averaged, "probabilities" or "logits" (as in the paper). output: of which output (see `Ensemble`).
 
         Raises:
             SubspaceError: a point lies outside, there are not n of them, or as `at`.
@@ -219,7 +221,7 @@ class Subspace(nn.Module):
         if len(points) != n:
             raise SubspaceError(f"An ensemble of {n} was asked for, but {len(points)} points were given.")
         again = None if data is None else reusable(data)
-        return Ensemble([settled(self._copy_at(point), again, "an ensemble") for point in points], scores)
+        return Ensemble([settled(self._copy_at(point), again, "an ensemble") for point in points], scores, output)
 
     # ---- state -----------------------------------------------------------------------------------------------------------------------
 

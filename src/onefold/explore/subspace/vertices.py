@@ -34,7 +34,8 @@ def vertex_values(
                 raise SubspaceError(
                     f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds NaN or infinity; leave this network out."
                 )
-        values.append([tensor.detach() for tensor in found])
+        own = parameters_at(model, places)
+        values.append([tensor.detach().to(like.dtype) for tensor, like in zip(found, own, strict=True)])
     return values
 
 

@@ -28,6 +28,7 @@ from onefold.fold.average import folds
 from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
+from onefold.fold.least_squares.put_out import any_output, put_out
 from onefold.fold.least_squares.recurrent import find_recurrent
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
 from onefold.fold.least_squares.sites import Site, find_sites
@@ -87,18 +88,20 @@ class LeastSquares(NetworkFold):
             raise TraceError("No layer of the network can be solved by least squares; use fold='average'.")
         members = [_own(model.state_dict()) for model in job.models]
         calibration, notes = _calibration(job.data, job.traced, sites, next(iter(average.values())).device, members[0], self.rows, job.seed)
+        put = None if pool is None else put_out(job.traced, members[job.reference], calibration.batches, job.output)
         alignment, aligned, priors = job.alignment, job.states, {"reference": job.states[job.reference], "average": average}
         picks: dict[str, Picks] = {}
         outputs = SiteOutputs(job.traced, members, sites, calibration)
         if self.target == "pruning":
             solvable = {layer.weight for site in sites for layer in site.layers} | {name for site in recurrent for name in site.tensors}
             beside = outputs if len(members) <= KEPT else None
-            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, pool, beside)
+            read = any_output(job.output) if put is None else put.read
+            picks = choose_units(job.traced, job.spec, members, calibration, job.shares, job.reference, solvable, pool, beside, read)
             if not picks:
                 notes.append("no unit of the network can be taken from one member alone, so that means of units were aimed at instead of pruning")
         if self.ensemble == "classes":
-            notes.append(EVEN)
-        if pool is not None and not any(is_put_out(job.traced, job.spec, site) for site in sites):
+            notes += [EVEN, *(pool.doubts if pool is not None else [])]
+        if pool is not None and not any(is_put_out(put, job.spec, site) for site in sites):
             notes.append("no layer that is solved puts out the logits, so that its output aims at the mean of the members' and not of probabilities")
         with torch.no_grad():
             if picks:
@@ -106,7 +109,7 @@ class LeastSquares(NetworkFold):
                 aligned = [alignment.apply_to_state(member, k) for k, member in enumerate(members)]
                 average = side_by_side(aligned, job.spec, picks, job.shares, average)
                 priors = {"members side by side": average}
-            goals = aims(outputs, job.spec, aligned, alignment, job.shares, job.reference, self.target, self.threshold, picks, pool)
+            goals = aims(outputs, job.spec, aligned, alignment, job.shares, job.reference, self.target, self.threshold, picks, pool, put)
             samples = outputs.samples
             gates, steps = recurrent_aims(
                 job.traced, job.spec, members, alignment, recurrent, calibration, job.shares, job.reference, self.target, picks
@@ -117,7 +120,7 @@ class LeastSquares(NetworkFold):
                 job.traced, state, priors, sites, calibration, goals, samples, self.ridge, list(zip(recurrent, gates, steps, strict=True))
             )
             for number, site in enumerate(sites):
-                if pool is not None and pool.seen.shape[1] > 1 and is_put_out(job.traced, job.spec, site):
+                if pool is not None and pool.seen.shape[1] > 1 and is_put_out(put, job.spec, site):
                     match_means(job.traced, state, site, calibration, samples[number], goals[number])
         inside = {name for site in sites for layer in site.layers for name in (layer.weight, layer.bias)}
         inside |= {name for site in sites for x in site.layers if x.norm for name in (x.norm.scale, x.norm.shift)}
@@ -131,12 +134,12 @@ class LeastSquares(NetworkFold):
             "units": {name: torch.bincount(own.member, minlength=len(job.models)).tolist() for name, own in picks.items()},
             "averaged": {name: kept.get(name, "is no linear, convolutional or recurrent layer's") for name in rest},
         }
-        return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes)
+        return Folded({name: tensor.contiguous() for name, tensor in state.items()}, repair=False, details=details, warnings=notes, based=not picks)
 
     def _pool(self, job: FoldJob) -> ClassPool | None:
         """What the outputs aim at, with the members' shares in it; None: the mean of logits."""
         assert job.data is not None
-        ensemble = pooled(self.ensemble, job.models, job.data)
+        ensemble = pooled(self.ensemble, job.models, job.data, job.output)
         if isinstance(ensemble, ClassPool):
             return ensemble.led_by(job.shares)
         return mean_pool(job.shares) if ensemble == "probabilities" else None
@@ -160,7 +163,8 @@ def _calibration(
     most = max(1, int(LIVE // max(1.0, live_bytes(traced))))
     limit = min(most, rows)
     used: list[Batch] = []
-    for batch in batches(data, device, "calibration data"):
+    for item in batches(data, device, "calibration data"):
+        batch = traced.counted(item)
         check_dtype(batch, dtype)
         if used and sum(b.size for b in used) + batch.size > limit:
             if limit == most:

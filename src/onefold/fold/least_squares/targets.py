@@ -26,9 +26,10 @@ from onefold.alignment import Alignment
 from onefold.alignment.matching import maps_of_output
 from onefold.fold.least_squares.outputs import SiteOutputs
 from onefold.fold.least_squares.picks import Picks
+from onefold.fold.least_squares.put_out import PutOut
 from onefold.fold.least_squares.sites import Site, activated
 from onefold.measure.pool import ClassPool
-from onefold.symmetry import SymmetrySpec, TracedNetwork, features, map_features
+from onefold.symmetry import SymmetrySpec, features, map_features
 from onefold.symmetry.probing import spread
 from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
 
@@ -46,10 +47,11 @@ def aims(
     threshold: float,
     picks: Mapping[str, Picks],
     pool: ClassPool | None = None,
+    put: PutOut | None = None,
 ) -> list[Tensor]:
     """For each site the target of all its sampled rows, in the order of the batches.
 
-    picks: of "pruning", which the alignment holds as maps. pool: of the network's own output; None: the mean of logits.
+    picks: of "pruning", which the alignment holds as maps. pool: of the network's own output `put`; None: the mean of logits.
 
     Raises:
         DataError: a member puts out something that is not finite.
@@ -62,7 +64,7 @@ def aims(
         rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
         for site, rows, chosen in zip(sites, own, picked, strict=True)
     ]
-    mixed = [pool is not None and is_put_out(outputs.traced, spec, site) for site in sites]
+    mixed = [pool is not None and is_put_out(put, spec, site) for site in sites]
     goals = [pool.log_part(rows, reference) if pool is not None and whole else rows for rows, whole in zip(goals, mixed, strict=True)]
     kept = [_Pick(_importance(spec, aligned[reference], site, rows), rows) for site, rows in zip(sites, own, strict=True)]
     for k in range(len(aligned)):
@@ -92,11 +94,9 @@ def aims(
     return [rows - rows.mean(1, keepdim=True) if whole else rows for rows, whole in zip(goals, mixed, strict=True)]
 
 
-def is_put_out(traced: TracedNetwork, spec: SymmetrySpec, site: Site) -> bool:
-    """Whether the target is what the network returns, class by class."""
-    returned = {node.name for end in traced.graph.nodes if end.op == "output" for node in end.all_input_nodes}
-    last = len(spec.nodes[site.layers[0].output]) - 1
-    return site.target in returned and site.axis == last and not _is_live(spec, site)
+def is_put_out(put: PutOut | None, spec: SymmetrySpec, site: Site) -> bool:
+    """Whether the target is the output that is meant, class by class."""
+    return put is not None and site.target == put.node and site.axis == put.axis and not _is_live(spec, site)
 
 
 class _Pick:
@@ -162,7 +162,7 @@ def _importance(spec: SymmetrySpec, state: Mapping[str, Tensor], site: Site, row
     for slot in group.slots:
         if slot.role == "consumer" and slot.tensor in state:
             weight = state[slot.tensor].detach().double().square()
-            sums = weight.sum([k for k in range(weight.dim()) if k != slot.axis])
+            sums = weight.movedim(slot.axis, -1).reshape(-1, weight.shape[slot.axis]).sum(0)
             squares += features(sums, (spec.axes[slot.tensor][slot.axis],), group).sum(0)
     value = activated(site, rows).double().std(0) * squares.sqrt()
     total = value.sum()

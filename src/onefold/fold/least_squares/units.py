@@ -21,27 +21,29 @@ each reader (K C taps)^2 numbers, at most COLUMNS^2 or (K C)^2, whichever is mor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from onefold.batches import Batch, logits_of
+from onefold.batches import Batch
 from onefold.errors import DataError
 from onefold.fold.least_squares.elimination import Regression, keep
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.picks import Picks
+from onefold.fold.least_squares.put_out import Read, any_output
 from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.fold.least_squares.weights import effective
+from onefold.inference import ANY
 from onefold.layers import Layer
 from onefold.measure.pool import ClassPool
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Group, live_groups
+from onefold.symmetry.spec import Group, Prod, Term, live_groups
 
 COLUMNS = 1024
 RIDGE = 1e-2
@@ -99,12 +101,12 @@ class Reader:
 
 def choose_units(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], calibration: Calibration, shares: Sequence[float],
-    reference: int, solvable: Collection[str], pool: ClassPool | None = None, outputs: SiteOutputs | None = None,
+    reference: int, solvable: Collection[str], pool: ClassPool | None = None, outputs: SiteOutputs | None = None, read: Read | None = None,
 ) -> dict[str, Picks]:  # fmt: skip
     """For each group of units that some layer reads, which member and which of its units fills each place. Units of the reference stay in place.
 
     solvable: the weights that will be solved. A group that others read too is left alone: they could not be made to fit.
-    outputs: these read what they need as the members run here, so that they need not run again.
+    outputs: these read what they need as the members run here, so that they need not run again. read: the output that counts; None: any.
 
     Raises:
         DataError: a member puts out something that is not finite.
@@ -112,7 +114,7 @@ def choose_units(
     readers = find_readers(traced, spec, solvable)
     if not readers:
         return {}
-    _sense(traced, spec, states, readers, calibration, shares, pool)
+    _sense(traced, spec, states, readers, calibration, shares, pool, read or any_output(ANY))
     _gather(traced, states, readers, calibration, outputs)
     found = {}
     for name in track(list(dict.fromkeys(reader.group for reader in readers)), "units"):
@@ -127,7 +129,7 @@ def choose_units(
 def find_readers(traced: TracedNetwork, spec: SymmetrySpec, solvable: Collection[str]) -> list[Reader]:
     """The layers that read whole units of a group that has no fibres, in graph order."""
     nodes = {node.name: node for node in traced.graph.nodes}
-    groups = {group.name: group for group in spec.groups if _single(group, spec) and _served(group, solvable)}
+    groups = _apart([group for group in spec.groups if _single(group, spec) and _served(group, solvable)], spec)
     readers: list[Reader] = []
     for layer in spec.layers:
         geometry = geometry_of(layer, nodes[layer.node]) if layer.groups == 1 and not layer.shared else None
@@ -151,6 +153,28 @@ def _single(group: Group, spec: SymmetrySpec) -> bool:
     return "permutation" in group.maps and not group.over and group.name not in indexed and not cases
 
 
+def _apart(groups: Sequence[Group], spec: SymmetrySpec) -> dict[str, Group]:
+    """The groups by name, without those that stand on one axis as a product with a wider one that is chosen from.
+
+    Place (i, j) of a product is one member's if both i and j are; chosen apart from each other they need not be of one.
+    """
+    met = {frozenset(names) for axes in (*spec.axes.values(), *spec.nodes.values()) for term in axes for names in _products(term)}
+    chosen: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda group: -group.size):
+        if not any(group.name in names and not names.isdisjoint(chosen) for names in met):
+            chosen[group.name] = group
+    return {group.name: group for group in groups if group.name in chosen}
+
+
+def _products(term: Term) -> Iterator[set[str]]:
+    """The names of the groups of every product in the term."""
+    parts = getattr(term, "parts", ())
+    if isinstance(term, Prod):
+        yield set(live_groups(term))
+    for part in parts:
+        yield from _products(part)
+
+
 def _served(group: Group, solvable: Collection[str]) -> bool:
     return all(slot.tensor in solvable for slot in group.slots if slot.role in ("consumer", "other"))
 
@@ -163,7 +187,7 @@ def _sample(reader: Reader, calibration: Calibration, batch: int, shape: Sequenc
 
 def _sense(
     traced: TracedNetwork, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], calibration: Calibration,
-    shares: Sequence[float], pool: ClassPool | None,
+    shares: Sequence[float], pool: ClassPool | None, read: Read,
 ) -> None:  # fmt: skip
     """Every reader's metric and basis: how its outputs, in all members, move the ensemble's logits."""
     seen, enough = 0, min(SENSED, calibration.examples // 4)
@@ -172,7 +196,7 @@ def _sense(
             break
         seen += batch.size
         generator = torch.Generator().manual_seed(calibration.seed + number)
-        slopes = _slopes(traced, states, readers, batch, partial(_directions, shares=shares, pool=pool, generator=generator))
+        slopes = _slopes(traced, states, readers, batch, read, partial(_directions, shares=shares, pool=pool, generator=generator))
         for reader in readers:
             sample = _sample(reader, calibration, number, slopes[0][reader.layer.output].shape)
             g = torch.cat([sample.take(own[reader.layer.output]).double() for own in slopes], 1)
@@ -204,7 +228,7 @@ def _directions(logits: Sequence[Tensor], shares: Sequence[float], pool: ClassPo
 
 
 def _slopes(
-    traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], batch: Batch,
+    traced: TracedNetwork, states: Sequence[Mapping[str, Tensor]], readers: Sequence[Reader], batch: Batch, read: Read,
     directions: Callable[[list[Tensor]], list[Tensor]],
 ) -> list[dict[str, Tensor]]:  # fmt: skip
     """Of each member the gradient of the logits along a direction by the outputs of the layers that read. directions: of all members' logits."""
@@ -218,7 +242,7 @@ def _slopes(
     weights = [{name: t.detach().requires_grad_() if name in learned else t for name, t in state.items()} for state in states]
     plan, inputs = traced.plan_for(batch.args, batch.kwargs)
     with torch.enable_grad():
-        logits = [logits_of(out) for out in plan.run(weights, inputs, visit, {reader.layer.output for reader in readers})]
+        logits = [read(out) for out in plan.run(weights, inputs, visit, {reader.layer.output for reader in readers})]
     if not all(bool(torch.isfinite(z).all()) for z in logits):
         raise DataError(f"A member puts out something that is not finite on {batch.describe()}; check its weights and the data's scale.")
     wanted = directions([z.detach() for z in logits])

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from onefold.batches import logits_of
 from onefold.errors import RecipeError, nearest
 from onefold.fold.partial.unmerge import Unmerge
 from onefold.fold.soft.mixture import weighted_outputs
+from onefold.inference import ANY, ClassAxis, Output
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, Rest, Trunk, piece_before, piece_behind
 
@@ -47,19 +47,26 @@ class PartialMerge(nn.Module):
     """Several networks in one: `trunk` runs once, each of `heads` on what it returns. Call it as the members are called; it always evaluates.
 
     outputs: "mean" returns what the members return, in the same form: floating-point tensors are averaged with `shares`, the rest is member 0's.
-    "probabilities" takes their logits (`logits_of`) and returns the logarithm of the averaged probabilities, as ensembles are scored. "members"
+    "probabilities" takes their logits (`output` says which those are and where the classes lie, see `onefold.inference`) and returns the logarithm of
+    the averaged probabilities, as ensembles are scored, in the members' axes. "members"
     returns a list of what each returns. It may be changed at any time. until, inputs: what a file must say for the network to be made again.
     """
 
     def __init__(
-        self, trunk: Trunk, heads: Sequence[Head], shares: Sequence[float], *, outputs: Outputs = "mean", until: str = "", inputs: Any = None
-    ) -> None:
+        self, trunk: Trunk, heads: Sequence[Head], shares: Sequence[float], *, outputs: Outputs = "mean", until: str = "", inputs: Any = None,
+        output: Output = ANY,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleList(heads)
         self.shares = tuple(shares)
         self.outputs: Outputs = check_outputs(outputs)
-        self.until, self.inputs = until, inputs
+        self.until, self.inputs, self.output = until, inputs, output
+
+    @property
+    def selects_output(self) -> bool:
+        """Whether what it returns is the meant output itself."""
+        return self.outputs == "probabilities"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What `outputs` says of the members' outputs. Raises DataError where the inputs are not of the traced kind."""
@@ -68,8 +75,11 @@ class PartialMerge(nn.Module):
         if self.outputs == "members":
             return found
         if self.outputs == "probabilities":
-            logits = [logits_of(output) for output in found]
-            return weighted_outputs(torch.tensor(self.shares, device=logits[0].device), logits, "probabilities")
+            meant = [self.output.of(own) for own in found]
+            axis = ClassAxis(self.output, "a mean of probabilities").of(meant[0])
+            logits = [own.movedim(axis, -1) for own in meant]
+            mixed = weighted_outputs(torch.tensor(self.shares, device=logits[0].device), logits, "probabilities")
+            return mixed.movedim(-1, axis)
         return pytree.tree_map(lambda *own: _mean(own, self.shares), *found)
 
     def extra_repr(self) -> str:
@@ -79,11 +89,13 @@ class PartialMerge(nn.Module):
 def assemble(
     cutting: Cutting, cut: Cut, trunk: Mapping[str, Tensor], heads: Sequence[Mapping[str, Tensor]], unmerge: Sequence[Sequence[Unmerge]],
     shares: Sequence[float], *, rests: Sequence[tuple[Cutting, Piece]] | None = None, outputs: Outputs = "mean", inputs: Any = None,
+    output: Output = ANY,
 ) -> PartialMerge:  # fmt: skip
     """The module. trunk, heads: whole state dicts. rests: of each member, where they differ in shape behind the cut; None for one and the same."""
     rests = rests or [(cutting, piece_behind(cutting, cut))] * len(heads)
     made = [Head(Rest(piece, state, own), steps) for (own, piece), state, steps in zip(rests, heads, unmerge, strict=True)]
-    return PartialMerge(Trunk(piece_before(cutting, cut), trunk, cutting), made, shares, outputs=outputs, until=cut.until, inputs=inputs).eval()
+    before = Trunk(piece_before(cutting, cut), trunk, cutting)
+    return PartialMerge(before, made, shares, outputs=outputs, until=cut.until, inputs=inputs, output=output).eval()
 
 
 def check_outputs(outputs: str) -> Outputs:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, trace_on
+from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, device_of, reusable
-from onefold.errors import MembersError, RecipeError
+from onefold.errors import MembersError, NothingToAlignError, RecipeError
 from onefold.fold.average import folds, normalised
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import MergeReport, merge
@@ -23,10 +23,13 @@ from onefold.fold.partial.labels import filled, largest
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
 from onefold.fold.partial.saved import form_of
 from onefold.fold.soup import UniformSoup
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
+from onefold.measure.evaluation import eval_mode
 from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, piece_behind
 
+DEFAULT = "zipit"  # what aligns where nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds whose features are in the alignment's basis, as an average's are
 BASED = ("correlation", "equal", "selection")  # targets of least squares of which that is so
 _SETTINGS = ("target", "rows", "ridge", "validation", "probe", "regularisation", "prior", "max_positions", "seed")
@@ -54,10 +57,11 @@ class PartialReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"{len(self.heads)} networks merged up to '{self.until}', {100 * self.share:.0f} % of the layers: align {self.merged.align}, "
             f"fold {self.merged.fold}, repair {self.merged.repair}. {self.costs}"
         )
+        return "\n".join([line, *(f"note: {warning}" for warning in self.warnings)])
 
 
 @dataclass
@@ -74,13 +78,14 @@ def partial_merge(
     data: Data,
     *,
     until: str | float,
-    align: str | Matcher | Alignment = "zipit",
+    align: str | Matcher | Alignment | None = None,
     fold: str | NetworkFold = "average",
     repair: str = "auto",
     weights: Sequence[float] | None = None,
     outputs: Outputs = "mean",
     reference: int | None = 0,
     spec: SymmetrySpec | None = None,
+    output: OutputChoice = None,
     **settings: Any,
 ) -> PartialResult:
     """Merge K networks up to a place and keep each one's own layers behind it (see `PartialMerge`).
@@ -91,10 +96,12 @@ def partial_merge(
         until: the name of the module behind which to cut, as "layer3": everything that the network runs up to the end of it is merged, and every
             value that is read behind it is handed over, skip connections too. Or the share of the layers to merge, between 0 and 1, for the
             nearest place where a cut is possible.
-        align, fold, repair, weights, reference, spec: as of `onefold.merge`. What they make of the layers behind the cut is thrown away. The fold
+        align, fold, repair, weights, reference, spec: as of `onefold.merge`, but that align=None is "zipit".
+            What they make of the layers behind the cut is thrown away. The fold
             must leave features in the alignment's basis: "average", and "least_squares" towards "correlation" (its default here), "equal" or
             "selection". A fold of your own says so by the class attribute `keeps_basis = True`.
         outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see `PartialMerge`), with `weights` as their shares.
+        output: which output is meant where the members return several, and on which axis its classes lie; only outputs="probabilities" needs it.
         settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe, regularisation, prior, max_positions, seed.
 
     Raises:
@@ -104,6 +111,7 @@ def partial_merge(
     """
     start = time.perf_counter()
     check_outputs(outputs)
+    meant = as_output(output)
     for name in settings:
         if name not in _SETTINGS:
             raise RecipeError(f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}.")
@@ -115,9 +123,14 @@ def partial_merge(
     _check_basis(fold)
     if reference is not None and not 0 <= reference < len(models):
         raise MembersError(f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}.")
+    models = list(in_one_precision(models, reference or 0))
     data = reusable(data, "calibration data")
-    widths = differ_in_width(models) and _takes_widths(align)
-    base = (align.reference if isinstance(align, Alignment) else reference) or 0
+    if outputs == "probabilities":
+        # Labels may tell it, but not when the module runs.
+        meant = replace(meant, class_axis=class_axis_of(models[0], data, meant))
+    given = DEFAULT if align is None else align
+    widths = differ_in_width(models) and _takes_widths(given)
+    base = (given.reference if isinstance(given, Alignment) else reference) or 0
     template = models[base if widths else largest(models)]
     cutting = Cutting(trace_on(template, data))
     cut = cutting.at(until)
@@ -125,17 +138,50 @@ def partial_merge(
     rests = _rests(models, template, data, cutting, cut)
     if outputs != "members" and any(own is not model for own, model in zip(alike, models, strict=True)):
         raise MembersError("The members have label sets of different sizes, so that their outputs have no mean; use outputs='members'.")
-    done = merge(alike, data, align=align, fold=fold, repair=repair, weights=weights, reference=reference, spec=spec or cutting.spec, **settings)
+    shared: dict[str, Any] = {
+        "fold": fold,
+        "repair": repair,
+        "weights": weights,
+        "reference": reference,
+        "spec": spec or cutting.spec,
+        "output": meant,
+        **settings,
+    }
+    try:
+        done = merge(alike, data, align=given, **shared)
+    except NothingToAlignError as error:
+        if align is not None and not error.fixed:
+            raise
+        kept = {name: value for name, value in shared.items() if name not in ("probe", "regularisation", "prior")}
+        done = merge(alike, data, align="none", **kept)
+        done.report.warnings.insert(0, f"nothing was aligned, and the networks are averaged as they are: {error}")
     heads = [head_state(rests[k][0], cut, done.alignment, model.state_dict(), k) for k, model in enumerate(models)]
     first = next(batches(data, device_of(template), "calibration data"))
     made = assemble(
         cutting, cut, done.model.state_dict(), [head.state for head in heads], [head.unmerge for head in heads], shares, rests=rests, outputs=outputs,
-        inputs=form_of(first),
+        inputs=form_of(first), output=meant,
     ).to(device_of(template))  # fmt: skip
+    _take_flags(made.trunk, done.model)
+    for head, model in zip(made.heads, models, strict=True):
+        _take_flags(head.get_submodule("layers"), model)
     costs = costs_of(models, made, first)
     report = PartialReport(cut.until, cut.share, len(cut.crossing), [head.way for head in heads], costs, done.report, warnings=done.report.warnings)
     report.seconds = time.perf_counter() - start
     return PartialResult(made, done.alignment, report)
+
+
+def class_axis_of(model: nn.Module, data: Data, output: Output) -> int:
+    """The axis of the classes in the model's output on the first batch. Raises DataError where nothing says which it is."""
+    batch = next(batches(data, device_of(model), "calibration data"))
+    with eval_mode([model]):
+        return ClassAxis(output, "a mean of probabilities").of(run(model, batch, output), batch.labels, where=f" of batch {batch.index}")
+
+
+def _take_flags(part: nn.Module, network: nn.Module) -> None:
+    """Let the parameters of a part need gradients where those of the same name in the network do."""
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters(remove_duplicate=False)}
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_(flags.get(name, True))
 
 
 def _rests(models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut) -> list[tuple[Cutting, Piece]]:

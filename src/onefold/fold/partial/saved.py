@@ -15,6 +15,7 @@ from onefold.batches import Batch, dtype_of
 from onefold.errors import OnefoldError, WeightsError
 from onefold.fold.partial.module import PartialMerge, assemble, check_outputs
 from onefold.fold.partial.unmerge import Unmerge
+from onefold.inference import ANY, described, restored
 from onefold.symmetry import trace
 from onefold.symmetry.cutting import Cutting
 from onefold.symmetry.parts import piece_behind
@@ -55,6 +56,7 @@ def describe(model: PartialMerge) -> dict[str, str]:
     """Metadata that says how the module is put together."""
     steps = [[_step(step) for step in head.unmerge] for head in model.heads]  # type: ignore[union-attr]
     facts = {"until": model.until, "inputs": model.inputs, "outputs": model.outputs, "shares": list(model.shares), "unmerge": steps}
+    facts |= {"output": described(model.output)} if model.output != ANY else {}
     return {KEY: json.dumps(facts)}
 
 
@@ -82,7 +84,7 @@ def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], wher
         states = [network.state_dict() for network in networks]
         return assemble(
             cuttings[0], cuttings[0].at(until), states[0], states, steps, [float(share) for share in facts["shares"]], rests=rests,
-            outputs=check_outputs(facts["outputs"]), inputs=facts["inputs"],
+            outputs=check_outputs(facts["outputs"]), inputs=facts["inputs"], output=restored(facts.get("output")),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError, RuntimeError, OnefoldError) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]

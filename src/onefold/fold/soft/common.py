@@ -6,17 +6,18 @@ origin are aligned as they are. "auto" tries several ways on labelled data and k
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment, matchers
 from onefold.alignment import align as compute_alignment
-from onefold.batches import device_of, logits_of
+from onefold.batches import Batch, device_of
 from onefold.batchnorm import fold_norms
-from onefold.errors import AlignmentError, DataError, MembersError, RecipeError, TraceError, WeightsError, nearest
+from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlignError, RecipeError, TraceError, WeightsError, nearest
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.screen import fitted_loss
 from onefold.fold.soft.sharing import shared_copy
@@ -28,6 +29,7 @@ from onefold.ranks import from_first_rank
 from onefold.symmetry import apply_maps
 from onefold.weights import check_members, check_state
 
+Read = Callable[[Any, Batch], Tensor]  # from what a network returns on a batch to logits (..., classes)
 AUTO = ("permutation", "cca")  # the first keeps every member's function; the second, a dense map, often averages better
 
 
@@ -76,9 +78,10 @@ def common_basis(
     examples: Examples | None,
     *,
     level: str,
+    read: Read,
     seed: int = 0,
 ) -> CommonBasis:
-    """Bring the survivors into the basis of `reference`; members that are out keep their own.
+    """Bring the survivors into the basis of `reference`; members that are out keep their own. read: the logits among what a network returns.
 
     Raises:
         RecipeError: an alignment is to be computed without examples, or a dense one would part a gated layer from its ungated norm.
@@ -101,12 +104,12 @@ def common_basis(
     found: dict[str, tuple[float, Alignment | None]] = {}
     states: dict[str, list[dict[str, Tensor]]] = {}
     if align == "auto":
-        found["none"] = average_loss(network, everywhere, [raw[k] for k in able], examples), None
+        found["none"] = average_loss(network, everywhere, [raw[k] for k in able], examples, read), None
     for method in AUTO if align == "auto" else (align,):
         try:
             alignment = compute_alignment([members[k] for k in able], list(examples), method=method, reference=index, targets=False, seed=seed)
             states[method] = _mapped(raw, alignment, able, reference, sites, level)
-        except (TraceError, DataError, RecipeError) as error:
+        except (TraceError, DataError, RecipeError, NothingToAlignError) as error:
             if align != "auto":
                 raise
             notes.append(f"{method} was not tried: {error}")
@@ -114,26 +117,27 @@ def common_basis(
         loss = 0.0
         if align == "auto":
             whole = _mapped(raw, alignment, able, reference, everywhere, "layer")
-            loss = average_loss(network, everywhere, [whole[k] for k in able], examples)
+            loss = average_loss(network, everywhere, [whole[k] for k in able], examples, read)
         found[method] = loss, alignment
     losses = from_first_rank({name: loss for name, (loss, _) in found.items()})
     best = min(losses, key=lambda name: losses[name])
     if align == "auto":
-        notes.append(f"alignment chosen by the loss of the plain average: {best} ({', '.join(f'{n} {v:.3f}' for n, v in losses.items())} nats)")
+        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        notes.append(f"alignment chosen by the loss of the plain average at its best temperature: {best} ({told} nats)")
     chosen = found[best][1]
     if chosen is None:
         return CommonBasis(raw, notes=notes)
-    return CommonBasis(states[best], chosen, tuple(able), unfit, notes)
+    return CommonBasis(states[best], chosen, tuple(able), unfit, notes + chosen.warnings)
 
 
 @torch.no_grad()
-def average_loss(network: nn.Module, sites: Sequence[Site], states: Sequence[Mapping[str, Tensor]], examples: Examples) -> float:
+def average_loss(network: nn.Module, sites: Sequence[Site], states: Sequence[Mapping[str, Tensor]], examples: Examples, read: Read) -> float:
     """The loss in nats, at its best temperature, of the plain average of these states; norms use the statistics of the batch."""
     alive = torch.ones(len(sites), len(states), dtype=torch.bool)
     body = GatedLayers(shared_copy(network, states[0]), sites, states, alive)
     device = device_of(network)
     weights = body.weights(torch.full((len(sites), len(states)), 1.0 / len(states), device=device), batch=True)
-    rows = [flatten(logits_of(body.run(weights, b.args, b.kwargs, batch=True)), b.labels) for b in examples.batches(256) if b.labels is not None]
+    rows = [flatten(read(body.run(weights, b.args, b.kwargs, batch=True), b), b.labels) for b in examples.batches(256) if b.labels is not None]
     logits = torch.cat([logits for logits, _ in rows])
     return fitted_loss(logits, torch.cat([labels for _, labels in rows])) if bool(logits.isfinite().all()) else float("inf")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onefold.batches import Batch, Data, batches
+from onefold.batches import Batch, Data, batches, labels_of
 from onefold.errors import DataError
 
 
@@ -28,9 +28,11 @@ class Examples:
         """All examples that `data` yields, on `device`."""
         found = list(batches(data, device, what))
         for batch in found:
-            if batch.labels is None:
+            labels = labels_of(batch, "gates are learned from them", what)
+            if labels.dim() and len(labels) != len(batch.tensors[0]):
                 raise DataError(
-                    f"Batch {batch.index} of the {what} has no labels, which gates are learned from; yield (inputs, labels) or a dict with 'labels'."
+                    f"Batch {batch.index} of the {what} has its {len(labels)} examples along another axis than the first, which "
+                    "gates cannot draw from; put examples first (batch_first=True)."
                 )
         merged = _merged(found)
         return Examples([merged] if merged is not None else found)

@@ -4,16 +4,14 @@
 
 At model level the members' logits are computed once and the gates are trained on them, which takes about a second. The settings are
 those that did well in our own study (docs/soft_merging.md). A part of the examples is held out; on it the gated network is compared with
-the best member of all labelled examples and with the aligned average. Of those within one standard error of the most accurate, the one with the
-lowest loss at its best temperature is returned: the accuracies of nearly equal networks differ by chance on a few hundred examples, and their
-losses tell more.
+the best member of all labelled examples and with the aligned average (choice.py).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, device_of, dtype_of, forward, logits_of, reusable
+from onefold.batches import Batch, Data, device_of, dtype_of, forward, reusable
 from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
+from onefold.fold.soft.choice import Choice, choose
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.mixture import weighted_outputs
 from onefold.fold.soft.prune import prune
@@ -35,6 +34,7 @@ from onefold.fold.soft.table import GateTable
 from onefold.measure.scores import Scores, check_labels, score_logits
 from onefold.progress import track
 from onefold.ranks import from_first_rank, mean_over_ranks, several_ranks
+from onefold.weights import repeated
 
 GATED = "gated"
 NOISELESS = 1 / 3  # the last third of the steps is without noise, but at model level
@@ -46,7 +46,8 @@ class SoftResult:
 
     model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated", "member k" or "aligned average". scores: of
     every candidate on the held-out examples. held_out_losses: there, in nats, at the best temperature. gates: as
-    learned. soft: the gates themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who is out.
+    learned. soft: the gates themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who is out. decision: what
+    was chosen by, and the reason in words; None without `fallback`. examples: "learned from" and "chosen on" -> how many (of this process).
     """
 
     model: nn.Module
@@ -58,6 +59,8 @@ class SoftResult:
     losses: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    decision: Choice | None = None
+    examples: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -67,6 +70,8 @@ class SoftResult:
             "reference": self.soft.reference,
             "held-out scores": {name: scores.to_dict() for name, scores in self.scores.items()},
             "held-out losses": {name: loss if math.isfinite(loss) else str(loss) for name, loss in self.held_out_losses.items()},
+            "chosen by": self.decision.to_dict() if self.decision else None,
+            "examples": self.examples,
             "gates": self.gates.to_dict(),
             "losses": self.losses,
             "seconds": self.seconds,
@@ -74,9 +79,7 @@ class SoftResult:
         }
 
     def __str__(self) -> str:
-        held_out = "; ".join(f"{name} {100 * s.accuracy:.2f} %, {self.held_out_losses[name]:.3f} nats" for name, s in self.scores.items())
-        lines = [f"{self.choice} was chosen on {next(iter(self.scores.values())).n} held-out examples ({held_out})." if held_out else self.choice]
-        return "\n".join([*lines, str(self.gates), *(f"note: {note}" for note in self.notes)])
+        return "\n".join([str(self.decision) if self.decision else self.choice, str(self.gates), *(f"note: {note}" for note in self.notes)])
 
 
 def fit_gates(
@@ -134,43 +137,29 @@ def fit_gates(
 
     start = time.perf_counter()
     table = soft.gates()
-    notes = [*(soft.basis.notes if soft.basis else []), *(f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what)]
+    notes = [*repeated(soft.members), *(soft.basis.notes if soft.basis else [])]
+    notes += [f"member {k} was {what}" for k, what in table.fates().items() if "out:" in what]
     gated = soft.harden()
     choice, model = GATED, gated
+    read = {"learned from": len(examples), "chosen on": 0 if chosen_on is None else len(chosen_on)}
     scores: dict[str, Scores] = {}
     fitted: dict[str, float] = {}
+    decision: Choice | None = None
     if chosen_on is not None:
         candidates: dict[str, nn.Module] = {GATED: gated}
         average = aligned_average(soft, examples)
         if average is not None:
             candidates["aligned average"] = average
         candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
-        outputs = {name: member_logits(candidate, chosen_on) for name, candidate in candidates.items()}
+        outputs = {name: member_logits(candidate, chosen_on, soft.output, soft.axis) for name, candidate in candidates.items()}
         scores = {name: score_logits(rows, chosen_on.labels) for name, rows in outputs.items()}
         fitted = {name: score_member(rows, chosen_on.labels).fitted_loss for name, rows in outputs.items()}
-        best = from_first_rank(_best_member(soft, fitted, len(examples), len(chosen_on)))
-        rivals = [name for name in candidates if not name.startswith("member") or name == best]
-        choice = from_first_rank(_choose(rivals, scores, fitted))
+        learned = {f"member {k}": soft.scores[k].fitted_loss for k in soft.survivors} if soft.scores else {}
+        scores, fitted, decision = from_first_rank((scores, fitted, choose(scores, fitted, learned, len(examples))))
+        choice = decision.name
         model = own_copy(candidates[choice]).eval() if choice.startswith("member") else candidates[choice]
     seconds["choose"] = time.perf_counter() - start
-    return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes)
-
-
-def _best_member(soft: SoftMerge, held_out: Mapping[str, float], learned: int, chosen: int) -> str:
-    """The member with the lowest fitted loss on all labelled examples: it has seen neither part, and a choice among many on few is luck."""
-    scores = soft.scores or []
-
-    def loss(k: int) -> float:
-        return learned * scores[k].fitted_loss + chosen * held_out[f"member {k}"]
-
-    return f"member {min(soft.survivors, key=loss)}"
-
-
-def _choose(rivals: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]) -> str:
-    """Of those within one standard error of the most accurate, the one of the lowest loss."""
-    top = max((scores[name] for name in rivals), key=lambda each: each.accuracy)
-    close = [name for name in rivals if scores[name].accuracy >= top.accuracy - top.accuracy_error]
-    return min(close, key=lambda name: losses[name])
+    return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes, decision, read)
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
@@ -229,7 +218,7 @@ def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
         def losses() -> Tensor:
             with _training(soft):
                 soft.stochastic = False
-                drawn = [(logits_of(_run(soft, batch)), batch.labels) for batch in examples.batches(256)]
+                drawn = [(soft.logits(_run(soft, batch), batch, soft), batch.labels) for batch in examples.batches(256)]
             rows = [F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none") for x, y in drawn if y is not None]
             return torch.cat(rows)
 
@@ -256,7 +245,7 @@ def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Ge
     while True:
         batch: Batch = examples.draw(size, generator)
         assert batch.labels is not None
-        logits = logits_of(_run(soft, batch))
+        logits = soft.logits(_run(soft, batch), batch, soft)
         yield logits.reshape(-1, logits.shape[-1]), batch.labels.reshape(-1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from onefold.batches import logits_of
+from onefold.inference import ANY, ClassAxis, Output
 
 Outputs = Literal["logits", "probabilities"]
 OUTPUTS: tuple[Outputs, ...] = ("logits", "probabilities")
@@ -18,25 +18,33 @@ OUTPUTS: tuple[Outputs, ...] = ("logits", "probabilities")
 class Mixture(nn.Module):
     """Several modules of one interface as one. Parts of weight exactly 0 are not run.
 
-    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers, whose logits `logits_of` finds whatever
-    form they are returned in: their logits are summed, or the result is the logarithm of their summed probabilities. None: outputs of any
-    nested form are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
+    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers, whose logits `output` finds
+    in whatever form they are returned (`onefold.inference`): their logits are summed, or the result is the logarithm of
+    their summed probabilities. None: outputs of any nested form
+    are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
     """
 
     weights: Tensor
 
-    def __init__(self, parts: Sequence[nn.Module], weights: Tensor, *, outputs: Outputs | None = None) -> None:
+    def __init__(self, parts: Sequence[nn.Module], weights: Tensor, *, outputs: Outputs | None = None, output: Output = ANY) -> None:
         super().__init__()
+        self.output = output
         self.parts = nn.ModuleList(parts)
         self.register_buffer("weights", weights)
         self.outputs = outputs
+
+    @property
+    def selects_output(self) -> bool:
+        """Whether what it returns is the meant output itself."""
+        return self.outputs is not None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The weighted sum of the parts' outputs on the same inputs."""
         open_parts = [k for k, weight in enumerate(self.weights.tolist()) if weight != 0.0]
         outputs = [self.parts[k](*args, **kwargs) for k in open_parts]
         if self.outputs is not None:
-            return weighted_outputs(self.weights[open_parts], [logits_of(output) for output in outputs], self.outputs)
+            meant = [self.output.of(own, self.parts[k]) for k, own in zip(open_parts, outputs, strict=True)]
+            return mixed_outputs(self.weights[open_parts], meant, self.outputs, self.output)
         weights = [self.weights[k] for k in open_parts]
         if len(outputs) == 1 and not isinstance(outputs[0], Tensor) and float(weights[0]) == 1.0:
             return outputs[0]
@@ -54,6 +62,18 @@ def _sum(values: Sequence[Any], weights: Sequence[Tensor]) -> Any:
     for value, weight in zip(values[1:], weights[1:], strict=True):
         total = total + value * weight.to(first.dtype)
     return total
+
+
+def mixed_outputs(gates: Tensor, found: Sequence[Tensor], outputs: Outputs, output: Output) -> Tensor:
+    """`weighted_outputs` of tensors in the axes in which networks put them out.
+
+    Raises:
+        DataError: probabilities need the axis of the classes, which is not known.
+    """
+    if outputs == "logits":
+        return weighted_outputs(gates, found, outputs)
+    axis = ClassAxis(output, "a mean of probabilities").of(found[0])
+    return weighted_outputs(gates, [own.movedim(axis, -1) for own in found], outputs).movedim(-1, axis)
 
 
 def weighted_outputs(gates: Tensor, logits: Sequence[Tensor], outputs: Outputs) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from onefold.errors import WeightsError
 from onefold.fold.soft.mixture import Mixture
+from onefold.inference import ANY, described, restored
 
 KEY = "onefold.mixture"  # of a checkpoint's metadata
 MOST = 10_000  # parts that are believed; a file may come from somebody else
@@ -22,7 +23,10 @@ def describe(network: nn.Module) -> dict[str, str]:
     for name, module in network.named_modules():
         if isinstance(module, Mixture) and not any(other == "" or name.startswith(f"{other}.") for other in outermost):
             outermost[name] = module
-    facts = {name: {"parts": len(m.parts), "outputs": m.outputs} for name, m in outermost.items()}
+    facts: dict[str, dict[str, Any]] = {name: {"parts": len(m.parts), "outputs": m.outputs} for name, m in outermost.items()}
+    for name, mixture in outermost.items():
+        if mixture.output != ANY:
+            facts[name]["output"] = described(mixture.output)
     return {KEY: json.dumps(facts)} if facts else {}
 
 
@@ -39,7 +43,7 @@ def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: 
             if not 1 <= int(fact["parts"]) <= MOST:
                 raise ValueError(f"{fact['parts']} parts")
             parts = [build() if name == "" else build().get_submodule(name) for _ in range(int(fact["parts"]))]
-            mixture = Mixture(parts, torch.zeros(len(parts)), outputs=fact["outputs"])
+            mixture = Mixture(parts, torch.zeros(len(parts)), outputs=fact["outputs"], output=restored(fact.get("output")))
             if name == "":
                 return mixture
             network.set_submodule(name, mixture)

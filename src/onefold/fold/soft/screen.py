@@ -62,7 +62,8 @@ def screen(scores: Sequence[MemberScore], classes: int) -> dict[int, str]:
         if not score.finite:
             reasons[k] = "its outputs are not finite"
         elif score.fitted_loss >= guessing:
-            reasons[k] = f"it is no better than guessing at any temperature (loss {score.fitted_loss:.2f}, guessing {math.log(classes):.2f} nats)"
+            told = f"loss {score.fitted_loss:.2f}, guessing {math.log(classes):.2f} nats, of which it must be {MARGIN} below"
+            reasons[k] = f"it is no better than guessing at any temperature ({told})"
     left = [k for k in range(len(scores)) if k not in reasons]
     if left:
         lowest = min(scores[k].loss for k in left)
@@ -71,7 +72,8 @@ def screen(scores: Sequence[MemberScore], classes: int) -> dict[int, str]:
         for k in left:
             ratio = scores[k].rms / max(scores[best].rms, 1e-300)
             if not 1 / SCALE <= ratio <= SCALE:
-                reasons[k] = f"its outputs are {ratio:.1e} times as large as those of member {best}, the one with the lowest loss"
+                among = f"of those within {MARGIN} nats of the lowest loss the one of the smallest outputs"
+                reasons[k] = f"its outputs are {ratio:.1e} times as large as those of member {best}, {among}"
     return reasons
 
 

@@ -21,7 +21,9 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
     tensors = dict(state) if state is not None else {}
     memo: dict[int, Any] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
-        memo.setdefault(id(parameter), nn.Parameter(tensors.get(name, parameter).detach(), requires_grad=False))
+        shared = nn.Parameter(tensors.get(name, parameter).detach(), requires_grad=False)
+        shared._trainable = _trainable(parameter)  # type: ignore[attr-defined]
+        memo.setdefault(id(parameter), shared)
     for name, buffer in network.named_buffers(remove_duplicate=False):
         memo.setdefault(id(buffer), tensors.get(name, buffer).detach())
     twin = copy.deepcopy(network, memo).eval()
@@ -44,8 +46,13 @@ def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) 
 
 
 def own_copy(network: M) -> M:
-    """A copy of `network` with tensors of its own: contiguous, and parameters trainable as those of a fresh network are."""
+    """A copy of `network` with tensors of its own, whose parameters are trainable where they were in the network that they come from."""
     twin = copy.deepcopy(network)
-    for parameter in twin.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    for own, given in zip(twin.parameters(), network.parameters(), strict=True):
+        own.requires_grad_(_trainable(given))
     return twin
+
+
+def _trainable(parameter: nn.Parameter) -> bool:
+    """Whether a parameter needs gradients, or the one that it shares its memory with did."""
+    return bool(getattr(parameter, "_trainable", parameter.requires_grad))

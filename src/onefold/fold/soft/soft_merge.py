@@ -11,25 +11,27 @@ its abstract. Screening (screen.py), alignment before gating and normalised gate
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment
-from onefold.batches import Data, device_of, forward, logits_of
+from onefold.alignment import Alignment, in_one_precision
+from onefold.batches import Batch, Data, device_of
 from onefold.batchnorm import NormModule
 from onefold.errors import MembersError, RecipeError, nearest
 from onefold.fold.soft.common import CommonBasis, check_alike, common_basis
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.gates import Gates
-from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, weighted_outputs
+from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, mixed_outputs
 from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
 from onefold.fold.soft.sharing import filled_copy, own_copy, shared_copy
 from onefold.fold.soft.sites import broken, sites_of
 from onefold.fold.soft.statistics import measure, own_statistics, remeasure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
+from onefold.inference import ANY, ClassAxis, Output, OutputChoice, as_output, run
 from onefold.measure.evaluation import eval_mode
 from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
@@ -59,6 +61,7 @@ class SoftMerge(nn.Module):
         stochastic: noise in training mode: True, False, or "auto" for True at model level alone.
         screen: leave out members that `screen.py` finds unfit.
         outputs: what level "model" sums: "logits", or "probabilities" (the result is then their logarithm).
+        output: which output the labels belong to where the members return several, and on which axis its classes lie (`onefold.inference`).
         data: labelled batches for `prepare`, which is then called at once.
         seed: of the initial gates and of their noise.
 
@@ -81,6 +84,7 @@ class SoftMerge(nn.Module):
         screen: bool = True,
         *,
         outputs: Outputs = "logits",
+        output: OutputChoice = None,
         data: Data | None = None,
         seed: int = 0,
     ) -> None:
@@ -89,9 +93,12 @@ class SoftMerge(nn.Module):
         if outputs not in OUTPUTS:
             raise RecipeError(f"There are no outputs '{outputs}' to sum; {nearest(outputs, OUTPUTS)}")
         self.level, self.align, self.seed = level, align, seed
+        self.output = as_output(output)
+        self.axis = ClassAxis(self.output, "learning gates")
         self.include, self.exclude = as_list(include), as_list(exclude)
         self.stochastic = level == "model" if stochastic == "auto" else bool(stochastic)
         self.screens, self.outputs = screen, outputs
+        models = in_one_precision(models, reference if isinstance(reference, int) else 0)
         self._members = tuple(models)  # a tuple, so that they are no submodules and their weights no parameters of this one
         if isinstance(align, Alignment):
             reference = align.reference or 0
@@ -115,8 +122,13 @@ class SoftMerge(nn.Module):
             self._build(None)
 
     @property
+    def selects_output(self) -> bool:
+        """Whether what it returns is the meant output itself."""
+        return self.level == "model"
+
+    @property
     def members(self) -> tuple[nn.Module, ...]:
-        """The networks as they were given."""
+        """The networks as they were given; those of another precision than the reference's (member 0's, for "best") as copies in that."""
         return self._members
 
     @property
@@ -136,7 +148,8 @@ class SoftMerge(nn.Module):
             DataError: no labels, labels out of range, or a network cannot run. MembersError: every member is unfit.
         """
         examples = data if isinstance(data, Examples) else Examples.of(data, device_of(self._members[0]))
-        logits = [member_logits(model, examples) for model in self._members]
+        logits = [member_logits(model, examples, self.output, self.axis) for model in self._members]
+        self.output = replace(self.output, class_axis=self.axis.known)
         _check_outputs(logits)
         self._outputs = (examples, logits) if self.level == "model" else None
         self.classes = classes = logits[0].shape[-1]
@@ -157,7 +170,7 @@ class SoftMerge(nn.Module):
     def outputs_on(self, examples: Examples) -> list[Tensor]:
         """The survivors' logits (n, classes) on `examples`, in float32; computed once for those that `prepare` was given."""
         known = self._outputs[1] if self._outputs is not None and self._outputs[0] is examples else None
-        return [(known[k] if known else member_logits(self._members[k], examples)).float() for k in self.survivors]
+        return [(known[k] if known else member_logits(self._members[k], examples, self.output, self.axis)).float() for k in self.survivors]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The gated output: of the members' outputs at level "model" (their logits), else what one network returns."""
@@ -182,6 +195,10 @@ class SoftMerge(nn.Module):
                 mixture.weights = mixture.weights.detach()
             for norm in self._norms.values():
                 norm.training, norm.track_running_stats = False, True
+
+    def logits(self, returned: Any, batch: Batch, network: nn.Module | None = None) -> Tensor:
+        """The logits (..., classes) among what `network` returned on a labelled batch. Raises DataError where they do not fit the labels."""
+        return self.axis.last(self.output.of(returned, network), batch.labels, scored=True, where=f" of batch {batch.index}")
 
     def penalty(self) -> Tensor:
         """The mean probability (scalar) that a gate is not 0, to be added to the loss, times about 0.01."""
@@ -226,7 +243,7 @@ class SoftMerge(nn.Module):
             weights = self._body.weights(gates, self.statistics)
             return filled_copy(self._members[self._base], self._body.skeleton, weights).eval()
         if isinstance(self._body, list):
-            return _remaining([self._body[k] for k in self._live()[0]], gates[0][self._live()[0]], outputs=self.outputs)
+            return _remaining([self._body[k] for k in self._live()[0]], gates[0][self._live()[0]], outputs=self.outputs, output=self.output)
         network = own_copy(shared_copy(self._body))
         for row, site, live in zip(gates, self.sites, self._live(), strict=True):
             parts = self._body.get_submodule(site.name).parts
@@ -252,8 +269,8 @@ class SoftMerge(nn.Module):
         assert isinstance(self._body, list)
         live = self._live()[0]
         with torch.no_grad():
-            outputs = [logits_of(self._body[k](*args, **kwargs)) for k in live]
-        return weighted_outputs(gates[live], outputs, self.outputs)
+            outputs = [self.output.of(self._body[k](*args, **kwargs), self._body[k]) for k in live]
+        return mixed_outputs(gates[live], outputs, self.outputs, self.output)
 
     def _build(self, examples: Examples | None) -> None:
         """Everything that follows from who takes part: the common basis, the masks, and the network that `forward` runs."""
@@ -270,7 +287,9 @@ class SoftMerge(nn.Module):
             if not alive.any():
                 raise MembersError("Every member holds NaN or infinity, so that nothing can be kept; check the members.")
         else:
-            self.basis = common_basis(members, self.survivors, self.sites, self.align, self._base, examples, level=self.level, seed=self.seed)
+            self.basis = common_basis(
+                members, self.survivors, self.sites, self.align, self._base, examples, level=self.level, seed=self.seed, read=self.logits
+            )
             self.dropped |= self.basis.unfit
             alive[:, list(self.dropped)] = False
             for s, site in enumerate(self.sites):
@@ -302,18 +321,22 @@ class SoftMerge(nn.Module):
 
 
 @torch.no_grad()
-def member_logits(model: nn.Module, examples: Examples, size: int = 256) -> Tensor:
-    """The logits (n, ..., classes) of one network on all examples, in eval mode and in its own dtype."""
+def member_logits(model: nn.Module, examples: Examples, output: Output, axis: ClassAxis, size: int = 256) -> Tensor:
+    """The logits (n, classes) of one network on all examples, in eval mode and in its own dtype."""
     with eval_mode([model]):
-        return torch.cat([logits_of(forward(model, batch)).flatten(0, -2) for batch in examples.batches(size)])
+        rows = []
+        for batch in examples.batches(size):
+            own = axis.last(run(model, batch, output), batch.labels, scored=True, where=f" of batch {batch.index}")
+            rows.append(own.flatten(0, -2))
+        return torch.cat(rows)
 
 
-def _remaining(parts: list[nn.Module], weights: Tensor, *, outputs: Outputs | None = None) -> nn.Module:
+def _remaining(parts: list[nn.Module], weights: Tensor, *, outputs: Outputs | None = None, output: Output = ANY) -> nn.Module:
     """The parts whose weight is not 0, with weights of their own: the only one as it is, or a Mixture."""
     left = [k for k, weight in enumerate(weights.tolist()) if weight != 0.0]
     if len(left) == 1 and float(weights[left[0]]) == 1.0:
         return own_copy(parts[left[0]]).eval()
-    return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), outputs=outputs).eval()
+    return Mixture([own_copy(parts[k]) for k in left], weights[left].clone(), outputs=outputs, output=output).eval()
 
 
 def _check(

@@ -27,7 +27,8 @@ class _WeightedSum(torch.autograd.Function):
         ctx.tensors = tensors
         ctx.dtype = gates.dtype
         first = tensors[0]
-        wide = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+        narrow = first.dtype in (torch.float16, torch.bfloat16)
+        wide = torch.float32 if narrow else first.dtype
         if first.device.type == "cpu":  # numbers are at hand, so gates of exactly 0 cost nothing
             shares = gates.tolist()
             total = first.to(wide) * shares[0]
@@ -35,7 +36,7 @@ class _WeightedSum(torch.autograd.Function):
                 if share != 0.0:
                     total.add_(tensor, alpha=share)
         else:  # no number may be fetched from the device here, since that would wait for it
-            total = first.to(wide) * gates[0]
+            total = first.to(wide) * gates[0].to(wide)
             for k, tensor in enumerate(tensors[1:], start=1):
                 total.addcmul_(tensor.to(wide), gates[k].to(wide))
         result: Tensor = total.to(first.dtype)
@@ -44,7 +45,9 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         flat = gradient.reshape(-1)
-        if ctx.tensors[0].dim() == 1 and ctx.tensors[0].dtype == flat.dtype:  # the usual case, without a detour
+        if flat.is_complex():  # of gates, which are real, the real part of <T_k, gradient>
+            products = [torch.vdot(tensor.reshape(-1).to(flat.dtype), flat).real for tensor in ctx.tensors]
+        elif ctx.tensors[0].dim() == 1 and ctx.tensors[0].dtype == flat.dtype:  # the usual case, without a detour
             products = [torch.dot(flat, tensor) for tensor in ctx.tensors]
         else:
             products = [torch.dot(flat, tensor.reshape(-1).to(flat.dtype)) for tensor in ctx.tensors]

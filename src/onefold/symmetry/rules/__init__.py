@@ -20,10 +20,25 @@ An operator without a rule freezes every axis that reaches it and is counted in 
 pointwise need no rule of their own.
 """
 
-from onefold.symmetry.rules import attention, contraction, creation, einsum, joining, norm, pointwise, recurrent, reduction, shape, spatial
+from onefold.symmetry.rules import (
+    attention,
+    contraction,
+    creation,
+    einsum,
+    joining,
+    norm,
+    pointwise,
+    recurrent,
+    reduction,
+    scatter,
+    shape,
+    spatial,
+    spectral,
+    weights,
+)
 from onefold.symmetry.rules.call import Axes, Call, Facts, LayerSite, NormSite, Use
 from onefold.symmetry.rules.registry import Rule, operator_rules, rule
 
 __all__ = ["Axes", "Call", "Facts", "LayerSite", "NormSite", "Rule", "Use", "operator_rules", "rule"]
 __all__ += ["attention", "contraction", "creation", "einsum", "joining", "norm", "pointwise", "recurrent"]  # importing them fills the registry
-__all__ += ["reduction", "shape", "spatial"]
+__all__ += ["reduction", "scatter", "shape", "spatial", "spectral", "weights"]

@@ -88,6 +88,9 @@ class Facts:
     kinds: dict[str, str] = field(default_factory=dict)
     wanted_hints: set[tuple[str, int]] = field(default_factory=set)
     unknown: dict[str, int] = field(default_factory=dict)
+    epsilons: dict[str, float] = field(default_factory=dict)  # running variance -> eps of its norm
+    made: list[tuple[fx.Node, Term]] = field(default_factory=list)  # features that a layer makes, its weight computed or not
+    read: list[tuple[fx.Node, Term]] = field(default_factory=list)  # likewise, that it reads
 
 
 class Call:
@@ -165,6 +168,16 @@ class Call:
         name, other = self.state_name(scale), self.state_name(shift)
         if name is not None and (shift is None or other is not None):
             self.facts.scales.append(ScaleSite(self.node, name, other, term))
+
+    def between(self, read: Term | None, made: Term) -> None:
+        """Note what features a layer reads (None: no features) and makes; where its weight comes from the state, `use` says so too."""
+        self.facts.made.append((self.node, made))
+        if read is not None:
+            self.facts.read.append((self.node, read))
+
+    def normalises(self, variance: str, eps: float) -> bool:
+        """Note the eps that a norm adds to a running variance; False where another norm adds another one."""
+        return self.facts.epsilons.setdefault(variance, eps) == eps
 
     def mix(self, mixed: Term, kept: Sequence[Term]) -> None:
         """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ along it."""

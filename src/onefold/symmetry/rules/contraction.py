@@ -9,7 +9,22 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call, LayerSite
 from onefold.symmetry.rules.pointwise import broadcast
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, DIAGONAL, ORTHOGONAL, PERMUTATION, UNIT, WRITABLE, Term, freeze, fresh, product, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    DIAGONAL,
+    ORTHOGONAL,
+    PERMUTATION,
+    POSITIVE,
+    UNIT,
+    WRITABLE,
+    Term,
+    freeze,
+    fresh,
+    product,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import split, unify
 
 # Coordinates that an operator takes one by one: they may be permuted, but no dense map can be written into the weights there.
@@ -27,6 +42,7 @@ def linear(call: Call) -> Axes:
     call.use(weight, 1, "consumer")
     _bias(call, bias, out)
     read_features(call, x, weight, axes[-1])
+    call.between(axes[-1], out)
     _layer(call, "linear", x, weight, bias, weight_axis=0, output_axis=len(axes) - 1)
     return [*axes[:-1], out]
 
@@ -71,6 +87,7 @@ def _convolve(call: Call, transposed: bool) -> Axes:
         out = _grouped(call, axes[channel], kernel, groups)
     _bias(call, bias, out)
     read_features(call, x, weight, axes[channel])
+    call.between(axes[channel], out)
     _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
@@ -130,7 +147,7 @@ def _grouped_transposed(call: Call, channels: Term, kernel: Axes, groups: int) -
     return product((group, out))
 
 
-@rule("matmul", "mm", "bmm", "dot", "mv")
+@rule("matmul", "mm", "bmm", "dot", "vdot", "mv")
 def matmul(call: Call) -> Axes:
     """Matrix product over the last two axes, broadcast over the others."""
     x, y = call["self"], call.first("other", "mat2", "tensor", "vec")
@@ -222,6 +239,8 @@ def _bias(call: Call, bias: Any, out: Term) -> None:
 def _layer(call: Call, kind: str, x: fx.Node, weight: Any, bias: Any, weight_axis: int, output_axis: int, groups: int = 1) -> None:
     call.kind("pre")
     name = call.state_name(weight)
+    if call.node.meta["val"].is_complex():  # no features whose moments are measured
+        return
     if name is not None and (bias is None or call.state_name(bias) is not None):
         call.facts.layers.append(LayerSite(call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups))
 
@@ -232,4 +251,19 @@ def embedding(call: Call) -> Axes:
     rows, columns = call.axes(call["weight"])
     freeze(rows, "vocabulary")
     call.use(call["weight"], 1, "table")
+    call.between(None, columns)
     return [*call.axes(call["indices"]), columns]
+
+
+@rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(call: Call) -> list[Axes]:
+    """Sums, means or maxima of rows of a table, for each bag; then three tensors of counts and places."""
+    rows, columns = call.axes(call["weight"])
+    freeze(rows, "vocabulary")
+    call.use(call["weight"], 1, "table")
+    if call.get("mode") == 2:  # the largest of every column
+        restrict(columns, POSITIVE)
+    call.between(None, columns)
+    call.kind("pre")
+    bags, *others = call.shapes()
+    return [[fresh(bags[0], True, "bags"), columns], *([fresh(n, True, "places in bags") for n in shape] for shape in others)]

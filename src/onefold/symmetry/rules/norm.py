@@ -12,18 +12,19 @@ from onefold.symmetry.terms import DIAGONAL, FOLDED, MEAN_FIXING, ODD, ORTHOGONA
 from onefold.symmetry.unification import require_blocks, unify
 
 
-@rule("batch_norm", "_native_batch_norm_legit_no_training")
+@rule("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(call: Call) -> Any:
     """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it has them."""
     x, eps = call["input"], float(call["eps"])
     scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
     axes = call.axes(x)
-    _channelwise(call, axes[1], scale, shift, mean, variance)
+    of_batch = bool(call.get("training")) or mean is None
+    _channelwise(call, axes[1], scale, shift, mean, variance, None if of_batch else eps)
     names = [call.state_name(value) for value in (scale, shift, mean, variance)]
     single = isinstance(call.node.meta["val"], Tensor)
-    if single and not call.get("training") and names[2] is not None and names[3] is not None:
+    if single and not of_batch and names[2] is not None and names[3] is not None:
         call.facts.norms.append(NormSite(call.node, x, names[0], names[1], names[2], names[3], eps))
-    if call.get("training") or mean is None:
+    if of_batch:
         for term in (axes[0], *axes[2:]):  # statistics of the batch
             call.mix(term, [axes[1]])
     call.kind("pre")
@@ -34,9 +35,10 @@ def batch_norm(call: Call) -> Any:
 def instance_norm(call: Call) -> Axes:
     """Batch norm with the statistics of each example and channel; with running statistics where use_input_stats is off."""
     axes = call.axes(call["input"])
-    _channelwise(call, axes[1], *(call[name] for name in ("weight", "bias", "running_mean", "running_var")))
-    if call["use_input_stats"]:
-        restrict(axes[1], ODD)  # eps does not scale along with a variance that is taken from the input
+    of_input = bool(call["use_input_stats"])
+    scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
+    _channelwise(call, axes[1], scale, shift, mean, variance, None if of_input else float(call["eps"]))
+    if of_input:
         for term in axes[2:]:
             freeze(term, "space of an instance norm")
             call.mix(term, axes[:2])
@@ -44,9 +46,16 @@ def instance_norm(call: Call) -> Axes:
     return axes
 
 
-def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any) -> None:
-    # The normalised value does not grow with its input: a positive scale passes only through the affine weight.
-    restrict(channels, DIAGONAL if scale is not None and mean is not None else ODD)
+def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None) -> None:
+    """eps: of a norm that uses running statistics; None where it measures its input.
+
+    The normalised value does not grow with its input, so that a positive scale passes only through
+    the affine weight. It must change the variance v to c^2 (v + eps) - eps. A variance that is
+    measured cannot be changed, and one that is no tensor of the state cannot be written.
+    """
+    names = [call.state_name(value) for value in (scale, mean, variance)]
+    passes = eps is not None and None not in names and call.normalises(str(names[2]), eps)
+    restrict(channels, DIAGONAL if passes else ODD)
     for value, role in ((scale, "scale"), (shift, "shift"), (mean, "mean"), (variance, "variance")):
         if isinstance(value, fx.Node):
             unify(channels, call.axes(value)[0])

@@ -72,6 +72,8 @@ def add(call: Call) -> Axes:
 def multiply(call: Call) -> Axes:
     """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by coordinate, two features gate each other."""
     operands = _unexpanded(call, tensors(call))
+    if _is_scaled_weight(call, operands):
+        return _broadcast_operands(call, operands, ALL, ALL)
     from_state = [operand in call.facts.origin for operand in operands]
     if len(operands) == 2 and from_state.count(True) == 1:
         weight = operands[from_state.index(True)]
@@ -89,6 +91,8 @@ def divide(call: Call) -> Axes:
     """Quotient: linear in the numerator along axes that the denominator has not got."""
     operands = _unexpanded(call, tensors(call))
     numerator = call.arguments.get("self")
+    if call.get("rounding_mode") is None and operands[:1] == [numerator] and _is_scaled_weight(call, operands):
+        return _broadcast_operands(call, operands, ALL, ALL)
     if call.get("rounding_mode") is None and isinstance(numerator, fx.Node):
         if len(operands) == 1:
             return _broadcast_operands(call, operands, ALL, ALL)
@@ -131,6 +135,20 @@ def pointwise(call: Call) -> Axes:
         _use_all(call, operand, "other")
     call.kind("post")
     return _broadcast_operands(call, operands, PERMUTATION, PERMUTATION)
+
+
+def _is_scaled_weight(call: Call, operands: Sequence[fx.Node]) -> bool:
+    """Whether a weight is multiplied with one number. The product moves as the weight does.
+
+    It keeps the weight's name, so that its use is noted where it is read.
+    """
+    wide = [operand for operand in operands if any(n != 1 for n in call.shape(operand))]
+    if len(wide) != 1 or wide[0] not in call.facts.origin or call.shape(wide[0]) != call.shape():
+        return False
+    if any(operand in call.facts.origin for operand in operands if operand is not wide[0]):
+        return False  # a learned number: it is noted as such
+    call.shows(wide[0])
+    return True
 
 
 def tensors(call: Call) -> list[fx.Node]:

@@ -116,7 +116,7 @@ def permute(call: Call) -> Axes:
     return [axes[d] for d in call["dims"]]
 
 
-@rule("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "adjoint")
+@rule("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "mH", "adjoint")
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = call.axes(call.input)

@@ -1,0 +1,94 @@
+"""What counts as a fault of a merge of identical networks, with every exception by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from random_merges import Outcome
+
+
+@dataclass(frozen=True)
+class Excepted:
+    """A reason for which outputs may be further off than the options allow: up to `bound`."""
+
+    name: str
+    bound: float
+    applies: Callable[[Outcome], bool]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A sentence that a merge may end with, and where."""
+
+    name: str
+    part: str
+    applies: Callable[[Outcome], bool]
+
+
+REFUSALS = (
+    Refusal(
+        "a soup by labels without labels",
+        "The fold 'greedy_soup' chooses by labels, but the data has none",
+        lambda o: o.options.fold == "greedy_soup" and not o.made.labelled,
+    ),
+    Refusal(
+        "weights by correlation with no member",
+        "weighs units by their correlation with one member's",
+        lambda o: o.options.fold == "correlated_average" and (o.options.align == "none" or o.options.reference is None),
+    ),
+    Refusal(
+        "nothing can move",
+        "can be aligned: ",
+        lambda o: o.options.align != "none",
+    ),
+)
+
+EXCEPTIONS = (
+    Excepted(
+        "statistics of other data are estimated again, as was asked",
+        float("inf"),
+        lambda o: (
+            o.norms.count > 0
+            and o.made.statistics == "other"
+            and o.repaired in ("batchnorm", "full")
+            and (o.options.align == "none" or o.options.fold in ("greedy_soup", "auto", "pruning"))
+        ),
+    ),
+)
+
+STANDING_REFUSALS: tuple[Refusal, ...] = ()
+STANDING = (
+    Excepted(
+        "a norm without a layer before it is estimated again",
+        float("inf"),
+        lambda o: o.norms.loose and o.repaired in ("batchnorm", "full", "auto"),
+    ),
+)
+
+
+def fault_of(outcome: Outcome) -> str | None:
+    """What is wrong in words, or None."""
+    if outcome.faults:
+        return "; ".join(outcome.faults)
+    if outcome.refusal is not None:
+        return None if excused(outcome) else outcome.refusal
+    assert outcome.deviation is not None
+    if outcome.deviation <= outcome.options.bound or excused(outcome):
+        return None
+    return f"outputs are off by {outcome.deviation:.2g} of the largest"
+
+
+def excused(outcome: Outcome) -> str | None:
+    """The name of the exception that lets a refusal or a larger deviation pass."""
+    if outcome.refusal is not None:
+        for known in (*REFUSALS, *STANDING_REFUSALS):
+            if known.part in outcome.refusal and known.applies(outcome):
+                return known.name
+        return None
+    if outcome.deviation is None or outcome.deviation <= outcome.options.bound:
+        return None
+    for excepted in (*EXCEPTIONS, *STANDING):
+        if outcome.deviation <= excepted.bound and excepted.applies(outcome):
+            return excepted.name
+    return None

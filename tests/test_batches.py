@@ -1,0 +1,214 @@
+"""What a batch is: examples along any axis, labels of any kind, and what is no class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import onefold
+from onefold.batches import batches, fingerprint, labels_of
+from onefold.errors import DataError
+from onefold.fold.soft.examples import Examples
+from onefold.measure import score_logits
+from onefold.symmetry import trace
+
+
+class TimeFirst(nn.Module):
+    """Series (time, n, 4) as nn.LSTM takes them, to classes of each, or of every step."""
+
+    def __init__(self, steps: bool = False) -> None:
+        super().__init__()
+        self.body, self.head, self.steps = nn.LSTM(4, 5), nn.Linear(5, 3), steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.body(x)[0]
+        return self.head(found if self.steps else found[-1])
+
+
+class Encoder(nn.Module):
+    """Attention over the first axis, as nn.MultiheadAttention has it by default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.up, self.head = nn.MultiheadAttention(4, 2), nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.up(x + self.attend(x, x, x)[0])).mean(0))
+
+
+class Molecules(nn.Module):
+    """Nodes (nodes, 4), edges (2, edges) and to which of 3 graphs each node belongs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor, edges: Tensor, graph: Tensor) -> Tensor:
+        hidden = torch.relu(self.up(x + torch.zeros_like(x).index_add(0, edges[1], x[edges[0]])))
+        return self.head(torch.zeros(3, 6, dtype=hidden.dtype).index_add(0, graph, hidden))
+
+
+class Rows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.up(x)))
+
+
+def pair(build: Any) -> list[nn.Module]:
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(build().eval())
+    return found
+
+
+def molecules() -> list[Any]:
+    torch.manual_seed(4)
+    found = []
+    for nodes, edges in ((9, 14), (12, 20)):
+        graph = torch.arange(nodes) * 3 // nodes
+        found.append(((torch.randn(nodes, 4), torch.randint(nodes, (2, edges)), graph), torch.randint(2, (3,))))
+    return found
+
+
+@pytest.mark.parametrize("build", [TimeFirst, Encoder])
+def test_examples_along_the_second_axis_are_counted(build: Any) -> None:
+    torch.manual_seed(2)
+    models = pair(build)
+    data = [(torch.randn(6, n, 4), torch.randint(3, (n,))) for n in (9, 9, 5)]
+    assert onefold.merge(models, data, align="permutation").report.examples == 23
+    assert onefold.evaluate(models[0], data).n == 23
+    unlabelled = [x for x, _ in data]
+    assert onefold.align(models, unlabelled, method="permutation").examples == 23
+    folded = onefold.merge(models, data, align="permutation", fold="least_squares")
+    assert folded.report.folded["examples"] == 23
+
+
+def test_examples_are_counted_where_the_lengths_are_equal_or_labels_are_of_steps() -> None:
+    torch.manual_seed(2)
+    data = [(torch.randn(t, n, 4), torch.randint(3, (t, n))) for t, n in ((7, 7), (4, 9))]
+    models = pair(lambda: TimeFirst(steps=True))
+    assert onefold.align(models, data, method="permutation").examples == 16
+    assert onefold.evaluate(models[0], data).n == 7 * 7 + 4 * 9
+
+
+def test_rows_stay_rows_where_another_axis_has_the_length_of_something() -> None:
+    traced = trace(nn.Sequential(nn.Flatten(), nn.Linear(48, 8)), (torch.randn(4, 3, 4, 4),))
+    assert traced.example_axis == 0
+    assert next(iter(batches([(torch.randn(8, 3, 32, 32), torch.rand(32, 6))]))).size == 8
+    assert next(iter(batches([(torch.randn(8, 3, 32, 32), torch.zeros(8))]))).size == 8
+
+
+def test_inputs_of_several_first_axes_have_as_many_examples_as_labels() -> None:
+    models = pair(Molecules)
+    assert onefold.merge(models, molecules(), align="permutation").report.examples == 6
+    assert onefold.evaluate(models[0], molecules()).n == 6
+
+
+KINDS: dict[str, Any] = {
+    "names": [f"{k}.png" for k in range(8)],
+    "one name": "scan.png",
+    "a dict of boxes": {"boxes": torch.zeros(3, 4), "image": torch.arange(3)},
+    "a list of dicts": [{"masks": torch.zeros(2, 5, 5)}] * 8,
+    "nothing for each": [None] * 8,
+    "ragged lists": [[1, 2], [3]] * 4,
+    "tensors of other lengths": [torch.zeros(k, 4) for k in range(8)],
+    "names in an array": np.array(["a", "b"] * 4),
+    "objects": [object()] * 8,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_labels_of_any_kind_are_ignored_where_none_are_needed(name: str) -> None:
+    models, x = pair(Rows), [torch.randn(8, 4) for _ in range(2)]
+    data = [(part, KINDS[name]) for part in x]
+    merged = onefold.merge(models, data, align="permutation")
+    assert merged.report.examples == 16
+    plain = onefold.merge(models, x, align="permutation")
+    assert all(torch.equal(v, plain.model.state_dict()[k]) for k, v in merged.model.state_dict().items())
+    assert fingerprint(data) == fingerprint(x)
+    onefold.merge(models, [{"x": part, "labels": KINDS[name]} for part in x], align="none")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_labels_of_no_usable_kind_are_refused_where_some_are_needed(name: str) -> None:
+    models, data = pair(Rows), [(torch.randn(8, 4), KINDS[name])] * 3
+    for call in (
+        lambda: onefold.evaluate(models[0], data),
+        lambda: onefold.barrier(*models, data),
+        lambda: onefold.merge(models, data, fold="greedy_soup", align="none"),
+        lambda: Examples.of(data),
+        lambda: fingerprint(data, labels=True),
+    ):
+        with pytest.raises(DataError) as caught:
+            call()
+        message = str(caught.value)
+        assert "labels" in message
+        assert message.count(". ") == 0
+        assert message.endswith(".")
+
+
+def test_boxes_of_a_whole_batch_are_no_labels_of_examples() -> None:
+    data = [(torch.randn(8, 4), torch.rand(21, 6)) for _ in range(2)]
+    assert onefold.merge(pair(Rows), data, align="permutation").report.examples == 16
+    with pytest.raises(DataError, match="8 inputs but 21 labels; give one label per input"):
+        onefold.evaluate(pair(Rows)[0], data)
+
+
+def test_numbers_of_any_sequence_are_labels() -> None:
+    x = torch.randn(3, 4)
+    for labels in ([0, 1, 2], (0, 1, 2), np.array([0, 1, 2]), range(3)):
+        (batch,) = batches([(x, labels)])
+        assert torch.equal(labels_of(batch, "they are read"), torch.tensor([0, 1, 2]))
+
+
+def test_gates_are_not_learned_from_examples_along_another_axis() -> None:
+    with pytest.raises(DataError, match="along another axis than the first"):
+        Examples.of([(torch.randn(6, 9, 4), torch.randint(3, (9,)))])
+
+
+def ignoring(value: int, classes: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(6)
+    x, labels = torch.randn(40, 4), torch.randint(classes, (40,))
+    left = torch.rand(40) < 0.4
+    return x, torch.where(left, value, labels), ~left
+
+
+@pytest.mark.parametrize("value", [-100, 255, -1])
+def test_labels_that_are_no_class_are_left_out_of_scores_and_barriers(value: int) -> None:
+    x, labels, kept = ignoring(value)
+    models = pair(Rows)
+    found = onefold.evaluate(models, [(x[:25], labels[:25]), (x[25:], labels[25:])])
+    wanted = onefold.evaluate(models, [(x[kept], labels[kept])])
+    assert (found.n, found.ignored) == (int(kept.sum()), int((~kept).sum()))
+    for name in ("accuracy", "nll", "ece", "brier", "agreement"):
+        assert getattr(found, name) == pytest.approx(getattr(wanted, name), abs=1e-12)
+    assert f"{found.ignored} labels that are no class left out" in str(found)
+    path, plain = (onefold.barrier(*models, data, points=3) for data in ([(x, labels)], [(x[kept], labels[kept])]))
+    assert path.losses == pytest.approx(plain.losses, abs=1e-12)
+    assert f"{found.ignored} labels that are no class left out" in str(path)
+    assert "left out" not in str(plain)
+
+
+def test_a_batch_without_any_class_counts_nothing() -> None:
+    x, labels, kept = ignoring(-100)
+    found = onefold.evaluate(pair(Rows)[0], [(x, labels), (x, torch.full((40,), -100))])
+    assert (found.n, found.ignored) == (int(kept.sum()), 80 - int(kept.sum()))
+    with pytest.raises(DataError, match="as all 40 labels are negative or 255"):
+        onefold.evaluate(pair(Rows)[0], [(x, torch.full((40,), 255))])
+
+
+def test_255_is_a_class_where_there_are_so_many() -> None:
+    logits = torch.zeros(2, 300)
+    logits[:, 255] = 9.0
+    found = score_logits(logits, torch.tensor([255, -100]))
+    assert (found.n, found.ignored, found.accuracy) == (1, 1, 1.0)
+    with pytest.raises(DataError, match="range from 0 to 254"):
+        score_logits(torch.zeros(2, 4), torch.tensor([0, 254]))

@@ -1,0 +1,443 @@
+"""Which output of a network is meant, and on which axis its classes lie: for scores, folds, distillation, gates and ensembles alike."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import onefold
+from onefold.batches import batches
+from onefold.errors import DataError, OnefoldError, RecipeError
+from onefold.explore.ensemble import Ensemble
+from onefold.explore.persistent.functional import predict
+from onefold.fold import LeastSquares, polish
+from onefold.fold.soft.mixture import Mixture
+from onefold.fold.soft.saved import describe, rebuild
+from onefold.inference import ANY, ClassAxis, Output, as_output, class_axes, floating_outputs
+from onefold.measure import agreement, evaluate, evaluate_all, predictions, reliability, score_logits, triangle
+
+FEATURES, LOGITS = torch.zeros(6, 16), torch.ones(6, 3)
+Pair = namedtuple("Pair", ["embedding", "cls"])
+Inception = namedtuple("Inception", ["logits", "aux_logits"])
+
+
+class Several(nn.Module):
+    """A body and a head; `form` says in what they are returned."""
+
+    def __init__(self, form: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.body, self.head, self.form = nn.Linear(10, 16), nn.Linear(16, 3), form
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = torch.relu(self.body(x))
+        return self.form(hidden, self.head(hidden))
+
+
+class Segmenter(nn.Module):
+    """Classes on axis 1, or last if `last`."""
+
+    def __init__(self, classes: int = 4, last: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1))
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y.permute(0, 2, 3, 1) if self.last else y
+
+
+def made(make: Callable[[], nn.Module], count: int = 2) -> list[Any]:
+    found = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        found.append(make().eval())
+    return found
+
+
+def vectors(batches: int = 3, size: int = 16) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    return [(torch.randn(size, 10, generator=generator), torch.randint(3, (size,), generator=generator)) for _ in range(batches)]
+
+
+def pictures(labels: bool = True, height: int = 6, classes: int = 4) -> list[Any]:
+    generator = torch.Generator().manual_seed(4)
+    x = [torch.randn(8, 3, height, 7, generator=generator) for _ in range(3)]
+    y = [torch.randint(classes, (8, height, 7), generator=generator) for _ in x]
+    return list(zip(x, y, strict=True)) if labels else x
+
+
+def plain(network: nn.Module, data: list[tuple[Tensor, Tensor]], pick: Callable[[Any], Tensor]) -> float:
+    with torch.no_grad():
+        return float(torch.cat([(pick(network(x)).argmax(1) == y).flatten() for x, y in data]).double().mean())
+
+
+# ---- which output ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        LOGITS,
+        (LOGITS,),
+        [LOGITS],
+        {"cls": LOGITS},
+        {"logits": LOGITS, "hidden_states": (FEATURES, FEATURES), "loss": torch.tensor(1.0)},
+        SimpleNamespace(logits=LOGITS, hidden=FEATURES),
+        Inception(LOGITS, FEATURES),
+        {"out": LOGITS, "aux": FEATURES},
+        (torch.tensor(0.5), LOGITS),
+        (LOGITS, None),
+        (LOGITS, torch.zeros(6, dtype=torch.long)),
+        {"cls": LOGITS, "same": LOGITS},
+    ],
+    ids=["tensor", "tuple", "list", "dict", "model output", "object", "named logits", "out and aux", "loss", "none", "ids", "twice"],
+)  # fmt: skip
+def test_what_can_be_known_needs_no_saying(returned: Any) -> None:
+    assert ANY.of(returned) is LOGITS
+
+
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        ((FEATURES, LOGITS), r"\[0\] \(6, 16\), \[1\] \(6, 3\)"),
+        ({"features": FEATURES, "cls": LOGITS}, r"features \(6, 16\), cls \(6, 3\)"),
+        ((LOGITS, (FEATURES, FEATURES + 1)), r"\[1\]\[0\] \(6, 16\), \[1\]\[1\]"),  # an LSTM's states
+        (Pair(FEATURES, LOGITS), r"embedding \(6, 16\), cls"),
+        ({"out": LOGITS, "features": FEATURES}, "out"),
+        ([FEATURES + k for k in range(9)], "and 3 more"),  # levels of a pyramid
+        (SimpleNamespace(last_hidden_state=FEATURES, pooler_output=LOGITS), "pooler_output"),
+    ],
+)
+def test_what_cannot_be_known_is_refused_with_what_there_is(returned: Any, named: str) -> None:
+    with pytest.raises(DataError, match=rf"returns several outputs, .*{named}.*output="):
+        ANY.of(returned)
+
+
+def test_a_name_an_index_or_a_function_decides() -> None:
+    for returned in ((FEATURES, LOGITS), [FEATURES, LOGITS], Pair(FEATURES, LOGITS), {"features": FEATURES, "cls": LOGITS}):
+        assert as_output(1).of(returned) is LOGITS
+        assert as_output(-2).of(returned) is FEATURES
+        assert as_output(lambda own: list(own.values())[1] if isinstance(own, dict) else own[1]).of(returned) is LOGITS
+    assert as_output("cls").of(Pair(FEATURES, LOGITS)) is LOGITS
+    assert as_output("cls").of({"features": FEATURES, "cls": LOGITS}) is LOGITS
+    assert as_output("features").of({"logits": LOGITS, "features": FEATURES}) is FEATURES  # what is said wins
+    for output, message in (
+        ("clss", "did you mean 'cls'"),
+        (5, r"no output 5; it returns features \(6, 16\), cls"),
+        (lambda own: own, "the function `output` gives is a dict"),
+        ("n", "is a int64"),
+    ):
+        with pytest.raises(DataError, match=message):
+            as_output(output).of({"features": FEATURES, "cls": LOGITS, "n": torch.zeros(2, dtype=torch.long)})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="it returns one tensor"):
+        as_output(1).of(LOGITS)
+    with pytest.raises(DataError, match="without a floating-point tensor"):
+        ANY.of({"ids": torch.zeros(3, dtype=torch.long)})
+    for wrong in (True, 1.5):
+        with pytest.raises(RecipeError, match="a name, an index or a function"):
+            as_output(wrong)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="axis of the examples"):
+        Output(class_axis=0)
+    assert floating_outputs((FEATURES, LOGITS)) == [FEATURES, LOGITS]
+
+
+# ---- which axis ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "axes"),
+    [
+        ((5, 3), (5,), [1]),
+        ((5, 4, 6, 7), (5, 6, 7), [1]),
+        ((5, 6, 7, 4), (5, 6, 7), [3]),
+        ((5, 9, 4), (5, 9), [2]),
+        ((5, 4, 9), (5, 9), [1]),
+        ((5, 4, 4), (5, 4), [1, 2]),
+        ((5, 6, 6, 6), (5, 6, 6), [1, 3]),
+        ((5, 4, 4, 7), (5, 4, 7), [1]),  # as many classes as rows
+        ((5, 3), (5, 3), []),
+        ((5,), (5,), []),
+    ],
+)
+def test_labels_tell_the_axis(shape: tuple[int, ...], labels: tuple[int, ...], axes: list[int]) -> None:
+    assert class_axes(shape, labels) == axes
+
+
+def test_an_earlier_batch_decides_where_both_axes_fit() -> None:
+    axis = ClassAxis()
+    with pytest.raises(DataError, match="axis 1 or on the last"):
+        axis.of(torch.zeros(2, 9, 9), torch.zeros(2, 9))
+    assert axis.of(torch.zeros(2, 5, 9), torch.zeros(2, 5)) == 2  # text of five tokens
+    assert axis.of(torch.zeros(2, 9, 9), torch.zeros(2, 9)) == 2  # as many tokens as tags
+    assert ClassAxis(Output(class_axis=1)).of(torch.zeros(2, 9, 9), torch.zeros(2, 9)) == 1
+    with pytest.raises(DataError, match="was said to be 4"):
+        ClassAxis(Output(class_axis=4)).of(torch.zeros(2, 9, 9))
+
+
+def test_scores_of_every_layout_are_the_plain_ones() -> None:
+    for last in (False, True):
+        network = made(lambda last=last: Segmenter(last=last))[0]  # type: ignore[misc]
+        expected = plain(network, pictures(), lambda y, last=last: y.permute(0, 3, 1, 2) if last else y)  # type: ignore[misc]
+        found = evaluate(network, pictures())
+        assert found.accuracy == pytest.approx(expected)
+        assert found.n == 3 * 8 * 6 * 7
+        logits, labels = predictions(network, pictures())
+        assert labels is not None
+        assert score_logits(logits, labels).nll == pytest.approx(found.nll)
+        assert reliability(logits, labels).ece == pytest.approx(found.ece)
+    series = made(lambda: nn.Conv1d(2, 5, 3, padding=1))[0]
+    data = [(torch.randn(6, 2, 11), torch.randint(5, (6, 11))) for _ in range(2)]
+    assert evaluate(series, data).accuracy == pytest.approx(plain(series, data, lambda y: y))
+
+
+@pytest.mark.parametrize(
+    ("network", "labels", "message"),
+    [
+        (nn.Linear(10, 1), torch.zeros(6), "scoring needs two classes or more"),
+        (nn.Sequential(nn.Linear(10, 1), nn.Flatten(0)), torch.zeros(6), "scoring needs two classes or more"),
+        (nn.Linear(10, 3), torch.eye(3)[torch.arange(6) % 3], "one-hot labels are made class numbers by labels.argmax"),
+        (nn.Linear(10, 3), torch.randn(6, 3), "as in regression"),
+        (nn.Linear(10, 3), torch.rand(6), "convert them with .long"),
+        (nn.Linear(10, 3), torch.arange(6) % 3 + 1, "range from 1 to 3, but the network has 3 classes"),
+        (nn.Linear(10, 3), torch.zeros(6, 1, dtype=torch.long), r"labels have shape \(6, 1\).*give labels \(6,\)"),
+    ],
+    ids=["regressor", "flat regressor", "one-hot", "targets", "float", "from 1", "column"],
+)
+def test_labels_that_are_no_class_numbers_are_refused(network: nn.Module, labels: Tensor, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate(network, [(torch.randn(6, 10), labels)])
+
+
+# ---- every user ------------------------------------------------------------------------------------------------------------------------
+
+FORMS: dict[str, tuple[Callable[[Tensor, Tensor], Any], Any]] = {
+    "tuple": (lambda h, z: (h, z), 1),
+    "dict": (lambda h, z: {"features": h, "cls": z}, "cls"),
+    "pyramid": (lambda h, z: ([h, h + 1], z), lambda own: own[1]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
+    build, output = FORMS[form]
+    data, pair = vectors(), made(lambda: Several(build))
+    bare = made(lambda: Several(lambda h, z: z))
+    assert evaluate(pair[0], data, output=output) == evaluate(bare[0], data)
+    assert evaluate_all(pair, data, output=output).ensemble == evaluate(bare, data)
+    assert torch.equal(agreement(pair, data, output=output), agreement(bare, data))
+    assert onefold.barrier(*pair, data, points=3, output=output).barrier == onefold.barrier(*bare, data, points=3).barrier
+    assert triangle(*pair, pair[0], data, resolution=1, output=output) == triangle(*bare, bare[0], data, resolution=1)
+    found = onefold.compare_networks(pair, data, align=False, points=3, output=output)
+    assert torch.equal(found.plain.disagreement, onefold.compare_networks(bare, data, align=False, points=3).plain.disagreement)
+    calls: list[Callable[[], object]] = [
+        lambda: evaluate(pair[0], data),
+        lambda: agreement(pair, data),
+        lambda: onefold.barrier(*pair, data, points=3),
+        lambda: polish(pair[0], pair, data, passes=1),
+        lambda: onefold.class_pool(pair, [x for x, _ in data]),
+        lambda: onefold.merge(pair, data, align="none", repair="none", fold="greedy_soup"),
+        lambda: onefold.merge(pair, data, align="none", repair="none", polish=1),
+        lambda: onefold.SoftMerge(pair, data=data),
+        lambda: Ensemble(pair)(data[0][0]),
+        lambda: onefold.PersistentTraining(pair[0], 5, kernel="function", reference=data[0]),
+    ]
+    for call in calls:
+        with pytest.raises(DataError, match="returns several outputs"):
+            call()
+
+
+SUMMARIES: dict[str, tuple[Callable[[Tensor, Tensor], Any], Any]] = {  # what else is returned leaves the hidden units free
+    "dict": (lambda h, z: {"mean": h.mean(1), "cls": z}, "cls"),
+}
+
+
+@pytest.mark.parametrize("form", SUMMARIES)
+def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> None:
+    build, output = SUMMARIES[form]
+    data, pair = vectors(6, 32), made(lambda: Several(build))
+    bare = made(lambda: Several(lambda h, z: z))
+    merged = onefold.merge(pair, data, align="permutation").model  # nothing is scored, and nothing need be said
+    twin = onefold.merge(bare, data, align="permutation").model
+    for name, value in merged.state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name])
+    for fold in ("greedy_soup", LeastSquares(rows=64, ensemble="probabilities")):
+        first = onefold.merge(pair, data, align="permutation", fold=fold, output=output)
+        second = onefold.merge(bare, data, align="permutation", fold=fold)
+        for name, value in first.model.state_dict().items():
+            torch.testing.assert_close(value, second.model.state_dict()[name], msg=f"{fold}: {name}")
+        assert not any("no layer that is solved puts out" in note for note in first.report.warnings)
+    first, second = (polish(own[0], own, data, passes=2, output=how) for own, how in ((pair, output), (bare, None)))
+    assert first.divergence == second.divergence
+    seen = [onefold.class_pool(own, data, output=how).seen for own, how in ((pair, output), (bare, None))]
+    torch.testing.assert_close(*seen)
+    with pytest.raises(DataError, match=r"no output (named 'nothing'|7)"):
+        onefold.merge(pair, data, align="none", output="nothing" if form == "dict" else 7)
+
+
+def test_sensitivity_counts_every_output_where_none_is_said() -> None:
+    """What the second head reads must stay, too: with the first head alone its units would be worth nothing."""
+
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.one, self.two = nn.Linear(10, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+            with torch.no_grad():
+                self.one.weight[:, 4:] = 0
+                self.two.weight[:, :4] = 0
+
+        def forward(self, x: Tensor) -> Any:
+            h = torch.relu(self.body(x))
+            return self.one(h), self.two(h)
+
+    pair = made(TwoHeads)
+    found = onefold.merge([pair[0], pair[0]], vectors(6, 32), fold=LeastSquares(rows=128), align="permutation").model
+    x = vectors()[0][0]
+    for own, wanted in zip(found(x), pair[0](x), strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("level", ["model", "module", "layer"])
+def test_gates_are_learned_from_the_output_that_is_said(level: str) -> None:
+    data = vectors(8, 32)
+    teacher = nn.Linear(10, 3)
+    data = [(x, teacher(x).argmax(1)) for x, _ in data]
+    pair = made(lambda: Several(lambda h, z: {"features": h, "cls": z}))
+    bare = made(lambda: Several(lambda h, z: z))
+    results = []
+    for own, output in ((pair, "cls"), (bare, None)):
+        soft = onefold.SoftMerge(own, level=level, align="none", screen=False, output=output, outputs="probabilities")
+        results.append(onefold.fit_gates(soft, data, steps=8, fallback=False))
+    assert results[0].losses == pytest.approx(results[1].losses, rel=1e-5)
+    torch.testing.assert_close(results[0].gates.values, results[1].gates.values)
+    assert evaluate(results[0].model, data, output="cls").nll == pytest.approx(evaluate(results[1].model, data).nll, rel=1e-5)
+
+
+def test_gates_of_segmentation_networks(tmp_path: Path) -> None:
+    pair, data = made(Segmenter), pictures()
+    soft = onefold.SoftMerge(pair, screen=False, outputs="probabilities", data=data)
+    result = onefold.fit_gates(soft, data, steps=5, fallback=False)
+    mixture = Mixture(pair, torch.tensor([0.5, 0.5]), outputs="probabilities", output=soft.output)
+    x = data[0][0]
+    with torch.no_grad():
+        wanted = torch.stack([member(x).softmax(1) for member in pair]).mean(0).log()
+        torch.testing.assert_close(mixture(x), wanted)
+        assert result.model(x).shape == (8, 4, 6, 7)
+    again = rebuild(Segmenter, describe(mixture), "a file")
+    again.load_state_dict(mixture.state_dict())
+    torch.testing.assert_close(again(x), mixture(x))
+    with pytest.raises(DataError, match="nothing says on which axis"):
+        Mixture(pair, torch.tensor([0.5, 0.5]), outputs="probabilities")(x)
+    with pytest.raises(RecipeError, match="cannot be written to a file"):
+        describe(Mixture(pair, torch.ones(2), outputs="logits", output=Output(lambda y: y)))
+
+
+def test_a_mixture_of_dict_networks_answers_for_its_output_and_is_kept_in_files() -> None:
+    pair = made(lambda: Several(lambda h, z: {"features": h, "cls": z}))
+    mixture = Mixture(pair, torch.tensor([0.3, 0.7]), outputs="logits", output=Output("cls"))
+    again = rebuild(lambda: Several(lambda h, z: {"features": h, "cls": z}), describe(mixture), "a file")
+    again.load_state_dict(mixture.state_dict())
+    data = vectors()
+    assert evaluate(again, data, output="cls") == evaluate(mixture, data, output="cls") == evaluate(mixture, data)
+    torch.testing.assert_close(again(data[0][0]), 0.3 * pair[0](data[0][0])["cls"] + 0.7 * pair[1](data[0][0])["cls"])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_segmentation_is_distilled_over_the_classes_of_each_pixel(labels: bool, last: bool) -> None:
+    pair = made(lambda: Segmenter(last=last))
+    axis, data = 3 if last else 1, pictures(labels)
+    output = None if labels else Output(class_axis=axis)
+    found = polish(pair[0], pair, data, passes=1, lr=1e-12, output=output).divergence[0]
+    x = torch.cat([item[0] if labels else item for item in data])
+    with torch.no_grad():
+        aim = ((pair[0](x) + pair[1](x)) / 2).log_softmax(axis)
+        wanted = functional.kl_div(pair[0](x).log_softmax(axis), aim, log_target=True, reduction="sum") / aim.select(axis, 0).numel()
+    assert found == pytest.approx(float(wanted), rel=1e-4)
+    pool = onefold.class_pool(pair, data, output=output)
+    assert pool.seen.shape == (2, 4)
+    if not labels:
+        for call in (lambda: polish(pair[0], pair, data, passes=1), lambda: onefold.class_pool(pair, data), lambda: agreement(pair, data)):
+            with pytest.raises(DataError, match=r"on which axis the classes lie.*class_axis="):
+                call()
+
+
+def test_least_squares_aims_at_probabilities_of_each_pixel() -> None:
+    pair, data = made(Segmenter), pictures()
+    found = onefold.merge(pair, data, align="permutation", fold=LeastSquares(rows=500, ensemble="probabilities", target="correlation"))
+    assert not any("no layer that is solved puts out" in note for note in found.report.warnings)
+    x = torch.cat([item[0] for item in data])
+    with torch.no_grad():
+        aim = torch.stack([member(x).softmax(1) for member in pair]).mean(0).log()
+        rest = onefold.merge(pair, data, align="permutation", fold=LeastSquares(rows=500, target="correlation")).model(x)
+        far = [float(functional.kl_div(own.log_softmax(1), aim, log_target=True, reduction="sum")) for own in (found.model(x), rest)]
+    assert far[0] < far[1]
+    auto = onefold.merge(pair, data, align="permutation", fold="auto", rows=200)
+    assert "choice" in auto.report.folded
+    with pytest.raises(DataError, match="on which axis"):
+        onefold.merge(pair, pictures(False), align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities"))
+
+
+def test_what_has_no_classes_is_not_distilled() -> None:
+    regressors = made(lambda: nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 1)))
+    x = [x for x, _ in vectors()]
+    for data in (x, [(own, torch.randn(16, 1)) for own in x]):
+        with pytest.raises(DataError, match="needs two classes or more"):
+            onefold.merge(regressors, data, align="none", repair="none", polish=2)
+    with pytest.raises(DataError, match="needs two classes or more"):
+        onefold.merge(regressors, x, align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities"))
+    onefold.merge(regressors, x, align="permutation", fold=LeastSquares(rows=50))  # a mean of outputs is fine
+    several = made(lambda: nn.Linear(10, 3))
+    targets = [(own, torch.randn(16, 3)) for own in x]
+    with pytest.raises(DataError, match="one for every output, as in regression"):
+        polish(several[0], several, targets, passes=1)
+    soft_labels = [(own, torch.randn(16, 3).softmax(1)) for own in x]
+    assert polish(several[0], several, soft_labels, passes=1).divergence[0] > 0
+    assert polish(several[0], several, targets, passes=1, output=Output(class_axis=1)).divergence[0] > 0  # said is said
+
+
+def test_partial_merges_and_ensembles_mix_probabilities_over_the_classes() -> None:
+    pair, data = made(Segmenter), pictures()
+    found = onefold.partial_merge(pair, data, until="layers.0", align="identity", repair="none", outputs="probabilities").model
+    x = data[0][0]
+    with torch.no_grad():
+        torch.testing.assert_close(found(x).exp().sum(1), torch.ones(8, 6, 7))
+        assert found(x).shape == (8, 4, 6, 7)
+        wanted = torch.stack([member(x).softmax(1) for member in pair]).mean(0).log()
+        torch.testing.assert_close(Ensemble(pair, output=Output(class_axis=1))(x), wanted)
+        torch.testing.assert_close(Ensemble(pair, "logits")(x), (pair[0](x) + pair[1](x)) / 2)  # needs no axis
+    with pytest.raises(DataError, match="on which axis"):
+        Ensemble(pair)(x)
+    with pytest.raises(DataError, match="on which axis"):
+        onefold.partial_merge(pair, pictures(False), until="layers.0", align="identity", outputs="probabilities")
+    parted = made(lambda: Several(lambda h, z: (h, z)))
+    both = onefold.partial_merge(parted, vectors(), until="body", align="identity", repair="none", outputs="probabilities", output=1).model
+    assert both(vectors()[0][0]).shape == (16, 3)
+    assert evaluate(both, vectors(), output=1).n == 48
+
+
+def test_predictions_that_repel_are_probabilities_of_each_pixel() -> None:
+    network = made(Segmenter)[0]
+    first = next(batches(pictures()))
+    torch.testing.assert_close(predict(network, first).sum(1), torch.ones(8, 6, 7))
+    with pytest.raises(DataError, match="on which axis"):
+        predict(network, next(batches(pictures(False))))
+    pair, data = made(lambda: Several(lambda h, z: (h, z))), vectors()
+    run = onefold.PersistentTraining(pair[0], 5, kernel="function", reference=data[0], output=1)
+    run.record(0.5)
+    assert run.ensemble()(data[0][0]).shape == (16, 3)
+
+
+def test_text_tagged_with_paddings_of_several_lengths() -> None:
+    network = made(lambda: nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 5)))[0]
+    data = [(torch.randint(20, (4, t)), torch.randint(5, (4, t))) for t in (7, 5, 9)]  # the second has as many tokens as tags
+    expected = plain(network, data, lambda y: y.transpose(1, 2))
+    assert evaluate(network, data).accuracy == pytest.approx(expected)
+    assert issubclass(DataError, OnefoldError)
