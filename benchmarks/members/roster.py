@@ -27,7 +27,7 @@ SETTINGS = {
     "vgg11-eighth": Settings(0.1),
     "vgg11-full": Settings(0.1),
     "vgg11-plain": Settings(0.05),
-    "smallcnn": Settings(0.05),
+    "smallcnn": Settings(0.1),
     "digits": Settings(0.1, batch=32),
 }
 BRANCH_LR = 0.25  # of the trunk's rate: branches go on from a trained network
