@@ -119,4 +119,4 @@ def _unpaired(first: Scores, second: Scores) -> str:
     return ""
 
 
-__all__ = ["Answers", "AnswersKept", "Difference", "difference", "mean_error", "sign_test"]
+__all__ = ["Difference", "difference", "mean_error", "sign_test"]
