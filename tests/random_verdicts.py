@@ -60,6 +60,11 @@ EXCEPTIONS = (
 STANDING_REFUSALS: tuple[Refusal, ...] = ()
 STANDING = (
     Excepted(
+        "pruning in a stream behind layer norms, whose features have one dimension fewer than units: one is left out",
+        0.3,
+        lambda o: o.options.fold in ("pruning", "auto") and o.made.family == "tokens",
+    ),
+    Excepted(
         "a norm without a layer before it is estimated again",
         float("inf"),
         lambda o: o.norms.loose and o.repaired in ("batchnorm", "full", "auto"),

@@ -104,7 +104,8 @@ def gather(
     folded = fold_all(own, spec) if full and scales is not False and any(group.folded for group in spec.groups) else None
     states = [_channels_last(state) for state in folded or own]
     probes, where = _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
-    layers = tuple(layer for layer in spec.layers if targets and not layer.shared and _is_live(spec, layer))
+    # What a norm stands behind has a target even where its features stay: else its statistics would be those of the data, and not the members'.
+    layers = tuple(layer for layer in spec.layers if targets and not layer.shared and (layer.norm is not None or _is_live(spec, layer)))
     statistics = kept.statistics(
         lambda: collect(
             traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, every=every or reference is None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from onefold.measure.answers import Answers
 from onefold.measure.calibration import Binning, Reliability, bin_confidences
 from onefold.measure.class_shares import class_pool
 from onefold.measure.comparison import Candidate, comparison_table, verdict
 from onefold.measure.evaluation import Evaluation, agreement, eval_mode, evaluate, evaluate_all, predictions
 from onefold.measure.lanes import Lane, Lanes, group_lanes
-from onefold.measure.paired import Answers, Difference, difference
+from onefold.measure.paired import Difference, difference
 from onefold.measure.path import Path, Triangle, barrier, combine, matching, triangle
 from onefold.measure.plots import (
     accuracy_comparison,

@@ -15,54 +15,18 @@ Ensembles and pools are networks here: their answers are kept as those of one.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from onefold.measure.scores import Scores
+from onefold.measure.scores import Scores
 
 FEW = 25  # discordant answers: below, the normal distribution is no good stand-in for the binomial one
 TWO_ERRORS = math.erfc(2 / math.sqrt(2))  # the p-value of two standard errors, 0.0455
 ALIKE = 1e-5  # relative difference of losses that rounding explains
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What one network answered, example by example, in the order of the data: 5 bytes for each example.
-
-    Attributes:
-        hits: (n,) bool, whether the answer was right.
-        losses: (n,) float32, the negative log-likelihood in nats; infinite where the outputs are not finite.
-        labels: a fingerprint of the n labels in their order.
-    """
-
-    hits: Tensor
-    losses: Tensor
-    labels: str
-
-
-class AnswersKept:
-    """Collects `Answers` batch by batch. How the examples are cut into batches does not matter."""
-
-    def __init__(self) -> None:
-        self._hits: list[Tensor] = []
-        self._losses: list[Tensor] = []
-        self._digest = hashlib.blake2b(digest_size=16)
-
-    def add(self, hits: Tensor, losses: Tensor, labels: Tensor) -> None:
-        """Add hits (n,) bool, losses (n,) in nats and labels (n,) int64."""
-        self._hits.append(hits.cpu())
-        self._losses.append(losses.cpu().float())
-        self._digest.update(labels.cpu().long().contiguous().numpy().tobytes())
-
-    def answers(self) -> Answers:
-        """What was added."""
-        return Answers(torch.cat(self._hits), torch.cat(self._losses), self._digest.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -155,4 +119,4 @@ def _unpaired(first: Scores, second: Scores) -> str:
     return ""
 
 
-__all__ = ["Answers", "AnswersKept", "Difference", "difference", "mean_error", "sign_test"]
+__all__ = ["Difference", "difference", "mean_error", "sign_test"]

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from onefold.errors import DataError, RecipeError, nearest
 from onefold.inference import class_axes
+from onefold.measure.answers import Answers, AnswersKept
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
 from onefold.measure.chance import AnswerCounts, InputFacts
-from onefold.measure.paired import Answers, AnswersKept
 
 EnsembleMean = Literal["probabilities", "logits"]
 EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py

@@ -1,0 +1,43 @@
+"""What a network answered, example by example: kept so that differences can be paired (`paired.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one network answered, example by example, in the order of the data: 5 bytes for each example.
+
+    Attributes:
+        hits: (n,) bool, whether the answer was right.
+        losses: (n,) float32, the negative log-likelihood in nats; infinite where the outputs are not finite.
+        labels: a fingerprint of the n labels in their order.
+    """
+
+    hits: Tensor
+    losses: Tensor
+    labels: str
+
+
+class AnswersKept:
+    """Collects `Answers` batch by batch. How the examples are cut into batches does not matter."""
+
+    def __init__(self) -> None:
+        self._hits: list[Tensor] = []
+        self._losses: list[Tensor] = []
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, hits: Tensor, losses: Tensor, labels: Tensor) -> None:
+        """Add hits (n,) bool, losses (n,) in nats and labels (n,) int64."""
+        self._hits.append(hits.cpu())
+        self._losses.append(losses.cpu().float())
+        self._digest.update(labels.cpu().long().contiguous().numpy().tobytes())
+
+    def answers(self) -> Answers:
+        """What was added."""
+        return Answers(torch.cat(self._hits), torch.cat(self._losses), self._digest.hexdigest())
