@@ -128,7 +128,7 @@ class Problem:
         for name in self.holding(index):
             if name not in among:
                 axes = self.spec.axes[name]
-                value += self.weights[name] * (features(self.reference[name], axes, index).T @ features(self.state[name], axes, index))
+                value += self.weights[name] * (features(self.reference[name], axes, index).mH @ features(self.state[name], axes, index)).real
         inner: dict[str, list[list[Tensor]]] = {}
         for group in unit.fibres:
             solved = [[_assigned(block) for block in row] for row in self.fibred_gram(group)]
@@ -219,7 +219,7 @@ class WeightMatching(StateMatcher):
     def _common(self, spec: SymmetrySpec, states: Sequence[State], seed: int, rounds: int = 20) -> dict[int, dict[str, Match]]:
         """Each member in turn to the mean of the others, until none moves. The order of turns depends on the members' values alone."""
         problems = [self.problem(spec, state, state) for state in states]
-        size = [sum(float(t.square().sum()) for t in problem.reference.values()) for problem in problems]
+        size = [sum(float(t.abs().square().sum()) for t in problem.reference.values()) for problem in problems]
         order = sorted(range(len(states)), key=lambda k: size[k])
         placed = [order[0]]
         for turn in range(rounds):
