@@ -57,7 +57,6 @@ EXCEPTIONS = (
     ),
 )
 
-STANDING_REFUSALS: tuple[Refusal, ...] = ()
 STANDING = (
     Excepted(
         "pruning in a stream behind layer norms, whose features have one dimension fewer than units: one is left out",
@@ -87,7 +86,7 @@ def fault_of(outcome: Outcome) -> str | None:
 def excused(outcome: Outcome) -> str | None:
     """The name of the exception that lets a refusal or a larger deviation pass."""
     if outcome.refusal is not None:
-        for known in (*REFUSALS, *STANDING_REFUSALS):
+        for known in REFUSALS:
             if known.part in outcome.refusal and known.applies(outcome):
                 return known.name
         return None

@@ -141,6 +141,7 @@ def test_where_nothing_was_asked_for_it_is_a_warning(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(result.model.state_dict().values(), plain.state_dict().values(), strict=True))
     assert result.alignment is None
     assert result.report.align == "none"
+    assert result.report.settings["align"] == {}  # of a matcher that served nothing
     (warning,) = result.report.warnings
     assert why in warning
     assert "averaged as they are" in warning

@@ -241,6 +241,7 @@ def merge(
                     raise
                 report.warnings.append(f"nothing was aligned, and the networks are averaged as they are: {error}")
                 report.align, given, settings = "none", "none", {}
+                report.settings["align"] = {}
         if alignment is None and mode != "none":
             # Plain averaging has no alignment, but repair takes its targets from the unmapped members.
             try:

@@ -41,7 +41,7 @@ class CCA(Matcher):
         root_r, inverse_r = roots(covariances.reference)
         root_k, inverse_k = roots(covariances.member)
         u, s, vh = torch.linalg.svd(inverse_r @ covariances.cross @ inverse_k)
-        u = resolved(u, s, vh, placed(moments, member))
+        u = resolved(u, s, vh, lambda: placed(moments, member))
         rotation = u @ vh
         forward = root_r @ rotation @ inverse_k
         inverse = root_k @ rotation.T @ inverse_r

@@ -9,6 +9,7 @@ do not (units that hardly ever fire, directions without variance), and leads fro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +57,8 @@ def placed(moments: Features, member: int) -> Tensor:
     return eye[best_permutation(moments, member)]
 
 
-def resolved(u: Tensor, s: Tensor, vh: Tensor, preferred: Tensor) -> Tensor:
-    """U (C, C) of a singular value decomposition, whose last columns are turned so that U V' is nearest to `preferred` there.
+def resolved(u: Tensor, s: Tensor, vh: Tensor, preferred: Callable[[], Tensor]) -> Tensor:
+    """U (C, C) of a singular value decomposition, whose last columns are turned so that U V' is nearest to `preferred()` there.
 
     Features of fewer dimensions than units leave directions in which every rotation is as good as another by the data. Features vary
     there no more, but their means do not vanish: an arbitrary rotation would mix units that lie far from zero.
@@ -66,7 +67,7 @@ def resolved(u: Tensor, s: Tensor, vh: Tensor, preferred: Tensor) -> Tensor:
     if not bool(null.any()):
         return u
     left, right = u[:, null], vh[null]
-    a, _, b = torch.linalg.svd(left.T @ preferred.to(u) @ right.T)
+    a, _, b = torch.linalg.svd(left.T @ preferred().to(u) @ right.T)
     return torch.cat([u[:, ~null], left @ (a @ b)], 1)
 
 

@@ -37,13 +37,13 @@ class Procrustes(Matcher):
         cross = shrunk(moments, member, 0.0, self.prior).cross
         if not self.fixes_mean:
             u, s, vh = torch.linalg.svd(cross)
-            u = resolved(u, s, vh, placed(moments, member))
+            u = resolved(u, s, vh, lambda: placed(moments, member))
             rotation = u @ vh
         else:
             ones = torch.full((len(cross), 1), len(cross) ** -0.5, dtype=cross.dtype, device=cross.device)
             basis = torch.linalg.qr(ones, mode="complete").Q[:, 1:]
             u, s, vh = torch.linalg.svd(basis.T @ cross @ basis)
-            u = resolved(u, s, vh, basis.T @ placed(moments, member).to(basis) @ basis)
+            u = resolved(u, s, vh, lambda: basis.T @ placed(moments, member).to(basis) @ basis)
             u, vh = torch.cat([ones, basis @ u], 1), torch.cat([ones, basis @ vh.T], 1).T
             rotation = u @ vh
         return Match(GroupMap("dense", rotation, rotation.T.contiguous()), matched_correlations(moments, member, u, vh.T))
