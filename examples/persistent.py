@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.measure import to_svg
+from onefold.report import to_svg
 
 ROUNDS, STEPS, RATE = 4, 500, 0.05
 

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment, align, gather, solve_gathered
-from onefold.alignment.fibres import layouts
+from onefold.alignment.layout import layouts
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.alignment.matchers.cca import CCA
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries, fold_scales
+from onefold.symmetry.axes import Group
 from onefold.symmetry.drawing import random_map
 from onefold.symmetry.maps import fibre_shape
-from onefold.symmetry.spec import Group
 
 HEADS, WIDTH = 4, 16
 
@@ -210,7 +210,7 @@ def test_wide_fibres_share_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
     network = built(Attention())
     spec = find_symmetries(network, inputs(network)[0])
     assert any(layout.apart for layout in layouts(spec).values())
-    monkeypatch.setattr("onefold.alignment.fibres.WIDEST", 8)
+    monkeypatch.setattr("onefold.alignment.layout.WIDEST", 8)
     assert not any(layout.apart for layout in layouts(spec).values())
     twin = built(Attention(), 1)
     found = align([network, twin], inputs(network), method="permutation", spec=spec)

@@ -14,7 +14,7 @@ import onefold
 from onefold.alignment import matchers
 from onefold.errors import AlignmentError, NothingToAlignError
 from onefold.recipe import absolute, check, read
-from onefold.recipe.run import make as carry_out
+from onefold.recipe.merge.run import make as carry_out
 from onefold.symmetry import SymmetrySpec, find_symmetries
 from onefold.symmetry.coverage import shortfall, why_still
 

@@ -14,9 +14,9 @@ import torch
 from trained_folders import check_killed_at_every_moment, killed_runs, sums
 
 import onefold as of
-from onefold.recipe.document import read_as
-from onefold.recipe.persist import PersistRecipe
-from onefold.recipe.persist_run import build_network, divided
+from onefold.recipe.persist.document import PersistRecipe
+from onefold.recipe.persist.run import build_network, divided
+from onefold.recipe.reading import read_as
 from onefold.sources import ImageBatches, build_data, build_model
 
 MODEL = "digits?width=4"

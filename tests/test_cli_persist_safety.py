@@ -101,7 +101,7 @@ def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(onefold: Callab
     def refuse(*_: object, **__: object) -> None:
         raise MembersError("The first network has no finite nll on the data; a barrier needs two sound ends.")
 
-    monkeypatch.setattr("onefold.recipe.persist_summary.compare_networks", refuse)
+    monkeypatch.setattr("onefold.recipe.persist.report.compare_networks", refuse)
     result = onefold("persist", *RUN, "-o", tmp_path / "run")
     assert result.status == 0, result.err
     assert "The rounds could not be compared: The first network" in (tmp_path / "run" / "report.html").read_text()

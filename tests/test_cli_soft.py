@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 
 import onefold as of
 from onefold.demo.train import train
-from onefold.recipe.document import InputFile, read_as
+from onefold.recipe.document import InputFile
 from onefold.recipe.inputs import load_networks
-from onefold.recipe.soft import SoftRecipe
+from onefold.recipe.reading import read_as
+from onefold.recipe.soft.document import SoftRecipe
 from onefold.sources import ImageBatches, build_data, build_model
 
 MODEL = "digits?width=4"

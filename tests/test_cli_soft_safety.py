@@ -23,9 +23,10 @@ import onefold as of
 from onefold.demo.train import train
 from onefold.fold.soft import Mixture
 from onefold.fold.soft.saved import describe
-from onefold.recipe.document import InputFile, read_as
+from onefold.recipe.document import InputFile
 from onefold.recipe.inputs import load_networks
-from onefold.recipe.soft import SoftRecipe
+from onefold.recipe.reading import read_as
+from onefold.recipe.soft.document import SoftRecipe
 from onefold.sources import ImageBatches, build_data, build_model
 
 MODEL = ["--model", "digits?width=4"]

@@ -15,8 +15,8 @@ import torch
 from trained_folders import check_killed_at_every_moment, killed_runs, sums
 
 import onefold as of
-from onefold.recipe.document import read_as
-from onefold.recipe.subspace import SubspaceRecipe
+from onefold.recipe.reading import read_as
+from onefold.recipe.subspace.document import SubspaceRecipe
 from onefold.sources import build_data, build_model
 
 MODEL = "digits?width=4"

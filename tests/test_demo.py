@@ -13,8 +13,8 @@ import torch
 import onefold as of
 from onefold.demo.run import MEMBERS, MODEL, Outcome, run
 from onefold.demo.train import train
-from onefold.measure import Report
 from onefold.recipe import read
+from onefold.report import Report
 from onefold.sources import build_data, build_model
 
 

@@ -19,10 +19,10 @@ from onefold.fold import SoftMerge, fit_gates, merge
 from onefold.fold.auto import Auto
 from onefold.fold.reasons import reason
 from onefold.fold.soft.choice import choose
-from onefold.fold.soft.prune import prune
-from onefold.fold.soft.screen import MARGIN, MemberScore, screen
+from onefold.fold.soft.prune_gates import prune
+from onefold.fold.soft.screening import MARGIN, MemberScore, screen
 from onefold.measure import Scores, difference, evaluate, score_logits
-from onefold.recipe.persist_summary import alone
+from onefold.recipe.persist.report import alone
 
 TEST = loader(512, seed=99, batch=128)
 

@@ -16,9 +16,9 @@ from onefold.alignment import Alignment, align
 from onefold.errors import DataError, OnefoldError, RecipeError, TraceError
 from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import fold as module
+from onefold.fold.least_squares.layers import find_sites
 from onefold.fold.least_squares.ridge import Ridge
 from onefold.fold.least_squares.rows import draw, geometry_of
-from onefold.fold.least_squares.sites import find_sites
 from onefold.fold.least_squares.targets import TARGETS, correlations
 from onefold.fold.least_squares.weights import effective, matrix_of, tensor_of, write
 from onefold.layers import Layer, Norm

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.batches import batches
+from onefold.ensemble.pool import mean_pool
 from onefold.errors import DataError, RecipeError
 from onefold.fold import merge
 from onefold.fold.least_squares import fold as least_squares
 from onefold.fold.least_squares import units
 from onefold.fold.least_squares.elimination import Regression, keep
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
-from onefold.measure.pool import mean_pool
+from onefold.fold.least_squares.selection import Picks, alignment_of, side_by_side
 from onefold.symmetry import solve, trace
+from onefold.symmetry.axes import Fixed, Live, Prod, Sum
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Fixed, Live, Prod, Sum
 
 TEST = loader(512, seed=99, batch=128)
 

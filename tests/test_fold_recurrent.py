@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from onefold.batches import batches
 from onefold.fold import merge
 from onefold.fold.least_squares import recurrent
+from onefold.fold.least_squares.layers import find_sites
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.recurrent import find_recurrent, gates_of
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
-from onefold.fold.least_squares.sites import find_sites
 from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import aims
 from onefold.symmetry import solve, trace

@@ -19,8 +19,8 @@ from onefold.fold import folds, merge, polish
 from onefold.fold.auto import WAYS, led_by
 from onefold.fold.least_squares import TARGETS, LeastSquares
 from onefold.recipe import check
-from onefold.recipe.document import FoldPart
-from onefold.recipe.run import check_names
+from onefold.recipe.merge.document import FoldPart
+from onefold.recipe.merge.run import check_names
 
 TEST = loader(512, seed=99, batch=128)
 UNLABELLED = [x for x, _ in loader()]

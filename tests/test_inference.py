@@ -15,14 +15,14 @@ from torch.nn import functional
 
 import onefold
 from onefold.batches import batches
+from onefold.ensemble.ensemble import Ensemble
 from onefold.errors import DataError, OnefoldError, RecipeError
-from onefold.explore.ensemble import Ensemble
 from onefold.explore.persistent.functional import predict
 from onefold.fold import LeastSquares, polish
 from onefold.fold.soft.mixture import Mixture
 from onefold.fold.soft.saved import describe, rebuild
-from onefold.inference import ANY, ClassAxis, Output, as_output, class_axes, floating_outputs
-from onefold.measure import agreement, evaluate, evaluate_all, predictions, reliability, score_logits, triangle
+from onefold.inference import ANY, ClassAxis, Output, as_output, class_axes, floating_outputs, predictions
+from onefold.measure import agreement, evaluate, evaluate_all, reliability, score_logits, triangle
 
 FEATURES, LOGITS = torch.zeros(6, 16), torch.ones(6, 3)
 Pair = namedtuple("Pair", ["embedding", "cls"])

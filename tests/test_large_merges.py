@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import onefold
-from onefold.alignment import Alignment, Moments, kept
+from onefold.alignment import Alignment, Moments
+from onefold.alignment import checkpoint as kept
 from onefold.batches import RankShare, batches
 from onefold.batchnorm import reestimate
 from onefold.errors import DataError, MembersError, OutputError, RecipeError, WeightsError
@@ -288,7 +289,7 @@ def test_a_run_broken_off_anywhere_ends_in_the_same_bits(
 
 
 def test_what_was_measured_is_not_measured_again(both: tuple[list[nn.Module], DiskMembers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("onefold.alignment.gather")
+    module = importlib.import_module("onefold.alignment.problem")
     calls: list[int] = []
     collect = module.collect
     monkeypatch.setattr(module, "collect", lambda *a, **o: calls.append(1) or collect(*a, **o))

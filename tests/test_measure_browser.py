@@ -12,7 +12,8 @@ from pathlib import Path as FilePath
 import numpy as np
 import pytest
 
-from onefold.measure import Candidate, Path, Report, Scores, barrier_curves, comparison_table, correlation_spectra
+from onefold.measure import Path, Scores
+from onefold.report import Candidate, Report, barrier_curves, comparison_table, correlation_spectra
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH")

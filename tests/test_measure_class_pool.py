@@ -13,9 +13,9 @@ from small_networks import Plain, loader, members
 from torch import Tensor, nn
 
 import onefold
+from onefold.ensemble.pool import FLOOR, ClassPool, mean_pool
 from onefold.errors import DataError, RecipeError
 from onefold.fold import LeastSquares, merge, polish
-from onefold.measure.pool import FLOOR, ClassPool, mean_pool
 from onefold.sources import DiskMembers
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.5], [0.0, -2.0], [1.0, 1.0]], dtype=torch.float64)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import DataError, MembersError, RecipeError
-from onefold.measure import agreement, evaluate, evaluate_all, predictions, score_logits, score_probabilities
+from onefold.inference import predictions
+from onefold.measure import agreement, evaluate, evaluate_all, score_logits, score_probabilities
 
 
 class Fixed(nn.Module):

@@ -13,10 +13,11 @@ from torch import nn
 
 from onefold import find_symmetries
 from onefold.errors import DataError
-from onefold.measure import Lane, Lanes, Report, group_lanes, to_png, to_svg
-from onefold.measure.lanes import KINDS, PARTS, Block
-from onefold.recipe.lanes import ROWS, lanes_of
-from onefold.symmetry.spec import Group, Live, Slot, SymmetrySpec
+from onefold.report import Lane, Lanes, Report, group_lanes, to_png, to_svg
+from onefold.report.lanes import KINDS, PARTS, Block
+from onefold.report.symmetry_picture import ROWS, lanes_of
+from onefold.symmetry.axes import Group, Live, Slot
+from onefold.symmetry.spec import SymmetrySpec
 
 PERMUTATION = frozenset({"permutation"})
 

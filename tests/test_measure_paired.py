@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import DataError
-from onefold.measure import Candidate, Scores, comparison_table, difference, evaluate, evaluate_all, score_logits, verdict
+from onefold.measure import Scores, difference, evaluate, evaluate_all, score_logits
 from onefold.measure.paired import FEW, TWO_ERRORS, mean_error, sign_test
+from onefold.report import Candidate, comparison_table, verdict
 
 
 class Table(nn.Module):

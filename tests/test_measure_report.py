@@ -14,14 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from onefold.errors import DataError, OutputError
-from onefold.measure import (
+from onefold.measure import Path, Reliability, Scores, Triangle
+from onefold.report import (
     Candidate,
     Column,
-    Path,
-    Reliability,
     Report,
-    Scores,
-    Triangle,
     accuracy_comparison,
     alignment_overview,
     barrier_curves,

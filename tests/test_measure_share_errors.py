@@ -11,11 +11,11 @@ from small_networks import Plain, loader, members
 from torch import Tensor, nn
 
 import onefold
+from onefold.ensemble.class_shares import matching_shifts
+from onefold.ensemble.pool import DOUBT, ClassPool
+from onefold.ensemble.share_errors import corrected_shares, sampling_errors
 from onefold.fold import merge
-from onefold.measure.class_shares import matching_shifts
-from onefold.measure.pool import DOUBT, ClassPool
-from onefold.measure.share_errors import corrected_shares, sampling_errors
-from onefold.recipe.summary import add_shares, pooled_candidates
+from onefold.recipe.merge.report import add_shares, pooled_candidates
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.5], [0.0, -2.0], [1.0, 1.0]], dtype=torch.float64)
 EVEN = torch.full((4,), 0.25, dtype=torch.float64)
@@ -144,7 +144,7 @@ def test_errors_of_very_many_classes_are_left_out() -> None:
 
 
 def test_temperatures_are_compared_on_a_part_of_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefold.measure.share_errors.VALUES", 4 * 300)
+    monkeypatch.setattr("onefold.ensemble.share_errors.VALUES", 4 * 300)
     rows = [member(points()[0]).detach() for member in (Member(FIRST), Member(SECOND))]
     seen: list[int] = []
 

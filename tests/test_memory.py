@@ -10,8 +10,8 @@ from symmetry_networks import Keeps
 from torch import Tensor, nn
 
 import onefold
+from onefold.caches import forget, forgetting
 from onefold.measure import combine
-from onefold.memory import forget, forgetting
 
 
 class Counts(nn.Module):

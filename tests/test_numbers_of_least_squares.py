@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import batches
+from onefold.ensemble.pool import ClassPool, mean_pool
+from onefold.fold.least_squares.layers import find_sites
+from onefold.fold.least_squares.output_layers import put_out
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.picks import Picks, alignment_of
-from onefold.fold.least_squares.put_out import put_out
 from onefold.fold.least_squares.ridge import RIDGES, Ridge
-from onefold.fold.least_squares.sites import find_sites
+from onefold.fold.least_squares.selection import Picks, alignment_of
 from onefold.fold.least_squares.targets import aims, correlations, is_put_out
 from onefold.inference import ANY, Output
-from onefold.measure.pool import ClassPool, mean_pool
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve, trace
 
 UNITS = 6

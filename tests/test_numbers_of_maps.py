@@ -12,8 +12,8 @@ from onefold.errors import SymmetryError
 from onefold.layers import Norm
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, map_features
 from onefold.symmetry.action import back_matrix
+from onefold.symmetry.axes import Case, Fixed, Group, Live, Prod, Slot, Sum
 from onefold.symmetry.maps import case_indices, check_maps, fibre_shape, is_rectangular, keeps_function, leaves, needs_folding
-from onefold.symmetry.spec import Case, Fixed, Group, Live, Prod, Slot, Sum
 
 ALL = frozenset({"permutation", "scale", "sign", "orthogonal", "invertible"})
 

@@ -13,13 +13,14 @@ import torch
 from small_networks import Plain, Residual, loader, members
 from torch import nn
 
-import onefold.recipe.persist_run as persisting
-import onefold.recipe.subspace_run as spanning
+import onefold.recipe.persist.run as persisting
+import onefold.recipe.subspace.run as spanning
 from onefold.batches import RankShare
 from onefold.counting import Counted, count_examples, counted
 from onefold.fold import MergeReport, SoftMerge, fit_gates, merge
 from onefold.fold.least_squares import LeastSquares
-from onefold.recipe.document import AlignPart, DataPart, FoldPart
+from onefold.recipe.document import DataPart
+from onefold.recipe.merge.document import AlignPart, FoldPart
 
 merging = importlib.import_module("onefold.fold.merge")  # the module, not the function of that name
 DIGITS = ["--model", "digits?width=4", "--data", "sklearn:digits"]

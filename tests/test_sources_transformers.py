@@ -14,7 +14,7 @@ import torch
 
 from onefold import load, save
 from onefold.errors import RecipeError
-from onefold.recipe.document import _in_name
+from onefold.recipe.reading import _in_name
 from onefold.sources import build_model, resolve_model
 
 SMALL = {"model_type": "bert", "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}

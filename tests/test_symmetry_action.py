@@ -16,8 +16,8 @@ from torch.func import functional_call
 from onefold.errors import SymmetryError
 from onefold.sources.networks import digits, resnet20
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, features, fibre_features, find_symmetries, map_features, trace
+from onefold.symmetry.axes import Fixed, Group, Live, Prod, Sum
 from onefold.symmetry.maps import fibre_shape
-from onefold.symmetry.spec import Fixed, Group, Live, Prod, Sum
 
 
 def drawn(kind: Any, size: int, seed: int, fibres: tuple[int, ...] = ()) -> GroupMap:

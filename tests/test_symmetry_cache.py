@@ -17,10 +17,10 @@ from torch import nn
 import onefold.symmetry.cache as cache_module
 from onefold.errors import OutputError, SymmetryError
 from onefold.symmetry import SymmetrySpec, find_symmetries, prune, trace, verify_symmetries
+from onefold.symmetry.axes import Group
 from onefold.symmetry.cache import cached, key
 from onefold.symmetry.pruning import REFUTED, _offenders
 from onefold.symmetry.rules import operator_rules
-from onefold.symmetry.spec import Group
 
 
 def deep(widths: Sequence[int] = (6, 6, 7, 8, 6)) -> nn.Module:

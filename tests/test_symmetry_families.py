@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.symmetry import SymmetrySpec, apply_maps, features, find_symmetries, trace, verify_symmetries
+from onefold.symmetry.axes import Case, Group, Live, Prod, Sum
 from onefold.symmetry.drawing import random_map
 from onefold.symmetry.rules.einsum import letters
-from onefold.symmetry.spec import Case, Group, Live, Prod, Sum
 
 EVERY = {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}
 ROTATIONS = {"permutation", "sign", "orthogonal", "orthogonal_mean"}

@@ -13,8 +13,8 @@ from onefold import align, find_symmetries
 from onefold.batches import batches
 from onefold.errors import DataError, TraceError
 from onefold.symmetry import segments, sizes, trace
+from onefold.symmetry.axes import Fixed, Live, Prod
 from onefold.symmetry.probing import _sizes
-from onefold.symmetry.spec import Fixed, Live, Prod
 
 
 def traced_on(network: nn.Module, item: Any) -> Any:

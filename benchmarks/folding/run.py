@@ -114,8 +114,8 @@ def bound(alignment: Alignment, dense: bool) -> int:
 
 
 def peak_memory(arguments: argparse.Namespace, network: str, task: str) -> float:
-    """Peak resident memory in MB of a process of its own that does `task` (see memory.py)."""
-    command = [sys.executable, str(Path(__file__).with_name("memory.py")), network, task, "--members", str(arguments.members)]
+    """Peak resident memory in MB of a process of its own that does `task` (see caches.py)."""
+    command = [sys.executable, str(Path(__file__).with_name("caches.py")), network, task, "--members", str(arguments.members)]
     command += ["--data", arguments.data, "--images", str(arguments.images), "--batch", str(arguments.batch)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -10,7 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from onefold.measure.style import colour, legend, marker, new_figure, to_svg
+from onefold.report.style import colour, legend, marker, new_figure, to_svg
 
 
 def main() -> None:

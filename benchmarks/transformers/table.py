@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onefold.measure.style import INK, colour, legend, marker, new_figure, to_svg
+from onefold.report.style import INK, colour, legend, marker, new_figure, to_svg
 
 TITLES = {
     "vit": "vision transformer, Fashion-MNIST", "prenorm": "text transformer, normalised before its branches, TREC",

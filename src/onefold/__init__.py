@@ -1,15 +1,15 @@
 """onefold folds several trained networks into one better network.
 
-The public names, each re-exported from its room. They are resolved on first use, so that `import onefold` costs no import of torch.
+The public names, each re-exported from its package. They are resolved on first use, so that `import onefold` costs no import of torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from onefold._version import __version__
 
-_ROOMS = {
+_EXPORTS = {
     "find_symmetries": "onefold.symmetry",
     "verify_symmetries": "onefold.symmetry",
     "SymmetrySpec": "onefold.symmetry",
@@ -26,18 +26,20 @@ _ROOMS = {
     "PersistentTraining": "onefold.explore",
     "compare_networks": "onefold.explore",
     "evaluate": "onefold.measure",
-    "class_pool": "onefold.measure",
-    "ClassPool": "onefold.measure",
+    "class_pool": "onefold.ensemble",
+    "ClassPool": "onefold.ensemble",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
     "save": "onefold.weights",
     "OnefoldError": "onefold.errors",
 }
-__all__ = [*_ROOMS, "__version__"]
+__all__ = [*_EXPORTS, "__version__"]
 
 if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment
     from onefold.alignment import align as align
+    from onefold.ensemble import ClassPool as ClassPool
+    from onefold.ensemble import class_pool as class_pool
     from onefold.errors import OnefoldError as OnefoldError
     from onefold.explore import PersistentTraining as PersistentTraining
     from onefold.explore import Subspace as Subspace
@@ -49,9 +51,7 @@ if TYPE_CHECKING:
     from onefold.fold import partial_merge as partial_merge
     from onefold.fold import recalibrate as recalibrate
     from onefold.fold.merge import merge as merge
-    from onefold.measure import ClassPool as ClassPool
     from onefold.measure import barrier as barrier
-    from onefold.measure import class_pool as class_pool
     from onefold.measure import evaluate as evaluate
     from onefold.symmetry import SymmetrySpec as SymmetrySpec
     from onefold.symmetry import find_symmetries as find_symmetries
@@ -61,12 +61,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use (PEP 562)."""
-    if name not in _ROOMS:
+    """Import a public name from its package on first use (PEP 562)."""
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'onefold' has no attribute '{name}'")
     import importlib
 
-    value = getattr(importlib.import_module(_ROOMS[name]), name)
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
     globals()[name] = value
     return value
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
+from onefold.distributed import rank, ranks, several_ranks
 from onefold.errors import DataError
-from onefold.ranks import rank, ranks, several_ranks
 
 Data = Iterable[Any]
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, RankShare, batches, device_of, forward, reusable
+from onefold.distributed import from_every_rank, sum_over_ranks, together
 from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
-from onefold.ranks import from_every_rank, sum_over_ranks, together
 
 FEW = 8  # examples, or values of a channel: a batch of fewer is too small to be normalised by its own statistics
 SMALL = 0.1  # share of the examples in such batches up to which they are left out, as a short last batch is

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
+from onefold.caches import copied, forget
 from onefold.errors import AlignmentError
-from onefold.memory import copied, forget
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save

@@ -13,18 +13,14 @@ are taken in the order of that agreement.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor
 
+from onefold.alignment.features import Features, Others
 from onefold.alignment.matchers.base import Match
 from onefold.alignment.moments import Moments
-from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
-MEAN = -1  # the number of the mean of the others, beside the members' own
 SWEEPS, SETTLED = 20, 1e-7
 
 
@@ -39,61 +35,6 @@ def order_of(moments: Mapping[str, Moments]) -> list[int]:
                 total[i] += agreement
                 total[j] += agreement
     return sorted(range(members), key=lambda k: -float(total[k]))
-
-
-@dataclass(frozen=True)
-class Others:
-    """The mean of the other members' mapped features as a reference, beside those of one member, all of one fibre. It is `Features`."""
-
-    moments: Moments
-    member: int
-    maps: Mapping[int, GroupMap]
-    fibre: slice
-
-    @property
-    def width(self) -> int:
-        return int(self.fibre.stop - self.fibre.start)
-
-    @property
-    def reference(self) -> int:
-        return MEAN
-
-    def deviations(self, member: int) -> Tensor:
-        """Of the mean's place: the mean deviation of the others."""
-        return self._own if member != MEAN else torch.stack([self._deviation(j) for j in self._placed]).mean(0)
-
-    def covariance(self, member: int) -> Tensor:
-        """Of the mean's place: the mean covariance of the others, so that the mean does not shrink as members disagree."""
-        if member != MEAN:
-            return self._cut(self.moments.covariance(member))
-        return torch.stack([_both(self.maps[j], self._cut(self.moments.covariance(j))) for j in self._placed]).mean(0)
-
-    def cross_covariance(self, member: int) -> Tensor:
-        return torch.stack([_rows(self.maps[j], self._cut(self.moments.between(j, member))) for j in self._placed]).mean(0)
-
-    def correlation(self, member: int) -> Tensor:
-        found = []
-        for j in self._placed:
-            cross, norm = _rows(self.maps[j], self._cut(self.moments.between(j, member))), torch.outer(self._deviation(j), self._own)
-            found.append(torch.where(norm > 1e-12, cross / norm.clamp_min(1e-12), 0.0))
-        return torch.stack(found).mean(0)
-
-    @property
-    def _placed(self) -> list[int]:
-        return [j for j in self.maps if j != self.member]
-
-    @cached_property
-    def _own(self) -> Tensor:
-        return self.moments.variances[self.member][self.fibre].sqrt()
-
-    def _deviation(self, j: int) -> Tensor:
-        own = self.maps[j]
-        if own.kind == "permutation":
-            return self.moments.variances[j][self.fibre][own.forward].sqrt()
-        return _both(own, self._cut(self.moments.covariance(j))).diagonal().clamp_min(0.0).sqrt()
-
-    def _cut(self, matrix: Tensor) -> Tensor:
-        return matrix[self.fibre, self.fibre]
 
 
 def consensus(
@@ -129,15 +70,3 @@ def _same(before: Mapping[int, GroupMap], after: Mapping[int, GroupMap]) -> bool
         own.kind == after[k].kind and own.forward.shape == after[k].forward.shape and torch.equal(own.forward, after[k].forward)
         for k, own in before.items()
     )
-
-
-def _rows(group_map: GroupMap, matrix: Tensor) -> Tensor:
-    """T S."""
-    if group_map.kind == "permutation":
-        return matrix[group_map.forward.to(matrix.device)]
-    return group_map.forward.to(matrix) @ matrix
-
-
-def _both(group_map: GroupMap, matrix: Tensor) -> Tensor:
-    """T S T'."""
-    return _rows(group_map, _rows(group_map, matrix).T)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onefold.distributed import from_rank, ranks
 from onefold.errors import DataError
-from onefold.ranks import from_rank, ranks
 
 STILL = 1e-6  # of its mean: a feature that deviates less is constant, as float32 can tell
 

@@ -8,7 +8,8 @@ import torch
 
 from onefold.errors import SymmetryError
 from onefold.symmetry import fibre_features
-from onefold.symmetry.spec import Group, Probe, SymmetrySpec, live_groups
+from onefold.symmetry.axes import Group, Probe, live_groups
+from onefold.symmetry.spec import SymmetrySpec
 
 ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from onefold.alignment.matchers import Matcher
 from onefold.alignment.moments import Moments
 from onefold.errors import DataError
-from onefold.symmetry.spec import Group
+from onefold.symmetry.axes import Group
 
 LEAST = 2
 

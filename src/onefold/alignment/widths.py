@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment.collect import TARGET_POSITIONS, Site, Statistics, sampled
-from onefold.alignment.fibres import Layout, layouts
-from onefold.alignment.gather import Gathered, check_reference
+from onefold.alignment.checks import check_networks
+from onefold.alignment.features import Cut
+from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.matchers import Match, Matcher, matchers
-from onefold.alignment.members import check_networks
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
-from onefold.alignment.solved import Solved, name_of
+from onefold.alignment.problem import Gathered, check_reference
+from onefold.alignment.results import Solved, name_of
+from onefold.alignment.statistics import TARGET_POSITIONS, Site, Statistics, sampled
 from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Batch, Data, batches, check_dtype, device_of, dtype_of, reusable
+from onefold.distributed import from_every_rank, together
 from onefold.errors import AlignmentError, DataError, MembersError
 from onefold.layers import Layer
 from onefold.progress import track
-from onefold.ranks import from_every_rank, together
 from onefold.sources import DiskMembers
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve
-from onefold.symmetry.spec import Group, Probe, live_groups
+from onefold.symmetry.axes import Group, Probe, live_groups
 
 
 def differ_in_width(models: Sequence[nn.Module]) -> bool:
@@ -39,35 +39,6 @@ def differ_in_width(models: Sequence[nn.Module]) -> bool:
         return False
     shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models]
     return all(own.keys() == shapes[0].keys() for own in shapes) and any(own != shapes[0] for own in shapes)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The features of a group, C_r of the reference and C_k of a member, in moments of the widest. It is `Features`."""
-
-    moments: Moments
-    widths: Sequence[int]
-
-    @property
-    def width(self) -> int:
-        assert self.reference is not None
-        return self.widths[self.reference]
-
-    @property
-    def reference(self) -> int | None:
-        return self.moments.reference
-
-    def deviations(self, member: int) -> Tensor:
-        return self.moments.deviations(member)[: self.widths[member]]
-
-    def covariance(self, member: int) -> Tensor:
-        return self.moments.covariance(member)[: self.widths[member], : self.widths[member]]
-
-    def cross_covariance(self, member: int) -> Tensor:
-        return self.moments.cross_covariance(member)[: self.width, : self.widths[member]]
-
-    def correlation(self, member: int) -> Tensor:
-        return self.moments.correlation(member)[: self.width, : self.widths[member]]
 
 
 def gather_widths(

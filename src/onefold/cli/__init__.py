@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onefold import __version__
+from onefold._version import __version__
 from onefold.cli.align import align
 from onefold.cli.console import error, say
 from onefold.cli.demo import demo

@@ -37,7 +37,7 @@ def align(
     from onefold.errors import OutputError
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_runs, load_data, load_members
-    from onefold.recipe.summary import alignment_table
+    from onefold.recipe.merge.report import alignment_table
     from onefold.weights import check_output
 
     if output is not None:

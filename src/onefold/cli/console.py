@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onefold.measure import Table
+    from onefold.report import Table
 
 ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
 

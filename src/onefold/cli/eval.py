@@ -29,11 +29,12 @@ def evaluate(
     from onefold.cli.console import note, print_json, say, show, warn
     from onefold.cli.flags import selected
     from onefold.inference import Output
-    from onefold.measure import Candidate, comparison_table, evaluate_all, verdict
-    from onefold.measure.comparison import best_names, paired_rows
+    from onefold.measure import evaluate_all
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_labelled, load_data, load_networks
-    from onefold.recipe.summary import parameters_of
+    from onefold.recipe.merge.report import parameters_of
+    from onefold.report import Candidate, comparison_table, verdict
+    from onefold.report.comparison import best_names, paired_rows
     from onefold.sources import build_model
     from onefold.sources.class_names import class_map, class_names_of
 

@@ -71,8 +71,8 @@ def _check_picture(path: Path, force: bool) -> None:
 
 
 def _draw(spec: SymmetrySpec, path: Path, force: bool) -> None:
-    from onefold.measure import group_lanes, to_png, to_svg
-    from onefold.recipe.lanes import lanes_of
+    from onefold.report import group_lanes, to_png, to_svg
+    from onefold.report.symmetry_picture import lanes_of
     from onefold.weights import atomic_write
 
     figure = group_lanes(lanes_of(spec))

@@ -133,7 +133,7 @@ def merge(
     if report is not None:
         recipe = recipe.model_copy(update={"html": str(report.absolute())})
 
-    from onefold.recipe.run import make
+    from onefold.recipe.merge.run import make
 
     made = make(recipe, force=force, threads=context.obj, on_disk=on_disk or None, resume=resume, tell=note)
     for warning in made.warnings:

@@ -75,7 +75,7 @@ def persist(
     before and after alignment; while training, what was reached, for --resume. On a CPU a resumed run ends in the same bits.
     """
     from onefold.cli.console import say, show
-    from onefold.recipe.persist import PersistRecipe
+    from onefold.recipe.persist.document import PersistRecipe
 
     wanted: dict[str, Any] = {
         "model": model,
@@ -99,7 +99,7 @@ def persist(
             wanted[part] = {**given(source=data), **wanted[part]}
     asked = asked_for(PersistRecipe, recipe, wanted, output, "Training rounds", "The run")
 
-    from onefold.recipe.persist_run import make
+    from onefold.recipe.persist.run import make
 
     made = carried_out(make, asked, force=force, resume=resume, threads=context.obj)
     if made is None:

@@ -16,7 +16,7 @@ def report(
     """Turn a report for machines into one self-contained HTML page."""
     from onefold.cli.console import say
     from onefold.errors import DataError
-    from onefold.measure import Report
+    from onefold.report import Report
 
     try:
         text = source.read_bytes()

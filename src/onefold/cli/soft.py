@@ -53,8 +53,8 @@ def soft(
     Beside soft.safetensors come soft.recipe.yaml and soft.report.json.
     """
     from onefold.cli.console import note, say, show, table, warn
-    from onefold.recipe.document import absolute, check_as, read_as
-    from onefold.recipe.soft import SoftRecipe
+    from onefold.recipe.reading import absolute, check_as, read_as
+    from onefold.recipe.soft.document import SoftRecipe
 
     part = given(source=data, split=split, samples=samples, skip=skip)
     flags: dict[str, Any] = {
@@ -89,8 +89,8 @@ def soft(
     if report is not None:
         recipe = recipe.model_copy(update={"html": str(report.absolute())})
 
-    from onefold.recipe.soft_run import make
-    from onefold.recipe.soft_summary import choice_table
+    from onefold.recipe.soft.report import choice_table
+    from onefold.recipe.soft.run import make
 
     made = make(recipe, force=force, threads=context.obj, tell=note)
     for warning in made.warnings:

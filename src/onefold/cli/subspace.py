@@ -54,7 +54,7 @@ def subspace(
     itself, on one machine and without torchrun.
     """
     from onefold.cli.console import say, show
-    from onefold.recipe.subspace import SubspaceRecipe
+    from onefold.recipe.subspace.document import SubspaceRecipe
 
     wanted: dict[str, Any] = {
         "model": model,
@@ -74,7 +74,7 @@ def subspace(
         wanted["evaluation"] = {**given(source=data), **wanted["evaluation"]}
     asked = asked_for(SubspaceRecipe, recipe, wanted, output, "Training a subspace", "The subspace")
 
-    from onefold.recipe.subspace_run import make
+    from onefold.recipe.subspace.run import make
 
     made = carried_out(make, asked, force=force, resume=resume, threads=context.obj)
     if made is None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from onefold.errors import RecipeError
 
 if TYPE_CHECKING:
-    from onefold.recipe.training import TrainedRecipe
-    from onefold.recipe.training_run import Trained
+    from onefold.recipe.training.document import TrainedRecipe
+    from onefold.recipe.training.run import Trained
 
     R = TypeVar("R", bound=TrainedRecipe)
     S = TypeVar("S")
@@ -22,7 +22,7 @@ def asked_for(kind: type[R], recipe: str | None, flags: Mapping[str, Any], outpu
     Raises:
         RecipeError: both are given, a flag that is needed is missing, or it is no valid recipe. doing, what: the run in the words of the messages.
     """
-    from onefold.recipe.document import absolute, check_as, read_as
+    from onefold.recipe.reading import absolute, check_as, read_as
 
     flags = {key: value for key, value in flags.items() if value not in (None, {})}
     if recipe is not None:

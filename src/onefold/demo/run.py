@@ -19,11 +19,13 @@ from onefold.batches import Data
 from onefold.demo.train import train
 from onefold.fold import MergeResult
 from onefold.fold.reasons import reason
-from onefold.measure import Candidate, Report, Table, comparison_table, evaluate, verdict
+from onefold.measure import evaluate
 from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
-from onefold.recipe.run import fold_networks, make
-from onefold.recipe.summary import CAPTION, add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
+from onefold.recipe.merge.fold import fold_networks
+from onefold.recipe.merge.report import CAPTION, add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
+from onefold.recipe.merge.run import make
+from onefold.report import Candidate, Report, Table, comparison_table, verdict
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
 

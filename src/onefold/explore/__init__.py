@@ -1,8 +1,7 @@
 """explore: one training run to many good minima."""
 
-from onefold.explore.ensemble import Ensemble
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.subspace import Subspace
 
-__all__ = ["Compared", "Ensemble", "Pairs", "PersistentTraining", "Subspace", "compare_networks"]
+__all__ = ["Compared", "Pairs", "PersistentTraining", "Subspace", "compare_networks"]

@@ -25,12 +25,12 @@ from onefold.alignment import align as find_alignment
 from onefold.alignment.structure import trace_on
 from onefold.batches import Data, reusable
 from onefold.batchnorm import norms_of
+from onefold.caches import forget
 from onefold.errors import MembersError, OnefoldError
 from onefold.inference import OutputChoice
 from onefold.measure import Path, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
 from onefold.measure.path import Loss
-from onefold.memory import forget
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
 from onefold.symmetry.coverage import shortfall, why_still

@@ -4,7 +4,8 @@ from onefold.fold.auto import Auto
 from onefold.fold.average import folds
 from onefold.fold.correlated import CorrelatedAverage
 from onefold.fold.least_squares import LeastSquares
-from onefold.fold.merge import MergeReport, MergeResult, merge
+from onefold.fold.merge import merge
+from onefold.fold.merge_report import MergeReport, MergeResult
 from onefold.fold.partial import PartialMerge, PartialReport, PartialResult, load_partial, partial_merge, save_partial
 from onefold.fold.polish import Polished, polish
 from onefold.fold.repair import recalibrate, repair

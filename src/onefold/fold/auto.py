@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from onefold.batches import Data
+from onefold.ensemble.names import EnsembleName
 from onefold.fold.average import folds
 from onefold.fold.held_out import held_out, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import losses, not_clearly_worse, reason
-from onefold.measure.scores import EnsembleName, Scores
+from onefold.measure.scores import Scores
 
 ANCHOR = 0.7  # the weight of the best member where it leads
 WAYS: dict[str, tuple[str, EnsembleName, bool]] = {  # target, what the outputs aim at, whether the best member leads

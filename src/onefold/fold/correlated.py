@@ -21,8 +21,8 @@ from onefold.batchnorm import neutralised
 from onefold.errors import RecipeError
 from onefold.fold.average import folds, owner_of, wide
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.symmetry.axes import Term, live_groups
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Term, live_groups
 
 
 @folds.register("correlated_average")

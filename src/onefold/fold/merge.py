@@ -6,8 +6,8 @@ import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -16,109 +16,30 @@ from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
 from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
 from onefold.batchnorm import neutralised, norms_of, reestimate
+from onefold.caches import copied, fill, forget
 from onefold.counting import counted
+from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
+from onefold.ensemble.names import EnsembleName
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import AlignmentError, MembersError, NothingToAlignError, RecipeError, TraceError, nearest
 from onefold.fold.average import average, normalised, owner_of
 from onefold.fold.mapped import MappedStates
+from onefold.fold.merge_report import CHOOSING, MergeReport, MergeResult, _describe
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
 from onefold.fold.polish import POLISHING, check_distillable
 from onefold.fold.polish import polish as distil
 from onefold.fold.repair import RepairReport, repair
-from onefold.fold.settings import settings_used, told
+from onefold.fold.settings import settings_used
 from onefold.fold.unaveraged import keep, unaveraged
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
-from onefold.measure.class_shares import EVEN, check_ensemble, pooled
-from onefold.measure.evaluation import eval_mode
-from onefold.measure.pool import ClassPool
-from onefold.measure.scores import EnsembleName
-from onefold.memory import copied, fill, forget
+from onefold.inference.running import eval_mode
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
-CHOOSING = "choice by labels"
 REPAIRS = ("auto", "none", "batchnorm", "full")
 DEFAULT = "cca"  # what aligns where nothing was asked for
-
-
-@dataclass
-class MergeReport:
-    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
-
-    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between layers; moving_spaces: those that can move.
-    folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
-    kept: state-dict name -> why it was not averaged but taken from one member, the reference where it has any weight; with a warning
-    where members differ in it (see `onefold.fold.unaveraged`).
-    used: step -> how many examples it read. examples: different calibration examples that any step but the choice by labels read. settings: step ->
-    setting -> value, defaults filled in.
-    """
-
-    align: str
-    fold: str
-    repair: str
-    members: int
-    reference: int | None
-    weights: tuple[float, ...]
-    examples: int = 0
-    parameters: int = 0
-    coverage: float = 0.0
-    spaces: int = 0
-    moving_spaces: int = 0
-    numbers: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    repaired: dict[str, Any] = field(default_factory=dict)
-    folded: dict[str, Any] = field(default_factory=dict)
-    polished: dict[str, Any] = field(default_factory=dict)
-    frozen: dict[str, str] = field(default_factory=dict)
-    unknown: dict[str, int] = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    used: dict[str, int] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def read(self, step: str, examples: int) -> None:
-        """Enter that a step read so many examples; what is not read, as 0, is not entered."""
-        if examples:
-            self.used[step] = examples
-            self.examples = max(count for name, count in self.used.items() if name != CHOOSING) if set(self.used) - {CHOOSING} else 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
-    @property
-    def _steps(self) -> list[str]:
-        own = [f"{step}{told(self.settings[step])}" for step in ("align", "fold") if self.settings.get(step)]
-        return [*own, f"shares {', '.join(f'{share:.3g}' for share in self.weights)}", f"seed {self.settings.get('seed', 0)}"]
-
-    @property
-    def _polishing(self) -> str:
-        if not self.polished:
-            return ""
-        settings = {name: self.polished[name] for name in ("ensemble", "lr", "batchnorm")}
-        return f", polish {self.polished['passes']} passes{told(settings)}"
-
-    def __str__(self) -> str:
-        seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
-        lines = [
-            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}{self._polishing}, {self.examples} calibration examples{told(self.used)}.",
-            f"Settings: {'; '.join(self._steps)}.",
-            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters, "
-            f"{self.moving_spaces} of {self.spaces} feature spaces between layers can move. {seconds}.",
-        ]
-        return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
-
-
-@dataclass
-class MergeResult(Generic[M]):
-    """A plain network of the members' class, the maps it was made with (None for align="none"), and what was done."""
-
-    model: M
-    alignment: Alignment | None
-    report: MergeReport
 
 
 def merge(
@@ -348,10 +269,6 @@ def _checked_output(
     return meant
 
 
-def _aim(reference: int | None) -> str:
-    return "a common basis" if reference is None else f"member {reference}"
-
-
 def _reads_weights(align: str | Matcher | Alignment) -> bool:
     kind = matchers.get(align) if isinstance(align, str) and align in matchers else type(align)
     return issubclass(kind, StateMatcher)
@@ -384,17 +301,6 @@ def _structure(
     spec = spec or solve(traced)
     report.seconds["trace"] = time.perf_counter() - start
     return traced, spec
-
-
-def _describe(alignment: Alignment, report: MergeReport) -> None:
-    """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
-    report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
-    report.numbers = alignment.numbers
-    report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
-    if report.align == "none":
-        return
-    report.groups = alignment.table()
-    report.warnings += alignment.warnings
 
 
 def _repair(

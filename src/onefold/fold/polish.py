@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from onefold.alignment import check_networks
 from onefold.batches import Batch, Data, batches, device_of, dtype_of, reusable
 from onefold.batchnorm import norms_of
+from onefold.caches import forget
+from onefold.ensemble.class_shares import check_ensemble, pooled
+from onefold.ensemble.mean import mean_output
+from onefold.ensemble.names import EnsembleMean, EnsembleName
+from onefold.ensemble.pool import ClassPool, name_of
 from onefold.errors import DataError, RecipeError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
-from onefold.measure.class_shares import check_ensemble, pooled
-from onefold.measure.evaluation import eval_mode, mean_output
-from onefold.measure.pool import ClassPool, name_of
-from onefold.measure.scores import EnsembleMean, EnsembleName
-from onefold.memory import forget
+from onefold.inference.running import eval_mode
 from onefold.progress import track
 from onefold.sources import DiskMembers
 

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from onefold.alignment import Target, trace_on
 from onefold.batches import Data, RankShare, batches, check_dtype, device_of, dtype_of, reusable
 from onefold.batchnorm import FEW, reestimate, too_small
+from onefold.caches import fill
+from onefold.distributed import from_every_rank, sum_over_ranks, together
 from onefold.errors import DataError
 from onefold.fold.repair_places import Place, places_of
-from onefold.memory import fill
 from onefold.progress import track
-from onefold.ranks import from_every_rank, sum_over_ranks, together
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 

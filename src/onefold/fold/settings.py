@@ -9,8 +9,8 @@ from typing import Any
 
 from onefold.alignment import Alignment
 from onefold.alignment.matchers import Matcher, matchers
+from onefold.ensemble.pool import ClassPool
 from onefold.fold.network_fold import NetworkFold
-from onefold.measure.pool import ClassPool
 
 CHOSEN = "chosen for each layer"  # a ridge that is not given
 

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from onefold.batches import Data, reusable
 from onefold.batchnorm import reestimate
+from onefold.caches import forget
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.inference import OutputChoice
+from onefold.inference.running import networks
 from onefold.measure.calibration import Binning
-from onefold.measure.evaluation import evaluate, networks
+from onefold.measure.evaluation import evaluate
 from onefold.measure.scores import Scores
-from onefold.memory import forget
 
 Loss = Literal["nll", "brier", "error"]
 LOSSES: tuple[Loss, ...] = ("nll", "brier", "error")

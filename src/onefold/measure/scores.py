@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
 from onefold.errors import DataError, RecipeError, nearest
 from onefold.inference import class_axes
+from onefold.inference.outputs import broken_rows
 from onefold.measure.answers import Answers, AnswersKept
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
 from onefold.measure.chance import AnswerCounts, InputFacts
 
-EnsembleMean = Literal["probabilities", "logits"]
-EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
 IGNORED = 255  # of segmentation masks: a border, or an object of no class
-ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
 
 
 @dataclass(frozen=True)
@@ -175,12 +174,6 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def is_ignored(labels: Tensor, classes: int) -> Tensor:
     """Which labels, of any shape, say that an example has no class: negative ones; 255 where there is no such class."""
     return (labels < 0) | ((labels == IGNORED) & (classes <= IGNORED))
-
-
-def broken_rows(logits: Tensor) -> Tensor:
-    """(n,) bool: which rows of logits (n, classes) have no softmax. A class masked by -inf is no fault as long as another is left."""
-    top = logits.amax(-1)  # NaN wins the maximum
-    return ~top.isfinite()
 
 
 def check_labels(labels: Tensor, classes: int) -> Tensor:

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from onefold.batches import Data, batches, device_of, forward
+from onefold.caches import forgetting
 from onefold.errors import DataError, MembersError, RecipeError
 from onefold.fold.partial.saved import KEY as PARTIAL
 from onefold.fold.partial.saved import rebuild as rebuild_partial
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
-from onefold.memory import forgetting
 from onefold.recipe.document import DataPart, InputFile
 from onefold.sources import DiskMembers, build_data, build_model
 from onefold.weights import check_members, check_state, checksum, load_into, read, repeated

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
+from onefold.symmetry.axes import Axes, Case, Fixed, Group, Live, Prod, Sum, Term, at_index
 from onefold.symmetry.folding import is_folded
 from onefold.symmetry.maps import GroupMap as GroupMap
 from onefold.symmetry.maps import check_maps, is_rectangular, needs_folding
-from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, at_index
+from onefold.symmetry.spec import SymmetrySpec
 
 _CONSUMER = "consumer"
 _UNCHANGED = {

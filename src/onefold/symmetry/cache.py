@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from onefold._version import __version__
 from onefold.errors import SymmetryError
 from onefold.symmetry.pruning import prune
 from onefold.symmetry.rules import operator_rules
@@ -66,7 +66,7 @@ def key(traced: TracedNetwork, example_inputs: Any) -> str:
     """32 hexadecimal digits that tell apart whatever may lead to another spec. The batch size is no part of them."""
     batch = example_batch(example_inputs)
     shapes = [(tuple(x.shape[1:]), str(x.dtype)) for x in pytree.tree_leaves((batch.args, batch.kwargs)) if isinstance(x, Tensor)]
-    parts = (traced.fingerprint, shapes, operator_rules.names(), torch.__version__, metadata.version("onefold"))
+    parts = (traced.fingerprint, shapes, operator_rules.names(), torch.__version__, __version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from onefold.symmetry.axes import FeatureSpace
 from onefold.symmetry.rules.call import Facts, Use
-from onefold.symmetry.spec import FeatureSpace, SymmetrySpec
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.terms import Atom, Case, Sum, Term, atoms, resolve
 from onefold.symmetry.tracing import TracedNetwork
 

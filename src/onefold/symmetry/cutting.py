@@ -20,10 +20,11 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 
 from onefold.errors import SymmetryError, nearest
+from onefold.symmetry.axes import Group, Live, Term, live_groups
 from onefold.symmetry.maps import case_indices, leaves
 from onefold.symmetry.replay import is_assertion, memory_of
 from onefold.symmetry.solver import solve
-from onefold.symmetry.spec import Group, Live, SymmetrySpec, Term, live_groups
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.tracing import TracedNetwork
 
 LISTED = 16  # places that a message names at most

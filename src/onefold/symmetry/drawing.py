@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from onefold.symmetry.axes import Group
 from onefold.symmetry.maps import GroupMap, fibre_shape
-from onefold.symmetry.spec import Group, SymmetrySpec
+from onefold.symmetry.spec import SymmetrySpec
 
 
 def random_maps(spec: SymmetrySpec, groups: Sequence[Group], kind: str, generator: torch.Generator) -> dict[str, GroupMap]:

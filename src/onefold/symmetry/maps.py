@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
-from onefold.symmetry.spec import Case, Fixed, Group, Live, SymmetrySpec, Term
+from onefold.symmetry.axes import Case, Fixed, Group, Live, Term
+from onefold.symmetry.spec import SymmetrySpec
 
 Kind = Literal["permutation", "scale", "sign", "dense"]
 
@@ -165,3 +166,15 @@ def case_indices(term: Term) -> set[str]:
     if isinstance(term, Live | Fixed):
         return set()
     return {index for part in term.parts for index in case_indices(part)} | ({term.index} if isinstance(term, Case) else set())
+
+
+def dual_of(group_map: GroupMap) -> GroupMap:
+    """The map of features that take the inverse transpose."""
+    if group_map.kind != "dense" or group_map.inverse is None:
+        return group_map
+    return GroupMap("dense", group_map.inverse.transpose(-1, -2), group_map.forward.transpose(-1, -2))
+
+
+def maps_of_output(maps: Mapping[str, GroupMap], duals: Sequence[str]) -> dict[str, GroupMap]:
+    """The maps as they act on features where those of the groups `duals` take the inverse transpose."""
+    return {name: dual_of(m) if name in duals else m for name, m in maps.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from onefold.symmetry import spec
+from onefold.symmetry import axes as plain
 from onefold.symmetry.terms import Atom, Case, Prod, Term, atoms, resolve
 
 
@@ -25,16 +25,16 @@ class Naming:
         """The name of a group, or of an atom that stays."""
         return self.groups[atom] if atom in self.groups else self._fixed.setdefault(atom, f"f{len(self._fixed)}")
 
-    def term(self, term: Term) -> spec.Term:
+    def term(self, term: Term) -> plain.Term:
         """The plain form of a term."""
         term = resolve(term)
         if isinstance(term, Atom):
-            return spec.Live(self.groups[term], term.size) if term in self.groups else spec.Fixed(self.name(term), term.size)
+            return plain.Live(self.groups[term], term.size) if term in self.groups else plain.Fixed(self.name(term), term.size)
         parts = tuple(self.term(part) for part in term.parts)
         if isinstance(term, Case):
-            return spec.Case(self.name(term.index), parts)
-        return spec.Prod(parts) if isinstance(term, Prod) else spec.Sum(parts)
+            return plain.Case(self.name(term.index), parts)
+        return plain.Prod(parts) if isinstance(term, Prod) else plain.Sum(parts)
 
-    def axes(self, axes: Sequence[Term]) -> spec.Axes:
+    def axes(self, axes: Sequence[Term]) -> plain.Axes:
         """The plain form of a tensor's axes."""
         return tuple(self.term(term) for term in axes)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from onefold.errors import SymmetryError
+from onefold.symmetry.axes import Axes, Case, Fixed, Group, Live, Prod, Sum, Term, at_index
 from onefold.symmetry.maps import leaves
-from onefold.symmetry.spec import Axes, Case, Fixed, Group, Live, Prod, Sum, Term, at_index
 
 
 def features(value: Tensor, axes: Axes, group: Group) -> Tensor:

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from onefold.symmetry.spec import MAP_CLASSES, Axes, Case, FeatureSpace, Fixed, Group, Live, Prod, Sum, SymmetrySpec, Term, live_groups
+from onefold.symmetry.axes import MAP_CLASSES, Axes, Case, FeatureSpace, Fixed, Group, Live, Prod, Sum, Term, live_groups
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.trial import Trial
 
 REFUTED = "refuted by the numeric proof"

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, fx
 
 from onefold.layers import ScaleFold
+from onefold.symmetry.axes import Slot
 from onefold.symmetry.rules.call import Facts, ScaleSite, operator_name
 from onefold.symmetry.rules.pointwise import IDENTITIES
-from onefold.symmetry.spec import Slot
 from onefold.symmetry.terms import FOLDED, Atom, Term, atoms, resolve
 
 # Operators that leave the scaled axis as it is, up to its place.

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import fx
 
+from onefold.symmetry.axes import MAP_CLASSES, Group, Probe, Slot, live_groups
 from onefold.symmetry.coverage import feature_spaces, reached_from
 from onefold.symmetry.duals import Parities, parities
 from onefold.symmetry.fibres import fibres
@@ -14,7 +15,7 @@ from onefold.symmetry.propagate import propagate, tensors_of
 from onefold.symmetry.rules.call import INVARIANT, Facts
 from onefold.symmetry.scales import folded_maps, folds_of
 from onefold.symmetry.sites import layers_of, norm_of, norm_tensors
-from onefold.symmetry.spec import MAP_CLASSES, Group, Probe, Slot, SymmetrySpec, live_groups
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.terms import ORTHOGONAL, PERMUTATION, WRITABLE, Atom, Prod, Term, atoms, freeze, resolve, size
 from onefold.symmetry.tracing import TracedNetwork
 

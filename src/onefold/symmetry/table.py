@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
-from onefold.symmetry.spec import MAP_CLASSES, Fixed, Group, Live, SymmetrySpec, Term
+from onefold.symmetry.axes import MAP_CLASSES, Axes, FeatureSpace, Fixed, Group, Live, Term
 
 # What a class of maps includes, which then goes without saying.
 _INCLUDES = {
@@ -15,7 +16,28 @@ _INCLUDES = {
 _SHOWN = 4
 
 
-def table_of(spec: SymmetrySpec) -> str:
+class Described(Protocol):
+    """What the table shows of a `SymmetrySpec`."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]: ...
+    @property
+    def axes(self) -> Mapping[str, Axes]: ...
+    @property
+    def nodes(self) -> Mapping[str, Axes]: ...
+    @property
+    def frozen(self) -> Mapping[str, str]: ...
+    @property
+    def unknown(self) -> Mapping[str, int]: ...
+    @property
+    def spaces(self) -> tuple[FeatureSpace, ...]: ...
+    @property
+    def coverage(self) -> float: ...
+    @property
+    def parameters(self) -> int: ...
+
+
+def table_of(spec: Described) -> str:
     """The whole table. Columns: the group, its size, what its map may differ along, its widest classes of maps, whether a dense map can be
     written into the weights, the first node where its features are read, and its tensors with the axis it stands on."""
     head = ("group", "size", "a map per", "maps", "dense", "read at", "tensors")
@@ -52,7 +74,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _sizes(spec: SymmetrySpec) -> dict[str, int]:
+def _sizes(spec: Described) -> dict[str, int]:
     """How many coordinates every part of an axis has, by name."""
     found: dict[str, int] = {}
     for axes in (*spec.axes.values(), *spec.nodes.values()):

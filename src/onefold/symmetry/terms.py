@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from onefold.symmetry.spec import MAP_CLASSES
+from onefold.symmetry.axes import MAP_CLASSES
 
 # Not a class of maps: says that a dense map can be written into the weights around, whether or not it keeps the function.
 WRITABLE = "writable"

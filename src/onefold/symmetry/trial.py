@@ -12,13 +12,14 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
+from onefold.caches import forget, forgetting
 from onefold.errors import DataError, SymmetryError
-from onefold.memory import forget, forgetting
 from onefold.symmetry.action import mapped_tensors
+from onefold.symmetry.axes import Group
 from onefold.symmetry.drawing import random_maps
 from onefold.symmetry.folding import fold_scales
 from onefold.symmetry.maps import GroupMap
-from onefold.symmetry.spec import Group, SymmetrySpec
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.tracing import example_batch
 from onefold.symmetry.widening import Widening
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from onefold.symmetry.axes import MAP_CLASSES, Group
 from onefold.symmetry.drawing import random_cycles
-from onefold.symmetry.spec import MAP_CLASSES, Group, SymmetrySpec
+from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.trial import Trial
 
 

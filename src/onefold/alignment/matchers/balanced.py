@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from onefold.alignment.features import Features
 from onefold.alignment.matchers.base import Match
 from onefold.alignment.matchers.dense import matched_correlations
-from onefold.alignment.views import Features
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 

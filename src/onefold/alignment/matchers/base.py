@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from onefold.alignment.features import Features
 from onefold.alignment.moments import Moments
-from onefold.alignment.views import Features
 from onefold.errors import AlignmentError
 from onefold.registry import Registry
 from onefold.symmetry import GroupMap, SymmetrySpec

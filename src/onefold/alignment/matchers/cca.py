@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import torch
 
+from onefold.alignment.features import Features
 from onefold.alignment.matchers.base import Match, Matcher, matchers
 from onefold.alignment.matchers.dense import matched_correlations, placed, resolved, roots, shrunk
-from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onefold.alignment.features import Features
 from onefold.alignment.matchers.permutation import best_permutation
-from onefold.alignment.views import Features
 from onefold.errors import AlignmentError
 
 NOISE = 1e-6  # of the largest variance: products of float32 features are not exact to more

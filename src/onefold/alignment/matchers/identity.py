@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onefold.alignment.features import Features
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.views import Features
 from onefold.symmetry import GroupMap
 
 

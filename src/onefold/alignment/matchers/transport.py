@@ -24,8 +24,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from onefold.alignment.features import Features, likeness
 from onefold.alignment.matchers.base import Match, Matcher, matchers
-from onefold.alignment.views import Features, likeness
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 

@@ -26,14 +26,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from onefold.alignment.fibres import Layout, layouts
+from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.matchers.base import Match, StateMatcher, matchers
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError, nearest
 from onefold.symmetry import GroupMap, SymmetrySpec
 from onefold.symmetry.action import mapped_tensors
+from onefold.symmetry.axes import Group
 from onefold.symmetry.probing import all_fibre_features, features
-from onefold.symmetry.spec import Group
 
 State = Mapping[str, Tensor]
 Maps = dict[str, GroupMap]

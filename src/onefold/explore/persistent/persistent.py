@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onefold.distributed import from_first_rank
+from onefold.ensemble.ensemble import Ensemble
+from onefold.ensemble.names import EnsembleMean
 from onefold.errors import PersistentError
-from onefold.explore.ensemble import Ensemble
 from onefold.explore.persistent.kernels import PREDICTIONS, kernel_named
 from onefold.explore.persistent.options import annealed, check_options
 from onefold.explore.persistent.penalty import Evaluated, Repulsion, as_node
-from onefold.explore.persistent.repelling import Repelling, copy_at
+from onefold.explore.persistent.repulsion import Repelling, copy_at
 from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
 from onefold.explore.persistent.snapshot import Snapshot, unwrapped
 from onefold.explore.persistent.solutions import Solution, Solutions, check_score
 from onefold.inference import OutputChoice, as_output
-from onefold.measure.scores import EnsembleMean
 from onefold.patterns import Patterns
-from onefold.ranks import from_first_rank
 
 SAME, NEW = "same", "new"
 OPTIONS = ("total_steps", "strength", "width", "anneal", "memory", "control", "mirror", "seed")  # what a state brings along, as an optimiser's does

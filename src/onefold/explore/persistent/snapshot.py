@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from onefold.batches import device_of
+from onefold.distributed import from_first_rank, mean_over_ranks, several_ranks
 from onefold.errors import PersistentError
-from onefold.ranks import from_first_rank, mean_over_ranks, several_ranks
 from onefold.weights.checksums import state_checksum
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.distributed import from_first_rank, rank
 from onefold.errors import OnefoldError, PersistentError
 from onefold.explore.persistent.snapshot import Snapshot
-from onefold.ranks import from_first_rank, rank
 from onefold.weights.atomic import explain
 from onefold.weights.checksums import checksum
 from onefold.weights.writer import save

@@ -10,8 +10,8 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.batchnorm import norms_of, reestimate
+from onefold.caches import forget
 from onefold.errors import SubspaceError
-from onefold.memory import forget
 
 
 def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:

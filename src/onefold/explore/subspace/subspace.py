@@ -20,19 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, reusable
+from onefold.caches import forget
+from onefold.distributed import rank
+from onefold.ensemble.ensemble import Ensemble, check_scores
+from onefold.ensemble.names import EnsembleMean
 from onefold.errors import SubspaceError
-from onefold.explore.ensemble import Ensemble, check_scores
-from onefold.explore.subspace.fresh import Initialiser
+from onefold.explore.subspace.initialization import Initialiser
 from onefold.explore.subspace.mixing import Draw, mix
-from onefold.explore.subspace.places import Place, owners_in, places_of, plain_copy, put, take_over
+from onefold.explore.subspace.parametrize import Place, owners_in, places_of, plain_copy, put, take_over
 from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
 from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
 from onefold.inference import OutputChoice
-from onefold.measure.scores import EnsembleMean
-from onefold.memory import forget
 from onefold.patterns import Patterns
-from onefold.ranks import rank
 
 SHARED, PER_RANK = "shared", "per rank"
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.fresh import Initialiser, fresh_tensors
-from onefold.explore.subspace.places import Place, parameters_at
+from onefold.explore.subspace.initialization import Initialiser, fresh_tensors
+from onefold.explore.subspace.parametrize import Place, parameters_at
 
 
 def vertex_values(

@@ -23,22 +23,22 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch, Data, batches, check_dtype
+from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
+from onefold.ensemble.names import EnsembleName
+from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.errors import DataError, RecipeError, TraceError, nearest
 from onefold.fold.average import folds
+from onefold.fold.least_squares.layers import Site, find_sites
 from onefold.fold.least_squares.means import match_means
+from onefold.fold.least_squares.output_layers import any_output, put_out
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.picks import Picks, alignment_of, side_by_side
-from onefold.fold.least_squares.put_out import any_output, put_out
 from onefold.fold.least_squares.recurrent import find_recurrent
 from onefold.fold.least_squares.recurrent_targets import recurrent_aims
-from onefold.fold.least_squares.sites import Site, find_sites
+from onefold.fold.least_squares.selection import Picks, alignment_of, side_by_side
 from onefold.fold.least_squares.solve import solve_sites
 from onefold.fold.least_squares.targets import TARGETS, aims, is_put_out
 from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.measure.class_shares import EVEN, check_ensemble, pooled
-from onefold.measure.pool import ClassPool, mean_pool
-from onefold.measure.scores import EnsembleName
 from onefold.symmetry import TracedNetwork
 from onefold.symmetry.segments import live_bytes
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from onefold.ensemble.class_shares import matching_shifts
+from onefold.fold.least_squares.layers import Site
 from onefold.fold.least_squares.outputs import Calibration
 from onefold.fold.least_squares.rows import Sample
-from onefold.fold.least_squares.sites import Site
-from onefold.measure.class_shares import matching_shifts
 from onefold.symmetry import TracedNetwork
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from onefold.batches import Batch
 from onefold.errors import DataError
+from onefold.fold.least_squares.layers import Site
 from onefold.fold.least_squares.rows import Sample, draw
-from onefold.fold.least_squares.sites import Site
 from onefold.progress import track
 from onefold.symmetry import TracedNetwork
 

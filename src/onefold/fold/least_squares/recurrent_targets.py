@@ -14,13 +14,13 @@ from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.fold.least_squares.outputs import Calibration
-from onefold.fold.least_squares.picks import Picks
 from onefold.fold.least_squares.recurrent import Cell, CellGoal, RecurrentSite, gates_of
+from onefold.fold.least_squares.selection import Picks
 from onefold.fold.least_squares.targets import correlations
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, map_features
+from onefold.symmetry.axes import Axes, Fixed, Live, live_groups
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Axes, Fixed, Live, live_groups
 
 _SEED = 32452843
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from onefold.errors import DataError
+from onefold.fold.least_squares.layers import Site
 from onefold.fold.least_squares.outputs import Calibration
 from onefold.fold.least_squares.recurrent import Cell, CellGoal, RecurrentSite, solve_recurrent
 from onefold.fold.least_squares.recurrent_targets import Steps
 from onefold.fold.least_squares.ridge import Ridge, Solution
 from onefold.fold.least_squares.rows import Sample
-from onefold.fold.least_squares.sites import Site
 from onefold.fold.least_squares.weights import effective, has_intercept, write
 from onefold.progress import track
 from onefold.symmetry import TracedNetwork

@@ -10,7 +10,7 @@
 z_k = T_k (member k's own output): the map acts on what the member computes, not on its weights. For a permutation both are the same; through a
 dense map's nonlinearities a mapped member is no more what it was, and its own outputs, mapped, are the better target.
 Correlations are taken behind the activation that reads the target. Outputs that no map can move get the plain weighted mean; where the ensemble is
-of probabilities, the network's own output gets log sum_k w_k softmax(z_k + b_k), less its mean over the classes (`measure/pool.py`).
+of probabilities, the network's own output gets log sum_k w_k softmax(z_k + b_k), less its mean over the classes (`ensemble/pool.py`).
 
 Memory: the sampled rows of all targets, three times (the target, the reference's, one member's), four times for the selection.
 """
@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from onefold.alignment import Alignment
-from onefold.alignment.matching import maps_of_output
+from onefold.ensemble.pool import ClassPool
+from onefold.fold.least_squares.layers import Site, activated
+from onefold.fold.least_squares.output_layers import PutOut
 from onefold.fold.least_squares.outputs import SiteOutputs
-from onefold.fold.least_squares.picks import Picks
-from onefold.fold.least_squares.put_out import PutOut
-from onefold.fold.least_squares.sites import Site, activated
-from onefold.measure.pool import ClassPool
+from onefold.fold.least_squares.selection import Picks
 from onefold.symmetry import SymmetrySpec, features, map_features
+from onefold.symmetry.axes import Fixed, Live, Slot, live_groups
+from onefold.symmetry.maps import maps_of_output
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Fixed, Live, Slot, live_groups
 
 TARGETS = ("correlation", "equal", "selection", "pruning")
 

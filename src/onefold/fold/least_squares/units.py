@@ -29,21 +29,21 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError
 from onefold.fold.least_squares.elimination import Regression, keep
+from onefold.fold.least_squares.output_layers import Read, any_output
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.picks import Picks
-from onefold.fold.least_squares.put_out import Read, any_output
 from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
+from onefold.fold.least_squares.selection import Picks
 from onefold.fold.least_squares.weights import effective
 from onefold.inference import ANY
 from onefold.layers import Layer
-from onefold.measure.pool import ClassPool
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.symmetry.axes import Group, Prod, Term, live_groups
 from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
-from onefold.symmetry.spec import Group, Prod, Term, live_groups
 
 COLUMNS = 1024
 RIDGE = 1e-2

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from onefold.alignment import Alignment
-from onefold.alignment.matching import maps_of_output
 from onefold.fold.partial.unmerge import Unmerge, unmerges
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
+from onefold.symmetry.axes import Slot, live_groups
 from onefold.symmetry.cutting import Cut, Cutting
-from onefold.symmetry.maps import is_rectangular, keeps_function
-from onefold.symmetry.spec import Slot, live_groups
+from onefold.symmetry.maps import is_rectangular, keeps_function, maps_of_output
 
 # Operators that act on every feature alike and linearly, so that a map of the features passes through them.
 _PASSING = (

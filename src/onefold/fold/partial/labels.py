@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from onefold.errors import MembersError
+from onefold.symmetry.axes import live_groups
 from onefold.symmetry.cutting import Cut, Cutting
-from onefold.symmetry.spec import live_groups
 
 
 def largest(models: Sequence[nn.Module]) -> int:

@@ -15,7 +15,8 @@ from onefold.batches import Data, batches, device_of, reusable
 from onefold.errors import MembersError, NothingToAlignError, RecipeError
 from onefold.fold.average import folds, normalised
 from onefold.fold.least_squares import LeastSquares
-from onefold.fold.merge import MergeReport, merge
+from onefold.fold.merge import merge
+from onefold.fold.merge_report import MergeReport
 from onefold.fold.network_fold import NetworkFold, fold_name
 from onefold.fold.partial.cost import Costs, costs_of
 from onefold.fold.partial.heads import head_state
@@ -24,7 +25,7 @@ from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_o
 from onefold.fold.partial.saved import form_of
 from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
-from onefold.measure.evaluation import eval_mode
+from onefold.inference.running import eval_mode
 from onefold.symmetry import SymmetrySpec
 from onefold.symmetry.cutting import Cut, Cutting
 from onefold.symmetry.parts import Piece, piece_behind

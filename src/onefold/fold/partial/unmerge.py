@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap, SymmetrySpec
 from onefold.symmetry.action import back_matrix
-from onefold.symmetry.spec import Fixed, Live, Prod, Term, live_groups
+from onefold.symmetry.axes import Fixed, Live, Prod, Term, live_groups
 
 WIDEST = 8192  # of an axis of several groups, which needs one matrix for all of it
 

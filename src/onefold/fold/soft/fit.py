@@ -21,19 +21,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.batches import Batch, Data, device_of, dtype_of, forward, reusable
+from onefold.distributed import from_first_rank, mean_over_ranks, several_ranks
 from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
 from onefold.fold.soft.choice import Choice, choose
+from onefold.fold.soft.copies import own_copy
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.mixture import weighted_outputs
-from onefold.fold.soft.prune import prune
-from onefold.fold.soft.screen import score_member
-from onefold.fold.soft.sharing import own_copy
+from onefold.fold.soft.prune_gates import prune
+from onefold.fold.soft.screening import score_member
 from onefold.fold.soft.soft_merge import SoftMerge, member_logits
 from onefold.fold.soft.table import GateTable
 from onefold.measure.scores import Scores, check_labels, score_logits
 from onefold.progress import track
-from onefold.ranks import from_first_rank, mean_over_ranks, several_ranks
 from onefold.weights import repeated
 
 GATED = "gated"

@@ -20,22 +20,22 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, in_one_precision
 from onefold.batches import Batch, Data, device_of
 from onefold.batchnorm import NormModule
+from onefold.distributed import from_first_rank
 from onefold.errors import MembersError, RecipeError, nearest
-from onefold.fold.soft.common import CommonBasis, check_alike, common_basis
+from onefold.fold.soft.align_members import CommonBasis, check_alike, common_basis
+from onefold.fold.soft.copies import filled_copy, own_copy, shared_copy
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.gates import Gates
 from onefold.fold.soft.mixture import OUTPUTS, Mixture, Outputs, mixed_outputs
-from onefold.fold.soft.screen import MemberScore, best_member, score_member, screen
-from onefold.fold.soft.sharing import filled_copy, own_copy, shared_copy
+from onefold.fold.soft.screening import MemberScore, best_member, score_member, screen
 from onefold.fold.soft.sites import broken, sites_of
 from onefold.fold.soft.statistics import measure, own_statistics, remeasure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.inference import ANY, ClassAxis, Output, OutputChoice, as_output, run
-from onefold.measure.evaluation import eval_mode
+from onefold.inference.running import eval_mode
 from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
-from onefold.ranks import from_first_rank
 
 LEVELS = ("model", "module", "layer")
 

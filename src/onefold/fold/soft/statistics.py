@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from onefold.batches import Data
 from onefold.batchnorm import NormModule, norms_of, reestimate
+from onefold.distributed import mean_over_ranks
+from onefold.fold.soft.copies import filled_copy
 from onefold.fold.soft.mixture import Mixture
-from onefold.fold.soft.sharing import filled_copy
 from onefold.fold.soft.weighted import GatedLayers
-from onefold.ranks import mean_over_ranks
 
 
 def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from onefold.measure import Column, Table
+from onefold.report import Column, Table
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,3 @@
+"""The version, which the package metadata reads."""
+
+__version__ = "0.1.0"

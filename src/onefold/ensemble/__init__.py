@@ -1,0 +1,22 @@
+"""Several networks that answer as one: means of their outputs, and pools that weight members class by class."""
+
+from onefold.ensemble.class_shares import EVEN, check_ensemble, class_pool, pooled
+from onefold.ensemble.ensemble import Ensemble
+from onefold.ensemble.mean import mean_output
+from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
+from onefold.ensemble.pool import ClassPool, mean_pool, name_of
+
+__all__ = [
+    "ENSEMBLE_MEANS",
+    "EVEN",
+    "ClassPool",
+    "Ensemble",
+    "EnsembleMean",
+    "EnsembleName",
+    "check_ensemble",
+    "class_pool",
+    "mean_output",
+    "mean_pool",
+    "name_of",
+    "pooled",
+]

@@ -1,0 +1,302 @@
+"""Which of the tensors that a network returns is meant, and along which axis its classes lie.
+
+Everything that reads scores asks here: evaluation, barriers, folds, distillation, gates, ensembles.
+
+Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the
+entry `out` of a mapping whose other entries begin with `aux` (torchvision's segmentation). Numbers
+without an axis are losses and are passed over. A single floating-point tensor that is left is meant.
+Several are refused: the argument `output` says which one, by a name, an index or a function.
+
+Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second or
+the last: (N, C) goes with (N,), (N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N, L). Where
+both axes fit, an earlier batch of the same pass decides. Where there was none, it is refused. Without
+labels (N, C) of two classes or more is taken for a classifier's, and everything else is refused: the
+argument `output=Output(class_axis=...)` says what shapes do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from onefold.batches import Batch, forward
+from onefold.errors import DataError, RecipeError, nearest
+
+Select: TypeAlias = str | int | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Which output of a network is meant, and where its classes lie.
+
+    Attributes:
+        select: a key or attribute, an index, or a function from what the network returns to a
+            tensor; None: see the rule above.
+        class_axis: of that tensor, with the batch as axis 0; negative ones count from the end.
+            None: see the rule above.
+    """
+
+    select: Select | None = None
+    class_axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.select, bool) or not (self.select is None or isinstance(self.select, str | int) or callable(self.select)):
+            raise RecipeError(f"The output to use is {self.select!r}; give a name, an index or a function.")
+        if self.class_axis is not None and (isinstance(self.class_axis, bool) or not isinstance(self.class_axis, int)):
+            raise RecipeError(f"The class axis is {self.class_axis!r}; give the number of an axis, as 1 or -1.")
+        if self.class_axis == 0:
+            raise RecipeError("The class axis is 0, which is the axis of the examples; give another, as 1 or -1.")
+
+    def of(self, returned: Any, network: nn.Module | None = None) -> Tensor:
+        """The meant tensor among what a network returned.
+
+        network: which returned it. Ensembles and mixtures of this library select for their
+        members, and return the tensor itself; they say so by the attribute `selects_output`.
+
+        Raises:
+            DataError: it cannot be known which tensor is meant, or there is no such output.
+        """
+        if self.select is None or (isinstance(returned, Tensor) and getattr(network, "selects_output", False)):
+            return _the_one(returned)
+        found = self.select(returned) if callable(self.select) else _entry(returned, self.select)
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            what = str(found.dtype).removeprefix("torch.") if isinstance(found, Tensor) else type(found).__name__
+            shown = "the function `output`" if callable(self.select) else f"output={self.select!r}"
+            raise DataError(f"What {shown} gives is a {what} and not a floating-point tensor; {_told(returned)}.")
+        return found
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Plain data for JSON; a function is named."""
+        name = getattr(self.select, "__name__", "a function") if callable(self.select) else self.select
+        return {"select": name, "class_axis": self.class_axis}
+
+
+def described(output: Output) -> dict[str, str | int | None]:
+    """An Output as plain data for a file, from which `restored` makes it again. Raises RecipeError where it is a function."""
+    if callable(output.select):
+        raise RecipeError("A network whose output is chosen by a function cannot be written to a file; choose it by a name or an index.")
+    return output.to_dict()
+
+
+def restored(facts: Any) -> Output:
+    """The inverse of `described`; None gives ANY. Raises ValueError where it is damaged."""
+    if facts is None:
+        return ANY
+    if not isinstance(facts, Mapping) or not isinstance(facts.get("select"), str | int | None):
+        raise ValueError("its output is described in another way")
+    return Output(facts.get("select"), facts.get("class_axis"))
+
+
+OutputChoice: TypeAlias = Output | Select | None
+ANY = Output()  # nothing is said: the rules decide
+
+
+def as_output(output: OutputChoice) -> Output:
+    """What an argument `output=` stands for. Raises RecipeError where it is no name, index, function or Output."""
+    return output if isinstance(output, Output) else Output(output)
+
+
+def run(network: nn.Module, batch: Batch, output: Output = ANY, dtype: torch.dtype | None = None) -> Tensor:
+    """The meant output of `network` on `batch`, in its own axes; errors as `forward` and `of`."""
+    return output.of(forward(network, batch, dtype), network)
+
+
+def floating_outputs(returned: Any, output: Output = ANY, network: nn.Module | None = None) -> list[Tensor]:
+    """The meant tensor where it is known, else every floating-point tensor that has an axis.
+
+    It is for what needs no scores.
+    """
+    if output.select is None:
+        try:
+            return [_the_one(returned)]
+        except DataError:
+            return [tensor for _, tensor in _tensors(returned)]
+    return [output.of(returned, network)]
+
+
+class ClassAxis:
+    """Brings the classes of a network's outputs to the last axis, batch after batch of one pass.
+
+    What one batch decides holds for the next. output: says the axis, if it says one. todo: what the
+    classes are needed for, as words before "needs two classes or more".
+    """
+
+    def __init__(self, output: Output = ANY, todo: str = "This") -> None:
+        self._given, self._todo = output.class_axis, todo
+        self._known: int | None = None
+
+    @property
+    def known(self) -> int | None:
+        """The axis that was said or that labels decided; None where neither, and of (N, C)."""
+        return self._known if self._given is None else self._given
+
+    def last(self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = "") -> Tensor:
+        """values (N, ..., C, ...) as (N, ..., C).
+
+        labels: whatever the batch holds, read for their shape. scored: they must fit.
+
+        Raises:
+            DataError: there is no such axis, it holds fewer than two classes, or nothing says which it is.
+        """
+        return values.movedim(self.of(values, labels, scored=scored, where=where), -1)
+
+    def of(self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = "") -> int:
+        """The class axis of values, from 1 on; arguments and errors as `last`."""
+        axis = self._axis(values, labels if isinstance(labels, Tensor) else None, scored, where)
+        if values.shape[axis] < 2:
+            raise DataError(
+                f"The outputs have shape {tuple(values.shape)}{where}, one number for each example, as a regressor's or a binary "
+                f"classifier's; {self._todo} needs two classes or more."
+            )
+        return axis
+
+    def _axis(self, values: Tensor, labels: Tensor | None, scored: bool, where: str) -> int:
+        shape = tuple(values.shape)
+        if self._given is not None:
+            if not -values.dim() < self._given < values.dim():
+                raise DataError(f"The class axis was said to be {self._given}, but the outputs have shape {shape}{where}; give another.")
+            return self._given % values.dim()
+        if values.dim() < 2:
+            raise DataError(
+                f"The outputs have shape {shape}{where}, one number for each example, as a regressor's or a binary classifier's; "
+                f"{self._todo} needs two classes or more."
+            )
+        if values.dim() == 2 and shape[1] < 2:
+            return 1
+        fitting = [] if labels is None else class_axes(shape, tuple(labels.shape))
+        if len(fitting) == 1:
+            if values.dim() == 2:
+                return 1
+            self._known = fitting[0] - values.dim() if fitting[0] == values.dim() - 1 else fitting[0]
+            return fitting[0]
+        if fitting and self._known is not None:
+            return self._known % values.dim()
+        if fitting:
+            raise DataError(
+                f"The outputs have shape {shape} and the labels {tuple(labels.shape) if labels is not None else ()}{where}, so that the "
+                "classes may lie on axis 1 or on the last; say which by output=onefold.inference.Output(class_axis=...)."
+            )
+        if labels is not None and (scored or _one_for_each(values, labels)):
+            raise DataError(_misfit(shape, labels, where))
+        if values.dim() == 2:
+            return 1
+        if self._known is not None:
+            return self._known % values.dim()
+        raise DataError(
+            f"The outputs have shape {shape}{where}, and without labels nothing says on which axis the classes lie, if they are classes; "
+            f"{self._todo} needs that, so say it by output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
+        )
+
+
+def class_axes(shape: tuple[int, ...], labels: tuple[int, ...]) -> list[int]:
+    """The axes, of the second and the last, without which `shape` is that of the labels."""
+    axes = sorted({1, len(shape) - 1}) if len(shape) > 1 else []
+    return [axis for axis in axes if shape[:axis] + shape[axis + 1 :] == labels]
+
+
+def _misfit(shape: tuple[int, ...], labels: Tensor, where: str) -> str:
+    """Why labels of another shape than outputs of `shape` can have are no labels of classes."""
+    kind = str(labels.dtype).removeprefix("torch.")
+    if tuple(labels.shape) == shape:
+        one_hot = "one-hot labels are made class numbers by labels.argmax(1)"
+        return (
+            f"The labels have the shape of the outputs, {shape}{where} ({kind}), one for every output, as in regression or with several "
+            f"classes at once; class numbers are needed, and {one_hot}."
+        )
+    wanted = " or ".join(dict.fromkeys(str(shape[:axis] + shape[axis + 1 :]) for axis in sorted({1, len(shape) - 1})))
+    return f"The labels have shape {tuple(labels.shape)} but the logits {shape}{where}; give labels {wanted}."
+
+
+def _one_for_each(values: Tensor, labels: Tensor) -> bool:
+    """Whether there is a label for every output, and the rows of labels are no probabilities.
+
+    Then the outputs are no scores of classes.
+    """
+    if labels.shape != values.shape or values.dim() < 2 or labels.is_complex() or len(labels) == 0:
+        return False
+    rows = labels.double()
+    return bool((rows < 0).any()) or bool(((rows.sum(1) - 1).abs() > 1e-3).any())
+
+
+def _the_one(returned: Any) -> Tensor:
+    if isinstance(returned, Tensor):
+        return returned
+    named = _named(returned, "logits")
+    if isinstance(named, Tensor):
+        return named
+    if isinstance(returned, Mapping):
+        out, others = returned.get("out"), [str(key) for key in returned if key != "out"]
+        if isinstance(out, Tensor) and all(key.startswith("aux") for key in others):
+            return out
+    found = _tensors(returned)
+    if len(found) == 1:
+        return found[0][1]
+    if not found:
+        raise DataError(f"The network returned a {type(returned).__name__} without a floating-point tensor; wrap it so that it returns its logits.")
+    raise DataError(
+        f"The network returns several outputs, {_listed(found)}, and nothing says which is meant; say it by output=, a name, an index or a function."
+    )
+
+
+def _entry(returned: Any, select: str | int) -> Any:
+    if isinstance(select, str):
+        found = _named(returned, select)
+        if found is None:
+            known = [str(key) for key in returned] if isinstance(returned, Mapping) else [path for path, _ in _tensors(returned)]
+            raise DataError(f"The network returns no output named '{select}'; {_told(returned, select, known)}.")
+        return found
+    values = list(returned.values()) if isinstance(returned, Mapping) else returned
+    if isinstance(values, tuple | list) and -len(values) <= select < len(values):
+        return values[select]
+    raise DataError(f"The network returns no output {select}; {_told(returned)}.")
+
+
+def _named(returned: Any, name: str) -> Any:
+    if isinstance(returned, Tensor):
+        return None
+    return returned.get(name) if isinstance(returned, Mapping) else getattr(returned, name, None)
+
+
+def _told(returned: Any, name: str = "", known: list[str] | None = None) -> str:
+    """What there is instead, as words that end a sentence."""
+    if isinstance(returned, Tensor):
+        return f"it returns one tensor {tuple(returned.shape)}, so leave output= out"
+    found = _tensors(returned)
+    close = f"{nearest(name, known)} " if name and known and nearest(name, known).startswith("did") else ""
+    return f"{close}it returns {_listed(found)}" if found else f"it returns a {type(returned).__name__} without a floating-point tensor"
+
+
+def _listed(found: list[tuple[str, Tensor]]) -> str:
+    shown = [f"{path} {tuple(tensor.shape)}" for path, tensor in found[:6]]
+    return ", ".join(shown) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
+
+
+def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
+    """Every different floating-point tensor with an axis, and where it stands."""
+    if isinstance(returned, Tensor):
+        return [(path or "a tensor", returned)] if returned.is_floating_point() and returned.dim() else []
+    entries: list[tuple[Any, Any]] = []
+    if isinstance(returned, Mapping):
+        entries = [(repr(key) if path else str(key), value) for key, value in returned.items()]
+    elif isinstance(returned, tuple | list):
+        names = getattr(returned, "_fields", range(len(returned)))
+        entries = list(zip(names, returned, strict=True))
+    elif hasattr(returned, "__dict__") and not isinstance(returned, nn.Module | type):
+        entries = list(vars(returned).items())
+    found: list[tuple[str, Tensor]] = []
+    for key, value in entries:
+        inner = f"{path}[{key}]" if path or isinstance(key, int) else str(key)
+        for place, tensor in _tensors(value, inner):
+            if not any(tensor is other for _, other in found):
+                found.append((place, tensor))
+    return found
+
+
+def broken_rows(logits: Tensor) -> Tensor:
+    """(n,) bool: which rows of logits (n, classes) have no softmax. A class masked by -inf is no fault as long as another is left."""
+    top = logits.amax(-1)  # NaN wins the maximum
+    return ~top.isfinite()

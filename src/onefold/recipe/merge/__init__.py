@@ -1,0 +1,1 @@
+"""The recipe of a merge: document, run and report."""

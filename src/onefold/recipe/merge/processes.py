@@ -1,0 +1,69 @@
+"""Carry out a merge in several processes, each with its part of the calibration data; the first hands the result over in files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from onefold.alignment import Alignment
+from onefold.distributed import rank
+from onefold.errors import RecipeError
+from onefold.fold import MergeReport, MergeResult
+from onefold.processes import check_processes, launch
+from onefold.recipe.inputs import check_device, load_data, load_members
+from onefold.recipe.merge.document import Recipe
+from onefold.recipe.merge.fold import fold_networks
+from onefold.sources import build_model
+from onefold.weights import load, save
+from onefold.weights.atomic import fill
+
+STATE, MAPS, REPORT = "result.safetensors", "alignment.safetensors", "report.json"
+
+
+def check(recipe: Recipe, on_disk: bool | None, resume: Path | None) -> bool | None:
+    """Whether members stay on disk (None: where they are large).
+
+    Raises:
+        RecipeError: the recipe's processes cannot be started, or have nothing to share; or a partial merge was asked for what it cannot.
+    """
+    if recipe.fold.until is not None:
+        if recipe.devices > 1 or on_disk or resume is not None:
+            raise RecipeError("A partial merge (until) runs in one process with its members in memory; leave out --devices, --on-disk and --resume.")
+        return False
+    if recipe.devices > 1:
+        check_processes(check_device(recipe.device), recipe.devices)
+        if recipe.data is None:
+            raise RecipeError("Several processes share the calibration data, but the recipe names none; leave devices out, or give data.")
+    return on_disk
+
+
+def fold_in_processes(recipe: Recipe, threads: int, *, on_disk: bool | None, resume: Path | None) -> MergeResult[nn.Module]:
+    """What `fold_networks` gives, from `recipe.devices` new processes. threads: of all of them together. Raises what one of them raises."""
+    with tempfile.TemporaryDirectory(prefix="onefold-") as name:
+        folder = Path(name)
+        job = (recipe, folder, max(1, threads // recipe.devices), on_disk, resume)
+        launch(_fold, job, check_device(recipe.device), recipe.devices)
+        model = build_model(recipe.model).to(check_device(recipe.device)).eval()
+        model.load_state_dict(load(folder / STATE, check_finite=False))
+        facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        report = MergeReport(**{**facts, "weights": tuple(facts["weights"])})
+        return MergeResult(model, Alignment.load(folder / MAPS) if (folder / MAPS).exists() else None, report)
+
+
+def _fold(fabric: Any, recipe: Recipe, folder: Path, threads: int, on_disk: bool | None, resume: Path | None) -> None:
+    """What every process does."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(recipe.seed)
+    models, _, _ = load_members(recipe.model, recipe.members, str(fabric.device), on_disk=on_disk)
+    assert recipe.data is not None
+    result = fold_networks(recipe, models, load_data(recipe.data, recipe.seed), resume)
+    if rank() == 0:
+        save(result.model, folder / STATE, check_finite=False)
+        if result.alignment is not None:
+            result.alignment.save(folder / MAPS)
+        fill(folder / REPORT, json.dumps(result.report.to_dict()), folder / REPORT)

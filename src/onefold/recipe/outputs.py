@@ -1,0 +1,109 @@
+"""The files of a recipe: checked before anything slow, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from torch import nn
+
+from onefold._version import __version__
+from onefold.errors import OutputError, RecipeError
+from onefold.recipe.document import Job, Record
+from onefold.recipe.reading import relative, text_of
+from onefold.report import Report
+from onefold.weights import check_output, checksum, save
+from onefold.weights.atomic import explain, fill, staged, sync
+
+J = TypeVar("J", bound=Job)
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the result goes, and what is written beside it."""
+
+    result: Path
+    recipe: Path
+    report: Path
+    html: Path | None
+
+    def all(self) -> list[Path]:
+        """Every file, the result last."""
+        return [*([self.html] if self.html else []), self.report, self.recipe, self.result]
+
+
+def check_outputs(recipe: Job, force: bool) -> Outputs:
+    """The files that the recipe will write, once it is sure that they may be written.
+
+    Raises:
+        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or cannot be written.
+    """
+    if recipe.output is None:
+        raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
+    result = Path(recipe.output)
+    if result.suffix not in SUFFIXES:
+        raise OutputError(f"{result} has the unknown suffix '{result.suffix}'; let the name end in .safetensors or .pt.")
+    files = Outputs(result, result.with_suffix(".recipe.yaml"), result.with_suffix(".report.json"), Path(recipe.html) if recipe.html else None)
+    if files.html and files.html.suffix != ".html":
+        raise OutputError(f"The report cannot be written as '{files.html.name}'; let the name end in .html.")
+    inputs = {Path(member.path).resolve() for member in recipe.members}
+    for path in reversed(files.all()):
+        if path.resolve() in inputs:
+            raise OutputError(f"{path} is one of the members to fold; choose another output.")
+        check_output(path, force)
+    return files
+
+
+@dataclass(frozen=True)
+class Written(Generic[J]):
+    """The recipe as it was written, with the result's checksum, the report, and what the user should know."""
+
+    recipe: J
+    report: Report
+    warnings: list[str]
+
+
+def write(
+    files: Outputs,
+    recipe: J,
+    network: nn.Module,
+    summary: Callable[[J], Report],
+    recorded: Record | None,
+    force: bool,
+    metadata: Mapping[str, str] | None = None,
+) -> Written[J]:
+    """Write every file under a hidden name, then put all into place, the result last."""
+    warnings = []
+    with staged(files.result) as folder:
+        folder.mkdir()
+        ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
+        try:
+            facts = {"onefold.version": __version__, "onefold.members": ",".join(member.sha256 or "" for member in recipe.members)}
+            save(network, ready[files.result], metadata=facts | dict(metadata or {}))
+        except OutputError as error:  # the user knows the file under its final name
+            raise OutputError(str(error).replace(str(ready[files.result]), str(files.result))) from error
+        assert recipe.record is not None
+        digest = checksum(ready[files.result])
+        if recorded is not None and recorded.result_sha256 not in (None, digest):
+            warnings.append(f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records ({str(recorded.result_sha256)[:12]})")
+        recipe = recipe.model_copy(update={"record": recipe.record.model_copy(update={"result_sha256": digest})})
+        report = summary(relative(recipe, files.report.resolve().parent))
+        fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
+        fill(ready[files.report], report.to_json(), files.report)
+        if files.html:
+            fill(ready[files.html], report.to_html(), files.html)
+        for path in files.all():
+            check_output(path, force)  # somebody else may have written meanwhile
+        try:
+            for path in files.all():  # at once, so that hardly a moment lies between the first and the result
+                os.replace(ready[path], path)
+            for parent in {path.parent for path in files.all()}:
+                sync(parent)
+        except OSError as error:
+            raise explain(error, files.result) from error
+    return Written(recipe, report, warnings)

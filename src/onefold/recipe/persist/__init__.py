@@ -1,0 +1,1 @@
+"""The recipe of `onefold persist`: document, run and report."""

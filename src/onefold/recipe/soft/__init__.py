@@ -1,0 +1,1 @@
+"""The recipe of `onefold soft`: document, run and report."""

@@ -1,0 +1,1 @@
+"""The recipe of `onefold subspace`: document, run and report."""

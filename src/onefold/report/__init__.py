@@ -1,0 +1,41 @@
+"""How results are shown: blocks of a report, one HTML page, plots, tables of comparison, pictures of symmetries."""
+
+from onefold.report.blocks import Column, Facts, Picture, Section, Table, Text
+from onefold.report.comparison import Candidate, comparison_table, verdict
+from onefold.report.lanes import Lane, Lanes, group_lanes
+from onefold.report.plots import (
+    accuracy_comparison,
+    alignment_overview,
+    barrier_curves,
+    correlation_spectra,
+    heat_map,
+    reliability_diagram,
+    triangle_map,
+)
+from onefold.report.report import Report
+from onefold.report.style import to_png, to_svg
+
+__all__ = [
+    "Candidate",
+    "Column",
+    "Facts",
+    "Lane",
+    "Lanes",
+    "Picture",
+    "Report",
+    "Section",
+    "Table",
+    "Text",
+    "accuracy_comparison",
+    "alignment_overview",
+    "barrier_curves",
+    "comparison_table",
+    "correlation_spectra",
+    "group_lanes",
+    "heat_map",
+    "reliability_diagram",
+    "to_png",
+    "to_svg",
+    "triangle_map",
+    "verdict",
+]

@@ -1,0 +1,213 @@
+"""What a report is made of: text, facts, tables and pictures, in sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from onefold.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cell = str | bool | int | float | None
+
+
+_DRAWING = {"svg", "defs", "style", "g", "path", "use", "clipPath", "rect", "text", "tspan", "image", "title", "desc", "line", "circle", "polygon"}
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Text(_Block):
+    """Prose; an empty line begins a new paragraph."""
+
+    kind: Literal["text"] = "text"
+    text: str
+
+
+class Facts(_Block):
+    """Names and values, in order. A number's name says its unit."""
+
+    kind: Literal["facts"] = "facts"
+    facts: tuple[tuple[str, Cell], ...]
+
+    @field_validator("facts")
+    @classmethod
+    def _finite(cls, facts: tuple[tuple[str, Cell], ...]) -> tuple[tuple[str, Cell], ...]:
+        return tuple((name, _writable(value)) for name, value in facts)
+
+
+class Column(_Block):
+    """A table's column: its name, the unit of its numbers, and their decimals (None: four significant digits)."""
+
+    name: str
+    unit: str = ""
+    digits: int | None = None
+
+    @property
+    def heading(self) -> str:
+        """Name and unit, for the head of the column."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def write(self, cell: Cell) -> str:
+        """A cell of this column as text."""
+        if cell is None:
+            return "–"
+        if isinstance(cell, bool):
+            return "yes" if cell else "no"
+        if isinstance(cell, int):
+            return f"{cell:,}"
+        if isinstance(cell, float):
+            return f"{cell:.4g}" if self.digits is None else f"{cell:,.{self.digits}f}"
+        return cell
+
+
+class Table(_Block):
+    """Rows of cells under named columns. Numbers are raw, in their column's unit; `emphasis` lists the rows (from 0) to be set in bold."""
+
+    kind: Literal["table"] = "table"
+    caption: str = ""
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    emphasis: tuple[int, ...] = ()
+
+    @field_validator("rows")
+    @classmethod
+    def _finite(cls, rows: tuple[tuple[Cell, ...], ...]) -> tuple[tuple[Cell, ...], ...]:
+        return tuple(tuple(_writable(cell) for cell in row) for row in rows)
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Table:
+        for i, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"row {i} has {len(row)} cells for {len(self.columns)} columns")
+        return self
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The columns' names with their units."""
+        return tuple(column.heading for column in self.columns)
+
+    def plain(self) -> list[list[str]]:
+        """All cells as text, for a terminal."""
+        return [[column.write(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+
+
+class Picture(_Block):
+    """An SVG drawing with a caption; `description` says in words what it shows, for readers who cannot see it."""
+
+    kind: Literal["picture"] = "picture"
+    svg: str
+    caption: str = ""
+    description: str = ""
+
+    @field_validator("svg")
+    @classmethod
+    def _drawing_only(cls, svg: str) -> str:
+        _check_svg(svg)
+        return svg
+
+
+Block = Annotated[Text | Facts | Table | Picture, Field(discriminator="kind")]
+
+
+class Section(BaseModel):
+    """A titled part of a report. Every method appends one block and returns the section, so that calls can be chained."""
+
+    model_config = ConfigDict(extra="forbid")
+    title: str
+    blocks: list[Block] = []
+
+    def text(self, text: str) -> Section:
+        """Append prose; an empty line begins a new paragraph."""
+        self.blocks.append(Text(text=text))
+        return self
+
+    def facts(self, facts: Mapping[str, Cell]) -> Section:
+        """Append names and values; let a number's name say its unit."""
+        self.blocks.append(Facts(facts=tuple(facts.items())))
+        return self
+
+    def table(
+        self, table: Table | Sequence[Column | str], rows: Iterable[Sequence[Cell]] = (), *, caption: str = "", emphasis: Iterable[int] = ()
+    ) -> Section:
+        """Append a finished Table, or one of these columns and rows.
+
+        Raises:
+            DataError: a row has not one cell for each column.
+        """
+        if not isinstance(table, Table):
+            columns = tuple(Column(name=column) if isinstance(column, str) else column for column in table)
+            try:
+                table = Table(columns=columns, rows=tuple(tuple(row) for row in rows), caption=caption, emphasis=tuple(emphasis))
+            except ValidationError as error:
+                raise DataError(f"Table '{caption}' of section '{self.title}' does not fit its columns: {first_problem(error)}.") from None
+        self.blocks.append(table)
+        return self
+
+    def picture(self, figure: Figure | str, caption: str, description: str = "") -> Section:
+        """Append a matplotlib Figure, or an SVG element as text.
+
+        Raises:
+            DataError: the SVG text holds anything but drawing.
+        """
+        if not isinstance(figure, str):
+            from onefold.report.style import to_svg
+
+            number = sum(isinstance(block, Picture) for block in self.blocks)
+            figure = to_svg(figure, f"{self.title.lower()}-{number}")
+        try:
+            self.blocks.append(Picture(svg=figure, caption=caption, description=description))
+        except ValidationError as error:
+            raise DataError(f"Picture '{caption}' cannot be embedded: {first_problem(error)}.") from None
+        return self
+
+
+def _writable(cell: Cell) -> Cell:
+    """JSON has no infinity and no NaN: they become words."""
+    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _check_svg(svg: str) -> None:
+    """Raises ValueError where an SVG holds anything that could act or load something."""
+    if "<!" in svg:
+        raise ValueError("its SVG has a document type or comment; begin at <svg>")
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"its SVG is no XML ({error})") from None
+    if _local(root.tag) != "svg":
+        raise ValueError(f"its outermost element is <{_local(root.tag)}>, not <svg>")
+    for element in root.iter():
+        if _local(element.tag) not in _DRAWING:
+            raise ValueError(f"its SVG holds <{_local(element.tag)}>, which is no drawing")
+        for name, value in element.attrib.items():
+            link = _local(name) == "href" and not value.startswith(("#", "data:image/png;base64,"))
+            if link or _local(name).lower().startswith("on"):
+                raise ValueError(f"its SVG has the attribute {_local(name)}='{value[:40]}'")
+            _check_css(value)
+        if _local(element.tag) == "style":
+            _check_css(element.text or "")
+
+
+def _check_css(css: str) -> None:
+    if "@import" in css or any(not part.lstrip(" '\"").startswith("#") for part in css.split("url(")[1:]):
+        raise ValueError("its SVG loads something from elsewhere")
+
+
+def _local(tag: str) -> str:
+    return tag.rsplit("}", 1)[-1]
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first complaint, as words to stand inside a sentence."""
+    complaint = error.errors()[0]
+    place = ".".join(str(part) for part in complaint["loc"])
+    message = complaint["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
