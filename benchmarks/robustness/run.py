@@ -4,9 +4,9 @@
     python benchmarks/robustness/run.py --network 17                     one network, in words
     python benchmarks/robustness/table.py                                the tables
 
-Every network (tests/random_networks.py) is merged with copies of itself under six combinations of
-align, fold and repair (tests/random_merges.py). What counts as a fault, and every exception by
-name, stands in tests/random_verdicts.py. A network takes about two CPU-seconds, most of them to
+Every network (tests/networks/random_networks.py) is merged with copies of itself under six combinations of
+align, fold and repair (tests/networks/random_merges.py). What counts as a fault, and every exception by
+name, stands in tests/networks/random_verdicts.py. A network takes about two CPU-seconds, most of them to
 trace it once. Rows go to runs/NUMBER-of-NUMBER.jsonl as they are made; table.py makes results.json.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "tests"))
+sys.path.insert(0, str(HERE.parents[1] / "tests" / "networks"))
 
 from random_merges import Outcome, outcomes  # noqa: E402
 from random_networks import case  # noqa: E402

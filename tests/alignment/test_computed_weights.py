@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_symmetry_computed_weights import NETWORKS
+from computed_weight_networks import NETWORKS
 
 import onefold
 from onefold.symmetry import apply_maps, find_symmetries

@@ -21,7 +21,7 @@ from benchmarks.members.roster import ROSTER, SETTINGS
 from benchmarks.members.shares import Share
 from benchmarks.members.training import crops, padded, rate, wrong_labels
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks" / "members" / "train.py"
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from least_squares_networks import Attention, Convolutional, Mlp, Projected, Recurrent, batches_of, difference, inputs_of, network, permuted
 from small_networks import Residual, loader, members
-from test_fold_least_squares import Attention, Convolutional, Mlp, Projected, Recurrent, batches_of, difference, inputs_of, network, permuted
 from torch import Tensor, nn
 
 import onefold

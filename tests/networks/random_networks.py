@@ -1,6 +1,6 @@
 """Random networks as users bring them, each with its data: number n is always the same network.
 
-Three families: sequences (the steps of `test_symmetry_random.Drawn` and those added here), images
+Three families: sequences (the steps of `drawn_networks.Drawn` and those added here), images
 and lists of tokens. They hold parametrized weights, norms that run at several places, complex and
 integer tensors; they return one tensor or several and take batches of one size or of several.
 Every network looks trained: its norms have statistics, and scales of both signs.

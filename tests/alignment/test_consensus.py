@@ -7,10 +7,10 @@ import itertools
 
 import pytest
 import torch
+from head_networks import Attention, built, gap, inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import Plain, Residual, loader, members, trained
-from test_alignment_heads import Attention, built, gap, inputs
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment, Match, Moments, align, matchers

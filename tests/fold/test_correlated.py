@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
+from least_squares_networks import Attention, batches_of, difference, inputs_of, network
 from small_networks import Plain, Residual, loader, members, trained
-from test_fold_least_squares import Attention, batches_of, difference, inputs_of, network
 
 import onefold
 from onefold.alignment import align

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import symmetry_networks as nets
 import torch
+from head_networks import Attention
 from small_networks import Plain, Residual, loader, members, trained
-from test_alignment_heads import Attention
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 

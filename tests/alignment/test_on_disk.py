@@ -338,22 +338,24 @@ def test_data_without_a_length_can_be_resumed_with(both: tuple[list[nn.Module], 
     assert first.examples == again.examples == 200
 
 
+HERE = Path(__file__).parent
+SEARCHED = ":".join(str(place) for place in (HERE, HERE.parent, HERE.parent / "networks"))
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 import onefold
-from test_large_merges import NETWORKS, doubles
-from onefold.alignment import kept
+from test_on_disk import NETWORKS, doubles
+from onefold.alignment import checkpoint
 from onefold.sources import DiskMembers
 
-write, writes = kept.atomic_write, []
+write, writes = checkpoint.atomic_write, []
 
 def fragile(*arguments, **options):
     writes.append(write(*arguments, **options))
     if len(writes) == 7:
         os.kill(os.getpid(), signal.SIGKILL)
 
-kept.atomic_write = fragile
+checkpoint.atomic_write = fragile
 onefold.align(DiskMembers(NETWORKS["Plain"], sys.argv[3:]), doubles(), method="cca", resume=sys.argv[2])
 """
 
@@ -361,7 +363,7 @@ onefold.align(DiskMembers(NETWORKS["Plain"], sys.argv[3:]), doubles(), method="c
 def test_a_process_killed_by_the_system_leaves_what_it_had_reached(tmp_path: Path) -> None:
     models = members_of(Plain)
     paths, folder = written(models, tmp_path), tmp_path / "kept"
-    run = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder), *map(str, paths)], capture_output=True, check=False)
+    run = subprocess.run([sys.executable, "-c", KILLED, SEARCHED, str(folder), *map(str, paths)], capture_output=True, check=False)
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
     assert len(list(folder.glob("pair-0-1.solution.pt"))) == 1
     assert not list(folder.glob("pair-0-3.*"))

@@ -14,7 +14,7 @@ import pytest
 
 from onefold import __version__
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent / "src"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 PROGRAM = [sys.executable, "-c", "from onefold.cli import main; main()"]
 HEAVY = ("torch", "numpy", "scipy", "matplotlib", "sklearn", "pyarrow", "timm")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import symmetry_networks as nets
 import torch
+from head_networks import Attention
 from symmetry_zoo import Decoder, tokens
-from test_alignment_heads import Attention
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 

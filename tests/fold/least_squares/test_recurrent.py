@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from test_fold_least_squares import difference, known_alignment, permuted
+from least_squares_networks import difference, known_alignment, permuted
 from torch import Tensor, nn
 
 from onefold.batches import batches
