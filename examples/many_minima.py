@@ -1,8 +1,10 @@
-"""Four solutions by persistent rounds, aligned, folded and gated, beside four independent seeds of the same budget, on handwritten digits.
+"""Four solutions by persistent rounds, aligned, folded and gated, beside four independent seeds of
+the same budget, on handwritten digits.
 
     python examples/many_minima.py [repetitions]
 
-They train on 200 images only, so that the solutions differ. Needs scikit-learn (pip install "onefold[demo]"); about a minute on one core.
+They train on 200 images only, so that the solutions differ. Needs scikit-learn (pip install
+"onefold[demo]"); about a minute on one core.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ ROUNDS, EPOCHS, TRAINING, LABELLED = 4, 40, 200, 300
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 
-def train(model: nn.Module, data: ImageBatches, run: onefold.PersistentTraining | None = None) -> None:
+def train(
+    model: nn.Module, data: ImageBatches, run: onefold.PersistentTraining | None = None
+) -> None:
     """One round, or one network: the loops differ by the penalty."""
     optimiser = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.05, total_steps=EPOCHS * len(data))
@@ -64,8 +68,12 @@ def by_seeds(data: ImageBatches, seed: int) -> list[nn.Module]:
     return networks
 
 
-def scores_of(networks: list[nn.Module], calibration: Batches, labelled: Batches, test: Batches) -> dict[str, float]:
-    """Test accuracy in percent of all that can be made of the networks, and their mean disagreement; the best is the best on the labelled images."""
+def scores_of(
+    networks: list[nn.Module], calibration: Batches, labelled: Batches, test: Batches
+) -> dict[str, float]:
+    """Test accuracy in percent of all that can be made of the networks, and their mean
+    disagreement; the best is the best on the labelled images.
+    """
 
     def accuracy(found: nn.Module | list[nn.Module]) -> float:
         return 100 * onefold.evaluate(found, test).accuracy
@@ -76,15 +84,21 @@ def scores_of(networks: list[nn.Module], calibration: Batches, labelled: Batches
     best = max(networks, key=lambda model: onefold.evaluate(model, labelled).accuracy)
     aligned = onefold.align(networks, calibration, method="permutation")
     return {
-        "disagreement of two": 100 * statistics.mean(float((a != b).float().mean()) for a, b in pairs),
+        "disagreement of two": (
+            100 * statistics.mean(float((a != b).float().mean()) for a, b in pairs)
+        ),
         "one network": statistics.mean(map(accuracy, networks)),
         "best network": accuracy(best),
         "ensemble": accuracy(networks),
         "plain average": accuracy(onefold.merge(networks, align="none", repair="none").model),
         "average, repaired": accuracy(onefold.merge(networks, calibration, align="none").model),
         "aligned and folded": accuracy(onefold.merge(networks, calibration, align=aligned).model),
-        "gates over networks": accuracy(onefold.fit_gates(onefold.SoftMerge(networks, "model"), labelled, seed=0).model),
-        "gates over layers": accuracy(onefold.fit_gates(onefold.SoftMerge(networks, "layer"), labelled, seed=0).model),
+        "gates over networks": accuracy(
+            onefold.fit_gates(onefold.SoftMerge(networks, "model"), labelled, seed=0).model
+        ),
+        "gates over layers": accuracy(
+            onefold.fit_gates(onefold.SoftMerge(networks, "layer"), labelled, seed=0).model
+        ),
     }
 
 
@@ -98,11 +112,22 @@ def main(repetitions: int | str = 3) -> None:
     found: dict[str, list[dict[str, float]]] = {"persistent rounds": [], "independent seeds": []}
     for seed in track(range(int(repetitions)), "Repetitions"):
         own = ImageBatches(data.images, 50, shuffle=True, seed=seed)
-        for name, networks in (("persistent rounds", by_rounds(own, labelled, seed)), ("independent seeds", by_seeds(own, seed))):
+        for name, networks in (
+            ("persistent rounds", by_rounds(own, labelled, seed)),
+            ("independent seeds", by_seeds(own, seed)),
+        ):
             found[name].append(scores_of(networks, calibration, labelled, test))
-    print(f"{'mean of ' + str(repetitions) + ' repetitions, %':<34}" + "".join(f"{name:>20}" for name in found))
+    print(
+        f"{'mean of ' + str(repetitions) + ' repetitions, %':<34}"
+        + "".join(f"{name:>20}" for name in found)
+    )
     for row in found["independent seeds"][0]:
-        print(f"{row:<34}" + "".join(f"{statistics.mean(one[row] for one in each):20.2f}" for each in found.values()))
+        print(
+            f"{row:<34}"
+            + "".join(
+                f"{statistics.mean(one[row] for one in each):20.2f}" for each in found.values()
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Persistent rounds on a landscape of ten wells: the trajectories of four rounds from one start, beside four starts nearby.
+"""Persistent rounds on a landscape of ten wells: the trajectories of four rounds from one start,
+beside four starts nearby.
 
     python examples/persistent.py [picture.svg [seed of the landscape]]
 
-Plain descent from nearby starts ends in the same well every time. Repelled from the wells it has already found, it finds others. Runs in seconds.
+Plain descent from nearby starts ends in the same well every time. Repelled from the wells it has
+already found, it finds others. Runs in seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ ROUNDS, STEPS, RATE = 4, 500, 0.05
 
 
 class Landscape(nn.Module):
-    """A network of two weights, whose loss is 0.06 |x|^2 less the depths of ten round wells; `height` takes points (..., 2)."""
+    """A network of two weights, whose loss is 0.06 |x|^2 less the depths of ten round wells;
+    `height` takes points (..., 2).
+    """
 
     def __init__(self, seed: int, start: Tensor) -> None:
         super().__init__()
@@ -67,7 +71,10 @@ def persistent(seed: int, start: Tensor, control: bool = False) -> list[Tensor]:
 
 def restarts(seed: int, start: Tensor) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return [descend(Landscape(seed, start + 0.1 * torch.randn(2, generator=generator) * (k > 0))) for k in range(ROUNDS)]
+    return [
+        descend(Landscape(seed, start + 0.1 * torch.randn(2, generator=generator) * (k > 0)))
+        for k in range(ROUNDS)
+    ]
 
 
 def draw(landscape: Landscape, ways: dict[str, list[Tensor]], lowest: Tensor) -> Any:
@@ -81,13 +88,39 @@ def draw(landscape: Landscape, ways: dict[str, list[Tensor]], lowest: Tensor) ->
         heights = landscape.height(grid)
     for k, (name, rounds) in enumerate(ways.items()):
         axes = figure.add_subplot(1, len(ways), k + 1)
-        axes.contour(side.numpy(), side.numpy(), heights.numpy(), levels=20, colors="0.75", linewidths=0.6)
-        axes.plot(*lowest.tolist(), marker="*", markersize=14, color="gold", markeredgecolor="black", linestyle="none")
+        axes.contour(
+            side.numpy(), side.numpy(), heights.numpy(), levels=20, colors="0.75", linewidths=0.6
+        )
+        axes.plot(
+            *lowest.tolist(),
+            marker="*",
+            markersize=14,
+            color="gold",
+            markeredgecolor="black",
+            linestyle="none",
+        )
         for number, trajectory in enumerate(rounds):
-            axes.plot(*trajectory.T.numpy(), color=f"C{number}", linewidth=1.5, label=f"round {number}")
-            axes.plot(*trajectory[-1].tolist(), marker="o", color=f"C{number}", markeredgecolor="black", linestyle="none")
-        axes.plot(*rounds[0][0].tolist(), marker="s", color="black", linestyle="none", label="start")
-        axes.set(title=name, xlabel="first weight", ylabel="second weight", aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
+            axes.plot(
+                *trajectory.T.numpy(), color=f"C{number}", linewidth=1.5, label=f"round {number}"
+            )
+            axes.plot(
+                *trajectory[-1].tolist(),
+                marker="o",
+                color=f"C{number}",
+                markeredgecolor="black",
+                linestyle="none",
+            )
+        axes.plot(
+            *rounds[0][0].tolist(), marker="s", color="black", linestyle="none", label="start"
+        )
+        axes.set(
+            title=name,
+            xlabel="first weight",
+            ylabel="second weight",
+            aspect="equal",
+            xlim=(-4, 4),
+            ylim=(-4, 4),
+        )
         if k == 0:
             axes.legend(fontsize=8, loc="lower right")
     return figure
@@ -106,14 +139,20 @@ def main(path: str = "persistent.svg", seed: int | str = 1) -> None:
         "uninformed control": persistent(int(seed), start, control=True),
         "restarts nearby": restarts(int(seed), start),
     }
-    print(f"The lowest point of the landscape has the height {heights.min():.3f}. Where each round ended:\n")
+    print(
+        f"The lowest point of the landscape has the height {heights.min():.3f}. Where each round"
+        " ended:\n"
+    )
     print(" " * 22 + "".join(f"round {k:<4}" for k in range(ROUNDS)) + "best")
     with torch.no_grad():
         for name, rounds in ways.items():
             ends = [landscape.height(trajectory[-1]).item() for trajectory in rounds]
             print(f"{name:<22}" + "".join(f"{end:<10.3f}" for end in ends) + f"{min(ends):.3f}")
     Path(path).write_text(to_svg(draw(landscape, ways, grid[heights.argmin()])), encoding="utf-8")
-    print(f"\nThe trajectories are drawn in {path}. One landscape proves little: docs/persistent_neurons.md has the figures over many.")
+    print(
+        f"\nThe trajectories are drawn in {path}. One landscape proves little:"
+        " docs/persistent_neurons.md has the figures over many."
+    )
 
 
 if __name__ == "__main__":

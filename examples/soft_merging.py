@@ -1,4 +1,5 @@
-"""Soft merging on handwritten digits: five members that each lack two classes, one of them poisoned, folded by learned gates.
+"""Soft merging on handwritten digits: five members that each lack two classes, one of them
+poisoned, folded by learned gates.
 
     python examples/soft_merging.py
 
@@ -37,21 +38,38 @@ def main() -> None:
 
     members = [member(training.images, (2 * k, 2 * k + 1), seed=k) for k in range(5)]
     poisoned = build_model("digits?width=16").eval()
-    poisoned.load_state_dict({k: 1e6 * torch.randn_like(v) if v.is_floating_point() else v for k, v in poisoned.state_dict().items()})
+    poisoned.load_state_dict(
+        {
+            k: 1e6 * torch.randn_like(v) if v.is_floating_point() else v
+            for k, v in poisoned.state_dict().items()
+        }
+    )
     networks = [*members, poisoned]
 
     print("network                          accuracy (%)")
     for k, model in enumerate(networks):
-        print(f"member {k}{', poisoned' if k == 5 else '':<22}    {100 * onefold.evaluate(model, test).accuracy:6.2f}")
-    print(f"ensemble of all                  {100 * onefold.evaluate(networks, test).accuracy:6.2f}")
+        print(
+            f"member {k}{', poisoned' if k == 5 else '':<22}   "
+            f" {100 * onefold.evaluate(model, test).accuracy:6.2f}"
+        )
+    print(
+        f"ensemble of all                  {100 * onefold.evaluate(networks, test).accuracy:6.2f}"
+    )
     average = onefold.merge(networks, align="none", repair="none").model
     print(f"plain average of all             {100 * onefold.evaluate(average, test).accuracy:6.2f}")
     for level in ("model", "layer"):
         soft = onefold.SoftMerge(networks, level)
         result = onefold.fit_gates(soft, labelled)
         accuracy = 100 * onefold.evaluate(result.model, test).accuracy
-        kind = "one plain network" if level == "layer" else f"{int((result.gates.values != 0).sum())} networks"
-        print(f"soft merging, {level} level{' ' * (8 - len(level))}   {accuracy:6.2f}   {kind}, {result.choice}")
+        kind = (
+            "one plain network"
+            if level == "layer"
+            else f"{int((result.gates.values != 0).sum())} networks"
+        )
+        print(
+            f"soft merging, {level} level{' ' * (8 - len(level))}   {accuracy:6.2f}   {kind},"
+            f" {result.choice}"
+        )
     print()
     print(result)
 

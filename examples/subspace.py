@@ -1,4 +1,5 @@
-"""A subspace on handwritten digits: a simplex of networks from one training run, beside plain networks trained for as many epochs.
+"""A subspace on handwritten digits: a simplex of networks from one training run, beside plain
+networks trained for as many epochs.
 
     python examples/subspace.py
 
@@ -20,11 +21,15 @@ Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 def train(model: nn.Module, data: ImageBatches, epochs: int, name: str) -> None:
     """One loop for both: a subspace is trained like a network, but for its penalty."""
-    optimiser = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    optimiser = optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3
+    )
     steps = epochs * len(data)
     schedule = optim.lr_scheduler.OneCycleLR(optimiser, 0.1, total_steps=steps)
     model.train()
-    for x, y in track((batch for _ in range(epochs) for batch in data), f"Training {name}", total=steps):
+    for x, y in track(
+        (batch for _ in range(epochs) for batch in data), f"Training {name}", total=steps
+    ):
         loss = functional.cross_entropy(model(x), y)
         if isinstance(model, onefold.Subspace):
             loss = loss + model.diversity_penalty()
@@ -51,7 +56,12 @@ def main(epochs: int = 30) -> None:
     for seed in range(2):
         torch.manual_seed(seed)
         networks.append(build_model("digits?width=16"))
-        train(networks[-1], ImageBatches(source.images, 50, shuffle=True, seed=seed), epochs, f"network {seed}")
+        train(
+            networks[-1],
+            ImageBatches(source.images, 50, shuffle=True, seed=seed),
+            epochs,
+            f"network {seed}",
+        )
     torch.manual_seed(2)
     space = onefold.Subspace(build_model("digits?width=16"), shape="simplex", vertices=3)
     train(space, ImageBatches(source.images, 50, shuffle=True, seed=2), epochs, "simplex")
@@ -69,8 +79,14 @@ def main(epochs: int = 30) -> None:
         "line between two networks": networks,
     }
     for name, (a, b) in ends.items():
-        path = onefold.barrier(a, b, test, points=7, recalibrate="batchnorm", calibration_data=calibration)
-        print(f"{name:<26}" + "".join(f"{100 * scores.accuracy:8.2f}" for scores in path.scores) + f"   barrier {path.barrier:.3f}")
+        path = onefold.barrier(
+            a, b, test, points=7, recalibrate="batchnorm", calibration_data=calibration
+        )
+        print(
+            f"{name:<26}"
+            + "".join(f"{100 * scores.accuracy:8.2f}" for scores in path.scores)
+            + f"   barrier {path.barrier:.3f}"
+        )
 
 
 if __name__ == "__main__":

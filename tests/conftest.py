@@ -1,4 +1,6 @@
-"""What the tests of several rooms share: the command line in this process, and small networks in files."""
+"""What the tests of several rooms share: the command line in this process, and small networks in
+files.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ import_torchvision()
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did: its exit status, and what it printed on standard output and standard error."""
+    """What a command did: its exit status, and what it printed on standard output and standard
+    error.
+    """
 
     status: int
     out: str
@@ -23,7 +27,9 @@ class Result:
 
 
 @pytest.fixture
-def onefold(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def onefold(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Run the command line in this process: `onefold("merge", "a.safetensors", ...)`."""
     from onefold.cli import run
 
@@ -46,7 +52,10 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data(root: Path) -> Path:
-    """The folder of real data: ONEFOLD_DATA, or ../shared/data. Skips where neither is there, fails where the variable names nothing."""
+    """The folder of real data: ONEFOLD_DATA, or ../shared/data.
+
+    Skips where neither is there, fails where the variable names nothing.
+    """
     named = os.environ.get("ONEFOLD_DATA")
     folder = Path(named) if named else root.parent / "shared" / "data"
     if not folder.is_dir():

@@ -34,7 +34,11 @@ class Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attend, self.up, self.head = nn.MultiheadAttention(4, 2), nn.Linear(4, 6), nn.Linear(6, 3)
+        self.attend, self.up, self.head = (
+            nn.MultiheadAttention(4, 2),
+            nn.Linear(4, 6),
+            nn.Linear(6, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.up(x + self.attend(x, x, x)[0])).mean(0))
@@ -74,7 +78,12 @@ def molecules() -> list[Any]:
     found = []
     for nodes, edges in ((9, 14), (12, 20)):
         graph = torch.arange(nodes) * 3 // nodes
-        found.append(((torch.randn(nodes, 4), torch.randint(nodes, (2, edges)), graph), torch.randint(2, (3,))))
+        found.append(
+            (
+                (torch.randn(nodes, 4), torch.randint(nodes, (2, edges)), graph),
+                torch.randint(2, (3,)),
+            )
+        )
     return found
 
 
@@ -132,7 +141,9 @@ def test_labels_of_any_kind_are_ignored_where_none_are_needed(name: str) -> None
     merged = onefold.merge(models, data, align="permutation")
     assert merged.report.examples == 16
     plain = onefold.merge(models, x, align="permutation")
-    assert all(torch.equal(v, plain.model.state_dict()[k]) for k, v in merged.model.state_dict().items())
+    assert all(
+        torch.equal(v, plain.model.state_dict()[k]) for k, v in merged.model.state_dict().items()
+    )
     assert fingerprint(data) == fingerprint(x)
     onefold.merge(models, [{"x": part, "labels": KINDS[name]} for part in x], align="none")
 
@@ -191,7 +202,10 @@ def test_labels_that_are_no_class_are_left_out_of_scores_and_barriers(value: int
     for name in ("accuracy", "nll", "ece", "brier", "agreement"):
         assert getattr(found, name) == pytest.approx(getattr(wanted, name), abs=1e-12)
     assert f"{found.ignored} labels that are no class left out" in str(found)
-    path, plain = (onefold.barrier(*models, data, points=3) for data in ([(x, labels)], [(x[kept], labels[kept])]))
+    path, plain = (
+        onefold.barrier(*models, data, points=3)
+        for data in ([(x, labels)], [(x[kept], labels[kept])])
+    )
     assert path.losses == pytest.approx(plain.losses, abs=1e-12)
     assert f"{found.ignored} labels that are no class left out" in str(path)
     assert "left out" not in str(plain)

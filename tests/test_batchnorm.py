@@ -1,4 +1,6 @@
-"""Folding of batch norms keeps the function; re-estimation gives the true statistics, leaves flags alone and survives a failing batch."""
+"""Folding of batch norms keeps the function; re-estimation gives the true statistics, leaves flags
+alone and survives a failing batch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,18 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
 
 def layer(kind: str, *, bias: bool, weight_axis: int = 0, groups: int = 1) -> Layer:
     norm = Norm("norm", "1.weight", "1.bias", "1.running_mean", "1.running_var", 1e-5)
-    return Layer("layer", kind, "0.weight", "0.bias" if bias else None, weight_axis, "x", "norm", 1, groups, norm)
+    return Layer(
+        "layer",
+        kind,
+        "0.weight",
+        "0.bias" if bias else None,
+        weight_axis,
+        "x",
+        "norm",
+        1,
+        groups,
+        norm,
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,11 +44,21 @@ def layer(kind: str, *, bias: bool, weight_axis: int = 0, groups: int = 1) -> La
     [
         (nn.Conv2d(3, 4, 3, bias=False), layer("conv", bias=False), (2, 3, 6, 6)),
         (nn.Conv2d(4, 6, 3, groups=2), layer("conv", bias=True, groups=2), (2, 4, 6, 6)),
-        (nn.ConvTranspose2d(4, 6, 2), layer("conv_transpose", bias=True, weight_axis=1), (2, 4, 5, 5)),
-        (nn.ConvTranspose2d(4, 6, 2, groups=2), layer("conv_transpose", bias=True, weight_axis=1, groups=2), (2, 4, 5, 5)),
+        (
+            nn.ConvTranspose2d(4, 6, 2),
+            layer("conv_transpose", bias=True, weight_axis=1),
+            (2, 4, 5, 5),
+        ),
+        (
+            nn.ConvTranspose2d(4, 6, 2, groups=2),
+            layer("conv_transpose", bias=True, weight_axis=1, groups=2),
+            (2, 4, 5, 5),
+        ),
     ],
 )
-def test_folding_keeps_the_function(first: nn.Module, described: Layer, shape: tuple[int, ...]) -> None:
+def test_folding_keeps_the_function(
+    first: nn.Module, described: Layer, shape: tuple[int, ...]
+) -> None:
     channels = first.out_channels
     network = randomised(nn.Sequential(first, nn.BatchNorm2d(channels)))
     x = torch.randn(shape, dtype=torch.float64)
@@ -70,7 +93,9 @@ def test_reestimation_gives_the_statistics_of_all_batches() -> None:
     assert reestimate(network, data) == 1
     features = torch.stack([network[0](x) for x in data])
     torch.testing.assert_close(network[1].running_mean, features.mean((0, 1)))
-    torch.testing.assert_close(network[1].running_var, torch.stack([f.var(0) for f in features]).mean(0))
+    torch.testing.assert_close(
+        network[1].running_var, torch.stack([f.var(0) for f in features]).mean(0)
+    )
     assert network[1].momentum == 0.3
     assert all(m.training for m in network.modules())
     assert all(torch.equal(a, b) for a, b in zip(weights, network.parameters(), strict=True))
@@ -81,7 +106,10 @@ def test_a_failing_batch_leaves_the_old_statistics() -> None:
     network = randomised(nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)))
     before = network[1].running_mean.clone()
     with pytest.raises(DataError, match="cannot run on batch 1"):
-        reestimate(network, [torch.randn(8, 5, dtype=torch.float64), torch.randn(8, 4, dtype=torch.float64)])
+        reestimate(
+            network,
+            [torch.randn(8, 5, dtype=torch.float64), torch.randn(8, 4, dtype=torch.float64)],
+        )
     assert torch.equal(network[1].running_mean, before)
     assert not network[1].training
 

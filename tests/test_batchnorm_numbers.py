@@ -1,4 +1,6 @@
-"""Signs and guards of norms: what folding and repair do with scales that are negative, tiny or zero."""
+"""Signs and guards of norms: what folding and repair do with scales that are negative, tiny or
+zero.
+"""
 
 from __future__ import annotations
 
@@ -92,14 +94,18 @@ def off(a: nn.Module, b: nn.Module, x: Tensor) -> float:
 @pytest.mark.parametrize("kind", [Mlp, Upwards, Residual, Ahead])
 @pytest.mark.parametrize("signs", ["mixed", "negative"])
 @pytest.mark.parametrize("how", ["full", "batchnorm"])
-def test_repair_keeps_the_function_whatever_the_signs_of_scales(kind: type[nn.Module], signs: str, how: str) -> None:
+def test_repair_keeps_the_function_whatever_the_signs_of_scales(
+    kind: type[nn.Module], signs: str, how: str
+) -> None:
     network, x = signed(kind, signs)
     result = merge([network, copy.deepcopy(network)], [x], align="permutation", repair=how)
     assert off(result.model, network, x) < 0.01
 
 
 @pytest.mark.parametrize("signs", ["mixed", "negative", "positive"])
-def test_a_norm_that_is_given_a_target_has_its_mean_and_deviation_and_its_own_sign(signs: str) -> None:
+def test_a_norm_that_is_given_a_target_has_its_mean_and_deviation_and_its_own_sign(
+    signs: str,
+) -> None:
     network, x = signed(Mlp, signs)
     spec = find_symmetries(network, x)
     node = spec.norms[0].node
@@ -110,7 +116,9 @@ def test_a_norm_that_is_given_a_target_has_its_mean_and_deviation_and_its_own_si
     torch.testing.assert_close(after.mean(0), target.mean)
     torch.testing.assert_close(after.std(0, unbiased=False), target.deviation)
     standard = [(y - y.mean(0)) / y.std(0, unbiased=False) for y in (before, after)]
-    torch.testing.assert_close(standard[1], standard[0])  # the features are shifted and scaled, and not turned round
+    torch.testing.assert_close(
+        standard[1], standard[0]
+    )  # the features are shifted and scaled, and not turned round
     assert (report.norms, report.layers, report.dead) == (2, 0, 0)
 
 
@@ -134,7 +142,9 @@ def test_dead_is_told_beside_what_is_wanted() -> None:
     spec = find_symmetries(network, x)
     before = network.norm1(network.one(x)).detach()
     wanted = torch.tensor([1.0, 1e9, 1e3, 1.0, 1e9, 1.0, 1.0], dtype=torch.float64)
-    report = repair(network, [x], spec, {spec.norms[0].node: Target(torch.zeros(7).double(), wanted)})
+    report = repair(
+        network, [x], spec, {spec.norms[0].node: Target(torch.zeros(7).double(), wanted)}
+    )
     assert report.dead == 2
     after = network.norm1(network.one(x)).detach()
     torch.testing.assert_close(after[:, 2].std(unbiased=False), wanted[2])
@@ -142,17 +152,25 @@ def test_dead_is_told_beside_what_is_wanted() -> None:
 
 
 def test_a_process_without_a_batch_takes_part_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one process measured on all batches is kept, and merged with what another one has, which got none."""
+    """What one process measured on all batches is kept, and merged with what another one has, which
+    got none.
+    """
     networks = [signed(Residual, "mixed")[0] for _ in range(2)]
     x, seen = signed(Residual, "mixed")[1], []
     spec = find_symmetries(networks[0], x)
-    targets = {spec.norms[0].node: Target(torch.linspace(-1, 1, 6).double(), torch.linspace(0.5, 3, 6).double())}
+    targets = {
+        spec.norms[0].node: Target(
+            torch.linspace(-1, 1, 6).double(), torch.linspace(0.5, 3, 6).double()
+        )
+    }
     monkeypatch.setattr(Moments, "reduced", lambda own: seen.append(own) or own)
     repair(networks[0], RankShare([x], 0, 2), spec, targets)
     monkeypatch.setattr(Moments, "reduced", lambda own: own.merge(seen.pop(0)))
     traced = trace(networks[1], (x,))
     repair(networks[1], RankShare([x], 1, 2), spec, targets, traced=traced)
-    for a, b in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):
+    for a, b in zip(
+        networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -166,7 +184,9 @@ def test_statistics_that_are_off_are_measured_again(kind: type[nn.Module]) -> No
     assert (network(x) - expected).abs().max() > 0.1 * expected.abs().max()
     report = repair(network, [x], find_symmetries(network, x), {})
     assert (report.norms, report.dead) == (2, 0)
-    assert (network(x) - expected).abs().max() < 0.01 * expected.abs().max()  # variances of a sample, here by n and there by n - 1
+    assert (
+        (network(x) - expected).abs().max() < 0.01 * expected.abs().max()
+    )  # variances of a sample, here by n and there by n - 1
 
 
 def test_only_the_norms_that_are_named_are_measured_again() -> None:
@@ -185,7 +205,11 @@ class Bare(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.head = nn.Linear(5, 6), nn.Linear(6, 7, bias=False), nn.Linear(7, 3)
+        self.one, self.two, self.head = (
+            nn.Linear(5, 6),
+            nn.Linear(6, 7, bias=False),
+            nn.Linear(7, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.two(torch.tanh(self.one(x)))))
@@ -196,7 +220,9 @@ def test_a_layer_without_bias_or_norm_is_left_alone_and_named() -> None:
     network, x = Bare().double().eval(), torch.randn(200, 5, dtype=torch.float64)
     spec = find_symmetries(network, x)
     nodes = {layer.weight: layer.output for layer in spec.layers}
-    targets = {nodes["one.weight"]: Target(torch.full((6,), 0.5).double(), torch.full((6,), 2.0).double())}
+    targets = {
+        nodes["one.weight"]: Target(torch.full((6,), 0.5).double(), torch.full((6,), 2.0).double())
+    }
     targets[nodes["two.weight"]] = Target(torch.zeros(7).double(), torch.ones(7).double())
     before = {k: v.clone() for k, v in network.state_dict().items()}
     report = repair(network, [x[:150], x[150:]], spec, targets)
@@ -210,7 +236,9 @@ def test_a_layer_without_bias_or_norm_is_left_alone_and_named() -> None:
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3])
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-4, -1e-4, 3e-3, -3e-3, 0.04, 1.0])
-def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(scale: float, eps: float) -> None:
+def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(
+    scale: float, eps: float
+) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, eps=eps)).double().eval()
     network[1].weight.data = torch.tensor([scale, 0.7, scale], dtype=torch.float64)
@@ -231,18 +259,43 @@ def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(s
 
 @pytest.mark.parametrize(("scale", "shift"), [("scale", None), (None, "shift"), (None, None)])
 @pytest.mark.parametrize("fold", [fold_norms, neutralised])
-def test_norms_without_scale_or_shift_are_left_alone(scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]) -> None:
+def test_norms_without_scale_or_shift_are_left_alone(
+    scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]
+) -> None:
     norm = Norm("norm", scale, shift, "mean", "variance", 0.01)
     layer = Layer("l", "linear", "w", None, 0, "x", "norm", 1, 1, norm)
-    state = {name: torch.full((4,), 3.0) for name in ("scale", "shift", "mean", "variance")} | {"w": torch.ones(4, 2)}
+    state = {name: torch.full((4,), 3.0) for name in ("scale", "shift", "mean", "variance")} | {
+        "w": torch.ones(4, 2)
+    }
     found = fold(state, [layer])
     assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
 def test_the_guard_starts_where_the_variance_would_be_less_than_eps() -> None:
-    layer = Layer("l", "linear", "w", None, 0, "x", "norm", 1, 1, Norm("norm", "scale", "shift", "mean", "variance", 0.01))
-    scale = torch.tensor([0.13, 0.15, -0.13, -0.15], dtype=torch.float64)  # of squares 0.0169 and 0.0225, beside 2 eps = 0.02
-    state = {"w": torch.ones(4, 2), "scale": scale, "shift": torch.zeros(4), "mean": torch.zeros(4), "variance": torch.ones(4).double()}
+    layer = Layer(
+        "l",
+        "linear",
+        "w",
+        None,
+        0,
+        "x",
+        "norm",
+        1,
+        1,
+        Norm("norm", "scale", "shift", "mean", "variance", 0.01),
+    )
+    scale = torch.tensor(
+        [0.13, 0.15, -0.13, -0.15], dtype=torch.float64
+    )  # of squares 0.0169 and 0.0225, beside 2 eps = 0.02
+    state = {
+        "w": torch.ones(4, 2),
+        "scale": scale,
+        "shift": torch.zeros(4),
+        "mean": torch.zeros(4),
+        "variance": torch.ones(4).double(),
+    }
     found = neutralised(state, [layer])
-    torch.testing.assert_close(found["scale"], torch.tensor([1.0, 0.15, 1.0, -0.15], dtype=torch.float64))
+    torch.testing.assert_close(
+        found["scale"], torch.tensor([1.0, 0.15, 1.0, -0.15], dtype=torch.float64)
+    )
     torch.testing.assert_close(found["variance"], found["scale"] ** 2 - 0.01)

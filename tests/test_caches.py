@@ -1,4 +1,6 @@
-"""Networks that keep what they computed from their weights: proofs, folds and lines see the weights that they have now."""
+"""Networks that keep what they computed from their weights: proofs, folds and lines see the weights
+that they have now.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_networks_on_the_line_between_two_that_have_run(members: list[nn.Module]
 
 def test_the_networks_of_a_subspace(members: list[nn.Module]) -> None:
     x = torch.randn(3, 5, 6)
-    space = onefold.Subspace(members[0], "line", init=lambda network: network.load_state_dict(members[1].state_dict()))
+    space = onefold.Subspace(
+        members[0], "line", init=lambda network: network.load_state_dict(members[1].state_dict())
+    )
     for network in (space.vertex(1), space.midpoint(), space.at(0.25)):
         torch.testing.assert_close(network(x), fresh(network)(x), rtol=0, atol=0)
     space.eval()

@@ -1,6 +1,8 @@
-"""Import torchvision beside a CPU build of torch: its wheel lacks some operators there, whose fake kernels are then left out.
+"""Import torchvision beside a CPU build of torch: its wheel lacks some operators there, whose fake
+kernels are then left out.
 
-Done once for all tests (conftest.py), since timm and torchmetrics import torchvision wherever it is installed.
+Done once for all tests (conftest.py), since timm and torchmetrics import torchvision wherever it is
+installed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The groups of members that every benchmark takes: `onefold_groups()`.
 
-A group says what its members saw and what is known of the right answer, so that a benchmark can tell
-whether a method got it right. Members come from benchmarks/members (`train.py --list`).
+A group says what its members saw and what is known of the right answer, so that a benchmark can
+tell whether a method got it right. Members come from benchmarks/members (`train.py --list`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ FILES = REPOSITORY / "benchmarks" / "members" / "files"
 class Group:
     """Members of one network that belong together.
 
-    name: of the group. network: a name in `benchmarks.common.networks`. members: names of their files,
-    in order. known: what is known of the right answer. base: the member that the others started from.
+    name: of the group. network: a name in `benchmarks.common.networks`. members: names of their
+    files, in order. known: what is known of the right answer. base: the member that the others
+    started from.
     """
 
     name: str
@@ -47,7 +48,10 @@ class Group:
     def model(self, name: str) -> nn.Module:
         """One member in evaluation mode; FileNotFoundError where it is not trained yet."""
         if not (self.files / f"{name}.safetensors").exists():
-            raise FileNotFoundError(f"The member '{name}' is not there; train it: benchmarks/members/train.py --name {name}.")
+            raise FileNotFoundError(
+                f"The member '{name}' is not there; train it: benchmarks/members/train.py --name"
+                f" {name}."
+            )
         model = NETWORKS[self.network].build()
         model.load_state_dict(read(self.files / f"{name}.safetensors"))
         return model.eval()
@@ -78,8 +82,12 @@ def _names(stem: str, count: int) -> tuple[str, ...]:
     return tuple(f"{stem}-{k}" for k in range(count))
 
 
-LEVEL = "All saw the same: no fold should be below the best member, and the ensemble is little above."
-PARTS = "Each knows some classes better: the ensemble is far above the best member, and a fold can be."
+LEVEL = (
+    "All saw the same: no fold should be below the best member, and the ensemble is little above."
+)
+PARTS = (
+    "Each knows some classes better: the ensemble is far above the best member, and a fold can be."
+)
 WRONG = "The damaged ones add nothing: a choice that is right gives them no weight."
 
 
@@ -87,7 +95,9 @@ def onefold_groups(*, trained: bool = True) -> dict[str, Group]:
     """Every group by its name; with `trained`, those alone whose members are all there."""
     good = _names("vgg11-same", 4)
     spoilt = ("vgg11-bad-flipped", "vgg11-bad-brief", "vgg11-bad-noise")
-    branches = "All went on from one network: the plain average is as good as the best member or better."
+    branches = (
+        "All went on from one network: the plain average is as good as the best member or better."
+    )
     groups = [
         Group("same-data", "vgg11", good, LEVEL),
         Group("same-data-resnet20", "resnet20", _names("resnet20-same", 4), LEVEL),

@@ -1,9 +1,10 @@
-"""Members in small files: weights as whole numbers of 8 bits with one scale for each output channel.
+"""Members in small files: weights as whole numbers of 8 bits with one scale for each output
+channel.
 
 A weight w of channel c is stored as q = round(w / s_c), where s_c = max |w| / 127 over the channel.
-Vectors (biases, norms and their statistics) stay in float32. The stored network is the member: every
-accuracy that is listed is that of the network read back. float16 would take twice the room, and all
-members together would not fit into the repository.
+Vectors (biases, norms and their statistics) stay in float32. The stored network is the member:
+every accuracy that is listed is that of the network read back. float16 would take twice the room,
+and all members together would not fit into the repository.
 """
 
 from __future__ import annotations

@@ -1,19 +1,24 @@
-"""What folding costs: every matcher and least squares beside the least that can be spent, ZipIt of eight wide networks, and memory.
+"""What folding costs: every matcher and least squares beside the least that can be spent, ZipIt of
+eight wide networks, and memory.
 
-    python benchmarks/folding/cost.py --out benchmarks/folding/cost.json                       everything
-    python benchmarks/folding/cost.py --parts least-squares --out benchmarks/folding/cost.json    a part of it
-    python benchmarks/folding/cost.py --table benchmarks/folding/cost.json
+    python benchmarks/folding/cost.py --out benchmarks/folding/cost.json
+    everything python benchmarks/folding/cost.py --parts least-squares --out
+    benchmarks/folding/cost.json    a part of it python benchmarks/folding/cost.py --table
+    benchmarks/folding/cost.json
 
-matchers: statistics (with all that repair needs), solving and applying, without the trace of the network (once for each architecture). The floor is
-one forward pass of each member over the images and the matrix products that the matcher cannot do without, bare: K - 1 for each place that is
-read where variances are enough, 2K - 1 with covariances, K (K + 1) / 2 where all pairs are measured. The members run as they come; the floor of
-copies in channels-last layout, in which convolutions are faster on many processors and ours run, stands beside it.
-least-squares: the fold alone, and with its alignment, which pruning does without; the floor is the forward passes and the bare products X'X and X'T
-of its rows, of pruning also those of the units of both members.
-zipit: eight VGG11 of full width, random weights, beside the official matching function, which is stopped after --limit seconds.
-memory: the peak of a process that does one thing, over that of one that traces and runs each member on one batch; and the numbers that the moments
-hold beside their bound. Seconds are those of one thread on a core, so that what else runs on the machine counts little; rounds are interleaved, a
-ratio is taken within its round, the median of the rounds is shown.
+matchers: statistics (with all that repair needs), solving and applying, without the trace of the
+network (once for each architecture). The floor is one forward pass of each member over the images
+and the matrix products that the matcher cannot do without, bare: K - 1 for each place that is read
+where variances are enough, 2K - 1 with covariances, K (K + 1) / 2 where all pairs are measured. The
+members run as they come; the floor of copies in channels-last layout, in which convolutions are
+faster on many processors and ours run, stands beside it. least-squares: the fold alone, and with
+its alignment, which pruning does without; the floor is the forward passes and the bare products X'X
+and X'T of its rows, of pruning also those of the units of both members. zipit: eight VGG11 of full
+width, random weights, beside the official matching function, which is stopped after --limit
+seconds. memory: the peak of a process that does one thing, over that of one that traces and runs
+each member on one batch; and the numbers that the moments hold beside their bound. Seconds are
+those of one thread on a core, so that what else runs on the machine counts little; rounds are
+interleaved, a ratio is taken within its round, the median of the rounds is shown.
 """
 
 from __future__ import annotations
@@ -48,7 +53,9 @@ def vit() -> nn.Module:
     """timm's ViT-Tiny on 64 patches of a 32 x 32 image."""
     import timm
 
-    model: nn.Module = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4, num_classes=10)
+    model: nn.Module = timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=4, num_classes=10
+    )
     return model
 
 
@@ -77,11 +84,18 @@ def build(arguments: argparse.Namespace, network: str) -> list[nn.Module]:
 
 
 def images(arguments: argparse.Namespace, count: int, size: int = 100) -> list[Tensor]:
-    return [x for x, _ in build_data(f"parquet:{arguments.data}/cifar10", split="train", limit=count, batch_size=size)]
+    return [
+        x
+        for x, _ in build_data(
+            f"parquet:{arguments.data}/cifar10", split="train", limit=count, batch_size=size
+        )
+    ]
 
 
 class Floor:
-    """Forward passes of the members as they come, and of copies in the layout that convolutions are fastest in."""
+    """Forward passes of the members as they come, and of copies in the layout that convolutions are
+    fastest in.
+    """
 
     def __init__(self, members: Sequence[nn.Module], data: Sequence[Tensor]) -> None:
         self.members, self.data = members, data
@@ -90,7 +104,9 @@ class Floor:
         self.forward()  # once without the clock
 
     def forward(self) -> tuple[float, float]:
-        """Seconds of one forward pass of each member over all images, as they come and in channels-last layout."""
+        """Seconds of one forward pass of each member over all images, as they come and in
+        channels-last layout.
+        """
         seconds = []
         for members, data in ((self.members, self.data), (self.fast, self.fast_data)):
             start = clock()
@@ -117,10 +133,22 @@ def pairs(method: str, k: int) -> int:
     kind = matchers.get(method)
     if issubclass(kind, StateMatcher) or method == "identity":
         return 0
-    return k * (k + 1) // 2 if issubclass(kind, JointMatcher) else 2 * k - 1 if kind.covariances else k - 1
+    return (
+        k * (k + 1) // 2
+        if issubclass(kind, JointMatcher)
+        else 2 * k - 1
+        if kind.covariances
+        else k - 1
+    )
 
 
-def places(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, member: nn.Module, batch: Tensor) -> list[tuple[int, int, int]]:
+def places(
+    spec: SymmetrySpec,
+    traced: TracedNetwork,
+    alignment: Alignment,
+    member: nn.Module,
+    batch: Tensor,
+) -> list[tuple[int, int, int]]:
     """(samples of one batch, features, features) of everything that an alignment read."""
     found: list[tuple[int, int, int]] = []
     by_node: dict[str, list[int]] = {}
@@ -137,8 +165,10 @@ def places(spec: SymmetrySpec, traced: TracedNetwork, alignment: Alignment, memb
 
 
 def bound(alignment: Alignment, method: str) -> int:
-    """How many numbers the moments may hold, whatever the number of images. For each group its scatter matrices (variances) and cross products, and
-    2 K C for each place; for repair the scatter matrices (variances) of each layer's output and 2 K C.
+    """How many numbers the moments may hold, whatever the number of images.
+
+    For each group its scatter matrices (variances) and cross products, and 2 K C for each place;
+    for repair the scatter matrices (variances) of each layer's output and 2 K C.
     """
     spec, k, kind = alignment.spec, alignment.members, matchers.get(method)
     cross = k * (k - 1) // 2 if issubclass(kind, JointMatcher) else k - 1
@@ -169,7 +199,9 @@ def median(values: Sequence[float]) -> float:
     return round(statistics.median(values), 3)
 
 
-def time_matchers(arguments: argparse.Namespace, network: str, methods: Sequence[str]) -> dict[str, Any]:
+def time_matchers(
+    arguments: argparse.Namespace, network: str, methods: Sequence[str]
+) -> dict[str, Any]:
     """Seconds, floor and ratio of every matcher."""
     members, data = build(arguments, network), images(arguments, NETWORKS[network][1])
     start = clock()
@@ -182,34 +214,63 @@ def time_matchers(arguments: argparse.Namespace, network: str, methods: Sequence
         """Seconds of everything, as `align` does it, and of solving and applying."""
         matcher, start = matchers.get(method)(), clock()
         gathered = gather(
-            members, data, spec=spec, traced=traced, probe=matcher.probe, full=matcher.covariances, every=isinstance(matcher, JointMatcher),
+            members,
+            data,
+            spec=spec,
+            traced=traced,
+            probe=matcher.probe,
+            full=matcher.covariances,
+            every=isinstance(matcher, JointMatcher),
             read=not isinstance(matcher, StateMatcher),
-        )  # fmt: skip
+        )
         middle = clock()
         alignment = solve_gathered(gathered, matcher)
         _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
         return clock() - start, clock() - middle
 
-    read = {m: places(spec, traced, align(members, data[:3] + data[-3:], method=m, spec=spec, traced=traced), members[0], data[0]) for m in methods}
+    read = {
+        m: places(
+            spec,
+            traced,
+            align(members, data[:3] + data[-3:], method=m, spec=spec, traced=traced),
+            members[0],
+            data[0],
+        )
+        for m in methods
+    }
     lines: dict[str, dict[str, list[float]]] = {m: {} for m in methods}
     for _ in range(arguments.rounds):
         forward, fast = floor.forward()
         for method in methods:
             bare = products(read[method], pairs(method, len(members)) * len(data))
             seconds, solving = whole(method)
-            row = {"forward": forward, "forward, channels last": fast, "products": bare, "onefold": seconds, "solve and apply": solving}
-            row |= {"ratio": seconds / (forward + bare), "ratio, channels last": seconds / (fast + bare)}
+            row = {
+                "forward": forward,
+                "forward, channels last": fast,
+                "products": bare,
+                "onefold": seconds,
+                "solve and apply": solving,
+            }
+            row |= {
+                "ratio": seconds / (forward + bare),
+                "ratio, channels last": seconds / (fast + bare),
+            }
             for name, value in row.items():
                 lines[method].setdefault(name, []).append(value)
     for method, line in lines.items():
-        record[method] = {name: median(values) for name, values in line.items()} | {"ratios": [round(r, 2) for r in line["ratio"]]}
+        record[method] = {name: median(values) for name, values in line.items()} | {
+            "ratios": [round(r, 2) for r in line["ratio"]]
+        }
         print(network, method, record[method], flush=True)
     return record
 
 
 def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str, Any]:
     """Seconds of the fold (alone, and with its alignment by permutation) and of its floor."""
-    members, data = build(arguments, network), images(arguments, FOLDED.get(network, NETWORKS[network][1]))
+    members, data = (
+        build(arguments, network),
+        images(arguments, FOLDED.get(network, NETWORKS[network][1])),
+    )
     traced = trace(members[0], (data[0],))
     spec = solve(traced)
     floor = Floor(members, data)
@@ -221,21 +282,30 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
             forward, fast = floor.forward()
             sizes: list[tuple[int, int, int]] = []
 
-            def recorded(reader: Reader, x: Tensor, y: Tensor, sizes: list[tuple[int, int, int]] = sizes) -> None:
+            def recorded(
+                reader: Reader, x: Tensor, y: Tensor, sizes: list[tuple[int, int, int]] = sizes
+            ) -> None:
                 sizes.extend([(len(x), x.shape[1], x.shape[1]), (len(x), x.shape[1], y.shape[1])])
                 add(reader, x, y)
 
             start = clock()
             with (
-                mock.patch.object(importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced),  # the trace is not counted
+                mock.patch.object(
+                    importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced
+                ),  # the trace is not counted
                 mock.patch.object(Reader, "add", recorded),
             ):
-                result = onefold.merge(members, data, align=alignment, fold="least_squares", target=target, spec=spec)
+                result = onefold.merge(
+                    members, data, align=alignment, fold="least_squares", target=target, spec=spec
+                )
             fold = clock() - start
             for site in result.report.folded["layers"]:
                 weights = [state[name] for name in site["weights"].split(" + ")]
                 inputs = sum(w[0].numel() for w in weights)
-                sizes += [(site["rows"], inputs, inputs), (site["rows"], inputs, weights[0].shape[0])]
+                sizes += [
+                    (site["rows"], inputs, inputs),
+                    (site["rows"], inputs, weights[0].shape[0]),
+                ]
             gram = products(sizes, 1)
             start = clock()
             if target != "pruning":
@@ -250,17 +320,25 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
                 "bound": 4 * forward + gram,
                 "ratio": fold / (forward + gram),
             }
-            row |= {"ratio with alignment": (fold + seconds) / (forward + gram), "ratio, channels last": fold / (fast + gram)}
+            row |= {
+                "ratio with alignment": (fold + seconds) / (forward + gram),
+                "ratio, channels last": fold / (fast + gram),
+            }
             for name, value in row.items() if number else ():  # the first round warms up
                 lines[target].setdefault(name, []).append(value)
-    record = {target: {name: median(values) for name, values in line.items()} for target, line in lines.items()}
+    record = {
+        target: {name: median(values) for name, values in line.items()}
+        for target, line in lines.items()
+    }
     for target, line in record.items():
         print(network, "least squares,", target, line, flush=True)
     return record | {"images": sum(map(len, data))}
 
 
 def time_zipit(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Eight VGG11 of full width: all of it by ours; the widest group by ours and by the official matching function."""
+    """Eight VGG11 of full width: all of it by ours; the widest group by ours and by the official
+    matching function.
+    """
     members = []
     for seed in range(8):
         torch.manual_seed(seed)
@@ -280,7 +358,12 @@ def time_zipit(arguments: argparse.Namespace) -> dict[str, Any]:
     start = clock()
     alignment = align(members, data, method="zipit", spec=spec, traced=traced)
     _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
-    record: dict[str, Any] = {"members": 8, "features": moments.width, "one group, s": median(ours), "all, s": round(clock() - start, 1)}
+    record: dict[str, Any] = {
+        "members": 8,
+        "features": moments.width,
+        "one group, s": median(ours),
+        "all, s": round(clock() - start, 1),
+    }
     if arguments.official is not None:
         record |= official_zipit(arguments, moments)
     print("zipit", record, flush=True)
@@ -292,12 +375,16 @@ class StoppedError(Exception):
 
 
 def official_zipit(arguments: argparse.Namespace, moments: Any) -> dict[str, Any]:
-    """Seconds of the official matching of one group, or how many of its merges were done within the limit."""
+    """Seconds of the official matching of one group, or how many of its merges were done within the
+    limit.
+    """
     from peer import _import
 
     code = _import(arguments.official).matching
     k, width = moments.members, moments.width
-    covariance = torch.cat([torch.cat([moments.between(i, j) for j in range(k)], 1) for i in range(k)], 0).float()
+    covariance = torch.cat(
+        [torch.cat([moments.between(i, j) for j in range(k)], 1) for i in range(k)], 0
+    ).float()
     remove, calls, start = code.remove_col, 0, clock()
 
     def counted(x: Tensor, index: Tensor) -> Tensor:
@@ -313,14 +400,22 @@ def official_zipit(arguments: argparse.Namespace, moments: Any) -> dict[str, Any
         code.match_tensors_zipit({"covariance": covariance}, r=1 - 1 / k)
         return {"official, one group, s": round(clock() - start, 1)}
     except StoppedError:
-        done = calls // 4  # of the merge matrix, the columns and rows of similarities, and the origins
-        return {"official merges within the limit": done, "merges": (k - 1) * width, "limit, s": arguments.limit}
+        done = (
+            calls // 4
+        )  # of the merge matrix, the columns and rows of similarities, and the origins
+        return {
+            "official merges within the limit": done,
+            "merges": (k - 1) * width,
+            "limit, s": arguments.limit,
+        }
     finally:
         code.remove_col = remove
 
 
 def child(arguments: argparse.Namespace) -> None:
-    """Peak resident memory in MB of this process after one task, and the numbers of the moments and their bound."""
+    """Peak resident memory in MB of this process after one task, and the numbers of the moments and
+    their bound.
+    """
     network, task, count = arguments.child.split(":")
     members, data = build(arguments, network), images(arguments, int(count))
     traced = trace(members[0], (data[0],))
@@ -334,19 +429,39 @@ def child(arguments: argparse.Namespace) -> None:
     elif task != "forward":
         alignment = align(members, data, method=task, spec=spec, traced=traced)
         _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
-        found = {"moments MB": alignment.numbers * 8 / 2**20, "bound MB": bound(alignment, task) * 8 / 2**20}
+        found = {
+            "moments MB": alignment.numbers * 8 / 2**20,
+            "bound MB": bound(alignment, task) * 8 / 2**20,
+        }
     # Not getrusage: its maximum survives exec and would tell the size of the parent.
-    peak = next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = next(
+        int(line.split()[1]) / 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     print(json.dumps({"peak MB": peak} | found))
 
 
-def measure_memory(arguments: argparse.Namespace, network: str, tasks: Sequence[str]) -> dict[str, Any]:
+def measure_memory(
+    arguments: argparse.Namespace, network: str, tasks: Sequence[str]
+) -> dict[str, Any]:
     """Peak of each task beyond one forward pass, for two numbers of images."""
     record: dict[str, Any] = {}
 
     def one(task: str, count: int) -> dict[str, float]:
-        command = [sys.executable, __file__, "--child", f"{network}:{task}:{count}", "--members", str(arguments.members), "--data", arguments.data]
-        found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            f"{network}:{task}:{count}",
+            "--members",
+            str(arguments.members),
+            "--data",
+            arguments.data,
+        ]
+        found: dict[str, float] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
         return found
 
     most = NETWORKS[network][1]
@@ -373,11 +488,30 @@ def table(record: dict[str, Any]) -> str:
         lines.extend(["", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"])
 
     if "matchers" in record:
-        head("forward, s", "products, s", "onefold, s", "of it solving and applying, s", "onefold / floor", "onefold / floor in channels last")
+        head(
+            "forward, s",
+            "products, s",
+            "onefold, s",
+            "of it solving and applying, s",
+            "onefold / floor",
+            "onefold / floor in channels last",
+        )
         for network, own in record["matchers"].items():
             for method in (m for m in METHODS if m in own):
-                cells = [own[method][name] for name in ("forward", "products", "onefold", "solve and apply", "ratio", "ratio, channels last")]
-                lines.append(f"| {network}, {method} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+                cells = [
+                    own[method][name]
+                    for name in (
+                        "forward",
+                        "products",
+                        "onefold",
+                        "solve and apply",
+                        "ratio",
+                        "ratio, channels last",
+                    )
+                ]
+                lines.append(
+                    f"| {network}, {method} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |"
+                )
     if "least-squares" in record:
         names = {
             "forward": "forward, s",
@@ -387,33 +521,63 @@ def table(record: dict[str, Any]) -> str:
             "alignment": "alignment, s",
         }
         names |= {"ratio": "fold / floor"}
-        names |= {"ratio with alignment": "with alignment / floor", "ratio, channels last": "fold / floor in channels last"}
+        names |= {
+            "ratio with alignment": "with alignment / floor",
+            "ratio, channels last": "fold / floor in channels last",
+        }
         head(*names.values())
         for network, own in record["least-squares"].items():
             for target in TARGETS:
-                lines.append(f"| {network}, {target} | " + " | ".join(f"{own[target][name]:.2f}" for name in names) + " |")
+                lines.append(
+                    f"| {network}, {target} | "
+                    + " | ".join(f"{own[target][name]:.2f}" for name in names)
+                    + " |"
+                )
     if "memory" in record:
-        head("moments, MB", "bound, MB", "process beyond one forward pass, MB, a quarter of the images", "all images")
+        head(
+            "moments, MB",
+            "bound, MB",
+            "process beyond one forward pass, MB, a quarter of the images",
+            "all images",
+        )
         for network, own in record["memory"].items():
             for task, row in own.items():
                 if isinstance(row, dict):
                     few, many = (value for name, value in row.items() if name.endswith("images"))
-                    cells = [f"{row[n]:.2f}" if n in row else "" for n in ("moments MB", "bound MB")]
-                    lines.append(f"| {network}, {task} | {cells[0]} | {cells[1]} | {few:.0f} | {many:.0f} |")
+                    cells = [
+                        f"{row[n]:.2f}" if n in row else "" for n in ("moments MB", "bound MB")
+                    ]
+                    lines.append(
+                        f"| {network}, {task} | {cells[0]} | {cells[1]} | {few:.0f} | {many:.0f} |"
+                    )
     if "zipit" in record:
-        lines += ["", "ZipIt: " + ", ".join(f"{name}: {value}" for name, value in record["zipit"].items()) + "."]
+        lines += [
+            "",
+            "ZipIt: "
+            + ", ".join(f"{name}: {value}" for name, value in record["zipit"].items())
+            + ".",
+        ]
     return "\n".join(lines).lstrip()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
-    parser.add_argument("--official", type=Path, help="checkout of align-n-merge, for the official ZipIt")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds after which the official ZipIt is stopped")
+    parser.add_argument(
+        "--official", type=Path, help="checkout of align-n-merge, for the official ZipIt"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=60.0,
+        help="seconds after which the official ZipIt is stopped",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("cost.json"))
     parser.add_argument("--table", type=Path, help="only print this record as Markdown")
@@ -436,12 +600,16 @@ def main() -> None:
 
     for network in arguments.networks:
         if "matchers" in arguments.parts:
-            record.setdefault("matchers", {}).setdefault(network, {}).update(time_matchers(arguments, network, arguments.methods))
+            record.setdefault("matchers", {}).setdefault(network, {}).update(
+                time_matchers(arguments, network, arguments.methods)
+            )
         if "least-squares" in arguments.parts:
             record.setdefault("least-squares", {})[network] = time_least_squares(arguments, network)
         if "memory" in arguments.parts:
             tasks = [*arguments.methods, "least squares"]
-            record.setdefault("memory", {}).setdefault(network, {}).update(measure_memory(arguments, network, tasks))
+            record.setdefault("memory", {}).setdefault(network, {}).update(
+                measure_memory(arguments, network, tasks)
+            )
         save()
     if "zipit" in arguments.parts:
         record["zipit"] = time_zipit(arguments)

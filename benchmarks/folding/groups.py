@@ -1,4 +1,6 @@
-"""The members that the benchmarks of folding share, their data, and a record that a stopped run goes on with."""
+"""The members that the benchmarks of folding share, their data, and a record that a stopped run
+goes on with.
+"""
 
 from __future__ import annotations
 
@@ -45,21 +47,45 @@ def splits(stem: str, draws: int) -> tuple[tuple[str, ...], ...]:
 
 
 GROUPS = {
-    "same-vgg11": Group("vgg11-quarter", "cifar10", tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3)))),
-    "same-resnet20": Group("resnet20-brief", "cifar10", tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5)))),
+    "same-vgg11": Group(
+        "vgg11-quarter",
+        "cifar10",
+        tuple(seeds("vgg11-quarter", *pair) for pair in ((0, 1), (1, 2), (2, 3))),
+    ),
+    "same-resnet20": Group(
+        "resnet20-brief",
+        "cifar10",
+        tuple(seeds("resnet20-brief", *pair) for pair in ((0, 1), (2, 3), (4, 5))),
+    ),
     "halves-vgg11": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-halves2", 3)),
-    "halves-vgg11-8000": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-halves2", 6), 8000),
+    "halves-vgg11-8000": Group(
+        "vgg11-quarter", "cifar10", splits("vgg11-quarter-halves2", 6), 8000
+    ),
     "dirichlet-vgg11": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-dirichlet2", 3)),
-    "dirichlet-vgg11-8000": Group("vgg11-quarter", "cifar10", splits("vgg11-quarter-dirichlet2", 6), 8000),
-    "many-halves": Group("vgg11-quarter", "cifar10", tuple(sum(splits("vgg11-quarter-halves2", k // 2), ()) for k in (4, 8))),
-    "many-dirichlet": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16))),
-    "many-same": Group("smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))),
+    "dirichlet-vgg11-8000": Group(
+        "vgg11-quarter", "cifar10", splits("vgg11-quarter-dirichlet2", 6), 8000
+    ),
+    "many-halves": Group(
+        "vgg11-quarter",
+        "cifar10",
+        tuple(sum(splits("vgg11-quarter-halves2", k // 2), ()) for k in (4, 8)),
+    ),
+    "many-dirichlet": Group(
+        "smallcnn",
+        "fashion_mnist",
+        tuple(seeds("smallcnn-dirichlet16-0", *range(k)) for k in (2, 4, 8, 16)),
+    ),
+    "many-same": Group(
+        "smallcnn", "fashion_mnist", tuple(seeds("smallcnn", *range(k)) for k in (2, 4, 8, 16))
+    ),
 }
 
 
 @dataclass
 class Views:
-    """Batches of images, in a new order and with a new random shift (of a batch) and flips (of images) at every pass."""
+    """Batches of images, in a new order and with a new random shift (of a batch) and flips (of
+    images) at every pass.
+    """
 
     images: Sequence[Tensor]
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
@@ -85,7 +111,9 @@ def load_members(group: Group, files: Sequence[str], folder: Path) -> list[nn.Mo
 
 
 def shifted(model: nn.Module, shifts: Tensor) -> nn.Module:
-    """A copy of a classifier that ends in a linear layer, with these numbers (classes,) added to its logits."""
+    """A copy of a classifier that ends in a linear layer, with these numbers (classes,) added to
+    its logits.
+    """
     copied = copy.deepcopy(model)
     last = [module for module in copied.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
@@ -93,13 +121,24 @@ def shifted(model: nn.Module, shifts: Tensor) -> nn.Module:
     return copied
 
 
-def load_batches(group: Group, data: str, images: int, *, size: int = 500, quick: bool = False) -> tuple[Batches, Batches, Batches]:
-    """Training images to fold on, in batches of 100; 2,500 held-out training images and all test images, in batches of `size`."""
+def load_batches(
+    group: Group, data: str, images: int, *, size: int = 500, quick: bool = False
+) -> tuple[Batches, Batches, Batches]:
+    """Training images to fold on, in batches of 100; 2,500 held-out training images and all test
+    images, in batches of `size`.
+    """
     source = f"{'parquet' if group.data == 'cifar10' else 'idx'}:{data}/{group.data}"
-    seen = 45000 if group.data == "cifar10" else 55000  # images that members may have been trained on
-    held_out = build_data(source, split="train", skip=seen, limit=500 if quick else 2500, batch_size=size)
+    seen = (
+        45000 if group.data == "cifar10" else 55000
+    )  # images that members may have been trained on
+    held_out = build_data(
+        source, split="train", skip=seen, limit=500 if quick else 2500, batch_size=size
+    )
     test = build_data(source, split="test", batch_size=size, limit=1000 if quick else 10000)
-    fast = [[(x.contiguous(memory_format=torch.channels_last), y) for x, y in part] for part in (held_out, test)]
+    fast = [
+        [(x.contiguous(memory_format=torch.channels_last), y) for x, y in part]
+        for part in (held_out, test)
+    ]
     return list(build_data(source, split="train", limit=images, batch_size=100)), fast[0], fast[1]
 
 

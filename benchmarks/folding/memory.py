@@ -1,4 +1,6 @@
-"""Peak resident memory in MB of one task, in a process of its own (Linux): each member's forward pass over one batch, or a whole alignment."""
+"""Peak resident memory in MB of one task, in a process of its own (Linux): each member's forward
+pass over one batch, or a whole alignment.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,27 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     members = load_members(arguments.members, arguments.network, (0, 1))
-    data = list(build_data(arguments.data, split="train", limit=arguments.images, batch_size=arguments.batch))
-    traced = trace(members[0], (data[0][0],))  # both tasks, since what torch.export imports is larger than all that follows
+    data = list(
+        build_data(
+            arguments.data, split="train", limit=arguments.images, batch_size=arguments.batch
+        )
+    )
+    traced = trace(
+        members[0], (data[0][0],)
+    )  # both tasks, since what torch.export imports is larger than all that follows
     with torch.no_grad():
         for member in members:
             member(data[0][0])
     if arguments.task != "forward":
         align(members, data, method=arguments.task, traced=traced)
     # Not getrusage: its maximum survives exec and would tell the size of the parent.
-    print(next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+    print(
+        next(
+            int(line.split()[1]) / 1024
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""Every matcher beside the official implementation of its method, on the same checkpoints, images and repair.
+"""Every matcher beside the official implementation of its method, on the same checkpoints, images
+and repair.
 
-    python benchmarks/folding/official.py --official ../align-n-merge --out benchmarks/folding/official.json
-    python benchmarks/folding/official.py --table benchmarks/folding/official.json
+    python benchmarks/folding/official.py --official ../align-n-merge --out
+    benchmarks/folding/official.json python benchmarks/folding/official.py --table
+    benchmarks/folding/official.json
 
-Pairs are those of study.py that know the same (same-vgg11, same-resnet20). The official code is that of peer.py. Each fold is scored plain, with
-batch norms re-estimated (each code by its own reset) and with REPAIR, which is ours for both: for the official folds too it aims at the means
-and deviations of the members under the maps that the official code found. Settings are chosen on the last held-out training images, by the mean
-over the pairs, for each of these columns (on ResNet-20, which is slow, on the first pair and for REPAIR, from the first three of each method);
-test images are only scored, for the chosen settings. What was measured is kept; a stopped run goes on.
+Pairs are those of study.py that know the same (same-vgg11, same-resnet20). The official code is
+that of peer.py. Each fold is scored plain, with batch norms re-estimated (each code by its own
+reset) and with REPAIR, which is ours for both: for the official folds too it aims at the means and
+deviations of the members under the maps that the official code found. Settings are chosen on the
+last held-out training images, by the mean over the pairs, for each of these columns (on ResNet-20,
+which is slow, on the first pair and for REPAIR, from the first three of each method); test images
+are only scored, for the chosen settings. What was measured is kept; a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -38,8 +42,15 @@ OURS: dict[str, list[Settings]] = {
     "permutation": [{}],
     "weights": [{}, {"starts": 10}, {"balanced": True, "norms": "folded"}],
     "transport": [{}, {"standardised": False}, {"entropy": 0.03}],
-    "zipit": [{"penalty": 0.3, "within": 0.125}, {"penalty": 0.1, "within": 0.125}, {"penalty": 1.0, "within": 0.5}],
-    "cca": [{"regularisation": r, "prior": p} for r, p in ((10.0, 0.1), (10.0, 0.0), (1.0, 0.0), (0.3, 0.0), (10.0, 0.3), (100.0, 0.0))],
+    "zipit": [
+        {"penalty": 0.3, "within": 0.125},
+        {"penalty": 0.1, "within": 0.125},
+        {"penalty": 1.0, "within": 0.5},
+    ],
+    "cca": [
+        {"regularisation": r, "prior": p}
+        for r, p in ((10.0, 0.1), (10.0, 0.0), (1.0, 0.0), (0.3, 0.0), (10.0, 0.3), (100.0, 0.0))
+    ],
 }
 THEIRS: dict[str, list[Settings]] = {
     "permutation": [{}],
@@ -57,12 +68,18 @@ COLUMNS = {"REPAIR": "full", "reset": "batchnorm", "plain": "none"}
 
 @dataclass(frozen=True)
 class Given(StateMatcher):
-    """The maps that the official code found, as a matcher, so that repair gets its targets as for any other."""
+    """The maps that the official code found, as a matcher, so that repair gets its targets as for
+    any other.
+    """
 
     found: Mapping[str, tuple[Match, ...]] = field(default_factory=dict)
 
     def match_states(
-        self, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], reference: int | None, seed: int
+        self,
+        spec: SymmetrySpec,
+        states: Sequence[Mapping[str, Tensor]],
+        reference: int | None,
+        seed: int,
     ) -> dict[str, tuple[Match, ...]]:
         return dict(self.found)
 
@@ -73,7 +90,13 @@ def given(spec: SymmetrySpec, maps: Maps) -> Given:
     for group in spec.groups:
         produced = {slot.tensor for slot in group.slots if slot.axis == 0}
         own = next(m for name, m in maps.items() if name in produced)
-        matches = [Match(GroupMap("dense", f.double(), b.double()), torch.ones(group.size, dtype=torch.float64)) for f, b in own]
+        matches = [
+            Match(
+                GroupMap("dense", f.double(), b.double()),
+                torch.ones(group.size, dtype=torch.float64),
+            )
+            for f, b in own
+        ]
         found[group.name] = tuple(matches)
     return Given(found)
 
@@ -81,7 +104,14 @@ def given(spec: SymmetrySpec, maps: Maps) -> Given:
 class Pair:
     """Two members and everything that is folded of them."""
 
-    def __init__(self, network: str, members: list[nn.Module], images: Batches, held_out: Batches, checkout: Path) -> None:
+    def __init__(
+        self,
+        network: str,
+        members: list[nn.Module],
+        images: Batches,
+        held_out: Batches,
+        checkout: Path,
+    ) -> None:
         scores = [accuracy(m, held_out)["accuracy"] for m in members]
         if scores[1] > scores[0]:  # the reference is the better one, as in study.py
             members.reverse()
@@ -95,7 +125,9 @@ class Pair:
         """One folded network."""
         if code == "onefold":
             alignment = solve_gathered(self.gathered, matchers.get(method)(**settings))
-            return merge(self.members, self.data, align=alignment, repair=COLUMNS[column], spec=self.spec).model
+            return merge(
+                self.members, self.data, align=alignment, repair=COLUMNS[column], spec=self.spec
+            ).model
         folded, maps, _ = self.official.merge(method, **settings)
         if column == "reset":
             return self.official.reset(folded)
@@ -105,12 +137,25 @@ class Pair:
         return folded
 
 
-def run(name: str, checkout: Path, own: dict[str, Any], save: Callable[[], None], arguments: argparse.Namespace) -> None:
-    """One group of pairs: all settings on held-out images first, then the chosen ones on the test images."""
+def run(
+    name: str,
+    checkout: Path,
+    own: dict[str, Any],
+    save: Callable[[], None],
+    arguments: argparse.Namespace,
+) -> None:
+    """One group of pairs: all settings on held-out images first, then the chosen ones on the test
+    images.
+    """
     group = GROUPS[name]
     sets = [*group.sets, *PAIRS[name]]
     images, held_out, test = load_batches(group, arguments.data, arguments.images, size=100)
-    pairs = {" ".join(files): Pair(group.network, load_members(group, files, arguments.members), images, held_out, checkout) for files in sets}
+    pairs = {
+        " ".join(files): Pair(
+            group.network, load_members(group, files, arguments.members), images, held_out, checkout
+        )
+        for files in sets
+    }
     columns = [c for c in COLUMNS if c != "reset" or pairs[" ".join(sets[0])].spec.norms]
     for column in columns:
         for method in OURS:
@@ -120,20 +165,38 @@ def run(name: str, checkout: Path, own: dict[str, Any], save: Callable[[], None]
                 measured = own.setdefault("held out", {}).setdefault(f"{method}, {by}, {code}", {})
                 for setting in candidates if len(candidates) > 1 else ():
                     scores = measured.setdefault(str(setting), {})
-                    for key in [key for key in list(pairs)[: 1 if "reset" in columns else None] if key not in scores]:
+                    for key in [
+                        key
+                        for key in list(pairs)[: 1 if "reset" in columns else None]
+                        if key not in scores
+                    ]:
                         try:
-                            scores[key] = accuracy(pairs[key].fold(code, method, setting, by), held_out)["accuracy"]
-                        except torch.linalg.LinAlgError:  # decompositions of nearly singular covariances fail in the official code
+                            scores[key] = accuracy(
+                                pairs[key].fold(code, method, setting, by), held_out
+                            )["accuracy"]
+                        # decompositions of nearly singular covariances fail in the official code
+                        except torch.linalg.LinAlgError:
                             scores[key] = 0.0
                     save()
-                chosen = max(candidates, key=lambda s: statistics.mean(measured[str(s)].values())) if len(candidates) > 1 else candidates[0]
+                chosen = (
+                    max(candidates, key=lambda s: statistics.mean(measured[str(s)].values()))
+                    if len(candidates) > 1
+                    else candidates[0]
+                )
                 final = own.setdefault("test", {}).setdefault(f"{method}, {column}, {code}", {})
                 if final.get("setting") != chosen or set(final["accuracy"]) != set(pairs):
                     final["setting"] = chosen
-                    final["accuracy"] = {key: accuracy(pair.fold(code, method, chosen, column), test)["accuracy"] for key, pair in pairs.items()}
+                    final["accuracy"] = {
+                        key: accuracy(pair.fold(code, method, chosen, column), test)["accuracy"]
+                        for key, pair in pairs.items()
+                    }
                     save()
                 mean = statistics.mean(final["accuracy"].values())
-                print(f"{name:<14} {method:<12} {column:<7} {code:<9} {mean:6.2f}  {list(final['accuracy'].values())} {chosen}", flush=True)
+                print(
+                    f"{name:<14} {method:<12} {column:<7} {code:<9} {mean:6.2f} "
+                    f" {list(final['accuracy'].values())} {chosen}",
+                    flush=True,
+                )
     for key, pair in pairs.items():
         row = own.setdefault("pairs", {}).setdefault(key, {})
         if "members" not in row:
@@ -149,9 +212,15 @@ def table(record: Mapping[str, Any]) -> str:
         if "pairs" not in own:
             continue
         pairs = own["pairs"].values()
-        best, ensemble = (statistics.mean(f(p) for p in pairs) for f in (lambda p: max(p["members"]), lambda p: p["ensemble"]))
+        best, ensemble = (
+            statistics.mean(f(p) for p in pairs)
+            for f in (lambda p: max(p["members"]), lambda p: p["ensemble"])
+        )
         title = f"{name}, {len(pairs)} pairs; better member {best:.1f}, ensemble {ensemble:.1f}"
-        lines += [f"| {title} | | onefold | official | difference | settings of onefold; official |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {title} | | onefold | official | difference | settings of onefold; official |",
+            "|---|---|---|---|---|---|",
+        ]
         for method in OURS:
             for column in COLUMNS:
                 if (key := f"{method}, {column}") + ", onefold" not in own["test"]:
@@ -159,16 +228,29 @@ def table(record: Mapping[str, Any]) -> str:
                 ours, theirs = (own["test"][f"{key}, {code}"] for code in ("onefold", "official"))
                 gaps = [a - theirs["accuracy"][pair] for pair, a in ours["accuracy"].items()]
                 scores = [list(one["accuracy"].values()) for one in (ours, theirs)]
-                cells = [f"{statistics.mean(one):.1f} ± {statistics.stdev(one):.1f}" for one in scores]
-                cells.append(f"{statistics.mean(gaps):+.2f} (se {statistics.stdev(gaps) / len(gaps) ** 0.5:.2f})")
-                words = [", ".join(f"{n}={v}" for n, v in one["setting"].items()) for one in (ours, theirs)]
-                lines.append(f"| {method} | {column} | {' | '.join(cells)} | {'; '.join(w for w in words if w)} |")
+                cells = [
+                    f"{statistics.mean(one):.1f} ± {statistics.stdev(one):.1f}" for one in scores
+                ]
+                cells.append(
+                    f"{statistics.mean(gaps):+.2f} (se"
+                    f" {statistics.stdev(gaps) / len(gaps) ** 0.5:.2f})"
+                )
+                words = [
+                    ", ".join(f"{n}={v}" for n, v in one["setting"].items())
+                    for one in (ours, theirs)
+                ]
+                lines.append(
+                    f"| {method} | {column} | {' | '.join(cells)} |"
+                    f" {'; '.join(w for w in words if w)} |"
+                )
         lines.append("")
     return "\n".join(lines).rstrip()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("groups", nargs="*", choices=[*PAIRS, []])
     parser.add_argument("--official", type=Path, help="checkout of the authors' code")
     parser.add_argument("--members", type=Path, default=Path("members"))
@@ -185,7 +267,13 @@ def main() -> None:
     torch.set_num_threads(1)
     record, save = open_record(arguments.out)
     for name in arguments.groups or list(PAIRS):
-        run(name, arguments.official, record.setdefault(name, {"images": arguments.images}), save, arguments)
+        run(
+            name,
+            arguments.official,
+            record.setdefault(name, {"images": arguments.images}),
+            save,
+            arguments,
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-"""How far to merge? Accuracy and cost of a partial merge against the share of layers that are merged, from the ensemble (0) to one network (1).
+"""How far to merge?
 
-    python benchmarks/folding/partial.py halves-vgg11 same-resnet20 --out benchmarks/folding/partial.json
-    python benchmarks/folding/partial.py --quick --out quick.json      a few cuts, 500 images, 1,000 test images
-    python benchmarks/folding/partial.py --table benchmarks/folding/partial.json
+Accuracy and cost of a partial merge against the share of layers that are merged, from the ensemble
+(0) to one network (1).
 
-The first pair of members of each group of study.py, aligned and merged with unlabelled training images, then cut behind every number of layers, at
-the last place where one value crosses. Settings are the library's defaults, and nothing is chosen. Test images are only scored, by the mean of
-the members' probabilities. What was measured is kept in the record; a stopped run goes on.
+    python benchmarks/folding/partial.py halves-vgg11 same-resnet20 --out
+    benchmarks/folding/partial.json python benchmarks/folding/partial.py --quick --out quick.json
+    a few cuts, 500 images, 1,000 test images python benchmarks/folding/partial.py --table
+    benchmarks/folding/partial.json
+
+The first pair of members of each group of study.py, aligned and merged with unlabelled training
+images, then cut behind every number of layers, at the last place where one value crosses. Settings
+are the library's defaults, and nothing is chosen. Test images are only scored, by the mean of the
+members' probabilities. What was measured is kept in the record; a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -34,13 +39,19 @@ WAYS = {
     "permutation": {"align": "permutation"},
     "zipit": {"align": "zipit"},
     "cca": {"align": "cca"},
-    "least squares, correlation": {"align": "permutation", "fold": "least_squares", "target": "correlation"},
+    "least squares, correlation": {
+        "align": "permutation",
+        "fold": "least_squares",
+        "target": "correlation",
+    },
     "least squares, equal": {"align": "permutation", "fold": "least_squares", "target": "equal"},
 }
 
 
 def scored(models: list[nn.Module] | nn.Module, test: Batches) -> dict[str, Any]:
-    """Accuracy in percent and NLL of the averaged probabilities, and each output's own accuracy. models: networks, or one that returns a list."""
+    """Accuracy in percent and NLL of the averaged probabilities, and each output's own accuracy.
+    models: networks, or one that returns a list.
+    """
     right, loss, each, count = 0, 0.0, [0, 0], 0
     with torch.no_grad():
         for x, y in test:
@@ -49,18 +60,34 @@ def scored(models: list[nn.Module] | nn.Module, test: Batches) -> dict[str, Any]
             mean = torch.stack([own.double().softmax(1) for own in outputs]).mean(0)
             right += int((mean.argmax(1) == y).sum())
             loss -= float(mean.gather(1, y[:, None]).log().sum())
-            each = [a + int((own.argmax(1) == y).sum()) for a, own in zip(each, outputs, strict=False)]
+            each = [
+                a + int((own.argmax(1) == y).sum()) for a, own in zip(each, outputs, strict=False)
+            ]
             count += len(y)
-    return {"accuracy": round(100 * right / count, 2), "nll": round(loss / count, 4), "each": [round(100 * own / count, 2) for own in each]}
+    return {
+        "accuracy": round(100 * right / count, 2),
+        "nll": round(loss / count, 4),
+        "each": [round(100 * own / count, 2) for own in each],
+    }
 
 
 def places(cutting: Cutting, most: int) -> list[Cut]:
-    """Behind every number of layers the last place where one value crosses; of more than `most` some, evenly spread, the last among them."""
+    """Behind every number of layers the last place where one value crosses; of more than `most`
+    some, evenly spread, the last among them.
+    """
     found = list({cut.layers: cut for cut in cutting.cuts if len(cut.crossing) == 1}.values())
     return found[:: -max(1, -(-len(found) // most))][::-1]
 
 
-def run(members: list[nn.Module], images: Batches, test: Batches, most: int, ways: list[str], record: dict[str, Any], save: Any) -> None:
+def run(
+    members: list[nn.Module],
+    images: Batches,
+    test: Batches,
+    most: int,
+    ways: list[str],
+    record: dict[str, Any],
+    save: Any,
+) -> None:
     """One pair: every way, every place."""
     data = [x for x, _ in images]
     example = Batch((data[0][:2],))
@@ -68,7 +95,11 @@ def run(members: list[nn.Module], images: Batches, test: Batches, most: int, way
     one = (costs[0].parameters, costs[0].multiply_adds)
     fast = [model.to(memory_format=torch.channels_last) for model in members]
     if "ensemble" not in record:
-        record["ensemble"] = {**scored(fast, test), "parameters": len(members), "multiply-adds": len(members)}
+        record["ensemble"] = {
+            **scored(fast, test),
+            "parameters": len(members),
+            "multiply-adds": len(members),
+        }
         print("  ensemble", record["ensemble"], flush=True)
         save()
     cutting = Cutting(trace_on(members[0], data))
@@ -85,19 +116,35 @@ def run(members: list[nn.Module], images: Batches, test: Batches, most: int, way
         for cut in cuts:
             if cut.until in rows:
                 continue
-            heads = [head_state(cutting, cut, done.alignment, state, k) for k, state in enumerate(states)]
+            heads = [
+                head_state(cutting, cut, done.alignment, state, k) for k, state in enumerate(states)
+            ]
             shares = [1 / len(members)] * len(members)
             made = assemble(
-                cutting, cut, done.model.state_dict(), [h.state for h in heads], [h.unmerge for h in heads], shares, outputs="members"
-            )  # fmt: skip
+                cutting,
+                cut,
+                done.model.state_dict(),
+                [h.state for h in heads],
+                [h.unmerge for h in heads],
+                shares,
+                outputs="members",
+            )
             cost = cost_of(made, example)
             rows[cut.until] = {
-                "share": round(cut.share, 4), **scored(made.to(memory_format=torch.channels_last), test),
-                "parameters": round(cost.parameters / one[0], 3), "multiply-adds": round(cost.multiply_adds / one[1], 3), "heads": heads[-1].way,
-            }  # fmt: skip
+                "share": round(cut.share, 4),
+                **scored(made.to(memory_format=torch.channels_last), test),
+                "parameters": round(cost.parameters / one[0], 3),
+                "multiply-adds": round(cost.multiply_adds / one[1], 3),
+                "heads": heads[-1].way,
+            }
             print(f"    {cut.until:<14}", rows[cut.until], flush=True)
             save()
-        rows["all"] = {"share": 1.0, **scored([done.model.to(memory_format=torch.channels_last)], test), "parameters": 1.0, "multiply-adds": 1.0}
+        rows["all"] = {
+            "share": 1.0,
+            **scored([done.model.to(memory_format=torch.channels_last)], test),
+            "parameters": 1.0,
+            "multiply-adds": 1.0,
+        }
         print("    all           ", rows["all"], flush=True)
         save()
 
@@ -108,15 +155,26 @@ def table(record: dict[str, Any]) -> None:
         ways = list(own["ways"])
         ensemble = own["ensemble"]
         print(f"\n{name}: members {' / '.join(str(x) for x in ensemble['each'])}\n")
-        print(f"| merged up to | share of layers | parameters | multiply-adds | {' | '.join(ways)} |\n|---{'|---' * (len(ways) + 3)}|")
-        print(f"| nothing (ensemble) | 0 | 2 | 2 | {' | '.join([str(ensemble['accuracy'])] * len(ways))} |")
+        print(
+            f"| merged up to | share of layers | parameters | multiply-adds | {' | '.join(ways)}"
+            f" |\n|---{'|---' * (len(ways) + 3)}|"
+        )
+        print(
+            "| nothing (ensemble) | 0 | 2 | 2 |"
+            f" {' | '.join([str(ensemble['accuracy'])] * len(ways))} |"
+        )
         for until, row in own["ways"][ways[0]].items():
             cells = [str(own["ways"][way].get(until, {}).get("accuracy", "-")) for way in ways]
-            print(f"| {until} | {row['share']:.2f} | {row['parameters']:.2f} | {row['multiply-adds']:.2f} | {' | '.join(cells)} |")
+            print(
+                f"| {until} | {row['share']:.2f} | {row['parameters']:.2f} |"
+                f" {row['multiply-adds']:.2f} | {' | '.join(cells)} |"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []])
     parser.add_argument("--members", type=Path, default=Path("members"))
     parser.add_argument("--data", default=os.environ.get("ONEFOLD_DATA", "../shared/data"))
@@ -136,10 +194,23 @@ def main() -> None:
     record, save = open_record(arguments.out)
     for name in arguments.groups or ["halves-vgg11"]:
         group = GROUPS[name]
-        images, _, test = load_batches(group, arguments.data, 500 if arguments.quick else arguments.images, quick=arguments.quick)
+        images, _, test = load_batches(
+            group,
+            arguments.data,
+            500 if arguments.quick else arguments.images,
+            quick=arguments.quick,
+        )
         members = load_members(group, group.sets[0], arguments.members)
         print(name, " ".join(group.sets[0]), flush=True)
-        run(members, images, test, 4 if arguments.quick else arguments.cuts, arguments.ways, record.setdefault(name, {"files": group.sets[0]}), save)
+        run(
+            members,
+            images,
+            test,
+            4 if arguments.quick else arguments.cuts,
+            arguments.ways,
+            record.setdefault(name, {"files": group.sets[0]}),
+            save,
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Peak memory and CPU seconds of a merge whose members stay on disk, and of one whose members are a list; each measured in a process of its own.
+"""Peak memory and CPU seconds of a merge whose members stay on disk, and of one whose members are a
+list; each measured in a process of its own.
 
     python benchmarks/large/on_disk.py --out benchmarks/large/on_disk.json
 
-The network is 32,768 -> 256 -> 256 -> 10, 32.3 MiB; the data are 512 random examples. The peak is the highest resident memory above that before
-the merge, as Linux tells it, so that the imports do not count.
+The network is 32,768 -> 256 -> 256 -> 10, 32.3 MiB; the data are 512 random examples. The peak is
+the highest resident memory above that before the merge, as Linux tells it, so that the imports do
+not count.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def measure(folder: Path, count: int, method: str, kind: str) -> dict[str, float
     from onefold.sources import DiskMembers
 
     def build() -> nn.Module:
-        return nn.Sequential(nn.Linear(2**15, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+        return nn.Sequential(
+            nn.Linear(2**15, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+        )
 
     def high() -> int:
         found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -45,7 +49,9 @@ def measure(folder: Path, count: int, method: str, kind: str) -> dict[str, float
             onefold.save(build(), folder / f"{k}.safetensors")
         return {}
     data = [torch.randn(64, 2**15, generator=torch.Generator().manual_seed(k)) for k in range(8)]
-    onefold.merge([nn.Linear(3, 3).eval() for _ in range(2)], [torch.randn(9, 3)], align="permutation")  # what is imported on first use
+    onefold.merge(
+        [nn.Linear(3, 3).eval() for _ in range(2)], [torch.randn(9, 3)], align="permutation"
+    )  # what is imported on first use
     Path("/proc/self/clear_refs").write_text("5")
     before, start = high(), time.process_time()
     members = DiskMembers(build, paths)
@@ -64,10 +70,16 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [(1, "", "")] + [(count, method, kind) for method in METHODS for kind in KINDS for count in COUNTS]
+        jobs = [(1, "", "")] + [
+            (count, method, kind) for method in METHODS for kind in KINDS for count in COUNTS
+        ]
         for count, method, kind in jobs:
             command = [sys.executable, __file__, "--one", folder, str(count), method, kind]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            found = json.loads(
+                subprocess.run(
+                    command, check=True, capture_output=True, text=True
+                ).stdout.splitlines()[-1]
+            )
             if found:
                 rows.append({"align": method, "members": kind, "count": count, **found})
                 print(rows[-1], flush=True)

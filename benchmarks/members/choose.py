@@ -50,7 +50,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 member = Member(f"{name} {lr}", name, arguments.epochs)
                 settings = replace(SETTINGS[name], lr=lr)
-                Training(member, model, small, Path(folder) / "state.pt", settings).run(lambda _: None)
+                Training(member, model, small, Path(folder) / "state.pt", settings).run(
+                    lambda _: None
+                )
             key = f"{arguments.epochs} epochs of {IMAGES} images"
             found = round(accuracy(model, small.choices), 2)
             record.setdefault(name, {}).setdefault(key, {})[str(lr)] = found

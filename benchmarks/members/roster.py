@@ -1,7 +1,7 @@
 """The members, in the order in which they are trained, and the settings of their training.
 
-The learning rates were chosen by `choose.py` on the part "choices" of the training images; its figures
-are in choice.json.
+The learning rates were chosen by `choose.py` on the part "choices" of the training images; its
+figures are in choice.json.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Member:
 
     name: of its files. network: a name in `benchmarks.common.networks`. seed: of weights and order.
     share: the images that it sees. origin: the member whose weights it starts from. wrong: share of
-    images with a wrong label. damage: how it is made from its origin without training (`damage.py`).
-    floor: the least accuracy in percent that it should reach on the test images. gpu: trained only
-    where there is a GPU.
+    images with a wrong label. damage: how it is made from its origin without training
+    (`damage.py`). floor: the least accuracy in percent that it should reach on the test images.
+    gpu: trained only where there is a GPU.
     """
 
     name: str
@@ -64,9 +64,14 @@ def _several(stem: str, count: int, network: str, epochs: int, **more: object) -
     ]
 
 
-def _shared(stem: str, of: int, network: str, epochs: int, kind: str, draw: int = 0) -> list[Member]:
+def _shared(
+    stem: str, of: int, network: str, epochs: int, kind: str, draw: int = 0
+) -> list[Member]:
     seeds = range(100 * (draw + 1), 100 * (draw + 1) + of)
-    return [Member(f"{stem}-{k}", network, epochs, seed, Share(kind, k, of, draw)) for k, seed in enumerate(seeds)]
+    return [
+        Member(f"{stem}-{k}", network, epochs, seed, Share(kind, k, of, draw))
+        for k, seed in enumerate(seeds)
+    ]
 
 
 def _roster() -> list[Member]:

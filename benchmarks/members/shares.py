@@ -1,11 +1,13 @@
 """Which of the seen images a member is trained on.
 
-| kind      | what member `part` of `of` sees                                                              |
+| kind      | what member `part` of `of` sees
+|
 |-----------|----------------------------------------------------------------------------------------------|
-| all       | every seen image                                                                             |
-| halves    | 80 % of the images of five classes and 20 % of the others; the other member sees the rest    |
-| dirichlet | its share of each class, where the shares of a class are one draw of Dirichlet(0.5)          |
-| fold      | every seen image but those of fold `part` of `of` (cross-validation)                         |
+| all       | every seen image
+| | halves    | 80 % of the images of five classes and 20 % of the others; the other member sees the
+rest    | | dirichlet | its share of each class, where the shares of a class are one draw of
+Dirichlet(0.5)          | | fold      | every seen image but those of fold `part` of `of`
+(cross-validation)                         |
 """
 
 from __future__ import annotations
@@ -51,4 +53,6 @@ class Share:
         if self.kind == "dirichlet":
             ends = [0.0, *np.cumsum(random.dirichlet([0.5] * self.of))]
             return float(ends[self.part]), 1.0 if self.part == self.of - 1 else ends[self.part + 1]
-        raise ValueError(f"There is no share '{self.kind}'; the kinds are in benchmarks/members/shares.py.")
+        raise ValueError(
+            f"There is no share '{self.kind}'; the kinds are in benchmarks/members/shares.py."
+        )

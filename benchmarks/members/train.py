@@ -3,12 +3,14 @@
     python benchmarks/members/train.py --next            the next missing member of the list
     python benchmarks/members/train.py --next --count 0  one after the other, until none is missing
     python benchmarks/members/train.py --name vgg11-same-0
-    python benchmarks/members/train.py --list            every member, its accuracy, whether it is there
-    python benchmarks/members/train.py --check           load each and compare its accuracy with the list
+    python benchmarks/members/train.py --list            every member, its accuracy, whether it is
+    there python benchmarks/members/train.py --check           load each and compare its accuracy
+    with the list
 
 A run that is stopped goes on at the last epoch. What it needs for that lies in the folder that
-ONEFOLD_MEMBERS_STATE names (default: ~/.cache/onefold/members). Finished members lie in files/ beside
-this script: NAME.safetensors, in the small form of `benchmarks.common.storage`, and NAME.json, the log.
+ONEFOLD_MEMBERS_STATE names (default: ~/.cache/onefold/members). Finished members lie in files/
+beside this script: NAME.safetensors, in the small form of `benchmarks.common.storage`, and
+NAME.json, the log.
 """
 
 from __future__ import annotations
@@ -78,7 +80,13 @@ def train(member: Member, files: Path, state: Path) -> None:
     finish(member, model, curve, files)
 
 
-def finish(member: Member, model: nn.Module, curve: list[dict[str, float]], files: Path, precision: str = "float32") -> None:
+def finish(
+    member: Member,
+    model: nn.Module,
+    curve: list[dict[str, float]],
+    files: Path,
+    precision: str = "float32",
+) -> None:
     """Write a trained member's file and its log."""
     data = load_data(NETWORKS[member.network].data)
     files.mkdir(parents=True, exist_ok=True)
@@ -120,14 +128,19 @@ def table(files: Path) -> str:
         log = json.loads(path.read_text())
         there = (files / f"{member.name}.safetensors").exists()
         below = " BELOW ITS FLOOR" if log["test_accuracy"] < member.floor else ""
-        lines.append(f"{member.name:28}{log['test_accuracy']:9.2f}{floor:>7}{log['cpu_seconds'] / 60:9.1f}  {'there' if there else 'LOST'}{below}")
+        lines.append(
+            f"{member.name:28}{log['test_accuracy']:9.2f}{floor:>7}{log['cpu_seconds'] / 60:9.1f} "
+            f" {'there' if there else 'LOST'}{below}"
+        )
     size = sum(path.stat().st_size for path in files.glob("*.safetensors"))
     lines.append(f"{len(missing(files))} to train; files: {size / 1e6:.1f} MB")
     return "\n".join(lines)
 
 
 def check(files: Path, names: list[str]) -> int:
-    """Load every member that is there and compare its accuracy with its log; the number that differ."""
+    """Load every member that is there and compare its accuracy with its log; the number that
+    differ.
+    """
     wrong = 0
     for name in names or list(ROSTER):
         path = files / f"{name}.json"
@@ -158,7 +171,9 @@ def alone(state: Path) -> Iterator[None]:
 
 def main() -> None:
     """Read the arguments and carry them out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--next", action="store_true", help="train the next missing member")
     what.add_argument("--name", choices=[*ROSTER, TINY.name], help="train this member")

@@ -1,12 +1,14 @@
 """Train as many members as a time allows on a GPU, several at once.
 
     python benchmarks/members/train_gpu.py --minutes 9 --at-once 6 --out out
-    python benchmarks/members/train_gpu.py --minutes 1 --names digits-tiny --out out    also without a GPU
+    python benchmarks/members/train_gpu.py --minutes 1 --names digits-tiny --out out    also without
+    a GPU
 
-Each member is trained by a process of its own: images on the GPU, channels last, bfloat16 autocast, one
-CUDA graph for a step. Without a GPU the same code runs in float32 and without a graph, which is how it
-is tested. `--out` receives files/ (finished members, to be copied to benchmarks/members/files) and
-state/ (what an unfinished one goes on from, if the folder is given again as `--state`).
+Each member is trained by a process of its own: images on the GPU, channels last, bfloat16 autocast,
+one CUDA graph for a step. Without a GPU the same code runs in float32 and without a graph, which is
+how it is tested. `--out` receives files/ (finished members, to be copied to
+benchmarks/members/files) and state/ (what an unfinished one goes on from, if the folder is given
+again as `--state`).
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class GraphTraining(Training):
                 state["momentum_buffer"].zero_()
         else:
             kept = torch.load(self.state, weights_only=True, map_location=self.device)["optimizer"]
-            for state, own in zip(self.optimizer.state.values(), kept["state"].values(), strict=True):
+            for state, own in zip(
+                self.optimizer.state.values(), kept["state"].values(), strict=True
+            ):
                 state["momentum_buffer"].copy_(own["momentum_buffer"])
 
     def _body(self) -> Tensor:
@@ -103,10 +107,14 @@ def work(member: Member, files: Path, state: Path, until: float) -> None:
 
 def main() -> None:
     """Read the arguments and carry them out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, required=True, help="no epoch begins after them")
     parser.add_argument("--at-once", type=int, default=6, help="processes")
-    parser.add_argument("--names", nargs="+", choices=list(MEMBERS), help="default: all that are missing")
+    parser.add_argument(
+        "--names", nargs="+", choices=list(MEMBERS), help="default: all that are missing"
+    )
     parser.add_argument("--state", type=Path, help="the folder state/ of an earlier run")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()

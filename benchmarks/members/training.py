@@ -1,11 +1,12 @@
-"""The training of one member: SGD under a one-cycle rate, resumable at every epoch, same seed, same bits.
+"""The training of one member: SGD under a one-cycle rate, resumable at every epoch, same seed, same
+bits.
 
-Everything that is drawn at random depends on the seed and the number of the epoch alone. So the state
-that is kept after an epoch is the weights, the momenta and the curve.
+Everything that is drawn at random depends on the seed and the number of the epoch alone. So the
+state that is kept after an epoch is the weights, the momenta and the curve.
 
-SGD with Nesterov momentum 0.9. The rate rises linearly from a tenth of its highest value over the first
-fifth of the steps and falls to zero by a cosine (Smith & Topin 2019, arXiv 1708.07120). Every image is
-shifted by up to an eighth of its size and flipped with probability 1/2.
+SGD with Nesterov momentum 0.9. The rate rises linearly from a tenth of its highest value over the
+first fifth of the steps and falls to zero by a cosine (Smith & Topin 2019, arXiv 1708.07120). Every
+image is shifted by up to an eighth of its size and flipped with probability 1/2.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def padded(images: Tensor) -> Tensor:
 
 
 def crops(framed: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifted and flipped images (n, c, h, w) at `index`, each with draws of its own, channels last.
+    """Shifted and flipped images (n, c, h, w) at `index`, each with draws of its own, channels
+    last.
 
     The draws are made on the CPU, so that they are the same on every device.
     """
@@ -84,7 +86,14 @@ class Training:
     model: with the weights to start from; it is trained in place, on its device.
     """
 
-    def __init__(self, member: Member, model: nn.Module, data: Data, state: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        member: Member,
+        model: nn.Module,
+        data: Data,
+        state: Path,
+        settings: Settings | None = None,
+    ) -> None:
         self.member, self.model, self.state = member, model, state
         self.settings = settings or SETTINGS[member.network]
         self.device = next(model.parameters()).device

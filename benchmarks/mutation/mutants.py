@@ -1,8 +1,9 @@
 """Make mutants of a source file: single changes of its arithmetic, which its tests should notice.
 
-Changed are arithmetic operators, comparisons, boolean operators, numbers and truth values (axes among
-them), signs, least and greatest, and absolute values. Left alone are docstrings, annotations, asserts,
-errors, warnings, what only prints, zip's `strict`, and questions whether something is None.
+Changed are arithmetic operators, comparisons, boolean operators, numbers and truth values (axes
+among them), signs, least and greatest, and absolute values. Left alone are docstrings, annotations,
+asserts, errors, warnings, what only prints, zip's `strict`, and questions whether something is
+None.
 
 The choice among all mutants of a file depends on the seed and on the text of each mutant, so that a
 change elsewhere in the file keeps it.
@@ -171,7 +172,9 @@ def _numeric(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
         if _name(node.func) in WARNING:
             return
         below = list(ast.iter_child_nodes(node))
-    elif (isinstance(node, ast.keyword) and node.arg == "strict") or (isinstance(node, ast.Assign) and _is_alias(node.value)):
+    elif (isinstance(node, ast.keyword) and node.arg == "strict") or (
+        isinstance(node, ast.Assign) and _is_alias(node.value)
+    ):
         below = []
     else:
         below = list(ast.iter_child_nodes(node))
@@ -245,7 +248,9 @@ def _arithmetic(node: ast.BinOp, source: _Source) -> Iterator[Mutant]:
 
 
 def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return isinstance(node, ast.JoinedStr) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
 
 
 def _constants(value: object) -> list[str]:

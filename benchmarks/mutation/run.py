@@ -1,11 +1,14 @@
-"""Do the tests notice a wrong line?  python benchmarks/mutation/run.py --resume [--files moments zipit] [--minutes 20]
+"""Do the tests notice a wrong line?  python benchmarks/mutation/run.py --resume [--files moments
+zipit] [--minutes 20]
 
-400 seeded mutants (mutants.py) of the 25 files that compute, each against the tests of its own file. A mutant is written into a copy of
-the package in a temporary folder, never into this tree. The tests run in a fork of one process, which has imported torch and pytest but
-not the package. A mutant whose tests fail, or take too long, is killed; one whose tests pass has survived.
+400 seeded mutants (mutants.py) of the 25 files that compute, each against the tests of its own
+file. A mutant is written into a copy of the package in a temporary folder, never into this tree.
+The tests run in a fork of one process, which has imported torch and pytest but not the package. A
+mutant whose tests fail, or take too long, is killed; one whose tests pass has survived.
 
-results.json keeps what came of every mutant, and the hash of the file as it was: mutants of a file that has changed run again. Survivors
-run again with --survivors, as the tests may have. survivors.md says of those that are left why no test can tell them.
+results.json keeps what came of every mutant, and the hash of the file as it was: mutants of a file
+that has changed run again. Survivors run again with --survivors, as the tests may have.
+survivors.md says of those that are left why no test can tell them.
 """
 
 from __future__ import annotations
@@ -34,12 +37,33 @@ RESULTS = Path(__file__).with_name("results.json")
 SEED, EACH = 0, 16
 MEMORY = 16 * 2**30  # bytes of address space that one mutant may take
 IMPORTED = (
-    "torch", "numpy", "scipy.optimize", "scipy.linalg", "hypothesis", "hypothesis.strategies", "pytest", "_pytest.assertion.rewrite",
-    "safetensors.torch", "torch.export", "torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch._export", "sympy", "torch.distributed",
-    "sklearn.metrics", "torchmetrics", "ot", "yaml", "typer", "rich.progress", "pydantic", "matplotlib.figure",
-)  # fmt: skip
+    "torch",
+    "numpy",
+    "scipy.optimize",
+    "scipy.linalg",
+    "hypothesis",
+    "hypothesis.strategies",
+    "pytest",
+    "_pytest.assertion.rewrite",
+    "safetensors.torch",
+    "torch.export",
+    "torch._dynamo",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._export",
+    "sympy",
+    "torch.distributed",
+    "sklearn.metrics",
+    "torchmetrics",
+    "ot",
+    "yaml",
+    "typer",
+    "rich.progress",
+    "pydantic",
+    "matplotlib.figure",
+)
 
-# File -> the test files that belong to it. The slow tests of these are left out, as every mutant pays for them.
+# File -> the test files that belong to it. The slow tests of these are left out, as every mutant
+# pays for them.
 FILES: dict[str, tuple[str, ...]] = {
     "alignment/moments.py": ("numbers_of_moments", "alignment_moments"),
     "alignment/matchers/dense.py": ("numbers_of_matchers",),
@@ -68,12 +92,34 @@ FILES: dict[str, tuple[str, ...]] = {
     "fold/average.py": ("numbers_of_averages",),
 }
 SLOW = (
-    "two_processes", "widths_16_and_24", "uniform_marginals_and_cost", "entropic_maps_fold", "what_cannot_be_folded", "two_thousand_features",
-    "unusable_members_and_data", "torchmetrics", "two_ranks", "on_all_ranks", "under_ddp", "compiled", "cuda_device", "resumed_run",
-    "zipped_copies_of_one", "common_network_does_not", "groups_without_matrices", "transport_of_equal_widths", "hidden_layers_have",
-    "it_beats_the_repaired", "permuted_copies_fold_to", "it_is_all_one_whether", "every_layer_is_folded", "few_columns_serve",
-    "same_on_all", "mixed_precision", "activation_checkpointing",
-)  # fmt: skip
+    "two_processes",
+    "widths_16_and_24",
+    "uniform_marginals_and_cost",
+    "entropic_maps_fold",
+    "what_cannot_be_folded",
+    "two_thousand_features",
+    "unusable_members_and_data",
+    "torchmetrics",
+    "two_ranks",
+    "on_all_ranks",
+    "under_ddp",
+    "compiled",
+    "cuda_device",
+    "resumed_run",
+    "zipped_copies_of_one",
+    "common_network_does_not",
+    "groups_without_matrices",
+    "transport_of_equal_widths",
+    "hidden_layers_have",
+    "it_beats_the_repaired",
+    "permuted_copies_fold_to",
+    "it_is_all_one_whether",
+    "every_layer_is_folded",
+    "few_columns_serve",
+    "same_on_all",
+    "mixed_precision",
+    "activation_checkpointing",
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +135,14 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(ROOT / "src" / "onefold", folder / "src" / "onefold", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "src" / "onefold",
+            folder / "src" / "onefold",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        shutil.copytree(
+            ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__")
+        )
         shutil.copy(ROOT / "pyproject.toml", folder)
 
     def path(self, name: str) -> Path:
@@ -140,21 +192,48 @@ class Copy:
             os.environ[name] = str(folder)
         tempfile.tempdir = None
         os.environ["PYTHONPATH"] = str(self.folder / "src")
-        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and all are slow to import
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+            "1"  # none is needed, and all are slow to import
+        )
         sys.dont_write_bytecode = False
-        sys.path[:] = [str(self.folder / "src"), str(self.folder / "tests"), *(p for p in sys.path if p != str(ROOT / "src"))]
+        sys.path[:] = [
+            str(self.folder / "src"),
+            str(self.folder / "tests"),
+            *(p for p in sys.path if p != str(ROOT / "src")),
+        ]
         from hypothesis import Phase, settings
 
         found = (Phase.explicit, Phase.generate)  # a failing example need not be made small
-        settings.register_profile("mutation", derandomize=True, database=None, deadline=None, phases=found)
+        settings.register_profile(
+            "mutation", derandomize=True, database=None, deadline=None, phases=found
+        )
         settings.load_profile("mutation")
         without = " and ".join(f"not {name}" for name in SLOW)
-        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--durations=15", "--rootdir", str(self.folder), "-k", without, *tests]))
+        return int(
+            pytest.main(
+                [
+                    "-x",
+                    "-q",
+                    "-p",
+                    "no:cacheprovider",
+                    "--durations=15",
+                    "--rootdir",
+                    str(self.folder),
+                    "-k",
+                    without,
+                    *tests,
+                ]
+            )
+        )
 
 
 def tests_of(name: str) -> list[str]:
     """The test files that belong to a file of the package, of those that there are."""
-    return [f"tests/test_{each}.py" for each in FILES[name] if (ROOT / "tests" / f"test_{each}.py").exists()]
+    return [
+        f"tests/test_{each}.py"
+        for each in FILES[name]
+        if (ROOT / "tests" / f"test_{each}.py").exists()
+    ]
 
 
 def key_of(mutant: Mutant, text: str, seen: dict[str, int]) -> str:
@@ -183,7 +262,10 @@ def plan(texts: dict[str, str]) -> dict[str, list[Mutant]]:
 
 def table(results: dict[str, Any]) -> list[str]:
     """A row for every file, and all survivors."""
-    lines = ["| file | mutants | run | killed | of them by time | survived |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| file | mutants | run | killed | of them by time | survived |",
+        "|---|---|---|---|---|---|",
+    ]
     wanted = plan(read())
     totals = [0, 0, 0, 0, 0]
     survivors = []
@@ -195,20 +277,45 @@ def table(results: dict[str, Any]) -> list[str]:
         row = [len(own), len(kept), len(kept) - len(alive), by_time, len(alive)]
         totals = [a + b for a, b in zip(totals, row, strict=True)]
         lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
-        survivors += [f"{name}:{each['line']} ({each['kind']})\n    - {each['before']}\n    + {each['after']}" for each in alive]
+        survivors += [
+            f"{name}:{each['line']} ({each['kind']})\n    - {each['before']}\n    + {each['after']}"
+            for each in alive
+        ]
     lines.append("| all | " + " | ".join(map(str, totals)) + " |")
     share = 100 * totals[2] / totals[1] if totals[1] else 0.0
-    return [*lines, "", f"Killed: {totals[2]} of {totals[1]} ({share:.1f} %).", "", "Survivors:", *survivors]
+    return [
+        *lines,
+        "",
+        f"Killed: {totals[2]} of {totals[1]} ({share:.1f} %).",
+        "",
+        "Survivors:",
+        *survivors,
+    ]
 
 
 def main() -> None:
     """Run, keep, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", nargs="*", default=[], help="parts of names of files; by default all")
-    parser.add_argument("--resume", action="store_true", help="go on with the results that are kept; otherwise begin anew")
-    parser.add_argument("--survivors", action="store_true", help="run those again that have survived")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no mutant after this time")
-    parser.add_argument("--limit", type=float, default=5.0, help="time limit as a multiple of the tests' time without a mutant")
+    parser.add_argument(
+        "--files", nargs="*", default=[], help="parts of names of files; by default all"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the results that are kept; otherwise begin anew",
+    )
+    parser.add_argument(
+        "--survivors", action="store_true", help="run those again that have survived"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no mutant after this time"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=5.0,
+        help="time limit as a multiple of the tests' time without a mutant",
+    )
     parser.add_argument("--table", action="store_true", help="print what is kept and run nothing")
     given = parser.parse_args()
     results: dict[str, Any] = {}
@@ -227,7 +334,10 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            print(f"{name} is not installed; what needs it will be imported by every mutant, or skipped.")
+            print(
+                f"{name} is not installed; what needs it will be imported by every mutant, or"
+                " skipped."
+            )
     gc.freeze()  # forks need not look through what is here already
     end = time.monotonic() + 60 * given.minutes
     texts = read()
@@ -242,7 +352,11 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
         keyed = {key_of(m, text, seen): m for m in own}
         for gone in kept.keys() - keyed.keys():
             del kept[gone]
-        waiting = {k: m for k, m in keyed.items() if k not in kept or (given.survivors and kept[k]["ending"] == "passed")}
+        waiting = {
+            k: m
+            for k, m in keyed.items()
+            if k not in kept or (given.survivors and kept[k]["ending"] == "passed")
+        }
         if not waiting or time.monotonic() > end:
             continue
         results[name]["tests"] = tests_of(name)
@@ -252,7 +366,9 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
             copy.run(tests_of(name), 600)  # the second run finds compiled files, as mutants do
             plain = copy.run(tests_of(name), 600)
             if plain.ending != "passed":
-                log = shutil.copy(copy.folder / "log", Path(tempfile.gettempdir()) / "onefold-mutation.log")
+                log = shutil.copy(
+                    copy.folder / "log", Path(tempfile.gettempdir()) / "onefold-mutation.log"
+                )
                 print(f"{name}: its tests fail without any mutant, see {log}")
                 continue
             results[name]["seconds"] = round(plain.seconds, 2)
@@ -265,10 +381,18 @@ def run(given: argparse.Namespace, results: dict[str, Any]) -> None:
                 copy.put(name, text)
                 before, after = mutant.shown(text)
                 kept[key] = {
-                    "line": mutant.line, "kind": mutant.kind, "before": before, "after": after, "ending": outcome.ending,
+                    "line": mutant.line,
+                    "kind": mutant.kind,
+                    "before": before,
+                    "after": after,
+                    "ending": outcome.ending,
                     "seconds": round(outcome.seconds, 2),
-                }  # fmt: skip
-                print(f"  {outcome.ending:9s} {outcome.seconds:5.1f} s  {mutant.line}: {before}  ->  {after}", flush=True)
+                }
+                print(
+                    f"  {outcome.ending:9s} {outcome.seconds:5.1f} s  {mutant.line}: {before}  -> "
+                    f" {after}",
+                    flush=True,
+                )
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

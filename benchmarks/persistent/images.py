@@ -1,11 +1,14 @@
-"""Rounds of persistent training on images, beside as many restarts, reruns from the same start, a snapshot ensemble and the uninformed control.
+"""Rounds of persistent training on images, beside as many restarts, reruns from the same start, a
+snapshot ensemble and the uninformed control.
 
     python benchmarks/persistent/images.py lenet-tiny --out benchmarks/persistent/lenet-tiny.json
 
-Every way has the same number of rounds of as many steps. The learning rate (where there is a choice) is chosen for plain training, the strength for
-each way, by the best round's accuracy on held-out training images, with a seed of its own; the best round too is the best on those. All ways but the
-restarts share their first round. Restarts begin from other initialisations, reruns see the data in another order, snapshots go on from where the
-last round ended (Huang et al. 2017, arXiv 1704.00109), each with the learning rate of the first.
+Every way has the same number of rounds of as many steps. The learning rate (where there is a
+choice) is chosen for plain training, the strength for each way, by the best round's accuracy on
+held-out training images, with a seed of its own; the best round too is the best on those. All ways
+but the restarts share their first round. Restarts begin from other initialisations, reruns see the
+data in another order, snapshots go on from where the last round ended (Huang et al. 2017, arXiv
+1704.00109), each with the learning rate of the first.
 """
 
 from __future__ import annotations
@@ -55,7 +58,9 @@ def accuracy(outputs: Tensor, labels: Tensor) -> float:
 class Rounds:
     """All ways to train three rounds of one network from one seed."""
 
-    def __init__(self, task: dict[str, Any], images: dict[str, Images], seed: int, rate: float) -> None:
+    def __init__(
+        self, task: dict[str, Any], images: dict[str, Images], seed: int, rate: float
+    ) -> None:
         self.task, self.images, self.seed, self.rate = task, images, seed, rate
         self.first = self.initial()
         self.train(self.first, order=0)
@@ -63,14 +68,17 @@ class Rounds:
     def initial(self, number: int = 0) -> nn.Module:
         return initialised(self.task, 1000 * number + self.seed)
 
-    def train(self, model: nn.Module, order: int, run: onefold.PersistentTraining | None = None) -> None:
+    def train(
+        self, model: nn.Module, order: int, run: onefold.PersistentTraining | None = None
+    ) -> None:
         """One round of SGD with momentum, whose rate falls to a tenth after 70 % of the steps."""
         (x, y), steps = self.images["train"], self.task["steps"]
         generator = torch.Generator().manual_seed(100 * self.seed + order)
         optimiser = torch.optim.SGD(model.parameters(), self.rate, momentum=0.9)
         model.train()
         order_of = itertools.chain.from_iterable(
-            torch.randperm(len(y), generator=generator).split(BATCH)[: len(y) // BATCH] for _ in itertools.count()
+            torch.randperm(len(y), generator=generator).split(BATCH)[: len(y) // BATCH]
+            for _ in itertools.count()
         )
         for step, index in zip(range(steps), order_of, strict=False):
             for group in optimiser.param_groups:
@@ -91,7 +99,11 @@ class Rounds:
     def baseline(self, name: str) -> list[nn.Module]:
         found = [self.first]
         for number in range(1, ROUNDS):
-            model = {"restarts": self.initial(number), "reruns": self.initial(), "snapshots": copy.deepcopy(found[-1])}[name]
+            model = {
+                "restarts": self.initial(number),
+                "reruns": self.initial(),
+                "snapshots": copy.deepcopy(found[-1]),
+            }[name]
             self.train(model, order=number)
             found.append(model)
         return found
@@ -113,7 +125,9 @@ class Rounds:
         return self.baseline(way) if way in BASELINES else self.persistent(options)
 
     def measure(self, networks: list[nn.Module]) -> dict[str, Any]:
-        """Test accuracy of every round, of the best on held-out images and of the ensemble; disagreement in percent and barrier in nats of pairs."""
+        """Test accuracy of every round, of the best on held-out images and of the ensemble;
+        disagreement in percent and barrier in nats of pairs.
+        """
         x, y = self.images["test"]
         outputs = [logits(network, x) for network in networks]
         scores = [self.score(network) for network in networks]
@@ -121,13 +135,18 @@ class Rounds:
         calibration = list(self.images["train"][0][:500].split(250))
         data = [(a, b) for a, b in zip(x[:500].split(250), y[:500].split(250), strict=True)]
         normed = any(isinstance(m, nn.BatchNorm2d) for m in networks[0].modules())
-        extra: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration} if normed else {}
+        extra: dict[str, Any] = (
+            {"recalibrate": "batchnorm", "calibration_data": calibration} if normed else {}
+        )
         barriers, aligned = [], []
         for a, b in itertools.combinations(networks, 2):
             barriers.append(barrier(a, b, data, points=5, **extra).barrier)
             moved = onefold.align([a, b], calibration, method="permutation").apply([a, b])
             aligned.append(barrier(*moved, data, points=5, **extra).barrier)
-        disagreement = [100 * float((a.argmax(1) != b.argmax(1)).double().mean()) for a, b in itertools.combinations(outputs, 2)]
+        disagreement = [
+            100 * float((a.argmax(1) != b.argmax(1)).double().mean())
+            for a, b in itertools.combinations(outputs, 2)
+        ]
         return {
             "rounds": each,
             "best": each[max(range(len(scores)), key=lambda k: scores[k])],
@@ -140,7 +159,9 @@ class Rounds:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=sorted(TASKS))
     parser.add_argument("--ways", nargs="+", default=list(KERNELS), choices=list(KERNELS))
     parser.add_argument("--controls", nargs="+", default=["gaussian, all"], choices=list(KERNELS))
@@ -151,28 +172,63 @@ def main() -> None:
     torch.set_num_threads(1)
     task = TASKS[arguments.task]
     images = images_of(task, arguments.data)
-    options = {way: KERNELS[way] for way in arguments.ways} | {CONTROL + way: {**KERNELS[way], "control": True} for way in arguments.controls}
+    options = {way: KERNELS[way] for way in arguments.ways} | {
+        CONTROL + way: {**KERNELS[way], "control": True} for way in arguments.controls
+    }
     choosing = {rate: Rounds(task, images, CHOOSING, rate) for rate in task["rates"]}
-    tried: dict[str, Any] = {"rate": {str(rate): one.score(one.first) for rate, one in choosing.items()}}
+    tried: dict[str, Any] = {
+        "rate": {str(rate): one.score(one.first) for rate, one in choosing.items()}
+    }
     rate = max(choosing, key=lambda rate: tried["rate"][str(rate)])
     print(tried["rate"], flush=True)
     for way in options:
-        tried[way] = {s: max(map(choosing[rate].score, choosing[rate].persistent({**options[way], "strength": s}))) for s in STRENGTHS}
+        tried[way] = {
+            s: max(
+                map(
+                    choosing[rate].score, choosing[rate].persistent({**options[way], "strength": s})
+                )
+            )
+            for s in STRENGTHS
+        }
         options[way] = {**options[way], "strength": max(STRENGTHS, key=lambda s: tried[way][s])}
         print(way, tried[way], flush=True)
-    record: dict[str, Any] = {"task": arguments.task, "steps": task["steps"], "rate": rate, "tried": tried, "settings": options, "ways": {}}
-    record |= {"seeds": arguments.seeds, "best control": max((w for w in options if w.startswith(CONTROL)), key=lambda w: max(tried[w].values()))}
+    record: dict[str, Any] = {
+        "task": arguments.task,
+        "steps": task["steps"],
+        "rate": rate,
+        "tried": tried,
+        "settings": options,
+        "ways": {},
+    }
+    record |= {
+        "seeds": arguments.seeds,
+        "best control": max(
+            (w for w in options if w.startswith(CONTROL)), key=lambda w: max(tried[w].values())
+        ),
+    }
     for seed in arguments.seeds:
         start = time.perf_counter()
         one = Rounds(task, images, seed, rate)
         for way in (*BASELINES, *options):
-            record["ways"].setdefault(way, []).append(one.measure(one.found(way, options.get(way, {}))))
+            record["ways"].setdefault(way, []).append(
+                one.measure(one.found(way, options.get(way, {})))
+            )
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     for way, found in record["ways"].items():
         rounds = [spread([one["rounds"][k] for one in found]) for k in range(ROUNDS)]
-        gain = against([one["best"] for one in found], [one["best"] for one in record["ways"][record["best control"]]])
-        print(way, rounds, {key: spread([one[key] for one in found]) for key in found[0] if key != "rounds"}, "above best control", gain, flush=True)
+        gain = against(
+            [one["best"] for one in found],
+            [one["best"] for one in record["ways"][record["best control"]]],
+        )
+        print(
+            way,
+            rounds,
+            {key: spread([one[key] for one in found]) for key in found[0] if key != "rounds"},
+            "above best control",
+            gain,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Do rounds of persistent training leave a local minimum? Landscapes of ten wells, and starts that all lie close together.
+"""Do rounds of persistent training leave a local minimum?
 
-    f(x) = 0.06 |x|^2 - sum_i a_i exp(-|x - c_i|^2 / (2 * 0.6^2)),    c_i uniform in [-3, 3]^2,  a_i uniform in [0.3, 1.8]
-    x_0 = c + 0.1 N(0, 1),    c uniform in [-2.5, 2.5]^2
+Landscapes of ten wells, and starts that all lie close together.
+
+    f(x) = 0.06 |x|^2 - sum_i a_i exp(-|x - c_i|^2 / (2 * 0.6^2)),    c_i uniform in [-3, 3]^2,  a_i
+    uniform in [0.3, 1.8] x_0 = c + 0.1 N(0, 1),    c uniform in [-2.5, 2.5]^2
 
     python benchmarks/persistent/landscapes.py --out benchmarks/persistent/landscapes.json
 
-A start succeeds if one of four rounds of 500 steps ends within 0.05 of the global minimum. "fixed" is one draw of six landscapes with centres, and
-seeds of the starts; "drawn" draws 150 landscapes for every seed. The strengths are chosen on landscapes of their own, the controls' too.
+A start succeeds if one of four rounds of 500 steps ends within 0.05 of the global minimum. "fixed"
+is one draw of six landscapes with centres, and seeds of the starts; "drawn" draws 150 landscapes
+for every seed. The strengths are chosen on landscapes of their own, the controls' too.
 """
 
 from __future__ import annotations
@@ -32,14 +35,20 @@ CANDIDATES = with_strengths(WAYS, (3.0, 10.0, 30.0), controls=list(WAYS)[:4])
 class Landscapes:
     """Landscapes, and a centre of the starts in each."""
 
-    def __init__(self, count: int, wells: torch.Generator, centres: torch.Generator, skip: int = 0) -> None:
+    def __init__(
+        self, count: int, wells: torch.Generator, centres: torch.Generator, skip: int = 0
+    ) -> None:
         self.centre = (torch.rand(count, 10, 2, generator=wells) * 2 - 1) * 3
         self.depth = torch.rand(count, 10, generator=wells) * 1.5 + 0.3
         if skip:  # numbers that other quantities took when the fixed landscapes were drawn
             torch.rand(count, skip, 2, generator=centres)
         self.start = (torch.rand(count, 1, 2, generator=centres) * 2 - 1) * 2.5
         side = torch.linspace(-4, 4, 161)
-        grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1).view(1, -1, 2).expand(count, -1, -1)
+        grid = (
+            torch.stack(torch.meshgrid(side, side, indexing="ij"), -1)
+            .view(1, -1, 2)
+            .expand(count, -1, -1)
+        )
         self.lowest = self(grid).min(1, keepdim=True)[0]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -49,18 +58,24 @@ class Landscapes:
         return 0.06 * x.square().sum(-1) - wells
 
 
-def successes(land: Landscapes, starts: int, seed: int, restarts: bool = False, **options: Any) -> float:
+def successes(
+    land: Landscapes, starts: int, seed: int, restarts: bool = False, **options: Any
+) -> float:
     """Percentage of starts of which one of four rounds ends at the global minimum."""
     count = len(land.start)
 
     def start(number: int) -> list[list[Tensor]]:
         generator = torch.Generator().manual_seed(10_000 * (seed + 1) + number)
-        return [[(land.start + 0.1 * torch.randn(count, starts, 2, generator=generator)).flatten(0, 1)]]
+        return [
+            [(land.start + 0.1 * torch.randn(count, starts, 2, generator=generator)).flatten(0, 1)]
+        ]
 
     def height(tensors: list[list[Tensor]], _: int) -> Tensor:
         return land(tensors[0][0].view(count, starts, 2)).flatten()
 
-    found = rounds(start, height, STEPS, lambda _: 0.05, clip=3.0, restarts=restarts, seed=seed, **options)
+    found = rounds(
+        start, height, STEPS, lambda _: 0.05, clip=3.0, restarts=restarts, seed=seed, **options
+    )
     return 100 * float((found.min(0)[0].view(count, starts) < land.lowest + 0.05).double().mean())
 
 
@@ -70,7 +85,9 @@ def drawn(seed: int) -> Landscapes:
 
 
 def fixed() -> Landscapes:
-    return Landscapes(6, torch.Generator().manual_seed(3), torch.Generator().manual_seed(17), skip=150)
+    return Landscapes(
+        6, torch.Generator().manual_seed(3), torch.Generator().manual_seed(17), skip=150
+    )
 
 
 def main() -> None:
@@ -79,11 +96,15 @@ def main() -> None:
     torch.set_default_dtype(torch.float64)
     tasks = {
         "six fixed landscapes": lambda seed, options: successes(fixed(), 20, seed, **options),
-        f"{LANDSCAPES} landscapes drawn for each seed": lambda seed, options: successes(drawn(seed), STARTS, seed, **options),
+        f"{LANDSCAPES} landscapes drawn for each seed": lambda seed, options: successes(
+            drawn(seed), STARTS, seed, **options
+        ),
     }
     own = drawn(CHOOSING)
     choose = lambda options: successes(own, STARTS, CHOOSING, **options)  # noqa: E731
-    compare(CANDIDATES, choose, {"restarts": {"restarts": True}}, tasks, arguments.seeds, arguments.out)
+    compare(
+        CANDIDATES, choose, {"restarts": {"restarts": True}}, tasks, arguments.seeds, arguments.out
+    )
 
 
 if __name__ == "__main__":

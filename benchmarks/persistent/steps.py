@@ -1,9 +1,11 @@
-"""Seconds of a training step with one and with three recorded solutions beside a plain step of the same network, interleaved.
+"""Seconds of a training step with one and with three recorded solutions beside a plain step of the
+same network, interleaved.
 
     python benchmarks/persistent/steps.py --out benchmarks/persistent/steps.json
 
-Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over the rounds. "plain, again" is a second plain
-network: the noise. "gradient" adds the closed-form gradient after the backward pass, "penalty" adds the penalty to the loss.
+Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over
+the rounds. "plain, again" is a second plain network: the noise. "gradient" adds the closed-form
+gradient after the backward pass, "penalty" adds the penalty to the loss.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ CASES: dict[str, dict[str, Any]] = {
     "ResNet-20, batch 128": {"build": resnet20, "shape": (3, 32, 32), "rounds": 12},
 }
 KINDS: dict[str, tuple[int, str]] = {
-    "plain": (0, "none"), "plain, again": (0, "none"),
-    "1 solution, gradient": (1, "gradient"), "1 solution, penalty": (1, "penalty"),
-    "3 solutions, gradient": (3, "gradient"), "3 solutions, penalty": (3, "penalty"),
-}  # fmt: skip
+    "plain": (0, "none"),
+    "plain, again": (0, "none"),
+    "1 solution, gradient": (1, "gradient"),
+    "1 solution, penalty": (1, "penalty"),
+    "3 solutions, gradient": (3, "gradient"),
+    "3 solutions, penalty": (3, "penalty"),
+}
 
 
 def step_of(case: dict[str, Any], solutions: int, how: str, device: str) -> Callable[[], None]:
@@ -45,8 +50,13 @@ def step_of(case: dict[str, Any], solutions: int, how: str, device: str) -> Call
                 parameter.add_(0.01 * torch.randn_like(parameter))
         run.record(0.0)
         run.restart()
-    optimiser = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
-    x, y = torch.randn(128, *case["shape"], device=device), torch.randint(0, 10, (128,), device=device)
+    optimiser = torch.optim.SGD(
+        model.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=True
+    )
+    x, y = (
+        torch.randn(128, *case["shape"], device=device),
+        torch.randint(0, 10, (128,), device=device),
+    )
 
     def step() -> None:
         loss = F.cross_entropy(model(x), y)
@@ -65,7 +75,9 @@ def step_of(case: dict[str, Any], solutions: int, how: str, device: str) -> Call
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
@@ -80,9 +92,14 @@ def main() -> None:
                 step()
                 if turn >= 2:  # the first ones warm up
                     seconds[kind].append(time.perf_counter() - start)
-        own = {f"{kind}, ms": round(1e3 * statistics.median(values), 3) for kind, values in seconds.items()}
+        own = {
+            f"{kind}, ms": round(1e3 * statistics.median(values), 3)
+            for kind, values in seconds.items()
+        }
         own |= {
-            f"{kind} / plain": round(statistics.median(a / b for a, b in zip(values, seconds["plain"], strict=True)), 3)
+            f"{kind} / plain": round(
+                statistics.median(a / b for a, b in zip(values, seconds["plain"], strict=True)), 3
+            )
             for kind, values in seconds.items()
             if kind != "plain"
         }

@@ -1,4 +1,6 @@
-"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md:  python benchmarks/persistent/table.py benchmarks/persistent"""
+"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md:  python
+benchmarks/persistent/table.py benchmarks/persistent
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ def small(title: str, own: dict[str, list[float]], record: dict[str, Any]) -> li
     """Percentages of success, one row for each way."""
     lines = [f"| {title} | success, % | above the best control |", "|---|---|---|"]
     for way, values in own.items():
-        gain = "the best control" if way == record["best control"] else against(values, own[record["best control"]])
+        gain = (
+            "the best control"
+            if way == record["best control"]
+            else against(values, own[record["best control"]])
+        )
         lines.append(f"| {way}{strength_of(way, record)} | {spread(values)} | {gain} |")
     return [*lines, ""]
 
@@ -33,7 +39,9 @@ def strength_of(way: str, record: dict[str, Any]) -> str:
 
 
 def images(record: dict[str, Any]) -> list[str]:
-    """Accuracy of every round, of the best and of the ensemble, and how much the rounds differ; one row for each way."""
+    """Accuracy of every round, of the best and of the ensemble, and how much the rounds differ; one
+    row for each way.
+    """
     ways = record["ways"]
     count = len(ways["restarts"][0]["rounds"])
     heads = [f"round {k}" for k in range(count)] + [
@@ -44,13 +52,25 @@ def images(record: dict[str, Any]) -> list[str]:
         "aligned",
         "best above the best control",
     ]
-    lines = [f"| {TITLES[record['task']]} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    lines = [
+        f"| {TITLES[record['task']]} | " + " | ".join(heads) + " |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
     for way, found in ways.items():
         cells = [spread([one["rounds"][k] for one in found]) for k in range(count)]
-        cells += [spread([one[key] for one in found]) for key in ("best", "ensemble", "disagreement")]
-        cells += [f"{statistics.mean(one[key] for one in found):.2f}" for key in ("barrier", "barrier, aligned")]
+        cells += [
+            spread([one[key] for one in found]) for key in ("best", "ensemble", "disagreement")
+        ]
+        cells += [
+            f"{statistics.mean(one[key] for one in found):.2f}"
+            for key in ("barrier", "barrier, aligned")
+        ]
         best = record["best control"]
-        cells.append("the best control" if way == best else against([one["best"] for one in found], [one["best"] for one in ways[best]]))
+        cells.append(
+            "the best control"
+            if way == best
+            else against([one["best"] for one in found], [one["best"] for one in ways[best]])
+        )
         lines.append(f"| {way}{strength_of(way, record)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -61,7 +81,10 @@ def steps(record: dict[str, Any]) -> list[str]:
         if isinstance(own, dict):
             kinds = [key.removesuffix(", ms") for key in own if key.endswith(", ms")]
             lines += [f"| {case} | step, ms | / plain |", "|---|---|---|"]
-            lines += [f"| {kind} | {own[f'{kind}, ms']} | {own.get(f'{kind} / plain', '')} |" for kind in kinds] + [""]
+            lines += [
+                f"| {kind} | {own[f'{kind}, ms']} | {own.get(f'{kind} / plain', '')} |"
+                for kind in kinds
+            ] + [""]
     return lines
 
 

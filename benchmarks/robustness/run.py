@@ -4,10 +4,11 @@
     python benchmarks/robustness/run.py --network 17                     one network, in words
     python benchmarks/robustness/table.py                                the tables
 
-Every network (tests/networks/random_networks.py) is merged with copies of itself under six combinations of
-align, fold and repair (tests/networks/random_merges.py). What counts as a fault, and every exception by
-name, stands in tests/networks/random_verdicts.py. A network takes about two CPU-seconds, most of them to
-trace it once. Rows go to runs/NUMBER-of-NUMBER.jsonl as they are made; table.py makes results.json.
+Every network (tests/networks/random_networks.py) is merged with copies of itself under six
+combinations of align, fold and repair (tests/networks/random_merges.py). What counts as a fault,
+and every exception by name, stands in tests/networks/random_verdicts.py. A network takes about two
+CPU-seconds, most of them to trace it once. Rows go to runs/NUMBER-of-NUMBER.jsonl as they are made;
+table.py makes results.json.
 """
 
 from __future__ import annotations

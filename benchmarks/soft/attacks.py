@@ -57,7 +57,10 @@ def poisoned_layer(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def noisy_layer(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """One layer in the middle replaced by noise of its own deviation. In a residual network this leaves a member that still knows something."""
+    """One layer in the middle replaced by noise of its own deviation.
+
+    In a residual network this leaves a member that still knows something.
+    """
     return _noise(model, float(_middle(model).std()), generator)
 
 
@@ -94,7 +97,9 @@ TRAINED = "label-flipped training"  # members that were trained on wrong labels 
 
 
 @torch.no_grad()
-def attacked(members: list[nn.Module], attack: str, bad: int, folder: Path, network: str) -> list[nn.Module]:
+def attacked(
+    members: list[nn.Module], attack: str, bad: int, folder: Path, network: str
+) -> list[nn.Module]:
     """Members of which the first `bad` are bad; the others are the honest ones themselves."""
     result = list(members)
     for k in range(bad):

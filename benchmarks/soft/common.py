@@ -18,9 +18,16 @@ Batches = list[tuple[Tensor, Tensor]]
 FOLDER = os.environ.get("ONEFOLD_DATA", "../shared/data")
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"smallcnn": smallcnn, "resnet20-brief": resnet20}
 DATA = {"smallcnn": f"idx:{FOLDER}/fashion_mnist", "resnet20-brief": f"parquet:{FOLDER}/cifar10"}
-HELD_OUT = {"smallcnn": 55000, "resnet20-brief": 45000}  # the members saw none of the training images from here on
-# The two classes that each member lacks. Of CIFAR-10, 2 and 3 (bird, cat) are the hardest; the member that lacks both would be ahead.
-PAIRS = {"smallcnn": [(k, k + 1) for k in range(0, 10, 2)], "resnet20-brief": [(k, k + 5) for k in range(5)]}
+HELD_OUT = {
+    "smallcnn": 55000,
+    "resnet20-brief": 45000,
+}  # the members saw none of the training images from here on
+# The two classes that each member lacks. Of CIFAR-10, 2 and 3 (bird, cat) are the hardest; the
+# member that lacks both would be ahead.
+PAIRS = {
+    "smallcnn": [(k, k + 1) for k in range(0, 10, 2)],
+    "resnet20-brief": [(k, k + 5) for k in range(5)],
+}
 GROUPS, MEMBERS, LABELLED = 3, 5, 500
 
 
@@ -42,8 +49,12 @@ def lacking(folder: Path, network: str, group: int) -> list[nn.Module]:
 
 
 def siblings(folder: Path, network: str, group: int) -> list[nn.Module]:
-    """As `lacking`, but all five went on from one network that was trained briefly on other images of all classes."""
-    return [load(folder, network, f"-from-origin-without{a}{b}-seed{group}") for a, b in PAIRS[network]]
+    """As `lacking`, but all five went on from one network that was trained briefly on other images
+    of all classes.
+    """
+    return [
+        load(folder, network, f"-from-origin-without{a}{b}-seed{group}") for a, b in PAIRS[network]
+    ]
 
 
 def origin(folder: Path, network: str, group: int) -> nn.Module:
@@ -52,18 +63,42 @@ def origin(folder: Path, network: str, group: int) -> nn.Module:
 
 
 def in_two(network: nn.Module) -> nn.Module:
-    """The same network as a body and a head, its tensors shared: two modules to gate. Networks that already have two come as they are."""
+    """The same network as a body and a head, its tensors shared: two modules to gate.
+
+    Networks that already have two come as they are.
+    """
     if not isinstance(network, ResNet):
         return network
-    body = nn.Sequential(network.conv1, network.bn1, nn.ReLU(), network.layer1, network.layer2, network.layer3, network.avgpool, nn.Flatten())
+    body = nn.Sequential(
+        network.conv1,
+        network.bn1,
+        nn.ReLU(),
+        network.layer1,
+        network.layer2,
+        network.layer3,
+        network.avgpool,
+        nn.Flatten(),
+    )
     return nn.Sequential(OrderedDict(body=body, head=network.linear)).eval()
 
 
 def parts(network: str, test: int | None = None) -> tuple[Batches, Batches, Batches]:
-    """500 labelled images for gates, the other held-out images to choose settings with, and test images."""
-    labelled = list(build_data(DATA[network], split="train", skip=HELD_OUT[network], limit=LABELLED, batch_size=250))
-    choose = list(build_data(DATA[network], split="train", skip=HELD_OUT[network] + LABELLED, batch_size=250))
-    return labelled, choose, list(build_data(DATA[network], split="test", limit=test, batch_size=250))
+    """500 labelled images for gates, the other held-out images to choose settings with, and test
+    images.
+    """
+    labelled = list(
+        build_data(
+            DATA[network], split="train", skip=HELD_OUT[network], limit=LABELLED, batch_size=250
+        )
+    )
+    choose = list(
+        build_data(DATA[network], split="train", skip=HELD_OUT[network] + LABELLED, batch_size=250)
+    )
+    return (
+        labelled,
+        choose,
+        list(build_data(DATA[network], split="test", limit=test, batch_size=250)),
+    )
 
 
 @torch.no_grad()
@@ -84,7 +119,10 @@ def accuracy(model: nn.Module | Sequence[nn.Module], data: Batches) -> float:
 
 
 class Recorded(nn.Module):
-    """A member whose logits on some images are known: its inputs are their numbers. What acts on outputs alone then costs no forward pass."""
+    """A member whose logits on some images are known: its inputs are their numbers.
+
+    What acts on outputs alone then costs no forward pass.
+    """
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()

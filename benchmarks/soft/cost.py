@@ -1,4 +1,7 @@
-"""A step of gate training at layer level beside a plain training step of one network, and beside K forward passes. Interleaved, medians.
+"""A step of gate training at layer level beside a plain training step of one network, and beside K
+forward passes.
+
+Interleaved, medians.
 
 python benchmarks/soft/cost.py --out benchmarks/soft/cost.json
 """
@@ -45,10 +48,22 @@ def plain_step(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[
     return step
 
 
-def gate_step(members: list[nn.Module], level: str, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+def gate_step(
+    members: list[nn.Module], level: str, x: torch.Tensor, y: torch.Tensor
+) -> Callable[[], None]:
     """One step of Adam on the gates. At module level every layer is run once for each member."""
-    include = [n for n, m in members[0].named_modules() if n and next(m.parameters(recurse=False), None) is not None] if level == "module" else None
-    soft = onefold.SoftMerge(members, level, include=include, align="none", reference=0, screen=False).train()
+    include = (
+        [
+            n
+            for n, m in members[0].named_modules()
+            if n and next(m.parameters(recurse=False), None) is not None
+        ]
+        if level == "module"
+        else None
+    )
+    soft = onefold.SoftMerge(
+        members, level, include=include, align="none", reference=0, screen=False
+    ).train()
     optimiser = torch.optim.Adam(soft.parameters(), 0.01)
 
     def step() -> None:
@@ -73,7 +88,11 @@ def measure(network: str, count: int, rounds: int, batch: int) -> dict[str, Any]
             for member in members:
                 member(x)
 
-    steps = {"plain step": plain_step(members[0], x, y), "layer gates": gate_step(members, "layer", x, y), "K forward passes": forwards}
+    steps = {
+        "plain step": plain_step(members[0], x, y),
+        "layer gates": gate_step(members, "layer", x, y),
+        "K forward passes": forwards,
+    }
     if count <= 5:
         steps["K passes with gates"] = gate_step(members, "module", x, y)
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -83,13 +102,21 @@ def measure(network: str, count: int, rounds: int, batch: int) -> dict[str, Any]
         for name, step in steps.items():
             times[name].append(seconds(step))
     ratios = {
-        f"{name} / plain step": [a / b for a, b in zip(times[name], times["plain step"], strict=True)] for name in steps if name != "plain step"
+        f"{name} / plain step": [
+            a / b for a, b in zip(times[name], times["plain step"], strict=True)
+        ]
+        for name in steps
+        if name != "plain step"
     }
-    return {name: round(statistics.median(values), 4) for name, values in {**times, **ratios}.items()}
+    return {
+        name: round(statistics.median(values), 4) for name, values in {**times, **ratios}.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--networks", nargs="+", default=sorted(NETWORKS))
@@ -100,7 +127,9 @@ def main() -> None:
     record: dict[str, Any] = {"batch": arguments.batch, "threads": 1, "torch": torch.__version__}
     for network in arguments.networks:
         for count in arguments.members:
-            record[f"{network}, K = {count}"] = row = measure(network, count, arguments.rounds, arguments.batch) | {"rounds": arguments.rounds}
+            record[f"{network}, K = {count}"] = row = measure(
+                network, count, arguments.rounds, arguments.batch
+            ) | {"rounds": arguments.rounds}
             print(network, count, row, flush=True)
             arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 

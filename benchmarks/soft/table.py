@@ -1,4 +1,6 @@
-"""Print the results of the soft-merging benchmark as the Markdown of docs/soft_merging.md:  python benchmarks/soft/table.py benchmarks/soft"""
+"""Print the results of the soft-merging benchmark as the Markdown of docs/soft_merging.md:  python
+benchmarks/soft/table.py benchmarks/soft
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-KINDS = {"different": "members know different things", "siblings": "members of one origin know different things", "same": "members know the same"}
+KINDS = {
+    "different": "members know different things",
+    "siblings": "members of one origin know different things",
+    "same": "members know the same",
+}
 
 
 def spread(values: list[float]) -> str:
@@ -24,7 +30,14 @@ def knowledge(record: dict[str, Any], kind: str) -> list[str]:
     best = [row["best"] for row in rows]
     lines = [f"| {record['network']}, {KINDS[kind]} | accuracy | above best |"]
     lines += ["|---|---|---|", f"| best member | {spread(best)} | |"]
-    for name in ("origin", "ensemble", "average", "aligned average, permutation", "aligned average, cca", "distillation"):
+    for name in (
+        "origin",
+        "ensemble",
+        "average",
+        "aligned average, permutation",
+        "aligned average, cca",
+        "distillation",
+    ):
         values = [row[name] for row in rows if name in row]
         if len(values) == len(best):
             gains = [value - top for value, top in zip(values, best, strict=True)]
@@ -32,29 +45,44 @@ def knowledge(record: dict[str, Any], kind: str) -> list[str]:
     for level, found in own["levels"].items():
         for name, key in (("gated", "above best"), ("returned", "returned above best")):
             values = [group[name] for group in found["groups"]]
-            choices = f" ({', '.join(group['choice'] for group in found['groups'])})" if name == "returned" else f" {found['setting']}"
-            lines.append(f"| {level} level, {name}{choices} | {spread(values)} | {', '.join(f'{group[key]:+.2f}' for group in found['groups'])} |")
+            choices = (
+                f" ({', '.join(group['choice'] for group in found['groups'])})"
+                if name == "returned"
+                else f" {found['setting']}"
+            )
+            lines.append(
+                f"| {level} level, {name}{choices} | {spread(values)} |"
+                f" {', '.join(f'{group[key]:+.2f}' for group in found['groups'])} |"
+            )
     return [*lines, ""]
 
 
 def robustness(record: dict[str, Any]) -> list[str]:
-    """One row for each attack and number of bad members: the worst of the groups, and the baselines' means."""
+    """One row for each attack and number of bad members: the worst of the groups, and the
+    baselines' means.
+    """
     rows = record["rows"]
     level = rows[0]["soft"][0]["level"]
     names = ["mean", "median", "trimmed mean", "greedy soup"]
     lines = [
-        f"| {record['network']}, {level} level | bad of 5 | above best honest (worst) | largest bad gate | screened out | seconds | "
-        + " | ".join(names) + " |",
+        f"| {record['network']}, {level} level | bad of 5 | above best honest (worst) | largest bad"
+        " gate | screened out | seconds | " + " | ".join(names) + " |",
         "|---" * (6 + len(names)) + "|",
-    ]  # fmt: skip
+    ]
     for attack in dict.fromkeys(row["attack"] for row in rows):
         for bad in (1, 2, 4):
             own = [row for row in rows if row["attack"] == attack and row["bad"] == bad]
             if not own:
                 continue
             soft = [row["soft"][0] for row in own]
-            cells = [f"{min(s['above best honest'] for s in soft):+.2f}", f"{max(s['largest gate of a bad member'] for s in soft):g}"]
-            cells += ["/".join(str(s["screened"]) for s in soft), f"{max(s['seconds'] for s in soft):.1f}"]
+            cells = [
+                f"{min(s['above best honest'] for s in soft):+.2f}",
+                f"{max(s['largest gate of a bad member'] for s in soft):g}",
+            ]
+            cells += [
+                "/".join(str(s["screened"]) for s in soft),
+                f"{max(s['seconds'] for s in soft):.1f}",
+            ]
             for name in names:
                 values = [row[name] for row in own if name in row]
                 cells.append(f"{statistics.mean(values):.1f}" if values else "")
@@ -66,8 +94,18 @@ def cost(record: dict[str, Any]) -> list[str]:
     """Seconds of a step, and ratios to a plain one."""
     rows = {name: row for name, row in record.items() if isinstance(row, dict)}
     names = list(dict.fromkeys(key for row in rows.values() for key in row))
-    lines = ["| | " + " | ".join(n if "/" in n or n == "rounds" else f"{n}, s" for n in names) + " |", "|---" * (1 + len(names)) + "|"]
-    return [*lines, *(f"| {name} | " + " | ".join(str(row.get(n, "")) for n in names) + " |" for name, row in rows.items()), ""]
+    lines = [
+        "| | " + " | ".join(n if "/" in n or n == "rounds" else f"{n}, s" for n in names) + " |",
+        "|---" * (1 + len(names)) + "|",
+    ]
+    return [
+        *lines,
+        *(
+            f"| {name} | " + " | ".join(str(row.get(n, "")) for n in names) + " |"
+            for name, row in rows.items()
+        ),
+        "",
+    ]
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""ResNet-18 for small images: He et al. 2016 (arXiv 1512.03385), with a 3x3 convolution in front, 11.2 million parameters."""
+"""ResNet-18 for small images: He et al. 2016 (arXiv 1512.03385), with a 3x3 convolution in front,
+11.2 million parameters.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,19 @@ class ResNet18(nn.Module):
 
 
 class ThreeConv(nn.Module):
-    """Three convolutions with batch norm and a linear layer on their mean, 24,000 parameters: (n, 1, 28, 28) images to (n, 10) logits."""
+    """Three convolutions with batch norm and a linear layer on their mean, 24,000 parameters: (n,
+    1, 28, 28) images to (n, 10) logits.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in ((1, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
         self.features = nn.Sequential(*layers)
         self.linear = nn.Linear(64, 10)
 

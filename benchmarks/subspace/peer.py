@@ -1,7 +1,9 @@
-"""Steps of the official code (github.com/apple/learning-subspaces, fetched beside this repository), for timing only; nothing of it is kept here.
+"""Steps of the official code (github.com/apple/learning-subspaces, fetched beside this repository),
+for timing only; nothing of it is kept here.
 
-Its networks are built of its own layers by a global `args`; the step below does what its trainers do for one batch: set the drawn point on every
-layer, run, add beta cos^2 of a random pair, go back, and let the optimiser step.
+Its networks are built of its own layers by a global `args`; the step below does what its trainers
+do for one batch: set the drawn point on every layer, run, add beta cos^2 of a random pair, go back,
+and let the optimiser step.
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ class Peer:
         for name in [n for n in sys.modules if n == "args" or n.split(".")[0] == "models"]:
             del sys.modules[name]
         module = ModuleType("args")
-        module.args = Namespace(**SETTINGS[shape], conv_init="kaiming_normal", n=3, output_size=classes, model_name="cifar_resnet_20")  # type: ignore[attr-defined]
+        module.args = Namespace(
+            **SETTINGS[shape],
+            conv_init="kaiming_normal",
+            n=3,
+            output_size=classes,
+            model_name="cifar_resnet_20",
+        )  # type: ignore[attr-defined]
         sys.modules["args"] = module
         sys.path.insert(0, str(folder))
         try:

@@ -1,6 +1,8 @@
-"""Draw accuracy along the trained lines and curves, and along straight lines between independent networks.
+"""Draw accuracy along the trained lines and curves, and along straight lines between independent
+networks.
 
-python benchmarks/subspace/picture.py benchmarks/subspace/quality-threeconv.json docs/subspace-paths.svg
+python benchmarks/subspace/picture.py benchmarks/subspace/quality-threeconv.json
+docs/subspace-paths.svg
 """
 
 from __future__ import annotations
@@ -19,13 +21,27 @@ def main() -> None:
     figure, panels = new_figure(2.3 * len(shares), len(shares), share_x=True)
     for axes, share in zip(panels, shares, strict=True):
         seeds = record["noise"][share]["seeds"]
-        for index, (row, name) in enumerate((("line", "trained line"), ("curve", "trained curve"), ("independent", "independent networks"))):
+        for index, (row, name) in enumerate(
+            (
+                ("line", "trained line"),
+                ("curve", "trained curve"),
+                ("independent", "independent networks"),
+            )
+        ):
             positions = [key for key in seeds[0][f"{row}, path"] if key != "barrier"]
             columns = [[seed[f"{row}, path"][key] for seed in seeds] for key in positions]
-            x, mean = [float(key) for key in positions], [statistics.mean(column) for column in columns]
+            x, mean = (
+                [float(key) for key in positions],
+                [statistics.mean(column) for column in columns],
+            )
             axes.plot(x, mean, color=colour(index), marker=marker(index), markersize=4, label=name)
             axes.fill_between(
-                x, [min(column) for column in columns], [max(column) for column in columns], color=colour(index), alpha=0.2, linewidth=0
+                x,
+                [min(column) for column in columns],
+                [max(column) for column in columns],
+                color=colour(index),
+                alpha=0.2,
+                linewidth=0,
             )
         axes.set_ylabel("accuracy, %")
         axes.set_title(f"{100 * float(share):.0f} % of labels wrong", fontsize=9, loc="right")

@@ -1,9 +1,12 @@
-"""Seconds of a training step in a subspace beside a plain one of the same network, interleaved; and beside the official code, where it is at hand.
+"""Seconds of a training step in a subspace beside a plain one of the same network, interleaved; and
+beside the official code, where it is at hand.
 
-    python benchmarks/subspace/steps.py --out benchmarks/subspace/steps.json [--peer learning-subspaces/]
+    python benchmarks/subspace/steps.py --out benchmarks/subspace/steps.json [--peer
+    learning-subspaces/]
 
-Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over the rounds. Both codes use their own usual
-optimiser: SGD with momentum and weight decay, ours fused. Peak memory is that of a process of its own, above the one that only builds the network.
+Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over
+the rounds. Both codes use their own usual optimiser: SGD with momentum and weight decay, ours
+fused. Peak memory is that of a process of its own, above the one that only builds the network.
 """
 
 from __future__ import annotations
@@ -28,9 +31,30 @@ import onefold
 from onefold.sources.networks import resnet20
 
 CASES: dict[str, dict[str, Any]] = {
-    "ResNet-20, batch 128": {"build": lambda: resnet20(), "batch": 128, "size": 32, "classes": 10, "rounds": 25, "peer": "CIFARResNet"},
-    "ResNet-18, batch 2, 64x64": {"build": lambda: ResNet18(), "batch": 2, "size": 64, "classes": 200, "rounds": 25, "peer": "TinyImageNetResNet18"},
-    "ResNet-18, batch 2, 32x32": {"build": lambda: ResNet18(), "batch": 2, "size": 32, "classes": 200, "rounds": 25, "peer": "TinyImageNetResNet18"},
+    "ResNet-20, batch 128": {
+        "build": lambda: resnet20(),
+        "batch": 128,
+        "size": 32,
+        "classes": 10,
+        "rounds": 25,
+        "peer": "CIFARResNet",
+    },
+    "ResNet-18, batch 2, 64x64": {
+        "build": lambda: ResNet18(),
+        "batch": 2,
+        "size": 64,
+        "classes": 200,
+        "rounds": 25,
+        "peer": "TinyImageNetResNet18",
+    },
+    "ResNet-18, batch 2, 32x32": {
+        "build": lambda: ResNet18(),
+        "batch": 2,
+        "size": 32,
+        "classes": 200,
+        "rounds": 25,
+        "peer": "TinyImageNetResNet18",
+    },
 }
 KINDS = ("plain", "line", "curve", "simplex")
 
@@ -55,7 +79,9 @@ def step_of(case: str, kind: str, peer: Path | None, device: str) -> Callable[[]
         model = space
         loss_of = lambda: F.cross_entropy(space(x), y) + space.diversity_penalty()  # noqa: E731
     fused = not kind.startswith("official")
-    optimiser = torch.optim.SGD(model.train().parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=fused)
+    optimiser = torch.optim.SGD(
+        model.train().parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, fused=fused
+    )
 
     def step() -> None:
         loss = loss_of()
@@ -78,23 +104,50 @@ def times(case: str, kinds: list[str], peer: Path | None, device: str) -> dict[s
             step()
             if round_ >= 2:
                 taken[kind].append(time.perf_counter() - start)
-    found: dict[str, Any] = {f"{kind}, s": round(statistics.median(values), 4) for kind, values in taken.items()}
+    found: dict[str, Any] = {
+        f"{kind}, s": round(statistics.median(values), 4) for kind, values in taken.items()
+    }
     for kind in kinds:
-        base = taken["official plain" if kind.startswith("official") and "official plain" in kinds else "plain"]
+        base = taken[
+            (
+                "official plain"
+                if kind.startswith("official") and "official plain" in kinds
+                else "plain"
+            )
+        ]
         if not kind.endswith("plain"):
-            found[f"{kind} / plain"] = round(statistics.median(a / b for a, b in zip(taken[kind], base, strict=True)), 3)
+            found[f"{kind} / plain"] = round(
+                statistics.median(a / b for a, b in zip(taken[kind], base, strict=True)), 3
+            )
     return found
 
 
 def peak(case: str, kind: str, peer: Path | None) -> float:
     """Peak memory in MiB of a process that takes three steps, above that of one that takes none."""
-    command = [sys.executable, __file__, "--case", case, "--kind", kind, *(["--peer", str(peer)] if peer else [])]
-    used = [float(subprocess.run([*command, "--steps", n], capture_output=True, text=True, check=True).stdout) for n in ("-1", "3")]
+    command = [
+        sys.executable,
+        __file__,
+        "--case",
+        case,
+        "--kind",
+        kind,
+        *(["--peer", str(peer)] if peer else []),
+    ]
+    used = [
+        float(
+            subprocess.run(
+                [*command, "--steps", n], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for n in ("-1", "3")
+    ]
     return used[1] - used[0]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peer", type=Path, help="a copy of github.com/apple/learning-subspaces")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -109,17 +162,27 @@ def main() -> None:
             step = step_of(arguments.case, arguments.kind, arguments.peer, "cpu")
             for _ in range(arguments.steps):
                 step()
-        high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        high = next(
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         print(int(high.split()[1]) / 1024)
         return
     record: dict[str, Any] = {"device": arguments.device, "threads": arguments.threads}
     for case in [arguments.case] if arguments.case else CASES:
-        kinds = list(KINDS) + (["official plain", "official line", "official simplex"] if arguments.peer else [])
+        kinds = list(KINDS) + (
+            ["official plain", "official line", "official simplex"] if arguments.peer else []
+        )
         record[case] = times(case, kinds, arguments.peer, arguments.device)
         if arguments.device == "cpu":
             memory = {kind: peak(case, kind, arguments.peer) for kind in kinds}
             record[case] |= {f"{kind}, peak MiB": round(m) for kind, m in memory.items()}
-            record[case] |= {f"{kind} / plain, peak": round(m / memory["plain"], 2) for kind, m in memory.items() if not kind.endswith("plain")}
+            record[case] |= {
+                f"{kind} / plain, peak": round(m / memory["plain"], 2)
+                for kind, m in memory.items()
+                if not kind.endswith("plain")
+            }
         print(case, json.dumps(record[case], indent=1), flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")

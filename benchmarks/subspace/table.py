@@ -1,4 +1,6 @@
-"""Print the results of the subspace benchmark as the Markdown of docs/subspaces.md:  python benchmarks/subspace/table.py benchmarks/subspace"""
+"""Print the results of the subspace benchmark as the Markdown of docs/subspaces.md:  python
+benchmarks/subspace/table.py benchmarks/subspace
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,17 @@ def steps(record: dict[str, Any]) -> list[str]:
     for case, own in record.items():
         if not isinstance(own, dict):
             continue
-        lines += [f"| {case} | step, s | / plain | peak memory, MiB | / plain |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {case} | step, s | / plain | peak memory, MiB | / plain |",
+            "|---|---|---|---|---|",
+        ]
         for kind in [key.removesuffix(", s") for key in own if key.endswith(", s")]:
-            cells = [own[f"{kind}, s"], own.get(f"{kind} / plain", ""), own.get(f"{kind}, peak MiB", ""), own.get(f"{kind} / plain, peak", "")]
+            cells = [
+                own[f"{kind}, s"],
+                own.get(f"{kind} / plain", ""),
+                own.get(f"{kind}, peak MiB", ""),
+                own.get(f"{kind} / plain, peak", ""),
+            ]
             lines.append(f"| {kind} | " + " | ".join(str(cell) for cell in cells) + " |")
         lines.append("")
     return lines
@@ -33,11 +43,17 @@ def quality(record: dict[str, Any]) -> list[str]:
     lines = []
     for noise, own in record["noise"].items():
         seeds = own["seeds"]
-        title = f"{record['network']}, {record['images']} images, {record['epochs']} epochs, {100 * float(noise):.0f} % of labels wrong"
+        title = (
+            f"{record['network']}, {record['images']} images, {record['epochs']} epochs,"
+            f" {100 * float(noise):.0f} % of labels wrong"
+        )
         lines += [f"| {title} | accuracy, % | NLL, nats | ECE, % |", "|---|---|---|---|"]
         for row in seeds[0]:
             if not row.endswith("path"):
-                cells = [spread([seed[row][key] for seed in seeds], digits) for key, digits in (("accuracy", 2), ("nll", 3), ("ece", 2))]
+                cells = [
+                    spread([seed[row][key] for seed in seeds], digits)
+                    for key, digits in (("accuracy", 2), ("nll", 3), ("ece", 2))
+                ]
                 lines.append(f"| {row} | " + " | ".join(cells) + " |")
         lines += ["", *claims(seeds), ""]
     return lines
@@ -47,20 +63,42 @@ def claims(seeds: list[dict[str, Any]]) -> list[str]:
     """The paper's claims as differences within each seed, mean and deviation."""
     lines = ["| claim | " + " | ".join(("line", "curve", "simplex")) + " |", "|---|---|---|---|"]
     for rival in ("plain", "SWA", "EMA"):
-        for key, unit, digits in (("accuracy", "accuracy, points", 2), ("nll", "NLL, nats", 3), ("ece", "ECE, points", 2)):
-            cells = [spread([s[f"{shape}, midpoint"][key] - s[rival][key] for s in seeds], digits) for shape in ("line", "curve", "simplex")]
+        for key, unit, digits in (
+            ("accuracy", "accuracy, points", 2),
+            ("nll", "NLL, nats", 3),
+            ("ece", "ECE, points", 2),
+        ):
+            cells = [
+                spread([s[f"{shape}, midpoint"][key] - s[rival][key] for s in seeds], digits)
+                for shape in ("line", "curve", "simplex")
+            ]
             lines.append(f"| midpoint minus {rival}: {unit} | " + " | ".join(cells) + " |")
     for count in (2, 3):
         for key in ("accuracy", "nll"):
             cells = []
             for shape in ("line", "curve", "simplex"):
-                gap = statistics.mean(s[f"independent, {count}"][key] - s["plain"][key] for s in seeds)
-                closed = statistics.mean(s[f"{shape}, ensemble of {count}"][key] - s["plain"][key] for s in seeds)
+                gap = statistics.mean(
+                    s[f"independent, {count}"][key] - s["plain"][key] for s in seeds
+                )
+                closed = statistics.mean(
+                    s[f"{shape}, ensemble of {count}"][key] - s["plain"][key] for s in seeds
+                )
                 cells.append(f"{100 * closed / gap:.0f} %" if gap else "no gap")
-            lines.append(f"| gap between plain and {count} independent closed by an ensemble of {count}, {key} | " + " | ".join(cells) + " |")
-    cells = [spread([s[f"{shape}, path"]["barrier"] for s in seeds], 2) for shape in ("line", "curve")]
+            lines.append(
+                f"| gap between plain and {count} independent closed by an ensemble of {count},"
+                f" {key} | " + " | ".join(cells) + " |"
+            )
+    cells = [
+        spread([s[f"{shape}, path"]["barrier"] for s in seeds], 2) for shape in ("line", "curve")
+    ]
     rival = spread([s["independent, path"]["barrier"] for s in seeds], 2)
-    return [*lines, f"| accuracy dip along the path, points (between independent networks: {rival}) | {cells[0]} | {cells[1]} | |"]
+    return [
+        *lines,
+        (
+            f"| accuracy dip along the path, points (between independent networks: {rival}) |"
+            f" {cells[0]} | {cells[1]} | |"
+        ),
+    ]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Print the results of the transformer benchmark as Markdown, and draw its barriers.
 
-python benchmarks/transformers/table.py benchmarks/transformers/results.json docs/transformer-barriers.svg
+python benchmarks/transformers/table.py benchmarks/transformers/results.json
+docs/transformer-barriers.svg
 """
 
 from __future__ import annotations
@@ -14,15 +15,24 @@ from typing import Any
 from onefold.report.style import INK, colour, legend, marker, new_figure, to_svg
 
 TITLES = {
-    "vit": "vision transformer, Fashion-MNIST", "prenorm": "text transformer, normalised before its branches, TREC",
-    "bert": "BERT, normalised behind its sums, TREC", "lstm": "LSTM of 2 x 256 units, TREC", "lstm-narrow": "LSTM of 2 x 128 units, TREC",
-}  # fmt: skip
+    "vit": "vision transformer, Fashion-MNIST",
+    "prenorm": "text transformer, normalised before its branches, TREC",
+    "bert": "BERT, normalised behind its sums, TREC",
+    "lstm": "LSTM of 2 x 256 units, TREC",
+    "lstm-narrow": "LSTM of 2 x 128 units, TREC",
+}
 SOLVED = {
     "least squares, correlation": "least squares, means of units",
     "least squares, pruning": "least squares, pruning",
     "distillation, 3 passes": "distillation of the ensemble into the better member, 3 passes",
 }
-METHODS = {"none": "plain average", "permutation": "permutation", "rotation": "rotation", "procrustes": "procrustes", "cca": "cca"}
+METHODS = {
+    "none": "plain average",
+    "permutation": "permutation",
+    "rotation": "rotation",
+    "procrustes": "procrustes",
+    "cca": "cca",
+}
 
 
 def cell(values: list[float]) -> str:
@@ -31,14 +41,22 @@ def cell(values: list[float]) -> str:
 
 
 def table(name: str, own: dict[str, Any]) -> list[str]:
-    """Accuracy of every fold in percent, mean over the pairs and each of them; and what it keeps of the way from average to weaker member."""
+    """Accuracy of every fold in percent, mean over the pairs and each of them; and what it keeps of
+    the way from average to weaker member.
+    """
     tests = own["members"]["test"]
     weaker = [min(tests[i], tests[j]) for i, j in own["pairs"]]
     plain = [row["test"] for row in own["folds"]["none, none"]]
-    lines = [f"| {TITLES[name]} | no repair | kept, % | repair | kept, % | mapped member alone |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"| {TITLES[name]} | no repair | kept, % | repair | kept, % | mapped member alone |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| weaker member | {cell(weaker)} |  |  |  |  |",
-        f"| better member | {cell([max(tests[i], tests[j]) for i, j in own['pairs']])} |  |  |  |  |",
+        (
+            f"| better member | {cell([max(tests[i], tests[j]) for i, j in own['pairs']])} |  |  | "
+            " |  |"
+        ),
     ]
     lines.append(f"| ensemble of both | {cell(own['ensemble'])} |  |  |  |  |")
     for method, title in METHODS.items():
@@ -46,14 +64,27 @@ def table(name: str, own: dict[str, Any]) -> list[str]:
         for repair in ("none", "full"):
             found = [row["test"] for row in own["folds"][f"{method}, {repair}"]]
             kept = [100 * (a - p) / (w - p) for a, p, w in zip(found, plain, weaker, strict=True)]
-            cells += [cell(found), "" if method == "none" and repair == "none" else ", ".join(f"{k:.0f}" for k in kept)]
+            cells += [
+                cell(found),
+                (
+                    ""
+                    if method == "none" and repair == "none"
+                    else ", ".join(f"{k:.0f}" for k in kept)
+                ),
+            ]
         mapped = [row.get("mapped member, test") for row in own["folds"][f"{method}, none"]]
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {cell([m for m in mapped if m]) if all(mapped) else ''} |")
+        lines.append(
+            f"| {title} | "
+            + " | ".join(cells)
+            + f" | {cell([m for m in mapped if m]) if all(mapped) else ''} |"
+        )
     for kind, title in SOLVED.items():
         if kind in own["folds"]:
             found = [row["test"] for row in own["folds"][kind]]
             kept = [100 * (a - p) / (w - p) for a, p, w in zip(found, plain, weaker, strict=True)]
-            lines.append(f"| {title} | {cell(found)} | {', '.join(f'{k:.0f}' for k in kept)} |  |  |  |")
+            lines.append(
+                f"| {title} | {cell(found)} | {', '.join(f'{k:.0f}' for k in kept)} |  |  |  |"
+            )
     return lines
 
 
@@ -65,8 +96,22 @@ def picture(record: dict[str, Any]) -> str:
             columns = list(zip(*curves, strict=True))
             x = [k / 10 for k in range(len(columns))]
             label = "as trained" if method == "none" else method
-            axes.plot(x, [statistics.mean(c) for c in columns], color=colour(index), marker=marker(index), markersize=4, label=label)
-            axes.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=colour(index), alpha=0.15, linewidth=0)
+            axes.plot(
+                x,
+                [statistics.mean(c) for c in columns],
+                color=colour(index),
+                marker=marker(index),
+                markersize=4,
+                label=label,
+            )
+            axes.fill_between(
+                x,
+                [min(c) for c in columns],
+                [max(c) for c in columns],
+                color=colour(index),
+                alpha=0.15,
+                linewidth=0,
+            )
         axes.set_ylabel("accuracy, %")
         axes.text(0.02, 0.07, TITLES[name], transform=axes.transAxes, fontsize=9, color=INK)
     panels[-1].set_xlabel("share of the second member")
@@ -79,7 +124,11 @@ def main() -> None:
     record = {name: record[name] for name in TITLES if name in record}
     for name, own in record.items():
         print("\n".join(table(name, own)), end="\n\n")
-        settings = "; ".join(key for kind, key in own["settings"].items() if not kind.startswith(("none", "permutation")))
+        settings = "; ".join(
+            key
+            for kind, key in own["settings"].items()
+            if not kind.startswith(("none", "permutation"))
+        )
         print(f"Chosen on held-out examples: {settings}.\n")
     if len(sys.argv) > 2:
         Path(sys.argv[2]).write_text(picture(record))

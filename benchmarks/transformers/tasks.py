@@ -1,11 +1,14 @@
-"""Transformers and a recurrent network on real data: what they are, what they are trained on, and their members, trained once and kept.
+"""Transformers and a recurrent network on real data: what they are, what they are trained on, and
+their members, trained once and kept.
 
-    python benchmarks/transformers/tasks.py vit bert prenorm lstm --seeds 0 1 2 --out members/transformers
+    python benchmarks/transformers/tasks.py vit bert prenorm lstm --seeds 0 1 2 --out
+    members/transformers
 
-vit: a vision transformer of Hugging Face on Fashion-MNIST. bert: BERT of Hugging Face (normalised behind every sum) on TREC. prenorm: the
-encoder of torch.nn, normalised before every branch, on TREC. lstm: two directions of 256 units, on TREC; lstm-narrow: of 128. Words are those
-that the training questions hold twice. The last 5,000 images or 500 questions of the training data are held out: members never see them, and
-every setting is chosen on them.
+vit: a vision transformer of Hugging Face on Fashion-MNIST. bert: BERT of Hugging Face (normalised
+behind every sum) on TREC. prenorm: the encoder of torch.nn, normalised before every branch, on
+TREC. lstm: two directions of 256 units, on TREC; lstm-narrow: of 128. Words are those that the
+training questions hold twice. The last 5,000 images or 500 questions of the training data are held
+out: members never see them, and every setting is chosen on them.
 """
 
 from __future__ import annotations
@@ -48,11 +51,16 @@ class Logits(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """Words and positions, an encoder that normalises before every branch, the mean over the words, a linear head."""
+    """Words and positions, an encoder that normalises before every branch, the mean over the words,
+    a linear head.
+    """
 
     def __init__(self, words: int, width: int = 128, heads: int = 4, depth: int = 2) -> None:
         super().__init__()
-        self.words, self.places = nn.Embedding(words, width), nn.Parameter(0.02 * torch.randn(LENGTH, width))
+        self.words, self.places = (
+            nn.Embedding(words, width),
+            nn.Parameter(0.02 * torch.randn(LENGTH, width)),
+        )
         self.layers = nn.ModuleList(_Block(width, heads) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, CLASSES)
         nn.init.normal_(self.words.weight, std=0.05)
@@ -63,7 +71,9 @@ class PreNorm(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
         weight = attention_mask.to(x.dtype)
-        logits: Tensor = self.head((self.norm(x) * weight.unsqueeze(-1)).sum(1) / weight.sum(1, keepdim=True))
+        logits: Tensor = self.head(
+            (self.norm(x) * weight.unsqueeze(-1)).sum(1) / weight.sum(1, keepdim=True)
+        )
         return logits
 
 
@@ -77,8 +87,13 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         y = self.first(x)
-        q, k, v = (part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        y = self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+        q, k, v = (
+            part(y).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q, self.k, self.v)
+        )
+        y = self.out(
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+        )
         x = x + F.dropout(y, 0.1, self.training)
         return x + F.dropout(self.down(F.gelu(self.up(self.second(x)))), 0.1, self.training)
 
@@ -102,9 +117,17 @@ def _vit() -> nn.Module:
     import transformers
 
     config = transformers.ViTConfig(
-        image_size=28, patch_size=7, num_channels=1, hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=256,
-        num_labels=10, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        image_size=28,
+        patch_size=7,
+        num_channels=1,
+        hidden_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=256,
+        num_labels=10,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
     return Logits(transformers.ViTForImageClassification(config))
 
 
@@ -112,9 +135,14 @@ def _bert(words: int) -> nn.Module:
     import transformers
 
     config = transformers.BertConfig(
-        vocab_size=words, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256, max_position_embeddings=LENGTH,
+        vocab_size=words,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=LENGTH,
         num_labels=CLASSES,
-    )  # fmt: skip
+    )
     return Logits(transformers.BertForSequenceClassification(config))
 
 
@@ -126,7 +154,9 @@ class Split:
     labels: Tensor
 
     def __getitem__(self, index: Any) -> Split:
-        return Split({name: value[index] for name, value in self.inputs.items()}, self.labels[index])
+        return Split(
+            {name: value[index] for name, value in self.inputs.items()}, self.labels[index]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,7 +185,9 @@ def fashion(images: int = 30000) -> tuple[Split, Split, Split]:
     x, y, tx, ty = (
         torch.cat(parts)
         for split in ("train", "test")
-        for parts in zip(*build_data(f"idx:{DATA}/fashion_mnist", split=split, batch_size=1000), strict=True)
+        for parts in zip(
+            *build_data(f"idx:{DATA}/fashion_mnist", split=split, batch_size=1000), strict=True
+        )
     )
     split = Split({"pixel_values": x}, y)
     order = torch.randperm(len(y) - 5000, generator=torch.Generator().manual_seed(0))[:images]
@@ -163,27 +195,48 @@ def fashion(images: int = 30000) -> tuple[Split, Split, Split]:
 
 
 def trec(mask: bool) -> tuple[int, tuple[Split, Split, Split]]:
-    """The number of words, and TREC's questions as numbers of words: 0 fills up (behind, or before where there is no mask), 1 is any other word."""
+    """The number of words, and TREC's questions as numbers of words: 0 fills up (behind, or before
+    where there is no mask), 1 is any other word.
+    """
     rows = {}
     for part in ("train", "test"):
         with open(f"{DATA}/text/trec/{part}.tsv", encoding="utf-8", newline="") as file:
             rows[part] = [
-                (int(row["label"]), re.findall(r"[a-z0-9]+|[^\sa-z0-9]", row["text"].lower())[:LENGTH])
+                (
+                    int(row["label"]),
+                    re.findall(r"[a-z0-9]+|[^\sa-z0-9]", row["text"].lower())[:LENGTH],
+                )
                 for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             ]
     order = torch.randperm(len(rows["train"]), generator=torch.Generator().manual_seed(0)).tolist()
     rows["train"] = [rows["train"][k] for k in order]
     counts = Counter(word for _, words in rows["train"][:-500] for word in words)
-    number = {word: k + 2 for k, word in enumerate(sorted(word for word, count in counts.items() if count > 1))}
+    number = {
+        word: k + 2
+        for k, word in enumerate(sorted(word for word, count in counts.items() if count > 1))
+    }
 
     def split(part: list[tuple[int, list[str]]]) -> Split:
-        ids, masks = torch.zeros(len(part), LENGTH, dtype=torch.int64), torch.zeros(len(part), LENGTH, dtype=torch.int64)
+        ids, masks = (
+            torch.zeros(len(part), LENGTH, dtype=torch.int64),
+            torch.zeros(len(part), LENGTH, dtype=torch.int64),
+        )
         for k, (_, words) in enumerate(part):
             place = slice(0, len(words)) if mask else slice(LENGTH - len(words), None)
-            ids[k, place], masks[k, place] = torch.tensor([number.get(word, 1) for word in words]), 1
-        return Split({"input_ids": ids} | ({"attention_mask": masks} if mask else {}), torch.tensor([label for label, _ in part]))
+            ids[k, place], masks[k, place] = (
+                torch.tensor([number.get(word, 1) for word in words]),
+                1,
+            )
+        return Split(
+            {"input_ids": ids} | ({"attention_mask": masks} if mask else {}),
+            torch.tensor([label for label, _ in part]),
+        )
 
-    return len(number) + 2, (split(rows["train"][:-500]), split(rows["train"][-500:]), split(rows["test"]))
+    return len(number) + 2, (
+        split(rows["train"][:-500]),
+        split(rows["train"][-500:]),
+        split(rows["test"]),
+    )
 
 
 def task(name: str) -> Task:
@@ -198,16 +251,22 @@ def task(name: str) -> Task:
         "lstm": lambda: Recurrent(words),
         "lstm-narrow": lambda: Recurrent(words, hidden=128),
     }[name]
-    return Task(build, *splits, epochs=10 if recurrent else 12, lr=2e-3 if recurrent else 7e-4, batch=32)
+    return Task(
+        build, *splits, epochs=10 if recurrent else 12, lr=2e-3 if recurrent else 7e-4, batch=32
+    )
 
 
 def trained(own: Task, seed: int) -> nn.Module:
-    """One member: AdamW with weight decay 0.05 under a one-cycle rate, dropout as the network has it."""
+    """One member: AdamW with weight decay 0.05 under a one-cycle rate, dropout as the network has
+    it.
+    """
     torch.manual_seed(seed)
     model = own.build().train()
     total = own.epochs * (len(own.train) // own.batch)
     optimiser = torch.optim.AdamW(model.parameters(), own.lr, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, own.lr, total_steps=total, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, own.lr, total_steps=total, pct_start=0.15
+    )
     generator = torch.Generator().manual_seed(seed)
     for _ in range(own.epochs):
         for index in torch.randperm(len(own.train), generator=generator).split(own.batch):
@@ -242,12 +301,17 @@ def members(name: str, own: Task, seeds: list[int], folder: Path) -> list[nn.Mod
 @torch.no_grad()
 def accuracy(model: nn.Module, split: Split) -> float:
     """In percent."""
-    hits = sum(int((model(**{k: v for k, v in b.items() if k != "labels"}).argmax(1) == b["labels"]).sum()) for b in split.batches())
+    hits = sum(
+        int((model(**{k: v for k, v in b.items() if k != "labels"}).argmax(1) == b["labels"]).sum())
+        for b in split.batches()
+    )
     return 100 * hits / len(split)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="+", choices=TASKS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("members/transformers"))
@@ -255,8 +319,20 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in arguments.tasks:
         own = task(name)
-        for seed, model in zip(arguments.seeds, members(name, own, arguments.seeds, arguments.out), strict=True):
-            print(json.dumps({"task": name, "seed": seed, "held out": accuracy(model, own.held_out), "test": accuracy(model, own.test)}), flush=True)
+        for seed, model in zip(
+            arguments.seeds, members(name, own, arguments.seeds, arguments.out), strict=True
+        ):
+            print(
+                json.dumps(
+                    {
+                        "task": name,
+                        "seed": seed,
+                        "held out": accuracy(model, own.held_out),
+                        "test": accuracy(model, own.test),
+                    }
+                ),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

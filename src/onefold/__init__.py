@@ -1,6 +1,7 @@
 """onefold folds several trained networks into one better network.
 
-The public names, each re-exported from its package. They are resolved on first use, so that `import onefold` costs no import of torch.
+The public names, each re-exported from its package. They are resolved on first use, so that `import
+onefold` costs no import of torch.
 """
 
 from __future__ import annotations

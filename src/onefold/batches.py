@@ -1,7 +1,8 @@
 """What a loader yields, as inputs and labels, on the right device.
 
-A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords, whose entry "labels" holds the labels.
-Inputs are a tensor, a tuple of tensors (positional arguments) or a dict of tensors (keyword arguments).
+A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords,
+whose entry "labels" holds the labels. Inputs are a tensor, a tuple of tensors (positional
+arguments) or a dict of tensors (keyword arguments).
 
 Labels may be of any kind (names, boxes, dicts): what needs none ignores them, and what scores asks
 `labels_of`, which refuses labels of no usable kind. Examples need not lie along the first axis: see
@@ -32,7 +33,8 @@ class Batch:
     """One batch, ready for a network: `network(*args, **kwargs)`, with `labels` (n,) or None.
 
     axis: which axis of the first input counts examples; None: what the labels say, else the first.
-    unusable: what the labels are where they are nothing that scores could use; empty where they are.
+    unusable: what the labels are where they are nothing that scores could use; empty where they
+    are.
     """
 
     args: tuple[Any, ...]
@@ -67,16 +69,22 @@ class Batch:
 
     def describe(self) -> str:
         """Shapes and dtypes of the inputs, for error messages."""
-        parts = [f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in (*self.args, *self.kwargs.values()) if isinstance(x, Tensor)]
+        parts = [
+            f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+            for x in (*self.args, *self.kwargs.values())
+            if isinstance(x, Tensor)
+        ]
         return f"batch {self.index} (inputs {', '.join(parts)})"
 
 
 @dataclass(frozen=True)
 class RankShare:
-    """The batches of one process among several: rank r takes the batches r, r + world, r + 2 world, ... of `data`.
+    """The batches of one process among several: rank r takes the batches r, r + world, r + 2 world,
+    ... of `data`.
 
-    sharded: `data` holds this rank's part alone already; its batch i then counts as number r + i world. Numbers are the same whatever
-    the number of processes, so that what is drawn at random for a batch is, too.
+    sharded: `data` holds this rank's part alone already; its batch i then counts as number r + i
+    world. Numbers are the same whatever the number of processes, so that what is drawn at random
+    for a batch is, too.
     """
 
     data: Data
@@ -97,7 +105,8 @@ class RankShare:
 def rank_share(data: Data, sharded: bool | None = None) -> Data:
     """This process's share of `data` where it is one of several, else `data` itself.
 
-    sharded: whether `data` is this rank's part already; None: it is where it is a DataLoader with a DistributedSampler.
+    sharded: whether `data` is this rank's part already; None: it is where it is a DataLoader with a
+    DistributedSampler.
     """
     if not several_ranks() or isinstance(data, RankShare):
         return data
@@ -111,23 +120,34 @@ def whole(data: Data) -> Data:
     return data.data if isinstance(data, RankShare) else data
 
 
-def batches(data: Data, device: torch.device | str | None = None, what: str = "data") -> Iterator[Batch]:
+def batches(
+    data: Data, device: torch.device | str | None = None, what: str = "data"
+) -> Iterator[Batch]:
     """Yield the batches of `data`, moved to `device`.
 
     Raises:
-        DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or no example.
+        DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or
+            no example.
     """
     index = -1
     for position, item in enumerate(data):
         index = data.number(position) if isinstance(data, RankShare) else position
         batch = _parse(item, index, what)
         if not any(isinstance(x, Tensor) for x in (*batch.args, *batch.kwargs.values())):
-            raise DataError(f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs, labels) tuples or dicts.")
+            raise DataError(
+                f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs,"
+                " labels) tuples or dicts."
+            )
         if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
         yield batch if device is None else _move(batch, device)
-    if index < 0 and not (isinstance(data, RankShare) and not data.sharded and any(True for _ in data.data)):
-        raise DataError(f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that was used up yields nothing).")
+    if index < 0 and not (
+        isinstance(data, RankShare) and not data.sharded and any(True for _ in data.data)
+    ):
+        raise DataError(
+            f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that"
+            " was used up yields nothing)."
+        )
 
 
 def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
@@ -143,31 +163,48 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
             "yield class numbers, as a tensor or a list of integers."
         )
     if batch.labels is None:
-        raise DataError(f"Batch {batch.index} of the {what} has no labels, but {purpose}; yield (inputs, labels) or a dict with 'labels'.")
+        raise DataError(
+            f"Batch {batch.index} of the {what} has no labels, but {purpose}; yield (inputs,"
+            " labels) or a dict with 'labels'."
+        )
     labels, sizes = batch.labels, {len(x) for x in batch.tensors if x.dim()}
     fits = not labels.dim() or any(len(labels) in x.shape for x in batch.tensors)
     if len(sizes) == 1 and not fits:
-        raise DataError(f"Batch {batch.index} of the {what} has {batch.size} inputs but {len(labels)} labels; give one label per input.")
+        raise DataError(
+            f"Batch {batch.index} of the {what} has {batch.size} inputs but {len(labels)} labels;"
+            " give one label per input."
+        )
     return labels
 
 
 def reusable(data: Data, what: str = "data") -> Data:
-    """`data` itself if it can be walked through more than once; a one-shot iterator is refused, since several passes are needed.
+    """`data` itself if it can be walked through more than once; a one-shot iterator is refused,
+    since several passes are needed.
 
     Raises:
         DataError: `data` is an iterator or no iterable at all.
     """
     if isinstance(data, Tensor):
-        raise DataError(f"The {what} is a single tensor; pass an iterable of batches, for example a list or a DataLoader.")
+        raise DataError(
+            f"The {what} is a single tensor; pass an iterable of batches, for example a list or a"
+            " DataLoader."
+        )
     if not isinstance(data, Iterable):
-        raise DataError(f"The {what} is a {type(data).__name__}; pass an iterable of batches, for example a list or a DataLoader.")
+        raise DataError(
+            f"The {what} is a {type(data).__name__}; pass an iterable of batches, for example a"
+            " list or a DataLoader."
+        )
     if isinstance(data, Iterator):
-        raise DataError(f"The {what} is an iterator, which can be read only once; pass a list or a DataLoader.")
+        raise DataError(
+            f"The {what} is an iterator, which can be read only once; pass a list or a DataLoader."
+        )
     return data
 
 
 def fingerprint(data: Data, *, labels: bool = False) -> str:
-    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those take part."""
+    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those
+    take part.
+    """
     digest = hashlib.sha256()
     for batch in batches(reusable(data, "calibration data"), what="calibration data"):
         taken = labels and (batch.labels is not None or batch.unusable)
@@ -175,7 +212,15 @@ def fingerprint(data: Data, *, labels: bool = False) -> str:
         for value in (*batch.args, *batch.kwargs.values(), *own):
             if isinstance(value, Tensor):
                 digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                digest.update(
+                    value.detach()
+                    .cpu()
+                    .contiguous()
+                    .reshape(-1)
+                    .view(torch.uint8)
+                    .numpy()
+                    .tobytes()
+                )
     return digest.hexdigest()
 
 
@@ -195,7 +240,8 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -> Any:
-    """`module` on `batch`; an error of torch's becomes one sentence that names the batch. dtype: of the inputs, if not the module's own.
+    """`module` on `batch`; an error of torch's becomes one sentence that names the batch. dtype: of
+    the inputs, if not the module's own.
 
     Raises:
         DataError: the inputs' dtype differs from the network's, or the network cannot run on them.
@@ -205,18 +251,25 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
         return module(*batch.args, **batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise DataError(f"{type(module).__name__} cannot run on {batch.describe()}: {reason}") from error
+        raise DataError(
+            f"{type(module).__name__} cannot run on {batch.describe()}: {reason}"
+        ) from error
 
 
 def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
-    """Raises DataError where a floating-point input has another dtype than the network's parameters (autocast is left alone)."""
+    """Raises DataError where a floating-point input has another dtype than the network's parameters
+    (autocast is left alone).
+    """
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return
     for value in (*batch.args, *batch.kwargs.values()):
         if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype:
             name = str(dtype).removeprefix("torch.")
             what = batch.describe()
-            raise DataError(f"The network's parameters are {name}, but not the inputs of {what}; convert the data with .to(torch.{name}).")
+            raise DataError(
+                f"The network's parameters are {name}, but not the inputs of {what}; convert the"
+                f" data with .to(torch.{name})."
+            )
 
 
 def _parse(item: Any, index: int, what: str) -> Batch:
@@ -238,7 +291,8 @@ def _parse(item: Any, index: int, what: str) -> Batch:
         kwargs = dict(item)
     else:
         raise DataError(
-            f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs, labels) tuples, or dicts for keyword networks."
+            f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs,"
+            " labels) tuples, or dicts for keyword networks."
         )
     labels, unusable = _labels(labels)
     return Batch(args, kwargs, labels, index, unusable=unusable)

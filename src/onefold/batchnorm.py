@@ -1,9 +1,12 @@
-"""Batch-norm statistics: fold them into the layer before, re-estimate them from data, save and restore them.
+"""Batch-norm statistics: fold them into the layer before, re-estimate them from data, save and
+restore them.
 
-Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its batch norm equals (s W) x + s (b - mean) + shift. Here the
-folded network stays one of the same class: the layer's weight becomes s W, its bias 0, and the norm is *neutralised*: mean s (mean - b), scale
-|scale|, variance scale^2 - eps, so that it only shifts. A linear map of the channels may then act on weight, mean and shift alone, and
-statistics that are re-estimated later still give the output the mean and deviation that it had.
+Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its batch norm equals (s
+W) x + s (b - mean) + shift. Here the folded network stays one of the same class: the layer's weight
+becomes s W, its bias 0, and the norm is *neutralised*: mean s (mean - b), scale |scale|, variance
+scale^2 - eps, so that it only shifts. A linear map of the channels may then act on weight, mean and
+shift alone, and statistics that are re-estimated later still give the output the mean and deviation
+that it had.
 """
 
 from __future__ import annotations
@@ -21,16 +24,21 @@ from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
 
-FEW = 8  # examples, or values of a channel: a batch of fewer is too small to be normalised by its own statistics
-SMALL = 0.1  # share of the examples in such batches up to which they are left out, as a short last batch is
+# examples, or values of a channel: a batch of fewer is too small to be normalised by its own
+# statistics
+FEW = 8
+# share of the examples in such batches up to which they are left out, as a short last batch is
+SMALL = 0.1
 
 NormModule = nn.modules.batchnorm._BatchNorm
 
 
 def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """A new state dict of the same function in which the batch norm of every layer that has one is folded and neutralised.
+    """A new state dict of the same function in which the batch norm of every layer that has one is
+    folded and neutralised.
 
-    Computed in float64, returned in the tensors' own dtypes. Layers without a norm, or whose weight is shared, are left as they are.
+    Computed in float64, returned in the tensors' own dtypes. Layers without a norm, or whose weight
+    is shared, are left as they are.
     """
     folded = dict(state)
     for layer in layers:
@@ -50,10 +58,13 @@ def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str
 
 
 def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """A new state dict in which the norm of every layer that has one only shifts: variance = scale^2 - eps. For norms that are folded.
+    """A new state dict in which the norm of every layer that has one only shifts: variance =
+    scale^2 - eps.
 
-    An average of folded networks needs it again, as the mean of the variances is not that of the scales squared. A scale too small for
-    its eps becomes 1.
+    For norms that are folded.
+
+    An average of folded networks needs it again, as the mean of the variances is not that of the
+    scales squared. A scale too small for its eps becomes 1.
     """
     result = dict(state)
     for layer in layers:
@@ -63,13 +74,19 @@ def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[st
         scale = state[norm.scale].double()
         scale = torch.where(scale**2 > 2 * norm.eps, scale, 1.0)
         result[norm.scale] = scale.to(state[norm.scale].dtype)
-        result[norm.variance] = (result[norm.scale].double() ** 2 - norm.eps).to(state[norm.variance].dtype)
+        result[norm.variance] = (result[norm.scale].double() ** 2 - norm.eps).to(
+            state[norm.variance].dtype
+        )
     return result
 
 
 def scale_output(weight: Tensor, gain: Tensor, layer: Layer) -> Tensor:
-    """`weight` with each of the layer's output channels multiplied by its entry of `gain` (channels,)."""
-    if layer.weight_axis == 1 and layer.groups > 1:  # grouped transposed convolution: (in, out / groups, ...)
+    """`weight` with each of the layer's output channels multiplied by its entry of `gain`
+    (channels,).
+    """
+    if (
+        layer.weight_axis == 1 and layer.groups > 1
+    ):  # grouped transposed convolution: (in, out / groups, ...)
         inputs, outputs = weight.shape[:2]
         per_group = gain.reshape(layer.groups, 1, outputs)
         grouped = weight.reshape(layer.groups, inputs // layer.groups, outputs, -1)
@@ -85,22 +102,26 @@ def norms_of(module: nn.Module) -> list[NormModule]:
 
 
 def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = None) -> int:
-    """Recompute the running mean and variance of every batch norm over `data`, in place; weights and training flags stay as they are.
+    """Recompute the running mean and variance of every batch norm over `data`, in place; weights
+    and training flags stay as they are.
 
     only: the names of the modules to recompute; None for all.
 
-    Cumulative averages over the batches (no momentum), of a `RankShare` over those of all ranks, without gradients; only the batch
-    norms run in training mode, so that dropout stays off. Batches of fewer than FEW examples are left out where they hold up to a
-    tenth of the examples. Where they hold more, every norm gets the mean and variance of all values of the whole data instead, since
-    batch statistics of so few take away what tells the examples apart. So does a norm to which a larger batch gives fewer than FEW
-    values of a channel. These norms run in eval mode and are measured one after the other, each in a pass over the data. Nothing
-    happens where the network has no batch norm. Should a batch fail, the old statistics are put back.
+    Cumulative averages over the batches (no momentum), of a `RankShare` over those of all ranks,
+    without gradients; only the batch norms run in training mode, so that dropout stays off. Batches
+    of fewer than FEW examples are left out where they hold up to a tenth of the examples. Where
+    they hold more, every norm gets the mean and variance of all values of the whole data instead,
+    since batch statistics of so few take away what tells the examples apart. So does a norm to
+    which a larger batch gives fewer than FEW values of a channel. These norms run in eval mode and
+    are measured one after the other, each in a pass over the data. Nothing happens where the
+    network has no batch norm. Should a batch fail, the old statistics are put back.
 
     Returns:
         The number of batch norms whose statistics were recomputed.
 
     Raises:
-        DataError: the data is empty, used up, the network cannot run on it, or all of it gives a norm one value of each channel.
+        DataError: the data is empty, used up, the network cannot run on it, or all of it gives a
+            norm one value of each channel.
     """
     norms = norms_of(module)
     if only is not None:
@@ -124,7 +145,10 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
 
 
 def _averaged(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
-    """Average the statistics of the batches, as in training mode. Returns the norms for which batches are too small, as they run."""
+    """Average the statistics of the batches, as in training mode.
+
+    Returns the norms for which batches are too small, as they run.
+    """
     for norm in norms:
         norm.reset_running_stats()
     least = dict.fromkeys(norms, FEW)  # to the fewest values of a channel
@@ -159,7 +183,9 @@ def too_small(small: int, examples: int) -> bool:
 
 
 def _as_they_run(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
-    """The norms in the order in which the first batch meets them; those that it does not meet are left out."""
+    """The norms in the order in which the first batch meets them; those that it does not meet are
+    left out.
+    """
     order: dict[int, None] = {}
     numbers = {norm: k for k, norm in enumerate(norms)}
     for norm in norms:
@@ -173,18 +199,24 @@ def _as_they_run(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> 
 
 
 def _pooled(module: nn.Module, data: Data, norm: NormModule) -> None:
-    """Give a norm the mean and the unbiased variance of all values that it reads, at each place where it runs, averaged over those.
+    """Give a norm the mean and the unbiased variance of all values that it reads, at each place
+    where it runs, averaged over those.
 
-    The norm runs in eval mode; what it reads at a later place depends on what it puts out at the first, so that two passes are made
-    where it has several.
+    The norm runs in eval mode; what it reads at a later place depends on what it puts out at the
+    first, so that two passes are made where it has several.
     """
     name = next(name for name, m in module.named_modules() if m is norm)
-    if _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name) > 1:
+    if (
+        _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
+        > 1
+    ):
         _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
 
 
 def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]:
-    """Of each place of the norm in one run of the network: count, mean, and squares about the mean of what it reads, float64."""
+    """Of each place of the norm in one run of the network: count, mean, and squares about the mean
+    of what it reads, float64.
+    """
     sums: list[list[Tensor]] = []
     place = seen = 0
 
@@ -192,7 +224,9 @@ def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]
         nonlocal place
         rows = value.detach().movedim(1, -1).flatten(0, -2).double()
         if place == len(sums):
-            sums.append([rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])])
+            sums.append(
+                [rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])]
+            )
         count, mean, squares = sums[place]
         gap, total = rows.mean(0) - mean, count + len(rows)
         squares += (rows - rows.mean(0)).square().sum(0) + gap.square() * count * len(rows) / total
@@ -211,18 +245,27 @@ def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]
 
 
 def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name: str) -> int:
-    """Write what was summed, over all ranks where the data is `shared`, into the norm's statistics. Returns how many places there are."""
+    """Write what was summed, over all ranks where the data is `shared`, into the norm's statistics.
+
+    Returns how many places there are.
+    """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
     places = max(from_every_rank(len(sums))) if shared else len(sums)
     means, variances = [], []
     for k in range(places):
-        empty = [mean.new_zeros((), dtype=torch.float64), *(torch.zeros_like(mean, dtype=torch.float64) for _ in range(2))]
+        empty = [
+            mean.new_zeros((), dtype=torch.float64),
+            *(torch.zeros_like(mean, dtype=torch.float64) for _ in range(2)),
+        ]
         count, own, squares = sums[k] if k < len(sums) else empty
         total = sum_over_ranks(count) if shared else count
         if total < 2:
-            raise DataError(f"The norm '{name}' sees one value of each channel in all of the data, which has no variance; pass more examples.")
+            raise DataError(
+                f"The norm '{name}' sees one value of each channel in all of the data, which has no"
+                " variance; pass more examples."
+            )
         pooled = (sum_over_ranks(count * own) if shared else count * own) / total
         spread = squares + count * (own - pooled).square()
         means.append(pooled)
@@ -233,7 +276,9 @@ def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name
 
 
 @contextmanager
-def _hooked(norms: Sequence[NormModule], hook: Callable[[NormModule, Tensor], None]) -> Iterator[None]:
+def _hooked(
+    norms: Sequence[NormModule], hook: Callable[[NormModule, Tensor], None]
+) -> Iterator[None]:
     """Call `hook` with each of the norms and what it reads, before it runs."""
 
     def before(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -262,7 +307,9 @@ def _mean_over_batches(norm: NormModule) -> None:
 
 @contextmanager
 def _cumulative(module: nn.Module, norms: list[NormModule]) -> Iterator[None]:
-    """Everything in evaluation mode but the batch norms, which average cumulatively; flags and momenta restored on leaving."""
+    """Everything in evaluation mode but the batch norms, which average cumulatively; flags and
+    momenta restored on leaving.
+    """
     flags = [(m, m.training) for m in module.modules()]
     momenta = [norm.momentum for norm in norms]
     module.eval()

@@ -30,7 +30,10 @@ class Counted:
 
 
 def counted(data: Data) -> tuple[Data, Counted]:
-    """The data to walk through, and what counts it. Of a process's share all batches that it walks past are counted."""
+    """The data to walk through, and what counts it.
+
+    Of a process's share all batches that it walks past are counted.
+    """
     own = Counted(data.data if isinstance(data, RankShare) else data)
     return (replace(data, data=own) if isinstance(data, RankShare) else own), own
 

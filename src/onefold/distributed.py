@@ -1,6 +1,8 @@
-"""Several processes of torch.distributed that must agree: sums and means over all ranks, one rank's word for all, failures that all share.
+"""Several processes of torch.distributed that must agree: sums and means over all ranks, one rank's
+word for all, failures that all share.
 
-No-ops where there is one process."""
+No-ops where there is one process.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,17 @@ T = TypeVar("T")
 
 def several_ranks() -> bool:
     """Whether this process is one of several."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    return (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a tensor over all ranks, the same on each; the tensor itself where there is one process."""
+    """The mean of a tensor over all ranks, the same on each; the tensor itself where there is one
+    process.
+    """
     if not several_ranks():
         return value
     total = value.detach().clone()
@@ -40,7 +48,9 @@ def from_rank(number: int, value: T) -> T:
     if not several_ranks():
         return value
     box: list[T] = [value]
-    distributed.broadcast_object_list(box, src=number, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None)
+    distributed.broadcast_object_list(
+        box, src=number, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None
+    )
     return box[0]
 
 
@@ -59,7 +69,9 @@ def from_every_rank(value: T) -> list[T]:
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in rank order, so that it has the same bits on each; the tensor itself where there is one process."""
+    """The sum of a tensor over all ranks, in rank order, so that it has the same bits on each; the
+    tensor itself where there is one process.
+    """
     if not several_ranks():
         return value
     parts = from_every_rank(value.detach().cpu())
@@ -68,7 +80,9 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Where one rank fails in this block, all of them raise what it did, instead of waiting for it at the next meeting point."""
+    """Where one rank fails in this block, all of them raise what it did, instead of waiting for it
+    at the next meeting point.
+    """
     failure: Exception | None = None
     try:
         yield
@@ -77,7 +91,9 @@ def together() -> Iterator[None]:
     failed = from_every_rank(None if failure is None else f"{failure}")
     if failure is not None:
         raise failure
-    if (other := next((number for number, text in enumerate(failed) if text is not None), None)) is not None:
+    if (
+        other := next((number for number, text in enumerate(failed) if text is not None), None)
+    ) is not None:
         raise DataError(f"Rank {other} failed: {failed[other]}")
 
 

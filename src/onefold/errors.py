@@ -37,8 +37,8 @@ class AlignmentError(OnefoldError):
 class NothingToAlignError(AlignmentError):
     """An alignment was asked for that can move no parameter.
 
-    fixed: the network takes all features between its layers for positions, as a Fourier transform does.
-    Networks as they are stand as well aligned as they ever can.
+    fixed: the network takes all features between its layers for positions, as a Fourier transform
+    does. Networks as they are stand as well aligned as they ever can.
     """
 
     fixed: bool = False
@@ -65,7 +65,9 @@ class RepeatedMembers(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The tail of an error message that suggests the nearest known name, or lists them when nothing is near."""
+    """The tail of an error message that suggests the nearest known name, or lists them when nothing
+    is near.
+    """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."

@@ -1,4 +1,6 @@
-"""Parts of a network chosen by name patterns, as of the shell: "*", "?" and "[...]"; a pattern also matches all that lies within a module."""
+"""Parts of a network chosen by name patterns, as of the shell: "*", "?" and "[...]"; a pattern also
+matches all that lies within a module.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,15 @@ def as_list(patterns: Patterns) -> list[str] | None:
 def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
     """Raises RecipeError where a pattern matches none of `names`."""
     if not patterns:
-        raise RecipeError(f"The list `{what}` is empty; leave it out, or name a part of the network.")
+        raise RecipeError(
+            f"The list `{what}` is empty; leave it out, or name a part of the network."
+        )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise RecipeError(f"The pattern '{pattern}' of `{what}` matches no part of the network that can be chosen; {nearest(pattern, names)}")
+            raise RecipeError(
+                f"The pattern '{pattern}' of `{what}` matches no part of the network that can be"
+                f" chosen; {nearest(pattern, names)}"
+            )
 
 
 def around(name: str) -> Iterator[str]:
@@ -33,8 +40,11 @@ def around(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def choose(items: Sequence[T], names_of: Callable[[T], Iterable[str]], include: Patterns, exclude: Patterns) -> list[T]:
-    """The items one of whose names a pattern of `include` (None: all) and none of whose names a pattern of `exclude` matches.
+def choose(
+    items: Sequence[T], names_of: Callable[[T], Iterable[str]], include: Patterns, exclude: Patterns
+) -> list[T]:
+    """The items one of whose names a pattern of `include` (None: all) and none of whose names a
+    pattern of `exclude` matches.
 
     Raises:
         RecipeError: a pattern matches nothing, or nothing is left.
@@ -44,14 +54,25 @@ def choose(items: Sequence[T], names_of: Callable[[T], Iterable[str]], include: 
     for patterns, what in ((wanted, "include"), (unwanted, "exclude")):
         if patterns is not None:
             check_patterns(patterns, known, what)
-    left = [i for i in items if (wanted is None or _any(names_of(i), wanted)) and not (unwanted and _any(names_of(i), unwanted))]
+    left = [
+        i
+        for i in items
+        if (wanted is None or _any(names_of(i), wanted))
+        and not (unwanted and _any(names_of(i), unwanted))
+    ]
     if not left:
-        raise RecipeError("No part of the network is left: `exclude` takes away all that `include` names; narrow it.")
+        raise RecipeError(
+            "No part of the network is left: `exclude` takes away all that `include` names;"
+            " narrow it."
+        )
     return left
 
 
 def select(names: Sequence[str], include: Patterns, exclude: Patterns) -> list[str]:
-    """The names that are chosen by themselves or by a module around them. Raises RecipeError as `choose`."""
+    """The names that are chosen by themselves or by a module around them.
+
+    Raises RecipeError as `choose`.
+    """
     return choose(names, around, include, exclude)
 
 

@@ -1,7 +1,9 @@
-"""Start the processes that train, through lightning-fabric: one on each device, told apart by their rank.
+"""Start the processes that train, through lightning-fabric: one on each device, told apart by their
+rank.
 
-The processes are spawned here and run one function, so that no launcher is needed and none may be used; the first process, which started
-them, waits. Whatever goes wrong in one ends all, and comes out of here as the same error.
+The processes are spawned here and run one function, so that no launcher is needed and none may be
+used; the first process, which started them, waits. Whatever goes wrong in one ends all, and comes
+out of here as the same error.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from onefold import errors
 from onefold.errors import OnefoldError, RecipeError
 
-NOISY = ("lightning_fabric.utilities.distributed", "lightning_fabric.utilities.rank_zero", "lightning_utilities.core.rank_zero")
+NOISY = (
+    "lightning_fabric.utilities.distributed",
+    "lightning_fabric.utilities.rank_zero",
+    "lightning_utilities.core.rank_zero",
+)
 VARIABLES = ("LOCAL_RANK", "MASTER_PORT")  # a launcher's; Fabric sets the second
 
 
@@ -30,7 +36,10 @@ def fabric_package() -> Any:
     try:
         import lightning_fabric
     except ImportError:
-        raise RecipeError('Training needs the package lightning-fabric; install it with: pip install "onefold[train]".') from None
+        raise RecipeError(
+            "Training needs the package lightning-fabric; install it with: pip install"
+            ' "onefold[train]".'
+        ) from None
     _quiet()
     return lightning_fabric
 
@@ -39,15 +48,31 @@ def check_processes(device: torch.device, devices: int) -> None:
     """Raises RecipeError where so many processes cannot be started here."""
     fabric_package()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
-        raise RecipeError("The processes are started by onefold itself; run it without torchrun or another launcher, and give --devices.")
+        raise RecipeError(
+            "The processes are started by onefold itself; run it without torchrun or another"
+            " launcher, and give --devices."
+        )
     if devices > 1 and device.index is not None:
-        raise RecipeError(f"The device '{device}' is a single one, but {devices} were asked for; give the device as cuda.")
+        raise RecipeError(
+            f"The device '{device}' is a single one, but {devices} were asked for; give the device"
+            " as cuda."
+        )
     if device.type == "cuda" and devices > torch.cuda.device_count():
-        raise RecipeError(f"There are {torch.cuda.device_count()} CUDA devices here, not {devices}; give fewer --devices.")
+        raise RecipeError(
+            f"There are {torch.cuda.device_count()} CUDA devices here, not {devices}; give fewer"
+            " --devices."
+        )
 
 
-def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: torch.device, devices: int = 1, precision: str = "32-true") -> None:
-    """Call `function(fabric, *arguments)`: here where one device is asked for, else in as many new processes, one on each.
+def launch(
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+    device: torch.device,
+    devices: int = 1,
+    precision: str = "32-true",
+) -> None:
+    """Call `function(fabric, *arguments)`: here where one device is asked for, else in as many new
+    processes, one on each.
 
     Raises:
         OnefoldError: as the function does, in whatever process.
@@ -58,7 +83,11 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: to
 
     before = {name: os.environ.get(name) for name in VARIABLES}
     children = set(multiprocessing.active_children())
-    where: Any = [device.index] if device.index is not None and devices == 1 and device.type != "cpu" else devices
+    where: Any = (
+        [device.index]
+        if device.index is not None and devices == 1 and device.type != "cpu"
+        else devices
+    )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")
@@ -76,7 +105,10 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: to
     except ProcessRaisedException as error:
         raise _translated(error) from error
     except ProcessExitedException as error:
-        raise OnefoldError(f"A process of the training was ended from outside ({error}); give the same command with --resume.") from error
+        raise OnefoldError(
+            f"A process of the training was ended from outside ({error}); give the same command"
+            " with --resume."
+        ) from error
     finally:
         for child in set(multiprocessing.active_children()) - children:
             child.terminate()
@@ -88,14 +120,17 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], device: to
 
 @dataclass(frozen=True)
 class _Entry:
-    """The beginning and the end of a new process, which must not outlive its parent: torch has it interrupted then."""
+    """The beginning and the end of a new process, which must not outlive its parent: torch has it
+    interrupted then.
+    """
 
     function: Callable[..., None]
     parent: int
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        _quiet()  # unpickled before the processes get to know each other, about which they would tell
+        # unpickled before the processes get to know each other, about which they would tell
+        _quiet()
 
     def __call__(self, fabric: Any, *arguments: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -103,7 +138,8 @@ class _Entry:
             raise KeyboardInterrupt
         self.function(fabric, *arguments)
         fabric.barrier()
-        torch.distributed.destroy_process_group()  # left to the interpreter's end, its threads may abort the process
+        # left to the interpreter's end, its threads may abort the process
+        torch.distributed.destroy_process_group()
 
 
 def _quiet() -> None:

@@ -1,4 +1,6 @@
-"""A progress bar for long work: rich on a terminal, silent everywhere else, always on standard error."""
+"""A progress bar for long work: rich on a terminal, silent everywhere else, always on standard
+error.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,30 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while a bar shows `description` and how many of `total` (default: len(items), if it has one) are done."""
+    """Yield `items` while a bar shows `description` and how many of `total` (default: len(items),
+    if it has one) are done.
+    """
     import sys
 
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     if total is None and isinstance(items, Sized):
         total = len(items)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total, description=description)

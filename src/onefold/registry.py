@@ -1,4 +1,6 @@
-"""A family of interchangeable things, filled by a decorator, so that a user's own package can add one without touching this one."""
+"""A family of interchangeable things, filled by a decorator, so that a user's own package can add
+one without touching this one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """Names to things of one kind. Creating a registry also lists it in FAMILIES, which `onefold methods` prints.
+    """Names to things of one kind.
+
+    Creating a registry also lists it in FAMILIES, which `onefold methods` prints.
 
     >>> matchers = Registry("matcher")
     >>> @matchers.register("mine")
@@ -35,23 +39,35 @@ class Registry(Generic[T]):
         FAMILIES[kind] = self  # type: ignore[assignment]
 
     def register(self, *names: str, summary: str = "") -> Callable[[T], T]:
-        """Decorator: file the decorated thing under `names`. Raises RecipeError where a name is taken."""
+        """Decorator: file the decorated thing under `names`.
+
+        Raises RecipeError where a name is taken.
+        """
 
         def add(value: T) -> T:
             for name in names:
                 if name in self._entries:
-                    raise RecipeError(f"The {self.kind} '{name}' is registered already; choose another name.")
-                self._entries[name] = Entry(name, value, summary or (value.__doc__ or "").strip().split("\n")[0])
+                    raise RecipeError(
+                        f"The {self.kind} '{name}' is registered already; choose another name."
+                    )
+                self._entries[name] = Entry(
+                    name, value, summary or (value.__doc__ or "").strip().split("\n")[0]
+                )
             return value
 
         return add
 
     def get(self, name: str) -> T:
-        """The thing filed under `name`. Raises RecipeError with the nearest known name otherwise."""
+        """The thing filed under `name`.
+
+        Raises RecipeError with the nearest known name otherwise.
+        """
         try:
             return self._entries[name].value
         except KeyError:
-            raise RecipeError(f"There is no {self.kind} named '{name}'; {nearest(name, self._entries)}") from None
+            raise RecipeError(
+                f"There is no {self.kind} named '{name}'; {nearest(name, self._entries)}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -1,4 +1,6 @@
-"""Alignments of real small networks: exactness of permutations, what dense maps promise, saving, settings and errors."""
+"""Alignments of real small networks: exactness of permutations, what dense maps promise, saving,
+settings and errors.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from torch import nn
 from onefold.alignment import Alignment, Moments, align, matchers
 from onefold.alignment.matchers.cca import CCA
 from onefold.batchnorm import reestimate
-from onefold.errors import AlignmentError, DataError, MembersError, NothingToAlignError, RecipeError, WeightsError
+from onefold.errors import (
+    AlignmentError,
+    DataError,
+    MembersError,
+    NothingToAlignError,
+    RecipeError,
+    WeightsError,
+)
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
 KINDS = [Plain, Residual]
@@ -28,7 +37,10 @@ def scrambled(network: nn.Module, seed: int = 5) -> nn.Module:
     """The same function with its units in another order."""
     spec = find_symmetries(network, loader()[0][0])
     generator = torch.Generator().manual_seed(seed)
-    maps = {g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator)) for g in spec.groups}
+    maps = {
+        g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator))
+        for g in spec.groups
+    }
     twin = copy.deepcopy(network)
     twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
     return twin
@@ -39,20 +51,38 @@ def scrambled(network: nn.Module, seed: int = 5) -> nn.Module:
 def test_permutations_undo_a_scrambling(kind: type[nn.Module], probe: str) -> None:
     network = trained(kind, 0)
     twin = scrambled(network)
-    different = [k for k, v in network.state_dict().items() if not torch.equal(v, twin.state_dict()[k])]
+    different = [
+        k for k, v in network.state_dict().items() if not torch.equal(v, twin.state_dict()[k])
+    ]
     assert different, "the scrambling did nothing"
     found = align([network, twin], loader(), method="permutation", probe=probe)
     first, second = found.apply([network, twin])
-    middle = copy.deepcopy(first)  # units that never fire on the data cannot be told apart, but then their average does no harm
-    middle.load_state_dict({k: (v + second.state_dict()[k]) / 2 if v.is_floating_point() else v for k, v in first.state_dict().items()})
+    middle = copy.deepcopy(
+        first
+    )  # units that never fire on the data cannot be told apart, but then their average does no harm
+    middle.load_state_dict(
+        {
+            k: (v + second.state_dict()[k]) / 2 if v.is_floating_point() else v
+            for k, v in first.state_dict().items()
+        }
+    )
     torch.testing.assert_close(logits(middle), logits(network), rtol=0, atol=1e-5)
     naive = copy.deepcopy(first)
-    naive.load_state_dict({k: (v + twin.state_dict()[k]) / 2 if v.is_floating_point() else v for k, v in first.state_dict().items()})
-    assert (logits(naive) - logits(network)).abs().max() > 0.1, "without the alignment the average would have done as well"
+    naive.load_state_dict(
+        {
+            k: (v + twin.state_dict()[k]) / 2 if v.is_floating_point() else v
+            for k, v in first.state_dict().items()
+        }
+    )
+    assert (logits(naive) - logits(network)).abs().max() > 0.1, (
+        "without the alignment the average would have done as well"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_aligned_by_permutation_every_member_keeps_its_function_and_its_weights(kind: type[nn.Module]) -> None:
+def test_aligned_by_permutation_every_member_keeps_its_function_and_its_weights(
+    kind: type[nn.Module],
+) -> None:
     networks = [n.double() for n in members(kind)]
     before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
     data = [(x.double(), y) for x, y in loader()]
@@ -65,7 +95,9 @@ def test_aligned_by_permutation_every_member_keeps_its_function_and_its_weights(
 
 @pytest.mark.parametrize("method", ["cca", "procrustes"])
 def test_dense_maps_are_inverted_by_the_consumers(method: str) -> None:
-    """Without a nonlinearity in between, a dense map leaves the function alone: the producers' T meets the consumers' inverse."""
+    """Without a nonlinearity in between, a dense map leaves the function alone: the producers' T
+    meets the consumers' inverse.
+    """
     torch.manual_seed(0)
     networks = [nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3)).double() for _ in range(2)]
     data = [torch.randn(64, 5, dtype=torch.float64) for _ in range(2)]
@@ -77,21 +109,30 @@ def test_dense_maps_are_inverted_by_the_consumers(method: str) -> None:
 def test_cca_undoes_an_invertible_map_of_linear_features() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(9, 4), nn.Linear(4, 3)).double()
-    twin, mixing = copy.deepcopy(network), torch.randn(4, 4, dtype=torch.float64) + 2 * torch.eye(4, dtype=torch.float64)
+    twin, mixing = (
+        copy.deepcopy(network),
+        torch.randn(4, 4, dtype=torch.float64) + 2 * torch.eye(4, dtype=torch.float64),
+    )
     with torch.no_grad():
         twin[0].weight.copy_(mixing @ network[0].weight)
         twin[0].bias.copy_(mixing @ network[0].bias)
         twin[1].weight.copy_(network[1].weight @ torch.linalg.inv(mixing))
     data = [torch.randn(500, 9, dtype=torch.float64)]
     found = align([network, twin], data, method=CCA(regularisation=0.0, prior=0.0))
-    torch.testing.assert_close(found.apply([network, twin])[1][0].weight, network[0].weight, rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.scores["g0"][1], torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        found.apply([network, twin])[1][0].weight, network[0].weight, rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(
+        found.scores["g0"][1], torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-6
+    )
 
 
 def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(400, 5, dtype=torch.float64, generator=generator)
-    y = x @ torch.randn(5, 5, dtype=torch.float64, generator=generator) + 0.3 * torch.randn(400, 5, dtype=torch.float64, generator=generator)
+    y = x @ torch.randn(5, 5, dtype=torch.float64, generator=generator) + 0.3 * torch.randn(
+        400, 5, dtype=torch.float64, generator=generator
+    )
 
     def solved(name: str, scale: float, **settings: float) -> torch.Tensor:
         moments = Moments(2, 5)
@@ -99,28 +140,47 @@ def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
         return matchers.get(name)(**settings).match(moments, 1).map.forward  # type: ignore[arg-type]
 
     for settings in ({"regularisation": 0.1, "prior": 0.0}, {"regularisation": 1.0, "prior": 0.5}):
-        torch.testing.assert_close(solved("cca", 1.0, **settings), solved("cca", 1000.0, **settings))
+        torch.testing.assert_close(
+            solved("cca", 1.0, **settings), solved("cca", 1000.0, **settings)
+        )
     for prior in (0.0, 0.5):
         limit = solved("cca", 1.0, regularisation=1e7, prior=prior)
         scale = limit.norm() / 5**0.5  # equal up to the ratio of the two mean variances
-        torch.testing.assert_close(limit / scale, solved("procrustes", 1.0, prior=prior), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            limit / scale, solved("procrustes", 1.0, prior=prior), atol=1e-4, rtol=0
+        )
         assert (solved("cca", 1.0, regularisation=1e-3, prior=prior) - limit).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("name", ["cca", "procrustes"])
-def test_a_strong_prior_gives_the_permutation_and_a_weak_one_settles_what_the_data_leave_open(name: str) -> None:
+def test_a_strong_prior_gives_the_permutation_and_a_weak_one_settles_what_the_data_leave_open(
+    name: str,
+) -> None:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(300, 6, dtype=torch.float64, generator=generator)
     moments = Moments(2, 6)
-    moments.update([x, x[:, torch.tensor([3, 0, 5, 1, 2, 4])] + 0.5 * torch.randn(300, 6, dtype=torch.float64, generator=generator)])
+    moments.update(
+        [
+            x,
+            x[:, torch.tensor([3, 0, 5, 1, 2, 4])]
+            + 0.5 * torch.randn(300, 6, dtype=torch.float64, generator=generator),
+        ]
+    )
     forward = matchers.get(name)(prior=1e6).match(moments, 1).map.forward
     scale = forward.norm() / 6**0.5
-    expected = torch.eye(6, dtype=torch.float64)[matchers.get("permutation")().match(moments, 1).map.forward]
+    expected = torch.eye(6, dtype=torch.float64)[
+        matchers.get("permutation")().match(moments, 1).map.forward
+    ]
     torch.testing.assert_close(forward / scale, expected, atol=1e-4, rtol=0)
     x[:, 4:] = 0.0  # two units never fire: any map between them fits the data
     silent = Moments(2, 6)
     silent.update([x, x])
-    torch.testing.assert_close(matchers.get(name)(prior=0.1).match(silent, 1).map.forward, torch.eye(6, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        matchers.get(name)(prior=0.1).match(silent, 1).map.forward,
+        torch.eye(6, dtype=torch.float64),
+        atol=1e-6,
+        rtol=0,
+    )
 
 
 def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:
@@ -134,19 +194,25 @@ def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:
 
 
 def test_statistics_may_be_re_estimated_after_a_permutation() -> None:
-    """Folded norms keep the deviation of their outputs in their scale; with scales of 1 this test is far off."""
+    """Folded norms keep the deviation of their outputs in their scale; with scales of 1 this test
+    is far off.
+    """
     networks = members(Residual, 2)
     for network in networks:
         for norm in (network.norm0, network.norm1, network.norm2):
             norm.weight.data.mul_(torch.linspace(0.2, 4.0, norm.num_features))
         reestimate(network, loader(512))
-    for network, twin in zip(networks, align(networks, loader(), method="permutation").apply(networks), strict=True):
+    for network, twin in zip(
+        networks, align(networks, loader(), method="permutation").apply(networks), strict=True
+    ):
         reestimate(twin, loader(512))
         torch.testing.assert_close(logits(twin), logits(network), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["cca", "permutation"])
-def test_a_network_in_which_nothing_can_move_has_no_alignment_but_the_empty_one_that_says_so(method: str) -> None:
+def test_a_network_in_which_nothing_can_move_has_no_alignment_but_the_empty_one_that_says_so(
+    method: str,
+) -> None:
     networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 4)) for _ in range(2)]
     with pytest.raises(NothingToAlignError, match="no features between layers"):
         align(networks, loader(), method=method)
@@ -158,7 +224,15 @@ def test_a_network_in_which_nothing_can_move_has_no_alignment_but_the_empty_one_
 def test_groups_that_take_no_dense_map_fall_back_to_permutations_and_say_so() -> None:
     def network(seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(1, 8), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)).eval()
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3),
+            nn.GroupNorm(1, 8),
+            nn.ReLU(),
+            nn.Conv2d(8, 6, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(216, 3),
+        ).eval()
 
     found = align([network(0), network(1)], loader(), method="cca")
     assert sorted(found.matchers.values()) == ["cca", "permutation"]
@@ -179,11 +253,17 @@ def test_saved_and_loaded_alignments_are_equal(tmp_path: Path) -> None:
 
 def test_a_cap_on_positions_counts_fewer_samples_and_changes_little() -> None:
     networks = members(Plain, 2)
-    full, capped = (align(networks, loader(), method="permutation", max_positions=m) for m in (None, 16))
+    full, capped = (
+        align(networks, loader(), method="permutation", max_positions=m) for m in (None, 16)
+    )
     again = align(networks, loader(), method="permutation", max_positions=16)
     assert capped.scores["g0"].ne(full.scores["g0"]).any(), "the cap did nothing"
-    torch.testing.assert_close(capped.scores["g0"].mean(), full.scores["g0"].mean(), atol=0.05, rtol=0)
-    assert torch.equal(again.scores["g0"], capped.scores["g0"]), "the same seed gave other positions"
+    torch.testing.assert_close(
+        capped.scores["g0"].mean(), full.scores["g0"].mean(), atol=0.05, rtol=0
+    )
+    assert torch.equal(again.scores["g0"], capped.scores["g0"]), (
+        "the same seed gave other positions"
+    )
 
 
 def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> None:
@@ -197,14 +277,20 @@ def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> N
     ("arguments", "error", "message"),
     [
         ({"method": "ccaa"}, RecipeError, "no matcher named 'ccaa'; did you mean 'cca'"),
-        ({"method": "permutation", "regularisation": 0.1}, RecipeError, "'permutation' takes no regularisation"),
+        (
+            {"method": "permutation", "regularisation": 0.1},
+            RecipeError,
+            "'permutation' takes no regularisation",
+        ),
         ({"regularisation": -1.0}, AlignmentError, "must be 0 or greater"),
         ({"reference": 2}, AlignmentError, "numbered 0 to 1"),
         ({"probe": "middle"}, RecipeError, "choose 'auto', 'pre' or 'post'"),
         ({"max_positions": 0}, RecipeError, "at least 1"),
     ],
 )
-def test_unusable_settings(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+def test_unusable_settings(
+    arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         align(members(Plain, 2), loader(), **arguments)  # type: ignore[arg-type]
 
@@ -223,7 +309,10 @@ def test_unusable_members_and_data() -> None:
         align(networks, [])
     with pytest.raises(DataError, match=r"parameters are float32.*float64"):
         align(networks, [x.double() for x, _ in loader()])
-    with pytest.raises(DataError, match=r"has 12 features but the calibration data gave only 9 samples.*at least 13"):
+    with pytest.raises(
+        DataError,
+        match=r"has 12 features but the calibration data gave only 9 samples.*at least 13",
+    ):
         align(networks, [loader()[0][0][:9]])
     other = find_symmetries(trained(Residual, 0), loader()[0][0])
     with pytest.raises(AlignmentError, match="another architecture"):

@@ -1,4 +1,6 @@
-"""Members whose weights are computed are aligned: each keeps its function, and copies in another order fold into what they are copies of."""
+"""Members whose weights are computed are aligned: each keeps its function, and copies in another
+order fold into what they are copies of.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ import onefold
 from onefold.symmetry import apply_maps, find_symmetries
 from onefold.symmetry.drawing import random_maps
 
-ALIGNED = ("weight norm", "spectral norm of convolutions", "frozen norms", "messages by index_add", "a Fourier layer, padded", "bags, mean")
+ALIGNED = (
+    "weight norm",
+    "spectral norm of convolutions",
+    "frozen norms",
+    "messages by index_add",
+    "a Fourier layer, padded",
+    "bags, mean",
+)
 
 
 @pytest.mark.parametrize("method", ["permutation", "weights"])
@@ -36,4 +45,6 @@ def test_copies_in_another_order_fold_into_the_original(name: str, method: str) 
         torch.testing.assert_close(mapped(*batches[0]), network(*batches[0]), atol=1e-4, rtol=1e-4)
     if method == "permutation":
         for key, value in network.state_dict().items():
-            torch.testing.assert_close(mapped.state_dict()[key], value, atol=1e-4, rtol=1e-4, msg=key)
+            torch.testing.assert_close(
+                mapped.state_dict()[key], value, atol=1e-4, rtol=1e-4, msg=key
+            )

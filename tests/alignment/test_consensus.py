@@ -1,4 +1,6 @@
-"""A basis in which no member is preferred: the folded network does not depend on the order of the members, and is what theory says."""
+"""A basis in which no member is preferred: the folded network does not depend on the order of the
+members, and is what theory says.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,30 @@ from onefold.alignment.consensus import consensus, order_of
 from onefold.fold import merge
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
-METHODS = ["identity", "permutation", "weights", "transport", "procrustes", "rotation", "cca", "zipit"]
+METHODS = [
+    "identity",
+    "permutation",
+    "weights",
+    "transport",
+    "procrustes",
+    "rotation",
+    "cca",
+    "zipit",
+]
 NETWORKS = {kind: [m.double() for m in members(kind, 3)] for kind in (Plain, Residual)}
 DATA = [(x.double(), y) for x, y in loader()]
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [Plain, Residual])
-def test_the_fold_does_not_depend_on_the_order_of_the_members(kind: type[nn.Module], method: str) -> None:
+def test_the_fold_does_not_depend_on_the_order_of_the_members(
+    kind: type[nn.Module], method: str
+) -> None:
     networks = NETWORKS[kind]
-    made = [merge([networks[k] for k in order], DATA, align=method, reference=None).model for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2))]
+    made = [
+        merge([networks[k] for k in order], DATA, align=method, reference=None).model
+        for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2))
+    ]
     with torch.no_grad():
         first, *others = [network(DATA[0][0]) for network in made]
     for other in others:
@@ -43,7 +59,10 @@ def test_heads_too_and_every_member_keeps_its_function(method: str) -> None:
     assert "a common basis" in str(found)
     for network, twin in zip(networks, found.apply(networks), strict=True):
         assert gap(twin, network) < 1e-8
-    one, other = (merge(own, data, align=method, reference=None, repair="none").model for own in (networks, networks[::-1]))
+    one, other = (
+        merge(own, data, align=method, reference=None, repair="none").model
+        for own in (networks, networks[::-1])
+    )
     assert gap(one, other) < 1e-9
 
 
@@ -55,7 +74,10 @@ def test_permuted_copies_fold_into_what_they_are_copies_of(method: str) -> None:
     copies = [network]
     for _ in range(3):
         twin = copy.deepcopy(network)
-        maps = {g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator)) for g in spec.groups}
+        maps = {
+            g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator))
+            for g in spec.groups
+        }
         twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
         copies.append(twin)
     result = merge(copies, DATA, align=method, reference=None, repair="none")
@@ -67,7 +89,8 @@ def features(seed: int, count: int, width: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shared = torch.randn(300, width, dtype=torch.float64, generator=generator)
     return [
-        shared[:, torch.randperm(width, generator=generator)] + 0.8 * torch.randn(300, width, dtype=torch.float64, generator=generator)
+        shared[:, torch.randperm(width, generator=generator)]
+        + 0.8 * torch.randn(300, width, dtype=torch.float64, generator=generator)
         for _ in range(count)
     ]
 
@@ -75,13 +98,17 @@ def features(seed: int, count: int, width: int) -> list[Tensor]:
 def agreed(blocks: list[Tensor], name: str) -> tuple[Moments, list[Match]]:
     moments = Moments(len(blocks), blocks[0].shape[1], None, every=True)
     moments.update(blocks)
-    return moments, consensus(moments, matchers.get(name)().match, order_of({"g": moments}), slice(0, moments.width))
+    return moments, consensus(
+        moments, matchers.get(name)().match, order_of({"g": moments}), slice(0, moments.width)
+    )
 
 
 def total(moments: Moments, orders: list[Tensor]) -> float:
     """The sum over pairs of the correlations of matched features."""
     pairs = itertools.combinations(range(moments.members), 2)
-    return sum(float(moments.correlation_between(i, j)[orders[i], orders[j]].sum()) for i, j in pairs)
+    return sum(
+        float(moments.correlation_between(i, j)[orders[i], orders[j]].sum()) for i, j in pairs
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -92,15 +119,26 @@ def test_no_member_alone_can_do_better(seed: int, count: int, width: int) -> Non
     reached = total(moments, orders)
     for k in range(count):
         for other in itertools.islice(itertools.permutations(range(width)), 50):
-            assert total(moments, [torch.tensor(other) if j == k else order for j, order in enumerate(orders)]) <= reached + 1e-9
+            assert (
+                total(
+                    moments,
+                    [torch.tensor(other) if j == k else order for j, order in enumerate(orders)],
+                )
+                <= reached + 1e-9
+            )
 
 
 def test_rotations_solve_generalised_procrustes() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 5, dtype=torch.float64, generator=generator)
-    turns = [torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=generator)).Q for _ in range(4)]
+    turns = [
+        torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=generator)).Q
+        for _ in range(4)
+    ]
     _, found = agreed([x @ turn for turn in turns], "rotation")
-    first, *others = [x @ turn @ match.map.forward.T for turn, match in zip(turns, found, strict=True)]
+    first, *others = [
+        x @ turn @ match.map.forward.T for turn, match in zip(turns, found, strict=True)
+    ]
     for other in others:
         torch.testing.assert_close(other, first, rtol=0, atol=1e-6)
 

@@ -1,4 +1,6 @@
-"""Groups whose features never vary, in all members or in some: they stay, are named, and the others are aligned as asked."""
+"""Groups whose features never vary, in all members or in some: they stay, are named, and the others
+are aligned as asked.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ def network(seed: int, width: int = 8) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, 3)).eval()
 
 
-def switched_off(model: nn.Sequential, layer: int, units: slice = slice(None), bias: float = -1.0) -> nn.Sequential:
-    """The same with units of a layer that give one value whatever they read: 0, or `bias` behind a ReLU."""
+def switched_off(
+    model: nn.Sequential, layer: int, units: slice = slice(None), bias: float = -1.0
+) -> nn.Sequential:
+    """The same with units of a layer that give one value whatever they read: 0, or `bias` behind a
+    ReLU.
+    """
     model = copy.deepcopy(model)
     with torch.no_grad():
         model[layer].weight[units] = 0.0
@@ -95,7 +101,9 @@ def test_a_common_basis_passes_over_what_is_dead(method: str) -> None:
 
 @pytest.mark.parametrize("method", [*DENSE, "permutation", "zipit", "transport", "weights"])
 def test_some_dead_units_do_no_harm(method: str) -> None:
-    """Of eight units one is left alive; the group is aligned as asked, and members that are copies still fold into themselves."""
+    """Of eight units one is left alive; the group is aligned as asked, and members that are copies
+    still fold into themselves.
+    """
     off = switched_off(network(0), 2, slice(1, None))
     result = onefold.merge([off, copy.deepcopy(off)], data(), align=method, repair="none")
     x = torch.randn(50, 5)
@@ -105,9 +113,15 @@ def test_some_dead_units_do_no_harm(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["cca", "procrustes"])
 def test_without_ridge_and_prior_too(method: str) -> None:
-    kind = {"cca": onefold.alignment.matchers.get("cca"), "procrustes": onefold.alignment.matchers.get("procrustes")}[method]
+    kind = {
+        "cca": onefold.alignment.matchers.get("cca"),
+        "procrustes": onefold.alignment.matchers.get("procrustes"),
+    }[method]
     settings = {"regularisation": 0.0, "prior": 0.0} if method == "cca" else {"prior": 0.0}
-    networks = [switched_off(network(0), 2, slice(1, None)), switched_off(network(1), 2, slice(0, 7))]
+    networks = [
+        switched_off(network(0), 2, slice(1, None)),
+        switched_off(network(1), 2, slice(0, 7)),
+    ]
     solved(networks, kind(**settings))  # type: ignore[arg-type]
 
 
@@ -151,7 +165,11 @@ def test_dead_heads_are_matched_with_nothing(method: str, off: int) -> None:
     assert ("some of its 4 fibres never vary" if off == 1 else "its features never vary") in note
     mapped = found.apply(networks)[1]
     x = torch.randn(8, 6, 5)
-    torch.testing.assert_close(mapped(x), networks[1](x), atol=1e-4, rtol=1e-4) if method != "cca" else None
+    (
+        torch.testing.assert_close(mapped(x), networks[1](x), atol=1e-4, rtol=1e-4)
+        if method != "cca"
+        else None
+    )
 
 
 def test_constant_but_for_rounding_is_constant() -> None:
@@ -174,7 +192,10 @@ def test_from_disk_the_same_and_kept_too(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{k}.safetensors")
         onefold.save(own, paths[-1])
     streamed = DiskMembers(lambda: network(9), paths)
-    here, there = solved(networks, "cca"), onefold.align(streamed, data(), method="cca", resume=tmp_path / "kept")
+    here, there = (
+        solved(networks, "cca"),
+        onefold.align(streamed, data(), method="cca", resume=tmp_path / "kept"),
+    )
     assert here.fallbacks == there.fallbacks
     assert here.matchers == there.matchers
     again = onefold.align(streamed, data(), method="cca", resume=tmp_path / "kept")

@@ -1,4 +1,6 @@
-"""Attention heads and other fibres: each takes a map of its own, heads are matched together, rotations undo rotations."""
+"""Attention heads and other fibres: each takes a map of its own, heads are matched together,
+rotations undo rotations.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,21 @@ def widest(group: Group) -> str:
     return "permutation"
 
 
-NETWORKS = {"apart": lambda: Attention(), "fused": lambda: Attention(fused=True), "shared": lambda: Attention(shared=True), "grouped": Grouped}
+NETWORKS = {
+    "apart": lambda: Attention(),
+    "fused": lambda: Attention(fused=True),
+    "shared": lambda: Attention(shared=True),
+    "grouped": Grouped,
+}
 
 
 @pytest.mark.parametrize("name", ["apart", "fused", "grouped"])
 def test_permutations_of_heads_and_within_them_are_undone(name: str) -> None:
     network = built(NETWORKS[name]())
     spec = find_symmetries(network, inputs(network)[0])
-    twin = moved(network, spec, dict.fromkeys([g.name for g in spec.groups], "permutation"), fold=False)
+    twin = moved(
+        network, spec, dict.fromkeys([g.name for g in spec.groups], "permutation"), fold=False
+    )
     assert gap(twin, network) < 1e-12
     found = align([network, twin], inputs(network), method="permutation", spec=spec)
     assert gap(average(found, [network, twin]), network) < 1e-10
@@ -40,23 +49,39 @@ def test_permutations_of_heads_and_within_them_are_undone(name: str) -> None:
     assert over
     for group in over:
         assert found.maps[group.name][1].forward.shape == (HEADS, group.size)
-        assert len({tuple(row.tolist()) for row in found.maps[group.name][1].forward}) > 1  # one map for all heads could not do it
+        assert (
+            len({tuple(row.tolist()) for row in found.maps[group.name][1].forward}) > 1
+        )  # one map for all heads could not do it
 
 
 @pytest.mark.parametrize("name", ["apart", "fused"])
 def test_dense_maps_undo_rotations_of_the_stream_and_any_map_within_heads(name: str) -> None:
     network = built(NETWORKS[name]())
     spec = find_symmetries(network, inputs(network)[0])
-    kinds = {g.name: "permutation" if any(g.name in other.over for other in spec.groups) else widest(g) for g in spec.groups}
+    kinds = {
+        g.name: "permutation" if any(g.name in other.over for other in spec.groups) else widest(g)
+        for g in spec.groups
+    }
     assert "orthogonal_mean" in kinds.values()
     assert {"apart": "invertible", "fused": "orthogonal"}[name] in kinds.values()
     twin = moved(network, spec, kinds, fold=True)
     assert gap(twin, network) < 1e-10
-    found = align([network, twin], inputs(network), method=CCA(regularisation=1e-9, prior=0.0), spec=spec)
+    found = align(
+        [network, twin], inputs(network), method=CCA(regularisation=1e-9, prior=0.0), spec=spec
+    )
     assert found.folds_scales
     assert gap(average(found, [network, twin]), network) < 1e-6
     # the negative control: permutations alone cannot undo it
-    assert gap(average(align([network, twin], inputs(network), method="permutation", spec=spec), [network, twin]), network) > 0.1
+    assert (
+        gap(
+            average(
+                align([network, twin], inputs(network), method="permutation", spec=spec),
+                [network, twin],
+            ),
+            network,
+        )
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
@@ -69,12 +94,19 @@ def test_permuted_members_keep_their_function(name: str) -> None:
 
 @pytest.mark.parametrize("method", ["cca", "procrustes"])
 @pytest.mark.parametrize("name", ["apart", "fused", "shared"])
-def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(name: str, method: str) -> None:
+def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(
+    name: str, method: str
+) -> None:
     networks = [built(NETWORKS[name](), seed) for seed in range(2)]
     spec = find_symmetries(networks[0], inputs(networks[0])[0])
     found = align(networks, inputs(networks[0]), method=method, spec=spec)
-    hidden = next(g.name for g in spec.groups if g.size == 24)  # a dense map of what gelu reads is approximate
-    kept = Alignment(**{f: getattr(found, f) for f in found.__dataclass_fields__} | {"maps": {**found.maps, hidden: (GroupMap.identity(24),) * 2}})
+    hidden = next(
+        g.name for g in spec.groups if g.size == 24
+    )  # a dense map of what gelu reads is approximate
+    kept = Alignment(
+        **{f: getattr(found, f) for f in found.__dataclass_fields__}
+        | {"maps": {**found.maps, hidden: (GroupMap.identity(24),) * 2}}
+    )
     assert any(m[1].kind == "dense" for m in kept.maps.values())
     for network, twin in zip(networks, kept.apply(networks), strict=True):
         assert gap(twin, network) < 1e-8
@@ -86,7 +118,9 @@ def test_heads_are_matched_by_queries_keys_and_values_together() -> None:
     index = next(g.name for g in spec.groups if any(g.name in other.over for other in spec.groups))
     order = torch.tensor([2, 0, 3, 1])
     twin = copy.deepcopy(network)
-    twin.load_state_dict(apply_maps(network.state_dict(), spec, {index: GroupMap("permutation", order)}))
+    twin.load_state_dict(
+        apply_maps(network.state_dict(), spec, {index: GroupMap("permutation", order)})
+    )
     for method in ("permutation", "procrustes", "cca"):
         found = align([network, twin], inputs(network), method=method, spec=spec)
         assert torch.equal(order[found.maps[index][1].forward], torch.arange(HEADS))
@@ -107,7 +141,9 @@ def test_a_user_matcher_serves_heads_too_and_settings_reach_it() -> None:
     matcher: Matcher = Watching()
     solve_gathered(gathered, matcher)
     size = WIDTH // HEADS
-    assert seen.count((size, size)) == 2 * HEADS**2  # queries with keys, and values: every head with every other
+    assert (
+        seen.count((size, size)) == 2 * HEADS**2
+    )  # queries with keys, and values: every head with every other
 
 
 def test_an_alignment_with_heads_is_saved_and_loaded(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -14,9 +14,17 @@ from onefold.alignment import Moments
 from onefold.errors import DataError
 
 
-def blocks(seed: int, members: int, width: int, sizes: list[int], offset: float = 0.0) -> list[list[torch.Tensor]]:
+def blocks(
+    seed: int, members: int, width: int, sizes: list[int], offset: float = 0.0
+) -> list[list[torch.Tensor]]:
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(n, width, dtype=torch.float64, generator=generator) * (k + 1) + offset for k in range(members)] for n in sizes]
+    return [
+        [
+            torch.randn(n, width, dtype=torch.float64, generator=generator) * (k + 1) + offset
+            for k in range(members)
+        ]
+        for n in sizes
+    ]
 
 
 def gathered(parts: list[list[torch.Tensor]], **options: object) -> Moments:
@@ -27,7 +35,12 @@ def gathered(parts: list[list[torch.Tensor]], **options: object) -> Moments:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 1000), members=st.integers(1, 4), width=st.integers(1, 6), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4))
+@given(
+    seed=st.integers(0, 1000),
+    members=st.integers(1, 4),
+    width=st.integers(1, 6),
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+)
 def test_equal_numpy(seed: int, members: int, width: int, sizes: list[int]) -> None:
     parts = blocks(seed, members, width, sizes, offset=3.0)
     reference = seed % members
@@ -35,9 +48,15 @@ def test_equal_numpy(seed: int, members: int, width: int, sizes: list[int]) -> N
     rows = [torch.cat([p[k] for p in parts]).numpy() for k in range(members)]
     for k in range(members):
         np.testing.assert_allclose(moments.means[k], rows[k].mean(0), atol=1e-12)
-        np.testing.assert_allclose(moments.covariance(k), np.atleast_2d(np.cov(rows[k].T, bias=True)), atol=1e-11)
+        np.testing.assert_allclose(
+            moments.covariance(k), np.atleast_2d(np.cov(rows[k].T, bias=True)), atol=1e-11
+        )
         np.testing.assert_allclose(moments.variances[k], rows[k].var(0), atol=1e-11)
-        centred = (rows[reference] - rows[reference].mean(0)).T @ (rows[k] - rows[k].mean(0)) / len(rows[k])
+        centred = (
+            (rows[reference] - rows[reference].mean(0)).T
+            @ (rows[k] - rows[k].mean(0))
+            / len(rows[k])
+        )
         np.testing.assert_allclose(moments.cross_covariance(k), centred, atol=1e-11)
 
 
@@ -47,7 +66,9 @@ def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
     parts = blocks(seed, 3, 4, [3, 1, 6, 2, 5], offset=-2.0)
     whole = gathered(parts, reference=1, full=full)
     left = gathered(parts[:cut], reference=1, full=full) if cut else Moments(3, 4, 1, full=full)
-    right = gathered(parts[cut:], reference=1, full=full) if cut < 5 else Moments(3, 4, 1, full=full)
+    right = (
+        gathered(parts[cut:], reference=1, full=full) if cut < 5 else Moments(3, 4, 1, full=full)
+    )
     merged = left.merge(right)
     assert merged.count == whole.count
     torch.testing.assert_close(merged.means, whole.means)
@@ -59,18 +80,27 @@ def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
 
 
 def _rank(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     parts = blocks(3, 2, 4, [5, 3, 7, 2])
     own = gathered(parts[2 * rank : 2 * rank + 2])
-    torch.save({"covariance": own.reduced().covariance(1), "alone": own.covariance(1)}, f"{folder}/rank{rank}.pt")
+    torch.save(
+        {"covariance": own.reduced().covariance(1), "alone": own.covariance(1)},
+        f"{folder}/rank{rank}.pt",
+    )
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_reduce_to_what_one_would_have(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = (
+        torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)
+    )
     assert torch.equal(first["covariance"], second["covariance"])
-    torch.testing.assert_close(first["covariance"], gathered(blocks(3, 2, 4, [5, 3, 7, 2])).covariance(1))
+    torch.testing.assert_close(
+        first["covariance"], gathered(blocks(3, 2, 4, [5, 3, 7, 2])).covariance(1)
+    )
     assert not torch.allclose(first["alone"], first["covariance"])
 
 
@@ -82,8 +112,12 @@ def test_sites_are_centred_by_themselves_and_pooled() -> None:
             pooled.update(part, site)
     expected = (40 * gathered(low).covariance(1) + 60 * gathered(high).covariance(1)) / 100
     torch.testing.assert_close(pooled.covariance(1), expected)
-    torch.testing.assert_close(pooled.means, (40 * gathered(low).means + 60 * gathered(high).means) / 100)
-    assert (gathered([*low, *high]).covariance(1) - expected).abs().max() > 100, "one centre for both would have hidden the features"
+    torch.testing.assert_close(
+        pooled.means, (40 * gathered(low).means + 60 * gathered(high).means) / 100
+    )
+    assert (gathered([*low, *high]).covariance(1) - expected).abs().max() > 100, (
+        "one centre for both would have hidden the features"
+    )
 
 
 def test_merging_leaves_its_inputs_alone() -> None:
@@ -97,7 +131,8 @@ def test_float32_features_with_a_large_mean_stay_accurate() -> None:
     parts = [[part[0].float()] for part in blocks(0, 1, 3, [1000] * 10, offset=1000.0)]
     exact = torch.cat([p[0].double() for p in parts]).var(0, unbiased=False)
     torch.testing.assert_close(gathered(parts).variances[0], exact, rtol=1e-5, atol=0.0)
-    # The textbook formula in float32, E[x^2] - E[x]^2, is the negative control: it loses every digit here.
+    # The textbook formula in float32, E[x^2] - E[x]^2, is the negative control: it loses every
+    # digit here.
     rows = torch.cat([p[0] for p in parts])
     naive = (rows**2).mean(0) - rows.mean(0) ** 2
     assert ((naive - exact.float()).abs() > 1e-3 * exact.float()).any()

@@ -1,4 +1,6 @@
-"""Where nothing, or little, can be aligned, it is said: an error where it was asked for by name, a warning where it was not."""
+"""Where nothing, or little, can be aligned, it is said: an error where it was asked for by name, a
+warning where it was not.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ class Distances(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.centres, self.b = nn.Linear(6, 8), nn.Parameter(torch.randn(5, 8)), nn.Linear(5, 3)
+        self.a, self.centres, self.b = (
+            nn.Linear(6, 8),
+            nn.Parameter(torch.randn(5, 8)),
+            nn.Linear(5, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(torch.cdist(self.a(x), self.centres).clone())
@@ -82,7 +88,9 @@ class Partly(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(200, 32)
-        self.layers = nn.ModuleList([nn.Linear(32, 6), *(nn.Linear(6, 6) for _ in range(2)), nn.Linear(6, 3)])
+        self.layers = nn.ModuleList(
+            [nn.Linear(32, 6), *(nn.Linear(6, 6) for _ in range(2)), nn.Linear(6, 3)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.table(x).mean(1)
@@ -96,7 +104,9 @@ def floats() -> list[Tensor]:
 
 
 def words() -> list[Tensor]:
-    return [torch.randint(200, (64, 5), generator=torch.Generator().manual_seed(k)) for k in range(3)]
+    return [
+        torch.randint(200, (64, 5), generator=torch.Generator().manual_seed(k)) for k in range(3)
+    ]
 
 
 def pair(kind: Callable[[], nn.Module]) -> list[nn.Module]:
@@ -138,7 +148,12 @@ def test_where_nothing_was_asked_for_it_is_a_warning(name: str) -> None:
     networks = pair(kind)
     result = onefold.merge(networks, floats(), repair="none")
     plain = onefold.merge(networks, align="none", repair="none").model
-    assert all(torch.equal(a, b) for a, b in zip(result.model.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            result.model.state_dict().values(), plain.state_dict().values(), strict=True
+        )
+    )
     assert result.alignment is None
     assert result.report.align == "none"
     assert result.report.settings["align"] == {}  # of a matcher that served nothing
@@ -192,7 +207,12 @@ def test_what_no_alignment_could_move_is_no_feature_space() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.words, self.mix = nn.Embedding(20, 8), nn.Linear(5, 5)
-            self.up, self.down, self.join, self.head = nn.Linear(8, 6), nn.Linear(6, 8), nn.Linear(14, 4), nn.Linear(4, 20)
+            self.up, self.down, self.join, self.head = (
+                nn.Linear(8, 6),
+                nn.Linear(6, 8),
+                nn.Linear(14, 4),
+                nn.Linear(4, 20),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             h = self.words(x)
@@ -210,11 +230,22 @@ class Neighbours(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.weigh, self.b = nn.Conv1d(6, 8, 1), nn.Conv1d(1, 1, 3, padding=1, bias=False), nn.Linear(8, 3)
+        self.a, self.weigh, self.b = (
+            nn.Conv1d(6, 8, 1),
+            nn.Conv1d(1, 1, 3, padding=1, bias=False),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(x)
-        return self.b((h * torch.sigmoid(self.weigh(h.mean(-1, keepdim=True).transpose(1, 2)).transpose(1, 2))).mean(-1))
+        return self.b(
+            (
+                h
+                * torch.sigmoid(
+                    self.weigh(h.mean(-1, keepdim=True).transpose(1, 2)).transpose(1, 2)
+                )
+            ).mean(-1)
+        )
 
 
 class Waves(nn.Module):
@@ -229,7 +260,9 @@ class Waves(nn.Module):
 
 
 @pytest.mark.parametrize(("model", "shape"), [(Neighbours(), (2, 6, 5)), (Waves(), (2, 6))])
-def test_features_that_an_operator_takes_for_positions_are_features(model: nn.Module, shape: tuple[int, ...]) -> None:
+def test_features_that_an_operator_takes_for_positions_are_features(
+    model: nn.Module, shape: tuple[int, ...]
+) -> None:
     spec = find_symmetries(model, torch.randn(shape))
     assert spec.groups == ()
     assert spec.feature_coverage == 0.0
@@ -264,7 +297,9 @@ def test_all_groups_dead_is_nothing_to_align_too() -> None:
     networks = pair(lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
     for own in networks:
         nn.init.zeros_(own[0].weight)  # type: ignore[arg-type]
-    with pytest.raises(NothingToAlignError, match="its features never vary on the calibration data in members 0, 1"):
+    with pytest.raises(
+        NothingToAlignError, match="its features never vary on the calibration data in members 0, 1"
+    ):
         onefold.merge(networks, floats(), align="permutation")
     assert "never vary" in onefold.merge(networks, floats()).report.warnings[0]
 
@@ -289,12 +324,16 @@ def test_partial_merges_say_it() -> None:
 
 
 def test_comparisons_say_it() -> None:
-    labelled = [(x, torch.randint(3, (32,), generator=torch.Generator().manual_seed(0))) for x in floats()]
+    labelled = [
+        (x, torch.randint(3, (32,), generator=torch.Generator().manual_seed(0))) for x in floats()
+    ]
     found = onefold.compare_networks(pair(Sorted), labelled, points=3)
     assert found.aligned is None
     assert "sort" in found.note
     assert found.note in str(found)
-    words_labelled = [(x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()]
+    words_labelled = [
+        (x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()
+    ]
     partly = onefold.compare_networks(pair(Partly), words_labelled, points=3)
     assert partly.aligned is not None
     assert partly.note.startswith("Only 1 of 4 feature spaces")
@@ -302,14 +341,20 @@ def test_comparisons_say_it() -> None:
 
 
 def test_soft_merges_say_it() -> None:
-    labelled = [(x, torch.randint(3, (32,), generator=torch.Generator().manual_seed(0))) for x in floats()]
+    labelled = [
+        (x, torch.randint(3, (32,), generator=torch.Generator().manual_seed(0))) for x in floats()
+    ]
     soft = onefold.SoftMerge(pair(Sorted), "layer", screen=False, data=labelled)
     assert soft.basis is not None
     assert any("sort" in note for note in soft.basis.notes)
     with pytest.raises(NothingToAlignError, match="sort"):
         onefold.SoftMerge(pair(Sorted), "layer", align="permutation", screen=False, data=labelled)
-    words_labelled = [(x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()]
-    partly = onefold.SoftMerge(pair(Partly), "layer", align="permutation", screen=False, data=words_labelled)
+    words_labelled = [
+        (x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()
+    ]
+    partly = onefold.SoftMerge(
+        pair(Partly), "layer", align="permutation", screen=False, data=words_labelled
+    )
     assert partly.basis is not None
     assert any(note.startswith("only 1 of 4") for note in partly.basis.notes)
 

@@ -1,4 +1,6 @@
-"""How many samples are needed: two where nothing is inverted, more than there are features where a map inverts."""
+"""How many samples are needed: two where nothing is inverted, more than there are features where a
+map inverts.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,21 @@ def convolutions() -> list[nn.Module]:
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        layers = (nn.Conv2d(1, 30, 3), nn.BatchNorm2d(30), nn.ReLU(), nn.Flatten(), nn.Linear(30 * 16, 3))
+        layers = (
+            nn.Conv2d(1, 30, 3),
+            nn.BatchNorm2d(30),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(30 * 16, 3),
+        )
         found.append(nn.Sequential(*layers).eval())
     return found
 
 
 @pytest.mark.parametrize("count", [2, 20])
-@pytest.mark.parametrize("way", ["permutation", "identity", "none", "weights", "transport", "zipit"])
+@pytest.mark.parametrize(
+    "way", ["permutation", "identity", "none", "weights", "transport", "zipit"]
+)
 def test_what_inverts_nothing_takes_few_samples(way: str, count: int) -> None:
     assert onefold.merge(pair(), [torch.randn(count, 4)], align=way).report.examples == count
 
@@ -47,7 +57,12 @@ def test_partial_merges_comparisons_and_default_repair_take_few_samples() -> Non
     onefold.partial_merge(pair(), data, until=0.5)
     onefold.partial_merge(pair(), data, until=0.5, align="permutation")
     assert onefold.compare_networks(pair(), data, points=3).aligned is not None
-    assert onefold.merge(convolutions(), [torch.randn(4, 1, 6, 6)], align="none").report.repaired["norms"] == 1
+    assert (
+        onefold.merge(convolutions(), [torch.randn(4, 1, 6, 6)], align="none").report.repaired[
+            "norms"
+        ]
+        == 1
+    )
 
 
 @pytest.mark.parametrize("way", ["cca", "procrustes"])
@@ -62,9 +77,13 @@ def test_what_inverts_names_group_width_and_a_way_out(way: str) -> None:
 
 
 def test_groups_that_get_a_permutation_anyway_do_not_ask_for_more() -> None:
-    assert onefold.merge(pair(), [torch.randn(20, 4)], align="rotation").report.examples == 20  # behind a ReLU
+    assert (
+        onefold.merge(pair(), [torch.randn(20, 4)], align="rotation").report.examples == 20
+    )  # behind a ReLU
 
 
 def test_one_sample_has_no_correlation() -> None:
-    with pytest.raises(DataError, match="gave only 1 samples; pass enough examples for at least 2 samples"):
+    with pytest.raises(
+        DataError, match="gave only 1 samples; pass enough examples for at least 2 samples"
+    ):
         onefold.merge(pair(), [torch.randn(1, 4)], align="permutation")

@@ -1,4 +1,6 @@
-"""The members of the benchmarks: what each sees, how it is stored, and that a stopped training loses nothing."""
+"""The members of the benchmarks: what each sees, how it is stored, and that a stopped training
+loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,10 @@ def test_a_member_killed_at_random_moments_has_the_same_bits(tmp_path: Path) -> 
     for _ in range(2):
         run(tmp_path / "killed", wait=generator.uniform(0.0, 0.1))
     run(tmp_path / "killed")
-    digests = [hashlib.sha256((tmp_path / name / "digits-tiny.safetensors").read_bytes()).hexdigest() for name in ("whole", "killed")]
+    digests = [
+        hashlib.sha256((tmp_path / name / "digits-tiny.safetensors").read_bytes()).hexdigest()
+        for name in ("whole", "killed")
+    ]
     assert digests[0] == digests[1]
 
 

@@ -24,13 +24,30 @@ DATA = ["--data", "sklearn:digits", "--samples", "300"]
 
 @pytest.fixture
 def refuses(onefold: Callable, members: list[Path], tmp_path: Path) -> Callable[..., str]:
-    """Merge the first member with another checkpoint; returns the one line of the error, once it is sure that nothing was written."""
+    """Merge the first member with another checkpoint; returns the one line of the error, once it is
+    sure that nothing was written.
+    """
 
-    def call(other: Path, *arguments: Any, model: list[str] = MODEL, data: list[str] = DATA, first: Path | None = None) -> str:
+    def call(
+        other: Path,
+        *arguments: Any,
+        model: list[str] = MODEL,
+        data: list[str] = DATA,
+        first: Path | None = None,
+    ) -> str:
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        result = onefold("merge", first or members[0], other, *model, *data, *arguments, "-o", out / "f.safetensors")
+        result = onefold(
+            "merge",
+            first or members[0],
+            other,
+            *model,
+            *data,
+            *arguments,
+            "-o",
+            out / "f.safetensors",
+        )
         lines = [line for line in result.err.splitlines() if line.startswith("error: ")]
         assert result.status == 2, result.err
         assert "Traceback" not in result.err
@@ -44,14 +61,26 @@ def refuses(onefold: Callable, members: list[Path], tmp_path: Path) -> Callable[
 
 def changed(members: list[Path], folder: Path, **changes: Tensor | None) -> Path:
     """The second member with tensors replaced, added or (None) left out; written without any check."""
-    state = {**of.load(members[1]), **{name.replace("__", "."): value for name, value in changes.items()}}
-    save_file({name: value for name, value in state.items() if value is not None}, folder / "bad.safetensors", metadata={"format": "pt"})
+    state = {
+        **of.load(members[1]),
+        **{name.replace("__", "."): value for name, value in changes.items()},
+    }
+    save_file(
+        {name: value for name, value in state.items() if value is not None},
+        folder / "bad.safetensors",
+        metadata={"format": "pt"},
+    )
     return folder / "bad.safetensors"
 
 
-def test_members_of_different_shapes(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
+def test_members_of_different_shapes(
+    refuses: Callable, members: list[Path], tmp_path: Path
+) -> None:
     bad = changed(members, tmp_path, conv2__weight=torch.zeros(9, 4, 3, 3))
-    assert f"The members differ in shape: 'conv2.weight' is (8, 4, 3, 3) in {members[0]} but (9, 4, 3, 3) in {bad}" in refuses(bad)
+    assert (
+        f"The members differ in shape: 'conv2.weight' is (8, 4, 3, 3) in {members[0]} but (9, 4, 3,"
+        f" 3) in {bad}" in refuses(bad)
+    )
 
 
 def test_missing_and_extra_keys(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
@@ -62,11 +91,16 @@ def test_missing_and_extra_keys(refuses: Callable, members: list[Path], tmp_path
 
 def test_members_of_another_architecture_than_named(refuses: Callable, members: list[Path]) -> None:
     message = refuses(members[1], model=["--model", "digits?width=8"])
-    assert f"{members[0]} does not fit the network DigitsNet: 'conv1.weight' has shape (4, 1, 3, 3) in the file, but (8, 1, 3, 3)" in message
+    assert (
+        f"{members[0]} does not fit the network DigitsNet: 'conv1.weight' has shape (4, 1, 3, 3) in"
+        " the file, but (8, 1, 3, 3)" in message
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(refuses: Callable, members: list[Path], tmp_path: Path, value: float) -> None:
+def test_weights_that_are_not_finite(
+    refuses: Callable, members: list[Path], tmp_path: Path, value: float
+) -> None:
     bad = changed(members, tmp_path, head__bias=torch.full((10,), value))
     assert f"{bad} is not finite: 'head.bias' holds 10 NaN or infinite values" in refuses(bad)
 
@@ -116,7 +150,9 @@ def test_a_missing_file(refuses: Callable, tmp_path: Path) -> None:
 def test_an_existing_output(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "f.safetensors").write_text("precious")
-    assert "f.safetensors exists already; choose another name, or give --force" in refuses(members[1])
+    assert "f.safetensors exists already; choose another name, or give --force" in refuses(
+        members[1]
+    )
 
 
 def test_a_missing_output_folder(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
@@ -124,23 +160,35 @@ def test_a_missing_output_folder(onefold: Callable, members: list[Path], tmp_pat
     assert f"the folder {tmp_path / 'no'} does not exist; create it first" in result.err
 
 
-def test_a_full_disk(refuses: Callable, members: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(
+    refuses: Callable, members: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)  # where file systems that write late report it
-    assert refuses(members[1]).endswith("out/f.safetensors cannot be written: the disk is full; free some space or choose another place.")
+    assert refuses(members[1]).endswith(
+        "out/f.safetensors cannot be written: the disk is full; free some space or choose another"
+        " place."
+    )
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
+)
 def test_a_really_full_disk(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
     import subprocess
 
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         result = onefold("merge", *members[:2], *MODEL, *DATA, "-o", tmp_path / "f.safetensors")
-        message = rf"error: {tmp_path}/f\.\S+ cannot be written: the disk is full; free some space or choose another place\."
+        message = (
+            rf"error: {tmp_path}/f\.\S+ cannot be written: the disk is full; free some space or"
+            r" choose another place\."
+        )
         assert re.fullmatch(message, result.err.splitlines()[-1])
         assert list(tmp_path.iterdir()) == []
     finally:
@@ -158,56 +206,112 @@ def test_an_empty_loader(refuses: Callable, members: list[Path], tmp_path: Path)
 
 
 def test_an_iterator_as_loader(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
-    assert "can be read only once" in refuses(members[1], data=source(tmp_path, "iter([torch.zeros(3, 1, 8, 8)])"))
+    assert "can be read only once" in refuses(
+        members[1], data=source(tmp_path, "iter([torch.zeros(3, 1, 8, 8)])")
+    )
 
 
-def test_too_few_samples_for_the_widest_group(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
+def test_too_few_samples_for_the_widest_group(
+    refuses: Callable, members: list[Path], tmp_path: Path
+) -> None:
     message = refuses(members[1], data=source(tmp_path, "[torch.randn(1, 1, 8, 8)]"))
     assert "samples" in message
     assert "8" in message
 
 
 def test_batches_of_the_wrong_dtype(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
-    message = refuses(members[1], data=source(tmp_path, "[torch.zeros(64, 1, 8, 8, dtype=torch.float64)]"))
-    assert "The network's parameters are float32, but not the inputs of batch 0 (inputs (64, 1, 8, 8) float64)" in message
-    message = refuses(members[1], data=source(tmp_path, "[torch.zeros(64, 1, 8, 8, dtype=torch.int64)]"))
+    message = refuses(
+        members[1], data=source(tmp_path, "[torch.zeros(64, 1, 8, 8, dtype=torch.float64)]")
+    )
+    assert (
+        "The network's parameters are float32, but not the inputs of batch 0 (inputs (64, 1, 8, 8)"
+        " float64)" in message
+    )
+    message = refuses(
+        members[1], data=source(tmp_path, "[torch.zeros(64, 1, 8, 8, dtype=torch.int64)]")
+    )
     assert "DigitsNet cannot run on batch 0 (inputs (64, 1, 8, 8) int64)" in message
 
 
 def test_batches_of_the_wrong_shape(refuses: Callable, members: list[Path], tmp_path: Path) -> None:
-    assert "(64, 3, 8, 8)" in refuses(members[1], data=source(tmp_path, "[torch.zeros(64, 3, 8, 8)]"))
+    assert "(64, 3, 8, 8)" in refuses(
+        members[1], data=source(tmp_path, "[torch.zeros(64, 3, 8, 8)]")
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
 def test_a_device_that_is_not_there(refuses: Callable, members: list[Path]) -> None:
-    assert refuses(members[1], "--device", "cuda") == "The device 'cuda' is not there: torch sees 0 CUDA devices; use --device cpu."
-    assert refuses(members[1], "--device", "gpu") == "There is no device 'gpu'; use cpu, cuda or cuda:N."
+    assert (
+        refuses(members[1], "--device", "cuda")
+        == "The device 'cuda' is not there: torch sees 0 CUDA devices; use --device cpu."
+    )
+    assert (
+        refuses(members[1], "--device", "gpu")
+        == "There is no device 'gpu'; use cpu, cuda or cuda:N."
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--align", "permutaton"], "There is no matcher named 'permutaton'; did you mean 'permutation'?"),
+        (
+            ["--align", "permutaton"],
+            "There is no matcher named 'permutaton'; did you mean 'permutation'?",
+        ),
         (["--fold", "avrage"], "There is no fold named 'avrage'; did you mean 'average'?"),
         (["--repair", "ful"], "There is no repair 'ful'; did you mean 'full'?"),
-        (["--probe", "mid"], "The merge, key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'mid')."),
-        (["--split", "dev"], "The merge, key 'data.split': input should be 'train' or 'test' (found: 'dev')."),
-        (["--reference", "2"], "The merge: align.reference is 2, but there are only 2 members, counted from 0."),
-        (["--weights", "1,x"], "--weights takes numbers separated by commas, as 0.7,0.3, not '1,x'."),
+        (
+            ["--probe", "mid"],
+            "The merge, key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'mid').",
+        ),
+        (
+            ["--split", "dev"],
+            "The merge, key 'data.split': input should be 'train' or 'test' (found: 'dev').",
+        ),
+        (
+            ["--reference", "2"],
+            "The merge: align.reference is 2, but there are only 2 members, counted from 0.",
+        ),
+        (
+            ["--weights", "1,x"],
+            "--weights takes numbers separated by commas, as 0.7,0.3, not '1,x'.",
+        ),
         (["--weights", "1,2,3"], "The merge: fold.weights has 3 numbers for 2 members."),
         (["--barrier"], "The merge: a barrier needs labelled data, so give evaluation too."),
-        (["--report", "page.txt"], "The report cannot be written as 'page.txt'; let the name end in .html."),
-        (["--align", "cca", "--alignment", "x"], "--align and --alignment exclude each other; give one of them."),
-        (["--skip", "1257"], "The train split of 'sklearn:digits' has 1257 examples, so none is left after skipping 1257; skip fewer."),
+        (
+            ["--report", "page.txt"],
+            "The report cannot be written as 'page.txt'; let the name end in .html.",
+        ),
+        (
+            ["--align", "cca", "--alignment", "x"],
+            "--align and --alignment exclude each other; give one of them.",
+        ),
+        (
+            ["--skip", "1257"],
+            (
+                "The train split of 'sklearn:digits' has 1257 examples, so none is left after"
+                " skipping 1257; skip fewer."
+            ),
+        ),
     ],
 )
-def test_wrong_flags(refuses: Callable, members: list[Path], arguments: list[str], message: str) -> None:
+def test_wrong_flags(
+    refuses: Callable, members: list[Path], arguments: list[str], message: str
+) -> None:
     assert refuses(members[1], *arguments) == message
 
 
-def test_a_merge_needs_two_members_a_model_and_an_output(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    assert "needs at least 2 entries" in onefold("merge", members[0], *MODEL, *DATA, "-o", tmp_path / "f.safetensors").err
-    assert "A merge by flags needs --model" in onefold("merge", *members, *DATA, "-o", tmp_path / "f.safetensors").err
+def test_a_merge_needs_two_members_a_model_and_an_output(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    assert (
+        "needs at least 2 entries"
+        in onefold("merge", members[0], *MODEL, *DATA, "-o", tmp_path / "f.safetensors").err
+    )
+    assert (
+        "A merge by flags needs --model"
+        in onefold("merge", *members, *DATA, "-o", tmp_path / "f.safetensors").err
+    )
     assert "A merge by flags needs --output" in onefold("merge", *members, *DATA, *MODEL).err
 
 
@@ -229,7 +333,9 @@ def data(split):
 """
 
 
-def test_a_network_that_cannot_be_traced(refuses: Callable, onefold: Callable, tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_traced(
+    refuses: Callable, onefold: Callable, tmp_path: Path
+) -> None:
     from onefold.sources import build_model
 
     code = tmp_path / "net.py"
@@ -237,11 +343,20 @@ def test_a_network_that_cannot_be_traced(refuses: Callable, onefold: Callable, t
     for name in "ab":
         of.save(build_model(f"{code}:build"), tmp_path / f"{name}.safetensors")
     model, data = ["--model", f"{code}:build"], ["--data", f"{code}:data"]
-    message = refuses(tmp_path / "b.safetensors", "--align", "cca", first=tmp_path / "a.safetensors", model=model, data=data)
+    message = refuses(
+        tmp_path / "b.safetensors",
+        "--align",
+        "cca",
+        first=tmp_path / "a.safetensors",
+        model=model,
+        data=data,
+    )
     assert "torch.export" in message
     assert "--align none" in message
     both = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
-    result = onefold("merge", *both, *model, *data, "--align", "none", "-o", tmp_path / "f.safetensors")
+    result = onefold(
+        "merge", *both, *model, *data, "--align", "none", "-o", tmp_path / "f.safetensors"
+    )
     assert result.status == 0, result.err
     assert "warning: only batch-norm statistics can be repaired" in result.err
     mean = sum(of.load(path)["first.weight"] for path in both) / 2
@@ -250,7 +365,10 @@ def test_a_network_that_cannot_be_traced(refuses: Callable, onefold: Callable, t
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("sklearn:digit", "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'"), ("parquet:nowhere", "nowhere of the data source")],
+    [
+        ("sklearn:digit", "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'"),
+        ("parquet:nowhere", "nowhere of the data source"),
+    ],
 )
 def test_data_that_cannot_be_meant_is_refused_before_the_members_are_read(
     onefold: Callable, members: list[Path], tmp_path: Path, source: str, message: str

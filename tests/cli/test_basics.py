@@ -14,7 +14,12 @@ import pytest
 
 from onefold import __version__
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+    "NO_COLOR": "1",
+    "OMP_NUM_THREADS": "1",
+}
 PROGRAM = [sys.executable, "-c", "from onefold.cli import main; main()"]
 HEAVY = ("torch", "numpy", "scipy", "matplotlib", "sklearn", "pyarrow", "timm")
 
@@ -25,20 +30,32 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         "import sys; from onefold.cli import run; status = run(sys.argv[1:]);"
         f"print('loaded:', [m for m in {HEAVY!r} if m in sys.modules], status, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stderr.strip() == "loaded: [] 0"
     assert "Usage" in done.stdout or f"onefold {__version__}" in done.stdout
 
 
 def test_import_of_the_package_imports_no_torch() -> None:
-    subprocess.run([sys.executable, "-c", "import onefold, sys; assert 'torch' not in sys.modules"], env=ENVIRONMENT, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import onefold, sys; assert 'torch' not in sys.modules"],
+        env=ENVIRONMENT,
+        check=True,
+    )
 
 
 def test_version(onefold: Callable) -> None:
     assert onefold("--version").out == f"onefold {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["merge", "--nonsense"], ["merge"], ["--threads", "0", "methods"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["merge", "--nonsense"], ["merge"], ["--threads", "0", "methods"]]
+)
 def test_wrong_usage_exits_with_2(onefold: Callable, arguments: list[str]) -> None:
     assert onefold(*arguments).status == 2
 
@@ -46,7 +63,10 @@ def test_wrong_usage_exits_with_2(onefold: Callable, arguments: list[str]) -> No
 def test_an_error_is_one_line_without_a_traceback(onefold: Callable) -> None:
     result = onefold("merge", "a.yaml")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: The recipe a.yaml cannot be read: No such file or directory; check the path.\n"
+    assert (
+        result.err
+        == "error: The recipe a.yaml cannot be read: No such file or directory; check the path.\n"
+    )
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(onefold: Callable) -> None:
@@ -57,17 +77,25 @@ def test_debug_shows_the_traceback_wherever_it_stands(onefold: Callable) -> None
             onefold(*arguments)
 
 
-def test_an_unexpected_error_is_one_sentence_too(onefold: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_sentence_too(
+    onefold: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr("onefold.recipe.read", broken)
     result = onefold("merge", "a.yaml")
     assert result.status == 1
-    assert result.err == "error: something unexpected went wrong (ZeroDivisionError: by zero); run again with --debug to see where.\n"
+    assert (
+        result.err
+        == "error: something unexpected went wrong (ZeroDivisionError: by zero); run again with"
+        " --debug to see where.\n"
+    )
 
 
-def test_an_interrupt_is_one_line_and_130(onefold: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_one_line_and_130(
+    onefold: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -83,7 +111,12 @@ def test_a_signal_ends_the_program_politely(tmp_path: Path, kind: signal.Signals
     # Whoever runs the tests in the background has SIGINT ignored, and so would have the program.
     before = signal.signal(kind, signal.SIG_DFL)
     try:
-        process = subprocess.Popen([*PROGRAM, "merge", str(tmp_path / "wait.yaml")], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*PROGRAM, "merge", str(tmp_path / "wait.yaml")],
+            env=ENVIRONMENT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     finally:
         signal.signal(kind, before)
     with open(tmp_path / "wait.yaml", "w"):  # returns once the program has opened the pipe
@@ -102,7 +135,9 @@ def test_methods_lists_everything_and_filters(onefold: Callable) -> None:
     assert "procrustes" in matchers
     assert "sklearn:digits" not in matchers
     assert "cca" in onefold("methods", "canon*corr").out
-    assert onefold("methods", "nothing-like-this").err.startswith("error: Nothing is named like 'nothing-like-this'")
+    assert onefold("methods", "nothing-like-this").err.startswith(
+        "error: Nothing is named like 'nothing-like-this'"
+    )
 
 
 def test_every_method_has_a_summary(onefold: Callable) -> None:
@@ -110,7 +145,12 @@ def test_every_method_has_a_summary(onefold: Callable) -> None:
     from onefold.registry import FAMILIES
 
     assert {"matcher", "fold", "data source", "model source"} <= set(FAMILIES)
-    assert [(kind, e.name) for kind, family in FAMILIES.items() for e in family if kind != "operator rule" and not e.summary] == []
+    assert [
+        (kind, e.name)
+        for kind, family in FAMILIES.items()
+        for e in family
+        if kind != "operator rule" and not e.summary
+    ] == []
 
 
 def test_inspect_prints_the_table_and_the_proof(onefold: Callable) -> None:
@@ -118,22 +158,36 @@ def test_inspect_prints_the_table_and_the_proof(onefold: Callable) -> None:
     assert result.status == 0, result.err
     assert "3 groups" in result.out
     assert "error" in result.out
-    spec = json.loads(onefold("inspect", "digits?width=4", "--data", "sklearn:digits", "--json").out)
+    spec = json.loads(
+        onefold("inspect", "digits?width=4", "--data", "sklearn:digits", "--json").out
+    )
     assert spec["is"] == "SymmetrySpec"
 
 
 def test_inspect_takes_a_checkpoint(onefold: Callable, members: list[Path]) -> None:
     assert onefold("inspect", "digits?width=4", members[0], "--shape", "1x8x8").status == 0
-    assert "does not fit the network" in onefold("inspect", "digits?width=5", members[0], "--shape", "1,8,8").err
+    assert (
+        "does not fit the network"
+        in onefold("inspect", "digits?width=5", members[0], "--shape", "1,8,8").err
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--shape", "1,8,8", "--data", "sklearn:digits"], "error: Inspecting needs an example input; give either --shape"),
+        (
+            ["--shape", "1,8,8", "--data", "sklearn:digits"],
+            "error: Inspecting needs an example input; give either --shape",
+        ),
         ([], "error: Inspecting needs an example input; give either --shape"),
-        (["--shape", "1,eight"], "error: --shape takes whole numbers separated by commas, as 3,32,32, not '1,eight'."),
-        (["--data", "sklearn:digit"], "error: There is no data source named 'sklearn:digit'; did you mean 'sklearn:digits'?"),
+        (
+            ["--shape", "1,eight"],
+            "error: --shape takes whole numbers separated by commas, as 3,32,32, not '1,eight'.",
+        ),
+        (
+            ["--data", "sklearn:digit"],
+            "error: There is no data source named 'sklearn:digit'; did you mean 'sklearn:digits'?",
+        ),
     ],
 )
 def test_inspect_refuses(onefold: Callable, arguments: list[str], message: str) -> None:
@@ -153,20 +207,40 @@ def test_eval_scores_members_and_ensemble(onefold: Callable, members: list[Path]
     assert found["ensemble"]["members"] == 3
 
 
-def test_eval_refuses_unlabelled_data(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    (tmp_path / "d.py").write_text("import torch\ndef make(split):\n    return [torch.zeros(3, 1, 8, 8)]\n")
-    result = onefold("eval", members[0], "--model", "digits?width=4", "--data", f"{tmp_path}/d.py:make")
-    assert result.err.splitlines()[-1].endswith("has no labels to score with; choose other data, or leave the evaluation out.")
+def test_eval_refuses_unlabelled_data(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "d.py").write_text(
+        "import torch\ndef make(split):\n    return [torch.zeros(3, 1, 8, 8)]\n"
+    )
+    result = onefold(
+        "eval", members[0], "--model", "digits?width=4", "--data", f"{tmp_path}/d.py:make"
+    )
+    assert result.err.splitlines()[-1].endswith(
+        "has no labels to score with; choose other data, or leave the evaluation out."
+    )
 
 
-def test_align_saves_what_merge_takes(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    saved, data = tmp_path / "a.safetensors", ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"]
+def test_align_saves_what_merge_takes(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    saved, data = (
+        tmp_path / "a.safetensors",
+        ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"],
+    )
     result = onefold("align", *members[:2], *data, "--method", "permutation", "-o", saved)
     assert result.status == 0, result.err
     assert "mean correlation" in result.out
-    rows = json.loads(onefold("align", *members[:2], *data, "--method", "permutation", "--json").out)
+    rows = json.loads(
+        onefold("align", *members[:2], *data, "--method", "permutation", "--json").out
+    )
     assert {row["matcher"] for row in rows} == {"permutation"}
     for name, how in (("x", ["--alignment", saved]), ("y", ["--align", "permutation"])):
-        assert onefold("merge", *members[:2], *data, *how, "-o", tmp_path / f"{name}.safetensors").status == 0
+        assert (
+            onefold(
+                "merge", *members[:2], *data, *how, "-o", tmp_path / f"{name}.safetensors"
+            ).status
+            == 0
+        )
     assert (tmp_path / "x.safetensors").read_bytes() == (tmp_path / "y.safetensors").read_bytes()
     assert "exists already" in onefold("align", *members[:2], *data, "-o", saved).err

@@ -1,4 +1,6 @@
-"""`onefold inspect` on networks that read tokens, with operators that no rule knows, and with a spec that the proof refutes."""
+"""`onefold inspect` on networks that read tokens, with operators that no rule knows, and with a
+spec that the proof refutes.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +60,21 @@ def file(tmp_path: Path) -> Path:
 def test_a_network_of_tokens(onefold: Callable, file: Path) -> None:
     result = onefold("inspect", f"{file}:Reader", "--shape", "7", "--tokens", "30", "--verify")
     assert result.status == 0, result.err
-    for text in ("lstm.weight_hh_l0[1]", "read at", "invertible", "2 groups cover 99.", "frozen (output of the network): head.bias", "passed"):
+    for text in (
+        "lstm.weight_hh_l0[1]",
+        "read at",
+        "invertible",
+        "2 groups cover 99.",
+        "frozen (output of the network): head.bias",
+        "passed",
+    ):
         assert text in result.out
 
 
 def test_json_stays_alone_on_standard_output(onefold: Callable, file: Path) -> None:
-    result = onefold("inspect", f"{file}:odd", "--shape", "7", "--tokens", "30", "--json", "--verify")
+    result = onefold(
+        "inspect", f"{file}:odd", "--shape", "7", "--tokens", "30", "--json", "--verify"
+    )
     assert result.status == 0, result.err
     spec = SymmetrySpec.from_json(result.out)
     assert spec.unknown == {"reverse": 1}

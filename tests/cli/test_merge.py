@@ -1,4 +1,6 @@
-"""`onefold merge`: flags and recipes say the same, the same recipe gives the same bits, and an output is there in full or not at all."""
+"""`onefold merge`: flags and recipes say the same, the same recipe gives the same bits, and an
+output is there in full or not at all.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,15 @@ def names(folder: Path) -> set[str]:
 @pytest.fixture
 def merged(onefold: Callable, members: list[Path], tmp_path: Path) -> Path:
     """The result of a merge of three members, scored, with its report."""
-    report = ["--eval-split", "test", "--eval-samples", "200", "--barrier", "--report", tmp_path / "f.html"]
+    report = [
+        "--eval-split",
+        "test",
+        "--eval-samples",
+        "200",
+        "--barrier",
+        "--report",
+        tmp_path / "f.html",
+    ]
     result = onefold("merge", *members, *DATA, *report, "-o", tmp_path / "f.safetensors")
     assert result.status == 0, result.err
     assert "member 1, mapped" in result.out
@@ -63,24 +73,36 @@ def test_is_what_the_library_gives(merged: Path, members: list[Path]) -> None:
         models.append(build_model("digits?width=4").eval())
         models[-1].load_state_dict(of.load(path))
     result = of.merge(models, build_data("sklearn:digits", limit=300), align="cca")
-    assert all(torch.equal(value, result.model.state_dict()[name]) for name, value in of.load(merged).items())
+    assert all(
+        torch.equal(value, result.model.state_dict()[name])
+        for name, value in of.load(merged).items()
+    )
 
 
-def test_a_recipe_makes_the_same_bits_again(onefold: Callable, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_makes_the_same_bits_again(
+    onefold: Callable, merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = onefold("merge", merged.with_suffix(".recipe.yaml"), "-o", "again.safetensors")
     assert result.status == 0, result.err
     warned = [line for line in result.err.splitlines() if line.startswith("warning")]
-    assert all("better than chance" in line for line in warned)  # the members are untrained, and nothing else is amiss
+    assert all(
+        "better than chance" in line for line in warned
+    )  # the members are untrained, and nothing else is amiss
     again = tmp_path / "elsewhere" / "again.safetensors"
     assert sha(again) == sha(merged)
     assert names(again.parent) == {"again.safetensors", "again.recipe.yaml", "again.report.json"}
-    first, second = read(merged.with_suffix(".recipe.yaml")), read(again.with_suffix(".recipe.yaml"))
+    first, second = (
+        read(merged.with_suffix(".recipe.yaml")),
+        read(again.with_suffix(".recipe.yaml")),
+    )
     assert first.record == second.record
 
 
-def test_a_recipe_written_by_hand_does_what_the_flags_do(onefold: Callable, merged: Path, members: list[Path], tmp_path: Path) -> None:
+def test_a_recipe_written_by_hand_does_what_the_flags_do(
+    onefold: Callable, merged: Path, members: list[Path], tmp_path: Path
+) -> None:
     content = {
         "model": "digits?width=4",
         "members": [os.path.relpath(path, tmp_path) for path in members],
@@ -92,7 +114,9 @@ def test_a_recipe_written_by_hand_does_what_the_flags_do(onefold: Callable, merg
     assert sha(tmp_path / "h.safetensors") == sha(merged)
 
 
-def test_a_changed_member_is_noticed(onefold: Callable, merged: Path, members: list[Path], tmp_path: Path) -> None:
+def test_a_changed_member_is_noticed(
+    onefold: Callable, merged: Path, members: list[Path], tmp_path: Path
+) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text().replace(sha(members[1]), "f" * 64)
     (tmp_path / "changed.yaml").write_text(text)
     result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
@@ -102,14 +126,18 @@ def test_a_changed_member_is_noticed(onefold: Callable, merged: Path, members: l
 
 
 def test_changed_data_is_noticed(onefold: Callable, merged: Path, tmp_path: Path) -> None:
-    (tmp_path / "changed.yaml").write_text(merged.with_suffix(".recipe.yaml").read_text().replace("skip: 0", "skip: 1", 1))
+    (tmp_path / "changed.yaml").write_text(
+        merged.with_suffix(".recipe.yaml").read_text().replace("skip: 0", "skip: 1", 1)
+    )
     result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
     assert "gives other batches than the recipe was made with" in result.err
 
 
 def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text()
-    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("method: null", "method: permutation", 1))
+    text = re.sub(
+        "torch: .*", "torch: 1.0.0", text.replace("method: null", "method: permutation", 1)
+    )
     (tmp_path / "changed.yaml").write_text(text)
     err = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors").err
     assert "warning: the recipe was made with torch 1.0.0, now" in err
@@ -121,35 +149,48 @@ def test_a_recipe_takes_no_other_flags(onefold: Callable, merged: Path) -> None:
     assert "error: A recipe says everything, so it takes no option on how to align" in result.err
 
 
-def test_outputs_are_not_overwritten_without_force(onefold: Callable, merged: Path, members: list[Path]) -> None:
+def test_outputs_are_not_overwritten_without_force(
+    onefold: Callable, merged: Path, members: list[Path]
+) -> None:
     before = {path.name: path.read_bytes() for path in merged.parent.iterdir()}
     result = onefold("merge", *members, *DATA, "--align", "none", "-o", merged)
     assert result.status == 2
     assert "exists already; choose another name, or give --force" in result.err
     assert {path.name: path.read_bytes() for path in merged.parent.iterdir()} == before
     merged.unlink()
-    assert "f.recipe.yaml exists already" in " ".join(onefold("merge", *members, *DATA, "-o", merged).err.split())
+    assert "f.recipe.yaml exists already" in " ".join(
+        onefold("merge", *members, *DATA, "-o", merged).err.split()
+    )
     assert onefold("merge", *members, *DATA, "--align", "none", "--force", "-o", merged).status == 0
     assert read(merged.with_suffix(".recipe.yaml")).align.method == "none"
 
 
 def test_a_member_is_never_overwritten(onefold: Callable, members: list[Path]) -> None:
     before = sha(members[0])
-    assert "is one of the members to fold" in onefold("merge", *members, *DATA, "--force", "-o", members[0]).err
+    assert (
+        "is one of the members to fold"
+        in onefold("merge", *members, *DATA, "--force", "-o", members[0]).err
+    )
     assert sha(members[0]) == before
 
 
-def test_report_renders_the_same_page_again(onefold: Callable, merged: Path, tmp_path: Path) -> None:
+def test_report_renders_the_same_page_again(
+    onefold: Callable, merged: Path, tmp_path: Path
+) -> None:
     again = tmp_path / "again.html"
     assert onefold("report", merged.with_suffix(".report.json"), "-o", again).status == 0
     assert again.read_bytes() == (tmp_path / "f.html").read_bytes()
-    assert "exists already" in onefold("report", merged.with_suffix(".report.json"), "-o", again).err
+    assert (
+        "exists already" in onefold("report", merged.with_suffix(".report.json"), "-o", again).err
+    )
     (tmp_path / "no.json").write_text("{}")
     assert "no onefold report" in onefold("report", tmp_path / "no.json").err
     assert "cannot be read: No such file" in onefold("report", tmp_path / "none.json").err
 
 
-def test_plain_averaging_needs_no_data(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+def test_plain_averaging_needs_no_data(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
     call = ["merge", *members[:2], "--model", "digits?width=4", "-o", tmp_path / "p.safetensors"]
     assert "give data, or set align.method and fold.repair to none" in onefold(*call).err
     assert onefold(*call, "--align", "none", "--repair", "none", "--weights", "3,1").status == 0
@@ -163,12 +204,22 @@ def test_a_torch_file_as_output(onefold: Callable, members: list[Path], tmp_path
     assert sha(tmp_path / "a.pt") == sha(tmp_path / "b.pt")
 
 
-def test_threads_are_recorded_and_taken_again(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+def test_threads_are_recorded_and_taken_again(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
     before = torch.get_num_threads()
     try:
-        assert onefold("--threads", "1", "merge", *members[:2], *DATA, "-o", tmp_path / "t.safetensors").status == 0
+        assert (
+            onefold(
+                "--threads", "1", "merge", *members[:2], *DATA, "-o", tmp_path / "t.safetensors"
+            ).status
+            == 0
+        )
         torch.set_num_threads(2)
-        assert onefold("merge", tmp_path / "t.recipe.yaml", "-o", tmp_path / "u.safetensors").status == 0
+        assert (
+            onefold("merge", tmp_path / "t.recipe.yaml", "-o", tmp_path / "u.safetensors").status
+            == 0
+        )
         assert read(tmp_path / "u.recipe.yaml").record.threads == 1
         assert torch.get_num_threads() == 2
     finally:
@@ -177,8 +228,12 @@ def test_threads_are_recorded_and_taken_again(onefold: Callable, members: list[P
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Path], tmp_path: Path) -> None:
-    """Fifty kills of `onefold merge`, in forks of this process, which has imported everything already."""
+def test_killed_at_random_moments_leaves_nothing_or_everything(
+    members: list[Path], tmp_path: Path
+) -> None:
+    """Fifty kills of `onefold merge`, in forks of this process, which has imported everything
+    already.
+    """
     from onefold.cli import run
 
     torch.set_num_threads(1)  # a fork cannot use the threads of its parent
@@ -189,7 +244,19 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Pat
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
-            os._exit(run(["--threads", "1", "merge", *map(str, members[:2]), *DATA, "-o", str(folder / "f.safetensors")]))
+            os._exit(
+                run(
+                    [
+                        "--threads",
+                        "1",
+                        "merge",
+                        *map(str, members[:2]),
+                        *DATA,
+                        "-o",
+                        str(folder / "f.safetensors"),
+                    ]
+                )
+            )
         return child
 
     whole = tmp_path / "whole"
@@ -221,8 +288,19 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(members: list[Pat
     assert states["nothing"] > 5, states
 
 
-def test_members_are_heard_by_what_they_saw(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    options = ["--align", "none", "--fold", "least_squares", "--ensemble", "classes", "--polish", "1"]
+def test_members_are_heard_by_what_they_saw(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    options = [
+        "--align",
+        "none",
+        "--fold",
+        "least_squares",
+        "--ensemble",
+        "classes",
+        "--polish",
+        "1",
+    ]
     scoring = ["--eval-split", "test", "--eval-samples", "200"]
     result = onefold("merge", *members, *DATA, *options, *scoring, "-o", tmp_path / "f.safetensors")
     assert result.status == 0, result.err
@@ -238,15 +316,29 @@ def test_members_are_heard_by_what_they_saw(onefold: Callable, members: list[Pat
     assert sha(tmp_path / "f.safetensors") == sha(tmp_path / "g.safetensors")
     for flags, message in (
         (["--ensemble", "clases"], "classes"),
-        (["--ensemble", "classes", "--class-shares", "0.5,0.5"], "shares must be 10 numbers above 0"),
+        (
+            ["--ensemble", "classes", "--class-shares", "0.5,0.5"],
+            "shares must be 10 numbers above 0",
+        ),
         (["--ensemble", "classes", "--class-shares", "0.5,a"], "--class-shares takes numbers"),
         (["--ensemble", "classes", "--class-shares", "0.5,-1"], "greater than 0"),
         (["--class-shares", "0.5,0.5"], "goes with fold.ensemble classes"),
     ):
-        wrong = onefold("merge", *members, *DATA, *options[:4], *flags, "-o", tmp_path / "h.safetensors")
+        wrong = onefold(
+            "merge", *members, *DATA, *options[:4], *flags, "-o", tmp_path / "h.safetensors"
+        )
         assert wrong.status != 0
         assert message in re.sub(r"\s+", " ", wrong.err), wrong.err
     shares = ",".join(["1"] * 9 + ["3"])
-    uneven = onefold("merge", *members, *DATA, *options, "--class-shares", shares, "-o", tmp_path / "u.safetensors")
+    uneven = onefold(
+        "merge",
+        *members,
+        *DATA,
+        *options,
+        "--class-shares",
+        shares,
+        "-o",
+        tmp_path / "u.safetensors",
+    )
     assert uneven.status == 0, uneven.err
     assert sha(tmp_path / "u.safetensors") != sha(tmp_path / "f.safetensors")

@@ -52,17 +52,51 @@ def dicts(tmp_path: Path) -> tuple[str, list[Path]]:
     return name, files
 
 
-def test_eval_merge_and_soft_score_the_output_that_is_named(onefold: Callable, dicts: tuple[str, list[Path]], tmp_path: Path) -> None:
+def test_eval_merge_and_soft_score_the_output_that_is_named(
+    onefold: Callable, dicts: tuple[str, list[Path]], tmp_path: Path
+) -> None:
     name, files = dicts
     refused = onefold("eval", *files, "--model", name, "--data", "sklearn:digits")
     assert refused.status != 0
     assert "several outputs, mean (128, 10), cls (128, 10)" in refused.err
     for select in ("cls", "1"):
-        found = json.loads(onefold("eval", *files, "--model", name, "--data", "sklearn:digits", "--network-output", select, "--json").out)
+        found = json.loads(
+            onefold(
+                "eval",
+                *files,
+                "--model",
+                name,
+                "--data",
+                "sklearn:digits",
+                "--network-output",
+                select,
+                "--json",
+            ).out
+        )
         assert found["members"][0]["accuracy"] > 0.7
         assert found["classes"] == list("0123456789")
-    flags = ["--model", name, *DATA, "--eval-split", "test", "--eval-samples", "200", "--network-output", "cls"]
-    merged = onefold("merge", *files, *flags, "--polish", "1", "-o", tmp_path / "m.safetensors", "--report", tmp_path / "m.html")
+    flags = [
+        "--model",
+        name,
+        *DATA,
+        "--eval-split",
+        "test",
+        "--eval-samples",
+        "200",
+        "--network-output",
+        "cls",
+    ]
+    merged = onefold(
+        "merge",
+        *files,
+        *flags,
+        "--polish",
+        "1",
+        "-o",
+        tmp_path / "m.safetensors",
+        "--report",
+        tmp_path / "m.html",
+    )
     assert merged.status == 0, merged.err
     assert "Classes: 0 = 0, 1 = 1," in merged.out
     assert "Classes: 0 = 0, 1 = 1," in (tmp_path / "m.html").read_text()
@@ -70,15 +104,29 @@ def test_eval_merge_and_soft_score_the_output_that_is_named(onefold: Callable, d
     assert recipe.network_output.select == "cls"
     again = onefold("merge", tmp_path / "m.recipe.yaml", "-o", tmp_path / "again.safetensors")
     assert again.status == 0, again.err
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "m.safetensors").read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "m.safetensors"
+    ).read_bytes()
     soft = ["--level", "model", "--outputs", "probabilities", "--steps", "5", "--no-fallback"]
     result = onefold("soft", *files, *flags, *soft, "-o", tmp_path / "s.safetensors")
     assert result.status == 0, result.err
-    scored = onefold("eval", tmp_path / "s.safetensors", "--model", name, "--data", "sklearn:digits", "--network-output", "cls", "--json")
+    scored = onefold(
+        "eval",
+        tmp_path / "s.safetensors",
+        "--model",
+        name,
+        "--data",
+        "sklearn:digits",
+        "--network-output",
+        "cls",
+        "--json",
+    )
     assert json.loads(scored.out)["ensemble"]["accuracy"] > 0.7
 
 
-def test_another_order_of_classes_is_seen_and_put_right(onefold: Callable, dicts: tuple[str, list[Path]]) -> None:
+def test_another_order_of_classes_is_seen_and_put_right(
+    onefold: Callable, dicts: tuple[str, list[Path]]
+) -> None:
     name, files = dicts
     call = ["eval", *files, "--model", name, "--network-output", "cls", "--data"]
     order = "3,4,5,6,7,8,9,0,1,2"

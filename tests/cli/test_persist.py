@@ -1,4 +1,6 @@
-"""`onefold persist`: end to end, killed runs that end in the same bits, several processes, one sentence for every mistake."""
+"""`onefold persist`: end to end, killed runs that end in the same bits, several processes, one
+sentence for every mistake.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,44 @@ def network_in(file: Path) -> torch.nn.Module:
     return network.eval()
 
 
-def test_rounds_and_baselines_leave_networks_report_and_a_recipe_that_makes_them_again(onefold: Callable, tmp_path: Path) -> None:
+def test_rounds_and_baselines_leave_networks_report_and_a_recipe_that_makes_them_again(
+    onefold: Callable, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
-    call = [*DATA, "--rounds", "3", "--batch-size", "50", "--epochs", "4", "--seed", "3", "--strength", "5", "--mirror", "--eval-samples", "100"]
+    call = [
+        *DATA,
+        "--rounds",
+        "3",
+        "--batch-size",
+        "50",
+        "--epochs",
+        "4",
+        "--seed",
+        "3",
+        "--strength",
+        "5",
+        "--mirror",
+        "--eval-samples",
+        "100",
+    ]
     result = onefold("persist", *call, "--baselines", "-o", folder)
     assert result.status == 0, result.err
-    names = [*(f"round-{k}" for k in range(3)), *(f"{kind}-{k}" for kind in ("restart", "rerun") for k in (1, 2))]
-    assert {path.name for path in folder.iterdir()} == {f"{name}.safetensors" for name in names} | FILES
-    assert len({json.dumps(of.load(folder / f"{name}.safetensors")["conv1.weight"].tolist()) for name in names}) == 7
+    names = [
+        *(f"round-{k}" for k in range(3)),
+        *(f"{kind}-{k}" for kind in ("restart", "rerun") for k in (1, 2)),
+    ]
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.safetensors" for name in names
+    } | FILES
+    assert (
+        len(
+            {
+                json.dumps(of.load(folder / f"{name}.safetensors")["conv1.weight"].tolist())
+                for name in names
+            }
+        )
+        == 7
+    )
     recipe = read_as(PersistRecipe, folder / "recipe.yaml")
     assert recipe.record is not None
     assert recipe.record.result_sha256 == sums(folder)["best.safetensors"]
@@ -52,14 +84,24 @@ def test_rounds_and_baselines_leave_networks_report_and_a_recipe_that_makes_them
     report = json.loads((folder / "report.json").read_text())
     table = report["sections"][0]["blocks"][0]
     spoken = [name.replace("-", " ") for name in names]
-    assert [row[0] for row in table["rows"]] == [*spoken, "ensemble of 3 rounds", "ensemble of 3 restarts", "ensemble of 3 reruns"]
+    assert [row[0] for row in table["rows"]] == [
+        *spoken,
+        "ensemble of 3 rounds",
+        "ensemble of 3 restarts",
+        "ensemble of 3 reruns",
+    ]
     data = report["data"]
     test = build_data("sklearn:digits", split="test", limit=100)
     for name, said in zip(names, spoken, strict=True):
-        assert of.evaluate(network_in(folder / f"{name}.safetensors"), test).accuracy == data["scores"][said]["accuracy"]
+        assert (
+            of.evaluate(network_in(folder / f"{name}.safetensors"), test).accuracy
+            == data["scores"][said]["accuracy"]
+        )
     chosen = {name: score for name, score in data["validation"].items() if name.startswith("round")}
     assert data["best"] == max(chosen, key=chosen.__getitem__)
-    best, own = (of.load(folder / f"{name}.safetensors") for name in ("best", data["best"].replace(" ", "-")))
+    best, own = (
+        of.load(folder / f"{name}.safetensors") for name in ("best", data["best"].replace(" ", "-"))
+    )
     assert all(torch.equal(best[name], own[name]) for name in own)
     compared = data["compared"]
     assert len(compared["plain"]["distances"]) == 3
@@ -84,7 +126,18 @@ def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> 
     from onefold.explore.epochs import Epochs
     from onefold.explore.training import Training
 
-    result = onefold("persist", *RUN, "--strength", "3", "--momentum", "0.5", "--learning-rate", "0.02", "-o", tmp_path / "run")
+    result = onefold(
+        "persist",
+        *RUN,
+        "--strength",
+        "3",
+        "--momentum",
+        "0.5",
+        "--learning-rate",
+        "0.02",
+        "-o",
+        tmp_path / "run",
+    )
     assert result.status == 0, result.err
     recipe = read_as(PersistRecipe, tmp_path / "run" / "recipe.yaml")
     whole = build_data("sklearn:digits", limit=300, batch_size=50)
@@ -100,7 +153,10 @@ def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> 
         for epoch in range(2):
             for step, batch in enumerate(Epochs(data, 0).epoch(epoch)):
                 optimiser.param_groups[0]["lr"] = plan.rate(epoch * len(data) + step)
-                loss = torch.nn.functional.cross_entropy(model(*batch.args), batch.labels) + run.penalty()
+                loss = (
+                    torch.nn.functional.cross_entropy(model(*batch.args), batch.labels)
+                    + run.penalty()
+                )
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -119,7 +175,12 @@ def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> 
 
 def test_training_and_validation_data_are_apart(tmp_path: Path) -> None:
     recipe = PersistRecipe.model_validate(
-        {"model": MODEL, "data": {"source": "sklearn:digits", "samples": 300}, "training": {"epochs": 1}, "held_out": 0.2}
+        {
+            "model": MODEL,
+            "data": {"source": "sklearn:digits", "samples": 300},
+            "training": {"epochs": 1},
+            "held_out": 0.2,
+        }
     )
     data, validation = divided(recipe, build_data("sklearn:digits", limit=300))
     assert isinstance(data, ImageBatches)
@@ -131,54 +192,93 @@ def test_training_and_validation_data_are_apart(tmp_path: Path) -> None:
 
 def test_options_reach_the_rounds(onefold: Callable, tmp_path: Path) -> None:
     ways = {
-        "plain": [], "strong": ["--strength", "20"], "head": ["--scope", "head", "--strength", "20"], "control": ["--control", "--strength", "20"],
-        "order": ["--order", "new"], "kernel": ["--kernel", "inverse", "--strength", "20"], "late": ["--anneal", "0.9", "1", "--strength", "20"],
-        "function": ["--kernel", "function", "--reference", "32", "--strength", "20"], "kept": ["--solutions", "bfloat16", "--strength", "20"],
+        "plain": [],
+        "strong": ["--strength", "20"],
+        "head": ["--scope", "head", "--strength", "20"],
+        "control": ["--control", "--strength", "20"],
+        "order": ["--order", "new"],
+        "kernel": ["--kernel", "inverse", "--strength", "20"],
+        "late": ["--anneal", "0.9", "1", "--strength", "20"],
+        "function": ["--kernel", "function", "--reference", "32", "--strength", "20"],
+        "kept": ["--solutions", "bfloat16", "--strength", "20"],
         "seed": ["--seed", "1"],
-    }  # fmt: skip
+    }
     found = {}
     for name, more in ways.items():
         result = onefold("persist", *RUN, *more, "-o", tmp_path / name)
         assert result.status == 0, result.err
         found[name] = sums(tmp_path / name)
     assert len({one["round-1.safetensors"] for one in found.values()}) == len(ways)
-    assert len({one["round-0.safetensors"] for one in found.values()}) == 2  # only the seed decides on the first
+    assert (
+        len({one["round-0.safetensors"] for one in found.values()}) == 2
+    )  # only the seed decides on the first
 
 
 def test_validation_data_can_be_named(onefold: Callable, tmp_path: Path) -> None:
-    result = onefold("persist", *RUN, "--val-skip", "400", "--val-samples", "50", "-o", tmp_path / "run")
+    result = onefold(
+        "persist", *RUN, "--val-skip", "400", "--val-samples", "50", "-o", tmp_path / "run"
+    )
     assert result.status == 0, result.err
     validation = build_data("sklearn:digits", skip=400, limit=50)
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert of.evaluate(network_in(tmp_path / "run" / "round-1.safetensors"), validation).accuracy == report["data"]["validation"]["round 1"]
+    assert (
+        of.evaluate(network_in(tmp_path / "run" / "round-1.safetensors"), validation).accuracy
+        == report["data"]["validation"]["round 1"]
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("more", [["--baselines"], ["--kernel", "function", "--control", "--order", "new"]])
-def test_a_run_killed_at_any_moment_ends_in_the_same_bits(runs: Callable, tmp_path: Path, more: list[str]) -> None:
+@pytest.mark.parametrize(
+    "more", [["--baselines"], ["--kernel", "function", "--control", "--order", "new"]]
+)
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(
+    runs: Callable, tmp_path: Path, more: list[str]
+) -> None:
     call = ["persist", *RUN, *more, "--augment", "flip-crop", "--eval-samples", "60"]
     check_killed_at_every_moment(runs, call, tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_rounds_that_are_over_lie_in_the_folder_while_others_are_trained(runs: Callable, onefold: Callable, tmp_path: Path) -> None:
-    folder, call = tmp_path / "run", [*DATA, "--batch-size", "50", "--epochs", "1", "--rounds", "12"]
+def test_rounds_that_are_over_lie_in_the_folder_while_others_are_trained(
+    runs: Callable, onefold: Callable, tmp_path: Path
+) -> None:
+    folder, call = (
+        tmp_path / "run",
+        [*DATA, "--batch-size", "50", "--epochs", "1", "--rounds", "12"],
+    )
     assert runs("kept2", ["persist", *call, "-o", folder]) == "killed"
     assert network_in(folder / "round-0.safetensors") is not None
     assert not (folder / "best.safetensors").exists()
     refused = onefold("persist", *call, "--strength", "2", "--resume", "-o", folder)
-    assert "cannot be resumed with other settings: 'rounds.strength' is 2.0 now and was 1.0" in refused.err
+    assert (
+        "cannot be resumed with other settings: 'rounds.strength' is 2.0 now and was 1.0"
+        in refused.err
+    )
     other = onefold("subspace", *DATA, "--epochs", "1", "--resume", "-o", folder)
     assert "is not what a run of `onefold subspace` left" in other.err
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Callable, tmp_path: Path) -> None:
+def test_two_processes_share_the_work_and_end_in_the_same_bits_again(
+    onefold: Callable, tmp_path: Path
+) -> None:
     """Without norms, two processes take the steps of one, up to rounding."""
     (tmp_path / "net.py").write_text(
-        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n"
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64,"
+        " 16), nn.ReLU(), nn.Linear(16, 10))\n"
     )
-    call = ["--model", f"{tmp_path / 'net.py'}:make", *DATA[2:], "--rounds", "2", "--batch-size", "90", "--epochs", "3", "--baselines"]
+    call = [
+        "--model",
+        f"{tmp_path / 'net.py'}:make",
+        *DATA[2:],
+        "--rounds",
+        "2",
+        "--batch-size",
+        "90",
+        "--epochs",
+        "3",
+        "--baselines",
+    ]
     for name, more in (("one", []), ("two", ["--devices", "2"])):
         result = onefold("persist", *call, *more, "-o", tmp_path / name)
         assert result.status == 0, result.err
@@ -217,7 +317,9 @@ def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Ca
         (["--seed", "-1"], "key 'seed'"),
     ],
 )
-def test_mistakes_are_found_before_training_and_told_in_one_sentence(onefold: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_found_before_training_and_told_in_one_sentence(
+    onefold: Callable, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     result = onefold("persist", *RUN, *arguments, "-o", tmp_path / "run")
     assert result.status == 2, result.err
     assert message in result.err
@@ -226,22 +328,52 @@ def test_mistakes_are_found_before_training_and_told_in_one_sentence(onefold: Ca
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_diverges_and_data_that_cannot_be_divided(onefold: Callable, tmp_path: Path) -> None:
+def test_a_run_that_diverges_and_data_that_cannot_be_divided(
+    onefold: Callable, tmp_path: Path
+) -> None:
     result = onefold("persist", *RUN, "--learning-rate", "1e30", "-o", tmp_path / "run")
     assert result.status == 2
     assert "The loss is not finite (Round 0, epoch " in result.err
     assert "Traceback" not in result.err
     (tmp_path / "own.py").write_text(
-        "import torch\ndef some(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8)) for _ in range(4)]\n"
-        "from torch import nn\nclass Own(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        "        self.w = nn.Parameter(torch.arange(640.0).view(64, 10) / 640)\n    def forward(self, x):\n        return x.flatten(1) @ self.w\n"
+        "import torch\ndef some(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8),"
+        " torch.arange(8)) for _ in range(4)]\nfrom torch import nn\nclass Own(nn.Module):\n    def"
+        " __init__(self):\n        super().__init__()\n        self.w ="
+        " nn.Parameter(torch.arange(640.0).view(64, 10) / 640)\n    def forward(self, x):\n       "
+        " return x.flatten(1) @ self.w\n"
     )
     place = f"{tmp_path / 'own.py'}:"
     call = ["--model", MODEL, "--data", place + "some", "--epochs", "1"]
-    assert "name validation data with --val-data" in onefold("persist", *call, "-o", tmp_path / "x").err
-    named = onefold("persist", *call, "--rounds", "2", "--val-data", place + "some", "--val-split", "test", "-o", tmp_path / "named")
+    assert (
+        "name validation data with --val-data"
+        in onefold("persist", *call, "-o", tmp_path / "x").err
+    )
+    named = onefold(
+        "persist",
+        *call,
+        "--rounds",
+        "2",
+        "--val-data",
+        place + "some",
+        "--val-split",
+        "test",
+        "-o",
+        tmp_path / "named",
+    )
     assert named.status == 0, named.err
-    fixed = onefold("persist", "--model", place + "Own", *DATA[2:], "--epochs", "1", "--rounds", "2", "--baselines", "-o", tmp_path / "y")
+    fixed = onefold(
+        "persist",
+        "--model",
+        place + "Own",
+        *DATA[2:],
+        "--epochs",
+        "1",
+        "--rounds",
+        "2",
+        "--baselines",
+        "-o",
+        tmp_path / "y",
+    )
     assert "always begins from the same weights" in fixed.err
 
 
@@ -253,12 +385,18 @@ def test_recipes_are_for_their_own_command(onefold: Callable, tmp_path: Path) ->
         call = [*RUN, "-o", tmp_path / "y"]
         at = call.index(left_out)
         assert f"needs {left_out}" in onefold("persist", *call[:at], *call[at + 2 :]).err
-    assert "takes no other option" in onefold("persist", tmp_path / "run" / "recipe.yaml", "--control", "-o", tmp_path / "x").err
+    assert (
+        "takes no other option"
+        in onefold(
+            "persist", tmp_path / "run" / "recipe.yaml", "--control", "-o", tmp_path / "x"
+        ).err
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from onefold.cli import run; run(['persist', '--help']); print([m for m in ('torch', 'lightning_fabric') if m in sys.modules])"
+        "import sys; from onefold.cli import run; run(['persist', '--help']); print([m for m in"
+        " ('torch', 'lightning_fabric') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

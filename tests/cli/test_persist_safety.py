@@ -1,4 +1,6 @@
-"""`onefold persist` where it is easily wrong: every precision, and runs that are killed while a round's file is written."""
+"""`onefold persist` where it is easily wrong: every precision, and runs that are killed while a
+round's file is written.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,42 @@ from trained_folders import sums
 import onefold as of
 from onefold.sources import build_data, build_model
 
-RUN = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "200", "--rounds", "2", "--batch-size", "50", "--epochs", "1"]
+RUN = [
+    "--model",
+    "digits?width=4",
+    "--data",
+    "sklearn:digits",
+    "--samples",
+    "200",
+    "--rounds",
+    "2",
+    "--batch-size",
+    "50",
+    "--epochs",
+    "1",
+]
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
-@pytest.mark.parametrize("more", [["--baselines"], ["--kernel", "function"], ["--solutions", "float16"]])
+@pytest.mark.parametrize(
+    "more", [["--baselines"], ["--kernel", "function"], ["--solutions", "float16"]]
+)
 def test_whatever_precision_trains_the_files_are_in_that_of_the_architecture(
     onefold: Callable, tmp_path: Path, precision: str, more: list[str]
 ) -> None:
-    result = onefold("persist", *RUN, *more, "--precision", precision, "--val-skip", "300", "--val-samples", "50", "-o", tmp_path / "run")
+    result = onefold(
+        "persist",
+        *RUN,
+        *more,
+        "--precision",
+        precision,
+        "--val-skip",
+        "300",
+        "--val-samples",
+        "50",
+        "-o",
+        tmp_path / "run",
+    )
     assert result.status == 0, result.err
     validation = json.loads((tmp_path / "run" / "report.json").read_text())["data"]["validation"]
     assert len(validation) == (4 if "--baselines" in more else 2)
@@ -37,7 +66,9 @@ def test_whatever_precision_trains_the_files_are_in_that_of_the_architecture(
 
 
 def killed_at(arguments: list[str], moment: Callable[[str, str], bool]) -> bool:
-    """Run the command in a process of its own, which kills itself before it renames a file for which `moment(source, target)` is true."""
+    """Run the command in a process of its own, which kills itself before it renames a file for
+    which `moment(source, target)` is true.
+    """
     from onefold.cli import run
 
     child = os.fork()
@@ -56,14 +87,18 @@ def killed_at(arguments: list[str], moment: Callable[[str, str], bool]) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_a_run_killed_while_it_writes_a_round_goes_on_and_leaves_no_litter(onefold: Callable, tmp_path: Path) -> None:
+def test_a_run_killed_while_it_writes_a_round_goes_on_and_leaves_no_litter(
+    onefold: Callable, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)  # a process that is forked from one with threads may not use them
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     call = ["persist", *RUN]
     assert onefold(*call, "-o", whole).status == 0
     again = [*call, "--resume", "-o", str(folder)]
     for name in ("round-0", "round-0", "round-1"):
-        assert killed_at(again, lambda source, target, name=name: target.endswith(f"{name}.safetensors"))
+        assert killed_at(
+            again, lambda source, target, name=name: target.endswith(f"{name}.safetensors")
+        )
         assert any(path.name.startswith(f".{name}.safetensors.") for path in folder.iterdir())
     result = onefold(*again)
     assert result.status == 0, result.err
@@ -72,7 +107,9 @@ def test_a_run_killed_while_it_writes_a_round_goes_on_and_leaves_no_litter(onefo
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-def test_a_round_written_after_a_kill_is_the_one_written_at_the_end(onefold: Callable, tmp_path: Path) -> None:
+def test_a_round_written_after_a_kill_is_the_one_written_at_the_end(
+    onefold: Callable, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
     folder = tmp_path / "run"
     call = ["persist", *RUN, "--resume", "-o", str(folder)]
@@ -84,34 +121,63 @@ def test_a_round_written_after_a_kill_is_the_one_written_at_the_end(onefold: Cal
 
 def test_validation_data_that_has_changed_is_noticed(onefold: Callable, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "from onefold.sources import build_data\ndef some(split, n=50):\n    return build_data('sklearn:digits', limit=n, skip=900)\n"
+        "from onefold.sources import build_data\ndef some(split, n=50):\n    return"
+        " build_data('sklearn:digits', limit=n, skip=900)\n"
     )
-    call = ["persist", *RUN, "--val-data", f"{tmp_path / 'own.py'}:some", "-o", str(tmp_path / "run")]
+    call = [
+        "persist",
+        *RUN,
+        "--val-data",
+        f"{tmp_path / 'own.py'}:some",
+        "-o",
+        str(tmp_path / "run"),
+    ]
     assert onefold(*call).status == 0
     text = (tmp_path / "run" / "recipe.yaml").read_text()
     (tmp_path / "other.yaml").write_text(text.replace("../own.py:some", "own.py:some?n=49"))
-    assert "gives other batches than the recipe was made with" in onefold("persist", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    assert (
+        "gives other batches than the recipe was made with"
+        in onefold("persist", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    )
     (tmp_path / "same.yaml").write_text(text.replace("../own.py:some", "own.py:some"))
     assert onefold("persist", tmp_path / "same.yaml", "-o", tmp_path / "x").status == 0
 
 
-def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from onefold.errors import MembersError
 
     def refuse(*_: object, **__: object) -> None:
-        raise MembersError("The first network has no finite nll on the data; a barrier needs two sound ends.")
+        raise MembersError(
+            "The first network has no finite nll on the data; a barrier needs two sound ends."
+        )
 
     monkeypatch.setattr("onefold.recipe.persist.report.compare_networks", refuse)
     result = onefold("persist", *RUN, "-o", tmp_path / "run")
     assert result.status == 0, result.err
-    assert "The rounds could not be compared: The first network" in (tmp_path / "run" / "report.html").read_text()
-
-
-def test_an_architecture_that_always_begins_alike_is_refused_before_training(onefold: Callable, tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(
-        "import torch\nfrom torch import nn\ndef fixed():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    assert (
+        "The rounds could not be compared: The first network"
+        in (tmp_path / "run" / "report.html").read_text()
     )
-    result = onefold("persist", *RUN, "--model", f"{tmp_path / 'net.py'}:fixed", "--baselines", "-o", tmp_path / "run")
+
+
+def test_an_architecture_that_always_begins_alike_is_refused_before_training(
+    onefold: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\ndef fixed():\n    torch.manual_seed(0)\n    return"
+        " nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    result = onefold(
+        "persist",
+        *RUN,
+        "--model",
+        f"{tmp_path / 'net.py'}:fixed",
+        "--baselines",
+        "-o",
+        tmp_path / "run",
+    )
     assert "always begins from the same weights" in result.err
     assert "Training" not in result.err
     assert not (tmp_path / "run").exists()

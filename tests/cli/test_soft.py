@@ -1,4 +1,6 @@
-"""`onefold soft`: every level end to end, bad members named, the same recipe the same bits, bad input in one sentence."""
+"""`onefold soft`: every level end to end, bad members named, the same recipe the same bits, bad
+input in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         assert isinstance(data, ImageBatches)
         train(model, data, epochs=4)
         of.save(model, path)
-    state = {k: torch.full_like(v, torch.nan) if v.is_floating_point() else v for k, v in build_model(MODEL).state_dict().items()}
+    state = {
+        k: torch.full_like(v, torch.nan) if v.is_floating_point() else v
+        for k, v in build_model(MODEL).state_dict().items()
+    }
     save_file(state, paths[3])
     return paths
 
@@ -45,14 +50,21 @@ def sha(path: Path) -> str:
 
 
 @pytest.mark.parametrize("level", ["model", "module", "layer"])
-def test_every_level_writes_a_network_that_a_recipe_makes_again(onefold: Callable, trained: list[Path], tmp_path: Path, level: str) -> None:
+def test_every_level_writes_a_network_that_a_recipe_makes_again(
+    onefold: Callable, trained: list[Path], tmp_path: Path, level: str
+) -> None:
     path = tmp_path / "s.safetensors"
     scored = ["--eval-split", "test", "--report", tmp_path / "s.html", "--no-fallback"]
     result = onefold("soft", *trained, *DATA, "--level", level, *scored, "-o", path)
     assert result.status == 0, result.err
     assert "member 3: screened out: its outputs are not finite" in result.out
     assert "The soft merge: " in result.out
-    assert {p.name for p in tmp_path.iterdir()} == {"s.safetensors", "s.recipe.yaml", "s.report.json", "s.html"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "s.safetensors",
+        "s.recipe.yaml",
+        "s.report.json",
+        "s.html",
+    }
     report = json.loads((tmp_path / "s.report.json").read_text())
     assert all(row[3] == 0.0 for row in report["data"]["soft"]["gates"]["gates"])
     assert "heat map of the gates" in (tmp_path / "s.html").read_text()
@@ -70,21 +82,52 @@ def test_every_level_writes_a_network_that_a_recipe_makes_again(onefold: Callabl
     evaluated = onefold("eval", path, "--model", MODEL, "--data", "sklearn:digits", "--json")
     assert json.loads(evaluated.out)["members"][0]["accuracy"] == expected
     if level == "model":
-        refused = onefold("merge", path, trained[0], "--model", MODEL, "--data", "sklearn:digits", "-o", tmp_path / "x.safetensors")
+        refused = onefold(
+            "merge",
+            path,
+            trained[0],
+            "--model",
+            MODEL,
+            "--data",
+            "sklearn:digits",
+            "-o",
+            tmp_path / "x.safetensors",
+        )
         assert refused.status == 2
         assert "is a mixture of several networks, which cannot be folded" in refused.err
 
 
-def test_a_layer_level_result_is_a_plain_checkpoint_of_the_architecture(onefold: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_a_layer_level_result_is_a_plain_checkpoint_of_the_architecture(
+    onefold: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     path = tmp_path / "s.safetensors"
-    result = onefold("soft", *trained[:3], *DATA, "--include", "conv*", "--align", "permutation", "--held-out", "100", "-o", path)
+    result = onefold(
+        "soft",
+        *trained[:3],
+        *DATA,
+        "--include",
+        "conv*",
+        "--align",
+        "permutation",
+        "--held-out",
+        "100",
+        "-o",
+        path,
+    )
     assert result.status == 0, result.err
     build_model(MODEL).load_state_dict(of.load(path))
     assert "On 100 held-out examples" in result.out
 
 
-def test_recipes_are_for_their_own_command(onefold: Callable, trained: list[Path], tmp_path: Path) -> None:
-    assert onefold("soft", *trained[:2], *DATA, "--level", "model", "-o", tmp_path / "s.safetensors").status == 0
+def test_recipes_are_for_their_own_command(
+    onefold: Callable, trained: list[Path], tmp_path: Path
+) -> None:
+    assert (
+        onefold(
+            "soft", *trained[:2], *DATA, "--level", "model", "-o", tmp_path / "s.safetensors"
+        ).status
+        == 0
+    )
     wrong = onefold("merge", tmp_path / "s.recipe.yaml", "-o", tmp_path / "x.safetensors")
     assert wrong.status == 2
     assert "is one of onefold soft; run: onefold soft" in wrong.err
@@ -93,7 +136,10 @@ def test_recipes_are_for_their_own_command(onefold: Callable, trained: list[Path
     misspelt = onefold("soft", tmp_path / "bad.yaml", "-o", tmp_path / "x.safetensors")
     assert "unknown key 'soft.penalti'; did you mean 'penalty'?" in misspelt.err
     (tmp_path / "other.yaml").write_text(text.replace("skip: 0", "skip: 1", 1))
-    assert "gives other batches than the recipe was made with" in onefold("soft", tmp_path / "other.yaml", "-o", tmp_path / "x.safetensors").err
+    assert (
+        "gives other batches than the recipe was made with"
+        in onefold("soft", tmp_path / "other.yaml", "-o", tmp_path / "x.safetensors").err
+    )
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -102,7 +148,13 @@ def test_recipes_are_for_their_own_command(onefold: Callable, trained: list[Path
     [
         (["--level", "modul"], "key 'soft.level'"),
         (["--level", "model", "--include", "conv1"], "at level model there are none"),
-        (["--include", "cnv1"], "The pattern 'cnv1' of `include` matches no part of the network that can be chosen; did you mean 'conv1'?"),
+        (
+            ["--include", "cnv1"],
+            (
+                "The pattern 'cnv1' of `include` matches no part of the network that can be chosen;"
+                " did you mean 'conv1'?"
+            ),
+        ),
         (["--align", "ccca"], "There is no alignment 'ccca'; did you mean 'cca'?"),
         (["--reference", "seven"], "--reference takes a member's number or 'best'"),
         (["--reference", "9"], "soft.reference is 9, but there are only 2 members"),
@@ -111,7 +163,9 @@ def test_recipes_are_for_their_own_command(onefold: Callable, trained: list[Path
         (["--device", "tpu9"], "There is no device 'tpu9'"),
     ],
 )
-def test_bad_flags_are_answered_in_one_sentence(onefold: Callable, trained: list[Path], tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_bad_flags_are_answered_in_one_sentence(
+    onefold: Callable, trained: list[Path], tmp_path: Path, arguments: list[str], message: str
+) -> None:
     result = onefold("soft", *trained[:2], *DATA, *arguments, "-o", tmp_path / "s.safetensors")
     assert result.status == 2
     assert message in result.err
@@ -119,24 +173,43 @@ def test_bad_flags_are_answered_in_one_sentence(onefold: Callable, trained: list
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_member_and_members_that_are_all_unfit(onefold: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_one_member_and_members_that_are_all_unfit(
+    onefold: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     one = onefold("soft", trained[0], *DATA, "-o", tmp_path / "s.safetensors")
     assert "it needs at least 2 entries" in one.err
     none = onefold("soft", trained[3], trained[3], *DATA, "-o", tmp_path / "s.safetensors")
     assert none.status == 2
-    assert "No member is left to merge (member 0: its outputs are not finite; member 1: its outputs are not finite)" in none.err
+    assert (
+        "No member is left to merge (member 0: its outputs are not finite; member 1: its outputs"
+        " are not finite)" in none.err
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_without_labels_or_with_labels_of_another_task(onefold: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_data_without_labels_or_with_labels_of_another_task(
+    onefold: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "data.py").write_text(
         "import torch\n"
         "def bare(split):\n    return [torch.zeros(8, 1, 8, 8)]\n"
         "def other(split):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8) + 90)]\n"
     )
-    for name, message in (("bare", "has no labels"), ("other", "but the network has 10 classes, numbered 0 to 9")):
+    for name, message in (
+        ("bare", "has no labels"),
+        ("other", "but the network has 10 classes, numbered 0 to 9"),
+    ):
         source = f"{tmp_path / 'data.py'}:{name}"
-        result = onefold("soft", *trained[:2], "--model", MODEL, "--data", source, "-o", tmp_path / "s.safetensors")
+        result = onefold(
+            "soft",
+            *trained[:2],
+            "--model",
+            MODEL,
+            "--data",
+            source,
+            "-o",
+            tmp_path / "s.safetensors",
+        )
         assert result.status == 2
         assert message in result.err
     assert not (tmp_path / "s.safetensors").exists()

@@ -1,4 +1,6 @@
-"""`onefold soft` where something is amiss: broken members, other labels, wrong flags, kills; and mixtures read back from their files."""
+"""`onefold soft` where something is amiss: broken members, other labels, wrong flags, kills; and
+mixtures read back from their files.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def inputs() -> Tensor:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three checkpoints of `digits?width=4`, trained for a few seconds from seeds of their own, on images that gates never see."""
+    """Three checkpoints of `digits?width=4`, trained for a few seconds from seeds of their own, on
+    images that gates never see.
+    """
     folder = tmp_path_factory.mktemp("trained")
     paths = []
     for seed in range(3):
@@ -95,11 +99,20 @@ def soft(onefold: Callable, tmp_path: Path) -> Callable[..., Any]:
 def refuses(onefold: Callable, trained: list[Path], tmp_path: Path) -> Callable[..., str]:
     """The one line with which `onefold soft` answers, once it is sure that nothing was written."""
 
-    def call(*arguments: Any, members: list[Path] | None = None, data: list[str] | None = None) -> str:
+    def call(
+        *arguments: Any, members: list[Path] | None = None, data: list[str] | None = None
+    ) -> str:
         out = tmp_path / "out"
         out.mkdir(exist_ok=True)
         flags = [*MODEL, *(DATA if data is None else data), *QUICK]
-        result = onefold("soft", *(trained if members is None else members), *flags, *arguments, "-o", out / "s.safetensors")
+        result = onefold(
+            "soft",
+            *(trained if members is None else members),
+            *flags,
+            *arguments,
+            "-o",
+            out / "s.safetensors",
+        )
         lines = [line for line in result.err.splitlines() if line.startswith("error: ")]
         assert result.status == 2, result.err
         assert result.out == ""
@@ -111,28 +124,45 @@ def refuses(onefold: Callable, trained: list[Path], tmp_path: Path) -> Callable[
 
 
 @pytest.mark.parametrize("level", ["model", "module"])
-def test_a_mixture_is_built_again_bit_for_bit_and_scored(onefold: Callable, trained: list[Path], tmp_path: Path, level: str) -> None:
+def test_a_mixture_is_built_again_bit_for_bit_and_scored(
+    onefold: Callable, trained: list[Path], tmp_path: Path, level: str
+) -> None:
     members, _, _ = load_networks("digits?width=4", [InputFile(path=str(path)) for path in trained])
     mixture = of.SoftMerge(members, level=level, align="none", reference=1).harden()
     path = tmp_path / "s.safetensors"
     of.save(mixture, path, metadata=describe(mixture))
     assert ("" in json.loads(metadata(path)["onefold.mixture"])) == (level == "model")
     (network,), _, _ = load_networks("digits?width=4", [InputFile(path=str(path))], mixtures=True)
-    assert sum(isinstance(module, Mixture) for module in network.modules()) == sum(isinstance(module, Mixture) for module in mixture.modules()) > 0
+    assert (
+        sum(isinstance(module, Mixture) for module in network.modules())
+        == sum(isinstance(module, Mixture) for module in mixture.modules())
+        > 0
+    )
     assert not any(module.training for module in network.modules())
     with torch.no_grad():
         assert torch.equal(network(inputs()), mixture(inputs()))
 
-    result = onefold("eval", path, trained[0], *MODEL, "--data", "sklearn:digits", "--samples", "200", "--json")
+    result = onefold(
+        "eval", path, trained[0], *MODEL, "--data", "sklearn:digits", "--samples", "200", "--json"
+    )
     assert result.status == 0, result.err
     accuracy = of.evaluate(mixture, build_data("sklearn:digits", split="test", limit=200)).accuracy
     assert json.loads(result.out)["members"][0]["accuracy"] == accuracy
     alone = onefold("eval", path, *MODEL, "--data", "sklearn:digits", "--samples", "200")
     both = onefold("eval", path, trained[0], *MODEL, "--data", "sklearn:digits", "--samples", "200")
-    rows = [line for result in (alone, both) for line in result.out.splitlines() if re.match(r"\W*\S+safetensors\b.*\d\.\d{4}", line)]
+    rows = [
+        line
+        for result in (alone, both)
+        for line in result.out.splitlines()
+        if re.match(r"\W*\S+safetensors\b.*\d\.\d{4}", line)
+    ]
     costs = [re.findall(r"\b\d\.\d\d\b", line)[-1] for line in rows]
     assert costs == ["3.00", "3.00", "1.00"]
-    for command in (["merge", "-o", tmp_path / "f.safetensors"], ["soft", "-o", tmp_path / "f.safetensors"], ["align"]):
+    for command in (
+        ["merge", "-o", tmp_path / "f.safetensors"],
+        ["soft", "-o", tmp_path / "f.safetensors"],
+        ["align"],
+    ):
         result = onefold(command[0], path, trained[0], *MODEL, *DATA, *command[1:])
         assert result.status == 2
         assert f"error: {path} is a mixture of several networks" in result.err
@@ -140,21 +170,32 @@ def test_a_mixture_is_built_again_bit_for_bit_and_scored(onefold: Callable, trai
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_member_of_nan_is_left_out_and_named(soft: Callable, trained: list[Path], broken: Path, tmp_path: Path, level: str) -> None:
+def test_a_member_of_nan_is_left_out_and_named(
+    soft: Callable, trained: list[Path], broken: Path, tmp_path: Path, level: str
+) -> None:
     result = soft(*trained[:2], broken, "--level", level, *SCORED, "--report", tmp_path / "s.html")
     assert "member 2: screened out: its outputs are not finite" in result.out
-    assert all(bool(value.isfinite().all()) for value in of.load(tmp_path / "s.safetensors").values())
+    assert all(
+        bool(value.isfinite().all()) for value in of.load(tmp_path / "s.safetensors").values()
+    )
     report = json.loads((tmp_path / "s.report.json").read_text())
     assert report["data"]["scores"]["member 2"]["nonfinite"] == 200
-    whole, left = report["data"]["scores"]["ensemble of 3"], report["data"]["scores"]["ensemble of 2"]
+    whole, left = (
+        report["data"]["scores"]["ensemble of 3"],
+        report["data"]["scores"]["ensemble of 2"],
+    )
     assert (whole["accuracy"], whole["nonfinite"], left["nonfinite"]) == (0, 200, 0)
-    assert "the ensemble of the 2 members left" in report["summary"]  # and not the one that the NaN has spoilt
+    assert (
+        "the ensemble of the 2 members left" in report["summary"]
+    )  # and not the one that the NaN has spoilt
     assert "plain average" in report["summary"]
     assert all(row[2] == 0 for row in report["data"]["soft"]["gates"]["gates"])
     assert "screened out: its outputs are not finite" in (tmp_path / "s.html").read_text()
 
 
-def test_a_recipe_written_by_hand_does_what_the_flags_do(onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_a_recipe_written_by_hand_does_what_the_flags_do(
+    onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     soft(*trained, "--exclude", "head")
     content = {
         "model": "digits?width=4",
@@ -183,7 +224,9 @@ def source(folder: Path, shift: int = 0, base: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("part", ["data", "held_out"])
-def test_other_labels_are_noticed(onefold: Callable, trained: list[Path], tmp_path: Path, part: str) -> None:
+def test_other_labels_are_noticed(
+    onefold: Callable, trained: list[Path], tmp_path: Path, part: str
+) -> None:
     own = {"source": source(tmp_path)[1], "samples": None}
     content = {
         "model": "digits?width=4",
@@ -202,23 +245,49 @@ def test_other_labels_are_noticed(onefold: Callable, trained: list[Path], tmp_pa
     assert "gives other batches than the recipe was made with" in result.err
 
 
-def test_a_recipe_takes_no_other_flags(onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_a_recipe_takes_no_other_flags(
+    onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     soft(*trained[:2])
-    result = onefold("soft", tmp_path / "s.recipe.yaml", "--level", "model", "-o", tmp_path / "x.safetensors")
+    result = onefold(
+        "soft", tmp_path / "s.recipe.yaml", "--level", "model", "-o", tmp_path / "x.safetensors"
+    )
     assert "error: A recipe says everything, so it takes no" in result.err
 
 
-def test_outputs_are_not_overwritten_without_force(onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_outputs_are_not_overwritten_without_force(
+    onefold: Callable, soft: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     soft(*trained[:2])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    call = ["soft", *trained[:2], *MODEL, *DATA, *QUICK, "--level", "model", "-o", tmp_path / "s.safetensors"]
-    assert "s.safetensors exists already; choose another name, or give --force" in onefold(*call).err
+    call = [
+        "soft",
+        *trained[:2],
+        *MODEL,
+        *DATA,
+        *QUICK,
+        "--level",
+        "model",
+        "-o",
+        tmp_path / "s.safetensors",
+    ]
+    assert (
+        "s.safetensors exists already; choose another name, or give --force" in onefold(*call).err
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert onefold(*call, "--force").status == 0
     assert read_as(SoftRecipe, tmp_path / "s.recipe.yaml").soft.level == "model"
 
 
-@pytest.mark.parametrize("arguments", [["--exclude", "haed"], ["--level", "module", "--include", "conv9"], ["--align", "x"], ["--model", "digit"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--exclude", "haed"],
+        ["--level", "module", "--include", "conv9"],
+        ["--align", "x"],
+        ["--model", "digit"],
+    ],
+)
 def test_what_is_cheap_to_check_is_checked_before_members_are_read(
     onefold: Callable, trained: list[Path], tmp_path: Path, arguments: list[str]
 ) -> None:
@@ -227,24 +296,38 @@ def test_what_is_cheap_to_check_is_checked_before_members_are_read(
     assert "Reading" not in result.err
 
 
-def test_members_that_will_not_do(refuses: Callable, trained: list[Path], broken: Path, tmp_path: Path) -> None:
+def test_members_that_will_not_do(
+    refuses: Callable, trained: list[Path], broken: Path, tmp_path: Path
+) -> None:
     assert "needs at least 2 entries" in refuses(members=trained[:1])
     twin = tmp_path / "nan2.safetensors"
     twin.write_bytes(broken.read_bytes())
-    assert "No member is left to merge (member 0: its outputs are not finite" in refuses(members=[broken, twin])
-    assert "none.safetensors cannot be read" in refuses(members=[trained[0], tmp_path / "none.safetensors"])
+    assert "No member is left to merge (member 0: its outputs are not finite" in refuses(
+        members=[broken, twin]
+    )
+    assert "none.safetensors cannot be read" in refuses(
+        members=[trained[0], tmp_path / "none.safetensors"]
+    )
 
 
 def test_data_that_will_not_do(refuses: Callable, tmp_path: Path) -> None:
-    assert "The labels range from 5 to 14, but the network has 10 classes" in refuses(data=source(tmp_path, base=5))
-    (tmp_path / "data.py").write_text("import torch\ndef make(split):\n    return [torch.randn(60, 1, 8, 8)]\n")
+    assert "The labels range from 5 to 14, but the network has 10 classes" in refuses(
+        data=source(tmp_path, base=5)
+    )
+    (tmp_path / "data.py").write_text(
+        "import torch\ndef make(split):\n    return [torch.randn(60, 1, 8, 8)]\n"
+    )
     told = refuses(data=["--data", f"{tmp_path}/data.py:make"])
     assert "has no labels" in told
     assert "score" not in told  # they are learned from
-    assert "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'" in refuses(data=["--data", "sklearn:digit"])
+    assert "no data source named 'sklearn:digit'; did you mean 'sklearn:digits'" in refuses(
+        data=["--data", "sklearn:digit"]
+    )
 
 
-def test_a_soft_merge_needs_a_model_data_and_an_output(onefold: Callable, trained: list[Path], tmp_path: Path) -> None:
+def test_a_soft_merge_needs_a_model_data_and_an_output(
+    onefold: Callable, trained: list[Path], tmp_path: Path
+) -> None:
     output = ["-o", tmp_path / "s.safetensors"]
     assert "A soft merge by flags needs --model" in onefold("soft", *trained, *DATA, *output).err
     assert "A soft merge by flags needs --data" in onefold("soft", *trained, *MODEL, *output).err
@@ -252,8 +335,12 @@ def test_a_soft_merge_needs_a_model_data_and_an_output(onefold: Callable, traine
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_random_moments_leaves_nothing_or_everything(trained: list[Path], tmp_path: Path) -> None:
-    """A few kills of `onefold soft`, in forks of this process, which has imported everything already."""
+def test_killed_at_random_moments_leaves_nothing_or_everything(
+    trained: list[Path], tmp_path: Path
+) -> None:
+    """A few kills of `onefold soft`, in forks of this process, which has imported everything
+    already.
+    """
     from onefold.cli import run
 
     torch.set_num_threads(1)  # a fork cannot use the threads of its parent
@@ -265,7 +352,18 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(trained: list[Pat
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
-            call = ["--threads", "1", "soft", *map(str, trained[:2]), *MODEL, *DATA, "--steps", "3", "--level", "model"]
+            call = [
+                "--threads",
+                "1",
+                "soft",
+                *map(str, trained[:2]),
+                *MODEL,
+                *DATA,
+                "--steps",
+                "3",
+                "--level",
+                "model",
+            ]
             os._exit(run([*call, "-o", str(folder / "s.safetensors")]))
         return child
 

@@ -1,4 +1,6 @@
-"""`onefold subspace`: all shapes end to end, killed runs that end in the same bits, several processes, one sentence for every mistake."""
+"""`onefold subspace`: all shapes end to end, killed runs that end in the same bits, several
+processes, one sentence for every mistake.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,28 @@ RUN = [*DATA, "--shape", "line", "--batch-size", "50", "--epochs", "2"]
 FILES = {"midpoint.safetensors", "recipe.yaml", "report.json", "report.html"}
 
 
-@pytest.mark.parametrize(("shape", "vertices", "pictures"), [("line", 2, 2), ("curve", 3, 2), ("simplex", 3, 3), ("simplex", 4, 2)])
+@pytest.mark.parametrize(
+    ("shape", "vertices", "pictures"),
+    [("line", 2, 2), ("curve", 3, 2), ("simplex", 3, 3), ("simplex", 4, 2)],
+)
 def test_every_shape_leaves_networks_report_and_a_recipe_that_makes_them_again(
     onefold: Callable, tmp_path: Path, shape: str, vertices: int, pictures: int
 ) -> None:
     folder = tmp_path / "run"
-    call = [*DATA, "--shape", shape, "--vertices", str(vertices), "--epochs", "1", "--layerwise", "--seed", "3", "--eval-samples", "100"]
+    call = [
+        *DATA,
+        "--shape",
+        shape,
+        "--vertices",
+        str(vertices),
+        "--epochs",
+        "1",
+        "--layerwise",
+        "--seed",
+        "3",
+        "--eval-samples",
+        "100",
+    ]
     result = onefold("subspace", *call, "-o", folder)
     assert result.status == 0, result.err
     names = {f"vertex-{k}.safetensors" for k in range(vertices)} | FILES
@@ -46,8 +64,19 @@ def test_every_shape_leaves_networks_report_and_a_recipe_that_makes_them_again(
     assert kinds.count("picture") == pictures
     table = report["sections"][0]["blocks"][0]
     named = [row[0] for row in table["rows"]]
-    assert named == [*(f"vertex {k}" for k in range(vertices)), "midpoint", "ensemble of 2 points", "ensemble of 3 points"]
-    assert [column["name"] for column in table["columns"]][:5] == ["network", "accuracy", "standard error", "NLL", "ECE"]
+    assert named == [
+        *(f"vertex {k}" for k in range(vertices)),
+        "midpoint",
+        "ensemble of 2 points",
+        "ensemble of 3 points",
+    ]
+    assert [column["name"] for column in table["columns"]][:5] == [
+        "network",
+        "accuracy",
+        "standard error",
+        "NLL",
+        "ECE",
+    ]
     assert [row[-2] for row in table["rows"]] == [1.0] * (vertices + 1) + [2.0, 3.0]
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == pictures
@@ -57,7 +86,10 @@ def test_every_shape_leaves_networks_report_and_a_recipe_that_makes_them_again(
 
     network = build_model(MODEL)
     network.load_state_dict(of.load(folder / "midpoint.safetensors"))
-    assert of.evaluate(network, build_data("sklearn:digits", split="test", limit=100)).accuracy == report["data"]["scores"]["midpoint"]["accuracy"]
+    assert (
+        of.evaluate(network, build_data("sklearn:digits", split="test", limit=100)).accuracy
+        == report["data"]["scores"]["midpoint"]["accuracy"]
+    )
     middle = (len(next(iter(report["data"]["paths"].values()))["scores"]) - 1) // 2
     if shape != "simplex":  # 300 training examples, all of which a picture uses
         along = next(iter(report["data"]["paths"].values()))["scores"]
@@ -72,7 +104,12 @@ def test_every_shape_leaves_networks_report_and_a_recipe_that_makes_them_again(
 
 def test_statistics_are_those_of_the_training_data(onefold: Callable, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert onefold("subspace", *RUN, "--precision", "bf16-mixed", "--augment", "flip-crop", "-o", folder).status == 0
+    assert (
+        onefold(
+            "subspace", *RUN, "--precision", "bf16-mixed", "--augment", "flip-crop", "-o", folder
+        ).status
+        == 0
+    )
     for name in ("vertex-1", "midpoint"):
         network = build_model(MODEL)
         network.load_state_dict(of.load(folder / f"{name}.safetensors"))
@@ -96,7 +133,12 @@ def test_without_evaluation_data_the_report_says_so(onefold: Callable, tmp_path:
 
 
 def test_patterns_share_and_the_seed_decides(onefold: Callable, tmp_path: Path) -> None:
-    for name, more in (("a", []), ("b", ["--seed", "1"]), ("c", ["--exclude", "head"]), ("d", ["--beta", "0"])):
+    for name, more in (
+        ("a", []),
+        ("b", ["--seed", "1"]),
+        ("c", ["--exclude", "head"]),
+        ("d", ["--beta", "0"]),
+    ):
         assert onefold("subspace", *RUN, *more, "-o", tmp_path / name).status == 0
     first, second = (of.load(tmp_path / "c" / f"vertex-{k}.safetensors") for k in range(2))
     assert torch.equal(first["head.weight"], second["head.weight"])
@@ -111,24 +153,47 @@ def runs() -> Iterator[Callable[[str, list[str]], str]]:
         yield call
 
 
-# ---- runs that are killed ------------------------------------------------------------------------------------------------------------
+# ---- runs that are killed
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("layerwise", [False, True])
-def test_a_run_killed_at_any_moment_ends_in_the_same_bits(runs: Callable, tmp_path: Path, layerwise: bool) -> None:
-    call = ["subspace", *RUN[:-1], "6", *(["--layerwise"] * layerwise), "--augment", "flip-crop", "--eval-samples", "60"]
+def test_a_run_killed_at_any_moment_ends_in_the_same_bits(
+    runs: Callable, tmp_path: Path, layerwise: bool
+) -> None:
+    call = [
+        "subspace",
+        *RUN[:-1],
+        "6",
+        *(["--layerwise"] * layerwise),
+        "--augment",
+        "flip-crop",
+        "--eval-samples",
+        "60",
+    ]
     check_killed_at_every_moment(runs, call, tmp_path)
 
 
-def test_resume_with_other_settings_or_data_is_refused(onefold: Callable, runs: Callable, tmp_path: Path) -> None:
+def test_resume_with_other_settings_or_data_is_refused(
+    onefold: Callable, runs: Callable, tmp_path: Path
+) -> None:
     (tmp_path / "data.py").write_text(
-        "import torch\nfrom onefold.sources import build_data\n"
-        "def digits(split, shuffle=False, seed=0):\n    return build_data('sklearn:digits', split=split, limit=LIMIT, shuffle=shuffle, seed=seed)\n"
-        "LIMIT = 200\n"
+        "import torch\nfrom onefold.sources import build_data\ndef digits(split, shuffle=False,"
+        " seed=0):\n    return build_data('sklearn:digits', split=split, limit=LIMIT,"
+        " shuffle=shuffle, seed=seed)\nLIMIT = 200\n"
     )
     folder = tmp_path / "run"
-    call = ["subspace", "--model", MODEL, "--data", f"{tmp_path / 'data.py'}:digits", "--shape", "line", "--epochs", "4"]
+    call = [
+        "subspace",
+        "--model",
+        MODEL,
+        "--data",
+        f"{tmp_path / 'data.py'}:digits",
+        "--shape",
+        "line",
+        "--epochs",
+        "4",
+    ]
     assert runs("kept1", [*call, "-o", folder]) == "killed"
     kept = (folder / "training.pt").read_bytes()
 
@@ -139,7 +204,10 @@ def test_resume_with_other_settings_or_data_is_refused(onefold: Callable, runs: 
         return result.err
 
     assert "holds a run that is not finished; give --resume" in refused()
-    assert "cannot be resumed with other settings: 'training.learning_rate' is 0.2 now and was 0.1" in refused("--learning-rate", "0.2", "--resume")
+    assert (
+        "cannot be resumed with other settings: 'training.learning_rate' is 0.2 now and was 0.1"
+        in refused("--learning-rate", "0.2", "--resume")
+    )
     assert "'subspace.vertices'" in refused("--vertices", "2", "--resume")
     assert "give one of the two" in refused("--resume", "--force")
     text = (tmp_path / "data.py").read_text()
@@ -163,8 +231,18 @@ def test_force_replaces_a_larger_subspace_as_a_whole(onefold: Callable, tmp_path
     folder = tmp_path / "run"
     assert onefold("subspace", *DATA, "--epochs", "1", "--vertices", "4", "-o", folder).status == 0
     (folder / "notes.txt").write_text("mine")
-    assert onefold("subspace", *DATA, "--epochs", "1", "--vertices", "2", "--force", "-o", folder).status == 0
-    assert {path.name for path in folder.iterdir()} == {"vertex-0.safetensors", "vertex-1.safetensors", "notes.txt", *FILES}
+    assert (
+        onefold(
+            "subspace", *DATA, "--epochs", "1", "--vertices", "2", "--force", "-o", folder
+        ).status
+        == 0
+    )
+    assert {path.name for path in folder.iterdir()} == {
+        "vertex-0.safetensors",
+        "vertex-1.safetensors",
+        "notes.txt",
+        *FILES,
+    }
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
@@ -172,21 +250,42 @@ def test_force_replaces_a_larger_subspace_as_a_whole(onefold: Callable, tmp_path
         assert "exists already" in onefold("subspace", *RUN, *more, "-o", other).err
 
 
-# ---- several processes ---------------------------------------------------------------------------------------------------------------
+# ---- several processes
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Callable, tmp_path: Path) -> None:
-    """Without norms and with one point for both, two processes take the steps of one, up to rounding."""
+def test_two_processes_share_the_work_and_end_in_the_same_bits_again(
+    onefold: Callable, tmp_path: Path
+) -> None:
+    """Without norms and with one point for both, two processes take the steps of one, up to
+    rounding.
+    """
     (tmp_path / "net.py").write_text(
-        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))\n"
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64,"
+        " 16), nn.ReLU(), nn.Linear(16, 10))\n"
     )
-    call = ["--model", f"{tmp_path / 'net.py'}:make", *DATA[2:], "--shape", "line", "--batch-size", "75", "--epochs", "3"]
-    for name, more in (("one", []), ("two", ["--devices", "2"]), ("own", ["--devices", "2", "--draws", "per rank"])):
+    call = [
+        "--model",
+        f"{tmp_path / 'net.py'}:make",
+        *DATA[2:],
+        "--shape",
+        "line",
+        "--batch-size",
+        "75",
+        "--epochs",
+        "3",
+    ]
+    for name, more in (
+        ("one", []),
+        ("two", ["--devices", "2"]),
+        ("own", ["--devices", "2", "--draws", "per rank"]),
+    ):
         result = onefold("subspace", *call, *more, "-o", tmp_path / name)
         assert result.status == 0, result.err
         assert "distributed" not in result.err
-    states = {name: of.load(tmp_path / name / "vertex-1.safetensors") for name in ("one", "two", "own")}
+    states = {
+        name: of.load(tmp_path / name / "vertex-1.safetensors") for name in ("one", "two", "own")
+    }
     for key, value in states["one"].items():
         torch.testing.assert_close(states["two"][key], value, rtol=1e-3, atol=1e-5)
         assert not torch.equal(states["own"][key], states["two"][key])
@@ -196,15 +295,22 @@ def test_two_processes_share_the_work_and_end_in_the_same_bits_again(onefold: Ca
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the processes are not told that their parent is gone")
-def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_bits(runs: Callable, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="elsewhere the processes are not told that their parent is gone",
+)
+def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_bits(
+    runs: Callable, tmp_path: Path
+) -> None:
     call = ["subspace", *RUN[:-1], "40", "--devices", "2"]
     assert runs("kept2", [*call, "-o", tmp_path / "killed"]) == "killed"
     time.sleep(2)
     kept = (tmp_path / "killed" / "training.pt").stat().st_ino
     time.sleep(2)
     assert (tmp_path / "killed" / "training.pt").stat().st_ino == kept  # nobody writes any more
-    reached = len(torch.load(tmp_path / "killed" / "training.pt", weights_only=True)["state"]["losses"])
+    reached = len(
+        torch.load(tmp_path / "killed" / "training.pt", weights_only=True)["state"]["losses"]
+    )
     assert reached < 40
     assert runs("never", [*call, "--resume", "-o", tmp_path / "killed"]) == "ended 0"
     assert runs("never", [*call, "-o", tmp_path / "whole"]) == "ended 0"
@@ -212,14 +318,21 @@ def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_
 
 
 @pytest.mark.slow
-def test_an_error_in_one_of_several_processes_is_one_sentence(onefold: Callable, tmp_path: Path) -> None:
-    result = onefold("subspace", *RUN, "--devices", "2", "--learning-rate", "1e30", "-o", tmp_path / "run")
+def test_an_error_in_one_of_several_processes_is_one_sentence(
+    onefold: Callable, tmp_path: Path
+) -> None:
+    result = onefold(
+        "subspace", *RUN, "--devices", "2", "--learning-rate", "1e30", "-o", tmp_path / "run"
+    )
     assert result.status == 2
-    assert "error: The loss is not finite in epoch 1; lower the learning rate, or lengthen the warm-up.\n" in result.err
+    assert (
+        "error: The loss is not finite in epoch 1; lower the learning rate, or lengthen the"
+        " warm-up.\n" in result.err
+    )
     assert "Traceback" not in result.err
 
 
-# ---- mistakes ------------------------------------------------------------------------------------------------------------------------
+# ---- mistakes
 
 
 @pytest.mark.parametrize(
@@ -248,7 +361,11 @@ def test_an_error_in_one_of_several_processes_is_one_sentence(onefold: Callable,
     ],
 )
 def test_mistakes_are_found_before_training_and_told_in_one_sentence(
-    onefold: Callable, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+    onefold: Callable,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "auto" in arguments or "16-mixed" in arguments:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -263,19 +380,16 @@ def test_mistakes_are_found_before_training_and_told_in_one_sentence(
 
 def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "import torch\nfrom torch import nn\n"
-        "class Own(nn.Module):\n"
-        "    def __init__(self, random):\n"
-        "        super().__init__()\n"
-        "        self.w = nn.Parameter(torch.randn(64, 10) if random else torch.arange(640.0).view(64, 10))\n"
-        "    def forward(self, x):\n        return x.flatten(1) @ self.w\n"
-        "def fixed():\n    return Own(False)\n"
-        "def fresh():\n    return Own(True)\n"
-        "def bare(split, shuffle=False):\n    return [torch.zeros(8, 1, 8, 8)]\n"
-        "def many(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8) + 90)]\n"
-        "def wide(split, shuffle=False):\n    return [(torch.zeros(8, 3, 8, 8), torch.arange(8))]\n"
-        "def ordered(split):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8))]\n"
-        "def late(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8), torch.arange(8)), torch.zeros(8, 1, 8, 8)]\n"
+        "import torch\nfrom torch import nn\nclass Own(nn.Module):\n    def __init__(self,"
+        " random):\n        super().__init__()\n        self.w = nn.Parameter(torch.randn(64, 10)"
+        " if random else torch.arange(640.0).view(64, 10))\n    def forward(self, x):\n       "
+        " return x.flatten(1) @ self.w\ndef fixed():\n    return Own(False)\ndef fresh():\n   "
+        " return Own(True)\ndef bare(split, shuffle=False):\n    return [torch.zeros(8, 1, 8,"
+        " 8)]\ndef many(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8),"
+        " torch.arange(8) + 90)]\ndef wide(split, shuffle=False):\n    return [(torch.zeros(8, 3,"
+        " 8, 8), torch.arange(8))]\ndef ordered(split):\n    return [(torch.zeros(8, 1, 8, 8),"
+        " torch.arange(8))]\ndef late(split, shuffle=False):\n    return [(torch.zeros(8, 1, 8, 8),"
+        " torch.arange(8)), torch.zeros(8, 1, 8, 8)]\n"
     )
     place = f"{tmp_path / 'own.py'}:"
     for model, data, message in (
@@ -286,7 +400,9 @@ def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) ->
         (MODEL, place + "ordered", "takes no argument shuffle"),
         (MODEL, place + "late", "Batch 1 of the training data has no labels"),
     ):
-        result = onefold("subspace", "--model", model, "--data", data, "--epochs", "1", "-o", tmp_path / "run")
+        result = onefold(
+            "subspace", "--model", model, "--data", data, "--epochs", "1", "-o", tmp_path / "run"
+        )
         assert result.status == 2, result.err
         assert message in result.err
         assert "Traceback" not in result.err
@@ -294,7 +410,9 @@ def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) ->
     scored = onefold("subspace", *RUN, "--eval-data", place + "many", "-o", tmp_path / "run")
     assert "but the network has 10 classes" in scored.err
     assert not (tmp_path / "run").exists()
-    fresh = onefold("subspace", "--model", place + "fresh", *DATA[2:], "--epochs", "1", "-o", tmp_path / "run")
+    fresh = onefold(
+        "subspace", "--model", place + "fresh", *DATA[2:], "--epochs", "1", "-o", tmp_path / "run"
+    )
     assert fresh.status == 0, fresh.err
 
 
@@ -309,7 +427,10 @@ def test_places_that_cannot_be_written(onefold: Callable, tmp_path: Path) -> Non
         at = call.index(left_out)
         result = onefold("subspace", *call[:at], *call[at + 2 :])
         assert result.status == 2
-        assert f"needs {left_out.replace('-o', '--output') if left_out == '-o' else left_out}" in result.err
+        assert (
+            f"needs {left_out.replace('-o', '--output') if left_out == '-o' else left_out}"
+            in result.err
+        )
 
 
 def test_recipes_are_for_their_own_command(onefold: Callable, tmp_path: Path) -> None:
@@ -318,17 +439,31 @@ def test_recipes_are_for_their_own_command(onefold: Callable, tmp_path: Path) ->
     wrong = onefold("merge", folder / "recipe.yaml", "-o", tmp_path / "x.safetensors")
     assert "is one of onefold subspace; run: onefold subspace" in wrong.err
     (tmp_path / "merge.yaml").write_text("model: digits\nmembers: [a, b]\n")
-    assert "is one of onefold merge" in onefold("subspace", tmp_path / "merge.yaml", "-o", tmp_path / "x").err
+    assert (
+        "is one of onefold merge"
+        in onefold("subspace", tmp_path / "merge.yaml", "-o", tmp_path / "x").err
+    )
     text = (folder / "recipe.yaml").read_text()
     (tmp_path / "bad.yaml").write_text(text.replace("momentum:", "momentun:"))
-    assert "unknown key 'training.momentun'; did you mean 'momentum'?" in onefold("subspace", tmp_path / "bad.yaml", "-o", tmp_path / "x").err
+    assert (
+        "unknown key 'training.momentun'; did you mean 'momentum'?"
+        in onefold("subspace", tmp_path / "bad.yaml", "-o", tmp_path / "x").err
+    )
     (tmp_path / "other.yaml").write_text(text.replace("skip: 0", "skip: 1", 1))
-    assert "gives other batches than the recipe was made with" in onefold("subspace", tmp_path / "other.yaml", "-o", tmp_path / "x").err
-    assert "takes no other option" in onefold("subspace", folder / "recipe.yaml", "--seed", "1", "-o", tmp_path / "x").err
+    assert (
+        "gives other batches than the recipe was made with"
+        in onefold("subspace", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    )
+    assert (
+        "takes no other option"
+        in onefold("subspace", folder / "recipe.yaml", "--seed", "1", "-o", tmp_path / "x").err
+    )
     assert not (tmp_path / "x").exists()
 
 
-def test_a_missing_package_and_a_foreign_launcher(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_and_a_foreign_launcher(
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as changed:
         changed.setenv("WORLD_SIZE", "2")
         assert "run it without torchrun" in onefold("subspace", *RUN, "-o", tmp_path / "run").err
@@ -336,13 +471,18 @@ def test_a_missing_package_and_a_foreign_launcher(onefold: Callable, tmp_path: P
     result = onefold("subspace", *RUN, "-o", tmp_path / "run")
     assert (result.status, result.err) == (
         2,
-        'error: Training needs the package lightning-fabric; install it with: pip install "onefold[train]".\n',
+        (
+            "error: Training needs the package lightning-fabric; install it with: pip install"
+            ' "onefold[train]".\n'
+        ),
     )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of the system")
-def test_a_disk_that_refuses_is_one_sentence_and_leaves_what_was_kept(onefold: Callable, tmp_path: Path) -> None:
+def test_a_disk_that_refuses_is_one_sentence_and_leaves_what_was_kept(
+    onefold: Callable, tmp_path: Path
+) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -359,7 +499,8 @@ def test_a_disk_that_refuses_is_one_sentence_and_leaves_what_was_kept(onefold: C
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from onefold.cli import run; run(['subspace', '--help']); print([m for m in ('torch', 'lightning_fabric') if m in sys.modules])"
+        "import sys; from onefold.cli import run; run(['subspace', '--help']); print([m for m in"
+        " ('torch', 'lightning_fabric') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

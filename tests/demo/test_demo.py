@@ -24,8 +24,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of everything that must be the same for the same seed; folded.report.json tells how long it took, so it is left out."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != "folded.report.json"}
+    """SHA-256 of everything that must be the same for the same seed; folded.report.json tells how
+    long it took, so it is left out.
+    """
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name != "folded.report.json"
+    }
 
 
 def accuracies(demo: Outcome) -> dict[str, float]:
@@ -51,7 +57,13 @@ def test_the_table_says_what_each_network_costs(demo: Outcome) -> None:
 
 
 def test_the_folder_is_complete(demo: Outcome) -> None:
-    expected = {"folded.safetensors", "folded.recipe.yaml", "folded.report.json", "report.html", *(f"member-{k}.safetensors" for k in range(MEMBERS))}
+    expected = {
+        "folded.safetensors",
+        "folded.recipe.yaml",
+        "folded.report.json",
+        "report.html",
+        *(f"member-{k}.safetensors" for k in range(MEMBERS)),
+    }
     assert {path.name for path in demo.folder.iterdir()} == expected
     states = [of.load(demo.folder / f"member-{k}.safetensors") for k in range(MEMBERS)]
     assert not torch.equal(states[0]["conv1.weight"], states[1]["conv1.weight"])
@@ -59,14 +71,22 @@ def test_the_folder_is_complete(demo: Outcome) -> None:
     for text in ("plain average", "canonical correlations", "barrier", "NLL", demo.best):
         assert text in page
     Report.from_json((demo.folder / "folded.report.json").read_text())
-    assert not re.search(r"\.out\.\w+\.tmp", "".join(p.read_text(errors="ignore") for p in demo.folder.iterdir()))
+    assert not re.search(
+        r"\.out\.\w+\.tmp", "".join(p.read_text(errors="ignore") for p in demo.folder.iterdir())
+    )
 
 
 def test_the_recipe_makes_the_fold_again(demo: Outcome, onefold: Callable, tmp_path: Path) -> None:
-    result = onefold("merge", demo.folder / "folded.recipe.yaml", "-o", tmp_path / "again.safetensors")
+    result = onefold(
+        "merge", demo.folder / "folded.recipe.yaml", "-o", tmp_path / "again.safetensors"
+    )
     assert result.status == 0, result.err
-    assert (tmp_path / "again.safetensors").read_bytes() == (demo.folder / "folded.safetensors").read_bytes()
-    found = of.evaluate(loaded(tmp_path / "again.safetensors"), build_data("sklearn:digits", split="test"))
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        demo.folder / "folded.safetensors"
+    ).read_bytes()
+    found = of.evaluate(
+        loaded(tmp_path / "again.safetensors"), build_data("sklearn:digits", split="test")
+    )
     assert 100 * found.accuracy == pytest.approx(accuracies(demo)[demo.best])
 
 
@@ -91,7 +111,9 @@ def test_an_existing_folder_is_left_alone(demo: Outcome, onefold: Callable) -> N
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bits(demo: Outcome, onefold: Callable, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(
+    demo: Outcome, onefold: Callable, tmp_path: Path
+) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -107,7 +129,11 @@ def test_training_depends_on_its_seed_and_leaves_eval_mode() -> None:
     def trained(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         model = build_model("digits?width=4")
-        train(model, build_data("sklearn:digits", limit=100, batch_size=50, shuffle=True, seed=seed), epochs=1)  # type: ignore[arg-type]
+        train(
+            model,
+            build_data("sklearn:digits", limit=100, batch_size=50, shuffle=True, seed=seed),
+            epochs=1,
+        )  # type: ignore[arg-type]
         assert not model.training
         return model.state_dict()["head.weight"]
 

@@ -1,4 +1,6 @@
-"""The figures of the documents are those of the benchmarks' JSON: every row of the tables, and what the prose says of them."""
+"""The figures of the documents are those of the benchmarks' JSON: every row of the tables, and what
+the prose says of them.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def rounded(value: float, digits: int = 1) -> str:
 
 
 @pytest.mark.parametrize("page", TABLES)
-def test_the_rows_of_all_tables(page: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_rows_of_all_tables(
+    page: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = (root / "docs" / page).read_text().splitlines()
     for name, *arguments in TABLES[page]:
         module = script(root / "benchmarks" / name, monkeypatch)
@@ -77,33 +81,66 @@ def test_what_is_said_of_transformers(root: Path) -> None:
         return [row["test"] for row in record[name]["folds"][fold]]
 
     def members(name: str, pick: Any) -> list[float]:
-        return [pick(record[name]["members"]["test"][k] for k in pair) for pair in record[name]["pairs"]]
+        return [
+            pick(record[name]["members"]["test"][k] for k in pair) for pair in record[name]["pairs"]
+        ]
 
     def kept(name: str, fold: str) -> list[float]:
         rows = zip(found(name, fold), found(name, "none, none"), members(name, min), strict=True)
         return [100 * (a - plain) / (weaker - plain) for a, plain, weaker in rows]
 
     solved = ("least squares, correlation", "least squares, pruning")
-    shares = [statistics.mean(kept(name, fold)) for name in ("vit", "prenorm", "bert", "lstm") for fold in solved]
+    shares = [
+        statistics.mean(kept(name, fold))
+        for name in ("vit", "prenorm", "bert", "lstm")
+        for fold in solved
+    ]
     assert f"on average {min(shares):.0f} to {max(shares):.0f} % of the way" in text
     narrow = kept("lstm-narrow", solved[0])
-    assert f"{statistics.mean(narrow):.0f} % in the narrow one ({', '.join(f'{k:.0f}' for k in narrow[:2])} and {narrow[2]:.0f})" in text
+    assert (
+        f"{statistics.mean(narrow):.0f} % in the narrow one"
+        f" ({', '.join(f'{k:.0f}' for k in narrow[:2])} and {narrow[2]:.0f})" in text
+    )
     gains = [a - b for a, b in zip(found("bert", solved[1]), members("bert", max), strict=True)]
     assert (
-        f"in BERT pruning is {rounded(statistics.mean(gains))} points above the better member on average ({', '.join(map(rounded, gains))})" in text
+        f"in BERT pruning is {rounded(statistics.mean(gains))} points above the better member on"
+        f" average ({', '.join(map(rounded, gains))})" in text
     )
-    lifted = [rounded(statistics.mean(found("vit", fold))) for fold in ("permutation, full", solved[0])]
+    lifted = [
+        rounded(statistics.mean(found("vit", fold))) for fold in ("permutation, full", solved[0])
+    ]
     assert "it lifts permutation from {} to {} %".format(*lifted) in text
-    turned = [k for name in ("prenorm", "bert") for repair in ("none", "full") for k in kept(name, f"rotation, {repair}")]
-    assert f"keeps {min(turned):.0f} to {max(turned):.0f} % of the way in both text transformers" in text
-    both = {fold: kept("vit", f"{fold}, full") for fold in ("rotation", "permutation")}
-    assert f"with repair {min(both['rotation']):.0f} to {max(both['rotation']):.0f} % in the vision" in text
-    assert f"permutation with repair keeps {min(both['permutation']):.0f} to {max(both['permutation']):.0f} %" in text
-    wide, own = kept("lstm", "cca, none"), [row["mapped member, test"] for row in record["lstm"]["folds"]["cca, none"]]
+    turned = [
+        k
+        for name in ("prenorm", "bert")
+        for repair in ("none", "full")
+        for k in kept(name, f"rotation, {repair}")
+    ]
     assert (
-        f"{statistics.mean(own):.0f} % on average, yet the average of both is the best one: {min(wide):.0f} to {max(wide):.0f} % of the way" in text
+        f"keeps {min(turned):.0f} to {max(turned):.0f} % of the way in both text transformers"
+        in text
     )
-    few = {fold: "{:.0f}, {:.0f} and {:.0f} %".format(*kept("lstm-narrow", f"{fold}, none")) for fold in ("cca", "rotation")}
+    both = {fold: kept("vit", f"{fold}, full") for fold in ("rotation", "permutation")}
+    assert (
+        f"with repair {min(both['rotation']):.0f} to {max(both['rotation']):.0f} % in the vision"
+        in text
+    )
+    assert (
+        f"permutation with repair keeps {min(both['permutation']):.0f} to"
+        f" {max(both['permutation']):.0f} %" in text
+    )
+    wide, own = (
+        kept("lstm", "cca, none"),
+        [row["mapped member, test"] for row in record["lstm"]["folds"]["cca, none"]],
+    )
+    assert (
+        f"{statistics.mean(own):.0f} % on average, yet the average of both is the best one:"
+        f" {min(wide):.0f} to {max(wide):.0f} % of the way" in text
+    )
+    few = {
+        fold: "{:.0f}, {:.0f} and {:.0f} %".format(*kept("lstm-narrow", f"{fold}, none"))
+        for fold in ("cca", "rotation")
+    }
     assert f"With 128 units it keeps {few['cca']}" in text
     assert f"rotation keeps {few['rotation']}" in text
 
@@ -143,7 +180,11 @@ class Study:
         return rounded(statistics.stdev(found) / len(found) ** 0.5)
 
 
-SOLVED, POLISHED, VIEWS = "least squares, pruning", "least squares, polish 3", "least squares, polish 10 on views"
+SOLVED, POLISHED, VIEWS = (
+    "least squares, pruning",
+    "least squares, polish 3",
+    "least squares, polish 10 on views",
+)
 DISTILLED, DISTILLED_VIEWS = "distillation, 3 passes", "distillation, 10 passes on views"
 POOL, POOLED = "ensemble, pooled by class", "pooled by class: "
 BALANCED = POOLED + "distillation into the balanced best member, 3 passes"
@@ -163,20 +204,32 @@ def test_what_is_said_of_two_members(root: Path, study: Study) -> None:
         if row.endswith(", repair") and not row.startswith("plain")
         if study.table.best(study.sets(group), study.table.ROWS[row])
     ]
-    assert f"they lie {min(below):.0f} to {max(below):.0f} points below the best member of two VGG11 or ResNet-20" in text
+    assert (
+        f"they lie {min(below):.0f} to {max(below):.0f} points below the best member of two VGG11"
+        " or ResNet-20" in text
+    )
     g = study.gain
     halves, more, uneven = "halves-vgg11", "halves-vgg11-8000", "dirichlet-vgg11-8000"
     for said in (
-        f"least squares is {g(halves, SOLVED)} points above the best member and {g(halves, 'ensemble', SOLVED)} below the ensemble, "
-        f"{g(halves, SOLVED, DISTILLED)} above three passes of distillation",
+        (
+            f"least squares is {g(halves, SOLVED)} points above the best member and"
+            f" {g(halves, 'ensemble', SOLVED)} below the ensemble, {g(halves, SOLVED, DISTILLED)}"
+            " above three passes of distillation"
+        ),
         f"{g(halves, POLISHED)} above and {g(halves, 'ensemble', POLISHED)} below.",
-        f"polished for three passes {g(more, POLISHED)} above the best member, {g(more, 'ensemble', POLISHED)} below the ensemble, "
-        f"{g(more, POLISHED, DISTILLED)} above distillation; for ten passes over views that change {g(more, VIEWS)}, {g(more, 'ensemble', VIEWS)} "
-        f"and {g(more, VIEWS, DISTILLED_VIEWS)}.",
-        f"{g(uneven, SOLVED)} points above the best member, {g(uneven, POLISHED)} polished and {g(uneven, VIEWS)} with ten passes over views, "
-        f"where the ensemble is {g(uneven, 'ensemble')} above; that is {g(uneven, 'ensemble', POLISHED)} "
-        f"and {g(uneven, 'ensemble', VIEWS)} below the ensemble, {g(uneven, POLISHED, DISTILLED)} "
-        f"and {g(uneven, VIEWS, DISTILLED_VIEWS)} above distillation.",
+        (
+            f"polished for three passes {g(more, POLISHED)} above the best member,"
+            f" {g(more, 'ensemble', POLISHED)} below the ensemble, {g(more, POLISHED, DISTILLED)}"
+            f" above distillation; for ten passes over views that change {g(more, VIEWS)},"
+            f" {g(more, 'ensemble', VIEWS)} and {g(more, VIEWS, DISTILLED_VIEWS)}."
+        ),
+        (
+            f"{g(uneven, SOLVED)} points above the best member, {g(uneven, POLISHED)} polished and"
+            f" {g(uneven, VIEWS)} with ten passes over views, where the ensemble is"
+            f" {g(uneven, 'ensemble')} above; that is {g(uneven, 'ensemble', POLISHED)} and"
+            f" {g(uneven, 'ensemble', VIEWS)} below the ensemble, {g(uneven, POLISHED, DISTILLED)}"
+            f" and {g(uneven, VIEWS, DISTILLED_VIEWS)} above distillation."
+        ),
     ):
         assert said in text, said
 
@@ -188,17 +241,31 @@ def test_what_is_said_of_members_pooled_by_class(root: Path, study: Study) -> No
     direct = POOLED + DISTILLED
     for said in (
         f"{g(more, plain)} points above the best member and {g(more, fold)} ± ",
-        f"({g(more, POOLED + VIEWS)} with ten over views), which is {g(more, fold, 'ensemble')} above the plain ensemble, "
-        f"{g(more, POOL, fold)} below the pool (itself {g(more, POOL)} above)",
-        f"{g(more, fold, DISTILLED)} ± {error(more, fold, DISTILLED)} (standard error) above distilling the plain ensemble and "
-        f"{g(more, fold, direct)} ± {error(more, fold, direct)} and "
-        f"{g(more, fold, BALANCED)} ± {error(more, fold, BALANCED)} above distilling the pool",
-        f"polished: {g(few, fold)}, {g(few, POOL, fold)} below the pool, {g(few, fold, direct)} and "
-        f"{g(few, fold, BALANCED)} above these distillations",
-        f"gains {g(more, 'best member, balanced')} without the others**; over that, a fold wins {g(more, fold, 'best member, balanced')}.",
+        (
+            f"({g(more, POOLED + VIEWS)} with ten over views), which is {g(more, fold, 'ensemble')}"
+            f" above the plain ensemble, {g(more, POOL, fold)} below the pool (itself"
+            f" {g(more, POOL)} above)"
+        ),
+        (
+            f"{g(more, fold, DISTILLED)} ± {error(more, fold, DISTILLED)} (standard error) above"
+            f" distilling the plain ensemble and {g(more, fold, direct)} ±"
+            f" {error(more, fold, direct)} and {g(more, fold, BALANCED)} ±"
+            f" {error(more, fold, BALANCED)} above distilling the pool"
+        ),
+        (
+            f"polished: {g(few, fold)}, {g(few, POOL, fold)} below the pool, {g(few, fold, direct)}"
+            f" and {g(few, fold, BALANCED)} above these distillations"
+        ),
+        (
+            f"gains {g(more, 'best member, balanced')} without the others**; over that, a fold wins"
+            f" {g(more, fold, 'best member, balanced')}."
+        ),
         f"{g(halves, plain)} and, polished, {g(halves, fold)} ± ",
-        f"{g(halves, 'ensemble', fold)} below the plain ensemble, {g(halves, POOL, fold)} below the pool, {g(halves, fold, direct)} and "
-        f"{g(halves, fold, BALANCED)} above distilling the pool. The best member, balanced, gains {g(halves, 'best member, balanced')}.",
+        (
+            f"{g(halves, 'ensemble', fold)} below the plain ensemble, {g(halves, POOL, fold)} below"
+            f" the pool, {g(halves, fold, direct)} and {g(halves, fold, BALANCED)} above distilling"
+            f" the pool. The best member, balanced, gains {g(halves, 'best member, balanced')}."
+        ),
     ):
         assert said in text, said
 
@@ -207,21 +274,48 @@ def test_what_is_said_of_many_members(root: Path, study: Study) -> None:
     text, group = prose(root, "docs/folding.md"), "many-dirichlet"
     pool = [rounded(x) for x in study.above(group, POOL, "ensemble")]
     assert f"the pool is {pool[0]}, {pool[1]} and {pool[2]} points above the plain ensemble" in text
-    pooled, plain = ([rounded(x) for x in study.accuracy(group, row, each=True)] for row in (POOLED + "least squares", SOLVED))
+    pooled, plain = (
+        [rounded(x) for x in study.accuracy(group, row, each=True)]
+        for row in (POOLED + "least squares", SOLVED)
+    )
     assert f"({', '.join(pooled[:3])} instead of {plain[0]}, {plain[1]} and {plain[2]})" in text
-    last = [rounded(study.accuracy(group, row, each=True)[3]) for row in (POOL, "ensemble", POOLED + "least squares")]
+    last = [
+        rounded(study.accuracy(group, row, each=True)[3])
+        for row in (POOL, "ensemble", POOLED + "least squares")
+    ]
     assert f"{last[0]} against {last[1]}, and {last[2]} folded" in text
     balanced = [rounded(x) for x in study.accuracy(group, BALANCED, each=True)]
     assert f"it has {balanced[0]}, {balanced[1]}, {balanced[2]} and {balanced[3]}" in text
-    assert f"with sixteen {rounded(study.above(group, SOLVED, 'best member', each=True)[3])} points above the best of them" in text
+    assert (
+        f"with sixteen {rounded(study.above(group, SOLVED, 'best member', each=True)[3])} points"
+        " above the best of them" in text
+    )
     assert min(study.above(group, SOLVED, "ensemble", each=True)) > -1
-    solved, polished = ([rounded(x) for x in study.above("many-halves", row, "best member", each=True)] for row in (SOLVED, POLISHED))
-    assert f"{solved[0]} and {solved[1]} above the best member, {polished[0]} and {polished[1]} polished" in text
+    solved, polished = (
+        [rounded(x) for x in study.above("many-halves", row, "best member", each=True)]
+        for row in (SOLVED, POLISHED)
+    )
+    assert (
+        f"{solved[0]} and {solved[1]} above the best member, {polished[0]} and {polished[1]}"
+        " polished" in text
+    )
     means, same = "least squares, means", ("same-vgg11", "same-resnet20", "many-same")
-    differ = [statistics.mean(study.above(name, SOLVED, means)) for name in ("halves-vgg11", "dirichlet-vgg11")]
-    differ += [x for name in ("many-halves", "many-dirichlet", "images") for x in study.above(name, SOLVED, means, each=True)]
-    alike = [statistics.mean(study.above(name, SOLVED, means)) for name in same[:2]] + study.above(same[2], SOLVED, means, each=True)
-    said = f"{min(differ):.0f} to {max(differ):.0f} points better where members know different things, and {min(alike):.1f} to {max(alike):.1f}"
+    differ = [
+        statistics.mean(study.above(name, SOLVED, means))
+        for name in ("halves-vgg11", "dirichlet-vgg11")
+    ]
+    differ += [
+        x
+        for name in ("many-halves", "many-dirichlet", "images")
+        for x in study.above(name, SOLVED, means, each=True)
+    ]
+    alike = [statistics.mean(study.above(name, SOLVED, means)) for name in same[:2]] + study.above(
+        same[2], SOLVED, means, each=True
+    )
+    said = (
+        f"{min(differ):.0f} to {max(differ):.0f} points better where members know different things,"
+        f" and {min(alike):.1f} to {max(alike):.1f}"
+    )
     assert said in text, said
 
 
@@ -234,7 +328,10 @@ def test_what_is_said_of_uneven_data(root: Path) -> None:
     uneven, halves = "dirichlet-vgg11-8000", "halves-vgg11-8000"
     assert f"({rounded(gain(uneven, '2'))} of {rounded(gain(uneven, '1'))} points)" in text
     assert f"is lost ({rounded(gain(halves, '2'))})" in text
-    for ratio, words in (("4", "with four times the pool is {} and {}"), ("10", "with ten times {} and {}")):
+    for ratio, words in (
+        ("4", "with four times the pool is {} and {}"),
+        ("10", "with ten times {} and {}"),
+    ):
         assert words.format(rounded(-gain(uneven, ratio)), rounded(-gain(halves, ratio))) in text
     told = [gain(halves, ratio, "told the shares") for ratio in ("2", "4", "10")]
     assert f"({rounded(min(told))} at the worst)" in text
@@ -242,7 +339,10 @@ def test_what_is_said_of_uneven_data(root: Path) -> None:
 
 def test_what_is_said_of_two_seeds(root: Path) -> None:
     record = read(root, "folding/results.json")
-    rows = {n: {(r["method"], r["code"]): r for r in record[n]["rows"]} for n in ("resnet20", "vgg11-quarter")}
+    rows = {
+        n: {(r["method"], r["code"]): r for r in record[n]["rows"]}
+        for n in ("resnet20", "vgg11-quarter")
+    }
     readme, text = (root / "README.md").read_text(), prose(root, "docs/benchmarks.md")
 
     def cells(method: str, repair: str = "repair") -> str:
@@ -251,7 +351,11 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
         for network, own in rows.items():
             value = rounded(own[method, code][repair])
             official = own.get((method, "official"))
-            shown.append(value if repair == "none" or official is None else f"{value} (official {rounded(official['repair'])})")
+            shown.append(
+                value
+                if repair == "none" or official is None
+                else f"{value} (official {rounded(official['repair'])})"
+            )
             assert network in rows
         return " | ".join(shown)
 
@@ -259,15 +363,25 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
     assert f"| plain average | {cells('average', 'none')} |" in readme
     assert f"| permutation, repaired | {cells('permutation')} |" in readme
     assert f"| CCA, repaired | {cells('cca, no prior')} |" in readme
-    pairs = [[rounded(own[m, ""]["none"]) for m in ("member 0", "member 1")] for own in rows.values()]
+    pairs = [
+        [rounded(own[m, ""]["none"]) for m in ("member 0", "member 1")] for own in rows.values()
+    ]
     assert f"| members | {' / '.join(pairs[0])} | {' / '.join(pairs[1])} |" in readme
-    level = [rounded(own[m, "onefold"]["repair"]) for own in rows.values() for m in ("cca, no prior", "procrustes")]
+    level = [
+        rounded(own[m, "onefold"]["repair"])
+        for own in rows.values()
+        for m in ("cca, no prior", "procrustes")
+    ]
     assert "level, {} and {} on ResNet-20, {} and {} on VGG11".format(*level) in text
     assert f"{level[1]} beside {level[0]} % and {level[3]} beside {level[2]} % of CCA" in readme
-    assert "[{} and {}, {} and {} %](benchmarks.md)".format(*level) in prose(root, "docs/alignment.md")
+    assert "[{} and {}, {} and {} %](benchmarks.md)".format(*level) in prose(
+        root, "docs/alignment.md"
+    )
 
 
-def test_what_the_readme_says_of_members_that_know_different_things(root: Path, study: Study) -> None:
+def test_what_the_readme_says_of_members_that_know_different_things(
+    root: Path, study: Study
+) -> None:
     readme = (root / "README.md").read_text()
     for said, row in {
         "best member": "best member",
@@ -279,22 +393,37 @@ def test_what_the_readme_says_of_members_that_know_different_things(root: Path, 
         "least squares, members pooled by class": POOLED + "least squares",
         "the ensemble distilled into the best member, three passes over the same images": DISTILLED,
     }.items():
-        two, many = statistics.mean(study.accuracy("halves-vgg11", row)), study.accuracy("many-dirichlet", row, each=True)[3]
+        two, many = (
+            statistics.mean(study.accuracy("halves-vgg11", row)),
+            study.accuracy("many-dirichlet", row, each=True)[3],
+        )
         assert f"| {said} | {rounded(two)} | {rounded(many)} |" in readme, said
 
 
 def test_what_the_readme_says_of_gates(root: Path) -> None:
     """Its sentence quotes rows of the table in docs/soft_merging.md, which is read from the JSON."""
     page, readme = (root / "docs" / "soft_merging.md").read_text(), prose(root, "README.md")
-    (section,) = re.findall(r"^\| smallcnn, members know different things [^\n]*\n(?:\|[^\n]*\n)+", page, flags=re.MULTILINE)
+    (section,) = re.findall(
+        r"^\| smallcnn, members know different things [^\n]*\n(?:\|[^\n]*\n)+",
+        page,
+        flags=re.MULTILINE,
+    )
 
     def mean(row: str) -> str:
-        (found,) = re.findall(rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) ±", section, flags=re.MULTILINE)
+        (found,) = re.findall(
+            rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) ±", section, flags=re.MULTILINE
+        )
         return str(found)
 
-    assert f"best member {mean('best member')}, aligned average {mean('aligned average, cca')}, one plain network by gated layers " in readme
     assert (
-        f"gated layers {mean('layer level, gated')}, gated modules {mean('module level, gated')}, gated outputs {mean('model level, gated')}"
+        f"best member {mean('best member')}, aligned average {mean('aligned average, cca')}, one"
+        " plain network by gated layers " in readme
+    )
+    assert (
+        f"gated layers {mean('layer level, gated')}, gated modules {mean('module level, gated')},"
+        f" gated outputs {mean('model level, gated')}" in readme
+    )
+    assert (
+        f"ensemble {mean('ensemble')}, distillation with the same images {mean('distillation')} %"
         in readme
     )
-    assert f"ensemble {mean('ensemble')}, distillation with the same images {mean('distillation')} %" in readme

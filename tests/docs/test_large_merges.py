@@ -1,4 +1,6 @@
-"""The code and commands of docs/large_merges.md run as they stand there, and give what one process with everything in memory gives."""
+"""The code and commands of docs/large_merges.md run as they stand there, and give what one process
+with everything in memory gives.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,16 @@ def commands(root: Path, onefold: Callable[..., Any]) -> Callable[[str], None]:
     """Run every command of a section; each must succeed."""
 
     def run(title: str) -> None:
-        (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(root, PAGE), flags=re.DOTALL | re.MULTILINE)
-        lines = [line for block in re.findall(r"```sh\n(.*?)```", body, flags=re.DOTALL) for line in block.splitlines()]
+        (body,) = re.findall(
+            rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)",
+            text_of(root, PAGE),
+            flags=re.DOTALL | re.MULTILINE,
+        )
+        lines = [
+            line
+            for block in re.findall(r"```sh\n(.*?)```", body, flags=re.DOTALL)
+            for line in block.splitlines()
+        ]
         assert lines
         for line in lines:
             result = onefold(*shlex.split(line)[1:])
@@ -55,19 +65,28 @@ def in_memory(**options: Any) -> dict[str, torch.Tensor]:
         model = build_model("digits?width=4")
         model.load_state_dict(of.load(f"{name}.safetensors"))
         models.append(model.eval())
-    return of.merge(models, build_data("sklearn:digits", batch_size=128, **options), align="permutation").model.state_dict()
+    return of.merge(
+        models, build_data("sklearn:digits", batch_size=128, **options), align="permutation"
+    ).model.state_dict()
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
+def same(
+    one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float = 0.0
+) -> None:
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=tolerance, atol=tolerance)
 
 
 def test_every_block_of_the_page_belongs_to_a_test_here(root: Path) -> None:
-    assert untested_sections(root, PAGE, Path(__file__).read_text().replace("run_script(", "section(")) == []
+    assert (
+        untested_sections(root, PAGE, Path(__file__).read_text().replace("run_script(", "section("))
+        == []
+    )
 
 
-def test_members_on_disk_and_going_on(place: Path, section: Any, commands: Callable[[str], None]) -> None:
+def test_members_on_disk_and_going_on(
+    place: Path, section: Any, commands: Callable[[str], None]
+) -> None:
     names = section("Members on disk")
     expected = in_memory(limit=500)
     same(expected, names["result"].model.state_dict())
@@ -83,9 +102,21 @@ def test_members_on_disk_and_going_on(place: Path, section: Any, commands: Calla
 
 def test_several_processes(root: Path, place: Path, commands: Callable[[str], None]) -> None:
     def run_script(title: str) -> None:
-        (block,) = re.findall(rf"^## {title}\n.*?```python\n(.*?)```", text_of(root, PAGE), flags=re.DOTALL | re.MULTILINE)
+        (block,) = re.findall(
+            rf"^## {title}\n.*?```python\n(.*?)```",
+            text_of(root, PAGE),
+            flags=re.DOTALL | re.MULTILINE,
+        )
         (place / "fold.py").write_text(block)
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "fold.py"]
+        launcher = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "fold.py",
+        ]
         subprocess.run(launcher, check=True, capture_output=True)
 
     run_script("Several processes")

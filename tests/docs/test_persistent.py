@@ -1,4 +1,6 @@
-"""The code of docs/persistent_neurons.md runs as it stands there and does what the page says; so do the examples of persistent training."""
+"""The code of docs/persistent_neurons.md runs as it stands there and does what the page says; so do
+the examples of persistent training.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ def images() -> tuple[DataLoader, DataLoader]:
 
 
 @pytest.fixture
-def section(root: Path, images: tuple[DataLoader, DataLoader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def section(
+    root: Path,
+    images: tuple[DataLoader, DataLoader],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
     monkeypatch.chdir(tmp_path)
     own = {"network": Small, "loader": images[0], "validation": images[1]}
     return lambda title, **names: run_section(root, PAGE, title, own | names)
@@ -48,8 +55,14 @@ def test_a_plain_loop(section: Any, images: tuple[DataLoader, DataLoader]) -> No
 
 def test_what_repels_and_how(section: Any) -> None:
     names = section("What repels, and how")
-    groups = {name: [group.module for group in names[name].groups] for name in ("head", "outer", "strong")}
-    assert groups == {"head": ["last"], "outer": ["first", "last"], "strong": ["first", "norm", "last"]}
+    groups = {
+        name: [group.module for group in names[name].groups] for name in ("head", "outer", "strong")
+    }
+    assert groups == {
+        "head": ["last"],
+        "outer": ["first", "last"],
+        "strong": ["first", "norm", "last"],
+    }
     assert names["aside"].mirror
     assert names["control"].control
 
@@ -69,8 +82,13 @@ def test_then_align_fold_gate(section: Any, images: tuple[DataLoader, DataLoader
 
 
 def run_example(root: Path, folder: Path, code: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples")))}
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples"))),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -79,13 +97,21 @@ def test_the_example_draws_trajectories_that_find_another_well(root: Path, tmp_p
     pytest.importorskip("matplotlib")
     printed = run_example(root, tmp_path, "from persistent import main; main('picture.svg')")
     lowest = float(re.search(r"has the height (-\d+\.\d+)", printed)[1])  # type: ignore[index]
-    best = {name: float(re.search(rf"^{name}.* (-\d+\.\d+)$", printed, re.MULTILINE)[1]) for name in ("persistent rounds", "restarts nearby")}  # type: ignore[index]
+    best = {
+        name: float(re.search(rf"^{name}.* (-\d+\.\d+)$", printed, re.MULTILINE)[1])
+        for name in ("persistent rounds", "restarts nearby")
+    }  # type: ignore[index]
     assert best["persistent rounds"] < lowest + 0.05 < best["restarts nearby"]
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
 
 
 def test_the_example_of_many_minima_runs(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    printed = run_example(root, tmp_path, "import many_minima as m; m.EPOCHS = 4; m.ROUNDS = 2; m.main(1)")
+    printed = run_example(
+        root, tmp_path, "import many_minima as m; m.EPOCHS = 4; m.ROUNDS = 2; m.main(1)"
+    )
     for row in ("disagreement of two", "ensemble", "aligned and folded", "gates over layers"):
-        assert re.search(rf"^{row} +\d+\.\d+ +\d+\.\d+$", printed, flags=re.MULTILINE), (row, printed)
+        assert re.search(rf"^{row} +\d+\.\d+ +\d+\.\d+$", printed, flags=re.MULTILINE), (
+            row,
+            printed,
+        )

@@ -20,13 +20,21 @@ def test_the_python_examples_run(root: Path, tmp_path: Path) -> None:
     """One after the other, as the later ones use names of the first."""
     example = "\n".join(blocks((root / "README.md").read_text(), "python"))
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "groups" in done.stdout
     assert (tmp_path / "folded.safetensors").exists()
 
 
-def test_the_shell_example_runs(root: Path, tmp_path: Path, onefold: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_example_runs(
+    root: Path, tmp_path: Path, onefold: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On members like the demo's, but hardly trained."""
     import shlex
 
@@ -47,11 +55,21 @@ def test_the_shell_example_runs(root: Path, tmp_path: Path, onefold: Callable, m
         of.save(model, tmp_path / "onefold-demo" / f"member-{k}.safetensors")
     example = "".join(blocks((root / "README.md").read_text(), "sh")[-4:])
     commands = [shlex.split(line) for line in example.replace("\\\n", " ").splitlines()]
-    assert [command[1] for command in commands] == ["eval", "merge", "merge", "merge", "soft", "subspace", "persist"]
+    assert [command[1] for command in commands] == [
+        "eval",
+        "merge",
+        "merge",
+        "merge",
+        "soft",
+        "subspace",
+        "persist",
+    ]
     for command in commands:
         result = onefold(*command[1:])
         assert result.status == 0, result.err
-    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "folded.safetensors").read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == (
+        tmp_path / "folded.safetensors"
+    ).read_bytes()
     assert (tmp_path / "folded.html").exists()
     assert (tmp_path / "solved.safetensors").exists()
     assert (tmp_path / "gated.safetensors").exists()
@@ -79,8 +97,14 @@ def test_the_methods_of_the_readme_exist(root: Path, onefold: Callable) -> None:
     from onefold.fold import folds
     from onefold.fold.merge import REPAIRS
 
-    known = {"align": {*matchers.names(), "none"}, "fold": set(folds.names()), "repair": set(REPAIRS)}
-    rows = re.findall(r"^\| (align|fold|repair) `(\w+)`", (root / "README.md").read_text(), flags=re.MULTILINE)
+    known = {
+        "align": {*matchers.names(), "none"},
+        "fold": set(folds.names()),
+        "repair": set(REPAIRS),
+    }
+    rows = re.findall(
+        r"^\| (align|fold|repair) `(\w+)`", (root / "README.md").read_text(), flags=re.MULTILINE
+    )
     assert len(rows) >= 5
     assert [row for row in rows if row[1] not in known[row[0]]] == []
 
@@ -94,12 +118,16 @@ def test_the_contributing_guides_matcher_works(root: Path) -> None:
 
     (example,) = blocks((root / "CONTRIBUTING.md").read_text(), "python")
     try:
-        exec(compile(example, "CONTRIBUTING.md", "exec", dont_inherit=True), {"__name__": "example"})
+        exec(
+            compile(example, "CONTRIBUTING.md", "exec", dont_inherit=True), {"__name__": "example"}
+        )
         models = [build_model("digits?width=4").eval() for _ in range(2)]
         x = torch.randn(64, 1, 8, 8)
         mapped = of.align(models, [x], method="reverse").apply(models)
         assert torch.allclose(mapped[1](x), models[1](x), atol=1e-4)
-        assert torch.equal(mapped[1].state_dict()["conv3.bias"], models[1].state_dict()["conv3.bias"].flip(0))
+        assert torch.equal(
+            mapped[1].state_dict()["conv3.bias"], models[1].state_dict()["conv3.bias"].flip(0)
+        )
     finally:
         matchers._entries.pop("reverse", None)
 
@@ -111,7 +139,11 @@ def test_the_plan_names_every_file_and_no_other(root: Path) -> None:
         title, _, text = section.partition("\n")
         rooms[title] = set(re.findall(r"`(?:\w+/)?(\w+\.py)`", text))
     package = root / "src" / "onefold"
-    found = {room.name: {file.name for file in room.rglob("*.py")} for room in package.iterdir() if room.is_dir() and room.name != "__pycache__"}
+    found = {
+        room.name: {file.name for file in room.rglob("*.py")}
+        for room in package.iterdir()
+        if room.is_dir() and room.name != "__pycache__"
+    }
     found["Ground floor"] = {file.name for file in package.glob("*.py")}
     found = {room: files - {"__init__.py"} for room, files in found.items()}
     assert rooms == found
@@ -119,7 +151,10 @@ def test_the_plan_names_every_file_and_no_other(root: Path) -> None:
 
 def test_every_requirement_is_pinned(root: Path) -> None:
     text = (root / "pyproject.toml").read_text()
-    wanted = {name.lower().replace("_", "-") for name in re.findall(r'^  "([A-Za-z][\w-]*)(?:[><=].*)?",$', text, flags=re.MULTILINE)}
+    wanted = {
+        name.lower().replace("_", "-")
+        for name in re.findall(r'^  "([A-Za-z][\w-]*)(?:[><=].*)?",$', text, flags=re.MULTILINE)
+    }
     lines = (root / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert {"torch", "pytest", "rich"} <= wanted

@@ -1,4 +1,6 @@
-"""The code of docs/subspaces.md runs as it stands there, section by section, and does what the page says; so does examples/subspace.py."""
+"""The code of docs/subspaces.md runs as it stands there, section by section, and does what the page
+says; so does examples/subspace.py.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,12 @@ def images() -> tuple[DataLoader, DataLoader]:
 
 
 @pytest.fixture
-def section(root: Path, images: tuple[DataLoader, DataLoader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def section(
+    root: Path,
+    images: tuple[DataLoader, DataLoader],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
     monkeypatch.chdir(tmp_path)
     own = {"network": Small, "loader": images[0], "test": images[1]}
     return lambda title, **names: run_section(root, "subspaces.md", title, own | names)
@@ -66,8 +73,12 @@ def test_lightning(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
     assert of.evaluate(names["midpoint"], images[1]).accuracy > 0.8
     assert float(names["trainer"].callback_metrics["accuracy"]) > 0.5
     again = names["Lit"].load_from_checkpoint("subspace.ckpt")
-    torch.testing.assert_close(dict(again.space.state_dict()), dict(names["lit"].space.state_dict()), rtol=0, atol=0)
-    longer = names["pl"].Trainer(max_epochs=5, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    torch.testing.assert_close(
+        dict(again.space.state_dict()), dict(names["lit"].space.state_dict()), rtol=0, atol=0
+    )
+    longer = names["pl"].Trainer(
+        max_epochs=5, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
     longer.fit(names["Lit"](), images[0], ckpt_path="subspace.ckpt")
     assert longer.global_step == 5 * len(images[0])
 
@@ -79,8 +90,16 @@ def texts(count: int, seed: int) -> list[dict[str, Any]]:
     for k in range(count):
         tokens = torch.randint(HIGH, LOW, (8,), generator=random)
         if k % 2:
-            tokens[torch.randperm(8, generator=random)[:3]] = torch.randint(1, HIGH, (3,), generator=random)
-        found.append({"input_ids": tokens, "attention_mask": torch.ones(8, dtype=torch.long), "labels": k % 2})
+            tokens[torch.randperm(8, generator=random)[:3]] = torch.randint(
+                1, HIGH, (3,), generator=random
+            )
+        found.append(
+            {
+                "input_ids": tokens,
+                "attention_mask": torch.ones(8, dtype=torch.long),
+                "labels": k % 2,
+            }
+        )
     return found
 
 
@@ -94,9 +113,13 @@ def test_the_hugging_face_trainer(section: Any) -> None:
     loaded = transformers.DistilBertForSequenceClassification.from_pretrained("midpoint").eval()
     ids = torch.stack([each["input_ids"] for each in texts(16, 2)])
     torch.testing.assert_close(loaded(input_ids=ids).logits, space.midpoint()(input_ids=ids).logits)
-    (last,) = sorted(Path("trained").glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))[-1:]
+    (last,) = sorted(
+        Path("trained").glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1])
+    )[-1:]
     saved = of.load(last / "model.safetensors")
-    torch.testing.assert_close({name: saved[name] for name in saved}, dict(space.state_dict()), rtol=0, atol=0)
+    torch.testing.assert_close(
+        {name: saved[name] for name in saved}, dict(space.state_dict()), rtol=0, atol=0
+    )
 
 
 def test_resuming_the_hugging_face_trainer(section: Any) -> None:
@@ -106,21 +129,33 @@ def test_resuming_the_hugging_face_trainer(section: Any) -> None:
     before = names["space"].drawn
     arguments = copy.copy(names["arguments"])
     arguments.num_train_epochs = 7
-    fresh = of.Subspace(names["DistilBertForSequenceClassification"](names["config"]), shape="line", init=names["initialise"], seed=5)
+    fresh = of.Subspace(
+        names["DistilBertForSequenceClassification"](names["config"]),
+        shape="line",
+        init=names["initialise"],
+        seed=5,
+    )
     trainer = names["SubspaceTrainer"](fresh, arguments, train_dataset=texts(32, 0))
     trainer.train(resume_from_checkpoint=True)
     assert before == 12
     assert (fresh.seed, fresh.drawn, trainer.state.global_step) == (0, 14, 14)
 
 
-def test_points_midpoints_and_ensembles(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
+def test_points_midpoints_and_ensembles(
+    section: Any, images: tuple[DataLoader, DataLoader]
+) -> None:
     names = section("Points, midpoints, ensembles")
     x, _ = next(iter(images[1]))
     plain = Small()
     plain.load_state_dict(of.load("midpoint.safetensors"))
     torch.testing.assert_close(plain.eval()(x), names["midpoint"](x))
-    assert all(type(names[name]) is Small and not names[name].training for name in ("midpoint", "vertex", "between"))
-    torch.testing.assert_close(names["ensemble"](x).logsumexp(-1), torch.zeros(len(x)), rtol=0, atol=1e-5)
+    assert all(
+        type(names[name]) is Small and not names[name].training
+        for name in ("midpoint", "vertex", "between")
+    )
+    torch.testing.assert_close(
+        names["ensemble"](x).logsumexp(-1), torch.zeros(len(x)), rtol=0, atol=1e-5
+    )
     with pytest.raises(of.OnefoldError, match="needs data"):
         names["space"].midpoint()
 
@@ -130,8 +165,12 @@ def test_between_two_trained_networks(section: Any, images: tuple[DataLoader, Da
     a, b = (trained(loader, seed) for seed in (0, 1))
     names = section("Between two trained networks", a=a, b=b)
     for end, own in ((0, a), (2, b)):
-        torch.testing.assert_close(names["curve"].vertex(end, loader).first.weight, own.first.weight)
-    bent, straight = (of.evaluate(names[name].at(0.5, loader), test) for name in ("curve", "straight"))
+        torch.testing.assert_close(
+            names["curve"].vertex(end, loader).first.weight, own.first.weight
+        )
+    bent, straight = (
+        of.evaluate(names[name].at(0.5, loader), test) for name in ("curve", "straight")
+    )
     assert bent.nll < straight.nll
     x, _ = next(iter(test))
     torch.testing.assert_close(names["aligned"][1](x), b(x), rtol=1e-3, atol=1e-3)
@@ -143,7 +182,12 @@ def test_growing(section: Any) -> None:
     line, triangle = names["line"], names["triangle"]
     assert len(triangle.vertices) == 3
     for k in (0, 1):
-        torch.testing.assert_close(dict(triangle.vertices[k].state_dict()), dict(line.vertices[k].state_dict()), rtol=0, atol=0)
+        torch.testing.assert_close(
+            dict(triangle.vertices[k].state_dict()),
+            dict(line.vertices[k].state_dict()),
+            rtol=0,
+            atol=0,
+        )
 
 
 def test_networks_without_reset_parameters(section: Any) -> None:
@@ -179,10 +223,14 @@ def test_saving_and_resuming(section: Any, images: tuple[DataLoader, DataLoader]
     names["space"].load_state_dict(first.state_dict())
     names["optimiser"].load_state_dict(optimiser.state_dict())
     steps(names["space"], names["optimiser"], batches[4:])
-    torch.testing.assert_close(dict(names["space"].state_dict()), dict(whole.state_dict()), rtol=0, atol=0)
+    torch.testing.assert_close(
+        dict(names["space"].state_dict()), dict(whole.state_dict()), rtol=0, atol=0
+    )
 
 
-def test_mixed_precision_and_accumulation(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
+def test_mixed_precision_and_accumulation(
+    section: Any, images: tuple[DataLoader, DataLoader]
+) -> None:
     names = section("Mixed precision, accumulation, distributed training")
     assert names["space"].drawn == 2
     assert {p.dtype for p in names["space"].parameters()} == {torch.float32}
@@ -225,9 +273,19 @@ def test_a_new_point_compiles_nothing_anew() -> None:
 
 def test_the_example_runs(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples")))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples"))),
+    }
     command = [sys.executable, "-c", "from subspace import main; main(epochs=2)"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for row in ("plain", "midpoint", "vertex 2", "ensemble of 3", "edge between two vertices", "line between two networks"):
+    for row in (
+        "plain",
+        "midpoint",
+        "vertex 2",
+        "ensemble of 3",
+        "edge between two vertices",
+        "line between two networks",
+    ):
         assert re.search(rf"^{row}.* \d+\.\d+", done.stdout, flags=re.MULTILINE), (row, done.stdout)

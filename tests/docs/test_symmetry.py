@@ -25,9 +25,15 @@ def section(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(title: str, **names: Any) -> dict[str, Any]:
         capsys.readouterr()
         names = run_section(root, PAGE, title, {"torch": torch, "nn": nn, "onefold": of, **names})
-        (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(root, PAGE), flags=re.DOTALL | re.MULTILINE)
+        (body,) = re.findall(
+            rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)",
+            text_of(root, PAGE),
+            flags=re.DOTALL | re.MULTILINE,
+        )
         shown = "".join(part for part in re.findall(r"```\n\n((?:    .*\n)*)", body))
-        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [line[4:] for line in shown.splitlines()]
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+            line[4:] for line in shown.splitlines()
+        ]
         return names
 
     return run

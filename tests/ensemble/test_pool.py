@@ -1,4 +1,6 @@
-"""Pools of classifiers that saw the classes in different shares: Bayes' rule, what is estimated, and what folds make of it."""
+"""Pools of classifiers that saw the classes in different shares: Bayes' rule, what is estimated,
+and what folds make of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SEEN = torch.tensor([[0.6, 0.3, 0.05, 0.05], [0.1, 0.1, 0.3, 0.5]], dtype=torch.
 
 
 class Bayes(nn.Module):
-    """log p(c | x) of four normal classes that come in the shares s, up to what does not depend on c."""
+    """log p(c | x) of four normal classes that come in the shares s, up to what does not depend on
+    c.
+    """
 
     def __init__(self, seen: Tensor) -> None:
         super().__init__()
@@ -50,14 +54,20 @@ def test_what_members_saw_is_read_off_their_predictions() -> None:
         torch.testing.assert_close(pool.seen, SEEN, atol=0.02, rtol=0.05)
         assert pool.estimated
         for k, member in enumerate(BAYES):  # what defines it
-            torch.testing.assert_close((member(x) + pool.shifts[k]).softmax(-1).mean(0), shares, atol=1e-4, rtol=0)
-    wrong = onefold.class_pool(BAYES, list(x.split(1000)))  # the control: data that are not even, taken to be even
+            torch.testing.assert_close(
+                (member(x) + pool.shifts[k]).softmax(-1).mean(0), shares, atol=1e-4, rtol=0
+            )
+    wrong = onefold.class_pool(
+        BAYES, list(x.split(1000))
+    )  # the control: data that are not even, taken to be even
     assert (wrong.seen - SEEN).abs().max() > 0.05
 
 
 @given(st.integers(0, 1000))
 def test_shifted_members_answer_as_if_they_had_seen_the_shares(seed: int) -> None:
-    """With exact densities every member is the Bayes classifier of the data's shares, and so is the pool."""
+    """With exact densities every member is the Bayes classifier of the data's shares, and so is the
+    pool.
+    """
     generator = torch.Generator().manual_seed(seed)
     counts = torch.rand(3, 4, generator=generator, dtype=torch.float64) * 1000 + 100
     shares = torch.rand(4, generator=generator, dtype=torch.float64) + 0.1
@@ -78,7 +88,11 @@ def test_the_order_of_members_does_not_matter(order: list[int]) -> None:
     answers = [torch.randn(30, 4, generator=generator, dtype=torch.float64) for _ in range(3)]
     counts = torch.rand(3, 4, generator=generator, dtype=torch.float64)
     one = onefold.class_pool([nn.Identity()] * 3, counts=counts).led_by([1, 2, 3]).combined(answers)
-    other = onefold.class_pool([nn.Identity()] * 3, counts=counts[order]).led_by([k + 1 for k in order]).combined([answers[k] for k in order])
+    other = (
+        onefold.class_pool([nn.Identity()] * 3, counts=counts[order])
+        .led_by([k + 1 for k in order])
+        .combined([answers[k] for k in order])
+    )
     torch.testing.assert_close(one, other)
 
 
@@ -87,17 +101,24 @@ def test_a_class_that_a_member_never_saw_is_left_to_the_others() -> None:
     assert pool.parts[:, 1].tolist() == [0.0, 1.0]
     assert torch.isfinite(pool.shifts).all()
     assert float(pool.shifts.max()) <= -torch.tensor(FLOOR).log() + 1e-9
-    assert pool.led_by([1, 0]).parts.tolist() == [[1.0] * 3, [0.0] * 3]  # of the first alone, although it never saw the second class
+    assert pool.led_by([1, 0]).parts.tolist() == [
+        [1.0] * 3,
+        [0.0] * 3,
+    ]  # of the first alone, although it never saw the second class
     z = torch.tensor([[0.0, 5.0, 1.0]], dtype=torch.float64)
     p = pool.combined([z, torch.zeros(1, 3, dtype=torch.float64)])
     assert torch.isfinite(p).all()
-    assert float(p[0, 1]) == pytest.approx(float(pool.shifts[1].softmax(-1)[1].log()))  # the second member's own
+    assert float(p[0, 1]) == pytest.approx(
+        float(pool.shifts[1].softmax(-1)[1].log())
+    )  # the second member's own
 
 
 def test_a_mean_pool_is_the_mean_of_probabilities() -> None:
     x, y = points(EVEN, 500)
     data = [(x, y)]
-    plain, pooled = (onefold.evaluate(BAYES, data, ensemble=e) for e in ("probabilities", mean_pool([0.5, 0.5])))
+    plain, pooled = (
+        onefold.evaluate(BAYES, data, ensemble=e) for e in ("probabilities", mean_pool([0.5, 0.5]))
+    )
     assert pooled.nll == pytest.approx(plain.nll)
     assert (plain.ensemble, pooled.ensemble) == ("probabilities", "classes")
 
@@ -106,7 +127,9 @@ def test_scores_of_a_pool_and_of_one_member_alone() -> None:
     x, y = points(EVEN)
     data, images = [(x, y)], list(x.split(1000))
     exact = onefold.evaluate(Bayes(EVEN), data)
-    assert onefold.evaluate(BAYES, data, ensemble=onefold.class_pool(BAYES, images)).nll == pytest.approx(exact.nll, abs=1e-3)
+    assert onefold.evaluate(
+        BAYES, data, ensemble=onefold.class_pool(BAYES, images)
+    ).nll == pytest.approx(exact.nll, abs=1e-3)
     alone = onefold.evaluate(BAYES[:1], data, ensemble=onefold.class_pool(BAYES[:1], images))
     assert alone.nll == pytest.approx(exact.nll, abs=1e-3)
     assert onefold.evaluate(BAYES[0], data).nll > exact.nll + 0.1  # the control
@@ -144,9 +167,13 @@ def test_folds_aim_at_the_pool() -> None:
     same = merge(lean, images, align="none", fold="least_squares", ensemble=pool).model
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in result.model.state_dict().items())
     own = merge(lean, images, align="none", fold=LeastSquares(ensemble="classes"), polish=1)
-    assert own.report.polished["ensemble"] == "classes"  # of the fold, where the merge is not told another
+    assert (
+        own.report.polished["ensemble"] == "classes"
+    )  # of the fold, where the merge is not told another
     assert own.report.folded["classes"] == result.report.folded["classes"]
-    led = merge(lean, images, align="none", fold="least_squares", ensemble="classes", weights=[0.9, 0.1])
+    led = merge(
+        lean, images, align="none", fold="least_squares", ensemble="classes", weights=[0.9, 0.1]
+    )
     assert led.report.folded["classes"]["weights"] == [0.9, 0.1]
     assert own.report.folded["classes"]["weights"] == [0.5, 0.5]
 
@@ -161,7 +188,12 @@ def test_a_fold_says_every_class_as_often_as_the_pool() -> None:
         folded = merge(lean, images, align="none", fold="least_squares", ensemble=ensemble).model
         with torch.no_grad():
             answers = [m(x).double() for m in lean]
-            wanted = (pool if ensemble is pool else mean_pool([0.5, 0.5])).combined(answers).softmax(-1).mean(0)
+            wanted = (
+                (pool if ensemble is pool else mean_pool([0.5, 0.5]))
+                .combined(answers)
+                .softmax(-1)
+                .mean(0)
+            )
             off[ensemble] = float((folded(x).double().softmax(-1).mean(0) - wanted).abs().max())
     assert off[pool] < 1e-4
     assert off["probabilities"] > 1e-3  # the control: squares alone do not see to it
@@ -171,10 +203,21 @@ def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     networks, test = members(Plain, 2), loader(512, seed=99, batch=128)
     images = [x for x, _ in loader(512)]
     lean = [skewed(networks[0], [4.0, 4.0, 0.0, 0.0]), skewed(networks[1], [0.0, 4.0, 4.0, 0.0])]
-    plain, classes = (polish(lean[0], lean, images, passes=4, lr=1e-2, ensemble=e) for e in ("probabilities", "classes"))
+    plain, classes = (
+        polish(lean[0], lean, images, passes=4, lr=1e-2, ensemble=e)
+        for e in ("probabilities", "classes")
+    )
     assert classes.ensemble == "classes"
-    assert onefold.evaluate(classes.model, test).accuracy > onefold.evaluate(plain.model, test).accuracy + 0.05
-    assert onefold.evaluate(lean[:1], test, ensemble=ClassPool.from_dict(classes.classes).only(0)).accuracy > onefold.evaluate(lean[0], test).accuracy
+    assert (
+        onefold.evaluate(classes.model, test).accuracy
+        > onefold.evaluate(plain.model, test).accuracy + 0.05
+    )
+    assert (
+        onefold.evaluate(
+            lean[:1], test, ensemble=ClassPool.from_dict(classes.classes).only(0)
+        ).accuracy
+        > onefold.evaluate(lean[0], test).accuracy
+    )
     merged = merge(lean, images, align="none", fold="least_squares", ensemble="classes", polish=1)
     assert merged.report.polished["ensemble"] == "classes"
     paths = [tmp_path / f"{k}.safetensors" for k in range(2)]

@@ -1,4 +1,6 @@
-"""How sure estimated shares of classes are: the chance of the examples, and the confidence of members that know little."""
+"""How sure estimated shares of classes are: the chance of the examples, and the confidence of
+members that know little.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,32 @@ from onefold.recipe.merge.report import add_shares, pooled_candidates
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.5], [0.0, -2.0], [1.0, 1.0]], dtype=torch.float64)
 EVEN = torch.full((4,), 0.25, dtype=torch.float64)
-FIRST, SECOND = (torch.tensor(own, dtype=torch.float64) for own in ([0.56, 0.2, 0.14, 0.1], [0.1, 0.2, 0.3, 0.4]))
+FIRST, SECOND = (
+    torch.tensor(own, dtype=torch.float64) for own in ([0.56, 0.2, 0.14, 0.1], [0.1, 0.2, 0.3, 0.4])
+)
 
 
 class Member(nn.Module):
-    """log p(c | x) of four normal classes that come in the shares `seen`; scaled, and drowned in noise of its own."""
+    """log p(c | x) of four normal classes that come in the shares `seen`; scaled, and drowned in
+    noise of its own.
+    """
 
-    def __init__(self, seen: Tensor, clear: float = 1.0, noise: float = 0.0, sure: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, seen: Tensor, clear: float = 1.0, noise: float = 0.0, sure: float = 1.0, seed: int = 0
+    ) -> None:
         super().__init__()
         self.prior = nn.Parameter(seen.log())
         self.clear, self.noise, self.sure, self.seed = clear, noise, sure, seed
 
     def forward(self, x: Tensor) -> Tensor:
-        drawn = torch.randn(len(x), 4, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
-        return self.sure * (self.prior - self.clear * (x[:, None] - CENTRES).square().sum(-1) / 2 + self.noise * drawn)
+        drawn = torch.randn(
+            len(x), 4, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64
+        )
+        return self.sure * (
+            self.prior
+            - self.clear * (x[:, None] - CENTRES).square().sum(-1) / 2
+            + self.noise * drawn
+        )
 
 
 def points(n: int = 1500, seed: int = 0) -> list[Tensor]:
@@ -71,20 +85,29 @@ def test_members_that_know_their_classes_raise_no_doubt(seed: int) -> None:
 
 
 def test_specialists_raise_no_doubt() -> None:
-    halves = [torch.tensor([0.49, 0.49, 0.01, 0.01], dtype=torch.float64), torch.tensor([0.01, 0.01, 0.49, 0.49], dtype=torch.float64)]
+    halves = [
+        torch.tensor([0.49, 0.49, 0.01, 0.01], dtype=torch.float64),
+        torch.tensor([0.01, 0.01, 0.49, 0.49], dtype=torch.float64),
+    ]
     assert onefold.class_pool([Member(own) for own in halves], points()).doubts == []
 
 
 @pytest.mark.parametrize(("sure", "noise"), [(4.0, 0.5), (8.0, 1.0)])
-@pytest.mark.parametrize("peer", [Member(SECOND), Member(SECOND, 0.2, 1.0, 6.0, seed=2)], ids=["sound peer", "weak peer"])
-def test_a_weak_member_that_is_sure_of_itself_is_not_believed(sure: float, noise: float, peer: nn.Module) -> None:
+@pytest.mark.parametrize(
+    "peer", [Member(SECOND), Member(SECOND, 0.2, 1.0, 6.0, seed=2)], ids=["sound peer", "weak peer"]
+)
+def test_a_weak_member_that_is_sure_of_itself_is_not_believed(
+    sure: float, noise: float, peer: nn.Module
+) -> None:
     """Near chance, and trained to 56 % on class 0; its predictions say nearly everything."""
     weak = Member(FIRST, clear=0.2, noise=noise, sure=sure, seed=1)
     pool = onefold.class_pool([weak, peer], points())
     assert float(pool.seen[0, 0]) > 0.85
     assert pool.errors is not None
     assert float(pool.errors[0, 0]) < 0.05  # the draw of examples alone would not show it
-    assert pool.doubts[0].startswith("what member 0 saw of the classes cannot be told from its predictions")
+    assert pool.doubts[0].startswith(
+        "what member 0 saw of the classes cannot be told from its predictions"
+    )
     assert f"{float(pool.seen[0, 0]):.2f} of class 0" in pool.doubts[0]
     assert pool.corrected is not None
     assert abs(float(pool.corrected[0, 0]) - 0.56) < abs(float(pool.seen[0, 0]) - 0.56)
@@ -93,7 +116,9 @@ def test_a_weak_member_that_is_sure_of_itself_is_not_believed(sure: float, noise
 
 def test_a_member_of_nearly_no_examples_is_not_believed_either() -> None:
     pool = onefold.class_pool([Member(FIRST), Member(SECOND)], points(8))
-    assert any("from 8 examples" in doubt or "from its predictions" in doubt for doubt in pool.doubts)
+    assert any(
+        "from 8 examples" in doubt or "from its predictions" in doubt for doubt in pool.doubts
+    )
     assert pool.errors is not None
     assert float(pool.errors.max()) > DOUBT
 
@@ -140,7 +165,9 @@ def test_facts_survive_json_and_change_no_answer() -> None:
 def test_errors_of_very_many_classes_are_left_out() -> None:
     logits = torch.zeros(3, 2001, dtype=torch.float64)
     even = torch.full((2001,), 1 / 2001, dtype=torch.float64)
-    assert bool(sampling_errors(logits, torch.zeros(2001, dtype=torch.float64), even, even).isnan().all())
+    assert bool(
+        sampling_errors(logits, torch.zeros(2001, dtype=torch.float64), even, even).isnan().all()
+    )
 
 
 def test_temperatures_are_compared_on_a_part_of_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +188,16 @@ def test_merges_and_reports_carry_the_doubts() -> None:
     networks = members(Plain, 2)
     for network in networks:
         with torch.no_grad():
-            network.head.weight.mul_(0.02).add_(0.3 * torch.randn(network.head.weight.shape, generator=torch.Generator().manual_seed(1)))
+            network.head.weight.mul_(0.02).add_(
+                0.3
+                * torch.randn(network.head.weight.shape, generator=torch.Generator().manual_seed(1))
+            )
             network.head.bias.copy_(torch.tensor([6.0, 0.0, 0.0, 0.0]))
     data = [x for x, _ in loader(200, batch=50)]
-    for settings in ({"align": "none", "repair": "none", "polish": 1}, {"align": "none", "repair": "none", "fold": "least_squares"}):
+    for settings in (
+        {"align": "none", "repair": "none", "polish": 1},
+        {"align": "none", "repair": "none", "fold": "least_squares"},
+    ):
         report = merge(networks, data, ensemble="classes", **settings).report
         kept = report.polished.get("classes") or report.folded["classes"]
         assert kept["examples"] == 200
@@ -178,6 +211,8 @@ def test_merges_and_reports_carry_the_doubts() -> None:
     table, *texts = section.blocks
     assert "Estimated from predictions on 200 examples, not counted" in table.caption
     assert [column.name for column in table.columns][-1] == "standard error of member 1"
-    assert table.rows[0][1:] == pytest.approx((*pool.seen[:, 0].tolist(), *pool.errors[:, 0].tolist()))
+    assert table.rows[0][1:] == pytest.approx(
+        (*pool.seen[:, 0].tolist(), *pool.errors[:, 0].tolist())
+    )
     assert {f"Note: {doubt}." for doubt in pool.doubts} <= {text.text for text in texts}
     assert math.isclose(sum(row[1] for row in table.rows), 1.0)

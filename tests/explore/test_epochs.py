@@ -1,4 +1,6 @@
-"""Batches in an order that depends on seed and epoch alone, shares that make up the whole, images moved by known amounts, and the rate."""
+"""Batches in an order that depends on seed and epoch alone, shares that make up the whole, images
+moved by known amounts, and the rate.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def test_the_order_depends_on_seed_and_epoch_alone(data: Callable) -> None:
     assert sorted(first) == list(range(23))
     assert order(epochs, 1) != first
     torch.manual_seed(7)
-    assert order(Epochs(data(), seed=1), 0, process=1) == first  # in another process, after another history
+    assert (
+        order(Epochs(data(), seed=1), 0, process=1) == first
+    )  # in another process, after another history
     assert order(Epochs(data(), seed=2), 0) != first
 
 
@@ -67,9 +71,19 @@ def test_shares_make_up_the_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "processes", "left"), [([6, 6, 1], 1, 2), ([6, 6, 2], 1, 3), ([6, 3], 2, 1), ([6, 4], 2, 2), ([1, 1], 1, 2), ([1], 2, 0)]
+    ("sizes", "processes", "left"),
+    [
+        ([6, 6, 1], 1, 2),
+        ([6, 6, 2], 1, 3),
+        ([6, 3], 2, 1),
+        ([6, 4], 2, 2),
+        ([1, 1], 1, 2),
+        ([1], 2, 0),
+    ],
 )
-def test_a_batch_too_small_to_share_is_left_out(sizes: list[int], processes: int, left: int) -> None:
+def test_a_batch_too_small_to_share_is_left_out(
+    sizes: list[int], processes: int, left: int
+) -> None:
     assert len(list(usable([Batch((torch.zeros(n, 1),)) for n in sizes], processes))) == left
 
 
@@ -82,7 +96,12 @@ def test_every_image_is_mirrored_or_not_and_moved_by_a_known_amount() -> None:
         for flip in (False, True):
             padded = torch.zeros(2, 10, 10)
             padded[:, 1:9, 1:9] = before.flip(-1) if flip else before
-            found += [(flip, y, x) for y in range(3) for x in range(3) if torch.equal(padded[:, y : y + 8, x : x + 8], after)]
+            found += [
+                (flip, y, x)
+                for y in range(3)
+                for x in range(3)
+                if torch.equal(padded[:, y : y + 8, x : x + 8], after)
+            ]
         assert len(found) == 1
         seen.add(found[0])
     assert len(seen) == 18  # every combination occurs

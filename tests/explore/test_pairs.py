@@ -1,4 +1,6 @@
-"""Every two of several networks: a permuted copy is far away and yet the same function, other networks are not, whatever is done to them."""
+"""Every two of several networks: a permuted copy is far away and yet the same function, other
+networks are not, whatever is done to them.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ def shuffled(network: nn.Module, seed: int = 0) -> nn.Module:
     """The same function with the units of every group in a random order."""
     generator = torch.Generator().manual_seed(seed)
     spec = of.find_symmetries(network, DATA[0][0])
-    maps = {group.name: GroupMap("permutation", torch.randperm(group.size, generator=generator)) for group in spec.groups if not group.over}
+    maps = {
+        group.name: GroupMap("permutation", torch.randperm(group.size, generator=generator))
+        for group in spec.groups
+        if not group.over
+    }
     twin = copy.deepcopy(network)
     twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
     return twin
 
 
 @pytest.mark.parametrize("kind", [Plain, Residual])
-def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_far(kind: type[nn.Module]) -> None:
+def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_far(
+    kind: type[nn.Module],
+) -> None:
     network, other = trained(kind, 0), trained(kind, 1)
     networks = [network, shuffled(network), other]
     before = [copy.deepcopy(each.state_dict()) for each in networks]
@@ -45,7 +53,8 @@ def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_fa
     assert plain.barriers[0, 1] > 0.01
     assert aligned.barriers[0, 1] < 1e-4
 
-    # The control: another network is of another opinion somewhere, and no permutation makes it the same.
+    # The control: another network is of another opinion somewhere, and no permutation makes it the
+    # same.
     assert plain.disagreement[0, 2] == aligned.disagreement[0, 2] > 0
     assert 0.3 * size < aligned.distances[0, 2] < plain.distances[0, 2]
     for pairs in (plain, aligned):
@@ -65,10 +74,16 @@ def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_fa
 def test_matrices_hold_what_the_single_measures_say() -> None:
     a, b = trained(Plain, 0), trained(Plain, 1)
     found = compare_networks([a, b], DATA, align=False, points=3, loss="error").plain
-    flat = [torch.cat([p.detach().double().flatten() for p in each.parameters()]) for each in (a, b)]
-    assert float(found.distances[0, 1]) == pytest.approx(float((flat[0] - flat[1]).norm()), rel=1e-12)
+    flat = [
+        torch.cat([p.detach().double().flatten() for p in each.parameters()]) for each in (a, b)
+    ]
+    assert float(found.distances[0, 1]) == pytest.approx(
+        float((flat[0] - flat[1]).norm()), rel=1e-12
+    )
     x = torch.cat([x for x, _ in DATA])
-    assert float(found.disagreement[0, 1]) == pytest.approx(float((a(x).argmax(1) != b(x).argmax(1)).double().mean()))
+    assert float(found.disagreement[0, 1]) == pytest.approx(
+        float((a(x).argmax(1) != b(x).argmax(1)).double().mean())
+    )
     assert float(found.barriers[0, 1]) == of.barrier(a, b, DATA, points=3, loss="error").barrier
     assert found.means()["barrier"] == float(found.barriers[0, 1])
     assert distance(a, a) == 0

@@ -29,7 +29,9 @@ def test_weights_that_are_no_shares_are_refused(weights: list[float]) -> None:
 
 def states(count: int) -> list[dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return [{"w": torch.randn(40, 3, generator=generator), "n": torch.tensor(k)} for k in range(count)]
+    return [
+        {"w": torch.randn(40, 3, generator=generator), "n": torch.tensor(k)} for k in range(count)
+    ]
 
 
 @pytest.mark.parametrize("reference", [0, 1, 2])
@@ -37,7 +39,9 @@ def test_the_average_is_the_weighted_sum(reference: int) -> None:
     given, weights = states(3), (0.2, 0.5, 0.3)
     found = average(given, weights, reference=reference)
     exact = sum(weight * state["w"].double() for weight, state in zip(weights, given, strict=True))
-    assert torch.equal(found["w"], exact.float()) or torch.allclose(found["w"].double(), exact, rtol=0, atol=1e-7)
+    assert torch.equal(found["w"], exact.float()) or torch.allclose(
+        found["w"].double(), exact, rtol=0, atol=1e-7
+    )
     assert found["w"].dtype == torch.float32
     assert int(found["n"]) == reference
     one = average(given[:1], (1.0,), reference=0)

@@ -1,4 +1,6 @@
-"""Merging real small networks: what repair restores, what order and seeds may not change, and how bad input is answered."""
+"""Merging real small networks: what repair restores, what order and seeds may not change, and how
+bad input is answered.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from torch import Tensor, nn
 import onefold
 from onefold.alignment import align
 from onefold.batchnorm import reestimate
-from onefold.errors import AlignmentError, DataError, MembersError, OnefoldError, RecipeError, TraceError
+from onefold.errors import (
+    AlignmentError,
+    DataError,
+    MembersError,
+    OnefoldError,
+    RecipeError,
+    TraceError,
+)
 from onefold.fold import merge, recalibrate
 from onefold.fold.average import average, normalised
 
@@ -31,20 +40,34 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["permutation", "cca", "procrustes", "none"])
 @pytest.mark.parametrize("repair", ["auto", "none"])
-def test_merging_a_network_with_itself_gives_the_same_function(kind: type[nn.Module], method: str, repair: str) -> None:
+def test_merging_a_network_with_itself_gives_the_same_function(
+    kind: type[nn.Module], method: str, repair: str
+) -> None:
     network = trained(kind, 0)
     result = merge([network, copy.deepcopy(network)], loader(1024), align=method, repair=repair)
     images = TEST[0][0]
     with torch.no_grad():
-        difference = (result.model(images) - network(images)).abs().max() / network(images).abs().max()
-    # Repair re-estimates statistics from these examples, which are not the ones that batch norm saw in training.
-    assert difference < (0.15 if repair == "auto" and kind is Residual and method != "none" else 0.3 if repair == "auto" else 1e-4)
+        difference = (result.model(images) - network(images)).abs().max() / network(
+            images
+        ).abs().max()
+    # Repair re-estimates statistics from these examples, which are not the ones that batch norm saw
+    # in training.
+    assert difference < (
+        0.15
+        if repair == "auto" and kind is Residual and method != "none"
+        else 0.3
+        if repair == "auto"
+        else 1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_aligned_and_repaired_folds_beat_the_plain_average(kind: type[nn.Module]) -> None:
     networks = members(kind, 2)
-    scores = {m: accuracy(merge(networks, loader(512), align=m, repair="auto").model) for m in ("permutation", "cca")}
+    scores = {
+        m: accuracy(merge(networks, loader(512), align=m, repair="auto").model)
+        for m in ("permutation", "cca")
+    }
     plain = accuracy(merge(networks, align="none", repair="none").model)
     assert min(accuracy(n) for n in networks) > 0.85
     assert min(scores.values()) > plain + 0.1, (scores, plain)
@@ -52,7 +75,9 @@ def test_aligned_and_repaired_folds_beat_the_plain_average(kind: type[nn.Module]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> None:
-    """Variance collapses in an average; after repair every layer's output has the mean and deviation that the targets ask for."""
+    """Variance collapses in an average; after repair every layer's output has the mean and
+    deviation that the targets ask for.
+    """
     networks, data = members(kind, 3), loader(1024, batch=256)
     found = align(networks, data, method="permutation")
     node = found.spec.layers[1].output
@@ -64,13 +89,21 @@ def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> 
 
         traced = trace(model, (data[0][0],))
         for images, _ in data:
-            traced.replay([model.state_dict()], (images,), {}, visit=lambda _, v: values.append(v[0].clone()), nodes=[node])
+            traced.replay(
+                [model.state_dict()],
+                (images,),
+                {},
+                visit=lambda _, v: values.append(v[0].clone()),
+                nodes=[node],
+            )
         rows = torch.cat(values).movedim(1, -1).flatten(0, -2).double()
         return rows.mean(0), rows.std(0)
 
     broken = merge(networks, data, align=found, repair="none").model
     repaired = merge(networks, data, align=found, repair="full").model
-    assert (measured(broken)[1] / target.deviation).mean() < 0.9, "nothing collapsed, so that this test shows nothing"
+    assert (measured(broken)[1] / target.deviation).mean() < 0.9, (
+        "nothing collapsed, so that this test shows nothing"
+    )
     torch.testing.assert_close(measured(repaired)[1], target.deviation, rtol=0.03, atol=1e-3)
     torch.testing.assert_close(measured(repaired)[0], target.mean, rtol=0.03, atol=0.02)
 
@@ -84,14 +117,22 @@ def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -
     assert equal(results[0], results[2])
     assert equal(results[1], results[3])
     assert not equal(results[0], results[1])
-    weighted = [merge([networks[k] for k in o], loader(), align="cca", weights=[5, *w]).model for o, w in (([0, 1, 2], [1, 2]), ([0, 2, 1], [2, 1]))]
+    weighted = [
+        merge([networks[k] for k in o], loader(), align="cca", weights=[5, *w]).model
+        for o, w in (([0, 1, 2], [1, 2]), ([0, 2, 1], [2, 1]))
+    ]
     assert equal(*weighted)
-    assert not equal(results[0], merge([networks[1], networks[0], *networks[2:]], loader(), align="cca").model)
+    assert not equal(
+        results[0], merge([networks[1], networks[0], *networks[2:]], loader(), align="cca").model
+    )
 
 
 def test_the_targets_of_repair_have_the_same_bits_whatever_the_order_of_the_others() -> None:
     networks = members(Residual, 5)
-    found = [align([networks[k] for k in order], loader(), method="cca").targets for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3])]
+    found = [
+        align([networks[k] for k in order], loader(), method="cca").targets
+        for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3])
+    ]
     for node, target in found[0].items():
         assert torch.equal(target.mean, found[1][node].mean)
         assert torch.equal(target.deviation, found[1][node].deviation)
@@ -102,7 +143,9 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     before = [copy.deepcopy(n) for n in networks]
     for n in networks:
         n.train()
-    first, second = (merge(networks, loader(), align="cca", max_positions=8, seed=3).model for _ in range(2))
+    first, second = (
+        merge(networks, loader(), align="cca", max_positions=8, seed=3).model for _ in range(2)
+    )
     assert equal(first, second)
     assert all(equal(a, b) for a, b in zip(networks, before, strict=True))
     assert all(m.training for n in networks for m in n.modules())
@@ -114,10 +157,14 @@ def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
     for norm in (network.norm0, network.norm1, network.norm2):
         norm.weight.data.mul_(torch.linspace(0.2, 4.0, norm.num_features))
     reestimate(network, loader(1024))
-    result = merge([network, copy.deepcopy(network)], loader(1024), align=method, repair="batchnorm")
+    result = merge(
+        [network, copy.deepcopy(network)], loader(1024), align=method, repair="batchnorm"
+    )
     images = TEST[0][0]
     with torch.no_grad():
-        difference = (result.model(images) - network(images)).abs().max() / network(images).abs().max()
+        difference = (result.model(images) - network(images)).abs().max() / network(
+            images
+        ).abs().max()
     assert difference < 0.02
     assert result.report.repaired["norms"] == 3
     assert result.report.repaired["layers"] == 0
@@ -126,7 +173,9 @@ def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
 def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_only() -> None:
     networks = members(Residual, 2)
     found = align(networks, loader(), method="cca")
-    assert equal(merge(networks, loader(), align=found).model, merge(networks, loader(), align="cca").model)
+    assert equal(
+        merge(networks, loader(), align=found).model, merge(networks, loader(), align="cca").model
+    )
     with pytest.raises(AlignmentError, match="computed for 2 members but 3 were given"):
         merge([*networks, networks[0]], loader(), align=found)
 
@@ -145,7 +194,9 @@ def test_weights_choose_between_the_members() -> None:
     own = merge(networks, align="none", repair="none", weights=[1, 0]).model
     assert equal(own, networks[0])
     halves = merge(networks, align="none", repair="none").model
-    torch.testing.assert_close(halves.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2)
+    torch.testing.assert_close(
+        halves.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2
+    )
     assert normalised([1, 3], 2) == (0.25, 0.75)
 
 
@@ -201,7 +252,9 @@ def test_what_cannot_be_traced_can_still_be_averaged() -> None:
     result = merge(networks, loader(), align="none")
     assert result.report.repaired == {"norms": 1, "layers": 0}
     assert any("only batch-norm statistics" in w for w in result.report.warnings)
-    torch.testing.assert_close(result.model.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2)
+    torch.testing.assert_close(
+        result.model.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +271,9 @@ def test_what_cannot_be_traced_can_still_be_averaged() -> None:
         ({"data": torch.zeros(4, 1, 8, 8)}, DataError, "is a single tensor"),
     ],
 )
-def test_unusable_arguments(arguments: dict[str, object], error: type[OnefoldError], message: str) -> None:
+def test_unusable_arguments(
+    arguments: dict[str, object], error: type[OnefoldError], message: str
+) -> None:
     with pytest.raises(error, match=message):
         merge(members(Plain, 2), **{"data": loader(), "align": "permutation", **arguments})  # type: ignore[arg-type]
 

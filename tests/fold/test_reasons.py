@@ -67,7 +67,9 @@ def told(text: str) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize("level", ["model", "layer"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
-    result = fit_gates(SoftMerge(members(Plain, 3), level), loader(256, seed=seed + 40), steps=20, seed=seed)
+    result = fit_gates(
+        SoftMerge(members(Plain, 3), level), loader(256, seed=seed + 40), steps=20, seed=seed
+    )
     done, text = result.decision, str(result)
     assert done is not None
     assert result.choice == done.name
@@ -78,12 +80,21 @@ def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
         assert accuracy == pytest.approx(100 * result.scores[name].accuracy, abs=0.006)
         assert loss == pytest.approx(result.held_out_losses[name], abs=6e-5)
     top = max((result.scores[name] for name in done.standing), key=lambda each: each.accuracy)
-    within = [name for name in done.standing if difference(top, result.scores[name]).gain <= difference(top, result.scores[name]).error]
+    within = [
+        name
+        for name in done.standing
+        if difference(top, result.scores[name]).gain <= difference(top, result.scores[name]).error
+    ]
     assert list(done.close) == within
     assert listed[result.choice][1] == min(listed[name][1] for name in within)
     assert all(name in text for name in within)
     (best,) = [name for name in done.standing if name.startswith("member")]
-    losses = {k: float(v) for k, v in re.findall(r"(member \d+) ([\d.]+)[,) ]", text.partition("labelled examples")[2])}
+    losses = {
+        k: float(v)
+        for k, v in re.findall(
+            r"(member \d+) ([\d.]+)[,) ]", text.partition("labelled examples")[2]
+        )
+    }
     assert set(losses) == {f"member {k}" for k in result.soft.survivors}
     assert losses[best] == min(losses.values())
     assert done.labelled == 256
@@ -97,21 +108,34 @@ def test_a_tie_in_accuracy_goes_to_the_lower_loss_and_says_so() -> None:
         done = choose(scores, losses, {"member 0": 0.5}, 300)
         assert done.name == min(losses, key=losses.__getitem__)
         assert done.close == ("gated", "member 0")
-        assert "one paired standard error of the highest accuracy (gated, member 0) it has the lowest loss" in str(done)
+        assert (
+            "one paired standard error of the highest accuracy (gated, member 0) it has the lowest"
+            " loss" in str(done)
+        )
 
 
 def test_noise_is_that_of_paired_answers() -> None:
-    """Twelve answers of 200 lost and none gained: within one wide error bar of 50 %, far beyond one paired one."""
+    """Twelve answers of 200 lost and none gained: within one wide error bar of 50 %, far beyond one
+    paired one.
+    """
     better, worse = answers(0.5, 2.0), answers(0.44, 1.0)
     assert better.accuracy - worse.accuracy < 2 * better.accuracy_error
-    done = choose({"gated": better, "aligned average": worse}, {"gated": 1.3, "aligned average": 1.2}, {}, 100)
+    done = choose(
+        {"gated": better, "aligned average": worse}, {"gated": 1.3, "aligned average": 1.2}, {}, 100
+    )
     assert done.close == (done.name,) == ("gated",)
     assert "less accurate by more than one paired standard error" in str(done)
 
 
 def test_the_member_that_stands_has_the_lowest_loss_on_all_labelled_examples() -> None:
-    """Held out, member 1 is ahead; on all examples member 0 is, and both the choice and the sentence go by that."""
-    scores = {"gated": answers(0.3, 1.0), "member 0": answers(0.9, 3.0), "member 1": answers(0.9, 3.0, seed=1)}
+    """Held out, member 1 is ahead; on all examples member 0 is, and both the choice and the
+    sentence go by that.
+    """
+    scores = {
+        "gated": answers(0.3, 1.0),
+        "member 0": answers(0.9, 3.0),
+        "member 1": answers(0.9, 3.0, seed=1),
+    }
     held = {"gated": 1.3, "member 0": 0.30, "member 1": 0.28}
     done = choose(scores, held, {"member 0": 0.20, "member 1": 0.40}, 200)
     assert done.name == "member 0"
@@ -125,7 +149,12 @@ def test_the_alignment_that_gates_took_is_the_one_of_the_least_loss_that_is_told
     result = fit_gates(SoftMerge(members(Residual, 2), "layer"), loader(256), steps=5)
     note = next(note for note in result.notes if note.startswith("alignment chosen"))
     assert "at its best temperature" in note
-    losses = {name: float(value) for name, value in re.findall(r"(none|permutation|cca) ([\d.]+|inf)", note.partition("(")[2])}
+    losses = {
+        name: float(value)
+        for name, value in re.findall(
+            r"(none|permutation|cca) ([\d.]+|inf)", note.partition("(")[2]
+        )
+    }
     chosen = re.search(r"temperature: (\w+) \(", note)
     assert chosen is not None
     assert losses[chosen[1]] == min(losses.values())
@@ -136,20 +165,33 @@ def test_the_alignment_that_gates_took_is_the_one_of_the_least_loss_that_is_told
 
 def test_who_is_screened_out_is_told_by_the_numbers_that_decided() -> None:
     scores = [
-        MemberScore(True, 1000.0, 0.100, 0.10, 0.97),  # the lowest loss, at outputs a thousand times too large
+        MemberScore(
+            True, 1000.0, 0.100, 0.10, 0.97
+        ),  # the lowest loss, at outputs a thousand times too large
         MemberScore(True, 1.0, 0.140, 0.14, 0.96),
         MemberScore(True, 1.1, 0.900, 0.90, 0.70),
         MemberScore(True, 1.0, 3.000, math.log(4) - MARGIN / 2, 0.30),
     ]
     reasons = screen(scores, 4)
     assert set(reasons) == {0, 3}
-    assert "of member 1, of those within 0.05 nats of the lowest loss the one of the smallest outputs" in reasons[0]
-    assert f"loss {math.log(4) - MARGIN / 2:.2f}, guessing {math.log(4):.2f} nats, of which it must be {MARGIN} below" in reasons[3]
+    assert (
+        "of member 1, of those within 0.05 nats of the lowest loss the one of the smallest outputs"
+        in reasons[0]
+    )
+    assert (
+        f"loss {math.log(4) - MARGIN / 2:.2f}, guessing {math.log(4):.2f} nats, of which it must be"
+        f" {MARGIN} below" in reasons[3]
+    )
     assert float(re.findall(r"guessing ([\d.]+)", reasons[3])[0]) - scores[3].fitted_loss < MARGIN
 
 
-@pytest.mark.parametrize(("rise", "suspect", "out"), [(-0.01, False, True), (0.3, False, False), (0.02, True, True), (0.5, True, False)])
-def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(rise: float, suspect: bool, out: bool) -> None:
+@pytest.mark.parametrize(
+    ("rise", "suspect", "out"),
+    [(-0.01, False, True), (0.3, False, False), (0.02, True, True), (0.5, True, False)],
+)
+def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(
+    rise: float, suspect: bool, out: bool
+) -> None:
     gate = SimpleNamespace(alive=torch.ones(1, 2, dtype=torch.bool))
     values = torch.tensor([[0.8, 0.2]])
     generator = torch.Generator().manual_seed(0)
@@ -162,7 +204,12 @@ def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(rise
             return values * self.alive
 
     own = Gate()
-    found = prune(own, lambda: torch.zeros(100) if own.alive.all() else rise + noise - noise.mean(), 0.01, [1] if suspect else [])  # type: ignore[arg-type]
+    found = prune(
+        own,
+        lambda: torch.zeros(100) if own.alive.all() else rise + noise - noise.mean(),
+        0.01,
+        [1] if suspect else [],
+    )  # type: ignore[arg-type]
     assert (found == [1]) == out
 
 
@@ -170,7 +217,11 @@ def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(rise
 
 
 def claims(text: str) -> tuple[str, int, float]:
-    found = re.search(r"auto took (.+?): of (\d+) candidates it has the highest accuracy on \d+ held-out examples, ([\d.]+) %", text)
+    found = re.search(
+        r"auto took (.+?): of (\d+) candidates it has the highest accuracy on \d+ held-out"
+        r" examples, ([\d.]+) %",
+        text,
+    )
     assert found is not None
     return found[1], int(found[2]), float(found[3])
 
@@ -178,14 +229,18 @@ def claims(text: str) -> tuple[str, int, float]:
 @pytest.mark.parametrize("repair", ["auto", "full", "none"])
 def test_auto_is_what_it_says_it_is(repair: str) -> None:
     networks = members(Residual, 2)
-    result = merge(networks, loader(), align="permutation", fold="auto", repair=repair, validation=TEST)
+    result = merge(
+        networks, loader(), align="permutation", fold="auto", repair=repair, validation=TEST
+    )
     text = next(w for w in result.report.warnings if w.startswith("auto took"))
     choice, count, percent = claims(text)
     facts = result.report.folded
     assert choice == facts["choice"]
     assert count == len(facts["accuracy"])
     assert percent == pytest.approx(100 * max(facts["accuracy"].values()), abs=0.006)
-    assert percent == pytest.approx(100 * evaluate(result.model, TEST).accuracy, abs=0.006)  # of what is returned, repaired or not
+    assert percent == pytest.approx(
+        100 * evaluate(result.model, TEST).accuracy, abs=0.006
+    )  # of what is returned, repaired or not
     assert facts["validation examples"] == 512
     best = facts["accuracy"][choice]
     level = [name for name, accuracy in facts["accuracy"].items() if accuracy == best]
@@ -197,13 +252,31 @@ def test_auto_is_what_it_says_it_is(repair: str) -> None:
 @pytest.mark.parametrize(
     ("scores", "contains", "lacks"),
     [
-        ({"a": answers(0.9, 3.0), "b": answers(0.5, 3.0)}, "each of the others is clearly less accurate", "chance"),
-        ({"a": answers(0.9, 3.0), "b": answers(0.89, 3.0)}, "chance may have decided against 1 of them", "clearly less"),
-        ({"a": answers(0.9, 3.0), "b": answers(0.9, 1.0)}, "as b has, and has no higher loss than they", "clearly less"),
-        ({"a": answers(0.9, 3.0), "b": answers(0.9, 3.0)}, "as b has, and is the first of them", "no higher loss"),
+        (
+            {"a": answers(0.9, 3.0), "b": answers(0.5, 3.0)},
+            "each of the others is clearly less accurate",
+            "chance",
+        ),
+        (
+            {"a": answers(0.9, 3.0), "b": answers(0.89, 3.0)},
+            "chance may have decided against 1 of them",
+            "clearly less",
+        ),
+        (
+            {"a": answers(0.9, 3.0), "b": answers(0.9, 1.0)},
+            "as b has, and has no higher loss than they",
+            "clearly less",
+        ),
+        (
+            {"a": answers(0.9, 3.0), "b": answers(0.9, 3.0)},
+            "as b has, and is the first of them",
+            "no higher loss",
+        ),
     ],
 )
-def test_reasons_tell_chance_and_ties(scores: Mapping[str, Scores], contains: str, lacks: str) -> None:
+def test_reasons_tell_chance_and_ties(
+    scores: Mapping[str, Scores], contains: str, lacks: str
+) -> None:
     text = reason("a", scores)
     assert contains in text
     assert lacks not in text
@@ -211,7 +284,9 @@ def test_reasons_tell_chance_and_ties(scores: Mapping[str, Scores], contains: st
 
 def test_auto_without_labels_says_that_it_did_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onefold.fold.auto.scored", lambda *_: pytest.fail("nothing can be scored"))
-    result = merge(members(Plain, 2), [x for x, _ in loader()], align="permutation", fold=Auto(rows=500))
+    result = merge(
+        members(Plain, 2), [x for x, _ in loader()], align="permutation", fold=Auto(rows=500)
+    )
     assert "auto took least squares, as there are no labels to choose by" in result.report.warnings
 
 
@@ -219,7 +294,9 @@ def test_auto_without_labels_says_that_it_did_not_choose(monkeypatch: pytest.Mon
 def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
     good = trained(Plain, 0)
     models = [spoilt(good, 0.5), spoilt(good, 0.01), good, copy.deepcopy(good)]
-    result = merge(models, loader(), align="none", repair=repair, fold="greedy_soup", validation=TEST)
+    result = merge(
+        models, loader(), align="none", repair=repair, fold="greedy_soup", validation=TEST
+    )
     facts = result.report.folded
     text = next(w for w in result.report.warnings if "soup" in w or "average with" in w)
     if len(facts["ingredients"]) > 1:
@@ -227,7 +304,9 @@ def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
     assert f"on {facts['validation examples']} held-out examples" in text
     assert facts["validation examples"] == 512
     near = [trial for trial in facts["trials"] if not trial["clear"]]
-    assert (f"{len(near)} of {len(facts['trials'])} trials were not clearly different" in text) == bool(near)
+    assert (
+        f"{len(near)} of {len(facts['trials'])} trials were not clearly different" in text
+    ) == bool(near)
     if repair == "none":
         reached = max(facts["members"])
         kept = [facts["ingredients"][0]]
@@ -246,7 +325,14 @@ def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
 
 def test_a_soup_of_one_says_that_the_others_made_it_worse() -> None:
     good = trained(Plain, 0)
-    result = merge([good, spoilt(good, 2.0)], loader(), align="none", repair="none", fold="greedy_soup", validation=TEST)
+    result = merge(
+        [good, spoilt(good, 2.0)],
+        loader(),
+        align="none",
+        repair="none",
+        fold="greedy_soup",
+        validation=TEST,
+    )
     assert result.report.folded["ingredients"] == [0]
     (text,) = [w for w in result.report.warnings if "member 0 alone" in w]
     assert "made the average with member 0 alone worse" in text
@@ -264,7 +350,9 @@ def test_a_matcher_that_stood_in_is_told_for_the_groups_that_it_served() -> None
     assert result.alignment is not None
     for group, why in result.alignment.fallbacks.items():
         served = result.alignment.matchers[group]
-        assert any(group in w and f"{served} instead of cca ({why})" in w for w in result.report.warnings)
+        assert any(
+            group in w and f"{served} instead of cca ({why})" in w for w in result.report.warnings
+        )
     told_of = [w for w in result.report.warnings if " instead of cca" in w]
     assert bool(told_of) == bool(result.alignment.fallbacks)
 
@@ -279,19 +367,29 @@ def test_repair_says_why_nothing_was_repaired() -> None:
     ("validation", "text"),
     [
         ({"round 0": 0.5}, "Round 0 is the only round"),
-        ({"round 0": 0.6, "round 1": 0.5}, "No other round was more accurate than round 0 on the validation data"),
-        ({"round 0": 0.6, "round 1": 0.6, "restart 1": 0.2}, "No other round was more accurate than round 0 on the validation data"),
+        (
+            {"round 0": 0.6, "round 1": 0.5},
+            "No other round was more accurate than round 0 on the validation data",
+        ),
+        (
+            {"round 0": 0.6, "round 1": 0.6, "restart 1": 0.2},
+            "No other round was more accurate than round 0 on the validation data",
+        ),
     ],
 )
 def test_rounds_without_rivals(validation: dict[str, float], text: str) -> None:
-    best = max((name for name in validation if name.startswith("round")), key=validation.__getitem__)
+    best = max(
+        (name for name in validation if name.startswith("round")), key=validation.__getitem__
+    )
     assert alone(best, validation).startswith(text)
 
 
 def test_the_best_member_of_an_evaluation_is_the_most_accurate_and_then_the_surest() -> None:
     labels = torch.arange(100) % 4
     right = 4.0 * nn.functional.one_hot(labels, 4)
-    found = onefold.measure.evaluate_all([Fixed(right / 4), Fixed(right), Fixed(-right)], [(torch.arange(100), labels)])
+    found = onefold.measure.evaluate_all(
+        [Fixed(right / 4), Fixed(right), Fixed(-right)], [(torch.arange(100), labels)]
+    )
     assert found.best == 1
 
 

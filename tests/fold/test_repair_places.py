@@ -1,4 +1,6 @@
-"""Repair goes by norm: networks that run a norm or a layer at several places, folded with copies of themselves, stay as they are."""
+"""Repair goes by norm: networks that run a norm or a layer at several places, folded with copies of
+themselves, stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from onefold.symmetry import find_symmetries
 def images(count: int = 96, seed: int = 0) -> Tensor:
     """Pictures (count, 3, 8, 8) that differ in brightness."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, 8, 8, generator=generator) + torch.randn(count, 1, 1, 1, generator=generator)
+    return torch.randn(count, 3, 8, 8, generator=generator) + torch.randn(
+        count, 1, 1, 1, generator=generator
+    )
 
 
 class Siamese(nn.Module):
@@ -39,7 +43,10 @@ class Pyramid(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.tower = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1, bias=False)
+        self.stem, self.tower = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(6, 8, 3, padding=1, bias=False),
+        )
         self.norm, self.head = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,11 +58,17 @@ class Pyramid(nn.Module):
 
 
 class Twice(nn.Module):
-    """A residual block that runs twice, the norm under two names, and a hidden layer with a bias behind it."""
+    """A residual block that runs twice, the norm under two names, and a hidden layer with a bias
+    behind it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.block, self.norm = nn.Linear(192, 10), nn.Linear(10, 10), nn.BatchNorm1d(10)
+        self.first, self.block, self.norm = (
+            nn.Linear(192, 10),
+            nn.Linear(10, 10),
+            nn.BatchNorm1d(10),
+        )
         self.again, self.hidden, self.head = self.norm, nn.Linear(10, 7), nn.Linear(7, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,16 +88,26 @@ class Volume(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, None]  # (n, 1, 3, 8, 8)
-        return self.head((F.relu(self.norm(self.near(x))) + F.relu(self.norm(5 * self.far(x) - 1))).mean((2, 3, 4)))
+        return self.head(
+            (F.relu(self.norm(self.near(x))) + F.relu(self.norm(5 * self.far(x) - 1))).mean(
+                (2, 3, 4)
+            )
+        )
 
 
 class Unrolled(nn.Module):
-    """A cell without norms of batches, applied to one row after the other; instance, group and layer norm run at every step."""
+    """A cell without norms of batches, applied to one row after the other; instance, group and
+    layer norm run at every step.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.into, self.cell, self.layer = nn.Linear(24, 8), nn.Linear(8, 8), nn.LayerNorm(8)
-        self.group, self.instance, self.head = nn.GroupNorm(2, 8), nn.InstanceNorm1d(8, affine=True), nn.Linear(8, 4)
+        self.group, self.instance, self.head = (
+            nn.GroupNorm(2, 8),
+            nn.InstanceNorm1d(8, affine=True),
+            nn.Linear(8, 4),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.transpose(1, 2).flatten(2)
@@ -101,7 +124,12 @@ class Domains(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.one, self.two, self.head = nn.Linear(192, 8), nn.BatchNorm1d(8), nn.BatchNorm1d(8), nn.Linear(16, 4)
+        self.first, self.one, self.two, self.head = (
+            nn.Linear(192, 8),
+            nn.BatchNorm1d(8),
+            nn.BatchNorm1d(8),
+            nn.Linear(16, 4),
+        )
         self.two.weight, self.two.bias = self.one.weight, self.one.bias
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +141,9 @@ KINDS = [Siamese, Pyramid, Twice, Volume, Unrolled, Domains]
 
 
 def settled(kind: type[nn.Module], data: list[Tensor]) -> nn.Module:
-    """A network of random scales whose statistics are those that training on `data` would have left."""
+    """A network of random scales whose statistics are those that training on `data` would have
+    left.
+    """
     torch.manual_seed(1)
     network = kind()
     for norm in (m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
@@ -127,12 +157,16 @@ def settled(kind: type[nn.Module], data: list[Tensor]) -> nn.Module:
 def off(network: nn.Module, other: nn.Module, data: list[Tensor]) -> float:
     """The largest difference of outputs, in shares of the largest output."""
     with torch.no_grad():
-        return max(float((network(x) - other(x)).abs().max() / network(x).abs().max()) for x in data)
+        return max(
+            float((network(x) - other(x)).abs().max() / network(x).abs().max()) for x in data
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("align", "repair"), [("none", "full"), ("permutation", "batchnorm")])
-def test_a_norm_at_several_places_is_repaired_as_one(kind: type[nn.Module], align: str, repair: str) -> None:
+def test_a_norm_at_several_places_is_repaired_as_one(
+    kind: type[nn.Module], align: str, repair: str
+) -> None:
     data = [images()]
     network = settled(kind, data)
     result = merge([network, copy.deepcopy(network)], data, align=align, repair=repair, seed=2)
@@ -146,8 +180,12 @@ def test_every_place_counts_alike_and_the_gaps_between_their_means_are_left_out(
     plain = copy.deepcopy(network)
     network.norm.reset_running_stats()
     result = merge([network, copy.deepcopy(network)], data, align="none", repair="full")
-    torch.testing.assert_close(result.model.norm.running_mean, plain.norm.running_mean, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(result.model.norm.running_var, plain.norm.running_var, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        result.model.norm.running_mean, plain.norm.running_mean, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(
+        result.model.norm.running_var, plain.norm.running_var, rtol=1e-3, atol=1e-4
+    )
     assert result.report.repaired["norms"] == 1
 
 
@@ -155,7 +193,9 @@ def test_every_place_counts_alike_and_the_gaps_between_their_means_are_left_out(
 def test_least_squares_leaves_layers_that_run_twice_as_they_are(kind: type[nn.Module]) -> None:
     data = list(images().split(48))
     network = settled(kind, data)
-    result = merge([network, copy.deepcopy(network)], data, align="permutation", fold="least_squares")
+    result = merge(
+        [network, copy.deepcopy(network)], data, align="permutation", fold="least_squares"
+    )
     assert off(network, result.model, data) < 0.1
 
 
@@ -173,15 +213,23 @@ class Pooled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm, self.hidden = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Linear(6, 8)
+        self.conv, self.norm, self.hidden = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.Linear(6, 8),
+        )
         self.behind, self.head = nn.BatchNorm1d(8), nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.behind(self.hidden(F.relu(self.norm(self.conv(x))).mean((2, 3))))))
+        return self.head(
+            F.relu(self.behind(self.hidden(F.relu(self.norm(self.conv(x))).mean((2, 3)))))
+        )
 
 
 class Context(nn.Module):
-    """Segmentation with the picture's mean as context, through a norm (1 x 1 values for each example)."""
+    """Segmentation with the picture's mean as context, through a norm (1 x 1 values for each
+    example).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,10 +254,14 @@ class Tabular(nn.Module):
 
 
 @pytest.mark.parametrize(("kind", "batch"), [(Pooled, 1), (Context, 4), (Tabular, 1), (Siamese, 2)])
-def test_small_batches_give_the_statistics_of_all_of_the_data(kind: type[nn.Module], batch: int) -> None:
+def test_small_batches_give_the_statistics_of_all_of_the_data(
+    kind: type[nn.Module], batch: int
+) -> None:
     pictures = images(24)
     network = settled(kind, [pictures])
-    result = merge([network, copy.deepcopy(network)], list(pictures.split(batch)), align="none", repair="full")
+    result = merge(
+        [network, copy.deepcopy(network)], list(pictures.split(batch)), align="none", repair="full"
+    )
     assert off(network, result.model, [pictures]) < (0.1 if kind is Siamese else 0.01)
     assert not any("never vary" in warning for warning in result.report.warnings)
 
@@ -230,7 +282,9 @@ def test_recalibration_pools_over_small_batches_of_any_size(kind: type[nn.Module
 def test_a_short_last_batch_is_left_out_and_larger_ones_are_averaged_as_torch_does() -> None:
     pictures = images(129)
     network = settled(Pooled, [pictures])
-    whole, short = (recalibrate(copy.deepcopy(network), list(x.split(64))) for x in (pictures[:128], pictures))
+    whole, short = (
+        recalibrate(copy.deepcopy(network), list(x.split(64))) for x in (pictures[:128], pictures)
+    )
     for name, value in whole.state_dict().items():
         assert torch.equal(value, short.state_dict()[name]), name
     plain = copy.deepcopy(network).train()
@@ -241,15 +295,22 @@ def test_a_short_last_batch_is_left_out_and_larger_ones_are_averaged_as_torch_do
         for batch in pictures[:128].split(64):
             plain(batch)
     assert torch.equal(plain.behind.running_var, whole.behind.running_var)
-    merged = [merge([network, network], list(x.split(64)), align="none", repair="full").model for x in (pictures[:128], pictures)]
+    merged = [
+        merge([network, network], list(x.split(64)), align="none", repair="full").model
+        for x in (pictures[:128], pictures)
+    ]
     assert off(*merged, [pictures]) < 0.05
 
 
 def test_one_value_in_all_of_the_data_is_refused_in_a_sentence() -> None:
     network = settled(Pooled, [images()])
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(DataError, match=r"'behind'.* one value of each channel .*pass more examples"):
+    with pytest.raises(
+        DataError, match=r"'behind'.* one value of each channel .*pass more examples"
+    ):
         recalibrate(network, [images(1)])
-    with pytest.raises(DataError, match=r"'behind'.* one value of each channel .*pass more examples"):
+    with pytest.raises(
+        DataError, match=r"'behind'.* one value of each channel .*pass more examples"
+    ):
         repair(network, [images(1)], find_symmetries(network, images(2)), {})
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())

@@ -1,4 +1,6 @@
-"""Norms behind a layer have the members' means and deviations as targets, whether their features may move or not."""
+"""Norms behind a layer have the members' means and deviations as targets, whether their features
+may move or not.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ class Ordered(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.moves, self.layer, self.norm, self.head = nn.Linear(6, 8), nn.Linear(8, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+        self.moves, self.layer, self.norm, self.head = (
+            nn.Linear(6, 8),
+            nn.Linear(8, 5),
+            nn.BatchNorm1d(5),
+            nn.Linear(5, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.norm(self.layer(torch.relu(self.moves(x)))).sort(1).values)
@@ -38,7 +45,12 @@ class Split(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.moves, self.layer, self.norm, self.head = nn.Conv1d(6, 8, 1), nn.Conv1d(8, 6, 1), nn.BatchNorm1d(6), nn.Linear(3, 3)
+        self.moves, self.layer, self.norm, self.head = (
+            nn.Conv1d(6, 8, 1),
+            nn.Conv1d(8, 6, 1),
+            nn.BatchNorm1d(6),
+            nn.Linear(3, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.layer(torch.relu(self.moves(x[..., None]))))
@@ -58,11 +70,18 @@ def trained(kind: type[nn.Module]) -> nn.Module:
 @pytest.mark.parametrize("kind", [Ordered, Outermost, Split])
 @pytest.mark.parametrize("align", ["none", "permutation"])
 @pytest.mark.parametrize("repair", ["full", "batchnorm"])
-def test_identical_networks_keep_their_function(kind: type[nn.Module], align: str, repair: str) -> None:
-    model, data = trained(kind), [torch.randn(64, 6, generator=torch.Generator().manual_seed(k)) for k in range(2)]
+def test_identical_networks_keep_their_function(
+    kind: type[nn.Module], align: str, repair: str
+) -> None:
+    model, data = (
+        trained(kind),
+        [torch.randn(64, 6, generator=torch.Generator().manual_seed(k)) for k in range(2)],
+    )
     if align == "none" and repair == "batchnorm":
         pytest.skip("without an alignment this estimates the statistics of the data, as was asked")
     result = onefold.merge([model, copy.deepcopy(model)], data, align=align, repair=repair)
     with torch.no_grad():
         for x in data:
-            assert float((model(x) - result.model(x)).abs().max()) < 1e-5 * float(model(x).abs().max())
+            assert float((model(x) - result.model(x)).abs().max()) < 1e-5 * float(
+                model(x).abs().max()
+            )

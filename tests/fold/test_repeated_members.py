@@ -1,4 +1,6 @@
-"""A network given twice is told of, once and in the same words, wherever several networks are taken."""
+"""A network given twice is told of, once and in the same words, wherever several networks are
+taken.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_buffers_and_other_dtypes_count() -> None:
     other.norm1.running_mean += 1
     assert repeated([one, other]) == []
     values = {"z": torch.randn(3, dtype=torch.complex64), "n": torch.arange(3)}
-    assert twins([values, {k: v.clone() for k, v in values.items()}, {**values, "n": torch.arange(1, 4)}]) == [(0, 1)]
+    assert twins(
+        [values, {k: v.clone() for k, v in values.items()}, {**values, "n": torch.arange(1, 4)}]
+    ) == [(0, 1)]
 
 
 def test_different_networks_cost_one_tensor_each() -> None:
@@ -82,14 +86,20 @@ def test_different_networks_cost_one_tensor_each() -> None:
 
 
 def test_a_merge_and_its_report_say_it(pair: list[nn.Module]) -> None:
-    assert EQUAL in merge([*pair, copy.deepcopy(pair[0])], align="none", repair="none").report.warnings
+    assert (
+        EQUAL in merge([*pair, copy.deepcopy(pair[0])], align="none", repair="none").report.warnings
+    )
     assert ONE in merge([*pair, pair[0]], DATA, align="permutation").report.warnings
-    assert not any("gains nothing" in w for w in merge(pair, align="none", repair="none").report.warnings)
+    assert not any(
+        "gains nothing" in w for w in merge(pair, align="none", repair="none").report.warnings
+    )
 
 
 @pytest.mark.parametrize("level", ["model", "layer"])
 def test_gates_say_it(pair: list[nn.Module], level: str) -> None:
-    result = fit_gates(SoftMerge([*pair, copy.deepcopy(pair[0])], level, align="none"), DATA, steps=2)
+    result = fit_gates(
+        SoftMerge([*pair, copy.deepcopy(pair[0])], level, align="none"), DATA, steps=2
+    )
     assert EQUAL in result.notes
     assert EQUAL in str(result)
 
@@ -117,7 +127,11 @@ def test_files_through_links_copies_and_other_formats(tmp_path: Path) -> None:
     paths = [tmp_path / f"m{k}.safetensors" for k in range(2)]
     for network, path in zip(networks, paths, strict=True):
         save(network, path)
-    link, twin, other = tmp_path / "link.safetensors", tmp_path / "copy.safetensors", tmp_path / "m0.pt"
+    link, twin, other = (
+        tmp_path / "link.safetensors",
+        tmp_path / "copy.safetensors",
+        tmp_path / "m0.pt",
+    )
     link.symlink_to(paths[0])
     shutil.copy(paths[0], twin)
     torch.save(networks[0].state_dict(), other)
@@ -136,7 +150,18 @@ def test_commands_say_it_once(onefold: Callable, members: list[Path], tmp_path: 
     link.symlink_to(members[0])
     data = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "100"]
     merged = onefold(
-        "merge", *members[:2], link, *data, "--align", "none", "--repair", "none", "-o", tmp_path / "f.safetensors", "--eval-split", "test"
+        "merge",
+        *members[:2],
+        link,
+        *data,
+        "--align",
+        "none",
+        "--repair",
+        "none",
+        "-o",
+        tmp_path / "f.safetensors",
+        "--eval-split",
+        "test",
     )
     assert merged.status == 0, merged.err
     assert merged.err.count("gains nothing") == 1

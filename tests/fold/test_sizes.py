@@ -35,7 +35,10 @@ def test_identical_members_stay_what_they_are(name: str, way: dict[str, Any]) ->
         if exact:
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
         assert bool(found.isfinite().all())
-    assert result.report.examples == sum(batch.size for batch in batches(data)) or way["align"] == "none"
+    assert (
+        result.report.examples == sum(batch.size for batch in batches(data))
+        or way["align"] == "none"
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -46,11 +49,17 @@ def test_permutations_over_several_sizes_keep_the_function(name: str) -> None:
         data.append((own if len(own) > 1 else own[0], None))
     found = onefold.align(models, data, method="permutation")
     moved = found.apply(models)
-    changed = [k for k, tensor in moved[1].state_dict().items() if not torch.equal(tensor, models[1].state_dict()[k])]
+    changed = [
+        k
+        for k, tensor in moved[1].state_dict().items()
+        if not torch.equal(tensor, models[1].state_dict()[k])
+    ]
     assert changed
     for batch in batches(data):
         with torch.no_grad():
-            torch.testing.assert_close(moved[1](*batch.args), models[1](*batch.args), rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                moved[1](*batch.args), models[1](*batch.args), rtol=1e-9, atol=1e-9
+            )
 
 
 def test_operators_that_differ_stop_an_alignment_but_not_a_plain_average() -> None:
@@ -61,7 +70,11 @@ def test_operators_that_differ_stop_an_alignment_but_not_a_plain_average() -> No
         onefold.merge(models, data, align="none", repair="full")
     result = onefold.merge(models, data, align="none")
     assert result.report.repaired["norms"] == 1
-    assert [w for w in result.report.warnings if "only batch-norm statistics can be repaired" in w and "(8, 4, 3)" in w]
+    assert [
+        w
+        for w in result.report.warnings
+        if "only batch-norm statistics can be repaired" in w and "(8, 4, 3)" in w
+    ]
 
 
 def test_soups_take_several_sizes() -> None:
@@ -71,27 +84,46 @@ def test_soups_take_several_sizes() -> None:
     assert len(result.report.folded["members"]) == 2
 
 
-def text(build: Any, sizes: tuple[tuple[int, int], ...]) -> tuple[list[nn.Module], list[dict[str, Tensor]]]:
+def text(
+    build: Any, sizes: tuple[tuple[int, int], ...]
+) -> tuple[list[nn.Module], list[dict[str, Tensor]]]:
     data = []
     for n, longest in sizes:
         lengths = torch.randint(2, longest + 1, (n,))
         lengths[0] = longest
         mask = (torch.arange(longest)[None] < lengths[:, None]).long()
-        data.append({"input_ids": torch.where(mask.bool(), torch.randint(3, 30, (n, longest)), 1), "attention_mask": mask})
+        data.append(
+            {
+                "input_ids": torch.where(mask.bool(), torch.randint(3, 30, (n, longest)), 1),
+                "attention_mask": mask,
+            }
+        )
     return pair(build), data
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+)
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
 def test_language_models_take_dynamic_padding(kind: str) -> None:
     import transformers as t
 
     shared = {"vocab_size": 30, "max_position_embeddings": 16}
-    common = {**shared, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 10}
+    common = {
+        **shared,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 10,
+    }
     builds = {
         "bert": lambda: t.BertForSequenceClassification(t.BertConfig(**common)),
-        "roberta": lambda: t.RobertaForSequenceClassification(t.RobertaConfig(**common, pad_token_id=1)),
-        "distilbert": lambda: t.DistilBertForSequenceClassification(t.DistilBertConfig(**shared, dim=8, n_layers=1, n_heads=2, hidden_dim=10)),
+        "roberta": lambda: t.RobertaForSequenceClassification(
+            t.RobertaConfig(**common, pad_token_id=1)
+        ),
+        "distilbert": lambda: t.DistilBertForSequenceClassification(
+            t.DistilBertConfig(**shared, dim=8, n_layers=1, n_heads=2, hidden_dim=10)
+        ),
     }
     torch.manual_seed(0)
     models, data = text(builds[kind], ((6, 7), (6, 11), (4, 9), (1, 5)))
@@ -100,4 +132,6 @@ def test_language_models_take_dynamic_padding(kind: str) -> None:
     moved = result.alignment.apply(models)[1]
     for batch in data:
         with torch.no_grad():
-            torch.testing.assert_close(moved(**batch).logits, models[1](**batch).logits, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                moved(**batch).logits, models[1](**batch).logits, rtol=1e-4, atol=1e-5
+            )

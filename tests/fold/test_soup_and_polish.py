@@ -43,11 +43,15 @@ def test_a_greedy_soup_leaves_out_who_does_not_help() -> None:
     good = trained(Plain, 0)
     near = copy.deepcopy(good)  # what does not make it worse is added
     models = [spoilt(good), good, near]
-    result = merge(models, loader(), align="none", repair="none", fold="greedy_soup", validation=TEST)
+    result = merge(
+        models, loader(), align="none", repair="none", fold="greedy_soup", validation=TEST
+    )
     assert sorted(result.report.folded["ingredients"]) == [1, 2]
     torch.testing.assert_close(result.model.head.weight, (good.head.weight + near.head.weight) / 2)
     assert of.evaluate(result.model, TEST).accuracy > 0.85
-    uniform = merge(models, loader(), align="none", repair="none", fold="soup", weights=[5, 1, 1]).model
+    uniform = merge(
+        models, loader(), align="none", repair="none", fold="soup", weights=[5, 1, 1]
+    ).model
     torch.testing.assert_close(uniform.head.weight, sum(m.head.weight for m in models) / 3)
 
 
@@ -61,12 +65,21 @@ def test_a_soup_of_one_is_that_member() -> None:
 
 def test_auto_chooses_by_labels_and_says_why() -> None:
     good = trained(Plain, 1)
-    result = merge([spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST)
+    result = merge(
+        [spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST
+    )
     accuracy, choice = result.report.folded["accuracy"], result.report.folded["choice"]
     assert set(accuracy) == {"member 1", "average", *(f"least_squares, {way}" for way in WAYS)}
-    assert accuracy[choice] == max(accuracy.values()) == of.evaluate(result.model, TEST).accuracy > accuracy["average"]
+    assert (
+        accuracy[choice]
+        == max(accuracy.values())
+        == of.evaluate(result.model, TEST).accuracy
+        > accuracy["average"]
+    )
     assert any(f"auto took {choice}" in w for w in result.report.warnings)
-    assert any("taken to be even" in w for w in result.report.warnings) == (choice == "least_squares, pruning, classes")
+    assert any("taken to be even" in w for w in result.report.warnings) == (
+        choice == "least_squares, pruning, classes"
+    )
 
 
 def test_auto_says_what_it_took_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +104,9 @@ def test_the_best_member_leads_by_its_share_or_more() -> None:
 def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     good, seen = trained(Plain, 1), []
     fold = LeastSquares.fold
-    monkeypatch.setattr(LeastSquares, "fold", lambda self, job: (seen.append(job.shares), fold(self, job))[1])
+    monkeypatch.setattr(
+        LeastSquares, "fold", lambda self, job: (seen.append(job.shares), fold(self, job))[1]
+    )
     merge([spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST)
     assert seen[:-1] == [(0.5, 0.5)] * (len(WAYS) - 1)
     assert seen[-1] == pytest.approx((0.3, 0.7))
@@ -100,7 +115,9 @@ def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.M
 def test_auto_without_labels_takes_least_squares() -> None:
     networks = members(Plain, 2)
     result = merge(networks, UNLABELLED, align="permutation", fold="auto")
-    assert equal(result.model, merge(networks, UNLABELLED, align="permutation", fold="least_squares").model)
+    assert equal(
+        result.model, merge(networks, UNLABELLED, align="permutation", fold="least_squares").model
+    )
     assert any("no labels" in w for w in result.report.warnings)
 
 
@@ -112,18 +129,29 @@ def test_polishing_lowers_the_divergence_and_changes_nothing_else(batchnorm: str
     assert result.divergence[-1] < 0.9 * result.divergence[0]
     assert result.steps == 6 * len(UNLABELLED)
     assert all(equal(a, b) for a, b in zip(teachers, before, strict=True))
-    statistics = [torch.equal(result.model.norm1.running_mean, teachers[0].norm1.running_mean), batchnorm == "eval"]
+    statistics = [
+        torch.equal(result.model.norm1.running_mean, teachers[0].norm1.running_mean),
+        batchnorm == "eval",
+    ]
     assert statistics[0] == statistics[1]
     assert all(p.requires_grad and p.grad is None for p in result.model.parameters())
     assert not result.model.training
     again = polish(teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm).model
     assert equal(result.model, again)
-    assert not equal(result.model, polish(teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm, seed=1).model)
+    assert not equal(
+        result.model,
+        polish(
+            teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm, seed=1
+        ).model,
+    )
 
 
 def test_the_ensemble_by_logits_and_by_probabilities_differ() -> None:
     teachers = members(Plain, 2)
-    one, other = (polish(teachers[0], teachers, UNLABELLED, passes=1, ensemble=e) for e in ("logits", "probabilities"))
+    one, other = (
+        polish(teachers[0], teachers, UNLABELLED, passes=1, ensemble=e)
+        for e in ("logits", "probabilities")
+    )
     assert one.divergence != other.divergence
     own = polish(teachers[0], [teachers[0]], UNLABELLED, passes=2)
     assert own.divergence[0] < 1e-6  # distilled into itself, a network stays
@@ -154,14 +182,34 @@ def test_a_merge_polishes_last() -> None:
             DataError,
             "'greedy_soup' chooses by labels, but the data has none",
         ),
-        (lambda m: merge(m, loader()[:1], align="permutation", fold="greedy_soup"), DataError, "the calibration data is one batch"),
-        (lambda m: merge(m, loader(), fold="soup", ridge=0.1), RecipeError, "takes no ridge; leave it out, or use auto or least_squares"),
+        (
+            lambda m: merge(m, loader()[:1], align="permutation", fold="greedy_soup"),
+            DataError,
+            "the calibration data is one batch",
+        ),
+        (
+            lambda m: merge(m, loader(), fold="soup", ridge=0.1),
+            RecipeError,
+            "takes no ridge; leave it out, or use auto or least_squares",
+        ),
         (lambda m: merge(m, loader(), fold="auto", rows=0), RecipeError, "asked for 0 rows"),
-        (lambda m: merge(m, loader(), fold="soup", validation=iter(TEST)), DataError, "validation data is an iterator"),
+        (
+            lambda m: merge(m, loader(), fold="soup", validation=iter(TEST)),
+            DataError,
+            "validation data is an iterator",
+        ),
         (lambda m: polish(m[0], m, UNLABELLED, passes=0), RecipeError, "asked for 0 passes"),
         (lambda m: polish(m[0], m, UNLABELLED, lr=0.0), RecipeError, "rate of distillation is 0.0"),
-        (lambda m: polish(m[0], m, UNLABELLED, batchnorm="off"), RecipeError, "'eval' or 'train', not 'off'"),
-        (lambda m: polish(m[0], m, UNLABELLED, ensemble="logit"), RecipeError, "did you mean 'logits'"),
+        (
+            lambda m: polish(m[0], m, UNLABELLED, batchnorm="off"),
+            RecipeError,
+            "'eval' or 'train', not 'off'",
+        ),
+        (
+            lambda m: polish(m[0], m, UNLABELLED, ensemble="logit"),
+            RecipeError,
+            "did you mean 'logits'",
+        ),
         (lambda m: polish(m[0], m, iter(UNLABELLED)), DataError, "can be read only once"),
         (lambda m: polish(m[0], m, [x / 0 for x in UNLABELLED]), DataError, "is not finite"),
     ],
@@ -184,21 +232,60 @@ def test_the_recipes_targets_are_those_of_least_squares() -> None:
         ({"method": "least_squares", "target": "mean"}, "key 'fold.target'"),
         ({"method": "least_squares", "rows": 0}, "key 'fold.rows'"),
         ({"method": "least_squares", "polish": -1}, "key 'fold.polish'"),
-        ({"method": "least_squares", "polsih": 1}, "unknown key 'fold.polsih'; did you mean 'polish'"),
+        (
+            {"method": "least_squares", "polsih": 1},
+            "unknown key 'fold.polsih'; did you mean 'polish'",
+        ),
     ],
 )
 def test_recipe_keys_are_checked(fold: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        check_names(check({"model": "digits", "members": ["a.safetensors", "b.safetensors"], "data": {"source": "sklearn:digits"}, "fold": fold}))
+        check_names(
+            check(
+                {
+                    "model": "digits",
+                    "members": ["a.safetensors", "b.safetensors"],
+                    "data": {"source": "sklearn:digits"},
+                    "fold": fold,
+                }
+            )
+        )
 
 
-def test_the_command_and_its_recipe_give_the_same_bits(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    flags = ["--align", "permutation", "--fold", "least_squares", "--target", "selection", "--rows", "3000", "--polish", "1"]
+def test_the_command_and_its_recipe_give_the_same_bits(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    flags = [
+        "--align",
+        "permutation",
+        "--fold",
+        "least_squares",
+        "--target",
+        "selection",
+        "--rows",
+        "3000",
+        "--polish",
+        "1",
+    ]
     data = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"]
-    result = onefold("merge", *members, *data, *flags, "--report", tmp_path / "f.html", "-o", tmp_path / "f.safetensors")
+    result = onefold(
+        "merge",
+        *members,
+        *data,
+        *flags,
+        "--report",
+        tmp_path / "f.html",
+        "-o",
+        tmp_path / "f.safetensors",
+    )
     assert result.status == 0, result.err
     report = json.loads((tmp_path / "f.report.json").read_text())["data"]["merge"]
-    assert [one["weights"] for one in report["folded"]["layers"]] == ["conv1.weight", "conv2.weight", "conv3.weight", "head.weight"]
+    assert [one["weights"] for one in report["folded"]["layers"]] == [
+        "conv1.weight",
+        "conv2.weight",
+        "conv3.weight",
+        "head.weight",
+    ]
     assert report["polished"]["passes"] == 1
     assert "Least squares" in (tmp_path / "f.html").read_text()
     again = onefold("merge", tmp_path / "f.recipe.yaml", "-o", tmp_path / "g.safetensors")

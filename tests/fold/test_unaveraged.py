@@ -1,4 +1,6 @@
-"""What has a mean is averaged, in any dtype; what has none is kept, listed, and named where members differ in it."""
+"""What has a mean is averaged, in any dtype; what has none is kept, listed, and named where members
+differ in it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from onefold.fold import merge
 
 
 class Mixed(nn.Module):
-    """Complex weights, narrow ones, integers, flags, a mask, a fixed draw, and running statistics of its own."""
+    """Complex weights, narrow ones, integers, flags, a mask, a fixed draw, and running statistics
+    of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +40,9 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(F.relu(self.lead(torch.sin(x @ self.draw))))
         x = torch.fft.irfft(torch.fft.rfft(F.relu(x)) @ self.spectral, n=8)
-        x = (x * self.mask * self.narrow.gain.float() * self.running_scale + self.positions)[:, self.order] * self.flags
+        x = (x * self.mask * self.narrow.gain.float() * self.running_scale + self.positions)[
+            :, self.order
+        ] * self.flags
         return self.head(x) + self.phase.abs().float()
 
 
@@ -51,8 +57,18 @@ def pair(kind: type[nn.Module] = Mixed) -> list[nn.Module]:
 DATA = [torch.randn(64, 6, generator=torch.Generator().manual_seed(k)) for k in range(2)]
 
 
-@pytest.mark.parametrize("options", [{}, {"fold": "soup"}, {"align": "permutation"}, {"align": "permutation", "fold": "correlated_average"}])
-def test_everything_that_has_a_mean_is_averaged_and_the_rest_is_the_references(options: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"fold": "soup"},
+        {"align": "permutation"},
+        {"align": "permutation", "fold": "correlated_average"},
+    ],
+)
+def test_everything_that_has_a_mean_is_averaged_and_the_rest_is_the_references(
+    options: dict[str, str],
+) -> None:
     a, b = pair()
     result = merge([a, b], DATA, **{"align": "none", "repair": "none", **options})
     for name in ("spectral", "phase", "narrow.gain", "running_scale"):
@@ -74,14 +90,22 @@ def test_everything_that_has_a_mean_is_averaged_and_the_rest_is_the_references(o
 def test_members_that_agree_are_not_warned_of_and_come_out_bit_for_bit() -> None:
     a = pair()[0]
     result = merge([a, copy.deepcopy(a)], align="none", repair="none")
-    assert not [warning for warning in result.report.warnings if "hold the same weights" not in warning]
-    assert all(torch.equal(value, result.model.state_dict()[name]) for name, value in a.state_dict().items())
+    assert not [
+        warning for warning in result.report.warnings if "hold the same weights" not in warning
+    ]
+    assert all(
+        torch.equal(value, result.model.state_dict()[name])
+        for name, value in a.state_dict().items()
+    )
 
 
 def test_a_member_of_all_weight_is_the_result_in_everything() -> None:
     a, b = pair()
     result = merge([a, b], align="none", repair="none", weights=[0, 1])
-    assert all(torch.equal(value, result.model.state_dict()[name]) for name, value in b.state_dict().items())
+    assert all(
+        torch.equal(value, result.model.state_dict()[name])
+        for name, value in b.state_dict().items()
+    )
     assert any("from member 1" in warning for warning in result.report.warnings)
 
 
@@ -101,17 +125,24 @@ def test_pruning_masks_are_no_means_and_a_norms_frozen_tensors_go_with_its_stati
     a, b = pair(Pruned)
     result = merge([a, b], align="none", repair="none")
     assert set(result.model.layer.weight_mask.unique().tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(result.model.layer.weight_orig, (a.layer.weight_orig + b.layer.weight_orig) / 2)
+    torch.testing.assert_close(
+        result.model.layer.weight_orig, (a.layer.weight_orig + b.layer.weight_orig) / 2
+    )
     torch.testing.assert_close(result.model.norm.weight, (a.norm.weight + b.norm.weight) / 2)
     assert list(result.report.kept) == ["layer.weight_mask"]
-    assert any("layer.weight_mask (a mask of 0 and 1)" in warning for warning in result.report.warnings)
+    assert any(
+        "layer.weight_mask (a mask of 0 and 1)" in warning for warning in result.report.warnings
+    )
 
 
 def test_fixed_draws_that_are_parameters_or_are_not_saved_are_named() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.draw, self.head = nn.Parameter(torch.randn(6, 6), requires_grad=False), nn.Linear(6, 3)
+            self.draw, self.head = (
+                nn.Parameter(torch.randn(6, 6), requires_grad=False),
+                nn.Linear(6, 3),
+            )
             self.register_buffer("rotation", torch.randn(6, 6), persistent=False)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -127,10 +158,18 @@ def test_gates_of_layers_weigh_complex_tensors_and_learn_from_them() -> None:
     soft = onefold.SoftMerge([a, b], level="layer", align="none", reference=0, screen=False, seed=0)
     soft.train()
     with torch.no_grad():
-        soft.gate.log_alpha.copy_(torch.linspace(-0.5, 0.5, soft.gate.log_alpha.numel()).reshape(soft.gate.log_alpha.shape))
+        soft.gate.log_alpha.copy_(
+            torch.linspace(-0.5, 0.5, soft.gate.log_alpha.numel()).reshape(
+                soft.gate.log_alpha.shape
+            )
+        )
     loss = soft(DATA[0]).square().mean()
     loss.backward()
-    row = [site.name for site in soft.sites].index("spectral") if "spectral" in [s.name for s in soft.sites] else 0
+    row = (
+        [site.name for site in soft.sites].index("spectral")
+        if "spectral" in [s.name for s in soft.sites]
+        else 0
+    )
     gradient = soft.gate.log_alpha.grad
     assert gradient is not None
     step = 1e-2
@@ -140,7 +179,9 @@ def test_gates_of_layers_weigh_complex_tensors_and_learn_from_them() -> None:
             soft.gate.log_alpha[row, 0] += sign * step
             values.append(float(soft(DATA[0]).square().mean()))
             soft.gate.log_alpha[row, 0] -= sign * step
-    assert float(gradient[row, 0]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=0.05, abs=1e-4)
+    assert float(gradient[row, 0]) == pytest.approx(
+        (values[0] - values[1]) / (2 * step), rel=0.05, abs=1e-4
+    )
     hard = soft.eval().harden()
     assert hard.spectral.is_complex()
     assert not torch.equal(hard.spectral, a.spectral)
@@ -177,7 +218,10 @@ def test_members_of_another_precision_are_cast_to_the_references(dtype: torch.dt
     result = merge([a, other], DATA, align="permutation")
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
     wanted = merge([a, cast], DATA, align="permutation").model
-    assert all(torch.equal(value, wanted.state_dict()[name]) for name, value in result.model.state_dict().items())
+    assert all(
+        torch.equal(value, wanted.state_dict()[name])
+        for name, value in result.model.state_dict().items()
+    )
     assert {p.dtype for p in other.parameters()} == {dtype}
     assert len(onefold.align([a, other], DATA, method="permutation").apply([a, other])) == 2
 
@@ -186,5 +230,8 @@ def test_members_of_another_precision_are_cast_to_the_references(dtype: torch.dt
 def test_members_without_data_are_refused_in_a_sentence_that_names_them(which: int) -> None:
     members = pair(Small)
     members[which] = copy.deepcopy(members[which]).to("meta")
-    with pytest.raises((WeightsError, MembersError), match=rf"[Mm]ember {which} holds .*meta tensor.*load the network's weights"):
+    with pytest.raises(
+        (WeightsError, MembersError),
+        match=rf"[Mm]ember {which} holds .*meta tensor.*load the network's weights",
+    ):
         merge(members, DATA, align="permutation")

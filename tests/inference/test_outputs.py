@@ -1,4 +1,6 @@
-"""Which output of a network is meant, and on which axis its classes lie: for scores, folds, distillation, gates and ensembles alike."""
+"""Which output of a network is meant, and on which axis its classes lie: for scores, folds,
+distillation, gates and ensembles alike.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from onefold.explore.persistent.functional import predict
 from onefold.fold import LeastSquares, polish
 from onefold.fold.soft.mixture import Mixture
 from onefold.fold.soft.saved import describe, rebuild
-from onefold.inference import ANY, ClassAxis, Output, as_output, class_axes, floating_outputs, predictions
+from onefold.inference import (
+    ANY,
+    ClassAxis,
+    Output,
+    as_output,
+    class_axes,
+    floating_outputs,
+    predictions,
+)
 from onefold.measure import agreement, evaluate, evaluate_all, reliability, score_logits, triangle
 
 FEATURES, LOGITS = torch.zeros(6, 16), torch.ones(6, 3)
@@ -46,7 +56,9 @@ class Segmenter(nn.Module):
 
     def __init__(self, classes: int = 4, last: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, classes, 1)
+        )
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +76,10 @@ def made(make: Callable[[], nn.Module], count: int = 2) -> list[Any]:
 
 def vectors(batches: int = 3, size: int = 16) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(3)
-    return [(torch.randn(size, 10, generator=generator), torch.randint(3, (size,), generator=generator)) for _ in range(batches)]
+    return [
+        (torch.randn(size, 10, generator=generator), torch.randint(3, (size,), generator=generator))
+        for _ in range(batches)
+    ]
 
 
 def pictures(labels: bool = True, height: int = 6, classes: int = 4) -> list[Any]:
@@ -74,12 +89,18 @@ def pictures(labels: bool = True, height: int = 6, classes: int = 4) -> list[Any
     return list(zip(x, y, strict=True)) if labels else x
 
 
-def plain(network: nn.Module, data: list[tuple[Tensor, Tensor]], pick: Callable[[Any], Tensor]) -> float:
+def plain(
+    network: nn.Module, data: list[tuple[Tensor, Tensor]], pick: Callable[[Any], Tensor]
+) -> float:
     with torch.no_grad():
-        return float(torch.cat([(pick(network(x)).argmax(1) == y).flatten() for x, y in data]).double().mean())
+        return float(
+            torch.cat([(pick(network(x)).argmax(1) == y).flatten() for x, y in data])
+            .double()
+            .mean()
+        )
 
 
-# ---- which output ----------------------------------------------------------------------------------------------------------------------
+# ---- which output
 
 
 @pytest.mark.parametrize(
@@ -98,8 +119,21 @@ def plain(network: nn.Module, data: list[tuple[Tensor, Tensor]], pick: Callable[
         (LOGITS, torch.zeros(6, dtype=torch.long)),
         {"cls": LOGITS, "same": LOGITS},
     ],
-    ids=["tensor", "tuple", "list", "dict", "model output", "object", "named logits", "out and aux", "loss", "none", "ids", "twice"],
-)  # fmt: skip
+    ids=[
+        "tensor",
+        "tuple",
+        "list",
+        "dict",
+        "model output",
+        "object",
+        "named logits",
+        "out and aux",
+        "loss",
+        "none",
+        "ids",
+        "twice",
+    ],
+)
 def test_what_can_be_known_needs_no_saying(returned: Any) -> None:
     assert ANY.of(returned) is LOGITS
 
@@ -109,7 +143,10 @@ def test_what_can_be_known_needs_no_saying(returned: Any) -> None:
     [
         ((FEATURES, LOGITS), r"\[0\] \(6, 16\), \[1\] \(6, 3\)"),
         ({"features": FEATURES, "cls": LOGITS}, r"features \(6, 16\), cls \(6, 3\)"),
-        ((LOGITS, (FEATURES, FEATURES + 1)), r"\[1\]\[0\] \(6, 16\), \[1\]\[1\]"),  # an LSTM's states
+        (
+            (LOGITS, (FEATURES, FEATURES + 1)),
+            r"\[1\]\[0\] \(6, 16\), \[1\]\[1\]",
+        ),  # an LSTM's states
         (Pair(FEATURES, LOGITS), r"embedding \(6, 16\), cls"),
         ({"out": LOGITS, "features": FEATURES}, "out"),
         ([FEATURES + k for k in range(9)], "and 3 more"),  # levels of a pyramid
@@ -122,13 +159,25 @@ def test_what_cannot_be_known_is_refused_with_what_there_is(returned: Any, named
 
 
 def test_a_name_an_index_or_a_function_decides() -> None:
-    for returned in ((FEATURES, LOGITS), [FEATURES, LOGITS], Pair(FEATURES, LOGITS), {"features": FEATURES, "cls": LOGITS}):
+    for returned in (
+        (FEATURES, LOGITS),
+        [FEATURES, LOGITS],
+        Pair(FEATURES, LOGITS),
+        {"features": FEATURES, "cls": LOGITS},
+    ):
         assert as_output(1).of(returned) is LOGITS
         assert as_output(-2).of(returned) is FEATURES
-        assert as_output(lambda own: list(own.values())[1] if isinstance(own, dict) else own[1]).of(returned) is LOGITS
+        assert (
+            as_output(lambda own: list(own.values())[1] if isinstance(own, dict) else own[1]).of(
+                returned
+            )
+            is LOGITS
+        )
     assert as_output("cls").of(Pair(FEATURES, LOGITS)) is LOGITS
     assert as_output("cls").of({"features": FEATURES, "cls": LOGITS}) is LOGITS
-    assert as_output("features").of({"logits": LOGITS, "features": FEATURES}) is FEATURES  # what is said wins
+    assert (
+        as_output("features").of({"logits": LOGITS, "features": FEATURES}) is FEATURES
+    )  # what is said wins
     for output, message in (
         ("clss", "did you mean 'cls'"),
         (5, r"no output 5; it returns features \(6, 16\), cls"),
@@ -136,7 +185,9 @@ def test_a_name_an_index_or_a_function_decides() -> None:
         ("n", "is a int64"),
     ):
         with pytest.raises(DataError, match=message):
-            as_output(output).of({"features": FEATURES, "cls": LOGITS, "n": torch.zeros(2, dtype=torch.long)})  # type: ignore[arg-type]
+            as_output(output).of(
+                {"features": FEATURES, "cls": LOGITS, "n": torch.zeros(2, dtype=torch.long)}
+            )  # type: ignore[arg-type]
     with pytest.raises(DataError, match="it returns one tensor"):
         as_output(1).of(LOGITS)
     with pytest.raises(DataError, match="without a floating-point tensor"):
@@ -149,7 +200,7 @@ def test_a_name_an_index_or_a_function_decides() -> None:
     assert floating_outputs((FEATURES, LOGITS)) == [FEATURES, LOGITS]
 
 
-# ---- which axis ------------------------------------------------------------------------------------------------------------------------
+# ---- which axis
 
 
 @pytest.mark.parametrize(
@@ -167,7 +218,9 @@ def test_a_name_an_index_or_a_function_decides() -> None:
         ((5,), (5,), []),
     ],
 )
-def test_labels_tell_the_axis(shape: tuple[int, ...], labels: tuple[int, ...], axes: list[int]) -> None:
+def test_labels_tell_the_axis(
+    shape: tuple[int, ...], labels: tuple[int, ...], axes: list[int]
+) -> None:
     assert class_axes(shape, labels) == axes
 
 
@@ -185,7 +238,9 @@ def test_an_earlier_batch_decides_where_both_axes_fit() -> None:
 def test_scores_of_every_layout_are_the_plain_ones() -> None:
     for last in (False, True):
         network = made(lambda last=last: Segmenter(last=last))[0]  # type: ignore[misc]
-        expected = plain(network, pictures(), lambda y, last=last: y.permute(0, 3, 1, 2) if last else y)  # type: ignore[misc]
+        expected = plain(
+            network, pictures(), lambda y, last=last: y.permute(0, 3, 1, 2) if last else y
+        )  # type: ignore[misc]
         found = evaluate(network, pictures())
         assert found.accuracy == pytest.approx(expected)
         assert found.n == 3 * 8 * 6 * 7
@@ -202,21 +257,39 @@ def test_scores_of_every_layout_are_the_plain_ones() -> None:
     ("network", "labels", "message"),
     [
         (nn.Linear(10, 1), torch.zeros(6), "scoring needs two classes or more"),
-        (nn.Sequential(nn.Linear(10, 1), nn.Flatten(0)), torch.zeros(6), "scoring needs two classes or more"),
-        (nn.Linear(10, 3), torch.eye(3)[torch.arange(6) % 3], "one-hot labels are made class numbers by labels.argmax"),
+        (
+            nn.Sequential(nn.Linear(10, 1), nn.Flatten(0)),
+            torch.zeros(6),
+            "scoring needs two classes or more",
+        ),
+        (
+            nn.Linear(10, 3),
+            torch.eye(3)[torch.arange(6) % 3],
+            "one-hot labels are made class numbers by labels.argmax",
+        ),
         (nn.Linear(10, 3), torch.randn(6, 3), "as in regression"),
         (nn.Linear(10, 3), torch.rand(6), "convert them with .long"),
-        (nn.Linear(10, 3), torch.arange(6) % 3 + 1, "range from 1 to 3, but the network has 3 classes"),
-        (nn.Linear(10, 3), torch.zeros(6, 1, dtype=torch.long), r"labels have shape \(6, 1\).*give labels \(6,\)"),
+        (
+            nn.Linear(10, 3),
+            torch.arange(6) % 3 + 1,
+            "range from 1 to 3, but the network has 3 classes",
+        ),
+        (
+            nn.Linear(10, 3),
+            torch.zeros(6, 1, dtype=torch.long),
+            r"labels have shape \(6, 1\).*give labels \(6,\)",
+        ),
     ],
     ids=["regressor", "flat regressor", "one-hot", "targets", "float", "from 1", "column"],
 )
-def test_labels_that_are_no_class_numbers_are_refused(network: nn.Module, labels: Tensor, message: str) -> None:
+def test_labels_that_are_no_class_numbers_are_refused(
+    network: nn.Module, labels: Tensor, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         evaluate(network, [(torch.randn(6, 10), labels)])
 
 
-# ---- every user ------------------------------------------------------------------------------------------------------------------------
+# ---- every user
 
 FORMS: dict[str, tuple[Callable[[Tensor, Tensor], Any], Any]] = {
     "tuple": (lambda h, z: (h, z), 1),
@@ -233,10 +306,18 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
     assert evaluate(pair[0], data, output=output) == evaluate(bare[0], data)
     assert evaluate_all(pair, data, output=output).ensemble == evaluate(bare, data)
     assert torch.equal(agreement(pair, data, output=output), agreement(bare, data))
-    assert onefold.barrier(*pair, data, points=3, output=output).barrier == onefold.barrier(*bare, data, points=3).barrier
-    assert triangle(*pair, pair[0], data, resolution=1, output=output) == triangle(*bare, bare[0], data, resolution=1)
+    assert (
+        onefold.barrier(*pair, data, points=3, output=output).barrier
+        == onefold.barrier(*bare, data, points=3).barrier
+    )
+    assert triangle(*pair, pair[0], data, resolution=1, output=output) == triangle(
+        *bare, bare[0], data, resolution=1
+    )
     found = onefold.compare_networks(pair, data, align=False, points=3, output=output)
-    assert torch.equal(found.plain.disagreement, onefold.compare_networks(bare, data, align=False, points=3).plain.disagreement)
+    assert torch.equal(
+        found.plain.disagreement,
+        onefold.compare_networks(bare, data, align=False, points=3).plain.disagreement,
+    )
     calls: list[Callable[[], object]] = [
         lambda: evaluate(pair[0], data),
         lambda: agreement(pair, data),
@@ -254,8 +335,10 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
             call()
 
 
-SUMMARIES: dict[str, tuple[Callable[[Tensor, Tensor], Any], Any]] = {  # what else is returned leaves the hidden units free
-    "dict": (lambda h, z: {"mean": h.mean(1), "cls": z}, "cls"),
+SUMMARIES: dict[
+    str, tuple[Callable[[Tensor, Tensor], Any], Any]
+] = {  # what else is returned leaves the hidden units free
+    "dict": (lambda h, z: {"mean": h.mean(1), "cls": z}, "cls")
 }
 
 
@@ -264,7 +347,9 @@ def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> N
     build, output = SUMMARIES[form]
     data, pair = vectors(6, 32), made(lambda: Several(build))
     bare = made(lambda: Several(lambda h, z: z))
-    merged = onefold.merge(pair, data, align="permutation").model  # nothing is scored, and nothing need be said
+    merged = onefold.merge(
+        pair, data, align="permutation"
+    ).model  # nothing is scored, and nothing need be said
     twin = onefold.merge(bare, data, align="permutation").model
     for name, value in merged.state_dict().items():
         torch.testing.assert_close(value, twin.state_dict()[name])
@@ -272,18 +357,28 @@ def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> N
         first = onefold.merge(pair, data, align="permutation", fold=fold, output=output)
         second = onefold.merge(bare, data, align="permutation", fold=fold)
         for name, value in first.model.state_dict().items():
-            torch.testing.assert_close(value, second.model.state_dict()[name], msg=f"{fold}: {name}")
+            torch.testing.assert_close(
+                value, second.model.state_dict()[name], msg=f"{fold}: {name}"
+            )
         assert not any("no layer that is solved puts out" in note for note in first.report.warnings)
-    first, second = (polish(own[0], own, data, passes=2, output=how) for own, how in ((pair, output), (bare, None)))
+    first, second = (
+        polish(own[0], own, data, passes=2, output=how)
+        for own, how in ((pair, output), (bare, None))
+    )
     assert first.divergence == second.divergence
-    seen = [onefold.class_pool(own, data, output=how).seen for own, how in ((pair, output), (bare, None))]
+    seen = [
+        onefold.class_pool(own, data, output=how).seen
+        for own, how in ((pair, output), (bare, None))
+    ]
     torch.testing.assert_close(*seen)
     with pytest.raises(DataError, match=r"no output (named 'nothing'|7)"):
         onefold.merge(pair, data, align="none", output="nothing" if form == "dict" else 7)
 
 
 def test_sensitivity_counts_every_output_where_none_is_said() -> None:
-    """What the second head reads must stay, too: with the first head alone its units would be worth nothing."""
+    """What the second head reads must stay, too: with the first head alone its units would be worth
+    nothing.
+    """
 
     class TwoHeads(nn.Module):
         def __init__(self) -> None:
@@ -298,7 +393,9 @@ def test_sensitivity_counts_every_output_where_none_is_said() -> None:
             return self.one(h), self.two(h)
 
     pair = made(TwoHeads)
-    found = onefold.merge([pair[0], pair[0]], vectors(6, 32), fold=LeastSquares(rows=128), align="permutation").model
+    found = onefold.merge(
+        [pair[0], pair[0]], vectors(6, 32), fold=LeastSquares(rows=128), align="permutation"
+    ).model
     x = vectors()[0][0]
     for own, wanted in zip(found(x), pair[0](x), strict=True):
         torch.testing.assert_close(own, wanted, rtol=1e-2, atol=1e-2)
@@ -313,11 +410,15 @@ def test_gates_are_learned_from_the_output_that_is_said(level: str) -> None:
     bare = made(lambda: Several(lambda h, z: z))
     results = []
     for own, output in ((pair, "cls"), (bare, None)):
-        soft = onefold.SoftMerge(own, level=level, align="none", screen=False, output=output, outputs="probabilities")
+        soft = onefold.SoftMerge(
+            own, level=level, align="none", screen=False, output=output, outputs="probabilities"
+        )
         results.append(onefold.fit_gates(soft, data, steps=8, fallback=False))
     assert results[0].losses == pytest.approx(results[1].losses, rel=1e-5)
     torch.testing.assert_close(results[0].gates.values, results[1].gates.values)
-    assert evaluate(results[0].model, data, output="cls").nll == pytest.approx(evaluate(results[1].model, data).nll, rel=1e-5)
+    assert evaluate(results[0].model, data, output="cls").nll == pytest.approx(
+        evaluate(results[1].model, data).nll, rel=1e-5
+    )
 
 
 def test_gates_of_segmentation_networks(tmp_path: Path) -> None:
@@ -342,11 +443,19 @@ def test_gates_of_segmentation_networks(tmp_path: Path) -> None:
 def test_a_mixture_of_dict_networks_answers_for_its_output_and_is_kept_in_files() -> None:
     pair = made(lambda: Several(lambda h, z: {"features": h, "cls": z}))
     mixture = Mixture(pair, torch.tensor([0.3, 0.7]), outputs="logits", output=Output("cls"))
-    again = rebuild(lambda: Several(lambda h, z: {"features": h, "cls": z}), describe(mixture), "a file")
+    again = rebuild(
+        lambda: Several(lambda h, z: {"features": h, "cls": z}), describe(mixture), "a file"
+    )
     again.load_state_dict(mixture.state_dict())
     data = vectors()
-    assert evaluate(again, data, output="cls") == evaluate(mixture, data, output="cls") == evaluate(mixture, data)
-    torch.testing.assert_close(again(data[0][0]), 0.3 * pair[0](data[0][0])["cls"] + 0.7 * pair[1](data[0][0])["cls"])
+    assert (
+        evaluate(again, data, output="cls")
+        == evaluate(mixture, data, output="cls")
+        == evaluate(mixture, data)
+    )
+    torch.testing.assert_close(
+        again(data[0][0]), 0.3 * pair[0](data[0][0])["cls"] + 0.7 * pair[1](data[0][0])["cls"]
+    )
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -359,30 +468,52 @@ def test_segmentation_is_distilled_over_the_classes_of_each_pixel(labels: bool, 
     x = torch.cat([item[0] if labels else item for item in data])
     with torch.no_grad():
         aim = ((pair[0](x) + pair[1](x)) / 2).log_softmax(axis)
-        wanted = functional.kl_div(pair[0](x).log_softmax(axis), aim, log_target=True, reduction="sum") / aim.select(axis, 0).numel()
+        wanted = (
+            functional.kl_div(pair[0](x).log_softmax(axis), aim, log_target=True, reduction="sum")
+            / aim.select(axis, 0).numel()
+        )
     assert found == pytest.approx(float(wanted), rel=1e-4)
     pool = onefold.class_pool(pair, data, output=output)
     assert pool.seen.shape == (2, 4)
     if not labels:
-        for call in (lambda: polish(pair[0], pair, data, passes=1), lambda: onefold.class_pool(pair, data), lambda: agreement(pair, data)):
+        for call in (
+            lambda: polish(pair[0], pair, data, passes=1),
+            lambda: onefold.class_pool(pair, data),
+            lambda: agreement(pair, data),
+        ):
             with pytest.raises(DataError, match=r"on which axis the classes lie.*class_axis="):
                 call()
 
 
 def test_least_squares_aims_at_probabilities_of_each_pixel() -> None:
     pair, data = made(Segmenter), pictures()
-    found = onefold.merge(pair, data, align="permutation", fold=LeastSquares(rows=500, ensemble="probabilities", target="correlation"))
+    found = onefold.merge(
+        pair,
+        data,
+        align="permutation",
+        fold=LeastSquares(rows=500, ensemble="probabilities", target="correlation"),
+    )
     assert not any("no layer that is solved puts out" in note for note in found.report.warnings)
     x = torch.cat([item[0] for item in data])
     with torch.no_grad():
         aim = torch.stack([member(x).softmax(1) for member in pair]).mean(0).log()
-        rest = onefold.merge(pair, data, align="permutation", fold=LeastSquares(rows=500, target="correlation")).model(x)
-        far = [float(functional.kl_div(own.log_softmax(1), aim, log_target=True, reduction="sum")) for own in (found.model(x), rest)]
+        rest = onefold.merge(
+            pair, data, align="permutation", fold=LeastSquares(rows=500, target="correlation")
+        ).model(x)
+        far = [
+            float(functional.kl_div(own.log_softmax(1), aim, log_target=True, reduction="sum"))
+            for own in (found.model(x), rest)
+        ]
     assert far[0] < far[1]
     auto = onefold.merge(pair, data, align="permutation", fold="auto", rows=200)
     assert "choice" in auto.report.folded
     with pytest.raises(DataError, match="on which axis"):
-        onefold.merge(pair, pictures(False), align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities"))
+        onefold.merge(
+            pair,
+            pictures(False),
+            align="permutation",
+            fold=LeastSquares(rows=50, ensemble="probabilities"),
+        )
 
 
 def test_what_has_no_classes_is_not_distilled() -> None:
@@ -392,33 +523,54 @@ def test_what_has_no_classes_is_not_distilled() -> None:
         with pytest.raises(DataError, match="needs two classes or more"):
             onefold.merge(regressors, data, align="none", repair="none", polish=2)
     with pytest.raises(DataError, match="needs two classes or more"):
-        onefold.merge(regressors, x, align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities"))
-    onefold.merge(regressors, x, align="permutation", fold=LeastSquares(rows=50))  # a mean of outputs is fine
+        onefold.merge(
+            regressors, x, align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities")
+        )
+    onefold.merge(
+        regressors, x, align="permutation", fold=LeastSquares(rows=50)
+    )  # a mean of outputs is fine
     several = made(lambda: nn.Linear(10, 3))
     targets = [(own, torch.randn(16, 3)) for own in x]
     with pytest.raises(DataError, match="one for every output, as in regression"):
         polish(several[0], several, targets, passes=1)
     soft_labels = [(own, torch.randn(16, 3).softmax(1)) for own in x]
     assert polish(several[0], several, soft_labels, passes=1).divergence[0] > 0
-    assert polish(several[0], several, targets, passes=1, output=Output(class_axis=1)).divergence[0] > 0  # said is said
+    assert (
+        polish(several[0], several, targets, passes=1, output=Output(class_axis=1)).divergence[0]
+        > 0
+    )  # said is said
 
 
 def test_partial_merges_and_ensembles_mix_probabilities_over_the_classes() -> None:
     pair, data = made(Segmenter), pictures()
-    found = onefold.partial_merge(pair, data, until="layers.0", align="identity", repair="none", outputs="probabilities").model
+    found = onefold.partial_merge(
+        pair, data, until="layers.0", align="identity", repair="none", outputs="probabilities"
+    ).model
     x = data[0][0]
     with torch.no_grad():
         torch.testing.assert_close(found(x).exp().sum(1), torch.ones(8, 6, 7))
         assert found(x).shape == (8, 4, 6, 7)
         wanted = torch.stack([member(x).softmax(1) for member in pair]).mean(0).log()
         torch.testing.assert_close(Ensemble(pair, output=Output(class_axis=1))(x), wanted)
-        torch.testing.assert_close(Ensemble(pair, "logits")(x), (pair[0](x) + pair[1](x)) / 2)  # needs no axis
+        torch.testing.assert_close(
+            Ensemble(pair, "logits")(x), (pair[0](x) + pair[1](x)) / 2
+        )  # needs no axis
     with pytest.raises(DataError, match="on which axis"):
         Ensemble(pair)(x)
     with pytest.raises(DataError, match="on which axis"):
-        onefold.partial_merge(pair, pictures(False), until="layers.0", align="identity", outputs="probabilities")
+        onefold.partial_merge(
+            pair, pictures(False), until="layers.0", align="identity", outputs="probabilities"
+        )
     parted = made(lambda: Several(lambda h, z: (h, z)))
-    both = onefold.partial_merge(parted, vectors(), until="body", align="identity", repair="none", outputs="probabilities", output=1).model
+    both = onefold.partial_merge(
+        parted,
+        vectors(),
+        until="body",
+        align="identity",
+        repair="none",
+        outputs="probabilities",
+        output=1,
+    ).model
     assert both(vectors()[0][0]).shape == (16, 3)
     assert evaluate(both, vectors(), output=1).n == 48
 
@@ -437,7 +589,9 @@ def test_predictions_that_repel_are_probabilities_of_each_pixel() -> None:
 
 def test_text_tagged_with_paddings_of_several_lengths() -> None:
     network = made(lambda: nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 5)))[0]
-    data = [(torch.randint(20, (4, t)), torch.randint(5, (4, t))) for t in (7, 5, 9)]  # the second has as many tokens as tags
+    data = [
+        (torch.randint(20, (4, t)), torch.randint(5, (4, t))) for t in (7, 5, 9)
+    ]  # the second has as many tokens as tags
     expected = plain(network, data, lambda y: y.transpose(1, 2))
     assert evaluate(network, data).accuracy == pytest.approx(expected)
     assert issubclass(DataError, OnefoldError)

@@ -40,9 +40,18 @@ def test_a_number_is_one_network_with_its_data_and_options() -> None:
         before = torch.get_rng_state()
         one, two = case(number), case(number)
         assert torch.equal(before, torch.get_rng_state())
-        assert all(torch.equal(a, b) for a, b in zip(one.network.state_dict().values(), two.network.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(
+                one.network.state_dict().values(), two.network.state_dict().values(), strict=True
+            )
+        )
         ours, theirs = one.outputs(one.network), two.outputs(two.network)
-        assert all(torch.equal(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True))
+        assert all(
+            torch.equal(a, b)
+            for x, y in zip(ours, theirs, strict=True)
+            for a, b in zip(x, y, strict=True)
+        )
         assert options_of(number, 2) == options_of(number, 2)
 
 
@@ -51,8 +60,20 @@ def test_the_networks_are_of_all_kinds() -> None:
     made = [case(number) for number in range(60)]
     kinds = Counter(kind for own in made for kind in own.kinds())
     wanted = {
-        "parametrized", "a norm at several places", "a layer at several places", "complex",
-        "integers", "masks", "several outputs", "several sizes", "several inputs", "float64",
-        "frozen", "negative scales", "tied", "recurrent", "attention",
-    }  # fmt: skip
+        "parametrized",
+        "a norm at several places",
+        "a layer at several places",
+        "complex",
+        "integers",
+        "masks",
+        "several outputs",
+        "several sizes",
+        "several inputs",
+        "float64",
+        "frozen",
+        "negative scales",
+        "tied",
+        "recurrent",
+        "attention",
+    }
     assert not {kind for kind in wanted if not kinds[kind]}, kinds

@@ -25,13 +25,17 @@ class Fixed(nn.Module):
 
 def small(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4)).double()
+    return nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 4)
+    ).double()
 
 
 @pytest.fixture
 def inputs() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(9)
-    return torch.randn(50, 5, generator=generator, dtype=torch.float64), torch.randint(4, (50,), generator=generator)
+    return torch.randn(50, 5, generator=generator, dtype=torch.float64), torch.randint(
+        4, (50,), generator=generator
+    )
 
 
 def loader(x: Tensor, y: Tensor, size: int = 7) -> list[tuple[Tensor, Tensor]]:
@@ -47,7 +51,9 @@ def test_batches_add_up_to_the_whole(inputs: tuple[Tensor, Tensor]) -> None:
 def test_a_dict_batch_and_one_shot_iterators_are_fine(inputs: tuple[Tensor, Tensor]) -> None:
     model = small(0)
     expected = evaluate(model, loader(*inputs))
-    assert evaluate(model, iter([{"input": x, "labels": y} for x, y in loader(*inputs)])) == expected
+    assert (
+        evaluate(model, iter([{"input": x, "labels": y} for x, y in loader(*inputs)])) == expected
+    )
 
 
 def test_both_ensembles_equal_their_definitions_and_differ(inputs: tuple[Tensor, Tensor]) -> None:
@@ -55,10 +61,16 @@ def test_both_ensembles_equal_their_definitions_and_differ(inputs: tuple[Tensor,
     logits = torch.stack([model(inputs[0]).detach() for model in models])
     by_probability = evaluate(models, loader(*inputs))
     by_logit = evaluate(models, loader(*inputs), ensemble="logits")
-    assert by_probability.nll == pytest.approx(score_probabilities(logits.softmax(-1).mean(0), inputs[1]).nll, rel=1e-12)
+    assert by_probability.nll == pytest.approx(
+        score_probabilities(logits.softmax(-1).mean(0), inputs[1]).nll, rel=1e-12
+    )
     assert by_logit.nll == pytest.approx(score_logits(logits.mean(0), inputs[1]).nll, rel=1e-12)
     assert by_probability.nll != pytest.approx(by_logit.nll, rel=1e-6)
-    assert (by_probability.ensemble, by_probability.members, by_logit.ensemble) == ("probabilities", 3, "logits")
+    assert (by_probability.ensemble, by_probability.members, by_logit.ensemble) == (
+        "probabilities",
+        3,
+        "logits",
+    )
     assert "ensemble of 3 by mean logits" in str(by_logit)
 
 
@@ -115,8 +127,12 @@ def test_networks_are_left_as_they_were_also_after_an_error(inputs: tuple[Tensor
 
 def test_evaluation_runs_in_eval_mode(inputs: tuple[Tensor, Tensor]) -> None:
     model = small(0).train()
-    assert evaluate(model, loader(*inputs)) == evaluate(model, loader(*inputs))  # dropout would make them differ
-    assert evaluate(model, loader(*inputs, size=50)).nll == pytest.approx(evaluate(model, loader(*inputs)).nll)
+    assert evaluate(model, loader(*inputs)) == evaluate(
+        model, loader(*inputs)
+    )  # dropout would make them differ
+    assert evaluate(model, loader(*inputs, size=50)).nll == pytest.approx(
+        evaluate(model, loader(*inputs)).nll
+    )
 
 
 def test_predictions(inputs: tuple[Tensor, Tensor]) -> None:
@@ -133,7 +149,9 @@ def test_predictions(inputs: tuple[Tensor, Tensor]) -> None:
 
 def test_a_device_elsewhere_leaves_the_network_where_it_is(inputs: tuple[Tensor, Tensor]) -> None:
     model = small(0)
-    with pytest.raises(DataError, match="cannot run"):  # the meta device has no numbers to score, but shows where things went
+    with pytest.raises(
+        DataError, match="cannot run"
+    ):  # the meta device has no numbers to score, but shows where things went
         evaluate(nn.Sequential(model, _NeedsCpu()), loader(*inputs), device="meta")
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 

@@ -1,4 +1,6 @@
-"""Differences on the same examples are paired: in verdicts and tables, of networks, ensembles and pools; and only there."""
+"""Differences on the same examples are paired: in verdicts and tables, of networks, ensembles and
+pools; and only there.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ class Table(nn.Module):
 
 def answering(hits: Tensor, labels: Tensor, classes: int = 3, sure: float = 3.0) -> Tensor:
     """Logits (n, classes) that are right where `hits` says so, and one class off elsewhere."""
-    return sure * nn.functional.one_hot(torch.where(hits, labels, (labels + 1) % classes), classes).float()
+    return (
+        sure
+        * nn.functional.one_hot(torch.where(hits, labels, (labels + 1) % classes), classes).float()
+    )
 
 
 def two(n: int, both: int, won: int, lost: int, seed: int = 0) -> tuple[Scores, Scores]:
@@ -42,7 +47,9 @@ def two(n: int, both: int, won: int, lost: int, seed: int = 0) -> tuple[Scores, 
     first[: both + won] = True
     second[:both] = True
     second[both + won : both + won + lost] = True
-    return score_logits(answering(first, labels), labels), score_logits(answering(second, labels), labels)
+    return score_logits(answering(first, labels), labels), score_logits(
+        answering(second, labels), labels
+    )
 
 
 def candidate(name: str, scores: Scores) -> Candidate:
@@ -55,25 +62,39 @@ def test_few_discordant_answers_tell_more_than_two_wide_error_bars() -> None:
     assert (found.won, found.lost, found.paired, found.clear) == (3, 14, True, True)
     assert 100 * found.gain == pytest.approx(-2.04, abs=0.01)
     assert 100 * found.error == pytest.approx(0.76, abs=0.005)
-    assert math.hypot(first.accuracy_error, second.accuracy_error) > 2 * found.error  # what an unpaired error would say
+    assert (
+        math.hypot(first.accuracy_error, second.accuracy_error) > 2 * found.error
+    )  # what an unpaired error would say
     assert found.p == pytest.approx(binomtest(3, 17).pvalue)
-    assert verdict(candidate("the fold", first), [candidate("the ensemble", second)]) == (
-        "The fold: less accurate than the ensemble by 2.04 percentage points (standard error 0.76, 3 answers gained and 14 lost)."
+    assert (
+        verdict(candidate("the fold", first), [candidate("the ensemble", second)])
+        == "The fold: less accurate than the ensemble by 2.04 percentage points (standard error"
+        " 0.76, 3 answers gained and 14 lost)."
     )
 
 
-@pytest.mark.parametrize(("won", "lost"), [(0, 0), (1, 0), (5, 0), (6, 0), (3, 14), (12, 12), (0, 24)])
-def test_few_discordant_answers_are_judged_by_the_binomial_distribution(won: int, lost: int) -> None:
+@pytest.mark.parametrize(
+    ("won", "lost"), [(0, 0), (1, 0), (5, 0), (6, 0), (3, 14), (12, 12), (0, 24)]
+)
+def test_few_discordant_answers_are_judged_by_the_binomial_distribution(
+    won: int, lost: int
+) -> None:
     assert won + lost < FEW
-    assert sign_test(won, lost) == pytest.approx(binomtest(won, won + lost).pvalue if won + lost else 1.0)
+    assert sign_test(won, lost) == pytest.approx(
+        binomtest(won, won + lost).pvalue if won + lost else 1.0
+    )
     assert sign_test(won, lost) == sign_test(lost, won)
 
 
-@pytest.mark.parametrize(("won", "lost", "clear"), [(60, 40, True), (59, 41, False), (50, 50, False), (40, 60, True)])
+@pytest.mark.parametrize(
+    ("won", "lost", "clear"), [(60, 40, True), (59, 41, False), (50, 50, False), (40, 60, True)]
+)
 def test_many_discordant_answers_are_judged_by_mcnemar(won: int, lost: int, clear: bool) -> None:
     found = difference(*two(1000, 500, won, lost))
     assert found.clear == clear == (abs(won - lost) >= 2 * math.sqrt(won + lost))
-    assert found.p == pytest.approx(math.erfc(abs(won - lost) / math.sqrt(won + lost) / math.sqrt(2)))
+    assert found.p == pytest.approx(
+        math.erfc(abs(won - lost) / math.sqrt(won + lost) / math.sqrt(2))
+    )
     assert math.erfc(2 / math.sqrt(2)) == TWO_ERRORS
 
 
@@ -83,19 +104,40 @@ def test_the_error_is_that_of_a_mean_of_paired_differences() -> None:
     found = difference(first, second)
     assert found.error == pytest.approx(float(steps.std() / 200**0.5))
     losses = first.answers.losses.double() - second.answers.losses.double()
-    assert found.loss == pytest.approx(float(losses.mean())) == pytest.approx(first.nll - second.nll, rel=1e-5)
-    assert found.loss_error == pytest.approx(mean_error(losses)) == pytest.approx(float(losses.std() / 200**0.5))
+    assert (
+        found.loss
+        == pytest.approx(float(losses.mean()))
+        == pytest.approx(first.nll - second.nll, rel=1e-5)
+    )
+    assert (
+        found.loss_error
+        == pytest.approx(mean_error(losses))
+        == pytest.approx(float(losses.std() / 200**0.5))
+    )
     generator = torch.Generator().manual_seed(1)
-    drawn = [float(steps[torch.randint(200, (200,), generator=generator)].mean()) for _ in range(4000)]
-    assert found.error == pytest.approx(float(torch.tensor(drawn).std()), rel=0.05)  # the bootstrap agrees
+    drawn = [
+        float(steps[torch.randint(200, (200,), generator=generator)].mean()) for _ in range(4000)
+    ]
+    assert found.error == pytest.approx(
+        float(torch.tensor(drawn).std()), rel=0.05
+    )  # the bootstrap agrees
 
 
 def test_a_network_beside_itself_gives_the_same_answers() -> None:
     first, _ = two(60, 40, 3, 5)
     found = difference(first, first)
-    assert (found.gain, found.error, found.p, found.same, found.clear) == (0.0, 0.0, 1.0, True, False)
+    assert (found.gain, found.error, found.p, found.same, found.clear) == (
+        0.0,
+        0.0,
+        1.0,
+        True,
+        False,
+    )
     told = verdict(candidate("the fold", first), [candidate("member 0", first)])
-    assert told == "The fold: the same answers as member 0 (+0.00 percentage points, standard error 0.00)."
+    assert (
+        told
+        == "The fold: the same answers as member 0 (+0.00 percentage points, standard error 0.00)."
+    )
 
 
 def test_other_confidence_in_the_same_answers_is_told_apart() -> None:
@@ -103,7 +145,9 @@ def test_other_confidence_in_the_same_answers_is_told_apart() -> None:
     hits = torch.arange(30) < 20
     first, second = (score_logits(answering(hits, labels, sure=s), labels) for s in (3.0, 1.0))
     assert not difference(first, second).same
-    assert "the same answers right and wrong as b (" in verdict(candidate("a", first), [candidate("b", second)])
+    assert "the same answers right and wrong as b (" in verdict(
+        candidate("a", first), [candidate("b", second)]
+    )
 
 
 def test_outputs_that_are_not_finite_are_wrong_answers_and_no_error() -> None:
@@ -146,7 +190,10 @@ def test_batches_do_not_matter_but_order_and_data_do(size: int) -> None:
 def test_ensembles_and_pools_are_paired_as_networks_are() -> None:
     generator = torch.Generator().manual_seed(5)
     labels = torch.randint(3, (400,), generator=generator)
-    models = [Table(torch.randn(400, 3, generator=generator) + 1.5 * nn.functional.one_hot(labels, 3)) for _ in range(3)]
+    models = [
+        Table(torch.randn(400, 3, generator=generator) + 1.5 * nn.functional.one_hot(labels, 3))
+        for _ in range(3)
+    ]
     data = [(torch.arange(400), labels)]
     found = evaluate_all(models, data)
     mean = torch.stack([m.logits.softmax(-1) for m in models]).mean(0)
@@ -176,12 +223,19 @@ def test_what_is_kept_is_no_part_of_equality_or_of_json() -> None:
 def test_a_table_holds_every_row_against_one_and_sets_the_best_in_bold() -> None:
     first, second = two(540, 480, 3, 14)
     apart = Scores.from_dict(second.to_dict())
-    rows = [candidate("member 0", second), candidate("folded", first), candidate("elsewhere", apart)]
+    rows = [
+        candidate("member 0", second),
+        candidate("folded", first),
+        candidate("elsewhere", apart),
+    ]
     table = comparison_table(rows, against="folded")
     place = table.headings.index("difference to folded (points)")
     assert table.headings[place + 1] == "its standard error, paired (points)"
     cells = [row[place : place + 2] for row in table.rows]
-    assert cells[0] == (pytest.approx(100 * 11 / 540), pytest.approx(100 * difference(second, first).error))
+    assert cells[0] == (
+        pytest.approx(100 * 11 / 540),
+        pytest.approx(100 * difference(second, first).error),
+    )
     assert cells[1] == (None, None)
     assert cells[2] == (pytest.approx(100 * 11 / 540), None)  # the pairs are lost
     assert table.emphasis == (0, 2)  # the best, though ours stands beside them
@@ -190,12 +244,28 @@ def test_a_table_holds_every_row_against_one_and_sets_the_best_in_bold() -> None
         comparison_table(rows, against="fold")
 
 
-def test_a_file_merged_with_itself_is_the_same_network(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    data = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "200", "--eval-split", "test"]
+def test_a_file_merged_with_itself_is_the_same_network(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    data = [
+        "--model",
+        "digits?width=4",
+        "--data",
+        "sklearn:digits",
+        "--samples",
+        "200",
+        "--eval-split",
+        "test",
+    ]
     flags = ["--align", "none", "--repair", "none"]
-    result = onefold("merge", members[0], members[0], *data, *flags, "-o", tmp_path / "f.safetensors")
+    result = onefold(
+        "merge", members[0], members[0], *data, *flags, "-o", tmp_path / "f.safetensors"
+    )
     assert result.status == 0, result.err
-    assert "The fold: the same answers as the best member (member 0) (+0.00 percentage points, standard error 0.00)" in result.out
+    assert (
+        "The fold: the same answers as the best member (member 0) (+0.00 percentage points,"
+        " standard error 0.00)" in result.out
+    )
 
 
 def test_the_command_eval_pairs_its_networks(onefold: Callable, members: list[Path]) -> None:

@@ -32,7 +32,13 @@ def data() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     centres = 3 * torch.randn(3, 4, generator=generator)
     labels = torch.randint(3, (120,), generator=generator)
-    return list(zip((centres[labels] + torch.randn(120, 4, generator=generator)).split(40), labels.split(40), strict=True))
+    return list(
+        zip(
+            (centres[labels] + torch.randn(120, 4, generator=generator)).split(40),
+            labels.split(40),
+            strict=True,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,9 @@ def permuted(model: Net, order: list[int]) -> Net:
     return other
 
 
-def test_a_network_and_itself_have_no_barrier_but_its_permutation_does(trained: Net, data: list[tuple[Tensor, Tensor]]) -> None:
+def test_a_network_and_itself_have_no_barrier_but_its_permutation_does(
+    trained: Net, data: list[tuple[Tensor, Tensor]]
+) -> None:
     none = onefold.barrier(trained, trained, data, points=5)
     assert none.barrier < 1e-6
     assert none.accuracy_dip == 0
@@ -71,10 +79,21 @@ def test_a_network_and_itself_have_no_barrier_but_its_permutation_does(trained: 
     assert path.positions == (0, 0.25, 0.5, 0.75, 1)
 
 
-def test_the_ends_are_the_networks_and_the_inputs_stay(trained: Net, data: list[tuple[Tensor, Tensor]]) -> None:
+def test_the_ends_are_the_networks_and_the_inputs_stay(
+    trained: Net, data: list[tuple[Tensor, Tensor]]
+) -> None:
     other = Net(5)
-    before = [{key: value.clone() for key, value in model.state_dict().items()} for model in (trained, other)]
-    path = onefold.barrier(trained, other, data, points=3, recalibrate=lambda network: nn.init.zeros_(network.head.weight))  # type: ignore[arg-type]
+    before = [
+        {key: value.clone() for key, value in model.state_dict().items()}
+        for model in (trained, other)
+    ]
+    path = onefold.barrier(
+        trained,
+        other,
+        data,
+        points=3,
+        recalibrate=lambda network: nn.init.zeros_(network.head.weight),
+    )  # type: ignore[arg-type]
     assert path.recalibrated
     path = onefold.barrier(trained, other, data, points=3)
     assert (path.scores[0], path.scores[-1]) == (evaluate(trained, data), evaluate(other, data))
@@ -82,11 +101,20 @@ def test_the_ends_are_the_networks_and_the_inputs_stay(trained: Net, data: list[
         assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-def test_reestimated_statistics_undo_wrong_ones(trained: Net, data: list[tuple[Tensor, Tensor]]) -> None:
+def test_reestimated_statistics_undo_wrong_ones(
+    trained: Net, data: list[tuple[Tensor, Tensor]]
+) -> None:
     spoiled = combine([trained], [1.0])
     spoiled.norm.running_var.mul_(100)  # type: ignore[union-attr,operator]
     plain = onefold.barrier(spoiled, spoiled, data, points=3)
-    again = onefold.barrier(spoiled, spoiled, data, points=3, recalibrate="batchnorm", calibration_data=[x for x, _ in data])
+    again = onefold.barrier(
+        spoiled,
+        spoiled,
+        data,
+        points=3,
+        recalibrate="batchnorm",
+        calibration_data=[x for x, _ in data],
+    )
     assert again.midpoint.nll < plain.midpoint.nll
     assert not plain.recalibrated
     assert again.recalibrated
@@ -116,7 +144,10 @@ def test_combine_is_exact_at_the_ends_and_half_precision_sums_in_float32() -> No
 def test_barrier_is_measured_from_the_straight_line_between_unequal_ends() -> None:
     assert _above_line([0, 0.5, 1], [1.0, 2.0, 3.0]) == [0, 0, 0]
     assert _above_line([0, 0.25, 1], [1.0, 5.0, 3.0]) == [0, 3.5, 0]
-    scores = [Scores(accuracy, nll, 0.1, 0.2, 100) for accuracy, nll in ((0.9, 1.0), (0.4, 4.0), (0.7, 3.0))]
+    scores = [
+        Scores(accuracy, nll, 0.1, 0.2, 100)
+        for accuracy, nll in ((0.9, 1.0), (0.4, 4.0), (0.7, 3.0))
+    ]
     path = Path((0, 0.5, 1), tuple(scores))
     assert path.barrier == pytest.approx(2)
     assert path.accuracy_dip == pytest.approx(0.4)
@@ -132,8 +163,13 @@ def test_an_infinite_loss_in_the_middle_is_an_infinite_barrier_and_valid_json() 
     assert json.loads(json.dumps(path.to_dict(), allow_nan=False))["barrier"] == "inf"
 
 
-def test_what_does_not_fit_is_refused_before_any_scoring(trained: Net, data: list[tuple[Tensor, Tensor]]) -> None:
-    with pytest.raises(MembersError, match=r"Tensor 'body\.weight' has shape \(9, 4\) in member 1 and \(8, 4\) in member 0"):
+def test_what_does_not_fit_is_refused_before_any_scoring(
+    trained: Net, data: list[tuple[Tensor, Tensor]]
+) -> None:
+    with pytest.raises(
+        MembersError,
+        match=r"Tensor 'body\.weight' has shape \(9, 4\) in member 1 and \(8, 4\) in member 0",
+    ):
         onefold.barrier(trained, Net(1, width=9), data)
     with pytest.raises(MembersError, match="Member 1 is a Linear, member 0 a Net"):
         onefold.barrier(trained, nn.Linear(4, 3), data)
@@ -156,7 +192,9 @@ def test_what_does_not_fit_is_refused_before_any_scoring(trained: Net, data: lis
         onefold.barrier(trained, broken, data)
 
 
-def test_the_triangle_has_the_networks_at_its_corners(trained: Net, data: list[tuple[Tensor, Tensor]]) -> None:
+def test_the_triangle_has_the_networks_at_its_corners(
+    trained: Net, data: list[tuple[Tensor, Tensor]]
+) -> None:
     members = [trained, Net(1), Net(2)]
     plane = triangle(*members, data, resolution=3)
     assert len(plane.weights) == len(plane.scores) == 10

@@ -18,14 +18,25 @@ from onefold.errors import DataError, RecipeError
 from onefold.measure import Scores, bin_confidences, reliability, score_logits, score_probabilities
 
 
-def sample(n: int = 500, classes: int = 7, seed: int = 0, scale: float = 2.0) -> tuple[Tensor, Tensor]:
+def sample(
+    n: int = 500, classes: int = 7, seed: int = 0, scale: float = 2.0
+) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
-    labels = torch.where(torch.rand(n, generator=generator) < 0.5, logits.argmax(-1), torch.randint(classes, (n,), generator=generator))
+    labels = torch.where(
+        torch.rand(n, generator=generator) < 0.5,
+        logits.argmax(-1),
+        torch.randint(classes, (n,), generator=generator),
+    )
     return logits, labels
 
 
-EXAMPLES = {"n": st.integers(1, 300), "classes": st.integers(2, 12), "seed": st.integers(0, 10_000), "bins": st.sampled_from([1, 2, 10, 15, 20])}
+EXAMPLES = {
+    "n": st.integers(1, 300),
+    "classes": st.integers(2, 12),
+    "seed": st.integers(0, 10_000),
+    "bins": st.sampled_from([1, 2, 10, 15, 20]),
+}
 
 
 @given(**EXAMPLES)
@@ -38,23 +49,37 @@ def test_scores_equal_those_of_scikit_learn(n: int, classes: int, seed: int, bin
     assert scores.accuracy == pytest.approx(accuracy_score(labels, p.argmax(1)))
     assert scores.nll == pytest.approx(log_loss(labels, p, labels=list(range(classes))), rel=1e-9)
     one_hot = np.eye(classes)[labels.numpy()]
-    assert scores.brier == pytest.approx(float(np.mean(np.sum((p - one_hot) ** 2, axis=1))), rel=1e-9)
+    assert scores.brier == pytest.approx(
+        float(np.mean(np.sum((p - one_hot) ** 2, axis=1))), rel=1e-9
+    )
     curve = reliability(logits, labels, bins=bins)
-    accuracy, confidence = calibration_curve(p.argmax(1) == labels.numpy(), p.max(1), pos_label=True, n_bins=bins, strategy="uniform")
+    accuracy, confidence = calibration_curve(
+        p.argmax(1) == labels.numpy(), p.max(1), pos_label=True, n_bins=bins, strategy="uniform"
+    )
     assert curve.accuracy == pytest.approx(accuracy)
     assert curve.confidence == pytest.approx(confidence)
 
 
 def test_scores_equal_those_of_torchmetrics() -> None:
     try:
-        from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+        from torchmetrics.functional.classification import (
+            multiclass_accuracy,
+            multiclass_calibration_error,
+        )
     except RuntimeError as error:  # raised by a torchvision that was built for another torch
         pytest.skip(f"torchmetrics cannot be imported: {error}")
     for bins in (2, 10, 15, 20):
         logits, labels = sample(400, seed=bins)
         scores = score_logits(logits, labels, bins=bins)
-        assert scores.accuracy == pytest.approx(float(multiclass_accuracy(logits, labels, 7, average="micro")), abs=1e-6)
-        assert scores.ece == pytest.approx(float(multiclass_calibration_error(logits.softmax(-1), labels, 7, n_bins=bins, norm="l1")), abs=1e-6)
+        assert scores.accuracy == pytest.approx(
+            float(multiclass_accuracy(logits, labels, 7, average="micro")), abs=1e-6
+        )
+        assert scores.ece == pytest.approx(
+            float(
+                multiclass_calibration_error(logits.softmax(-1), labels, 7, n_bins=bins, norm="l1")
+            ),
+            abs=1e-6,
+        )
 
 
 def test_probabilities_score_like_their_logits() -> None:
@@ -85,14 +110,20 @@ def test_calibration_error_does_not_depend_on_the_order_of_the_examples(binning:
     confidence = (torch.rand(400, generator=generator) * 20).round() / 20  # many ties
     correct = torch.rand(400, generator=generator) < confidence
     order = torch.randperm(400, generator=generator)
-    first, second = bin_confidences(confidence, correct, 15, binning), bin_confidences(confidence[order], correct[order], 15, binning)
+    first, second = (
+        bin_confidences(confidence, correct, 15, binning),
+        bin_confidences(confidence[order], correct[order], 15, binning),
+    )
     assert first.count == second.count
     assert first.ece == pytest.approx(second.ece, abs=1e-12)
 
 
 def test_adaptive_bins_hold_equal_numbers_and_equal_width_bins_do_not() -> None:
     logits, labels = sample(1000, scale=5.0)
-    adaptive, wide = reliability(logits, labels, bins=10, binning="adaptive"), reliability(logits, labels, bins=10)
+    adaptive, wide = (
+        reliability(logits, labels, bins=10, binning="adaptive"),
+        reliability(logits, labels, bins=10),
+    )
     assert adaptive.count == (100,) * 10
     assert max(wide.count) > 300
     assert sum(wide.count) == 1000
@@ -102,8 +133,13 @@ def test_adaptive_ece_equals_the_mean_gap_of_ten_sorted_chunks() -> None:
     logits, labels = sample(1000)
     confidence, prediction = logits.softmax(-1).max(-1)
     order = confidence.argsort()
-    gaps = [abs(float(confidence[part].mean() - (prediction == labels)[part].double().mean())) for part in order.split(100)]
-    assert score_logits(logits, labels, bins=10, binning="adaptive").ece == pytest.approx(sum(gaps) / 10, rel=1e-9)
+    gaps = [
+        abs(float(confidence[part].mean() - (prediction == labels)[part].double().mean()))
+        for part in order.split(100)
+    ]
+    assert score_logits(logits, labels, bins=10, binning="adaptive").ece == pytest.approx(
+        sum(gaps) / 10, rel=1e-9
+    )
 
 
 def test_more_adaptive_bins_than_examples_is_fine() -> None:
@@ -112,7 +148,11 @@ def test_more_adaptive_bins_than_examples_is_fine() -> None:
 
 
 def test_an_edge_belongs_to_the_bin_below() -> None:
-    curve = bin_confidences(torch.tensor([0.5, 0.5 + 1e-9, 1.0], dtype=torch.float64), torch.tensor([True, False, True]), 2)
+    curve = bin_confidences(
+        torch.tensor([0.5, 0.5 + 1e-9, 1.0], dtype=torch.float64),
+        torch.tensor([True, False, True]),
+        2,
+    )
     assert curve.count == (1, 2)
 
 
@@ -120,7 +160,11 @@ def test_broken_rows_count_as_wrong_and_are_reported() -> None:
     logits, labels = sample(10)
     labels = logits.argmax(-1)
     labels[:3] = torch.tensor([0, 2, 0])
-    logits[0, 0], logits[1, 2], logits[2] = torch.nan, torch.inf, -torch.inf  # where argmax would still hit the label
+    logits[0, 0], logits[1, 2], logits[2] = (
+        torch.nan,
+        torch.inf,
+        -torch.inf,
+    )  # where argmax would still hit the label
     scores = score_logits(logits, labels)
     assert scores.nonfinite == 3
     assert scores.accuracy == pytest.approx(0.7)
@@ -157,8 +201,16 @@ def test_half_precision_logits_are_scored_in_float64() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        (torch.zeros(3, 4), torch.tensor([0, 1, 4]), "range from 0 to 4, but the network has 4 classes, numbered 0 to 3"),
-        (torch.zeros(3, 4), torch.tensor([-100, 255, -1]), "no example to score, as all 3 labels are negative or 255"),
+        (
+            torch.zeros(3, 4),
+            torch.tensor([0, 1, 4]),
+            "range from 0 to 4, but the network has 4 classes, numbered 0 to 3",
+        ),
+        (
+            torch.zeros(3, 4),
+            torch.tensor([-100, 255, -1]),
+            "no example to score, as all 3 labels are negative or 255",
+        ),
         (torch.zeros(3, 4), torch.zeros(3), "convert them with .long"),
         (torch.zeros(3, 4), torch.zeros(2, dtype=torch.long), r"labels have shape \(2,\)"),
         (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), "two classes or more"),

@@ -1,4 +1,6 @@
-"""Calibration by hand on a handful of examples, and the settings that scores have unless others are given."""
+"""Calibration by hand on a handful of examples, and the settings that scores have unless others are
+given.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def test_there_are_fifteen_bins_unless_others_are_asked_for() -> None:
 
 
 def test_bins_of_equal_width_by_hand() -> None:
-    confidence, correct = torch.tensor([0.5, 0.55, 0.74, 0.76, 0.99]), torch.tensor([True, False, True, True, False])
+    confidence, correct = (
+        torch.tensor([0.5, 0.55, 0.74, 0.76, 0.99]),
+        torch.tensor([True, False, True, True, False]),
+    )
     found = bin_confidences(confidence, correct, 4)
     assert found.count == (1, 2, 2)
     assert found.accuracy == (1.0, 0.5, 0.5)
@@ -29,23 +34,32 @@ def test_bins_of_equal_width_by_hand() -> None:
 
 
 def test_bins_of_equal_counts_by_hand() -> None:
-    confidence, correct = torch.tensor([0.9, 0.3, 0.6, 0.5, 0.8, 0.7]), torch.tensor([True, True, False, True, False, True])
+    confidence, correct = (
+        torch.tensor([0.9, 0.3, 0.6, 0.5, 0.8, 0.7]),
+        torch.tensor([True, True, False, True, False, True]),
+    )
     found = bin_confidences(confidence, correct, 3, "adaptive")
     assert found.count == (2, 2, 2)
     assert found.confidence == pytest.approx((0.4, 0.65, 0.85))
     assert found.accuracy == (1.0, 0.5, 0.5)
     assert bin_confidences(confidence, correct, 4, "adaptive").count == (1, 2, 1, 2)
-    assert bin_confidences(torch.tensor([0.4, 0.6]), torch.tensor([True, False]), 5, "adaptive").count == (1, 1)
+    assert bin_confidences(
+        torch.tensor([0.4, 0.6]), torch.tensor([True, False]), 5, "adaptive"
+    ).count == (1, 1)
 
 
 def test_scores_by_hand() -> None:
     p = torch.tensor([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
     found = score_probabilities(p, torch.tensor([0, 0, 1]))
     assert found.accuracy == pytest.approx(1 / 3)
-    assert found.nll == pytest.approx(float(-(torch.tensor([0.7, 0.4, 0.1]).log()).mean()), rel=1e-6)
+    assert found.nll == pytest.approx(
+        float(-(torch.tensor([0.7, 0.4, 0.1]).log()).mean()), rel=1e-6
+    )
     assert found.brier == pytest.approx((0.18 + 0.72 + 1.62) / 3, rel=1e-6)
     assert score_logits(p.log(), torch.tensor([0, 0, 1])).brier == pytest.approx(found.brier)
-    series = score_logits(p.log().reshape(1, 3, 2), torch.tensor([[0, 0, 1]]))  # logits at every step
+    series = score_logits(
+        p.log().reshape(1, 3, 2), torch.tensor([[0, 0, 1]])
+    )  # logits at every step
     assert (series.nll, series.n) == (pytest.approx(found.nll), 3)
     for logits, labels in ((p.log()[0], 0), (p.log()[:, :1], [0, 0, 0])):
         with pytest.raises(DataError, match="two classes or more"):

@@ -96,7 +96,11 @@ class Waves(nn.Module):
     def __init__(self, weights: str = "complex", padded: bool = False) -> None:
         super().__init__()
         self.padded = padded
-        self.lift, self.local, self.last = nn.Conv1d(2, 8, 1), nn.Conv1d(8, 8, 1), nn.Conv1d(8, 3, 1)
+        self.lift, self.local, self.last = (
+            nn.Conv1d(2, 8, 1),
+            nn.Conv1d(8, 8, 1),
+            nn.Conv1d(8, 3, 1),
+        )
         self.complex = weights == "complex"
         own = torch.randn(8, 8, 4, dtype=torch.cfloat) if self.complex else torch.randn(8, 8, 4, 2)
         self.spectral = nn.Parameter(own / 8)
@@ -124,13 +128,19 @@ class GlobalFilter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = torch.relu(self.read(x))
         found = torch.fft.rfft2(h, dim=(1, 2), norm="ortho") * torch.view_as_complex(self.filter)
-        return self.last(torch.relu(torch.fft.irfft2(found, s=(6, 6), dim=(1, 2), norm="ortho")).mean((1, 2)))
+        return self.last(
+            torch.relu(torch.fft.irfft2(found, s=(6, 6), dim=(1, 2), norm="ortho")).mean((1, 2))
+        )
 
 
 class Bag(nn.Module):
     def __init__(self, mode: str) -> None:
         super().__init__()
-        self.bag, self.a, self.b = nn.EmbeddingBag(20, 8, mode=mode), nn.Linear(8, 6), nn.Linear(6, 3)
+        self.bag, self.a, self.b = (
+            nn.EmbeddingBag(20, 8, mode=mode),
+            nn.Linear(8, 6),
+            nn.Linear(6, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(torch.relu(self.a(torch.relu(self.bag(x)))))
@@ -150,8 +160,14 @@ def graph() -> tuple[Any, ...]:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]]] = {
     "weight norm": (lambda: dense(parametrizations.weight_norm), rows),
-    "weight norm of inputs": (lambda: dense(lambda m: parametrizations.weight_norm(m, dim=1)), rows),
-    "weight norm as a whole": (lambda: dense(lambda m: parametrizations.weight_norm(m, dim=None)), rows),
+    "weight norm of inputs": (
+        lambda: dense(lambda m: parametrizations.weight_norm(m, dim=1)),
+        rows,
+    ),
+    "weight norm as a whole": (
+        lambda: dense(lambda m: parametrizations.weight_norm(m, dim=None)),
+        rows,
+    ),
     "weight norm of convolutions": (lambda: convolutional(parametrizations.weight_norm), series),
     "weight norm of convolutions' inputs": (
         lambda: convolutional(lambda m: parametrizations.weight_norm(m, dim=1)),
@@ -159,7 +175,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]
     ),
     "weight norm by hooks": (lambda: dense(weight_norm), rows),
     "spectral norm": (lambda: dense(parametrizations.spectral_norm), rows),
-    "spectral norm of convolutions": (lambda: convolutional(parametrizations.spectral_norm), series),
+    "spectral norm of convolutions": (
+        lambda: convolutional(parametrizations.spectral_norm),
+        series,
+    ),
     "spectral norm by hooks": (lambda: dense(spectral_norm), rows),
     "pruned by masks": (pruned, rows),
     "frozen norms": (
@@ -169,11 +188,24 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Any, ...]]
     "weights times a number": (Equalised, rows),
     **{
         f"messages by {way}": (lambda way=way: Messages(way), graph)
-        for way in ("index_add", "index_add in place", "index_reduce", "scatter_add", "scatter", "sum", "mean", "amax", "prod")
+        for way in (
+            "index_add",
+            "index_add in place",
+            "index_reduce",
+            "scatter_add",
+            "scatter",
+            "sum",
+            "mean",
+            "amax",
+            "prod",
+        )
     },
     "a Fourier layer": (Waves, lambda: (torch.randn(4, 2, 16),)),
     "a Fourier layer, padded": (lambda: Waves(padded=True), lambda: (torch.randn(4, 2, 16),)),
     "a Fourier layer of real numbers": (lambda: Waves("real"), lambda: (torch.randn(4, 2, 16),)),
     "filters of frequencies": (GlobalFilter, lambda: (torch.randn(4, 6, 6, 3),)),
-    **{f"bags, {mode}": (lambda mode=mode: Bag(mode), lambda: (torch.randint(20, (4, 6)),)) for mode in ("sum", "mean", "max")},
+    **{
+        f"bags, {mode}": (lambda mode=mode: Bag(mode), lambda: (torch.randint(20, (4, 6)),))
+        for mode in ("sum", "mean", "max")
+    },
 }

@@ -30,7 +30,10 @@ def pattern_images() -> tuple[DataLoader, DataLoader]:
     patterns = torch.randn(10, 1, 8, 8, generator=random)
     labels = torch.arange(640) % 10
     inputs = patterns[labels] + torch.randn(640, 1, 8, 8, generator=random)
-    training, test = TensorDataset(inputs[:512], labels[:512]), TensorDataset(inputs[512:], labels[512:])
+    training, test = (
+        TensorDataset(inputs[:512], labels[:512]),
+        TensorDataset(inputs[512:], labels[512:]),
+    )
     return DataLoader(training, 64, shuffle=True, generator=random), DataLoader(test, 64)
 
 
@@ -39,8 +42,14 @@ def text_of(root: Path, page: str) -> str:
 
 
 def run_section(root: Path, page: str, title: str, names: dict[str, Any]) -> dict[str, Any]:
-    """Run the blocks of a section one after the other, with the names that the page says stand for the reader's own; returns all names."""
-    (body,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(root, page), flags=re.DOTALL | re.MULTILINE)
+    """Run the blocks of a section one after the other, with the names that the page says stand for
+    the reader's own; returns all names.
+    """
+    (body,) = re.findall(
+        rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)",
+        text_of(root, page),
+        flags=re.DOTALL | re.MULTILINE,
+    )
     found = re.findall(r"```python\n(.*?)```", body, flags=re.DOTALL)
     assert found, title
     torch.manual_seed(0)
@@ -53,7 +62,9 @@ def run_section(root: Path, page: str, title: str, names: dict[str, Any]) -> dic
 def untested_sections(root: Path, page: str, tests: str) -> list[str]:
     """The sections with code that no test in the text `tests` runs."""
     text = text_of(root, page)
-    assert 2 * sum(text.count(f"```{language}\n") for language in ("python", "sh")) == text.count("```")
+    assert 2 * sum(text.count(f"```{language}\n") for language in ("python", "sh")) == text.count(
+        "```"
+    )
     titles = [part.splitlines()[0] for part in text.split("\n## ")[1:] if "```python" in part]
     assert titles
     return [title for title in titles if f'section("{title}"' not in tests]

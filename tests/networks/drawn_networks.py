@@ -17,7 +17,9 @@ Step = Callable[[list[Tensor], Any], Tensor]
 
 
 class Drawn(nn.Module):
-    """A network drawn from a seed: a pool of features (batch, time, width), to which every step adds one made of others; a head on all."""
+    """A network drawn from a seed: a pool of features (batch, time, width), to which every step
+    adds one made of others; a head on all.
+    """
 
     def __init__(self, seed: int, steps: int = 9) -> None:
         super().__init__()
@@ -53,7 +55,9 @@ class Drawn(nn.Module):
     def alike(self) -> tuple[int, int]:
         """Two features of one width; often one and the same."""
         i = self.pick()
-        return i, self.draw.choice([j for j, width in enumerate(self.widths) if width == self.widths[i]])
+        return i, self.draw.choice(
+            [j for j, width in enumerate(self.widths) if width == self.widths[i]]
+        )
 
     def split(self, width: int) -> int:
         return self.draw.choice([d for d in range(2, width) if width % d == 0] or [1])
@@ -75,7 +79,18 @@ class Drawn(nn.Module):
 
     def step_pointwise(self) -> tuple[Step, int]:
         i = self.pick()
-        function = self.draw.choice([torch.relu, torch.tanh, F.gelu, torch.abs, torch.neg, lambda x: 2 * x, lambda x: x + 1, lambda x: x**2])
+        function = self.draw.choice(
+            [
+                torch.relu,
+                torch.tanh,
+                F.gelu,
+                torch.abs,
+                torch.neg,
+                lambda x: 2 * x,
+                lambda x: x + 1,
+                lambda x: x**2,
+            ]
+        )
         return lambda p, m: function(p[i]), self.widths[i]
 
     def step_add(self) -> tuple[Step, int]:
@@ -89,20 +104,33 @@ class Drawn(nn.Module):
     def step_scale(self) -> tuple[Step, int]:
         i = self.pick()
         w = self.weight(self.widths[i])
-        return self.draw.choice([lambda p, m: p[i] * m[w], lambda p, m: p[i] + m[w]]), self.widths[i]
+        return (
+            self.draw.choice([lambda p, m: p[i] * m[w], lambda p, m: p[i] + m[w]]),
+            self.widths[i],
+        )
 
     def step_norm(self) -> tuple[Step, int]:
         i = self.pick()
         w = self.weight(self.widths[i])
         shape = (self.widths[i],)
-        kinds = [lambda p, m: F.layer_norm(p[i], shape, m[w]), lambda p, m: F.rms_norm(p[i], shape, m[w])]
-        kinds += [lambda p, m: F.layer_norm(p[i], shape), lambda p, m: F.rms_norm(p[i], shape), lambda p, m: F.normalize(p[i], dim=-1)]
+        kinds = [
+            lambda p, m: F.layer_norm(p[i], shape, m[w]),
+            lambda p, m: F.rms_norm(p[i], shape, m[w]),
+        ]
+        kinds += [
+            lambda p, m: F.layer_norm(p[i], shape),
+            lambda p, m: F.rms_norm(p[i], shape),
+            lambda p, m: F.normalize(p[i], dim=-1),
+        ]
         return self.draw.choice(kinds), self.widths[i]
 
     def step_group_norm(self) -> tuple[Step, int]:
         i = self.pick()
         groups = self.split(self.widths[i])
-        return lambda p, m: F.group_norm(p[i].transpose(1, 2), groups).transpose(1, 2), self.widths[i]
+        return (
+            lambda p, m: F.group_norm(p[i].transpose(1, 2), groups).transpose(1, 2),
+            self.widths[i],
+        )
 
     def step_cat(self) -> tuple[Step, int] | None:
         i, j = self.pick(), self.pick()
@@ -121,7 +149,12 @@ class Drawn(nn.Module):
         i = self.pick()
         if self.widths[i] % 2 or self.widths[i] < 4:
             return None
-        return self.draw.choice([lambda p, m: torch.mul(*p[i].chunk(2, -1)), lambda p, m: F.glu(p[i])]), self.widths[i] // 2
+        return (
+            self.draw.choice(
+                [lambda p, m: torch.mul(*p[i].chunk(2, -1)), lambda p, m: F.glu(p[i])]
+            ),
+            self.widths[i] // 2,
+        )
 
     def step_pad(self) -> tuple[Step, int]:
         i, before, after = self.pick(), self.draw.randrange(3), self.draw.randrange(3)
@@ -130,7 +163,10 @@ class Drawn(nn.Module):
     def step_shuffle(self) -> tuple[Step, int]:
         i = self.pick()
         h = self.split(self.widths[i])
-        return lambda p, m: p[i].unflatten(-1, (h, -1)).transpose(-1, -2).flatten(-2), self.widths[i]
+        return (
+            lambda p, m: p[i].unflatten(-1, (h, -1)).transpose(-1, -2).flatten(-2),
+            self.widths[i],
+        )
 
     def step_over_heads(self) -> tuple[Step, int] | None:
         i = self.pick()
@@ -139,7 +175,13 @@ class Drawn(nn.Module):
         if d < 2:
             return None
         function = self.draw.choice(
-            [lambda x: x.sum(-2), lambda x: x.mean(-2), lambda x: x.amax(-2), lambda x: x.select(-2, h - 1), lambda x: x[..., 0, :]]
+            [
+                lambda x: x.sum(-2),
+                lambda x: x.mean(-2),
+                lambda x: x.amax(-2),
+                lambda x: x.select(-2, h - 1),
+                lambda x: x[..., 0, :],
+            ]
         )
         return lambda p, m: function(p[i].unflatten(-1, (h, d))), d
 
@@ -169,7 +211,9 @@ class Drawn(nn.Module):
 
     def step_stack(self) -> tuple[Step, int]:
         i, j = self.alike()
-        last = self.draw.choice([lambda x: x.flatten(-2), lambda x: x.transpose(-1, -2).flatten(-2)])
+        last = self.draw.choice(
+            [lambda x: x.flatten(-2), lambda x: x.transpose(-1, -2).flatten(-2)]
+        )
         return lambda p, m: last(torch.stack([p[i], p[j].relu()], -2)), 2 * self.widths[i]
 
     def step_repeat(self) -> tuple[Step, int]:
@@ -184,12 +228,18 @@ class Drawn(nn.Module):
     def step_attention(self) -> tuple[Step, int]:
         i, j = self.alike()
         k = self.pick()
-        h = self.draw.choice([h for h in (1, 2, 3, 4) if self.widths[i] % h == 0 and self.widths[k] % h == 0])
+        h = self.draw.choice(
+            [h for h in (1, 2, 3, 4) if self.widths[i] % h == 0 and self.widths[k] % h == 0]
+        )
         causal = self.draw.random() < 0.5
 
         def step(p: list[Tensor], m: Any) -> Tensor:
             q, key, v = (x.unflatten(-1, (h, -1)).transpose(1, 2) for x in (p[i], p[j], p[k]))
-            return F.scaled_dot_product_attention(q, key, v, is_causal=causal).transpose(1, 2).flatten(-2)
+            return (
+                F.scaled_dot_product_attention(q, key, v, is_causal=causal)
+                .transpose(1, 2)
+                .flatten(-2)
+            )
 
         return step, self.widths[k]
 
@@ -200,7 +250,14 @@ class Drawn(nn.Module):
 
     def step_gram(self) -> tuple[Step, int]:
         i, j = self.pick(), self.pick()
-        return lambda p, m: torch.einsum("btc,btd->bcd", p[i], p[j]).mean(1, keepdim=True).expand(-1, p[i].shape[1], -1), self.widths[j]
+        return (
+            lambda p, m: (
+                torch.einsum("btc,btd->bcd", p[i], p[j])
+                .mean(1, keepdim=True)
+                .expand(-1, p[i].shape[1], -1)
+            ),
+            self.widths[j],
+        )
 
     def step_einsum(self) -> tuple[Step, int]:
         i, h, d = self.pick(), 2, 3
@@ -214,24 +271,45 @@ class Drawn(nn.Module):
         width = self.widths[i]
         groups, times = self.draw.choice([1, self.split(width), width]), self.draw.choice((1, 2))
         w = self.weight(width * times, width // groups, 3)
-        return lambda p, m: F.conv1d(p[i].transpose(1, 2), m[w], padding=1, groups=groups).transpose(1, 2), width * times
+        return (
+            lambda p, m: F.conv1d(p[i].transpose(1, 2), m[w], padding=1, groups=groups).transpose(
+                1, 2
+            ),
+            width * times,
+        )
 
     def step_over_time(self) -> tuple[Step, int]:
         i = self.pick()
         function = self.draw.choice(
-            [lambda x: x.mean(1, keepdim=True) + x, lambda x: x.cumsum(1), lambda x: x.roll(1, 1), lambda x: x.amax(1, keepdim=True) * x]
+            [
+                lambda x: x.mean(1, keepdim=True) + x,
+                lambda x: x.cumsum(1),
+                lambda x: x.roll(1, 1),
+                lambda x: x.amax(1, keepdim=True) * x,
+            ]
         )
         return lambda p, m: function(p[i]), self.widths[i]
 
     def step_in_order(self) -> tuple[Step, int]:
         i = self.pick()
-        function = self.draw.choice([lambda x: x.cumsum(-1), lambda x: x.flip(-1), lambda x: x.roll(1, -1), lambda x: x.sort(-1).values])
+        function = self.draw.choice(
+            [
+                lambda x: x.cumsum(-1),
+                lambda x: x.flip(-1),
+                lambda x: x.roll(1, -1),
+                lambda x: x.sort(-1).values,
+            ]
+        )
         return lambda p, m: function(p[i]), self.widths[i]
 
     def step_centre(self) -> tuple[Step, int]:
         i = self.pick()
         function = self.draw.choice(
-            [lambda x: x - x.mean(-1, keepdim=True), lambda x: x / (1 + x.pow(2).sum(-1, keepdim=True)).sqrt(), lambda x: x * x.var(-1, keepdim=True)]
+            [
+                lambda x: x - x.mean(-1, keepdim=True),
+                lambda x: x / (1 + x.pow(2).sum(-1, keepdim=True)).sqrt(),
+                lambda x: x * x.var(-1, keepdim=True),
+            ]
         )
         return lambda p, m: function(p[i]), self.widths[i]
 
@@ -250,7 +328,11 @@ class Drawn(nn.Module):
     def step_outer(self) -> tuple[Step, int] | None:
         i, j = self.pick(), self.pick()
         width = self.widths[i] * self.widths[j]
-        return (lambda p, m: (p[i].unsqueeze(-1) * p[j].unsqueeze(-2)).flatten(-2), width) if width <= 36 else None
+        return (
+            (lambda p, m: (p[i].unsqueeze(-1) * p[j].unsqueeze(-2)).flatten(-2), width)
+            if width <= 36
+            else None
+        )
 
     def step_places(self) -> tuple[Step, int]:
         """A table of positions, which may be read in another order."""
@@ -268,7 +350,10 @@ class Drawn(nn.Module):
         """A layer that maps positions to positions; one for each coordinate, or the same for all."""
         i = self.pick()
         w, u = self.weight(4, 4), self.weight(self.widths[i], 4, 4)
-        kinds = [lambda p, m: F.linear(p[i].transpose(1, 2), m[w]).transpose(1, 2), lambda p, m: torch.einsum("bsc,cts->btc", p[i], m[u])]
+        kinds = [
+            lambda p, m: F.linear(p[i].transpose(1, 2), m[w]).transpose(1, 2),
+            lambda p, m: torch.einsum("bsc,cts->btc", p[i], m[u]),
+        ]
         return self.draw.choice(kinds), self.widths[i]
 
     def step_recurrent(self) -> tuple[Step, int]:
@@ -291,7 +376,12 @@ class Drawn(nn.Module):
 
     def step_distances(self) -> tuple[Step, int]:
         i, j = self.alike()
-        return lambda p, m: (p[i].unsqueeze(1) - p[j].unsqueeze(2)).pow(2).sum(-1).neg().softmax(-1) @ p[j], self.widths[i]
+        return (
+            lambda p, m: (
+                (p[i].unsqueeze(1) - p[j].unsqueeze(2)).pow(2).sum(-1).neg().softmax(-1) @ p[j]
+            ),
+            self.widths[i],
+        )
 
     def step_per_head(self) -> tuple[Step, int]:
         """A weight of its own for each head, by broadcasting or as a grouped convolution."""
@@ -299,4 +389,7 @@ class Drawn(nn.Module):
         h = self.split(self.widths[i])
         d = self.widths[i] // h
         w = self.weight(h, d, d)
-        return lambda p, m: (p[i].unflatten(-1, (h, d)).unsqueeze(-2) @ m[w]).flatten(-3), self.widths[i]
+        return (
+            lambda p, m: (p[i].unflatten(-1, (h, d)).unsqueeze(-2) @ m[w]).flatten(-3),
+            self.widths[i],
+        )

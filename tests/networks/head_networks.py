@@ -17,18 +17,30 @@ HEADS, WIDTH = 4, 16
 
 
 class Attention(nn.Module):
-    """A block before whose parts the stream is normalised; queries, keys and values apart or fused; fewer heads of keys if `shared`."""
+    """A block before whose parts the stream is normalised; queries, keys and values apart or fused;
+    fewer heads of keys if `shared`.
+    """
 
     def __init__(self, fused: bool = False, shared: bool = False) -> None:
         super().__init__()
         self.fused, self.kv = fused, HEADS // 2 if shared else HEADS
-        self.into, self.first, self.second = nn.Linear(5, WIDTH), nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.into, self.first, self.second = (
+            nn.Linear(5, WIDTH),
+            nn.LayerNorm(WIDTH),
+            nn.LayerNorm(WIDTH),
+        )
         size = WIDTH // HEADS
         if fused:
             self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
         else:
-            self.q, self.k, self.v = (nn.Linear(WIDTH, heads * size) for heads in (HEADS, self.kv, self.kv))
-        self.out, self.up, self.down = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 24), nn.Linear(24, WIDTH)
+            self.q, self.k, self.v = (
+                nn.Linear(WIDTH, heads * size) for heads in (HEADS, self.kv, self.kv)
+            )
+        self.out, self.up, self.down = (
+            nn.Linear(WIDTH, WIDTH),
+            nn.Linear(WIDTH, 24),
+            nn.Linear(24, WIDTH),
+        )
         self.last, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +52,11 @@ class Attention(nn.Module):
         else:
             q = self.q(y).view(b, s, HEADS, size).transpose(1, 2)
             k, v = (part(y).view(b, s, self.kv, size).transpose(1, 2) for part in (self.k, self.v))
-        z = F.scaled_dot_product_attention(q, k, v, enable_gqa=True) if self.kv < HEADS else F.scaled_dot_product_attention(q, k, v)
+        z = (
+            F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+            if self.kv < HEADS
+            else F.scaled_dot_product_attention(q, k, v)
+        )
         x = x + self.out(z.transpose(1, 2).flatten(2))
         x = x + self.down(F.gelu(self.up(self.second(x))))
         return self.head(self.last(x).mean(1))
@@ -51,7 +67,11 @@ class Grouped(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 24, 3, padding=1, groups=4), nn.Conv2d(24, 6, 3)
+        self.a, self.b, self.c = (
+            nn.Conv2d(1, 12, 3, padding=1),
+            nn.Conv2d(12, 24, 3, padding=1, groups=4),
+            nn.Conv2d(24, 6, 3),
+        )
         self.head = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +83,9 @@ def built(network: nn.Module, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     for name, parameter in network.named_parameters():
         if parameter.dim() > 1:
-            nn.init.normal_(parameter, std=(1.5 if name[0] in "qk" else 0.7) * parameter[0].numel() ** -0.5)
+            nn.init.normal_(
+                parameter, std=(1.5 if name[0] in "qk" else 0.7) * parameter[0].numel() ** -0.5
+            )
         elif "first" in name or "second" in name or "last" in name:
             nn.init.uniform_(parameter, 0.5, 1.5)
         else:
@@ -73,13 +95,23 @@ def built(network: nn.Module, seed: int = 0) -> nn.Module:
 
 def inputs(network: nn.Module) -> list[Tensor]:
     shape = (64, 1, 8, 8) if isinstance(network, Grouped) else (64, 9, 5)
-    return [torch.randn(shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(4)]
+    return [
+        torch.randn(shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        for k in range(4)
+    ]
 
 
-def moved(network: nn.Module, spec: SymmetrySpec, kind_of: dict[str, str], fold: bool, seed: int = 3) -> nn.Module:
-    """The same function with every group moved by a random map, another one in each fibre, of the class that `kind_of` names."""
+def moved(
+    network: nn.Module, spec: SymmetrySpec, kind_of: dict[str, str], fold: bool, seed: int = 3
+) -> nn.Module:
+    """The same function with every group moved by a random map, another one in each fibre, of the
+    class that `kind_of` names.
+    """
     generator = torch.Generator().manual_seed(seed)
-    maps = {g.name: random_map(g.size, fibre_shape(spec, g), kind_of[g.name], generator) for g in spec.groups}
+    maps = {
+        g.name: random_map(g.size, fibre_shape(spec, g), kind_of[g.name], generator)
+        for g in spec.groups
+    }
     twin = copy.deepcopy(network)
     state = fold_scales(network.state_dict(), spec) if fold else network.state_dict()
     twin.load_state_dict(apply_maps(state, spec, maps))

@@ -29,7 +29,9 @@ class Mlp(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Strided, dilated, grouped, depthwise, transposed and one-dimensional convolutions, with norms and without, and in-place ReLUs."""
+    """Strided, dilated, grouped, depthwise, transposed and one-dimensional convolutions, with norms
+    and without, and in-place ReLUs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,8 +136,12 @@ def batches_of(kind: type[nn.Module], count: int = 256) -> list[Tensor]:
     return list(inputs_of(kind, count).split(64))
 
 
-def permuted(model: nn.Module, data: list[Tensor], seed: int) -> tuple[nn.Module, SymmetrySpec, dict[str, GroupMap]]:
-    """The network with every group permuted at random, which computes the same, and the maps that undo it."""
+def permuted(
+    model: nn.Module, data: list[Tensor], seed: int
+) -> tuple[nn.Module, SymmetrySpec, dict[str, GroupMap]]:
+    """The network with every group permuted at random, which computes the same, and the maps that
+    undo it.
+    """
     spec = find_symmetries(model, data[0])
     generator = torch.Generator().manual_seed(seed)
     indices = {name for group in spec.groups for name in group.over}
@@ -151,12 +157,17 @@ def permuted(model: nn.Module, data: list[Tensor], seed: int) -> tuple[nn.Module
     return twin, spec, {name: m.inverted() for name, m in maps.items()}
 
 
-def known_alignment(spec: SymmetrySpec, maps: dict[str, GroupMap], data: list[Tensor], models: list[nn.Module]) -> Alignment:
+def known_alignment(
+    spec: SymmetrySpec, maps: dict[str, GroupMap], data: list[Tensor], models: list[nn.Module]
+) -> Alignment:
     """The alignment whose maps for member 1 are these."""
     import dataclasses
 
     found = align(models, data, method="identity", spec=spec)
-    own = {name: (pair[0], maps.get(name, GroupMap.identity(pair[0].size))) for name, pair in found.maps.items()}
+    own = {
+        name: (pair[0], maps.get(name, GroupMap.identity(pair[0].size)))
+        for name, pair in found.maps.items()
+    }
     return dataclasses.replace(found, maps=own, method="permutation")
 
 

@@ -25,12 +25,27 @@ from onefold.fold import LeastSquares
 from onefold.symmetry import solve
 
 ALIGN = (
-    "none", "identity", "permutation", "weights", "transport", "zipit", "rotation", "procrustes", "cca",
-)  # fmt: skip
+    "none",
+    "identity",
+    "permutation",
+    "weights",
+    "transport",
+    "zipit",
+    "rotation",
+    "procrustes",
+    "cca",
+)
 FOLD = (
-    "average", "soup", "greedy_soup", "correlated_average", "auto",
-    "pruning", "correlation", "equal", "selection",
-)  # fmt: skip
+    "average",
+    "soup",
+    "greedy_soup",
+    "correlated_average",
+    "auto",
+    "pruning",
+    "correlation",
+    "equal",
+    "selection",
+)
 REPAIR = ("none", "batchnorm", "full", "auto")
 TARGETS = FOLD[5:]  # of least squares
 DENSE = ("zipit", "rotation", "procrustes", "cca")
@@ -109,7 +124,12 @@ def _block(number: int) -> list[tuple[str, str, str]]:
 
 
 LABELLED = ("greedy_soup", "auto")  # folds that score
-LOGITS: dict[str, str | int] = {"tuple": 0, "dict": "logits", "named": "logits", "features first": 1}
+LOGITS: dict[str, str | int] = {
+    "tuple": 0,
+    "dict": "logits",
+    "named": "logits",
+    "features first": 1,
+}
 
 
 def tried(made: Case, norms: Norms, options: Options) -> Outcome:
@@ -127,9 +147,13 @@ def tried(made: Case, norms: Norms, options: Options) -> Outcome:
         settings["weights"] = [draw.random() + 0.1 for _ in models]
     try:
         result = onefold.merge(
-            models, made.data, align=options.align, repair=options.repair,
-            reference=options.reference, **settings,
-        )  # fmt: skip
+            models,
+            made.data,
+            align=options.align,
+            repair=options.repair,
+            reference=options.reference,
+            **settings,
+        )
     except onefold.OnefoldError as error:
         outcome.refusal = f"{type(error).__name__}: {error}"
         return outcome
@@ -156,7 +180,11 @@ def norms_of(made: Case) -> Norms:
     try:
         spec = solve(module.trace_on(made.network, made.data))
     except onefold.OnefoldError:
-        return Norms(sum(getattr(m, "running_mean", None) is not None for m in made.network.modules()), True, True)
+        return Norms(
+            sum(getattr(m, "running_mean", None) is not None for m in made.network.modules()),
+            True,
+            True,
+        )
     behind = {layer.norm.node for layer in spec.layers if layer.norm and not layer.shared}
     loose = any(norm.node not in behind or norm.scale is None for norm in spec.norms)
     means = [norm.mean for norm in spec.norms]

@@ -177,9 +177,18 @@ def _draw(number: int, draw: random.Random) -> Case:
     form = draw.choice(["pair", "keywords"]) if masked else "pair"
     items = [_item(network, x, labelled, form) for x in inputs]
     return Case(
-        number, network, items[:-1], items[-1], family, tuple(body.names), returns,
-        str(dtype).removeprefix("torch."), labelled, 1 + several, statistics,
-    )  # fmt: skip
+        number,
+        network,
+        items[:-1],
+        items[-1],
+        family,
+        tuple(body.names),
+        returns,
+        str(dtype).removeprefix("torch."),
+        labelled,
+        1 + several,
+        statistics,
+    )
 
 
 def _randomise(network: nn.Module, draw: random.Random) -> None:

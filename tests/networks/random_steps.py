@@ -13,7 +13,13 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 
 WIDTHS = (4, 6, 8, 12)
 Made = "tuple[Any, int] | None"
-PARAMETRIZED = (weight_norm, spectral_norm, orthogonal, nn.utils.weight_norm, nn.utils.spectral_norm)
+PARAMETRIZED = (
+    weight_norm,
+    spectral_norm,
+    orthogonal,
+    nn.utils.weight_norm,
+    nn.utils.spectral_norm,
+)
 ACTIVATIONS = (F.relu, torch.tanh, F.gelu, F.silu, F.leaky_relu, F.elu, torch.sigmoid)
 
 
@@ -82,15 +88,21 @@ class Sequences(Drawn):
         i, hidden = self.pick(), self.draw.choice(WIDTHS)
         width = self.widths[i]
         block = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.5), nn.Linear(hidden, width)
-        )  # fmt: skip
+            nn.LayerNorm(width),
+            nn.Linear(width, hidden),
+            nn.GELU(),
+            nn.Dropout(0.5),
+            nn.Linear(hidden, width),
+        )
         n = self.keep(block)
         return lambda p, m: p[i] + getattr(m, n)(p[i]), width
 
     def step_convolved(self) -> Made:
         i, out = self.pick(), self.draw.choice(WIDTHS)
         bias = self.draw.random() < 0.5
-        block = nn.Sequential(nn.Conv1d(self.widths[i], out, 3, padding=1, bias=bias), nn.BatchNorm1d(out), nn.ReLU())
+        block = nn.Sequential(
+            nn.Conv1d(self.widths[i], out, 3, padding=1, bias=bias), nn.BatchNorm1d(out), nn.ReLU()
+        )
         n = self.keep(block)
         return lambda p, m: getattr(m, n)(p[i].transpose(1, 2)).transpose(1, 2), out
 
@@ -116,13 +128,18 @@ class Sequences(Drawn):
         w = self.weight(self.widths[i], out)
         self.parts[w] = nn.Parameter(torch.randn(self.widths[i], out, dtype=torch.cfloat))
         last = self.draw.choice([torch.real, torch.abs, lambda z: z.real + z.imag])
-        return lambda p, m: last(torch.complex(p[i], p[j]) @ m[w].to(torch.complex(p[i], p[j]).dtype)), out
+        return (
+            lambda p, m: last(torch.complex(p[i], p[j]) @ m[w].to(torch.complex(p[i], p[j]).dtype)),
+            out,
+        )
 
     def step_spectral(self) -> Made:
         i = self.pick()
         width = self.widths[i]
         w = self.weight(1)
-        self.parts[w] = nn.Parameter(torch.randn(width // 2 + 1, width // 2 + 1, dtype=torch.cfloat))
+        self.parts[w] = nn.Parameter(
+            torch.randn(width // 2 + 1, width // 2 + 1, dtype=torch.cfloat)
+        )
 
         def step(p: list[Tensor], m: Any) -> Tensor:
             waves = torch.fft.rfft(p[i])
@@ -158,7 +175,9 @@ class Sequences(Drawn):
 
     def step_multihead(self) -> Made:
         i = self.pick()
-        n = self.keep(nn.MultiheadAttention(self.widths[i], self.split(self.widths[i]), batch_first=True))
+        n = self.keep(
+            nn.MultiheadAttention(self.widths[i], self.split(self.widths[i]), batch_first=True)
+        )
         return lambda p, m: p[i] + getattr(m, n)(p[i], p[i], p[i])[0], self.widths[i]
 
     def step_learned_slope(self) -> Made:
@@ -230,7 +249,11 @@ class Pictures(nn.Module):
 
     def block_plain(self, width: int) -> tuple[nn.Module, int]:
         out = self.draw.choice(WIDTHS)
-        parts = [self.layer(width, out, self.draw.choice((1, 3))), self.norm(out), self.activation(out)]
+        parts = [
+            self.layer(width, out, self.draw.choice((1, 3))),
+            self.norm(out),
+            self.activation(out),
+        ]
         return nn.Sequential(*parts[: self.draw.choice((2, 3, 3))]), out
 
     def block_before(self, width: int) -> tuple[nn.Module, int]:
@@ -239,16 +262,36 @@ class Pictures(nn.Module):
 
     def block_residual(self, width: int) -> tuple[nn.Module, int]:
         hidden = self.draw.choice(WIDTHS)
-        inside = [self.layer(width, hidden), self.norm(hidden), nn.ReLU(), self.layer(hidden, width), self.norm(width)]
+        inside = [
+            self.layer(width, hidden),
+            self.norm(hidden),
+            nn.ReLU(),
+            self.layer(hidden, width),
+            self.norm(width),
+        ]
         return Around(nn.Sequential(*inside)), width
 
     def block_inverted(self, width: int) -> tuple[nn.Module, int]:
         wide = 2 * width
-        inside = [self.layer(width, wide, 1), self.norm(wide), nn.ReLU6(), self.layer(wide, wide, 3, wide), self.norm(wide)]
+        inside = [
+            self.layer(width, wide, 1),
+            self.norm(wide),
+            nn.ReLU6(),
+            self.layer(wide, wide, 3, wide),
+            self.norm(wide),
+        ]
         return Around(nn.Sequential(*inside, nn.ReLU6(), self.layer(wide, width, 1))), width
 
     def block_grouped(self, width: int) -> tuple[nn.Module, int]:
-        return nn.Sequential(self.layer(width, 2 * width, 3, 2), self.norm(2 * width), nn.ReLU(), nn.Conv2d(2 * width, width, 1)), width
+        return (
+            nn.Sequential(
+                self.layer(width, 2 * width, 3, 2),
+                self.norm(2 * width),
+                nn.ReLU(),
+                nn.Conv2d(2 * width, width, 1),
+            ),
+            width,
+        )
 
     def block_gated(self, width: int) -> tuple[nn.Module, int]:
         return Squeezed(width, self.draw.choice((2, 4))), width
@@ -300,7 +343,11 @@ class Skipped(nn.Module):
     def __init__(self, width: int, hidden: int, learned: bool) -> None:
         super().__init__()
         self.down = nn.Conv2d(width, hidden, 3, padding=1)
-        self.up = nn.ConvTranspose2d(hidden, width, 2, stride=2) if learned else nn.Conv2d(hidden, width, 1)
+        self.up = (
+            nn.ConvTranspose2d(hidden, width, 2, stride=2)
+            if learned
+            else nn.Conv2d(hidden, width, 1)
+        )
         self.learned = learned
 
     def forward(self, x: Tensor) -> Tensor:
@@ -310,7 +357,9 @@ class Skipped(nn.Module):
 
 
 class Tokens(nn.Module):
-    """(batch, length) integers to (batch, length, width), through blocks of transformers and others."""
+    """(batch, length) integers to (batch, length, width), through blocks of transformers and
+    others.
+    """
 
     VOCABULARY = 20
 
@@ -328,7 +377,9 @@ class Tokens(nn.Module):
             self.blocks.append(getattr(self, name)(width))
             self.names.append(name[6:])
         self.norm = nn.LayerNorm(width) if self.draw.random() < 0.7 else None
-        self.tied = self.draw.random() < 0.2  # features are read through the table, as tied heads do
+        self.tied = (
+            self.draw.random() < 0.2
+        )  # features are read through the table, as tied heads do
         self.out = self.VOCABULARY if self.tied else width
 
     def shape(self, other: bool) -> tuple[int, ...]:
@@ -345,10 +396,14 @@ class Tokens(nn.Module):
 
     def block_encoder(self, width: int) -> nn.Module:
         first, act = self.draw.random() < 0.5, self.draw.choice(["relu", "gelu"])
-        return nn.TransformerEncoderLayer(width, 2, 12, 0.1, act, batch_first=True, norm_first=first)
+        return nn.TransformerEncoderLayer(
+            width, 2, 12, 0.1, act, batch_first=True, norm_first=first
+        )
 
     def block_attention(self, width: int) -> nn.Module:
-        return Attended(width, self.draw.choice((1, 2, 4)), self.draw.random() < 0.5, self.draw.random() < 0.3)
+        return Attended(
+            width, self.draw.choice((1, 2, 4)), self.draw.random() < 0.5, self.draw.random() < 0.3
+        )
 
     def block_gated(self, width: int) -> nn.Module:
         return Gated(width, self.draw.choice(WIDTHS))
@@ -357,7 +412,9 @@ class Tokens(nn.Module):
         return Recurrent(width)
 
     def block_mixed(self, width: int) -> nn.Module:
-        return Mixed(width, self.draw.choice(PARAMETRIZED[:2]) if self.draw.random() < 0.4 else None)
+        return Mixed(
+            width, self.draw.choice(PARAMETRIZED[:2]) if self.draw.random() < 0.4 else None
+        )
 
 
 class Attended(nn.Module):
@@ -370,7 +427,10 @@ class Attended(nn.Module):
         self.project, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.project(self.norm(x)).chunk(3, -1))
+        q, k, v = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for y in self.project(self.norm(x)).chunk(3, -1)
+        )
         if self.rotary:
             q, k = _turned(q), _turned(k)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
@@ -391,7 +451,10 @@ class Gated(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.rand(width) + 0.5)
-        self.gate, self.up = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
+        self.gate, self.up = (
+            nn.Linear(width, hidden, bias=False),
+            nn.Linear(width, hidden, bias=False),
+        )
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -35,13 +35,12 @@ REFUSALS = (
     Refusal(
         "weights by correlation with no member",
         "weighs units by their correlation with one member's",
-        lambda o: o.options.fold == "correlated_average" and (o.options.align == "none" or o.options.reference is None),
+        lambda o: (
+            o.options.fold == "correlated_average"
+            and (o.options.align == "none" or o.options.reference is None)
+        ),
     ),
-    Refusal(
-        "nothing can move",
-        "can be aligned: ",
-        lambda o: o.options.align != "none",
-    ),
+    Refusal("nothing can move", "can be aligned: ", lambda o: o.options.align != "none"),
 )
 
 EXCEPTIONS = (
@@ -59,7 +58,8 @@ EXCEPTIONS = (
 
 STANDING = (
     Excepted(
-        "pruning in a stream behind layer norms, whose features have one dimension fewer than units: one is left out",
+        "pruning in a stream behind layer norms, whose features have one dimension fewer than"
+        " units: one is left out",
         0.3,
         lambda o: o.options.fold in ("pruning", "auto") and o.made.family == "tokens",
     ),

@@ -23,7 +23,9 @@ class Recurrent(nn.Module):
 
 
 class Table(nn.Module):
-    """Tokens (n, time) with a table of 12 positions, of which as many are taken as there are tokens."""
+    """Tokens (n, time) with a table of 12 positions, of which as many are taken as there are
+    tokens.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +116,11 @@ class Deeper(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.norm, self.head = nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
+        self.layer, self.norm, self.head = (
+            nn.Linear(3, 3),
+            nn.BatchNorm1d(3),
+            nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         state = x[:, 0]

@@ -1,4 +1,6 @@
-"""Small networks that tests share: trained for a moment on separable data, so that their features mean something."""
+"""Small networks that tests share: trained for a moment on separable data, so that their features
+mean something.
+"""
 
 from __future__ import annotations
 

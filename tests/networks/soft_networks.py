@@ -1,4 +1,6 @@
-"""Small networks of every kind that gates must cope with, with random weights and random statistics, and what the tests of soft merging share."""
+"""Small networks of every kind that gates must cope with, with random weights and random
+statistics, and what the tests of soft merging share.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ WORDS, LENGTH, CLASSES = 20, 7, 4
 
 
 class VisionTransformer(nn.Module):
-    """One block whose query, key and value come from a linear layer; a class token and positions as raw parameters."""
+    """One block whose query, key and value come from a linear layer; a class token and positions as
+    raw parameters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,14 +38,20 @@ class VisionTransformer(nn.Module):
         x = self.patch(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
         n, t, d = x.shape
-        q, k, v = self.qkv(self.norm1(x)).reshape(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm1(x))
+            .reshape(n, t, 3, self.heads, d // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d))
         x = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return self.head(self.norm(x)[:, 0])
 
 
 class Recurrent(nn.Module):
-    """An embedding, an LSTM of two layers in both directions, and a linear layer on the mean of its outputs."""
+    """An embedding, an LSTM of two layers in both directions, and a linear layer on the mean of its
+    outputs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +78,9 @@ class Attention(nn.Module):
 
 
 class Tied(nn.Module):
-    """The embedding is the weight of the last layer as well: logits over all words, from the mean of the sentence."""
+    """The embedding is the weight of the last layer as well: logits over all words, from the mean
+    of the sentence.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,11 +106,21 @@ class WithoutAffine(nn.Module):
         return self.head(F.relu(self.norm(self.conv(x))).mean((2, 3)))
 
 
-KINDS: list[type[nn.Module]] = [Plain, Residual, VisionTransformer, Recurrent, Attention, Tied, WithoutAffine]
+KINDS: list[type[nn.Module]] = [
+    Plain,
+    Residual,
+    VisionTransformer,
+    Recurrent,
+    Attention,
+    Tied,
+    WithoutAffine,
+]
 TEXT = (Recurrent, Attention, Tied)
 
 
-def random_network(kind: type[nn.Module], seed: int, dtype: torch.dtype = torch.float32) -> nn.Module:
+def random_network(
+    kind: type[nn.Module], seed: int, dtype: torch.dtype = torch.float32
+) -> nn.Module:
     """A network of this class with random weights, scales and running statistics, in eval mode."""
     torch.manual_seed(seed)
     network = kind()
@@ -112,12 +134,16 @@ def random_network(kind: type[nn.Module], seed: int, dtype: torch.dtype = torch.
     return network.to(dtype).eval()
 
 
-def random_members(kind: type[nn.Module], count: int = 3, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
+def random_members(
+    kind: type[nn.Module], count: int = 3, dtype: torch.dtype = torch.float32
+) -> list[nn.Module]:
     """`count` independent networks."""
     return [random_network(kind, seed, dtype) for seed in range(count)]
 
 
-def inputs_for(kind: type[nn.Module], count: int = 64, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+def inputs_for(
+    kind: type[nn.Module], count: int = 64, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Random pictures or sentences, as this class of network reads them."""
     generator = torch.Generator().manual_seed(seed)
     if kind in TEXT:
@@ -125,7 +151,9 @@ def inputs_for(kind: type[nn.Module], count: int = 64, seed: int = 0, dtype: tor
     return torch.randn(count, 1, 8, 8, generator=generator).to(dtype)
 
 
-def labelled(kind: type[nn.Module], count: int = 64, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[tuple[Tensor, Tensor]]:
+def labelled(
+    kind: type[nn.Module], count: int = 64, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> list[tuple[Tensor, Tensor]]:
     """Two batches of random inputs with labels."""
     x, y = inputs_for(kind, count, seed, dtype), torch.arange(count) % CLASSES
     return [(x[: count // 2], y[: count // 2]), (x[count // 2 :], y[count // 2 :])]
@@ -154,5 +182,6 @@ def bits(module: nn.Module) -> dict[str, Tensor]:
 def same_bits(state: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Whether two states are equal bit for bit; NaN equals NaN."""
     return state.keys() == other.keys() and all(
-        torch.equal(value.nan_to_num(0.5, 2.5, -2.5), other[name].nan_to_num(0.5, 2.5, -2.5)) for name, value in state.items()
+        torch.equal(value.nan_to_num(0.5, 2.5, -2.5), other[name].nan_to_num(0.5, 2.5, -2.5))
+        for name, value in state.items()
     )

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 
 def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 12), nn.Tanh(), nn.Linear(12, 5))
+    return nn.Sequential(
+        nn.Linear(10, 16),
+        nn.ReLU(),
+        nn.Linear(16, 24),
+        nn.GELU(),
+        nn.Linear(24, 12),
+        nn.Tanh(),
+        nn.Linear(12, 5),
+    )
 
 
 class FlatCNN(nn.Module):
@@ -27,16 +35,22 @@ class FlatCNN(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two levels with group norm, transposed convolutions and skip connections that are concatenated."""
+    """Two levels with group norm, transposed convolutions and skip connections that are
+    concatenated.
+    """
 
     def __init__(self) -> None:
         super().__init__()
 
         def block(inputs: int, outputs: int) -> nn.Module:
             return nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.ReLU(inplace=True),
-                nn.Conv2d(outputs, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.SiLU(),
-            )  # fmt: skip
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.GroupNorm(4, outputs),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(outputs, outputs, 3, padding=1),
+                nn.GroupNorm(4, outputs),
+                nn.SiLU(),
+            )
 
         self.down1, self.down2, self.middle = block(3, 8), block(8, 16), block(16, 32)
         self.up2, self.block2 = nn.ConvTranspose2d(32, 16, 2, 2), block(32, 16)
@@ -48,21 +62,30 @@ class UNet(nn.Module):
         b = self.down2(F.max_pool2d(a, 2))
         x = self.middle(F.max_pool2d(b, 2))
         x = self.block2(torch.cat([self.up2(x), b], 1))
-        return self.head(self.block1(torch.cat([F.interpolate(self.up1(x), scale_factor=1.0), a], 1)))
+        return self.head(
+            self.block1(torch.cat([F.interpolate(self.up1(x), scale_factor=1.0), a], 1))
+        )
 
 
 class InvertedResidual(nn.Module):
-    """A linear bottleneck: widen, depthwise convolution, narrow; added to its input where the shapes allow it."""
+    """A linear bottleneck: widen, depthwise convolution, narrow; added to its input where the
+    shapes allow it.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         hidden = 4 * inputs
         self.adds = stride == 1 and inputs == outputs
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(inplace=True),
-            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(inplace=True),
-            nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
+            nn.Conv2d(inputs, hidden, 1, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x) if self.adds else self.body(x)
@@ -72,7 +95,9 @@ def mobile() -> nn.Module:
     """MobileNetV2 in small."""
     stem = [nn.Conv2d(3, 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6), nn.ReLU6(inplace=True)]
     blocks = [InvertedResidual(6, 8, 1), InvertedResidual(8, 8, 1), InvertedResidual(8, 10, 2)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(10, 5))
+    return nn.Sequential(
+        *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(10, 5)
+    )
 
 
 class Dense(nn.Module):
@@ -82,7 +107,9 @@ class Dense(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(8 + 4 * k) for k in range(3))
-        self.convs = nn.ModuleList(nn.Conv2d(8 + 4 * k, 4, 3, padding=1, bias=False) for k in range(3))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(8 + 4 * k, 4, 3, padding=1, bias=False) for k in range(3)
+        )
         self.norm = nn.BatchNorm2d(20)
         self.head = nn.Linear(20, 5)
 
@@ -109,7 +136,9 @@ class PaddedShortcut(nn.Module):
 
 
 class StackedGates(nn.Module):
-    """One fused weight viewed as three stacked parts, which are unbound: the view's split is known only at the unbind."""
+    """One fused weight viewed as three stacked parts, which are unbound: the view's split is known
+    only at the unbind.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +151,11 @@ class StackedGates(nn.Module):
 
 
 class StackedBranches(nn.Module):
-    """Two branches stacked on a new axis, then one weight for both: the branches must move together. The third is read on its own."""
+    """Two branches stacked on a new axis, then one weight for both: the branches must move
+    together.
+
+    The third is read on its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +185,9 @@ class InPlace(nn.Module):
 
 
 class TwoOutputs(nn.Module):
-    """Two heads on one trunk, returned as a dict; a tied pair of layers; a parameter that is never used."""
+    """Two heads on one trunk, returned as a dict; a tied pair of layers; a parameter that is never
+    used.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +204,9 @@ class TwoOutputs(nn.Module):
 
 
 class Keeps(nn.Module):
-    """Attention with a bias for each head that is computed from a weight once in eval mode, and kept as long as training mode is off."""
+    """Attention with a bias for each head that is computed from a weight once in eval mode, and
+    kept as long as training mode is off.
+    """
 
     def __init__(self) -> None:
         super().__init__()

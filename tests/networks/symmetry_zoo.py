@@ -1,4 +1,6 @@
-"""Networks of every common architecture, small, with an input each: written out here in plain torch."""
+"""Networks of every common architecture, small, with an input each: written out here in plain
+torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def tokens(vocabulary: int = 20, length: int = 7, batch: int = 2) -> Tensor:
 
 
 class Recurrent(nn.Module):
-    """An embedding, a recurrent net of one kind, and a head on its last output, its last states, or both."""
+    """An embedding, a recurrent net of one kind, and a head on its last output, its last states, or
+    both.
+    """
 
     def __init__(self, kind: str, reads: str = "output", **options: Any) -> None:
         super().__init__()
@@ -110,7 +114,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        q, k, v = (y.view(batch, length, self.heads, -1).transpose(1, 2) for y in self.fused(self.norm1(x)).split(width, -1))
+        q, k, v = (
+            y.view(batch, length, self.heads, -1).transpose(1, 2)
+            for y in self.fused(self.norm1(x)).split(width, -1)
+        )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
@@ -138,9 +145,17 @@ class Grouped(nn.Module):
         super().__init__()
         width, self.heads, self.groups, self.gqa = 24, 6, 2, gqa
         self.table = nn.Embedding(20, width)
-        self.q, self.k, self.v = nn.Linear(width, 24, bias=False), nn.Linear(width, 8, bias=False), nn.Linear(width, 8, bias=False)
+        self.q, self.k, self.v = (
+            nn.Linear(width, 24, bias=False),
+            nn.Linear(width, 8, bias=False),
+            nn.Linear(width, 8, bias=False),
+        )
         self.out = nn.Linear(24, width, bias=False)
-        self.gate, self.up, self.down = nn.Linear(width, 30, bias=False), nn.Linear(width, 30, bias=False), nn.Linear(30, width, bias=False)
+        self.gate, self.up, self.down = (
+            nn.Linear(width, 30, bias=False),
+            nn.Linear(width, 30, bias=False),
+            nn.Linear(30, width, bias=False),
+        )
         self.norms = nn.ModuleList(nn.RMSNorm(width, elementwise_affine=affine) for _ in range(3))
         self.head = nn.Linear(width, 20, bias=False)
         angles = torch.outer(torch.arange(12.0), torch.tensor([1.0, 0.1]))
@@ -168,7 +183,9 @@ class Grouped(nn.Module):
 
 
 class EinsumAttention(nn.Module):
-    """Attention by einsum, with one weight of three axes for each of q, k, v; a bilinear form of two inputs on top."""
+    """Attention by einsum, with one weight of three axes for each of q, k, v; a bilinear form of
+    two inputs on top.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,11 +201,17 @@ class EinsumAttention(nn.Module):
 
 
 class MatmulAttention(nn.Module):
-    """Attention by matrix products, scores with a learned bias, packed batch axis (bmm), and a gated output (glu)."""
+    """Attention by matrix products, scores with a learned bias, packed batch axis (bmm), and a
+    gated output (glu).
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.fused, self.out, self.bias = nn.Linear(6, 36), nn.Linear(12, 16), nn.Parameter(torch.randn(3, 5, 5))
+        self.fused, self.out, self.bias = (
+            nn.Linear(6, 36),
+            nn.Linear(12, 16),
+            nn.Parameter(torch.randn(3, 5, 5)),
+        )
         self.head = nn.Linear(8, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -217,8 +240,17 @@ class Windows(nn.Module):
         y = y.transpose(2, 3).reshape(-1, 4, channels)
         q, k, v = self.fused(y).reshape(-1, 4, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
         bias = self.table[self.places].view(4, 4, 3).permute(2, 0, 1).unsqueeze(0)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).reshape(-1, 4, channels)
-        y = self.out(y).view(batch, height // 2, width // 2, 2, 2, channels).transpose(2, 3).reshape(x.shape)
+        y = (
+            F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            .transpose(1, 2)
+            .reshape(-1, 4, channels)
+        )
+        y = (
+            self.out(y)
+            .view(batch, height // 2, width // 2, 2, 2, channels)
+            .transpose(2, 3)
+            .reshape(x.shape)
+        )
         return self.head((x + y.roll((1, 1), (1, 2))).mean((1, 2)))
 
 
@@ -228,7 +260,12 @@ class Mixer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches, self.norm = nn.Conv2d(3, 12, 4, 4), nn.LayerNorm(12)
-        self.a, self.b, self.c, self.d = nn.Linear(16, 10), nn.Linear(10, 16), nn.Linear(12, 24), nn.Linear(24, 12)
+        self.a, self.b, self.c, self.d = (
+            nn.Linear(16, 10),
+            nn.Linear(10, 16),
+            nn.Linear(12, 24),
+            nn.Linear(24, 12),
+        )
         self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -244,7 +281,14 @@ class UNet(nn.Module):
         super().__init__()
 
         def block(inputs: int, outputs: int) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.SiLU())  # fmt: skip  # noqa: E501
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+                nn.Conv2d(outputs, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.SiLU(),
+            )
 
         self.down1, self.down2, self.middle = block(3, 8), block(8, 12), block(12, 16)
         self.up2, self.block2 = nn.ConvTranspose2d(16, 12, 2, 2), block(24, 12)
@@ -259,7 +303,14 @@ class UNet(nn.Module):
 
 
 def autoencoder() -> nn.Module:
-    encoder = [nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(12 * 16, 10)]
+    encoder = [
+        nn.Conv2d(1, 8, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12 * 16, 10),
+    ]
     decoder = [
         nn.Linear(10, 12 * 16),
         nn.Unflatten(1, (12, 4, 4)),
@@ -272,7 +323,9 @@ def autoencoder() -> nn.Module:
 
 
 class WaveNet(nn.Module):
-    """Dilated causal convolutions in one dimension, gated by tanh and sigmoid, with residual and skip connections."""
+    """Dilated causal convolutions in one dimension, gated by tanh and sigmoid, with residual and
+    skip connections.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -297,7 +350,14 @@ class Siamese(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.PReLU(8), nn.Conv2d(8, 12, 3), nn.ELU(), nn.Flatten(), nn.Linear(12 * 16, 16))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3),
+            nn.PReLU(8),
+            nn.Conv2d(8, 12, 3),
+            nn.ELU(),
+            nn.Flatten(),
+            nn.Linear(12 * 16, 16),
+        )
         self.head = nn.Linear(16, 2)
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -306,11 +366,15 @@ class Siamese(nn.Module):
 
 
 class Contrastive(nn.Module):
-    """Two towers that meet in a common space of which only inner products are seen: any rotation of it will do."""
+    """Two towers that meet in a common space of which only inner products are seen: any rotation of
+    it will do.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.image = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 8, bias=False))
+        self.image = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 8, bias=False)
+        )
         self.table, self.text = nn.Embedding(20, 10), nn.Linear(10, 8, bias=False)
         self.scale = nn.Parameter(torch.tensor(0.5))
 
@@ -321,7 +385,9 @@ class Contrastive(nn.Module):
 
 
 class ManyWays(nn.Module):
-    """An image and a vector in, three outputs out, from features that are concatenated, stacked, gathered and repeated."""
+    """An image and a vector in, three outputs out, from features that are concatenated, stacked,
+    gathered and repeated.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -333,16 +399,28 @@ class ManyWays(nn.Module):
         image, vector = F.silu(self.image(image)), torch.tanh(self.vector(vector))
         space = torch.cat([image, vector[:, :, None, None].expand(-1, -1, *image.shape[-2:])], 1)
         pooled = image.amax((2, 3))
-        stacked = torch.stack([self.both(torch.cat([pooled, vector], 1)), self.one(pooled)], 1).relu()
-        return {"a": self.heads[0](stacked[:, 0]), "b": self.heads[1](stacked.mean(1)), "map": self.heads[2](space)}
+        stacked = torch.stack(
+            [self.both(torch.cat([pooled, vector], 1)), self.one(pooled)], 1
+        ).relu()
+        return {
+            "a": self.heads[0](stacked[:, 0]),
+            "b": self.heads[1](stacked.mean(1)),
+            "map": self.heads[2](space),
+        }
 
 
 class Squeeze(nn.Module):
-    """Squeeze and excitation, channel shuffle between grouped convolutions, depthwise convolutions with a multiplier."""
+    """Squeeze and excitation, channel shuffle between grouped convolutions, depthwise convolutions
+    with a multiplier.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.grouped, self.again = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 24, 1, groups=2), nn.Conv2d(24, 12, 1, groups=2)
+        self.stem, self.grouped, self.again = (
+            nn.Conv2d(3, 12, 3),
+            nn.Conv2d(12, 24, 1, groups=2),
+            nn.Conv2d(24, 12, 1, groups=2),
+        )
         self.wide, self.norm = nn.Conv2d(12, 24, 3, groups=12), nn.BatchNorm2d(24)
         self.reduce, self.expand = nn.Conv2d(24, 6, 1), nn.Conv2d(6, 24, 1)
         self.head = nn.Linear(24, 4)
@@ -350,14 +428,20 @@ class Squeeze(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.grouped(F.relu(self.stem(x))))
         batch, channels, height, width = x.shape
-        x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, channels, height, width)
+        x = (
+            x.view(batch, 2, channels // 2, height, width)
+            .transpose(1, 2)
+            .reshape(batch, channels, height, width)
+        )
         x = F.hardswish(self.norm(self.wide(self.again(x))))
         x = x * F.hardsigmoid(self.expand(F.relu(self.reduce(F.adaptive_avg_pool2d(x, 1)))))
         return self.head(x.mean((2, 3)))
 
 
 class SuperResolution(nn.Module):
-    """Convolutions to space by pixel shuffle, and back by pixel unshuffle; reflected borders, instance norm."""
+    """Convolutions to space by pixel shuffle, and back by pixel unshuffle; reflected borders,
+    instance norm.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -375,12 +459,17 @@ class SuperResolution(nn.Module):
 
 
 class Experts(nn.Module):
-    """A soft mixture of experts whose weights are stacked, and an autoregressive mean over the positions before."""
+    """A soft mixture of experts whose weights are stacked, and an autoregressive mean over the
+    positions before.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.into, self.gate = nn.Linear(6, 10), nn.Linear(10, 4)
-        self.up, self.down = nn.Parameter(torch.randn(4, 10, 12)), nn.Parameter(torch.randn(4, 12, 10))
+        self.up, self.down = (
+            nn.Parameter(torch.randn(4, 10, 12)),
+            nn.Parameter(torch.randn(4, 12, 10)),
+        )
         self.head = nn.Linear(10, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -396,7 +485,9 @@ class LinearAutoencoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(4, 8), nn.Linear(8, 6))
+        self.body = nn.Sequential(
+            nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(4, 8), nn.Linear(8, 6)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)

@@ -1,4 +1,6 @@
-"""Folders that commands of training write into, and runs of such commands that are killed at a moment."""
+"""Folders that commands of training write into, and runs of such commands that are killed at a
+moment.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,14 @@ from typing import IO
 
 def sums(folder: Path) -> dict[str, str]:
     """SHA-256 of every network in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
 
 
-# Imports torch once; then, for every line on standard input, forks a run and kills it as soon as what the line waits for has happened.
+# Imports torch once; then, for every line on standard input, forks a run and kills it as soon as
+# what the line waits for has happened.
 RUNS = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -72,9 +78,17 @@ for line in sys.stdin:
 
 @contextmanager
 def killed_runs() -> Iterator[Callable[[str, list[str]], str]]:
-    """Gives a function that runs the command, and kills it at a moment: `runs("kept2", [...])` says "killed" or "ended 0"."""
+    """Gives a function that runs the command, and kills it at a moment: `runs("kept2", [...])` says
+    "killed" or "ended 0".
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
 
         def call(what: str, arguments: list[str]) -> str:
             stdin: IO[str] | None = process.stdin
@@ -87,8 +101,12 @@ def killed_runs() -> Iterator[Callable[[str, list[str]], str]]:
         yield call
 
 
-def check_killed_at_every_moment(runs: Callable[[str, list[str]], str], call: list[str], place: Path) -> None:
-    """A run that is killed again and again leaves the bytes of one that never was, and nobody loses it by leaving out --resume."""
+def check_killed_at_every_moment(
+    runs: Callable[[str, list[str]], str], call: list[str], place: Path
+) -> None:
+    """A run that is killed again and again leaves the bytes of one that never was, and nobody loses
+    it by leaving out --resume.
+    """
     folder, whole = place / "killed", place / "whole"
     assert runs("never", [*call, "-o", whole]) == "ended 0"
     for moment in ("folder", "kept1", "kept2", "kept2", "writing", "placing"):
@@ -98,7 +116,9 @@ def check_killed_at_every_moment(runs: Callable[[str, list[str]], str], call: li
     assert runs("never", [*call, "-o", folder]) == "ended 2"
     assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"
     assert sums(folder) == sums(whole)
-    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}  # no litter
+    assert {path.name for path in folder.iterdir()} == {
+        path.name for path in whole.iterdir()
+    }  # no litter
     for name in ("report.json", "recipe.yaml"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert runs("never", [*call, "--resume", "-o", folder]) == "ended 0"  # already finished

@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from onefold.errors import RecipeError
 from onefold.recipe import Recipe, absolute, check, read, text_of
 
-MINIMAL: dict[str, Any] = {"model": "digits", "members": ["a.safetensors", "b.safetensors"], "data": {"source": "sklearn:digits"}}
+MINIMAL: dict[str, Any] = {
+    "model": "digits",
+    "members": ["a.safetensors", "b.safetensors"],
+    "data": {"source": "sklearn:digits"},
+}
 
 
 def written(folder: Path, content: object) -> Path:
@@ -24,12 +28,22 @@ def written(folder: Path, content: object) -> Path:
 
 def test_defaults_are_the_documented_ones() -> None:
     recipe = check(MINIMAL)
-    assert (recipe.align.method, recipe.fold.method, recipe.fold.repair, recipe.seed) == (None, "average", "auto", 0)
+    assert (recipe.align.method, recipe.fold.method, recipe.fold.repair, recipe.seed) == (
+        None,
+        "average",
+        "auto",
+        0,
+    )
     assert (recipe.data.split, recipe.data.samples, recipe.data.batch_size) == ("train", 4000, 128)
 
 
 def test_paths_are_relative_to_the_recipes_folder(tmp_path: Path) -> None:
-    content = {**MINIMAL, "model": "nets.py:build?width=2", "data": {"source": "parquet:pictures?size=32"}, "output": "out/x.safetensors"}
+    content = {
+        **MINIMAL,
+        "model": "nets.py:build?width=2",
+        "data": {"source": "parquet:pictures?size=32"},
+        "output": "out/x.safetensors",
+    }
     recipe = read(written(tmp_path, content))
     assert recipe.members[0].path == str(tmp_path / "a.safetensors")
     assert recipe.model == f"{tmp_path}/nets.py:build?width=2"
@@ -44,7 +58,9 @@ def test_a_moved_folder_keeps_its_recipe_valid(tmp_path: Path) -> None:
     text = text_of(recipe, tmp_path / "one" / "r.yaml")
     assert str(tmp_path) not in text
     (tmp_path / "two" / "r.yaml").write_text(text)
-    assert read(tmp_path / "two" / "r.yaml").members[1].path == str(tmp_path / "two" / "b.safetensors")
+    assert read(tmp_path / "two" / "r.yaml").members[1].path == str(
+        tmp_path / "two" / "b.safetensors"
+    )
 
 
 @given(
@@ -52,10 +68,19 @@ def test_a_moved_folder_keeps_its_recipe_valid(tmp_path: Path) -> None:
     samples=st.none() | st.integers(1, 10**6),
     weights=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
     regularisation=st.none() | st.floats(0, 1e6),
-    name=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~/:?"), min_size=1, max_size=20),
+    name=st.text(
+        st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~/:?"),
+        min_size=1,
+        max_size=20,
+    ),
 )
 def test_written_and_read_again_is_equal(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, samples: Any, weights: Any, regularisation: Any, name: str
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    samples: Any,
+    weights: Any,
+    regularisation: Any,
+    name: str,
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     content = {
@@ -77,24 +102,65 @@ def test_written_and_read_again_is_equal(
     ("change", "message"),
     [
         ({"modle": "x"}, "The recipe {path} has an unknown key 'modle'; did you mean 'model'?"),
-        ({"data": {"source": "x", "sample": 3}}, "The recipe {path} has an unknown key 'data.sample'; did you mean 'samples'?"),
-        ({"align": {"regularization": 1}}, "The recipe {path} has an unknown key 'align.regularization'; did you mean 'regularisation'?"),
-        ({"evaluation": {"source": "x", "splitt": 1}}, "The recipe {path} has an unknown key 'evaluation.splitt'; did you mean 'split'?"),
-        ({"members": ["a", {"path": "b", "sha": "1"}]}, "The recipe {path} has an unknown key 'members.1.sha'; did you mean 'sha256'?"),
+        (
+            {"data": {"source": "x", "sample": 3}},
+            "The recipe {path} has an unknown key 'data.sample'; did you mean 'samples'?",
+        ),
+        (
+            {"align": {"regularization": 1}},
+            (
+                "The recipe {path} has an unknown key 'align.regularization'; did you mean"
+                " 'regularisation'?"
+            ),
+        ),
+        (
+            {"evaluation": {"source": "x", "splitt": 1}},
+            "The recipe {path} has an unknown key 'evaluation.splitt'; did you mean 'split'?",
+        ),
+        (
+            {"members": ["a", {"path": "b", "sha": "1"}]},
+            "The recipe {path} has an unknown key 'members.1.sha'; did you mean 'sha256'?",
+        ),
         ({"data": 3}, "The recipe {path}, key 'data': it must hold keys and values (found: 3)."),
-        ({"data": None}, "aligning and repairing need calibration data, so give data, or set align.method and fold.repair to none."),
-        ({"align": {"method": "saved"}}, "align.file goes with align.method saved, and the other way round."),
-        ({"align": {"probe": "both"}}, "key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'both')."),
-        ({"data": {"source": "x", "samples": "many"}}, "key 'data.samples': input should be a valid integer, unable to parse string as an integer"),
-        ({"data": {"source": "x", "split": "dev"}}, "key 'data.split': input should be 'train' or 'test' (found: 'dev')."),
+        (
+            {"data": None},
+            (
+                "aligning and repairing need calibration data, so give data, or set align.method"
+                " and fold.repair to none."
+            ),
+        ),
+        (
+            {"align": {"method": "saved"}},
+            "align.file goes with align.method saved, and the other way round.",
+        ),
+        (
+            {"align": {"probe": "both"}},
+            "key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'both').",
+        ),
+        (
+            {"data": {"source": "x", "samples": "many"}},
+            (
+                "key 'data.samples': input should be a valid integer, unable to parse string as an"
+                " integer"
+            ),
+        ),
+        (
+            {"data": {"source": "x", "split": "dev"}},
+            "key 'data.split': input should be 'train' or 'test' (found: 'dev').",
+        ),
         ({"members": ["a"]}, "key 'members': it needs at least 2 entries."),
-        ({"align": {"reference": 2}}, "align.reference is 2, but there are only 2 members, counted from 0."),
+        (
+            {"align": {"reference": 2}},
+            "align.reference is 2, but there are only 2 members, counted from 0.",
+        ),
         ({"fold": {"weights": [1]}}, "fold.weights has 1 numbers for 2 members."),
         ({"barrier": True}, "a barrier needs labelled data, so give evaluation too."),
         ({"seed": -1}, "key 'seed': input should be greater than or equal to 0 (found: -1)."),
     ],
 )
-def test_a_bad_key_is_named_in_one_sentence(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_bad_key_is_named_in_one_sentence(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     path = written(tmp_path, {**MINIMAL, **change})
     with pytest.raises(RecipeError) as caught:
         read(path)

@@ -1,4 +1,6 @@
-"""A report in a real browser: it fits a telephone and a desk, nothing overlaps, and its policy stops scripts and loads."""
+"""A report in a real browser: it fits a telephone and a desk, nothing overlaps, and its policy
+stops scripts and loads.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,13 @@ import pytest
 from onefold.measure import Path, Scores
 from onefold.report import Candidate, Report, barrier_curves, comparison_table, correlation_spectra
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the PATH")
 
-# The page is put into frames of several widths; this script, outside of it, measures and writes what it found into the title.
+# The page is put into frames of several widths; this script, outside of it, measures and writes
+# what it found into the title.
 MEASURE = """
 <body><script>
 const found = {};
@@ -45,20 +50,50 @@ def report() -> Report:
     scores = Scores(0.9, 0.3, 0.02, 0.1, 1000)
     path = Path((0, 0.5, 1), (scores, Scores(0.3, 2.0, 0.2, 0.8, 1000), scores))
     report = Report(title="Folding networks " + "x" * 100, summary="A summary.")
-    rows = [Candidate(f"network number {i}", scores, 123_456, 1.0, "a note of some length that has to wrap") for i in range(4)]
-    report.section("Scores").table(comparison_table(rows, caption="All of them.")).facts({"recipe": "/" + "long" * 60, "seconds": 1.5})
+    rows = [
+        Candidate(
+            f"network number {i}", scores, 123_456, 1.0, "a note of some length that has to wrap"
+        )
+        for i in range(4)
+    ]
+    report.section("Scores").table(comparison_table(rows, caption="All of them.")).facts(
+        {"recipe": "/" + "long" * 60, "seconds": 1.5}
+    )
     report.section("Line").picture(barrier_curves({"line": path}), "The barrier.")
-    report.section("Spectra").picture(correlation_spectra({f"layer{i}": np.linspace(1, 0, 20) for i in range(30)}), "Thirty groups.")
+    report.section("Spectra").picture(
+        correlation_spectra({f"layer{i}": np.linspace(1, 0, 20) for i in range(30)}),
+        "Thirty groups.",
+    )
     report.section("Words").text("word " * 200 + "w" * 300)
     return report
 
 
 def measure(html: str, folder: FilePath) -> dict[str, dict[str, object]]:
-    frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{escape(html, quote=True)}"></iframe>' for width in (420, 1400))
+    frames = "".join(
+        f'<iframe width="{width}" height="900" srcdoc="{escape(html, quote=True)}"></iframe>'
+        for width in (420, 1400)
+    )
     page = folder / "measure.html"
-    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><title></title>{MEASURE}{frames}", encoding="utf-8")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-gpu", "--no-sandbox"]
-    command = [str(BROWSER), "--headless", *quiet, f"--user-data-dir={folder / 'profile'}", "--window-size=1600,1000", "--dump-dom", page.as_uri()]
+    page.write_text(
+        f"<!DOCTYPE html><meta charset='utf-8'><title></title>{MEASURE}{frames}", encoding="utf-8"
+    )
+    quiet = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--disable-gpu",
+        "--no-sandbox",
+    ]
+    command = [
+        str(BROWSER),
+        "--headless",
+        *quiet,
+        f"--user-data-dir={folder / 'profile'}",
+        "--window-size=1600,1000",
+        "--dump-dom",
+        page.as_uri(),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
@@ -80,7 +115,9 @@ def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: FilePat
     assert found["1400"]["scrolling"] == 0
 
 
-def test_the_measurement_sees_overflow_and_overlap_and_the_policy_stops_scripts(report: Report, tmp_path: FilePath) -> None:
+def test_the_measurement_sees_overflow_and_overlap_and_the_policy_stops_scripts(
+    report: Report, tmp_path: FilePath
+) -> None:
     spoiled = (
         report.to_html()
         .replace(".scroll { overflow-x: auto;", ".scroll {")

@@ -42,25 +42,43 @@ def line(dip: float = 0.3, worst: float = 2.0) -> Path:
 
 
 def spectra(groups: int) -> dict[str, np.ndarray]:
-    return {f"layer{i}.a.rather.long.path.to.a.convolution.conv{i}": np.linspace(0.95, 0.3, 5 + i) for i in range(groups)}
+    return {
+        f"layer{i}.a.rather.long.path.to.a.convolution.conv{i}": np.linspace(0.95, 0.3, 5 + i)
+        for i in range(groups)
+    }
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "one barrier": lambda: barrier_curves({"aligned": line()}),
-    "infinite barrier": lambda: barrier_curves({"aligned": line(), "not aligned": line(0.8, math.inf)}),
+    "infinite barrier": lambda: barrier_curves(
+        {"aligned": line(), "not aligned": line(0.8, math.inf)}
+    ),
     "one spectrum": lambda: correlation_spectra(spectra(1)),
     "six spectra": lambda: correlation_spectra(spectra(6)),
     "sixty spectra": lambda: correlation_spectra(spectra(60)),
     "negative correlations": lambda: correlation_spectra({"a": [0.5, -0.5]}),
-    "overview": lambda: alignment_overview({"member 1": {"a": 0.5, "b": 0.4}, "member 2": {"b": 0.1}}),
-    "reliability": lambda: reliability_diagram({"a": Reliability((0.3, 0.9), (0.2, 0.95), (10, 90), 15, "adaptive")}),
-    "comparison": lambda: accuracy_comparison({"a": scores(0.9), "folded": scores(0.8, n=10)}, ["folded"]),
-    "small heat map": lambda: heat_map([[0.1, float("nan")], [0.5, 1]], ["a", "b"], ["c", "d"], label="gate (0 to 1)"),
+    "overview": lambda: alignment_overview(
+        {"member 1": {"a": 0.5, "b": 0.4}, "member 2": {"b": 0.1}}
+    ),
+    "reliability": lambda: reliability_diagram(
+        {"a": Reliability((0.3, 0.9), (0.2, 0.95), (10, 90), 15, "adaptive")}
+    ),
+    "comparison": lambda: accuracy_comparison(
+        {"a": scores(0.9), "folded": scores(0.8, n=10)}, ["folded"]
+    ),
+    "small heat map": lambda: heat_map(
+        [[0.1, float("nan")], [0.5, 1]], ["a", "b"], ["c", "d"], label="gate (0 to 1)"
+    ),
     "flat heat map": lambda: heat_map(np.zeros((1, 1)), ["a"], ["b"], label="gate (0 to 1)"),
     "large heat map": lambda: heat_map(
-        np.random.default_rng(0).random((30, 40)), [f"r{i}" for i in range(30)], [f"column {i}" for i in range(40)], label="x"
+        np.random.default_rng(0).random((30, 40)),
+        [f"r{i}" for i in range(30)],
+        [f"column {i}" for i in range(40)],
+        label="x",
     ),
-    "triangle": lambda: triangle_map(Triangle(((1, 0, 0), (0, 1, 0), (0, 0, 1)), (scores(0.9), scores(0.8), scores(0.7)))),
+    "triangle": lambda: triangle_map(
+        Triangle(((1, 0, 0), (0, 1, 0), (0, 0, 1)), (scores(0.9), scores(0.8), scores(0.7)))
+    ),
 }
 
 
@@ -111,10 +129,18 @@ def test_figures_say_what_is_wrong() -> None:
 
 
 def full_report() -> Report:
-    report = Report(title="A <b>title</b> & more", summary="One.\n\nTwo.", data={"scores": scores(0.9, math.inf).to_dict()})
-    report.section("First <i>").text("Text with <script>alert(1)</script>.").facts({"steps": 1200, "time (s)": 1.5, "repaired": True, "gap": None})
+    report = Report(
+        title="A <b>title</b> & more",
+        summary="One.\n\nTwo.",
+        data={"scores": scores(0.9, math.inf).to_dict()},
+    )
+    report.section("First <i>").text("Text with <script>alert(1)</script>.").facts(
+        {"steps": 1200, "time (s)": 1.5, "repaired": True, "gap": None}
+    )
     report.section("Second").table(
-        [Column(name="name"), Column(name="loss", unit="nats", digits=3)], [["a & b", math.inf], ["c", 0.5]], caption="Losses."
+        [Column(name="name"), Column(name="loss", unit="nats", digits=3)],
+        [["a & b", math.inf], ["c", 0.5]],
+        caption="Losses.",
     )
     report.section("Third").picture(FIGURES["one barrier"](), "A barrier <x>.", 'It says "much".')
     return report
@@ -176,14 +202,25 @@ def test_a_picture_that_is_more_than_a_drawing_is_refused(svg: str, message: str
     text = (
         Report(title="t")
         .to_json()
-        .replace('"sections": []', f'"sections": [{{"title": "s", "blocks": [{{"kind": "picture", "svg": {json.dumps(svg)}}}]}}]')
+        .replace(
+            '"sections": []',
+            '"sections": [{"title": "s", "blocks": [{"kind": "picture", "svg":'
+            f" {json.dumps(svg)}}}]}}]",
+        )
     )
     with pytest.raises(DataError, match="no onefold report"):
         Report.from_json(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"format": "onefold report 1"}', '{"format": "onefold report 2", "title": "t"}', '{"title": "t", "extra": 1}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"format": "onefold report 1"}',
+        '{"format": "onefold report 2", "title": "t"}',
+        '{"title": "t", "extra": 1}',
+    ],
 )
 def test_what_is_no_report_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="no onefold report"):
@@ -192,27 +229,49 @@ def test_what_is_no_report_is_refused(text: str) -> None:
 
 def test_comparison_table_states_units_and_raw_numbers() -> None:
     broken = Scores(0.1, math.inf, 0.9, 1.8, 1000, nonfinite=3)
-    table = comparison_table([("best member", scores(0.9123), 4242, 1.0, ""), Candidate("folded", broken, 4242, 1, "pretend")], emphasis=["folded"])
-    assert table.headings[:5] == ("network", "accuracy (%)", "standard error (points)", "NLL (nats)", "ECE (%, 15 equal-width bins)")
+    table = comparison_table(
+        [
+            ("best member", scores(0.9123), 4242, 1.0, ""),
+            Candidate("folded", broken, 4242, 1, "pretend"),
+        ],
+        emphasis=["folded"],
+    )
+    assert table.headings[:5] == (
+        "network",
+        "accuracy (%)",
+        "standard error (points)",
+        "NLL (nats)",
+        "ECE (%, 15 equal-width bins)",
+    )
     assert table.rows[0][1] == pytest.approx(91.23)
     assert table.plain()[0][:4] == ["best member", "91.23", "0.89", "0.5000"]
     assert table.rows[1][3] == "inf"
     assert table.rows[1][-1] == "pretend; 3 examples with non-finite outputs, counted as wrong"
     assert table.emphasis == (1,)
     with pytest.raises(DataError, match="different bins"):
-        comparison_table([Candidate("a", scores(0.9), 1, 1), Candidate("b", Scores(0.9, 1, 0, 0, 10, bins=20), 1, 1)])
+        comparison_table(
+            [
+                Candidate("a", scores(0.9), 1, 1),
+                Candidate("b", Scores(0.9, 1, 0, 0, 10, bins=20), 1, 1),
+            ]
+        )
 
 
 def test_verdict_claims_only_what_two_standard_errors_allow() -> None:
     def candidate(name: str, accuracy: float) -> Candidate:
         return Candidate(name, scores(accuracy), 1, 1)
 
-    text = verdict(candidate("folded network", 0.9), [candidate("average", 0.2), candidate("best member", 0.91), candidate("ensemble", 0.98)])
+    text = verdict(
+        candidate("folded network", 0.9),
+        [candidate("average", 0.2), candidate("best member", 0.91), candidate("ensemble", 0.98)],
+    )
     apart = "unpaired, as single answers were not kept"
-    assert text == (
-        f"Folded network: more accurate than average by 70.00 percentage points (standard error 1.58, {apart}); "
-        f"not clearly different from best member (-1.00 percentage points, standard error 1.31, {apart}); "
-        f"less accurate than ensemble by 8.00 percentage points (standard error 1.05, {apart})."
+    assert (
+        text
+        == "Folded network: more accurate than average by 70.00 percentage points (standard error"
+        f" 1.58, {apart}); not clearly different from best member (-1.00 percentage points,"
+        f" standard error 1.31, {apart}); less accurate than ensemble by 8.00 percentage points"
+        f" (standard error 1.05, {apart})."
     )
 
 

@@ -1,4 +1,6 @@
-"""Every figure under "What was done" is what was done: examples that came out of loaders, settings that reached the code."""
+"""Every figure under "What was done" is what was done: examples that came out of loaders, settings
+that reached the code.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,13 @@ WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "distilled": ({"align": "none", "repair": "none", "polish": 1}, {"polish"}),
     "unaligned and repaired": ({"align": "none", "repair": "full"}, {"statistics", "repair"}),
     "pooled": (
-        {"align": "none", "repair": "none", "fold": "least_squares", "ensemble": "classes", "polish": 1},
+        {
+            "align": "none",
+            "repair": "none",
+            "fold": "least_squares",
+            "ensemble": "classes",
+            "polish": 1,
+        },
         {"fold", "polish", "shares of classes"},
     ),
     "nothing": ({"align": "none", "repair": "none"}, set()),
@@ -82,7 +90,9 @@ WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_examples_of_every_step_are_those_that_came_out_of_the_loader(residual: list[nn.Module], way: str) -> None:
+def test_examples_of_every_step_are_those_that_came_out_of_the_loader(
+    residual: list[nn.Module], way: str
+) -> None:
     settings, steps = WAYS[way]
     data = Watched([x for x, _ in loader(200, batch=50)])
     report = merge(residual, data, **settings).report
@@ -93,20 +103,30 @@ def test_examples_of_every_step_are_those_that_came_out_of_the_loader(residual: 
     assert report.to_dict()["examples"] == report.examples
 
 
-def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(plain: list[nn.Module]) -> None:
-    report = merge(plain, loader(200, batch=50), align="none", repair="none", fold="least_squares", rows=120).report
+def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(
+    plain: list[nn.Module],
+) -> None:
+    report = merge(
+        plain, loader(200, batch=50), align="none", repair="none", fold="least_squares", rows=120
+    ).report
     assert report.used == {"fold": report.folded["examples"]} == {"fold": 100}
     assert report.examples == 100
 
 
 @pytest.mark.parametrize("fold", ["auto", "greedy_soup"])
 @pytest.mark.parametrize("given", [True, False])
-def test_examples_that_chose_are_told_apart(plain: list[nn.Module], fold: str, given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_that_chose_are_told_apart(
+    plain: list[nn.Module], fold: str, given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     inner = LeastSquares.fold
-    monkeypatch.setattr(LeastSquares, "fold", lambda self, job: (seen.append(size(job.data)), inner(self, job))[1])
+    monkeypatch.setattr(
+        LeastSquares, "fold", lambda self, job: (seen.append(size(job.data)), inner(self, job))[1]
+    )
     data, validation = Watched(loader(200, batch=20)), Watched(loader(60, seed=3, batch=30))
-    report = merge(plain, data, align="permutation", fold=fold, validation=validation if given else None).report
+    report = merge(
+        plain, data, align="permutation", fold=fold, validation=validation if given else None
+    ).report
     assert report.used[merging.CHOOSING] == (validation.longest if given else 40)
     assert report.examples == data.longest == 200
     if fold == "auto":
@@ -114,19 +134,36 @@ def test_examples_that_chose_are_told_apart(plain: list[nn.Module], fold: str, g
         assert report.used.get("fold", seen[0]) == seen[0]
 
 
-def test_settings_are_those_that_reached_the_code(plain: list[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_those_that_reached_the_code(
+    plain: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
     distil, align, folded = Spy(merging.distil), Spy(merging.compute_alignment), []
     inner = LeastSquares.fold
     monkeypatch.setattr(merging, "distil", distil)
     monkeypatch.setattr(merging, "compute_alignment", align)
-    monkeypatch.setattr(LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1])
+    monkeypatch.setattr(
+        LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1]
+    )
     report = merge(
-        plain, loader(200, batch=50), align="cca", fold="least_squares", target="equal", rows=900, ridge=0.02, ensemble="probabilities",
-        polish=2, weights=[3, 1], regularisation=0.03, max_positions=9, seed=5,
-    ).report  # fmt: skip
+        plain,
+        loader(200, batch=50),
+        align="cca",
+        fold="least_squares",
+        target="equal",
+        rows=900,
+        ridge=0.02,
+        ensemble="probabilities",
+        polish=2,
+        weights=[3, 1],
+        regularisation=0.03,
+        max_positions=9,
+        seed=5,
+    ).report
     ((fold, job),) = folded
     own = report.settings["fold"]
-    assert own == {name: getattr(fold, name) for name in ("target", "rows", "ridge", "threshold", "ensemble")}
+    assert own == {
+        name: getattr(fold, name) for name in ("target", "rows", "ridge", "threshold", "ensemble")
+    }
     assert report.weights == job.shares == (0.75, 0.25)
     ((_, asked),) = align.calls
     assert report.settings["align"]["regularisation"] == asked["regularisation"] == 0.03
@@ -135,7 +172,9 @@ def test_settings_are_those_that_reached_the_code(plain: list[nn.Module], monkey
     assert report.settings["align"]["prior"] is not None  # the matcher's default, by its value
     assert report.settings["seed"] == asked["seed"] == job.seed == 5
     ((_, used),) = distil.calls
-    assert {name: report.polished[name] for name in ("passes", "ensemble", "seed")} == {k: used[k] for k in ("passes", "ensemble", "seed")}
+    assert {name: report.polished[name] for name in ("passes", "ensemble", "seed")} == {
+        k: used[k] for k in ("passes", "ensemble", "seed")
+    }
     assert (report.polished["lr"], report.polished["batchnorm"]) == (1e-4, "eval")
     assert report.polished["steps"] == 8
     text = str(report)
@@ -149,55 +188,134 @@ def test_settings_are_those_that_reached_the_code(plain: list[nn.Module], monkey
         "0.75, 0.25",
     ):
         assert part in text
-    assert MergeReport(**{**json.loads(json.dumps(report.to_dict())), "weights": report.weights}) == report
+    assert (
+        MergeReport(**{**json.loads(json.dumps(report.to_dict())), "weights": report.weights})
+        == report
+    )
 
 
 def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
     report = merge(plain, loader(200, batch=50), align="permutation", fold="least_squares").report
-    assert report.settings["fold"] == {"target": "pruning", "rows": 20000, "ridge": "chosen for each layer", "threshold": 0.5, "ensemble": "logits"}
-    again = merge(plain, loader(200, batch=50), align=merge(plain, loader(), align="permutation").alignment).report
+    assert report.settings["fold"] == {
+        "target": "pruning",
+        "rows": 20000,
+        "ridge": "chosen for each layer",
+        "threshold": 0.5,
+        "ensemble": "logits",
+    }
+    again = merge(
+        plain, loader(200, batch=50), align=merge(plain, loader(), align="permutation").alignment
+    ).report
     assert again.settings["align"] == {"computed before": True}
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     sections = json.loads(path.read_text())["sections"]
     blocks = next(section["blocks"] for section in sections if section["title"] == "What was done")
-    return {name: value for block in blocks if block["kind"] == "facts" for name, value in block["facts"]}
+    return {
+        name: value
+        for block in blocks
+        if block["kind"] == "facts"
+        for name, value in block["facts"]
+    }
 
 
 PLACES = {  # every setting of a recipe -> the fact that tells it
     FoldPart: {
-        "method": "fold", "weights": "members' shares", "repair": "repair", "target": "fold: target", "rows": "fold: rows", "ridge": "fold: ridge",
-        "ensemble": "fold: ensemble", "class_shares": "shares of the classes asked about", "polish": "polish (passes)", "until": "merged up to",
+        "method": "fold",
+        "weights": "members' shares",
+        "repair": "repair",
+        "target": "fold: target",
+        "rows": "fold: rows",
+        "ridge": "fold: ridge",
+        "ensemble": "fold: ensemble",
+        "class_shares": "shares of the classes asked about",
+        "polish": "polish (passes)",
+        "until": "merged up to",
     },
     AlignPart: {
-        "method": "align", "file": "file of the alignment", "reference": "reference", "probe": "align: features read",
-        "regularisation": "align: regularisation", "prior": "align: prior", "max_positions": "align: positions of an example",
+        "method": "align",
+        "file": "file of the alignment",
+        "reference": "reference",
+        "probe": "align: features read",
+        "regularisation": "align: regularisation",
+        "prior": "align: prior",
+        "max_positions": "align: positions of an example",
     },
-}  # fmt: skip
+}
 
 
-def test_the_command_reports_what_it_did(onefold: Callable, members: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_what_it_did(
+    onefold: Callable, members: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folded, distil = [], Spy(merging.distil)
     inner = LeastSquares.fold
     monkeypatch.setattr(merging, "distil", distil)
-    monkeypatch.setattr(LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1])
-    flags = ["--fold", "least_squares", "--target", "equal", "--rows", "700", "--ridge", "0.02", "--ensemble", "probabilities", "--polish", "1"]
-    how = ["--align", "none", "--repair", "none", "--weights", "3,1", "--seed", "4", "--samples", "150", "--skip", "20", "--batch-size", "25"]
+    monkeypatch.setattr(
+        LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1]
+    )
+    flags = [
+        "--fold",
+        "least_squares",
+        "--target",
+        "equal",
+        "--rows",
+        "700",
+        "--ridge",
+        "0.02",
+        "--ensemble",
+        "probabilities",
+        "--polish",
+        "1",
+    ]
+    how = [
+        "--align",
+        "none",
+        "--repair",
+        "none",
+        "--weights",
+        "3,1",
+        "--seed",
+        "4",
+        "--samples",
+        "150",
+        "--skip",
+        "20",
+        "--batch-size",
+        "25",
+    ]
     scoring = ["--eval-split", "test", "--eval-samples", "80"]
-    result = onefold("merge", *members[:2], *DIGITS, *flags, *how, *scoring, "-o", tmp_path / "f.safetensors", "--report", tmp_path / "f.html")
+    result = onefold(
+        "merge",
+        *members[:2],
+        *DIGITS,
+        *flags,
+        *how,
+        *scoring,
+        "-o",
+        tmp_path / "f.safetensors",
+        "--report",
+        tmp_path / "f.html",
+    )
     assert result.status == 0, result.err
     facts = facts_of(tmp_path / "f.report.json")
     ((fold, job),) = folded
     ((_, used),) = distil.calls
     assert facts["calibration examples"] == size(job.data) == 150
     assert facts["examples for fold"] == facts["examples for polish"] == 150
-    assert facts["calibration data"] == "sklearn:digits, train split after the first 20, in batches of 25"
+    assert (
+        facts["calibration data"]
+        == "sklearn:digits, train split after the first 20, in batches of 25"
+    )
     assert facts["evaluation examples"] == 80
     for name in ("target", "rows", "ridge", "ensemble"):
         assert facts[f"fold: {name}"] == getattr(fold, name)
     assert facts["polish: ensemble"] == used["ensemble"]
-    assert (facts["polish (passes)"], facts["polish: lr"], facts["polish: steps"]) == (used["passes"], 1e-4, 6)
+    assert (facts["polish (passes)"], facts["polish: lr"], facts["polish: steps"]) == (
+        used["passes"],
+        1e-4,
+        6,
+    )
     assert facts["seed"] == job.seed == 4
     assert facts["members' shares"] == "0.75, 0.25"
     assert facts["threads"] == torch.get_num_threads()
@@ -207,23 +325,70 @@ def test_the_command_reports_what_it_did(onefold: Callable, members: list[Path],
     assert "calibration examples</dt><dd>150" in (tmp_path / "f.html").read_text()
 
 
-def test_every_setting_of_a_recipe_has_a_fact(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
+def test_every_setting_of_a_recipe_has_a_fact(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
     for kind, places in PLACES.items():
-        assert set(places) == set(kind.model_fields), f"{kind.__name__} has a setting that no report tells"
-    assert set(DataPart.model_fields) == {"source", "split", "samples", "skip", "batch_size"}  # `described`, and the number that was read
-    one = ["--align", "cca", "--regularisation", "0.2", "--fold", "least_squares", "--ensemble", "classes", "--class-shares", ",".join(["1"] * 10)]
+        assert set(places) == set(kind.model_fields), (
+            f"{kind.__name__} has a setting that no report tells"
+        )
+    assert set(DataPart.model_fields) == {
+        "source",
+        "split",
+        "samples",
+        "skip",
+        "batch_size",
+    }  # `described`, and the number that was read
+    one = [
+        "--align",
+        "cca",
+        "--regularisation",
+        "0.2",
+        "--fold",
+        "least_squares",
+        "--ensemble",
+        "classes",
+        "--class-shares",
+        ",".join(["1"] * 10),
+    ]
     two = ["--align", "permutation", "--until", "50%"]
     told: set[str] = set()
     for flags in (one, two):
-        result = onefold("merge", *members[:2], *DIGITS, "--samples", "200", *flags, "-o", tmp_path / "f.safetensors", "--force")
+        result = onefold(
+            "merge",
+            *members[:2],
+            *DIGITS,
+            "--samples",
+            "200",
+            *flags,
+            "-o",
+            tmp_path / "f.safetensors",
+            "--force",
+        )
         assert result.status == 0, result.err
         facts = facts_of(tmp_path / "f.report.json")
         told |= set(facts)
-    assert {fact for places in PLACES.values() for fact in places.values()} - told == {"file of the alignment"}
+    assert {fact for places in PLACES.values() for fact in places.values()} - told == {
+        "file of the alignment"
+    }
 
 
-def test_gates_report_what_they_learned_from_and_chose_on(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    flags = ["--level", "layer", "--samples", "5000", "--steps", "7", "--no-screen", "--eval-split", "test", "--eval-samples", "50"]
+def test_gates_report_what_they_learned_from_and_chose_on(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    flags = [
+        "--level",
+        "layer",
+        "--samples",
+        "5000",
+        "--steps",
+        "7",
+        "--no-screen",
+        "--eval-split",
+        "test",
+        "--eval-samples",
+        "50",
+    ]
     result = onefold("soft", *members[:2], *DIGITS, *flags, "-o", tmp_path / "s.safetensors")
     assert result.status == 0, result.err
     facts = facts_of(tmp_path / "s.report.json")
@@ -243,12 +408,18 @@ def test_gates_report_what_they_learned_from_and_chose_on(onefold: Callable, mem
 def test_gates_count_their_examples(plain: list[nn.Module]) -> None:
     data, held_out = Watched(loader(120, batch=50)), Watched(loader(40, seed=5))
     given = fit_gates(SoftMerge(plain), data, held_out=held_out, steps=2)
-    assert given.examples == {"learned from": data.longest, "chosen on": held_out.longest} == {"learned from": 120, "chosen on": 40}
+    assert (
+        given.examples
+        == {"learned from": data.longest, "chosen on": held_out.longest}
+        == {"learned from": 120, "chosen on": 40}
+    )
     alone = fit_gates(SoftMerge(plain), data, steps=2, fallback=False)
     assert alone.examples == {"learned from": 120, "chosen on": 0}
 
 
-def test_rounds_report_what_they_trained_on(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_report_what_they_trained_on(
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train = Spy(persisting.train_rounds)
     monkeypatch.setattr(persisting, "train_rounds", train)
     flags = ["--rounds", "2", "--epochs", "1", "--kernel", "function", "--reference", "50"]
@@ -260,15 +431,32 @@ def test_rounds_report_what_they_trained_on(onefold: Callable, tmp_path: Path, m
     assert facts["training examples"] == len(rounds.epochs(0).data.images) == 80
     assert facts["validation examples"] == size(rounds.validation) == facts["scored examples"] == 20
     assert facts["scored on"] == "validation data"
-    assert facts["examples that predictions are compared on"] == 20  # a batch, not the 50 that were asked for
+    assert (
+        facts["examples that predictions are compared on"] == 20
+    )  # a batch, not the 50 that were asked for
     assert facts["warm up"] == pytest.approx(0.1)
     assert rounds.training.warm_up is None
 
 
-def test_a_subspace_reports_what_it_trained_on(onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subspace_reports_what_it_trained_on(
+    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train = Spy(spanning.train)
     monkeypatch.setattr(spanning, "train", train)
-    flags = ["--shape", "line", "--epochs", "1", "--samples", "60", "--batch-size", "20", "--eval-split", "test", "--eval-samples", "30"]
+    flags = [
+        "--shape",
+        "line",
+        "--epochs",
+        "1",
+        "--samples",
+        "60",
+        "--batch-size",
+        "20",
+        "--eval-split",
+        "test",
+        "--eval-samples",
+        "30",
+    ]
     result = onefold("subspace", *DIGITS, *flags, "-o", tmp_path / "out")
     assert result.status == 0, result.err
     facts = facts_of(next((tmp_path / "out").glob("*.json")))
@@ -295,4 +483,7 @@ def test_counting_changes_nothing_and_counts_the_longest_walk() -> None:
     broken, counter = counted(["no batch", torch.ones(3, 2)])
     assert [item for item in broken if isinstance(item, str)] == ["no batch"]
     assert counter.examples == 3
-    assert count_examples([{"ids": torch.ones(4, 2), "labels": torch.ones(4)}, (torch.ones(2), None)]) == 6
+    assert (
+        count_examples([{"ids": torch.ones(4, 2), "labels": torch.ones(4)}, (torch.ones(2), None)])
+        == 6
+    )

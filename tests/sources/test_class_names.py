@@ -25,7 +25,9 @@ def folder(tmp_path: Path) -> Path:
         for shade, name in enumerate(NAMES):
             (tmp_path / split / name).mkdir(parents=True)
             for k in range(2):
-                Image.fromarray(np.full((4, 4), 100 * shade + k, dtype=np.uint8)).save(tmp_path / split / name / f"{k}.png")
+                Image.fromarray(np.full((4, 4), 100 * shade + k, dtype=np.uint8)).save(
+                    tmp_path / split / name / f"{k}.png"
+                )
     return tmp_path
 
 
@@ -46,12 +48,18 @@ def test_folders_are_numbered_by_name_and_say_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["names", "file beside the data", "file", "argument"])
-def test_another_order_of_classes(folder: Path, way: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_another_order_of_classes(
+    folder: Path, way: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     wanted = ["eel", "fox", "cat", "dog"]  # the members know one more
     apart = tmp_path_factory.mktemp("apart") / "names.txt"
     for file in (folder / "classes.txt", apart):
         file.write_text("\n".join(wanted) + "\n")
-    option = {"names": ",".join(wanted), "file beside the data": "classes.txt", "file": str(apart)}.get(way)
+    option = {
+        "names": ",".join(wanted),
+        "file beside the data": "classes.txt",
+        "file": str(apart),
+    }.get(way)
     name = f"imagefolder:{folder}?channels=1" + (f"&classes={option}" if option else "")
     data = build_data(name, **({} if option else {"classes": wanted}))
     assert class_names_of(data) == tuple(wanted)
@@ -85,7 +93,10 @@ def test_names_that_look_like_numbers_or_words_stay_names(tmp_path: Path) -> Non
 
 
 def test_digits_and_idx_are_renumbered_by_their_numbers(tmp_path: Path) -> None:
-    plain, turned = (build_data(f"sklearn:digits{option}", limit=50) for option in ("", "?classes=9,8,7,6,5,4,3,2,1,0"))
+    plain, turned = (
+        build_data(f"sklearn:digits{option}", limit=50)
+        for option in ("", "?classes=9,8,7,6,5,4,3,2,1,0")
+    )
     assert class_names_of(plain) == tuple("0123456789")
     assert class_names_of(turned)[0] == "9"
     assert torch.equal(9 - plain.labels, turned.labels)  # type: ignore[attr-defined]
@@ -108,14 +119,20 @@ def test_parquet_knows_its_names(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(buffer, format="png")
     table = pa.table({"image": [{"bytes": buffer.getvalue()}] * 3, "label": [0, 1, 2]})
     described = {"info": {"features": {"label": {"names": list(NAMES)}}}}
-    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "train.parquet")
+    pq.write_table(
+        table.replace_schema_metadata({"huggingface": json.dumps(described)}),
+        tmp_path / "train.parquet",
+    )
     assert class_names_of(build_data(f"parquet:{tmp_path}")) == NAMES
     turned = build_data(f"parquet:{tmp_path}?classes=eel,dog,cat")
     assert (turned.labels.tolist(), class_names_of(turned)) == ([2, 1, 0], ("eel", "dog", "cat"))  # type: ignore[attr-defined]
 
 
 def test_names_of_other_loaders() -> None:
-    assert class_names_of(SimpleNamespace(dataset=SimpleNamespace(classes=["a", "b"]))) == ("a", "b")
+    assert class_names_of(SimpleNamespace(dataset=SimpleNamespace(classes=["a", "b"]))) == (
+        "a",
+        "b",
+    )
     assert class_names_of([1, 2]) == class_names_of(SimpleNamespace(classes=10)) == ()
     assert class_map([str(k) for k in range(30)]).endswith("19 = 19 and 10 more")
     assert class_map(()) == ""

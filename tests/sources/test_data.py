@@ -1,4 +1,6 @@
-"""Data sets by name: what is yielded, that skip and limit cut without overlap, and that wrong requests are refused in one sentence."""
+"""Data sets by name: what is yielded, that skip and limit cut without overlap, and that wrong
+requests are refused in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +40,28 @@ def joined(data: Any) -> tuple[Tensor, Tensor]:
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
-def write_parquet(path: Path, images: Any, labels: Any, image: str = "img", label: str = "label", names: int | None = None) -> None:
+def write_parquet(
+    path: Path,
+    images: Any,
+    labels: Any,
+    image: str = "img",
+    label: str = "label",
+    names: int | None = None,
+) -> None:
     pa = pytest.importorskip("pyarrow")
     import json
 
     import pyarrow.parquet as pq
 
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    table = pa.table({image: pa.array([{"bytes": png(x), "path": None} for x in images], kind), label: labels})
+    table = pa.table(
+        {image: pa.array([{"bytes": png(x), "path": None} for x in images], kind), label: labels}
+    )
     if names is not None:
         features = {label: {"names": [str(i) for i in range(names)], "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
     pq.write_table(table, path, row_group_size=7)
 
 
@@ -56,13 +69,22 @@ def write_parquet(path: Path, images: Any, labels: Any, image: str = "img", labe
 def parquet_folder(tmp_path: Path) -> Path:
     images = pixels(30)
     for number in range(3):
-        write_parquet(tmp_path / f"train-0000{number}-of-00003.parquet", images[10 * number : 10 * number + 10], [i % 3 for i in range(10)], names=4)
+        write_parquet(
+            tmp_path / f"train-0000{number}-of-00003.parquet",
+            images[10 * number : 10 * number + 10],
+            [i % 3 for i in range(10)],
+            names=4,
+        )
     write_parquet(tmp_path / "test-00000-of-00001.parquet", pixels(5, seed=1), [0, 1, 2, 0, 1])
     return tmp_path
 
 
 def write_idx(path: Path, array: Any) -> None:
-    data = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    data = (
+        struct.pack(">BBBB", 0, 0, 8, array.ndim)
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
@@ -70,7 +92,9 @@ def write_idx(path: Path, array: Any) -> None:
 def idx_folder(tmp_path: Path) -> Path:
     for prefix, n, end in (("train", 20, ".gz"), ("t10k", 6, "")):
         write_idx(tmp_path / f"{prefix}-images-idx3-ubyte{end}", pixels(n, channels=1)[..., 0])
-        write_idx(tmp_path / f"{prefix}-labels-idx1-ubyte{end}", (np.arange(n) % 4).astype(np.uint8))
+        write_idx(
+            tmp_path / f"{prefix}-labels-idx1-ubyte{end}", (np.arange(n) % 4).astype(np.uint8)
+        )
     return tmp_path
 
 
@@ -81,7 +105,9 @@ def image_folder(tmp_path: Path) -> Path:
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
             for i in range(n):
-                Image.fromarray(np.full((6, 6, 3), 100 * label + i, dtype=np.uint8)).save(folder / f"{i}.png")
+                Image.fromarray(np.full((6, 6, 3), 100 * label + i, dtype=np.uint8)).save(
+                    folder / f"{i}.png"
+                )
     (tmp_path / "train" / "cat" / "Thumbs.db").write_bytes(b"no image")
     return tmp_path
 
@@ -90,7 +116,12 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 20), batch=st.integers(1, 7), skip=st.integers(0, 25), limit=st.one_of(st.none(), st.integers(1, 25)))
+@given(
+    n=st.integers(1, 20),
+    batch=st.integers(1, 7),
+    skip=st.integers(0, 25),
+    limit=st.one_of(st.none(), st.integers(1, 25)),
+)
 def test_a_part_of_somebody_s_batches(n: int, batch: int, skip: int, limit: int | None) -> None:
     x = torch.arange(n).float()
     data = [(x[i : i + batch], x[i : i + batch].long()) for i in range(0, n, batch)]
@@ -116,9 +147,13 @@ def test_shuffled_passes_differ_and_are_repeatable() -> None:
 def test_inputs_are_normalised_and_not_changed() -> None:
     raw = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8)
     kept = raw.clone()
-    data = ImageBatches(Images(raw, torch.arange(5), 5, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)), 2)
+    data = ImageBatches(
+        Images(raw, torch.arange(5), 5, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)), 2
+    )
     x, _ = joined(data)
-    expected = (raw / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
+    expected = (raw / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor(
+        [0.5, 0.6, 0.7]
+    ).view(3, 1, 1)
     assert torch.allclose(x, expected, atol=1e-6)
     floats = torch.rand(5, 1, 4, 4)
     again = ImageBatches(Images(floats, torch.arange(5), 5, mean=(0.5,), std=(2.0,)), 5)
@@ -159,7 +194,9 @@ def test_number_of_classes() -> None:
         ("parquet:x?channels=2", {}, "must be 1 or 3"),
     ],
 )
-def test_wrong_requests_are_refused_before_reading(name: str, options: dict[str, Any], message: str) -> None:
+def test_wrong_requests_are_refused_before_reading(
+    name: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RecipeError, match=message):
         build_data(name, **options)
 
@@ -180,14 +217,24 @@ def test_missing_and_empty_folders(kind: str, tmp_path: Path) -> None:
 
 def test_digits() -> None:
     pytest.importorskip("sklearn")
-    (x, y), (xt, yt) = (joined(build_data("sklearn:digits", split=split)) for split in ("train", "test"))
+    (x, y), (xt, yt) = (
+        joined(build_data("sklearn:digits", split=split)) for split in ("train", "test")
+    )
     assert x.shape == (1257, 1, 8, 8)
     assert xt.shape == (540, 1, 8, 8)
-    assert (x.dtype, y.dtype, float(x.min()), float(x.max())) == (torch.float32, torch.int64, 0.0, 1.0)
+    assert (x.dtype, y.dtype, float(x.min()), float(x.max())) == (
+        torch.float32,
+        torch.int64,
+        0.0,
+        1.0,
+    )
     assert (y.bincount() / len(y) - yt.bincount() / len(yt)).abs().max() < 0.002  # stratified
     rows = {tuple(image.flatten().tolist()) for image in x}
     assert not any(tuple(image.flatten().tolist()) in rows for image in xt)
-    a, b = joined(build_data("sklearn:digits", limit=100))[0], joined(build_data("sklearn:digits", skip=100))[0]
+    a, b = (
+        joined(build_data("sklearn:digits", limit=100))[0],
+        joined(build_data("sklearn:digits", skip=100))[0],
+    )
     assert torch.equal(torch.cat([a, b]), x)
     with pytest.raises(DataError, match="1257 examples, so none is left after skipping 2000"):
         build_data("sklearn:digits", skip=2000)
@@ -205,7 +252,9 @@ def test_parquet_images_labels_and_classes(parquet_folder: Path) -> None:
     assert build_data(f"parquet:{parquet_folder}", split="test", limit=1).classes == 3
 
 
-@pytest.mark.parametrize(("skip", "limit"), [(0, 5), (3, 9), (10, 10), (9, 2), (7, 14), (25, 100), (0, 30), (29, 1)])
+@pytest.mark.parametrize(
+    ("skip", "limit"), [(0, 5), (3, 9), (10, 10), (9, 2), (7, 14), (25, 100), (0, 30), (29, 1)]
+)
 def test_parquet_parts(parquet_folder: Path, skip: int, limit: int) -> None:
     whole, labels = joined(build_data(f"parquet:{parquet_folder}"))
     x, y = joined(build_data(f"parquet:{parquet_folder}", skip=skip, limit=limit))
@@ -231,7 +280,9 @@ def test_parquet_default_normalisation_and_grey(parquet_folder: Path) -> None:
 
     x, _ = joined(build_data(f"parquet:{parquet_folder}"))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in CIFAR)
-    assert torch.allclose(x * std + mean, torch.from_numpy(pixels(30)).permute(0, 3, 1, 2) / 255, atol=1e-6)
+    assert torch.allclose(
+        x * std + mean, torch.from_numpy(pixels(30)).permute(0, 3, 1, 2) / 255, atol=1e-6
+    )
     grey = next(iter(build_data(f"parquet:{parquet_folder}?channels=1&size=4")))[0]
     assert grey.shape == (30, 1, 4, 4)
     assert 0 <= float(grey.min()) < float(grey.max()) <= 1
@@ -260,7 +311,11 @@ def test_parquet_columns(tmp_path: Path) -> None:
 
 def test_parquet_in_a_data_folder_and_images_of_several_sizes(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    write_parquet(tmp_path / "data" / "validation-00000-of-00001.parquet", [pixels(1)[0], pixels(1, side=9)[0]], [0, 1])
+    write_parquet(
+        tmp_path / "data" / "validation-00000-of-00001.parquet",
+        [pixels(1)[0], pixels(1, side=9)[0]],
+        [0, 1],
+    )
     with pytest.raises(DataError, match=r"9x9 pixels but .* 6x6; add \?size"):
         build_data(f"parquet:{tmp_path}", split="test")
     assert joined(build_data(f"parquet:{tmp_path}?size=5", split="test"))[0].shape == (2, 3, 5, 5)
@@ -286,7 +341,12 @@ def test_idx(idx_folder: Path) -> None:
 def test_damaged_idx(idx_folder: Path) -> None:
     images = idx_folder / "t10k-images-idx3-ubyte"
     data = images.read_bytes()
-    for content, message in ((data[:-1], "cut short"), (data + b"x", "longer"), (b"\0\0\x0d\x03" + data[4:], "no idx file"), (data[:6], "cut short")):
+    for content, message in (
+        (data[:-1], "cut short"),
+        (data + b"x", "longer"),
+        (b"\0\0\x0d\x03" + data[4:], "no idx file"),
+        (data[:6], "cut short"),
+    ):
         images.write_bytes(content)
         with pytest.raises(DataError, match=message):
             build_data(f"idx:{idx_folder}", split="test")
@@ -310,8 +370,14 @@ def test_imagefolder(image_folder: Path) -> None:
     assert data.classes == 2
     values = (x[:, 0, 0, 0] * 255).round().long()
     assert torch.equal(values // 100, y)  # each image has its folder's class
-    assert set(joined(build_data(f"imagefolder:{image_folder}", limit=8))[1].tolist()) == {0, 1}  # a part holds both classes
-    a, b = (joined(build_data(f"imagefolder:{image_folder}?mean=0&std=1", **kw))[0] for kw in ({"limit": 5}, {"skip": 5}))
+    assert set(joined(build_data(f"imagefolder:{image_folder}", limit=8))[1].tolist()) == {
+        0,
+        1,
+    }  # a part holds both classes
+    a, b = (
+        joined(build_data(f"imagefolder:{image_folder}?mean=0&std=1", **kw))[0]
+        for kw in ({"limit": 5}, {"skip": 5})
+    )
     assert torch.equal(torch.cat([a, b]), x)
     assert len(joined(build_data(f"imagefolder:{image_folder}", split="test"))[1]) == 6
 
@@ -339,12 +405,11 @@ def test_imagefolder_names_a_broken_image(image_folder: Path) -> None:
 def own_file(tmp_path: Path) -> Path:
     path = tmp_path / "own.py"
     path.write_text(
-        "import torch\n"
-        "def plain(split, n=10):\n    x = torch.arange(float(n))\n    return [(x[i:i+4], x[i:i+4].long()) for i in range(0, n, 4)]\n"
-        "def full(split, limit, skip, batch_size, shuffle, seed):\n"
-        "    return [(torch.full((1,), float(v)),) for v in (limit, skip, batch_size, shuffle, seed)]\n"
-        "def once(split):\n    return iter([torch.ones(2)])\n"
-        "def fails(split):\n    raise KeyError('data')\n"
+        "import torch\ndef plain(split, n=10):\n    x = torch.arange(float(n))\n    return"
+        " [(x[i:i+4], x[i:i+4].long()) for i in range(0, n, 4)]\ndef full(split, limit, skip,"
+        " batch_size, shuffle, seed):\n    return [(torch.full((1,), float(v)),) for v in (limit,"
+        " skip, batch_size, shuffle, seed)]\ndef once(split):\n    return"
+        " iter([torch.ones(2)])\ndef fails(split):\n    raise KeyError('data')\n"
     )
     return path
 
@@ -355,7 +420,12 @@ def test_own_function(own_file: Path) -> None:
     assert y.dtype == torch.int64
     data = build_data(f"{own_file}:plain", skip=3, limit=4)
     assert joined(data)[0].tolist() == joined(data)[0].tolist() == [3, 4, 5, 6]
-    values = [float(b.args[0]) for b in batches(build_data(f"{own_file}:full", limit=9, skip=2, batch_size=3, shuffle=True, seed=5))]
+    values = [
+        float(b.args[0])
+        for b in batches(
+            build_data(f"{own_file}:full", limit=9, skip=2, batch_size=3, shuffle=True, seed=5)
+        )
+    ]
     assert values == [9, 2, 3, 1, 5]
 
 

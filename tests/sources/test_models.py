@@ -1,4 +1,6 @@
-"""Networks by name: built-in ones, somebody's own file, optional packages; wrong names and options are refused early, with a hint."""
+"""Networks by name: built-in ones, somebody's own file, optional packages; wrong names and options
+are refused early, with a hint.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,18 @@ def own_file(tmp_path: Path) -> Path:
 
 def test_built_in_networks_with_options_in_the_name_or_as_keywords() -> None:
     assert isinstance(build_model("digits"), DigitsNet)
-    assert parameters(build_model("vgg11?width=0.25")) == parameters(build_model("vgg11", width=0.25)) < parameters(build_model("vgg11"))
+    assert (
+        parameters(build_model("vgg11?width=0.25"))
+        == parameters(build_model("vgg11", width=0.25))
+        < parameters(build_model("vgg11"))
+    )
     assert build_model("resnet20?width=0.5&classes=7").linear.out_features == 7
-    assert any(isinstance(m, nn.BatchNorm2d) for m in build_model("vgg11?width=0.25&norm=true").modules())
-    assert build_model("resnet20?width=0.5&classes=7", classes=3).linear.out_features == 3  # keywords win
+    assert any(
+        isinstance(m, nn.BatchNorm2d) for m in build_model("vgg11?width=0.25&norm=true").modules()
+    )
+    assert (
+        build_model("resnet20?width=0.5&classes=7", classes=3).linear.out_features == 3
+    )  # keywords win
 
 
 def test_a_factory_builds_a_new_network_each_time() -> None:
@@ -78,7 +88,10 @@ def test_options_that_the_network_refuses() -> None:
 
 def test_own_file(own_file: Path) -> None:
     before = list(sys.path)
-    first, second = build_model(f"{own_file}:make"), build_model(f"{own_file}:make", width=7, bias=False)
+    first, second = (
+        build_model(f"{own_file}:make"),
+        build_model(f"{own_file}:make", width=7, bias=False),
+    )
     assert (first.out_features, second.out_features, second.bias) == (5, 7, None)
     assert type(first) is type(second)
     assert sys.path == before
@@ -120,9 +133,14 @@ def test_own_function_that_fails(own_file: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])
-def test_a_missing_package_says_what_to_install(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_says_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does for "not importable"
-    with pytest.raises(RecipeError, match=rf'needs the package {package}; install it with: pip install "onefold\[vision\]"'):
+    with pytest.raises(
+        RecipeError,
+        match=rf'needs the package {package}; install it with: pip install "onefold\[vision\]"',
+    ):
         resolve_model(f"{package}:resnet18")
 
 
@@ -141,7 +159,9 @@ def test_timm_by_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_real_package_if_it_is_installed(package: str) -> None:
     try:
         __import__(package)
-    except Exception as error:  # torchvision raises RuntimeError beside a torch that it was not built for
+    except (
+        Exception
+    ) as error:  # torchvision raises RuntimeError beside a torch that it was not built for
         pytest.skip(f"{package} cannot be imported: {error}")
     assert parameters(build_model(f"{package}:resnet18", num_classes=10)) == 11_181_642
 

@@ -27,7 +27,10 @@ def test_cifar10_parts_do_not_overlap(real_data: Path) -> None:
     pytest.importorskip("pyarrow")
     name = f"parquet:{real_data / 'cifar10'}"
     both = build_data(name, skip=16_600, limit=200)  # across the end of the first file
-    first, second = build_data(name, skip=16_600, limit=100), build_data(name, skip=16_700, limit=100)
+    first, second = (
+        build_data(name, skip=16_600, limit=100),
+        build_data(name, skip=16_700, limit=100),
+    )
     assert torch.equal(both.images.inputs, torch.cat([first.images.inputs, second.images.inputs]))
     assert torch.equal(both.labels, torch.cat([first.labels, second.labels]))
     assert not torch.equal(first.images.inputs, second.images.inputs)
@@ -39,6 +42,12 @@ def test_fashion_mnist(real_data: Path) -> None:
     assert data.labels.bincount().tolist() == [1000] * 10
     x, y = next(iter(data))
     assert x.shape == (128, 1, 28, 28)
-    assert y[:5].tolist() == [9, 2, 1, 1, 6]  # the well-known first test labels: boot, pullover, trousers, trousers, shirt
+    assert y[:5].tolist() == [
+        9,
+        2,
+        1,
+        1,
+        6,
+    ]  # the well-known first test labels: boot, pullover, trousers, trousers, shirt
     train = build_data(name, limit=500, skip=59_600)
     assert len(train.labels) == 400

@@ -1,4 +1,6 @@
-"""Networks of the package transformers from a config on this disk: tasks, options, errors, the commands."""
+"""Networks of the package transformers from a config on this disk: tasks, options, errors, the
+commands.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from onefold.errors import RecipeError
 from onefold.recipe.reading import _in_name
 from onefold.sources import build_model, resolve_model
 
-SMALL = {"model_type": "bert", "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+SMALL = {
+    "model_type": "bert",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+}
 
 
 def config(folder: Path, **changes: Any) -> Path:
@@ -34,7 +43,9 @@ def transformers() -> Any:
 def test_a_task_or_the_class_that_the_config_names(transformers: Any, tmp_path: Path) -> None:
     folder = config(tmp_path, architectures=["BertForMaskedLM"])
     assert type(build_model(f"hf:{folder}")) is transformers.BertForMaskedLM
-    model = build_model(f"hf:{folder}/config.json?task=sequence-classification&num_labels=5&hidden_size=8")
+    model = build_model(
+        f"hf:{folder}/config.json?task=sequence-classification&num_labels=5&hidden_size=8"
+    )
     assert type(model) is transformers.BertForSequenceClassification
     assert model.classifier.weight.shape == (5, 8)
     assert type(build_model(f"hf:{folder}?task=features")) is transformers.BertModel
@@ -52,23 +63,61 @@ def test_caches_of_keys_and_values_are_off(transformers: Any, tmp_path: Path) ->
     [
         ({}, "", r"names no architecture; say what to build, as in \?task=causal-lm: features"),
         ({}, "?task=masked-lmm", r"has no task 'masked-lmm'; did you mean 'masked-lm'\?"),
-        ({}, "?task=masked-lm&hiden_size=8", r"has no value 'hiden_size'; did you mean 'hidden_size'\?"),
-        ({"model_type": "berd"}, "", r"model_type 'berd', which the package transformers does not know; did you mean 'bert'\?"),
-        ({"model_type": None}, "", r"model_type None, which the package transformers does not know"),
-        ({"architectures": ["BertForNothing"]}, "", r"no network 'BertForNothing', which the config of .* names; say what to build with \?task="),
-        ({}, "?task=image-classification", r"no network of the kind 'bert' for the task 'image-classification'; choose another task"),
-        ({}, "?task=masked-lm&num_attention_heads=3", r"failed with ValueError: The hidden size \(16\) is not a multiple"),
+        (
+            {},
+            "?task=masked-lm&hiden_size=8",
+            r"has no value 'hiden_size'; did you mean 'hidden_size'\?",
+        ),
+        (
+            {"model_type": "berd"},
+            "",
+            (
+                r"model_type 'berd', which the package transformers does not know; did you mean"
+                r" 'bert'\?"
+            ),
+        ),
+        (
+            {"model_type": None},
+            "",
+            r"model_type None, which the package transformers does not know",
+        ),
+        (
+            {"architectures": ["BertForNothing"]},
+            "",
+            (
+                r"no network 'BertForNothing', which the config of .* names; say what to build with"
+                r" \?task="
+            ),
+        ),
+        (
+            {},
+            "?task=image-classification",
+            (
+                r"no network of the kind 'bert' for the task 'image-classification'; choose another"
+                r" task"
+            ),
+        ),
+        (
+            {},
+            "?task=masked-lm&num_attention_heads=3",
+            r"failed with ValueError: The hidden size \(16\) is not a multiple",
+        ),
     ],
 )
 @pytest.mark.usefixtures("transformers")
-def test_what_does_not_fit_is_said_in_one_sentence(tmp_path: Path, changes: dict[str, Any], tail: str, message: str) -> None:
+def test_what_does_not_fit_is_said_in_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], tail: str, message: str
+) -> None:
     with pytest.raises(RecipeError, match=message) as error:
         build_model(f"hf:{config(tmp_path, **changes)}{tail}")
     assert len(str(error.value)) < 500
 
 
 def test_files_that_are_no_config(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="bert-base is no folder or file; nothing is downloaded, so save it here first"):
+    with pytest.raises(
+        RecipeError,
+        match="bert-base is no folder or file; nothing is downloaded, so save it here first",
+    ):
         resolve_model("hf:bert-base")
     with pytest.raises(RecipeError, match=r"the folder .* has no config.json"):
         resolve_model(f"hf:{tmp_path}")
@@ -80,22 +129,40 @@ def test_files_that_are_no_config(tmp_path: Path) -> None:
         resolve_model(f"hf:{tmp_path}")
 
 
-def test_a_missing_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(RecipeError, match=r'needs the package transformers; install it with: pip install "onefold\[hf\]"'):
+    with pytest.raises(
+        RecipeError,
+        match=r'needs the package transformers; install it with: pip install "onefold\[hf\]"',
+    ):
         resolve_model(f"hf:{config(tmp_path)}")
 
 
-def test_nothing_of_the_config_is_run_or_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_config_is_run_or_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A config that names code of its own is refused, since its kind is not known to the package."""
-    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(CONFIG_MAPPING={"bert": None}))
+    monkeypatch.setitem(
+        sys.modules, "transformers", types.SimpleNamespace(CONFIG_MAPPING={"bert": None})
+    )
     own = {"model_type": "mine", "auto_map": {"AutoModel": "somebody/repository--code.Model"}}
-    with pytest.raises(RecipeError, match=r"'mine', which the package transformers does not know; use another version of it, or file.py:factory"):
+    with pytest.raises(
+        RecipeError,
+        match=(
+            r"'mine', which the package transformers does not know; use another version of it, or"
+            r" file.py:factory"
+        ),
+    ):
         resolve_model(f"hf:{config(tmp_path, **own)}")
 
 
 def test_its_path_moves_with_a_recipe() -> None:
-    assert _in_name("hf:nets/small?task=causal-lm", lambda path: f"/there/{path}") == "hf:/there/nets/small?task=causal-lm"
+    assert (
+        _in_name("hf:nets/small?task=causal-lm", lambda path: f"/there/{path}")
+        == "hf:/there/nets/small?task=causal-lm"
+    )
 
 
 DATA = """
@@ -124,6 +191,18 @@ def test_inspect_merge_and_eval(onefold: Callable, tmp_path: Path) -> None:
     assert "passed" in shown.out
     assert onefold("eval", *members, "--model", name, *data).status == 0
     out = tmp_path / "folded.safetensors"
-    result = onefold("merge", *members, "--model", name, *data, "--align", "permutation", "--eval-split", "test", "-o", out)
+    result = onefold(
+        "merge",
+        *members,
+        "--model",
+        name,
+        *data,
+        "--align",
+        "permutation",
+        "--eval-split",
+        "test",
+        "-o",
+        out,
+    )
     assert result.status == 0, result.err
     assert load(out).keys() == load(members[0]).keys()

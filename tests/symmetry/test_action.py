@@ -15,7 +15,16 @@ from torch.func import functional_call
 
 from onefold.errors import SymmetryError
 from onefold.sources.networks import digits, resnet20
-from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, features, fibre_features, find_symmetries, map_features, trace
+from onefold.symmetry import (
+    GroupMap,
+    SymmetrySpec,
+    apply_maps,
+    features,
+    fibre_features,
+    find_symmetries,
+    map_features,
+    trace,
+)
 from onefold.symmetry.axes import Fixed, Group, Live, Prod, Sum
 from onefold.symmetry.maps import fibre_shape
 
@@ -25,19 +34,31 @@ def drawn(kind: Any, size: int, seed: int, fibres: tuple[int, ...] = ()) -> Grou
     if kind == "permutation":
         return GroupMap(kind, torch.rand(*fibres, size, generator=generator).argsort(-1))
     if kind == "scale":
-        return GroupMap(kind, 0.5 + torch.rand(*fibres, size, generator=generator, dtype=torch.float64))
+        return GroupMap(
+            kind, 0.5 + torch.rand(*fibres, size, generator=generator, dtype=torch.float64)
+        )
     if kind == "sign":
-        return GroupMap(kind, torch.randint(0, 2, (*fibres, size), generator=generator).double() * 2 - 1)
-    matrix = torch.randn(*fibres, size, size, generator=generator, dtype=torch.float64) + 3 * torch.eye(size, dtype=torch.float64)
+        return GroupMap(
+            kind, torch.randint(0, 2, (*fibres, size), generator=generator).double() * 2 - 1
+        )
+    matrix = torch.randn(
+        *fibres, size, size, generator=generator, dtype=torch.float64
+    ) + 3 * torch.eye(size, dtype=torch.float64)
     return GroupMap(kind, matrix, torch.linalg.inv(matrix))
 
 
 def all_maps(spec: SymmetrySpec, kind: Any, seed: int = 0) -> dict[str, GroupMap]:
-    return {group.name: drawn(kind, group.size, seed + k, fibre_shape(spec, group)) for k, group in enumerate(spec.groups)}
+    return {
+        group.name: drawn(kind, group.size, seed + k, fibre_shape(spec, group))
+        for k, group in enumerate(spec.groups)
+    }
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    return {
+        name: tensor.double() if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
 
 
 kinds = st.sampled_from(["permutation", "scale", "sign", "dense"])
@@ -45,19 +66,30 @@ kinds = st.sampled_from(["permutation", "scale", "sign", "dense"])
 
 @settings(deadline=None)
 @given(kinds, kinds, st.integers(2, 9), st.integers(0, 999))
-def test_composition_and_inverse_agree_with_matrices(first: str, second: str, size: int, seed: int) -> None:
+def test_composition_and_inverse_agree_with_matrices(
+    first: str, second: str, size: int, seed: int
+) -> None:
     a, b = drawn(first, size, seed), drawn(second, size, seed + 1)
     both = a.then(b)
     torch.testing.assert_close(both.dense().forward, b.dense().forward @ a.dense().forward)
     torch.testing.assert_close(both.dense().inverse, a.dense().inverse @ b.dense().inverse)
-    torch.testing.assert_close(a.then(a.inverted()).dense().forward, torch.eye(size, dtype=torch.float64), atol=1e-8, rtol=0)
+    torch.testing.assert_close(
+        a.then(a.inverted()).dense().forward,
+        torch.eye(size, dtype=torch.float64),
+        atol=1e-8,
+        rtol=0,
+    )
     assert both.kind == (first if first == second else "dense")
 
 
 def test_a_permutation_means_new_i_is_old_forward_i() -> None:
     forward = torch.tensor([2, 0, 1])
     x = torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)
-    assert (GroupMap("permutation", forward).dense().forward @ x).tolist() == x[forward].tolist() == [30.0, 10.0, 20.0]
+    assert (
+        (GroupMap("permutation", forward).dense().forward @ x).tolist()
+        == x[forward].tolist()
+        == [30.0, 10.0, 20.0]
+    )
     assert GroupMap.identity(3).forward.tolist() == [0, 1, 2]
 
 
@@ -82,8 +114,12 @@ def test_dense_maps_act_on_producers_by_t_and_on_consumers_by_its_inverse() -> N
     maps = all_maps(spec, "dense")
     moved = apply_maps(model.state_dict(), spec, maps)
     torch.testing.assert_close(moved["0.weight"], maps["g0"].forward @ model[0].weight.detach())
-    torch.testing.assert_close(moved["1.weight"], maps["g1"].forward @ model[1].weight.detach() @ maps["g0"].inverse)
-    torch.testing.assert_close(functional_call(model, moved, (x,)), model(x))  # a linear network: dense maps keep its function
+    torch.testing.assert_close(
+        moved["1.weight"], maps["g1"].forward @ model[1].weight.detach() @ maps["g0"].inverse
+    )
+    torch.testing.assert_close(
+        functional_call(model, moved, (x,)), model(x)
+    )  # a linear network: dense maps keep its function
 
 
 @pytest.mark.parametrize("kind", ["permutation", "scale"])
@@ -91,18 +127,29 @@ def test_dense_matrices_of_sparse_maps_give_the_same_linear_weights(kind: str) -
     model = digits(6)
     spec, state = find_symmetries(model, torch.randn(2, 1, 8, 8)), state_of(model)
     maps = all_maps(spec, kind)
-    sparse, dense = apply_maps(state, spec, maps), apply_maps(state, spec, {name: m.dense() for name, m in maps.items()})
+    sparse, dense = (
+        apply_maps(state, spec, maps),
+        apply_maps(state, spec, {name: m.dense() for name, m in maps.items()}),
+    )
     for name in ("conv1.weight", "conv2.weight", "conv3.weight", "conv3.bias", "head.weight"):
         torch.testing.assert_close(dense[name], sparse[name])
-    assert torch.equal(dense["norm1.running_var"], state["norm1.running_var"])  # the caller has folded the norms
+    assert torch.equal(
+        dense["norm1.running_var"], state["norm1.running_var"]
+    )  # the caller has folded the norms
 
 
 def test_fibred_maps_keep_the_function_of_a_grouped_convolution() -> None:
     model, x = nets.FlatCNN().double(), torch.randn(2, 1, 8, 8, dtype=torch.float64)
     spec = find_symmetries(model, x)
     for kind in ("permutation", "dense"):
-        maps = {g.name: drawn(kind if g.dense else "permutation", g.size, 5, fibre_shape(spec, g)) for g in spec.groups}
-        assert any(m.forward.dim() > 1 for m in maps.values() if m.kind == "permutation") or kind == "dense"
+        maps = {
+            g.name: drawn(kind if g.dense else "permutation", g.size, 5, fibre_shape(spec, g))
+            for g in spec.groups
+        }
+        assert (
+            any(m.forward.dim() > 1 for m in maps.values() if m.kind == "permutation")
+            or kind == "dense"
+        )
         moved = apply_maps(model.state_dict(), spec, maps)
         if kind == "permutation":
             torch.testing.assert_close(functional_call(model, moved, (x,)), model(x))
@@ -112,13 +159,19 @@ def test_fibred_maps_keep_the_function_of_a_grouped_convolution() -> None:
 
 
 def _undo(spec: SymmetrySpec, maps: dict[str, GroupMap]) -> dict[str, GroupMap]:
-    """The inverses: fibres are numbered as they are before a map, so their inverses follow the map of their index."""
+    """The inverses: fibres are numbered as they are before a map, so their inverses follow the map
+    of their index.
+    """
     undone = {}
     for group in spec.groups:
         inverse = maps[group.name].inverted()
         if group.over and group.over[0] in maps:
             order = maps[group.over[0]].forward
-            inverse = GroupMap(inverse.kind, inverse.forward[order], None if inverse.inverse is None else inverse.inverse[order])
+            inverse = GroupMap(
+                inverse.kind,
+                inverse.forward[order],
+                None if inverse.inverse is None else inverse.inverse[order],
+            )
         undone[group.name] = inverse
     return undone
 
@@ -127,10 +180,15 @@ def test_dtypes_devices_and_inputs_are_kept_and_products_are_exact() -> None:
     model = digits(6)
     spec = find_symmetries(model, torch.randn(2, 1, 8, 8))
     maps = all_maps(spec, "dense")
-    half = {name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    half = {
+        name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
     before = {name: tensor.clone() for name, tensor in half.items()}
     moved = apply_maps(half, spec, maps)
-    exact = apply_maps({name: t.double() if t.is_floating_point() else t for name, t in half.items()}, spec, maps)
+    exact = apply_maps(
+        {name: t.double() if t.is_floating_point() else t for name, t in half.items()}, spec, maps
+    )
     for name, tensor in half.items():
         assert moved[name].dtype == tensor.dtype
         assert moved[name].data_ptr() != tensor.data_ptr()
@@ -142,7 +200,10 @@ def test_groups_without_a_map_stay_and_nothing_is_shared_with_the_input() -> Non
     model = nets.UNet()
     spec, state = find_symmetries(model, torch.randn(2, 3, 16, 16)), dict(model.state_dict())
     same = apply_maps(state, spec, {})
-    assert all(torch.equal(same[name], tensor) and same[name].data_ptr() != tensor.data_ptr() for name, tensor in state.items())
+    assert all(
+        torch.equal(same[name], tensor) and same[name].data_ptr() != tensor.data_ptr()
+        for name, tensor in state.items()
+    )
 
 
 def test_tied_tensors_stay_tied() -> None:
@@ -162,7 +223,10 @@ def test_maps_that_do_not_fit_are_refused() -> None:
         ({"g99": GroupMap.identity(3)}, "has no group 'g99'"),
         ({first.name: GroupMap.identity(first.size + 1)}, r"has shape .* it needs"),
         ({narrow.name: GroupMap.identity(narrow.size, "dense")}, "takes no dense map"),
-        ({first.name: GroupMap("permutation", torch.zeros(first.size, dtype=torch.int64))}, "is no permutation"),
+        (
+            {first.name: GroupMap("permutation", torch.zeros(first.size, dtype=torch.int64))},
+            "is no permutation",
+        ),
         ({signed.name: drawn("sign", signed.size, 0)}, "takes no sign map"),
     ]
     for maps, message in cases:
@@ -207,7 +271,9 @@ def test_features_are_found_inside_products_and_segments() -> None:
 
 
 def test_probed_features_move_with_their_group() -> None:
-    """The features that a member shows after a permutation are its own, permuted: what every matcher relies on."""
+    """The features that a member shows after a permutation are its own, permuted: what every
+    matcher relies on.
+    """
     model, x = digits(6).eval(), torch.randn(3, 1, 8, 8)
     traced = trace(model, (x,))
     spec = find_symmetries(model, x, traced=traced)
@@ -215,22 +281,35 @@ def test_probed_features_move_with_their_group() -> None:
     states = [model.state_dict(), apply_maps(model.state_dict(), spec, maps)]
     probes = {probe.node for group in spec.groups for probe in group.probes}
     seen: dict[str, list[Tensor]] = {}
-    traced.replay(states, (x,), visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None, nodes=probes)
+    traced.replay(
+        states,
+        (x,),
+        visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None,
+        nodes=probes,
+    )
     for group in spec.groups:
         for probe in group.probes:
             axes = spec.nodes[probe.node]
             before, after = (features(value, axes, group) for value in seen[probe.node])
             torch.testing.assert_close(after, before[:, maps[group.name].forward])
-            torch.testing.assert_close(map_features(seen[probe.node][0], axes, spec, maps), seen[probe.node][1])
+            torch.testing.assert_close(
+                map_features(seen[probe.node][0], axes, spec, maps), seen[probe.node][1]
+            )
 
 
 def test_a_scaled_variance_makes_the_identity_exact() -> None:
     """With c^2 v instead of c^2 (v + eps) - eps a large eps would show."""
-    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, eps=0.5), nn.ReLU(), nn.Linear(6, 2)).double().eval()
+    model = (
+        nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, eps=0.5), nn.ReLU(), nn.Linear(6, 2))
+        .double()
+        .eval()
+    )
     x = torch.randn(5, 4, dtype=torch.float64)
     spec = find_symmetries(model, x)
     moved = apply_maps(model.state_dict(), spec, all_maps(spec, "scale"))
-    torch.testing.assert_close(functional_call(model, moved, (x,)), model(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        functional_call(model, moved, (x,)), model(x), rtol=1e-12, atol=1e-12
+    )
     blind = dataclasses.replace(spec, norms=(), epsilons={})
     wrong = apply_maps(model.state_dict(), blind, all_maps(spec, "scale"))
     assert (functional_call(model, wrong, (x,)) - model(x)).abs().max() > 1e-3

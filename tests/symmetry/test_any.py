@@ -1,4 +1,6 @@
-"""Whatever network a user brings: what is found is proved numerically, for every class of maps claimed, and covers nearly all of it."""
+"""Whatever network a user brings: what is found is proved numerically, for every class of maps
+claimed, and covers nearly all of it.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ def test_any_network_is_proved_and_covered(name: str) -> None:
     proof = verify_symmetries(spec, network.model, network.inputs)
     assert proof.passed, str(proof)
     assert proof.max_error < 1e-10
-    tied = [group for group in spec.groups if len({slot.tensor for slot in group.slots}) > 1]  # others leave nothing to get wrong
-    assert proof.negatives_tried >= min(len(tied), 12) - bool(proof.inert)  # a group of tensors without effect has no control
+    tied = [
+        group for group in spec.groups if len({slot.tensor for slot in group.slots}) > 1
+    ]  # others leave nothing to get wrong
+    assert proof.negatives_tried >= min(len(tied), 12) - bool(
+        proof.inert
+    )  # a group of tensors without effect has no control
     assert spec.coverage >= network.coverage, str(spec)
     assert spec.unknown == {}
     assert SymmetrySpec.from_json(spec.to_json()) == spec
@@ -39,7 +45,12 @@ class Smoothed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c, self.d = nn.Linear(5, 16), nn.Linear(16, 12), nn.Linear(12, 14), nn.Linear(14, 3)
+        self.a, self.b, self.c, self.d = (
+            nn.Linear(5, 16),
+            nn.Linear(16, 12),
+            nn.Linear(12, 14),
+            nn.Linear(14, 3),
+        )
         self.weight = nn.Parameter(torch.randn(12))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,12 +81,17 @@ def test_an_unknown_operator_is_frozen_and_named_and_three_lines_cover_it() -> N
     assert before.unknown == {"smooth": 1}
     assert before.frozen["weight"] == "reaches smooth, which has no rule"
     assert "unknown operator: smooth, met 1 times" in str(before)
-    assert sorted(group.size for group in before.groups) == [14, 16]  # what does not reach it moves all the same
+    assert sorted(group.size for group in before.groups) == [
+        14,
+        16,
+    ]  # what does not reach it moves all the same
     assert verify_symmetries(before, model, x).passed
 
     @rule("smooth", summary="Softsign, channel by channel.")
     def smooth_rule(call: Call) -> list[Term]:
-        unify(call.axes(call["x"])[-1], call.axes(call["weight"])[0])  # the weight moves with the channels
+        unify(
+            call.axes(call["x"])[-1], call.axes(call["weight"])[0]
+        )  # the weight moves with the channels
         restrict(call.axes(call["weight"])[0], PERMUTATION)  # which may change places
         return call.axes(call["x"])
 

@@ -1,4 +1,6 @@
-"""Specs in a folder: proved on first use, what is refuted is found by bisection and dropped, then read; every reason to find them anew."""
+"""Specs in a folder: proved on first use, what is refuted is found by bisection and dropped, then
+read; every reason to find them anew.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,17 @@ def swapped(spec: SymmetrySpec, first: str, second: str) -> SymmetrySpec:
     own[reader.axis] = dataclasses.replace(own[reader.axis], group=first)
     axes[reader.tensor] = tuple(own)
     groups = tuple(
-        dataclasses.replace(g, slots=(*g.slots, reader)) if g is a
-        else dataclasses.replace(g, slots=tuple(slot for slot in g.slots if slot != reader)) if g is b
-        else g for g in spec.groups
-    )  # fmt: skip
+        (
+            dataclasses.replace(g, slots=(*g.slots, reader))
+            if g is a
+            else (
+                dataclasses.replace(g, slots=tuple(slot for slot in g.slots if slot != reader))
+                if g is b
+                else g
+            )
+        )
+        for g in spec.groups
+    )
     return dataclasses.replace(spec, axes=axes, groups=groups)
 
 
@@ -74,7 +83,10 @@ def test_wrong_groups_are_found_and_frozen_and_the_others_stay() -> None:
 def test_a_wrong_class_is_taken_away_and_the_group_stays() -> None:
     model, x = deep(), torch.randn(5, 4)
     spec = find_symmetries(model, x)
-    claim = tuple(dataclasses.replace(g, maps=g.maps | {"sign", "orthogonal"}) if g.name == "g3" else g for g in spec.groups)
+    claim = tuple(
+        dataclasses.replace(g, maps=g.maps | {"sign", "orthogonal"}) if g.name == "g3" else g
+        for g in spec.groups
+    )
     found = prune(dataclasses.replace(spec, groups=claim), model, x)
     assert found.dropped == ()
     assert found.narrowed == {"g3": {"sign", "orthogonal"}}
@@ -123,7 +135,11 @@ def test_a_spec_is_kept_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (place,) = folder.iterdir()
     monkeypatch.setattr(cache_module, "solve", lambda _: pytest.fail("it must be read"))
     torch.manual_seed(1)
-    assert find_symmetries(deep(), torch.randn(9, 4), cache=folder) == first == find_symmetries(model, x)
+    assert (
+        find_symmetries(deep(), torch.randn(9, 4), cache=folder)
+        == first
+        == find_symmetries(model, x)
+    )
     assert json.loads(place.read_text())["is"] == "SymmetrySpec"
     with pytest.raises(pytest.fail.Exception):
         find_symmetries(deep((6, 6)), x, cache=folder)
@@ -135,7 +151,13 @@ def test_damaged_and_foreign_entries_are_made_anew(tmp_path: Path) -> None:
     first = cached(traced, x, tmp_path)
     place = tmp_path / f"{key(traced, x)}.json"
     assert (first.hit, cached(traced, x, tmp_path).hit) == (False, True)
-    for text in ("", "{", '{"is": "Group"}', place.read_text()[:100], dataclasses.replace(first.spec, fingerprint="another").to_json()):
+    for text in (
+        "",
+        "{",
+        '{"is": "Group"}',
+        place.read_text()[:100],
+        dataclasses.replace(first.spec, fingerprint="another").to_json(),
+    ):
         place.write_text(text)
         again = cached(traced, x, tmp_path)
         assert (again.hit, again.spec) == (False, first.spec)
@@ -143,7 +165,9 @@ def test_damaged_and_foreign_entries_are_made_anew(tmp_path: Path) -> None:
 
 
 def test_the_key_tells_inputs_versions_and_rules_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    conv = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
     small, large = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 9, 9)
     keys = {key(trace(conv, (x,)), x) for x in (small, large, small[:1], torch.randn(7, 1, 8, 8))}
     assert len(keys) == 2
@@ -162,7 +186,9 @@ def test_what_is_refuted_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model, x = deep(), torch.randn(5, 4)
     real = cache_module.solve
     monkeypatch.setattr(cache_module, "solve", lambda traced: swapped(real(traced), "g0", "g1"))
-    with pytest.warns(UserWarning, match="group g0 .* was refuted by the numeric proof and is frozen"):
+    with pytest.warns(
+        UserWarning, match="group g0 .* was refuted by the numeric proof and is frozen"
+    ):
         first = find_symmetries(model, x, cache=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

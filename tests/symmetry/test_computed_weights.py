@@ -1,4 +1,6 @@
-"""Weights that are computed, messages along edges, Fourier layers and bags of embeddings: what moves in them, by the proof."""
+"""Weights that are computed, messages along edges, Fourier layers and bags of embeddings: what
+moves in them, by the proof.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_orthogonal_weights_move_as_far_as_their_bases_do(way: str) -> None:
 
 
 class Positions(nn.Module):
-    """Buffers that are no weights: a table of positions, a mask that is not saved, a mean that is taken off."""
+    """Buffers that are no weights: a table of positions, a mask that is not saved, a mean that is
+    taken off.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""What each family of operators says about its axes: the groups of attention, recurrent nets, einsum and the rest, tensor by tensor."""
+"""What each family of operators says about its axes: the groups of attention, recurrent nets,
+einsum and the rest, tensor by tensor.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.symmetry import SymmetrySpec, apply_maps, features, find_symmetries, trace, verify_symmetries
+from onefold.symmetry import (
+    SymmetrySpec,
+    apply_maps,
+    features,
+    find_symmetries,
+    trace,
+    verify_symmetries,
+)
 from onefold.symmetry.axes import Case, Group, Live, Prod, Sum
 from onefold.symmetry.drawing import random_map
 from onefold.symmetry.rules.einsum import letters
@@ -30,10 +39,16 @@ def proved(model: nn.Module, inputs: Any) -> SymmetrySpec:
 
 def groups_of(spec: SymmetrySpec, tensor: str, axis: int) -> list[Group]:
     """The groups on one axis of a tensor, in order of their names."""
-    return [group for group in spec.groups if any((slot.tensor, slot.axis) == (tensor, axis) for slot in group.slots)]
+    return [
+        group
+        for group in spec.groups
+        if any((slot.tensor, slot.axis) == (tensor, axis) for slot in group.slots)
+    ]
 
 
-def test_attention_has_one_map_per_head_between_queries_and_keys_and_one_between_values_and_the_output() -> None:
+def test_attention_has_one_map_per_head_between_queries_and_keys_and_one_between_values_and_the_output() -> (
+    None
+):
     spec = proved(zoo.EinsumAttention(), torch.randn(2, 5, 6))
     (heads,) = groups_of(spec, "q", 1)
     (scores,) = groups_of(spec, "q", 2)
@@ -41,8 +56,14 @@ def test_attention_has_one_map_per_head_between_queries_and_keys_and_one_between
     assert (heads.size, heads.maps) == (3, {"permutation"})
     assert (scores.size, scores.maps, scores.over) == (4, EVERY, (heads.name,))
     assert (values.size, values.maps, values.over) == (4, EVERY, (heads.name,))
-    assert {(slot.tensor, slot.role) for slot in scores.slots} == {("q", "producer"), ("k", "consumer")}  # keys take the inverse transpose
-    assert {(slot.tensor, slot.role) for slot in values.slots} == {("v", "producer"), ("out", "consumer")}
+    assert {(slot.tensor, slot.role) for slot in scores.slots} == {
+        ("q", "producer"),
+        ("k", "consumer"),
+    }  # keys take the inverse transpose
+    assert {(slot.tensor, slot.role) for slot in values.slots} == {
+        ("v", "producer"),
+        ("out", "consumer"),
+    }
 
 
 def test_a_fused_weight_holds_queries_keys_and_values_as_segments_of_heads_times_size() -> None:
@@ -50,11 +71,16 @@ def test_a_fused_weight_holds_queries_keys_and_values_as_segments_of_heads_times
     rows = spec.axes["blocks.0.fused.weight"][0]
     assert isinstance(rows, Sum)
     assert [type(part) for part in rows.parts] == [Prod] * 3
-    assert rows.parts[0] == rows.parts[1] != rows.parts[2]  # queries and keys take one map, values another
+    assert (
+        rows.parts[0] == rows.parts[1] != rows.parts[2]
+    )  # queries and keys take one map, values another
     (scores,) = [group for group in spec.groups if Live(group.name, 4) == rows.parts[0].parts[1]]
     assert scores.maps == ROTATIONS  # one weight makes both, and cannot take a map and its inverse
     assert rows.parts[0].parts[0] == rows.parts[2].parts[0]  # the heads are the same
-    assert ("head.weight", "table.weight") in spec.tied or ("table.weight", "head.weight") in spec.tied
+    assert ("head.weight", "table.weight") in spec.tied or (
+        "table.weight",
+        "head.weight",
+    ) in spec.tied
     assert spec.axes["head.weight"] == spec.axes["table.weight"]
     stream = groups_of(spec, "places.weight", 1)[0]
     assert "permutation" in stream.maps
@@ -69,13 +95,19 @@ def test_grouped_queries_move_with_their_keys_and_rotary_axes_stay(gqa: bool) ->
     queries = {group.name: group for group in groups_of(spec, "q.weight", 0)}
     assert keys.name in queries
     (repeats,) = [group for name, group in queries.items() if name != keys.name]
-    assert (repeats.size, repeats.over) == (3, (keys.name,))  # the queries of one group change places among themselves
+    assert (repeats.size, repeats.over) == (
+        3,
+        (keys.name,),
+    )  # the queries of one group change places among themselves
     assert {group.size for group in groups_of(spec, "v.weight", 0)} == {2, 4}
     assert keys.name in {group.name for group in groups_of(spec, "out.weight", 1)}
 
 
 def test_a_norm_without_a_scale_of_its_own_lets_the_whole_stream_rotate() -> None:
-    plain, scaled = (groups_of(find_symmetries(zoo.Grouped(affine=affine), zoo.tokens()), "table.weight", 1)[0] for affine in (False, True))
+    plain, scaled = (
+        groups_of(find_symmetries(zoo.Grouped(affine=affine), zoo.tokens()), "table.weight", 1)[0]
+        for affine in (False, True)
+    )
     assert plain.maps == ROTATIONS
     assert scaled.maps == {"permutation", "sign"}
 
@@ -92,13 +124,24 @@ class Written(nn.Module):
 
 
 WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
-    "mean of squares": (lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6), ROTATIONS),
+    "mean of squares": (
+        lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+        ROTATIONS,
+    ),
     "square": (lambda x: x / torch.sqrt(torch.square(x).sum(-1, keepdim=True) + 1e-6), ROTATIONS),
     "length": (lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-6), ROTATIONS),
     "normalize": (lambda x: F.normalize(x, dim=-1), ROTATIONS),
     "sum of absolute values": (lambda x: x / x.norm(p=1, dim=-1, keepdim=True), {"permutation"}),
-    "in float32": (lambda x: (x.float() * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype), ROTATIONS),
-    "layer norm": (lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt(), {"permutation", "orthogonal_mean"}),
+    "in float32": (
+        lambda x: (x.float() * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)).to(
+            x.dtype
+        ),
+        ROTATIONS,
+    ),
+    "layer norm": (
+        lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt(),
+        {"permutation", "orthogonal_mean"},
+    ),
     "squares that are read": (lambda x: x.pow(2), {"permutation"}),
     "squares summed over the batch": (lambda x: x * x.pow(2).sum(0, keepdim=True), {"permutation"}),
     "cubes": (lambda x: x * x.pow(3).mean(-1, keepdim=True), {"permutation"}),
@@ -116,13 +159,20 @@ def test_the_gates_of_a_recurrent_net_move_together() -> None:
     (state,) = groups_of(spec, "net.weight_hh_l0", 1)
     assert spec.axes["net.weight_hh_l0"][0] == Sum((spec.axes["net.weight_hh_l0"][1],) * 4)
     assert {(slot.tensor, slot.axis) for slot in state.slots} == {
-        ("net.weight_ih_l0", 0), ("net.weight_hh_l0", 0), ("net.weight_hh_l0", 1), ("net.bias_ih_l0", 0), ("net.bias_hh_l0", 0), ("head.weight", 1),
-    }  # fmt: skip
+        ("net.weight_ih_l0", 0),
+        ("net.weight_hh_l0", 0),
+        ("net.weight_hh_l0", 1),
+        ("net.bias_ih_l0", 0),
+        ("net.bias_hh_l0", 0),
+        ("head.weight", 1),
+    }
     assert state.maps == {"permutation"}
 
 
 def test_plain_recurrent_nets_take_the_maps_of_their_nonlinearity() -> None:
-    tanh, relu = (proved(zoo.Recurrent("RNN", nonlinearity=kind), zoo.tokens()) for kind in ("tanh", "relu"))
+    tanh, relu = (
+        proved(zoo.Recurrent("RNN", nonlinearity=kind), zoo.tokens()) for kind in ("tanh", "relu")
+    )
     assert groups_of(tanh, "net.weight_hh_l0", 1)[0].maps == {"permutation", "sign"}
     assert groups_of(relu, "net.weight_hh_l0", 1)[0].maps == {"permutation", "scale"}
 
@@ -131,7 +181,9 @@ def test_directions_and_layers_move_on_their_own_unless_one_weight_reads_them_al
     spec = proved(zoo.Recurrent("LSTM", num_layers=2, bidirectional=True), zoo.tokens())
     names = [f"net.weight_hh_l{layer}{way}" for layer in (0, 1) for way in ("", "_reverse")]
     assert len({groups_of(spec, name, 1)[0].name for name in names}) == 4
-    spec = proved(zoo.Recurrent("GRU", "states", num_layers=3), zoo.tokens())  # the mean over the layers' last states
+    spec = proved(
+        zoo.Recurrent("GRU", "states", num_layers=3), zoo.tokens()
+    )  # the mean over the layers' last states
     assert len({groups_of(spec, f"net.weight_hh_l{layer}", 1)[0].name for layer in range(3)}) == 1
 
 
@@ -149,12 +201,18 @@ def test_a_given_first_state_holds_the_state_in_place_and_a_learned_one_moves_al
             self.start = nn.Parameter(torch.randn(1, 1, 6))
 
         def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-            return self.head(self.net(x, self.start.expand(-1, x.shape[0], -1).contiguous() if h is None else h)[0])
+            return self.head(
+                self.net(x, self.start.expand(-1, x.shape[0], -1).contiguous() if h is None else h)[
+                    0
+                ]
+            )
 
     x = torch.randn(3, 5, 4)
     (state,) = groups_of(proved(Given(), x), "net.weight_hh_l0", 1)
     assert ("start", 2) in {(slot.tensor, slot.axis) for slot in state.slots}
-    assert groups_of(proved(Given(), ((x, torch.randn(1, 3, 6)), None)), "net.weight_hh_l0", 1) == []
+    assert (
+        groups_of(proved(Given(), ((x, torch.randn(1, 3, 6)), None)), "net.weight_hh_l0", 1) == []
+    )
 
 
 def test_features_are_read_out_of_stacked_states() -> None:
@@ -162,17 +220,31 @@ def test_features_are_read_out_of_stacked_states() -> None:
     model, x = zoo.Stacked().eval(), zoo.tokens()
     traced = trace(model, (x,))
     spec = find_symmetries(model, x, traced=traced)
-    maps = {group.name: random_map(group.size, (), "permutation", torch.Generator().manual_seed(k)) for k, group in enumerate(spec.groups)}
+    maps = {
+        group.name: random_map(group.size, (), "permutation", torch.Generator().manual_seed(k))
+        for k, group in enumerate(spec.groups)
+    }
     states = [model.state_dict(), apply_maps(model.state_dict(), spec, maps)]
     seen: dict[str, list[Tensor]] = {}
     probes = {probe.node for group in spec.groups for probe in group.probes}
-    traced.replay(states, (x,), visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None, nodes=probes)
+    traced.replay(
+        states,
+        (x,),
+        visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None,
+        nodes=probes,
+    )
     assert any(isinstance(term, Case) for node in probes for term in spec.nodes[node])
     for group in spec.groups:
-        assert any(probe.kind == "post" for probe in group.probes) or group.size == 8  # the table of tokens has no nonlinearity
+        assert (
+            any(probe.kind == "post" for probe in group.probes) or group.size == 8
+        )  # the table of tokens has no nonlinearity
         for probe in group.probes:
-            before, after = (features(value, spec.nodes[probe.node], group) for value in seen[probe.node])
-            torch.testing.assert_close(after, before[:, maps[group.name].forward], rtol=1e-5, atol=1e-6)
+            before, after = (
+                features(value, spec.nodes[probe.node], group) for value in seen[probe.node]
+            )
+            torch.testing.assert_close(
+                after, before[:, maps[group.name].forward], rtol=1e-5, atol=1e-6
+            )
 
 
 def test_letters_of_einsum() -> None:
@@ -269,22 +341,47 @@ def test_parities_of_inner_products(kind: str) -> None:
 
 
 def test_what_is_mixed_along_an_index_moves_alike_at_all_of_its_values() -> None:
-    """Operators that keep the axis which they mix along: the parts stacked on it, or the heads on it, may not move on their own."""
+    """Operators that keep the axis which they mix along: the parts stacked on it, or the heads on
+    it, may not move on their own.
+    """
 
     class Mixed(nn.Module):
         def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
             super().__init__()
-            self.a, self.b, self.head, self.function = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(12, 2), function
+            self.a, self.b, self.head, self.function = (
+                nn.Linear(4, 6),
+                nn.Linear(4, 6),
+                nn.Linear(12, 2),
+                function,
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.function(torch.stack([self.a(x), self.b(x)], 1)).flatten(1))
 
-    mixing = [lambda x: x.softmax(1), lambda x: F.layer_norm(x.transpose(1, 2), (2,)).transpose(1, 2), lambda x: x.cumsum(1), lambda x: x.flip(1)]
-    mixing += [lambda x: F.group_norm(x.transpose(1, 2).flatten(1), 6).unflatten(1, (6, 2)).transpose(1, 2)]
+    mixing = [
+        lambda x: x.softmax(1),
+        lambda x: F.layer_norm(x.transpose(1, 2), (2,)).transpose(1, 2),
+        lambda x: x.cumsum(1),
+        lambda x: x.flip(1),
+    ]
+    mixing += [
+        lambda x: F.group_norm(x.transpose(1, 2).flatten(1), 6).unflatten(1, (6, 2)).transpose(1, 2)
+    ]
     for function in mixing:
-        groups = [group for group in proved(Mixed(function), torch.randn(3, 4)).groups if group.size > 2]
+        groups = [
+            group for group in proved(Mixed(function), torch.randn(3, 4)).groups if group.size > 2
+        ]
         assert len(groups) <= 1
-    assert len([group for group in proved(Mixed(torch.relu), torch.randn(3, 4)).groups if group.size == 6]) == 2
+    assert (
+        len(
+            [
+                group
+                for group in proved(Mixed(torch.relu), torch.randn(3, 4)).groups
+                if group.size == 6
+            ]
+        )
+        == 2
+    )
 
 
 def test_experts_change_places_and_each_has_maps_of_its_own() -> None:
@@ -309,7 +406,10 @@ def test_a_wrong_class_of_maps_is_refuted() -> None:
     model, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(3, 4)
     spec = find_symmetries(model, x)
     for kind in ("sign", "orthogonal", "orthogonal_mean", "invertible"):
-        wrong = dataclasses.replace(spec, groups=(dataclasses.replace(spec.groups[0], maps=frozenset({"permutation", kind})),))
+        wrong = dataclasses.replace(
+            spec,
+            groups=(dataclasses.replace(spec.groups[0], maps=frozenset({"permutation", kind})),),
+        )
         proof = verify_symmetries(wrong, model, x)
         assert not proof.passed, kind
         assert proof.max_error > 1e-3, kind
@@ -317,5 +417,7 @@ def test_a_wrong_class_of_maps_is_refuted() -> None:
 
 def test_a_tensor_without_effect_is_no_control() -> None:
     model = zoo.Encoder()
-    proof = verify_symmetries(find_symmetries(model, torch.randn(2, 4, 5)), model, torch.randn(2, 4, 5), seed=3)
+    proof = verify_symmetries(
+        find_symmetries(model, torch.randn(2, 4, 5)), model, torch.randn(2, 4, 5), seed=3
+    )
     assert proof.passed, str(proof)

@@ -1,4 +1,6 @@
-"""Scales of norms move into the weights behind them where nothing else reads them; then the whole residual stream may turn."""
+"""Scales of norms move into the weights behind them where nothing else reads them; then the whole
+residual stream may turn.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from onefold.errors import SymmetryError
-from onefold.symmetry import SymmetrySpec, apply_maps, find_symmetries, fold_scales, prune, verify_symmetries
+from onefold.symmetry import (
+    SymmetrySpec,
+    apply_maps,
+    find_symmetries,
+    fold_scales,
+    prune,
+    verify_symmetries,
+)
 from onefold.symmetry.drawing import random_map
 from onefold.symmetry.maps import fibre_shape
 
@@ -46,7 +55,9 @@ class Residual(nn.Module):
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
-def test_folding_keeps_the_function_and_lets_the_stream_turn(norm: Callable[[int], nn.Module]) -> None:
+def test_folding_keeps_the_function_and_lets_the_stream_turn(
+    norm: Callable[[int], nn.Module],
+) -> None:
     model, x = randomised(Residual(norm)), torch.randn(5, 4, dtype=torch.float64)
     spec = find_symmetries(model, x)
     kind = "orthogonal_mean" if norm is nn.LayerNorm else "orthogonal"
@@ -59,13 +70,17 @@ def test_folding_keeps_the_function_and_lets_the_stream_turn(norm: Callable[[int
     folded = fold_scales(state, spec)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(folded["norms.1.weight"], torch.ones(8, dtype=torch.float64))
-    torch.testing.assert_close(functional_call(model, folded, (x,)), model(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        functional_call(model, folded, (x,)), model(x), rtol=1e-12, atol=1e-12
+    )
     turn = random_map(8, fibre_shape(spec, stream), kind, torch.Generator().manual_seed(0))
     with pytest.raises(SymmetryError, match="apply fold_scales first"):
         apply_maps(state, spec, {stream.name: turn})
     turned = apply_maps(folded, spec, {stream.name: turn})
     assert not torch.allclose(turned["into.weight"], folded["into.weight"])
-    torch.testing.assert_close(functional_call(model, turned, (x,)), model(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        functional_call(model, turned, (x,)), model(x), rtol=1e-12, atol=1e-12
+    )
     proof = verify_symmetries(spec, model, x)
     assert proof.passed, str(proof)
     assert proof.classes[f"{kind} with folded scales"] == 1
@@ -85,7 +100,12 @@ class Scaled(nn.Module):
 
     def __init__(self, case: str) -> None:
         super().__init__()
-        self.into, self.a, self.b, self.head = (nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 2))
+        self.into, self.a, self.b, self.head = (
+            nn.Linear(4, 6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 2),
+        )
         self.norm, self.case = nn.RMSNorm(6), case
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +127,16 @@ class Scaled(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "case", ["plain", "added", "read by a nonlinearity", "a weight that reads more", "a scale used twice", "an output", "an inner product"]
+    "case",
+    [
+        "plain",
+        "added",
+        "read by a nonlinearity",
+        "a weight that reads more",
+        "a scale used twice",
+        "an output",
+        "an inner product",
+    ],
 )
 def test_a_scale_folds_only_into_weights_that_read_nothing_else(case: str) -> None:
     model, x = Scaled(case), torch.randn(5, 4)
@@ -128,7 +157,12 @@ def test_zeros_in_a_scale() -> None:
         nn.init.zeros_(model.norms[0].weight[:2])
         spec = find_symmetries(model, x)
         if folds:
-            torch.testing.assert_close(functional_call(model, fold_scales(model.state_dict(), spec), (x,)), model(x), rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                functional_call(model, fold_scales(model.state_dict(), spec), (x,)),
+                model(x),
+                rtol=1e-12,
+                atol=1e-12,
+            )
         else:
             with pytest.raises(SymmetryError, match="has zeros where"):
                 fold_scales(model.state_dict(), spec)
@@ -147,7 +181,10 @@ def test_precision_and_missing_tensors() -> None:
 def test_a_wrong_claim_is_refuted_and_pruned() -> None:
     model, x = Residual(nn.LayerNorm), torch.randn(5, 4)
     spec = find_symmetries(model, x)
-    claims = tuple(dataclasses.replace(g, folded=g.folded | {"orthogonal"}) if g.folded else g for g in spec.groups)
+    claims = tuple(
+        dataclasses.replace(g, folded=g.folded | {"orthogonal"}) if g.folded else g
+        for g in spec.groups
+    )
     wrong = dataclasses.replace(spec, groups=claims)
     assert not verify_symmetries(wrong, model, x).passed
     found = prune(wrong, model, x)
@@ -156,7 +193,9 @@ def test_a_wrong_claim_is_refuted_and_pruned() -> None:
 
 
 class Masked(nn.Module):
-    """The mean over positions of a norm's output, of which some are masked; or, `along`, coordinates are weighed one by one."""
+    """The mean over positions of a norm's output, of which some are masked; or, `along`,
+    coordinates are weighed one by one.
+    """
 
     def __init__(self, along: bool = False) -> None:
         super().__init__()

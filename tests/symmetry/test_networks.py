@@ -1,4 +1,6 @@
-"""The numeric proof in float64, with negative controls, for networks of every structure that the rules know."""
+"""The numeric proof in float64, with negative controls, for networks of every structure that the
+rules know.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,25 @@ def vision(name: str, **options: Any) -> nn.Module:
 
 
 def dense121() -> nn.Module:
-    return torchvision_models().DenseNet(growth_rate=8, num_init_features=16, num_classes=7)  # 121 layers, narrow
+    return torchvision_models().DenseNet(
+        growth_rate=8, num_init_features=16, num_classes=7
+    )  # 121 layers, narrow
 
 
 def narrow_vgg() -> nn.Module:
     module = torchvision_models().vgg
-    net = module.VGG(module.make_layers([8, "M", 16, "M", 24, 24, "M", 32, 32, "M"], batch_norm=True), num_classes=7)
-    net.classifier = nn.Sequential(nn.Linear(32 * 49, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 7))
+    net = module.VGG(
+        module.make_layers([8, "M", 16, "M", 24, 24, "M", 32, 32, "M"], batch_norm=True),
+        num_classes=7,
+    )
+    net.classifier = nn.Sequential(
+        nn.Linear(32 * 49, 64),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(64, 48),
+        nn.ReLU(),
+        nn.Linear(48, 7),
+    )
     return net
 
 
@@ -51,11 +65,20 @@ SMALL: dict[str, Build] = {
     "stacked branches": lambda: (nets.StackedBranches(), torch.randn(3, 5)),
     "in place": lambda: (nets.InPlace(), torch.randn(3, 5)),
 }
-TINY = ("padded shortcut", "stacked gates", "stacked branches", "in place", "mobile", "dense")  # the biases of the output are more than a hundredth
+TINY = (
+    "padded shortcut",
+    "stacked gates",
+    "stacked branches",
+    "in place",
+    "mobile",
+    "dense",
+)  # the biases of the output are more than a hundredth
 LARGE: dict[str, Build] = {
     "resnet50": lambda: (vision("resnet50", width_per_group=32), images(32)),
     "resnext": lambda: (
-        torchvision_models().ResNet(torchvision_models().resnet.Bottleneck, [1, 1, 1, 1], 7, groups=4, width_per_group=8),
+        torchvision_models().ResNet(
+            torchvision_models().resnet.Bottleneck, [1, 1, 1, 1], 7, groups=4, width_per_group=8
+        ),
         images(32),
     ),
     "mobilenet_v2": lambda: (vision("mobilenet_v2", width_mult=0.5), images(32)),
@@ -107,9 +130,16 @@ def test_built_in_networks_are_covered_and_take_dense_maps(name: str) -> None:
 def test_resnet20_has_the_groups_of_its_residual_stream() -> None:
     spec = find_symmetries(resnet20(), images(32))
     assert [group.size for group in spec.groups].count(16) == 4
-    stream = max((group for group in spec.groups if group.size == 64), key=lambda group: len(group.slots))
+    stream = max(
+        (group for group in spec.groups if group.size == 64), key=lambda group: len(group.slots)
+    )
     tensors = {slot.tensor: slot.role for slot in stream.slots}
-    assert tensors["layer3.0.conv2.weight"] == tensors["layer3.0.shortcut.0.weight"] == tensors["layer3.2.conv2.weight"] == "producer"
+    assert (
+        tensors["layer3.0.conv2.weight"]
+        == tensors["layer3.0.shortcut.0.weight"]
+        == tensors["layer3.2.conv2.weight"]
+        == "producer"
+    )
     assert tensors["layer3.1.conv1.weight"] == tensors["linear.weight"] == "consumer"
     assert tensors["layer3.2.bn2.running_var"] == "variance"
     assert {"permutation", "scale"} == stream.maps
@@ -128,7 +158,11 @@ def test_a_norm_folds_only_into_a_layer_that_it_alone_reads() -> None:
     class Two(nn.Module):
         def __init__(self, case: str) -> None:
             super().__init__()
-            self.conv, self.norm, self.head = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=case != "batch statistics"), nn.Linear(4, 2)
+            self.conv, self.norm, self.head = (
+                nn.Conv2d(3, 4, 1),
+                nn.BatchNorm2d(4, track_running_stats=case != "batch statistics"),
+                nn.Linear(4, 2),
+            )
             self.case = case
 
         def forward(self, x: Tensor) -> Tensor:
@@ -142,7 +176,13 @@ def test_a_norm_folds_only_into_a_layer_that_it_alone_reads() -> None:
                 z = z + torch.relu(self.conv(x * 2))
             return self.head(torch.relu(z).mean((2, 3)))
 
-    for case, folds in {"plain": 1, "read twice": 0, "norm used twice": 0, "layer used twice": 0, "batch statistics": 0}.items():
+    for case, folds in {
+        "plain": 1,
+        "read twice": 0,
+        "norm used twice": 0,
+        "layer used twice": 0,
+        "batch statistics": 0,
+    }.items():
         model = Two(case)
         spec = find_symmetries(model, images(4))
         assert sum(layer.norm is not None for layer in spec.layers) == folds, case
@@ -152,7 +192,12 @@ def test_a_norm_folds_only_into_a_layer_that_it_alone_reads() -> None:
 
 def test_group_norm_and_grouped_convolution_have_fibres() -> None:
     spec = find_symmetries(nets.FlatCNN(), images(8, 1))
-    assert [(group.size, bool(group.over)) for group in spec.groups] == [(2, False), (3, True), (4, True), (20, False)]
+    assert [(group.size, bool(group.over)) for group in spec.groups] == [
+        (2, False),
+        (3, True),
+        (4, True),
+        (20, False),
+    ]
     inner = spec.groups[1]
     assert inner.over == (spec.groups[0].name,)
     unet = find_symmetries(nets.UNet(), images(16))
@@ -161,7 +206,9 @@ def test_group_norm_and_grouped_convolution_have_fibres() -> None:
 
 def test_stacked_branches_move_together_only_if_one_weight_reads_both() -> None:
     spec = find_symmetries(nets.StackedBranches(), torch.randn(3, 5))
-    by_tensor = {slot.tensor: group.name for group in spec.groups for slot in group.slots if slot.axis == 0}
+    by_tensor = {
+        slot.tensor: group.name for group in spec.groups for slot in group.slots if slot.axis == 0
+    }
     assert by_tensor["a.weight"] == by_tensor["b.weight"]
     assert by_tensor["c.weight"] != by_tensor["d.weight"]
 
@@ -184,18 +231,31 @@ def test_several_outputs_ties_and_unused_parameters() -> None:
 
 
 def test_a_wrong_spec_is_refuted() -> None:
-    """Negative control of the proof itself: two hidden layers that have nothing to do with each other, said to move together."""
+    """Negative control of the proof itself: two hidden layers that have nothing to do with each
+    other, said to move together.
+    """
     import dataclasses
 
-    model, inputs = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)), torch.randn(3, 4)
+    model, inputs = (
+        nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2)),
+        torch.randn(3, 4),
+    )
     spec = find_symmetries(model, inputs)
     first, second = spec.groups
     axes = dict(spec.axes)
-    axes["4.weight"] = (axes["4.weight"][0], axes["0.weight"][0])  # the last layer reads group g0 instead of g1
+    axes["4.weight"] = (
+        axes["4.weight"][0],
+        axes["0.weight"][0],
+    )  # the last layer reads group g0 instead of g1
     slots = tuple(slot for slot in second.slots if slot.tensor != "4.weight")
     moved = next(slot for slot in second.slots if slot.tensor == "4.weight")
     wrong = dataclasses.replace(
-        spec, axes=axes, groups=(dataclasses.replace(first, slots=(*first.slots, moved)), dataclasses.replace(second, slots=slots))
+        spec,
+        axes=axes,
+        groups=(
+            dataclasses.replace(first, slots=(*first.slots, moved)),
+            dataclasses.replace(second, slots=slots),
+        ),
     )
     proof = verify_symmetries(wrong, model, inputs)
     assert not proof.passed
@@ -206,4 +266,8 @@ def test_the_same_network_gives_the_same_spec_and_works_on_the_meta_device() -> 
     with torch.device("meta"):
         hollow = resnet20(0.5)
         inputs = torch.empty(2, 3, 16, 16)
-    assert find_symmetries(hollow, inputs) == find_symmetries(resnet20(0.5), images(16)) == find_symmetries(resnet20(0.5), images(16))
+    assert (
+        find_symmetries(hollow, inputs)
+        == find_symmetries(resnet20(0.5), images(16))
+        == find_symmetries(resnet20(0.5), images(16))
+    )

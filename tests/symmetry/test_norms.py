@@ -58,7 +58,10 @@ class OfTwo(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
-        return sum(F.batch_norm(x, n.running_mean, n.running_var, n.weight, n.bias, False, eps=eps) for eps in (1e-5, 1e-1))  # type: ignore[return-value]
+        return sum(
+            F.batch_norm(x, n.running_mean, n.running_var, n.weight, n.bias, False, eps=eps)
+            for eps in (1e-5, 1e-1)
+        )  # type: ignore[return-value]
 
 
 class Computed(nn.Module):

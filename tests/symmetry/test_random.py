@@ -1,4 +1,7 @@
-"""Random networks: operators of every family put together at random, each proved. What no example thought of, these may meet."""
+"""Random networks: operators of every family put together at random, each proved.
+
+What no example thought of, these may meet.
+"""
 
 from __future__ import annotations
 

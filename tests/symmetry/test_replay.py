@@ -50,7 +50,9 @@ def test_replay_gives_the_bits_of_the_members(name: str, dtype: torch.dtype) -> 
         x = torch.randn(count, *shape, dtype=dtype)
         outputs = traced.replay([model.state_dict() for model in models], (x,))
         with torch.no_grad():
-            assert all(torch.equal(out, model(x)) for out, model in zip(outputs, models, strict=True))
+            assert all(
+                torch.equal(out, model(x)) for out, model in zip(outputs, models, strict=True)
+            )
     assert not torch.equal(outputs[0], outputs[1])
     assert not outputs[0].requires_grad
 
@@ -60,7 +62,12 @@ def test_a_trace_in_float32_runs_float64_members_and_channels_last_inputs() -> N
     traced = trace(vgg11(0.125), (torch.randn(2, 3, 32, 32),))
     x = torch.randn(3, 3, 32, 32, dtype=torch.float64).to(memory_format=torch.channels_last)
     seen = []
-    outputs = traced.replay([m.state_dict() for m in models], (x,), visit=lambda _, values: seen.append(values[0]), nodes=["conv2d"])
+    outputs = traced.replay(
+        [m.state_dict() for m in models],
+        (x,),
+        visit=lambda _, values: seen.append(values[0]),
+        nodes=["conv2d"],
+    )
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert all(torch.equal(out, model(x)) for out, model in zip(outputs, models, strict=True))
@@ -111,7 +118,16 @@ def test_visitors_see_all_members_in_graph_order_and_may_replace_values() -> Non
     def look(name: str, values: list[Tensor]) -> None:
         seen.append((name, len(values)))
 
-    assert traced.replay(states, (x,), visit=look, nodes=["relu_1", "x", "conv2d", "batch_norm_1"], until="relu_1") == []
+    assert (
+        traced.replay(
+            states,
+            (x,),
+            visit=look,
+            nodes=["relu_1", "x", "conv2d", "batch_norm_1"],
+            until="relu_1",
+        )
+        == []
+    )
     assert seen == [("x", 3), ("conv2d", 3), ("batch_norm_1", 3), ("relu_1", 3)]
 
     def first_for_all(_: str, values: list[Tensor]) -> list[Tensor]:
@@ -119,7 +135,13 @@ def test_visitors_see_all_members_in_graph_order_and_may_replace_values() -> Non
 
     outputs = traced.replay(states, (x,), visit=first_for_all, nodes=["relu_2"])
     with torch.no_grad():
-        hidden = F.relu(models[0].conv3(F.relu(models[0].norm2(models[0].conv2(F.relu(models[0].norm1(models[0].conv1(x))))))))
+        hidden = F.relu(
+            models[0].conv3(
+                F.relu(
+                    models[0].norm2(models[0].conv2(F.relu(models[0].norm1(models[0].conv1(x)))))
+                )
+            )
+        )
         assert torch.equal(outputs[2], models[2].head(hidden.flatten(1)))
 
 
@@ -135,7 +157,12 @@ def test_values_are_freed_after_their_last_use() -> None:
         references.extend(weakref.ref(value) for value in values)
         alive.append(sum(reference() is not None for reference in references))
 
-    traced.replay([model.state_dict()], (torch.randn(2, 4),), visit=look, nodes=[f"linear{'_' + str(k) if k else ''}" for k in range(6)])
+    traced.replay(
+        [model.state_dict()],
+        (torch.randn(2, 4),),
+        visit=look,
+        nodes=[f"linear{'_' + str(k) if k else ''}" for k in range(6)],
+    )
     assert max(alive) <= 3
 
 
@@ -154,7 +181,10 @@ def test_inputs_and_states_are_not_written_to() -> None:
     before, x = model.state_dict()["count"].clone(), torch.randn(3, 4)
     kept = x.clone()
     traced = trace(model, (torch.randn(2, 4),))
-    states = [model.state_dict(), {name: tensor.clone() for name, tensor in model.state_dict().items()}]
+    states = [
+        model.state_dict(),
+        {name: tensor.clone() for name, tensor in model.state_dict().items()},
+    ]
     first, second = traced.replay(states, (x,))
     assert torch.equal(first, second)
     assert torch.equal(x, kept)
@@ -227,7 +257,9 @@ def test_the_model_keeps_its_modes() -> None:
     modes = [module.training for module in model.modules()]
     trace(model, (torch.randn(2, 3, 16, 16),))
     assert [module.training for module in model.modules()] == modes
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 def fingerprint(model: nn.Module, *shape: int) -> str:
@@ -236,10 +268,17 @@ def fingerprint(model: nn.Module, *shape: int) -> str:
 
 
 def test_fingerprints_tell_architectures_apart_but_not_weights_or_batch_sizes() -> None:
-    same = {fingerprint(digits(8), 2, 1, 8, 8), fingerprint(digits(8), 5, 1, 8, 8), fingerprint(digits(8), 1, 1, 8, 8)}
+    same = {
+        fingerprint(digits(8), 2, 1, 8, 8),
+        fingerprint(digits(8), 5, 1, 8, 8),
+        fingerprint(digits(8), 1, 1, 8, 8),
+    }
     assert len(same) == 1
     assert fingerprint(digits(9), 2, 1, 8, 8) not in same
-    first, second = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    first, second = (
+        nn.Sequential(nn.Linear(4, 4), nn.ReLU()),
+        nn.Sequential(nn.Linear(4, 4), nn.Tanh()),
+    )
     assert fingerprint(first, 2, 4) != fingerprint(second, 2, 4)
     assert fingerprint(Static(), 3, 4) == fingerprint(Static(), 6, 4)
     strided = [nn.Conv2d(1, 2, 3, stride=stride, padding=1) for stride in (1, 2)]

@@ -1,4 +1,6 @@
-"""Operator rules: map classes, roles, unknown operators, a user's own rule, and calls where a careless rule would be unsound."""
+"""Operator rules: map classes, roles, unknown operators, a user's own rule, and calls where a
+careless rule would be unsound.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,14 @@ class Between(nn.Module):
 
 
 CLASSES: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
-    "identity": (lambda x: x, {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}),
-    "times a number": (lambda x: x * 2 / 3, {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}),
+    "identity": (
+        lambda x: x,
+        {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"},
+    ),
+    "times a number": (
+        lambda x: x * 2 / 3,
+        {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"},
+    ),
     "plus a number": (lambda x: x + 2, {"permutation", "orthogonal_mean"}),
     "relu": (F.relu, {"permutation", "scale"}),
     "leaky relu": (F.leaky_relu, {"permutation", "scale"}),
@@ -50,10 +58,16 @@ CLASSES: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
     "centred": (lambda x: x - x.mean(-1, keepdim=True), {"permutation", "orthogonal_mean"}),
     "divided by its norm": (lambda x: x / (1 + x.abs().sum(-1, keepdim=True)), {"permutation"}),
     "layer norm": (lambda x: F.layer_norm(x, (6,)), {"permutation", "orthogonal_mean"}),
-    "rms norm": (lambda x: F.rms_norm(x, (6,)), {"permutation", "sign", "orthogonal", "orthogonal_mean"}),
+    "rms norm": (
+        lambda x: F.rms_norm(x, (6,)),
+        {"permutation", "sign", "orthogonal", "orthogonal_mean"},
+    ),
     "where": (lambda x: torch.where(x > 0, x, -x * 0.5), {"permutation"}),
     "clamped": (lambda x: x.clamp(-1, 2), {"permutation"}),
-    "dropout": (lambda x: F.dropout(x, training=False), {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"}),
+    "dropout": (
+        lambda x: F.dropout(x, training=False),
+        {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible"},
+    ),
 }
 
 
@@ -80,22 +94,73 @@ class WithWeight(nn.Module):
         return self.b(self.function(self.a(x), *self.weights))
 
 
-# Calls that a careless rule would get wrong; (function, shapes of its weights, classes that must hold, classes that must not).
+# Calls that a careless rule would get wrong; (function, shapes of its weights, classes that must
+# hold, classes that must not).
 TRICKY: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], set[str], set[str]]] = {
     "layer scale": (lambda x, w: x * w, [(6,)], {"permutation", "scale", "sign"}, {"orthogonal"}),
     "gain of one plus w": (lambda x, w: x * (1 + w), [(6,)], {"permutation"}, {"scale", "sign"}),
-    "norm with a derived gain": (lambda x, w: F.rms_norm(x, (6,), w.exp()), [(6,)], {"permutation"}, {"sign"}),
-    "norm with a gain times a number": (lambda x, w: F.rms_norm(x, (6,), w * 2), [(6,)], {"permutation", "sign"}, {"orthogonal", "scale"}),
-    "norm with a gain": (lambda x, w: F.rms_norm(x, (6,), w), [(6,)], {"permutation", "sign"}, {"orthogonal", "scale"}),
-    "one weight, added and multiplied": (lambda x, w: x * w + w, [(6,)], {"permutation"}, {"scale", "sign"}),
-    "one matrix, both ways": (lambda x, w: F.linear(F.linear(x, w), w.t()), [(5, 6)], {"permutation", "sign"}, {"scale"}),
-    "features as a weight": (lambda x, w: (x @ w.t()).unsqueeze(-1) * x.unsqueeze(1) @ x.t() @ x, [(5, 6)], {"permutation"}, {"scale"}),
-    "a parameter as input": (lambda x, w: F.linear(w, x).t() @ w, [(5, 6)], {"permutation"}, {"scale", "invertible"}),
+    "norm with a derived gain": (
+        lambda x, w: F.rms_norm(x, (6,), w.exp()),
+        [(6,)],
+        {"permutation"},
+        {"sign"},
+    ),
+    "norm with a gain times a number": (
+        lambda x, w: F.rms_norm(x, (6,), w * 2),
+        [(6,)],
+        {"permutation", "sign"},
+        {"orthogonal", "scale"},
+    ),
+    "norm with a gain": (
+        lambda x, w: F.rms_norm(x, (6,), w),
+        [(6,)],
+        {"permutation", "sign"},
+        {"orthogonal", "scale"},
+    ),
+    "one weight, added and multiplied": (
+        lambda x, w: x * w + w,
+        [(6,)],
+        {"permutation"},
+        {"scale", "sign"},
+    ),
+    "one matrix, both ways": (
+        lambda x, w: F.linear(F.linear(x, w), w.t()),
+        [(5, 6)],
+        {"permutation", "sign"},
+        {"scale"},
+    ),
+    "features as a weight": (
+        lambda x, w: (x @ w.t()).unsqueeze(-1) * x.unsqueeze(1) @ x.t() @ x,
+        [(5, 6)],
+        {"permutation"},
+        {"scale"},
+    ),
+    "a parameter as input": (
+        lambda x, w: F.linear(w, x).t() @ w,
+        [(5, 6)],
+        {"permutation"},
+        {"scale", "invertible"},
+    ),
     "prelu": (lambda x, w: F.prelu(x, w), [(6,)], {"permutation", "scale"}, {"sign"}),
     "divided by a weight": (lambda x, w: x / (w.abs() + 1), [(6,)], {"permutation"}, {"scale"}),
-    "features weighed by a parameter": (lambda x, w: torch.stack([x, w.expand_as(x)]).sum(0), [(6,)], {"permutation", "scale", "sign"}, set()),
-    "a table": (lambda x, w: x + w[: x.shape[0]], [(9, 6)], {"permutation", "scale", "sign"}, set()),
-    "weights joined": (lambda x, v, w: x @ torch.cat([v, w]), [(2, 6), (4, 6)], {"permutation", "sign"}, set()),
+    "features weighed by a parameter": (
+        lambda x, w: torch.stack([x, w.expand_as(x)]).sum(0),
+        [(6,)],
+        {"permutation", "scale", "sign"},
+        set(),
+    ),
+    "a table": (
+        lambda x, w: x + w[: x.shape[0]],
+        [(9, 6)],
+        {"permutation", "scale", "sign"},
+        set(),
+    ),
+    "weights joined": (
+        lambda x, v, w: x @ torch.cat([v, w]),
+        [(2, 6), (4, 6)],
+        {"permutation", "sign"},
+        set(),
+    ),
 }
 
 
@@ -108,7 +173,11 @@ def test_tricky_calls_are_sound(name: str) -> None:
     spec = find_symmetries(model, x)
     proof = verify_symmetries(spec, model, x)
     assert proof.passed, str(proof)
-    group = next(g for g in spec.groups if any(slot.tensor == "b.weight" and slot.axis == 1 for slot in g.slots))
+    group = next(
+        g
+        for g in spec.groups
+        if any(slot.tensor == "b.weight" and slot.axis == 1 for slot in g.slots)
+    )
     assert some <= group.maps, str(spec)
     assert not none & group.maps, str(spec)
 
@@ -139,7 +208,11 @@ def test_a_failing_rule_freezes_instead_of_guessing(monkeypatch: pytest.MonkeyPa
     def broken(call: Call) -> list[Term]:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(operator_rules, "get", lambda name, known=operator_rules.get: broken if name == "relu" else known(name))
+    monkeypatch.setattr(
+        operator_rules,
+        "get",
+        lambda name, known=operator_rules.get: broken if name == "relu" else known(name),
+    )
     spec = find_symmetries(Between(F.relu), torch.randn(3, 4))
     assert spec.unknown == {"relu": 1}
     assert spec.groups == ()
@@ -179,7 +252,12 @@ def test_a_user_adds_a_rule_with_one_decorated_function(gate: Any) -> None:
     spec = find_symmetries(model, x)
     assert spec.unknown == {}
     assert len(spec.groups) == 1
-    assert {slot.tensor for slot in spec.groups[0].slots} == {"a.weight", "a.bias", "weights.0", "b.weight"}
+    assert {slot.tensor for slot in spec.groups[0].slots} == {
+        "a.weight",
+        "a.bias",
+        "weights.0",
+        "b.weight",
+    }
     assert verify_symmetries(spec, model, x).passed
 
 
@@ -193,7 +271,11 @@ def test_inputs_as_tuples_and_dicts() -> None:
             return self.c(torch.tanh(self.a(x) + self.b(y)))
 
     x, y = torch.randn(3, 4), torch.randn(3, 3)
-    for example in (((x, y), None), ((x, y), torch.zeros(3)), {"x": x, "y": y, "labels": torch.zeros(3)}):
+    for example in (
+        ((x, y), None),
+        ((x, y), torch.zeros(3)),
+        {"x": x, "y": y, "labels": torch.zeros(3)},
+    ):
         spec = find_symmetries(Two(), example)
         assert [group.size for group in spec.groups] == [6]
         assert verify_symmetries(spec, Two(), example).passed
@@ -204,8 +286,14 @@ def test_inputs_as_tuples_and_dicts() -> None:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_convolutions_of_every_kind(dimension: int, groups: int, transposed: bool) -> None:
     plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimension - 1]
-    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dimension - 1] if transposed else plain
-    model = nn.Sequential(plain(2, 6, 1), nn.ReLU(), kind(6, 12, 2, groups=groups), nn.ReLU(), plain(12, 3, 1))
+    kind = (
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dimension - 1]
+        if transposed
+        else plain
+    )
+    model = nn.Sequential(
+        plain(2, 6, 1), nn.ReLU(), kind(6, 12, 2, groups=groups), nn.ReLU(), plain(12, 3, 1)
+    )
     x = torch.randn(2, 2, *[4] * dimension)
     spec = find_symmetries(model, x)
     proof = verify_symmetries(spec, model, x)
@@ -215,7 +303,11 @@ def test_convolutions_of_every_kind(dimension: int, groups: int, transposed: boo
     if groups == 1:
         assert [group.size for group in spec.groups] == [6, 12]
         assert all(group.dense for group in spec.groups)
-    assert [layer.kind for layer in spec.layers] == ["conv", "conv_transpose" if transposed else "conv", "conv"]
+    assert [layer.kind for layer in spec.layers] == [
+        "conv",
+        "conv_transpose" if transposed else "conv",
+        "conv",
+    ]
     assert [layer.weight_axis for layer in spec.layers] == [0, int(transposed), 0]
 
 
@@ -224,36 +316,105 @@ def test_layers_of_a_built_in_network_are_described_in_graph_order() -> None:
 
     spec = find_symmetries(digits(8), torch.randn(2, 1, 8, 8))
     first, last = spec.layers[0], spec.layers[-1]
-    assert [layer.weight for layer in spec.layers] == ["conv1.weight", "conv2.weight", "conv3.weight", "head.weight"]
-    assert (first.kind, first.bias, first.source, first.output, first.output_axis, first.groups, first.shared) == (
-        "conv", None, "x", "batch_norm", 1, 1, False,
-    )  # fmt: skip
+    assert [layer.weight for layer in spec.layers] == [
+        "conv1.weight",
+        "conv2.weight",
+        "conv3.weight",
+        "head.weight",
+    ]
+    assert (
+        first.kind,
+        first.bias,
+        first.source,
+        first.output,
+        first.output_axis,
+        first.groups,
+        first.shared,
+    ) == ("conv", None, "x", "batch_norm", 1, 1, False)
     assert first.norm is not None
     assert (first.norm.mean, first.norm.variance, first.norm.scale, first.norm.eps) == (
-        "norm1.running_mean", "norm1.running_var", "norm1.weight", 1e-5,
-    )  # fmt: skip
+        "norm1.running_mean",
+        "norm1.running_var",
+        "norm1.weight",
+        1e-5,
+    )
     assert (last.kind, last.bias, last.output, last.norm) == ("linear", "head.bias", "linear", None)
     for layer in spec.layers:
         assert {layer.node, layer.source, layer.output} <= spec.nodes.keys()
 
 
 def test_no_rule_knows_an_architecture_a_class_or_a_parameter_name() -> None:
-    """The solver may look at operators alone: no network's name, no class of torch.nn, no pattern on parameter names."""
-    forbidden = ["resnet", "resnext", "vgg", "densenet", "googlenet", "inception", "mobilenet", "efficientnet", "shufflenet", "squeezenet"]
-    forbidden += ["convnext", "vit", "deit", "swin", "beit", "mixer", "unet", "u-net", "bert", "llama", "gpt", "qwen", "mistral", "gemma", "phi"]
-    forbidden += ["whisper", "clip", "bloom", "t5", "opt-", "conv1.", "bn1", "fc.", "q_proj", "qkv", "in_proj", "attn.", '.weight"', '.bias"']
+    """The solver may look at operators alone: no network's name, no class of torch.nn, no pattern
+    on parameter names.
+    """
+    forbidden = [
+        "resnet",
+        "resnext",
+        "vgg",
+        "densenet",
+        "googlenet",
+        "inception",
+        "mobilenet",
+        "efficientnet",
+        "shufflenet",
+        "squeezenet",
+    ]
+    forbidden += [
+        "convnext",
+        "vit",
+        "deit",
+        "swin",
+        "beit",
+        "mixer",
+        "unet",
+        "u-net",
+        "bert",
+        "llama",
+        "gpt",
+        "qwen",
+        "mistral",
+        "gemma",
+        "phi",
+    ]
+    forbidden += [
+        "whisper",
+        "clip",
+        "bloom",
+        "t5",
+        "opt-",
+        "conv1.",
+        "bn1",
+        "fc.",
+        "q_proj",
+        "qkv",
+        "in_proj",
+        "attn.",
+        '.weight"',
+        '.bias"',
+    ]
     folder = Path(onefold.symmetry.__file__).parent
     for path in folder.rglob("*.py"):
         tree = ast.parse(path.read_text())
         documentation = {
             node.body[0].value
             for node in ast.walk(tree)
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and isinstance(node.body[0], ast.Expr)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
-                assert not any(word in node.value.lower() for word in forbidden), f"{path.name}: {node.value!r}"
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node not in documentation
+            ):
+                assert not any(word in node.value.lower() for word in forbidden), (
+                    f"{path.name}: {node.value!r}"
+                )
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "isinstance"
+            ):
                 assert "nn." not in ast.unparse(node.args[1]), f"{path.name}: {ast.unparse(node)}"
 
 

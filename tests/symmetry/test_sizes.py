@@ -1,4 +1,6 @@
-"""Inputs of several sizes: a trace on another size stands for the same network where its operators are the same."""
+"""Inputs of several sizes: a trace on another size stands for the same network where its operators
+are the same.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,12 @@ def test_a_replay_gives_what_the_network_gives_at_every_size(name: str) -> None:
     names -= set(traced.state_names)
     for batch in data:
         seen: list[str] = []
-        outputs = traced.replay([m.state_dict() for m in models], batch.args, visit=lambda node, _, seen=seen: seen.append(node), nodes=names)
+        outputs = traced.replay(
+            [m.state_dict() for m in models],
+            batch.args,
+            visit=lambda node, _, seen=seen: seen.append(node),
+            nodes=names,
+        )
         with torch.no_grad():
             for out, model in zip(outputs, models, strict=True):
                 torch.testing.assert_close(out, model(*batch.args), rtol=1e-5, atol=1e-6)
@@ -56,7 +63,10 @@ def test_a_spec_of_one_size_serves_data_of_others() -> None:
 def test_operators_that_differ_are_refused_in_one_sentence() -> None:
     network = Deeper().eval()
     traced = trace(network, (torch.randn(4, 3, 3),))
-    with pytest.raises(TraceError, match=r"Deeper runs other operators on inputs of shape \(4, 5, 3\) than on those"):
+    with pytest.raises(
+        TraceError,
+        match=r"Deeper runs other operators on inputs of shape \(4, 5, 3\) than on those",
+    ):
         traced.replay([network.state_dict()], (torch.randn(4, 5, 3),))
 
 
@@ -90,7 +100,9 @@ def test_a_batch_that_the_network_cannot_take_is_to_blame_itself() -> None:
 def test_few_traces_serve_many_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     exported: list[bool] = []
     plain = torch.export.export
-    monkeypatch.setattr(torch.export, "export", lambda *a, **k: exported.append(True) or plain(*a, **k))
+    monkeypatch.setattr(
+        torch.export, "export", lambda *a, **k: exported.append(True) or plain(*a, **k)
+    )
     network = Table().eval()
     traced = trace(network, (torch.randint(20, (4, 8)),))
     before = len(exported)

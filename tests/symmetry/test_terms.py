@@ -1,4 +1,6 @@
-"""The algebra of axis terms: what holds for every term, by hypothesis, and the cases that each operation is for."""
+"""The algebra of axis terms: what holds for every term, by hypothesis, and the cases that each
+operation is for.
+"""
 
 from __future__ import annotations
 
@@ -32,22 +34,42 @@ from onefold.symmetry.terms import (
 from onefold.symmetry.unification import cut, require_blocks, split, unify
 
 
-def terms_of(total: int, draw: random.Random, depth: int = 3, pool: list[Atom] | None = None) -> Term:
-    """A random term of `total` coordinates; some of its atoms are taken again from the pool, so that terms share them."""
+def terms_of(
+    total: int, draw: random.Random, depth: int = 3, pool: list[Atom] | None = None
+) -> Term:
+    """A random term of `total` coordinates; some of its atoms are taken again from the pool, so
+    that terms share them.
+    """
     choice = draw.random()
     if depth == 0 or total < 2 or choice < 0.3:
         pool = [] if pool is None else pool
         again = [atom for atom in pool if atom.size == total]
         if again and draw.random() < 0.5:
             return draw.choice(again)
-        pool.append(Atom(total, frozen=draw.random() < 0.1, reason="drawn frozen", maps=draw.choice([ALL, POSITIVE, ODD])))
+        pool.append(
+            Atom(
+                total,
+                frozen=draw.random() < 0.1,
+                reason="drawn frozen",
+                maps=draw.choice([ALL, POSITIVE, ODD]),
+            )
+        )
         return pool[-1]
     divisors = [d for d in range(2, total) if total % d == 0]
     if divisors and choice < 0.65:
         outer = draw.choice(divisors)
-        return product([terms_of(outer, draw, depth - 1, pool), terms_of(total // outer, draw, depth - 1, pool)])
+        return product(
+            [
+                terms_of(outer, draw, depth - 1, pool),
+                terms_of(total // outer, draw, depth - 1, pool),
+            ]
+        )
     first = draw.randrange(1, total)
-    return resolve(Sum((terms_of(first, draw, depth - 1, pool), terms_of(total - first, draw, depth - 1, pool))))
+    return resolve(
+        Sum(
+            (terms_of(first, draw, depth - 1, pool), terms_of(total - first, draw, depth - 1, pool))
+        )
+    )
 
 
 def drawn_pair(total: int, seed: int) -> tuple[Term, Term]:
@@ -60,14 +82,20 @@ draws = st.integers(0, 10**9)
 
 
 def coordinates(term: Term) -> list[tuple[tuple[Atom, int], ...]]:
-    """What may move at each coordinate, in order: (atom, index) for each free atom. Two terms with equal lists carry the same map."""
+    """What may move at each coordinate, in order: (atom, index) for each free atom.
+
+    Two terms with equal lists carry the same map.
+    """
     term = resolve(term)
     if isinstance(term, Atom):
         return [() if term.frozen or term.size == 1 else ((term, k),) for k in range(term.size)]
     if isinstance(term, Sum):
         return [found for part in term.parts for found in coordinates(part)]
     assert isinstance(term, Prod)
-    return [tuple(itertools.chain(*choice)) for choice in itertools.product(*map(coordinates, term.parts))]
+    return [
+        tuple(itertools.chain(*choice))
+        for choice in itertools.product(*map(coordinates, term.parts))
+    ]
 
 
 @settings(deadline=None)
@@ -140,9 +168,16 @@ def test_factors_are_refined_by_their_greatest_common_divisor() -> None:
     assert [size(part) for part in resolve(a).parts] == [2, 3, 4]
     assert coordinates(a) == coordinates(b)
     assert not any(atom.frozen for atom in atoms(a))
-    c, d = product([Atom(2), Atom(12)]), product([Atom(3), Atom(8)])  # 4 is common, the 2 x 3 and 3 x 2 before it do not match
+    c, d = (
+        product([Atom(2), Atom(12)]),
+        product([Atom(3), Atom(8)]),
+    )  # 4 is common, the 2 x 3 and 3 x 2 before it do not match
     unify(c, d)
-    assert [(size(part), part.frozen) for part in resolve(c).parts] == [(2, True), (3, True), (4, False)]
+    assert [(size(part), part.frozen) for part in resolve(c).parts] == [
+        (2, True),
+        (3, True),
+        (4, False),
+    ]
 
 
 def test_factors_without_a_common_divisor_freeze() -> None:
@@ -163,7 +198,9 @@ def test_segments_are_refined_by_their_boundaries() -> None:
 def test_an_axis_cannot_contain_itself() -> None:
     a = Atom(8)
     outer, _ = split(a, 4, 2)
-    unify(a, Sum((outer, Atom(4))))  # a = outer x 2 would have to begin with outer: nothing is left to move
+    unify(
+        a, Sum((outer, Atom(4)))
+    )  # a = outer x 2 would have to begin with outer: nothing is left to move
     assert coordinates(a) == [()] * 8
     index, b = Atom(2, True), Atom(3)
     unify(b, Case(index, (b, Atom(3))))
@@ -227,6 +264,8 @@ def test_a_fibre_needs_its_index_beside_it_everywhere() -> None:
     heads = product([h, d])
     assert fibres([[heads, rows], [columns, heads]], []) == {d: [h]}
     assert d not in fibres([[heads, rows], [d, columns]], [])  # a tensor that holds d without h
-    assert d not in fibres([[heads, rows], [columns, heads]], [(d, h)])  # an operator that sums over h and keeps d
+    assert d not in fibres(
+        [[heads, rows], [columns, heads]], [(d, h)]
+    )  # an operator that sums over h and keeps d
     assert fibres([[h, d, rows], [columns, heads]], []) == {d: [h]}  # beside it on another axis
     assert d not in fibres([[product([h, h, d]), rows], [columns, heads]], [])  # which of the two?

@@ -1,4 +1,6 @@
-"""Unfit tensors, members that do not fit one another and states that do not fit a network are refused by name."""
+"""Unfit tensors, members that do not fit one another and states that do not fit a network are
+refused by name.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,18 @@ class Tied(nn.Module):
 def test_a_sound_network_passes() -> None:
     network = digits(4)
     weights.check_state(network.state_dict(), "a", network)
-    weights.check_state({"w": torch.ones(2, dtype=torch.bfloat16), "position_ids": torch.arange(5), "mask": torch.ones(2, 2, dtype=torch.bool)}, "a")
+    weights.check_state(
+        {
+            "w": torch.ones(2, dtype=torch.bfloat16),
+            "position_ids": torch.arange(5),
+            "mask": torch.ones(2, 2, dtype=torch.bool),
+        },
+        "a",
+    )
 
 
 @pytest.mark.parametrize(
-    "tensor",
-    [torch.ones(2, 2, dtype=torch.int8), torch.ones(2, 2, dtype=torch.uint8)],
+    "tensor", [torch.ones(2, 2, dtype=torch.int8), torch.ones(2, 2, dtype=torch.uint8)]
 )
 def test_quantised_integer_weights_are_refused(tensor: Tensor) -> None:
     with pytest.raises(WeightsError, match=r"m\.pt has integer weights: 'w' is u?int8"):
@@ -38,7 +46,11 @@ def test_quantised_integer_weights_are_refused(tensor: Tensor) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation.*")
 @pytest.mark.parametrize(
-    "make", [lambda: torch.ones(2).to(torch.float8_e4m3fn), lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)]
+    "make",
+    [
+        lambda: torch.ones(2).to(torch.float8_e4m3fn),
+        lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    ],
 )
 def test_quantised_dtypes_are_refused(make: Callable[[], Tensor]) -> None:
     with pytest.raises(WeightsError, match=r"m\.pt is quantised: 'w'"):
@@ -47,7 +59,9 @@ def test_quantised_dtypes_are_refused(make: Callable[[], Tensor]) -> None:
 
 def test_the_network_decides_what_an_integer_weight_is() -> None:
     network = nn.Module()
-    network.register_parameter("w", nn.Parameter(torch.ones(3, dtype=torch.int64), requires_grad=False))
+    network.register_parameter(
+        "w", nn.Parameter(torch.ones(3, dtype=torch.int64), requires_grad=False)
+    )
     network.register_buffer("table", torch.ones(2, 2, dtype=torch.int8))
     with pytest.raises(WeightsError, match="'w' is int64"):
         weights.check_state(network.state_dict(), "m.pt", network)
@@ -55,7 +69,11 @@ def test_the_network_decides_what_an_integer_weight_is() -> None:
 
 
 def test_non_finite_counts_all_tensors() -> None:
-    state = {"a": torch.tensor([1.0, float("nan")]), "b": torch.tensor([float("inf")]), "c": torch.ones(1)}
+    state = {
+        "a": torch.tensor([1.0, float("nan")]),
+        "b": torch.tensor([float("inf")]),
+        "c": torch.ones(1),
+    }
     with pytest.raises(WeightsError, match="'a' holds 1 NaN or infinite values, as do 1 other"):
         weights.check_state(state, "m.pt")
 
@@ -68,7 +86,10 @@ def test_tensors_without_data_are_refused() -> None:
 def test_members_of_one_architecture_pass() -> None:
     states = [digits(4).state_dict() for _ in range(3)]
     weights.check_members(states, ["a", "b", "c"], digits(4))
-    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in states[1].items()}
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in states[1].items()
+    }
     weights.check_members([states[0], half], ["a", "b"])
 
 
@@ -78,25 +99,41 @@ def test_one_member_is_too_few() -> None:
 
 
 def test_members_of_different_widths_are_named_with_both_shapes() -> None:
-    with pytest.raises(MembersError, match=r"'conv1.weight' is \(4, 1, 3, 3\) in first.pt but \(6, 1, 3, 3\) in second.pt"):
-        weights.check_members([digits(4).state_dict(), digits(6).state_dict()], ["first.pt", "second.pt"])
+    with pytest.raises(
+        MembersError,
+        match=r"'conv1.weight' is \(4, 1, 3, 3\) in first.pt but \(6, 1, 3, 3\) in second.pt",
+    ):
+        weights.check_members(
+            [digits(4).state_dict(), digits(6).state_dict()], ["first.pt", "second.pt"]
+        )
 
 
 def test_members_of_different_names_are_listed() -> None:
-    with pytest.raises(MembersError, match=r"b lacks '[^']+', '[^']+', '[^']+' and \d+ more and a lacks '[^']+', '[^']+', '[^']+' and \d+ more"):
+    with pytest.raises(
+        MembersError,
+        match=(
+            r"b lacks '[^']+', '[^']+', '[^']+' and \d+ more and a lacks '[^']+', '[^']+', '[^']+'"
+            r" and \d+ more"
+        ),
+    ):
         weights.check_members([digits(4).state_dict(), resnet20(0.25).state_dict()], ["a", "b"])
 
 
 def test_members_of_different_kinds_are_named() -> None:
     with pytest.raises(MembersError, match="'w' is float32 in a but int64 in b"):
-        weights.check_members([{"w": torch.ones(2)}, {"w": torch.ones(2, dtype=torch.int64)}], ["a", "b"])
+        weights.check_members(
+            [{"w": torch.ones(2)}, {"w": torch.ones(2, dtype=torch.int64)}], ["a", "b"]
+        )
 
 
 def test_load_into_copies_and_converts() -> None:
     source, target = digits(4), digits(4).double()
     weights.load_into(target, source.state_dict(), "a")
     assert target.conv1.weight.dtype == torch.float64
-    assert all(torch.equal(a.double(), b.double()) for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a.double(), b.double())
+        for a, b in zip(source.state_dict().values(), target.state_dict().values(), strict=True)
+    )
 
 
 def test_load_into_names_what_does_not_fit_and_changes_nothing() -> None:
@@ -104,14 +141,21 @@ def test_load_into_names_what_does_not_fit_and_changes_nothing() -> None:
     before = weights.state_checksum(network.state_dict())
     state = digits(4).state_dict()
     missing = {name: tensor for name, tensor in state.items() if not name.startswith("head")}
-    with pytest.raises(WeightsError, match=r"m.pt does not fit the network DigitsNet: it lacks 'head.weight', 'head.bias'; "):
+    with pytest.raises(
+        WeightsError,
+        match=r"m.pt does not fit the network DigitsNet: it lacks 'head.weight', 'head.bias'; ",
+    ):
         weights.load_into(network, missing, "m.pt")
     with pytest.raises(WeightsError, match="has 'extra', which the network does not know"):
         weights.load_into(network, {**state, "extra": torch.ones(1)}, "m.pt")
-    with pytest.raises(WeightsError, match=r"'head.weight' has shape \(7, 32\) in the file, but \(10, 32\)"):
+    with pytest.raises(
+        WeightsError, match=r"'head.weight' has shape \(7, 32\) in the file, but \(10, 32\)"
+    ):
         weights.load_into(network, digits(4, classes=7).state_dict(), "m.pt")
     with pytest.raises(WeightsError, match=r"'head.bias' is int64 in the file, but float32"):
-        weights.load_into(network, {**state, "head.bias": torch.ones(10, dtype=torch.int64)}, "m.pt")
+        weights.load_into(
+            network, {**state, "head.bias": torch.ones(10, dtype=torch.int64)}, "m.pt"
+        )
     assert weights.state_checksum(network.state_dict()) == before
 
 
@@ -126,7 +170,10 @@ def test_a_tied_name_may_be_left_out() -> None:
 
 def test_state_checksum_sees_everything_but_the_order() -> None:
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1)}
-    same = {"b": torch.tensor(1), "a": torch.arange(6.0).reshape(3, 2).t().contiguous().t().reshape(2, 3)}
+    same = {
+        "b": torch.tensor(1),
+        "a": torch.arange(6.0).reshape(3, 2).t().contiguous().t().reshape(2, 3),
+    }
     assert weights.state_checksum(state) == weights.state_checksum(same)
     others = [
         {**state, "a": torch.arange(6.0).reshape(3, 2)},

@@ -1,4 +1,6 @@
-"""A writer killed at any moment leaves the old output, the new one, or none; never a broken one, and no litter taken for output."""
+"""A writer killed at any moment leaves the old output, the new one, or none; never a broken one,
+and no litter taken for output.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ import onefold
 
 KILLS = int(os.environ.get("ONEFOLD_KILLS", "15"))  # raise it for a longer trial
 
-# Imports torch once, then for every number on standard input forks a writer, and kills it that many times later than its first output took.
+# Imports torch once, then for every number on standard input forks a writer, and kills it that many
+# times later than its first output took.
 WRITERS = """
 import os, signal, sys, time, torch, onefold
 from pathlib import Path
@@ -54,7 +57,9 @@ for number, line in enumerate(sys.stdin):
 
 
 def value_of(output: Path, mode: str) -> float:
-    """The one value that the whole output was written with; fails where the output is broken or mixed."""
+    """The one value that the whole output was written with; fails where the output is broken or
+    mixed.
+    """
     if mode == "folder":
         texts = {(output / name).read_text() for name in "abc"}
         assert len(texts) == 1
@@ -92,7 +97,9 @@ def test_killed_writer(tmp_path: Path, mode: str) -> None:
                 seen.append(value_of(output, mode))
             for entry in tmp_path.iterdir():
                 hidden = entry.name.startswith(".")
-                shard = mode == "shards" and re.fullmatch(r"a-\d{5}-of-\d{5}\.safetensors", entry.name)
+                shard = mode == "shards" and re.fullmatch(
+                    r"a-\d{5}-of-\d{5}\.safetensors", entry.name
+                )
                 assert hidden or shard or entry == output, entry
     assert len(seen) > KILLS // 3  # a complete output is absent for a moment at most
     assert seen == sorted(seen)  # an older output never comes back

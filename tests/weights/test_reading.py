@@ -1,4 +1,6 @@
-"""Checkpoints in every common form are read; damaged, unsafe and unfit ones are refused in one sentence that names the file."""
+"""Checkpoints in every common form are read; damaged, unsafe and unfit ones are refused in one
+sentence that names the file.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def same(a: Any, b: Any) -> bool:
 
 def plain(seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {"a.weight": torch.randn(3, 4, generator=generator), "a.bias": torch.randn(3, generator=generator), "steps": torch.tensor(7)}
+    return {
+        "a.weight": torch.randn(3, 4, generator=generator),
+        "a.bias": torch.randn(3, generator=generator),
+        "steps": torch.tensor(7),
+    }
 
 
 def raw(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> Path:
@@ -54,7 +60,12 @@ def test_safetensors_stay_on_disk_until_read(tmp_path: Path) -> None:
     save_file(plain(), tmp_path / "a.safetensors", metadata={"note": "x"})
     checkpoint = weights.read(tmp_path / "a.safetensors")
     assert isinstance(checkpoint.tensors, weights.LazyState)
-    assert (checkpoint.format, checkpoint.metadata, checkpoint.notes, checkpoint.prefix) == ("safetensors", {"note": "x"}, [], "")
+    assert (checkpoint.format, checkpoint.metadata, checkpoint.notes, checkpoint.prefix) == (
+        "safetensors",
+        {"note": "x"},
+        [],
+        "",
+    )
     assert checkpoint.tensors.shape("a.weight") == (3, 4)
     assert same(checkpoint.tensors, plain())
 
@@ -64,7 +75,9 @@ def test_loaded_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
         write(plain(), tmp_path / name)
         state = onefold.load(tmp_path / name)
         data = (tmp_path / name).read_bytes()
-        with open(tmp_path / name, "r+b") as file:  # overwritten in place: a memory-mapped tensor would change
+        with open(
+            tmp_path / name, "r+b"
+        ) as file:  # overwritten in place: a memory-mapped tensor would change
             file.write(bytes(len(data)))
         assert same(state, plain())
 
@@ -72,7 +85,9 @@ def test_loaded_tensors_do_not_depend_on_the_file(tmp_path: Path) -> None:
 def test_lazy_state_says_when_its_file_is_gone(tmp_path: Path) -> None:
     save_file(plain(), tmp_path / "a.safetensors")
     state = weights.read(tmp_path / "a.safetensors", check_finite=False).tensors
-    fresh = weights.LazyState({name: (tmp_path / "gone.safetensors", name, state._places[name][2]) for name in state})
+    fresh = weights.LazyState(
+        {name: (tmp_path / "gone.safetensors", name, state._places[name][2]) for name in state}
+    )
     with pytest.raises(WeightsError, match="cannot be read any more"):
         fresh["a.bias"]
 
@@ -84,7 +99,17 @@ def test_several_files_and_their_index(tmp_path: Path) -> None:
     for part, file in zip(parts, files, strict=True):
         save_file(part, file)
     index = tmp_path / "m.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {name: file.name for part, file in zip(parts, files, strict=True) for name in part}}))
+    index.write_text(
+        json.dumps(
+            {
+                "weight_map": {
+                    name: file.name
+                    for part, file in zip(parts, files, strict=True)
+                    for name in part
+                }
+            }
+        )
+    )
     assert same(onefold.load(files), state)
     assert same(onefold.load(index), state)
     with pytest.raises(WeightsError, match=r"one of 2 shards.*index"):
@@ -92,7 +117,10 @@ def test_several_files_and_their_index(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="given twice"):
         onefold.load([files[0], files[0]])
     files[1].unlink()
-    with pytest.raises(WeightsError, match=r"m-00002-of-00002.safetensors, which .*index.json names, does not exist"):
+    with pytest.raises(
+        WeightsError,
+        match=r"m-00002-of-00002.safetensors, which .*index.json names, does not exist",
+    ):
         onefold.load(index)
 
 
@@ -120,7 +148,9 @@ def test_index_that_contradicts_its_shards(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="lacks 'c'"):
         onefold.load(index)
     index.write_text(json.dumps({"weight_map": {"a": "y.safetensors", "b": "x.safetensors"}}))
-    with pytest.raises(WeightsError, match=r"'a' lies in .*x.safetensors, but the index says .*y.safetensors"):
+    with pytest.raises(
+        WeightsError, match=r"'a' lies in .*x.safetensors, but the index says .*y.safetensors"
+    ):
         onefold.load(index)
 
 
@@ -149,14 +179,18 @@ def test_index_that_contradicts_its_shards(tmp_path: Path) -> None:
         ({}, b"", None, "no tensors"),
     ],
 )
-def test_damaged_safetensors_headers(tmp_path: Path, header: Any, data: bytes, length: int | None, message: str) -> None:
+def test_damaged_safetensors_headers(
+    tmp_path: Path, header: Any, data: bytes, length: int | None, message: str
+) -> None:
     path = raw(tmp_path / "bad.safetensors", header, data, length)
     with pytest.raises(WeightsError, match=message) as caught:
         weights.read(path)
     assert "bad.safetensors" in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(cut=st.floats(0, 1, exclude_max=True), form=st.sampled_from(["safetensors", "pt"]))
 def test_every_truncation_is_refused(tmp_path: Path, cut: float, form: str) -> None:
     whole = tmp_path / f"whole.{form}"
@@ -169,7 +203,9 @@ def test_every_truncation_is_refused(tmp_path: Path, cut: float, form: str) -> N
         weights.read(part)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.binary(max_size=200), form=st.sampled_from(["safetensors", "pt"]))
 def test_arbitrary_bytes_never_crash(tmp_path: Path, data: bytes, form: str) -> None:
     path = tmp_path / f"noise.{form}"
@@ -194,8 +230,15 @@ def test_missing_file_folder_and_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
     target = tmp_path / "made-by-the-pickle"
-    torch.save({"a": torch.ones(2), "evil": Runs(target)}, tmp_path / "evil.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"evil\.pt wants to run code \((posix|nt|os)\.mkdir\).*refused.*safetensors"):
+    torch.save(
+        {"a": torch.ones(2), "evil": Runs(target)},
+        tmp_path / "evil.pt",
+        _use_new_zipfile_serialization=zipped,
+    )
+    with pytest.raises(
+        WeightsError,
+        match=r"evil\.pt wants to run code \((posix|nt|os)\.mkdir\).*refused.*safetensors",
+    ):
         weights.read(tmp_path / "evil.pt")
     assert not target.exists()
     torch.load(tmp_path / "evil.pt", weights_only=False)  # negative control: it would have
@@ -204,8 +247,12 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_whole_pickled_network_is_refused(tmp_path: Path, zipped: bool) -> None:
-    torch.save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"whole pickled network \(torch\.nn.*Sequential\).*state_dict"):
+    torch.save(
+        nn.Sequential(nn.Linear(2, 2)), tmp_path / "net.pt", _use_new_zipfile_serialization=zipped
+    )
+    with pytest.raises(
+        WeightsError, match=r"whole pickled network \(torch\.nn.*Sequential\).*state_dict"
+    ):
         weights.read(tmp_path / "net.pt")
 
 
@@ -223,7 +270,10 @@ def test_the_format_before_torch_1_6(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "my_own_name"])
 def test_training_checkpoints(tmp_path: Path, key: str) -> None:
     network = nn.Linear(4, 3)
-    torch.save({"epoch": 3, key: network.state_dict(), "optimizer": {"state": {}, "lr": 0.1}}, tmp_path / "a.pt")
+    torch.save(
+        {"epoch": 3, key: network.state_dict(), "optimizer": {"state": {}, "lr": 0.1}},
+        tmp_path / "a.pt",
+    )
     checkpoint = weights.read(tmp_path / "a.pt")
     assert checkpoint.subdictionary == key
     assert any(f"'{key}'" in note for note in checkpoint.notes)
@@ -245,7 +295,12 @@ def test_entries_that_are_no_tensors(tmp_path: Path) -> None:
     checkpoint = weights.read(tmp_path / "a.pt")
     assert same(checkpoint.tensors, plain())
     assert any("epoch" in note for note in checkpoint.notes)
-    for content, message in (({"epoch": 3}, "no tensors.*'epoch'"), ({}, "no tensors"), ([1], "holds a list"), (torch.ones(2), "holds a Tensor")):
+    for content, message in (
+        ({"epoch": 3}, "no tensors.*'epoch'"),
+        ({}, "no tensors"),
+        ([1], "holds a list"),
+        (torch.ones(2), "holds a Tensor"),
+    ):
         torch.save(content, tmp_path / "b.pt")
         with pytest.raises(WeightsError, match=message):
             weights.read(tmp_path / "b.pt")
@@ -255,7 +310,9 @@ def test_entries_that_are_no_tensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["safetensors", "pt"])
 def test_wrappers_prefixes_are_taken_off(tmp_path: Path, prefix: str, form: str) -> None:
     path = tmp_path / f"a.{form}"
-    {"safetensors": save_file, "pt": torch.save}[form]({prefix + name: tensor for name, tensor in plain().items()}, path)
+    {"safetensors": save_file, "pt": torch.save}[form](
+        {prefix + name: tensor for name, tensor in plain().items()}, path
+    )
     checkpoint = weights.read(path)
     assert checkpoint.prefix == prefix
     assert any(prefix in note for note in checkpoint.notes)

@@ -1,4 +1,6 @@
-"""What is written comes back; an output appears in full or not at all, and nothing is replaced unasked."""
+"""What is written comes back; an output appears in full or not at all, and nothing is replaced
+unasked.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ def test_unfit_states_are_not_written(tmp_path: Path, state: object, message: st
 
 
 def test_non_finite_values_can_be_written_on_purpose(tmp_path: Path) -> None:
-    onefold.save({"a": torch.tensor([float("nan")])}, tmp_path / "a.safetensors", check_finite=False)
+    onefold.save(
+        {"a": torch.tensor([float("nan")])}, tmp_path / "a.safetensors", check_finite=False
+    )
     assert onefold.load(tmp_path / "a.safetensors", check_finite=False)["a"].isnan().all()
 
 
@@ -164,12 +168,16 @@ def test_writing_over_a_file_that_is_being_read(tmp_path: Path) -> None:
         doubled = {name: tensor * 2 for name, tensor in lazy.items()}
         onefold.save(doubled, path, force=True)
         assert same(onefold.load(path), doubled)
-        assert same({name: tensor * 2 for name, tensor in lazy.items()}, doubled)  # still the old values
+        assert same(
+            {name: tensor * 2 for name, tensor in lazy.items()}, doubled
+        )  # still the old values
 
 
 def test_shards_and_their_index(tmp_path: Path) -> None:
     network = digits(8)
-    index = onefold.save(network, tmp_path / "m.safetensors", max_shard_bytes=4000, metadata={"k": "v"})
+    index = onefold.save(
+        network, tmp_path / "m.safetensors", max_shard_bytes=4000, metadata={"k": "v"}
+    )
     assert index.name == "m.safetensors.index.json"
     shards = [tmp_path / name for name in names(tmp_path) if name.endswith(".safetensors")]
     assert len(shards) > 2
@@ -179,7 +187,9 @@ def test_shards_and_their_index(tmp_path: Path) -> None:
     assert checkpoint.metadata == {"k": "v"}
     assert same(onefold.load(shards), network.state_dict())
     listed = json.loads(index.read_text())
-    assert listed["metadata"]["total_size"] == sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    assert listed["metadata"]["total_size"] == sum(
+        t.numel() * t.element_size() for t in network.state_dict().values()
+    )
     largest = max(t.numel() * t.element_size() for t in network.state_dict().values())
     for shard in shards:
         assert shard.stat().st_size <= max(4000, largest) + 4000
@@ -209,9 +219,13 @@ def test_shards_replace_a_single_file_and_the_other_way_round(tmp_path: Path) ->
     assert names(tmp_path) == ["m-notes.safetensors", "m.safetensors"]
 
 
-@pytest.mark.parametrize(("form", "shard"), [("safetensors", None), ("safetensors", 4000), ("pt", None)])
+@pytest.mark.parametrize(
+    ("form", "shard"), [("safetensors", None), ("safetensors", 4000), ("pt", None)]
+)
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_output(tmp_path: Path, form: str, shard: int | None, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_output(
+    tmp_path: Path, form: str, shard: int | None, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / f"m.{form}"
     old = onefold.save(digits(8), path, max_shard_bytes=shard)
     before, content = names(tmp_path), weights.state_checksum(onefold.load(old))
@@ -219,7 +233,10 @@ def test_a_full_disk_leaves_the_old_output(tmp_path: Path, form: str, shard: int
         patch.setattr(os, function, full_disk)
         with pytest.raises(OutputError, match="the disk is full; free some space"):
             onefold.save(digits(8), path, max_shard_bytes=shard, force=True)
-    if (shard, function) == (4000, "replace"):  # the renames themselves failed: then there is no checkpoint, never a mixed one
+    if (shard, function) == (
+        4000,
+        "replace",
+    ):  # the renames themselves failed: then there is no checkpoint, never a mixed one
         assert not old.exists()
         return
     assert names(tmp_path) == before
@@ -256,7 +273,12 @@ def test_the_operating_system_refuses_half_way(tmp_path: Path) -> None:
     paths = [tmp_path / f"a.{form}" for form in FORMS]
     for path in paths:
         onefold.save({"a": torch.ones(3)}, path)
-    done = subprocess.run([sys.executable, "-c", LIMITED, *map(str, paths)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.count("would be larger than allowed") == 2, done.stdout + done.stderr
     assert names(tmp_path) == ["a.pt", "a.safetensors"]
     assert all(onefold.load(path)["a"].sum() == 3 for path in paths)
@@ -315,7 +337,10 @@ def test_atomic_directory_keeps_the_old_one_on_errors(tmp_path: Path) -> None:
         (folder / "a").write_text("old")
     with pytest.raises(ZeroDivisionError), weights.atomic_directory(out, force=True) as folder:
         (folder / "a").write_text(str(1 // 0))
-    with pytest.raises(OutputError, match="full"), weights.atomic_directory(out, force=True) as folder:
+    with (
+        pytest.raises(OutputError, match="full"),
+        weights.atomic_directory(out, force=True) as folder,
+    ):
         full_disk()
     assert (out / "a").read_text() == "old"
     assert names(tmp_path) == ["out"]
@@ -339,7 +364,10 @@ def test_check_output_says_early_what_would_fail_later(tmp_path: Path) -> None:
 
 def test_checksum(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert weights.checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        weights.checksum(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     with pytest.raises(WeightsError, match="cannot be read"):
         weights.checksum(tmp_path / "b")
 

@@ -1,4 +1,7 @@
-"""Alignment: one map for each group and member. It applies itself to networks, prints, saves and loads."""
+"""Alignment: one map for each group and member.
+
+It applies itself to networks, prints, saves and loads.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Target:
-    """Mean and standard deviation (channels,) that repair gives a layer's output: the average over the aligned members."""
+    """Mean and standard deviation (channels,) that repair gives a layer's output: the average over
+    the aligned members.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -30,15 +35,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the features of K networks map onto the reference's, or into a basis common to all (reference None).
+    """How the features of K networks map onto the reference's, or into a basis common to all
+    (reference None).
 
-    maps: group -> one map for each member (the reference's is the identity, but for matchers that map all members at once). scores: group ->
-    (K, C) correlations of matched features (canonical correlations where the map is dense; ones for the reference). conditions: group -> condition
-    number of each member's map.
-    matchers: group -> the matcher that solved it; fallbacks: group -> why another one than `method`. targets: output node of a layer ->
-    what repair aims at. probes: group -> the nodes where it was read. folds_norms: batch norms are folded into their layers before the maps act;
-    folds_scales: so are the learned scales of norms into the weights behind them. specs: of each member, where they have unequal widths; `spec` is
-    then the reference's.
+    maps: group -> one map for each member (the reference's is the identity, but for matchers that
+    map all members at once). scores: group -> (K, C) correlations of matched features (canonical
+    correlations where the map is dense; ones for the reference). conditions: group -> condition
+    number of each member's map. matchers: group -> the matcher that solved it; fallbacks: group ->
+    why another one than `method`. targets: output node of a layer -> what repair aims at. probes:
+    group -> the nodes where it was read. folds_norms: batch norms are folded into their layers
+    before the maps act; folds_scales: so are the learned scales of norms into the weights behind
+    them. specs: of each member, where they have unequal widths; `spec` is then the reference's.
     """
 
     method: str
@@ -60,13 +67,17 @@ class Alignment:
     specs: tuple[SymmetrySpec, ...] | None = None
 
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
-        """The state dict of `member` in the reference's basis; new tensors wherever something moved.
+        """The state dict of `member` in the reference's basis; new tensors wherever something
+        moved.
 
         Raises:
             AlignmentError: there is no such member.
         """
         if not 0 <= member < self.members:
-            raise AlignmentError(f"The alignment was computed for {self.members} members, so there is no member {member}.")
+            raise AlignmentError(
+                f"The alignment was computed for {self.members} members, so there is no member"
+                f" {member}."
+            )
         spec = self.specs[member] if self.specs else self.spec
         if self.folds_norms:
             state = fold_norms(state, spec.layers)
@@ -75,16 +86,20 @@ class Alignment:
         return apply_maps(state, spec, {group: maps[member] for group, maps in self.maps.items()})
 
     def apply(self, models: Sequence[M]) -> list[M]:
-        """Copies of the networks in one common basis, in the same order; the inputs stay as they are.
+        """Copies of the networks in one common basis, in the same order; the inputs stay as they
+        are.
 
-        With permutations each copy computes what its original does. Dense maps are exact only up to the nonlinearities: evaluate
-        each copy alone to see what the map cost.
+        With permutations each copy computes what its original does. Dense maps are exact only up to
+        the nonlinearities: evaluate each copy alone to see what the map cost.
 
         Raises:
             AlignmentError: another number of networks than the alignment was computed for.
         """
         if len(models) != self.members:
-            raise AlignmentError(f"The alignment was computed for {self.members} members but {len(models)} were given; pass all of them, in order.")
+            raise AlignmentError(
+                f"The alignment was computed for {self.members} members but {len(models)} were"
+                " given; pass all of them, in order."
+            )
         return list(self.each(models))
 
     def each(self, models: Sequence[M]) -> Iterator[M]:
@@ -96,7 +111,9 @@ class Alignment:
             yield twin
 
     def table(self) -> list[dict[str, Any]]:
-        """One row for each group: size, matcher, probe, mean and least score over the other members, worst condition number, fallback."""
+        """One row for each group: size, matcher, probe, mean and least score over the other
+        members, worst condition number, fallback.
+        """
         rows = []
         for group in self.spec.groups:
             if group.name not in self.maps:
@@ -119,29 +136,46 @@ class Alignment:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be done as asked: that little can move, which groups another matcher served or stay in place, and why."""
+        """What could not be done as asked: that little can move, which groups another matcher
+        served or stay in place, and why.
+        """
         short = shortfall(self.spec) if self.method != "identity" else None
         groups: dict[str, list[str]] = {}
         for group, reason in self.fallbacks.items():
             own = self.matchers[group]
-            groups.setdefault(reason if own == self.method else f"{own} instead of {self.method} ({reason})", []).append(group)
-        return [*([short] if short else []), *(f"{', '.join(names)}: {what}" for what, names in groups.items())]
+            groups.setdefault(
+                reason if own == self.method else f"{own} instead of {self.method} ({reason})", []
+            ).append(group)
+        return [
+            *([short] if short else []),
+            *(f"{', '.join(names)}: {what}" for what, names in groups.items()),
+        ]
 
     def __str__(self) -> str:
-        lines = [f"{'group':<8}{'features':>9}  {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"]
+        lines = [
+            f"{'group':<8}{'features':>9} "
+            f" {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"
+        ]
         for row in self.table():
             lines.append(
-                f"{row['group']:<8}{row['features']:>9}  {row['matcher']:<13}{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}"
-                f"{row['condition number']:>11.3g}  {row['probe']}{'  (' + row['note'] + ')' if row['note'] else ''}"
+                f"{row['group']:<8}{row['features']:>9} "
+                f" {row['matcher']:<13}{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}{row['condition number']:>11.3g}"
+                f"  {row['probe']}{'  (' + row['note'] + ')' if row['note'] else ''}"
             )
         aim = "a common basis" if self.reference is None else f"member {self.reference}"
-        lines.append(f"{self.members} members mapped to {aim} by {self.method}, from {self.examples} examples.")
+        lines.append(
+            f"{self.members} members mapped to {aim} by {self.method}, from {self.examples}"
+            " examples."
+        )
         if self.method != "identity" and (short := shortfall(self.spec)):
             lines.append(f"note: {short}")
         return "\n".join(lines)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write everything to one safetensors file. Raises OutputError where the path exists and `force` is not given."""
+        """Write everything to one safetensors file.
+
+        Raises OutputError where the path exists and `force` is not given.
+        """
         tensors: dict[str, Tensor] = {}
         for group, maps in self.maps.items():
             tensors[f"scores/{group}"] = self.scores[group]
@@ -151,9 +185,22 @@ class Alignment:
                     tensors[f"inverse/{group}/{k}"] = m.inverse
         for node, target in self.targets.items():
             tensors[f"mean/{node}"], tensors[f"deviation/{node}"] = target.mean, target.deviation
-        plain = ["method", "reference", "members", "conditions", "matchers", "fallbacks", "probes", "examples", "numbers", "seconds"]
+        plain = [
+            "method",
+            "reference",
+            "members",
+            "conditions",
+            "matchers",
+            "fallbacks",
+            "probes",
+            "examples",
+            "numbers",
+            "seconds",
+        ]
         plain += ["folds_norms", "folds_scales"]
-        facts = {name: getattr(self, name) for name in plain} | {"kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}}
+        facts = {name: getattr(self, name) for name in plain} | {
+            "kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}
+        }
         metadata = {"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}
         for k, spec in enumerate(self.specs or ()):
             metadata[f"onefold.spec.{k}"] = spec.to_json()
@@ -161,26 +208,51 @@ class Alignment:
 
     @staticmethod
     def load(path: str | Path) -> Alignment:
-        """The alignment that `save` wrote. Raises WeightsError for an unreadable file, AlignmentError for one that holds something else."""
+        """The alignment that `save` wrote.
+
+        Raises WeightsError for an unreadable file, AlignmentError for one that holds something
+        else.
+        """
         metadata = read(path).metadata
         if "onefold.alignment" not in metadata:
-            raise AlignmentError(f"{path} holds no alignment; give a file written by Alignment.save or `onefold align`.")
+            raise AlignmentError(
+                f"{path} holds no alignment; give a file written by Alignment.save or `onefold"
+                " align`."
+            )
         facts, tensors = json.loads(metadata["onefold.alignment"]), load(path)
         maps = {
-            group: tuple(GroupMap(kind, tensors[f"forward/{group}/{k}"], tensors.get(f"inverse/{group}/{k}")) for k, kind in enumerate(kinds))
+            group: tuple(
+                GroupMap(kind, tensors[f"forward/{group}/{k}"], tensors.get(f"inverse/{group}/{k}"))
+                for k, kind in enumerate(kinds)
+            )
             for group, kinds in facts.pop("kinds").items()
         }
         targets = {
-            key.removeprefix("mean/"): Target(value, tensors["deviation/" + key.removeprefix("mean/")])
+            key.removeprefix("mean/"): Target(
+                value, tensors["deviation/" + key.removeprefix("mean/")]
+            )
             for key, value in tensors.items()
             if key.startswith("mean/")
         }
         scores = {group: tensors[f"scores/{group}"] for group in maps}
         facts["probes"] = {group: tuple(places) for group, places in facts["probes"].items()}
-        facts["conditions"] = {group: tuple(values) for group, values in facts["conditions"].items()}
-        each = [metadata[key] for k in range(facts["members"]) if (key := f"onefold.spec.{k}") in metadata]
+        facts["conditions"] = {
+            group: tuple(values) for group, values in facts["conditions"].items()
+        }
+        each = [
+            metadata[key]
+            for k in range(facts["members"])
+            if (key := f"onefold.spec.{k}") in metadata
+        ]
         specs = tuple(SymmetrySpec.from_json(text) for text in each) or None
-        return Alignment(spec=SymmetrySpec.from_json(metadata["onefold.spec"]), specs=specs, maps=maps, scores=scores, targets=targets, **facts)
+        return Alignment(
+            spec=SymmetrySpec.from_json(metadata["onefold.spec"]),
+            specs=specs,
+            maps=maps,
+            scores=scores,
+            targets=targets,
+            **facts,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alignment):

@@ -1,6 +1,8 @@
-"""What was found for some of the members: the maps of every group, and the moments of their mapped layer outputs; and the alignment it makes.
+"""What was found for some of the members: the maps of every group, and the moments of their mapped
+layer outputs; and the alignment it makes.
 
-Members can be solved one by one against the reference: nothing in a member's solution depends on the others.
+Members can be solved one by one against the reference: nothing in a member's solution depends on
+the others.
 """
 
 from __future__ import annotations
@@ -29,26 +31,39 @@ from onefold.symmetry.maps import maps_of_output
 
 
 def solve_members(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> Solution:
-    """Every group and every layer's output in what was gathered. Raises AlignmentError, DataError: see `solve_groups`."""
+    """Every group and every layer's output in what was gathered.
+
+    Raises AlignmentError, DataError: see `solve_groups`.
+    """
 
     def solve() -> Solution:
         solved = solve_groups(gathered, matcher, kept)
         maps = {name: one.maps for name, one in solved.items()}
         specs = gathered.specs or (gathered.spec,) * gathered.members
-        outputs = {layer.output: _outputs(specs, layer, gathered.statistics.layers[layer.output], maps) for layer in gathered.layers}
+        outputs = {
+            layer.output: _outputs(specs, layer, gathered.statistics.layers[layer.output], maps)
+            for layer in gathered.layers
+        }
         return Solution(solved, outputs)
 
     return kept.solution(solve)
 
 
-def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]) -> Alignment:
-    """The alignment of the members of `solution`; what else is to be said about them stands in `gathered`.
+def alignment_of(
+    gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]
+) -> Alignment:
+    """The alignment of the members of `solution`; what else is to be said about them stands in
+    `gathered`.
 
     Raises:
         NothingToAlignError: a matcher that moves features moved none of any group.
     """
-    solved = {name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()}
-    if not isinstance(matcher, Identity) and all(one.matcher == "identity" for one in solved.values()):
+    solved = {
+        name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()
+    }
+    if not isinstance(matcher, Identity) and all(
+        one.matcher == "identity" for one in solved.values()
+    ):
         reasons = dict.fromkeys(one.fallback for one in solved.values() if one.fallback)
         raise nothing_to_align("the networks", "; ".join(reasons) or why_still(gathered.spec))
     return Alignment(
@@ -62,8 +77,14 @@ def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, secon
         matchers={name: s.matcher for name, s in solved.items()},
         fallbacks={name: s.fallback for name, s in solved.items() if s.fallback},
         # Sorted before they are summed, so that the bits do not depend on the members' order.
-        targets={node: Target(*(own.sort(0).values.mean(0) for own in both)) for node, both in solution.outputs.items()},
-        probes={name: tuple(f"{p.node} ({p.kind})" for p in places) for name, places in gathered.probes.items()},
+        targets={
+            node: Target(*(own.sort(0).values.mean(0) for own in both))
+            for node, both in solution.outputs.items()
+        },
+        probes={
+            name: tuple(f"{p.node} ({p.kind})" for p in places)
+            for name, places in gathered.probes.items()
+        },
         specs=gathered.specs,
         folds_norms=gathered.folds_norms,
         folds_scales=gathered.folds_scales,
@@ -74,14 +95,20 @@ def alignment_of(gathered: Gathered, solution: Solution, matcher: Matcher, secon
 
 
 def _with_still(one: Solved, gathered: Gathered, matcher: Matcher, name: str) -> Solved:
-    """The same, with a word on members whose features never vary, and named identity where no member moved for that."""
+    """The same, with a word on members whose features never vary, and named identity where no
+    member moved for that.
+    """
     if not any(one.still) or isinstance(matcher, Identity):
         return one
     count = layouts(gathered.spec)[name].fibres
     dead = [k for k, still in enumerate(one.still) if still == count]
     parted = [k for k, still in enumerate(one.still) if 0 < still < count]
     told = [f"its features never vary on the calibration data in {_members(dead)}"] if dead else []
-    told += [f"some of its {count} fibres never vary on the calibration data in {_members(parted)}"] if parted else []
+    told += (
+        [f"some of its {count} fibres never vary on the calibration data in {_members(parted)}"]
+        if parted
+        else []
+    )
     left = gathered.reference in dead or len(dead) >= gathered.members - 1
     reason = "; ".join([*([one.fallback] if one.fallback and not left else []), *told])
     return dataclasses.replace(one, matcher="identity" if left else one.matcher, fallback=reason)
@@ -91,17 +118,30 @@ def _members(numbers: Sequence[int]) -> str:
     return f"member{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _outputs(specs: Sequence[SymmetrySpec], layer: Layer, moments: Moments, maps: Mapping[str, tuple[GroupMap, ...]]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (K, channels) of every member's mapped layer output: T m_k and diag(T S_kk T')^(1/2)."""
+def _outputs(
+    specs: Sequence[SymmetrySpec],
+    layer: Layer,
+    moments: Moments,
+    maps: Mapping[str, tuple[GroupMap, ...]],
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (K, channels) of every member's mapped layer output: T m_k and diag(T S_kk
+    T')^(1/2).
+    """
     means, deviations = [], []
     for k, spec in enumerate(specs):
         axis = spec.nodes[layer.output][layer.output_axis]
         here = set(live_groups(axis))
-        duals = [name for name in here if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots]
+        duals = [
+            name
+            for name in here
+            if Slot(layer.weight, layer.weight_axis, "consumer") in spec.group(name).slots
+        ]
         own, width = maps_of_output({name: m[k] for name, m in maps.items()}, duals), axis.size
         means.append(map_features(moments.means[k][:width], (axis,), spec, own))
         if moments.full:
-            variance = map_features(moments.covariance(k)[:width, :width], (axis, axis), spec, own).diagonal()
+            variance = map_features(
+                moments.covariance(k)[:width, :width], (axis, axis), spec, own
+            ).diagonal()
         else:
             variance = map_features(moments.variances[k][:width], (axis,), spec, own)
         deviations.append(variance.clamp_min(0.0).sqrt())

@@ -1,9 +1,12 @@
-"""What an alignment has reached, kept in a folder so that a run that was killed goes on where it was, to the same bits.
+"""What an alignment has reached, kept in a folder so that a run that was killed goes on where it
+was, to the same bits.
 
-A part of the work, all members at once or one pair of members, first has its moments (PART.statistics.pt), then each group's maps
-(PART.group-NAME.pt), at last its whole solution (PART.solution.pt), which takes the place of the others. Every file appears in one step.
-What is used further is always what was read back from the file, which is mapped into memory and so needs none of its own.
-run.json says which run it is; a folder of another run is refused. Of several processes the first reads and writes.
+A part of the work, all members at once or one pair of members, first has its moments
+(PART.statistics.pt), then each group's maps (PART.group-NAME.pt), at last its whole solution
+(PART.solution.pt), which takes the place of the others. Every file appears in one step. What is
+used further is always what was read back from the file, which is mapped into memory and so needs
+none of its own. run.json says which run it is; a folder of another run is refused. Of several
+processes the first reads and writes.
 """
 
 from __future__ import annotations
@@ -77,17 +80,31 @@ class Folder(Kept):
         def plain() -> dict[str, Any]:
             made = make()
             every = {id(m): m for m in (*made.groups.values(), *made.layers.values())}
-            place = {key: number for number, key in enumerate(every)}  # a layer's output may share the moments of a group
-            groups, layers = ({name: place[id(m)] for name, m in own.items()} for own in (made.groups, made.layers))
-            return {"moments": [m.to_plain() for m in every.values()], "examples": made.examples, "groups": groups, "layers": layers}
+            place = {
+                key: number for number, key in enumerate(every)
+            }  # a layer's output may share the moments of a group
+            groups, layers = (
+                {name: place[id(m)] for name, m in own.items()}
+                for own in (made.groups, made.layers)
+            )
+            return {
+                "moments": [m.to_plain() for m in every.values()],
+                "examples": made.examples,
+                "groups": groups,
+                "layers": layers,
+            }
 
         content = self._kept("statistics", plain)
         moments = [Moments.from_plain(own, device) for own in content["moments"]]
-        groups, layers = ({name: moments[k] for name, k in content[kind].items()} for kind in ("groups", "layers"))
+        groups, layers = (
+            {name: moments[k] for name, k in content[kind].items()} for kind in ("groups", "layers")
+        )
         return Statistics(groups, layers, content["examples"])
 
     def groups(self, name: str, make: Callable[[], dict[str, Solved]]) -> dict[str, Solved]:
-        content = self._kept(f"group-{name}", lambda: {group: _to_plain(own) for group, own in make().items()})
+        content = self._kept(
+            f"group-{name}", lambda: {group: _to_plain(own) for group, own in make().items()}
+        )
         return {group: _from_plain(own) for group, own in content.items()}
 
     def solution(self, make: Callable[[], Solution]) -> Solution:
@@ -95,16 +112,28 @@ class Folder(Kept):
 
         def plain() -> dict[str, Any]:
             made = make()
-            found: dict[str, Any] = self._read("statistics") if self._there("statistics") else {"examples": 0, "moments": []}
+            found: dict[str, Any] = (
+                self._read("statistics")
+                if self._there("statistics")
+                else {"examples": 0, "moments": []}
+            )
             numbers = sum(Moments.from_plain(own).numbers for own in found["moments"])
             solved = {group: _to_plain(own) for group, own in made.solved.items()}
-            return {"solved": solved, "outputs": made.outputs, "examples": found["examples"], "numbers": numbers}
+            return {
+                "solved": solved,
+                "outputs": made.outputs,
+                "examples": found["examples"],
+                "numbers": numbers,
+            }
 
         content = self._kept("solution", plain)
         if rank() == 0:
             for old in (self._path("statistics"), *self._place.glob(f"{self._prefix}.group-*.pt")):
                 old.unlink(missing_ok=True)
-        return Solution({group: _from_plain(own) for group, own in content["solved"].items()}, content["outputs"])
+        return Solution(
+            {group: _from_plain(own) for group, own in content["solved"].items()},
+            content["outputs"],
+        )
 
     def _path(self, what: str) -> Path:
         return self._place / f"{self._prefix}.{what}.pt"
@@ -120,18 +149,24 @@ class Folder(Kept):
             made = make()
             with together():
                 if rank() == 0:
-                    atomic_write(self._path(what), lambda temporary: write_torch(made, temporary), force=True)
+                    atomic_write(
+                        self._path(what), lambda temporary: write_torch(made, temporary), force=True
+                    )
         return self._read(what)
 
 
 def open_folder(place: str | os.PathLike[str], run: Mapping[str, Any]) -> Folder:
-    """The folder `place`, made where it is not there, for the run that `run` (plain data) tells from others.
+    """The folder `place`, made where it is not there, for the run that `run` (plain data) tells
+    from others.
 
     Raises:
-        OutputError: it cannot be made or written, holds something else, or belongs to another run; the first difference is named.
+        OutputError: it cannot be made or written, holds something else, or belongs to another run;
+            the first difference is named.
     """
     path = Path(place).expanduser()
-    now = json.loads(json.dumps({"format": FORMAT, "onefold": __version__, "torch": torch.__version__, **run}))
+    now = json.loads(
+        json.dumps({"format": FORMAT, "onefold": __version__, "torch": torch.__version__, **run})
+    )
     problem = from_first_rank(_prepare(path, now) if rank() == 0 else None)
     if problem is not None:
         raise OutputError(problem)
@@ -146,7 +181,10 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
             left.unlink()
         if not (path / RUN).exists():
             if next(path.iterdir(), None) is not None:
-                return f"{path} holds other files than an unfinished alignment's; choose an empty or new folder to keep it in."
+                return (
+                    f"{path} holds other files than an unfinished alignment's; choose an empty or"
+                    " new folder to keep it in."
+                )
             atomic_write(path / RUN, json.dumps(now, indent=1))
             return None
         then = json.loads((path / RUN).read_text(encoding="utf-8"))
@@ -158,7 +196,9 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
         return str(error)
     except ValueError:
         return f"{path / RUN} is damaged; remove the folder, or choose another one."
-    name = next((key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)), None)
+    name = next(
+        (key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)), None
+    )
     if name is None:
         return None
     was, here = json.dumps(then.get(name)), json.dumps(now.get(name))
@@ -168,17 +208,31 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
 
 def _to_plain(solved: Solved) -> dict[str, Any]:
     maps = [{"kind": m.kind, "forward": m.forward, "inverse": m.inverse} for m in solved.maps]
-    facts = {"conditions": list(solved.conditions), "matcher": solved.matcher, "fallback": solved.fallback, "still": list(solved.still)}
+    facts = {
+        "conditions": list(solved.conditions),
+        "matcher": solved.matcher,
+        "fallback": solved.fallback,
+        "still": list(solved.still),
+    }
     return {"maps": maps, "scores": solved.scores, **facts}
 
 
 def _from_plain(content: Mapping[str, Any]) -> Solved:
     maps = tuple(GroupMap(m["kind"], _tensor(m["forward"]), m["inverse"]) for m in content["maps"])
     still = tuple(content.get("still", ()))
-    return Solved(maps, content["scores"], tuple(content["conditions"]), content["matcher"], content["fallback"], still)
+    return Solved(
+        maps,
+        content["scores"],
+        tuple(content["conditions"]),
+        content["matcher"],
+        content["fallback"],
+        still,
+    )
 
 
 def _tensor(value: object) -> Tensor:
     if not isinstance(value, Tensor):
-        raise WeightsError("A kept map is damaged; remove the folder that it lies in, and begin anew.")
+        raise WeightsError(
+            "A kept map is damaged; remove the folder that it lies in, and begin anew."
+        )
     return value

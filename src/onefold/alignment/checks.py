@@ -18,29 +18,45 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool = True) -> None:
-    """Refuse networks that do not belong together. shapes: False lets the shapes of their tensors differ.
+    """Refuse networks that do not belong together. shapes: False lets the shapes of their tensors
+    differ.
 
     Raises:
-        MembersError: fewer than `least`, or they differ in class, device, keys or shapes (the first difference is named).
+        MembersError: fewer than `least`, or they differ in class, device, keys or shapes (the first
+            difference is named).
         WeightsError: a weight is not finite, is quantised or is an integer.
     """
     if isinstance(models, nn.Module) or len(models) < least:
         count = 1 if isinstance(models, nn.Module) else len(models)
-        raise MembersError(f"{count} network{' was' if count == 1 else 's were'} given; pass a list of at least {least}.")
+        raise MembersError(
+            f"{count} network{' was' if count == 1 else 's were'} given; pass a list of at least"
+            f" {least}."
+        )
     if isinstance(models, DiskMembers):  # each was checked as its file was found
         return
     for k, model in enumerate(models[1:], start=1):
         if type(model) is not type(models[0]):
             raise MembersError(
-                f"Member 0 is a {type(models[0]).__name__} but member {k} is a {type(model).__name__}; only networks of one class can be folded."
+                f"Member 0 is a {type(models[0]).__name__} but member {k} is a"
+                f" {type(model).__name__}; only networks of one class can be folded."
             )
-        if device_of(model) != device_of(models[0]) and "meta" not in (device_of(model).type, device_of(models[0]).type):
-            raise MembersError(f"Member 0 is on {device_of(models[0])} but member {k} is on {device_of(model)}; move them to one device.")
+        if device_of(model) != device_of(models[0]) and "meta" not in (
+            device_of(model).type,
+            device_of(models[0]).type,
+        ):
+            raise MembersError(
+                f"Member 0 is on {device_of(models[0])} but member {k} is on {device_of(model)};"
+                " move them to one device."
+            )
     for k, model in enumerate(models):
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if tensor.device != device_of(model) and "meta" not in (tensor.device.type, device_of(model).type):
+            if tensor.device != device_of(model) and "meta" not in (
+                tensor.device.type,
+                device_of(model).type,
+            ):
                 raise MembersError(
-                    f"Member {k} is on {device_of(model)}, but its '{name}' is on {tensor.device}; move the whole network to one device."
+                    f"Member {k} is on {device_of(model)}, but its '{name}' is on {tensor.device};"
+                    " move the whole network to one device."
                 )
     names = [f"member {k}" for k in range(len(models))]
     states = [model.state_dict() for model in models]
@@ -51,19 +67,28 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
 
 
 def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
-    """The same networks, those of another precision than the reference's as copies in its dtypes, tensor by tensor.
+    """The same networks, those of another precision than the reference's as copies in its dtypes,
+    tensor by tensor.
 
-    Only floating-point and complex tensors are cast. Members on disk are in their network's precision already.
+    Only floating-point and complex tensors are cast. Members on disk are in their network's
+    precision already.
     """
     if isinstance(models, DiskMembers):
         return models  # type: ignore[return-value]
     own = _dtypes(models[reference])
-    return [model if all(own.get(n, d) == d for n, d in _dtypes(model).items()) else _cast(model, own) for model in models]
+    return [
+        model if all(own.get(n, d) == d for n, d in _dtypes(model).items()) else _cast(model, own)
+        for model in models
+    ]
 
 
 def _dtypes(model: nn.Module) -> dict[str, torch.dtype]:
     tensors = (*model.named_parameters(), *model.named_buffers())
-    return {name: tensor.dtype for name, tensor in tensors if tensor.is_floating_point() or tensor.is_complex()}
+    return {
+        name: tensor.dtype
+        for name, tensor in tensors
+        if tensor.is_floating_point() or tensor.is_complex()
+    }
 
 
 def _cast(model: M, dtypes: dict[str, torch.dtype]) -> M:

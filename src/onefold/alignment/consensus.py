@@ -1,13 +1,14 @@
 """A common basis of all members that prefers none of them, and so does not depend on their order.
 
-Each member in turn is matched to the mean of the others as they are mapped so far, until nothing moves:
-    T_k = match(1 / (K - 1) sum over j != k of T_j x_j,  x_k),
-whatever the matcher is. For rotations this is generalised Procrustes analysis (Gower 1975, Psychometrika 40), for permutations
-the iterated assignment to the sum (Ainsworth et al. 2023, algorithm 3, on correlations); every step of these two raises
-sum over pairs of <T_j S_jk, T_k>. Everything follows from the cross moments of all pairs, so that the data are read once.
+Each member in turn is matched to the mean of the others as they are mapped so far, until nothing
+    moves: T_k = match(1 / (K - 1) sum over j != k of T_j x_j,  x_k),
+whatever the matcher is. For rotations this is generalised Procrustes analysis (Gower 1975,
+Psychometrika 40), for permutations the iterated assignment to the sum (Ainsworth et al. 2023,
+algorithm 3, on correlations); every step of these two raises sum over pairs of <T_j S_jk, T_k>.
+Everything follows from the cross moments of all pairs, so that the data are read once.
 
-The start is the member whose features agree most with the others', |corr_jk|^2 summed over members and groups, which no map changes; turns
-are taken in the order of that agreement.
+The start is the member whose features agree most with the others', |corr_jk|^2 summed over members
+and groups, which no map changes; turns are taken in the order of that agreement.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def consensus(
     fibre: slice,
     still: Collection[int] = (),
 ) -> list[Match]:
-    """The match of every member to the mean of the others. order: of the members, see `order_of`. still: members that stay as they are."""
+    """The match of every member to the mean of the others. order: of the members, see `order_of`.
+    still: members that stay as they are.
+    """
     width = fibre.stop - fibre.start
     first = GroupMap.identity(width)
     unmatched = Match(first, torch.zeros(width, dtype=torch.float64))
@@ -54,7 +57,9 @@ def consensus(
     for sweep in range(SWEEPS):
         before = dict(maps)
         for k in order[1:] if sweep == 0 else order:
-            placed = {j: maps[j] for j in order if j in maps}  # always in this order: sums have the same bits whatever the members' numbers
+            placed = {
+                j: maps[j] for j in order if j in maps
+            }  # always in this order: sums have the same bits whatever the members' numbers
             apart = k in still or all(j in still for j in placed if j != k)
             found[k] = unmatched if apart else match(Others(moments, k, placed, fibre), k)
             maps[k] = found[k].map
@@ -67,6 +72,8 @@ def consensus(
 
 def _same(before: Mapping[int, GroupMap], after: Mapping[int, GroupMap]) -> bool:
     return all(
-        own.kind == after[k].kind and own.forward.shape == after[k].forward.shape and torch.equal(own.forward, after[k].forward)
+        own.kind == after[k].kind
+        and own.forward.shape == after[k].forward.shape
+        and torch.equal(own.forward, after[k].forward)
         for k, own in before.items()
     )

@@ -1,4 +1,6 @@
-"""What a matcher is given: the second moments of one group's features in the reference and in one member, whole or of one fibre of each."""
+"""What a matcher is given: the second moments of one group's features in the reference and in one
+member, whole or of one fibre of each.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from onefold.symmetry import GroupMap
 
 
 class Features(Protocol):
-    """Second moments of C features of a reference r and of a member k, each (C, C), float64. `Moments` is one, for all of its members."""
+    """Second moments of C features of a reference r and of a member k, each (C, C), float64.
+
+    `Moments` is one, for all of its members.
+    """
 
     @property
     def width(self) -> int: ...
@@ -36,11 +41,13 @@ TIE = 1e-5  # of a correlation: what likeness of deviations may decide
 
 
 def likeness(moments: Features, member: int) -> Tensor:
-    """Correlations (C, C) of the reference's features with the member's, plus TIE times how alike their deviations are.
+    """Correlations (C, C) of the reference's features with the member's, plus TIE times how alike
+    their deviations are.
 
         corr_ij + TIE * 2 s_i s_j / (s_i^2 + s_j^2)
 
-    Features that are active on the same few examples are correlated perfectly with one another, so that rounding would choose among them.
+    Features that are active on the same few examples are correlated perfectly with one another, so
+    that rounding would choose among them.
     """
     assert moments.reference is not None
     ours, theirs = moments.deviations(moments.reference)[:, None], moments.deviations(member)
@@ -51,7 +58,9 @@ def likeness(moments: Features, member: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Pair:
-    """The reference's and one member's features of a group whose `fibres` stand side by side, (fibres x C), to be cut into blocks."""
+    """The reference's and one member's features of a group whose `fibres` stand side by side,
+    (fibres x C), to be cut into blocks.
+    """
 
     moments: Moments
     member: int
@@ -116,7 +125,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Several places where one and the same map acts, each scaled to unit mean variance: queries and keys under a permutation or rotation."""
+    """Several places where one and the same map acts, each scaled to unit mean variance: queries
+    and keys under a permutation or rotation.
+    """
 
     parts: Sequence[Features]
 
@@ -130,15 +141,27 @@ class Pooled:
 
     def deviations(self, member: int) -> Tensor:
         own = [part.deviations(member) for part in self.parts]
-        return torch.stack([one / one.square().mean().sqrt().clamp_min(1e-150) for one in own]).mean(0)
+        return torch.stack(
+            [one / one.square().mean().sqrt().clamp_min(1e-150) for one in own]
+        ).mean(0)
 
     def covariance(self, member: int) -> Tensor:
-        return torch.stack([part.covariance(member) / self._variance(part, member) for part in self.parts]).mean(0)
+        return torch.stack(
+            [part.covariance(member) / self._variance(part, member) for part in self.parts]
+        ).mean(0)
 
     def cross_covariance(self, member: int) -> Tensor:
         assert self.reference is not None
-        scales = [(self._variance(part, self.reference) * self._variance(part, member)).sqrt() for part in self.parts]
-        return torch.stack([part.cross_covariance(member) / scale for part, scale in zip(self.parts, scales, strict=True)]).mean(0)
+        scales = [
+            (self._variance(part, self.reference) * self._variance(part, member)).sqrt()
+            for part in self.parts
+        ]
+        return torch.stack(
+            [
+                part.cross_covariance(member) / scale
+                for part, scale in zip(self.parts, scales, strict=True)
+            ]
+        ).mean(0)
 
     def correlation(self, member: int) -> Tensor:
         return torch.stack([part.correlation(member) for part in self.parts]).mean(0)
@@ -150,7 +173,10 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Cut:
-    """The features of a group, C_r of the reference and C_k of a member, in moments of the widest. It is `Features`."""
+    """The features of a group, C_r of the reference and C_k of a member, in moments of the widest.
+
+    It is `Features`.
+    """
 
     moments: Moments
     widths: Sequence[int]
@@ -182,7 +208,11 @@ MEAN = -1  # the number of the mean of the others, beside the members' own
 
 @dataclass(frozen=True)
 class Others:
-    """The mean of the other members' mapped features as a reference, beside those of one member, all of one fibre. It is `Features`."""
+    """The mean of the other members' mapped features as a reference, beside those of one member,
+    all of one fibre.
+
+    It is `Features`.
+    """
 
     moments: Moments
     member: int
@@ -199,21 +229,34 @@ class Others:
 
     def deviations(self, member: int) -> Tensor:
         """Of the mean's place: the mean deviation of the others."""
-        return self._own if member != MEAN else torch.stack([self._deviation(j) for j in self._placed]).mean(0)
+        return (
+            self._own
+            if member != MEAN
+            else torch.stack([self._deviation(j) for j in self._placed]).mean(0)
+        )
 
     def covariance(self, member: int) -> Tensor:
-        """Of the mean's place: the mean covariance of the others, so that the mean does not shrink as members disagree."""
+        """Of the mean's place: the mean covariance of the others, so that the mean does not shrink
+        as members disagree.
+        """
         if member != MEAN:
             return self._cut(self.moments.covariance(member))
-        return torch.stack([_both(self.maps[j], self._cut(self.moments.covariance(j))) for j in self._placed]).mean(0)
+        return torch.stack(
+            [_both(self.maps[j], self._cut(self.moments.covariance(j))) for j in self._placed]
+        ).mean(0)
 
     def cross_covariance(self, member: int) -> Tensor:
-        return torch.stack([_rows(self.maps[j], self._cut(self.moments.between(j, member))) for j in self._placed]).mean(0)
+        return torch.stack(
+            [_rows(self.maps[j], self._cut(self.moments.between(j, member))) for j in self._placed]
+        ).mean(0)
 
     def correlation(self, member: int) -> Tensor:
         found = []
         for j in self._placed:
-            cross, norm = _rows(self.maps[j], self._cut(self.moments.between(j, member))), torch.outer(self._deviation(j), self._own)
+            cross, norm = (
+                _rows(self.maps[j], self._cut(self.moments.between(j, member))),
+                torch.outer(self._deviation(j), self._own),
+            )
             found.append(torch.where(norm > 1e-12, cross / norm.clamp_min(1e-12), 0.0))
         return torch.stack(found).mean(0)
 

@@ -1,7 +1,9 @@
-"""Which groups take a map of their own for each fibre (each attention head, each group of channels), and which of them share their numbering.
+"""Which groups take a map of their own for each fibre (each attention head, each group of
+channels), and which of them share their numbering.
 
-Fibres are numbered by an index: a group of its own (heads that may change places) or a part that stays. All groups over one index move with
-it, so that they are matched together: head i of the reference with head j of a member, wherever queries, keys and values agree best.
+Fibres are numbered by an index: a group of its own (heads that may change places) or a part that
+stays. All groups over one index move with it, so that they are matched together: head i of the
+reference with head j of a member, wherever queries, keys and values agree best.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from onefold.symmetry.axes import Group
 from onefold.symmetry.maps import fibre_shape
 from onefold.symmetry.spec import SymmetrySpec
 
-WIDEST = 8192  # fibres times features; wider groups take one map for all of their fibres, whose moments are small
+# fibres times features; wider groups take one map for all of their fibres, whose moments are small
+WIDEST = 8192
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a group's features are laid out: `fibres` blocks of `group.size`, numbered by `index` (a group's name) or in fixed places (None)."""
+    """How a group's features are laid out: `fibres` blocks of `group.size`, numbered by `index` (a
+    group's name) or in fixed places (None).
+    """
 
     group: Group
     fibres: int = 1
@@ -34,8 +39,9 @@ class Layout:
 def layouts(spec: SymmetrySpec) -> dict[str, Layout]:
     """The layout of every group, by name.
 
-    A group over one other group, which itself has no fibres, is matched together with it; over parts that stay, fibre by fibre. Where both
-    occur at once, or the group is very wide, one map serves all fibres, which is always sound.
+    A group over one other group, which itself has no fibres, is matched together with it; over
+    parts that stay, fibre by fibre. Where both occur at once, or the group is very wide, one map
+    serves all fibres, which is always sound.
     """
     groups = {group.name: group for group in spec.groups}
     found = {}

@@ -1,11 +1,14 @@
 """Streaming second moments of the features of K networks, in bounded memory.
 
-For features x_k of member k (rows of shape (C,)) and a reference r this keeps the counts, the means and the scatter matrices
-    S_kk = sum (x_k - m_k)(x_k - m_k)'      and      S_rk = sum (x_r - m_r)(x_k - m_k)'   for k != r,
-(2K - 1) C^2 numbers and never the activations; on demand S_ij for all pairs of members, K (K + 1) / 2 C^2 numbers. Where a mean exceeds
-three deviations in a sample of the first block, features are shifted by that sample's means before they are squared, which removes the
-cancellation of the textbook formula. Products run in the features' dtype (at least float32), sums in float64. Two accumulators merge by
-the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance".
+For features x_k of member k (rows of shape (C,)) and a reference r this keeps the counts, the means
+    and the scatter matrices S_kk = sum (x_k - m_k)(x_k - m_k)'      and      S_rk = sum (x_r -
+    m_r)(x_k - m_k)'   for k != r,
+(2K - 1) C^2 numbers and never the activations; on demand S_ij for all pairs of members, K (K + 1) /
+2 C^2 numbers. Where a mean exceeds three deviations in a sample of the first block, features are
+shifted by that sample's means before they are squared, which removes the cancellation of the
+textbook formula. Products run in the features' dtype (at least float32), sums in float64. Two
+accumulators merge by the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing
+the sample variance".
 """
 
 from __future__ import annotations
@@ -24,10 +27,13 @@ STILL = 1e-6  # of its mean: a feature that deviates less is constant, as float3
 
 
 class Moments:
-    """Second moments of K members' features, pooled over one or more sites. Features are (samples, C), row for row the same samples.
+    """Second moments of K members' features, pooled over one or more sites.
 
-    A group of a residual stream shows at several sites, each with means of its own; every site is centred by itself and the scatter
-    matrices are added, so that the memory does not grow with the number of sites.
+    Features are (samples, C), row for row the same samples.
+
+    A group of a residual stream shows at several sites, each with means of its own; every site is
+    centred by itself and the scatter matrices are added, so that the memory does not grow with the
+    number of sites.
 
     Args:
         members: K.
@@ -39,16 +45,38 @@ class Moments:
     """
 
     def __init__(
-        self, members: int, width: int, reference: int | None = 0, *, full: bool = True, every: bool = False, sites: int = 1,
+        self,
+        members: int,
+        width: int,
+        reference: int | None = 0,
+        *,
+        full: bool = True,
+        every: bool = False,
+        sites: int = 1,
         device: torch.device | str = "cpu",
-    ) -> None:  # fmt: skip
-        self.members, self.width, self.reference, self.full, self.every, self.sites = members, width, reference, full, every, sites
+    ) -> None:
+        self.members, self.width, self.reference, self.full, self.every, self.sites = (
+            members,
+            width,
+            reference,
+            full,
+            every,
+            sites,
+        )
         where = torch.device(device)
         self._counts = [0] * sites
-        self._shift: list[Tensor | None] = [None] * sites  # (K, C), taken off all features of a site
-        self._sum = torch.zeros(sites, members, width, dtype=torch.float64, device=where)  # of shifted features
-        self._within = torch.zeros((members, width, width) if full else (members, width), dtype=torch.float64, device=where)
-        self._pairs = [(i, j) for i in range(members) for j in range(i + 1, members)] if every else []
+        self._shift: list[Tensor | None] = [
+            None
+        ] * sites  # (K, C), taken off all features of a site
+        self._sum = torch.zeros(
+            sites, members, width, dtype=torch.float64, device=where
+        )  # of shifted features
+        self._within = torch.zeros(
+            (members, width, width) if full else (members, width), dtype=torch.float64, device=where
+        )
+        self._pairs = (
+            [(i, j) for i in range(members) for j in range(i + 1, members)] if every else []
+        )
         if reference is not None and not every:
             self._pairs = [(reference, k) for k in range(members) if k != reference]
         self._cross = torch.zeros(len(self._pairs), width, width, dtype=torch.float64, device=where)
@@ -65,21 +93,28 @@ class Moments:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are kept: (2K - 1) C^2 + O(sites K C) with cross and full scatter matrices."""
+        """How many numbers are kept: (2K - 1) C^2 + O(sites K C) with cross and full scatter
+        matrices.
+        """
         return sum(t.numel() for t in (self._sum, self._sum, self._within, self._cross))
 
     def update(self, features: Sequence[Tensor], site: int = 0) -> None:
         """Add one block of a site: K tensors (n, C). Raises DataError where they do not fit."""
         rows = features[0].shape[0]
         if len(features) != self.members or any(f.shape != (rows, self.width) for f in features):
-            raise DataError(f"Expected {self.members} blocks of shape (n, {self.width}), got {[tuple(f.shape) for f in features]}.")
+            raise DataError(
+                f"Expected {self.members} blocks of shape (n, {self.width}), got"
+                f" {[tuple(f.shape) for f in features]}."
+            )
         if rows == 0:
             return
         features = [f if f.dtype in (torch.float32, torch.float64) else f.float() for f in features]
         shift = self._shift[site]
         if shift is None:
             self._shift[site] = shift = torch.stack([_shift(f) for f in features]).to(self._sum)
-        shifted = [f - s.to(f.dtype) if s.any() else f for f, s in zip(features, shift, strict=True)]
+        shifted = [
+            f - s.to(f.dtype) if s.any() else f for f, s in zip(features, shift, strict=True)
+        ]
         ones = shifted[0].new_ones(rows)
         self._sum[site] += torch.stack([ones @ f for f in shifted])
         for k, f in enumerate(shifted):
@@ -119,24 +154,39 @@ class Moments:
         self._require()
         if not self.full:
             raise DataError("Only variances were kept; collect with full=True for covariances.")
-        return (self._within[member] - self._means_part(lambda sums: torch.outer(sums[member], sums[member]))) / self.count
+        return (
+            self._within[member]
+            - self._means_part(lambda sums: torch.outer(sums[member], sums[member]))
+        ) / self.count
 
     def cross_covariance(self, member: int) -> Tensor:
-        """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s. For the reference itself, its covariance."""
+        """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s.
+
+        For the reference itself, its covariance.
+        """
         if self.reference is None:
-            raise DataError("No cross moments with a reference were kept; collect with a reference.")
+            raise DataError(
+                "No cross moments with a reference were kept; collect with a reference."
+            )
         return self.between(self.reference, member)
 
     def between(self, i: int, j: int) -> Tensor:
-        """Biased cross-covariance (C, C), rows: the features of member i, columns: those of member j."""
+        """Biased cross-covariance (C, C), rows: the features of member i, columns: those of member
+        j.
+        """
         self._require()
         if i == j:
             return self.covariance(i)
         if (j, i) in self._pairs:
             return self.between(j, i).T
         if (i, j) not in self._pairs:
-            raise DataError(f"No cross moments of members {i} and {j} were kept; collect with every=True.")
-        return (self._cross[self._pairs.index((i, j))] - self._means_part(lambda sums: torch.outer(sums[i], sums[j]))) / self.count
+            raise DataError(
+                f"No cross moments of members {i} and {j} were kept; collect with every=True."
+            )
+        return (
+            self._cross[self._pairs.index((i, j))]
+            - self._means_part(lambda sums: torch.outer(sums[i], sums[j]))
+        ) / self.count
 
     def seen_from(self, reference: int) -> Moments:
         """The same moments with another reference; they must hold all pairs. Nothing is copied."""
@@ -145,21 +195,29 @@ class Moments:
         return result
 
     def correlation(self, member: int) -> Tensor:
-        """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a feature never varies."""
+        """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a
+        feature never varies.
+        """
         assert self.reference is not None
         return self.correlation_between(self.reference, member)
 
     def correlation_between(self, i: int, j: int, floor: float = 1e-12) -> Tensor:
-        """Correlations (C, C) between the features of member i (rows) and those of member j; 0 where a feature never varies."""
+        """Correlations (C, C) between the features of member i (rows) and those of member j; 0
+        where a feature never varies.
+        """
         deviations = self.variances.sqrt()
         norm = torch.outer(deviations[i], deviations[j])
         return torch.where(norm > floor, self.between(i, j) / norm.clamp_min(floor), 0.0)
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both samples together (Chan et al. 1983), as a new accumulator; neither input changes."""
+        """The moments of both samples together (Chan et al. 1983), as a new accumulator; neither
+        input changes.
+        """
         kind = (self.members, self.width, self._pairs, self.full, self.sites)
         if kind != (other.members, other.width, other._pairs, other.full, other.sites):
-            raise DataError("Only moments of the same members, width, reference and sites can be merged.")
+            raise DataError(
+                "Only moments of the same members, width, reference and sites can be merged."
+            )
         result = copy.deepcopy(self)
         result._within += other._within
         result._cross += other._cross
@@ -180,18 +238,25 @@ class Moments:
         if ranks() == 1:
             return self
         plain, total = self.to_plain(), self
-        for number in range(ranks()):  # in rank order on every rank, so that all ranks hold the same bits; one rank's at a time
+        for number in range(
+            ranks()
+            # in rank order on every rank, so that all ranks hold the same bits; one rank's at a time
+        ):
             part = Moments.from_plain(from_rank(number, plain), self.device)
             total = part if number == 0 else total.merge(part)
         return total
 
     def place(self, part: Moments, members: Sequence[int]) -> None:
-        """Take over the moments of some members from `part`, in which member i is this one's `members[i]`; all parts are of the same samples."""
+        """Take over the moments of some members from `part`, in which member i is this one's
+        `members[i]`; all parts are of the same samples.
+        """
         for i, k in enumerate(members):
             for site, shift in enumerate(part._shift):
                 if shift is not None:
                     own = self._shift[site]
-                    self._shift[site] = own = self._sum.new_zeros(self.members, self.width) if own is None else own
+                    self._shift[site] = own = (
+                        self._sum.new_zeros(self.members, self.width) if own is None else own
+                    )
                     own[k] = shift[i]
             self._sum[:, k] = part._sum[:, i]
             self._within[k] = part._within[i]
@@ -208,25 +273,43 @@ class Moments:
         names = ("members", "width", "reference", "full", "every", "sites")
         tensors = {"sum": self._sum.cpu(), "within": self._within.cpu(), "cross": self._cross.cpu()}
         shift = [None if own is None else own.cpu() for own in self._shift]
-        return {**{name: getattr(self, name) for name in names}, "counts": self._counts, "shift": shift, **tensors}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "counts": self._counts,
+            "shift": shift,
+            **tensors,
+        }
 
     @staticmethod
     def from_plain(content: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:
         """The moments that `to_plain` gave."""
         found = Moments(
-            content["members"], content["width"], content["reference"], full=content["full"], every=content["every"], sites=content["sites"],
+            content["members"],
+            content["width"],
+            content["reference"],
+            full=content["full"],
+            every=content["every"],
+            sites=content["sites"],
             device="meta",
-        )  # fmt: skip
+        )
         found._counts = list(content["counts"])
         found._shift = [None if shift is None else shift.to(device) for shift in content["shift"]]
-        found._sum, found._within, found._cross = (content[name].to(device) for name in ("sum", "within", "cross"))
+        found._sum, found._within, found._cross = (
+            content[name].to(device) for name in ("sum", "within", "cross")
+        )
         return found
 
     def _move(self, site: int, gap: Tensor, sums: Tensor, count: int) -> None:
-        """Account for `count` samples whose sums (K, C) were taken about a point that lies `gap` (K, C) further."""
+        """Account for `count` samples whose sums (K, C) were taken about a point that lies `gap`
+        (K, C) further.
+        """
 
         def moved(a: int, b: int) -> Tensor:
-            return torch.outer(sums[a], gap[b]) + torch.outer(gap[a], sums[b]) + count * torch.outer(gap[a], gap[b])
+            return (
+                torch.outer(sums[a], gap[b])
+                + torch.outer(gap[a], sums[b])
+                + count * torch.outer(gap[a], gap[b])
+            )
 
         self._sum[site] += count * gap
         for k in range(self.members):
@@ -235,8 +318,12 @@ class Moments:
             self._cross[row] += moved(i, j)
 
     def _means_part(self, product: Callable[[Tensor], Tensor]) -> Tensor:
-        """Sum over the sites of product(sums) / count: what the shifted squares hold too much, as the shift is not quite the mean."""
-        return torch.stack([product(s) / n for s, n in zip(self._sum, self._counts, strict=True) if n]).sum(0)
+        """Sum over the sites of product(sums) / count: what the shifted squares hold too much, as
+        the shift is not quite the mean.
+        """
+        return torch.stack(
+            [product(s) / n for s, n in zip(self._sum, self._counts, strict=True) if n]
+        ).sum(0)
 
     def _require(self) -> None:
         if self.count == 0:
@@ -244,10 +331,14 @@ class Moments:
 
 
 def _shift(block: Tensor, ratio: float = 3.0, rows: int = 1024) -> Tensor:
-    """The means of a block (n, C), or zeros where no mean exceeds `ratio` deviations: then squares lose next to nothing, and a pass is saved.
+    """The means of a block (n, C), or zeros where no mean exceeds `ratio` deviations: then squares
+    lose next to nothing, and a pass is saved.
 
-    Some `rows` rows tell that well enough: deviations of all rows would take longer than all else that is done with the block.
+    Some `rows` rows tell that well enough: deviations of all rows would take longer than all else
+    that is done with the block.
     """
-    some = block[:: block.shape[0] // rows | 1]  # an odd step, so that the rows of an image are not all from one of its columns
+    some = block[
+        :: block.shape[0] // rows | 1
+    ]  # an odd step, so that the rows of an image are not all from one of its columns
     deviation, mean = torch.std_mean(some, 0, unbiased=False)
     return mean if bool((mean.abs() > ratio * deviation).any()) else torch.zeros_like(mean)

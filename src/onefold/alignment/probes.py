@@ -14,10 +14,14 @@ from onefold.symmetry.spec import SymmetrySpec
 ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 
 
-def choose_probes(spec: SymmetrySpec, group: Group, kind: str, *, per_fibre: bool = False, duals: bool = False) -> tuple[Probe, ...]:
-    """All nodes of the wanted kind ("pre", "post") where a group can be read; else those before a nonlinearity; else the first node.
+def choose_probes(
+    spec: SymmetrySpec, group: Group, kind: str, *, per_fibre: bool = False, duals: bool = False
+) -> tuple[Probe, ...]:
+    """All nodes of the wanted kind ("pre", "post") where a group can be read; else those before a
+    nonlinearity; else the first node.
 
-    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's output shows the same.
+    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's
+    output shows the same.
 
     Args:
         per_fibre: only nodes where the fibres can be told apart.
@@ -37,7 +41,8 @@ def _of_kind(probes: Sequence[Probe], kind: str) -> tuple[Probe, ...]:
 def _tells_apart(spec: SymmetrySpec, group: Group, probe: Probe) -> bool:
     """Whether the node holds what numbers the fibres beside the group.
 
-    A group that is itself a number (the heads of queries that share a head of keys) shows nothing beside features whose maps are not known.
+    A group that is itself a number (the heads of queries that share a head of keys) shows nothing
+    beside features whose maps are not known.
     """
     axes = spec.nodes[probe.node]
     beside = {name for term in axes for name in live_groups(term)} - {group.name, *group.over}

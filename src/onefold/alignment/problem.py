@@ -1,4 +1,6 @@
-"""What an alignment is computed from: the structure of the networks, where their features are read, and the moments gathered there."""
+"""What an alignment is computed from: the structure of the networks, where their features are read,
+and the moments gathered there.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,16 @@ DUAL = "'"  # behind a group's name: its features that take the inverse transpos
 
 @dataclass(frozen=True)
 class Gathered:
-    """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL -> where the features that take the inverse
-    transpose were. layers: those whose output moments repair will need.
+    """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL ->
+    where the features that take the inverse transpose were. layers: those whose output moments
+    repair will need.
 
-    reference: None where every pair of members was measured and none is preferred. folds_norms: there are batch norms to fold into the layers
-    before, once maps act; the features read are the same with and without.
-    folds_scales: the scales of norms were folded into the weights behind them before features were read. seconds: of each phase.
-    states, seed: the members' weights as they came and where random choices start, for matchers that read weights. specs: what was found in each
-    member, where they have unequal widths; `spec` is then the reference's.
+    reference: None where every pair of members was measured and none is preferred. folds_norms:
+    there are batch norms to fold into the layers before, once maps act; the features read are the
+    same with and without. folds_scales: the scales of norms were folded into the weights behind
+    them before features were read. seconds: of each phase. states, seed: the members' weights as
+    they came and where random choices start, for matchers that read weights. specs: what was found
+    in each member, where they have unequal widths; `spec` is then the reference's.
     """
 
     spec: SymmetrySpec
@@ -69,21 +73,25 @@ def gather(
     kept: Kept = NOTHING,
     moves: bool = False,
 ) -> Gathered:
-    """Check the networks, trace them, and gather the moments of their features in one pass over the data.
+    """Check the networks, trace them, and gather the moments of their features in one pass over the
+    data.
 
     Args:
         full: whole covariance matrices, which dense matchers need; False keeps variances.
-        every: the cross moments of all pairs of members, which joint matchers need; always with reference=None.
+        every: the cross moments of all pairs of members, which joint matchers need; always with
+            reference=None.
         read: False measures what repair needs and no features of groups.
-        models, data, spec, reference, probe, max_positions, targets, seed, traced: as in `onefold.align`.
-        numbers: the models are these among more members, which were checked together. scales: whether the scales of norms can be folded in all of
-            them; None: these models show it.
+        models, data, spec, reference, probe, max_positions, targets, seed, traced: as in
+            `onefold.align`.
+        numbers: the models are these among more members, which were checked together. scales:
+            whether the scales of norms can be folded in all of them; None: these models show it.
         kept: where the moments are kept, and taken from where they are there already.
         moves: something must move, so that a network in which nothing can is refused.
 
     Raises:
         NothingToAlignError: `moves`, and nothing can.
-        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as `onefold.align`.
+        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as
+            `onefold.align`.
     """
     if numbers is None:
         check_networks(models)
@@ -94,27 +102,64 @@ def gather(
     traced = traced or trace_on(models[0], data)
     spec = spec or solve(traced)
     if spec.fingerprint != traced.fingerprint:
-        raise AlignmentError("The symmetry spec was found for another architecture than these networks; run find_symmetries on one of them.")
+        raise AlignmentError(
+            "The symmetry spec was found for another architecture than these networks; run"
+            " find_symmetries on one of them."
+        )
     if moves:
         check_movable(spec, type(models[0]).__name__)
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
     folds = any(layer.norm is not None for layer in spec.layers)
     own = [model.state_dict() for model in models]
-    folded = fold_all(own, spec) if full and scales is not False and any(group.folded for group in spec.groups) else None
+    folded = (
+        fold_all(own, spec)
+        if full and scales is not False and any(group.folded for group in spec.groups)
+        else None
+    )
     states = [_channels_last(state) for state in folded or own]
-    probes, where = _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
-    # What a norm stands behind has a target even where its features stay: else its statistics would be those of the data, and not the members'.
-    layers = tuple(layer for layer in spec.layers if targets and not layer.shared and (layer.norm is not None or _is_live(spec, layer)))
+    probes, where = (
+        _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
+    )
+    # What a norm stands behind has a target even where its features stay: else its statistics would
+    # be those of the data, and not the members'.
+    layers = tuple(
+        layer
+        for layer in spec.layers
+        if targets and not layer.shared and (layer.norm is not None or _is_live(spec, layer))
+    )
     statistics = kept.statistics(
         lambda: collect(
-            traced, spec, states, data, probes=probes, layouts=where, reference=reference, full=full, every=every or reference is None,
-            layers=layers, max_positions=max_positions, seed=seed, numbers=numbers,
+            traced,
+            spec,
+            states,
+            data,
+            probes=probes,
+            layouts=where,
+            reference=reference,
+            full=full,
+            every=every or reference is None,
+            layers=layers,
+            max_positions=max_positions,
+            seed=seed,
+            numbers=numbers,
         ),
         device_of(models[0]),
-    )  # fmt: skip
+    )
     seconds["statistics"] = time.perf_counter() - start
-    return Gathered(spec, len(models), reference, statistics, probes, layers, folds, folded is not None, seconds, tuple(own), seed)
+    return Gathered(
+        spec,
+        len(models),
+        reference,
+        statistics,
+        probes,
+        layers,
+        folds,
+        folded is not None,
+        seconds,
+        tuple(own),
+        seed,
+    )
 
 
 def check_positions(max_positions: int | None) -> None:
@@ -126,14 +171,20 @@ def check_positions(max_positions: int | None) -> None:
 def check_reference(reference: int | None, members: int) -> None:
     """Raises AlignmentError where there is no such member."""
     if reference is not None and not 0 <= reference < members:
-        raise AlignmentError(f"The reference is {reference}, but the members are numbered 0 to {members - 1}.")
+        raise AlignmentError(
+            f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
+        )
 
 
-def _probes(spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:
-    """Where every group is read, and how its fibres stand there. What numbers the fibres of others is not read: it follows from them.
+def _probes(
+    spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool
+) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:
+    """Where every group is read, and how its fibres stand there.
 
-    rotations: maps may mix features. Of groups that only take maps which keep the function, features are then read before nonlinearities,
-    where they turn as the maps do.
+    What numbers the fibres of others is not read: it follows from them.
+
+    rotations: maps may mix features. Of groups that only take maps which keep the function,
+    features are then read before nonlinearities, where they turn as the maps do.
     """
     indices = {name for group in spec.groups for name in group.over}
     probes: dict[str, tuple[Probe, ...]] = {}
@@ -142,16 +193,26 @@ def _probes(spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool) -> 
         group = layout.group
         if name in indices:
             continue
-        turning = rotations and not group.dense and not ROTATIONS.isdisjoint(group.maps | (group.folded if folded else frozenset()))
+        turning = (
+            rotations
+            and not group.dense
+            and not ROTATIONS.isdisjoint(group.maps | (group.folded if folded else frozenset()))
+        )
         for dual in (False, True):
-            found = choose_probes(spec, group, "pre" if turning else kind, per_fibre=layout.apart, duals=dual)
+            found = choose_probes(
+                spec, group, "pre" if turning else kind, per_fibre=layout.apart, duals=dual
+            )
             if found:
                 probes[name + DUAL * dual], where[name + DUAL * dual] = found, layout
     return probes, where
 
 
-def fold_all(states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec) -> list[dict[str, Tensor]] | None:
-    """The states with the scales of norms in the weights behind them; None where a zero scale does not let one of them fold."""
+def fold_all(
+    states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec
+) -> list[dict[str, Tensor]] | None:
+    """The states with the scales of norms in the weights behind them; None where a zero scale does
+    not let one of them fold.
+    """
     try:
         return [fold_scales(state, spec) for state in states]
     except SymmetryError:
@@ -160,7 +221,10 @@ def fold_all(states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec) -> list
 
 def _channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state with convolution weights in the layout that makes features cheap to read as rows."""
-    return {k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in state.items()}
+    return {
+        k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v
+        for k, v in state.items()
+    }
 
 
 def _is_live(spec: SymmetrySpec, layer: Layer) -> bool:

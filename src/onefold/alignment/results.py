@@ -15,9 +15,11 @@ from onefold.symmetry import GroupMap
 
 @dataclass(frozen=True)
 class Solved:
-    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it was and, if not the one asked for, why.
+    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it
+    was and, if not the one asked for, why.
 
-    still: in how many fibres the features of each member never vary, so that there is nothing to match; () where they were not read.
+    still: in how many fibres the features of each member never vary, so that there is nothing to
+    match; () where they were not read.
     """
 
     maps: tuple[GroupMap, ...]
@@ -36,7 +38,9 @@ def name_of(matcher: Matcher | type[Matcher]) -> str:
 
 @dataclass(frozen=True)
 class Solution:
-    """solved: group -> what was found. outputs: node of a layer's output -> the mean and deviation (K, channels) of every member, mapped."""
+    """solved: group -> what was found. outputs: node of a layer's output -> the mean and deviation
+    (K, channels) of every member, mapped.
+    """
 
     solved: dict[str, Solved]
     outputs: dict[str, tuple[Tensor, Tensor]]
@@ -53,7 +57,13 @@ class Solution:
             )
             for name, one in self.solved.items()
         }
-        return Solution(solved, {node: (mean[list(members)], deviation[list(members)]) for node, (mean, deviation) in self.outputs.items()})
+        return Solution(
+            solved,
+            {
+                node: (mean[list(members)], deviation[list(members)])
+                for node, (mean, deviation) in self.outputs.items()
+            },
+        )
 
 
 def joined(parts: Sequence[Solution]) -> Solution:
@@ -68,5 +78,11 @@ def joined(parts: Sequence[Solution]) -> Solution:
         )
         for name, one in parts[0].solved.items()
     }
-    outputs = {node: (torch.cat([p.outputs[node][0] for p in parts]), torch.cat([p.outputs[node][1] for p in parts])) for node in parts[0].outputs}
+    outputs = {
+        node: (
+            torch.cat([p.outputs[node][0] for p in parts]),
+            torch.cat([p.outputs[node][1] for p in parts]),
+        )
+        for node in parts[0].outputs
+    }
     return Solution(solved, outputs)

@@ -1,4 +1,5 @@
-"""How many samples the maps that are asked for need: two, or more than there are features where a matcher inverts.
+"""How many samples the maps that are asked for need: two, or more than there are features where a
+matcher inverts.
 
 A permutation, and no map at all, come from correlations, which two samples have. A dense map comes
 from whole covariances of a group's features: with no more samples than features these are singular,
@@ -21,8 +22,9 @@ def check_least(name: str, width: int, moments: Moments) -> None:
     """Raises DataError where there is no correlation of a group's features at all."""
     if moments.count < LEAST:
         raise DataError(
-            f"Group {name} has {width} features but the calibration data gave only {moments.count} samples; "
-            f"pass enough examples for at least {LEAST} samples (positions of a convolution count as samples)."
+            f"Group {name} has {width} features but the calibration data gave only {moments.count}"
+            f" samples; pass enough examples for at least {LEAST} samples (positions of a"
+            " convolution count as samples)."
         )
 
 
@@ -42,7 +44,8 @@ def check_rank(
         if own.count > group.size or not (matcher is None or matcher.inverts):
             continue
         raise DataError(
-            f"Group {group.name} has {group.size} features but the calibration data gave only {own.count} samples; "
-            f"pass enough examples for at least {group.size + 1} samples (positions of a convolution count as "
-            "samples), or align by 'permutation' or 'none', which invert nothing."
+            f"Group {group.name} has {group.size} features but the calibration data gave only"
+            f" {own.count} samples; pass enough examples for at least {group.size + 1} samples"
+            " (positions of a convolution count as samples), or align by 'permutation' or 'none',"
+            " which invert nothing."
         )

@@ -1,4 +1,6 @@
-"""Solve every group for every member: which matcher may serve it, fibre by fibre where it has fibres, all groups of one index together."""
+"""Solve every group for every member: which matcher may serve it, fibre by fibre where it has
+fibres, all groups of one index together.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,31 @@ from onefold.symmetry.axes import Group
 
 
 def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> dict[str, Solved]:
-    """Every group of the spec, by name. Groups that cannot be read stay in place. kept: where each is kept as soon as it is solved.
+    """Every group of the spec, by name.
+
+    Groups that cannot be read stay in place. kept: where each is kept as soon as it is solved.
 
     Raises:
-        AlignmentError: the matcher cannot work with these features. DataError: it needs more moments than were gathered.
+        AlignmentError: the matcher cannot work with these features. DataError: it needs more
+            moments than were gathered.
     """
     if isinstance(matcher, StateMatcher):
         return kept.groups("all", lambda: _read_from_weights(gathered, matcher))
     if gathered.specs is not None:
         return kept.groups("all", lambda: solve_widths(gathered, matcher))
-    spec, layout, ridge = gathered.spec, layouts(gathered.spec), float(getattr(matcher, "regularisation", 0.1))
+    spec, layout, ridge = (
+        gathered.spec,
+        layouts(gathered.spec),
+        float(getattr(matcher, "regularisation", 0.1)),
+    )
     every = gathered.statistics.groups
     order = order_of(every) if gathered.reference is None else []
     reference = order[0] if gathered.reference is None else gathered.reference
-    moments = every if gathered.reference is not None else {name: own.seen_from(reference) for name, own in every.items()}
+    moments = (
+        every
+        if gathered.reference is not None
+        else {name: own.seen_from(reference) for name, own in every.items()}
+    )
     if not isinstance(matcher, JointMatcher):
         of = {group.name + dual: group for group in spec.groups for dual in ("", DUAL)}
         check_rank(of, moments, lambda group: _choose(group, matcher, gathered.folds_scales)[0])
@@ -52,25 +65,46 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
         own = layout[group.name]
         if group.name not in moments:
             continue
-        jointly = isinstance(matcher, JointMatcher) and group.dense and not own.apart and group.name + DUAL not in moments
+        jointly = (
+            isinstance(matcher, JointMatcher)
+            and group.dense
+            and not own.apart
+            and group.name + DUAL not in moments
+        )
         dead = bool(moments[group.name].constant.all(1).any())
         if isinstance(matcher, JointMatcher) and jointly and not dead:
-            solved |= kept.groups(group.name, partial(_by_name, group.name, _joined, moments[group.name], matcher))
+            solved |= kept.groups(
+                group.name, partial(_by_name, group.name, _joined, moments[group.name], matcher)
+            )
             continue
         chosen, label, fallback = _choose(group, matcher, gathered.folds_scales)
-        task = _Task(own, moments[group.name], moments.get(group.name + DUAL), chosen, label, "" if jointly else fallback, ridge)
+        task = _Task(
+            own,
+            moments[group.name],
+            moments.get(group.name + DUAL),
+            chosen,
+            label,
+            "" if jointly else fallback,
+            ridge,
+        )
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
         elif order and task.dual is None:
             solved |= kept.groups(group.name, partial(_by_name, group.name, _agreed, task, order))
         else:
-            solved |= kept.groups(group.name, partial(_by_name, group.name, _alone, task, gathered.members, reference))
+            solved |= kept.groups(
+                group.name, partial(_by_name, group.name, _alone, task, gathered.members, reference)
+            )
     for index, tasks in together.items():
         solved |= kept.groups(index, partial(_jointly, index, tasks, gathered.members, reference))
     indices = {name for group in spec.groups for name in group.over}
     for group in spec.groups:
         if group.name not in solved:
-            reason = "numbers the fibres of other groups" if group.name in indices else "no node shows its features alone"
+            reason = (
+                "numbers the fibres of other groups"
+                if group.name in indices
+                else "no node shows its features alone"
+            )
             solved[group.name] = _still(group, gathered.members, reason)
     return {group.name: solved[group.name] for group in spec.groups}
 
@@ -92,22 +126,35 @@ class _Task:
     ridge: float
 
     def pairs(self, member: int) -> list[Pair]:
-        return [Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None]
+        return [
+            Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None
+        ]
 
     def match(self, pairs: Sequence[Pair], ours: int, theirs: int) -> Match:
         member, reference = pairs[0].member, self.moments.reference or 0
         still = [bool(own[reference, ours] or own[member, theirs]) for own in self._constant]
-        blocks = [pair.block(ours, theirs) for pair, never in zip(pairs, still, strict=True) if not never]
+        blocks = [
+            pair.block(ours, theirs) for pair, never in zip(pairs, still, strict=True) if not never
+        ]
         if not blocks or (self.matcher is None and any(still)):
-            return Match(GroupMap.identity(self.layout.group.size), torch.zeros(self.layout.group.size, dtype=torch.float64))
+            return Match(
+                GroupMap.identity(self.layout.group.size),
+                torch.zeros(self.layout.group.size, dtype=torch.float64),
+            )
         if self.matcher is None:
             return match_balanced(blocks[0], blocks[1], member, self.ridge)
         return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), member)
 
     @cached_property
     def _constant(self) -> list[Tensor]:
-        """(K, fibres), bool, of either side: where all features of a member never vary, so that there is nothing to match."""
-        return [own.constant.reshape(own.members, self.layout.fibres, -1).all(-1) for own in (self.moments, self.dual) if own is not None]
+        """(K, fibres), bool, of either side: where all features of a member never vary, so that
+        there is nothing to match.
+        """
+        return [
+            own.constant.reshape(own.members, self.layout.fibres, -1).all(-1)
+            for own in (self.moments, self.dual)
+            if own is not None
+        ]
 
     @cached_property
     def still(self) -> Tensor:
@@ -117,22 +164,47 @@ class _Task:
 
 
 def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | None, str, str]:
-    """Who serves a group, its name, and why it is not the matcher asked for. The widest class of maps that the group takes decides."""
+    """Who serves a group, its name, and why it is not the matcher asked for.
+
+    The widest class of maps that the group takes decides.
+    """
     allowed = group.maps | (group.folded if folded else frozenset())
     approximate = ROTATIONS.isdisjoint(allowed)
-    if not isinstance(matcher, JointMatcher) and (not matcher.dense or (group.dense and not (matcher.exact and approximate))):
+    if not isinstance(matcher, JointMatcher) and (
+        not matcher.dense or (group.dense and not (matcher.exact and approximate))
+    ):
         return matcher, name_of(matcher), ""
     if not matcher.rotates:
-        return matchers.get("permutation")(), "permutation", "its fibres take maps of their own" if group.dense else "its tensors take no dense map"
+        return (
+            matchers.get("permutation")(),
+            "permutation",
+            "its fibres take maps of their own" if group.dense else "its tensors take no dense map",
+        )
     prior = getattr(matcher, "prior", None)
     rotation = Procrustes() if prior is None else Procrustes(prior=prior)
     if "invertible" in group.maps:
-        return (None, "balanced", "products of two features keep one map for both") if group.duals else (matcher, name_of(matcher), "")
+        return (
+            (None, "balanced", "products of two features keep one map for both")
+            if group.duals
+            else (matcher, name_of(matcher), "")
+        )
     if "orthogonal" in allowed:
-        return rotation, "procrustes", "" if isinstance(matcher, Procrustes) else "its tensors take rotations only"
+        return (
+            rotation,
+            "procrustes",
+            "" if isinstance(matcher, Procrustes) else "its tensors take rotations only",
+        )
     if "orthogonal_mean" in allowed:
-        return dataclasses.replace(rotation, fixes_mean=True), "procrustes", "its tensors take rotations only that keep the mean"
-    return matchers.get("permutation")(), "permutation", "" if group.dense else "its tensors take no dense map"
+        return (
+            dataclasses.replace(rotation, fixes_mean=True),
+            "procrustes",
+            "its tensors take rotations only that keep the mean",
+        )
+    return (
+        matchers.get("permutation")(),
+        "permutation",
+        "" if group.dense else "its tensors take no dense map",
+    )
 
 
 def _alone(task: _Task, members: int, reference: int) -> Solved:
@@ -140,7 +212,12 @@ def _alone(task: _Task, members: int, reference: int) -> Solved:
     found: list[list[Match]] = []
     for k in range(members):
         pairs = task.pairs(k) if k != reference else []
-        found.append([task.match(pairs, f, f) if pairs else _identity(task.layout.group) for f in range(task.layout.fibres)])
+        found.append(
+            [
+                task.match(pairs, f, f) if pairs else _identity(task.layout.group)
+                for f in range(task.layout.fibres)
+            ]
+        )
     return _solved(task, found, [range(task.layout.fibres)] * members)
 
 
@@ -151,7 +228,11 @@ def _agreed(task: _Task, order: Sequence[int]) -> Solved:
     each = []
     for f in range(task.layout.fibres):
         still = [k for k in range(task.moments.members) if task.still[k, f]]
-        each.append(consensus(task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size), still))
+        each.append(
+            consensus(
+                task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size), still
+            )
+        )
     found = [[own[k] for own in each] for k in range(task.moments.members)]
     return _solved(task, found, [range(task.layout.fibres)] * task.moments.members)
 
@@ -160,23 +241,35 @@ def _joined(moments: Moments, matcher: JointMatcher) -> Solved:
     """A group that a matcher solves for all members at once."""
     found = matcher.match_all(moments)
     scores = torch.stack([m.scores.cpu().double() for m in found])
-    return Solved(tuple(m.map for m in found), scores, tuple(m.condition for m in found), name_of(matcher))
+    return Solved(
+        tuple(m.map for m in found), scores, tuple(m.condition for m in found), name_of(matcher)
+    )
 
 
 def _read_from_weights(gathered: Gathered, matcher: StateMatcher) -> dict[str, Solved]:
     """Every group by a matcher that reads no features."""
     if not gathered.states:
-        raise AlignmentError(f"The matcher '{name_of(matcher)}' reads weights, which were not gathered; call onefold.align with the networks.")
+        raise AlignmentError(
+            f"The matcher '{name_of(matcher)}' reads weights, which were not gathered; call"
+            " onefold.align with the networks."
+        )
     found = matcher.match_states(gathered.spec, gathered.states, gathered.reference, gathered.seed)
     label = name_of(matcher)
     return {
-        name: Solved(tuple(m.map for m in own), torch.stack([m.scores for m in own]), tuple(m.condition for m in own), label)
+        name: Solved(
+            tuple(m.map for m in own),
+            torch.stack([m.scores for m in own]),
+            tuple(m.condition for m in own),
+            label,
+        )
         for name, own in found.items()
     }
 
 
 def _jointly(index: str, tasks: Sequence[_Task], members: int, reference: int) -> dict[str, Solved]:
-    """All groups over one index: every fibre with every other; the assignment of fibres that agrees best; and the maps that go with it."""
+    """All groups over one index: every fibre with every other; the assignment of fibres that agrees
+    best; and the maps that go with it.
+    """
     count = tasks[0].layout.fibres
     orders: list[list[int]] = []
     agreement = torch.ones(members, count, dtype=torch.float64)
@@ -191,21 +284,39 @@ def _jointly(index: str, tasks: Sequence[_Task], members: int, reference: int) -
         for task in tasks:
             pairs = task.pairs(k)
             every.append([[task.match(pairs, i, j) for j in range(count)] for i in range(count)])
-        score = torch.stack([torch.tensor([[float(m.scores.mean()) for m in row] for row in own], dtype=torch.float64) for own in every]).mean(0)
-        order = [int(j) for j in linear_sum_assignment(score.nan_to_num().numpy(), maximize=True)[1]]
+        score = torch.stack(
+            [
+                torch.tensor(
+                    [[float(m.scores.mean()) for m in row] for row in own], dtype=torch.float64
+                )
+                for own in every
+            ]
+        ).mean(0)
+        order = [
+            int(j) for j in linear_sum_assignment(score.nan_to_num().numpy(), maximize=True)[1]
+        ]
         orders.append(order)
         agreement[k] = score[range(count), order]
         for own, matches in zip(chosen, every, strict=True):
             own.append([matches[i][j] for i, j in enumerate(order)])
     maps = tuple(GroupMap("permutation", torch.tensor(order)) for order in orders)
-    solved = {index: Solved(maps, agreement, (1.0,) * members, "fibres", "as the groups over it agree best")}
+    solved = {
+        index: Solved(
+            maps, agreement, (1.0,) * members, "fibres", "as the groups over it agree best"
+        )
+    }
     for task, found in zip(tasks, chosen, strict=True):
         solved[task.layout.group.name] = _solved(task, found, orders)
     return solved
 
 
-def _solved(task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]) -> Solved:
-    """The matches of every member's fibres as maps. `orders`: which of the member's fibres each match is of; maps go by the member's numbers."""
+def _solved(
+    task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]
+) -> Solved:
+    """The matches of every member's fibres as maps.
+
+    `orders`: which of the member's fibres each match is of; maps go by the member's numbers.
+    """
     maps = []
     for matches, order in zip(found, orders, strict=True):
         if not task.layout.apart:
@@ -215,11 +326,24 @@ def _solved(task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequ
         if len({m.kind for m in own}) > 1:
             own = [m.dense() for m in own]
         forward = torch.stack([m.forward for m in own])
-        inverse = None if own[0].inverse is None else torch.stack([m.inverse for m in own if m.inverse is not None])
+        inverse = (
+            None
+            if own[0].inverse is None
+            else torch.stack([m.inverse for m in own if m.inverse is not None])
+        )
         maps.append(GroupMap(own[0].kind, forward, inverse))
-    scores = torch.stack([torch.cat([m.scores.cpu().double() for m in matches]) for matches in found])
+    scores = torch.stack(
+        [torch.cat([m.scores.cpu().double() for m in matches]) for matches in found]
+    )
     conditions = tuple(max(m.condition for m in matches) for matches in found)
-    return Solved(tuple(maps), scores, conditions, task.label, task.fallback, tuple(int(own.sum()) for own in task.still))
+    return Solved(
+        tuple(maps),
+        scores,
+        conditions,
+        task.label,
+        task.fallback,
+        tuple(int(own.sum()) for own in task.still),
+    )
 
 
 def _identity(group: Group) -> Match:
@@ -228,4 +352,10 @@ def _identity(group: Group) -> Match:
 
 def _still(group: Group, members: int, reason: str) -> Solved:
     maps = (GroupMap.identity(group.size),) * members
-    return Solved(maps, torch.ones(members, group.size, dtype=torch.float64), (1.0,) * members, "identity", reason)
+    return Solved(
+        maps,
+        torch.ones(members, group.size, dtype=torch.float64),
+        (1.0,) * members,
+        "identity",
+        reason,
+    )

@@ -1,4 +1,6 @@
-"""Trace a network on the first batch of the calibration data, and tell a batch that does not fit from a network that cannot be traced."""
+"""Trace a network on the first batch of the calibration data, and tell a batch that does not fit
+from a network that cannot be traced.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
     """The network traced on the first batch of `data`; the network stays as it is.
 
     Raises:
-        DataError: there is no batch, its dtype is not the network's, or the network cannot run on it at all.
+        DataError: there is no batch, its dtype is not the network's, or the network cannot run on
+            it at all.
         TraceError: the network runs, but torch.export cannot trace it.
     """
     first = next(batches(whole(data), device_of(model), "calibration data"))
@@ -26,18 +29,25 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
         return trace(model, first.args, first.kwargs)
     except TraceError:
         with torch.no_grad():
-            forward(copy.deepcopy(model).eval(), first)  # raises DataError where the batch is to blame
+            forward(
+                copy.deepcopy(model).eval(), first
+            )  # raises DataError where the batch is to blame
         raise
 
 
 def check_movable(spec: SymmetrySpec, name: str) -> None:
-    """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in the way."""
+    """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in
+    the way.
+    """
     if not spec.groups:
         raise nothing_to_align(name, why_still(spec), fixed=all_positions(spec))
 
 
 def nothing_to_align(name: str, why: str, *, fixed: bool = False) -> NothingToAlignError:
     """The error that tells why no parameter can be moved, and what to do."""
-    error = NothingToAlignError(f'Nothing in {name} can be aligned: {why}; to average the networks as they are, use align="none" (--align none).')
+    error = NothingToAlignError(
+        f"Nothing in {name} can be aligned: {why}; to average the networks as they are, use"
+        ' align="none" (--align none).'
+    )
     error.fixed = fixed
     return error

@@ -1,8 +1,10 @@
-"""Networks that differ in width alone: their groups correspond by name, and features of unequal number are compared through the data.
+"""Networks that differ in width alone: their groups correspond by name, and features of unequal
+number are compared through the data.
 
-Every member is traced and solved by itself. The same layers, groups and slots must be found in each; only sizes may differ. Moments are gathered with
-narrower features filled up with zeros, and cut to size where a matcher looks at them. The maps are matrices (C_r, C_k), so that mapped members have
-the reference's shapes.
+Every member is traced and solved by itself. The same layers, groups and slots must be found in
+each; only sizes may differ. Moments are gathered with narrower features filled up with zeros, and
+cut to size where a matcher looks at them. The maps are matrices (C_r, C_k), so that mapped members
+have the reference's shapes.
 """
 
 from __future__ import annotations
@@ -38,16 +40,26 @@ def differ_in_width(models: Sequence[nn.Module]) -> bool:
     if isinstance(models, DiskMembers):  # one architecture made them all
         return False
     shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models]
-    return all(own.keys() == shapes[0].keys() for own in shapes) and any(own != shapes[0] for own in shapes)
+    return all(own.keys() == shapes[0].keys() for own in shapes) and any(
+        own != shapes[0] for own in shapes
+    )
 
 
 def gather_widths(
-    models: Sequence[nn.Module], data: Data, *, reference: int, probe: str, max_positions: int | None, targets: bool, seed: int
+    models: Sequence[nn.Module],
+    data: Data,
+    *,
+    reference: int,
+    probe: str,
+    max_positions: int | None,
+    targets: bool,
+    seed: int,
 ) -> Gathered:
     """As `gather`, for networks that differ in width alone.
 
     Raises:
-        MembersError: they differ in more than width. AlignmentError: a group that differs takes no matrix. TraceError, DataError: as `gather`.
+        MembersError: they differ in more than width. AlignmentError: a group that differs takes no
+            matrix. TraceError, DataError: as `gather`.
     """
     check_networks(models, shapes=False)
     check_reference(reference, len(models))
@@ -61,59 +73,117 @@ def gather_widths(
     start = time.perf_counter()
     own = specs[reference]
     check_movable(own, type(models[reference]).__name__)
-    probes = {group.name: found for group in own.groups if (found := choose_probes(own, group, probe))}
-    layers = tuple(layer for layer in own.layers if targets and not layer.shared and any(live_groups(own.nodes[layer.output][layer.output_axis])))
-    statistics = _collect(models, traced, specs, data, probes, layers, reference, max_positions, seed)
+    probes = {
+        group.name: found for group in own.groups if (found := choose_probes(own, group, probe))
+    }
+    layers = tuple(
+        layer
+        for layer in own.layers
+        if targets
+        and not layer.shared
+        and any(live_groups(own.nodes[layer.output][layer.output_axis]))
+    )
+    statistics = _collect(
+        models, traced, specs, data, probes, layers, reference, max_positions, seed
+    )
     seconds["statistics"] = time.perf_counter() - start
     folds = any(layer.norm is not None for layer in own.layers)
     return Gathered(
-        own, len(models), reference, statistics, probes, layers, folds, False, seconds, tuple(m.state_dict() for m in models), seed, tuple(specs)
+        own,
+        len(models),
+        reference,
+        statistics,
+        probes,
+        layers,
+        folds,
+        False,
+        seconds,
+        tuple(m.state_dict() for m in models),
+        seed,
+        tuple(specs),
     )
 
 
 def solve_widths(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
-    """Every group: by the matcher where widths differ or matrices can be written, else by permutation. Raises AlignmentError for another matcher."""
+    """Every group: by the matcher where widths differ or matrices can be written, else by
+    permutation.
+
+    Raises AlignmentError for another matcher.
+    """
     specs, reference = gathered.specs, gathered.reference
     assert specs is not None
     assert reference is not None
     if not matcher.widths:
-        raise AlignmentError(f"The matcher '{name_of(matcher)}' maps between equal widths only; use 'transport'.")
+        raise AlignmentError(
+            f"The matcher '{name_of(matcher)}' maps between equal widths only; use 'transport'."
+        )
     solved = {}
     for group in gathered.spec.groups:
         widths = [spec.group(group.name).size for spec in specs]
         if group.name not in gathered.statistics.groups:
             if len(set(widths)) > 1:
-                raise AlignmentError(f"Group {group.name} has {widths} features, but no node shows them alone, so they cannot be compared.")
+                raise AlignmentError(
+                    f"Group {group.name} has {widths} features, but no node shows them alone, so"
+                    " they cannot be compared."
+                )
             found, label = [_identity(group) for _ in specs], "identity"
         else:
             own = matcher if group.dense else matchers.get("permutation")()
             features, label = Cut(gathered.statistics.groups[group.name], widths), name_of(own)
-            found = [_identity(group) if k == reference else own.match(features, k) for k in range(gathered.members)]
+            found = [
+                _identity(group) if k == reference else own.match(features, k)
+                for k in range(gathered.members)
+            ]
         scores = torch.stack([m.scores.cpu().double() for m in found])
-        solved[group.name] = Solved(tuple(m.map for m in found), scores, tuple(m.condition for m in found), label)
+        solved[group.name] = Solved(
+            tuple(m.map for m in found), scores, tuple(m.condition for m in found), label
+        )
     return solved
 
 
 def _check_alike(reference: SymmetrySpec, other: SymmetrySpec, r: int, k: int) -> None:
-    """Raises MembersError where two networks differ in more than width, AlignmentError where a group that differs takes no matrix."""
+    """Raises MembersError where two networks differ in more than width, AlignmentError where a
+    group that differs takes no matrix.
+    """
 
     def structure(spec: SymmetrySpec) -> object:
-        groups = [(group.name, group.slots, group.probes, group.maps, group.over) for group in spec.groups]
+        groups = [
+            (group.name, group.slots, group.probes, group.maps, group.over) for group in spec.groups
+        ]
         return groups, spec.layers, spec.norms, spec.axes.keys(), spec.nodes.keys()
 
     if structure(reference) != structure(other):
-        raise MembersError(f"Members {r} and {k} differ in more than width; only networks with the same layers in the same places can be folded.")
+        raise MembersError(
+            f"Members {r} and {k} differ in more than width; only networks with the same layers in"
+            " the same places can be folded."
+        )
     for ours, theirs in zip(reference.groups, other.groups, strict=True):
         if ours.size != theirs.size and (not ours.dense or layouts(reference)[ours.name].apart):
-            why = "has heads or other fibres" if ours.over else "takes no matrix, so that its units can only change places"
-            raise AlignmentError(f"Group {ours.name} has {ours.size} features in member {r} but {theirs.size} in member {k}, and it {why}.")
+            why = (
+                "has heads or other fibres"
+                if ours.over
+                else "takes no matrix, so that its units can only change places"
+            )
+            raise AlignmentError(
+                f"Group {ours.name} has {ours.size} features in member {r} but {theirs.size} in"
+                f" member {k}, and it {why}."
+            )
 
 
 def _collect(
-    models: Sequence[nn.Module], traced: Sequence[TracedNetwork], specs: Sequence[SymmetrySpec], data: Data, probes: dict[str, tuple[Probe, ...]],
-    layers: Sequence[Layer], reference: int, max_positions: int | None, seed: int,
-) -> Statistics:  # fmt: skip
-    """Each member runs its own graph, batch by batch; the features of a batch wait until all have run."""
+    models: Sequence[nn.Module],
+    traced: Sequence[TracedNetwork],
+    specs: Sequence[SymmetrySpec],
+    data: Data,
+    probes: dict[str, tuple[Probe, ...]],
+    layers: Sequence[Layer],
+    reference: int,
+    max_positions: int | None,
+    seed: int,
+) -> Statistics:
+    """Each member runs its own graph, batch by batch; the features of a batch wait until all have
+    run.
+    """
     device, dtype = device_of(models[0]), dtype_of(models[0])
     states = [model.state_dict() for model in models]
     groups: dict[str, Moments] = {}
@@ -123,7 +193,12 @@ def _collect(
         sizes = [spec.group(name).size for spec in specs]
         groups[name] = Moments(len(models), max(sizes), reference, sites=len(places), device=device)
         for number, place in enumerate(places):
-            sites.append(([Site(place.node, Layout(spec.group(name)), number=number) for spec in specs], groups[name]))
+            sites.append(
+                (
+                    [Site(place.node, Layout(spec.group(name)), number=number) for spec in specs],
+                    groups[name],
+                )
+            )
     for layer in layers:
         sizes = [spec.nodes[layer.output][layer.output_axis].size for spec in specs]
         outputs[layer.output] = Moments(len(models), max(sizes), None, device=device)
@@ -134,40 +209,64 @@ def _collect(
             batch = traced[0].counted(found)
             check_dtype(batch, dtype)
             rows = [
-                _rows(own, state, spec, batch, [(site[k], moments.width) for site, moments in sites], max_positions, seed)
+                _rows(
+                    own,
+                    state,
+                    spec,
+                    batch,
+                    [(site[k], moments.width) for site, moments in sites],
+                    max_positions,
+                    seed,
+                )
                 for k, (own, state, spec) in enumerate(zip(traced, states, specs, strict=True))
             ]
             for number, (site, moments) in enumerate(sites):
                 moments.update([own[number] for own in rows], site[0].number)
             statistics.examples += batch.size
     statistics.examples = sum(from_every_rank(statistics.examples))
-    statistics.groups, statistics.layers = ({name: m.reduced() for name, m in own.items()} for own in (groups, outputs))
+    statistics.groups, statistics.layers = (
+        {name: m.reduced() for name, m in own.items()} for own in (groups, outputs)
+    )
     for name, moments in statistics.groups.items():
         for k, variance in enumerate(moments.variances):
             if not bool(variance.sum().isfinite()):
                 raise DataError(
-                    f"Member {k} gives non-finite features in group {name} on the calibration data; check its weights and the data's scale."
+                    f"Member {k} gives non-finite features in group {name} on the calibration data;"
+                    " check its weights and the data's scale."
                 )
     return statistics
 
 
 def _rows(
-    traced: TracedNetwork, state: Mapping[str, Tensor], spec: SymmetrySpec, batch: Batch, sites: Sequence[tuple[Site, int]],
-    max_positions: int | None, seed: int,
-) -> dict[int, Tensor]:  # fmt: skip
-    """The features of one member and batch at every site, filled up with zeros to the width beside it."""
+    traced: TracedNetwork,
+    state: Mapping[str, Tensor],
+    spec: SymmetrySpec,
+    batch: Batch,
+    sites: Sequence[tuple[Site, int]],
+    max_positions: int | None,
+    seed: int,
+) -> dict[int, Tensor]:
+    """The features of one member and batch at every site, filled up with zeros to the width beside
+    it.
+    """
     found: dict[int, Tensor] = {}
 
     def read(node: str, values: list[Tensor]) -> None:
         for number, (site, width) in enumerate(sites):
             if site.node == node:
                 rows = site.rows(values[0], spec)
-                cap = max_positions if site.layer is None else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
+                cap = (
+                    max_positions
+                    if site.layer is None
+                    else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
+                )
                 if cap is not None:
                     rows = sampled([rows], cap * batch.size, seed + 7919 * batch.index)[0]
                 found[number] = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
 
-    traced.replay([state], batch.args, batch.kwargs, visit=read, nodes=[site.node for site, _ in sites])
+    traced.replay(
+        [state], batch.args, batch.kwargs, visit=read, nodes=[site.node for site, _ in sites]
+    )
     return found
 
 

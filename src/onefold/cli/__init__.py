@@ -1,4 +1,7 @@
-"""The command line: one program, one file per command. Commands parse, call the library and print; torch is imported only by those that need it."""
+"""The command line: one program, one file per command.
+
+Commands parse, call the library and print; torch is imported only by those that need it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,13 @@ from onefold.cli.soft import soft
 from onefold.cli.subspace import subspace
 from onefold.errors import OnefoldError, RepeatedMembers
 
-app = typer.Typer(name="onefold", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(
+    name="onefold",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
 app.command("demo")(demo)
 app.command("inspect")(inspect)
 app.command("align")(align)
@@ -46,9 +55,20 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    threads: Annotated[int | None, typer.Option(min=1, help="Use so many CPU threads (default: as many as torch likes).")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error; may stand anywhere.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Use so many CPU threads (default: as many as torch likes)."),
+    ] = None,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the whole traceback of an error; may stand anywhere."),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
 ) -> None:
     """onefold folds several trained networks into one better network. Begin with: onefold demo"""
     context.obj = threads
@@ -59,7 +79,9 @@ def _options(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line on `arguments` (default: those of the process) and return its exit status: 0, 1, 2 or 130."""
+    """Run the command line on `arguments` (default: those of the process) and return its exit
+    status: 0, 1, 2 or 130.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
@@ -79,13 +101,19 @@ def run(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         text = " ".join(str(problem).split())[:300]
-        error(f"something unexpected went wrong ({type(problem).__name__}: {text}); run again with --debug to see where.")
+        error(
+            f"something unexpected went wrong ({type(problem).__name__}: {text}); run again with"
+            " --debug to see where."
+        )
         return 1
     return 0
 
 
 def main() -> None:
-    """The `onefold` program. A request to end is taken like Ctrl-C, so that nothing half-written stays behind."""
+    """The `onefold` program.
+
+    A request to end is taken like Ctrl-C, so that nothing half-written stays behind.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run())
 

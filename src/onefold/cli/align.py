@@ -1,4 +1,6 @@
-"""`onefold align`: compute how the members' features map onto the reference's, print it, and save it for `onefold merge --alignment`."""
+"""`onefold align`: compute how the members' features map onto the reference's, print it, and save
+it for `onefold merge --alignment`.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,62 @@ import typer
 
 def align(
     members: Annotated[list[str], typer.Argument(help="Two or more checkpoints.")],
-    model: Annotated[str, typer.Option(help="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or hf:FOLDER.")],
-    data: Annotated[str, typer.Option(help="Calibration data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR, file.py:factory.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the alignment here (.safetensors).")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or"
+                " hf:FOLDER."
+            )
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=(
+                "Calibration data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR,"
+                " file.py:factory."
+            )
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Save the alignment here (.safetensors).")
+    ] = None,
     split: Annotated[str, typer.Option(help="The split of the data: train or test.")] = "train",
     samples: Annotated[int, typer.Option(min=1, help="Use at most so many examples.")] = 4000,
     skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many examples.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 128,
     method: Annotated[str, typer.Option(help="A matcher; see `onefold methods matcher`.")] = "cca",
-    reference: Annotated[int, typer.Option(min=0, help="The member that the others are mapped to.")] = 0,
-    probe: Annotated[str, typer.Option(help="Where features are read: auto, pre or post.")] = "auto",
-    regularisation: Annotated[float | None, typer.Option(help="Scale-free; default: the matcher's own.")] = None,
-    prior: Annotated[float | None, typer.Option(help="Hold of dense maps on the best permutation; default: the matcher's own.")] = None,
-    max_positions: Annotated[int | None, typer.Option(help="Use at most so many positions of a feature map.")] = None,
+    reference: Annotated[
+        int, typer.Option(min=0, help="The member that the others are mapped to.")
+    ] = 0,
+    probe: Annotated[
+        str, typer.Option(help="Where features are read: auto, pre or post.")
+    ] = "auto",
+    regularisation: Annotated[
+        float | None, typer.Option(help="Scale-free; default: the matcher's own.")
+    ] = None,
+    prior: Annotated[
+        float | None,
+        typer.Option(
+            help="Hold of dense maps on the best permutation; default: the matcher's own."
+        ),
+    ] = None,
+    max_positions: Annotated[
+        int | None, typer.Option(help="Use at most so many positions of a feature map.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    on_disk: Annotated[bool, typer.Option("--on-disk", help="Members stay on disk, two in memory at a time (default: large ones).")] = False,
-    resume: Annotated[Path | None, typer.Option(help="Keep what is reached in this folder, and go on from what is there.")] = None,
+    on_disk: Annotated[
+        bool,
+        typer.Option(
+            "--on-disk", help="Members stay on disk, two in memory at a time (default: large ones)."
+        ),
+    ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is reached in this folder, and go on from what is there."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that exists.")] = False,
 ) -> None:
@@ -42,20 +83,35 @@ def align(
 
     if output is not None:
         if output.suffix != ".safetensors":
-            raise OutputError(f"The alignment cannot be written as '{output.name}'; let the name end in .safetensors.")
+            raise OutputError(
+                f"The alignment cannot be written as '{output.name}'; let the name end in"
+                " .safetensors."
+            )
         check_output(output, force)
     matchers.get(method)
-    part = check_data({"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size})
-    models, _, notes = load_members(model, [InputFile(path=str(path)) for path in members], device, on_disk=on_disk or None)
+    part = check_data(
+        {"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size}
+    )
+    models, _, notes = load_members(
+        model, [InputFile(path=str(path)) for path in members], device, on_disk=on_disk or None
+    )
     for text in notes:
         warn(text)
     loaded = load_data(part, seed)
     check_runs(models[0], loaded)
     note(f"Aligning {len(models)} members by {method}")
     found = compute(
-        models, loaded, method=method, reference=reference, probe=probe, regularisation=regularisation, prior=prior,
-        max_positions=max_positions, seed=seed, resume=resume,
-    )  # fmt: skip
+        models,
+        loaded,
+        method=method,
+        reference=reference,
+        probe=probe,
+        regularisation=regularisation,
+        prior=prior,
+        max_positions=max_positions,
+        seed=seed,
+        resume=resume,
+    )
     if output is not None:
         found.save(output, force=force)
     for text in found.warnings:
@@ -65,6 +121,9 @@ def align(
         return
     rows = alignment_table(found)
     table(rows.headings, rows.plain())
-    say(f"{found.members} members mapped to member {found.reference} by {found.method}, from {found.examples} examples.")
+    say(
+        f"{found.members} members mapped to member {found.reference} by {found.method}, from"
+        f" {found.examples} examples."
+    )
     if output is not None:
         say(f"Saved as {output}; fold with: onefold merge --alignment {output} ...")

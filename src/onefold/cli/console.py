@@ -1,4 +1,6 @@
-"""What the commands print with: results on standard output, notes and errors on standard error; plain text where there is no terminal."""
+"""What the commands print with: results on standard output, notes and errors on standard error;
+plain text where there is no terminal.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 1000, highlight=False, soft_wrap=not stream.isatty())
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else 1000,
+        highlight=False,
+        soft_wrap=not stream.isatty(),
+    )
 
 
 def say(text: object = "") -> None:
@@ -40,11 +47,15 @@ def warn(text: str) -> None:
 
 def error(text: str) -> None:
     """One red line on standard error."""
-    console(stderr=True).print("error: " + " ".join(text.split()), markup=False, style="red", soft_wrap=True)
+    console(stderr=True).print(
+        "error: " + " ".join(text.split()), markup=False, style="red", soft_wrap=True
+    )
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output, numbers aligned to the right; lines of any length where there is no terminal."""
+    """Print a table on standard output, numbers aligned to the right; lines of any length where
+    there is no terminal.
+    """
     from rich import box
     from rich.table import Table as Grid
 
@@ -53,19 +64,33 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     grid = Grid(box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
     for index, column in enumerate(columns):
         numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
-        grid.add_column(column, justify="right" if numbers and index else "left", overflow="fold", no_wrap=not (index and target.is_terminal))
+        grid.add_column(
+            column,
+            justify="right" if numbers and index else "left",
+            overflow="fold",
+            no_wrap=not (index and target.is_terminal),
+        )
     for row in rows:
         grid.add_row(*row)
     target.print(grid)
 
 
 def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores, its caption as a warning; the most telling columns under short headings if `brief`, or if the terminal is narrow."""
+    """Print a table of scores, its caption as a warning; the most telling columns under short
+    headings if `brief`, or if the terminal is narrow.
+    """
     brief = brief or console().width < 150
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
     headings, rows = list(scores.headings), scores.plain()
     if brief:
-        headings = [f"{column.name} ({column.unit.split(',')[0]})" if column.unit not in ("", "number") else column.name for column in scores.columns]
+        headings = [
+            (
+                f"{column.name} ({column.unit.split(',')[0]})"
+                if column.unit not in ("", "number")
+                else column.name
+            )
+            for column in scores.columns
+        ]
     table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
     if scores.caption:
         warn(scores.caption)

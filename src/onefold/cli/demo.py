@@ -9,16 +9,28 @@ import typer
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write members, fold, recipe and report to.")] = Path("onefold-demo"),
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="The folder to write members, fold, recipe and report to."
+        ),
+    ] = Path("onefold-demo"),
     seed: Annotated[int, typer.Option(min=0, help="The seed of everything random.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the folder if it exists.")
+    ] = False,
 ) -> None:
-    """Train three small networks on handwritten digits, fold them in several ways, and show what it did."""
+    """Train three small networks on handwritten digits, fold them in several ways, and show what it
+    did.
+    """
     from onefold.cli.console import note, say, show
     from onefold.demo.run import run
 
     outcome = run(output, seed=seed, force=force, tell=note)
     show(outcome.table, brief=True)
     say(outcome.verdict)
-    say(f"Done in {outcome.seconds:.0f} s. Open {output / 'report.html'}, or make the fold again, bit for bit, with:")
+    say(
+        f"Done in {outcome.seconds:.0f} s. Open {output / 'report.html'}, or make the fold again,"
+        " bit for bit, with:"
+    )
     say(f"onefold merge {output / 'folded.recipe.yaml'} -o again.safetensors")

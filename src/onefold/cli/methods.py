@@ -9,7 +9,14 @@ import typer
 LONG = 50  # a family of more than so many is only counted, unless it is asked for
 
 
-def methods(pattern: Annotated[str, typer.Argument(help="Show only what has this in its kind, name or summary; * and ? are wild.")] = "*") -> None:
+def methods(
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            help="Show only what has this in its kind, name or summary; * and ? are wild."
+        ),
+    ] = "*",
+) -> None:
     """List all matchers, folds, repairs, kernels, sources and operator rules, each with one line."""
     import importlib
     from fnmatch import fnmatch
@@ -18,18 +25,33 @@ def methods(pattern: Annotated[str, typer.Argument(help="Show only what has this
     from onefold.errors import RecipeError
     from onefold.registry import FAMILIES
 
-    for room in ("symmetry", "alignment", "fold", "explore", "sources", "measure"):  # a room fills its registries when it is imported
+    for room in (
+        "symmetry",
+        "alignment",
+        "fold",
+        "explore",
+        "sources",
+        "measure",
+    ):  # a room fills its registries when it is imported
         importlib.import_module(f"onefold.{room}")
     wanted = f"*{pattern.lower()}*"
     rows, long = [], []
     for kind, family in sorted(FAMILIES.items()):
-        found = [(kind, e.name, e.summary) for e in family if any(fnmatch(text.lower(), wanted) for text in (kind, e.name, e.summary))]
+        found = [
+            (kind, e.name, e.summary)
+            for e in family
+            if any(fnmatch(text.lower(), wanted) for text in (kind, e.name, e.summary))
+        ]
         if pattern == "*" and len(found) > LONG:
-            long.append(f"and {len(found)} of the kind '{kind}': onefold methods '{kind}' lists them.")
+            long.append(
+                f"and {len(found)} of the kind '{kind}': onefold methods '{kind}' lists them."
+            )
         else:
             rows += found
     if not rows:
-        raise RecipeError(f"Nothing is named like '{pattern}'; run `onefold methods` to see everything.")
+        raise RecipeError(
+            f"Nothing is named like '{pattern}'; run `onefold methods` to see everything."
+        )
     table(("kind", "name", "what it does"), rows)
     for line in long:
         say(line)

@@ -1,4 +1,6 @@
-"""`onefold report`: the page to read, made again from the report.json that lies beside every result."""
+"""`onefold report`: the page to read, made again from the report.json that lies beside every
+result.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,15 @@ import typer
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="A .report.json written by onefold.", metavar="REPORT.json")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The page to write (default: the same name with .html).")] = None,
+    source: Annotated[
+        Path, typer.Argument(help="A .report.json written by onefold.", metavar="REPORT.json")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The page to write (default: the same name with .html)."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
 ) -> None:
     """Turn a report for machines into one self-contained HTML page."""
@@ -21,7 +30,9 @@ def report(
     try:
         text = source.read_bytes()
     except OSError as error:
-        raise DataError(f"The report {source} cannot be read: {error.strerror}; check the path.") from error
+        raise DataError(
+            f"The report {source} cannot be read: {error.strerror}; check the path."
+        ) from error
     target = output or source.with_suffix(".html")
     Report.from_json(text).save(target, force=force)
     say(f"Wrote {target}.")

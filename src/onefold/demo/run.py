@@ -1,7 +1,8 @@
-"""The demo: three small networks trained from different seeds, folded in several ways, and one table that says how good each is.
+"""The demo: three small networks trained from different seeds, folded in several ways, and one
+table that says how good each is.
 
-The training split is cut in three: images to train on, images without labels to align and repair with, and images to choose the best fold
-with. The test split serves the table and the curves alone.
+The training split is cut in three: images to train on, images without labels to align and repair
+with, and images to choose the best fold with. The test split serves the table and the curves alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from onefold.measure import evaluate
 from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.fold import fold_networks
-from onefold.recipe.merge.report import CAPTION, add_alignment, add_barriers, add_groups, barriers, member_candidates, parameters_of
+from onefold.recipe.merge.report import (
+    CAPTION,
+    add_alignment,
+    add_barriers,
+    add_groups,
+    barriers,
+    member_candidates,
+    parameters_of,
+)
 from onefold.recipe.merge.run import make
 from onefold.report import Candidate, Report, Table, comparison_table, verdict
 from onefold.sources import ImageBatches, build_data, build_model
@@ -31,7 +40,11 @@ from onefold.weights import atomic_directory, check_output, save
 
 MODEL, DATA = "digits?width=16", "sklearn:digits"
 MEMBERS, EPOCHS = 3, 20
-TRAINING, CALIBRATION, SELECTION = 300, 500, 457  # examples of the training split, one part after the other
+TRAINING, CALIBRATION, SELECTION = (
+    300,
+    500,
+    457,
+)  # examples of the training split, one part after the other
 WAYS = {  # name -> how to align, how to repair
     "plain average": ("none", "none"),
     "plain average, repaired": ("none", "auto"),
@@ -42,7 +55,9 @@ WAYS = {  # name -> how to align, how to repair
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo did: the table of all networks on the test split, the name of the best fold, a sentence on it, and the folder written."""
+    """What the demo did: the table of all networks on the test split, the name of the best fold, a
+    sentence on it, and the folder written.
+    """
 
     table: Table
     best: str
@@ -51,22 +66,39 @@ class Outcome:
     seconds: float
 
 
-def run(output: Path, *, seed: int = 0, force: bool = False, tell: Callable[[str], None] = lambda text: None) -> Outcome:
-    """Run the demo and write its folder: the members, the best fold with its recipe, and report.html. The same seed gives the same bits.
+def run(
+    output: Path,
+    *,
+    seed: int = 0,
+    force: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run the demo and write its folder: the members, the best fold with its recipe, and
+    report.html.
+
+    The same seed gives the same bits.
 
     Raises:
-        OutputError: the folder exists and `force` is not given, or it cannot be written. DataError: scikit-learn is missing.
+        OutputError: the folder exists and `force` is not given, or it cannot be written. DataError:
+            scikit-learn is missing.
     """
     start = time.perf_counter()
     check_output(output, force, folder=True)
     with _one_thread(), atomic_directory(output, force=force) as folder:
         models = [_member(seed * MEMBERS + k, k) for k in range(MEMBERS)]
-        recipes = {name: _recipe(folder, seed, align, repair) for name, (align, repair) in WAYS.items()}
+        recipes = {
+            name: _recipe(folder, seed, align, repair) for name, (align, repair) in WAYS.items()
+        }
         calibration = load_data(_part(TRAINING, CALIBRATION))
-        selection, test = load_data(_part(TRAINING + CALIBRATION, SELECTION)), load_data(EvaluationPart(source=DATA))
+        selection, test = (
+            load_data(_part(TRAINING + CALIBRATION, SELECTION)),
+            load_data(EvaluationPart(source=DATA)),
+        )
 
         tell(f"Folding in {len(WAYS)} ways with {CALIBRATION} unlabelled images")
-        results = {name: fold_networks(recipe, models, calibration) for name, recipe in recipes.items()}
+        results = {
+            name: fold_networks(recipe, models, calibration) for name, recipe in recipes.items()
+        }
         held_out = {name: evaluate(result.model, selection) for name, result in results.items()}
         best = min(results, key=lambda name: (-held_out[name].accuracy, held_out[name].nll))
 
@@ -102,7 +134,9 @@ def _part(skip: int, samples: int) -> DataPart:
 def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
     return Recipe(
         model=MODEL,
-        members=tuple(InputFile(path=str(folder / f"member-{k}.safetensors")) for k in range(MEMBERS)),
+        members=tuple(
+            InputFile(path=str(folder / f"member-{k}.safetensors")) for k in range(MEMBERS)
+        ),
         data=_part(TRAINING, CALIBRATION),
         align=AlignPart(method=align),
         fold=FoldPart(repair=repair),
@@ -112,17 +146,29 @@ def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
     )
 
 
-def _candidates(models: list[nn.Module], results: dict[str, MergeResult[nn.Module]], test: Data) -> list[Candidate]:
+def _candidates(
+    models: list[nn.Module], results: dict[str, MergeResult[nn.Module]], test: Data
+) -> list[Candidate]:
     members, ensemble = member_candidates(models, test)
     size = parameters_of(models[0])
-    return [*members, ensemble, *(Candidate(name, evaluate(result.model, test), size, 1.0) for name, result in results.items())]
+    return [
+        *members,
+        ensemble,
+        *(
+            Candidate(name, evaluate(result.model, test), size, 1.0)
+            for name, result in results.items()
+        ),
+    ]
 
 
 def _verdict(candidates: list[Candidate], best: str) -> str:
     rows = {row.name: row for row in candidates}
     members = [row for row in candidates if row.name.startswith("member")]
     top = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
-    baselines = [top._replace(name=f"the best member ({top.name})"), rows[f"ensemble of {MEMBERS}"]._replace(name="the ensemble")]
+    baselines = [
+        top._replace(name=f"the best member ({top.name})"),
+        rows[f"ensemble of {MEMBERS}"]._replace(name="the ensemble"),
+    ]
     if best != "plain average":
         baselines.append(rows["plain average"]._replace(name="the plain average"))
     return verdict(rows[best]._replace(name=f"The best fold ({best})"), baselines)
@@ -141,12 +187,16 @@ def _report(
 ) -> Report:
     report = Report(title=f"The demo: {MEMBERS} small networks folded into one", summary=sentence)
     report.section("Was it worth it").table(table).text(
-        f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images of the training split: {why}."
+        f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images"
+        f" of the training split: {why}."
     )
     alignments = [result.alignment for result in results.values() if result.alignment is not None]
     section = report.section("Between two members")
     add_barriers(section, barriers(models, alignments, test, calibration))
-    section.text("A dense map, as CCA's, does not quite keep the mapped member's function, so its end of the line is worse; the fold is the middle.")
+    section.text(
+        "A dense map, as CCA's, does not quite keep the mapped member's function, so its end of the"
+        " line is worse; the fold is the middle."
+    )
     for alignment in alignments:
         add_alignment(report.section(f"Alignment by {alignment.method}"), alignment)
     add_groups(report.section("What moves together"), alignments[0].spec)
@@ -154,7 +204,9 @@ def _report(
         {
             "architecture": MODEL,
             "parameters": parameters_of(models[0]),
-            "training": f"{MEMBERS} seeds, {EPOCHS} epochs each on the same {TRAINING} images of {DATA}",
+            "training": (
+                f"{MEMBERS} seeds, {EPOCHS} epochs each on the same {TRAINING} images of {DATA}"
+            ),
             "calibration": f"{CALIBRATION} images of the training split, labels unused",
             "best fold": best,
             "seed": seed,
@@ -170,7 +222,9 @@ def _labels(data: Data) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread: more only wait for one another on networks this small, and the bits depend on their number."""
+    """One thread: more only wait for one another on networks this small, and the bits depend on
+    their number.
+    """
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -1,4 +1,6 @@
-"""Train one small classifier: SGD with Nesterov momentum under a one-cycle learning rate (Smith & Topin 2017, arXiv 1708.07120)."""
+"""Train one small classifier: SGD with Nesterov momentum under a one-cycle learning rate (Smith &
+Topin 2017, arXiv 1708.07120).
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,29 @@ from onefold.sources import ImageBatches
 
 
 def train(
-    model: nn.Module, data: ImageBatches, *, epochs: int, learning_rate: float = 0.1, weight_decay: float = 1e-3, name: str = "network"
+    model: nn.Module,
+    data: ImageBatches,
+    *,
+    epochs: int,
+    learning_rate: float = 0.1,
+    weight_decay: float = 1e-3,
+    name: str = "network",
 ) -> None:
-    """Train `model` in place on labelled batches for `epochs` passes, with a progress bar; it is in eval mode afterwards.
+    """Train `model` in place on labelled batches for `epochs` passes, with a progress bar; it is in
+    eval mode afterwards.
 
-    Everything random comes from the network's initialisation and from the order in which `data` shuffles itself.
+    Everything random comes from the network's initialisation and from the order in which `data`
+    shuffles itself.
     """
     steps = epochs * len(data)
-    optimiser = optim.SGD(model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+    optimiser = optim.SGD(
+        model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
     schedule = optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
     model.train()
-    for inputs, labels in track((batch for _ in range(epochs) for batch in data), f"Training {name}", total=steps):
+    for inputs, labels in track(
+        (batch for _ in range(epochs) for batch in data), f"Training {name}", total=steps
+    ):
         loss = functional.cross_entropy(model(inputs), labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,6 @@
-"""Several networks that answer as one: means of their outputs, and pools that weight members class by class."""
+"""Several networks that answer as one: means of their outputs, and pools that weight members class
+by class.
+"""
 
 from onefold.ensemble.class_shares import EVEN, check_ensemble, class_pool, pooled
 from onefold.ensemble.ensemble import Ensemble

@@ -1,10 +1,12 @@
-"""What classifiers saw of each class, from counts or, where nobody counted, from their own predictions on unlabelled data:
+"""What classifiers saw of each class, from counts or, where nobody counted, from their own
+predictions on unlabelled data:
 
     s_kc ~ pi_c exp(-b_kc),    b_k such that mean_x softmax(f_k(x) + b_k) = pi,
 
-which is found by scaling rows and columns in turn (Sinkhorn & Knopp 1967, "Concerning nonnegative matrices and doubly stochastic matrices",
-Pacific Journal of Mathematics 21). pi are the shares of the classes in the data, which have to be known; by default they are even. What is done with
-s_k: `pool.py`.
+which is found by scaling rows and columns in turn (Sinkhorn & Knopp 1967, "Concerning nonnegative
+matrices and doubly stochastic matrices", Pacific Journal of Mathematics 21). pi are the shares of
+the classes in the data, which have to be known; by default they are even. What is done with s_k:
+`pool.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ from onefold.inference.running import class_outputs
 from onefold.weights import warn_of_repeated
 
 ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
-EVEN = "the classes of the calibration data are taken to be even, and what each member saw of them is estimated by that"  # a fold's note
+EVEN = (  # a fold's note
+    "the classes of the calibration data are taken to be even, and what each member saw of them is"
+    " estimated by that"
+)
 ROUNDS = 1000
 FEWER = 200  # at each temperature that is only compared
 CLOSE = 1e-4  # of the logarithms of shares
@@ -41,48 +46,70 @@ def class_pool(
     shares: Sequence[float] | Tensor | None = None,
     output: OutputChoice = None,
 ) -> ClassPool:
-    """How to pool classifiers that saw the classes in different shares, from what they predict on unlabelled data or from counts.
+    """How to pool classifiers that saw the classes in different shares, from what they predict on
+    unlabelled data or from counts.
 
-    It goes wherever an `ensemble` is asked for: `onefold.evaluate(models, test, ensemble=pool)`, `onefold.merge(models, data, ensemble=pool, ...)`.
-    Of one model alone it balances its predictions. `print(pool)` says how sure the estimated shares are (`share_errors.py`), and `pool.doubts`
-    of which members they cannot be told: members near chance that are sure of themselves show shares far from what they saw.
+    It goes wherever an `ensemble` is asked for: `onefold.evaluate(models, test, ensemble=pool)`,
+    `onefold.merge(models, data, ensemble=pool, ...)`. Of one model alone it balances its
+    predictions. `print(pool)` says how sure the estimated shares are (`share_errors.py`), and
+    `pool.doubts` of which members they cannot be told: members near chance that are sure of
+    themselves show shares far from what they saw.
 
     Args:
-        models: networks that return logits (n, C); others where labels or `output` say on which axis the classes lie.
-        data: unlabelled batches, at least a hundred examples of each class or so, whose classes come in the `shares`. Not needed with `counts`.
+        models: networks that return logits (n, C); others where labels or `output` say on which
+            axis the classes lie.
+        data: unlabelled batches, at least a hundred examples of each class or so, whose classes
+            come in the `shares`. Not needed with `counts`.
         counts: (K, C) how many examples of each class each member was trained on, if that is known.
-        shares: (C,) of the classes in the data that the pool is asked about; None: even. Divided by their sum.
+        shares: (C,) of the classes in the data that the pool is asked about; None: even. Divided by
+            their sum.
         output: which output holds the classes' logits, and on which axis (`onefold.inference`).
 
     Raises:
-        RecipeError: there are neither data nor counts, or counts or shares are no such numbers. DataError: a member cannot run on the data, or
-        puts out what is not finite, or nothing says where its classes are.
+        RecipeError: there are neither data nor counts, or counts or shares are no such numbers.
+        DataError: a member cannot run on the data, or puts out what is not finite, or nothing says
+        where its classes are.
     """
     meant = as_output(output)
     if counts is not None:
         known = _table(counts, len(models))
-        return ClassPool(known / known.sum(1, keepdim=True), _shares(shares, known.shape[1]), known.sum(1))
+        return ClassPool(
+            known / known.sum(1, keepdim=True), _shares(shares, known.shape[1]), known.sum(1)
+        )
     if data is None:
-        raise RecipeError("What the members saw of the classes is estimated from data; pass unlabelled `data`, or `counts`.")
+        raise RecipeError(
+            "What the members saw of the classes is estimated from data; pass unlabelled `data`, or"
+            " `counts`."
+        )
     data = reusable(data, "data to pool by")
     warn_of_repeated(models)
     seen, errors, answers = [], [], []
     for k in range(len(models)):
         logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()
         if not bool(torch.isfinite(logits).all()):
-            raise DataError(f"Member {k} puts out something that is not finite on the data to pool by; check its weights and the data's scale.")
+            raise DataError(
+                f"Member {k} puts out something that is not finite on the data to pool by; check"
+                " its weights and the data's scale."
+            )
         own = _shares(shares, logits.shape[-1]).to(logits.device)
         shifts = matching_shifts(logits, own)
         seen.append((own.log() - shifts).softmax(-1))
         errors.append(sampling_errors(logits, shifts, own, seen[-1]))
         if float(((logits + shifts).softmax(-1).mean(0) - own).abs().max()) > MISSED:
-            errors[-1] = torch.ones_like(own)  # no shift brings its predictions to the shares, so that nothing is known
+            errors[-1] = torch.ones_like(
+                own
+            )  # no shift brings its predictions to the shares, so that nothing is known
         answers.append(logits)
     if len({len(own) for own in seen}) > 1:
-        raise RecipeError(f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members of equal classes can be pooled.")
+        raise RecipeError(
+            f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members"
+            " of equal classes can be pooled."
+        )
     own, even = _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64)
     corrected = corrected_shares(answers, own, partial(matching_shifts, rounds=FEWER))
-    return ClassPool(torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0]))
+    return ClassPool(
+        torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0])
+    )
 
 
 def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
@@ -91,15 +118,24 @@ def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
         raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
 
 
-def pooled(ensemble: EnsembleName | ClassPool, models: Sequence[nn.Module], data: Data, output: OutputChoice = None) -> EnsembleMean | ClassPool:
-    """What the name of an ensemble stands for with these members: "classes" for the pool that is estimated from the data."""
+def pooled(
+    ensemble: EnsembleName | ClassPool,
+    models: Sequence[nn.Module],
+    data: Data,
+    output: OutputChoice = None,
+) -> EnsembleMean | ClassPool:
+    """What the name of an ensemble stands for with these members: "classes" for the pool that is
+    estimated from the data.
+    """
     if isinstance(ensemble, ClassPool) or ensemble != "classes":
         return ensemble
     return class_pool(models, data, output=output)
 
 
 def matching_shifts(logits: Tensor, shares: Tensor, rounds: int = ROUNDS) -> Tensor:
-    """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities are `shares` (C,)."""
+    """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities
+    are `shares` (C,).
+    """
     shifts = torch.zeros_like(shares)
     most = math.log(logits.shape[1] / FLOOR)  # more is below the floor of what is estimated
     for _ in range(rounds):
@@ -114,15 +150,30 @@ def _table(counts: Sequence[Sequence[float]] | Tensor, members: int) -> Tensor:
     try:
         known = torch.as_tensor(counts, dtype=torch.float64)
     except (TypeError, ValueError) as error:
-        raise RecipeError("counts is no table of numbers; give one row for each member, with one number for each class.") from error
+        raise RecipeError(
+            "counts is no table of numbers; give one row for each member, with one number for each"
+            " class."
+        ) from error
     if known.dim() != 2 or len(known) != members or known.shape[1] < 2:
-        raise RecipeError(f"counts has the shape {tuple(known.shape)}; give one row for each of {members} members, with one number for each class.")
+        raise RecipeError(
+            f"counts has the shape {tuple(known.shape)}; give one row for each of {members}"
+            " members, with one number for each class."
+        )
     if not bool(torch.isfinite(known).all()) or bool((known < 0).any()):
-        raise RecipeError("counts holds a number that is negative or not finite; give how many examples of each class each member was trained on.")
+        raise RecipeError(
+            "counts holds a number that is negative or not finite; give how many examples of each"
+            " class each member was trained on."
+        )
     if bool((known.sum(1) == 0).any()):
-        raise RecipeError(f"Member {int((known.sum(1) == 0).int().argmax())} saw nothing at all by counts; leave it out.")
+        raise RecipeError(
+            f"Member {int((known.sum(1) == 0).int().argmax())} saw nothing at all by counts; leave"
+            " it out."
+        )
     if bool((known.sum(0) == 0).any()):
-        raise RecipeError(f"No member saw class {int((known.sum(0) == 0).int().argmax())} by counts, so that none can be asked about it.")
+        raise RecipeError(
+            f"No member saw class {int((known.sum(0) == 0).int().argmax())} by counts, so that none"
+            " can be asked about it."
+        )
     return known
 
 
@@ -134,5 +185,8 @@ def _shares(shares: Sequence[float] | Tensor | None, classes: int) -> Tensor:
     except (TypeError, ValueError) as error:
         raise RecipeError("shares are no numbers; give one for each class.") from error
     if own.shape != (classes,) or not bool(torch.isfinite(own).all()) or bool((own <= 0).any()):
-        raise RecipeError(f"shares must be {classes} numbers above 0, one for each class of the data; these are not.")
+        raise RecipeError(
+            f"shares must be {classes} numbers above 0, one for each class of the data; these are"
+            " not."
+        )
     return own / own.sum()

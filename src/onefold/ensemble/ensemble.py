@@ -16,12 +16,14 @@ from onefold.inference import ClassAxis, OutputChoice, as_output
 class Ensemble(nn.Module):
     """The mean of the members' logits, or the logarithm of the mean of their probabilities.
 
-    Either way what comes out goes into a cross-entropy or an argmax as logits do, and its axes are those of the members' outputs.
+    Either way what comes out goes into a cross-entropy or an argmax as logits do, and its axes are
+    those of the members' outputs.
 
     Args:
         scores: "probabilities" or "logits".
-        output: which output is averaged where the members return several, and on which axis its classes lie
-            (`onefold.inference`). Probabilities need the axis, which is known of outputs (n, classes) alone.
+        output: which output is averaged where the members return several, and on which axis its
+            classes lie (`onefold.inference`). Probabilities need the axis, which is known of
+            outputs (n, classes) alone.
 
     Raises:
         SubspaceError: there are no such scores to average.
@@ -29,7 +31,12 @@ class Ensemble(nn.Module):
 
     selects_output = True
 
-    def __init__(self, members: Sequence[nn.Module], scores: EnsembleMean = "probabilities", output: OutputChoice = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        scores: EnsembleMean = "probabilities",
+        output: OutputChoice = None,
+    ) -> None:
         super().__init__()
         self.output = as_output(output)
         check_scores(scores)

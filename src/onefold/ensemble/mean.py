@@ -13,10 +13,11 @@ from onefold.inference.outputs import broken_rows
 
 
 def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean | ClassPool) -> Tensor:
-    """The unnormalised log-probabilities (n, ..., classes) of an ensemble, from its members' logits of this shape.
+    """The unnormalised log-probabilities (n, ..., classes) of an ensemble, from its members' logits
+    of this shape.
 
-    They are the mean of the logits, the logarithm of the mean of the probabilities, or what a pool makes of them; a row that is broken in one
-    member is broken in all.
+    They are the mean of the logits, the logarithm of the mean of the probabilities, or what a pool
+    makes of them; a row that is broken in one member is broken in all.
     """
     if ensemble == "logits":
         return torch.stack(list(rows)).mean(0)

@@ -1,12 +1,17 @@
-r"""One opinion of several classifiers that were trained on different shares of the classes. Member k is asked as if it had seen the classes as the
-data hold them, and is heard on each class in proportion to what it saw of it:
+r"""One opinion of several classifiers that were trained on different shares of the classes.
 
-    q_c(x) ~ sum_k w_kc p_kc(x),    p_k = softmax(f_k + b_k),    b_kc = log pi_c - log s_kc,    w_kc = n_k s_kc / sum_j n_j s_jc,
+Member k is asked as if it had seen the classes as the data hold them, and is heard on each class in
+proportion to what it saw of it:
 
-where s_k are the shares of the classes among what member k was trained on, n_k how much that was, and pi the shares of the classes in the data. It
-is Bayes' rule for p(x | c) = sum_k w_kc p_k(x | c), the classes of all that the members saw pooled, with every p_k(x) taken to be the same. The
-shifts b_k: Saerens, Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori Probabilities" (Neural Computation 14);
-Menon et al. 2021, "Long-tail learning via logit adjustment" (arXiv 2007.07314).
+    q_c(x) ~ sum_k w_kc p_kc(x),    p_k = softmax(f_k + b_k),    b_kc = log pi_c - log s_kc,    w_kc
+    = n_k s_kc / sum_j n_j s_jc,
+
+where s_k are the shares of the classes among what member k was trained on, n_k how much that was,
+and pi the shares of the classes in the data. It is Bayes' rule for p(x | c) = sum_k w_kc p_k(x |
+c), the classes of all that the members saw pooled, with every p_k(x) taken to be the same. The
+shifts b_k: Saerens, Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a
+Priori Probabilities" (Neural Computation 14); Menon et al. 2021, "Long-tail learning via logit
+adjustment" (arXiv 2007.07314).
 
 Where s_k comes from: `class_shares.py`.
 """
@@ -23,7 +28,9 @@ from torch import Tensor
 from onefold.ensemble.names import EnsembleMean, EnsembleName
 from onefold.errors import RecipeError
 
-FLOOR = 1e-2  # the least share of a class that a member is taken to have seen, of an even one: it bounds the shifts
+# the least share of a class that a member is taken to have seen, of an even one: it bounds the
+# shifts
+FLOOR = 1e-2
 
 DOUBT = 0.1  # a share that may be off by more than so much is no fact about a member
 
@@ -32,12 +39,14 @@ DOUBT = 0.1  # a share that may be off by more than so much is no fact about a m
 class ClassPool:
     """How K classifiers make one opinion.
 
-    seen: (K, C) float64, the shares of the classes among what each member was trained on, rows that sum to 1; (K, 1) ones: not told apart.
-    shares: (C,) float64, those of the data that it is asked about. weights: (K,) float64, of each member altogether. estimated: whether `seen` was.
+    seen: (K, C) float64, the shares of the classes among what each member was trained on, rows that
+    sum to 1; (K, 1) ones: not told apart. shares: (C,) float64, those of the data that it is asked
+    about. weights: (K,) float64, of each member altogether. estimated: whether `seen` was.
 
-    Where it was estimated: errors (K, C), the standard errors of `seen` by the chance of the examples; corrected (K, C), what `seen` would be if each
-    member were as sure as the others' answers bear out, NaN for one member alone; examples: how many it was estimated from. All are plain
-    facts for reports, by which nothing is pooled.
+    Where it was estimated: errors (K, C), the standard errors of `seen` by the chance of the
+    examples; corrected (K, C), what `seen` would be if each member were as sure as the others'
+    answers bear out, NaN for one member alone; examples: how many it was estimated from. All are
+    plain facts for reports, by which nothing is pooled.
     """
 
     seen: Tensor
@@ -50,36 +59,52 @@ class ClassPool:
 
     @property
     def doubts(self) -> list[str]:
-        """One sentence for each member whose estimated shares cannot be told: they hang on its confidence, or on the draw of examples."""
+        """One sentence for each member whose estimated shares cannot be told: they hang on its
+        confidence, or on the draw of examples.
+        """
         if self.errors is None or self.corrected is None:
             return []
         found = []
-        for k, (own, error, other) in enumerate(zip(self.seen, self.errors, self.corrected, strict=True)):
+        for k, (own, error, other) in enumerate(
+            zip(self.seen, self.errors, self.corrected, strict=True)
+        ):
             moved = (other - own).abs().nan_to_num(0.0) - 2 * error.nan_to_num(0.0)
             c = int(moved.argmax())
             if float(moved[c]) > DOUBT:
                 told = f"{float(own[c]):.2f} of class {c} (standard error {float(error[c]):.2f})"
                 found.append(
-                    f"what member {k} saw of the classes cannot be told from its predictions: {told} would be {float(other[c]):.2f} if it were as "
-                    "sure of itself as the other members bear out"
+                    f"what member {k} saw of the classes cannot be told from its predictions:"
+                    f" {told} would be {float(other[c]):.2f} if it were as sure of itself as the"
+                    " other members bear out"
                 )
             elif float(error.nan_to_num(0.0).max()) > DOUBT:
                 c = int(error.argmax())
                 found.append(
-                    f"what member {k} saw of the classes cannot be told from {self.examples} examples: {float(own[c]):.2f} of class {c} "
-                    f"has a standard error of {float(error[c]):.2f}"
+                    f"what member {k} saw of the classes cannot be told from {self.examples}"
+                    f" examples: {float(own[c]):.2f} of class {c} has a standard error of"
+                    f" {float(error[c]):.2f}"
                 )
         return found
 
     def __str__(self) -> str:
-        what = f"estimated from predictions on {self.examples} examples" if self.estimated else "by counts"
+        what = (
+            f"estimated from predictions on {self.examples} examples"
+            if self.estimated
+            else "by counts"
+        )
         lines = [f"shares of the classes that each member saw, {what}:"]
         for k, row in enumerate(self.seen.tolist()):
             errors = [float("nan")] * len(row) if self.errors is None else self.errors[k].tolist()
-            cells = [f"{share:.2f}" + f" ± {error:.2f}" * (error == error) for share, error in zip(row, errors, strict=True)]
+            cells = [
+                f"{share:.2f}" + f" ± {error:.2f}" * (error == error)
+                for share, error in zip(row, errors, strict=True)
+            ]
             lines.append(f"member {k}: {', '.join(cells)}")
         if self.estimated and len(self.seen) == 1:
-            lines.append("note: there is no other member to check the confidence of this one by, on which its shares hang")
+            lines.append(
+                "note: there is no other member to check the confidence of this one by, on which"
+                " its shares hang"
+            )
         return "\n".join([*lines, *(f"note: {doubt}" for doubt in self.doubts)])
 
     @property
@@ -90,28 +115,43 @@ class ClassPool:
 
     @property
     def parts(self) -> Tensor:
-        """(K, C) the weights of the members' probabilities; those of a class sum to 1. One that no member of any weight saw goes by weight alone."""
+        """(K, C) the weights of the members' probabilities; those of a class sum to 1.
+
+        One that no member of any weight saw goes by weight alone.
+        """
         weighed = self.weights[:, None] * self.seen
         weighed = torch.where(weighed.sum(0) > 0, weighed, self.weights[:, None])
         return weighed / weighed.sum(0)
 
     def led_by(self, weights: Sequence[float]) -> ClassPool:
         """The same, but every member's weight multiplied."""
-        return replace(self, weights=self.weights * torch.tensor(list(weights), dtype=torch.float64))
+        return replace(
+            self, weights=self.weights * torch.tensor(list(weights), dtype=torch.float64)
+        )
 
     def log_part(self, logits: Tensor, member: int) -> Tensor:
         """log (w_k p_k) of one member's logits (..., C)."""
-        return (logits + self.shifts[member].to(logits)).log_softmax(-1) + self.parts[member].log().to(logits)
+        return (logits + self.shifts[member].to(logits)).log_softmax(-1) + self.parts[
+            member
+        ].log().to(logits)
 
     def combined(self, logits: Sequence[Tensor]) -> Tensor:
-        """The unnormalised log-probabilities (..., C) of the pool, from all members' logits of this shape."""
+        """The unnormalised log-probabilities (..., C) of the pool, from all members' logits of this
+        shape.
+        """
         if len(logits) != len(self.seen):
-            raise RecipeError(f"The pool is of {len(self.seen)} members but {len(logits)} answered; make one for these members.")
+            raise RecipeError(
+                f"The pool is of {len(self.seen)} members but {len(logits)} answered; make one for"
+                " these members."
+            )
         if self.seen.shape[1] not in (1, logits[0].shape[-1]):
             raise RecipeError(
-                f"The pool is of {self.seen.shape[1]} classes but the members put out {logits[0].shape[-1]}; make one for these members."
+                f"The pool is of {self.seen.shape[1]} classes but the members put out"
+                f" {logits[0].shape[-1]}; make one for these members."
             )
-        return torch.logsumexp(torch.stack([self.log_part(own, k) for k, own in enumerate(logits)]), 0)
+        return torch.logsumexp(
+            torch.stack([self.log_part(own, k) for k, own in enumerate(logits)]), 0
+        )
 
     def only(self, member: int) -> ClassPool:
         """One member by itself, shifted to the classes of the data."""
@@ -127,16 +167,30 @@ class ClassPool:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassPool:
         """What `to_dict` made."""
-        seen, shares, weights = (torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights"))
+        seen, shares, weights = (
+            torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights")
+        )
         errors, corrected = (_tensor(data.get(name)) for name in ("errors", "corrected"))
-        return cls(seen, shares, weights, data["estimated"], errors, corrected, data.get("examples", 0))
+        return cls(
+            seen, shares, weights, data["estimated"], errors, corrected, data.get("examples", 0)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        plain = {"seen": self.seen.tolist(), "shares": self.shares.tolist(), "weights": self.weights.tolist(), "estimated": self.estimated}
+        plain = {
+            "seen": self.seen.tolist(),
+            "shares": self.shares.tolist(),
+            "weights": self.weights.tolist(),
+            "estimated": self.estimated,
+        }
         if self.errors is None or self.corrected is None:
             return plain
-        return plain | {"errors": _plain(self.errors), "corrected": _plain(self.corrected), "examples": self.examples, "doubts": self.doubts}
+        return plain | {
+            "errors": _plain(self.errors),
+            "corrected": _plain(self.corrected),
+            "examples": self.examples,
+            "doubts": self.doubts,
+        }
 
 
 def _plain(table: Tensor) -> list[list[float | None]]:
@@ -147,7 +201,10 @@ def _plain(table: Tensor) -> list[list[float | None]]:
 def _tensor(rows: Sequence[Sequence[float | None]] | None) -> Tensor | None:
     if rows is None:
         return None
-    return torch.tensor([[float("nan") if value is None else value for value in row] for row in rows], dtype=torch.float64)
+    return torch.tensor(
+        [[float("nan") if value is None else value for value in row] for row in rows],
+        dtype=torch.float64,
+    )
 
 
 def mean_pool(weights: Sequence[float]) -> ClassPool:

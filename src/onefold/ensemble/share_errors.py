@@ -1,16 +1,21 @@
-"""How sure are the shares of classes that are read off a member's predictions (`class_shares.py`)? Two things move them.
+"""How sure are the shares of classes that are read off a member's predictions (`class_shares.py`)?
 
-Chance. The shifts b solve  mean_i g_i(b) = 0,  g_i = softmax(f(x_i) + b) - pi,  over n examples, so that
+Two things move them.
+
+Chance. The shifts b solve  mean_i g_i(b) = 0,  g_i = softmax(f(x_i) + b) - pi,  over n examples, so
+that
 
     Cov(b) = J^+ (mean_i g_i g_i') J^+ / n,    J = mean_i (diag(p_i) - p_i p_i'),
 
-the error of an M-estimate (Huber 1967, "The behavior of maximum likelihood estimates under nonstandard conditions"), from
-which that of s ~ pi exp(-b) follows to first order. A bootstrap over the examples gives the same.
+the error of an M-estimate (Huber 1967, "The behavior of maximum likelihood estimates under
+nonstandard conditions"), from which that of s ~ pi exp(-b) follows to first order. A bootstrap over
+the examples gives the same.
 
-Confidence. The shares are right for a member whose probabilities are calibrated. One that is near chance and sure of itself
-shows shares far from what it saw, and no number of examples tells. The other members' mean opinion q can: the temperature
-T of least cross-entropy  -mean_i q_i . log softmax(f_i / T + b(T))  is 1 where the member is as sure as they bear it out
-(temperatures: Guo et al. 2017, arXiv 1706.04599), and what the shares are at T says how much hangs on its confidence.
+Confidence. The shares are right for a member whose probabilities are calibrated. One that is near
+chance and sure of itself shows shares far from what it saw, and no number of examples tells. The
+other members' mean opinion q can: the temperature T of least cross-entropy  -mean_i q_i . log
+softmax(f_i / T + b(T))  is 1 where the member is as sure as they bear it out (temperatures: Guo et
+al. 2017, arXiv 1706.04599), and what the shares are at T says how much hangs on its confidence.
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ import torch
 from torch import Tensor
 
 MOST_CLASSES = 2000  # beyond, the covariance of shifts is not computed
-EXAMPLES, VALUES = 2000, 1_000_000  # examples, and logits, that temperatures are compared on, at most
+EXAMPLES, VALUES = (
+    2000,
+    1_000_000,
+)  # examples, and logits, that temperatures are compared on, at most
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 SINGULAR = 1e-12  # of the mean curvature: below, a shift moves no prediction
 
@@ -41,7 +49,10 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
     curvature = torch.diag(p.mean(0)) - p.T @ p / count
     off = p - shares
     values, vectors = torch.linalg.eigh(curvature)
-    values, vectors = values[1:].clamp_min(SINGULAR), vectors[:, 1:]  # the first is that of equal shifts, which move nothing
+    values, vectors = (
+        values[1:].clamp_min(SINGULAR),
+        vectors[:, 1:],
+    )  # the first is that of equal shifts, which move nothing
     spread = (off @ vectors) / values
     own = spread @ (vectors.T @ (torch.diag(seen) - torch.outer(seen, seen)))
     errors: Tensor = (own.square().mean(0) / (count - 1)).sqrt().clamp(max=1.0)
@@ -49,10 +60,12 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
 
 
 def corrected_shares(logits: Sequence[Tensor], shares: Tensor, shifts: Shifts) -> Tensor:
-    """(K, C): each member's shares if it were as sure as the other members' answers bear out; NaN for a single member.
+    """(K, C): each member's shares if it were as sure as the other members' answers bear out; NaN
+    for a single member.
 
     Args:
-        logits: of every member (n, C), on the same examples. shifts: `matching_shifts`, of logits and shares.
+        logits: of every member (n, C), on the same examples. shifts: `matching_shifts`, of logits
+            and shares.
     """
     if len(logits) < 2:
         return torch.full((1, len(shares)), torch.nan, dtype=torch.float64)
@@ -61,7 +74,12 @@ def corrected_shares(logits: Sequence[Tensor], shares: Tensor, shifts: Shifts) -
     rows = [own.double().cpu()[::step][:few] for own in logits]
     opinions = [(own + shifts(own, shares)).softmax(-1) for own in rows]
     total = torch.stack(opinions).sum(0)
-    return torch.stack([_at_best(own, (total - mine) / (len(rows) - 1), shares, shifts) for own, mine in zip(rows, opinions, strict=True)])
+    return torch.stack(
+        [
+            _at_best(own, (total - mine) / (len(rows) - 1), shares, shifts)
+            for own, mine in zip(rows, opinions, strict=True)
+        ]
+    )
 
 
 def _at_best(logits: Tensor, opinion: Tensor, shares: Tensor, shifts: Shifts) -> Tensor:

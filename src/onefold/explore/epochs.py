@@ -1,4 +1,6 @@
-"""Training batches whose order depends on a seed and the number of the epoch alone, so that a run can be taken up where it was left."""
+"""Training batches whose order depends on a seed and the number of the epoch alone, so that a run
+can be taken up where it was left.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +24,39 @@ PADDING = 1 / 8  # of an image's height: 4 pixels of 32
 class Epochs:
     """Labelled batches, each epoch in an order of its own.
 
-    data: images in memory, which are shuffled here, or a function that gives the batches of an epoch from a seed. augment: "none", or
-    "flip-crop" for images (n, c, h, w), which are flipped and moved by up to an eighth of their height at random.
+    data: images in memory, which are shuffled here, or a function that gives the batches of an
+    epoch from a seed. augment: "none", or "flip-crop" for images (n, c, h, w), which are flipped
+    and moved by up to an eighth of their height at random.
     """
 
-    def __init__(self, data: ImageBatches | Callable[[int], Data], seed: int, augment: str = "none") -> None:
+    def __init__(
+        self, data: ImageBatches | Callable[[int], Data], seed: int, augment: str = "none"
+    ) -> None:
         self.data, self.seed, self.augment = data, seed, augment
 
     def epoch(self, number: int, process: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, the same in every process. All generators of this process are seeded, for dropout and the like."""
+        """The batches of an epoch, the same in every process.
+
+        All generators of this process are seeded, for dropout and the like.
+        """
         own = seed_all(self.seed, number, 0)
         if isinstance(self.data, ImageBatches):
-            found: Data = ImageBatches(self.data.images, self.data.batch_size, shuffle=True, seed=own % 2**32)
+            found: Data = ImageBatches(
+                self.data.images, self.data.batch_size, shuffle=True, seed=own % 2**32
+            )
         else:
             found = self.data(own % 2**32)
         generator = torch.Generator().manual_seed(own)
         for batch in batches(found, what="training data"):
-            if batch.index == 0:  # whatever shuffles by a generator of the process has done so by now
+            if (
+                batch.index == 0
+            ):  # whatever shuffles by a generator of the process has done so by now
                 seed_all(self.seed, number, 1 + process)
             if self.augment == "flip-crop":
-                batch = replace(batch, args=tuple(flip_and_crop(x, generator) if _image(x) else x for x in batch.args))
+                batch = replace(
+                    batch,
+                    args=tuple(flip_and_crop(x, generator) if _image(x) else x for x in batch.args),
+                )
             yield batch
 
 
@@ -51,25 +66,45 @@ def share(batch: Batch, process: int, processes: int) -> Batch:
         return batch
 
     def take(value: Any) -> Any:
-        return value[process::processes] if isinstance(value, Tensor) and value.dim() and len(value) == batch.size else value
+        return (
+            value[process::processes]
+            if isinstance(value, Tensor) and value.dim() and len(value) == batch.size
+            else value
+        )
 
-    return replace(batch, args=tuple(map(take, batch.args)), kwargs={k: take(v) for k, v in batch.kwargs.items()}, labels=take(batch.labels))
+    return replace(
+        batch,
+        args=tuple(map(take, batch.args)),
+        kwargs={k: take(v) for k, v in batch.kwargs.items()},
+        labels=take(batch.labels),
+    )
 
 
 def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (n, c, h, w), each mirrored with probability one half and cut out of itself padded with zeros, at random."""
+    """Images (n, c, h, w), each mirrored with probability one half and cut out of itself padded
+    with zeros, at random.
+    """
     n, _, height, width = images.shape
     margin = max(1, round(PADDING * height))
     flips = torch.rand(n, generator=generator) < 0.5
     top, left = torch.randint(2 * margin + 1, (2, n), generator=generator)
-    padded = functional.pad(torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images), [margin] * 4)
+    padded = functional.pad(
+        torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images), [margin] * 4
+    )
     rows = (top[:, None] + torch.arange(height))[:, None, :, None]
     columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None], rows, columns]
+    return padded[
+        torch.arange(n)[:, None, None, None],
+        torch.arange(images.shape[1])[None, :, None, None],
+        rows,
+        columns,
+    ]
 
 
 def seed_all(*numbers: int) -> int:
-    """Seed the generators of torch, NumPy and Python by these numbers, 0 or more; returns the seed that stands for them."""
+    """Seed the generators of torch, NumPy and Python by these numbers, 0 or more; returns the seed
+    that stands for them.
+    """
     value = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
     torch.manual_seed(value)
     np.random.seed(value % 2**32)

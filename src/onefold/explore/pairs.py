@@ -1,12 +1,17 @@
-"""Are several networks the same: how far apart, how often of another opinion, and what barrier lies between every two of them.
+"""Are several networks the same: how far apart, how often of another opinion, and what barrier lies
+between every two of them.
 
-    distance(a, b) = |theta_a - theta_b|        disagreement(a, b) = share of examples with another predicted class        barrier: measure/path.py
+    distance(a, b) = |theta_a - theta_b|        disagreement(a, b) = share of examples with another
+    predicted class        barrier: measure/path.py
 
-Hidden units may be renumbered without changing what a network computes, so that two networks may be far apart and yet be one function. All three
-are therefore measured twice, as the networks are, and after the second of every pair has been permuted onto the first (Entezari et al. 2022, arXiv
-2110.06296; the permutation is that of the activations, alignment/matchers/permutation.py, read before nonlinearities, where dead units still differ).
-Rescalings of units, another symmetry of ReLU networks, are left alone: a distance that alignment leaves may still be one of those. The permutation
-is not that of the least distance: networks that begin alike and keep the order of their units may be farther apart for it.
+Hidden units may be renumbered without changing what a network computes, so that two networks may be
+far apart and yet be one function. All three are therefore measured twice, as the networks are, and
+after the second of every pair has been permuted onto the first (Entezari et al. 2022, arXiv
+2110.06296; the permutation is that of the activations, alignment/matchers/permutation.py, read
+before nonlinearities, where dead units still differ). Rescalings of units, another symmetry of ReLU
+networks, are left alone: a distance that alignment leaves may still be one of those. The
+permutation is not that of the least distance: networks that begin alike and keep the order of their
+units may be farther apart for it.
 """
 
 from __future__ import annotations
@@ -39,11 +44,14 @@ from onefold.weights import repeated
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """All pairs of K networks. The matrices are (K, K), float64, on the CPU, symmetric, with zeros on the diagonal.
+    """All pairs of K networks.
+
+    The matrices are (K, K), float64, on the CPU, symmetric, with zeros on the diagonal.
 
     Attributes:
         distances: the Euclidean length of the difference of all parameters; buffers do not count.
-        disagreement: the share, a fraction of 1, of examples for which two networks predict different classes.
+        disagreement: the share, a fraction of 1, of examples for which two networks predict
+            different classes.
         paths: (i, j) with i < j -> scores along the straight line from network i to j.
     """
 
@@ -60,15 +68,31 @@ class Pairs:
         return result
 
     def means(self) -> dict[str, float]:
-        """The means over the pairs: "distance", "disagreement" (a fraction of 1) and "barrier" (in units of the loss)."""
-        found = {"distance": self.distances, "disagreement": self.disagreement, "barrier": self.barriers}
+        """The means over the pairs: "distance", "disagreement" (a fraction of 1) and "barrier" (in
+        units of the loss).
+        """
+        found = {
+            "distance": self.distances,
+            "disagreement": self.disagreement,
+            "barrier": self.barriers,
+        }
         return {name: mean_of_pairs(matrix) for name, matrix in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON; infinities become words."""
-        matrices = {"distances": self.distances, "disagreement": self.disagreement, "barriers": self.barriers}
-        plain = {name: [[v if math.isfinite(v) else str(v) for v in row] for row in matrix.tolist()] for name, matrix in matrices.items()}
-        return {**plain, "paths": {f"{i}-{j}": path.to_dict() for (i, j), path in self.paths.items()}}
+        matrices = {
+            "distances": self.distances,
+            "disagreement": self.disagreement,
+            "barriers": self.barriers,
+        }
+        plain = {
+            name: [[v if math.isfinite(v) else str(v) for v in row] for row in matrix.tolist()]
+            for name, matrix in matrices.items()
+        }
+        return {
+            **plain,
+            "paths": {f"{i}-{j}": path.to_dict() for (i, j), path in self.paths.items()},
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +100,13 @@ class Compared:
     """What `compare_networks` found.
 
     Attributes:
-        norms: (K,), float64: the Euclidean length of each network's parameters, to read distances by.
+        norms: (K,), float64: the Euclidean length of each network's parameters, to read distances
+            by.
         plain: the pairs as the networks are.
-        aligned: the pairs with the second network of each permuted onto the first; None where they could not be aligned, or were not to be.
-        note: which networks are given twice, and why the networks could not be aligned or how little of them could be; "" where there is nothing
-            to say.
+        aligned: the pairs with the second network of each permuted onto the first; None where they
+            could not be aligned, or were not to be.
+        note: which networks are given twice, and why the networks could not be aligned or how
+            little of them could be; "" where there is nothing to say.
     """
 
     norms: Tensor
@@ -89,14 +115,28 @@ class Compared:
     note: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{title:<12}{_line(pairs)}" for title, pairs in (("as they are", self.plain), ("aligned", self.aligned)) if pairs is not None]
-        hints = dict.fromkeys(hint for path in self.plain.paths.values() for hint in (path.scores[0].hint, path.scores[-1].hint) if hint)
+        lines = [
+            f"{title:<12}{_line(pairs)}"
+            for title, pairs in (("as they are", self.plain), ("aligned", self.aligned))
+            if pairs is not None
+        ]
+        hints = dict.fromkeys(
+            hint
+            for path in self.plain.paths.values()
+            for hint in (path.scores[0].hint, path.scores[-1].hint)
+            if hint
+        )
         return "\n".join([*lines, *([self.note] if self.note else []), *hints])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         aligned = self.aligned.to_dict() if self.aligned is not None else None
-        return {"norms": self.norms.tolist(), "plain": self.plain.to_dict(), "aligned": aligned, "note": self.note}
+        return {
+            "norms": self.norms.tolist(),
+            "plain": self.plain.to_dict(),
+            "aligned": aligned,
+            "note": self.note,
+        }
 
 
 def compare_networks(
@@ -109,30 +149,47 @@ def compare_networks(
     loss: Loss = "nll",
     output: OutputChoice = None,
 ) -> Compared:
-    """Compare every two of several networks: distance, disagreement and barrier, before and after permuting one onto the other.
+    """Compare every two of several networks: distance, disagreement and barrier, before and after
+    permuting one onto the other.
 
-    The networks may be any of one class, such as the rounds of a PersistentTraining: `[run.network(k) for k in range(4)]`. They stay as they are.
-    Batch-norm statistics, where there are any, are computed anew at every point of a path.
+    The networks may be any of one class, such as the rounds of a PersistentTraining:
+    `[run.network(k) for k in range(4)]`. They stay as they are. Batch-norm statistics, where there
+    are any, are computed anew at every point of a path.
 
     Args:
         networks: K >= 2 networks of one class with equal names and shapes, on one device.
-        data: batches with labels, walked through `points` times for each pair, and as often again for the aligned ones.
-        align: whether to permute. Permutations keep each network's function, so that the disagreement stays, up to rounding.
-        calibration_data: batches to align by and to compute batch-norm statistics on; labels are ignored. Take training data; None takes `data`.
+        data: batches with labels, walked through `points` times for each pair, and as often again
+            for the aligned ones.
+        align: whether to permute. Permutations keep each network's function, so that the
+            disagreement stays, up to rounding.
+        calibration_data: batches to align by and to compute batch-norm statistics on; labels are
+            ignored. Take training data; None takes `data`.
         points: evenly spaced positions on each line, the ends included.
-        loss: what barriers are measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
-        output: which output is compared where the networks return several, as in `onefold.evaluate`.
+        loss: what barriers are measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of
+            1).
+        output: which output is compared where the networks return several, as in
+            `onefold.evaluate`.
 
     Raises:
-        MembersError: fewer than two networks, they differ in a tensor, or one has no finite loss on the data.
-        DataError: the data has no labels, can be walked through only once, or a network cannot run on it.
+        MembersError: fewer than two networks, they differ in a tensor, or one has no finite loss on
+            the data.
+        DataError: the data has no labels, can be walked through only once, or a network cannot run
+            on it.
         RecipeError: fewer than three points, or an unknown loss.
     """
     members = matching(list(networks))
     if len(members) < 2:
-        raise MembersError("There is only one network, and so no pair to compare; pass at least two.")
-    calibration = reusable(data if calibration_data is None else calibration_data, "calibration data")
-    extra: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration} if norms_of(members[0]) else {}
+        raise MembersError(
+            "There is only one network, and so no pair to compare; pass at least two."
+        )
+    calibration = reusable(
+        data if calibration_data is None else calibration_data, "calibration data"
+    )
+    extra: dict[str, Any] = (
+        {"recalibrate": "batchnorm", "calibration_data": calibration}
+        if norms_of(members[0])
+        else {}
+    )
 
     def pair(a: nn.Module, b: nn.Module) -> Path:
         return barrier(a, b, data, points=points, loss=loss, output=output, **extra)
@@ -143,7 +200,10 @@ def compare_networks(
     for i, j in track(chosen, "Between the networks"):
         distances[i, j] = distances[j, i] = distance(members[i], members[j])
         paths[i, j] = pair(members[i], members[j])
-    norms = torch.tensor([math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members], dtype=torch.float64)
+    norms = torch.tensor(
+        [math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members],
+        dtype=torch.float64,
+    )
     plain = Pairs(distances, disagreement, paths)
     again = [f"{text[:1].upper()}{text[1:]}." for text in repeated(members)]
     if not align:
@@ -153,39 +213,74 @@ def compare_networks(
     try:
         structure = _structure(members[0], calibration)
         if not structure[1].groups:
-            why = f"No symmetry was found in this network, so that nothing can be aligned: {why_still(structure[1])}."
+            why = (
+                "No symmetry was found in this network, so that nothing can be aligned:"
+                f" {why_still(structure[1])}."
+            )
             return Compared(norms, plain, None, " ".join([*again, why]))
         for i, j in track(chosen, "Between the aligned networks"):
             moved = permuted(members[j], members[i], calibration, structure)
             distances[i, j] = distances[j, i] = distance(members[i], moved)
-            disagreement[i, j] = disagreement[j, i] = 1 - float(agreement([members[i], moved], data, output=output)[0, 1])
+            disagreement[i, j] = disagreement[j, i] = 1 - float(
+                agreement([members[i], moved], data, output=output)[0, 1]
+            )
             paths[i, j] = pair(members[i], moved)
-    except OnefoldError as error:  # the data and the networks are sound, as what came before has shown
-        return Compared(norms, plain, None, " ".join([*again, f"The networks could not be aligned: {error}"]))
+    except (
+        OnefoldError
+    ) as error:  # the data and the networks are sound, as what came before has shown
+        return Compared(
+            norms, plain, None, " ".join([*again, f"The networks could not be aligned: {error}"])
+        )
     short = shortfall(structure[1])
     notes = [*again, *([f"{short[0].upper()}{short[1:]}."] if short else [])]
     return Compared(norms, plain, Pairs(distances, disagreement, paths), " ".join(notes))
 
 
-def permuted(network: nn.Module, onto: nn.Module, data: Data, structure: tuple[TracedNetwork, SymmetrySpec] | None = None) -> nn.Module:
-    """A copy of `network` of the same function, its units in the order in which they are most like those of `onto` on the data.
+def permuted(
+    network: nn.Module,
+    onto: nn.Module,
+    data: Data,
+    structure: tuple[TracedNetwork, SymmetrySpec] | None = None,
+) -> nn.Module:
+    """A copy of `network` of the same function, its units in the order in which they are most like
+    those of `onto` on the data.
 
     Raises:
         OnefoldError: as `onefold.align`.
     """
     traced, spec = structure or _structure(onto, data)
-    found = find_alignment([onto, network], data, method="permutation", spec=spec, traced=traced, probe="pre", targets=False)
-    # Not Alignment.apply, which folds batch norms into their layers first: permutations need no such thing, and it would change the distances.
+    found = find_alignment(
+        [onto, network],
+        data,
+        method="permutation",
+        spec=spec,
+        traced=traced,
+        probe="pre",
+        targets=False,
+    )
+    # Not Alignment.apply, which folds batch norms into their layers first: permutations need no
+    # such thing, and it would change the distances.
     twin = copy.deepcopy(network)
-    twin.load_state_dict(apply_maps(network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}))
+    twin.load_state_dict(
+        apply_maps(
+            network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}
+        )
+    )
     forget(twin)
     return twin
 
 
 def distance(a: nn.Module, b: nn.Module) -> float:
-    """The Euclidean length of the difference of all parameters of two networks of equal names and shapes, summed in float64."""
+    """The Euclidean length of the difference of all parameters of two networks of equal names and
+    shapes, summed in float64.
+    """
     others = dict(b.named_parameters())
-    return math.sqrt(sum(_squares(own.detach().double() - others[name].detach().to(own.device).double()) for name, own in a.named_parameters()))
+    return math.sqrt(
+        sum(
+            _squares(own.detach().double() - others[name].detach().to(own.device).double())
+            for name, own in a.named_parameters()
+        )
+    )
 
 
 def _structure(network: nn.Module, data: Data) -> tuple[TracedNetwork, SymmetrySpec]:
@@ -206,6 +301,7 @@ def _line(pairs: Pairs) -> str:
     first = next(iter(pairs.paths.values()))
     unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[first.loss]
     return (
-        f"distance {means['distance']:.4g}, disagreement {100 * means['disagreement']:.2f} %, barrier {means['barrier']:.4f} {unit}, "
-        f"means over {len(pairs.paths)} pair{'s' * (len(pairs.paths) > 1)}"
+        f"distance {means['distance']:.4g}, disagreement {100 * means['disagreement']:.2f} %,"
+        f" barrier {means['barrier']:.4f} {unit}, means over {len(pairs.paths)}"
+        f" pair{'s' * (len(pairs.paths) > 1)}"
     )

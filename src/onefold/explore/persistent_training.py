@@ -1,11 +1,14 @@
-"""Train persistent rounds, and the networks they are compared with, by stochastic gradient descent: on any device, in one process or several.
+"""Train persistent rounds, and the networks they are compared with, by stochastic gradient descent:
+on any device, in one process or several.
 
-    round        from theta_0, loss = cross-entropy + the repulsion from the rounds before (persistent/persistent.py)
-    restart k    from another initialisation, cross-entropy alone: what an independent seed gives for the same budget
-    rerun k      from theta_0, cross-entropy alone, in another order of the data
+    round        from theta_0, loss = cross-entropy + the repulsion from the rounds before
+    (persistent/persistent.py) restart k    from another initialisation, cross-entropy alone: what
+    an independent seed gives for the same budget rerun k      from theta_0, cross-entropy alone, in
+    another order of the data
 
-All take as many steps, and the first round is also the first restart and the first rerun. The runs come one after the other, and what was reached
-is kept after every epoch: a run that was broken off goes on as if it never had been.
+All take as many steps, and the first round is also the first restart and the first rerun. The runs
+come one after the other, and what was reached is kept after every epoch: a run that was broken off
+goes on as if it never had been.
 """
 
 from __future__ import annotations
@@ -46,7 +49,11 @@ class Run:
 
 def runs_of(rounds: int, baselines: bool) -> list[Run]:
     """All runs, in the order in which they are trained."""
-    others = [Run(kind, number) for kind in (RESTART, RERUN) for number in range(1, rounds)] if baselines else []
+    others = (
+        [Run(kind, number) for kind in (RESTART, RERUN) for number in range(1, rounds)]
+        if baselines
+        else []
+    )
     return [Run(ROUND, number) for number in range(rounds)] + others
 
 
@@ -54,8 +61,9 @@ def runs_of(rounds: int, baselines: bool) -> list[Run]:
 class Rounds:
     """What is trained, and on what.
 
-    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another initialisation, from its number; of 0 that of the
-    network itself. epochs: the batches, from the seed of their order. validation: what decides which round is best. order: whether rounds see the
+    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another
+    initialisation, from its number; of 0 that of the network itself. epochs: the batches, from the
+    seed of their order. validation: what decides which round is best. order: whether rounds see the
     data in the "same" order or a "new" one.
     """
 
@@ -71,24 +79,43 @@ class Rounds:
     def order_seed(self, run: Run) -> int:
         """The seed of a run's order of the data."""
         another = run.kind != ROUND or self.order == "new"
-        return int(np.random.SeedSequence([self.seed, run.number]).generate_state(1)[0]) if another and run.number else self.seed
+        return (
+            int(np.random.SeedSequence([self.seed, run.number]).generate_state(1)[0])
+            if another and run.number
+            else self.seed
+        )
 
 
-def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[str, Any] | None, keep: Callable[[State], None]) -> None:
+def train_rounds(
+    fabric: Any,
+    rounds: Rounds,
+    runs: list[Run],
+    before: Mapping[str, Any] | None,
+    keep: Callable[[State], None],
+) -> None:
     """Train all of `runs`.
 
     Args:
-        fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other processes.
+        fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other
+            processes.
         before: what `keep` was given last by a run that was broken off; None begins.
-        keep: is given, in the first process and after every epoch, all that the epochs to come depend on: plain containers, numbers, tensors.
-            "done" holds, by name of a run, tensors "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1) and "losses".
+        keep: is given, in the first process and after every epoch, all that the epochs to come
+            depend on: plain containers, numbers, tensors. "done" holds, by name of a run, tensors
+            "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1) and
+            "losses".
 
     Raises:
-        PersistentError: the loss is not finite. DataError: the network cannot run on a batch, or its outputs do not fit the labels.
+        PersistentError: the loss is not finite. DataError: the network cannot run on a batch, or
+            its outputs do not fit the labels.
     """
     network, training = rounds.network, rounds.training
     inputs = dtype_of(network)
-    optimiser = optim.SGD(network.parameters(), training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    optimiser = optim.SGD(
+        network.parameters(),
+        training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
     module, wrapped = fabric.setup(network, optimiser)
     start = Snapshot.of(network)
     persistent = rounds.persistent(network)
@@ -121,14 +148,22 @@ def train_rounds(fabric: Any, rounds: Rounds, runs: list[Run], before: Mapping[s
             for number in range(len(losses), training.epochs):
                 network.train()
                 title = f"{run.name.capitalize()}, epoch {number + 1} of {training.epochs}"
-                extra: dict[str, Any] = {} if own is None else {"penalty": own.penalty, "stepped": own.step}
-                mean = train_epoch(fabric, module, wrapped, epochs, number, training, inputs, title, **extra)
+                extra: dict[str, Any] = (
+                    {} if own is None else {"penalty": own.penalty, "stepped": own.step}
+                )
+                mean = train_epoch(
+                    fabric, module, wrapped, epochs, number, training, inputs, title, **extra
+                )
                 if not math.isfinite(mean):
-                    raise PersistentError(f"The loss is not finite ({title}); lower the learning rate or the strength, or lengthen the warm-up.")
+                    raise PersistentError(
+                        f"The loss is not finite ({title}); lower the learning rate or the"
+                        " strength, or lengthen the warm-up."
+                    )
                 losses.append(mean)
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
-            # As it is written, whatever precision it is trained in or recorded solutions are kept in.
+            # As it is written, whatever precision it is trained in or recorded solutions are kept
+            # in.
             plain = copy_at(rounds.fresh(0).to(fabric.device), Snapshot.of(network))
             score = evaluate(plain, rounds.validation).accuracy if fabric.is_global_zero else 0.0
             done[run.name] = {"score": score, "losses": losses, **_tensors(plain)}
@@ -144,7 +179,12 @@ def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> Non
     if run.kind == RESTART:
         fresh = Snapshot.of(rounds.fresh(run.number))
         pairs = ((fresh.parameters, start.parameters), (fresh.buffers, start.buffers))
-        start = Snapshot(*({name: tensor.to(own[name].dtype) for name, tensor in new.items()} for new, own in pairs))
+        start = Snapshot(
+            *(
+                {name: tensor.to(own[name].dtype) for name, tensor in new.items()}
+                for new, own in pairs
+            )
+        )
     start.put_into(network)
 
 

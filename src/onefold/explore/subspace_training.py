@@ -1,9 +1,10 @@
-"""Train a subspace by stochastic gradient descent, on any device, in any precision, in one process or several.
+"""Train a subspace by stochastic gradient descent, on any device, in any precision, in one process
+or several.
 
     loss = cross-entropy at the drawn point + beta cos^2(v_i, v_j)
 
-The learning rate is a function of the step alone (training.py), as the order of the batches is one of the epoch, so that a run that was broken off
-goes on from the last epoch as if it never had been.
+The learning rate is a function of the step alone (training.py), as the order of the batches is one
+of the epoch, so that a run that was broken off goes on from the last epoch as if it never had been.
 """
 
 from __future__ import annotations
@@ -23,20 +24,35 @@ from onefold.explore.training import Training, train_epoch
 State = dict[str, Any]
 
 
-def train(fabric: Any, space: Subspace, epochs: Epochs, training: Training, before: Mapping[str, Any] | None, keep: Callable[[State], None]) -> None:
+def train(
+    fabric: Any,
+    space: Subspace,
+    epochs: Epochs,
+    training: Training,
+    before: Mapping[str, Any] | None,
+    keep: Callable[[State], None],
+) -> None:
     """Train `space` in place.
 
     Args:
-        fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other processes.
+        fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other
+            processes.
         epochs: the batches; each process takes its share of every one.
         before: what `keep` was given last by a run that was broken off; None begins.
-        keep: is given, in the first process and after every epoch, all that the epochs to come depend on: plain containers, numbers, tensors.
+        keep: is given, in the first process and after every epoch, all that the epochs to come
+            depend on: plain containers, numbers, tensors.
 
     Raises:
-        SubspaceError: the loss is not finite. DataError: the network cannot run on a batch, or its outputs do not fit the labels.
+        SubspaceError: the loss is not finite. DataError: the network cannot run on a batch, or its
+            outputs do not fit the labels.
     """
     inputs = dtype_of(space)  # of the batches, whatever precision the network is given
-    optimiser = optim.SGD(space.parameters(), training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    optimiser = optim.SGD(
+        space.parameters(),
+        training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
     module, wrapped = fabric.setup(space, optimiser)
     losses: list[float] = []
     if before is not None:
@@ -48,11 +64,28 @@ def train(fabric: Any, space: Subspace, epochs: Epochs, training: Training, befo
     with generators_kept():
         for number in range(len(losses), training.epochs):
             title = f"Epoch {number + 1} of {training.epochs}"
-            mean = train_epoch(fabric, module, wrapped, epochs, number, training, inputs, title, penalty=space.diversity_penalty)
+            mean = train_epoch(
+                fabric,
+                module,
+                wrapped,
+                epochs,
+                number,
+                training,
+                inputs,
+                title,
+                penalty=space.diversity_penalty,
+            )
             if not math.isfinite(mean):
-                raise SubspaceError(f"The loss is not finite in epoch {number + 1}; lower the learning rate, or lengthen the warm-up.")
+                raise SubspaceError(
+                    f"The loss is not finite in epoch {number + 1}; lower the learning rate, or"
+                    " lengthen the warm-up."
+                )
             losses.append(mean)
             if fabric.is_global_zero:
-                state = {"space": space.state_dict(), "optimiser": optimiser.state_dict(), "precision": fabric.strategy.precision.state_dict()}
+                state = {
+                    "space": space.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "precision": fabric.strategy.precision.state_dict(),
+                }
                 keep({**state, "losses": list(losses)})
             fabric.barrier()

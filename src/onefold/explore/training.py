@@ -1,6 +1,8 @@
-"""What runs of training share: the learning rate of every step, which batches can be shared by processes, and an epoch.
+"""What runs of training share: the learning rate of every step, which batches can be shared by
+processes, and an epoch.
 
-The learning rate rises for the warm-up and falls as half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983).
+The learning rate rises for the warm-up and falls as half a cosine (Loshchilov & Hutter 2017, arXiv
+1608.03983).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from onefold.progress import track
 
 @dataclass(frozen=True)
 class Training:
-    """How to train. epochs: passes over the data, of `steps` steps each; warm_up: epochs in which the rate rises, None for a tenth, at most 5."""
+    """How to train. epochs: passes over the data, of `steps` steps each; warm_up: epochs in which
+    the rate rises, None for a tenth, at most 5.
+    """
 
     epochs: int
     steps: int
@@ -47,7 +51,9 @@ def warm_up_of(epochs: int, asked: float | None) -> float:
 
 
 def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
-    """The batches that can be shared: those with two examples for every process, which batch norm needs; if the first has fewer, with one."""
+    """The batches that can be shared: those with two examples for every process, which batch norm
+    needs; if the first has fewer, with one.
+    """
     least = 0
     for batch in found:
         least = least or (2 if batch.size >= 2 * processes else 1) * processes
@@ -56,9 +62,18 @@ def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
 
 
 def train_epoch(
-    fabric: Any, module: nn.Module, optimiser: Any, epochs: Epochs, number: int, training: Training, dtype: torch.dtype, title: str, *,
-    penalty: Callable[[], Tensor] | None = None, stepped: Callable[[], None] = lambda: None,
-) -> float:  # fmt: skip
+    fabric: Any,
+    module: nn.Module,
+    optimiser: Any,
+    epochs: Epochs,
+    number: int,
+    training: Training,
+    dtype: torch.dtype,
+    title: str,
+    *,
+    penalty: Callable[[], Tensor] | None = None,
+    stepped: Callable[[], None] = lambda: None,
+) -> float:
     """Train for one epoch; the mean of its losses, without the penalty, over all processes.
 
     Args:
@@ -85,16 +100,23 @@ def train_epoch(
         stepped()
         sums.append(loss.detach())
     if not sums:
-        raise DataError(f"The training data gave no batch in epoch {number + 1} that the processes can share; give more examples.")
+        raise DataError(
+            f"The training data gave no batch in epoch {number + 1} that the processes can share;"
+            " give more examples."
+        )
     return float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
 
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
-    """The mean loss of a process's share; weighted so that the mean over all processes is that of the whole batch."""
+    """The mean loss of a process's share; weighted so that the mean over all processes is that of
+    the whole batch.
+    """
     labels_of(batch, "training needs them", "training data")
     own = share(batch, fabric.global_rank, fabric.world_size)
     args, kwargs, labels = fabric.to_device((own.args, own.kwargs, own.labels))
     found = run(module, Batch(args, kwargs, labels, own.index), ANY, dtype)
-    logits = ClassAxis(ANY, "training").last(found, labels, scored=True, where=f" of batch {own.index}")
+    logits = ClassAxis(ANY, "training").last(
+        found, labels, scored=True, where=f" of batch {own.index}"
+    )
     loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     return loss if fabric.world_size == 1 else loss * (own.size * fabric.world_size / batch.size)

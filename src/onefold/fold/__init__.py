@@ -6,7 +6,14 @@ from onefold.fold.correlated import CorrelatedAverage
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
 from onefold.fold.merge_report import MergeReport, MergeResult
-from onefold.fold.partial import PartialMerge, PartialReport, PartialResult, load_partial, partial_merge, save_partial
+from onefold.fold.partial import (
+    PartialMerge,
+    PartialReport,
+    PartialResult,
+    load_partial,
+    partial_merge,
+    save_partial,
+)
 from onefold.fold.polish import Polished, polish
 from onefold.fold.repair import recalibrate, repair
 from onefold.fold.soft import Mixture, SoftMerge, SoftResult, fit_gates

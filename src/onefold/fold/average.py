@@ -1,5 +1,7 @@
-"""Weighted average of aligned members:  W = sum_k a_k W_k  with  sum_k a_k = 1.  McMahan et al. 2017 (arXiv 1602.05629); after alignment,
-Singh & Jaggi 2020 (arXiv 1910.05653)."""
+"""Weighted average of aligned members:  W = sum_k a_k W_k  with  sum_k a_k = 1.
+
+McMahan et al. 2017 (arXiv 1602.05629); after alignment, Singh & Jaggi 2020 (arXiv 1910.05653).
+"""
 
 from __future__ import annotations
 
@@ -17,37 +19,51 @@ from onefold.registry import Registry
 class Fold(Protocol):
     """Aligned state dicts and one weight for each member (they sum to 1) to one state dict."""
 
-    def __call__(self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]: ...
+    def __call__(
+        self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int
+    ) -> dict[str, Tensor]: ...
 
 
-folds: Registry[Any] = Registry("fold")  # a Fold, or a class of NetworkFolds (see `network_fold.py`)
+folds: Registry[Any] = Registry(
+    "fold"
+)  # a Fold, or a class of NetworkFolds (see `network_fold.py`)
 
 
 def normalised(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
     """The members' weights divided by their sum; equal ones for None.
 
     Raises:
-        MembersError: another number of weights than members. RecipeError: a weight is negative or not finite, or all are 0.
+        MembersError: another number of weights than members. RecipeError: a weight is negative or
+            not finite, or all are 0.
     """
     if weights is None:
         return (1.0 / members,) * members
     if len(weights) != members:
-        raise MembersError(f"{len(weights)} weights were given for {members} members; give one weight for each.")
+        raise MembersError(
+            f"{len(weights)} weights were given for {members} members; give one weight for each."
+        )
     if any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
-        raise RecipeError(f"The members' weights are {list(weights)}; they must be finite, 0 or greater, and not all 0.")
+        raise RecipeError(
+            f"The members' weights are {list(weights)}; they must be finite, 0 or greater, and not"
+            " all 0."
+        )
     total = math.fsum(weights)
     return tuple(w / total for w in weights)
 
 
 @folds.register("average")
-def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int) -> dict[str, Tensor]:
-    """Weighted mean of the aligned members' weights, floating-point or complex, in the reference's dtypes.
+def average(
+    states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int
+) -> dict[str, Tensor]:
+    """Weighted mean of the aligned members' weights, floating-point or complex, in the reference's
+    dtypes.
 
-    What has no mean comes from the reference, or from the member of most weight where the reference has none. `merge` keeps more of
-    it, as masks (see `unaveraged.py`).
+    What has no mean comes from the reference, or from the member of most weight where the reference
+    has none. `merge` keeps more of it, as masks (see `unaveraged.py`).
 
-    Summed in float64, the reference first and then the other members in an order that depends on their values alone, so that the result
-    has the same bits whatever the order in which the others were given. Beside the running sum one state is looked at at a time.
+    Summed in float64, the reference first and then the other members in an order that depends on
+    their values alone, so that the result has the same bits whatever the order in which the others
+    were given. Beside the running sum one state is looked at at a time.
     """
     others = [k for k in range(len(states)) if k != reference]
     if len(others) > 1:  # states on disk are read for their rank, and read again for their values
@@ -55,7 +71,10 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *,
     own, owner = states[reference], owner_of(weights, reference)
     dtypes = {name: tensor.dtype for name, tensor in own.items()}
     meant = {name for name, tensor in own.items() if wide(tensor) is not None}
-    folded = {name: _share(tensor, weights[reference]) if name in meant else tensor.clone() for name, tensor in own.items()}
+    folded = {
+        name: _share(tensor, weights[reference]) if name in meant else tensor.clone()
+        for name, tensor in own.items()
+    }
     del own
     for k in others:
         for name, tensor in states[k].items():
@@ -67,13 +86,25 @@ def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *,
 
 
 def owner_of(weights: Sequence[float], reference: int) -> int:
-    """The member whose values are taken where no mean is: the reference, or where it has no weight the member of most."""
-    return reference if weights[reference] > 0 else max(range(len(weights)), key=lambda k: weights[k])
+    """The member whose values are taken where no mean is: the reference, or where it has no weight
+    the member of most.
+    """
+    return (
+        reference if weights[reference] > 0 else max(range(len(weights)), key=lambda k: weights[k])
+    )
 
 
 def wide(tensor: Tensor) -> torch.dtype | None:
-    """The dtype to sum such a tensor in, float64 or complex128; None where it holds no numbers that have a mean."""
-    return torch.float64 if tensor.is_floating_point() else torch.complex128 if tensor.is_complex() else None
+    """The dtype to sum such a tensor in, float64 or complex128; None where it holds no numbers that
+    have a mean.
+    """
+    return (
+        torch.float64
+        if tensor.is_floating_point()
+        else torch.complex128
+        if tensor.is_complex()
+        else None
+    )
 
 
 def _share(tensor: Tensor, weight: float) -> Tensor:
@@ -84,5 +115,9 @@ def _share(tensor: Tensor, weight: float) -> Tensor:
 def _rank(state: Mapping[str, Tensor]) -> tuple[float, ...]:
     """A key that orders members by their values and not by their position."""
     floating = [float(t.double().sum()) for t in state.values() if t.is_floating_point()]
-    parts = [torch.view_as_real(t.resolve_conj()).double().sum((*range(t.dim()),)) for t in state.values() if t.is_complex()]
+    parts = [
+        torch.view_as_real(t.resolve_conj()).double().sum((*range(t.dim()),))
+        for t in state.values()
+        if t.is_complex()
+    ]
     return (*floating, *(float(x) for part in parts for x in part.reshape(-1)))

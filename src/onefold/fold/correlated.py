@@ -2,10 +2,11 @@
 
     W = W_0 + sum_k a_k diag(rho_k) (W_k - W_0),
 
-W_0 the reference's weights, a_k the members' weights, and rho_k the correlations of member k's matched units with the reference's, by which the
-alignment was chosen (canonical correlations after CCA; negative ones count 0). What does not match leaves the reference as it is; with rho = 1 it
-is the plain average. rho acts where a tensor makes features, on the rows of a weight, a bias, the tensors of a norm; tensors that only read features,
-such as the last layer, are averaged plainly.
+W_0 the reference's weights, a_k the members' weights, and rho_k the correlations of member k's
+matched units with the reference's, by which the alignment was chosen (canonical correlations after
+CCA; negative ones count 0). What does not match leaves the reference as it is; with rho = 1 it is
+the plain average. rho acts where a tensor makes features, on the rows of a weight, a bias, the
+tensors of a norm; tensors that only read features, such as the last layer, are averaged plainly.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ class CorrelatedAverage(NetworkFold):
     traced: ClassVar[bool] = False
 
     def fold(self, job: FoldJob) -> Folded:
-        """The average, to be repaired as any other. Raises RecipeError where there is no alignment to one reference that measured correlations."""
+        """The average, to be repaired as any other.
+
+        Raises RecipeError where there is no alignment to one reference that measured correlations.
+        """
         alignment = job.alignment
         if alignment is None or alignment.reference is None or not alignment.scores:
-            raise RecipeError("The fold 'correlated_average' weighs units by their correlation with one member's; align the members to one of them.")
+            raise RecipeError(
+                "The fold 'correlated_average' weighs units by their correlation with one member's;"
+                " align the members to one of them."
+            )
         making = _making(alignment)
         first = job.states[job.reference]
-        total = {name: tensor.to(wide(tensor)) for name, tensor in first.items() if name not in job.kept and wide(tensor) is not None}
+        total = {
+            name: tensor.to(wide(tensor))
+            for name, tensor in first.items()
+            if name not in job.kept and wide(tensor) is not None
+        }
         for k in range(len(job.models)):
             if k == job.reference or job.shares[k] == 0:
                 continue
@@ -48,12 +59,29 @@ class CorrelatedAverage(NetworkFold):
             for name in total:
                 weight: Tensor | float = job.shares[k]
                 for axis, term in making.get(name, {}).items():
-                    rows = spread(term, {group: rho[group] for group in live_groups(term) if group in rho}, 1.0)
-                    weight = job.shares[k] * rows.to(total[name].device).reshape([-1 if a == axis else 1 for a in range(total[name].dim())])
-                total[name] += weight * (state[name].to(total[name].dtype) - first[name].to(total[name].dtype))
+                    rows = spread(
+                        term,
+                        {group: rho[group] for group in live_groups(term) if group in rho},
+                        1.0,
+                    )
+                    weight = job.shares[k] * rows.to(total[name].device).reshape(
+                        [-1 if a == axis else 1 for a in range(total[name].dim())]
+                    )
+                total[name] += weight * (
+                    state[name].to(total[name].dtype) - first[name].to(total[name].dtype)
+                )
         owner = job.states[owner_of(job.shares, job.reference)]
-        made = {name: (total[name] if name in total else owner[name].clone()).to(tensor.dtype) for name, tensor in first.items()}
-        means = {group: [float(alignment.scores[group][k].clamp_min(0).mean()) for k in range(len(job.models))] for group in alignment.maps}
+        made = {
+            name: (total[name] if name in total else owner[name].clone()).to(tensor.dtype)
+            for name, tensor in first.items()
+        }
+        means = {
+            group: [
+                float(alignment.scores[group][k].clamp_min(0).mean())
+                for k in range(len(job.models))
+            ]
+            for group in alignment.maps
+        }
         state = neutralised(made, alignment.spec.layers) if alignment.folds_norms else made
         return Folded(state, repair=True, details={"correlations": means})
 
@@ -63,7 +91,13 @@ def _making(alignment: Alignment) -> dict[str, dict[int, Term]]:
     spec = alignment.spec
     found: dict[str, dict[int, Term]] = {}
     tied: Mapping[str, str] = {name: names[0] for names in spec.tied for name in names}
-    roles = {(slot.tensor, slot.axis) for group in spec.groups if group.name in alignment.maps for slot in group.slots if slot.role != "consumer"}
+    roles = {
+        (slot.tensor, slot.axis)
+        for group in spec.groups
+        if group.name in alignment.maps
+        for slot in group.slots
+        if slot.role != "consumer"
+    }
     for name, axes in spec.axes.items():
         own = [axis for axis in range(len(axes)) if (tied.get(name, name), axis) in roles]
         if own:
@@ -72,6 +106,11 @@ def _making(alignment: Alignment) -> dict[str, dict[int, Term]]:
 
 
 def _correlations(alignment: Alignment, group: str, member: int) -> Tensor:
-    """(C,) float64 at least 0: unit by unit, or of all alike where the group has a map for every fibre."""
-    scores, size = alignment.scores[group][member].double().clamp_min(0.0), alignment.spec.group(group).size
+    """(C,) float64 at least 0: unit by unit, or of all alike where the group has a map for every
+    fibre.
+    """
+    scores, size = (
+        alignment.scores[group][member].double().clamp_min(0.0),
+        alignment.spec.group(group).size,
+    )
     return scores if len(scores) == size else scores.mean().expand(size)

@@ -16,9 +16,14 @@ from onefold.measure.scores import Scores
 SHARE = 0.2
 
 
-def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, list[Any] | Data | None]:
-    """The data to fold on and the labelled batches to choose by: `validation`, or the last fifth of the batches of `data`, which are then not
-    folded on. None instead of batches to choose by where there are no labels."""
+def held_out(
+    data: Data | None, validation: Data | None
+) -> tuple[Data | None, list[Any] | Data | None]:
+    """The data to fold on and the labelled batches to choose by: `validation`, or the last fifth of
+    the batches of `data`, which are then not folded on.
+
+    None instead of batches to choose by where there are no labels.
+    """
     if validation is not None:
         return data, validation
     if data is None:
@@ -27,7 +32,10 @@ def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, l
     if any(batch.labels is None for batch in batches(items, what="calibration data")):
         return data, None
     if len(items) < 2:
-        raise DataError("Choosing by labels needs batches of its own, but the calibration data is one batch; pass `validation`, or smaller batches.")
+        raise DataError(
+            "Choosing by labels needs batches of its own, but the calibration data is one batch;"
+            " pass `validation`, or smaller batches."
+        )
     cut = len(items) - max(1, round(SHARE * len(items)))
     return items[:cut], items[cut:]
 
@@ -35,11 +43,16 @@ def held_out(data: Data | None, validation: Data | None) -> tuple[Data | None, l
 def check_labels(validation: Data | None, fold: str) -> Data:
     """The batches to choose by. Raises DataError where there are none."""
     if validation is None:
-        raise DataError(f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation` with labels, or another fold.")
+        raise DataError(
+            f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation`"
+            " with labels, or another fold."
+        )
     return validation
 
 
-def scored(models: Sequence[nn.Module], validation: Data, output: OutputChoice = None) -> list[Scores]:
+def scored(
+    models: Sequence[nn.Module], validation: Data, output: OutputChoice = None
+) -> list[Scores]:
     """Every network's scores on the labelled batches, one network after the other."""
     return [evaluate(model, validation, output=output) for model in models]
 

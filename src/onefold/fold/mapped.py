@@ -1,4 +1,6 @@
-"""The members' weights in the common basis, each made when it is asked for: of members on disk only one is then in memory."""
+"""The members' weights in the common basis, each made when it is asked for: of members on disk only
+one is then in memory.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from onefold.alignment import Alignment
 
 
 class MappedStates(Sequence[dict[str, Tensor]]):
-    """`states[k]` is the state dict of member k, mapped by `alignment` where there is one. Nothing is kept, so asking twice costs twice."""
+    """`states[k]` is the state dict of member k, mapped by `alignment` where there is one.
+
+    Nothing is kept, so asking twice costs twice.
+    """
 
     def __init__(self, models: Sequence[nn.Module], alignment: Alignment | None) -> None:
         self._models, self._alignment = models, alignment

@@ -17,14 +17,16 @@ CHOOSING = "choice by labels"
 
 @dataclass
 class MergeReport:
-    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`). numbers: float64 numbers of moments kept.
+    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`).
+    numbers: float64 numbers of moments kept.
 
-    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between layers; moving_spaces: those that can move.
-    folded: what the fold itself reports (of least squares: every layer); polished: passes, examples and loss of the distillation.
-    kept: state-dict name -> why it was not averaged but taken from one member, the reference where it has any weight; with a warning
-    where members differ in it (see `onefold.fold.unaveraged`).
-    used: step -> how many examples it read. examples: different calibration examples that any step but the choice by labels read. settings: step ->
-    setting -> value, defaults filled in.
+    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between
+    layers; moving_spaces: those that can move. folded: what the fold itself reports (of least
+    squares: every layer); polished: passes, examples and loss of the distillation. kept: state-dict
+    name -> why it was not averaged but taken from one member, the reference where it has any
+    weight; with a warning where members differ in it (see `onefold.fold.unaveraged`). used: step ->
+    how many examples it read. examples: different calibration examples that any step but the choice
+    by labels read. settings: step -> setting -> value, defaults filled in.
     """
 
     align: str
@@ -55,7 +57,11 @@ class MergeReport:
         """Enter that a step read so many examples; what is not read, as 0, is not entered."""
         if examples:
             self.used[step] = examples
-            self.examples = max(count for name, count in self.used.items() if name != CHOOSING) if set(self.used) - {CHOOSING} else 0
+            self.examples = (
+                max(count for name, count in self.used.items() if name != CHOOSING)
+                if set(self.used) - {CHOOSING}
+                else 0
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -63,8 +69,16 @@ class MergeReport:
 
     @property
     def _steps(self) -> list[str]:
-        own = [f"{step}{told(self.settings[step])}" for step in ("align", "fold") if self.settings.get(step)]
-        return [*own, f"shares {', '.join(f'{share:.3g}' for share in self.weights)}", f"seed {self.settings.get('seed', 0)}"]
+        own = [
+            f"{step}{told(self.settings[step])}"
+            for step in ("align", "fold")
+            if self.settings.get(step)
+        ]
+        return [
+            *own,
+            f"shares {', '.join(f'{share:.3g}' for share in self.weights)}",
+            f"seed {self.settings.get('seed', 0)}",
+        ]
 
     @property
     def _polishing(self) -> str:
@@ -76,18 +90,26 @@ class MergeReport:
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         lines = [
-            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to {_aim(self.reference)}, fold {self.fold}, "
-            f"repair {self.repair}{self._polishing}, {self.examples} calibration examples{told(self.used)}.",
+            (
+                f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to"
+                f" {_aim(self.reference)}, fold {self.fold}, repair {self.repair}{self._polishing},"
+                f" {self.examples} calibration examples{told(self.used)}."
+            ),
             f"Settings: {'; '.join(self._steps)}.",
-            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters, "
-            f"{self.moving_spaces} of {self.spaces} feature spaces between layers can move. {seconds}.",
+            (
+                f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters,"
+                f" {self.moving_spaces} of {self.spaces} feature spaces between layers can move."
+                f" {seconds}."
+            ),
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
 
 
 @dataclass
 class MergeResult(Generic[M]):
-    """A plain network of the members' class, the maps it was made with (None for align="none"), and what was done."""
+    """A plain network of the members' class, the maps it was made with (None for align="none"), and
+    what was done.
+    """
 
     model: M
     alignment: Alignment | None
@@ -99,8 +121,12 @@ def _aim(reference: int | None) -> str:
 
 
 def _describe(alignment: Alignment, report: MergeReport) -> None:
-    """Enter what was measured and solved into the report, with a warning for groups that another matcher served."""
-    report.seconds |= {phase: value for phase, value in alignment.seconds.items() if phase != "trace"}
+    """Enter what was measured and solved into the report, with a warning for groups that another
+    matcher served.
+    """
+    report.seconds |= {
+        phase: value for phase, value in alignment.seconds.items() if phase != "trace"
+    }
     report.numbers = alignment.numbers
     report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
     if report.align == "none":

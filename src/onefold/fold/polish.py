@@ -1,10 +1,12 @@
 """Distil the members' ensemble into one network, on unlabelled data.
 
-    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)), mean_k softmax(f_k(x)), or a pool,
+    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)),
+    mean_k softmax(f_k(x)), or a pool,
 
-by Adam, rate 1e-4 falling linearly to 0. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), at
-temperature 1 and without labels. As the last step of a fold it repairs what layer-wise solutions cannot see; applied to the best member it is
-the honest baseline of every fold: `polish(best, members, data, passes=3)`.
+by Adam, rate 1e-4 falling linearly to 0. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in
+a Neural Network" (arXiv 1503.02531), at temperature 1 and without labels. As the last step of a
+fold it repairs what layer-wise solutions cannot see; applied to the best member it is the honest
+baseline of every fold: `polish(best, members, data, passes=3)`.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ POLISHING = "distilling by the divergence of class probabilities (polish)"
 
 @dataclass
 class Polished(Generic[M]):
-    """The distilled network, and how it went: passes, examples of a pass, steps, the mean KL divergence of every pass in nats, and the pool that
-    was distilled, if any (`ClassPool.to_dict`); and the settings, as of `polish`."""
+    """The distilled network, and how it went: passes, examples of a pass, steps, the mean KL
+    divergence of every pass in nats, and the pool that was distilled, if any (`ClassPool.to_dict`);
+    and the settings, as of `polish`.
+    """
 
     model: M
     passes: int
@@ -55,7 +59,20 @@ class Polished(Generic[M]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the network."""
-        return {name: getattr(self, name) for name in ("passes", "ensemble", "lr", "batchnorm", "seed", "examples", "steps", "divergence", "classes")}
+        return {
+            name: getattr(self, name)
+            for name in (
+                "passes",
+                "ensemble",
+                "lr",
+                "batchnorm",
+                "seed",
+                "examples",
+                "steps",
+                "divergence",
+                "classes",
+            )
+        }
 
 
 def polish(
@@ -73,22 +90,26 @@ def polish(
     """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
 
     Args:
-        data: batches, in the loader's own order; where they are a list, their order is drawn anew for every pass. Of labels the shape
-            alone is read, which says where the classes are.
-        teachers: of `DiskMembers` one is in memory at a time, if `data` is a list; else all are read again for every batch.
+        data: batches, in the loader's own order; where they are a list, their order is drawn anew
+            for every pass. Of labels the shape alone is read, which says where the classes are.
+        teachers: of `DiskMembers` one is in memory at a time, if `data` is a list; else all are
+            read again for every batch.
         passes: over the data. lr: the first rate of Adam.
-        ensemble: what is distilled: the softmax of the mean "logits", the mean of the "probabilities", or a pool of them (`onefold.class_pool`);
-            "classes" is the pool that is estimated from `data`, whose classes are taken to be even.
-        batchnorm: "eval" keeps the running statistics as they are, so that every step sees the function that is returned; "train" normalises
-            by each batch and lets the statistics follow. Dropout is off in both.
+        ensemble: what is distilled: the softmax of the mean "logits", the mean of the
+            "probabilities", or a pool of them (`onefold.class_pool`); "classes" is the pool that is
+            estimated from `data`, whose classes are taken to be even.
+        batchnorm: "eval" keeps the running statistics as they are, so that every step sees the
+            function that is returned; "train" normalises by each batch and lets the statistics
+            follow. Dropout is off in both.
         seed: of the order of the batches.
-        output: which output is distilled where the networks return several, and on which axis its classes lie
-            (`onefold.inference`). Only outputs of classes can be distilled: one number for each example is refused.
+        output: which output is distilled where the networks return several, and on which axis its
+            classes lie (`onefold.inference`). Only outputs of classes can be distilled: one number
+            for each example is refused.
 
     Raises:
-        MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be run or gives losses that are not finite, or
-        nothing says which output is meant and where its classes are.
-        RecipeError: a setting is unusable.
+        MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be
+        run or gives losses that are not finite, or nothing says which output is meant and where its
+        classes are. RecipeError: a setting is unusable.
     """
     _check(passes, lr, ensemble, batchnorm)
     meant = as_output(output)
@@ -108,7 +129,9 @@ def polish(
     trained = [p for p in student.parameters() if p.requires_grad]
     mean = pooled(ensemble, teachers, data, meant)
     classes = mean.to_dict() if isinstance(mean, ClassPool) else None
-    result = Polished(student, passes, name_of(mean), classes=classes, lr=lr, batchnorm=batchnorm, seed=seed)
+    result = Polished(
+        student, passes, name_of(mean), classes=classes, lr=lr, batchnorm=batchnorm, seed=seed
+    )
     if batchnorm == "train":
         for norm in norms_of(student):
             norm.train()
@@ -117,7 +140,11 @@ def polish(
         kept |= _aims(teachers, data, device_of(model), mean, logits)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model)
-    total = passes * (len(data) if isinstance(data, list | tuple) else sum(1 for _ in batches(data, device, "data to distil on")))
+    total = passes * (
+        len(data)
+        if isinstance(data, list | tuple)
+        else sum(1 for _ in batches(data, device, "data to distil on"))
+    )
     wide = dtype_of(model) in (torch.float32, torch.float64)
     master = trained if wide else [p.detach().float().requires_grad_() for p in trained]
     optimiser = torch.optim.Adam(master, lr)
@@ -126,9 +153,20 @@ def polish(
         divergence, seen = 0.0, 0
         for batch in _in_order(data, device, generator):
             aim = _aim(teachers, batch, mean, kept, logits)
-            loss = F.kl_div(torch.log_softmax(logits(student, batch).float(), -1), aim, log_target=True, reduction="sum") / aim[..., 0].numel()
+            loss = (
+                F.kl_div(
+                    torch.log_softmax(logits(student, batch).float(), -1),
+                    aim,
+                    log_target=True,
+                    reduction="sum",
+                )
+                / aim[..., 0].numel()
+            )
             if not bool(torch.isfinite(loss)):
-                raise DataError(f"The divergence from the ensemble is not finite at {batch.describe()} in pass {number}; check the data and members.")
+                raise DataError(
+                    f"The divergence from the ensemble is not finite at {batch.describe()} in pass"
+                    f" {number}; check the data and members."
+                )
             optimiser.zero_grad()
             gradients = torch.autograd.grad(loss, trained, allow_unused=True)
             for own, gradient in zip(master, gradients, strict=True):
@@ -140,7 +178,11 @@ def polish(
                 with torch.no_grad():
                     for own, low in zip(master, trained, strict=True):
                         low.copy_(own)
-            divergence, seen, result.steps = divergence + float(loss.detach()) * batch.size, seen + batch.size, result.steps + 1
+            divergence, seen, result.steps = (
+                divergence + float(loss.detach()) * batch.size,
+                seen + batch.size,
+                result.steps + 1,
+            )
         result.divergence.append(divergence / seen)
         result.examples = seen
     _restore(student, model)
@@ -154,7 +196,9 @@ def _check(passes: int, lr: float, ensemble: EnsembleName | ClassPool, batchnorm
         raise RecipeError(f"The rate of distillation is {lr}; it must be greater than 0.")
     check_ensemble(ensemble)
     if batchnorm not in ("eval", "train"):
-        raise RecipeError(f"Batch norm can be polished in mode 'eval' or 'train', not '{batchnorm}'.")
+        raise RecipeError(
+            f"Batch norm can be polished in mode 'eval' or 'train', not '{batchnorm}'."
+        )
 
 
 def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> Iterable[Batch]:
@@ -165,8 +209,12 @@ def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> I
     return [every[k] for k in torch.randperm(len(every), generator=generator).tolist()]
 
 
-def check_distillable(network: nn.Module, data: Data, output: Output, todo: str = POLISHING) -> None:
-    """Raises DataError where the network's outputs on the first batch are not known to be classes. todo: what they are needed for."""
+def check_distillable(
+    network: nn.Module, data: Data, output: Output, todo: str = POLISHING
+) -> None:
+    """Raises DataError where the network's outputs on the first batch are not known to be classes.
+    todo: what they are needed for.
+    """
     with eval_mode([network]):
         _Logits(output, todo)(network, next(batches(data, device_of(network), "data to distil on")))
 
@@ -178,21 +226,39 @@ class _Logits:
         self._output, self._axis = output, ClassAxis(output, todo)
 
     def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
-        return self._axis.last(run(network, batch, self._output), batch.labels, where=f" of batch {batch.index}")
+        return self._axis.last(
+            run(network, batch, self._output), batch.labels, where=f" of batch {batch.index}"
+        )
 
 
-def _aim(teachers: Sequence[nn.Module], batch: Batch, ensemble: EnsembleMean | ClassPool, kept: dict[int, Tensor] | None, logits: _Logits) -> Tensor:
-    """The ensemble's log-probabilities on a batch, kept for the next pass where the batches stay the same."""
+def _aim(
+    teachers: Sequence[nn.Module],
+    batch: Batch,
+    ensemble: EnsembleMean | ClassPool,
+    kept: dict[int, Tensor] | None,
+    logits: _Logits,
+) -> Tensor:
+    """The ensemble's log-probabilities on a batch, kept for the next pass where the batches stay
+    the same.
+    """
     if kept is not None and batch.index in kept:
         return kept[batch.index]
     with torch.no_grad(), eval_mode(teachers):
-        aim = torch.log_softmax(mean_output([logits(teacher, batch).float() for teacher in teachers], ensemble), -1)
+        aim = torch.log_softmax(
+            mean_output([logits(teacher, batch).float() for teacher in teachers], ensemble), -1
+        )
     if kept is not None:
         kept[batch.index] = aim
     return aim
 
 
-def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: EnsembleMean | ClassPool, logits: _Logits) -> dict[int, Tensor]:
+def _aims(
+    teachers: DiskMembers,
+    data: Data,
+    device: torch.device,
+    ensemble: EnsembleMean | ClassPool,
+    logits: _Logits,
+) -> dict[int, Tensor]:
     """The same of every batch, one teacher after the other."""
     found: dict[int, list[Tensor]] = {}
     with torch.no_grad():
@@ -200,7 +266,10 @@ def _aims(teachers: DiskMembers, data: Data, device: torch.device, ensemble: Ens
             teacher = teachers[k]  # in eval mode, as all members on disk
             for batch in batches(data, device, "data to distil on"):
                 found.setdefault(batch.index, []).append(logits(teacher, batch).float())
-        return {index: torch.log_softmax(mean_output(outputs, ensemble), -1) for index, outputs in found.items()}
+        return {
+            index: torch.log_softmax(mean_output(outputs, ensemble), -1)
+            for index, outputs in found.items()
+        }
 
 
 def _restore(student: nn.Module, model: nn.Module) -> None:

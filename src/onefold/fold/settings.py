@@ -1,4 +1,6 @@
-"""The settings that a merge was carried out with, as plain data for its report: what was asked for and what defaults became."""
+"""The settings that a merge was carried out with, as plain data for its report: what was asked for
+and what defaults became.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,24 @@ def settings_used(
     max_positions: int | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Step -> setting -> value: "align" and "fold", and "seed" by itself. Settings of a fold's or matcher's own by their names."""
+    """Step -> setting -> value: "align" and "fold", and "seed" by itself.
+
+    Settings of a fold's or matcher's own by their names.
+    """
     done: dict[str, Any] = {"align": {}, "fold": {}, "seed": seed}
     if isinstance(align, Alignment):
         done["align"] = {"computed before": True}
     elif align != "none":
         matcher = align if isinstance(align, Matcher) else matchers.get(align)()
         asked = {"regularisation": regularisation, "prior": prior}
-        known = {each.name for each in dataclasses.fields(matcher)} if dataclasses.is_dataclass(matcher) else set()
-        given = {name: value for name, value in asked.items() if value is not None and name in known}  # others are refused where it aligns
+        known = (
+            {each.name for each in dataclasses.fields(matcher)}
+            if dataclasses.is_dataclass(matcher)
+            else set()
+        )
+        given = {
+            name: value for name, value in asked.items() if value is not None and name in known
+        }  # others are refused where it aligns
         matcher = dataclasses.replace(matcher, **given) if known else matcher
         done["align"] = _fields(matcher) | {
             "features read": matcher.probe if probe == "auto" else probe,
@@ -53,7 +64,11 @@ def told(settings: Mapping[str, Any]) -> str:
 
 
 def _fields(owner: Any) -> dict[str, Any]:
-    found = {each.name: getattr(owner, each.name) for each in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else {}
+    found = (
+        {each.name: getattr(owner, each.name) for each in dataclasses.fields(owner)}
+        if dataclasses.is_dataclass(owner)
+        else {}
+    )
     return {name: _plain(value) for name, value in found.items()}
 
 

@@ -1,11 +1,14 @@
 """Soups: averages of aligned members, all of them, or as many as help.
 
-    greedy   sort the members by their held-out score; S = {best}; for the next member k: S + {k} if score(average(S + {k})) >= score(average(S))
+    greedy   sort the members by their held-out score; S = {best}; for the next member k: S + {k} if
+    score(average(S + {k})) >= score(average(S))
 
-The score is the accuracy, and on a tie the loss; the report says which trials are within chance, by paired differences.
+The score is the accuracy, and on a tie the loss; the report says which trials are within chance, by
+paired differences.
 
-Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-time" (arXiv 2203.05482). The ingredients there are fine-tunes of one network; here they are aligned members, and every trial is repaired before it is
+Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models
+improves accuracy without increasing inference time" (arXiv 2203.05482). The ingredients there are
+fine-tunes of one network; here they are aligned members, and every trial is repaired before it is
 scored, as the result will be.
 """
 
@@ -32,13 +35,19 @@ class UniformSoup(NetworkFold):
     def fold(self, job: FoldJob) -> Folded:
         """The mean, to be repaired as any average."""
         count = len(job.models)
-        return Folded(job.average([1 / count] * count), repair=True, details={"ingredients": list(range(count))})
+        return Folded(
+            job.average([1 / count] * count),
+            repair=True,
+            details={"ingredients": list(range(count))},
+        )
 
 
 @folds.register("greedy_soup")
 @dataclass(frozen=True)
 class GreedySoup(NetworkFold):
-    """Members are added in the order of their score on labelled held-out data, as long as the average's score does not get worse."""
+    """Members are added in the order of their score on labelled held-out data, as long as the
+    average's score does not get worse.
+    """
 
     labelled: ClassVar[bool] = True
     traced: ClassVar[bool] = False
@@ -55,20 +64,41 @@ class GreedySoup(NetworkFold):
         order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
         chosen, best = [order[0]], alone[order[0]]
         if job.always:  # what is compared is what would be returned
-            best = scored([job.repaired(job.models[order[0]].state_dict(), False)], validation, job.output)[0]
+            best = scored(
+                [job.repaired(job.models[order[0]].state_dict(), False)], validation, job.output
+            )[0]
         trials: list[dict[str, Any]] = []
         for k in order[1:]:
-            score = scored([job.repaired(job.average(_equal([*chosen, k], len(alone))), True)], validation, job.output)[0]
+            score = scored(
+                [job.repaired(job.average(_equal([*chosen, k], len(alone))), True)],
+                validation,
+                job.output,
+            )[0]
             kept, step = rank(score) >= rank(best), difference(score, best)
             own = {"member": k, "accuracy": score.accuracy, "loss": plain(score.nll), "kept": kept}
-            trials.append(own | {"difference": step.gain, "standard error": step.error, "clear": step.clear})
+            trials.append(
+                own | {"difference": step.gain, "standard error": step.error, "clear": step.clear}
+            )
             if kept:
                 chosen, best = [*chosen, k], score
-        details = {"ingredients": chosen, "members": [s.accuracy for s in alone], "trials": trials, "validation examples": best.n}
+        details = {
+            "ingredients": chosen,
+            "members": [s.accuracy for s in alone],
+            "trials": trials,
+            "validation examples": best.n,
+        }
         notes = [soup_note(chosen, trials, best.n)]
         if len(chosen) == 1:
-            return Folded(job.models[chosen[0]].state_dict(), repair=False, details=details, warnings=notes, based=False)
-        return Folded(job.average(_equal(chosen, len(alone))), repair=True, details=details, warnings=notes)
+            return Folded(
+                job.models[chosen[0]].state_dict(),
+                repair=False,
+                details=details,
+                warnings=notes,
+                based=False,
+            )
+        return Folded(
+            job.average(_equal(chosen, len(alone))), repair=True, details=details, warnings=notes
+        )
 
 
 def _equal(chosen: Sequence[int], members: int) -> list[float]:

@@ -1,13 +1,15 @@
 """What an average leaves as one member has it, why, and in what of it the members differ.
 
-- Integers, flags and whatever else has no mean: index tables, permutations, masks of True and False.
-- Masks of 0 and 1 in floating point, among buffers and among parameters that are not trained: a mean of masks is no mask.
-- Floating-point buffers that are not the running statistics of a norm: fixed random projections and Fourier features, tables of
-  positions, anchors, codebooks. A network was trained around its own draw, and a mean of two draws is neither.
+- Integers, flags and whatever else has no mean: index tables, permutations, masks of True and
+False. - Masks of 0 and 1 in floating point, among buffers and among parameters that are not
+trained: a mean of masks is no mask. - Floating-point buffers that are not the running statistics of
+a norm: fixed random projections and Fourier features, tables of
+  positions, anchors, codebooks. A network was trained around its own draw, and a mean of two draws
+  is neither.
 
-Running statistics are averaged: the buffers of torch's norms, and buffers named running_* or moving_*, with the buffers weight and
-bias of a module that has such. All parameters are averaged but the masks. Counters of batches (num_batches_tracked) are passed over
-in silence.
+Running statistics are averaged: the buffers of torch's norms, and buffers named running_* or
+moving_*, with the buffers weight and bias of a module that has such. All parameters are averaged
+but the masks. Counters of batches (num_batches_tracked) are passed over in silence.
 """
 
 from __future__ import annotations
@@ -23,16 +25,22 @@ from onefold.sources import DiskMembers
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_", "moving_")
-INTEGERS, MASK, BUFFER = "no floating-point numbers", "a mask of 0 and 1", "a buffer that holds no running statistics"
+INTEGERS, MASK, BUFFER = (
+    "no floating-point numbers",
+    "a mask of 0 and 1",
+    "a buffer that holds no running statistics",
+)
 _Norms = nn.modules.batchnorm._NormBase
 SHOWN = 4  # names listed in a message
 
 
 @dataclass(frozen=True)
 class Unaveraged:
-    """kept: state-dict name -> why it is not averaged. differ: those in which members differ, and buffers outside of the state dict.
+    """kept: state-dict name -> why it is not averaged. differ: those in which members differ, and
+    buffers outside of the state dict.
 
-    frozen: parameters that are not trained, beside others that are, and that differ among the members; they are averaged.
+    frozen: parameters that are not trained, beside others that are, and that differ among the
+    members; they are averaged.
     """
 
     kept: dict[str, str] = field(default_factory=dict)
@@ -43,18 +51,34 @@ class Unaveraged:
         """Sentences for a report. owner: the member whose values were taken."""
         said = []
         if self.differ:
-            what = _listed([f"{name} ({self.kept.get(name, 'a buffer that is not saved')})" for name in self.differ])
-            said.append(f"the members differ in what cannot be averaged, which the result has from member {owner}: {what}")
+            what = _listed(
+                [
+                    f"{name} ({self.kept.get(name, 'a buffer that is not saved')})"
+                    for name in self.differ
+                ]
+            )
+            said.append(
+                "the members differ in what cannot be averaged, which the result has from member"
+                f" {owner}: {what}"
+            )
         if self.frozen:
             said.append(
-                f"the members differ in parameters that are not trained, which were averaged: {_listed(self.frozen)}; "
-                "if these are fixed random draws, make them buffers, which are kept as they are"
+                "the members differ in parameters that are not trained, which were averaged:"
+                f" {_listed(self.frozen)}; if these are fixed random draws, make them buffers,"
+                " which are kept as they are"
             )
         return said
 
 
-def unaveraged(model: nn.Module, models: Sequence[nn.Module], states: Sequence[Mapping[str, Tensor]], reference: int) -> Unaveraged:
-    """What of the members' `states`, which are in one basis, is not averaged. States are only read where something may differ.
+def unaveraged(
+    model: nn.Module,
+    models: Sequence[nn.Module],
+    states: Sequence[Mapping[str, Tensor]],
+    reference: int,
+) -> Unaveraged:
+    """What of the members' `states`, which are in one basis, is not averaged.
+
+    States are only read where something may differ.
 
     model: the reference itself, `models[reference]`.
     """
@@ -86,7 +110,9 @@ def unaveraged(model: nn.Module, models: Sequence[nn.Module], states: Sequence[M
         masks -= {name for name in masks if not _is_mask(state[name])}
     kept |= dict.fromkeys(masks, MASK)
     kept |= {name: BUFFER for name in buffers & suspects if name not in kept}
-    outside = () if isinstance(models, DiskMembers) else _outside(model, models, {*own, *statistics})
+    outside = (
+        () if isinstance(models, DiskMembers) else _outside(model, models, {*own, *statistics})
+    )
     return Unaveraged(
         {name: kept[name] for name in own if name in kept},
         (*(name for name in own if name in kept and name in different), *outside),
@@ -95,13 +121,22 @@ def unaveraged(model: nn.Module, models: Sequence[nn.Module], states: Sequence[M
 
 
 def keep(
-    state: dict[str, Tensor], states: Sequence[Mapping[str, Tensor]], kept: Collection[str], weights: Sequence[float], reference: int
+    state: dict[str, Tensor],
+    states: Sequence[Mapping[str, Tensor]],
+    kept: Collection[str],
+    weights: Sequence[float],
+    reference: int,
 ) -> dict[str, Tensor]:
-    """A folded state with what is `kept` as the reference has it, or, where that has no weight, as the member of most weight has it."""
+    """A folded state with what is `kept` as the reference has it, or, where that has no weight, as
+    the member of most weight has it.
+    """
     if not kept:
         return state
     own = states[owner_of(weights, reference)]
-    return {name: own[name].to(tensor.dtype).clone() if name in kept else tensor for name, tensor in state.items()}
+    return {
+        name: own[name].to(tensor.dtype).clone() if name in kept else tensor
+        for name, tensor in state.items()
+    }
 
 
 def averages(tensor: Tensor) -> bool:
@@ -113,7 +148,11 @@ def _statistics(model: nn.Module) -> set[str]:
     """The names of the buffers that are running statistics."""
     found = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
-        own = {name for name in module._buffers if isinstance(module, _Norms) or name.startswith(STATISTICS)}
+        own = {
+            name
+            for name in module._buffers
+            if isinstance(module, _Norms) or name.startswith(STATISTICS)
+        }
         if own:  # a frozen norm's scale and shift go with its statistics
             own |= {name for name in ("weight", "bias") if name in module._buffers}
         found |= {f"{prefix}.{name}".lstrip(".") for name in own}

@@ -2,16 +2,17 @@
 
 Everything that reads scores asks here: evaluation, barriers, folds, distillation, gates, ensembles.
 
-Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the
-entry `out` of a mapping whose other entries begin with `aux` (torchvision's segmentation). Numbers
-without an axis are losses and are passed over. A single floating-point tensor that is left is meant.
-Several are refused: the argument `output` says which one, by a name, an index or a function.
+Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and
+the entry `out` of a mapping whose other entries begin with `aux` (torchvision's segmentation).
+Numbers without an axis are losses and are passed over. A single floating-point tensor that is left
+is meant. Several are refused: the argument `output` says which one, by a name, an index or a
+function.
 
-Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second or
-the last: (N, C) goes with (N,), (N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N, L). Where
-both axes fit, an earlier batch of the same pass decides. Where there was none, it is refused. Without
-labels (N, C) of two classes or more is taken for a classifier's, and everything else is refused: the
-argument `output=Output(class_axis=...)` says what shapes do not.
+Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second
+or the last: (N, C) goes with (N,), (N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N,
+L). Where both axes fit, an earlier batch of the same pass decides. Where there was none, it is
+refused. Without labels (N, C) of two classes or more is taken for a classifier's, and everything
+else is refused: the argument `output=Output(class_axis=...)` says what shapes do not.
 """
 
 from __future__ import annotations
@@ -44,12 +45,22 @@ class Output:
     class_axis: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.select, bool) or not (self.select is None or isinstance(self.select, str | int) or callable(self.select)):
-            raise RecipeError(f"The output to use is {self.select!r}; give a name, an index or a function.")
-        if self.class_axis is not None and (isinstance(self.class_axis, bool) or not isinstance(self.class_axis, int)):
-            raise RecipeError(f"The class axis is {self.class_axis!r}; give the number of an axis, as 1 or -1.")
+        if isinstance(self.select, bool) or not (
+            self.select is None or isinstance(self.select, str | int) or callable(self.select)
+        ):
+            raise RecipeError(
+                f"The output to use is {self.select!r}; give a name, an index or a function."
+            )
+        if self.class_axis is not None and (
+            isinstance(self.class_axis, bool) or not isinstance(self.class_axis, int)
+        ):
+            raise RecipeError(
+                f"The class axis is {self.class_axis!r}; give the number of an axis, as 1 or -1."
+            )
         if self.class_axis == 0:
-            raise RecipeError("The class axis is 0, which is the axis of the examples; give another, as 1 or -1.")
+            raise RecipeError(
+                "The class axis is 0, which is the axis of the examples; give another, as 1 or -1."
+            )
 
     def of(self, returned: Any, network: nn.Module | None = None) -> Tensor:
         """The meant tensor among what a network returned.
@@ -60,25 +71,42 @@ class Output:
         Raises:
             DataError: it cannot be known which tensor is meant, or there is no such output.
         """
-        if self.select is None or (isinstance(returned, Tensor) and getattr(network, "selects_output", False)):
+        if self.select is None or (
+            isinstance(returned, Tensor) and getattr(network, "selects_output", False)
+        ):
             return _the_one(returned)
         found = self.select(returned) if callable(self.select) else _entry(returned, self.select)
         if not isinstance(found, Tensor) or not found.is_floating_point():
-            what = str(found.dtype).removeprefix("torch.") if isinstance(found, Tensor) else type(found).__name__
+            what = (
+                str(found.dtype).removeprefix("torch.")
+                if isinstance(found, Tensor)
+                else type(found).__name__
+            )
             shown = "the function `output`" if callable(self.select) else f"output={self.select!r}"
-            raise DataError(f"What {shown} gives is a {what} and not a floating-point tensor; {_told(returned)}.")
+            raise DataError(
+                f"What {shown} gives is a {what} and not a floating-point tensor;"
+                f" {_told(returned)}."
+            )
         return found
 
     def to_dict(self) -> dict[str, str | int | None]:
         """Plain data for JSON; a function is named."""
-        name = getattr(self.select, "__name__", "a function") if callable(self.select) else self.select
+        name = (
+            getattr(self.select, "__name__", "a function") if callable(self.select) else self.select
+        )
         return {"select": name, "class_axis": self.class_axis}
 
 
 def described(output: Output) -> dict[str, str | int | None]:
-    """An Output as plain data for a file, from which `restored` makes it again. Raises RecipeError where it is a function."""
+    """An Output as plain data for a file, from which `restored` makes it again.
+
+    Raises RecipeError where it is a function.
+    """
     if callable(output.select):
-        raise RecipeError("A network whose output is chosen by a function cannot be written to a file; choose it by a name or an index.")
+        raise RecipeError(
+            "A network whose output is chosen by a function cannot be written to a file; choose it"
+            " by a name or an index."
+        )
     return output.to_dict()
 
 
@@ -96,16 +124,23 @@ ANY = Output()  # nothing is said: the rules decide
 
 
 def as_output(output: OutputChoice) -> Output:
-    """What an argument `output=` stands for. Raises RecipeError where it is no name, index, function or Output."""
+    """What an argument `output=` stands for.
+
+    Raises RecipeError where it is no name, index, function or Output.
+    """
     return output if isinstance(output, Output) else Output(output)
 
 
-def run(network: nn.Module, batch: Batch, output: Output = ANY, dtype: torch.dtype | None = None) -> Tensor:
+def run(
+    network: nn.Module, batch: Batch, output: Output = ANY, dtype: torch.dtype | None = None
+) -> Tensor:
     """The meant output of `network` on `batch`, in its own axes; errors as `forward` and `of`."""
     return output.of(forward(network, batch, dtype), network)
 
 
-def floating_outputs(returned: Any, output: Output = ANY, network: nn.Module | None = None) -> list[Tensor]:
+def floating_outputs(
+    returned: Any, output: Output = ANY, network: nn.Module | None = None
+) -> list[Tensor]:
     """The meant tensor where it is known, else every floating-point tensor that has an axis.
 
     It is for what needs no scores.
@@ -134,23 +169,29 @@ class ClassAxis:
         """The axis that was said or that labels decided; None where neither, and of (N, C)."""
         return self._known if self._given is None else self._given
 
-    def last(self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = "") -> Tensor:
+    def last(
+        self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = ""
+    ) -> Tensor:
         """values (N, ..., C, ...) as (N, ..., C).
 
         labels: whatever the batch holds, read for their shape. scored: they must fit.
 
         Raises:
-            DataError: there is no such axis, it holds fewer than two classes, or nothing says which it is.
+            DataError: there is no such axis, it holds fewer than two classes, or nothing says which
+                it is.
         """
         return values.movedim(self.of(values, labels, scored=scored, where=where), -1)
 
-    def of(self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = "") -> int:
+    def of(
+        self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = ""
+    ) -> int:
         """The class axis of values, from 1 on; arguments and errors as `last`."""
         axis = self._axis(values, labels if isinstance(labels, Tensor) else None, scored, where)
         if values.shape[axis] < 2:
             raise DataError(
-                f"The outputs have shape {tuple(values.shape)}{where}, one number for each example, as a regressor's or a binary "
-                f"classifier's; {self._todo} needs two classes or more."
+                f"The outputs have shape {tuple(values.shape)}{where}, one number for each example,"
+                f" as a regressor's or a binary classifier's; {self._todo} needs two classes or"
+                " more."
             )
         return axis
 
@@ -158,12 +199,15 @@ class ClassAxis:
         shape = tuple(values.shape)
         if self._given is not None:
             if not -values.dim() < self._given < values.dim():
-                raise DataError(f"The class axis was said to be {self._given}, but the outputs have shape {shape}{where}; give another.")
+                raise DataError(
+                    f"The class axis was said to be {self._given}, but the outputs have shape"
+                    f" {shape}{where}; give another."
+                )
             return self._given % values.dim()
         if values.dim() < 2:
             raise DataError(
-                f"The outputs have shape {shape}{where}, one number for each example, as a regressor's or a binary classifier's; "
-                f"{self._todo} needs two classes or more."
+                f"The outputs have shape {shape}{where}, one number for each example, as a"
+                f" regressor's or a binary classifier's; {self._todo} needs two classes or more."
             )
         if values.dim() == 2 and shape[1] < 2:
             return 1
@@ -171,14 +215,18 @@ class ClassAxis:
         if len(fitting) == 1:
             if values.dim() == 2:
                 return 1
-            self._known = fitting[0] - values.dim() if fitting[0] == values.dim() - 1 else fitting[0]
+            self._known = (
+                fitting[0] - values.dim() if fitting[0] == values.dim() - 1 else fitting[0]
+            )
             return fitting[0]
         if fitting and self._known is not None:
             return self._known % values.dim()
         if fitting:
             raise DataError(
-                f"The outputs have shape {shape} and the labels {tuple(labels.shape) if labels is not None else ()}{where}, so that the "
-                "classes may lie on axis 1 or on the last; say which by output=onefold.inference.Output(class_axis=...)."
+                f"The outputs have shape {shape} and the labels"
+                f" {tuple(labels.shape) if labels is not None else ()}{where}, so that the classes"
+                " may lie on axis 1 or on the last; say which by"
+                " output=onefold.inference.Output(class_axis=...)."
             )
         if labels is not None and (scored or _one_for_each(values, labels)):
             raise DataError(_misfit(shape, labels, where))
@@ -187,8 +235,10 @@ class ClassAxis:
         if self._known is not None:
             return self._known % values.dim()
         raise DataError(
-            f"The outputs have shape {shape}{where}, and without labels nothing says on which axis the classes lie, if they are classes; "
-            f"{self._todo} needs that, so say it by output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N, T, C)."
+            f"The outputs have shape {shape}{where}, and without labels nothing says on which axis"
+            f" the classes lie, if they are classes; {self._todo} needs that, so say it by"
+            " output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N,"
+            " T, C)."
         )
 
 
@@ -204,11 +254,17 @@ def _misfit(shape: tuple[int, ...], labels: Tensor, where: str) -> str:
     if tuple(labels.shape) == shape:
         one_hot = "one-hot labels are made class numbers by labels.argmax(1)"
         return (
-            f"The labels have the shape of the outputs, {shape}{where} ({kind}), one for every output, as in regression or with several "
-            f"classes at once; class numbers are needed, and {one_hot}."
+            f"The labels have the shape of the outputs, {shape}{where} ({kind}), one for every"
+            " output, as in regression or with several classes at once; class numbers are needed,"
+            f" and {one_hot}."
         )
-    wanted = " or ".join(dict.fromkeys(str(shape[:axis] + shape[axis + 1 :]) for axis in sorted({1, len(shape) - 1})))
-    return f"The labels have shape {tuple(labels.shape)} but the logits {shape}{where}; give labels {wanted}."
+    wanted = " or ".join(
+        dict.fromkeys(str(shape[:axis] + shape[axis + 1 :]) for axis in sorted({1, len(shape) - 1}))
+    )
+    return (
+        f"The labels have shape {tuple(labels.shape)} but the logits {shape}{where}; give labels"
+        f" {wanted}."
+    )
 
 
 def _one_for_each(values: Tensor, labels: Tensor) -> bool:
@@ -236,9 +292,13 @@ def _the_one(returned: Any) -> Tensor:
     if len(found) == 1:
         return found[0][1]
     if not found:
-        raise DataError(f"The network returned a {type(returned).__name__} without a floating-point tensor; wrap it so that it returns its logits.")
+        raise DataError(
+            f"The network returned a {type(returned).__name__} without a floating-point tensor;"
+            " wrap it so that it returns its logits."
+        )
     raise DataError(
-        f"The network returns several outputs, {_listed(found)}, and nothing says which is meant; say it by output=, a name, an index or a function."
+        f"The network returns several outputs, {_listed(found)}, and nothing says which is meant;"
+        " say it by output=, a name, an index or a function."
     )
 
 
@@ -246,8 +306,14 @@ def _entry(returned: Any, select: str | int) -> Any:
     if isinstance(select, str):
         found = _named(returned, select)
         if found is None:
-            known = [str(key) for key in returned] if isinstance(returned, Mapping) else [path for path, _ in _tensors(returned)]
-            raise DataError(f"The network returns no output named '{select}'; {_told(returned, select, known)}.")
+            known = (
+                [str(key) for key in returned]
+                if isinstance(returned, Mapping)
+                else [path for path, _ in _tensors(returned)]
+            )
+            raise DataError(
+                f"The network returns no output named '{select}'; {_told(returned, select, known)}."
+            )
         return found
     values = list(returned.values()) if isinstance(returned, Mapping) else returned
     if isinstance(values, tuple | list) and -len(values) <= select < len(values):
@@ -266,8 +332,16 @@ def _told(returned: Any, name: str = "", known: list[str] | None = None) -> str:
     if isinstance(returned, Tensor):
         return f"it returns one tensor {tuple(returned.shape)}, so leave output= out"
     found = _tensors(returned)
-    close = f"{nearest(name, known)} " if name and known and nearest(name, known).startswith("did") else ""
-    return f"{close}it returns {_listed(found)}" if found else f"it returns a {type(returned).__name__} without a floating-point tensor"
+    close = (
+        f"{nearest(name, known)} "
+        if name and known and nearest(name, known).startswith("did")
+        else ""
+    )
+    return (
+        f"{close}it returns {_listed(found)}"
+        if found
+        else f"it returns a {type(returned).__name__} without a floating-point tensor"
+    )
 
 
 def _listed(found: list[tuple[str, Tensor]]) -> str:
@@ -278,7 +352,11 @@ def _listed(found: list[tuple[str, Tensor]]) -> str:
 def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
     """Every different floating-point tensor with an axis, and where it stands."""
     if isinstance(returned, Tensor):
-        return [(path or "a tensor", returned)] if returned.is_floating_point() and returned.dim() else []
+        return (
+            [(path or "a tensor", returned)]
+            if returned.is_floating_point() and returned.dim()
+            else []
+        )
     entries: list[tuple[Any, Any]] = []
     if isinstance(returned, Mapping):
         entries = [(repr(key) if path else str(key), value) for key, value in returned.items()]
@@ -297,6 +375,9 @@ def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
 
 
 def broken_rows(logits: Tensor) -> Tensor:
-    """(n,) bool: which rows of logits (n, classes) have no softmax. A class masked by -inf is no fault as long as another is left."""
+    """(n,) bool: which rows of logits (n, classes) have no softmax.
+
+    A class masked by -inf is no fault as long as another is left.
+    """
     top = logits.amax(-1)  # NaN wins the maximum
     return ~top.isfinite()

@@ -1,4 +1,6 @@
-"""Networks on all of the data: in eval mode, one or many in lockstep, members on disk one after the other."""
+"""Networks on all of the data: in eval mode, one or many in lockstep, members on disk one after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,27 @@ from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.progress import track
 from onefold.sources import DiskMembers
 
-DISORDER = "The data come in another order when they are read again, as members on disk need them; turn shuffling off."
+DISORDER = (
+    "The data come in another order when they are read again, as members on disk need them; turn"
+    " shuffling off."
+)
 
 
 def predictions(
-    model: nn.Module, data: Data, *, device: torch.device | str | None = None, output: OutputChoice = None
+    model: nn.Module,
+    data: Data,
+    *,
+    device: torch.device | str | None = None,
+    output: OutputChoice = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The logits (n, ...) of a network on all of the data, in its dtype and on the CPU, and the labels (n, ...), None where there are none.
+    """The logits (n, ...) of a network on all of the data, in its dtype and on the CPU, and the
+    labels (n, ...), None where there are none.
 
     Axes are as the network puts them out; `output` is as in `evaluate`.
 
     Raises:
-        DataError: the data is empty, only some batches have labels, or the network cannot run on a batch.
+        DataError: the data is empty, only some batches have labels, or the network cannot run on a
+            batch.
     """
     logits: list[Tensor] = []
     labels: list[Tensor] = []
@@ -39,12 +50,16 @@ def predictions(
             if batch.labels is not None:
                 labels.append(batch.labels.cpu())
     if labels and len(labels) < len(logits):
-        raise DataError(f"Only {len(labels)} of {len(logits)} batches have labels; give labels to all or to none.")
+        raise DataError(
+            f"Only {len(labels)} of {len(logits)} batches have labels; give labels to all or to"
+            " none."
+        )
     return torch.cat(logits), torch.cat(labels) if labels else None
 
 
 def class_outputs(model: nn.Module, data: Data, meant: Output, todo: str) -> Tensor:
-    """The logits (n, C) of a network on all of the data, in its dtype and on the CPU, for what reads no labels. todo: as of `ClassAxis`.
+    """The logits (n, C) of a network on all of the data, in its dtype and on the CPU, for what
+    reads no labels. todo: as of `ClassAxis`.
 
     Raises:
         DataError: as `predictions`, or nothing says where the classes are.
@@ -52,13 +67,17 @@ def class_outputs(model: nn.Module, data: Data, meant: Output, todo: str) -> Ten
     axis, rows = ClassAxis(meant, todo), []
     with eval_mode([model]):
         for (own,), batch in outputs_of([model], data, "Predicting", meant):
-            rows.append(axis.last(own, batch.labels, where=f" of batch {batch.index}").flatten(0, -2).cpu())
+            rows.append(
+                axis.last(own, batch.labels, where=f" of batch {batch.index}").flatten(0, -2).cpu()
+            )
     return torch.cat(rows)
 
 
 @contextmanager
 def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
-    """All networks in eval mode without gradients; afterwards every submodule has its training flag back, also after an error."""
+    """All networks in eval mode without gradients; afterwards every submodule has its training flag
+    back, also after an error.
+    """
     models = [] if isinstance(models, DiskMembers) else models  # they are
     flags = [(module, module.training) for model in models for module in model.modules()]
     try:
@@ -79,24 +98,40 @@ def networks(models: Any) -> Sequence[nn.Module]:
     """
     if isinstance(models, DiskMembers):
         return models
-    found = [models] if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList) else list(models)
+    found = (
+        [models]
+        if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList)
+        else list(models)
+    )
     if not found:
         raise MembersError("There is no network to evaluate; pass at least one.")
     for k, model in enumerate(found):
         if not isinstance(model, nn.Module):
-            raise MembersError(f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its network first.")
+            raise MembersError(
+                f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its"
+                " network first."
+            )
     return found
 
 
-def on_device(models: Sequence[nn.Module], device: torch.device | str | None) -> Sequence[nn.Module]:
-    """The networks on `device`: copies of those that lie elsewhere. Members on disk go where they were said to go."""
+def on_device(
+    models: Sequence[nn.Module], device: torch.device | str | None
+) -> Sequence[nn.Module]:
+    """The networks on `device`: copies of those that lie elsewhere.
+
+    Members on disk go where they were said to go.
+    """
     if device is None or isinstance(models, DiskMembers):
         return models
     wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
-    return [model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models]
+    return [
+        model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models
+    ]
 
 
-def outputs_of(models: Sequence[nn.Module], data: Data, title: str, meant: Output) -> Iterator[tuple[list[Tensor], Batch]]:
+def outputs_of(
+    models: Sequence[nn.Module], data: Data, title: str, meant: Output
+) -> Iterator[tuple[list[Tensor], Batch]]:
     """Every network's logits on every batch."""
     if isinstance(models, DiskMembers):
         yield from _in_turn(models, data, title, meant)
@@ -105,25 +140,36 @@ def outputs_of(models: Sequence[nn.Module], data: Data, title: str, meant: Outpu
     total = len(data) if isinstance(data, Sized) else None
     for batch in track(batches(data), title, total):
         placed = {device: _moved(batch, device) for device in dict.fromkeys(devices)}
-        outputs = [run(model, placed[device], meant) for model, device in zip(models, devices, strict=True)]
+        outputs = [
+            run(model, placed[device], meant) for model, device in zip(models, devices, strict=True)
+        ]
         for k, output in enumerate(outputs):
             if output.shape != outputs[0].shape:
                 shapes = f"{tuple(output.shape)}, but member 0 {tuple(outputs[0].shape)}"
-                raise MembersError(f"Member {k} returns logits of shape {shapes}; compare networks of one task only.")
+                raise MembersError(
+                    f"Member {k} returns logits of shape {shapes}; compare networks of one task"
+                    " only."
+                )
         yield outputs, batch
 
 
-def _in_turn(models: DiskMembers, data: Data, title: str, meant: Output) -> Iterator[tuple[list[Tensor], Batch]]:
+def _in_turn(
+    models: DiskMembers, data: Data, title: str, meant: Output
+) -> Iterator[tuple[list[Tensor], Batch]]:
     """The same, one network after the other; the logits of all wait in memory, no two networks do.
 
     Raises:
-        DataError: the data can be read only once, or come in another order when they are read again.
+        DataError: the data can be read only once, or come in another order when they are read
+            again.
     """
     data = reusable(data)
     found: list[list[Tensor]] = []
     first: list[list[float]] = []
     for k in range(len(models)):
-        own = [(output.cpu(), _sums(batch)) for (output,), batch in outputs_of([models[k]], data, f"{title} member {k}", meant)]
+        own = [
+            (output.cpu(), _sums(batch))
+            for (output,), batch in outputs_of([models[k]], data, f"{title} member {k}", meant)
+        ]
         found.append([output for output, _ in own])
         first = first or [sums for _, sums in own]
         if [sums for _, sums in own] != first:
@@ -136,7 +182,9 @@ def _in_turn(models: DiskMembers, data: Data, title: str, meant: Output) -> Iter
 
 def _sums(batch: Batch) -> list[float]:
     """What tells a batch from another."""
-    tensors = [x for x in (*batch.args, *batch.kwargs.values(), batch.labels) if isinstance(x, Tensor)]
+    tensors = [
+        x for x in (*batch.args, *batch.kwargs.values(), batch.labels) if isinstance(x, Tensor)
+    ]
     return [float(x.nan_to_num().sum(dtype=torch.float64)) for x in tensors]
 
 
@@ -144,4 +192,8 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     def to(value: Any) -> Any:
         return value.to(device) if isinstance(value, Tensor) else value
 
-    return replace(batch, args=tuple(to(x) for x in batch.args), kwargs={key: to(x) for key, x in batch.kwargs.items()})
+    return replace(
+        batch,
+        args=tuple(to(x) for x in batch.args),
+        kwargs={key: to(x) for key, x in batch.kwargs.items()},
+    )

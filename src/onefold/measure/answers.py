@@ -1,4 +1,6 @@
-"""What a network answered, example by example: kept so that differences can be paired (`paired.py`)."""
+"""What a network answered, example by example: kept so that differences can be paired
+(`paired.py`).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one network answered, example by example, in the order of the data: 5 bytes for each example.
+    """What one network answered, example by example, in the order of the data: 5 bytes for each
+    example.
 
     Attributes:
         hits: (n,) bool, whether the answer was right.
-        losses: (n,) float32, the negative log-likelihood in nats; infinite where the outputs are not finite.
+        losses: (n,) float32, the negative log-likelihood in nats; infinite where the outputs are
+            not finite.
         labels: a fingerprint of the n labels in their order.
     """
 

@@ -1,11 +1,14 @@
-"""Does a network's confidence mean what it says: confidences in bins, and the expected calibration error.
+"""Does a network's confidence mean what it says: confidences in bins, and the expected calibration
+error.
 
-Confidence is the largest predicted probability. In each bin b of examples, calibration is the agreement of mean confidence and accuracy:
+Confidence is the largest predicted probability. In each bin b of examples, calibration is the
+agreement of mean confidence and accuracy:
 
     ECE = sum_b (n_b / n) |accuracy_b - confidence_b|
 
-Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks", section 2 (arXiv 1706.04599), for bins of equal width;
-Nguyen & O'Connor 2015 (arXiv 1508.05154), section 3, for bins of equal mass, called "adaptive" here.
+Guo, Pleiss, Sun & Weinberger 2017, "On Calibration of Modern Neural Networks", section 2 (arXiv
+1706.04599), for bins of equal width; Nguyen & O'Connor 2015 (arXiv 1508.05154), section 3, for bins
+of equal mass, called "adaptive" here.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ BINNINGS: tuple[Binning, ...] = ("equal-width", "adaptive")
 
 @dataclass(frozen=True)
 class Reliability:
-    """A calibration curve: mean confidence, accuracy (both fractions of 1) and number of examples of every bin that is not empty.
+    """A calibration curve: mean confidence, accuracy (both fractions of 1) and number of examples
+    of every bin that is not empty.
 
-    `bins` is the number of bins asked for; empty ones are left out of the three tuples, which run from low to high confidence.
+    `bins` is the number of bins asked for; empty ones are left out of the three tuples, which run
+    from low to high confidence.
     """
 
     confidence: tuple[float, ...]
@@ -39,7 +44,13 @@ class Reliability:
     def ece(self) -> float:
         """Expected calibration error, a fraction of 1."""
         n = sum(self.count)
-        return sum(c * abs(a - p) for p, a, c in zip(self.confidence, self.accuracy, self.count, strict=True)) / n
+        return (
+            sum(
+                c * abs(a - p)
+                for p, a, c in zip(self.confidence, self.accuracy, self.count, strict=True)
+            )
+            / n
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -49,12 +60,16 @@ class Reliability:
 def check_binning(bins: int, binning: str) -> None:
     """Raises RecipeError where the number of bins is below 1 or the binning is unknown."""
     if bins < 1:
-        raise RecipeError(f"Calibration was asked for with {bins} bins; give at least 1 (15 is usual).")
+        raise RecipeError(
+            f"Calibration was asked for with {bins} bins; give at least 1 (15 is usual)."
+        )
     if binning not in BINNINGS:
         raise RecipeError(f"There is no binning named '{binning}'; {nearest(binning, BINNINGS)}")
 
 
-def bin_confidences(confidence: Tensor, correct: Tensor, bins: int = 15, binning: Binning = "equal-width") -> Reliability:
+def bin_confidences(
+    confidence: Tensor, correct: Tensor, bins: int = 15, binning: Binning = "equal-width"
+) -> Reliability:
     """Put predictions into bins by their confidence.
 
     The result does not depend on the order of the examples: equal confidences always share a bin.
@@ -63,7 +78,8 @@ def bin_confidences(confidence: Tensor, correct: Tensor, bins: int = 15, binning
         confidence: (n,) largest predicted probability of each example, in [0, 1].
         correct: (n,) bool, whether the prediction was right.
         bins: number of bins.
-        binning: "equal-width", bins (0, 1/bins], (1/bins, 2/bins], ...; or "adaptive", as equal as possible in numbers of examples.
+        binning: "equal-width", bins (0, 1/bins], (1/bins, 2/bins], ...; or "adaptive", as equal as
+            possible in numbers of examples.
 
     Raises:
         RecipeError: unknown binning, or fewer than one bin.
@@ -71,7 +87,9 @@ def bin_confidences(confidence: Tensor, correct: Tensor, bins: int = 15, binning
     check_binning(bins, binning)
     confidence, correct = confidence.double(), correct.double()
     if binning == "equal-width":
-        inner_edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)[1:-1]
+        inner_edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)[
+            1:-1
+        ]
     else:
         ranks = torch.arange(1, bins, device=confidence.device) * len(confidence) // bins - 1
         inner_edges = confidence.sort().values[ranks.clamp(min=0)]
@@ -80,4 +98,10 @@ def bin_confidences(confidence: Tensor, correct: Tensor, bins: int = 15, binning
     filled = count > 0
     mean_confidence = torch.bincount(index, confidence, minlength=bins)[filled] / count[filled]
     accuracy = torch.bincount(index, correct, minlength=bins)[filled] / count[filled]
-    return Reliability(tuple(mean_confidence.tolist()), tuple(accuracy.tolist()), tuple(count[filled].tolist()), bins, binning)
+    return Reliability(
+        tuple(mean_confidence.tolist()),
+        tuple(accuracy.tolist()),
+        tuple(count[filled].tolist()),
+        bins,
+        binning,
+    )

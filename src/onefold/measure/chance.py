@@ -4,14 +4,14 @@
 
 p is the share of the commonest class among n labels; of data of one class alone it is 1 / C. An
 accuracy near chance is rarely the network's fault. Classes in another order than the network was
-trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts of
-(label, answer), which are gathered here batch by batch. Another numbering of the classes is found by
-the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the assignment
-problem"). Chance alone makes the best of C! numberings look good. A numbering is therefore found on
-every second example and judged on the others, both ways.
+trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts
+of (label, answer), which are gathered here batch by batch. Another numbering of the classes is
+found by the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the
+assignment problem"). Chance alone makes the best of C! numberings look good. A numbering is
+therefore found on every second example and judged on the others, both ways.
 
-Memory: two tables of C x C numbers for each network, up to MOST classes. Beyond that only the counts of
-each class are kept.
+Memory: two tables of C x C numbers for each network, up to MOST classes. Beyond that only the
+counts of each class are kept.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ def _range(value: Tensor) -> str:
     mean, deviation = float(wide.mean()), float(wide.std())
     if abs(mean) <= 3 and 0.05 <= deviation <= 5:
         return ""
-    return f"here {mean:.3g} and {deviation:.3g}, from {float(wide.min()):.3g} to {float(wide.max()):.3g}"
+    return (
+        f"here {mean:.3g} and {deviation:.3g}, from {float(wide.min()):.3g} to"
+        f" {float(wide.max()):.3g}"
+    )
 
 
 class AnswerCounts:
@@ -75,14 +78,20 @@ class AnswerCounts:
         self._pairs: list[Tensor] = []
 
     def add(self, logits: Tensor, answers: Tensor, labels: Tensor) -> None:
-        """Add logits (n, C), the answers (n,), -1 where there is none, and labels (n,), all on the CPU."""
+        """Add logits (n, C), the answers (n,), -1 where there is none, and labels (n,), all on the
+        CPU.
+        """
         if len(labels) == 0:
             return
         classes = logits.shape[-1]
         if self._first is None:
             self._first = logits[0].clone()
             self._labels = self._given = torch.zeros(classes, dtype=torch.long)
-            self._pairs = [torch.zeros(classes, classes, dtype=torch.long) for _ in range(2)] if classes <= MOST else []
+            self._pairs = (
+                [torch.zeros(classes, classes, dtype=torch.long) for _ in range(2)]
+                if classes <= MOST
+                else []
+            )
         self._constant = self._constant and bool((logits == self._first).all())
         self._labels = self._labels + torch.bincount(labels, minlength=classes)
         given = answers >= 0
@@ -99,7 +108,9 @@ class AnswerCounts:
     def chance(self) -> float:
         """The accuracy of always giving the commonest class; of data of one class alone 1 / C."""
         classes = len(self._labels)
-        return 1 / classes if int((self._labels > 0).sum()) == 1 else int(self._labels.max()) / self.n
+        return (
+            1 / classes if int((self._labels > 0).sum()) == 1 else int(self._labels.max()) / self.n
+        )
 
     def hint(self, facts: InputFacts | None = None) -> tuple[str, tuple[int, ...] | None]:
         """What to check, clause by clause, and the class that is answered for each label.
@@ -112,22 +123,42 @@ class AnswerCounts:
         accuracy, chance = self.correct / self.n, self.chance
         near = accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / self.n)
         found = self._renumbered(accuracy)
-        renumbered = None if found is None else f"{self._mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the answers right"
+        renumbered = (
+            None
+            if found is None
+            else (
+                f"{self._mapping(found[0], facts.names)}, would make {100 * found[1]:.1f} % of the"
+                " answers right"
+            )
+        )
         if not near:
             if found is None:
                 return "", None
             return f"the order of the classes may differ: another numbering, {renumbered}", found[0]
-        always = "always answering the commonest class is right in" if chance > 1 / len(self._labels) else "guessing is right in"
+        always = (
+            "always answering the commonest class is right in"
+            if chance > 1 / len(self._labels)
+            else "guessing is right in"
+        )
         clauses = [f"near chance ({100 * accuracy:.1f} %, where {always} {100 * chance:.1f} %)"]
         inputs = f" ({facts})" if str(facts) else ""
-        clauses.append(f"check the order of the classes, the mean and deviation of the inputs{inputs}, and that the weights are these")
+        clauses.append(
+            f"check the order of the classes, the mean and deviation of the inputs{inputs}, and"
+            " that the weights are these"
+        )
         most = int(self._given.argmax())
         share = int(self._given[most]) / self.n
         if self._constant:
             clauses.append("all outputs are equal, whatever the input")
-        elif share >= max(LEANS, 2 / len(self._labels)) and share > 1.2 * int(self._labels[most]) / self.n:
+        elif (
+            share >= max(LEANS, 2 / len(self._labels))
+            and share > 1.2 * int(self._labels[most]) / self.n
+        ):
             own = 100 * int(self._labels[most]) / self.n
-            clauses.append(f"{100 * share:.0f} % of the answers are class {_named(most, facts.names)}, which {own:.0f} % of the labels are")
+            clauses.append(
+                f"{100 * share:.0f} % of the answers are class {_named(most, facts.names)}, which"
+                f" {own:.0f} % of the labels are"
+            )
         if found is not None:
             clauses.append(f"another numbering of the classes, {renumbered}")
         return "; ".join(clauses), None if found is None else found[0]
@@ -141,11 +172,15 @@ class AnswerCounts:
             return None
         both = self._pairs[0] + self._pairs[1]
         most = int(both.max(0).values.sum()) / self.n
-        needed = accuracy + max(GAIN, 4 * math.sqrt(max(accuracy, 0.05) * (1 - min(accuracy, 0.95)) / self.n))
+        needed = accuracy + max(
+            GAIN, 4 * math.sqrt(max(accuracy, 0.05) * (1 - min(accuracy, 0.95)) / self.n)
+        )
         if most < needed:
             return None
         found = [_assigned(pairs) for pairs in self._pairs]
-        right = sum(int(self._pairs[1 - k][range(len(own)), own].sum()) for k, own in enumerate(found))
+        right = sum(
+            int(self._pairs[1 - k][range(len(own)), own].sum()) for k, own in enumerate(found)
+        )
         judged = right / self.n
         if judged < needed:
             return None
@@ -177,4 +212,8 @@ def _assigned(pairs: Tensor) -> list[int]:
 
 
 def _named(index: int, names: Sequence[str]) -> str:
-    return f"{index} '{names[index]}'" if index < len(names) and names[index] != str(index) else str(index)
+    return (
+        f"{index} '{names[index]}'"
+        if index < len(names) and names[index] != str(index)
+        else str(index)
+    )

@@ -1,7 +1,9 @@
-"""Networks on data: their predictions, scores and agreement, one network, many, or their ensemble, in one pass over the data.
+"""Networks on data: their predictions, scores and agreement, one network, many, or their ensemble,
+in one pass over the data.
 
-An ensemble of K networks predicts with the mean of their probabilities, (1/K) sum_k softmax(f_k(x)) (Lakshminarayanan et al. 2017,
-arXiv 1612.01474), or with the softmax of their mean logits. The two differ; `Scores.ensemble` names the one that was used.
+An ensemble of K networks predicts with the mean of their probabilities, (1/K) sum_k softmax(f_k(x))
+(Lakshminarayanan et al. 2017, arXiv 1612.01474), or with the softmax of their mean logits. The two
+differ; `Scores.ensemble` names the one that was used.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from onefold.weights import warn_of_repeated
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Several networks on the same data: each one's scores, those of their ensemble, and `agreement` (K, K), the shares of equal predictions."""
+    """Several networks on the same data: each one's scores, those of their ensemble, and
+    `agreement` (K, K), the shares of equal predictions.
+    """
 
     members: tuple[Scores, ...]
     ensemble: Scores
@@ -39,7 +43,9 @@ class Evaluation:
     @property
     def best(self) -> int:
         """Index of the most accurate member; on a tie the one of lower NLL, then the first."""
-        return min(range(len(self.members)), key=lambda k: (-self.members[k].accuracy, self.members[k].nll))
+        return min(
+            range(len(self.members)), key=lambda k: (-self.members[k].accuracy, self.members[k].nll)
+        )
 
     def __str__(self) -> str:
         lines = [f"member {k}: {scores}" for k, scores in enumerate(self.members)]
@@ -48,7 +54,11 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         members = [scores.to_dict() for scores in self.members]
-        return {"members": members, "ensemble": self.ensemble.to_dict(), "agreement": self.agreement.tolist()}
+        return {
+            "members": members,
+            "ensemble": self.ensemble.to_dict(),
+            "agreement": self.agreement.tolist(),
+        }
 
 
 def evaluate(
@@ -64,26 +74,33 @@ def evaluate(
     """Score one network, or the ensemble of several, on labelled data.
 
     Args:
-        model: a network that returns logits (n, classes), or a list of them, whose ensemble is then scored.
-        data: batches with labels (n,); logits (n, classes, ...) or (n, ..., classes) with labels (n, ...) are fine too.
-        ensemble: average the members' "probabilities" or "logits", or pool them class by class (`onefold.class_pool`).
-        bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of examples).
-        device: where to compute; a network that lies elsewhere is copied there. Default: each network's own device.
-        output: which output is scored where a network returns several, and on which axis its classes lie
-            (`onefold.inference`): a name, an index, a function, or an Output.
+        model: a network that returns logits (n, classes), or a list of them, whose ensemble is then
+            scored.
+        data: batches with labels (n,); logits (n, classes, ...) or (n, ..., classes) with labels
+            (n, ...) are fine too.
+        ensemble: average the members' "probabilities" or "logits", or pool them class by class
+            (`onefold.class_pool`).
+        bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of
+            examples).
+        device: where to compute; a network that lies elsewhere is copied there. Default: each
+            network's own device.
+        output: which output is scored where a network returns several, and on which axis its
+            classes lie (`onefold.inference`): a name, an index, a function, or an Output.
 
     An accuracy that is no better than answering always the same class has a `hint` (`Scores.hint`).
-    The networks run in eval mode without gradients; their training flags are as before afterwards. Warns (RepeatedMembers) of a network that is
-    given twice.
+    The networks run in eval mode without gradients; their training flags are as before afterwards.
+    Warns (RepeatedMembers) of a network that is given twice.
 
     Raises:
-        DataError: the data is empty or has no labels, a label is out of range, a network cannot run on a batch, or
-            returns several outputs and `output` names none.
+        DataError: the data is empty or has no labels, a label is out of range, a network cannot run
+            on a batch, or returns several outputs and `output` names none.
         MembersError: there is no network, or the networks have different numbers of classes.
         RecipeError: unknown ensemble or binning.
     """
     models = networks(model)
-    result = evaluate_all(models, data, ensemble=ensemble, bins=bins, binning=binning, device=device, output=output)
+    result = evaluate_all(
+        models, data, ensemble=ensemble, bins=bins, binning=binning, device=device, output=output
+    )
     return result.members[0] if len(models) == 1 and isinstance(ensemble, str) else result.ensemble
 
 
@@ -97,9 +114,13 @@ def evaluate_all(
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> Evaluation:
-    """Score every network and their ensemble in one pass over the data; arguments and errors as `evaluate`."""
+    """Score every network and their ensemble in one pass over the data; arguments and errors as
+    `evaluate`.
+    """
     if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
-        raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}")
+        raise RecipeError(
+            f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}"
+        )
     models = networks(models)
     warn_of_repeated(models)
     models = on_device(models, device)
@@ -125,13 +146,28 @@ def evaluate_all(
             equal += _equal(rows)
     members = tuple(tally.scores(facts=facts) for tally in tallies)
     shares = equal / members[0].n
-    return Evaluation(members, together.scores(len(models), name_of(ensemble), mean_of_pairs(shares), facts) if several else members[0], shares)
+    return Evaluation(
+        members,
+        (
+            together.scores(len(models), name_of(ensemble), mean_of_pairs(shares), facts)
+            if several
+            else members[0]
+        ),
+        shares,
+    )
 
 
-def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device | str | None = None, output: OutputChoice = None) -> Tensor:
+def agreement(
+    models: Sequence[nn.Module],
+    data: Data,
+    *,
+    device: torch.device | str | None = None,
+    output: OutputChoice = None,
+) -> Tensor:
     """The shares of examples (K, K), float64, on which two networks predict the same class.
 
-    Labels are not needed; where there are some, their shape says where the classes lie. `output` is as in `evaluate`.
+    Labels are not needed; where there are some, their shape says where the classes lie. `output` is
+    as in `evaluate`.
 
     Raises:
         DataError: the data is empty or a network cannot run on it.
@@ -143,8 +179,14 @@ def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device |
     axis = ClassAxis(meant, "comparing answers")
     with eval_mode(models):
         for found, batch in outputs_of(models, data, "Comparing", meant):
-            outputs = [axis.last(logits, batch.labels, where=f" of batch {batch.index}") for logits in found]
-            rows = [flatten(logits, torch.zeros(logits.shape[:-1], dtype=torch.long))[0] for logits in outputs]
+            outputs = [
+                axis.last(logits, batch.labels, where=f" of batch {batch.index}")
+                for logits in found
+            ]
+            rows = [
+                flatten(logits, torch.zeros(logits.shape[:-1], dtype=torch.long))[0]
+                for logits in outputs
+            ]
             n += len(rows[0])
             equal += _equal(rows)
     return equal / n
@@ -152,7 +194,12 @@ def agreement(models: Sequence[nn.Module], data: Data, *, device: torch.device |
 
 def _equal(rows: list[Tensor]) -> Tensor:
     """Numbers (K, K) of equal predictions; a broken row agrees with no other member."""
-    predicted = torch.stack([logits.argmax(-1).masked_fill(broken_rows(logits), -1 - k) for k, logits in enumerate(rows)])
+    predicted = torch.stack(
+        [
+            logits.argmax(-1).masked_fill(broken_rows(logits), -1 - k)
+            for k, logits in enumerate(rows)
+        ]
+    )
     return (predicted.unsqueeze(0) == predicted.unsqueeze(1)).double().sum(-1)
 
 

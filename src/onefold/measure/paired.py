@@ -2,13 +2,15 @@
 
 With n examples, of which only the first network answers `won` rightly and only the second `lost`,
 
-    gain = (won - lost) / n,    error^2 = (1 / (n - 1)) (mean_i d_i^2 - gain^2),    d_i = hit_i - hit'_i,
+    gain = (won - lost) / n,    error^2 = (1 / (n - 1)) (mean_i d_i^2 - gain^2),    d_i = hit_i -
+    hit'_i,
 
-which is the standard error of a mean of paired differences; that of losses is the same with d_i = loss_i - loss'_i.
-Whether a gain is more than chance is McNemar's question (1947, "Note on the sampling error of the difference between
-correlated proportions or percentages", Psychometrika 12): of the won + lost examples on which the two disagree, is half
-won? The p-value is that of z = |won - lost| / sqrt(won + lost), and below FEW such examples that of the binomial
-distribution itself. Where answers cannot be paired the error is sqrt(e^2 + e'^2), that of two independent test sets.
+which is the standard error of a mean of paired differences; that of losses is the same with d_i =
+loss_i - loss'_i. Whether a gain is more than chance is McNemar's question (1947, "Note on the
+sampling error of the difference between correlated proportions or percentages", Psychometrika 12):
+of the won + lost examples on which the two disagree, is half won? The p-value is that of z = |won -
+lost| / sqrt(won + lost), and below FEW such examples that of the binomial distribution itself.
+Where answers cannot be paired the error is sqrt(e^2 + e'^2), that of two independent test sets.
 
 Ensembles and pools are networks here: their answers are kept as those of one.
 """
@@ -24,7 +26,8 @@ from torch import Tensor
 
 from onefold.measure.scores import Scores
 
-FEW = 25  # discordant answers: below, the normal distribution is no good stand-in for the binomial one
+# discordant answers: below, the normal distribution is no good stand-in for the binomial one
+FEW = 25
 TWO_ERRORS = math.erfc(2 / math.sqrt(2))  # the p-value of two standard errors, 0.0455
 ALIKE = 1e-5  # relative difference of losses that rounding explains
 
@@ -35,9 +38,10 @@ class Difference:
 
     Attributes:
         gain: of accuracies, a fraction of 1. error: its standard error.
-        loss: of mean losses in nats; below 0 where the first is better. loss_error: its standard error, NaN unless
-            `paired` and finite.
-        won, lost: examples that only the first, and only the second, answers rightly; 0 unless `paired`.
+        loss: of mean losses in nats; below 0 where the first is better. loss_error: its standard
+            error, NaN unless `paired` and finite.
+        won, lost: examples that only the first, and only the second, answers rightly; 0 unless
+            `paired`.
         p: the probability, where neither is better, of a gain as far from 0 as this one.
         n: examples of the first. paired: whether example was held against example. why: why not.
         same: every answer is right in both or wrong in both, and of equal loss up to rounding.
@@ -57,23 +61,37 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is one that chance gives as rarely as two standard errors, or more rarely."""
+        """Whether the gain is one that chance gives as rarely as two standard errors, or more
+        rarely.
+        """
         return self.gain != 0 and self.p <= TWO_ERRORS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not finite becomes a word."""
-        return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        return {
+            k: str(v) if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in asdict(self).items()
+        }
 
     def __str__(self) -> str:
-        how = f"{self.won} answers gained and {self.lost} lost" if self.paired else f"unpaired, as {self.why}"
-        return f"{100 * self.gain:+.2f} percentage points, standard error {100 * self.error:.2f}, {how}"
+        how = (
+            f"{self.won} answers gained and {self.lost} lost"
+            if self.paired
+            else f"unpaired, as {self.why}"
+        )
+        return (
+            f"{100 * self.gain:+.2f} percentage points, standard error {100 * self.error:.2f},"
+            f" {how}"
+        )
 
 
 def difference(first: Scores, second: Scores) -> Difference:
-    """The first network's scores less the second's: paired where both were taken on the same examples in one order.
+    """The first network's scores less the second's: paired where both were taken on the same
+    examples in one order.
 
-    The same examples are as many examples of the same labels in the same order. Should two data sets agree in that by
-    chance, their pairs are independent, and the paired error is that of independent test sets.
+    The same examples are as many examples of the same labels in the same order. Should two data
+    sets agree in that by chance, their pairs are independent, and the paired error is that of
+    independent test sets.
     """
     gain, loss = first.accuracy - second.accuracy, first.nll - second.nll
     why = _unpaired(first, second)
@@ -84,23 +102,36 @@ def difference(first: Scores, second: Scores) -> Difference:
     mine, other = first.answers, second.answers
     won, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
     steps = mine.hits.double() - other.hits.double()
-    losses = torch.where(mine.losses == other.losses, 0.0, mine.losses.double() - other.losses.double())  # inf - inf is 0
+    losses = torch.where(
+        mine.losses == other.losses, 0.0, mine.losses.double() - other.losses.double()
+    )  # inf - inf is 0
     rounding = ALIKE * (1 + torch.minimum(mine.losses, other.losses).double())
     same = not won and not lost and bool(((losses == 0) | (losses.abs() <= rounding)).all())
     return Difference(
-        (won - lost) / first.n, mean_error(steps), float(losses.mean()), mean_error(losses), won, lost,
-        sign_test(won, lost), first.n, same=same,
-    )  # fmt: skip
+        (won - lost) / first.n,
+        mean_error(steps),
+        float(losses.mean()),
+        mean_error(losses),
+        won,
+        lost,
+        sign_test(won, lost),
+        first.n,
+        same=same,
+    )
 
 
 def mean_error(values: Tensor) -> float:
-    """The standard error of the mean of independent values (n,); NaN where one is not finite, 0 for a single one."""
+    """The standard error of the mean of independent values (n,); NaN where one is not finite, 0 for
+    a single one.
+    """
     values = values.double()
     return float((values.var(correction=0) / max(1, len(values) - 1)).sqrt())
 
 
 def sign_test(won: int, lost: int) -> float:
-    """The two-sided p-value of `won` against `lost` where both are as likely: exact for few, by McNemar's z for many."""
+    """The two-sided p-value of `won` against `lost` where both are as likely: exact for few, by
+    McNemar's z for many.
+    """
     count = won + lost
     if count >= FEW:
         return math.erfc(abs(won - lost) / math.sqrt(2 * count))

@@ -1,11 +1,13 @@
 """The loss between networks: along the straight line of two, and over the triangle of three.
 
-With w(t) = (1 - t) w_a + t w_b, the barrier is the most by which the loss rises above the straight line between the losses of the ends:
+With w(t) = (1 - t) w_a + t w_b, the barrier is the most by which the loss rises above the straight
+line between the losses of the ends:
 
     barrier = max_t  L(w(t)) - [(1 - t) L(w_a) + t L(w_b)]
 
-Frankle et al. 2020 (arXiv 1912.05671) compare with the mean of the ends; the straight line is that of Entezari et al. 2022, "The Role of
-Permutation Invariance in Linear Mode Connectivity", definition 1 (arXiv 2110.06296). The accuracy dip is the same for the accuracy, downwards.
+Frankle et al. 2020 (arXiv 1912.05671) compare with the mean of the ends; the straight line is that
+of Entezari et al. 2022, "The Role of Permutation Invariance in Linear Mode Connectivity",
+definition 1 (arXiv 2110.06296). The accuracy dip is the same for the accuracy, downwards.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
 class Path:
     """Scores along the straight line from one network (position 0) to another (position 1).
 
-    `loss` is what `barrier` is measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1). `recalibrated` says whether the statistics of
-    the network at each position, the ends included, were computed anew.
+    `loss` is what `barrier` is measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of
+    1). `recalibrated` says whether the statistics of the network at each position, the ends
+    included, were computed anew.
     """
 
     positions: tuple[float, ...]
@@ -54,29 +57,43 @@ class Path:
 
     @property
     def barrier(self) -> float:
-        """The most by which the loss lies above the straight line between its ends, in units of the loss; never negative."""
+        """The most by which the loss lies above the straight line between its ends, in units of the
+        loss; never negative.
+        """
         return max(_above_line(self.positions, self.losses))
 
     @property
     def accuracy_dip(self) -> float:
-        """The most by which the accuracy lies below the straight line between its ends, a fraction of 1; never negative."""
+        """The most by which the accuracy lies below the straight line between its ends, a fraction
+        of 1; never negative.
+        """
         return max(_above_line(self.positions, [-scores.accuracy for scores in self.scores]))
 
     @property
     def midpoint(self) -> Scores:
         """The scores at the position nearest to one half."""
-        return self.scores[min(range(len(self.positions)), key=lambda i: abs(self.positions[i] - 0.5))]
+        return self.scores[
+            min(range(len(self.positions)), key=lambda i: abs(self.positions[i] - 0.5))
+        ]
 
     def __str__(self) -> str:
         unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[self.loss]
         first, last = 100 * self.scores[0].accuracy, 100 * self.scores[-1].accuracy
         lines = [
-            f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f} percentage points over {len(self.positions)} points"
+            f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f}"
+            f" percentage points over {len(self.positions)} points"
             + (", statistics re-estimated at each" if self.recalibrated else ""),
-            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n = {self.scores[0].n}"
-            + (f", {self.scores[0].ignored} labels that are no class left out" if self.scores[0].ignored else ""),
+            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n ="
+            f" {self.scores[0].n}"
+            + (
+                f", {self.scores[0].ignored} labels that are no class left out"
+                if self.scores[0].ignored
+                else ""
+            ),
         ]
-        lines += [hint for hint in dict.fromkeys((self.scores[0].hint, self.scores[-1].hint)) if hint]
+        lines += [
+            hint for hint in dict.fromkeys((self.scores[0].hint, self.scores[-1].hint)) if hint
+        ]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,7 +110,9 @@ class Path:
 
 @dataclass(frozen=True)
 class Triangle:
-    """Scores over the triangle of three networks: `weights` (a, b, c) >= 0 with sum 1, one triple for each entry of `scores`."""
+    """Scores over the triangle of three networks: `weights` (a, b, c) >= 0 with sum 1, one triple
+    for each entry of `scores`.
+    """
 
     weights: tuple[tuple[float, float, float], ...]
     scores: tuple[Scores, ...]
@@ -102,7 +121,11 @@ class Triangle:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         weights = [list(triple) for triple in self.weights]
-        return {"weights": weights, "scores": [scores.to_dict() for scores in self.scores], "recalibrated": self.recalibrated}
+        return {
+            "weights": weights,
+            "scores": [scores.to_dict() for scores in self.scores],
+            "recalibrated": self.recalibrated,
+        }
 
 
 def barrier(
@@ -122,35 +145,49 @@ def barrier(
     """Score the networks on the straight line from `a` to `b` on labelled data.
 
     Args:
-        a, b: two networks of one class whose tensors have equal names and shapes. They stay as they are.
+        a, b: two networks of one class whose tensors have equal names and shapes. They stay as they
+            are.
         data: batches with labels, walked through once for each point.
         points: number of evenly spaced positions, the ends included.
-        recalibrate: "batchnorm" re-estimates the batch-norm statistics on `calibration_data` at every position; a function does what it likes
-            to the network there, in place; None leaves the interpolated statistics.
-        calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training data, not the data that is scored.
+        recalibrate: "batchnorm" re-estimates the batch-norm statistics on `calibration_data` at
+            every position; a function does what it likes to the network there, in place; None
+            leaves the interpolated statistics.
+        calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training
+            data, not the data that is scored.
         loss: what the barrier is measured in: "nll", "brier" or "error".
         bins, binning, device, output: as in `evaluate`.
 
     Raises:
-        MembersError: the networks differ in a tensor, which is named, or one of them has no finite loss on the data.
+        MembersError: the networks differ in a tensor, which is named, or one of them has no finite
+            loss on the data.
         DataError: as `evaluate`, or the data can be walked through only once.
         RecipeError: fewer than three points, or an unknown option.
     """
     if points < 3:
-        raise RecipeError(f"A barrier was asked for with {points} points; give at least 3, since the ends alone have none.")
+        raise RecipeError(
+            f"A barrier was asked for with {points} points; give at least 3, since the ends alone"
+            " have none."
+        )
     if loss not in LOSSES:
         raise RecipeError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
     members = matching([a, b])
     reusable(data)
     repair = _recalibration(recalibrate, calibration_data)
     scores: dict[int, Scores] = {}
-    for i in (0, points - 1, *range(1, points - 1)):  # the ends first: without them there is no barrier
+    for i in (
+        0,
+        points - 1,
+        *range(1, points - 1),
+    ):  # the ends first: without them there is no barrier
         t = i / (points - 1)
         network = combine(members, (1 - t, t)).to(device)
         repair(network)
         scores[i] = evaluate(network, data, bins=bins, binning=binning, output=output)
         if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
-            raise MembersError(f"The {'first' if i == 0 else 'second'} network has no finite {loss} on the data; a barrier needs two sound ends.")
+            raise MembersError(
+                f"The {'first' if i == 0 else 'second'} network has no finite {loss} on the data; a"
+                " barrier needs two sound ends."
+            )
     positions = tuple(i / (points - 1) for i in range(points))
     return Path(positions, tuple(scores[i] for i in range(points)), loss, recalibrate is not None)
 
@@ -167,14 +204,18 @@ def triangle(
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> Triangle:
-    """Score the networks of the triangle between three, at (resolution + 1)(resolution + 2)/2 evenly spaced points; arguments as `barrier`.
+    """Score the networks of the triangle between three, at (resolution + 1)(resolution + 2)/2
+    evenly spaced points; arguments as `barrier`.
 
     Raises:
         MembersError, DataError: as `barrier`.
         RecipeError: the resolution, the number of steps along an edge, is below 1.
     """
     if resolution < 1:
-        raise RecipeError(f"A triangle was asked for with resolution {resolution}; give at least 1 step along an edge.")
+        raise RecipeError(
+            f"A triangle was asked for with resolution {resolution}; give at least 1 step along an"
+            " edge."
+        )
     members = matching([a, b, c])
     reusable(data)
     repair = _recalibration(recalibrate, calibration_data)
@@ -188,16 +229,24 @@ def triangle(
 
 
 def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
-    """Evenly spaced weights (a, b, c) >= 0 with sum 1, `resolution` steps along an edge, from the first corner on."""
-    counts = [(i, j, resolution - i - j) for i in range(resolution, -1, -1) for j in range(resolution - i, -1, -1)]
+    """Evenly spaced weights (a, b, c) >= 0 with sum 1, `resolution` steps along an edge, from the
+    first corner on.
+    """
+    counts = [
+        (i, j, resolution - i - j)
+        for i in range(resolution, -1, -1)
+        for j in range(resolution - i, -1, -1)
+    ]
     return tuple((i / resolution, j / resolution, k / resolution) for i, j, k in counts)
 
 
 @torch.no_grad()
 def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
-    """A copy of the first network with the weighted sum of all networks' floating parameters and buffers; other buffers are the first one's.
+    """A copy of the first network with the weighted sum of all networks' floating parameters and
+    buffers; other buffers are the first one's.
 
-    Sums run in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first network bit for bit.
+    Sums run in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first
+    network bit for bit.
     """
     result = copy.deepcopy(members[0])
     tensors = [_tensors(member) for member in members]
@@ -205,7 +254,11 @@ def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module
         if not (target.is_floating_point() or target.is_complex()):
             continue
         wide = torch.promote_types(target.dtype, torch.float32)
-        terms = [(table[name].to(target.device, wide), w) for table, w in zip(tensors, weights, strict=True) if w]
+        terms = [
+            (table[name].to(target.device, wide), w)
+            for table, w in zip(tensors, weights, strict=True)
+            if w
+        ]
         first, w = terms[0]
         total = first * w
         for term, w in terms[1:]:
@@ -225,14 +278,25 @@ def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
     first, reference = members[0], _tensors(members[0])
     for k, member in enumerate(members[1:], start=1):
         if type(member) is not type(first):
-            raise MembersError(f"Member {k} is a {type(member).__name__}, member 0 a {type(first).__name__}; both must be of one class.")
+            raise MembersError(
+                f"Member {k} is a {type(member).__name__}, member 0 a {type(first).__name__}; both"
+                " must be of one class."
+            )
         tensors = _tensors(member)
         for name in (*reference, *tensors):
             if name not in tensors or name not in reference:
-                raise MembersError(f"Tensor '{name}' is in member {0 if name in reference else k} only; a line needs equal architectures.")
+                raise MembersError(
+                    f"Tensor '{name}' is in member {0 if name in reference else k} only; a line"
+                    " needs equal architectures."
+                )
             if tensors[name].shape != reference[name].shape:
-                shapes = f"{tuple(tensors[name].shape)} in member {k} and {tuple(reference[name].shape)} in member 0"
-                raise MembersError(f"Tensor '{name}' has shape {shapes}; a line needs equal architectures.")
+                shapes = (
+                    f"{tuple(tensors[name].shape)} in member {k} and {tuple(reference[name].shape)}"
+                    " in member 0"
+                )
+                raise MembersError(
+                    f"Tensor '{name}' has shape {shapes}; a line needs equal architectures."
+                )
     return members
 
 
@@ -251,14 +315,22 @@ def _above_line(positions: Sequence[float], values: Sequence[float]) -> list[flo
     return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]
 
 
-def _recalibration(recalibrate: Recalibrate, calibration_data: Data | None) -> Callable[[nn.Module], object]:
+def _recalibration(
+    recalibrate: Recalibrate, calibration_data: Data | None
+) -> Callable[[nn.Module], object]:
     if recalibrate is None:
         return lambda network: None
     if callable(recalibrate):
         return recalibrate
     if recalibrate != "batchnorm":
-        raise RecipeError(f"There is no recalibration named '{recalibrate}'; {nearest(recalibrate, ['batchnorm'])}")
+        raise RecipeError(
+            f"There is no recalibration named '{recalibrate}';"
+            f" {nearest(recalibrate, ['batchnorm'])}"
+        )
     if calibration_data is None:
-        raise DataError("Batch-norm statistics need calibration data; pass calibration_data, for example training batches.")
+        raise DataError(
+            "Batch-norm statistics need calibration data; pass calibration_data, for example"
+            " training batches."
+        )
     batches = reusable(calibration_data, "calibration data")
     return lambda network: reestimate(network, batches)

@@ -1,15 +1,19 @@
-"""How good predictions are: accuracy, negative log-likelihood, expected calibration error and Brier score.
+"""How good predictions are: accuracy, negative log-likelihood, expected calibration error and Brier
+score.
 
 For n examples with predicted probabilities p_ic and labels y_i:
 
-    accuracy = mean_i [argmax_c p_ic = y_i]        NLL   = mean_i -log p_(i, y_i)                 in nats
-    ECE: see calibration.py                        Brier = mean_i sum_c (p_ic - [c = y_i])^2      from 0 to 2 (Brier 1950)
+    accuracy = mean_i [argmax_c p_ic = y_i]        NLL   = mean_i -log p_(i, y_i)                 in
+    nats ECE: see calibration.py                        Brier = mean_i sum_c (p_ic - [c = y_i])^2
+    from 0 to 2 (Brier 1950)
 
-All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no probabilities. It counts as a wrong answer given
-with full confidence, so that NLL is infinite, and `Scores.nonfinite` says how many there were.
+All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no
+probabilities. It counts as a wrong answer given with full confidence, so that NLL is infinite, and
+`Scores.nonfinite` says how many there were.
 
 A label that is no class is left out of every score and of n: a negative one (-100, the ignore index
-of torch), and 255 (of segmentation masks) where there are no more classes. `Scores.ignored` counts them.
+of torch), and 255 (of segmentation masks) where there are no more classes. `Scores.ignored` counts
+them.
 """
 
 from __future__ import annotations
@@ -36,13 +40,15 @@ IGNORED = 255  # of segmentation masks: a border, or an object of no class
 class Scores:
     """The scores of one network or ensemble on n labelled examples.
 
-    `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and `binning` are those of the calibration error.
-    For several networks, `members` is their number, `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
-    `nonfinite` counts the examples without finite probabilities: wrong answers here. `ignored` counts the labels that are no
-    class (-100, 255) and were left out; n does not hold them.
-    `hint` says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
-    `renumbered`: for each label the class that is answered, where another numbering would be far more accurate.
-    `answers` holds every example's hit and loss (5 bytes each), by which differences are paired; it is no part of `to_dict` or of equality.
+    `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and
+    `binning` are those of the calibration error. For several networks, `members` is their number,
+    `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
+    `nonfinite` counts the examples without finite probabilities: wrong answers here. `ignored`
+    counts the labels that are no class (-100, 255) and were left out; n does not hold them. `hint`
+    says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
+    `renumbered`: for each label the class that is answered, where another numbering would be far
+    more accurate. `answers` holds every example's hit and loss (5 bytes each), by which differences
+    are paired; it is no part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -63,12 +69,17 @@ class Scores:
 
     @property
     def accuracy_error(self) -> float:
-        """Binomial standard error of the accuracy, a fraction of 1: how far another test set of this size would move it."""
+        """Binomial standard error of the accuracy, a fraction of 1: how far another test set of
+        this size would move it.
+        """
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.n)
 
     def __str__(self) -> str:
         parts = [
-            f"accuracy {100 * self.accuracy:.2f} % (standard error {100 * self.accuracy_error:.2f})",
+            (
+                f"accuracy {100 * self.accuracy:.2f} % (standard error"
+                f" {100 * self.accuracy_error:.2f})"
+            ),
             f"NLL {self.nll:.4f} nats",
             f"ECE {100 * self.ece:.2f} % ({self.bins} {self.binning} bins)",
             f"Brier {self.brier:.4f}",
@@ -85,9 +96,16 @@ class Scores:
         return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON, which has no infinity: an infinite or undefined number becomes the string "inf" or "nan"."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"}
-        return {key: str(value) if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+        """Plain data, ready for JSON, which has no infinity: an infinite or undefined number
+        becomes the string "inf" or "nan".
+        """
+        values = {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"
+        }
+        return {
+            key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in values.items()
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scores:
@@ -97,16 +115,24 @@ class Scores:
             DataError: entries are missing or unknown.
         """
         try:
-            known: dict[str, Any] = {key: float(value) if value in ("inf", "-inf", "nan") else value for key, value in values.items()}
+            known: dict[str, Any] = {
+                key: float(value) if value in ("inf", "-inf", "nan") else value
+                for key, value in values.items()
+            }
             if isinstance(known.get("renumbered"), list):
                 known["renumbered"] = tuple(known["renumbered"])
             return cls(**known)
         except TypeError as error:
-            raise DataError(f"These are no scores ({error}); pass what Scores.to_dict returned.") from None
+            raise DataError(
+                f"These are no scores ({error}); pass what Scores.to_dict returned."
+            ) from None
 
 
-def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
-    """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (..., classes) and (...) are flattened.
+def score_logits(
+    logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width"
+) -> Scores:
+    """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (...,
+    classes) and (...) are flattened.
 
     (n, classes, ...) goes with labels (n, ...), too; where both would fit, the last axis is taken.
 
@@ -120,13 +146,18 @@ def score_logits(logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Bin
     return tally.scores()
 
 
-def score_probabilities(probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width") -> Scores:
+def score_probabilities(
+    probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width"
+) -> Scores:
     """Like `score_logits`, for probabilities (n, classes) whose rows sum to 1.
 
     Raises:
-        DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with NaN count as non-finite instead).
+        DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with
+            NaN count as non-finite instead).
     """
-    return score_logits(_log(_classes_last(probabilities, labels)), labels, bins=bins, binning=binning)
+    return score_logits(
+        _log(_classes_last(probabilities, labels)), labels, bins=bins, binning=binning
+    )
 
 
 def reliability(
@@ -137,13 +168,16 @@ def reliability(
     binning: Binning = "equal-width",
     kind: EnsembleMean = "logits",
 ) -> Reliability:
-    """The calibration curve of logits, or with kind="probabilities" of probabilities, (n, classes) against labels (n,).
+    """The calibration curve of logits, or with kind="probabilities" of probabilities, (n, classes)
+    against labels (n,).
 
     Raises:
         DataError, RecipeError: as `score_logits` and `score_probabilities`.
     """
     if kind not in ENSEMBLE_MEANS:
-        raise RecipeError(f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}")
+        raise RecipeError(
+            f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}"
+        )
     tally = Tally(bins, binning)
     outputs = _classes_last(outputs, labels)
     tally.add(*flatten(_log(outputs) if kind == "probabilities" else outputs, labels))
@@ -151,20 +185,26 @@ def reliability(
 
 
 def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU, checked.
+    """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU,
+    checked.
 
     Those whose label is no class (-100, 255) are left out.
 
     Raises:
-        DataError: the shapes do not fit, the labels are no integers, or one lies outside 0..classes-1.
+        DataError: the shapes do not fit, the labels are no integers, or one lies outside
+            0..classes-1.
     """
     if logits.dim() < 2 or logits.shape[-1] < 2 or not logits.is_floating_point():
         dtype = str(logits.dtype).removeprefix("torch.")
         raise DataError(
-            f"The outputs have shape {tuple(logits.shape)} and dtype {dtype}; scores need floating logits (n, classes), two classes or more."
+            f"The outputs have shape {tuple(logits.shape)} and dtype {dtype}; scores need floating"
+            " logits (n, classes), two classes or more."
         )
     if labels.shape != logits.shape[:-1]:
-        raise DataError(f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)}; give labels {tuple(logits.shape[:-1])}.")
+        raise DataError(
+            f"The labels have shape {tuple(labels.shape)} but the logits {tuple(logits.shape)};"
+            f" give labels {tuple(logits.shape[:-1])}."
+        )
     classes = logits.shape[-1]
     kept = ~is_ignored(labels, classes)
     flat = check_labels(labels[kept], classes)
@@ -172,25 +212,41 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_ignored(labels: Tensor, classes: int) -> Tensor:
-    """Which labels, of any shape, say that an example has no class: negative ones; 255 where there is no such class."""
+    """Which labels, of any shape, say that an example has no class: negative ones; 255 where there
+    is no such class.
+    """
     return (labels < 0) | ((labels == IGNORED) & (classes <= IGNORED))
 
 
 def check_labels(labels: Tensor, classes: int) -> Tensor:
-    """Labels of any shape as (n,) int64 on the CPU. Raises DataError where they are no integers from 0 to classes - 1."""
+    """Labels of any shape as (n,) int64 on the CPU.
+
+    Raises DataError where they are no integers from 0 to classes - 1.
+    """
     if labels.is_floating_point() or labels.is_complex():
-        raise DataError(f"The labels are {str(labels.dtype).removeprefix('torch.')}; scores need class numbers, so convert them with .long().")
+        raise DataError(
+            f"The labels are {str(labels.dtype).removeprefix('torch.')}; scores need class numbers,"
+            " so convert them with .long()."
+        )
     flat = labels.reshape(-1).cpu().long()
     if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < classes:
         found = f"{int(flat.min())} to {int(flat.max())}"
-        todo = "they seem to count from 1, so subtract 1" if int(flat.min()) == 1 and int(flat.max()) == classes else "renumber or drop them"
-        raise DataError(f"The labels range from {found}, but the network has {classes} classes, numbered 0 to {classes - 1}; {todo}.")
+        todo = (
+            "they seem to count from 1, so subtract 1"
+            if int(flat.min()) == 1 and int(flat.max()) == classes
+            else "renumber or drop them"
+        )
+        raise DataError(
+            f"The labels range from {found}, but the network has {classes} classes, numbered 0 to"
+            f" {classes - 1}; {todo}."
+        )
     return flat
 
 
 class Tally:
-    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each) for the calibration bins,
-    and its hit and loss (5 bytes) for paired differences."""
+    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each)
+    for the calibration bins, and its hit and loss (5 bytes) for paired differences.
+    """
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
         check_binning(bins, binning)
@@ -203,7 +259,8 @@ class Tally:
         self._counts = AnswerCounts()
 
     def add(self, logits: Tensor, labels: Tensor, ignored: int = 0) -> None:
-        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns them.
+        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns
+        them.
 
         ignored: how many labels it left out.
         """
@@ -233,10 +290,16 @@ class Tally:
         if self.n == 0:
             left = f", as all {self.ignored} labels are negative or {IGNORED}" * bool(self.ignored)
             raise DataError(f"There is no example to score{left}; pass at least one.")
-        return bin_confidences(torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning)
+        return bin_confidences(
+            torch.cat(self._confidence), torch.cat(self._correct), self.bins, self.binning
+        )
 
     def scores(
-        self, members: int = 1, ensemble: EnsembleName | None = None, agreement: float | None = None, facts: InputFacts | None = None
+        self,
+        members: int = 1,
+        ensemble: EnsembleName | None = None,
+        agreement: float | None = None,
+        facts: InputFacts | None = None,
     ) -> Scores:
         """The scores of what was added. facts: on the inputs, for the hint.
 
@@ -247,9 +310,21 @@ class Tally:
         accuracy = float(torch.cat(self._correct).double().mean())
         nll, brier = self.nll / self.n, max(self.brier / self.n, 0.0)
         return Scores(
-            accuracy, nll, ece, brier, self.n, self.bins, self.binning, members, ensemble, agreement, self.nonfinite, self.ignored,
-            *self._counts.hint(facts), self._answers.answers(),
-        )  # fmt: skip
+            accuracy,
+            nll,
+            ece,
+            brier,
+            self.n,
+            self.bins,
+            self.binning,
+            members,
+            ensemble,
+            agreement,
+            self.nonfinite,
+            self.ignored,
+            *self._counts.hint(facts),
+            self._answers.answers(),
+        )
 
 
 def _classes_last(logits: Tensor, labels: Tensor) -> Tensor:
@@ -261,5 +336,8 @@ def _log(probabilities: Tensor) -> Tensor:
     p = probabilities.double()
     wrong = (p < 0).any(-1) | ((p.sum(-1) - 1).abs() > 1e-2)  # 1e-2: bfloat16 rows
     if bool((wrong & p.isfinite().all(-1)).any()):
-        raise DataError("A row of the probabilities is negative somewhere or does not sum to 1; pass logits to score_logits instead.")
+        raise DataError(
+            "A row of the probabilities is negative somewhere or does not sum to 1; pass logits to"
+            " score_logits instead."
+        )
     return p.log()

@@ -1,7 +1,8 @@
-"""The recipe of a merge: a checked document that holds all a merge depends on, so that its result can be made again bit for bit.
+"""The recipe of a merge: a checked document that holds all a merge depends on, so that its result
+can be made again bit for bit.
 
-Relative paths in a recipe file are relative to the file's own folder, so that a folder with its recipe can be moved as a whole. In memory
-they are absolute: `read` and `write` translate.
+Relative paths in a recipe file are relative to the file's own folder, so that a folder with its
+recipe can be moved as a whole. In memory they are absolute: `read` and `write` translate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def _several(value: object) -> object:
     return as_list(value) if isinstance(value, str) else value
 
 
-NamePatterns = Annotated[tuple[str, ...] | None, BeforeValidator(_several)]  # one pattern may stand without a list
+NamePatterns = Annotated[
+    tuple[str, ...] | None, BeforeValidator(_several)
+]  # one pattern may stand without a list
 
 
 class InputFile(Part):
@@ -41,7 +44,10 @@ class InputFile(Part):
 
 
 class DataPart(Part):
-    """A named data source and the part of it to read. `samples`: at most so many examples (null: all); `skip`: after the first so many."""
+    """A named data source and the part of it to read.
+
+    `samples`: at most so many examples (null: all); `skip`: after the first so many.
+    """
 
     source: str = Field(min_length=1)
     split: Literal["train", "test"] = "train"
@@ -58,7 +64,9 @@ class EvaluationPart(DataPart):
 
 
 class NetworkOutputPart(Part):
-    """Which output of the networks is scored and distilled, by name or index, and the axis of its classes; null: found (onefold.inference)."""
+    """Which output of the networks is scored and distilled, by name or index, and the axis of its
+    classes; null: found (onefold.inference).
+    """
 
     select: int | str | None = None
     class_axis: int | None = None
@@ -70,7 +78,10 @@ class NetworkOutputPart(Part):
 
 
 class Record(Part):
-    """What a merge was made with; written, never needed. `data_sha256`: of the batches read. `result_sha256`: of the result file."""
+    """What a merge was made with; written, never needed.
+
+    `data_sha256`: of the batches read. `result_sha256`: of the result file.
+    """
 
     onefold: str
     torch: str
@@ -83,7 +94,10 @@ class Record(Part):
 
 
 class Document(Part):
-    """What every recipe is: the architecture `model`, and more. `command` carries it out; `again`: an output's name, as an example."""
+    """What every recipe is: the architecture `model`, and more.
+
+    `command` carries it out; `again`: an output's name, as an example.
+    """
 
     command: ClassVar[str]
     again: ClassVar[str] = "again.safetensors"

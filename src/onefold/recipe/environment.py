@@ -1,4 +1,6 @@
-"""What the bits of a result depend on beside the recipe: versions, threads, seeds and the batches themselves."""
+"""What the bits of a result depend on beside the recipe: versions, threads, seeds and the batches
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from onefold.recipe.document import Record, Repeatable
 def record(threads: int, data_sha256: str | None = None) -> Record:
     """The versions of everything that the bits of a result depend on."""
     versions = {name: version(name) for name in ("torch", "numpy", "scipy")}
-    return Record(onefold=__version__, python=platform.python_version(), threads=threads, data_sha256=data_sha256, **versions)
+    return Record(
+        onefold=__version__,
+        python=platform.python_version(),
+        threads=threads,
+        data_sha256=data_sha256,
+        **versions,
+    )
 
 
 @contextlib.contextmanager
@@ -36,15 +44,19 @@ def settings(recipe: Repeatable, threads: int | None) -> Iterator[int]:
 
 
 def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False) -> str | None:
-    """The fingerprint of the batches that `recipe` names. Raises RecipeError where it is not the recorded one."""
+    """The fingerprint of the batches that `recipe` names.
+
+    Raises RecipeError where it is not the recorded one.
+    """
     if data is None:
         return None
     found = fingerprint(data, labels=labels)
     recorded = recipe.record.data_sha256 if recipe.record else None
     if recorded is not None and found != recorded:
         raise RecipeError(
-            f"The data '{recipe.data and recipe.data.source}' gives other batches than the recipe was made with (SHA-256 {found[:12]}, "
-            f"recorded {recorded[:12]}); get the original data, or delete the key 'record' to use these."
+            f"The data '{recipe.data and recipe.data.source}' gives other batches than the recipe"
+            f" was made with (SHA-256 {found[:12]}, recorded {recorded[:12]}); get the original"
+            " data, or delete the key 'record' to use these."
         )
     return found
 
@@ -52,6 +64,13 @@ def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False
 def other_versions(recorded: Record, threads: int) -> list[str]:
     """A warning where a recipe was made with other versions than these."""
     now = record(threads)
-    changed = [f"{name} {getattr(recorded, name)}, now {getattr(now, name)}" for name in ("onefold", "torch", "numpy", "scipy", "threads")
-               if getattr(recorded, name) != getattr(now, name)]  # fmt: skip
-    return [f"the recipe was made with {'; '.join(changed)}: the result may differ in its last bits"] if changed else []
+    changed = [
+        f"{name} {getattr(recorded, name)}, now {getattr(now, name)}"
+        for name in ("onefold", "torch", "numpy", "scipy", "threads")
+        if getattr(recorded, name) != getattr(now, name)
+    ]
+    return (
+        [f"the recipe was made with {'; '.join(changed)}: the result may differ in its last bits"]
+        if changed
+        else []
+    )

@@ -23,25 +23,37 @@ ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on d
 
 
 def load_networks(
-    model: str, members: Sequence[InputFile], device: str = "cpu", *, mixtures: bool = False, check_finite: bool = True
+    model: str,
+    members: Sequence[InputFile],
+    device: str = "cpu",
+    *,
+    mixtures: bool = False,
+    check_finite: bool = True,
 ) -> tuple[list[nn.Module], list[str], list[str]]:
     """Read every member into a network of the architecture `model`, in eval mode on `device`.
 
-    mixtures: accept what soft and partial merging wrote where several networks were left, too. check_finite: refuse NaN and infinity.
+    mixtures: accept what soft and partial merging wrote where several networks were left, too.
+    check_finite: refuse NaN and infinity.
 
     Returns:
-        The networks; the SHA-256 of every member's file; notes on what was done to get at the weights, one sentence each.
+        The networks; the SHA-256 of every member's file; notes on what was done to get at the
+        weights, one sentence each.
 
     Raises:
-        RecipeError: a file's checksum is not the recorded one, the model's name or the device is unknown.
-        WeightsError: a file is missing, damaged, hostile, not finite, quantised, or does not fit the architecture.
+        RecipeError: a file's checksum is not the recorded one, the model's name or the device is
+            unknown.
+        WeightsError: a file is missing, damaged, hostile, not finite, quantised, or does not fit
+            the architecture.
         MembersError: the members do not fit one another.
     """
     target = check_device(device)
     sums = [verify(member) for member in members]
     checkpoints = [read(member.path, check_finite=check_finite) for member in members]
     names = [member.path for member in members]
-    mixed = [MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata for checkpoint in checkpoints]
+    mixed = [
+        MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata
+        for checkpoint in checkpoints
+    ]
     for name, checkpoint in zip(names, checkpoints, strict=True):
         if not mixtures:
             _refuse_several(name, checkpoint.metadata)
@@ -53,20 +65,37 @@ def load_networks(
             one = build_model(model).eval()
             network: nn.Module = rebuild_partial(lambda _, own=one: own, checkpoint.metadata, name)  # type: ignore[misc]
         else:
-            network = rebuild(lambda: build_model(model), checkpoint.metadata, name) if several else build_model(model)
+            network = (
+                rebuild(lambda: build_model(model), checkpoint.metadata, name)
+                if several
+                else build_model(model)
+            )
         check_state(checkpoint.tensors, name, network, check_finite=False)
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
-    notes = [f"{name}: {text}" for name, checkpoint in zip(names, checkpoints, strict=True) for text in checkpoint.notes]
+    notes = [
+        f"{name}: {text}"
+        for name, checkpoint in zip(names, checkpoints, strict=True)
+        for text in checkpoint.notes
+    ]
     return networks, sums, notes + repeated(networks)
 
 
 def load_members(
     model: str, members: Sequence[InputFile], device: str = "cpu", *, on_disk: bool | None = None
 ) -> tuple[Sequence[nn.Module], list[str], list[str]]:
-    """As `load_networks`, for a fold: members that stay on disk where that is wanted, or where None is said and they are large together."""
+    """As `load_networks`, for a fold: members that stay on disk where that is wanted, or where None
+    is said and they are large together.
+    """
     if on_disk is None:
-        on_disk = sum(Path(member.path).stat().st_size for member in members if Path(member.path).is_file()) > ON_DISK
+        on_disk = (
+            sum(
+                Path(member.path).stat().st_size
+                for member in members
+                if Path(member.path).is_file()
+            )
+            > ON_DISK
+        )
     if not on_disk:
         return load_networks(model, members, device)
     target, sums = check_device(device), [verify(member) for member in members]
@@ -79,33 +108,59 @@ def load_members(
 def _refuse_several(path: str, metadata: Mapping[str, str]) -> None:
     if MIXTURE in metadata or PARTIAL in metadata:
         kind = "mixture" if MIXTURE in metadata else "partial merge"
-        raise MembersError(f"{path} is a {kind} of several networks, which cannot be folded; give its members instead.")
+        raise MembersError(
+            f"{path} is a {kind} of several networks, which cannot be folded; give its members"
+            " instead."
+        )
 
 
 def verify(file: InputFile) -> str:
-    """The SHA-256 of a file. Raises RecipeError where the recipe records another one, WeightsError where the file cannot be read."""
+    """The SHA-256 of a file.
+
+    Raises RecipeError where the recipe records another one, WeightsError where the file cannot be
+    read.
+    """
     found = checksum(file.path)
     if file.sha256 is not None and found != file.sha256:
         raise RecipeError(
-            f"{file.path} is not the file that the recipe was made with: its SHA-256 begins {found[:12]}, the recipe says {file.sha256[:12]}; "
-            "get the original file, or delete the key 'sha256' to use this one."
+            f"{file.path} is not the file that the recipe was made with: its SHA-256 begins"
+            f" {found[:12]}, the recipe says {file.sha256[:12]}; get the original file, or delete"
+            " the key 'sha256' to use this one."
         )
     return found
 
 
 def load_data(part: DataPart, seed: int = 0) -> Data:
-    """The batches that a part of a recipe names. Raises RecipeError or DataError where they cannot be had."""
-    return build_data(part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, seed=seed, skip=part.skip)
+    """The batches that a part of a recipe names.
+
+    Raises RecipeError or DataError where they cannot be had.
+    """
+    return build_data(
+        part.source,
+        split=part.split,
+        batch_size=part.batch_size,
+        limit=part.samples,
+        seed=seed,
+        skip=part.skip,
+    )
 
 
-def check_labelled(data: Data, part: DataPart, todo: str = "score with; choose other data, or leave the evaluation out") -> None:
-    """Raises DataError unless the first batch of `data` has labels. todo: what they are for, and what to do without."""
+def check_labelled(
+    data: Data,
+    part: DataPart,
+    todo: str = "score with; choose other data, or leave the evaluation out",
+) -> None:
+    """Raises DataError unless the first batch of `data` has labels. todo: what they are for, and
+    what to do without.
+    """
     if next(batches(data, what=f"data '{part.source}'")).labels is None:
         raise DataError(f"The {part.split} split of '{part.source}' has no labels to {todo}.")
 
 
 def check_runs(network: nn.Module, data: Data) -> None:
-    """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence than that of whatever would come first."""
+    """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence
+    than that of whatever would come first.
+    """
     with torch.no_grad(), forgetting(network):
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
@@ -116,6 +171,11 @@ def check_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise RecipeError(f"There is no device '{name}'; use cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise RecipeError(f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu.")
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise RecipeError(
+            f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA"
+            " devices; use --device cpu."
+        )
     return device

@@ -41,16 +41,27 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
     """The files that the recipe will write, once it is sure that they may be written.
 
     Raises:
-        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or cannot be written.
+        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or cannot
+            be written.
     """
     if recipe.output is None:
         raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
     result = Path(recipe.output)
     if result.suffix not in SUFFIXES:
-        raise OutputError(f"{result} has the unknown suffix '{result.suffix}'; let the name end in .safetensors or .pt.")
-    files = Outputs(result, result.with_suffix(".recipe.yaml"), result.with_suffix(".report.json"), Path(recipe.html) if recipe.html else None)
+        raise OutputError(
+            f"{result} has the unknown suffix '{result.suffix}'; let the name end in .safetensors"
+            " or .pt."
+        )
+    files = Outputs(
+        result,
+        result.with_suffix(".recipe.yaml"),
+        result.with_suffix(".report.json"),
+        Path(recipe.html) if recipe.html else None,
+    )
     if files.html and files.html.suffix != ".html":
-        raise OutputError(f"The report cannot be written as '{files.html.name}'; let the name end in .html.")
+        raise OutputError(
+            f"The report cannot be written as '{files.html.name}'; let the name end in .html."
+        )
     inputs = {Path(member.path).resolve() for member in recipe.members}
     for path in reversed(files.all()):
         if path.resolve() in inputs:
@@ -61,7 +72,9 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
 
 @dataclass(frozen=True)
 class Written(Generic[J]):
-    """The recipe as it was written, with the result's checksum, the report, and what the user should know."""
+    """The recipe as it was written, with the result's checksum, the report, and what the user
+    should know.
+    """
 
     recipe: J
     report: Report
@@ -83,15 +96,25 @@ def write(
         folder.mkdir()
         ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
         try:
-            facts = {"onefold.version": __version__, "onefold.members": ",".join(member.sha256 or "" for member in recipe.members)}
+            facts = {
+                "onefold.version": __version__,
+                "onefold.members": ",".join(member.sha256 or "" for member in recipe.members),
+            }
             save(network, ready[files.result], metadata=facts | dict(metadata or {}))
         except OutputError as error:  # the user knows the file under its final name
-            raise OutputError(str(error).replace(str(ready[files.result]), str(files.result))) from error
+            raise OutputError(
+                str(error).replace(str(ready[files.result]), str(files.result))
+            ) from error
         assert recipe.record is not None
         digest = checksum(ready[files.result])
         if recorded is not None and recorded.result_sha256 not in (None, digest):
-            warnings.append(f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records ({str(recorded.result_sha256)[:12]})")
-        recipe = recipe.model_copy(update={"record": recipe.record.model_copy(update={"result_sha256": digest})})
+            warnings.append(
+                f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records"
+                f" ({str(recorded.result_sha256)[:12]})"
+            )
+        recipe = recipe.model_copy(
+            update={"record": recipe.record.model_copy(update={"result_sha256": digest})}
+        )
         report = summary(relative(recipe, files.report.resolve().parent))
         fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
         fill(ready[files.report], report.to_json(), files.report)
@@ -100,7 +123,9 @@ def write(
         for path in files.all():
             check_output(path, force)  # somebody else may have written meanwhile
         try:
-            for path in files.all():  # at once, so that hardly a moment lies between the first and the result
+            for path in (
+                files.all()
+            ):  # at once, so that hardly a moment lies between the first and the result
                 os.replace(ready[path], path)
             for parent in {path.parent for path in files.all()}:
                 sync(parent)

@@ -1,4 +1,6 @@
-"""How results are shown: blocks of a report, one HTML page, plots, tables of comparison, pictures of symmetries."""
+"""How results are shown: blocks of a report, one HTML page, plots, tables of comparison, pictures
+of symmetries.
+"""
 
 from onefold.report.blocks import Column, Facts, Picture, Section, Table, Text
 from onefold.report.comparison import Candidate, comparison_table, verdict

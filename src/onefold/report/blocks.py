@@ -17,7 +17,24 @@ if TYPE_CHECKING:
 Cell = str | bool | int | float | None
 
 
-_DRAWING = {"svg", "defs", "style", "g", "path", "use", "clipPath", "rect", "text", "tspan", "image", "title", "desc", "line", "circle", "polygon"}
+_DRAWING = {
+    "svg",
+    "defs",
+    "style",
+    "g",
+    "path",
+    "use",
+    "clipPath",
+    "rect",
+    "text",
+    "tspan",
+    "image",
+    "title",
+    "desc",
+    "line",
+    "circle",
+    "polygon",
+}
 
 
 class _Block(BaseModel):
@@ -44,7 +61,9 @@ class Facts(_Block):
 
 
 class Column(_Block):
-    """A table's column: its name, the unit of its numbers, and their decimals (None: four significant digits)."""
+    """A table's column: its name, the unit of its numbers, and their decimals (None: four
+    significant digits).
+    """
 
     name: str
     unit: str = ""
@@ -69,7 +88,10 @@ class Column(_Block):
 
 
 class Table(_Block):
-    """Rows of cells under named columns. Numbers are raw, in their column's unit; `emphasis` lists the rows (from 0) to be set in bold."""
+    """Rows of cells under named columns.
+
+    Numbers are raw, in their column's unit; `emphasis` lists the rows (from 0) to be set in bold.
+    """
 
     kind: Literal["table"] = "table"
     caption: str = ""
@@ -96,11 +118,16 @@ class Table(_Block):
 
     def plain(self) -> list[list[str]]:
         """All cells as text, for a terminal."""
-        return [[column.write(cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+        return [
+            [column.write(cell) for column, cell in zip(self.columns, row, strict=True)]
+            for row in self.rows
+        ]
 
 
 class Picture(_Block):
-    """An SVG drawing with a caption; `description` says in words what it shows, for readers who cannot see it."""
+    """An SVG drawing with a caption; `description` says in words what it shows, for readers who
+    cannot see it.
+    """
 
     kind: Literal["picture"] = "picture"
     svg: str
@@ -118,7 +145,10 @@ Block = Annotated[Text | Facts | Table | Picture, Field(discriminator="kind")]
 
 
 class Section(BaseModel):
-    """A titled part of a report. Every method appends one block and returns the section, so that calls can be chained."""
+    """A titled part of a report.
+
+    Every method appends one block and returns the section, so that calls can be chained.
+    """
 
     model_config = ConfigDict(extra="forbid")
     title: str
@@ -135,7 +165,12 @@ class Section(BaseModel):
         return self
 
     def table(
-        self, table: Table | Sequence[Column | str], rows: Iterable[Sequence[Cell]] = (), *, caption: str = "", emphasis: Iterable[int] = ()
+        self,
+        table: Table | Sequence[Column | str],
+        rows: Iterable[Sequence[Cell]] = (),
+        *,
+        caption: str = "",
+        emphasis: Iterable[int] = (),
     ) -> Section:
         """Append a finished Table, or one of these columns and rows.
 
@@ -143,11 +178,21 @@ class Section(BaseModel):
             DataError: a row has not one cell for each column.
         """
         if not isinstance(table, Table):
-            columns = tuple(Column(name=column) if isinstance(column, str) else column for column in table)
+            columns = tuple(
+                Column(name=column) if isinstance(column, str) else column for column in table
+            )
             try:
-                table = Table(columns=columns, rows=tuple(tuple(row) for row in rows), caption=caption, emphasis=tuple(emphasis))
+                table = Table(
+                    columns=columns,
+                    rows=tuple(tuple(row) for row in rows),
+                    caption=caption,
+                    emphasis=tuple(emphasis),
+                )
             except ValidationError as error:
-                raise DataError(f"Table '{caption}' of section '{self.title}' does not fit its columns: {first_problem(error)}.") from None
+                raise DataError(
+                    f"Table '{caption}' of section '{self.title}' does not fit its columns:"
+                    f" {first_problem(error)}."
+                ) from None
         self.blocks.append(table)
         return self
 
@@ -165,7 +210,9 @@ class Section(BaseModel):
         try:
             self.blocks.append(Picture(svg=figure, caption=caption, description=description))
         except ValidationError as error:
-            raise DataError(f"Picture '{caption}' cannot be embedded: {first_problem(error)}.") from None
+            raise DataError(
+                f"Picture '{caption}' cannot be embedded: {first_problem(error)}."
+            ) from None
         return self
 
 
@@ -197,7 +244,9 @@ def _check_svg(svg: str) -> None:
 
 
 def _check_css(css: str) -> None:
-    if "@import" in css or any(not part.lstrip(" '\"").startswith("#") for part in css.split("url(")[1:]):
+    if "@import" in css or any(
+        not part.lstrip(" '\"").startswith("#") for part in css.split("url(")[1:]
+    ):
         raise ValueError("its SVG loads something from elsewhere")
 
 

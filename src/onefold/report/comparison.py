@@ -1,4 +1,6 @@
-"""The result beside what it must be compared with: members, best member, ensemble, plain average; as a table and as one honest sentence."""
+"""The result beside what it must be compared with: members, best member, ensemble, plain average;
+as a table and as one honest sentence.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ PAIRED_AT = 6  # the column in front of which paired differences stand
 
 
 class Candidate(NamedTuple):
-    """One row of a comparison: a network or ensemble, its scores, its number of parameters, its inference cost in units of one member's."""
+    """One row of a comparison: a network or ensemble, its scores, its number of parameters, its
+    inference cost in units of one member's.
+    """
 
     name: str
     scores: Scores
@@ -33,22 +37,27 @@ def comparison_table(
     """Candidates as a table of accuracy, NLL, ECE, Brier score, size and cost.
 
     Args:
-        emphasis: the names that are set in bold; None: the most accurate, on a tie the one of lower NLL, whoever it is.
-        against: the name of the candidate that all others are held against, example by example: two columns more, the
-            difference of accuracies (theirs less its own) and the paired standard error of that. None: no such columns.
+        emphasis: the names that are set in bold; None: the most accurate, on a tie the one of lower
+            NLL, whoever it is.
+        against: the name of the candidate that all others are held against, example by example: two
+            columns more, the difference of accuracies (theirs less its own) and the paired standard
+            error of that. None: no such columns.
 
     Rows near chance say so in their note, and the caption says what to check (`near_chance`).
 
     Raises:
-        DataError: there is no candidate, none is named `against`, or the candidates' calibration errors come from
-            different bins and cannot be compared.
+        DataError: there is no candidate, none is named `against`, or the candidates' calibration
+            errors come from different bins and cannot be compared.
     """
     rows = [Candidate(*candidate) for candidate in candidates]
     if not rows:
         raise DataError("There is nothing to compare; pass at least one candidate.")
     binnings = {(row.scores.bins, row.scores.binning) for row in rows}
     if len(binnings) > 1:
-        raise DataError("The candidates' calibration errors come from different bins; score all with the same bins and binning.")
+        raise DataError(
+            "The candidates' calibration errors come from different bins; score all with the same"
+            " bins and binning."
+        )
     bins, binning = binnings.pop()
     columns = [
         Column(name="network"),
@@ -68,37 +77,54 @@ def comparison_table(
             Column(name=f"difference to {against}", unit="points", digits=2),
             Column(name="its standard error, paired", unit="points", digits=2),
         ]
-        cells = [(*own[:PAIRED_AT], *found, *own[PAIRED_AT:]) for own, found in zip(cells, _against(rows, against), strict=True)]
+        cells = [
+            (*own[:PAIRED_AT], *found, *own[PAIRED_AT:])
+            for own, found in zip(cells, _against(rows, against), strict=True)
+        ]
     bold = best_names(rows) if emphasis is None else emphasis
     caption = " ".join([caption, *near_chance(rows)]).strip()
     return Table(
-        columns=tuple(columns), rows=tuple(cells), caption=caption,
+        columns=tuple(columns),
+        rows=tuple(cells),
+        caption=caption,
         emphasis=tuple(i for i, row in enumerate(rows) if row.name in bold),
-    )  # fmt: skip
+    )
 
 
 def best_names(rows: Sequence[Candidate]) -> list[str]:
-    """The names of the most accurate rows, on a tie of those of lower NLL; of all that are equal in both."""
+    """The names of the most accurate rows, on a tie of those of lower NLL; of all that are equal in
+    both.
+    """
     top = max((row.scores.accuracy, -row.scores.nll) for row in rows)
     return [row.name for row in rows if (row.scores.accuracy, -row.scores.nll) == top]
 
 
 def near_chance(rows: Sequence[Candidate]) -> list[str]:
-    """What to check, one sentence each: where all rows are near chance, by the hint of the most accurate one, and for each row whose classes
-    another numbering would fit far better. A single row near chance is no sign of wrong data: the same data suit the others."""
-    told = [f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}." for row in rows if row.scores.renumbered is not None]
+    """What to check, one sentence each: where all rows are near chance, by the hint of the most
+    accurate one, and for each row whose classes another numbering would fit far better.
+
+    A single row near chance is no sign of wrong data: the same data suit the others.
+    """
+    told = [
+        f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}."
+        for row in rows
+        if row.scores.renumbered is not None
+    ]
     if told or not rows or not all(row.scores.hint for row in rows):
         return told
     best = max(rows, key=lambda row: row.scores.accuracy)
-    return [f"No network here is better than chance; {best.name}, the best of them: {best.scores.hint}."]
+    return [
+        f"No network here is better than chance; {best.name}, the best of them: {best.scores.hint}."
+    ]
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
     """One sentence that says whether the result is more accurate than each baseline.
 
-    Scores of the same examples are compared example by example (`paired.py`). A difference that chance gives as often as
-    two standard errors is called no clear difference. Scores of other examples, or without single answers, are
-    compared as those of independent test sets, and the sentence says so.
+    Scores of the same examples are compared example by example (`paired.py`). A difference that
+    chance gives as often as two standard errors is called no clear difference. Scores of other
+    examples, or without single answers, are compared as those of independent test sets, and the
+    sentence says so.
 
     Raises:
         DataError: there is no baseline.
@@ -126,13 +152,23 @@ def _clause(name: str, found: Difference) -> str:
 
 
 def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
-    """Every row's difference to the named one, and its error; no error where the two cannot be paired."""
+    """Every row's difference to the named one, and its error; no error where the two cannot be
+    paired.
+    """
     base = next((row for row in rows if row.name == name), None)
     if base is None:
-        raise DataError(f"There is no candidate named '{name}' to hold the others against; name one of the rows.")
+        raise DataError(
+            f"There is no candidate named '{name}' to hold the others against; name one of the"
+            " rows."
+        )
     found = [difference(row.scores, base.scores) for row in rows]
     return [
-        (None, None) if row is base else (100 * each.gain, 100 * each.error if each.paired else None) for row, each in zip(rows, found, strict=True)
+        (
+            (None, None)
+            if row is base
+            else (100 * each.gain, 100 * each.error if each.paired else None)
+        )
+        for row, each in zip(rows, found, strict=True)
     ]
 
 
@@ -140,10 +176,24 @@ def _cells(row: Candidate) -> tuple[Cell, ...]:
     scores = row.scores
     note = row.note
     if scores.nonfinite:
-        note = f"{note}; " * bool(note) + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
+        note = (
+            f"{note}; " * bool(note)
+            + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
+        )
     if scores.hint:
         note = f"{note}; " * bool(note) + scores.hint.split(" (")[0].split(":")[0]
     if scores.ignored:
         note = f"{note}; " * bool(note) + f"{scores.ignored} labels that are no class left out"
     accuracy, error, ece = 100 * scores.accuracy, 100 * scores.accuracy_error, 100 * scores.ece
-    return (row.name, accuracy, error, scores.nll, ece, scores.brier, scores.n, row.parameters, float(row.cost), note)
+    return (
+        row.name,
+        accuracy,
+        error,
+        scores.nll,
+        ece,
+        scores.brier,
+        scores.n,
+        row.parameters,
+        float(row.cost),
+        note,
+    )

@@ -1,7 +1,8 @@
 """A report as one HTML page.
 
-Everything is in the file: style and pictures inline, nothing to load, no script; the page's own content policy forbids both. All text is
-escaped. Wide tables and pictures scroll inside their box, so that the page itself never does. The same report gives the same bytes.
+Everything is in the file: style and pictures inline, nothing to load, no script; the page's own
+content policy forbids both. All text is escaped. Wide tables and pictures scroll inside their box,
+so that the page itself never does. The same report gives the same bytes.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ def render(title: str, summary: str, sections: Sequence[Section]) -> str:
     parts = [f"<h1>{escape(title)}</h1>"]
     parts += [f'<p class="summary">{escape(paragraph)}</p>' for paragraph in _paragraphs(summary)]
     if len(sections) >= CONTENTS_FROM:
-        entries = "".join(f'<li><a href="#section-{i}">{escape(section.title)}</a></li>' for i, section in enumerate(sections, start=1))
+        entries = "".join(
+            f'<li><a href="#section-{i}">{escape(section.title)}</a></li>'
+            for i, section in enumerate(sections, start=1)
+        )
         parts.append(f'<nav aria-label="Contents"><ol>{entries}</ol></nav>')
     parts += [_section(section, i) for i, section in enumerate(sections, start=1)]
     parts.append(f"<footer>Written by onefold {escape(__version__)}.</footer>")
@@ -101,8 +105,13 @@ def render(title: str, summary: str, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section, number: int) -> str:
-    blocks = "\n".join(_block(block, f"{section.title}, part {i}") for i, block in enumerate(section.blocks, start=1))
-    return f'<section id="section-{number}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
+    blocks = "\n".join(
+        _block(block, f"{section.title}, part {i}")
+        for i, block in enumerate(section.blocks, start=1)
+    )
+    return (
+        f'<section id="section-{number}">\n<h2>{escape(section.title)}</h2>\n{blocks}\n</section>'
+    )
 
 
 def _block(block: Text | Facts | Table | Picture, name: str) -> str:
@@ -110,12 +119,22 @@ def _block(block: Text | Facts | Table | Picture, name: str) -> str:
         return "\n".join(f"<p>{escape(paragraph)}</p>" for paragraph in _paragraphs(block.text))
     if isinstance(block, Facts):
         write = Column(name="").write
-        return "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(write(value))}</dd>" for key, value in block.facts) + "</dl>"
+        return (
+            "<dl>"
+            + "".join(
+                f"<dt>{escape(key)}</dt><dd>{escape(write(value))}</dd>"
+                for key, value in block.facts
+            )
+            + "</dl>"
+        )
     inner = _table(block) if isinstance(block, Table) else _picture(block)
     label = escape(block.caption or name, quote=True)
     caption = f"<figcaption>{escape(block.caption)}</figcaption>" if block.caption else ""
     # A box that scrolls must be reachable by keyboard, hence tabindex, and then needs a name.
-    return f'<figure><div class="scroll" tabindex="0" role="region" aria-label="{label}">{inner}</div>{caption}</figure>'
+    return (
+        '<figure><div class="scroll" tabindex="0" role="region"'
+        f' aria-label="{label}">{inner}</div>{caption}</figure>'
+    )
 
 
 def _table(table: Table) -> str:
@@ -130,9 +149,14 @@ def _table(table: Table) -> str:
     for i, cells in enumerate(table.plain()):
         first, *rest = cells
         inner = f'<th scope="row"{_number(numeric[0])}>{escape(first)}</th>'
-        inner += "".join(f"<td{_number(is_number)}>{escape(cell)}</td>" for cell, is_number in zip(rest, numeric[1:], strict=True))
+        inner += "".join(
+            f"<td{_number(is_number)}>{escape(cell)}</td>"
+            for cell, is_number in zip(rest, numeric[1:], strict=True)
+        )
         rows.append(f"<tr{' class=emphasis' if i in table.emphasis else ''}>{inner}</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    )
 
 
 def _picture(picture: Picture) -> str:
@@ -144,7 +168,12 @@ def _is_numeric(table: Table, column: int) -> bool:
     """A column whose cells are all numbers, gaps, or numbers JSON has no word for."""
     cells = [row[column] for row in table.rows]
     words = ("inf", "-inf", "nan")
-    return bool(cells) and all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) or cell in words for cell in cells)
+    return bool(cells) and all(
+        cell is None
+        or (isinstance(cell, int | float) and not isinstance(cell, bool))
+        or cell in words
+        for cell in cells
+    )
 
 
 def _number(is_number: bool) -> str:

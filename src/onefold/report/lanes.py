@@ -1,7 +1,8 @@
-"""The picture of what moves together along a network: one row for each group of features, one column for each tensor, a mark where both meet.
+"""The picture of what moves together along a network: one row for each group of features, one
+column for each tensor, a mark where both meet.
 
-Plain data in, a matplotlib Figure out. A row's band reaches from the first to the last tensor that the group stands on, so that what lives in
-one layer is short and a residual stream is long.
+Plain data in, a matplotlib Figure out. A row's band reaches from the first to the last tensor that
+the group stands on, so that what lives in one layer is short and a residual stream is long.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ ROW = 0.19  # inches
 
 @dataclass(frozen=True)
 class Lane:
-    """A row: its name, how many features it has (as text), the class of its maps (a key of KINDS), and (column, part) marks.
+    """A row: its name, how many features it has (as text), the class of its maps (a key of KINDS),
+    and (column, part) marks.
 
     spans: the first and last column of each group, where several groups share the row.
     """
@@ -61,7 +63,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Lanes:
-    """Everything in the picture. `still`: columns of tensors that stay in place; `left_out`: a sentence on rows that are not shown."""
+    """Everything in the picture.
+
+    `still`: columns of tensors that stay in place; `left_out`: a sentence on rows that are not
+    shown.
+    """
 
     columns: tuple[str, ...]
     lanes: tuple[Lane, ...]
@@ -81,7 +87,13 @@ def group_lanes(lanes: Lanes) -> Figure:
     labelled = columns <= LABELLED
     letters = max(len(_cut(name)) for name in lanes.columns) if labelled else 0
     size = min(7.5, max(5.0, 300 / columns))  # of names, in points
-    height = 1.15 + ROW * max(rows, 2) + letters * size * 0.62 / 72 + 0.45 * bool(lanes.blocks) + 0.2 * bool(lanes.left_out)
+    height = (
+        1.15
+        + ROW * max(rows, 2)
+        + letters * size * 0.62 / 72
+        + 0.45 * bool(lanes.blocks)
+        + 0.2 * bool(lanes.left_out)
+    )
     figure, (axes,) = new_figure(height)
     restyle(axes, grid="x" if labelled else "none")
     _shade_blocks(axes, lanes.blocks, columns)
@@ -90,7 +102,9 @@ def group_lanes(lanes: Lanes) -> Figure:
         _draw(axes, row, lane, mark)
     if lanes.still:
         places = [len(lanes.lanes)] * len(lanes.still)
-        axes.scatter(lanes.still, places, s=(0.8 * mark) ** 2, marker="x", color=MUTED, linewidths=1)
+        axes.scatter(
+            lanes.still, places, s=(0.8 * mark) ** 2, marker="x", color=MUTED, linewidths=1
+        )
         axes.axhline(len(lanes.lanes) - 0.5, color=INK, alpha=0.3, linewidth=0.8)
     _label(axes, lanes, labelled, size)
     _legend(figure, lanes)
@@ -102,9 +116,17 @@ def _check(lanes: Lanes) -> None:
         raise DataError("There is no tensor to draw groups on; pass at least one column.")
     for lane in lanes.lanes:
         if lane.kind not in KINDS:
-            raise DataError(f"Row '{lane.name}' has the unknown class of maps '{lane.kind}'; known: {', '.join(KINDS)}.")
-        if not lane.marks or any(part not in PARTS or not 0 <= column < len(lanes.columns) for column, part in lane.marks):
-            raise DataError(f"Row '{lane.name}' needs marks on columns 0 to {len(lanes.columns) - 1}, each one of {', '.join(PARTS)}.")
+            raise DataError(
+                f"Row '{lane.name}' has the unknown class of maps '{lane.kind}'; known:"
+                f" {', '.join(KINDS)}."
+            )
+        if not lane.marks or any(
+            part not in PARTS or not 0 <= column < len(lanes.columns) for column, part in lane.marks
+        ):
+            raise DataError(
+                f"Row '{lane.name}' needs marks on columns 0 to {len(lanes.columns) - 1}, each one"
+                f" of {', '.join(PARTS)}."
+            )
 
 
 def _draw(axes: Axes, row: int, lane: Lane, mark: float) -> None:
@@ -112,17 +134,38 @@ def _draw(axes: Axes, row: int, lane: Lane, mark: float) -> None:
     shade = KINDS[lane.kind][1]
     places = [column for column, _ in lane.marks]
     for first, last in lane.spans or [(min(places), max(places))]:
-        axes.barh(row, last - first + 0.84, left=first - 0.42, height=0.74, color=shade, alpha=0.2, linewidth=0)
+        axes.barh(
+            row,
+            last - first + 0.84,
+            left=first - 0.42,
+            height=0.74,
+            color=shade,
+            alpha=0.2,
+            linewidth=0,
+        )
     for part, (_, marker, filled, scale) in PARTS.items():
         at = [column for column, own in lane.marks if own == part]
         if at:
-            colours: dict[str, Any] = {"color": shade} if filled or marker == "|" else {"facecolors": "none", "edgecolors": shade}
+            colours: dict[str, Any] = (
+                {"color": shade}
+                if filled or marker == "|"
+                else {"facecolors": "none", "edgecolors": shade}
+            )
             width = 0 if filled else min(1.3, 0.28 * mark)
-            axes.scatter(at, [row] * len(at), s=(scale * mark) ** 2, marker=marker, linewidths=width, **colours)
+            axes.scatter(
+                at,
+                [row] * len(at),
+                s=(scale * mark) ** 2,
+                marker=marker,
+                linewidths=width,
+                **colours,
+            )
 
 
 def _shade_blocks(axes: Axes, blocks: Sequence[Block], columns: int) -> None:
-    """A faint ground behind every block, and its name above it: level where all names fit, else slanting."""
+    """A faint ground behind every block, and its name above it: level where all names fit, else
+    slanting.
+    """
     unit = 0.66 * WIDTH * 72 / columns  # points in a column
     crowded = any(3.9 * len(block.name) > (block.last - block.first + 1) * unit for block in blocks)
     shaded = -1
@@ -132,7 +175,16 @@ def _shade_blocks(axes: Axes, blocks: Sequence[Block], columns: int) -> None:
             shaded = block.last
         middle = (block.first + block.last) / 2
         style: dict[str, Any] = {"rotation": 20, "ha": "left"} if crowded else {"ha": "center"}
-        axes.text(middle, 1.01, _cut(block.name, 44), transform=axes.get_xaxis_transform(), va="bottom", fontsize=7, color=INK, **style)
+        axes.text(
+            middle,
+            1.01,
+            _cut(block.name, 44),
+            transform=axes.get_xaxis_transform(),
+            va="bottom",
+            fontsize=7,
+            color=INK,
+            **style,
+        )
 
 
 def _label(axes: Axes, lanes: Lanes, labelled: bool, size: float) -> None:
@@ -147,11 +199,20 @@ def _label(axes: Axes, lanes: Lanes, labelled: bool, size: float) -> None:
     if lanes.lanes:
         axes.text(1.01, -0.62, "features", transform=right, va="bottom", fontsize=8, color=INK)
     if labelled:
-        axes.set_xticks(range(len(lanes.columns)), [_cut(name) for name in lanes.columns], rotation=90, fontsize=size)
+        axes.set_xticks(
+            range(len(lanes.columns)),
+            [_cut(name) for name in lanes.columns],
+            rotation=90,
+            fontsize=size,
+        )
     else:
         axes.set_xticks([])
     axes.tick_params(axis="x", length=2)
-    note = "" if labelled else f"{len(lanes.columns)} tensors or layers, in the order in which the network uses them"
+    note = (
+        ""
+        if labelled
+        else f"{len(lanes.columns)} tensors or layers, in the order in which the network uses them"
+    )
     text = "\n".join(line for line in (note, lanes.left_out) if line)
     if text:
         axes.set_xlabel(text, fontsize=8, loc="left")
@@ -162,8 +223,15 @@ def _legend(figure: Figure, lanes: Lanes) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    kinds, parts = {lane.kind for lane in lanes.lanes}, {part for lane in lanes.lanes for _, part in lane.marks}
-    handles: list[Any] = [Patch(facecolor=shade, alpha=0.75, label=text) for kind, (text, shade) in KINDS.items() if kind in kinds]
+    kinds, parts = (
+        {lane.kind for lane in lanes.lanes},
+        {part for lane in lanes.lanes for _, part in lane.marks},
+    )
+    handles: list[Any] = [
+        Patch(facecolor=shade, alpha=0.75, label=text)
+        for kind, (text, shade) in KINDS.items()
+        if kind in kinds
+    ]
     for part, (text, marker, filled, scale) in PARTS.items():
         if part in parts:
             face = INK if filled else "none"
@@ -176,7 +244,17 @@ def _legend(figure: Figure, lanes: Lanes) -> None:
             }
             handles.append(Line2D([], [], label=text, **style))
     if lanes.still:
-        handles.append(Line2D([], [], marker="x", markersize=5, color=MUTED, linestyle="none", label="stays in place"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                marker="x",
+                markersize=5,
+                color=MUTED,
+                linestyle="none",
+                label="stays in place",
+            )
+        )
     if handles:
         widths = [4.4 * len(handle.get_label()) + 32 for handle in handles]
         fitting = [n for n in (1, 2, 3, 4, 5) if _width(widths, n) < 72 * WIDTH]
@@ -200,4 +278,8 @@ def _width(widths: Sequence[float], columns: int) -> float:
 
 def _cut(name: str, longest: int = LONGEST) -> str:
     """A long name without its middle."""
-    return name if len(name) <= longest else f"{name[: longest // 3]}…{name[len(name) - (longest - longest // 3 - 1) :]}"
+    return (
+        name
+        if len(name) <= longest
+        else f"{name[: longest // 3]}…{name[len(name) - (longest - longest // 3 - 1) :]}"
+    )

@@ -1,4 +1,6 @@
-"""The pictures: barriers, canonical correlations, calibration, comparisons, gates. Each function returns a matplotlib Figure.
+"""The pictures: barriers, canonical correlations, calibration, comparisons, gates.
+
+Each function returns a matplotlib Figure.
 
 Nothing is shown or saved here: `to_svg` and `to_png` of style.py turn a Figure into text or bytes.
 """
@@ -26,7 +28,8 @@ LOSS_LABELS = dict(zip(LOSSES, ("NLL (nats)", "Brier score (0 to 2)", "error (%)
 
 
 def barrier_curves(paths: Mapping[str, Path]) -> Figure:
-    """Accuracy and loss along several lines between two networks, by name; the dashed line is what no barrier would look like.
+    """Accuracy and loss along several lines between two networks, by name; the dashed line is what
+    no barrier would look like.
 
     Raises:
         DataError: there is no path, or the paths have different losses.
@@ -34,20 +37,37 @@ def barrier_curves(paths: Mapping[str, Path]) -> Figure:
     _some(paths, "path")
     losses = {path.loss for path in paths.values()}
     if len(losses) > 1:
-        raise DataError(f"The paths have different losses ({', '.join(sorted(losses))}); draw one figure for each.")
+        raise DataError(
+            f"The paths have different losses ({', '.join(sorted(losses))}); draw one figure for"
+            " each."
+        )
     loss = losses.pop()
     figure, (top, bottom) = new_figure(5.4 + 0.2 * len(paths), rows=2, share_x=True)
     for i, (name, path) in enumerate(paths.items()):
-        style: dict[str, Any] = {"color": colour(i), "marker": marker(i), "markersize": 4.5, "linewidth": 1.8}
+        style: dict[str, Any] = {
+            "color": colour(i),
+            "marker": marker(i),
+            "markersize": 4.5,
+            "linewidth": 1.8,
+        }
         accuracies = [100 * scores.accuracy for scores in path.scores]
         values = [value if math.isfinite(value) else np.nan for value in path.losses]
         if loss == "error":
             values = [100 * value for value in values]
-        label = f"{name}: accuracy dip {100 * path.accuracy_dip:.1f} points, barrier {_loss_text(path)}"
+        label = (
+            f"{name}: accuracy dip {100 * path.accuracy_dip:.1f} points, barrier {_loss_text(path)}"
+        )
         top.plot(path.positions, accuracies, label=label, **style)
         bottom.plot(path.positions, values, **style)
         for axes, series in ((top, accuracies), (bottom, values)):
-            axes.plot([0, 1], [series[0], series[-1]], color=colour(i), linestyle=(0, (3, 3)), linewidth=1, alpha=0.8)
+            axes.plot(
+                [0, 1],
+                [series[0], series[-1]],
+                color=colour(i),
+                linestyle=(0, (3, 3)),
+                linewidth=1,
+                alpha=0.8,
+            )
     top.tick_params(labelbottom=False)
     top.set_ylabel("accuracy (%)")
     bottom.set_ylabel(LOSS_LABELS[loss])
@@ -57,15 +77,19 @@ def barrier_curves(paths: Mapping[str, Path]) -> Figure:
 
 
 def correlation_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
-    """Correlations of matched features, sorted downwards, one spectrum for each group of features, by name.
+    """Correlations of matched features, sorted downwards, one spectrum for each group of features,
+    by name.
 
-    Up to six groups are curves on shared axes; more become one coloured strip each, with the mean beside it.
+    Up to six groups are curves on shared axes; more become one coloured strip each, with the mean
+    beside it.
 
     Raises:
         DataError: there is no group, or a group has no correlations.
     """
     _some(spectra, "group")
-    ordered = {name: np.sort(np.asarray(values, dtype=float))[::-1] for name, values in spectra.items()}
+    ordered = {
+        name: np.sort(np.asarray(values, dtype=float))[::-1] for name, values in spectra.items()
+    }
     for name, values in ordered.items():
         if not len(values):
             raise DataError(f"Group '{name}' has no correlations to draw; leave it out.")
@@ -73,9 +97,24 @@ def correlation_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
     if len(ordered) <= OVERLAID:
         figure, (axes,) = new_figure(3.6 + 0.2 * len(ordered))
         for i, (name, values) in enumerate(ordered.items()):
-            # Each feature is a step as wide as its share, so that groups of unequal size can be compared.
-            axes.stairs(values, np.linspace(0, 100, len(values) + 1), baseline=None, color=colour(i), linewidth=2)
-            axes.plot([50], [values[len(values) // 2]], marker=marker(i), color=colour(i), markersize=6, linewidth=2, label=_label(name, values))
+            # Each feature is a step as wide as its share, so that groups of unequal size can be
+            # compared.
+            axes.stairs(
+                values,
+                np.linspace(0, 100, len(values) + 1),
+                baseline=None,
+                color=colour(i),
+                linewidth=2,
+            )
+            axes.plot(
+                [50],
+                [values[len(values) // 2]],
+                marker=marker(i),
+                color=colour(i),
+                markersize=6,
+                linewidth=2,
+                label=_label(name, values),
+            )
         axes.set_ylim(min(0.0, *(float(values[-1]) for values in ordered.values())) - 0.02, 1.02)
         axes.set_xlim(0, 100)
         axes.set_ylabel("correlation")
@@ -84,9 +123,19 @@ def correlation_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
         return figure
     figure, (axes,) = new_figure(1.5 + 0.21 * len(ordered))
     columns = 100
-    table = np.stack([values[(np.arange(columns) * len(values)) // columns] for values in ordered.values()])
+    table = np.stack(
+        [values[(np.arange(columns) * len(values)) // columns] for values in ordered.values()]
+    )
     lowest = min(0.0, float(table.min()))
-    mesh = axes.pcolormesh(np.linspace(0, 100, columns + 1), np.arange(len(ordered) + 1), table, cmap="viridis", vmin=lowest, vmax=1, rasterized=True)
+    mesh = axes.pcolormesh(
+        np.linspace(0, 100, columns + 1),
+        np.arange(len(ordered) + 1),
+        table,
+        cmap="viridis",
+        vmin=lowest,
+        vmax=1,
+        rasterized=True,
+    )
     _rows(axes, list(ordered))
     for row, values in enumerate(ordered.values()):
         axes.text(101, row + 0.5, f"{values.mean():.2f}", va="center", fontsize=8, color=INK)
@@ -98,7 +147,8 @@ def correlation_spectra(spectra: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def alignment_overview(means: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Mean correlation of the matched features of every group, along the network from top to bottom: {member: {group: mean}}.
+    """Mean correlation of the matched features of every group, along the network from top to
+    bottom: {member: {group: mean}}.
 
     Raises:
         DataError: there is no member or no group.
@@ -109,7 +159,15 @@ def alignment_overview(means: Mapping[str, Mapping[str, float]]) -> Figure:
     figure, (axes,) = new_figure(1.2 + 0.24 * len(groups) + 0.2 * len(means))
     for i, (member, values) in enumerate(means.items()):
         rows = [groups.index(group) + 0.5 for group in values]
-        axes.plot(list(values.values()), rows, color=colour(i), marker=marker(i), markersize=5.5, linewidth=1.2, label=member)
+        axes.plot(
+            list(values.values()),
+            rows,
+            color=colour(i),
+            marker=marker(i),
+            markersize=5.5,
+            linewidth=1.2,
+            label=member,
+        )
     _rows(axes, groups)
     restyle(axes, grid="both")
     low = min(0.0, *(value for values in means.values() for value in values.values()))
@@ -120,7 +178,10 @@ def alignment_overview(means: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
-    """Accuracy against confidence, by name of the network; on the dashed diagonal confidence means what it says. Area shows a bin's examples.
+    """Accuracy against confidence, by name of the network; on the dashed diagonal confidence means
+    what it says.
+
+    Area shows a bin's examples.
 
     Raises:
         DataError: there is no curve.
@@ -129,7 +190,10 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
     figure, (axes,) = new_figure(4.6 + 0.2 * len(curves))
     axes.plot([0, 100], [0, 100], color=INK, alpha=0.6, linestyle=(0, (3, 3)), linewidth=1)
     for i, (name, curve) in enumerate(curves.items()):
-        x, y = [100 * value for value in curve.confidence], [100 * value for value in curve.accuracy]
+        x, y = (
+            [100 * value for value in curve.confidence],
+            [100 * value for value in curve.accuracy],
+        )
         sizes = [8 + 160 * count / sum(curve.count) for count in curve.count]
         axes.plot(x, y, color=colour(i), linewidth=1.5)
         label = f"{name}: ECE {100 * curve.ece:.1f} % ({curve.bins} {curve.binning} bins)"
@@ -144,7 +208,8 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
 
 
 def accuracy_comparison(scores: Mapping[str, Scores], emphasis: Sequence[str] = ()) -> Figure:
-    """Accuracies as points with one standard error, from top to bottom in the order given; the names in `emphasis` are coloured.
+    """Accuracies as points with one standard error, from top to bottom in the order given; the
+    names in `emphasis` are coloured.
 
     Raises:
         DataError: there are no scores.
@@ -156,16 +221,43 @@ def accuracy_comparison(scores: Mapping[str, Scores], emphasis: Sequence[str] = 
         chosen = name in emphasis
         shade = colour(0) if chosen else MUTED
         value, error = 100 * each.accuracy, 100 * each.accuracy_error
-        axes.errorbar([value], [row + 0.5], xerr=[error], color=shade, marker="D" if chosen else "o", markersize=7, elinewidth=1.6, capsize=3)
+        axes.errorbar(
+            [value],
+            [row + 0.5],
+            xerr=[error],
+            color=shade,
+            marker="D" if chosen else "o",
+            markersize=7,
+            elinewidth=1.6,
+            capsize=3,
+        )
         text = f"{value:.1f} ± {error:.1f}"
-        axes.text(1.01, row + 0.5, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=INK, weight="bold" if chosen else None)
+        axes.text(
+            1.01,
+            row + 0.5,
+            text,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+            color=INK,
+            weight="bold" if chosen else None,
+        )
     _rows(axes, list(scores))
     axes.set_xlabel(f"accuracy (%), bars: one standard error, {_sample_sizes(scores)}")
     return figure
 
 
-def heat_map(matrix: Any, rows: Sequence[str], columns: Sequence[str], *, label: str, low: float | None = None, high: float | None = None) -> Figure:
-    """A matrix (len(rows), len(columns)) as colours, with its numbers written where they fit; `label` names the quantity and its unit.
+def heat_map(
+    matrix: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    label: str,
+    low: float | None = None,
+    high: float | None = None,
+) -> Figure:
+    """A matrix (len(rows), len(columns)) as colours, with its numbers written where they fit;
+    `label` names the quantity and its unit.
 
     Raises:
         DataError: the matrix is empty or its shape is not (rows, columns).
@@ -173,13 +265,21 @@ def heat_map(matrix: Any, rows: Sequence[str], columns: Sequence[str], *, label:
     values = np.asarray(matrix, dtype=float)
     if values.shape != (len(rows), len(columns)) or not values.size:
         raise DataError(
-            f"The matrix has shape {values.shape} but {len(rows)} row and {len(columns)} column labels; give one label per row and column."
+            f"The matrix has shape {values.shape} but {len(rows)} row and {len(columns)} column"
+            " labels; give one label per row and column."
         )
     finite = values[np.isfinite(values)]
     bottom = low if low is not None else float(finite.min(initial=0))
     top = high if high is not None else float(finite.max(initial=bottom + 1e-12))
     figure, (axes,) = new_figure(1.6 + max(0.24 * len(rows), 0.5))
-    mesh = axes.pcolormesh(values, cmap="viridis", vmin=bottom, vmax=top, rasterized=values.size > 400, edgecolors="none")
+    mesh = axes.pcolormesh(
+        values,
+        cmap="viridis",
+        vmin=bottom,
+        vmax=top,
+        rasterized=values.size > 400,
+        edgecolors="none",
+    )
     _rows(axes, list(rows))
     restyle(axes, grid="none")
     axes.set_xticks(np.arange(len(columns)) + 0.5, [_short(name) for name in columns])
@@ -188,16 +288,24 @@ def heat_map(matrix: Any, rows: Sequence[str], columns: Sequence[str], *, label:
         axes.tick_params(axis="x", labelrotation=90)
     if len(columns) <= 12 and len(rows) <= 40:
         for (row, column), value in np.ndenumerate(values):
-            light = (value - bottom) / max(top - bottom, 1e-12) > 0.6  # the upper end of viridis is light, and a gap shows the page
+            light = (value - bottom) / max(
+                top - bottom, 1e-12
+            ) > 0.6  # the upper end of viridis is light, and a gap shows the page
             shade = INK if not math.isfinite(value) else "#000000" if light else "#ffffff"
             text = f"{value:.2f}" if top <= 10 else f"{value:.3g}"
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=shade)
+            axes.text(
+                column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=shade
+            )
     _colour_bar(figure, axes, mesh, label)
     return figure
 
 
-def triangle_map(triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")) -> Figure:
-    """Accuracy over the triangle of three networks, one hexagon for each network that was scored; `corners` are their names."""
+def triangle_map(
+    triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")
+) -> Figure:
+    """Accuracy over the triangle of three networks, one hexagon for each network that was scored;
+    `corners` are their names.
+    """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import RegularPolygon
 
@@ -215,7 +323,15 @@ def triangle_map(triangle: Triangle, corners: tuple[str, str, str] = ("first", "
     axes.add_collection(cells)
     margin = radius + 0.07
     for name, (x, y) in zip(corners, places, strict=True):
-        axes.text(x, y + (margin if y > 0 else -margin), name, ha="center", va="center", color=INK, fontsize=10)
+        axes.text(
+            x,
+            y + (margin if y > 0 else -margin),
+            name,
+            ha="center",
+            va="center",
+            color=INK,
+            fontsize=10,
+        )
     axes.set_axis_off()
     axes.set_aspect("equal")
     axes.set_xlim(-margin - 0.05, 1 + margin + 0.05)
@@ -231,7 +347,11 @@ def _some(things: Any, what: str) -> None:
 
 def _short(name: str, longest: int = 30) -> str:
     """A long name without its middle, so that the end, which tells layers apart, stays."""
-    return name if len(name) <= longest else f"{name[: longest // 3]}…{name[len(name) - (longest - longest // 3 - 1) :]}"
+    return (
+        name
+        if len(name) <= longest
+        else f"{name[: longest // 3]}…{name[len(name) - (longest - longest // 3 - 1) :]}"
+    )
 
 
 def _label(name: str, values: Any) -> str:

@@ -1,7 +1,10 @@
-"""A report as data: a title, sections, and in them text, facts, tables and pictures. It becomes one HTML page, or JSON and back.
+"""A report as data: a title, sections, and in them text, facts, tables and pictures.
 
-The JSON copy is complete: `Report.from_json(report.to_json())` is the same report and renders to the same page. Unknown keys are refused,
-and so is a picture that holds anything but drawing, since a report may come from somebody else. How the page looks is in html.py.
+It becomes one HTML page, or JSON and back.
+
+The JSON copy is complete: `Report.from_json(report.to_json())` is the same report and renders to
+the same page. Unknown keys are refused, and so is a picture that holds anything but drawing, since
+a report may come from somebody else. How the page looks is in html.py.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ from onefold.weights import atomic_write
 
 
 class Report(BaseModel):
-    """What was done and what came of it. Fill it with `section(...)`; `data` holds further results for machines, ready for JSON."""
+    """What was done and what came of it.
+
+    Fill it with `section(...)`; `data` holds further results for machines, ready for JSON.
+    """
 
     model_config = ConfigDict(extra="forbid")
     format: Literal["onefold report 1"] = "onefold report 1"
@@ -35,7 +41,9 @@ class Report(BaseModel):
         return self.sections[-1]
 
     def to_html(self) -> str:
-        """One self-contained HTML page: nothing to load, no script, light and dark, equal text for an equal report."""
+        """One self-contained HTML page: nothing to load, no script, light and dark, equal text for
+        an equal report.
+        """
         return render(self.title, self.summary, self.sections)
 
     def to_json(self) -> str:
@@ -45,9 +53,14 @@ class Report(BaseModel):
             DataError: `data` holds something JSON has no word for, such as a tensor or an infinity.
         """
         try:
-            return json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+            return (
+                json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+            )
         except (TypeError, ValueError) as error:
-            raise DataError(f"The report's data cannot be written as JSON ({error}); pass plain numbers, strings, lists and dicts.") from None
+            raise DataError(
+                f"The report's data cannot be written as JSON ({error}); pass plain numbers,"
+                " strings, lists and dicts."
+            ) from None
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
@@ -59,15 +72,24 @@ class Report(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise DataError(f"This is no onefold report: {first_problem(error)}; pass the JSON file that was written beside a report.") from None
+            raise DataError(
+                f"This is no onefold report: {first_problem(error)}; pass the JSON file that was"
+                " written beside a report."
+            ) from None
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the page to a .html file or the data to a .json file, whole or not at all.
 
         Raises:
-            OutputError: another ending, the file exists and `force` is false, or it cannot be written.
+            OutputError: another ending, the file exists and `force` is false, or it cannot be
+                written.
         """
         target = FilePath(path)
         if target.suffix not in (".html", ".json"):
-            raise OutputError(f"A report cannot be written as '{target.name}'; let the name end in .html or .json.")
-        atomic_write(target, self.to_html() if target.suffix == ".html" else self.to_json(), force=force)
+            raise OutputError(
+                f"A report cannot be written as '{target.name}'; let the name end in .html or"
+                " .json."
+            )
+        atomic_write(
+            target, self.to_html() if target.suffix == ".html" else self.to_json(), force=force
+        )

@@ -1,8 +1,11 @@
-"""How figures look and how they leave: one palette, one kind of axes, and bytes that are equal for equal figures.
+"""How figures look and how they leave: one palette, one kind of axes, and bytes that are equal for
+equal figures.
 
-Colours are Okabe & Ito's hues (2008, "Color Universal Design"), moved to one lightness, so that each has a contrast of about 4 to 1 on white
-and on near-black alike; series differ by marker too, for readers who see no hue. Text and lines are drawn in INK, which an SVG leaves to
-the page around it (`currentColor`), so that one figure serves light and dark pages. Figures are matplotlib's, without pyplot's global state.
+Colours are Okabe & Ito's hues (2008, "Color Universal Design"), moved to one lightness, so that
+each has a contrast of about 4 to 1 on white and on near-black alike; series differ by marker too,
+for readers who see no hue. Text and lines are drawn in INK, which an SVG leaves to the page around
+it (`currentColor`), so that one figure serves light and dark pages. Figures are matplotlib's,
+without pyplot's global state.
 """
 
 from __future__ import annotations
@@ -15,12 +18,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#2a7fc9", "#d55e00", "#0f9277", "#c05a9d", "#a87b00", "#7a6fd0")  # blue, vermilion, green, pink, ochre, violet
+PALETTE = (
+    "#2a7fc9",
+    "#d55e00",
+    "#0f9277",
+    "#c05a9d",
+    "#a87b00",
+    "#7a6fd0",
+)  # blue, vermilion, green, pink, ochre, violet
 MARKERS = ("o", "s", "D", "^", "v", "P")
 INK = "#1f2328"
 MUTED = "#6e7781"  # things to compare with: reads on white and on near-black
 WIDTH = 7.0  # inches; 504 units of SVG
-FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]  # the first is matplotlib's own, the second has its widths
+FONTS = [
+    "DejaVu Sans",
+    "Verdana",
+    "Geneva",
+    "Arial",
+    "sans-serif",
+]  # the first is matplotlib's own, the second has its widths
 
 
 def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[Figure, list[Axes]]:
@@ -29,14 +45,19 @@ def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
     axes = [figure.add_subplot(rows, 1, 1)]
-    axes += [figure.add_subplot(rows, 1, i + 1, sharex=axes[0] if share_x else None) for i in range(1, rows)]
+    axes += [
+        figure.add_subplot(rows, 1, i + 1, sharex=axes[0] if share_x else None)
+        for i in range(1, rows)
+    ]
     for each in axes:
         restyle(each)
     return figure, axes
 
 
 def restyle(axes: Axes, *, grid: str = "both") -> None:
-    """Bare axes in INK: two spines, a faint grid along "x", "y", "both" or "none", small outer ticks."""
+    """Bare axes in INK: two spines, a faint grid along "x", "y", "both" or "none", small outer
+    ticks.
+    """
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -65,22 +86,39 @@ def marker(index: int) -> str:
 def legend(axes: Axes, columns: int = 1) -> None:
     """A frameless legend above the axes, where it hides nothing."""
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.02), borderaxespad=0, ncols=columns, frameon=False, labelcolor=INK, fontsize=9, handlelength=2.2
+        loc="lower left",
+        bbox_to_anchor=(0, 1.02),
+        borderaxespad=0,
+        ncols=columns,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+        handlelength=2.2,
     )
 
 
 def to_svg(figure: Figure, name: str = "figure") -> str:
-    """The figure as an SVG element, ready to stand in an HTML page or in a file of its own; equal figures give equal text.
+    """The figure as an SVG element, ready to stand in an HTML page or in a file of its own; equal
+    figures give equal text.
 
-    Text stays text; it and the axes take the page's text colour. `name` begins every id, so that several figures may share a page: give each
-    its own.
+    Text stays text; it and the axes take the page's text colour. `name` begins every id, so that
+    several figures may share a page: give each its own.
     """
     import matplotlib
 
     buffer = io.StringIO()
-    settings: Any = {"svg.hashsalt": "onefold", "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": FONTS}
+    settings: Any = {
+        "svg.hashsalt": "onefold",
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.sans-serif": FONTS,
+    }
     with matplotlib.rc_context(settings):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            buffer,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -97,5 +135,7 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 
     buffer = io.BytesIO()
     with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": FONTS}):
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+        figure.savefig(
+            buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
+        )
     return buffer.getvalue()

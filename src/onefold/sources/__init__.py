@@ -1,10 +1,18 @@
-"""A model or a data set by name; each kind of source is an entry of a registry that a user's own package can add to."""
+"""A model or a data set by name; each kind of source is an entry of a registry that a user's own
+package can add to.
+"""
 
 from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config  # noqa: F401  (each files its source in the registry)
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
 from onefold.sources.disk_members import DiskMembers
 from onefold.sources.loader import ImageBatches, Images, number_of_classes
-from onefold.sources.models import ModelFactory, ModelSource, build_model, model_sources, resolve_model
+from onefold.sources.models import (
+    ModelFactory,
+    ModelSource,
+    build_model,
+    model_sources,
+    resolve_model,
+)
 from onefold.sources.names import Name
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""A data set by name: the registry of data sources, and `build_data`, which checks a request before anything is read."""
+"""A data set by name: the registry of data sources, and `build_data`, which checks a request before
+anything is read.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,17 @@ from onefold.sources.names import Name, parse
 Split = Literal["train", "test"]
 
 # What the files or folders of a split may be called, in the order of preference.
-SPLIT_NAMES: dict[str, tuple[str, ...]] = {"train": ("train", "training"), "test": ("test", "validation", "valid", "val")}
+SPLIT_NAMES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "validation", "valid", "val"),
+}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `build_data` was asked for: the name and the examples wanted, `skip` to `skip + limit` (None: to the end) of a split."""
+    """What `build_data` was asked for: the name and the examples wanted, `skip` to `skip + limit`
+    (None: to the end) of a split.
+    """
 
     name: Name
     split: Split = "train"
@@ -42,11 +49,19 @@ class Request:
         """The place as an existing folder. Raises DataError otherwise."""
         path = self.name.path
         if not self.name.place:
-            raise RecipeError(f"The data source '{self.name.text}' says no folder; write it after the colon.")
+            raise RecipeError(
+                f"The data source '{self.name.text}' says no folder; write it after the colon."
+            )
         if not path.exists():
-            raise DataError(f"The folder {path} of the data source '{self.name.text}' does not exist; check its path.")
+            raise DataError(
+                f"The folder {path} of the data source '{self.name.text}' does not exist; check its"
+                " path."
+            )
         if not path.is_dir():
-            raise DataError(f"The data source '{self.name.text}' names a file; give the folder that holds the data.")
+            raise DataError(
+                f"The data source '{self.name.text}' names a file; give the folder that holds the"
+                " data."
+            )
         return path
 
 
@@ -65,17 +80,21 @@ def build_data(
     skip: int = 0,
     **options: Any,
 ) -> Iterable[Any]:
-    """The data set called `name`, as re-iterable batches `(inputs (n, c, h, w) float32 normalised, labels (n,) int64)`.
+    """The data set called `name`, as re-iterable batches `(inputs (n, c, h, w) float32 normalised,
+    labels (n,) int64)`.
 
     Args:
-        name: "sklearn:digits", "parquet:DIR", "idx:DIR", "imagefolder:DIR" or "file.py:factory", with options as in
-            "parquet:DIR?mean=0.5&std=0.25"; the sources' own descriptions list theirs.
+        name: "sklearn:digits", "parquet:DIR", "idx:DIR", "imagefolder:DIR" or "file.py:factory",
+            with options as in "parquet:DIR?mean=0.5&std=0.25"; the sources' own descriptions list
+            theirs.
         split: "train" or "test" (where that is missing: the validation files).
         batch_size: examples per batch; the last batch may be smaller.
-        limit: at most this many examples, from `skip` on in the source's fixed order; only these are read and decoded.
+        limit: at most this many examples, from `skip` on in the source's fixed order; only these
+            are read and decoded.
         seed: of the order when `shuffle` is set; each pass draws a new one, repeatably.
         shuffle: draw the order of the examples anew for each pass.
-        skip: leave out this many examples at the start, for a second part that shares none with the first.
+        skip: leave out this many examples at the start, for a second part that shares none with the
+            first.
         options: the source's options once more; they win over those in the name.
 
     Raises:
@@ -84,9 +103,18 @@ def build_data(
     """
     if split not in SPLIT_NAMES:
         raise RecipeError(f"The split of '{name}' must be 'train' or 'test', not {split!r}.")
-    for argument, value, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("skip", skip, 0)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise RecipeError(f"The {argument} of '{name}' must be a whole number of at least {least}, not {value!r}.")
+    for argument, value, least in (
+        ("batch_size", batch_size, 1),
+        ("limit", limit, 1),
+        ("skip", skip, 0),
+    ):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < least
+        ):
+            raise RecipeError(
+                f"The {argument} of '{name}' must be a whole number of at least {least}, not"
+                f" {value!r}."
+            )
     parsed = parse(name, data_sources, options)
     request = Request(parsed, split, batch_size, limit, seed, shuffle, skip)
     found = data_sources.get(parsed.key)(request)
@@ -97,10 +125,12 @@ def build_data(
 
 
 def check_source(name: str) -> None:
-    """Refuse a name that cannot be meant, before anything is read: the sentence that `build_data` would say only after slower work.
+    """Refuse a name that cannot be meant, before anything is read: the sentence that `build_data`
+    would say only after slower work.
 
     Raises:
-        RecipeError: the name or the form of its options is unknown. DataError: the folder it names does not exist.
+        RecipeError: the name or the form of its options is unknown. DataError: the folder it names
+            does not exist.
     """
     parsed = parse(name, data_sources, {})
     if parsed.key.endswith(":") and parsed.key != "file.py:":
@@ -112,17 +142,29 @@ def none_left(request: Request, total: int) -> DataError:
     what = f"The {request.split} split of '{request.name.text}'"
     if total == 0:
         return DataError(f"{what} is empty; check its files.")
-    return DataError(f"{what} has {total} examples, so none is left after skipping {request.skip}; skip fewer.")
+    return DataError(
+        f"{what} has {total} examples, so none is left after skipping {request.skip}; skip fewer."
+    )
 
 
 def class_labels(values: Any, request: Request) -> Tensor:
-    """Class indices (n,) as int64. Raises DataError where they are no whole numbers, or negative (the mark of a split without labels)."""
+    """Class indices (n,) as int64.
+
+    Raises DataError where they are no whole numbers, or negative (the mark of a split without
+    labels).
+    """
     labels = torch.as_tensor(values)
     if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise DataError(f"The labels of '{request.name.text}' are no class numbers; give a column of whole numbers from 0.")
+        raise DataError(
+            f"The labels of '{request.name.text}' are no class numbers; give a column of whole"
+            " numbers from 0."
+        )
     if len(labels) and int(labels.min()) < 0:
         least = int(labels.min())
-        raise DataError(f"The {request.split} split of '{request.name.text}' has the label {least}, so it is unlabelled; use another split.")
+        raise DataError(
+            f"The {request.split} split of '{request.name.text}' has the label {least}, so it is"
+            " unlabelled; use another split."
+        )
     return labels.long()
 
 
@@ -131,4 +173,7 @@ def _check(images: Images, request: Request) -> None:
         raise none_left(request, 0)
     if images.inputs.dim() != 4 or len(images.inputs) != len(images.labels):
         shape, n = tuple(images.inputs.shape), len(images.labels)
-        raise DataError(f"The source '{request.name.text}' gave inputs of shape {shape} and {n} labels; it must give (n, c, h, w) and n.")
+        raise DataError(
+            f"The source '{request.name.text}' gave inputs of shape {shape} and {n} labels; it must"
+            " give (n, c, h, w) and n."
+        )

@@ -1,4 +1,6 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels in ten classes, embedded in that package."""
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels in ten classes, embedded in that
+package.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,31 @@ from onefold.sources.names import check_options
 
 @data_sources.register("sklearn:digits")
 def digits(request: Request) -> Images:
-    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on and 540 to test on; option classes."""
+    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on
+    and 540 to test on; option classes.
+    """
     check_options(request.name, (OPTION,))
     wanted = wanted_classes(request.name)
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise DataError('The digits come with scikit-learn; install it with: pip install "onefold[demo]".') from None
+        raise DataError(
+            'The digits come with scikit-learn; install it with: pip install "onefold[demo]".'
+        ) from None
     found = load_digits()
-    halves = train_test_split(found.images, found.target, test_size=0.3, stratify=found.target, random_state=0)
+    halves = train_test_split(
+        found.images, found.target, test_size=0.3, stratify=found.target, random_state=0
+    )
     images, labels = (halves[0], halves[2]) if request.split == "train" else (halves[1], halves[3])
     if request.skip >= len(labels):
         raise none_left(request, len(labels))
     part = slice(request.skip, request.end)
     inputs = torch.from_numpy(images[part]).float().div(16).unsqueeze(1)
-    targets, names = renumbered(torch.from_numpy(labels[part]).long(), [str(digit) for digit in range(10)], wanted, request.name)
+    targets, names = renumbered(
+        torch.from_numpy(labels[part]).long(),
+        [str(digit) for digit in range(10)],
+        wanted,
+        request.name,
+    )
     return Images(inputs, targets, len(names), names=names)

@@ -1,6 +1,8 @@
-"""Members that stay on disk: a sequence of networks in which each is read when it is asked for, and forgotten with its last user.
+"""Members that stay on disk: a sequence of networks in which each is read when it is asked for, and
+forgotten with its last user.
 
-`onefold.align` and `onefold.merge` take it in the place of a list of networks, and then hold no more than two members at a time.
+`onefold.align` and `onefold.merge` take it in the place of a list of networks, and then hold no
+more than two members at a time.
 """
 
 from __future__ import annotations
@@ -23,33 +25,44 @@ from onefold.weights.reader import Checkpoint, PathLike
 
 
 class DiskMembers(Sequence[nn.Module]):
-    """K checkpoints of one architecture as a sequence of networks in eval mode: `members[k]` builds one and reads its weights.
+    """K checkpoints of one architecture as a sequence of networks in eval mode: `members[k]` builds
+    one and reads its weights.
 
-    A network that is still in use somewhere is given out again, so do not change it. Every file is read once on the way in, one tensor
-    at a time: are all weights finite, and do they fit the network?
+    A network that is still in use somewhere is given out again, so do not change it. Every file is
+    read once on the way in, one tensor at a time: are all weights finite, and do they fit the
+    network?
 
     Args:
         build: makes the network, or its name as in `onefold.sources.resolve_model`.
-        paths: a checkpoint for each member, as `onefold.load` takes it. Leave the files alone while this is in use.
+        paths: a checkpoint for each member, as `onefold.load` takes it. Leave the files alone while
+            this is in use.
         device: where the networks go.
         check_finite: refuse NaN and infinity, which reads all values.
 
     Attributes:
-        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights, and `repeated`, one sentence each.
+        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights,
+            and `repeated`, one sentence each.
         repeated: which members hold the weights of another one, whatever their files are.
 
     Raises:
         MembersError: there is no checkpoint, or they are of different architectures.
-        WeightsError: a file is missing, damaged, unsafe, quantised, not finite, or does not fit the network.
+        WeightsError: a file is missing, damaged, unsafe, quantised, not finite, or does not fit the
+            network.
         RecipeError: the name of the network is unknown.
     """
 
     def __init__(
-        self, build: str | Callable[[], nn.Module], paths: Sequence[PathLike | Sequence[PathLike]], *, device: torch.device | str = "cpu",
+        self,
+        build: str | Callable[[], nn.Module],
+        paths: Sequence[PathLike | Sequence[PathLike]],
+        *,
+        device: torch.device | str = "cpu",
         check_finite: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if isinstance(paths, str | os.PathLike) or not paths:
-            raise MembersError("Members on disk need a list of checkpoints, one for each; give at least one path.")
+            raise MembersError(
+                "Members on disk need a list of checkpoints, one for each; give at least one path."
+            )
         self.paths = tuple(paths)
         self._build = resolve_model(build) if isinstance(build, str) else build
         self._device = torch.device(device)
@@ -84,7 +97,10 @@ class DiskMembers(Sequence[nn.Module]):
     @overload
     def __getitem__(self, index: slice) -> list[nn.Module]: ...
     def __getitem__(self, index: int | slice) -> nn.Module | list[nn.Module]:
-        """Member `index`. A slice reads all of its members. Raises WeightsError where a file was changed meanwhile."""
+        """Member `index`.
+
+        A slice reads all of its members. Raises WeightsError where a file was changed meanwhile.
+        """
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
         k = range(len(self))[index]
@@ -93,14 +109,19 @@ class DiskMembers(Sequence[nn.Module]):
             return alive
         checkpoint = read(self.paths[k], check_finite=False)
         if _stamps(checkpoint) != self._stamps[k]:
-            raise WeightsError(f"{checkpoint.paths[0]} was changed while it was in use; leave the members alone, and begin anew.")
+            raise WeightsError(
+                f"{checkpoint.paths[0]} was changed while it was in use; leave the members alone,"
+                " and begin anew."
+            )
         network = self._new()
         load_into(network, checkpoint.tensors, str(checkpoint.paths[0]))
         self._alive[k] = network = network.to(self._device).eval()
         return network
 
     def _new(self) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):  # its first weights are overwritten, so they shall cost nobody's random numbers
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # its first weights are overwritten, so they shall cost nobody's random numbers
             return self._build()
 
     def __iter__(self) -> Iterator[nn.Module]:

@@ -1,6 +1,8 @@
-"""Images in the idx format of MNIST and its successors (http://yann.lecun.com/exdb/mnist), plain or gzipped.
+"""Images in the idx format of MNIST and its successors (http://yann.lecun.com/exdb/mnist), plain or
+gzipped.
 
-A file is two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of dimensions d, d big-endian 32-bit sizes, the data.
+A file is two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
+dimensions d, d big-endian 32-bit sizes, the data.
 """
 
 from __future__ import annotations
@@ -28,13 +30,16 @@ PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
 
 @data_sources.register("idx:")
 def idx(request: Request) -> Images:
-    """MNIST-style idx files (idx:DIR), gzipped or not, (n, 1, h, w) in 0..1; options mean, std, classes.
+    """MNIST-style idx files (idx:DIR), gzipped or not, (n, 1, h, w) in 0..1; options mean, std,
+    classes.
 
     classes=2,0,1 renumbers the labels, which stand for themselves: what was 2 becomes 0.
-    The files are called train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, or .gz.
+    The files are called train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
+    and t10k-labels-idx1-ubyte, or .gz.
 
     Raises:
-        DataError: a file is missing, cut short or of another format, or images and labels are not equally many.
+        DataError: a file is missing, cut short or of another format, or images and labels are not
+            equally many.
     """
     check_options(request.name, ("mean", "std", OPTION))
     mean, std = normalisation(request.name, 1, 1)
@@ -44,7 +49,9 @@ def idx(request: Request) -> Images:
     targets, total = _read(labels, 1, 0, None)
     inputs, count = _read(images, 3, request.skip, request.end)
     if count != total:
-        raise DataError(f"{images} holds {count} images but {labels} {total} labels; get both files again.")
+        raise DataError(
+            f"{images} holds {count} images but {labels} {total} labels; get both files again."
+        )
     if request.skip >= total:
         raise none_left(request, total)
     part = slice(request.skip, request.end)
@@ -62,7 +69,10 @@ def _find(folder: Path, what: str, request: Request) -> Path:
                 if file.is_file():
                     return file
     wanted = f"{PREFIXES[request.split][0]}-{what}-ubyte"
-    raise DataError(f"The folder {folder} holds no file {wanted} or {wanted}.gz for '{request.name.text}'; check the folder.")
+    raise DataError(
+        f"The folder {folder} holds no file {wanted} or {wanted}.gz for '{request.name.text}';"
+        " check the folder."
+    )
 
 
 def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tensor, int]:
@@ -71,8 +81,15 @@ def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tens
         with _open(path) as file:
             head = file.read(4)
             if head != bytes((0, 0, UNSIGNED_BYTE, dimensions)):
-                raise DataError(f"{path} is no idx file of unsigned bytes in {dimensions} dimensions; check what was downloaded.")
-            sizes = np.frombuffer(_exactly(file, 4 * dimensions, path), dtype=">u4").astype(int).tolist()
+                raise DataError(
+                    f"{path} is no idx file of unsigned bytes in {dimensions} dimensions; check"
+                    " what was downloaded."
+                )
+            sizes = (
+                np.frombuffer(_exactly(file, 4 * dimensions, path), dtype=">u4")
+                .astype(int)
+                .tolist()
+            )
             stop = sizes[0] if end is None else min(end, sizes[0])
             first = min(skip, stop)
             item = math.prod(sizes[1:])
@@ -82,7 +99,12 @@ def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tens
                 raise DataError(f"{path} is longer than its header says; get the file again.")
     except (OSError, EOFError, zlib.error) as error:  # gzip reports a damaged file by any of these
         raise DataError(f"{path} cannot be read ({error}); get the file again.") from error
-    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy()).reshape(stop - first, *sizes[1:]), sizes[0]
+    return (
+        torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy()).reshape(
+            stop - first, *sizes[1:]
+        ),
+        sizes[0],
+    )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -92,5 +114,7 @@ def _open(path: Path) -> BinaryIO:
 def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
     data = file.read(count)
     if len(data) < count:
-        raise DataError(f"{path} is cut short: {count - len(data)} bytes are missing; get the file again.")
+        raise DataError(
+            f"{path} is cut short: {count - len(data)} bytes are missing; get the file again."
+        )
     return data

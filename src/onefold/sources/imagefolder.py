@@ -1,4 +1,6 @@
-"""Image files in one folder per class: DIR/train/CLASS/anything.png and DIR/test/CLASS/anything.png."""
+"""Image files in one folder per class: DIR/train/CLASS/anything.png and
+DIR/test/CLASS/anything.png.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +21,51 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".
 
 @data_sources.register("imagefolder:")
 def imagefolder(request: Request) -> Images:
-    """Image files in class folders (imagefolder:DIR with DIR/train/CLASS/*.png); options size, mean, std, channels, classes.
+    """Image files in class folders (imagefolder:DIR with DIR/train/CLASS/*.png); options size,
+    mean, std, channels, classes.
 
-    Classes are numbered by the sorted names of the training folders, or in the order that classes=NAME,NAME,... or
-    classes=FILE (one name a line) gives, which may name further classes. The order of the images is fixed but mixes the classes (it is that
-    of the hashes of their paths), so that a `limit` gives a sample of all classes.
+    Classes are numbered by the sorted names of the training folders, or in the order that
+    classes=NAME,NAME,... or classes=FILE (one name a line) gives, which may name further classes.
+    The order of the images is fixed but mixes the classes (it is that of the hashes of their
+    paths), so that a `limit` gives a sample of all classes.
 
     Raises:
-        DataError: a folder is missing or without images, a test class is unknown in training, or an image cannot be decoded.
+        DataError: a folder is missing or without images, a test class is unknown in training, or an
+            image cannot be decoded.
     """
     check_options(request.name, (*OPTIONS, OPTION))
     channels, size = image_options(request.name)
     folder = request.folder()
     split = _split_folder(folder, request.split)
     if split is None:
-        raise DataError(f"The folder {folder} has no sub-folder {' or '.join(SPLIT_NAMES[request.split])}; put the class folders into one.")
+        raise DataError(
+            f"The folder {folder} has no sub-folder {' or '.join(SPLIT_NAMES[request.split])}; put"
+            " the class folders into one."
+        )
     classes = _class_names(_split_folder(folder, "train") or split)
     if unknown := [name for name in _class_names(split) if name not in classes]:
-        raise DataError(f"The folder {split} has the class '{unknown[0]}', which the training folder does not have; put it right.")
+        raise DataError(
+            f"The folder {split} has the class '{unknown[0]}', which the training folder does not"
+            " have; put it right."
+        )
     wanted = wanted_classes(request.name, folder)
     found = [(file, classes.index(name)) for name in classes for file in _images(split / name)]
     if request.skip >= len(found):
         raise none_left(request, len(found))
-    found.sort(key=lambda pair: hashlib.sha256(pair[0].relative_to(split).as_posix().encode()).digest())
+    found.sort(
+        key=lambda pair: hashlib.sha256(pair[0].relative_to(split).as_posix().encode()).digest()
+    )
     chosen = found[request.skip : request.end]
-    inputs = decode([file for file, _ in chosen], lambda index: str(chosen[index][0]), channels, size)
+    inputs = decode(
+        [file for file, _ in chosen], lambda index: str(chosen[index][0]), channels, size
+    )
     mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
-    labels, names = renumbered(torch.tensor([label for _, label in chosen], dtype=torch.int64), classes, wanted, request.name)
+    labels, names = renumbered(
+        torch.tensor([label for _, label in chosen], dtype=torch.int64),
+        classes,
+        wanted,
+        request.name,
+    )
     return Images(inputs, labels, len(names), mean, std, names)
 
 
@@ -54,8 +74,14 @@ def _split_folder(folder: Path, split: str) -> Path | None:
 
 
 def _class_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    return sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+    )

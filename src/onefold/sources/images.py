@@ -1,4 +1,6 @@
-"""Decode many image files at once, with Pillow in a pool of threads (its decoders release the interpreter's lock)."""
+"""Decode many image files at once, with Pillow in a pool of threads (its decoders release the
+interpreter's lock).
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,33 @@ from onefold.sources.names import Name
 CHUNK = 256  # images decoded by one task of the pool
 OPTIONS = ("mean", "std", "size", "channels")
 
-# Means and standard deviations of the training images in 0..1: CIFAR-10's for images up to 64 pixels, ImageNet's for larger ones.
+# Means and standard deviations of the training images in 0..1: CIFAR-10's for images up to 64
+# pixels, ImageNet's for larger ones.
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def decode(sources: Sequence[bytes | Path], describe: Callable[[int], str], channels: int = 3, size: int | None = None) -> Tensor:
+def decode(
+    sources: Sequence[bytes | Path],
+    describe: Callable[[int], str],
+    channels: int = 3,
+    size: int | None = None,
+) -> Tensor:
     """Decode encoded images (bytes, or paths of files) into (n, channels, height, width) uint8.
 
-    `size` scales the shorter side to that many pixels (bilinear) and cuts out the middle square; without it all images must be of one size.
+    `size` scales the shorter side to that many pixels (bilinear) and cuts out the middle square;
+    without it all images must be of one size.
 
     Raises:
-        DataError: Pillow is missing, an image cannot be decoded, or the images differ in size; `describe(i)` says where image i lies.
+        DataError: Pillow is missing, an image cannot be decoded, or the images differ in size;
+            `describe(i)` says where image i lies.
     """
     try:
         from PIL import Image
     except ImportError:
-        raise DataError('Reading images needs Pillow; install it with: pip install "onefold[vision]".') from None
+        raise DataError(
+            'Reading images needs Pillow; install it with: pip install "onefold[vision]".'
+        ) from None
 
     def one(index: int) -> NDArray[np.uint8]:
         source = sources[index]
@@ -45,7 +57,10 @@ def decode(sources: Sequence[bytes | Path], describe: Callable[[int], str], chan
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 picture = image.convert("L" if channels == 1 else "RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{describe(index)} is no image that Pillow can read ({error}); remove it or put it right.") from error
+            raise DataError(
+                f"{describe(index)} is no image that Pillow can read ({error}); remove it or put it"
+                " right."
+            ) from error
         if size is not None:
             picture = _square(picture, size)
         return np.asarray(picture, dtype=np.uint8)
@@ -58,8 +73,9 @@ def decode(sources: Sequence[bytes | Path], describe: Callable[[int], str], chan
             pixels = one(index)
             if pixels.shape != first.shape:
                 raise DataError(
-                    f"{describe(index)} has {pixels.shape[1]}x{pixels.shape[0]} pixels but {describe(0)} {first.shape[1]}x{first.shape[0]}; "
-                    "add ?size=PIXELS to the source to scale them all alike."
+                    f"{describe(index)} has {pixels.shape[1]}x{pixels.shape[0]} pixels but"
+                    f" {describe(0)} {first.shape[1]}x{first.shape[0]}; add ?size=PIXELS to the"
+                    " source to scale them all alike."
                 )
             out[index] = pixels
 
@@ -71,16 +87,24 @@ def decode(sources: Sequence[bytes | Path], describe: Callable[[int], str], chan
     return torch.from_numpy(array)
 
 
-def normalisation(name: Name, channels: int, pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The options `mean` and `std` of a source (one number, or one per channel), or the defaults for its images.
+def normalisation(
+    name: Name, channels: int, pixels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The options `mean` and `std` of a source (one number, or one per channel), or the defaults
+    for its images.
 
-    Defaults: colour images up to 64 pixels CIFAR-10's statistics, larger ones ImageNet's; grey images mean 0 and deviation 1, so 0..1.
+    Defaults: colour images up to 64 pixels CIFAR-10's statistics, larger ones ImageNet's; grey
+    images mean 0 and deviation 1, so 0..1.
 
     Raises:
-        RecipeError: only one of the two is given, one is of the wrong length or no number, or a deviation is not positive.
+        RecipeError: only one of the two is given, one is of the wrong length or no number, or a
+            deviation is not positive.
     """
     if ("mean" in name.options) != ("std" in name.options):
-        raise RecipeError(f"The source '{name.text}' gives only one of mean and std; give both, or neither for the defaults.")
+        raise RecipeError(
+            f"The source '{name.text}' gives only one of mean and std; give both, or neither for"
+            " the defaults."
+        )
     if "mean" not in name.options:
         if channels == 1:
             return (0.0,), (1.0,)
@@ -92,7 +116,8 @@ def normalisation(name: Name, channels: int, pixels: int) -> tuple[tuple[float, 
 
 
 def image_options(name: Name) -> tuple[int, int | None]:
-    """The options `channels` (1 or 3) and `size` (pixels) of a source, and its mean and std checked before anything is read.
+    """The options `channels` (1 or 3) and `size` (pixels) of a source, and its mean and std checked
+    before anything is read.
 
     Raises:
         RecipeError: an option has an impossible value.
@@ -101,7 +126,10 @@ def image_options(name: Name) -> tuple[int, int | None]:
     if channels not in (1, 3):
         raise RecipeError(f"The option channels of '{name.text}' must be 1 or 3, not {channels!r}.")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise RecipeError(f"The option size of '{name.text}' must be a whole number of pixels above 0, not {size!r}.")
+        raise RecipeError(
+            f"The option size of '{name.text}' must be a whole number of pixels above 0, not"
+            f" {size!r}."
+        )
     normalisation(name, channels, size or 1)
     return channels, size
 
@@ -109,8 +137,13 @@ def image_options(name: Name) -> tuple[int, int | None]:
 def _per_channel(name: Name, option: str, channels: int) -> tuple[float, ...]:
     value = name.options[option]
     values = tuple(value) if isinstance(value, tuple | list) else (value,)
-    if len(values) not in (1, channels) or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
-        raise RecipeError(f"The option {option} of '{name.text}' must be one number or {channels} separated by commas, not {value!r}.")
+    if len(values) not in (1, channels) or any(
+        isinstance(v, bool) or not isinstance(v, int | float) for v in values
+    ):
+        raise RecipeError(
+            f"The option {option} of '{name.text}' must be one number or {channels} separated by"
+            f" commas, not {value!r}."
+        )
     return tuple(float(v) for v in values)
 
 
@@ -120,4 +153,6 @@ def _square(picture: Any, size: int) -> Any:
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     left, top = (width - size) // 2, (height - size) // 2
-    return picture.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    return picture.resize((width, height), Image.Resampling.BILINEAR).crop(
+        (left, top, left + size, top + size)
+    )

@@ -1,4 +1,6 @@
-"""Labelled images in memory, and re-iterable batches of them: bytes are kept as bytes and normalised batch by batch."""
+"""Labelled images in memory, and re-iterable batches of them: bytes are kept as bytes and
+normalised batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,22 @@ class Images:
         """The images at `index` as float32, minus the mean, over the standard deviation."""
         chosen = self.inputs[index]
         scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float().clone()
-        return scaled.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
+        return scaled.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(
+            torch.tensor(self.std).view(-1, 1, 1)
+        )
 
 
 class ImageBatches:
-    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted; the last batch may be smaller.
+    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted; the
+    last batch may be smaller.
 
-    Unshuffled, every pass is the same. Shuffled, the order is drawn anew for each pass from `seed` and the number of passes begun before,
-    so that a training run is repeatable.
+    Unshuffled, every pass is the same. Shuffled, the order is drawn anew for each pass from `seed`
+    and the number of passes begun before, so that a training run is repeatable.
     """
 
-    def __init__(self, images: Images, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, images: Images, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0
+    ) -> None:
         self.images = images
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -88,7 +95,9 @@ class ImageBatches:
 
 
 class Part:
-    """The examples from `skip` on, `limit` of them, of anybody's iterable of batches; re-iterable if that is."""
+    """The examples from `skip` on, `limit` of them, of anybody's iterable of batches; re-iterable
+    if that is.
+    """
 
     def __init__(self, data: Iterable[Any], skip: int, limit: int | None) -> None:
         self.data = data
@@ -100,16 +109,24 @@ class Part:
         seen = 0
         for item in self.data:
             batch: Batch = next(batches([item]))
-            begin, stop = max(start - seen, 0), batch.size if end is None else min(end - seen, batch.size)
+            begin, stop = (
+                max(start - seen, 0),
+                (batch.size if end is None else min(end - seen, batch.size)),
+            )
             seen += batch.size
             if begin < stop:
-                yield item if (begin, stop) == (0, batch.size) else _cut(item, slice(begin, stop), batch.size)
+                yield (
+                    item
+                    if (begin, stop) == (0, batch.size)
+                    else _cut(item, slice(begin, stop), batch.size)
+                )
             if end is not None and seen >= end:
                 return
 
 
 def number_of_classes(data: Iterable[Any]) -> int:
-    """The number of classes: what the source says, else the largest label plus one (which walks through `data` once).
+    """The number of classes: what the source says, else the largest label plus one (which walks
+    through `data` once).
 
     Raises:
         DataError: the batches carry no labels, or labels that are not class indices (n,).
@@ -120,7 +137,10 @@ def number_of_classes(data: Iterable[Any]) -> int:
     largest = -1
     for batch in batches(data):
         if batch.labels is None or batch.labels.dim() != 1 or batch.labels.is_floating_point():
-            raise DataError("The data has no class labels (n,) of an integer type, so its classes cannot be counted; say how many there are.")
+            raise DataError(
+                "The data has no class labels (n,) of an integer type, so its classes cannot be"
+                " counted; say how many there are."
+            )
         largest = max(largest, int(batch.labels.max()))
     return largest + 1
 

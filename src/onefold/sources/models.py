@@ -1,4 +1,6 @@
-"""A network by name: the registry of model sources, and `resolve_model`, which checks a name before anything slow begins."""
+"""A network by name: the registry of model sources, and `resolve_model`, which checks a name before
+anything slow begins.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from onefold.sources.packages import near, optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
 
 ModelFactory = Callable[[], nn.Module]
-ModelSource = Callable[[Name], Callable[..., nn.Module]]  # checks a name and returns what builds the network from the name's options
+ModelSource = Callable[
+    [Name], Callable[..., nn.Module]
+]  # checks a name and returns what builds the network from the name's options
 model_sources: Registry[ModelSource] = Registry("model source")
 DOCUMENTED = "look its names up in the package's documentation."
 
@@ -24,15 +28,17 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     """A function that builds the network called `name`, anew on every call.
 
     Args:
-        name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME", "torchvision:NAME" or "hf:FOLDER", with options as
-            in "vgg11?width=0.25".
+        name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME",
+            "torchvision:NAME" or "hf:FOLDER", with options as in "vgg11?width=0.25".
         options: keyword arguments of the network; they win over those in the name.
 
     Returns:
-        A function without arguments that returns an `nn.Module`. It raises RecipeError where building fails.
+        A function without arguments that returns an `nn.Module`. It raises RecipeError where
+        building fails.
 
     Raises:
-        RecipeError: the name or an option is unknown (with the nearest known name), or the package it needs is not installed.
+        RecipeError: the name or an option is unknown (with the nearest known name), or the package
+            it needs is not installed.
     """
     parsed = parse(name, model_sources, options)
     build = model_sources.get(parsed.key)(parsed)
@@ -41,7 +47,10 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     def factory() -> nn.Module:
         model = call(build, parsed.options, parsed, RecipeError)
         if not isinstance(model, nn.Module):
-            raise RecipeError(f"The factory of '{name}' returned a {type(model).__name__}; it must return a torch.nn.Module.")
+            raise RecipeError(
+                f"The factory of '{name}' returned a {type(model).__name__}; it must return a"
+                " torch.nn.Module."
+            )
         return model
 
     return factory
@@ -71,10 +80,15 @@ def python_model(name: Name) -> Callable[..., nn.Module]:
 
 @model_sources.register("timm:")
 def timm_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package timm (timm:resnet18), without pretrained weights unless ?pretrained=true."""
+    """A network of the package timm (timm:resnet18), without pretrained weights unless
+    ?pretrained=true.
+    """
     timm = optional_package("timm", "vision", name)
     if not timm.is_model(name.place):
-        raise RecipeError(f"The package timm has no network '{name.place}'; {near(name.place, timm.list_models(), DOCUMENTED)}")
+        raise RecipeError(
+            f"The package timm has no network '{name.place}';"
+            f" {near(name.place, timm.list_models(), DOCUMENTED)}"
+        )
 
     def build(**options: Any) -> nn.Module:
         model: nn.Module = timm.create_model(name.place, **options)
@@ -85,10 +99,15 @@ def timm_model(name: Name) -> Callable[..., nn.Module]:
 
 @model_sources.register("torchvision:")
 def torchvision_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package torchvision (torchvision:resnet18), without pretrained weights unless ?weights=DEFAULT."""
+    """A network of the package torchvision (torchvision:resnet18), without pretrained weights
+    unless ?weights=DEFAULT.
+    """
     models = optional_package("torchvision", "vision", name).models
     if name.place not in models.list_models():
-        raise RecipeError(f"The package torchvision has no network '{name.place}'; {near(name.place, models.list_models(), DOCUMENTED)}")
+        raise RecipeError(
+            f"The package torchvision has no network '{name.place}';"
+            f" {near(name.place, models.list_models(), DOCUMENTED)}"
+        )
 
     def build(**options: Any) -> nn.Module:
         model: nn.Module = models.get_model(name.place, **options)

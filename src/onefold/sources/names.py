@@ -1,4 +1,6 @@
-"""The grammar of a source's name: `kind:place?option=value&option=value`, for models and for data alike."""
+"""The grammar of a source's name: `kind:place?option=value&option=value`, for models and for data
+alike.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
 @dataclass(frozen=True)
 class Name:
-    """A name taken apart: `text` as it was given, `key` to look up in a registry, `place` after the colon, and the options."""
+    """A name taken apart: `text` as it was given, `key` to look up in a registry, `place` after the
+    colon, and the options.
+    """
 
     text: str
     key: str
@@ -33,27 +37,39 @@ class Name:
 def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Name:
     """Take `text` apart; `options` given as keywords win over those in the name.
 
-    An entry of a registry whose name ends with a colon ("timm:") takes what follows as its place; "file.py:" takes any `*.py:factory`.
+    An entry of a registry whose name ends with a colon ("timm:") takes what follows as its place;
+    "file.py:" takes any `*.py:factory`.
 
     Raises:
-        RecipeError: no entry of `registry` fits (with the nearest known name), the place is empty, or an option is malformed.
+        RecipeError: no entry of `registry` fits (with the nearest known name), the place is empty,
+            or an option is malformed.
     """
     if not isinstance(text, str) or not text.strip():
-        raise RecipeError(f"A {registry.kind} is named by a non-empty text, not by {text!r}; known: {', '.join(registry.names())}.")
+        raise RecipeError(
+            f"A {registry.kind} is named by a non-empty text, not by {text!r}; known:"
+            f" {', '.join(registry.names())}."
+        )
     bare, _, query = text.strip().partition("?")
     merged = {**_query(query, text), **options}
     if PYTHON_FILE.fullmatch(bare):
         return Name(text, "file.py:", bare, merged)
     if bare in registry:
         if bare.endswith(":"):
-            raise RecipeError(f"The {registry.kind} '{text}' says no place; write it after the colon.")
+            raise RecipeError(
+                f"The {registry.kind} '{text}' says no place; write it after the colon."
+            )
         return Name(text, bare, "", merged)
     kind, colon, place = bare.partition(":")
     if colon and kind + colon in registry:
         return Name(text, kind + colon, place, merged)
     if bare.endswith(".py"):
-        raise RecipeError(f"The {registry.kind} '{text}' names a file but no function in it; write '{bare}:name_of_the_function'.")
-    raise RecipeError(f"There is no {registry.kind} named '{bare}'; {nearest(kind + colon, registry.names())}")
+        raise RecipeError(
+            f"The {registry.kind} '{text}' names a file but no function in it; write"
+            f" '{bare}:name_of_the_function'."
+        )
+    raise RecipeError(
+        f"There is no {registry.kind} named '{bare}'; {nearest(kind + colon, registry.names())}"
+    )
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:
@@ -61,7 +77,9 @@ def check_options(name: Name, known: Iterable[str]) -> None:
     known = list(known)
     for option in name.options:
         if option not in known:
-            raise RecipeError(f"The source '{name.text}' has no option '{option}'; {nearest(option, known)}")
+            raise RecipeError(
+                f"The source '{name.text}' has no option '{option}'; {nearest(option, known)}"
+            )
 
 
 def _query(query: str, text: str) -> dict[str, Any]:
@@ -70,7 +88,9 @@ def _query(query: str, text: str) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        raise RecipeError(f"The options of '{text}' are malformed; write them as ?name=value&other=value.") from None
+        raise RecipeError(
+            f"The options of '{text}' are malformed; write them as ?name=value&other=value."
+        ) from None
     options: dict[str, Any] = {}
     for key, value in pairs:
         if key in options:

@@ -1,7 +1,9 @@
-"""The built-in networks: small, standard, and written so that their state dicts have the field's usual names.
+"""The built-in networks: small, standard, and written so that their state dicts have the field's
+usual names.
 
-ResNet for CIFAR: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (arXiv 1512.03385), here with projection
-shortcuts. VGG: Simonyan & Zisserman 2015 (arXiv 1409.1556), configuration A with one linear layer as its classifier.
+ResNet for CIFAR: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (arXiv
+1512.03385), here with projection shortcuts. VGG: Simonyan & Zisserman 2015 (arXiv 1409.1556),
+configuration A with one linear layer as its classifier.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 
 
 class DigitsNet(nn.Module):
-    """Two convolutions with batch norm, one without, and a linear head: (n, 1, 8, 8) images to (n, classes) logits."""
+    """Two convolutions with batch norm, one without, and a linear head: (n, 1, 8, 8) images to (n,
+    classes) logits.
+    """
 
     def __init__(self, width: int = 32, classes: int = 10) -> None:
         super().__init__()
@@ -31,12 +35,21 @@ class DigitsNet(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """Two strided convolutions and two linear layers without any norm, 106,000 parameters: (n, 1, 28, 28) images to (n, classes) logits."""
+    """Two strided convolutions and two linear layers without any norm, 106,000 parameters: (n, 1,
+    28, 28) images to (n, classes) logits.
+    """
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU())
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, classes))
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, classes)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(x))
@@ -44,7 +57,9 @@ class SmallCNN(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm around a shortcut; the shortcut is projected where the shape changes."""
+    """Two 3x3 convolutions with batch norm around a shortcut; the shortcut is projected where the
+    shape changes.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -54,7 +69,10 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
@@ -95,9 +113,25 @@ class ResNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """VGG-A for 32x32 images, with or without batch norm: (n, 3, 32, 32) images to (n, classes) logits."""
+    """VGG-A for 32x32 images, with or without batch norm: (n, 3, 32, 32) images to (n, classes)
+    logits.
+    """
 
-    plan = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)  # channels of a convolution; 0 for a max-pool
+    plan = (
+        64,
+        0,
+        128,
+        0,
+        256,
+        256,
+        0,
+        512,
+        512,
+        0,
+        512,
+        512,
+        0,
+    )  # channels of a convolution; 0 for a max-pool
 
     def __init__(self, width: float = 1.0, classes: int = 10, norm: bool = False) -> None:
         super().__init__()

@@ -11,17 +11,30 @@ from onefold.sources.names import Name
 
 
 def optional_package(package: str, extra: str, name: Name) -> Any:
-    """Import the package that the source `name` needs. Raises RecipeError, which says how to install it, where that fails."""
+    """Import the package that the source `name` needs.
+
+    Raises RecipeError, which says how to install it, where that fails.
+    """
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise RecipeError(f"The model source '{name.text}' needs the package {package}; install it with: pip install \"onefold[{extra}]\".") from None
-    except Exception as error:  # torchvision fails like this beside a torch that it was not built for
+        raise RecipeError(
+            f"The model source '{name.text}' needs the package {package}; install it with: pip"
+            f' install "onefold[{extra}]".'
+        ) from None
+    except (
+        Exception
+    ) as error:  # torchvision fails like this beside a torch that it was not built for
         reason = str(error).split("\n")[0][:150]
-        raise RecipeError(f"The package {package} cannot be imported here ({reason}); install a version that fits this torch.") from error
+        raise RecipeError(
+            f"The package {package} cannot be imported here ({reason}); install a version that fits"
+            " this torch."
+        ) from error
 
 
 def near(given: str, known: Iterable[str], otherwise: str) -> str:
-    """The nearest known name as a suggestion, or else the advice `otherwise`, but never the list of a thousand names."""
+    """The nearest known name as a suggestion, or else the advice `otherwise`, but never the list of
+    a thousand names.
+    """
     suggestion = nearest(given, known)
     return suggestion if suggestion.startswith("did") else otherwise

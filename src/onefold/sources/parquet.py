@@ -1,4 +1,6 @@
-"""Image data sets in parquet files, as the Hugging Face hub stores them: `train-*.parquet` and `test-*.parquet`."""
+"""Image data sets in parquet files, as the Hugging Face hub stores them: `train-*.parquet` and
+`test-*.parquet`.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,16 @@ LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 @data_sources.register("parquet:")
 def parquet(request: Request) -> Images:
-    """Images in parquet files (parquet:DIR); options image, label (columns), mean, std, size, channels, classes.
+    """Images in parquet files (parquet:DIR); options image, label (columns), mean, std, size,
+    channels, classes.
 
-    The image column is a struct with the encoded file in `bytes`, or plain binary. Columns are found by their types and usual names
-    where `image` and `label` do not name them. Files lie in DIR or DIR/data, named `train*.parquet` or `test*.parquet`.
+    The image column is a struct with the encoded file in `bytes`, or plain binary. Columns are
+    found by their types and usual names where `image` and `label` do not name them. Files lie in
+    DIR or DIR/data, named `train*.parquet` or `test*.parquet`.
 
     Raises:
-        DataError: pyarrow is missing, there is no file for the split, a column is missing, or an image cannot be decoded.
+        DataError: pyarrow is missing, there is no file for the split, a column is missing, or an
+            image cannot be decoded.
     """
     check_options(request.name, (*OPTIONS, "image", "label", OPTION))
     channels, size = image_options(request.name)
@@ -35,16 +40,23 @@ def parquet(request: Request) -> Images:
     try:
         opened = [pq.ParquetFile(file) for file in files]
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"A parquet file of '{request.name.text}' is damaged ({str(error).splitlines()[0]}); download it again.") from error
+        raise DataError(
+            f"A parquet file of '{request.name.text}' is damaged ({str(error).splitlines()[0]});"
+            " download it again."
+        ) from error
     image, label = _columns(opened[0].schema_arrow, files[0], request)
     blobs, labels, where = _rows(opened, files, image, label, request)
     inputs = decode(blobs, lambda i: f"Image {where(i)} of '{request.name.text}'", channels, size)
     known = _class_names(opened[0].schema_arrow, label)
     targets = class_labels(labels, request)
-    classes = len(known) or 1 + max(int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened)
+    classes = len(known) or 1 + max(
+        int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened
+    )
     mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
     if wanted is not None:
-        targets, known = renumbered(targets, known or [str(number) for number in range(classes)], wanted, request.name)
+        targets, known = renumbered(
+            targets, known or [str(number) for number in range(classes)], wanted, request.name
+        )
         classes = len(known)
     return Images(inputs, targets, classes, mean, std, known)
 
@@ -53,17 +65,28 @@ def _pyarrow_parquet() -> Any:
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise DataError('Reading parquet files needs pyarrow; install it with: pip install "onefold[vision]".') from None
+        raise DataError(
+            'Reading parquet files needs pyarrow; install it with: pip install "onefold[vision]".'
+        ) from None
     return pq
 
 
 def _files(folder: Path, request: Request) -> list[Path]:
     for place in (folder, folder / "data"):
         for name in SPLIT_NAMES[request.split]:
-            found = sorted({*place.glob(f"{name}.parquet"), *place.glob(f"{name}-*.parquet"), *place.glob(f"{name}_*.parquet")})
+            found = sorted(
+                {
+                    *place.glob(f"{name}.parquet"),
+                    *place.glob(f"{name}-*.parquet"),
+                    *place.glob(f"{name}_*.parquet"),
+                }
+            )
             if found:
                 return found
-    raise DataError(f"The folder {folder} holds no {request.split}-*.parquet file for '{request.name.text}'; check the folder and the split.")
+    raise DataError(
+        f"The folder {folder} holds no {request.split}-*.parquet file for '{request.name.text}';"
+        " check the folder and the split."
+    )
 
 
 def _columns(schema: Any, file: Path, request: Request) -> tuple[str, str]:
@@ -81,16 +104,26 @@ def _columns(schema: Any, file: Path, request: Request) -> tuple[str, str]:
     for option, candidates in (("image", images), ("label", labels)):
         wanted = request.name.options.get(option)
         if wanted is not None and wanted not in candidates + integers:
-            raise DataError(f"{file} has no {option} column '{wanted}'; its columns are {', '.join(schema.names)}.")
+            raise DataError(
+                f"{file} has no {option} column '{wanted}'; its columns are"
+                f" {', '.join(schema.names)}."
+            )
         if wanted is None and (not candidates or (len(candidates) > 1 and option == "image")):
             many = "more than one" if candidates else "no"
-            raise DataError(f"{file} has {many} {option} column; its columns are {', '.join(schema.names)}, so add ?{option}=COLUMN.")
+            raise DataError(
+                f"{file} has {many} {option} column; its columns are {', '.join(schema.names)}, so"
+                f" add ?{option}=COLUMN."
+            )
         chosen.append(wanted if wanted is not None else candidates[0])
     return chosen[0], chosen[1]
 
 
-def _rows(opened: list[Any], files: list[Path], image: str, label: str, request: Request) -> tuple[list[bytes], list[int], Any]:
-    """Encoded images and labels of the wanted rows; whole files before `skip` and all after the end stay unread."""
+def _rows(
+    opened: list[Any], files: list[Path], image: str, label: str, request: Request
+) -> tuple[list[bytes], list[int], Any]:
+    """Encoded images and labels of the wanted rows; whole files before `skip` and all after the end
+    stay unread.
+    """
     total = sum(file.metadata.num_rows for file in opened)
     end = total if request.end is None else min(request.end, total)
     if request.skip >= total:
@@ -114,11 +147,16 @@ def _rows(opened: list[Any], files: list[Path], image: str, label: str, request:
             column = part.column(part.schema.get_field_index(image))
             found = (column.field("bytes") if hasattr(column, "field") else column).to_pylist()
             if None in found:
-                raise DataError(f"{path} holds an image without bytes (a reference to another file); embed the images in the parquet files.")
+                raise DataError(
+                    f"{path} holds an image without bytes (a reference to another file); embed the"
+                    " images in the parquet files."
+                )
             blobs += found
             given = part.column(part.schema.get_field_index(label)).to_pylist()
             if None in given:
-                raise DataError(f"{path} holds a row without a label in column '{label}'; use another split.")
+                raise DataError(
+                    f"{path} holds a row without a label in column '{label}'; use another split."
+                )
             labels += given
     return blobs, labels, lambda index: f"in row {request.skip + index}"
 

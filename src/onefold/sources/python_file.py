@@ -22,23 +22,32 @@ REQUEST_ARGUMENTS = ("batch_size", "seed", "shuffle")  # handed to a data factor
 
 
 def load_function(name: Name) -> Callable[..., Any]:
-    """The function that `name` ("file.py:factory") names. The file is run once, under a private module name, with its folder importable.
+    """The function that `name` ("file.py:factory") names.
+
+    The file is run once, under a private module name, with its folder importable.
 
     Raises:
         RecipeError: the file is missing or fails, or it has no such function.
     """
     match = PYTHON_FILE.fullmatch(name.place)
     if match is None:
-        raise RecipeError(f"'{name.text}' is no function in a file; write it as path/to/file.py:function.")
+        raise RecipeError(
+            f"'{name.text}' is no function in a file; write it as path/to/file.py:function."
+        )
     path = Path(match["file"]).expanduser()
     if not path.is_file():
         raise RecipeError(f"The file {path} of '{name.text}' does not exist; check its path.")
     path = path.resolve()
     module = _run(path, path.stat().st_mtime_ns)
-    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    functions = [
+        key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+    ]
     function = getattr(module, match["factory"], None)
     if not callable(function):
-        raise RecipeError(f"The file {path} has no function '{match['factory']}'; {nearest(match['factory'], functions)}")
+        raise RecipeError(
+            f"The file {path} has no function '{match['factory']}';"
+            f" {nearest(match['factory'], functions)}"
+        )
     return function  # type: ignore[no-any-return]
 
 
@@ -52,18 +61,23 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
         signature.bind(**arguments)
     except TypeError as error:
         takes = ", ".join(signature.parameters) or "nothing"
-        raise RecipeError(f"The factory of '{name.text}' cannot be called so ({error}); it takes {takes}.") from None
+        raise RecipeError(
+            f"The factory of '{name.text}' cannot be called so ({error}); it takes {takes}."
+        ) from None
 
 
 @data_sources.register("file.py:")
 def python_data(request: Request) -> Iterable[Any]:
-    """Your own function (file.py:factory), called with split= and the options; returns any re-iterable of batches.
+    """Your own function (file.py:factory), called with split= and the options; returns any
+    re-iterable of batches.
 
-    batch_size, seed and shuffle are handed over if the function takes them, otherwise its own batches are used as they are. limit and skip
-    are handed over if it takes both; otherwise they are applied to its batches.
+    batch_size, seed and shuffle are handed over if the function takes them, otherwise its own
+    batches are used as they are. limit and skip are handed over if it takes both; otherwise they
+    are applied to its batches.
 
     Raises:
-        RecipeError: the file, the function or an argument does not fit, or shuffle is asked for and the function does not take it.
+        RecipeError: the file, the function or an argument does not fit, or shuffle is asked for and
+            the function does not take it.
         DataError: the function fails, or returns no re-iterable.
     """
     function = load_function(request.name)
@@ -72,8 +86,13 @@ def python_data(request: Request) -> Iterable[Any]:
     except (TypeError, ValueError):
         taken = set()
     if request.shuffle and "shuffle" not in taken:
-        raise RecipeError(f"The function of '{request.name.text}' takes no argument shuffle, so its batches cannot be shuffled; add the argument.")
-    arguments: dict[str, Any] = {key: getattr(request, key) for key in REQUEST_ARGUMENTS if key in taken}
+        raise RecipeError(
+            f"The function of '{request.name.text}' takes no argument shuffle, so its batches"
+            " cannot be shuffled; add the argument."
+        )
+    arguments: dict[str, Any] = {
+        key: getattr(request, key) for key in REQUEST_ARGUMENTS if key in taken
+    }
     cuts_itself = {"limit", "skip"} <= taken
     if cuts_itself:
         arguments |= {"limit": request.limit, "skip": request.skip}
@@ -86,20 +105,29 @@ def python_data(request: Request) -> Iterable[Any]:
     return Part(data, request.skip, request.limit)
 
 
-def call(function: Callable[..., Any], arguments: Mapping[str, Any], name: Name, kind: type[OnefoldError]) -> Any:
-    """Call somebody's function; whatever it raises becomes one sentence of the error class `kind` that names the source."""
+def call(
+    function: Callable[..., Any], arguments: Mapping[str, Any], name: Name, kind: type[OnefoldError]
+) -> Any:
+    """Call somebody's function; whatever it raises becomes one sentence of the error class `kind`
+    that names the source.
+    """
     try:
         return function(**arguments)
     except OnefoldError:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise kind(f"The factory of '{name.text}' failed with {type(error).__name__}: {reason or 'no message'}; put it right.") from error
+        raise kind(
+            f"The factory of '{name.text}' failed with {type(error).__name__}:"
+            f" {reason or 'no message'}; put it right."
+        ) from error
 
 
 @functools.cache
 def _run(path: Path, changed: int) -> ModuleType:
-    """Run the file once per version of it, so that networks built from it later are of one and the same class."""
+    """Run the file once per version of it, so that networks built from it later are of one and the
+    same class.
+    """
     private = f"_onefold_{hashlib.sha256(f'{path}:{changed}'.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(private, path)
     if spec is None or spec.loader is None:
@@ -112,7 +140,10 @@ def _run(path: Path, changed: int) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[private]
         reason = str(error).strip().split("\n")[0][:200]
-        raise RecipeError(f"The file {path} failed with {type(error).__name__}: {reason or 'no message'}; put it right.") from error
+        raise RecipeError(
+            f"The file {path} failed with {type(error).__name__}: {reason or 'no message'}; put it"
+            " right."
+        ) from error
     finally:
         if str(path.parent) in sys.path:
             sys.path.remove(str(path.parent))

@@ -1,7 +1,11 @@
-"""A network of the package transformers, built from a config on this disk: `hf:FOLDER` or `hf:FOLDER/config.json`. Nothing is downloaded.
+"""A network of the package transformers, built from a config on this disk: `hf:FOLDER` or
+`hf:FOLDER/config.json`.
 
-The config names the family of networks (`model_type`), the option `task` what shall stand on top; without it, the class that the config
-names under `architectures` is built. Every other option sets a value of the config. Weights are initialised at random: give a checkpoint.
+Nothing is downloaded.
+
+The config names the family of networks (`model_type`), the option `task` what shall stand on top;
+without it, the class that the config names under `architectures` is built. Every other option sets
+a value of the config. Weights are initialised at random: give a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,20 +39,35 @@ TASKS = {  # option `task` -> the class of transformers that finds the network f
 
 @model_sources.register("hf:")
 def transformers_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package transformers from a config on this disk (hf:FOLDER?task=causal-lm); nothing is downloaded."""
+    """A network of the package transformers from a config on this disk (hf:FOLDER?task=causal-lm);
+    nothing is downloaded.
+    """
     content = _read(name)
     transformers = optional_package("transformers", "hf", name)
     family = content.pop("model_type", None)
     if family not in transformers.CONFIG_MAPPING:
-        hint = near(str(family), transformers.CONFIG_MAPPING.keys(), "use another version of it, or file.py:factory for code of your own.")
-        raise RecipeError(f"The config of '{name.text}' is of the model_type {family!r}, which the package transformers does not know; {hint}")
+        hint = near(
+            str(family),
+            transformers.CONFIG_MAPPING.keys(),
+            "use another version of it, or file.py:factory for code of your own.",
+        )
+        raise RecipeError(
+            f"The config of '{name.text}' is of the model_type {family!r}, which the package"
+            f" transformers does not know; {hint}"
+        )
     task = name.options.get("task")
     if task is not None and task not in TASKS:
-        raise RecipeError(f"The source '{name.text}' has no task '{task}'; {nearest(str(task), TASKS)}")
+        raise RecipeError(
+            f"The source '{name.text}' has no task '{task}'; {nearest(str(task), TASKS)}"
+        )
 
     def build(task: str | None = None, **settings: Any) -> nn.Module:
         config = _config(transformers, family, content, settings, name)
-        return _for_task(transformers, config, task, name) if task is not None else _named(transformers, content, name)(config)
+        return (
+            _for_task(transformers, config, task, name)
+            if task is not None
+            else _named(transformers, content, name)(config)
+        )
 
     return build
 
@@ -59,48 +78,82 @@ def _read(name: Name) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        missing = f"the folder {name.path} has no config.json" if name.path.is_dir() else f"{name.path} is no folder or file"
-        raise RecipeError(f"The config of '{name.text}' does not exist: {missing}; nothing is downloaded, so save it here first.") from None
+        missing = (
+            f"the folder {name.path} has no config.json"
+            if name.path.is_dir()
+            else f"{name.path} is no folder or file"
+        )
+        raise RecipeError(
+            f"The config of '{name.text}' does not exist: {missing}; nothing is downloaded, so save"
+            " it here first."
+        ) from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"The config {path} of '{name.text}' cannot be read ({str(error)[:120]}); it must be a JSON file.") from None
+        raise RecipeError(
+            f"The config {path} of '{name.text}' cannot be read ({str(error)[:120]}); it must be a"
+            " JSON file."
+        ) from None
     if not isinstance(content, dict):
-        raise RecipeError(f"The config {path} of '{name.text}' is a {type(content).__name__}; it must be a JSON object with the key model_type.")
+        raise RecipeError(
+            f"The config {path} of '{name.text}' is a {type(content).__name__}; it must be a JSON"
+            " object with the key model_type."
+        )
     return content
 
 
-def _config(transformers: Any, family: str, content: dict[str, Any], settings: dict[str, Any], name: Name) -> Any:
-    """The config with the name's options in it. Caches of keys and values are off: they would be outputs that hold both in place."""
+def _config(
+    transformers: Any, family: str, content: dict[str, Any], settings: dict[str, Any], name: Name
+) -> Any:
+    """The config with the name's options in it.
+
+    Caches of keys and values are off: they would be outputs that hold both in place.
+    """
     config = transformers.CONFIG_MAPPING[family].from_dict(dict(content))
     known = {*config.to_dict(), "num_labels", "attn_implementation", "experts_implementation"}
     for option in settings:
         if option not in known:
-            raise RecipeError(f"The config of '{name.text}' has no value '{option}'; {near(option, known, FILE)}")
+            raise RecipeError(
+                f"The config of '{name.text}' has no value '{option}'; {near(option, known, FILE)}"
+            )
     if hasattr(config, "use_cache"):
         settings = {"use_cache": False, **settings}
     return transformers.CONFIG_MAPPING[family].from_dict(dict(content), **settings)
 
 
 def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Module:
-    """The network of the config's family that does the task. Raises RecipeError where the family has none."""
+    """The network of the config's family that does the task.
+
+    Raises RecipeError where the family has none.
+    """
     try:
         model: nn.Module = getattr(transformers, TASKS[task]).from_config(config)
     except ValueError as error:
         if not str(error).startswith("Unrecognized configuration class"):
             raise
-        kind = f"The package transformers has no network of the kind '{config.model_type}' for the task '{task}'"
-        raise RecipeError(f"{kind}; choose another task for '{name.text}': {', '.join(TASKS)}.") from None
+        kind = (
+            f"The package transformers has no network of the kind '{config.model_type}' for the"
+            f" task '{task}'"
+        )
+        raise RecipeError(
+            f"{kind}; choose another task for '{name.text}': {', '.join(TASKS)}."
+        ) from None
     return model
 
 
 def _named(transformers: Any, content: dict[str, Any], name: Name) -> Callable[[Any], nn.Module]:
-    """The class that the config names. Raises RecipeError where it names none, or one that is not there."""
+    """The class that the config names.
+
+    Raises RecipeError where it names none, or one that is not there.
+    """
     named = content.get("architectures") or []
     if not named:
-        raise RecipeError(f"The config of '{name.text}' names no architecture; say what to build, as in ?task=causal-lm: {', '.join(TASKS)}.")
+        raise RecipeError(
+            f"The config of '{name.text}' names no architecture; say what to build, as in"
+            f" ?task=causal-lm: {', '.join(TASKS)}."
+        )
     found = getattr(transformers, str(named[0]), None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise RecipeError(
-            f"The package transformers has no network '{named[0]}', which the config of '{name.text}' names; say what to build with ?task=: "
-            f"{', '.join(TASKS)}."
+            f"The package transformers has no network '{named[0]}', which the config of"
+            f" '{name.text}' names; say what to build with ?task=: {', '.join(TASKS)}."
         )
     return found

@@ -1,8 +1,10 @@
-"""What may move inside a network without changing its function: found from the traced graph, proved numerically.
+"""What may move inside a network without changing its function: found from the traced graph, proved
+numerically.
 
-`find_symmetries` traces a network, lets every operator say how the axes of its tensors belong together, and names what is left free:
-groups of coordinates that one unknown map moves in many tensors at once. `apply_maps` carries such maps out on a state dict, and
-`verify_symmetries` shows in float64 that the function stays the same.
+`find_symmetries` traces a network, lets every operator say how the axes of its tensors belong
+together, and names what is left free: groups of coordinates that one unknown map moves in many
+tensors at once. `apply_maps` carries such maps out on a state dict, and `verify_symmetries` shows
+in float64 that the function stays the same.
 """
 
 from __future__ import annotations
@@ -26,23 +28,32 @@ from onefold.symmetry.verify import Verification, verify_symmetries
 
 
 def find_symmetries(
-    model: nn.Module, example_inputs: Any = None, traced: TracedNetwork | None = None, *, cache: str | Path | None = None
+    model: nn.Module,
+    example_inputs: Any = None,
+    traced: TracedNetwork | None = None,
+    *,
+    cache: str | Path | None = None,
 ) -> SymmetrySpec:
-    """Find the groups of coordinates that may be moved together without changing what the network computes.
+    """Find the groups of coordinates that may be moved together without changing what the network
+    computes.
 
     Args:
-        model: any network that torch.export can trace; it is left as it was. Weights play no part and may be on the meta device.
-        example_inputs: one batch, as a data loader yields it: a tensor, (inputs, labels), a tuple of three or more positional inputs, or
-            a dict for a network that takes keywords (its entry "labels" is left out). For two positional inputs pass ((a, b), None).
+        model: any network that torch.export can trace; it is left as it was. Weights play no part
+            and may be on the meta device.
+        example_inputs: one batch, as a data loader yields it: a tensor, (inputs, labels), a tuple
+            of three or more positional inputs, or a dict for a network that takes keywords (its
+            entry "labels" is left out). For two positional inputs pass ((a, b), None).
         traced: a trace of the network made earlier by `trace`, which is then not made again.
-        cache: a folder of specs. The first spec of an architecture is proved numerically before it is kept there; groups that the proof
-            refutes are frozen, with a warning. Later ones are read.
+        cache: a folder of specs. The first spec of an architecture is proved numerically before it
+            is kept there; groups that the proof refutes are frozen, with a warning. Later ones are
+            read.
 
     Returns: the SymmetrySpec; print it for a readable table.
 
     Raises:
         TraceError: torch.export cannot trace the network.
-        SymmetryError: with a cache, if nothing can be proved (weights on the meta device, a network that is random in eval mode).
+        SymmetryError: with a cache, if nothing can be proved (weights on the meta device, a network
+            that is random in eval mode).
         OutputError: the cache cannot be written.
     """
     if traced is None:

@@ -1,4 +1,6 @@
-"""The axes of a tensor as the symmetry finder sees them, and the groups of features that live on them."""
+"""The axes of a tensor as the symmetry finder sees them, and the groups of features that live on
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-ROLES = ("producer", "consumer", "bias", "scale", "shift", "mean", "variance", "depthwise", "table", "other")
+ROLES = (
+    "producer",
+    "consumer",
+    "bias",
+    "scale",
+    "shift",
+    "mean",
+    "variance",
+    "depthwise",
+    "table",
+    "other",
+)
 
 
 MAP_CLASSES = ("permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible")
@@ -22,7 +35,9 @@ class Live:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A part of an axis that must stay in place; `name` tells two frozen atoms of one size apart (an index that maps may depend on)."""
+    """A part of an axis that must stay in place; `name` tells two frozen atoms of one size apart
+    (an index that maps may depend on).
+    """
 
     name: str
     size: int
@@ -52,7 +67,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class Case:
-    """One term for each value of the index atom named `index`, which is another axis of the same tensor."""
+    """One term for each value of the index atom named `index`, which is another axis of the same
+    tensor.
+    """
 
     index: str
     parts: tuple[Term, ...]
@@ -70,10 +87,12 @@ Axes = tuple[Term, ...]
 
 @dataclass(frozen=True)
 class Slot:
-    """One axis of one tensor (by its state-dict name) that holds a group, and the part it plays there.
+    """One axis of one tensor (by its state-dict name) that holds a group, and the part it plays
+    there.
 
-    A map T acts on producers, biases, shifts, means and tables as T, on consumers as its inverse. `depthwise` weights, `scale` and
-    `variance` stand for coordinates one by one: permutations (and for some: scales, signs) may act on them, dense maps may not.
+    A map T acts on producers, biases, shifts, means and tables as T, on consumers as its inverse.
+    `depthwise` weights, `scale` and `variance` stand for coordinates one by one: permutations (and
+    for some: scales, signs) may act on them, dense maps may not.
     """
 
     tensor: str
@@ -83,9 +102,11 @@ class Slot:
 
 @dataclass(frozen=True)
 class Probe:
-    """An axis of a node of the traced graph that is exactly the group, or the group times fixed parts: where its features can be read.
+    """An axis of a node of the traced graph that is exactly the group, or the group times fixed
+    parts: where its features can be read.
 
-    kind: "pre" (a layer's or norm's output, or a residual sum, before any nonlinearity), "post" (the output of a nonlinearity) or "other".
+    kind: "pre" (a layer's or norm's output, or a residual sum, before any nonlinearity), "post"
+    (the output of a nonlinearity) or "other".
     """
 
     node: str
@@ -95,9 +116,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Group:
-    """One unknown map. `over`: index atoms (groups or fixed parts) per value of which the map may differ (fibres).
+    """One unknown map.
 
-    duals: where features can be read that take the inverse transpose of the map, as keys do where queries take the map.
+    `over`: index atoms (groups or fixed parts) per value of which the map may differ (fibres).
+
+    duals: where features can be read that take the inverse transpose of the map, as keys do where
+    queries take the map.
     """
 
     name: str
@@ -106,15 +130,19 @@ class Group:
     slots: tuple[Slot, ...]
     probes: tuple[Probe, ...] = ()
     over: tuple[str, ...] = ()
-    dense: bool = False  # a dense map can be written into the weights: all slots are linear, or norms that fold away
+    # a dense map can be written into the weights: all slots are linear, or norms that fold away
+    dense: bool = False
     duals: tuple[Probe, ...] = ()
-    folded: frozenset[str] = frozenset()  # classes of maps that it takes besides, once the scales of norms are folded (see `fold_scales`)
+    folded: frozenset[str] = (
+        frozenset()
+    )  # classes of maps that it takes besides, once the scales of norms are folded (see `fold_scales`)
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """`size` features that one layer makes and another one reads. node: the first layer that does so; groups: what moves them, in none of them where
-    they stay, and then why."""
+    """`size` features that one layer makes and another one reads. node: the first layer that does
+    so; groups: what moves them, in none of them where they stay, and then why.
+    """
 
     node: str
     size: int

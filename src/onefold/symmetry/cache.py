@@ -1,8 +1,9 @@
 """Symmetry specs kept in a folder: found and proved once for an architecture, then read.
 
-The key is a hash of the traced graph (operators, connections, shapes of parameters), of the shapes and types of the inputs, of the names
-of all operator rules, and of the versions of torch and of this library. Weights play no part, so that all members of a merge share one
-entry. What the proof refutes on first use is taken out before the spec is kept.
+The key is a hash of the traced graph (operators, connections, shapes of parameters), of the shapes
+and types of the inputs, of the names of all operator rules, and of the versions of torch and of
+this library. Weights play no part, so that all members of a merge share one entry. What the proof
+refutes on first use is taken out before the spec is kept.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from onefold.weights.atomic import atomic_write
 
 @dataclass(frozen=True)
 class Cached:
-    """A spec, and whether it was read from the folder. refuted: what the proof took away from it, in words; empty where nothing."""
+    """A spec, and whether it was read from the folder. refuted: what the proof took away from it,
+    in words; empty where nothing.
+    """
 
     spec: SymmetrySpec
     hit: bool
@@ -44,7 +47,8 @@ def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Ca
         folder: it is made where it is missing, but not the folders that it lies in.
 
     Raises:
-        SymmetryError: the network's weights are on the meta device, or nothing can be proved; see `prune`.
+        SymmetryError: the network's weights are on the meta device, or nothing can be proved; see
+            `prune`.
         OutputError: the folder cannot be written.
     """
     folder = Path(folder).expanduser()
@@ -54,7 +58,10 @@ def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Ca
         return Cached(found, True)
     if any(parameter.is_meta for parameter in traced.model.parameters()):
         name = type(traced.model).__name__
-        raise SymmetryError(f"{name} has its weights on the meta device, where nothing can be proved; find its symmetries without a cache.")
+        raise SymmetryError(
+            f"{name} has its weights on the meta device, where nothing can be proved; find its"
+            " symmetries without a cache."
+        )
     pruned = prune(solve(traced), traced.model, example_inputs)
     if folder.parent.is_dir():
         folder.mkdir(exist_ok=True)
@@ -63,9 +70,16 @@ def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Ca
 
 
 def key(traced: TracedNetwork, example_inputs: Any) -> str:
-    """32 hexadecimal digits that tell apart whatever may lead to another spec. The batch size is no part of them."""
+    """32 hexadecimal digits that tell apart whatever may lead to another spec.
+
+    The batch size is no part of them.
+    """
     batch = example_batch(example_inputs)
-    shapes = [(tuple(x.shape[1:]), str(x.dtype)) for x in pytree.tree_leaves((batch.args, batch.kwargs)) if isinstance(x, Tensor)]
+    shapes = [
+        (tuple(x.shape[1:]), str(x.dtype))
+        for x in pytree.tree_leaves((batch.args, batch.kwargs))
+        if isinstance(x, Tensor)
+    ]
     parts = (traced.fingerprint, shapes, operator_rules.names(), torch.__version__, __version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 

@@ -1,4 +1,5 @@
-"""How much of a network could move: its feature spaces between layers, and in words why others stay.
+"""How much of a network could move: its feature spaces between layers, and in words why others
+stay.
 
 Elements of tensors alone hide what matters: a large table may move while every feature between two
 layers stays. A feature space is an axis of features that one layer makes and another one reads, but
@@ -26,12 +27,20 @@ _SHOWN = 4
 _POSITIONS = ("space of", "time of", "frequencies of", "windows along")
 
 
-def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]) -> tuple[FeatureSpace, ...]:
-    """The feature spaces between layers, in graph order. groups: the atoms that move, with their names."""
+def feature_spaces(
+    traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]
+) -> tuple[FeatureSpace, ...]:
+    """The feature spaces between layers, in graph order. groups: the atoms that move, with their
+    names.
+    """
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]
     computed, learned = reached_from(inputs), reached_from(weights)
-    makes = [(u.node, u.term) for u in facts.uses if u.role in _MADE and u.node in computed and not _passes(facts, u, computed)]
+    makes = [
+        (u.node, u.term)
+        for u in facts.uses
+        if u.role in _MADE and u.node in computed and not _passes(facts, u, computed)
+    ]
     reads = [(u.node, u.term) for u in facts.uses if u.role in _READ and u.node in computed]
     makes += [(node, term) for node, term in facts.made if node in computed]
     reads += [(node, term) for node, term in facts.read if node in computed]
@@ -52,16 +61,30 @@ def feature_spaces(traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, st
             continue
         for part in _segments(term):
             own = _telling(part, groups) - outer
-            if own and not (own.isdisjoint(groups) and _nearest(node, makers) & stuck):  # else counted where it is made
+            if own and not (
+                own.isdisjoint(groups) and _nearest(node, makers) & stuck
+            ):  # else counted where it is made
                 _join(found, frozenset(own), node)
     places = sorted(found.items(), key=lambda item: order[item[1][0]])
     return tuple(_space(own, node, size, groups) for own, (node, size) in places)
 
 
 def _passes(facts: Facts, use: Use, computed: set[fx.Node]) -> bool:
-    """Whether an axis of a weight is one that the features have already, as a batch axis of an einsum is."""
-    features = [source for source in use.node.all_input_nodes if source in computed and source not in facts.origin]
-    held = {atom for source in features for own in _tensors(facts.axes.get(source)) for term in own for atom in atoms(term)}
+    """Whether an axis of a weight is one that the features have already, as a batch axis of an
+    einsum is.
+    """
+    features = [
+        source
+        for source in use.node.all_input_nodes
+        if source in computed and source not in facts.origin
+    ]
+    held = {
+        atom
+        for source in features
+        for own in _tensors(facts.axes.get(source))
+        for term in own
+        for atom in atoms(term)
+    }
     return held.issuperset(atoms(use.term))
 
 
@@ -95,36 +118,54 @@ def reached_from(starts: Iterable[fx.Node]) -> set[fx.Node]:
 
 
 def why_still(spec: SymmetrySpec) -> str:
-    """Why features stay: the operators without a rule; where there are none, the reasons of the spaces or tensors that stay."""
+    """Why features stay: the operators without a rule; where there are none, the reasons of the
+    spaces or tensors that stay.
+    """
     if spec.unknown:
-        names = [f"{name} ({count} time{'s' * (count > 1)})" for name, count in spec.unknown.items()]
-        return f"no rule knows {'these operators' if len(names) > 1 else 'the operator'}: {_few(names)}"
+        names = [
+            f"{name} ({count} time{'s' * (count > 1)})" for name, count in spec.unknown.items()
+        ]
+        return (
+            f"no rule knows {'these operators' if len(names) > 1 else 'the operator'}:"
+            f" {_few(names)}"
+        )
     if not spec.spaces:
         return "there are no features between layers, only the network's own inputs and outputs"
     reasons = Counter(space.reason for space in spec.spaces if not space.groups)
     reasons = reasons or Counter(reason for reason in spec.frozen.values())
-    names = [f"{reason} ({count} time{'s' * (count > 1)})" for reason, count in reasons.most_common()]
+    names = [
+        f"{reason} ({count} time{'s' * (count > 1)})" for reason, count in reasons.most_common()
+    ]
     return f"features stay in place for these reasons: {_few(names)}"
 
 
 def all_positions(spec: SymmetrySpec) -> bool:
     """Whether every feature space is one of positions, in which a feature is known by its place."""
-    return not spec.unknown and bool(spec.spaces) and all(space.reason.startswith(_POSITIONS) for space in spec.spaces)
+    return (
+        not spec.unknown
+        and bool(spec.spaces)
+        and all(space.reason.startswith(_POSITIONS) for space in spec.spaces)
+    )
 
 
 def shortfall(spec: SymmetrySpec) -> str | None:
-    """A sentence where less than `LEAST` of a network could move, by elements or by feature spaces; None where enough can."""
+    """A sentence where less than `LEAST` of a network could move, by elements or by feature spaces;
+    None where enough can.
+    """
     if min(spec.coverage, spec.feature_coverage) >= LEAST:
         return None
     moving = sum(bool(space.groups) for space in spec.spaces)
     return (
-        f"only {moving} of {len(spec.spaces)} feature spaces between layers and {100 * spec.coverage:.1f} % of the "
-        f"parameters could be aligned: {why_still(spec)}; the rest is averaged as it is"
+        f"only {moving} of {len(spec.spaces)} feature spaces between layers and"
+        f" {100 * spec.coverage:.1f} % of the parameters could be aligned: {why_still(spec)}; the"
+        " rest is averaged as it is"
     )
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
 
 
 def _outer(traced: TracedNetwork, facts: Facts, inputs: Iterable[fx.Node]) -> set[Atom]:
@@ -132,7 +173,13 @@ def _outer(traced: TracedNetwork, facts: Facts, inputs: Iterable[fx.Node]) -> se
     ends = [node for node in traced.graph.nodes if node.op == "output"]
     outputs = [x for node in ends for x in pytree.tree_leaves(node.args) if isinstance(x, fx.Node)]
     nodes = [*inputs, *(x for x in outputs if x.name not in traced.state_names)]
-    return {atom for node in nodes for axes in _tensors(facts.axes.get(node)) for t in axes for atom in atoms(t)}
+    return {
+        atom
+        for node in nodes
+        for axes in _tensors(facts.axes.get(node))
+        for t in axes
+        for atom in atoms(t)
+    }
 
 
 def _tensors(axes: object) -> Iterator[list[Term]]:
@@ -164,18 +211,25 @@ def _segments(term: Term) -> Iterator[Term]:
 
 
 def _telling(term: Term, groups: Mapping[Atom, str]) -> set[Atom]:
-    """The atoms that a space is known by: those that move; else those that stay, but for positions and words."""
+    """The atoms that a space is known by: those that move; else those that stay, but for positions
+    and words.
+    """
     every = [atom for atom in atoms(term) if atom.size > 1]
     moving = {atom for atom in every if atom in groups}
     return moving or {atom for atom in every if not _is_place(atom)}
 
 
 def _is_place(atom: Atom) -> bool:
-    """Whether an axis counts positions or words. A convolution along features makes them no positions: they were free before it."""
+    """Whether an axis counts positions or words.
+
+    A convolution along features makes them no positions: they were free before it.
+    """
     return atom.reason == "vocabulary" or (atom.given and atom.reason.startswith("space of"))
 
 
-def _join(found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom], node: fx.Node) -> None:
+def _join(
+    found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom], node: fx.Node
+) -> None:
     """Add a space, or make it one with those that it shares an atom with."""
     size = 1
     for atom in own:
@@ -186,7 +240,18 @@ def _join(found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom
     found[own] = (node, size)
 
 
-def _space(own: frozenset[Atom], node: fx.Node, size: int, groups: Mapping[Atom, str]) -> FeatureSpace:
-    names = tuple(sorted((groups[atom] for atom in own if atom in groups), key=lambda name: int(name[1:])))
-    reasons = dict.fromkeys(atom.reason for atom in sorted(own, key=lambda atom: atom.serial) if atom.reason)
-    return FeatureSpace(node.name, size, names, "" if names else "; ".join(reasons) or "no tensor of the state holds it")
+def _space(
+    own: frozenset[Atom], node: fx.Node, size: int, groups: Mapping[Atom, str]
+) -> FeatureSpace:
+    names = tuple(
+        sorted((groups[atom] for atom in own if atom in groups), key=lambda name: int(name[1:]))
+    )
+    reasons = dict.fromkeys(
+        atom.reason for atom in sorted(own, key=lambda atom: atom.serial) if atom.reason
+    )
+    return FeatureSpace(
+        node.name,
+        size,
+        names,
+        "" if names else "; ".join(reasons) or "no tensor of the state holds it",
+    )

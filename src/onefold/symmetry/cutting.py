@@ -1,12 +1,15 @@
-"""Cut a traced network in two behind one of its modules: what runs before, what runs behind, and the values that cross.
+"""Cut a traced network in two behind one of its modules: what runs before, what runs behind, and
+the values that cross.
 
-Everything that runs up to the end of the module is before the cut, parallel branches too, and every value that is read behind it crosses: what a
-skip connection carries past the module as well as the module's own output. So all information passes through the crossing values, whatever
-the graph. What does not depend on the inputs (weights that are computed from weights, position tables) belongs to both sides, each from its own
-tensors.
+Everything that runs up to the end of the module is before the cut, parallel branches too, and every
+value that is read behind it crosses: what a skip connection carries past the module as well as the
+module's own output. So all information passes through the crossing values, whatever the graph. What
+does not depend on the inputs (weights that are computed from weights, position tables) belongs to
+both sides, each from its own tensors.
 
-Not every module ends at a place where features can be handed over. A layer must not be parted from the batch norm that is folded into it, nor an
-attention block inside its heads, nor two views of one memory that is written to later.
+Not every module ends at a place where features can be handed over. A layer must not be parted from
+the batch norm that is folded into it, nor an attention block inside its heads, nor two views of one
+memory that is written to later.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ LISTED = 16  # places that a message names at most
 
 @dataclass(frozen=True)
 class Cut:
-    """A place to cut: behind the module `until`. crossing: the nodes whose values cross, in graph order: tensors, and sizes of the inputs.
+    """A place to cut: behind the module `until`. crossing: the nodes whose values cross, in graph
+    order: tensors, and sizes of the inputs.
 
-    layers, total: how many operators with a weight of two or more axes run before the cut, and in all.
+    layers, total: how many operators with a weight of two or more axes run before the cut, and in
+    all.
     """
 
     until: str
@@ -49,9 +54,12 @@ class Cut:
 
 
 class Cutting:
-    """All places where a traced network can be cut. `spec` also tells the axes of every value that depends on the inputs.
+    """All places where a traced network can be cut.
 
-    cuts: those that hold, in graph order, of several modules that end at one place the outermost. refused: module -> why it is none.
+    `spec` also tells the axes of every value that depends on the inputs.
+
+    cuts: those that hold, in graph order, of several modules that end at one place the outermost.
+    refused: module -> why it is none.
     """
 
     def __init__(self, traced: TracedNetwork) -> None:
@@ -65,7 +73,10 @@ class Cutting:
         ends = self._ends()
         self._sides = {at: self._side(at) for at in sorted(set(ends.values()))}
         crossing = {at: self.crossing(before) for at, before in self._sides.items()}
-        self.spec: SymmetrySpec = solve(traced, nodes={node.name for node in self.flowing if isinstance(node.meta.get("val"), Tensor)})
+        self.spec: SymmetrySpec = solve(
+            traced,
+            nodes={node.name for node in self.flowing if isinstance(node.meta.get("val"), Tensor)},
+        )
         total = sum(node in self._weighted for node in self.nodes)
         self.cuts: list[Cut] = []
         self.refused: dict[str, str] = {}
@@ -74,7 +85,10 @@ class Cutting:
         for at, before in self._sides.items():
             layers = sum(node in self._weighted for node in before)
             reason = self._refusal(before, crossing[at], layers, total)
-            names = sorted((name for name, end in ends.items() if end == at), key=lambda name: (name.count("."), name))
+            names = sorted(
+                (name for name, end in ends.items() if end == at),
+                key=lambda name: (name.count("."), name),
+            )
             if reason:
                 self.refused |= dict.fromkeys(names, reason)
                 continue
@@ -84,32 +98,47 @@ class Cutting:
             self._same |= dict.fromkeys(names, cut)
 
     def at(self, until: str | float) -> Cut:
-        """The cut behind the module of that name, or the one before which that share of the layers runs, as nearly as there is one.
+        """The cut behind the module of that name, or the one before which that share of the layers
+        runs, as nearly as there is one.
 
         Raises:
-            SymmetryError: there is no such module, nothing of it runs, the network cannot be cut behind it, or the share is not between 0 and 1.
+            SymmetryError: there is no such module, nothing of it runs, the network cannot be cut
+                behind it, or the share is not between 0 and 1.
         """
         if not isinstance(until, str):
             if not 0 < until < 1:
-                raise SymmetryError(f"The share of layers before the cut is {until}; give one between 0 (the ensemble) and 1 (merge all of it).")
+                raise SymmetryError(
+                    f"The share of layers before the cut is {until}; give one between 0 (the"
+                    " ensemble) and 1 (merge all of it)."
+                )
             if not self.cuts:
-                raise SymmetryError("The network cannot be cut behind any of its modules; merge all of it.")
+                raise SymmetryError(
+                    "The network cannot be cut behind any of its modules; merge all of it."
+                )
             return min(reversed(self.cuts), key=lambda cut: abs(cut.share - until))
         if until in self._same:
             return self._same[until]
         if until in self.refused:
-            raise SymmetryError(f"The network cannot be cut behind '{until}': {self.refused[until]}; it can behind {self.listed()}.")
+            raise SymmetryError(
+                f"The network cannot be cut behind '{until}': {self.refused[until]}; it can behind"
+                f" {self.listed()}."
+            )
         known = {name for name, _ in self.traced.model.named_modules()}
         if until in known:
             raise SymmetryError(
-                f"Nothing of the module '{until}' runs on the inputs, so the network cannot be cut behind it; it can behind {self.listed()}."
+                f"Nothing of the module '{until}' runs on the inputs, so the network cannot be cut"
+                f" behind it; it can behind {self.listed()}."
             )
         close = nearest(until, known - {""}) if len(known) > LISTED else ""
-        hint = close if close.startswith("did") else f"the network can be cut behind {self.listed()}."
+        hint = (
+            close if close.startswith("did") else f"the network can be cut behind {self.listed()}."
+        )
         raise SymmetryError(f"The network has no module '{until}'; {hint}")
 
     def listed(self) -> str:
-        """The names of the places, for a message: of those with as many layers before them only the last."""
+        """The names of the places, for a message: of those with as many layers before them only the
+        last.
+        """
         last = list({cut.layers: cut.until for cut in self.cuts}.values())
         step = -(-len(last) // LISTED) if last else 1
         return ", ".join(f"'{name}'" for name in last[::step]) or "none of its modules"
@@ -120,7 +149,12 @@ class Cutting:
 
     def crossing(self, before: set[fx.Node]) -> list[fx.Node]:
         """The nodes before whose values are read behind, in graph order."""
-        return [node for node in self.nodes if node in before and any(user not in before for user in node.users if user in self.place)]
+        return [
+            node
+            for node in self.nodes
+            if node in before
+            and any(user not in before for user in node.users if user in self.place)
+        ]
 
     def _flowing(self) -> set[fx.Node]:
         """The nodes that depend on the inputs, through memory that is written to as well."""
@@ -129,13 +163,17 @@ class Cutting:
             known = len(flowing)
             wet = {self.written[node] for node in flowing if node in self.written}
             for node in self.nodes:
-                if node.op == "call_function" and (self.root[node] in wet or not flowing.isdisjoint(node.all_input_nodes)):
+                if node.op == "call_function" and (
+                    self.root[node] in wet or not flowing.isdisjoint(node.all_input_nodes)
+                ):
                     flowing.add(node)
             if len(flowing) == known:
                 return flowing
 
     def _with_weights(self) -> set[fx.Node]:
-        """The nodes that depend on the inputs and read a weight of two or more axes, or what is computed from one."""
+        """The nodes that depend on the inputs and read a weight of two or more axes, or what is
+        computed from one.
+        """
         weights: set[fx.Node] = set()
         found: set[fx.Node] = set()
         for node in self.nodes:
@@ -148,24 +186,36 @@ class Cutting:
         return found
 
     def _ends(self) -> dict[str, int]:
-        """Module -> the place of its last node that depends on the inputs; of a list of modules that of the last of them."""
+        """Module -> the place of its last node that depends on the inputs; of a list of modules
+        that of the last of them.
+        """
         ends: dict[str, int] = {}
         for node in self.nodes:
             if node.op == "call_function" and node in self.flowing:
                 for path, _ in (node.meta.get("nn_module_stack") or {}).values():
                     name = str(path).split("@")[0]  # of a module's second call: "name@1"
                     ends |= dict.fromkeys([name, *_containers(name)], self.place[node])
-        return {name: at for name, at in ends.items() if name and not name.startswith("_empty_nn_module_stack")}
+        return {
+            name: at
+            for name, at in ends.items()
+            if name and not name.startswith("_empty_nn_module_stack")
+        }
 
     def _side(self, at: int) -> set[fx.Node]:
         """What depends on the inputs up to a place; whole tuples and not some of their entries."""
-        before = {node for node in self.nodes if node in self.flowing and (node.op == "placeholder" or self.place[node] <= at)}
+        before = {
+            node
+            for node in self.nodes
+            if node in self.flowing and (node.op == "placeholder" or self.place[node] <= at)
+        }
         for node in self.nodes:
             if node.target is operator.getitem and node.args[0] in before:
                 before.add(node)
         return before
 
-    def _refusal(self, before: set[fx.Node], crossing: Sequence[fx.Node], layers: int, total: int) -> str:
+    def _refusal(
+        self, before: set[fx.Node], crossing: Sequence[fx.Node], layers: int, total: int
+    ) -> str:
         """Why there can be no cut here, or nothing."""
         if layers == 0:
             return "no layer with weights runs before it, so there would be nothing to merge"
@@ -173,12 +223,19 @@ class Cutting:
             return "no layer with weights runs behind it, so that all of it would be merged"
         byname = {node.name: node for node in self.nodes}
         for layer in self.spec.layers:
-            if layer.norm is not None and byname[layer.node] in before and byname[layer.norm.node] not in before:
+            if (
+                layer.norm is not None
+                and byname[layer.node] in before
+                and byname[layer.norm.node] not in before
+            ):
                 return f"'{layer.weight}' would be parted from its batch norm"
         for memory in {memory for node, memory in self.written.items() if node not in before}:
             views = [node for node in crossing if self.root[node] is memory]
             if len(views) > 1:
-                return f"'{views[0].name}' and '{views[1].name}' are one memory, which is written to behind it"
+                return (
+                    f"'{views[0].name}' and '{views[1].name}' are one memory, which is written to"
+                    " behind it"
+                )
         for node in crossing:
             if reason := self._unreadable(node):
                 return reason
@@ -198,7 +255,9 @@ class Cutting:
                 if not _alone(self.spec.group(name), term):
                     return f"it would part the heads of '{node.name}'"
                 group = self.spec.group(name)
-                if group.duals and node.name not in {probe.node for probe in (*group.probes, *group.duals)}:
+                if group.duals and node.name not in {
+                    probe.node for probe in (*group.probes, *group.duals)
+                }:
                     return f"it would part queries from keys at '{node.name}'"
         return ""
 
@@ -227,5 +286,9 @@ def _names(term: Term) -> set[str]:
 def _inputs(traced: TracedNetwork) -> list[fx.Node]:
     """The placeholders of the inputs, in the order of the flattened inputs."""
     names = {node.name: node for node in traced.graph.nodes if node.op == "placeholder"}
-    specs = [spec for spec in traced.program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
+    specs = [
+        spec
+        for spec in traced.program.graph_signature.input_specs
+        if spec.kind == InputKind.USER_INPUT
+    ]
     return [names[spec.arg.name] for spec in specs]

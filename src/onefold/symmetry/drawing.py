@@ -12,20 +12,35 @@ from onefold.symmetry.maps import GroupMap, fibre_shape
 from onefold.symmetry.spec import SymmetrySpec
 
 
-def random_maps(spec: SymmetrySpec, groups: Sequence[Group], kind: str, generator: torch.Generator) -> dict[str, GroupMap]:
-    """A random map of the class `kind` (see MAP_CLASSES) for each group, never the identity, and another one in each fibre."""
-    return {group.name: random_map(group.size, fibre_shape(spec, group), kind, generator) for group in groups}
+def random_maps(
+    spec: SymmetrySpec, groups: Sequence[Group], kind: str, generator: torch.Generator
+) -> dict[str, GroupMap]:
+    """A random map of the class `kind` (see MAP_CLASSES) for each group, never the identity, and
+    another one in each fibre.
+    """
+    return {
+        group.name: random_map(group.size, fibre_shape(spec, group), kind, generator)
+        for group in groups
+    }
 
 
 def random_cycles(spec: SymmetrySpec, group: Group, generator: torch.Generator) -> GroupMap:
-    """A random permutation of the group's coordinates, in each fibre, that leaves none in its place."""
+    """A random permutation of the group's coordinates, in each fibre, that leaves none in its
+    place.
+    """
     shape = (*fibre_shape(spec, group), group.size)
     order = torch.rand(shape, generator=generator).argsort(-1)
-    return GroupMap("permutation", torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1)))
+    return GroupMap(
+        "permutation", torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1))
+    )
 
 
-def random_map(size: int, fibres: tuple[int, ...], kind: str, generator: torch.Generator) -> GroupMap:
-    """One random map of `size` coordinates for each fibre, of the class `kind`, in float64; never the identity."""
+def random_map(
+    size: int, fibres: tuple[int, ...], kind: str, generator: torch.Generator
+) -> GroupMap:
+    """One random map of `size` coordinates for each fibre, of the class `kind`, in float64; never
+    the identity.
+    """
     shape = (*fibres, size)
     if kind == "permutation":
         draw = torch.rand(shape, generator=generator).argsort(-1)
@@ -44,18 +59,32 @@ def random_map(size: int, fibres: tuple[int, ...], kind: str, generator: torch.G
     if kind == "orthogonal_mean":
         matrix = _fixing_the_mean(size, fibres, generator)
         return GroupMap("dense", matrix, matrix.transpose(-1, -2).contiguous())
-    stretch = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)  # singular values near one: no digits are lost
+    stretch = 0.5 + torch.rand(
+        shape, generator=generator, dtype=torch.float64
+    )  # singular values near one: no digits are lost
     left, right = _orthogonal(size, fibres, generator), _orthogonal(size, fibres, generator)
-    return GroupMap("dense", left * stretch.unsqueeze(-2) @ right, right.transpose(-1, -2) / stretch.unsqueeze(-2) @ left.transpose(-1, -2))
+    return GroupMap(
+        "dense",
+        left * stretch.unsqueeze(-2) @ right,
+        right.transpose(-1, -2) / stretch.unsqueeze(-2) @ left.transpose(-1, -2),
+    )
 
 
 def _orthogonal(size: int, fibres: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    square: Tensor = torch.linalg.qr(torch.randn(*fibres, size, size, generator=generator, dtype=torch.float64)).Q
+    square: Tensor = torch.linalg.qr(
+        torch.randn(*fibres, size, size, generator=generator, dtype=torch.float64)
+    ).Q
     return square
 
 
 def _fixing_the_mean(size: int, fibres: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Any orthogonal map of the vectors of mean zero, and the identity on constant ones."""
-    basis: Tensor = torch.linalg.qr(torch.cat([torch.ones(size, 1), torch.eye(size)[:, : size - 1]], 1).to(torch.float64)).Q[:, 1:]
-    inner = -torch.ones(*fibres, 1, 1, dtype=torch.float64) if size == 2 else _orthogonal(size - 1, fibres, generator)
+    basis: Tensor = torch.linalg.qr(
+        torch.cat([torch.ones(size, 1), torch.eye(size)[:, : size - 1]], 1).to(torch.float64)
+    ).Q[:, 1:]
+    inner = (
+        -torch.ones(*fibres, 1, 1, dtype=torch.float64)
+        if size == 2
+        else _orthogonal(size - 1, fibres, generator)
+    )
     return basis @ inner @ basis.T + torch.full((size, size), 1 / size, dtype=torch.float64)

@@ -1,9 +1,11 @@
-"""Dual tracking: where two features are multiplied and summed over a common axis, one of them takes T and the other its inverse transpose.
+"""Dual tracking: where two features are multiplied and summed over a common axis, one of them takes
+T and the other its inverse transpose.
 
-Queries and keys are the example: (T q)' (T^-T k) = q' k for every invertible T. For an atom that is contracted like that, every node
-that holds it gets a parity: operators keep it, such a contraction needs opposite ones. Where that works out, weights that make features
-of the other parity take the inverse map, as consumers do; where it does not (one fused weight makes both sides), only maps that are
-their own inverse transpose are left.
+Queries and keys are the example: (T q)' (T^-T k) = q' k for every invertible T. For an atom that is
+contracted like that, every node that holds it gets a parity: operators keep it, such a contraction
+needs opposite ones. Where that works out, weights that make features of the other parity take the
+inverse map, as consumers do; where it does not (one fused weight makes both sides), only maps that
+are their own inverse transpose are left.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ _DUAL = {"producer": "consumer", "bias": "consumer", "table": "consumer", "consu
 
 @dataclass(frozen=True)
 class Parities:
-    """atom -> node -> whether the node's features take the inverse transpose (T^-T) where others take T. Atoms without duals are missing."""
+    """atom -> node -> whether the node's features take the inverse transpose (T^-T) where others
+    take T.
+
+    Atoms without duals are missing.
+    """
 
     odd: Mapping[Atom, Mapping[fx.Node, bool]]
 
@@ -38,7 +44,9 @@ class Parities:
 
 
 def parities(facts: Facts) -> Parities:
-    """Give every atom that is contracted between features its parities; restrict those for which there are none."""
+    """Give every atom that is contracted between features its parities; restrict those for which
+    there are none.
+    """
     contracted: dict[Atom, dict[fx.Node, tuple[fx.Node, fx.Node]]] = {}
     for node, x, y, term in facts.duals:
         for atom in atoms(term):
@@ -63,11 +71,15 @@ def parities(facts: Facts) -> Parities:
 def _atoms_of(axes: Any) -> set[Atom]:
     if not axes:
         return set()
-    every = [term for own in axes for term in own or []] if isinstance(axes[0], list | None) else axes
+    every = (
+        [term for own in axes for term in own or []] if isinstance(axes[0], list | None) else axes
+    )
     return {atom for term in every for atom in atoms(term)}
 
 
-def _two_colours(holders: Mapping[fx.Node, None], pairs: Mapping[fx.Node, tuple[fx.Node, fx.Node]]) -> dict[fx.Node, bool] | None:
+def _two_colours(
+    holders: Mapping[fx.Node, None], pairs: Mapping[fx.Node, tuple[fx.Node, fx.Node]]
+) -> dict[fx.Node, bool] | None:
     """Parities for all holders, the first of each connected part even; None where no parities fit."""
     edges: dict[fx.Node, list[tuple[fx.Node, bool]]] = {node: [] for node in holders}
 
@@ -103,7 +115,9 @@ def _two_colours(holders: Mapping[fx.Node, None], pairs: Mapping[fx.Node, tuple[
 
 
 def _parity_of_use(use: Use, odd: Mapping[fx.Node, bool]) -> bool | None:
-    """The parity of the features that a tensor makes (or reads, if it is a consumer); None where that is not plain."""
+    """The parity of the features that a tensor makes (or reads, if it is a consumer); None where
+    that is not plain.
+    """
     read = {odd[source] for source in use.node.all_input_nodes if source in odd}
     if use.role != "consumer" and use.node in odd:
         return odd[use.node]

@@ -1,7 +1,8 @@
 """The fibre rule: an atom d may take another map for each index of an atom h.
 
-That is so if h stands next to d in every tensor that holds d, and no operator mixes along h while it keeps d. It gives the maps inside
-the blocks of grouped convolutions and group norms, and one map for each head in attention.
+That is so if h stands next to d in every tensor that holds d, and no operator mixes along h while
+it keeps d. It gives the maps inside the blocks of grouped convolutions and group norms, and one map
+for each head in attention.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from onefold.symmetry.terms import Atom, Prod, Term, atoms, cases, live, resolve
 Block = list[list[Atom]]
 
 
-def fibres(tensors: Iterable[Sequence[Term]], mixes: Iterable[tuple[Term, Term]]) -> dict[Atom, list[Atom]]:
+def fibres(
+    tensors: Iterable[Sequence[Term]], mixes: Iterable[tuple[Term, Term]]
+) -> dict[Atom, list[Atom]]:
     """For each live atom, the atoms per index of which its map may differ, in order.
 
-    tensors: the axis terms of every tensor of the network, parameters and features. mixes: (kept, mixed) terms, see `Call.mix`.
+    tensors: the axis terms of every tensor of the network, parameters and features. mixes: (kept,
+    mixed) terms, see `Call.mix`.
     """
     beside: dict[Atom, set[Atom]] = {}
     seen: set[str] = set()
@@ -32,9 +36,16 @@ def fibres(tensors: Iterable[Sequence[Term]], mixes: Iterable[tuple[Term, Term]]
         for atom in atoms(kept):
             if atom in beside:
                 beside[atom] -= set(atoms(mixed))
-    for atom, others in beside.items():  # of two atoms that could depend on each other, the later one does
-        beside[atom] = {h for h in others if not (atom in beside.get(h, ()) and h.serial > atom.serial)}
-    return {atom: sorted(others, key=lambda h: h.serial) for atom, others in beside.items() if others}
+    for (
+        atom,
+        others,
+    ) in beside.items():  # of two atoms that could depend on each other, the later one does
+        beside[atom] = {
+            h for h in others if not (atom in beside.get(h, ()) and h.serial > atom.serial)
+        }
+    return {
+        atom: sorted(others, key=lambda h: h.serial) for atom, others in beside.items() if others
+    }
 
 
 def _neighbours(block: Block, beside: dict[Atom, set[Atom]]) -> None:
@@ -44,26 +55,38 @@ def _neighbours(block: Block, beside: dict[Atom, set[Atom]]) -> None:
             if atom.frozen:
                 continue
             # The neighbour must be unambiguous: once on the same axis, or once in the whole tensor.
-            near = {h for h in every if h is not atom and (axis.count(h) == 1 or (h not in axis and every.count(h) == 1))}
+            near = {
+                h
+                for h in every
+                if h is not atom and (axis.count(h) == 1 or (h not in axis and every.count(h) == 1))
+            }
             if axis.count(atom) > 1:
                 near = set()
             beside[atom] = near if atom not in beside else beside[atom] & near
 
 
 def blocks(axes: Sequence[Term]) -> Iterator[Block]:
-    """The blocks of a tensor where each axis is a plain product of atoms: cases are expanded, then segments."""
+    """The blocks of a tensor where each axis is a plain product of atoms: cases are expanded, then
+    segments.
+    """
     axes = [resolve(term) for term in axes]
     index = next((case.index for term in axes for case in cases(term)), None)
     if index is not None:
         for value in range(index.size):
             yield from blocks([substitute(term, index, value) for term in axes])
         return
-    yield from ([list(axis) for axis in block] for block in itertools.product(*[_segments(term) for term in axes]))
+    yield from (
+        [list(axis) for axis in block]
+        for block in itertools.product(*[_segments(term) for term in axes])
+    )
 
 
 def _segments(term: Term) -> list[tuple[Atom, ...]]:
     if isinstance(term, Atom):
         return [(term,)]
     if isinstance(term, Prod):
-        return [tuple(itertools.chain(*choice)) for choice in itertools.product(*[_segments(part) for part in term.parts])]
+        return [
+            tuple(itertools.chain(*choice))
+            for choice in itertools.product(*[_segments(part) for part in term.parts])
+        ]
     return [segment for part in term.parts for segment in _segments(part)]

@@ -1,8 +1,10 @@
-"""Move the learned scales of norms into the weights behind them, so that rotations of the features may act.
+"""Move the learned scales of norms into the weights behind them, so that rotations of the features
+may act.
 
     W (w * n + b)  =  (W diag(w)) (n + b / w)
 
-The scale becomes ones, the shift b / w. The function stays the same; it is the network that `Group.folded` speaks of.
+The scale becomes ones, the shift b / w. The function stays the same; it is the network that
+`Group.folded` speaks of.
 """
 
 from __future__ import annotations
@@ -17,22 +19,37 @@ from onefold.symmetry.spec import SymmetrySpec
 
 
 def fold_scales(state: Mapping[str, Tensor], spec: SymmetrySpec) -> dict[str, Tensor]:
-    """The state dict with all scales of `spec.scales` folded: a new dict; changed tensors are new, in their own dtypes, computed in float64.
+    """The state dict with all scales of `spec.scales` folded: a new dict; changed tensors are new,
+    in their own dtypes, computed in float64.
 
     Raises:
         SymmetryError: a tensor is missing, or a scale is zero where a shift is added behind it.
     """
     result = dict(state)
     for fold in spec.scales:
-        names = [fold.scale, *([fold.shift] if fold.shift else []), *(name for name, _ in fold.consumers)]
+        names = [
+            fold.scale,
+            *([fold.shift] if fold.shift else []),
+            *(name for name, _ in fold.consumers),
+        ]
         if missing := [name for name in names if name not in state]:
-            raise SymmetryError(f"The state dict lacks '{missing[0]}', which the fold of '{fold.scale}' must change; pass the whole state dict.")
+            raise SymmetryError(
+                f"The state dict lacks '{missing[0]}', which the fold of '{fold.scale}' must"
+                " change; pass the whole state dict."
+            )
         scale = result[fold.scale].detach().to(torch.float64).reshape(-1)
         if fold.shift is not None:
             shift = result[fold.shift]
             if bool(((scale == 0) & (shift.detach() != 0)).any()):
-                raise SymmetryError(f"'{fold.scale}' has zeros where '{fold.shift}' has none, so it cannot be folded into the weights behind it.")
-            moved = torch.where(scale == 0, 0.0, shift.detach().to(torch.float64) / torch.where(scale == 0, 1.0, scale))
+                raise SymmetryError(
+                    f"'{fold.scale}' has zeros where '{fold.shift}' has none, so it cannot be"
+                    " folded into the weights behind it."
+                )
+            moved = torch.where(
+                scale == 0,
+                0.0,
+                shift.detach().to(torch.float64) / torch.where(scale == 0, 1.0, scale),
+            )
             result[fold.shift] = moved.to(shift.dtype)
         for name, axis in fold.consumers:
             weight = result[name].detach()

@@ -1,4 +1,6 @@
-"""From solving terms, which share mutable atoms, to the plain terms of a SymmetrySpec, which go by name."""
+"""From solving terms, which share mutable atoms, to the plain terms of a SymmetrySpec, which go by
+name.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from onefold.symmetry.terms import Atom, Case, Prod, Term, atoms, resolve
 
 
 class Naming:
-    """Names for atoms: g0, g1, ... for those that may move, f0, f1, ... for those that stay, each in the order they are met."""
+    """Names for atoms: g0, g1, ... for those that may move, f0, f1, ... for those that stay, each
+    in the order they are met.
+    """
 
     def __init__(self, tensors: Iterable[Sequence[Term]]) -> None:
         """tensors: the axes of the state's tensors; what may move there is a group."""
@@ -23,13 +27,21 @@ class Naming:
 
     def name(self, atom: Atom) -> str:
         """The name of a group, or of an atom that stays."""
-        return self.groups[atom] if atom in self.groups else self._fixed.setdefault(atom, f"f{len(self._fixed)}")
+        return (
+            self.groups[atom]
+            if atom in self.groups
+            else self._fixed.setdefault(atom, f"f{len(self._fixed)}")
+        )
 
     def term(self, term: Term) -> plain.Term:
         """The plain form of a term."""
         term = resolve(term)
         if isinstance(term, Atom):
-            return plain.Live(self.groups[term], term.size) if term in self.groups else plain.Fixed(self.name(term), term.size)
+            return (
+                plain.Live(self.groups[term], term.size)
+                if term in self.groups
+                else plain.Fixed(self.name(term), term.size)
+            )
         parts = tuple(self.term(part) for part in term.parts)
         if isinstance(term, Case):
             return plain.Case(self.name(term.index), parts)

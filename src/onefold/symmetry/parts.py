@@ -1,7 +1,8 @@
-"""The two sides of a cut as plain modules: each holds the tensors that it reads and makes the very calls that the traced network makes.
+"""The two sides of a cut as plain modules: each holds the tensors that it reads and makes the very
+calls that the traced network makes.
 
-They are in evaluation mode for good, as the network was when it was traced. Their gradients are there, so that they can be trained further with
-dropout and the statistics of norms at rest.
+They are in evaluation mode for good, as the network was when it was traced. Their gradients are
+there, so that they can be trained further with dropout and the statistics of norms at rest.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from onefold.symmetry.cutting import Cut, Cutting
 
 @dataclass(frozen=True)
 class Piece:
-    """One side of a cut, without tensors. states: the state-dict names that it reads, in the order in which the graph takes them; constants: tensors
-    that are no part of the state, likewise. parameters: which of the names are parameters. tied: name -> the first name of the same tensor.
+    """One side of a cut, without tensors. states: the state-dict names that it reads, in the order
+    in which the graph takes them; constants: tensors that are no part of the state, likewise.
+    parameters: which of the names are parameters. tied: name -> the first name of the same tensor.
     """
 
     graph: fx.GraphModule
@@ -47,11 +49,18 @@ class Part(nn.Module):
             value = state.get(name, piece.fallback.get(name))
             assert value is not None
             if first not in made:
-                made[first] = nn.Parameter(value.detach().clone()) if name in piece.parameters else value.detach().clone()
+                made[first] = (
+                    nn.Parameter(value.detach().clone())
+                    if name in piece.parameters
+                    else value.detach().clone()
+                )
             _put(self, name, made[first], persistent=name not in piece.fallback)
         for number, constant in enumerate(piece.constants):
             _put(self, f"_constants.c{number}", constant.detach().clone(), persistent=False)
-        names = [*piece.states, *(f"_constants.c{number}" for number in range(len(piece.constants)))]
+        names = [
+            *piece.states,
+            *(f"_constants.c{number}" for number in range(len(piece.constants))),
+        ]
         self._tensors: list[Callable[[Any], Tensor]] = [operator.attrgetter(name) for name in names]
 
     def call(self, values: Sequence[Any]) -> Any:
@@ -68,17 +77,34 @@ class Trunk(Part):
         self.shapes = [_shape(node.meta.get("val")) for node in cutting.inputs]
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The crossing values. Raises DataError where the inputs are not of the kind and shapes that the network was traced with."""
+        """The crossing values.
+
+        Raises DataError where the inputs are not of the kind and shapes that the network was traced
+        with.
+        """
         if set(kwargs) != set(self.keywords):
-            raise DataError(f"The network was traced with keywords {list(self.keywords)}, but was given {sorted(kwargs)}; pass the same ones.")
+            raise DataError(
+                f"The network was traced with keywords {list(self.keywords)}, but was given"
+                f" {sorted(kwargs)}; pass the same ones."
+            )
         ordered = {name: kwargs[name] for name in self.keywords}
         values = pytree.tree_leaves((args, ordered), is_leaf=lambda x: x is None)
         if len(values) != len(self.shapes):
-            raise DataError(f"The network was traced with {len(self.shapes)} inputs, but was given {len(values)}; pass the same kind of batch.")
+            raise DataError(
+                f"The network was traced with {len(self.shapes)} inputs, but was given"
+                f" {len(values)}; pass the same kind of batch."
+            )
         for shape, value in zip(self.shapes, values, strict=True):
-            if isinstance(value, Tensor) and shape is not None and not _fits(tuple(value.shape), shape):
+            if (
+                isinstance(value, Tensor)
+                and shape is not None
+                and not _fits(tuple(value.shape), shape)
+            ):
                 wanted = ", ".join("any" if n is None else str(n) for n in shape)
-                raise DataError(f"An input has shape {tuple(value.shape)}, but the network was traced for ({wanted}); give inputs of that shape.")
+                raise DataError(
+                    f"An input has shape {tuple(value.shape)}, but the network was traced for"
+                    f" ({wanted}); give inputs of that shape."
+                )
         found: tuple[Any, ...] = self.call(values)
         return found
 
@@ -106,10 +132,15 @@ class _Form:
 
 
 def piece_before(cutting: Cutting, cut: Cut) -> Piece:
-    """The side before the cut, which takes the flattened inputs and returns the crossing values. Raises TraceError as `piece_behind`."""
+    """The side before the cut, which takes the flattened inputs and returns the crossing values.
+
+    Raises TraceError as `piece_behind`.
+    """
     before = cutting.before(cut)
     outputs = tuple(node for node in cutting.nodes if node.name in set(cut.crossing))
-    return _piece(cutting, [node for node in cutting.nodes if node in before], cutting.inputs, outputs)
+    return _piece(
+        cutting, [node for node in cutting.nodes if node in before], cutting.inputs, outputs
+    )
 
 
 def piece_behind(cutting: Cutting, cut: Cut) -> Piece:
@@ -123,19 +154,27 @@ def piece_behind(cutting: Cutting, cut: Cut) -> Piece:
     kinds = [spec.kind for spec in cutting.traced.program.graph_signature.output_specs]
     returned = next(node for node in cutting.nodes if node.op == "output").args[0]
     assert isinstance(returned, tuple | list)
-    outputs = [value for value, kind in zip(returned, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+    outputs = [
+        value for value, kind in zip(returned, kinds, strict=True) if kind == OutputKind.USER_OUTPUT
+    ]
     behind = [node for node in cutting.nodes if node in cutting.flowing and node not in before]
     return _piece(cutting, behind, crossing, outputs)
 
 
-def _piece(cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]) -> Piece:
+def _piece(
+    cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
+) -> Piece:
     program, names = cutting.traced.program, cutting.traced.state_names
     needed = _needed(cutting, own, given, outputs)
     graph = fx.Graph()
     moved: dict[fx.Node, fx.Node] = {}
     states: list[str] = []
     constants: list[Tensor] = []
-    fixed = [node for node in cutting.nodes if node in needed and node.op in ("placeholder", "get_attr") and node not in given]
+    fixed = [
+        node
+        for node in cutting.nodes
+        if node in needed and node.op in ("placeholder", "get_attr") and node not in given
+    ]
     for node in sorted(fixed, key=lambda node: node.name not in names):
         moved[node] = graph.placeholder(node.name)
         if node.name in names:
@@ -146,25 +185,46 @@ def _piece(cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], o
         moved[node] = graph.placeholder(node.name)
     written = {cutting.written[node] for node in needed if node in cutting.written}
     for node in (*fixed, *given):
-        if cutting.root[node] in written:  # several sides read it, and the caller may too: each writes to a copy
+        if (
+            cutting.root[node] in written
+        ):  # several sides read it, and the caller may too: each writes to a copy
             moved[node] = graph.call_function(torch.ops.aten.clone.default, (moved[node],))
     for node in cutting.nodes:
         if node in needed and node not in moved:
             moved[node] = graph.node_copy(node, lambda old: moved[old])
             moved[node].meta = {}
-    graph.output(pytree.tree_map(lambda x: moved[x] if isinstance(x, fx.Node) else x, tuple(outputs)))
-    specs = {str(spec.target): spec for spec in program.graph_signature.input_specs if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)}
+    graph.output(
+        pytree.tree_map(lambda x: moved[x] if isinstance(x, fx.Node) else x, tuple(outputs))
+    )
+    specs = {
+        str(spec.target): spec
+        for spec in program.graph_signature.input_specs
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+    }
     parameters = frozenset(name for name in states if specs[name].kind == InputKind.PARAMETER)
     fallback = {}
     for name in states:
         if specs[name].persistent is False:
-            fallback[name] = program.constants[name] if name in program.constants else program.state_dict[name]
+            fallback[name] = (
+                program.constants[name] if name in program.constants else program.state_dict[name]
+            )
     tied = {name: group[0] for group in cutting.traced.tied for name in group}
-    return Piece(fx.GraphModule(nn.Module(), graph), tuple(states), tuple(constants), parameters, tied, fallback)
+    return Piece(
+        fx.GraphModule(nn.Module(), graph),
+        tuple(states),
+        tuple(constants),
+        parameters,
+        tied,
+        fallback,
+    )
 
 
-def _needed(cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]) -> set[fx.Node]:
-    """All nodes that a side runs: its own, and what they need that does not depend on the inputs, with whatever is written to that."""
+def _needed(
+    cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
+) -> set[fx.Node]:
+    """All nodes that a side runs: its own, and what they need that does not depend on the inputs,
+    with whatever is written to that.
+    """
     needed: set[fx.Node] = set(given)
     waiting = [*own, *(node for node in pytree.tree_leaves(outputs) if isinstance(node, fx.Node))]
     while waiting:
@@ -174,7 +234,11 @@ def _needed(cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], 
         needed.add(node)
         waiting += [source for source in node.all_input_nodes if source not in needed]
         if node not in cutting.flowing:
-            waiting += [w for w, memory in cutting.written.items() if memory is cutting.root[node] and w not in cutting.flowing]
+            waiting += [
+                w
+                for w, memory in cutting.written.items()
+                if memory is cutting.root[node] and w not in cutting.flowing
+            ]
     return needed
 
 
@@ -184,11 +248,14 @@ def _constant(cutting: Cutting, node: fx.Node) -> Tensor:
     if node.op == "get_attr":
         value = operator.attrgetter(str(node.target))(program.graph_module)
     else:
-        spec = next(spec for spec in program.graph_signature.input_specs if spec.arg.name == node.name)
+        spec = next(
+            spec for spec in program.graph_signature.input_specs if spec.arg.name == node.name
+        )
         value = program.constants[str(spec.target)]
     if not isinstance(value, Tensor):
         raise TraceError(
-            f"The network holds '{node.name}', a {type(value).__name__} of control flow, so that it cannot be cut in two; merge all of it."
+            f"The network holds '{node.name}', a {type(value).__name__} of control flow, so that it"
+            " cannot be cut in two; merge all of it."
         )
     return value
 
@@ -210,8 +277,14 @@ def _put(module: nn.Module, name: str, value: Tensor, *, persistent: bool) -> No
 
 def _shape(value: Any) -> list[int | None] | None:
     """The shape of a traced input, with None for axes of any length; None for what is no tensor."""
-    return [None if isinstance(n, torch.SymInt) else int(n) for n in value.shape] if isinstance(value, Tensor) else None
+    return (
+        [None if isinstance(n, torch.SymInt) else int(n) for n in value.shape]
+        if isinstance(value, Tensor)
+        else None
+    )
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(shape) == len(wanted) and all(n is None or n == own for own, n in zip(shape, wanted, strict=True))
+    return len(shape) == len(wanted) and all(
+        n is None or n == own for own, n in zip(shape, wanted, strict=True)
+    )

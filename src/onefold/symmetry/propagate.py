@@ -1,4 +1,6 @@
-"""Walk the traced graph once in execution order and let every operator's rule impose its equalities."""
+"""Walk the traced graph once in execution order and let every operator's rule impose its
+equalities.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,20 @@ from torch.utils import _pytree as pytree
 from onefold.symmetry.rules import operator_rules
 from onefold.symmetry.rules.call import Call, Facts
 from onefold.symmetry.rules.pointwise import pointwise
-from onefold.symmetry.terms import Atom, Case, Term, TermError, atoms, cases, freeze, fresh, live, resolve, segments_of, size
+from onefold.symmetry.terms import (
+    Atom,
+    Case,
+    Term,
+    TermError,
+    atoms,
+    cases,
+    freeze,
+    fresh,
+    live,
+    resolve,
+    segments_of,
+    size,
+)
 from onefold.symmetry.tracing import TracedNetwork, shape_of
 from onefold.symmetry.unification import unify
 
@@ -23,7 +38,10 @@ _MAX_RESTARTS = 50
 
 
 def propagate(traced: TracedNetwork) -> Facts:
-    """All that the rules find. A rule may ask for a view to be split into cases, for which the walk starts again."""
+    """All that the rules find.
+
+    A rule may ask for a view to be split into cases, for which the walk starts again.
+    """
     hints: frozenset[tuple[str, int]] = frozenset()
     for _ in range(_MAX_RESTARTS):
         facts = Facts(hints=hints)
@@ -44,7 +62,11 @@ def _walk(traced: TracedNetwork, facts: Facts) -> None:
             _input(traced, facts, node, movable, shared, first)
         elif node.op == "get_attr":
             value = node.meta.get("val")
-            facts.axes[node] = [fresh(n, True, "constant") for n in shape_of(value)] if isinstance(value, Tensor) else None
+            facts.axes[node] = (
+                [fresh(n, True, "constant") for n in shape_of(value)]
+                if isinstance(value, Tensor)
+                else None
+            )
         elif node.op == "call_function":
             _call(facts, node)
         elif node.op == "output":
@@ -55,14 +77,23 @@ def _walk(traced: TracedNetwork, facts: Facts) -> None:
 
 
 def _ground_cases(facts: Facts) -> None:
-    """Where a tensor has cases but not the axis that tells them apart (it was summed over, or all cases met one weight), all are equal.
+    """Where a tensor has cases but not the axis that tells them apart (it was summed over, or all
+    cases met one weight), all are equal.
 
     So they are where an operator mixes along that axis and keeps it: a softmax over stacked parts.
     """
     while True:
         with_cases = [axes for axes in tensors_of(facts) if any(cases(term) for term in axes)]
-        loose = [case for axes in with_cases for block in segments_of(axes) for case in _loose(block)]
-        loose += [case for kept, mixed in facts.mixes if cases(kept) for case in cases(kept) if case.index in atoms(mixed)]
+        loose = [
+            case for axes in with_cases for block in segments_of(axes) for case in _loose(block)
+        ]
+        loose += [
+            case
+            for kept, mixed in facts.mixes
+            if cases(kept)
+            for case in cases(kept)
+            if case.index in atoms(mixed)
+        ]
         if not loose:
             return
         for case in loose:
@@ -73,7 +104,9 @@ def _ground_cases(facts: Facts) -> None:
 
 
 def _loose(block: Sequence[Atom | Case]) -> list[Case]:
-    """The cases of one block of a tensor, whatever its segments, whose index is not an axis of that block."""
+    """The cases of one block of a tensor, whatever its segments, whose index is not an axis of that
+    block.
+    """
     return [term for term in block if isinstance(term, Case) and term.index not in block]
 
 
@@ -87,18 +120,30 @@ def tensors_of(facts: Facts) -> Iterator[list[Term]]:
 
 
 def _movable_states(traced: TracedNetwork) -> set[str]:
-    """The placeholders of parameters, of running statistics and of buffers that make a weight; other buffers are constants of the architecture."""
-    found = {spec.arg.name for spec in traced.program.graph_signature.input_specs if spec.kind == InputKind.PARAMETER} | _making_weights(traced)
+    """The placeholders of parameters, of running statistics and of buffers that make a weight;
+    other buffers are constants of the architecture.
+    """
+    found = {
+        spec.arg.name
+        for spec in traced.program.graph_signature.input_specs
+        if spec.kind == InputKind.PARAMETER
+    } | _making_weights(traced)
     for node in traced.graph.nodes:
         schema = getattr(node.target, "_schema", None)
-        if schema is not None and any(argument.name in _STATISTICS for argument in schema.arguments):
+        if schema is not None and any(
+            argument.name in _STATISTICS for argument in schema.arguments
+        ):
             call = Call(node, Facts())
-            found |= {value.name for name in _STATISTICS if isinstance(value := call.get(name), fx.Node)}
+            found |= {
+                value.name for name in _STATISTICS if isinstance(value := call.get(name), fx.Node)
+            }
     return found
 
 
 def _making_weights(traced: TracedNetwork) -> set[str]:
-    """The buffers of the state that meet another tensor of it before they meet features: a basis, a mask of weights, a singular vector."""
+    """The buffers of the state that meet another tensor of it before they meet features: a basis, a
+    mask of weights, a singular vector.
+    """
     kinds = {spec.arg.name: spec for spec in traced.program.graph_signature.input_specs}
     depends: dict[fx.Node, set[fx.Node]] = {}  # on which floating tensors of the state
     fed: set[fx.Node] = set()  # reached by the network's inputs
@@ -108,8 +153,14 @@ def _making_weights(traced: TracedNetwork) -> set[str]:
     for node in traced.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and node.name in traced.state_names:
-            depends[node] = {node} if isinstance(value, Tensor) and value.is_floating_point() else set()
-            if depends[node] and kinds[node.name].kind == InputKind.BUFFER and kinds[node.name].persistent:
+            depends[node] = (
+                {node} if isinstance(value, Tensor) and value.is_floating_point() else set()
+            )
+            if (
+                depends[node]
+                and kinds[node.name].kind == InputKind.BUFFER
+                and kinds[node.name].persistent
+            ):
                 buffers.add(node)
                 alone[node] = node
             continue
@@ -121,20 +172,37 @@ def _making_weights(traced: TracedNetwork) -> set[str]:
         if any(source in fed for source in sources) and isinstance(value, Tensor | list | tuple):
             fed.add(node)
             constants |= {alone[source] for source in sources if source in alone}
-        elif len(depends[node]) == 1 and len(sources) >= 1 and all(source in alone for source in sources):
+        elif (
+            len(depends[node]) == 1
+            and len(sources) >= 1
+            and all(source in alone for source in sources)
+        ):
             alone[node] = next(iter(depends[node]))
-        if node.op == "output" or len(depends[node]) <= 1 < len(sources):  # returned, or combined with what is no state
+        if node.op == "output" or len(depends[node]) <= 1 < len(
+            sources
+        ):  # returned, or combined with what is no state
             constants |= {alone[source] for source in sources if source in alone}
     return {node.name for node in buffers - constants if node.users}
 
 
-def _input(traced: TracedNetwork, facts: Facts, node: fx.Node, movable: set[str], shared: dict[str, str], first: dict[str, fx.Node]) -> None:
+def _input(
+    traced: TracedNetwork,
+    facts: Facts,
+    node: fx.Node,
+    movable: set[str],
+    shared: dict[str, str],
+    first: dict[str, fx.Node],
+) -> None:
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
         facts.axes[node] = None
         return
     name = traced.state_names.get(node.name)
-    moves = name is not None and node.name in movable and (value.is_floating_point() or value.is_complex())
+    moves = (
+        name is not None
+        and node.name in movable
+        and (value.is_floating_point() or value.is_complex())
+    )
     reason = "" if moves else "input of the network" if name is None else "buffer"
     facts.axes[node] = [fresh(n, not moves, reason) for n in shape_of(value)]
     if name is None or not moves:
@@ -153,7 +221,11 @@ def _call(facts: Facts, node: fx.Node) -> None:
         source, which = facts.axes.get(node.all_input_nodes[0]), node.args[1]
         if node.all_input_nodes[0].name in facts.kinds:
             facts.kinds[node.name] = facts.kinds[node.all_input_nodes[0].name]
-        facts.axes[node] = source[which] if isinstance(source, list) and isinstance(which, int) and isinstance(value, Tensor) else None
+        facts.axes[node] = (
+            source[which]
+            if isinstance(source, list) and isinstance(which, int) and isinstance(value, Tensor)
+            else None
+        )
         return
     if not isinstance(value, Tensor | list | tuple):
         facts.axes[node] = None  # a size, an assertion
@@ -166,8 +238,14 @@ def _call(facts: Facts, node: fx.Node) -> None:
         _unknown(facts, call, error)
     noted = {use.tensor for use in facts.uses[known:]}
     for source in node.all_input_nodes:
-        if source in facts.origin and node not in facts.origin and facts.origin[source] not in noted:
-            for axis in range(len(facts.axes[source])):  # a weight that is taken for a feature moves like one
+        if (
+            source in facts.origin
+            and node not in facts.origin
+            and facts.origin[source] not in noted
+        ):
+            for axis in range(
+                len(facts.axes[source])
+            ):  # a weight that is taken for a feature moves like one
                 call.use(source, axis, "table")
 
 
@@ -180,7 +258,9 @@ def _rule(call: Call) -> Any:
 
 
 def _checked(call: Call, axes: Any) -> Any:
-    """The rule's answer, if it fits the output's shape; what an in-place operator overwrites keeps its terms."""
+    """The rule's answer, if it fits the output's shape; what an in-place operator overwrites keeps
+    its terms.
+    """
     value = call.node.meta["val"]
     if isinstance(value, Tensor):
         axes = [resolve(term) for term in axes]
@@ -200,25 +280,40 @@ def _checked(call: Call, axes: Any) -> Any:
 
 def _in_place(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
+    return schema is not None and any(
+        a.alias_info is not None and a.alias_info.is_write for a in schema.arguments
+    )
 
 
 def _unknown(facts: Facts, call: Call, error: Exception) -> None:
-    """Freeze whatever reaches an operator that no rule understands, and count it if that cost anything."""
+    """Freeze whatever reaches an operator that no rule understands, and count it if that cost
+    anything.
+    """
     reached = [term for node in call.node.all_input_nodes for term in _flat(facts.axes.get(node))]
     if live(reached):
         facts.unknown[call.name] = facts.unknown.get(call.name, 0) + 1
-    reason = f"reaches {call.name}, which has no rule" if str(error) == "no rule" else f"reaches {call.name}, called in a way its rule does not know"
+    reason = (
+        f"reaches {call.name}, which has no rule"
+        if str(error) == "no rule"
+        else f"reaches {call.name}, called in a way its rule does not know"
+    )
     for term in reached:
         freeze(term, reason)
     value = call.node.meta["val"]
     if isinstance(value, Tensor):
         facts.axes[call.node] = [fresh(n, True, reason) for n in shape_of(value)]
     else:
-        facts.axes[call.node] = [[fresh(n, True, reason) for n in shape_of(v)] if isinstance(v, Tensor) else None for v in value]
+        facts.axes[call.node] = [
+            [fresh(n, True, reason) for n in shape_of(v)] if isinstance(v, Tensor) else None
+            for v in value
+        ]
 
 
 def _flat(axes: Any) -> list[Any]:
     if not axes:
         return []
-    return [term for own in axes for term in own or []] if isinstance(axes[0], list) or axes[0] is None else list(axes)
+    return (
+        [term for own in axes for term in own or []]
+        if isinstance(axes[0], list) or axes[0] is None
+        else list(axes)
+    )

@@ -1,7 +1,9 @@
-"""Run a traced graph for several members in lockstep: every node for all members before the next node.
+"""Run a traced graph for several members in lockstep: every node for all members before the next
+node.
 
-So the features of all members at a node are there at the same time, and nothing has to be hooked, stored or run twice. A value is
-freed soon after its last use. Nothing is copied, but for parameters, buffers and inputs that the graph would change in place.
+So the features of all members at a node are there at the same time, and nothing has to be hooked,
+stored or run twice. A value is freed soon after its last use. Nothing is copied, but for
+parameters, buffers and inputs that the graph would change in place.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 @dataclass(frozen=True)
 class Step:
-    """One node: call `target` on `args` with the values of other slots put in, store the result in slot `out`, then forget `dead`."""
+    """One node: call `target` on `args` with the values of other slots put in, store the result in
+    slot `out`, then forget `dead`.
+    """
 
     name: str
     target: Callable[..., Any]
@@ -48,9 +52,10 @@ class _Slot:
 class Plan:
     """An exported program made ready to run: its steps, where its inputs go, and what it returns.
 
-    states: (slot, state-dict name, shape, fallback tensor where the name may be missing from a state dict).
-    constants: (slot, tensor). changed: slots of inputs that a node writes to, which every member needs a copy of. unused: slots of
-    inputs that no node reads. outputs: what is returned, with slots for values. names: of all nodes and inputs that can be visited.
+    states: (slot, state-dict name, shape, fallback tensor where the name may be missing from a
+    state dict). constants: (slot, tensor). changed: slots of inputs that a node writes to, which
+    every member needs a copy of. unused: slots of inputs that no node reads. outputs: what is
+    returned, with slots for values. names: of all nodes and inputs that can be visited.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -72,7 +77,10 @@ class Plan:
         nodes: Collection[str] = (),
         until: str | None = None,
     ) -> list[Any]:
-        """Run all steps for all members; see `TracedNetwork.replay`. `inputs`: the flattened inputs, in the program's order."""
+        """Run all steps for all members; see `TracedNetwork.replay`.
+
+        `inputs`: the flattened inputs, in the program's order.
+        """
         nodes = frozenset(nodes)
         self._check_names(nodes if until is None else {*nodes, until})
         values = [self.start(state, inputs) for state in states]
@@ -94,7 +102,8 @@ class Plan:
                         args[position] = own[slot]
                 own[step.out] = step.target(*args, **kwargs)
             args = ()
-            # One step late, as a network's own local variables live on too: freeing at once lets the heap shrink and grow at every step.
+            # One step late, as a network's own local variables live on too: freeing at once lets
+            # the heap shrink and grow at every step.
             for slot in forgotten:
                 for own in values:
                     own[slot] = None
@@ -107,10 +116,15 @@ class Plan:
 
     def _check_names(self, nodes: Collection[str]) -> None:
         if missing := set(nodes) - self.names:
-            raise TraceError(f"The traced graph has no node '{min(missing)}'; use the node names of a spec found from the same trace.")
+            raise TraceError(
+                f"The traced graph has no node '{min(missing)}'; use the node names of a spec found"
+                " from the same trace."
+            )
 
     def start(self, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> list[Any]:
-        """The slots of one member before the first step: inputs, parameters, buffers and constants are there."""
+        """The slots of one member before the first step: inputs, parameters, buffers and constants
+        are there.
+        """
         own: list[Any] = [None] * self.slots
         for (_, slot), value in zip(self.inputs, inputs, strict=True):
             own[slot] = value
@@ -118,13 +132,21 @@ class Plan:
         for slot, name, shape, fallback in self.states:
             value = state.get(name, fallback)
             if value is None:
-                raise MembersError(f"A member's state dict lacks '{name}'; pass state dicts of the traced architecture.")
+                raise MembersError(
+                    f"A member's state dict lacks '{name}'; pass state dicts of the traced"
+                    " architecture."
+                )
             if value.shape != shape:
-                raise MembersError(f"'{name}' has shape {tuple(value.shape)} in a member, but {tuple(shape)} in the traced network.")
+                raise MembersError(
+                    f"'{name}' has shape {tuple(value.shape)} in a member, but {tuple(shape)} in"
+                    " the traced network."
+                )
             device = value.device if device is None else device
             own[slot] = value
         for slot, value in self.constants:
-            own[slot] = value.to(device) if isinstance(value, Tensor) and device is not None else value
+            own[slot] = (
+                value.to(device) if isinstance(value, Tensor) and device is not None else value
+            )
         for slot in self.changed:
             own[slot] = own[slot].clone()
         for slot in self.unused:
@@ -137,7 +159,10 @@ def _replace(values: list[list[Any]], slot: int, name: str, visit: Visit) -> Non
     if changed is None:
         return
     if len(changed) != len(values):
-        raise TraceError(f"The visitor of node '{name}' returned {len(changed)} values for {len(values)} members; return one for each.")
+        raise TraceError(
+            f"The visitor of node '{name}' returned {len(changed)} values for {len(values)}"
+            " members; return one for each."
+        )
     for own, value in zip(values, changed, strict=True):
         own[slot] = value
 
@@ -154,7 +179,10 @@ def fill(value: Any, own: list[Any]) -> Any:
 
 
 def compile_plan(program: ExportedProgram) -> Plan:
-    """The plan of an exported program. Checks of input metadata that export adds are left out: another dtype is welcome."""
+    """The plan of an exported program.
+
+    Checks of input metadata that export adds are left out: another dtype is welcome.
+    """
     nodes = [node for node in program.graph.nodes if not is_assertion(node)]
     slot = {node: k for k, node in enumerate(nodes)}
     last: dict[fx.Node, fx.Node] = {}
@@ -164,7 +192,11 @@ def compile_plan(program: ExportedProgram) -> Plan:
     dead: dict[fx.Node, list[int]] = {}
     for used, user in last.items():
         dead.setdefault(user, []).append(slot[used])
-    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    specs = {
+        spec.arg.name: spec
+        for spec in program.graph_signature.input_specs
+        if hasattr(spec.arg, "name")
+    }
     plan = Plan(slots=len(nodes), out_spec=program.call_spec.out_spec)
     unused = []
     for node in nodes:
@@ -173,15 +205,27 @@ def compile_plan(program: ExportedProgram) -> Plan:
             if node not in last:
                 unused.append(slot[node])
         elif node.op == "get_attr":
-            plan.constants.append((slot[node], operator.attrgetter(str(node.target))(program.graph_module)))
+            plan.constants.append(
+                (slot[node], operator.attrgetter(str(node.target))(program.graph_module))
+            )
         elif node.op == "output":
             kinds = [spec.kind for spec in program.graph_signature.output_specs]
-            plan.outputs = [_template(v, slot) for v, kind in zip(node.args[0], kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+            plan.outputs = [
+                _template(v, slot)
+                for v, kind in zip(node.args[0], kinds, strict=True)
+                if kind == OutputKind.USER_OUTPUT
+            ]
         else:
-            own_dead = dead.get(node, []) + ([slot[node]] if node not in last and not node.users else [])
+            own_dead = dead.get(node, []) + (
+                [slot[node]] if node not in last and not node.users else []
+            )
             plan.steps.append(_step(node, slot, tuple(own_dead)))
     plan.names = frozenset([step.name for step in plan.steps] + [name for name, _ in plan.inputs])
-    plan.changed = frozenset(slot[root] for root in memory_of(nodes)[1].values() if root.op in ("placeholder", "get_attr"))
+    plan.changed = frozenset(
+        slot[root]
+        for root in memory_of(nodes)[1].values()
+        if root.op in ("placeholder", "get_attr")
+    )
     plan.unused = frozenset(unused) - plan.changed - {s for name, s in plan.inputs}
     return plan
 
@@ -191,7 +235,11 @@ def _add_input(plan: Plan, program: ExportedProgram, spec: Any, node: fx.Node, s
         plan.inputs.append((node.name, slot))
     elif spec.kind in _STATE:
         optional = spec.kind == InputKind.BUFFER and spec.persistent is False
-        fallback = program.constants.get(spec.target, program.state_dict.get(spec.target)) if optional else None
+        fallback = (
+            program.constants.get(spec.target, program.state_dict.get(spec.target))
+            if optional
+            else None
+        )
         plan.states.append((slot, spec.target, torch.Size(node.meta["val"].shape), fallback))
     else:
         plan.constants.append((slot, program.constants[spec.target]))
@@ -200,7 +248,10 @@ def _add_input(plan: Plan, program: ExportedProgram, spec: Any, node: fx.Node, s
 def _step(node: fx.Node, slot: dict[fx.Node, int], dead: tuple[int, ...]) -> Step:
     args = tuple(_template(arg, slot) for arg in node.args)
     kwargs = {key: _template(value, slot) for key, value in node.kwargs.items()}
-    deep = any(_holds_slot(value) for value in (*(a for a in args if not isinstance(a, _Slot)), *kwargs.values()))
+    deep = any(
+        _holds_slot(value)
+        for value in (*(a for a in args if not isinstance(a, _Slot)), *kwargs.values())
+    )
     holes = tuple((k, arg.index) for k, arg in enumerate(args) if isinstance(arg, _Slot))
     target = node.target
     assert callable(target)
@@ -226,11 +277,17 @@ def _holds_slot(value: Any) -> bool:
 def is_assertion(node: fx.Node) -> bool:
     """Whether a node only checks sizes."""
     name = getattr(node.target, "__name__", str(node.target))
-    return node.op == "call_function" and not node.users and (name.startswith(("_assert", "sym_constrain", "assert")))
+    return (
+        node.op == "call_function"
+        and not node.users
+        and (name.startswith(("_assert", "sym_constrain", "assert")))
+    )
 
 
 def memory_of(nodes: Sequence[fx.Node]) -> tuple[dict[fx.Node, fx.Node], dict[fx.Node, fx.Node]]:
-    """Which node made the memory that each node's value lies in, found through views; and of the nodes that write, whose memory they write to."""
+    """Which node made the memory that each node's value lies in, found through views; and of the
+    nodes that write, whose memory they write to.
+    """
     root: dict[fx.Node, fx.Node] = {}
     written: dict[fx.Node, fx.Node] = {}
     for node in nodes:

@@ -1,8 +1,9 @@
 """Find the learned scales of norms that can be moved into the weights behind them.
 
-A norm's scale w stands for single coordinates and lets no rotation of the features through. Where nothing but linear weights W reads
-what it scales, W diag(w) can take it up; with w = 1 the rotation is free. So an RMS norm lets all orthogonal maps through, and a layer
-norm those that fix the mean, once their scales are folded.
+A norm's scale w stands for single coordinates and lets no rotation of the features through. Where
+nothing but linear weights W reads what it scales, W diag(w) can take it up; with w = 1 the rotation
+is free. So an RMS norm lets all orthogonal maps through, and a layer norm those that fix the mean,
+once their scales are folded.
 """
 
 from __future__ import annotations
@@ -19,7 +20,20 @@ from onefold.symmetry.rules.pointwise import IDENTITIES
 from onefold.symmetry.terms import FOLDED, Atom, Term, atoms, resolve
 
 # Operators that leave the scaled axis as it is, up to its place.
-_TRANSPARENT = {*IDENTITIES, "view", "reshape", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "select", "slice", "index", "roll"}
+_TRANSPARENT = {
+    *IDENTITIES,
+    "view",
+    "reshape",
+    "flatten",
+    "permute",
+    "transpose",
+    "unsqueeze",
+    "squeeze",
+    "select",
+    "slice",
+    "index",
+    "roll",
+}
 _TRANSPARENT |= {"mean", "sum"}  # over other axes
 _READERS = ("linear", "addmm", "mm", "matmul")
 _SCALES = ("scale", "depthwise")
@@ -33,15 +47,24 @@ def folds_of(facts: Facts) -> dict[str, tuple[ScaleFold, Term]]:
         alone = uses[site.scale] == 1 and (site.shift is None or uses[site.shift] == 1)
         consumers = _consumers(facts, site, uses) if alone else None
         if consumers:
-            folds[site.scale] = (ScaleFold(site.scale, site.shift, tuple(consumers)), resolve(site.term))
+            folds[site.scale] = (
+                ScaleFold(site.scale, site.shift, tuple(consumers)),
+                resolve(site.term),
+            )
     return folds
 
 
-def folded_maps(atom: Atom, slots: Sequence[Slot], folds: Mapping[str, tuple[ScaleFold, Term]]) -> frozenset[str]:
+def folded_maps(
+    atom: Atom, slots: Sequence[Slot], folds: Mapping[str, tuple[ScaleFold, Term]]
+) -> frozenset[str]:
     """The classes of maps that an atom takes only once all scales on it are folded."""
-    wanted = frozenset(kind for kind, token in FOLDED.items() if token in atom.maps and kind not in atom.maps)
+    wanted = frozenset(
+        kind for kind, token in FOLDED.items() if token in atom.maps and kind not in atom.maps
+    )
     for slot in slots:
-        if slot.role in _SCALES and not (slot.tensor in folds and atom in atoms(folds[slot.tensor][1])):
+        if slot.role in _SCALES and not (
+            slot.tensor in folds and atom in atoms(folds[slot.tensor][1])
+        ):
             return frozenset()
         if slot.role in ("mean", "variance", "other"):
             return frozenset()
@@ -55,14 +78,25 @@ def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[
     while waiting:
         node = waiting.pop()
         for user in node.users:
-            if user.op == "call_function" and not isinstance(user.meta.get("val"), Tensor | list | tuple):
+            if user.op == "call_function" and not isinstance(
+                user.meta.get("val"), Tensor | list | tuple
+            ):
                 continue  # a size, an assertion
             passes = operator_name(user) in _TRANSPARENT and user.all_input_nodes[0] is node
             if (passes or _weighs(facts, user, node, site.term)) and _holds(facts, user, site.term):
                 waiting.append(user)
                 continue
-            own = [use for use in facts.uses if use.node is user and use.role == "consumer" and _same(use.term, site.term)]
-            if operator_name(user) not in _READERS or len(own) != 1 or own[0].axis is None or uses[own[0].tensor] != 1:
+            own = [
+                use
+                for use in facts.uses
+                if use.node is user and use.role == "consumer" and _same(use.term, site.term)
+            ]
+            if (
+                operator_name(user) not in _READERS
+                or len(own) != 1
+                or own[0].axis is None
+                or uses[own[0].tensor] != 1
+            ):
                 return None
             if sum(source is node for source in user.all_input_nodes) != 1 or any(
                 x is not node and x not in facts.origin for x in user.all_input_nodes
@@ -73,9 +107,15 @@ def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[
 
 
 def _weighs(facts: Facts, user: fx.Node, node: fx.Node, term: Term) -> bool:
-    """Whether the features are multiplied with something that is constant along their axis, as a mask of positions is."""
+    """Whether the features are multiplied with something that is constant along their axis, as a
+    mask of positions is.
+    """
     if operator_name(user) not in ("mul", "div") or user.args[0] is not node:
-        return operator_name(user) == "mul" and user.args[1] is node and _weighs_by(facts, user, node, user.args[0], term)
+        return (
+            operator_name(user) == "mul"
+            and user.args[1] is node
+            and _weighs_by(facts, user, node, user.args[0], term)
+        )
     return _weighs_by(facts, user, node, user.args[1], term)
 
 

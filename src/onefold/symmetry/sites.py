@@ -1,4 +1,6 @@
-"""Layers and norms as the rules met them, to the plain layers of a SymmetrySpec: which norm folds into which layer."""
+"""Layers and norms as the rules met them, to the plain layers of a SymmetrySpec: which norm folds
+into which layer.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from onefold.symmetry.rules.call import Facts, LayerSite, NormSite
 def layers_of(facts: Facts) -> tuple[Layer, ...]:
     """All layers in graph order, each with the norm that folds into it.
 
-    A batch norm folds if it is the only reader of the layer's output, normalises the layer's output channels, and neither the layer's
-    tensors nor the norm's are used anywhere else.
+    A batch norm folds if it is the only reader of the layer's output, normalises the layer's output
+    channels, and neither the layer's tensors nor the norm's are used anywhere else.
     """
     uses = Counter(name for node, name in facts.direct.items() for _ in node.users)
     behind = {site.source: site for site in facts.norms}
@@ -20,7 +22,11 @@ def layers_of(facts: Facts) -> tuple[Layer, ...]:
     for site in facts.layers:
         shared = uses[site.weight] > 1 or (site.bias is not None and uses[site.bias] > 1)
         found = behind.get(site.node)
-        norm = norm_of(found) if found is not None and not shared and _folds(site, found, uses) else None
+        norm = (
+            norm_of(found)
+            if found is not None and not shared and _folds(site, found, uses)
+            else None
+        )
         layers.append(
             Layer(
                 node=site.node.name,
@@ -50,5 +56,7 @@ def norm_tensors(norm: Norm) -> list[str]:
 
 
 def _folds(layer: LayerSite, norm: NormSite, uses: Counter[str]) -> bool:
-    alone = set(layer.node.users) == {norm.node} and all(uses[name] == 1 for name in norm_tensors(norm_of(norm)))
+    alone = set(layer.node.users) == {norm.node} and all(
+        uses[name] == 1 for name in norm_tensors(norm_of(norm))
+    )
     return alone and layer.output_axis == 1  # a batch norm normalises axis 1

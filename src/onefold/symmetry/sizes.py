@@ -62,12 +62,18 @@ class Cover:
         """What `program`, a trace of `model`, covers."""
         names = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
         specs = program.graph_signature.input_specs
-        inputs = [names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT]
-        ranges = {e: (allowed.lower, allowed.upper) for e, allowed in program.range_constraints.items()}
+        inputs = [
+            names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT
+        ]
+        ranges = {
+            e: (allowed.lower, allowed.upper) for e, allowed in program.range_constraints.items()
+        }
         guards = [compile(g, "guard", "eval") for g in getattr(program, "_guards_code", None) or []]
         return Cover(inputs, ranges, guards, inspect.signature(model.forward), plan)
 
-    def accepts(self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]) -> bool:
+    def accepts(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]
+    ) -> bool:
         """Whether inputs of these shapes are covered.
 
         An open axis of length 1 is not: export takes 1 for a special size.
@@ -115,7 +121,9 @@ class Sizes:
     _axes: set[tuple[int, int]] = field(default_factory=set)
     _tried: set[frozenset[tuple[int, int]]] = field(default_factory=set)
 
-    def plan(self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]) -> Plan | None:
+    def plan(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], inputs: Sequence[Any]
+    ) -> Plan | None:
         """The plan that runs on these inputs, if there is one."""
         key = _shapes(inputs)
         if key in self._single:
@@ -188,7 +196,8 @@ def tidy(program: ExportedProgram) -> None:
 
 
 def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool:
-    """Give the nodes of `program` the names that they have in `first`, another trace of the network.
+    """Give the nodes of `program` the names that they have in `first`, another trace of the
+    network.
 
     False, and nothing is done, where the two hold other operators. Slices may be there in one only.
     A name of `first` that such a slice has stands for what it reads.
@@ -271,7 +280,8 @@ def _alike(
         return type(x) is type(y) and bool(x == y)
 
     return left.keys() == right.keys() and all(
-        equal(left[name], right[name], name not in _STRUCTURE and a.target is not operator.getitem) for name in left
+        equal(left[name], right[name], name not in _STRUCTURE and a.target is not operator.getitem)
+        for name in left
     )
 
 

@@ -1,7 +1,10 @@
-"""SymmetrySpec: what may move inside a network without changing its function. Plain data, comparable, JSON both ways.
+"""SymmetrySpec: what may move inside a network without changing its function.
 
-Every axis of every movable tensor is a term over atoms (see `terms`). An atom that no rule froze is a *group*: one unknown map of its
-`size` coordinates, which acts on all its slots at once. A frozen atom is a `Fixed` part of an axis, which stays in place.
+Plain data, comparable, JSON both ways.
+
+Every axis of every movable tensor is a term over atoms (see `terms`). An atom that no rule froze is
+a *group*: one unknown map of its `size` coordinates, which acts on all its slots at once. A frozen
+atom is a `Fixed` part of an axis, which stays in place.
 """
 
 from __future__ import annotations
@@ -12,7 +15,18 @@ from typing import Any
 
 from onefold.errors import SymmetryError
 from onefold.layers import Layer, Norm, ScaleFold
-from onefold.symmetry.axes import Axes, Case, FeatureSpace, Fixed, Group, Live, Probe, Prod, Slot, Sum
+from onefold.symmetry.axes import (
+    Axes,
+    Case,
+    FeatureSpace,
+    Fixed,
+    Group,
+    Live,
+    Probe,
+    Prod,
+    Slot,
+    Sum,
+)
 from onefold.symmetry.table import table_of
 
 
@@ -20,20 +34,23 @@ from onefold.symmetry.table import table_of
 class SymmetrySpec:
     """The groups of a network, and all that is needed to act with them and to read their features.
 
-    axes: the term of every axis of every movable tensor, by state-dict name (tied tensors: one entry for each name).
-    nodes: the terms of the axes of every node that a probe, a layer or a norm names.
-    frozen: state-dict name -> why no axis of it is live. unknown: operator -> how many times it was met without a rule.
-    coverage: share of the parameters' elements that lie in a tensor with a live axis.
-    fingerprint: of the traced graph without its batch size; two networks of one architecture have the same.
-    epsilons: running variance -> what its norm adds to it; of all norms, also of those that are not in `norms`.
-    spaces: the feature spaces between layers (see symmetry/coverage.py), those that move and those that stay.
+    axes: the term of every axis of every movable tensor, by state-dict name (tied tensors: one
+    entry for each name). nodes: the terms of the axes of every node that a probe, a layer or a norm
+    names. frozen: state-dict name -> why no axis of it is live. unknown: operator -> how many times
+    it was met without a rule. coverage: share of the parameters' elements that lie in a tensor with
+    a live axis. fingerprint: of the traced graph without its batch size; two networks of one
+    architecture have the same. epsilons: running variance -> what its norm adds to it; of all
+    norms, also of those that are not in `norms`. spaces: the feature spaces between layers (see
+    symmetry/coverage.py), those that move and those that stay.
     """
 
     groups: tuple[Group, ...]
     axes: dict[str, Axes]
     nodes: dict[str, Axes]
     layers: tuple[Layer, ...]
-    norms: tuple[Norm, ...] = ()  # all batch norms with running statistics, in graph order, folded or not
+    norms: tuple[
+        Norm, ...
+    ] = ()  # all batch norms with running statistics, in graph order, folded or not
     tied: tuple[tuple[str, ...], ...] = ()
     scales: tuple[ScaleFold, ...] = ()  # of norms, that can move into the weights behind
     frozen: dict[str, str] = field(default_factory=dict)
@@ -46,15 +63,24 @@ class SymmetrySpec:
 
     @property
     def feature_coverage(self) -> float:
-        """The share of the feature spaces between layers that a group moves; 1.0 where there are none."""
-        return sum(bool(space.groups) for space in self.spaces) / len(self.spaces) if self.spaces else 1.0
+        """The share of the feature spaces between layers that a group moves; 1.0 where there are
+        none.
+        """
+        return (
+            sum(bool(space.groups) for space in self.spaces) / len(self.spaces)
+            if self.spaces
+            else 1.0
+        )
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises SymmetryError where there is none."""
         for group in self.groups:
             if group.name == name:
                 return group
-        raise SymmetryError(f"The symmetry spec has no group '{name}'; its groups are {', '.join(g.name for g in self.groups) or 'none'}.")
+        raise SymmetryError(
+            f"The symmetry spec has no group '{name}'; its groups are"
+            f" {', '.join(g.name for g in self.groups) or 'none'}."
+        )
 
     def to_json(self) -> str:
         """The whole spec as JSON text; `from_json` gives an equal spec back."""
@@ -66,26 +92,52 @@ class SymmetrySpec:
         try:
             spec = _decode(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SymmetryError(f"This is not a symmetry spec written by onefold ({str(error)[:120]}); run find_symmetries again.") from error
+            raise SymmetryError(
+                f"This is not a symmetry spec written by onefold ({str(error)[:120]}); run"
+                " find_symmetries again."
+            ) from error
         if not isinstance(spec, SymmetrySpec):
             raise SymmetryError("This JSON is not a symmetry spec; run find_symmetries again.")
         return spec
 
     def __str__(self) -> str:
-        """A readable table: a line for each group, then coverage, feature spaces and tensors that stay, and unknown operators."""
+        """A readable table: a line for each group, then coverage, feature spaces and tensors that
+        stay, and unknown operators.
+        """
         return table_of(self)
 
 
 _TYPES: dict[str, Any] = {
-    t.__name__: t for t in (Live, Fixed, Prod, Sum, Case, Slot, Probe, Group, Norm, Layer, ScaleFold, FeatureSpace, SymmetrySpec)
+    t.__name__: t
+    for t in (
+        Live,
+        Fixed,
+        Prod,
+        Sum,
+        Case,
+        Slot,
+        Probe,
+        Group,
+        Norm,
+        Layer,
+        ScaleFold,
+        FeatureSpace,
+        SymmetrySpec,
+    )
 }
 
 
 def _encode(value: Any) -> Any:
     if type(value).__name__ in _TYPES:
-        return {"is": type(value).__name__, **{name: _encode(getattr(value, name)) for name in asdict(value)}}
+        return {
+            "is": type(value).__name__,
+            **{name: _encode(getattr(value, name)) for name in asdict(value)},
+        }
     if isinstance(value, tuple | frozenset):
-        return {"is": type(value).__name__, "of": [_encode(x) for x in (value if isinstance(value, tuple) else sorted(value))]}
+        return {
+            "is": type(value).__name__,
+            "of": [_encode(x) for x in (value if isinstance(value, tuple) else sorted(value))],
+        }
     if isinstance(value, dict):
         return {"is": "dict", "of": {k: _encode(v) for k, v in value.items()}}
     return value

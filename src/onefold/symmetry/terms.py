@@ -2,10 +2,12 @@
 
     T ::= Atom(size) | Prod(T...) | Sum(T...) | Case(i, T...)
 
-An atom carries one unknown map of its coordinates. Prod is a row-major composite (heads x head_dim), Sum a concatenation (the segments
-of a fused weight), Case one term for each value of the index atom i, which is another axis of the same tensor (a stacked q, k, v).
-Operators only impose equalities (unification.py), `freeze` (an axis stays in place) and `restrict` (which classes of maps they commute with). An atom
-that an equality has bound stands for another term; `resolve` follows that.
+An atom carries one unknown map of its coordinates. Prod is a row-major composite (heads x
+head_dim), Sum a concatenation (the segments of a fused weight), Case one term for each value of the
+index atom i, which is another axis of the same tensor (a stacked q, k, v). Operators only impose
+equalities (unification.py), `freeze` (an axis stays in place) and `restrict` (which classes of maps
+they commute with). An atom that an equality has bound stands for another term; `resolve` follows
+that.
 """
 
 from __future__ import annotations
@@ -17,10 +19,14 @@ from dataclasses import dataclass
 
 from onefold.symmetry.axes import MAP_CLASSES
 
-# Not a class of maps: says that a dense map can be written into the weights around, whether or not it keeps the function.
+# Not a class of maps: says that a dense map can be written into the weights around, whether or not
+# it keeps the function.
 WRITABLE = "writable"
 # Likewise: what would pass if the learned scales of norms were ones.
-FOLDED = {"orthogonal": "orthogonal, scales folded", "orthogonal_mean": "orthogonal_mean, scales folded"}
+FOLDED = {
+    "orthogonal": "orthogonal, scales folded",
+    "orthogonal_mean": "orthogonal_mean, scales folded",
+}
 ALL = frozenset(MAP_CLASSES) | {WRITABLE, *FOLDED.values()}
 PERMUTATION = frozenset({"permutation", WRITABLE})
 POSITIVE = frozenset({"permutation", "scale", WRITABLE})
@@ -29,25 +35,32 @@ DIAGONAL = frozenset({"permutation", "scale", "sign", WRITABLE})
 MEAN_FIXING = frozenset({"permutation", "orthogonal_mean", WRITABLE, FOLDED["orthogonal_mean"]})
 ORTHOGONAL = frozenset({"permutation", "sign", *FOLDED, WRITABLE, *FOLDED.values()})
 
-SEGMENTS = "index of segments"  # the reason of atoms that count the segments of an axis, which a restart may tell apart
+# the reason of atoms that count the segments of an axis, which a restart may tell apart
+SEGMENTS = "index of segments"
 
 _serial = itertools.count()
 
 
 class TermError(Exception):
-    """Two axes of different size were to be equal: the rule does not understand this call, which the solver then freezes."""
+    """Two axes of different size were to be equal: the rule does not understand this call, which
+    the solver then freezes.
+    """
 
 
 class Atom:
-    """An axis without known inner structure: `size` coordinates and the map classes (`maps`) that all operators so far allow.
+    """An axis without known inner structure: `size` coordinates and the map classes (`maps`) that
+    all operators so far allow.
 
     given: frozen from the beginning, as positions are, and not by what an operator did.
-    bound: the term that it was found equal to. origin: (node name, axis) of the view that created it, where a restart may split it.
+    bound: the term that it was found equal to. origin: (node name, axis) of the view that created
+    it, where a restart may split it.
     """
 
     __slots__ = ("bound", "frozen", "given", "maps", "origin", "reason", "serial", "size")
 
-    def __init__(self, size: int, frozen: bool = False, reason: str = "", maps: frozenset[str] = ALL) -> None:
+    def __init__(
+        self, size: int, frozen: bool = False, reason: str = "", maps: frozenset[str] = ALL
+    ) -> None:
         self.serial = next(_serial)
         self.size = size
         self.frozen = self.given = frozen
@@ -123,12 +136,19 @@ def product(parts: Sequence[Term]) -> Term:
 
 
 def concatenation(parts: Sequence[Term]) -> Term:
-    """The resolved concatenation of `parts`. A part of one coordinate stays in place: it has nothing to move."""
-    return resolve(Sum(tuple(Atom(1, True, "single coordinate") if size(p) == 1 else p for p in parts)))
+    """The resolved concatenation of `parts`.
+
+    A part of one coordinate stays in place: it has nothing to move.
+    """
+    return resolve(
+        Sum(tuple(Atom(1, True, "single coordinate") if size(p) == 1 else p for p in parts))
+    )
 
 
 def resolve(term: Term) -> Term:
-    """The term with all bindings followed, nested products and sums flattened and empty segments dropped."""
+    """The term with all bindings followed, nested products and sums flattened and empty segments
+    dropped.
+    """
     if isinstance(term, Atom):
         if term.bound is None:
             return term
@@ -146,7 +166,9 @@ def resolve(term: Term) -> Term:
     index = resolve(term.index)
     if not live(parts) or all(repr(part) == repr(parts[0]) for part in parts):
         return parts[0]
-    if not isinstance(index, Atom):  # the index itself was refined: its cases can no longer be told apart by one atom
+    if not isinstance(
+        index, Atom
+    ):  # the index itself was refined: its cases can no longer be told apart by one atom
         for part in parts:
             freeze(part, "index axis was split")
         return parts[0]
@@ -162,7 +184,10 @@ def _resolve_product(term: Prod) -> Term:
         while isinstance(index, Atom) and end < len(parts) and _is_case_of(parts[end], index):
             end += 1
         if isinstance(index, Atom) and end > k + 1:
-            segments = [Prod(tuple(substitute(part, index, value) for part in parts[k + 1 : end])) for value in range(index.size)]
+            segments = [
+                Prod(tuple(substitute(part, index, value) for part in parts[k + 1 : end]))
+                for value in range(index.size)
+            ]
             return resolve(Prod((*parts[:k], Sum(tuple(segments)), *parts[end:])))
     return parts[0] if len(parts) == 1 else Prod(tuple(parts))
 
@@ -182,7 +207,10 @@ def substitute(term: Term, index: Atom, value: int) -> Term:
 
 
 def atoms(term: Term, cases: bool = True) -> list[Atom]:
-    """The unbound atoms of a term in order, index atoms of cases last. `cases` off: without what stands in cases."""
+    """The unbound atoms of a term in order, index atoms of cases last.
+
+    `cases` off: without what stands in cases.
+    """
     term = resolve(term)
     if isinstance(term, Atom):
         return [term]
@@ -193,7 +221,9 @@ def atoms(term: Term, cases: bool = True) -> list[Atom]:
 
 
 def segments_of(axes: Sequence[Term]) -> Iterator[list[Atom | Case]]:
-    """The blocks of a tensor between the boundaries of its segments, each as the atoms and cases of all of its axes."""
+    """The blocks of a tensor between the boundaries of its segments, each as the atoms and cases of
+    all of its axes.
+    """
 
     def parts(term: Term) -> list[list[Atom | Case]]:
         term = resolve(term)
@@ -201,7 +231,9 @@ def segments_of(axes: Sequence[Term]) -> Iterator[list[Atom | Case]]:
             return [[term]]
         if isinstance(term, Sum):
             return [block for part in term.parts for block in parts(part)]
-        return [list(itertools.chain(*choice)) for choice in itertools.product(*map(parts, term.parts))]
+        return [
+            list(itertools.chain(*choice)) for choice in itertools.product(*map(parts, term.parts))
+        ]
 
     for choice in itertools.product(*map(parts, axes)):
         yield list(itertools.chain(*choice))

@@ -1,8 +1,10 @@
-"""A network and example inputs to a graph of whole operators (linear, conv2d, batch_norm...), by torch.export.
+"""A network and example inputs to a graph of whole operators (linear, conv2d, batch_norm...), by
+torch.export.
 
-The graph is kept undecomposed and not functionalised: it makes the very calls that the network makes, so that a replay gives the same
-bits, takes the same time and accepts any memory format. In-place operators need no special care in the solver, since an operator that
-writes to a view leaves the terms of the view's axes, and so those of its base, as they were.
+The graph is kept undecomposed and not functionalised: it makes the very calls that the network
+makes, so that a replay gives the same bits, takes the same time and accepts any memory format.
+In-place operators need no special care in the solver, since an operator that writes to a view
+leaves the terms of the view's axes, and so those of its base, as they were.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from onefold.errors import TraceError
 from onefold.symmetry.replay import Plan, Visit, compile_plan
 from onefold.symmetry.sizes import Cover, Sizes, is_slice, read_by, renamed_to_match, tidy
 
-# Arguments that hold sizes, which may depend on those of the inputs: they are no part of a fingerprint.
+# Arguments that hold sizes, which may depend on those of the inputs: they are no part of a
+# fingerprint.
 _SIZES = frozenset(
     (
         *("size", "shape", "sizes", "split_size", "repeats", "start", "end", "step", "length"),
@@ -40,10 +43,12 @@ _NUMBERS = frozenset(["index", "other"])  # no part of one either, where they ar
 
 @dataclass
 class TracedNetwork:
-    """A traced network: the graph, which of its inputs are which entries of the state dict, and a way to run it for several members.
+    """A traced network: the graph, which of its inputs are which entries of the state dict, and a
+    way to run it for several members.
 
-    program: the exported program, whose `graph` the solver reads. state_names: placeholder -> state-dict name. tied: groups of
-    state-dict names that share one tensor, the first of each being the one that slots name. fingerprint: see SymmetrySpec.
+    program: the exported program, whose `graph` the solver reads. state_names: placeholder ->
+    state-dict name. tied: groups of state-dict names that share one tensor, the first of each being
+    the one that slots name. fingerprint: see SymmetrySpec.
     """
 
     model: nn.Module
@@ -70,38 +75,52 @@ class TracedNetwork:
         nodes: Collection[str] = (),
         until: str | None = None,
     ) -> list[Any]:
-        """Run the network once with each state dict, node by node in lockstep, in eval mode and without gradients.
+        """Run the network once with each state dict, node by node in lockstep, in eval mode and
+        without gradients.
 
         Args:
-            states: one state dict for each member, all on one device, of any floating dtype (the inputs of the same).
-            args, kwargs: the inputs, as of the traced network but of any batch size; they are the same for all members.
-            visit: called as visit(name, [value of member 0, ...]) after the node `name` has run for all members. If it returns a list,
-                the run goes on with those values. Values are only valid during the call: a later node may change them in place.
+            states: one state dict for each member, all on one device, of any floating dtype (the
+                inputs of the same).
+            args, kwargs: the inputs, as of the traced network but of any batch size; they are the
+                same for all members.
+            visit: called as visit(name, [value of member 0, ...]) after the node `name` has run for
+                all members. If it returns a list, the run goes on with those values. Values are
+                only valid during the call: a later node may change them in place.
             nodes: the names of the nodes (or of inputs) to visit.
             until: stop after this node, and return an empty list.
 
         Returns: what the network returns, for each member.
 
         Raises:
-            TraceError: a named node does not exist, or another batch size cannot be traced or leads to another graph.
+            TraceError: a named node does not exist, or another batch size cannot be traced or leads
+                to another graph.
             MembersError: a state dict lacks a tensor or holds one of another shape.
         """
         with torch.no_grad():
             plan, inputs = self.plan_for(args, kwargs)
             return plan.run(states, inputs, visit, nodes, until)
 
-    def plan_for(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> tuple[Plan, list[Any]]:
-        """The plan that runs on these inputs, and the inputs flattened in its order. Raises TraceError as `replay`."""
+    def plan_for(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+    ) -> tuple[Plan, list[Any]]:
+        """The plan that runs on these inputs, and the inputs flattened in its order.
+
+        Raises TraceError as `replay`.
+        """
         keywords = dict(kwargs or {})
         if set(keywords) != set(self.keywords):
-            raise TraceError(f"The network was traced with keywords {list(self.keywords)}, but was given {sorted(keywords)}; pass the same ones.")
+            raise TraceError(
+                f"The network was traced with keywords {list(self.keywords)}, but was given"
+                f" {sorted(keywords)}; pass the same ones."
+            )
         keywords = {name: keywords[name] for name in self.keywords}
         inputs = pytree.tree_leaves((tuple(args), keywords), is_leaf=lambda x: x is None)
         return self._plan(tuple(args), keywords, inputs), inputs
 
     @cached_property
     def example_axis(self) -> int | None:
-        """Which axis of the first input counts examples, by what the network returns; None where that does not tell.
+        """Which axis of the first input counts examples, by what the network returns; None where
+        that does not tell.
 
         Recurrent layers say it themselves: (time, examples, features), unless `batch_first`.
         """
@@ -122,7 +141,10 @@ class TracedNetwork:
             self._sizes = Sizes([cover], first)
         sizes = self._sizes
         if len(sizes.first) != len(inputs):
-            raise TraceError(f"The network was traced with {len(sizes.first)} inputs, but was given {len(inputs)}; pass the same kind of batch.")
+            raise TraceError(
+                f"The network was traced with {len(sizes.first)} inputs, but was given"
+                f" {len(inputs)}; pass the same kind of batch."
+            )
         if (found := sizes.plan(args, kwargs, inputs)) is not None:
             return found
         if axes := sizes.to_try(inputs):
@@ -135,8 +157,8 @@ class TracedNetwork:
         if single is None:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
             raise TraceError(
-                f"{type(self.model).__name__} runs other operators on inputs of shape {shapes} than on "
-                "those that it was traced with; use inputs and batches of one size."
+                f"{type(self.model).__name__} runs other operators on inputs of shape {shapes} than"
+                " on those that it was traced with; use inputs and batches of one size."
             )
         return sizes.keep(inputs, single.plan)
 
@@ -147,7 +169,10 @@ class TracedNetwork:
         return Cover.of(program, self.model, compile_plan(program))
 
     def _exported(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
-        """The network traced on inputs of one shape. Raises DataError where it cannot run on them."""
+        """The network traced on inputs of one shape.
+
+        Raises DataError where it cannot run on them.
+        """
         try:
             return _export(self.model, args, kwargs, dynamic=False)
         except TraceError:
@@ -156,17 +181,26 @@ class TracedNetwork:
             raise
 
 
-def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> TracedNetwork:
-    """Trace `model(*args, **kwargs)` in eval mode without gradients; the model is left as it was. Works on the meta device.
+def trace(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> TracedNetwork:
+    """Trace `model(*args, **kwargs)` in eval mode without gradients; the model is left as it was.
 
-    The first axis of every input tensor is traced as dynamic where the network allows it, so that a replay takes any batch size.
+    Works on the meta device.
+
+    The first axis of every input tensor is traced as dynamic where the network allows it, so that a
+    replay takes any batch size.
 
     Raises:
         TraceError: torch.export cannot trace the network.
     """
     args, kwargs = tuple(args), dict(kwargs or {})
     program: ExportedProgram | None = None
-    for attempt_args, attempt_kwargs, dynamic in (*_doubled(args, kwargs), (args, kwargs, True), (args, kwargs, False)):
+    for attempt_args, attempt_kwargs, dynamic in (
+        *_doubled(args, kwargs),
+        (args, kwargs, True),
+        (args, kwargs, False),
+    ):
         try:
             program = _export(model, attempt_args, attempt_kwargs, dynamic)
             break
@@ -175,18 +209,27 @@ def trace(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | Non
     if program is None:
         raise failure
     state_names = {
-        spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+        spec.arg.name: str(spec.target)
+        for spec in program.graph_signature.input_specs
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
     }
     parameters = {name: p.numel() for name, p in model.named_parameters()}
-    return TracedNetwork(model, program, state_names, parameters, _tied(model), fingerprint(program), tuple(kwargs))
+    return TracedNetwork(
+        model, program, state_names, parameters, _tied(model), fingerprint(program), tuple(kwargs)
+    )
 
 
 def example_batch(example_inputs: Any) -> Batch:
-    """Example inputs as the rest of the library reads a batch: a tensor, a pair (inputs, labels), or a dict for keyword networks.
+    """Example inputs as the rest of the library reads a batch: a tensor, a pair (inputs, labels),
+    or a dict for keyword networks.
 
     A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
     """
-    return example_inputs if isinstance(example_inputs, Batch) else next(iter(batches([example_inputs], what="example inputs")))
+    return (
+        example_inputs
+        if isinstance(example_inputs, Batch)
+        else next(iter(batches([example_inputs], what="example inputs")))
+    )
 
 
 def _example_axis(program: ExportedProgram) -> int | None:
@@ -203,7 +246,9 @@ def _example_axis(program: ExportedProgram) -> int | None:
             if read.dim() == 3 and sizes[1:2] == [_size(read.shape[1])]:
                 return 1
     output = next(node for node in program.graph.nodes if node.op == "output")
-    values = [x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)]
+    values = [
+        x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)
+    ]
     counts = [_size(x.shape[0]) for x in values if isinstance(x, Tensor) and x.dim()]
     if sizes[0] in counts:
         return 0
@@ -220,25 +265,46 @@ def shape_of(value: Tensor) -> list[int]:
 
 
 def fingerprint(program: ExportedProgram) -> str:
-    """A hash of the operators, how they are connected, and the names and shapes of the parameters, without the batch size."""
+    """A hash of the operators, how they are connected, and the names and shapes of the parameters,
+    without the batch size.
+    """
     digest = hashlib.sha256()
     number: dict[fx.Node, int] = {}
     count = -1
-    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    specs = {
+        spec.arg.name: spec
+        for spec in program.graph_signature.input_specs
+        if hasattr(spec.arg, "name")
+    }
     for node in program.graph.nodes:
         if node.op == "placeholder":
             spec = specs[node.name]
-            shape = shape_of(node.meta["val"]) if spec.target is not None and isinstance(node.meta.get("val"), Tensor) else ()
+            shape = (
+                shape_of(node.meta["val"])
+                if spec.target is not None and isinstance(node.meta.get("val"), Tensor)
+                else ()
+            )
             text = f"{spec.kind.name} {spec.target} {shape}"
         elif is_slice(node) and read_by(node) in number:
-            # A slice of a whole axis is left out by export, so that whether it is there depends on sizes.
+            # A slice of a whole axis is left out by export, so that whether it is there depends on
+            # sizes.
             number[node] = number[read_by(node)]
             continue
         elif isinstance(node.meta.get("val"), Tensor | tuple | list) or node.op == "output":
-            names = [argument.name for argument in node.target._schema.arguments] if hasattr(node.target, "_schema") else []
-            given = [(names[k] if k < len(names) else "", value) for k, value in enumerate(node.args)]
+            names = (
+                [argument.name for argument in node.target._schema.arguments]
+                if hasattr(node.target, "_schema")
+                else []
+            )
+            given = [
+                (names[k] if k < len(names) else "", value) for k, value in enumerate(node.args)
+            ]
             shown = [_shown(value, number) for name, value in given if not _is_size(name, value)]
-            shown += [f"{key}={_shown(value, number)}" for key, value in node.kwargs.items() if not _is_size(key, value)]
+            shown += [
+                f"{key}={_shown(value, number)}"
+                for key, value in node.kwargs.items()
+                if not _is_size(key, value)
+            ]
             text = f"{node.target} {' '.join(shown)}"
         else:
             continue
@@ -251,7 +317,9 @@ def _is_size(name: str, value: Any) -> bool:
     """Whether an argument is left out of the fingerprint."""
     if name not in _NUMBERS:
         return name in _SIZES
-    symbolic = isinstance(value, fx.Node) and not isinstance(value.meta.get("val"), Tensor | tuple | list)
+    symbolic = isinstance(value, fx.Node) and not isinstance(
+        value.meta.get("val"), Tensor | tuple | list
+    )
     return symbolic or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
@@ -280,32 +348,56 @@ def _export(
             shapes[value] = dict.fromkeys([0, *(axis for k, axis in axes if k == number)], Dim.AUTO)
     try:
         with _evaluating(model), _quiet(), torch.no_grad():
-            program = torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None)
+            program = torch.export.export(
+                model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
+            )
         tidy(program)
         return program
-    except Exception as error:  # torch.export raises nearly anything, from inside the network and from inside torch
+    # torch.export raises nearly anything, from inside the network and from inside torch
+    except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        cause = f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".") if lines else type(error).__name__
+        cause = (
+            f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".")
+            if lines
+            else type(error).__name__
+        )
         raise TraceError(
-            f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are unknown; "
-            'plain averaging without alignment still works with align="none" (--align none).'
+            f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are"
+            ' unknown; plain averaging without alignment still works with align="none" (--align'
+            " none)."
         ) from error
 
 
-def _doubled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
-    """The inputs with every first axis of length 1 doubled, since export never takes an axis of length 1 for a dynamic one."""
+def _doubled(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
+    """The inputs with every first axis of length 1 doubled, since export never takes an axis of
+    length 1 for a dynamic one.
+    """
     tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.dim()]
     if tensors and all(len(x) == 1 for x in tensors):
-        double = pytree.tree_map_only(Tensor, lambda x: torch.cat([x, x]) if x.dim() else x, (args, kwargs))
+        double = pytree.tree_map_only(
+            Tensor, lambda x: torch.cat([x, x]) if x.dim() else x, (args, kwargs)
+        )
         yield double[0], double[1], True
 
 
 def _tied(model: nn.Module) -> tuple[tuple[str, ...], ...]:
-    """Names of one and the same tensor, by storage and offset (a data pointer says nothing on the meta device)."""
+    """Names of one and the same tensor, by storage and offset (a data pointer says nothing on the
+    meta device).
+    """
     names: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)):
+    for name, tensor in (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ):
         if tensor.layout == torch.strided and tensor.numel():
-            key = (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+            key = (
+                tensor.untyped_storage()._cdata,
+                tensor.storage_offset(),
+                tuple(tensor.shape),
+                tensor.stride(),
+            )
             names.setdefault(key, []).append(name)
     return tuple(tuple(group) for group in names.values() if len(group) > 1)
 
@@ -326,7 +418,16 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """torch.export without its warnings: what matters is raised, or found in the spec."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo", "torch._subclasses")]
+    loggers = [
+        logging.getLogger(name)
+        for name in (
+            "torch.export",
+            "torch.fx",
+            "torch._export",
+            "torch._dynamo",
+            "torch._subclasses",
+        )
+    ]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

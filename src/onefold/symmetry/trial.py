@@ -1,4 +1,6 @@
-"""One network made ready for numeric trials: in float64, with weights that hide nothing; maps are carried out on it and its outputs compared."""
+"""One network made ready for numeric trials: in float64, with weights that hide nothing; maps are
+carried out on it and its outputs compared.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +29,45 @@ _OF_NORMS = ("scale", "shift", "mean", "variance")
 
 
 class Trial:
-    """A float64 copy of a network in eval mode, its outputs on one batch, and how far maps move them, relative to the largest output.
+    """A float64 copy of a network in eval mode, its outputs on one batch, and how far maps move
+    them, relative to the largest output.
 
     Raises:
         SymmetryError: the network's output is constant zero or not finite.
         DataError: the network cannot run on the example inputs.
     """
 
-    def __init__(self, model: nn.Module, spec: SymmetrySpec, example_inputs: Any, seed: int) -> None:
-        """example_inputs: one batch, as for `find_symmetries`. seed: of the weights and of everything drawn later from `generator`."""
+    def __init__(
+        self, model: nn.Module, spec: SymmetrySpec, example_inputs: Any, seed: int
+    ) -> None:
+        """example_inputs: one batch, as for `find_symmetries`. seed: of the weights and of
+        everything drawn later from `generator`.
+        """
         self.spec = spec
         self.generator = torch.Generator().manual_seed(seed)
         self.model = _well_conditioned(model, spec, self.generator)
-        self.batch = _float64(example_batch(example_inputs), next(iter(self.model.parameters()), torch.empty(0)).device)
-        state = {**dict(self.model.named_parameters(remove_duplicate=False)), **dict(self.model.named_buffers(remove_duplicate=False))}
+        self.batch = _float64(
+            example_batch(example_inputs),
+            next(iter(self.model.parameters()), torch.empty(0)).device,
+        )
+        state = {
+            **dict(self.model.named_parameters(remove_duplicate=False)),
+            **dict(self.model.named_buffers(remove_duplicate=False)),
+        }
         self.state = {name: tensor.detach() for name, tensor in state.items()}
         self.plain = _outputs(self.model, self.batch, {})
         self.scale = max((float(out.abs().max()) for out in self.plain if out.numel()), default=0.0)
         if not 0 < self.scale < float("inf"):
             what = "no" if self.scale == 0 else "non-finite"
-            raise SymmetryError(f"{type(model).__name__} gives {what} output in the proof, which can then show nothing; look at its forward pass.")
+            raise SymmetryError(
+                f"{type(model).__name__} gives {what} output in the proof, which can then show"
+                " nothing; look at its forward pass."
+            )
 
     def error(self, groups: Sequence[Group], kind: str, folded: bool = False) -> float:
-        """How far random maps of one class on these groups move the outputs; `folded`: of the network with the scales of norms folded."""
+        """How far random maps of one class on these groups move the outputs; `folded`: of the
+        network with the scales of norms folded.
+        """
         maps = random_maps(self.spec, groups, kind, self.generator)
         if not folded:
             return self.change(maps)
@@ -67,28 +85,44 @@ class Trial:
         own = self.state[name]
         dtype = own.dtype if own.is_complex() else torch.float64
         noise = torch.randn(own.shape, generator=self.generator, dtype=dtype).to(own.device)
-        return self._distance({name: own + mapped_tensors({**self.state, name: noise}, self.spec, maps)[name] - noise})
+        return self._distance(
+            {name: own + mapped_tensors({**self.state, name: noise}, self.spec, maps)[name] - noise}
+        )
 
     def check_steady(self, tolerance: float) -> None:
         """Raises SymmetryError where the network gives another output each time it runs."""
         if self._distance({}) > tolerance:
             name = type(self.model).__name__
-            raise SymmetryError(f"{name} is random even in eval mode, so nothing can be proved; switch off its dropout or sampling.")
+            raise SymmetryError(
+                f"{name} is random even in eval mode, so nothing can be proved; switch off its"
+                " dropout or sampling."
+            )
 
     def _distance(self, changed: dict[str, Tensor]) -> float:
         moved = _outputs(self.model, self.batch, changed)
-        return max((_difference(a, b) for a, b in zip(self.plain, moved, strict=True)), default=0.0) / self.scale
+        return (
+            max((_difference(a, b) for a, b in zip(self.plain, moved, strict=True)), default=0.0)
+            / self.scale
+        )
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
     """The largest difference; infinite where only one of the two is a number."""
     if a.shape != b.shape:
         return float("inf")
-    return float(torch.where(a == b, 0.0, (a - b).abs()).nan_to_num(nan=float("inf")).max()) if a.numel() else 0.0
+    return (
+        float(torch.where(a == b, 0.0, (a - b).abs()).nan_to_num(nan=float("inf")).max())
+        if a.numel()
+        else 0.0
+    )
 
 
-def _well_conditioned(model: nn.Module, spec: SymmetrySpec, generator: torch.Generator) -> nn.Module:
-    """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between coordinates."""
+def _well_conditioned(
+    model: nn.Module, spec: SymmetrySpec, generator: torch.Generator
+) -> nn.Module:
+    """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between
+    coordinates.
+    """
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
     forget(twin)
     for tensor in (*twin.parameters(), *twin.buffers()):
@@ -99,15 +133,26 @@ def _well_conditioned(model: nn.Module, spec: SymmetrySpec, generator: torch.Gen
     state = {**parameters, **dict(twin.named_buffers())}
     for name, tensor in state.items():
         role = roles.get(name)
-        if not (tensor.is_floating_point() or tensor.is_complex()) or (role is None and name not in parameters):
+        if not (tensor.is_floating_point() or tensor.is_complex()) or (
+            role is None and name not in parameters
+        ):
             continue
-        if name not in parameters and role not in _OF_NORMS:  # a mask or a vector that makes a weight: near what it was, without ties
-            drawn = torch.rand(2, *tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        if (
+            name not in parameters and role not in _OF_NORMS
+        ):  # a mask or a vector that makes a weight: near what it was, without ties
+            drawn = torch.rand(2, *tensor.shape, generator=generator, dtype=torch.float64).to(
+                tensor.device
+            )
             tensor.copy_(tensor * (0.5 + drawn[0]) + 0.1 * drawn[1])
             continue
         noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor.device)
         if role in ("scale", "variance"):
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device))
+            tensor.copy_(
+                0.5
+                + torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(
+                    tensor.device
+                )
+            )
         elif tensor.dim() <= 1:
             tensor.copy_(0.3 * noise)
         else:
@@ -130,5 +175,12 @@ def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list
         with forgetting(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
             found = functional_call(model, changed, batch.args, batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{type(model).__name__} cannot run on the example inputs: {str(error).strip().splitlines()[0][:200]}") from error
-    return [x if x.is_complex() else x.double() for x in pytree.tree_leaves(found) if isinstance(x, Tensor)]
+        raise DataError(
+            f"{type(model).__name__} cannot run on the example inputs:"
+            f" {str(error).strip().splitlines()[0][:200]}"
+        ) from error
+    return [
+        x if x.is_complex() else x.double()
+        for x in pytree.tree_leaves(found)
+        if isinstance(x, Tensor)
+    ]

@@ -1,8 +1,9 @@
 """Unification of axis terms: which axes are the same, and where an axis has segments or factors.
 
-`unify` (two axes move together), `cut` (an axis has segments), `split` (an axis has factors). Terms are bound as in first-order unification
-(Robinson 1965); a clash is refined by greatest common divisor or by segment boundary, else it freezes both sides, which is always safe. Binding an
-atom to a term that contains it (the occurs check) freezes too.
+`unify` (two axes move together), `cut` (an axis has segments), `split` (an axis has factors). Terms
+are bound as in first-order unification (Robinson 1965); a clash is refined by greatest common
+divisor or by segment boundary, else it freezes both sides, which is always safe. Binding an atom to
+a term that contains it (the occurs check) freezes too.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def _unify_cases(a: Term, b: Term) -> None:
 
 
 def _unify_products(a: Prod, b: Prod) -> None:
-    """Compare innermost factors; where one is longer, both are refined by their greatest common divisor."""
+    """Compare innermost factors; where one is longer, both are refined by their greatest common
+    divisor.
+    """
     x, y = a.parts[-1], b.parts[-1]
     if size(x) == size(y):
         unify(x, y)
@@ -87,7 +90,10 @@ def _unify_products(a: Prod, b: Prod) -> None:
         freeze(a, "factors do not match")
         freeze(b, "factors do not match")
         return
-    refined = [product((*term.parts[:-1], *split(last, size(last) // common, common))) for term, last in ((a, x), (b, y))]
+    refined = [
+        product((*term.parts[:-1], *split(last, size(last) // common, common)))
+        for term, last in ((a, x), (b, y))
+    ]
     unify(*refined)
 
 
@@ -100,12 +106,17 @@ def _unify_sums(a: Sum, b: Sum) -> None:
         return
     longer, shorter = (a, b) if size(x) > size(y) else (b, a)
     boundary = size(shorter.parts[0])
-    segments = cut(longer.parts[0], [boundary, size(longer.parts[0]) - boundary], "segments do not match")
+    segments = cut(
+        longer.parts[0], [boundary, size(longer.parts[0]) - boundary], "segments do not match"
+    )
     unify(resolve(Sum((*segments, *longer.parts[1:]))), shorter)
 
 
 def cut(term: Term, sizes: Sequence[int], reason: str = "cut inside a factor") -> list[Term]:
-    """The consecutive segments of an axis, of the given sizes (which add up to its own). Freezes where the structure forbids it."""
+    """The consecutive segments of an axis, of the given sizes (which add up to its own).
+
+    Freezes where the structure forbids it.
+    """
     term = resolve(term)
     if sum(sizes) != size(term):
         raise TermError(f"segments {list(sizes)} of {term}")
@@ -120,10 +131,15 @@ def cut(term: Term, sizes: Sequence[int], reason: str = "cut inside a factor") -
     if isinstance(term, Prod) and term.parts:
         inner = size(Prod(term.parts[1:]))
         if all(n % inner == 0 for n in sizes):
-            return [product((outer, *term.parts[1:])) for outer in cut(term.parts[0], [n // inner for n in sizes], reason)]
+            return [
+                product((outer, *term.parts[1:]))
+                for outer in cut(term.parts[0], [n // inner for n in sizes], reason)
+            ]
     if isinstance(term, Case):
         cases = [cut(part, sizes, reason) for part in term.parts]
-        return [resolve(Case(term.index, tuple(case[k] for case in cases))) for k in range(len(sizes))]
+        return [
+            resolve(Case(term.index, tuple(case[k] for case in cases))) for k in range(len(sizes))
+        ]
     freeze(term, reason)
     return [Atom(n, True, reason) for n in sizes]
 
@@ -145,7 +161,10 @@ def _cut_sum(term: Sum, sizes: Sequence[int], reason: str) -> list[Term]:
 
 
 def split(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
-    """The factors of an axis of outer * inner coordinates, row-major. Freezes where the structure forbids it."""
+    """The factors of an axis of outer * inner coordinates, row-major.
+
+    Freezes where the structure forbids it.
+    """
     term = resolve(term)
     if outer * inner != size(term):
         raise TermError(f"factors {outer} x {inner} of {term}")
@@ -200,7 +219,8 @@ def _frozen_factors(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
 
 
 def require_blocks(term: Term, block: int, reason: str) -> list[tuple[Term, Term]]:
-    """Impose that maps keep consecutive blocks of `block` coordinates together (a grouped norm), without tying segments to each other.
+    """Impose that maps keep consecutive blocks of `block` coordinates together (a grouped norm),
+    without tying segments to each other.
 
     Returns (blocks, coordinates in a block) for each segment that has several blocks.
     """

@@ -1,7 +1,9 @@
-"""The numeric proof: random maps of every claimed class on all groups at once leave the function as it is, in float64.
+"""The numeric proof: random maps of every claimed class on all groups at once leave the function as
+it is, in float64.
 
-A proof by numbers can be vacuous, so the weights are drawn anew (zero-initialised heads and the like would hide a wrong slot), no map
-is the identity, and there are negative controls: with one tensor of a group left out, the output must move.
+A proof by numbers can be vacuous, so the weights are drawn anew (zero-initialised heads and the
+like would hide a wrong slot), no map is the identity, and there are negative controls: with one
+tensor of a group left out, the output must move.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from onefold.symmetry.trial import Trial
 class Verification:
     """What the numeric proof found; errors are relative to the largest output.
 
-    max_error: largest change of an output over all trials. scale: the largest output. classes: map class -> how many groups it was tried
-    on. undetected: (group, tensor) of negative controls that did not move the output. inert: tensors met that no output depends on, as
-    the bias of attention keys, which a softmax takes away; they can be no controls.
+    max_error: largest change of an output over all trials. scale: the largest output. classes: map
+    class -> how many groups it was tried on. undetected: (group, tensor) of negative controls that
+    did not move the output. inert: tensors met that no output depends on, as the bias of attention
+    keys, which a softmax takes away; they can be no controls.
     """
 
     max_error: float
@@ -43,10 +46,18 @@ class Verification:
         return self.max_error <= self.tolerance and self.negatives_detected == self.negatives_tried
 
     def __str__(self) -> str:
-        tried = ", ".join(f"{name} on {count} groups" for name, count in self.classes.items()) or "no maps, as there are no groups"
-        line = f"{'passed' if self.passed else 'FAILED'}: relative error {self.max_error:.1e} (tolerance {self.tolerance:.0e}) under {tried}; "
+        tried = (
+            ", ".join(f"{name} on {count} groups" for name, count in self.classes.items())
+            or "no maps, as there are no groups"
+        )
+        line = (
+            f"{'passed' if self.passed else 'FAILED'}: relative error {self.max_error:.1e}"
+            f" (tolerance {self.tolerance:.0e}) under {tried}; "
+        )
         line += f"{self.negatives_detected} of {self.negatives_tried} negative controls detected"
-        return line + "".join(f"\nundetected: {group} without {tensor}" for group, tensor in self.undetected)
+        return line + "".join(
+            f"\nundetected: {group} without {tensor}" for group, tensor in self.undetected
+        )
 
 
 def verify_symmetries(
@@ -61,30 +72,46 @@ def verify_symmetries(
 ) -> Verification:
     """Check in float64 that random maps leave the network's function as it is.
 
-    A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and random norm statistics; where the network
-    itself casts to a narrower type, it gets float64. In each trial all groups are moved jointly, once for each class of maps, each on the
-    groups that allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the mean, invertible maps. What
-    is claimed of the network with its norms' scales folded is tried on that network, against the outputs of the one before.
+    A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and
+    random norm statistics; where the network itself casts to a narrower type, it gets float64. In
+    each trial all groups are moved jointly, once for each class of maps, each on the groups that
+    allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the
+    mean, invertible maps. What is claimed of the network with its norms' scales folded is tried on
+    that network, against the outputs of the one before.
 
     Args:
         example_inputs: one batch, as for `find_symmetries`.
         seed: of weights, maps and the choice of negative controls.
         trials: how many draws of maps are tried for each class.
         tolerance: largest relative error that passes.
-        negatives: at most so many negative controls, spread over the groups; each costs one run of the network.
+        negatives: at most so many negative controls, spread over the groups; each costs one run of
+            the network.
 
     Raises:
-        SymmetryError: the spec does not fit the network, or the network's output is constant or not finite.
+        SymmetryError: the spec does not fit the network, or the network's output is constant or not
+            finite.
         DataError: the network cannot run on the example inputs.
     """
     trial = Trial(model, spec, example_inputs, seed)
-    classes = {(kind, False): [group for group in spec.groups if kind in group.maps] for kind in MAP_CLASSES}
-    classes |= {(kind, True): [group for group in spec.groups if kind in group.folded] for kind in MAP_CLASSES}
+    classes = {
+        (kind, False): [group for group in spec.groups if kind in group.maps]
+        for kind in MAP_CLASSES
+    }
+    classes |= {
+        (kind, True): [group for group in spec.groups if kind in group.folded]
+        for kind in MAP_CLASSES
+    }
     classes = {key: groups for key, groups in classes.items() if groups}
-    errors = [trial.error(groups, kind, folded) for (kind, folded), groups in classes.items() for _ in range(trials)]
+    errors = [
+        trial.error(groups, kind, folded)
+        for (kind, folded), groups in classes.items()
+        for _ in range(trials)
+    ]
     if max(errors, default=0.0) > tolerance:
         trial.check_steady(tolerance)
-    limit = min(1e3 * tolerance, max(1e4 * max(errors, default=0.0), 1e-11))  # far above rounding, far below what a wrong coordinate does
+    limit = min(
+        1e3 * tolerance, max(1e4 * max(errors, default=0.0), 1e-11)
+    )  # far above rounding, far below what a wrong coordinate does
     undetected: list[tuple[str, str]] = []
     inert: dict[str, None] = {}
     tried = 0
@@ -96,13 +123,18 @@ def verify_symmetries(
                 tried += 1
                 undetected += [] if moved else [(group.name, tensor)]
                 break
-            inert[tensor] = None  # left out or not, it changes nothing: another tensor of the group must do
+            inert[tensor] = (
+                None  # left out or not, it changes nothing: another tensor of the group must do
+            )
     return Verification(
         max_error=max(errors, default=0.0),
         scale=trial.scale,
         tolerance=tolerance,
         trials=trials,
-        classes={kind + (" with folded scales" if folded else ""): len(groups) for (kind, folded), groups in classes.items()},
+        classes={
+            kind + (" with folded scales" if folded else ""): len(groups)
+            for (kind, folded), groups in classes.items()
+        },
         negatives_tried=tried,
         negatives_detected=tried - len(undetected),
         undetected=tuple(undetected),
@@ -110,8 +142,11 @@ def verify_symmetries(
     )
 
 
-def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> list[tuple[Group, list[str]]]:
-    """Groups drawn at random, at most `count`, each with its tensors in random order: the first that has any effect is left out.
+def _controls(
+    spec: SymmetrySpec, count: int, generator: torch.Generator
+) -> list[tuple[Group, list[str]]]:
+    """Groups drawn at random, at most `count`, each with its tensors in random order: the first
+    that has any effect is left out.
 
     A tensor alone in its group leaves nothing to get wrong.
     """
@@ -120,5 +155,10 @@ def _controls(spec: SymmetrySpec, count: int, generator: torch.Generator) -> lis
     chosen = []
     for k in sorted(order):
         names = sorted({slot.tensor for slot in groups[k].slots})
-        chosen.append((groups[k], [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]))
+        chosen.append(
+            (
+                groups[k],
+                [names[i] for i in torch.randperm(len(names), generator=generator).tolist()],
+            )
+        )
     return chosen

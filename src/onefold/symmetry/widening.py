@@ -1,4 +1,6 @@
-"""Run a network in float64 throughout, also where it casts to a narrower type itself (norms and softmaxes often do)."""
+"""Run a network in float64 throughout, also where it casts to a narrower type itself (norms and
+softmaxes often do).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 class Widening(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, every operator that is asked for a narrower floating type gives float64."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         if func is torch.ops.aten.view.dtype:  # the same bits read as another type
             return func(*args, **(kwargs or {}))
         args, kwargs = pytree.tree_map_only(torch.dtype, _wide, (tuple(args), dict(kwargs or {})))

@@ -1,6 +1,8 @@
-"""Outputs that are either there in full or not at all: written beside their place under a hidden temporary name, then renamed into it.
+"""Outputs that are either there in full or not at all: written beside their place under a hidden
+temporary name, then renamed into it.
 
-A process killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old output; no such name is ever read as output.
+A process killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old
+output; no such name is ever read as output.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from onefold.errors import OutputError
 Content = bytes | str | Callable[[Path], None]
 
 
-def check_output(path: str | os.PathLike[str], force: bool = False, *, folder: bool = False) -> Path:
+def check_output(
+    path: str | os.PathLike[str], force: bool = False, *, folder: bool = False
+) -> Path:
     """The real path (links followed) of an output that may be written. Call it before slow work.
 
     Args:
@@ -26,21 +30,34 @@ def check_output(path: str | os.PathLike[str], force: bool = False, *, folder: b
         force: an existing output may be replaced.
 
     Raises:
-        OutputError: it exists and `force` is not set, it is of the other kind, or the folder it shall lie in is missing or read-only.
+        OutputError: it exists and `force` is not set, it is of the other kind, or the folder it
+            shall lie in is missing or read-only.
     """
     place = Path(os.path.realpath(Path(path).expanduser()))
     kind = "folder" if folder else "file"
     try:
         if not place.parent.is_dir():
-            raise OutputError(f"{path} cannot be written: the folder {place.parent} does not exist; create it first.")
+            raise OutputError(
+                f"{path} cannot be written: the folder {place.parent} does not exist; create it"
+                " first."
+            )
         if place.exists():
             if place.is_dir() != folder:
                 there = "file" if folder else "folder"
-                raise OutputError(f"{path} cannot be written: it is a {there}, but the output is a {kind}; choose another name.")
+                raise OutputError(
+                    f"{path} cannot be written: it is a {there}, but the output is a {kind}; choose"
+                    " another name."
+                )
             if not force and not (folder and not any(place.iterdir())):
-                raise OutputError(f"{path} exists already; choose another name, or give --force (force=True) to replace it.")
+                raise OutputError(
+                    f"{path} exists already; choose another name, or give --force (force=True) to"
+                    " replace it."
+                )
         if not os.access(place.parent, os.W_OK | os.X_OK):
-            raise OutputError(f"{path} cannot be written: the folder {place.parent} is read-only for this user; choose another place.")
+            raise OutputError(
+                f"{path} cannot be written: the folder {place.parent} is read-only for this user;"
+                " choose another place."
+            )
     except OSError as error:  # for example a name too long, or a folder that may not be looked into
         raise explain(error, path) from error
     return place
@@ -51,14 +68,16 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
 
     Args:
         path: where to; its folder must exist.
-        content: bytes, text (UTF-8), or a function that writes the file at the path that it is given.
+        content: bytes, text (UTF-8), or a function that writes the file at the path that it is
+            given.
         force: replace an existing file, in one step.
 
     Returns:
         The real path written.
 
     Raises:
-        OutputError: see `check_output`; or the disk is full or refuses. The old file is then untouched and nothing is left behind.
+        OutputError: see `check_output`; or the disk is full or refuses. The old file is then
+            untouched and nothing is left behind.
     """
     place = check_output(path, force)
     with staged(place) as temporary:
@@ -70,11 +89,12 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Write a whole folder in full or not at all: `with atomic_directory("out") as folder: (folder / "a.json").write_text(...)`.
+    """Write a whole folder in full or not at all: `with atomic_directory("out") as folder: (folder
+    / "a.json").write_text(...)`.
 
-    The files are written into a hidden folder beside `path`, which takes its place when the block ends without an error. With `force` an
-    existing folder is moved aside, replaced, and entries in it that the new one does not have are carried over, so that nobody else's
-    files are lost.
+    The files are written into a hidden folder beside `path`, which takes its place when the block
+    ends without an error. With `force` an existing folder is moved aside, replaced, and entries in
+    it that the new one does not have are carried over, so that nobody else's files are lost.
 
     Raises:
         OutputError: see `check_output`; or the disk is full or refuses.
@@ -99,7 +119,9 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
 
 @contextlib.contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A free hidden name beside `place`; whatever lies there is removed when the block ends, however it ends."""
+    """A free hidden name beside `place`; whatever lies there is removed when the block ends,
+    however it ends.
+    """
     temporary = hidden(place)
     try:
         yield temporary
@@ -139,7 +161,10 @@ def publish(temporary: Path, place: Path, path: str | os.PathLike[str]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or a folder's list of names, onto the disk. File systems that cannot do this for folders are left alone."""
+    """Force a file, or a folder's list of names, onto the disk.
+
+    File systems that cannot do this for folders are left alone.
+    """
     folder = path.is_dir()
     if folder and os.name == "nt":
         return
@@ -156,14 +181,24 @@ def sync(path: Path) -> None:
 def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     """What the operating system said, as one sentence about `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{path} cannot be written: the disk is full; free some space or choose another place.")
+        return OutputError(
+            f"{path} cannot be written: the disk is full; free some space or choose another place."
+        )
     if error.errno == errno.EFBIG:
-        return OutputError(f"{path} cannot be written: the file would be larger than allowed here; raise the limit or write in shards.")
-    return OutputError(f"{path} cannot be written: {error.strerror or error}; choose another place.")
+        return OutputError(
+            f"{path} cannot be written: the file would be larger than allowed here; raise the limit"
+            " or write in shards."
+        )
+    return OutputError(
+        f"{path} cannot be written: {error.strerror or error}; choose another place."
+    )
 
 
 def _exchange(new: Path, place: Path) -> None:
-    """Put the folder `new` into `place`. A folder cannot be replaced in one step, so for a moment there is none."""
+    """Put the folder `new` into `place`.
+
+    A folder cannot be replaced in one step, so for a moment there is none.
+    """
     if not place.exists():
         os.rename(new, place)
         sync(place.parent)

@@ -1,4 +1,6 @@
-"""Fingerprints (SHA-256): of a file's bytes, and of a state dict's contents, whatever file it lies in."""
+"""Fingerprints (SHA-256): of a file's bytes, and of a state dict's contents, whatever file it lies
+in.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,26 @@ from onefold.errors import WeightsError
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file at `path`, in hexadecimal. Raises WeightsError where it cannot be read."""
+    """SHA-256 of the file at `path`, in hexadecimal.
+
+    Raises WeightsError where it cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror or error}); check the path.") from error
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror or error}); check the path."
+        ) from error
     return digest.hexdigest()
 
 
 def state_checksum(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in hexadecimal; the order of the names does not matter."""
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in hexadecimal; the order of the
+    names does not matter.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -1,8 +1,10 @@
-"""Is a network among several given twice: one object, one file under two names, or equal weights in two files?
+"""Is a network among several given twice: one object, one file under two names, or equal weights in
+two files?
 
-Whoever takes several networks asks here, so that all say the same. Networks of one class and equal tensors count as one; a network
-without tensors is only itself. Tensors are compared one after the other, and only among networks that were equal so far,
-so that different networks cost the reading of one tensor of each.
+Whoever takes several networks asks here, so that all say the same. Networks of one class and equal
+tensors count as one; a network without tensors is only itself. Tensors are compared one after the
+other, and only among networks that were equal so far, so that different networks cost the reading
+of one tensor of each.
 """
 
 from __future__ import annotations
@@ -18,13 +20,20 @@ from onefold.errors import RepeatedMembers
 
 
 def repeated(models: Sequence[nn.Module]) -> list[str]:
-    """One sentence for each network that is another one again. Members on disk were compared as their files were found."""
+    """One sentence for each network that is another one again.
+
+    Members on disk were compared as their files were found.
+    """
     known = getattr(models, "repeated", None)
     if known is not None:
         return list(known)
     owners = list(models)
     first = {id(model): k for k, model in reversed(list(enumerate(owners)))}
-    found = {k: (first[id(model)], "are one and the same object") for k, model in enumerate(owners) if first[id(model)] != k}
+    found = {
+        k: (first[id(model)], "are one and the same object")
+        for k, model in enumerate(owners)
+        if first[id(model)] != k
+    }
     single = [k for k in range(len(owners)) if k not in found]
     states = [owners[k].state_dict() for k in single]
     for i, k in twins(states, [type(owners[k]) for k in single]):
@@ -33,18 +42,27 @@ def repeated(models: Sequence[nn.Module]) -> list[str]:
 
 
 def warn_of_repeated(models: Sequence[nn.Module], level: int = 3) -> None:
-    """Warn, as Python warns, of each network that is another one again. level: of the stack, where the user called."""
+    """Warn, as Python warns, of each network that is another one again. level: of the stack, where
+    the user called.
+    """
     for text in repeated(models):
         warnings.warn(RepeatedMembers(f"{text[:1].upper()}{text[1:]}."), stacklevel=level)
 
 
 def told(found: Mapping[int, tuple[int, str]]) -> list[str]:
     """The sentences. found: number of a member -> the earlier one that it is, and how."""
-    return [f"members {i} and {k} {how}, which counts it twice and gains nothing" for k, (i, how) in sorted(found.items())]
+    return [
+        f"members {i} and {k} {how}, which counts it twice and gains nothing"
+        for k, (i, how) in sorted(found.items())
+    ]
 
 
-def twins(states: Sequence[Mapping[str, Any]], kinds: Sequence[object] | None = None) -> list[tuple[int, int]]:
-    """Pairs (first of equals, a later one) of state dicts with equal tensors. kinds: only those of one kind can be equal."""
+def twins(
+    states: Sequence[Mapping[str, Any]], kinds: Sequence[object] | None = None
+) -> list[tuple[int, int]]:
+    """Pairs (first of equals, a later one) of state dicts with equal tensors. kinds: only those of
+    one kind can be equal.
+    """
     groups: dict[Any, list[int]] = {}
     for k, state in enumerate(states):
         groups.setdefault((kinds[k] if kinds else None, tuple(sorted(state))), []).append(k)
@@ -52,7 +70,12 @@ def twins(states: Sequence[Mapping[str, Any]], kinds: Sequence[object] | None = 
     for (_, names), members in groups.items():
         left = [members] if names else []
         for name in names:
-            left = [part for group in left for part in _parted([(k, states[k][name]) for k in group]) if len(part) > 1]
+            left = [
+                part
+                for group in left
+                for part in _parted([(k, states[k][name]) for k in group])
+                if len(part) > 1
+            ]
             if not left:
                 break
         pairs += [(group[0], k) for group in left for k in group[1:]]
@@ -60,7 +83,10 @@ def twins(states: Sequence[Mapping[str, Any]], kinds: Sequence[object] | None = 
 
 
 def _parted(values: Sequence[tuple[int, Any]]) -> list[list[int]]:
-    """The numbers of equal values together, in their order. Only the first value of each part is held."""
+    """The numbers of equal values together, in their order.
+
+    Only the first value of each part is held.
+    """
     parts: list[tuple[Any, list[int]]] = []
     for k, value in values:
         for own, numbers in parts:
@@ -74,12 +100,22 @@ def _parted(values: Sequence[tuple[int, Any]]) -> list[list[int]]:
 
 def _equal(first: Any, second: Any) -> bool:
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        return not isinstance(first, Tensor) and not isinstance(second, Tensor)  # extra state is no weight
+        return not isinstance(first, Tensor) and not isinstance(
+            second, Tensor
+        )  # extra state is no weight
     try:
-        if first.dtype != second.dtype or first.shape != second.shape or first.is_meta or second.is_meta:
+        if (
+            first.dtype != second.dtype
+            or first.shape != second.shape
+            or first.is_meta
+            or second.is_meta
+        ):
             return False
         return torch.equal(first, second.to(first.device))
-    except (RuntimeError, NotImplementedError):  # not there yet, or of a layout that cannot be compared
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ):  # not there yet, or of a layout that cannot be compared
         return False
 
 

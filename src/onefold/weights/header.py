@@ -1,7 +1,8 @@
 """The header of a safetensors file, checked in full before a tensor is read.
 
-Layout (https://github.com/huggingface/safetensors): 8 bytes, little-endian, with the header's length; the header, a JSON object of
-name -> {dtype, shape, data_offsets: [begin, end]}; the tensors' bytes, without gaps or overlaps.
+Layout (https://github.com/huggingface/safetensors): 8 bytes, little-endian, with the header's
+length; the header, a JSON object of name -> {dtype, shape, data_offsets: [begin, end]}; the
+tensors' bytes, without gaps or overlaps.
 """
 
 from __future__ import annotations
@@ -17,16 +18,36 @@ from onefold.errors import WeightsError
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 
-# Bytes per element of the dtypes that can be read. Sub-byte formats (F4, F6) are quantised and therefore left out.
+# Bytes per element of the dtypes that can be read. Sub-byte formats (F4, F6) are quantised and
+# therefore left out.
 ITEM_SIZES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E5M2FNUZ": 1, "F8_E4M3FNUZ": 1, "F8_E8M0": 1,
-    "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
-}  # fmt: skip
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E5M2": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2FNUZ": 1,
+    "F8_E4M3FNUZ": 1,
+    "F8_E8M0": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
+    "C64": 8,
+}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file: its dtype as the format writes it, its shape, and where its bytes lie, counted from the header's end."""
+    """One tensor of a file: its dtype as the format writes it, its shape, and where its bytes lie,
+    counted from the header's end.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -46,22 +67,37 @@ def read_header(path: Path) -> Header:
     """Read and check the header of the safetensors file at `path`; no tensor is read.
 
     Raises:
-        WeightsError: the file is no safetensors file, is cut short or longer than its header says, or its header is contradictory.
+        WeightsError: the file is no safetensors file, is cut short or longer than its header says,
+            or its header is contradictory.
     """
     size = os.path.getsize(path)
     if size < 8:
-        raise WeightsError(f"{path} is cut short or no safetensors file: it has {size} bytes, less than the 8 before the header; get it again.")
+        raise WeightsError(
+            f"{path} is cut short or no safetensors file: it has {size} bytes, less than the 8"
+            " before the header; get it again."
+        )
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > HEADER_LIMIT:
-            raise WeightsError(f"{path} is no safetensors file: its header claims {length} bytes, more than the {HEADER_LIMIT} allowed.")
+            raise WeightsError(
+                f"{path} is no safetensors file: its header claims {length} bytes, more than the"
+                f" {HEADER_LIMIT} allowed."
+            )
         if length > size - 8:
-            raise WeightsError(f"{path} is cut short: its header takes {length} bytes, but only {size - 8} follow; get the file again.")
+            raise WeightsError(
+                f"{path} is cut short: its header takes {length} bytes, but only {size - 8} follow;"
+                " get the file again."
+            )
         text = file.read(length)
     entries = _json(text, path)
     metadata = entries.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError(f"{path} has a damaged header: its metadata is not a table of texts; write the file again.")
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in metadata.values()
+    ):
+        raise WeightsError(
+            f"{path} has a damaged header: its metadata is not a table of texts; write the file"
+            " again."
+        )
     tensors = {name: _entry(name, value, path) for name, value in entries.items()}
     _check_offsets(tensors, size - 8 - length, path)
     return Header(tensors, metadata)
@@ -78,9 +114,15 @@ def _json(text: bytes, path: Path) -> dict[str, Any]:
         entries = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         reason = str(error) if "twice" in str(error) else "it is not JSON"
-        raise WeightsError(f"{path} is damaged or no safetensors file: its header cannot be read, since {reason}; get the file again.") from error
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file: its header cannot be read, since {reason};"
+            " get the file again."
+        ) from error
     if not isinstance(entries, dict):
-        raise WeightsError(f"{path} is damaged or no safetensors file: its header is not a table of tensors; get the file again.")
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file: its header is not a table of tensors; get"
+            " the file again."
+        )
     return entries
 
 
@@ -89,19 +131,37 @@ def _entry(name: str, value: Any, path: Path) -> Stored:
         return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
-        raise WeightsError(f"{path} has a damaged header: the entry of '{name}' must have dtype, shape and data_offsets; write the file again.")
+        raise WeightsError(
+            f"{path} has a damaged header: the entry of '{name}' must have dtype, shape and"
+            " data_offsets; write the file again."
+        )
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
-        raise WeightsError(f"{path} holds '{name}' in the dtype {dtype!r}, which cannot be read; convert it to float32, float16 or bfloat16.")
+        raise WeightsError(
+            f"{path} holds '{name}' in the dtype {dtype!r}, which cannot be read; convert it to"
+            " float32, float16 or bfloat16."
+        )
     if not isinstance(shape, list) or not all(natural(side) for side in shape):
-        raise WeightsError(f"{path} has a damaged header: the shape of '{name}' is {str(shape)[:80]}; write the file again.")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(natural(offset) for offset in offsets) or offsets[0] > offsets[1]:
-        raise WeightsError(f"{path} has a damaged header: the offsets of '{name}' are {str(offsets)[:80]}; write the file again.")
+        raise WeightsError(
+            f"{path} has a damaged header: the shape of '{name}' is {str(shape)[:80]}; write the"
+            " file again."
+        )
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or not all(natural(offset) for offset in offsets)
+        or offsets[0] > offsets[1]
+    ):
+        raise WeightsError(
+            f"{path} has a damaged header: the offsets of '{name}' are {str(offsets)[:80]}; write"
+            " the file again."
+        )
     needed = math.prod(shape) * ITEM_SIZES[dtype]
     if offsets[1] - offsets[0] != needed:
         raise WeightsError(
-            f"{path} has a damaged header: '{name}' of shape {tuple(shape)} in {dtype} needs {needed} bytes, "
-            f"but its offsets span {offsets[1] - offsets[0]}; write the file again."
+            f"{path} has a damaged header: '{name}' of shape {tuple(shape)} in {dtype} needs"
+            f" {needed} bytes, but its offsets span {offsets[1] - offsets[0]}; write the file"
+            " again."
         )
     return Stored(dtype, tuple(shape), offsets[0], offsets[1])
 
@@ -112,12 +172,22 @@ def _check_offsets(tensors: dict[str, Stored], available: int, path: Path) -> No
     for name, stored in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if stored.end > available:
             raise WeightsError(
-                f"{path} is cut short: '{name}' ends at byte {stored.end} of the data, but only {available} bytes are there; get the file again."
+                f"{path} is cut short: '{name}' ends at byte {stored.end} of the data, but only"
+                f" {available} bytes are there; get the file again."
             )
         if stored.begin < position:
-            raise WeightsError(f"{path} has a damaged header: the bytes of '{name}' overlap those of '{before}'; write the file again.")
+            raise WeightsError(
+                f"{path} has a damaged header: the bytes of '{name}' overlap those of '{before}';"
+                " write the file again."
+            )
         if stored.begin > position:
-            raise WeightsError(f"{path} has a damaged header: {stored.begin - position} bytes before '{name}' belong to no tensor; write it again.")
+            raise WeightsError(
+                f"{path} has a damaged header: {stored.begin - position} bytes before '{name}'"
+                " belong to no tensor; write it again."
+            )
         position, before = stored.end, name
     if position != available:
-        raise WeightsError(f"{path} has {available - position} bytes after its last tensor; it is damaged, so get it again.")
+        raise WeightsError(
+            f"{path} has {available - position} bytes after its last tensor; it is damaged, so get"
+            " it again."
+        )

@@ -1,4 +1,6 @@
-"""A state dict that stays on disk: one tensor is read at a time, so that many members fit where only a few would fit in memory."""
+"""A state dict that stays on disk: one tensor is read at a time, so that many members fit where
+only a few would fit in memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from onefold.weights.header import Stored
 
 
 class LazyState(Mapping[str, Tensor]):
-    """Names to tensors in one or several safetensors files; `state[name]` reads that tensor (on the CPU), `shape(name)` reads nothing.
+    """Names to tensors in one or several safetensors files; `state[name]` reads that tensor (on the
+    CPU), `shape(name)` reads nothing.
 
     The headers must have been checked (`header.read_header`) before.
     """
@@ -27,8 +30,13 @@ class LazyState(Mapping[str, Tensor]):
         path, stored_name, _ = self._places[name]
         try:
             tensor: Tensor = self._file(path).get_tensor(stored_name)
-        except Exception as error:  # the file changed or vanished since its header was checked; the library has no common error class
-            raise WeightsError(f"{path} cannot be read any more ({str(error).splitlines()[0]}); was it changed meanwhile?") from error
+        # the file changed or vanished since its header was checked; the library has no common error
+        # class
+        except Exception as error:
+            raise WeightsError(
+                f"{path} cannot be read any more ({str(error).splitlines()[0]}); was it changed"
+                " meanwhile?"
+            ) from error
         return tensor
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""Read what torch.save wrote, never running code from it: weights_only=True, on the CPU, memory-mapped where the format allows it."""
+"""Read what torch.save wrote, never running code from it: weights_only=True, on the CPU,
+memory-mapped where the format allows it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def read_torch(path: Path) -> Any:
     """The object in the torch file at `path`, of plain containers, numbers, texts and tensors.
 
     Raises:
-        WeightsError: the file is empty, cut short or no torch file, or could only be read by running code that it names.
+        WeightsError: the file is empty, cut short or no torch file, or could only be read by
+            running code that it names.
     """
     import torch
 
@@ -29,36 +32,58 @@ def read_torch(path: Path) -> Any:
         raise WeightsError(f"{path} is empty; get the file again.")
     zipped = zipfile.is_zipfile(path)
     if start.startswith(b"PK") and not zipped:
-        raise WeightsError(f"{path} is cut short: the end of the archive is missing; get the file again.")
-    if not zipped and not start.startswith(b"\x80"):  # a pickle of protocol 2 or later, torch's format before 1.6, begins so
-        raise WeightsError(f"{path} is neither a safetensors nor a torch file; give a checkpoint written by one of the two.")
+        raise WeightsError(
+            f"{path} is cut short: the end of the archive is missing; get the file again."
+        )
+    if not zipped and not start.startswith(
+        b"\x80"
+    ):  # a pickle of protocol 2 or later, torch's format before 1.6, begins so
+        raise WeightsError(
+            f"{path} is neither a safetensors nor a torch file; give a checkpoint written by one of"
+            " the two."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # a file from anywhere may fail in any way; all of them mean that it cannot be trusted
+    # a file from anywhere may fail in any way; all of them mean that it cannot be trusted
+    except Exception as error:
         raise _refusal(path, zipped, error) from error
 
 
 def _refusal(path: Path, zipped: bool, error: Exception) -> WeightsError:
     message = str(error)
     if "TorchScript" in message:
-        return WeightsError(f"{path} is a TorchScript program, not a checkpoint; load it with torch.jit.load and {ADVICE}.")
+        return WeightsError(
+            f"{path} is a TorchScript program, not a checkpoint; load it with torch.jit.load and"
+            f" {ADVICE}."
+        )
     globals_, words = _inspect(path, zipped)
     if "_parameters" in words and "_modules" in words and globals_:
-        return WeightsError(f"{path} is a whole pickled network ({globals_[0]}), and reading it would run code, so it was refused; {ADVICE}.")
+        return WeightsError(
+            f"{path} is a whole pickled network ({globals_[0]}), and reading it would run code, so"
+            f" it was refused; {ADVICE}."
+        )
     named = re.search(r"GLOBAL ([\w.]+)", message)  # the callable that torch refused
     if "weights_only" in message or "Weights only load failed" in message:
         if named or globals_:
             what = named.group(1) if named else globals_[0]
-            return WeightsError(f"{path} wants to run code ({what}) while it is read and was refused; {ADVICE}, from a place that you trust.")
-        return WeightsError(f"{path} is damaged or no torch file: its contents cannot be decoded; get the file again.")
+            return WeightsError(
+                f"{path} wants to run code ({what}) while it is read and was refused; {ADVICE},"
+                " from a place that you trust."
+            )
+        return WeightsError(
+            f"{path} is damaged or no torch file: its contents cannot be decoded; get the file"
+            " again."
+        )
     reason = message.strip().split("\n")[0][:150] or type(error).__name__
     return WeightsError(f"{path} is damaged or cut short ({reason}); get the file again.")
 
 
 def _inspect(path: Path, zipped: bool) -> tuple[list[str], set[str]]:
-    """The callables that the pickle in a file names, apart from torch's own harmless ones, and its texts; found without running it."""
+    """The callables that the pickle in a file names, apart from torch's own harmless ones, and its
+    texts; found without running it.
+    """
     try:
         if zipped:
             with zipfile.ZipFile(path) as archive:
@@ -81,6 +106,14 @@ def _inspect(path: Path, zipped: bool) -> tuple[list[str], set[str]]:
                 elif code.name == "STACK_GLOBAL" and len(words) >= 2:
                     globals_.append(f"{words[-2]}.{words[-1]}")
     except Exception:
-        pass  # damaged, or the raw tensors of the old format follow; what was found until here is enough for a message
-    harmless = ("torch._utils.", "torch.FloatStorage", "collections.OrderedDict", "torch.storage.", "torch.LongStorage")
+        # damaged, or the raw tensors of the old format follow; what was found until here is enough
+        # for a message
+        pass
+    harmless = (
+        "torch._utils.",
+        "torch.FloatStorage",
+        "collections.OrderedDict",
+        "torch.storage.",
+        "torch.LongStorage",
+    )
     return [name for name in globals_ if not name.startswith(harmless)], set(words)

@@ -1,4 +1,6 @@
-"""Write a checkpoint in one step: all of it appears under its name, or nothing does and the old one stays."""
+"""Write a checkpoint in one step: all of it appears under its name, or nothing does and the old one
+stays.
+"""
 
 from __future__ import annotations
 
@@ -35,40 +37,58 @@ def save(
 ) -> Path:
     """Write a network's weights, or a state dict, to `path`.
 
-    Names that share one tensor (tied weights) are stored once; the metadata says which, and `onefold.load` gives all names back.
+    Names that share one tensor (tied weights) are stored once; the metadata says which, and
+    `onefold.load` gives all names back.
 
     Args:
         model_or_state: the network or its state dict; neither is changed.
-        path: a file *.safetensors, or *.pt, *.pth, *.ckpt, *.bin for torch's own format; its folder must exist.
-        metadata: texts to store with the tensors. In torch's format the state dict then becomes the entry "state_dict", beside "metadata".
+        path: a file *.safetensors, or *.pt, *.pth, *.ckpt, *.bin for torch's own format; its folder
+            must exist.
+        metadata: texts to store with the tensors. In torch's format the state dict then becomes the
+            entry "state_dict", beside "metadata".
         force: replace an existing file.
-        max_shard_bytes: split into files of at most this many bytes of tensors (one tensor is never split), named
-            NAME-00001-of-00003.safetensors and so on, with an index NAME.safetensors.index.json, which is written last.
+        max_shard_bytes: split into files of at most this many bytes of tensors (one tensor is never
+            split), named NAME-00001-of-00003.safetensors and so on, with an index
+            NAME.safetensors.index.json, which is written last.
         check_finite: refuse NaN and infinity.
 
     Returns:
         The file to load again: `path`, or the index file.
 
     Raises:
-        OutputError: the output exists, its folder is missing, its suffix is unknown, or the disk is full. Nothing is changed then.
+        OutputError: the output exists, its folder is missing, its suffix is unknown, or the disk is
+            full. Nothing is changed then.
         WeightsError: there are no tensors, or unfit ones (see `check_state`).
     """
     place = _check_path(path, force, max_shard_bytes)
     module = model_or_state if isinstance(model_or_state, nn.Module) else None
     state = module.state_dict() if module is not None else model_or_state
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} cannot be written from a {type(state).__name__}; give a network or a state dict.")
+        raise WeightsError(
+            f"{path} cannot be written from a {type(state).__name__}; give a network or a state"
+            " dict."
+        )
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
-            raise WeightsError(f"{path} cannot be written: the entry '{name}' is a {type(tensor).__name__}, not a tensor; leave it out.")
+            raise WeightsError(
+                f"{path} cannot be written: the entry '{name}' is a {type(tensor).__name__}, not a"
+                " tensor; leave it out."
+            )
     check_state(state, f"The state dict for {path}", module, check_finite=check_finite)
-    if place.suffix == ".safetensors" and (wide := [name for name, t in state.items() if t.dtype in UNWRITABLE]):
+    if place.suffix == ".safetensors" and (
+        wide := [name for name, t in state.items() if t.dtype in UNWRITABLE]
+    ):
         kind = str(state[wide[0]].dtype).removeprefix("torch.")
-        raise WeightsError(f"{path} cannot hold '{wide[0]}', which is {kind}, a dtype that safetensors has not got; save to .pt.")
+        raise WeightsError(
+            f"{path} cannot hold '{wide[0]}', which is {kind}, a dtype that safetensors has not"
+            " got; save to .pt."
+        )
     tensors, tied = _plain(state)
     texts = {str(key): str(value) for key, value in (metadata or {}).items()}
     if place.suffix in TORCH_SUFFIXES:
-        return _save_torch({name: tensors[tied.get(name, name)] for name in state}, texts, place, force)
+        return _save_torch(
+            {name: tensors[tied.get(name, name)] for name in state}, texts, place, force
+        )
     if tied:
         texts[TIED] = json.dumps(tied, sort_keys=True)
     shards = _shards(tensors, max_shard_bytes)
@@ -80,13 +100,17 @@ def save(
     return place
 
 
-def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
+) -> None:
     """The library's writer, with the operating system's errors as OSError."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.touch(exist_ok=False)
-    mode = path.stat().st_mode  # what this user's files usually get; the library may write one that only its owner can read
+    mode = (
+        path.stat().st_mode
+    )  # what this user's files usually get; the library may write one that only its owner can read
     try:
         save_file(dict(tensors), path, metadata={"format": "pt", **metadata})
         os.chmod(path, mode)
@@ -99,7 +123,9 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
 
 
 def _sort_metadata(path: Path) -> None:
-    """The library writes the metadata's entries in a random order; sorted, the same contents always give the same bytes."""
+    """The library writes the metadata's entries in a random order; sorted, the same contents always
+    give the same bytes.
+    """
     with open(path, "r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -113,19 +139,33 @@ def _sort_metadata(path: Path) -> None:
 def _check_path(path: str | os.PathLike[str], force: bool, max_shard_bytes: int | None) -> Path:
     place = check_output(path, force)
     if place.suffix != ".safetensors" and place.suffix not in TORCH_SUFFIXES:
-        raise OutputError(f"{path} has the unknown suffix '{place.suffix}'; let the name end in .safetensors, .pt or .pth.")
+        raise OutputError(
+            f"{path} has the unknown suffix '{place.suffix}'; let the name end in .safetensors, .pt"
+            " or .pth."
+        )
     if max_shard_bytes is not None:
-        if isinstance(max_shard_bytes, bool) or not isinstance(max_shard_bytes, int) or max_shard_bytes < 1:
-            raise OutputError(f"max_shard_bytes must be a whole number of at least 1, not {max_shard_bytes!r}.")
+        if (
+            isinstance(max_shard_bytes, bool)
+            or not isinstance(max_shard_bytes, int)
+            or max_shard_bytes < 1
+        ):
+            raise OutputError(
+                f"max_shard_bytes must be a whole number of at least 1, not {max_shard_bytes!r}."
+            )
         if place.suffix != ".safetensors":
-            raise OutputError(f"{path} cannot be written in shards: only safetensors files can; let the name end in .safetensors.")
+            raise OutputError(
+                f"{path} cannot be written in shards: only safetensors files can; let the name end"
+                " in .safetensors."
+            )
     if place.suffix == ".safetensors":
         check_output(_index(place), force)
     return place
 
 
 def _plain(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Contiguous CPU tensors that share no memory, and left-out name -> kept name for those that were one and the same tensor."""
+    """Contiguous CPU tensors that share no memory, and left-out name -> kept name for those that
+    were one and the same tensor.
+    """
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     seen: dict[tuple[Any, ...], str] = {}
@@ -140,15 +180,20 @@ def _plain(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, st
             seen[key] = name
         plain = source.cpu().contiguous()
         storage = plain.untyped_storage()
-        # A view of something larger, or of memory already taken under another name, needs memory of its own.
-        if storage.nbytes() != plain.numel() * plain.element_size() or (plain.numel() and storage.data_ptr() in storages):
+        # A view of something larger, or of memory already taken under another name, needs memory of
+        # its own.
+        if storage.nbytes() != plain.numel() * plain.element_size() or (
+            plain.numel() and storage.data_ptr() in storages
+        ):
             plain = plain.clone()
         storages.add(plain.untyped_storage().data_ptr())
         tensors[name] = plain
     return tensors, tied
 
 
-def _save_torch(state: dict[str, Tensor], metadata: dict[str, str], place: Path, force: bool) -> Path:
+def _save_torch(
+    state: dict[str, Tensor], metadata: dict[str, str], place: Path, force: bool
+) -> Path:
     content = {"state_dict": state, "metadata": metadata} if metadata else state
     return atomic_write(place, lambda temporary: write_torch(content, temporary), force=force)
 
@@ -195,20 +240,37 @@ def _shards(tensors: dict[str, Tensor], limit: int | None) -> list[dict[str, Ten
     return shards
 
 
-def _save_shards(shards: list[dict[str, Tensor]], metadata: dict[str, str], place: Path, force: bool) -> Path:
-    """Write all shards under hidden names, then put them into place, then the index: without an index there is no checkpoint."""
+def _save_shards(
+    shards: list[dict[str, Tensor]], metadata: dict[str, str], place: Path, force: bool
+) -> Path:
+    """Write all shards under hidden names, then put them into place, then the index: without an
+    index there is no checkpoint.
+    """
     index = _index(place)
-    files = [place.with_name(f"{place.stem}-{number:05d}-of-{len(shards):05d}.safetensors") for number in range(1, len(shards) + 1)]
+    files = [
+        place.with_name(f"{place.stem}-{number:05d}-of-{len(shards):05d}.safetensors")
+        for number in range(1, len(shards) + 1)
+    ]
     for file in files:
         check_output(file, force)
-    weight_map = {name: file.name for file, shard in zip(files, shards, strict=True) for name in shard}
-    total = sum(tensor.numel() * tensor.element_size() for shard in shards for tensor in shard.values())
-    text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
+    weight_map = {
+        name: file.name for file, shard in zip(files, shards, strict=True) for name in shard
+    }
+    total = sum(
+        tensor.numel() * tensor.element_size() for shard in shards for tensor in shard.values()
+    )
+    text = (
+        json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
+    )
     with contextlib.ExitStack() as stack:
         ready = []
         for file, shard in zip(files, shards, strict=True):
             temporary = stack.enter_context(staged(file))
-            fill(temporary, lambda path, shard=shard: write_safetensors(shard, path, metadata), file)  # type: ignore[misc]
+            fill(
+                temporary,
+                lambda path, shard=shard: write_safetensors(shard, path, metadata),
+                file,  # type: ignore[misc]
+            )
             ready.append(temporary)
         listing = stack.enter_context(staged(index))
         fill(listing, text, index)
@@ -236,4 +298,7 @@ def _remove(*files: Path) -> None:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{file}, left by an earlier output, cannot be removed ({error.strerror}); remove it by hand.") from error
+            raise OutputError(
+                f"{file}, left by an earlier output, cannot be removed ({error.strerror}); remove"
+                " it by hand."
+            ) from error

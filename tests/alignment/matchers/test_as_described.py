@@ -1,4 +1,6 @@
-"""What is said of matchers and of repair holds: ZipIt's budget, transport that is the permutation, outputs that have no target."""
+"""What is said of matchers and of repair holds: ZipIt's budget, transport that is the permutation,
+outputs that have no target.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ def random_pair(kind: type[nn.Module]) -> tuple[list[nn.Module], list[Tensor]]:
         torch.manual_seed(seed)
         networks.append(kind().eval())
     shape = {Plain: (1, 8, 8), Residual: (1, 8, 8), TwoHeads: (5,)}.get(kind, (6, 5))
-    return networks, [torch.randn(64, *shape, generator=torch.Generator().manual_seed(k)) for k in range(3)]
+    return networks, [
+        torch.randn(64, *shape, generator=torch.Generator().manual_seed(k)) for k in range(3)
+    ]
 
 
-# ---- ZipIt's budget ----------------------------------------------------------------------------------------------------------------------
+# ---- ZipIt's budget
 
 
 def alike(members: int, width: int) -> np.ndarray:
-    """Correlations by which features of one member would rather merge with each other than with another's."""
+    """Correlations by which features of one member would rather merge with each other than with
+    another's.
+    """
     matrix = np.full((members * width, members * width), 0.1)
     for k in range(members):
         own = slice(k * width, (k + 1) * width)
@@ -69,7 +75,11 @@ def test_so_many_merges_are_within_a_member(members: int, within: float) -> None
 def test_the_papers_beta_is_a_share_of_all_merges(members: int, beta: float) -> None:
     """Each member has an equal part of beta (K - 1) C merges; as `within` it is beta (K - 1) / K."""
     width = 24
-    found = merges_within(zip_features(alike(members, width), members, 1.0, beta * (members - 1) / members), members, width)
+    found = merges_within(
+        zip_features(alike(members, width), members, 1.0, beta * (members - 1) / members),
+        members,
+        width,
+    )
     assert found == [int(beta * (members - 1) * width / members)] * members
 
 
@@ -80,9 +90,16 @@ def test_the_default_is_a_quarter_of_the_merges_of_two_members() -> None:
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, float("nan"), float("inf")])
 def test_what_the_settings_are_is_said_where_they_are_refused(value: float) -> None:
-    with pytest.raises(AlignmentError, match=r"ZipIt's within is .* a share of each member's features and must lie between 0 and 1"):
+    with pytest.raises(
+        AlignmentError,
+        match=(
+            r"ZipIt's within is .* a share of each member's features and must lie between 0 and 1"
+        ),
+    ):
         ZipIt(within=value)
-    with pytest.raises(AlignmentError, match=r"ZipIt's penalty is .* a factor and must lie between 0 and 1"):
+    with pytest.raises(
+        AlignmentError, match=r"ZipIt's penalty is .* a factor and must lie between 0 and 1"
+    ):
         ZipIt(penalty=value)
     assert ZipIt(penalty=0.0, within=1.0).within == 1.0
 
@@ -90,15 +107,24 @@ def test_what_the_settings_are_is_said_where_they_are_refused(value: float) -> N
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_maps_scores_and_conditions_of_zipped_members(count: int, scale: float) -> None:
-    """Against the clusters: means of their features, handed back, scored by how they correlate; what never varies goes together."""
+    """Against the clusters: means of their features, handed back, scored by how they correlate;
+    what never varies goes together.
+    """
     width, rows = 6, 80
     generator = torch.Generator().manual_seed(count)
     base = torch.randn(rows, width, generator=generator, dtype=torch.float64)
     given = [
-        scale * (base[:, torch.randperm(width, generator=generator)] + 0.8 * torch.randn(rows, width, generator=generator)) for _ in range(count)
+        scale
+        * (
+            base[:, torch.randperm(width, generator=generator)]
+            + 0.8 * torch.randn(rows, width, generator=generator)
+        )
+        for _ in range(count)
     ]
     for own in given:
-        own[:, 2] = 1e-8 * scale * base[:, 0]  # beside the others it does not vary, however well it would correlate
+        own[:, 2] = (
+            1e-8 * scale * base[:, 0]
+        )  # beside the others it does not vary, however well it would correlate
     moments = Moments(count, width, 0, every=True)
     moments.update(given)
     found = ZipIt(penalty=0.8, within=0.5).match_all(moments)
@@ -106,7 +132,9 @@ def test_maps_scores_and_conditions_of_zipped_members(count: int, scale: float) 
     silent = [k * width + 2 for k in range(count)]
     joined[silent] = joined[:, silent] = 0.0
     joined[np.ix_(silent, silent)] = 1.0
-    units = torch.cat([match.map.inverse for match in found if match.map.inverse is not None])  # (K C, C): the cluster of each feature
+    units = torch.cat(
+        [match.map.inverse for match in found if match.map.inverse is not None]
+    )  # (K C, C): the cluster of each feature
     assert bool((units.sum(1) == 1).all())
     cluster = units.argmax(1).numpy()
     assert len({cluster[k] for k in silent}) == 1
@@ -120,14 +148,19 @@ def test_maps_scores_and_conditions_of_zipped_members(count: int, scale: float) 
         for feature in range(k * width, (k + 1) * width):
             others = [j for j in np.flatnonzero(cluster == cluster[feature]) if j != feature]
             inside.append(joined[feature, others].mean() if others else 0.0)
-        scores = [np.mean([inside[j] for j in np.flatnonzero(mine == c)]) if (mine == c).any() else 0.0 for c in range(width)]
+        scores = [
+            np.mean([inside[j] for j in np.flatnonzero(mine == c)]) if (mine == c).any() else 0.0
+            for c in range(width)
+        ]
         np.testing.assert_allclose(match.scores, scores, atol=1e-9)
         values = np.linalg.svd(forward)[1]
         assert match.condition == pytest.approx(values.max() / values[values > 1e-9].min())
 
 
 def test_features_beyond_one_of_each_member_are_penalised() -> None:
-    """A third feature is offered to a pair at 0.8, and two single features to each other at 0.5: the penalty decides."""
+    """A third feature is offered to a pair at 0.8, and two single features to each other at 0.5:
+    the penalty decides.
+    """
     matrix = np.full((6, 6), 0.05)
     for i, j, value in ((0, 3, 0.9), (0, 1, 0.8), (1, 3, 0.8), (2, 4, 0.5)):
         matrix[i, j] = matrix[j, i] = value
@@ -139,7 +172,7 @@ def test_features_beyond_one_of_each_member_are_penalised() -> None:
     assert apart[2] == apart[4]
 
 
-# ---- transport -----------------------------------------------------------------------------------------------------------------------------
+# ---- transport
 
 
 @pytest.mark.parametrize("kind", [Plain, Residual, Attention])
@@ -150,7 +183,9 @@ def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> 
         assert torch.equal(found[1].maps[name][1].forward, pair[1].forward)
     for node, target in found[0].targets.items():
         torch.testing.assert_close(found[1].targets[node].deviation, target.deviation)
-    assert "of equal widths without entropy the same as permutation" in next(e.summary for e in matchers if e.name == "transport")
+    assert "of equal widths without entropy the same as permutation" in next(
+        e.summary for e in matchers if e.name == "transport"
+    )
 
 
 def test_with_entropy_or_plain_distances_transport_is_another_map() -> None:
@@ -161,11 +196,13 @@ def test_with_entropy_or_plain_distances_transport_is_another_map() -> None:
     transport = matchers.get("transport")
     plain = matchers.get("permutation")().match(moments, 1).map
     assert torch.equal(transport().match(moments, 1).map.forward, plain.forward)
-    assert not torch.equal(transport(standardised=False).match(moments, 1).map.forward, plain.forward)  # type: ignore[call-arg]
+    assert not torch.equal(
+        transport(standardised=False).match(moments, 1).map.forward, plain.forward
+    )  # type: ignore[call-arg]
     assert transport(entropy=0.05).match(moments, 1).map.kind == "dense"  # type: ignore[call-arg]
 
 
-# ---- what repair aims at -------------------------------------------------------------------------------------------------------------------
+# ---- what repair aims at
 
 
 class TwoHeads(nn.Module):
@@ -191,8 +228,15 @@ class Series(nn.Module):
         return self.out(torch.tanh(self.into(x)))
 
 
-@pytest.mark.parametrize(("kind", "heads"), [(Plain, {"head"}), (Residual, {"head"}), (TwoHeads, {"first", "second"}), (Series, {"out"})])
-def test_hidden_layers_have_targets_and_the_outputs_have_none(kind: type[nn.Module], heads: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "heads"),
+    [(Plain, {"head"}), (Residual, {"head"}), (TwoHeads, {"first", "second"}), (Series, {"out"})],
+)
+def test_hidden_layers_have_targets_and_the_outputs_have_none(
+    kind: type[nn.Module], heads: set[str]
+) -> None:
     found = align(*random_pair(kind), method="permutation")
     by_name = {layer.weight.removesuffix(".weight"): layer for layer in found.spec.layers}
-    assert {name for name, layer in by_name.items() if layer.output in found.targets} == by_name.keys() - heads
+    assert {
+        name for name, layer in by_name.items() if layer.output in found.targets
+    } == by_name.keys() - heads

@@ -1,4 +1,6 @@
-"""The matchers' linear algebra against its definition in plain numpy, on moments of members of different scales."""
+"""The matchers' linear algebra against its definition in plain numpy, on moments of members of
+different scales.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,18 @@ Vector = NDArray[np.float64]
 
 
 def features(scale: float = 30.0, seed: int = 0, noise: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Two members' features: the second a noisy mixture of the first, permuted, `scale` times as large."""
+    """Two members' features: the second a noisy mixture of the first, permuted, `scale` times as
+    large.
+    """
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randn(ROWS, WIDTH, generator=generator, dtype=torch.float64) @ torch.randn(WIDTH, WIDTH, generator=generator).double()
-    second = first[:, torch.randperm(WIDTH, generator=generator)] + noise * torch.randn(ROWS, WIDTH, generator=generator).double()
+    first = (
+        torch.randn(ROWS, WIDTH, generator=generator, dtype=torch.float64)
+        @ torch.randn(WIDTH, WIDTH, generator=generator).double()
+    )
+    second = (
+        first[:, torch.randperm(WIDTH, generator=generator)]
+        + noise * torch.randn(ROWS, WIDTH, generator=generator).double()
+    )
     return first, scale * second + 4.0
 
 
@@ -51,20 +61,32 @@ def root(matrix: NDArray[np.float64], power: float) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize(("gamma", "prior"), [(0.0, 0.0), (10.0, 0.0), (0.5, 0.1), (0.0, 2.0)])
-def test_ridge_and_prior_are_relative_to_each_members_own_variance(scale: float, gamma: float, prior: float) -> None:
+def test_ridge_and_prior_are_relative_to_each_members_own_variance(
+    scale: float, gamma: float, prior: float
+) -> None:
     a, b = features(scale)
     found = shrunk(moments_of(a, b), 1, gamma, prior)
     own, other, cross = covariance(a, a), covariance(b, b), covariance(a, b)
     t_r, t_k = np.trace(own) / WIDTH, np.trace(other) / WIDTH
     matched = np.eye(WIDTH)[best_permutation(moments_of(a, b), 1).numpy()]
-    np.testing.assert_allclose(found.reference, own + (gamma + prior) * t_r * np.eye(WIDTH), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found.member, other + (gamma + prior) * t_k * np.eye(WIDTH), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found.cross, cross + prior * math.sqrt(t_r * t_k) * matched, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        found.reference, own + (gamma + prior) * t_r * np.eye(WIDTH), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        found.member, other + (gamma + prior) * t_k * np.eye(WIDTH), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        found.cross, cross + prior * math.sqrt(t_r * t_k) * matched, rtol=1e-9, atol=1e-9
+    )
 
 
-@pytest.mark.parametrize("matcher", [CCA(), CCA(0.5, 0.0), CCA(2.0, 1.0), Procrustes(), Procrustes(0.0)], ids=str)
+@pytest.mark.parametrize(
+    "matcher", [CCA(), CCA(0.5, 0.0), CCA(2.0, 1.0), Procrustes(), Procrustes(0.0)], ids=str
+)
 @pytest.mark.parametrize("scale", [1e-3, 50.0])
-def test_a_member_of_other_scale_is_mapped_as_it_would_be_at_that_of_the_reference(matcher: CCA | Procrustes, scale: float) -> None:
+def test_a_member_of_other_scale_is_mapped_as_it_would_be_at_that_of_the_reference(
+    matcher: CCA | Procrustes, scale: float
+) -> None:
     a, b = features(1.0)
     plain, scaled = matcher.match(moments_of(a, b), 1), matcher.match(moments_of(a, scale * b), 1)
     assert plain.map.inverse is not None
@@ -112,18 +134,33 @@ def test_no_rotation_that_keeps_the_mean_is_nearer() -> None:
     np.testing.assert_allclose(turned.sum(1), 1.0, atol=1e-9)
     cross = covariance(a, b)
     basis = np.linalg.svd(np.ones((1, WIDTH)))[2][1:].T
-    best = np.linalg.svd(basis.T @ cross @ basis)[1].sum() + float(np.ones(WIDTH) @ cross @ np.ones(WIDTH)) / WIDTH
+    best = (
+        np.linalg.svd(basis.T @ cross @ basis)[1].sum()
+        + float(np.ones(WIDTH) @ cross @ np.ones(WIDTH)) / WIDTH
+    )
     assert float((turned * cross).sum()) == pytest.approx(best)
     assert len(found.scores) == WIDTH
 
 
 def test_defaults_are_those_that_were_chosen_on_held_out_images() -> None:
-    assert (CCA().regularisation, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (10.0, 0.1, 0.1, False)
+    assert (CCA().regularisation, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (
+        10.0,
+        0.1,
+        0.1,
+        False,
+    )
 
 
 def test_what_matchers_say_of_themselves() -> None:
     said = {
-        entry.name: (kind.dense, kind.exact, kind.rotates, kind.covariances, kind.widths, kind.probe)
+        entry.name: (
+            kind.dense,
+            kind.exact,
+            kind.rotates,
+            kind.covariances,
+            kind.widths,
+            kind.probe,
+        )
         for entry in matchers
         for kind in [matchers.get(entry.name)]
     }
@@ -162,8 +199,12 @@ def test_roots_are_roots_and_directions_without_variance_are_raised_to_the_floor
     torch.testing.assert_close(half @ inverse, torch.eye(2).double())
     half, inverse = roots(torch.diag(torch.tensor([4.0, 0.0, 1e-13])).double())
     floor = 4e-10
-    torch.testing.assert_close(half.diagonal(), torch.tensor([2.0, floor**0.5, floor**0.5]).double())
-    torch.testing.assert_close(inverse.diagonal(), torch.tensor([0.5, floor**-0.5, floor**-0.5]).double())
+    torch.testing.assert_close(
+        half.diagonal(), torch.tensor([2.0, floor**0.5, floor**0.5]).double()
+    )
+    torch.testing.assert_close(
+        inverse.diagonal(), torch.tensor([0.5, floor**-0.5, floor**-0.5]).double()
+    )
 
 
 def test_correlations_of_combinations_that_hardly_vary_are_zero() -> None:
@@ -172,15 +213,24 @@ def test_correlations_of_combinations_that_hardly_vary_are_zero() -> None:
     left[:, 0] *= 1e-9
     found = matched_correlations(moments_of(a, b), 1, left, torch.eye(WIDTH).double())
     plain = torch.tensor([np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(1, WIDTH)])
-    torch.testing.assert_close(found, torch.cat([plain, torch.zeros(1).double()]).sort(descending=True).values)
+    torch.testing.assert_close(
+        found, torch.cat([plain, torch.zeros(1).double()]).sort(descending=True).values
+    )
     for seed in range(20):  # rounding does not lead beyond 1
         own = features(1.0, seed)[0]
-        assert matched_correlations(moments_of(own, 3 * own), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double()).max() <= 1
-    same = matched_correlations(moments_of(a, -a), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double())
+        assert (
+            matched_correlations(
+                moments_of(own, 3 * own), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double()
+            ).max()
+            <= 1
+        )
+    same = matched_correlations(
+        moments_of(a, -a), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double()
+    )
     torch.testing.assert_close(same, -torch.ones(WIDTH).double())
 
 
-# ---- queries and keys --------------------------------------------------------------------------------------------------------------------
+# ---- queries and keys
 
 
 @pytest.mark.parametrize("ridge", [0.1, 0.5])
@@ -196,7 +246,9 @@ def test_balanced_maps_are_their_definition(ridge: float) -> None:
         squares, vectors = np.linalg.eigh(lower.T @ k @ lower)
         b: NDArray[np.float64] = np.diag(squares**0.25) @ vectors.T @ np.linalg.inv(lower)
         np.testing.assert_allclose(b @ q @ b.T, np.diag(np.sqrt(squares)), atol=1e-8)
-        np.testing.assert_allclose(np.linalg.inv(b).T @ k @ np.linalg.inv(b), np.diag(np.sqrt(squares)), atol=1e-8)
+        np.testing.assert_allclose(
+            np.linalg.inv(b).T @ k @ np.linalg.inv(b), np.diag(np.sqrt(squares)), atol=1e-8
+        )
         return b
 
     ours = balance(covariance(queries[0], queries[0]), covariance(keys[0], keys[0]))
@@ -210,20 +262,28 @@ def test_balanced_maps_are_their_definition(ridge: float) -> None:
     np.testing.assert_allclose(found.map.inverse, np.linalg.inv(forward), rtol=1e-6, atol=1e-8)
     assert found.condition == pytest.approx(np.linalg.cond(forward), rel=1e-6)
 
-    def scores(pair: tuple[Tensor, Tensor], left: NDArray[np.float64], right: NDArray[np.float64]) -> list[float]:
+    def scores(
+        pair: tuple[Tensor, Tensor], left: NDArray[np.float64], right: NDArray[np.float64]
+    ) -> list[float]:
         x, y = pair[0].numpy() @ left, pair[1].numpy() @ right
-        return sorted((float(np.corrcoef(x[:, i], y[:, i])[0, 1]) for i in range(WIDTH)), reverse=True)
+        return sorted(
+            (float(np.corrcoef(x[:, i], y[:, i])[0, 1]) for i in range(WIDTH)), reverse=True
+        )
 
     of_queries = scores(queries, ours.T @ u, theirs.T @ vh.T)
     of_keys = scores(keys, back @ u, away @ vh.T)
-    np.testing.assert_allclose(found.scores, (np.array(of_queries) + np.array(of_keys)) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.scores, (np.array(of_queries) + np.array(of_keys)) / 2, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_balanced_maps_follow_the_scales_of_queries_and_keys(scale: float) -> None:
     queries, keys = features(1.0, 1), features(1.0, 2)
     plain = match_balanced(moments_of(*queries), moments_of(*keys), 1)
-    scaled = match_balanced(moments_of(scale * queries[0], queries[1]), moments_of(keys[0] / scale, keys[1]), 1)
+    scaled = match_balanced(
+        moments_of(scale * queries[0], queries[1]), moments_of(keys[0] / scale, keys[1]), 1
+    )
     torch.testing.assert_close(scaled.map.forward, scale * plain.map.forward)
     torch.testing.assert_close(scaled.scores, plain.scores)
 
@@ -231,7 +291,10 @@ def test_balanced_maps_follow_the_scales_of_queries_and_keys(scale: float) -> No
 def test_balanced_maps_have_a_ridge_of_a_tenth_and_refuse_what_never_varies() -> None:
     queries, keys = features(2.0, 1), features(3.0, 2)
     primal, dual = moments_of(*queries), moments_of(*keys)
-    assert torch.equal(match_balanced(primal, dual, 1).map.forward, match_balanced(primal, dual, 1, 0.1).map.forward)
+    assert torch.equal(
+        match_balanced(primal, dual, 1).map.forward,
+        match_balanced(primal, dual, 1, 0.1).map.forward,
+    )
     still = torch.ones(ROWS, WIDTH, dtype=torch.float64)
     for one, other in ((moments_of(still, queries[1]), dual), (primal, moments_of(still, keys[1]))):
         with pytest.raises(AlignmentError, match="never vary"):
@@ -242,7 +305,7 @@ def test_balanced_maps_have_a_ridge_of_a_tenth_and_refuse_what_never_varies() ->
     assert found.map.forward.isfinite().all()
 
 
-# ---- transport ---------------------------------------------------------------------------------------------------------------------------
+# ---- transport
 
 
 def test_plans_of_equal_widths_are_the_cheapest_assignment() -> None:
@@ -254,7 +317,9 @@ def test_plans_of_equal_widths_are_the_cheapest_assignment() -> None:
 
 
 class Solver:
-    """What the package POT is asked for, and plans in its place: soft ones by plain scaling of rows and columns."""
+    """What the package POT is asked for, and plans in its place: soft ones by plain scaling of rows
+    and columns.
+    """
 
     def __init__(self) -> None:
         self.limits: list[int] = []
@@ -263,7 +328,16 @@ class Solver:
         self.limits.append(numItermax)
         return np.outer(a, b) + 0 * costs
 
-    def sinkhorn(self, a: Vector, b: Vector, costs: Vector, entropy: float, method: str, numItermax: int, warn: bool) -> Vector:
+    def sinkhorn(
+        self,
+        a: Vector,
+        b: Vector,
+        costs: Vector,
+        entropy: float,
+        method: str,
+        numItermax: int,
+        warn: bool,
+    ) -> Vector:
         self.limits.append(numItermax)
         assert (method, warn) == ("sinkhorn_log", False)
         found: Vector = np.exp(-costs / entropy)
@@ -284,8 +358,12 @@ def test_plans_of_unequal_widths_have_even_margins(solver: Solver) -> None:
     costs = torch.tensor([[0.0, 5.0, 5.0], [5.0, 0.0, 1.0]])
     for found in (plan(costs), plan(costs, 0.5)):
         assert found.dtype == torch.float64
-        torch.testing.assert_close(found.sum(0), torch.full((3,), 1 / 3).double(), atol=1e-6, rtol=0)
-        torch.testing.assert_close(found.sum(1), torch.full((2,), 1 / 2).double(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            found.sum(0), torch.full((3,), 1 / 3).double(), atol=1e-6, rtol=0
+        )
+        torch.testing.assert_close(
+            found.sum(1), torch.full((2,), 1 / 2).double(), atol=1e-6, rtol=0
+        )
     assert solver.limits == [10_000_000, 10_000]
 
 
@@ -297,13 +375,19 @@ def test_entropy_is_relative_to_the_mean_distance(solver: Solver) -> None:
             found = plan(scale * costs, entropy)
             ratio = float((found[0, 0] * found[1, 1] / (found[0, 1] * found[1, 0])).log())
             assert ratio == pytest.approx((2 + 4 - 1 - 3) / 2.5 / entropy, rel=1e-3)
-    assert torch.allclose(plan(torch.zeros(2, 2), 0.5), torch.full((2, 2), 0.25).double())  # distances of nothing
+    assert torch.allclose(
+        plan(torch.zeros(2, 2), 0.5), torch.full((2, 2), 0.25).double()
+    )  # distances of nothing
 
 
-def test_plans_are_refused_where_their_margins_are_off_by_a_thousandth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_refused_where_their_margins_are_off_by_a_thousandth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Off: the greatest difference of a row's sum, as a share of what the row shall have."""
     for off, refused in ((0.0009, False), (0.0011, True), (float("nan"), True)):
-        given = np.array([[0.25 * (1 + 2 * off), 0.25], [0.25, 0.25], [0.25 - 0.5 * off, 0.25]]) * 2 / 3
+        given = (
+            np.array([[0.25 * (1 + 2 * off), 0.25], [0.25, 0.25], [0.25 - 0.5 * off, 0.25]]) * 2 / 3
+        )
         fake = types.SimpleNamespace(sinkhorn=lambda *_, given=given, **__: given)
         monkeypatch.setattr(transport, "_pot", lambda fake=fake: fake)
         if refused:
@@ -331,7 +415,9 @@ def test_exact_maps_are_permutations_with_their_correlations() -> None:
     found = Transport().match(moments, 1)
     assert found.map.kind == "permutation"
     assert found.scores.shape == (WIDTH,)
-    torch.testing.assert_close(found.scores, moments.correlation(1)[range(WIDTH), found.map.forward])
+    torch.testing.assert_close(
+        found.scores, moments.correlation(1)[range(WIDTH), found.map.forward]
+    )
     assert (Transport().entropy, Transport().standardised) == (0.0, True)
 
 
@@ -340,7 +426,9 @@ def test_distances_that_are_not_standardised_are_squares_of_differences() -> Non
     centred = a - a.mean(0), b - b.mean(0)
     expected = (centred[0][:, :, None] - centred[1][:, None, :]).square().mean(0)
     torch.testing.assert_close(Transport(standardised=False).costs(moments_of(a, b), 1), expected)
-    torch.testing.assert_close(Transport().costs(moments_of(a, b), 1), 2 - 2 * moments_of(a, b).correlation(1))
+    torch.testing.assert_close(
+        Transport().costs(moments_of(a, b), 1), 2 - 2 * moments_of(a, b).correlation(1)
+    )
 
 
 @pytest.mark.parametrize("entropy", [-1e-9, -1.0, math.inf, math.nan])

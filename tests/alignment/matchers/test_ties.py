@@ -1,4 +1,6 @@
-"""What the data leave open is decided by likeness and not by rounding: tied correlations, directions without variance."""
+"""What the data leave open is decided by likeness and not by rounding: tied correlations,
+directions without variance.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def tied(seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("matcher", [Permutation(), Transport()])
 @pytest.mark.parametrize("seed", range(5))
-def test_units_of_one_example_find_the_ones_of_their_own_strength(matcher: Permutation | Transport, seed: int) -> None:
+def test_units_of_one_example_find_the_ones_of_their_own_strength(
+    matcher: Permutation | Transport, seed: int
+) -> None:
     features = tied(seed)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(seed + 100))
     for theirs, wanted in ((features, torch.arange(8)), (features[:, order], order.argsort())):
@@ -44,7 +48,15 @@ def test_units_of_one_example_find_the_ones_of_their_own_strength(matcher: Permu
         assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("matcher", [Procrustes(prior=0.0), Rotation(), CCA(regularisation=0.1, prior=0.0), Procrustes(prior=0.0, fixes_mean=True)])
+@pytest.mark.parametrize(
+    "matcher",
+    [
+        Procrustes(prior=0.0),
+        Rotation(),
+        CCA(regularisation=0.1, prior=0.0),
+        Procrustes(prior=0.0, fixes_mean=True),
+    ],
+)
 def test_features_of_few_dimensions_keep_their_means(matcher: Procrustes | CCA) -> None:
     generator = torch.Generator().manual_seed(1)
     spanned = torch.randn(200, 3, generator=generator) @ torch.randn(3, 10, generator=generator)
@@ -61,11 +73,21 @@ def test_where_the_data_decide_nothing_is_changed() -> None:
 
 def net() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 3),
+    )
 
 
 def test_several_batches_leave_identical_networks_as_they_are() -> None:
-    """Batches differ from one another, but what has the wanted statistics over all of them is not corrected by those of one."""
+    """Batches differ from one another, but what has the wanted statistics over all of them is not
+    corrected by those of one.
+    """
     generator = torch.Generator().manual_seed(3)
     data = [torch.randn(16, 3, 6, 6, generator=generator) * (1 + k) for k in range(3)]
     model = net().train()
@@ -78,7 +100,9 @@ def test_several_batches_leave_identical_networks_as_they_are() -> None:
     assert result.report.repaired["settled"] == 2
     with torch.no_grad():
         for x in data:
-            assert float((model(x) - result.model(x)).abs().max()) < 1e-5 * float(model(x).abs().max())
+            assert float((model(x) - result.model(x)).abs().max()) < 1e-5 * float(
+                model(x).abs().max()
+            )
 
 
 def test_what_differs_from_the_first_layer_on_is_corrected_as_before() -> None:

@@ -1,4 +1,6 @@
-"""Optimal transport of features: exact is the assignment, soft plans have their marginals, members of unequal width become one network."""
+"""Optimal transport of features: exact is the assignment, soft plans have their marginals, members
+of unequal width become one network.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +29,58 @@ from onefold.fold import merge
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 9))
 def test_exact_transport_of_equal_numbers_is_the_assignment(seed: int, width: int) -> None:
-    costs = torch.rand(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    costs = torch.rand(
+        width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     rows, columns = linear_sum_assignment(costs.numpy())
     assert float((plan(costs) * costs).sum()) == pytest.approx(costs.numpy()[rows, columns].mean())
     moments = Moments(2, width)
-    moments.update([torch.randn(50, width, generator=torch.Generator().manual_seed(seed + k), dtype=torch.float64) for k in range(2)])
-    assert torch.equal(Transport().match(moments, 1).map.forward, Permutation().match(moments, 1).map.forward)
+    moments.update(
+        [
+            torch.randn(
+                50, width, generator=torch.Generator().manual_seed(seed + k), dtype=torch.float64
+            )
+            for k in range(2)
+        ]
+    )
+    assert torch.equal(
+        Transport().match(moments, 1).map.forward, Permutation().match(moments, 1).map.forward
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), rows=st.integers(1, 8), columns=st.integers(1, 8), entropy=st.sampled_from([0.0, 0.05, 1.0]))
-def test_plans_have_uniform_marginals_and_cost_no_more_than_any_other(seed: int, rows: int, columns: int, entropy: float) -> None:
-    costs = torch.rand(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(1, 8),
+    columns=st.integers(1, 8),
+    entropy=st.sampled_from([0.0, 0.05, 1.0]),
+)
+def test_plans_have_uniform_marginals_and_cost_no_more_than_any_other(
+    seed: int, rows: int, columns: int, entropy: float
+) -> None:
+    costs = torch.rand(
+        rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     found = plan(costs, entropy)
     assert bool((found >= 0).all())
-    torch.testing.assert_close(found.sum(1), torch.full((rows,), 1 / rows, dtype=torch.float64), atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.sum(0), torch.full((columns,), 1 / columns, dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found.sum(1), torch.full((rows,), 1 / rows, dtype=torch.float64), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(
+        found.sum(0), torch.full((columns,), 1 / columns, dtype=torch.float64), atol=1e-4, rtol=0
+    )
     if entropy == 0:
-        assert float((found * costs).sum()) <= float(costs.mean()) + 1e-9  # of the plan that spreads everything evenly
+        assert (
+            float((found * costs).sum()) <= float(costs.mean()) + 1e-9
+        )  # of the plan that spreads everything evenly
         assert int((found > 1e-12).sum()) <= rows + columns - 1  # a vertex
 
 
 def test_much_entropy_spreads_and_little_is_exact() -> None:
     costs = torch.rand(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(plan(costs, 100.0), torch.full((5, 5), 0.04, dtype=torch.float64), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        plan(costs, 100.0), torch.full((5, 5), 0.04, dtype=torch.float64), atol=1e-3, rtol=0
+    )
     worth = [float((plan(costs, entropy) * costs).sum()) for entropy in (0.0, 0.02, 0.2, 100.0)]
     assert worth == sorted(worth)
     assert worth[1] < 1.05 * worth[0] < worth[2]
@@ -58,7 +88,11 @@ def test_much_entropy_spreads_and_little_is_exact() -> None:
 
 def test_distances_are_those_of_the_activations() -> None:
     generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(300, 4, dtype=torch.float64, generator=generator) * torch.tensor([1.0, 2.0, 3.0, 4.0]) for _ in range(2))
+    x, y = (
+        torch.randn(300, 4, dtype=torch.float64, generator=generator)
+        * torch.tensor([1.0, 2.0, 3.0, 4.0])
+        for _ in range(2)
+    )
     moments = Moments(2, 4)
     moments.update([x, y])
 
@@ -67,7 +101,9 @@ def test_distances_are_those_of_the_activations() -> None:
 
     centred = [z - z.mean(0) for z in (x, y)]
     torch.testing.assert_close(Transport(standardised=False).costs(moments, 1), distances(*centred))
-    torch.testing.assert_close(Transport().costs(moments, 1), distances(*(z / z.std(0, unbiased=False) for z in centred)))
+    torch.testing.assert_close(
+        Transport().costs(moments, 1), distances(*(z / z.std(0, unbiased=False) for z in centred))
+    )
 
 
 def test_entropic_maps_fold_networks_that_are_alike() -> None:
@@ -81,19 +117,27 @@ def test_entropic_maps_fold_networks_that_are_alike() -> None:
 class Perceptron(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second, self.head = nn.Linear(64, width), nn.Linear(width, width), nn.Linear(width, 10)
+        self.first, self.second, self.head = (
+            nn.Linear(64, width),
+            nn.Linear(width, width),
+            nn.Linear(width, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.relu(self.second(F.relu(self.first(x.flatten(1))))))
 
 
 class Convolutions(nn.Module):
-    """With batch norm and a residual sum; the last convolution's channels are flattened with their places."""
+    """With batch norm and a residual sum; the last convolution's channels are flattened with their
+    places.
+    """
 
     def __init__(self, width: int, norms: bool = True) -> None:
         super().__init__()
         self.a, self.b, self.c = (nn.Conv2d(n, width, 3, padding=1) for n in (1, width, width))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) if norms else nn.Identity() for _ in range(3))
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width) if norms else nn.Identity() for _ in range(3)
+        )
         self.head = nn.Linear(width * 16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +149,9 @@ class Convolutions(nn.Module):
 
 def digits() -> tuple[Tensor, Tensor]:
     data = load_digits()
-    return torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(data.target)
+    return torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(
+        data.target
+    )
 
 
 IMAGES, LABELS = digits()
@@ -131,7 +177,11 @@ def accuracy(network: nn.Module) -> float:
 CALIBRATION = list(IMAGES[TRAIN].split(200))
 
 
-@pytest.mark.parametrize("make", [Perceptron, Convolutions, lambda width: Convolutions(width, norms=False)], ids=["mlp", "norms", "plain"])
+@pytest.mark.parametrize(
+    "make",
+    [Perceptron, Convolutions, lambda width: Convolutions(width, norms=False)],
+    ids=["mlp", "norms", "plain"],
+)
 def test_networks_of_widths_16_and_24_become_one_of_either(make) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     networks = [learnt(make(width), seed) for seed, width in enumerate((16, 24))]
@@ -185,13 +235,26 @@ def test_what_cannot_be_folded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         merge(networks, CALIBRATION, align="transport", fold="least_squares")
 
     def normed(width: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(1, width, 3), nn.GroupNorm(1, width), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 10))
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(36 * width, 10),
+        )
 
-    with pytest.raises(AlignmentError, match=r"has 4 features in member 0 but 6 in member 1, and it takes no matrix"):
+    with pytest.raises(
+        AlignmentError,
+        match=r"has 4 features in member 0 but 6 in member 1, and it takes no matrix",
+    ):
         align([normed(4), normed(6)], CALIBRATION, method="transport")
     with pytest.raises(AlignmentError, match="must be 0 or greater"):
         Transport(entropy=-1.0)
     monkeypatch.setitem(sys.modules, "ot", None)
-    with pytest.raises(AlignmentError, match=r'install it with: pip install "onefold\[transport\]"'):
+    with pytest.raises(
+        AlignmentError, match=r'install it with: pip install "onefold\[transport\]"'
+    ):
         align(networks, CALIBRATION, method="transport")
-    align(members(Plain, 2), loader(), method="transport")  # exact between equal widths does without
+    align(
+        members(Plain, 2), loader(), method="transport"
+    )  # exact between equal widths does without

@@ -1,4 +1,6 @@
-"""Weight matching: it undoes any permutation it is shown, never loses, needs no data, and matches heads with what they hold."""
+"""Weight matching: it undoes any permutation it is shown, never loses, needs no data, and matches
+heads with what they hold.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,27 @@ class Recurrent(nn.Module):
 
 
 NETWORKS = {
-    "apart": lambda: Attention(), "fused": lambda: Attention(fused=True), "shared": lambda: Attention(shared=True), "grouped": Grouped,
+    "apart": lambda: Attention(),
+    "fused": lambda: Attention(fused=True),
+    "shared": lambda: Attention(shared=True),
+    "grouped": Grouped,
     "recurrent": Recurrent,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_permuted_copies_are_recovered_heads_included(name: str) -> None:
     network = built(NETWORKS[name]())
     spec = find_symmetries(network, inputs(network)[0])
-    twin = moved(network, spec, dict.fromkeys([g.name for g in spec.groups], "permutation"), fold=False)
+    twin = moved(
+        network, spec, dict.fromkeys([g.name for g in spec.groups], "permutation"), fold=False
+    )
     found = align([network, twin], method="weights", spec=spec)
-    for own, value in zip(network.state_dict().values(), found.apply([network, twin])[1].state_dict().values(), strict=True):
+    for own, value in zip(
+        network.state_dict().values(),
+        found.apply([network, twin])[1].state_dict().values(),
+        strict=True,
+    ):
         torch.testing.assert_close(value, own, rtol=0, atol=1e-12)
     assert min(float(s[1].min()) for s in found.scores.values()) > 1 - 1e-9
     assert gap(average(found, [network, twin]), network) < 1e-10
@@ -68,7 +79,13 @@ def test_members_keep_their_function(name: str, reference: int | None) -> None:
 def test_no_step_loses_and_the_maps_are_the_state(seed: int, name: str, balanced: bool) -> None:
     networks, spec = SHARED[name]
     generator = torch.Generator().manual_seed(seed)
-    states = [{k: v + 0.3 * torch.randn(v.shape, dtype=v.dtype, generator=generator) for k, v in n.state_dict().items()} for n in networks]
+    states = [
+        {
+            k: v + 0.3 * torch.randn(v.shape, dtype=v.dtype, generator=generator)
+            for k, v in n.state_dict().items()
+        }
+        for n in networks
+    ]
     problem = WeightMatching(balanced=balanced).problem(spec, states[0], states[1])
     history = descend(problem, seed)
     assume(len(history) > 1)  # else nothing was gained, and nothing is tested
@@ -79,7 +96,9 @@ def test_no_step_loses_and_the_maps_are_the_state(seed: int, name: str, balanced
         torch.testing.assert_close(value, applied[key])
     again = WeightMatching(balanced=balanced).problem(spec, states[0], states[1])
     descend(again, seed)
-    assert all(torch.equal(own.forward, problem.maps[key].forward) for key, own in again.maps.items())
+    assert all(
+        torch.equal(own.forward, problem.maps[key].forward) for key, own in again.maps.items()
+    )
 
 
 SHARED = {name: independent(name, 2) for name in NETWORKS}
@@ -93,7 +112,14 @@ def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
     twin = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(2)
     twin.load_state_dict(
-        apply_maps(network.state_dict(), spec, {g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator)) for g in spec.groups})
+        apply_maps(
+            network.state_dict(),
+            spec,
+            {
+                g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator))
+                for g in spec.groups
+            },
+        )
     )
     before = {k: v.clone() for k, v in twin.state_dict().items()}
     result = merge([network, twin], align="weights", repair="none", spec=spec)
@@ -120,11 +146,20 @@ def test_tensors_are_weighed_by_their_norms() -> None:
     larger = copy.deepcopy(networks[1])
     with torch.no_grad():
         larger.head.weight.mul_(1e4)
-    plain, scaled = (align([networks[0], own], method=WeightMatching(balanced=True), spec=spec) for own in (networks[1], larger))
+    plain, scaled = (
+        align([networks[0], own], method=WeightMatching(balanced=True), spec=spec)
+        for own in (networks[1], larger)
+    )
     for group, maps in plain.maps.items():
         assert torch.equal(maps[1].forward, scaled.maps[group][1].forward)
-    plain, scaled = (align([networks[0], own], method=WeightMatching(balanced=False), spec=spec) for own in (networks[1], larger))
-    assert not all(torch.equal(maps[1].forward, scaled.maps[group][1].forward) for group, maps in plain.maps.items())
+    plain, scaled = (
+        align([networks[0], own], method=WeightMatching(balanced=False), spec=spec)
+        for own in (networks[1], larger)
+    )
+    assert not all(
+        torch.equal(maps[1].forward, scaled.maps[group][1].forward)
+        for group, maps in plain.maps.items()
+    )
 
 
 def test_the_best_of_several_descents_is_kept() -> None:
@@ -133,31 +168,53 @@ def test_the_best_of_several_descents_is_kept() -> None:
     def reached(matcher: WeightMatching, seed: int) -> float:
         found = align(networks, method=matcher, spec=spec, seed=seed)
         problem = matcher.problem(spec, *(network.state_dict() for network in networks))
-        return problem.objective(state=apply_maps(networks[1].state_dict(), spec, {name: maps[1] for name, maps in found.maps.items()}))
+        return problem.objective(
+            state=apply_maps(
+                networks[1].state_dict(), spec, {name: maps[1] for name, maps in found.maps.items()}
+            )
+        )
 
     alone = [reached(WeightMatching(starts=1), seed) for seed in range(4)]
-    assert len({round(value, 9) for value in alone}) > 1, "all descents end the same, so that nothing was tested"
+    assert len({round(value, 9) for value in alone}) > 1, (
+        "all descents end the same, so that nothing was tested"
+    )
     assert reached(WeightMatching(starts=4), 0) == pytest.approx(max(alone))
 
 
 @pytest.mark.parametrize("norms", ["apart", "folded"])
 def test_norms_count_apart_or_folded(norms: str) -> None:
-    """A layer before a batch norm may have any scale: folded norms do not see it, norms apart do. Running statistics never take part alone."""
+    """A layer before a batch norm may have any scale: folded norms do not see it, norms apart do.
+
+    Running statistics never take part alone.
+    """
     networks = [m.double() for m in members(Residual, 2)]
     spec = find_symmetries(networks[0], loader()[0][0].double())
     scaled = copy.deepcopy(networks[1])
     layer = next(own for own in spec.layers if own.norm is not None and own.bias is None)
     assert layer.norm is not None
-    factor = torch.logspace(0, 3, scaled.state_dict()[layer.norm.mean].shape[0], dtype=torch.float64)
+    factor = torch.logspace(
+        0, 3, scaled.state_dict()[layer.norm.mean].shape[0], dtype=torch.float64
+    )
     state = scaled.state_dict()
-    state[layer.weight] = state[layer.weight] * factor.reshape(-1, *[1] * (state[layer.weight].dim() - 1))
-    state[layer.norm.mean], state[layer.norm.variance] = state[layer.norm.mean] * factor, (state[layer.norm.variance] + layer.norm.eps) * factor**2
+    state[layer.weight] = state[layer.weight] * factor.reshape(
+        -1, *[1] * (state[layer.weight].dim() - 1)
+    )
+    state[layer.norm.mean], state[layer.norm.variance] = (
+        state[layer.norm.mean] * factor,
+        (state[layer.norm.variance] + layer.norm.eps) * factor**2,
+    )
     state[layer.norm.variance] = state[layer.norm.variance] - layer.norm.eps
     scaled.load_state_dict(state)
     image = loader()[0][0].double()
     torch.testing.assert_close(scaled(image), networks[1](image), rtol=0, atol=1e-9)
-    plain, other = (align([networks[0], own], method=WeightMatching(norms=norms), spec=spec) for own in (networks[1], scaled))
-    same = all(torch.equal(maps[1].forward, other.maps[group][1].forward) for group, maps in plain.maps.items())
+    plain, other = (
+        align([networks[0], own], method=WeightMatching(norms=norms), spec=spec)
+        for own in (networks[1], scaled)
+    )
+    same = all(
+        torch.equal(maps[1].forward, other.maps[group][1].forward)
+        for group, maps in plain.maps.items()
+    )
     assert same == (norms == "folded")
 
 
@@ -167,10 +224,24 @@ def test_running_statistics_count_only_where_norms_are_folded(norms: str) -> Non
     spec = find_symmetries(networks[0], loader()[0][0].double())
     matcher = WeightMatching(norms=norms, starts=1)
     counted = set(matcher.problem(spec, networks[0].state_dict(), networks[1].state_dict()).weights)
-    statistics = {name for layer in spec.layers if layer.norm is not None for name in (layer.norm.mean, layer.norm.variance)}
-    learned = {name for layer in spec.layers if layer.norm is not None for name in (layer.norm.scale, layer.norm.shift)}
+    statistics = {
+        name
+        for layer in spec.layers
+        if layer.norm is not None
+        for name in (layer.norm.mean, layer.norm.variance)
+    }
+    learned = {
+        name
+        for layer in spec.layers
+        if layer.norm is not None
+        for name in (layer.norm.scale, layer.norm.shift)
+    }
     assert learned <= counted
-    assert counted & statistics == ({layer.norm.mean for layer in spec.layers if layer.norm is not None} if norms == "folded" else set())
+    assert counted & statistics == (
+        {layer.norm.mean for layer in spec.layers if layer.norm is not None}
+        if norms == "folded"
+        else set()
+    )
 
 
 def test_what_cannot_be_done_is_said() -> None:
@@ -190,4 +261,9 @@ def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(AlignmentError, match=r"norms 'fold'.*folded"):
         WeightMatching(norms="fold")
     with pytest.raises(AlignmentError, match="numbered 0 to 1"):
-        align(networks, method="weights", spec=find_symmetries(networks[0], loader()[0][0]), reference=2)
+        align(
+            networks,
+            method="weights",
+            spec=find_symmetries(networks[0], loader()[0][0]),
+            reference=2,
+        )

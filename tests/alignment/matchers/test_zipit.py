@@ -1,4 +1,6 @@
-"""ZipIt: the greedy merging against a plain version of its rules, what it promises for copies, its speed, and bad settings."""
+"""ZipIt: the greedy merging against a plain version of its rules, what it promises for copies, its
+speed, and bad settings.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from onefold.fold import merge
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 
 
-def plainly(correlations: np.ndarray, members: int, penalty: float, within: float) -> set[frozenset[int]]:
+def plainly(
+    correlations: np.ndarray, members: int, penalty: float, within: float
+) -> set[frozenset[int]]:
     """The same rules, looking at every pair of clusters again in every step."""
     count = len(correlations)
     width = count // members
@@ -51,14 +55,23 @@ def plainly(correlations: np.ndarray, members: int, penalty: float, within: floa
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), count=st.integers(1, 4), width=st.integers(1, 6), penalty=st.sampled_from([0.1, 0.3, 1.0]),
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 4),
+    width=st.integers(1, 6),
+    penalty=st.sampled_from([0.1, 0.3, 1.0]),
     within=st.sampled_from([0.0, 0.2, 0.5, 1.0]),
-)  # fmt: skip
-def test_the_fast_merging_is_the_plain_one(seed: int, count: int, width: int, penalty: float, within: float) -> None:
+)
+def test_the_fast_merging_is_the_plain_one(
+    seed: int, count: int, width: int, penalty: float, within: float
+) -> None:
     generator = np.random.default_rng(seed)
-    matrix = np.corrcoef(generator.normal(size=(count * width + 3, count * width)), rowvar=False).reshape(count * width, count * width)
+    matrix = np.corrcoef(
+        generator.normal(size=(count * width + 3, count * width)), rowvar=False
+    ).reshape(count * width, count * width)
     cluster = zip_features(matrix.copy(), count, penalty, within)
-    assert {frozenset(np.flatnonzero(cluster == c).tolist()) for c in range(width)} == plainly(matrix, count, penalty, within)
+    assert {frozenset(np.flatnonzero(cluster == c).tolist()) for c in range(width)} == plainly(
+        matrix, count, penalty, within
+    )
 
 
 @settings(max_examples=20, deadline=None)
@@ -86,7 +99,10 @@ def copies(kind: type[nn.Module], count: int) -> list[nn.Module]:
     made = [network]
     for _ in range(count - 1):
         twin = copy.deepcopy(network)
-        maps = {g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator)) for g in spec.groups}
+        maps = {
+            g.name: GroupMap("permutation", torch.randperm(g.size, generator=generator))
+            for g in spec.groups
+        }
         twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
         made.append(twin)
     return made
@@ -94,7 +110,9 @@ def copies(kind: type[nn.Module], count: int) -> list[nn.Module]:
 
 @pytest.mark.parametrize("kind", [Plain, Residual])
 @pytest.mark.parametrize("count", [2, 3])
-def test_zipped_copies_of_one_network_compute_what_it_does(kind: type[nn.Module], count: int) -> None:
+def test_zipped_copies_of_one_network_compute_what_it_does(
+    kind: type[nn.Module], count: int
+) -> None:
     networks = copies(kind, count)
     data = [(x.double(), y) for x, y in loader()]
     result = merge(networks, data, align="zipit", repair="none")
@@ -107,12 +125,16 @@ def test_units_of_one_member_merge_where_they_agree_most() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(500, 6, dtype=torch.float64, generator=generator)
     noise = 0.01 * torch.randn(500, 2, dtype=torch.float64, generator=generator)
-    first = torch.stack([x[:, 0], x[:, 0] + noise[:, 0], x[:, 1]], 1)  # two units of member 0 say the same
+    first = torch.stack(
+        [x[:, 0], x[:, 0] + noise[:, 0], x[:, 1]], 1
+    )  # two units of member 0 say the same
     second = torch.stack([x[:, 2], x[:, 3], x[:, 3] + noise[:, 1]], 1)
     moments = Moments(2, 3, 0, every=True)
     moments.update([first, second])
     greedy = ZipIt(within=1.0).match_all(moments)
-    assert sorted(greedy[0].map.forward.abs().sum(1).tolist())[-1] == 2.0  # K times the mean of the two
+    assert (
+        sorted(greedy[0].map.forward.abs().sum(1).tolist())[-1] == 2.0
+    )  # K times the mean of the two
     assert any(row.sum() == 0 for row in greedy[0].map.forward)  # a cluster that is all of member 1
     assert all(match.condition < 10 for match in greedy)
     apart = ZipIt(within=0.0).match_all(moments)
@@ -124,7 +146,13 @@ def test_units_of_one_member_merge_where_they_agree_most() -> None:
 def test_two_thousand_features_take_seconds() -> None:
     generator = np.random.default_rng(0)
     base = generator.normal(size=(600, 256))
-    features = np.concatenate([base[:, generator.permutation(256)] + 1.5 * generator.normal(size=(600, 256)) for _ in range(8)], 1)
+    features = np.concatenate(
+        [
+            base[:, generator.permutation(256)] + 1.5 * generator.normal(size=(600, 256))
+            for _ in range(8)
+        ],
+        1,
+    )
     matrix = np.corrcoef(features, rowvar=False)
     start = time.process_time()
     cluster = zip_features(matrix, 8, 0.3, 0.125)
@@ -135,14 +163,25 @@ def test_two_thousand_features_take_seconds() -> None:
 def test_the_common_network_does_not_depend_on_the_order_of_the_members() -> None:
     networks = [m.double() for m in members(Plain, 3)]
     data = [(x.double(), y) for x, y in loader()]
-    one, other = (merge(own, data, align="zipit").model for own in (networks, [networks[k] for k in (2, 0, 1)]))
+    one, other = (
+        merge(own, data, align="zipit").model
+        for own in (networks, [networks[k] for k in (2, 0, 1)])
+    )
     torch.testing.assert_close(one(data[0][0]), other(data[0][0]), rtol=0, atol=1e-9)
 
 
 def test_groups_without_matrices_are_permuted_and_other_moments_refused() -> None:
     def network(seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(1, 8), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)).eval()
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3),
+            nn.GroupNorm(1, 8),
+            nn.ReLU(),
+            nn.Conv2d(8, 6, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(216, 3),
+        ).eval()
 
     networks = [network(0), network(1)]
     found = align(networks, loader(), method="zipit")
@@ -154,7 +193,9 @@ def test_groups_without_matrices_are_permuted_and_other_moments_refused() -> Non
         ZipIt().match(Moments(2, 3), 1)
 
 
-@pytest.mark.parametrize("settings_of", [{"penalty": -0.1}, {"penalty": float("nan")}, {"within": 1.5}])
+@pytest.mark.parametrize(
+    "settings_of", [{"penalty": -0.1}, {"penalty": float("nan")}, {"within": 1.5}]
+)
 def test_unusable_settings(settings_of: dict[str, float]) -> None:
     with pytest.raises(AlignmentError, match="must lie between 0 and 1"):
         ZipIt(**settings_of)

@@ -1,4 +1,6 @@
-"""Persistent training: the penalty equals its definition, rounds begin and continue bit for bit, and mistakes are answered in one sentence."""
+"""Persistent training: the penalty equals its definition, rounds begin and continue bit for bit,
+and mistakes are answered in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from small_networks import Plain, Residual, examples
-from soft_networks import Recurrent, Tied, VisionTransformer, bits, inputs_for, random_network, same_bits
+from soft_networks import (
+    Recurrent,
+    Tied,
+    VisionTransformer,
+    bits,
+    inputs_for,
+    random_network,
+    same_bits,
+)
 from torch import Tensor, nn
 
 import onefold
@@ -31,11 +41,18 @@ def move(network: nn.Module, seed: int, size: float = 0.3) -> None:
     """Take a random step in all parameters and buffers, which stands for training."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for tensor in [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]:
-            tensor.add_(torch.randn(tensor.shape, generator=generator).to(tensor.dtype).abs_() * size)
+        for tensor in [
+            *network.parameters(),
+            *(b for b in network.buffers() if b.is_floating_point()),
+        ]:
+            tensor.add_(
+                torch.randn(tensor.shape, generator=generator).to(tensor.dtype).abs_() * size
+            )
 
 
-def run_of(network: nn.Module, rounds: int = 2, total_steps: int = STEPS, **options: Any) -> onefold.PersistentTraining:
+def run_of(
+    network: nn.Module, rounds: int = 2, total_steps: int = STEPS, **options: Any
+) -> onefold.PersistentTraining:
     """A run that has recorded this many rounds, its network somewhere in the next one."""
     run = onefold.PersistentTraining(network, total_steps, **options)
     for number in range(rounds):
@@ -59,19 +76,28 @@ def kernel_by_hand(name: str, w: float, u: Tensor, v: Tensor) -> Tensor:
     return F.relu((u * v).sum() / scale) ** 2 / ((u * u).sum() / scale + 0.01 * w**2)
 
 
-def definition(run: onefold.PersistentTraining, points: list[dict[str, Tensor]] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Penalty and gradient by autograd through the plain formula in float64, with strength not annealed. points: of the control."""
+def definition(
+    run: onefold.PersistentTraining, points: list[dict[str, Tensor]] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Penalty and gradient by autograd through the plain formula in float64, with strength not
+    annealed. points: of the control.
+    """
     start = {n: t.double() for n, t in run.state_dict()["start"][0].items()}
     now = {n: p.detach().double().requires_grad_() for n, p in run._network.named_parameters()}
     points = points or [s.snapshot().parameters for s in run.solutions[: run.round]]
     total = torch.zeros((), dtype=torch.float64)
     for point in points:
         for group in run.groups:
-            u, v = (torch.cat([(each[n].double() - start[n]).flatten() for n in group.parameters]) for each in (now, point))
+            u, v = (
+                torch.cat([(each[n].double() - start[n]).flatten() for n in group.parameters])
+                for each in (now, point)
+            )
             total = total + kernel_by_hand(run.kernel, run.width, u, v)
     total = total * run.strength / len(run.groups)
     names = [n for group in run.groups for n in group.parameters]
-    return total.detach(), dict(zip(names, torch.autograd.grad(total, [now[n] for n in names]), strict=True))
+    return total.detach(), dict(
+        zip(names, torch.autograd.grad(total, [now[n] for n in names]), strict=True)
+    )
 
 
 def found(run: onefold.PersistentTraining) -> dict[str, Tensor]:
@@ -81,10 +107,14 @@ def found(run: onefold.PersistentTraining) -> dict[str, Tensor]:
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     """The largest difference, in units of the largest entry."""
     assert a.keys() == b.keys()
-    return max((a[n].double() - b[n].double()).abs().max().item() for n in a) / max(t.abs().max().item() for t in b.values())
+    return max((a[n].double() - b[n].double()).abs().max().item() for n in a) / max(
+        t.abs().max().item() for t in b.values()
+    )
 
 
-def check(run: onefold.PersistentTraining, expected: tuple[Tensor, dict[str, Tensor]], tolerance: float) -> None:
+def check(
+    run: onefold.PersistentTraining, expected: tuple[Tensor, dict[str, Tensor]], tolerance: float
+) -> None:
     run._network.zero_grad()
     value = run.penalty()
     value.backward()  # type: ignore[no-untyped-call]
@@ -94,7 +124,9 @@ def check(run: onefold.PersistentTraining, expected: tuple[Tensor, dict[str, Ten
     run._network.zero_grad()
     run.add_gradient()
     assert all(torch.equal(g, by_node[n]) for n, g in found(run).items())
-    assert max(g.abs().max().item() for g in expected[1].values()) > 1e-5  # there is something to be wrong about
+    assert (
+        max(g.abs().max().item() for g in expected[1].values()) > 1e-5
+    )  # there is something to be wrong about
     run.strength *= 1.001
     run._network.zero_grad()
     run.penalty().backward()  # type: ignore[no-untyped-call]
@@ -104,39 +136,73 @@ def check(run: onefold.PersistentTraining, expected: tuple[Tensor, dict[str, Ten
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_closed_form_equals_autograd_through_the_definition(kind: type[nn.Module], kernel: str, scope: str) -> None:
+def test_closed_form_equals_autograd_through_the_definition(
+    kind: type[nn.Module], kernel: str, scope: str
+) -> None:
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
-        run = run_of(random_network(kind, 0, dtype), scope=scope, kernel=kernel, width=KERNELS[kernel], strength=3.0)
+        run = run_of(
+            random_network(kind, 0, dtype),
+            scope=scope,
+            kernel=kernel,
+            width=KERNELS[kernel],
+            strength=3.0,
+        )
         check(run, definition(run), tolerance)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: str) -> None:
-    run = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, width=KERNELS[kernel], control=True, seed=3)
+    run = run_of(
+        random_network(Residual, 0, torch.float64),
+        kernel=kernel,
+        width=KERNELS[kernel],
+        control=True,
+        seed=3,
+    )
     run.penalty()
     start, points = run.state_dict()["start"][0], []
     names = [n for group in run.groups for n in group.parameters]
     for anchor, solution in zip(run._repulsion.anchors, run.solutions, strict=True):  # type: ignore[union-attr]
         points.append({n: start[n] + way for n, way in zip(names, anchor.tensors, strict=True)})
         for group in run.groups:
-            ours, theirs = (torch.cat([(p[n] - start[n]).flatten() for n in group.parameters]) for p in (points[-1], solution.snapshot().parameters))
+            ours, theirs = (
+                torch.cat([(p[n] - start[n]).flatten() for n in group.parameters])
+                for p in (points[-1], solution.snapshot().parameters)
+            )
             assert ours.norm().item() == pytest.approx(theirs.norm().item(), rel=1e-9)
             assert F.cosine_similarity(ours, theirs, 0).abs() < 0.95
     check(run, definition(run, points), 1e-12)
     others = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, control=True, seed=4)
     others.penalty()
-    ways = [anchor.tensors[0].flatten() for each in (run, others) for anchor in each._repulsion.anchors]  # type: ignore[union-attr]
-    assert all(F.cosine_similarity(ways[i], ways[j], 0).abs() < 0.95 for i in range(4) for j in range(i))
+    ways = [
+        anchor.tensors[0].flatten() for each in (run, others) for anchor in each._repulsion.anchors
+    ]  # type: ignore[union-attr]
+    assert all(
+        F.cosine_similarity(ways[i], ways[j], 0).abs() < 0.95 for i in range(4) for j in range(i)
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"memory": 1}])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_the_mirror_image_of_the_last_solution_repels_too(kernel: str, options: dict[str, Any]) -> None:
-    run = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, width=KERNELS[kernel], strength=3.0, mirror=True, **options)
+def test_the_mirror_image_of_the_last_solution_repels_too(
+    kernel: str, options: dict[str, Any]
+) -> None:
+    run = run_of(
+        random_network(Residual, 0, torch.float64),
+        kernel=kernel,
+        width=KERNELS[kernel],
+        strength=3.0,
+        mirror=True,
+        **options,
+    )
     start = run.state_dict()["start"][0]
-    points = [solution.snapshot().parameters for solution in run.solutions][-run.memory if run.memory else 0 :]
+    points = [solution.snapshot().parameters for solution in run.solutions][
+        -run.memory if run.memory else 0 :
+    ]
     mirrored = {name: 2 * start[name] - tensor for name, tensor in points[-1].items()}
-    check(run, definition(run, [*points, mirrored]), 1e-6 if "precision" in options else 1e-12)  # lengths of bfloat16 are summed in float32
+    check(
+        run, definition(run, [*points, mirrored]), 1e-6 if "precision" in options else 1e-12
+    )  # lengths of bfloat16 are summed in float32
 
 
 def test_with_the_mirror_image_nothing_pushes_at_the_start_after_one_round() -> None:
@@ -145,7 +211,9 @@ def test_with_the_mirror_image_nothing_pushes_at_the_start_after_one_round() -> 
     run.add_gradient()
     assert max(gradient.abs().max() for gradient in found(run).values()) < 1e-15
     assert run.penalty().item() == pytest.approx(2 * math.exp(-0.5), rel=1e-9)
-    control = run_of(random_network(Residual, 0, torch.float64), rounds=1, mirror=True, control=True)
+    control = run_of(
+        random_network(Residual, 0, torch.float64), rounds=1, mirror=True, control=True
+    )
     control.penalty()
     one, other = control._repulsion.anchors  # type: ignore[union-attr]
     assert all(torch.equal(a, -b) for a, b in zip(one.tensors, other.tensors, strict=True))
@@ -161,7 +229,10 @@ def test_the_function_kernel_repels_from_mirrored_predictions() -> None:
     move(network, 7, 0.2)
     now = network(x).softmax(-1).detach()
     scale = (solution - start).square().sum()
-    expected = sum(math.exp(-0.5 * float((now - place).square().sum() / scale)) for place in (solution, 2 * start - solution))
+    expected = sum(
+        math.exp(-0.5 * float((now - place).square().sum() / scale))
+        for place in (solution, 2 * start - solution)
+    )
     assert run.penalty().item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -180,11 +251,24 @@ def test_the_function_kernel_equals_autograd_through_the_predictions() -> None:
         total = torch.zeros((), dtype=torch.float64)
         for solution in run.solutions:
             there = outputs(solution.snapshot().parameters)
-            apart = ((outputs(now) - there) ** 2).sum(-1).mean() / (((start - there) ** 2).sum(-1).mean() + 1e-12)
+            apart = ((outputs(now) - there) ** 2).sum(-1).mean() / (
+                ((start - there) ** 2).sum(-1).mean() + 1e-12
+            )
             total = total + 2.0 * torch.exp(-apart / (2 * 0.7**2))
         gradients = dict(zip(now, torch.autograd.grad(total, list(now.values())), strict=True))
-        head = run_of(random_network(kind, 0, torch.float64), kernel="function", reference=x, width=0.7, strength=2.0, scope="head")
-        check(head, (total.detach(), {n: g for n, g in gradients.items() if n.startswith("head")}), 1e-11)
+        head = run_of(
+            random_network(kind, 0, torch.float64),
+            kernel="function",
+            reference=x,
+            width=0.7,
+            strength=2.0,
+            scope="head",
+        )
+        check(
+            head,
+            (total.detach(), {n: g for n, g in gradients.items() if n.startswith("head")}),
+            1e-11,
+        )
         before, modes = bits(network), [m.training for m in network.modules()]
         check(run, (total.detach(), gradients), 1e-11)
         assert same_bits(bits(network), before)
@@ -203,7 +287,9 @@ def test_the_function_kernel_is_blind_to_permutations_and_its_control_is_another
             each.head.weight.copy_(each.head.weight.flip(1))  # type: ignore[union-attr]
     assert run.penalty().item() == pytest.approx(value, rel=1e-9)
     assert weights.penalty().item() != pytest.approx(before, rel=1e-3)
-    assert run_of(random_network(Plain, 0, torch.float64), 1, kernel="function", reference=x, control=True).penalty().item() != pytest.approx(value)
+    assert run_of(
+        random_network(Plain, 0, torch.float64), 1, kernel="function", reference=x, control=True
+    ).penalty().item() != pytest.approx(value)
 
 
 def test_patterns_and_shared_weights_choose_groups() -> None:
@@ -212,14 +298,27 @@ def test_patterns_and_shared_weights_choose_groups() -> None:
         ("conv1", ("conv1.weight", "conv1.bias")),
         ("conv2", ("conv2.weight", "conv2.bias")),
     ]
-    assert [g.module for g in onefold.PersistentTraining(Plain(), 1, exclude=["conv1", "*.bias"]).groups] == ["conv2", "hidden", "head"]
-    assert [g.parameters for g in onefold.PersistentTraining(Tied(), 1, scope="head").groups] == [("embedding.weight",)]
-    assert [g.module for g in onefold.PersistentTraining(Tied(), 1, exclude=["head"]).groups] == ["hidden"]
-    assert [g.module for g in onefold.PersistentTraining(VisionTransformer(), 1, scope="first").groups] == ["patch"]
-    assert [g.module for g in onefold.PersistentTraining(Residual(), 1, scope="last:2").groups] == ["conv2", "head"]
+    assert [
+        g.module for g in onefold.PersistentTraining(Plain(), 1, exclude=["conv1", "*.bias"]).groups
+    ] == ["conv2", "hidden", "head"]
+    assert [g.parameters for g in onefold.PersistentTraining(Tied(), 1, scope="head").groups] == [
+        ("embedding.weight",)
+    ]
+    assert [g.module for g in onefold.PersistentTraining(Tied(), 1, exclude=["head"]).groups] == [
+        "hidden"
+    ]
+    assert [
+        g.module for g in onefold.PersistentTraining(VisionTransformer(), 1, scope="first").groups
+    ] == ["patch"]
+    assert [g.module for g in onefold.PersistentTraining(Residual(), 1, scope="last:2").groups] == [
+        "conv2",
+        "head",
+    ]
     frozen = Plain()
     frozen.head.requires_grad_(False)
-    assert [g.module for g in onefold.PersistentTraining(frozen, 1, scope="head").groups] == ["hidden"]
+    assert [g.module for g in onefold.PersistentTraining(frozen, 1, scope="head").groups] == [
+        "hidden"
+    ]
     parametrized = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
     assert [len(g.parameters) for g in onefold.PersistentTraining(parametrized, 1).groups] == [3]
 
@@ -263,7 +362,9 @@ def test_at_the_start_every_solution_is_at_distance_one() -> None:
 def test_a_solution_that_did_not_move_gives_no_nan(kernel: str) -> None:
     network = random_network(Plain, 0)
     reference = inputs_for(Plain, 4) if kernel == "function" else None
-    run = onefold.PersistentTraining(network, 8, kernel=kernel, reference=reference, width=KERNELS.get(kernel, 1.0))
+    run = onefold.PersistentTraining(
+        network, 8, kernel=kernel, reference=reference, width=KERNELS.get(kernel, 1.0)
+    )
     run.record(0.0)  # nothing moved at all
     run.restart()
     assert run.penalty().item() == 0
@@ -306,7 +407,11 @@ def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
     assert not torch.equal(network.norm0.running_mean, before["norm0.running_mean"])
     run.record(1.0)
     run.restart()
-    assert all(torch.equal(t.view(torch.uint8), before[n].view(torch.uint8)) for n, t in bits(network).items() if t.dim())
+    assert all(
+        torch.equal(t.view(torch.uint8), before[n].view(torch.uint8))
+        for n, t in bits(network).items()
+        if t.dim()
+    )
     assert same_bits(bits(network), before)
     assert network.norm0.num_batches_tracked == 0
     assert all(p.grad is None for p in network.parameters())
@@ -316,7 +421,11 @@ def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
 
 
 def train(
-    model: nn.Module, run: onefold.PersistentTraining, steps: int = STEPS, optimiser: torch.optim.Optimizer | None = None, first: int = 0
+    model: nn.Module,
+    run: onefold.PersistentTraining,
+    steps: int = STEPS,
+    optimiser: torch.optim.Optimizer | None = None,
+    first: int = 0,
 ) -> torch.optim.Optimizer:
     """Some steps of a round, in the order of the run."""
     optimiser = optimiser or torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
@@ -333,7 +442,16 @@ def train(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"control": True}, {"mirror": True}, {"store": True}, {"precision": "bfloat16"}, {"kernel": "function"}, {"kernel": "cosine"}]
+    "options",
+    [
+        {},
+        {"control": True},
+        {"mirror": True},
+        {"store": True},
+        {"precision": "bfloat16"},
+        {"kernel": "function"},
+        {"kernel": "cosine"},
+    ],
 )
 def test_a_resumed_run_goes_on_to_the_same_bits(options: dict[str, Any], tmp_path: Path) -> None:
     options = {**options, "store": tmp_path / "rounds"} if "store" in options else options
@@ -346,9 +464,18 @@ def test_a_resumed_run_goes_on_to_the_same_bits(options: dict[str, Any], tmp_pat
     run.record(0.5)
     run.restart("new")
     optimiser = train(network, run, 3)
-    torch.save({"run": run.state_dict(), "model": network.state_dict(), "optimiser": optimiser.state_dict()}, tmp_path / "state.pt")
+    torch.save(
+        {
+            "run": run.state_dict(),
+            "model": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        },
+        tmp_path / "state.pt",
+    )
 
-    def finish(network: nn.Module, run: onefold.PersistentTraining, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    def finish(
+        network: nn.Module, run: onefold.PersistentTraining, optimiser: torch.optim.Optimizer
+    ) -> dict[str, Tensor]:
         train(network, run, STEPS - 3, optimiser, 3)
         run.record(0.7)
         run.restart()
@@ -406,7 +533,9 @@ def test_best_and_ensemble_are_plain_copies() -> None:
     network(x).sum().backward()
     assert all(p.grad is None for p in run.best().parameters())
     together, single = run.ensemble(), [run.network(k)(x) for k in range(3)]
-    assert torch.allclose(together(x).exp(), torch.stack([s.softmax(-1) for s in single]).mean(0), atol=1e-6)
+    assert torch.allclose(
+        together(x).exp(), torch.stack([s.softmax(-1) for s in single]).mean(0), atol=1e-6
+    )
     assert torch.allclose(run.ensemble("logits")(x), torch.stack(single).mean(0), atol=1e-6)
     move(best, 7)
     assert same_bits(bits(run.best()), ends[1])
@@ -438,19 +567,32 @@ def test_what_is_given_out_can_be_changed_without_harm() -> None:
     assert run.penalty().item() == before
 
 
-def test_solutions_on_disk_are_checkpoints_and_those_in_lower_precision_are_near(tmp_path: Path) -> None:
-    exact, disk, low = (run_of(random_network(Tied, 0), **o) for o in ({}, {"store": tmp_path / "a"}, {"precision": "bfloat16"}))
+def test_solutions_on_disk_are_checkpoints_and_those_in_lower_precision_are_near(
+    tmp_path: Path,
+) -> None:
+    exact, disk, low = (
+        run_of(random_network(Tied, 0), **o)
+        for o in ({}, {"store": tmp_path / "a"}, {"precision": "bfloat16"})
+    )
     both = run_of(random_network(Tied, 0), store=tmp_path / "b", precision="float16")
-    assert sorted(f.name for f in (tmp_path / "a").iterdir()) == ["round-00.safetensors", "round-01.safetensors"]
+    assert sorted(f.name for f in (tmp_path / "a").iterdir()) == [
+        "round-00.safetensors",
+        "round-01.safetensors",
+    ]
     plain = Tied()
     plain.load_state_dict(onefold.load(tmp_path / "a" / "round-01.safetensors"))
     assert same_bits(bits(plain), bits(exact.network(1)))
     assert same_bits(bits(disk.network(1)), bits(exact.network(1)))
     for run, error in ((disk, 0.0), (low, 5e-3), (both, 1e-3)):
-        assert run.penalty().item() == pytest.approx(exact.penalty().item(), rel=1e-2 if error else 1e-12)
+        assert run.penalty().item() == pytest.approx(
+            exact.penalty().item(), rel=1e-2 if error else 1e-12
+        )
         found, start = bits(run.network(0)), run.state_dict()["start"][0]
         for name, wanted in exact.solutions[0].snapshot().parameters.items():
-            assert ((found[name] - wanted).abs() <= error * (wanted - start[name]).abs() + 1e-7 * (error > 0)).all()
+            assert (
+                (found[name] - wanted).abs()
+                <= error * (wanted - start[name]).abs() + 1e-7 * (error > 0)
+            ).all()
     assert all(t.dtype == torch.bfloat16 for t in low.solutions[0].stored().values())
     check(low, definition(low), 1e-5)
 
@@ -460,7 +602,9 @@ def test_files_that_are_gone_changed_or_of_another_run_are_refused(tmp_path: Pat
     state = run.state_dict()
     other = onefold.PersistentTraining(random_network(Plain, 0), STEPS, store=tmp_path / "a")
     for act in (other.step, lambda: other.record(1.0)):
-        with pytest.raises(PersistentError, match="is a solution of another run; choose an empty folder"):
+        with pytest.raises(
+            PersistentError, match="is a solution of another run; choose an empty folder"
+        ):
             act()
     with pytest.raises(PersistentError, match="pass store="):
         onefold.PersistentTraining(random_network(Plain, 0), STEPS).load_state_dict(state)
@@ -480,7 +624,10 @@ def test_a_grad_scaler_scales_the_penalty_along() -> None:
     network = random_network(Plain, 0).train()
     run, (x, y) = run_of(network), examples(32, 0)
     expected = definition(run)[1]
-    scaler, optimiser = torch.amp.GradScaler("cpu", init_scale=1024.0), torch.optim.SGD(network.parameters(), 0.1)
+    scaler, optimiser = (
+        torch.amp.GradScaler("cpu", init_scale=1024.0),
+        torch.optim.SGD(network.parameters(), 0.1),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         plain = F.cross_entropy(network(x), y)
         penalty = run.penalty()
@@ -510,13 +657,18 @@ def test_accumulation_clipping_and_freezing() -> None:
         (run.penalty() / 4).backward()
     assert distance(found(run), expected) < 1e-12
     norm = torch.stack([g.norm() for g in expected.values()]).norm()
-    assert torch.nn.utils.clip_grad_norm_(network.parameters(), 0.01).item() == pytest.approx(norm.item(), rel=1e-9)
+    assert torch.nn.utils.clip_grad_norm_(network.parameters(), 0.01).item() == pytest.approx(
+        norm.item(), rel=1e-9
+    )
     network.zero_grad()
     network.conv1.requires_grad_(False)  # type: ignore[union-attr]
     run.penalty().backward()  # type: ignore[no-untyped-call]
     run.add_gradient()
     assert "conv1.weight" not in found(run)
-    assert distance(found(run), {n: 2 * g for n, g in expected.items() if not n.startswith("conv1")}) < 1e-12
+    assert (
+        distance(found(run), {n: 2 * g for n, g in expected.items() if not n.startswith("conv1")})
+        < 1e-12
+    )
 
 
 def test_sparse_gradients_and_other_memory_orders() -> None:
@@ -546,7 +698,9 @@ def test_the_way_of_other_devices_gives_the_same_gradients(monkeypatch: pytest.M
 
     monkeypatch.setattr(distances, "on_cpu", lambda tensor: False)
     half = torch.randn(1000, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert distances.squares([half]).item() == pytest.approx(half.double().square().sum().item(), rel=1e-5)
+    assert distances.squares([half]).item() == pytest.approx(
+        half.double().square().sum().item(), rel=1e-5
+    )
     for kernel, width in KERNELS.items():
         run = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, width=width)
         check(run, definition(run), 1e-12)
@@ -586,15 +740,22 @@ def test_a_compiled_step_may_hold_the_penalty() -> None:
 def _rank(rank: int, store: str, folder: str) -> None:
     """One of two processes: two rounds, and then the gradients of a step on half of a batch."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
+    )
     refused = ""
     try:
         onefold.PersistentTraining(random_network(Plain, rank), STEPS)
     except PersistentError as error:
         refused = str(error)
-    network = random_network(Plain, rank)  # what ranks start from differs until the wrapper tells them
+    network = random_network(
+        Plain, rank
+    )  # what ranks start from differs until the wrapper tells them
     parallel = nn.parallel.DistributedDataParallel(network)
-    run, (x, y) = onefold.PersistentTraining(parallel, STEPS, store=f"{folder}/rounds"), examples(16, 0)
+    run, (x, y) = (
+        onefold.PersistentTraining(parallel, STEPS, store=f"{folder}/rounds"),
+        examples(16, 0),
+    )
     half = slice(8 * rank, 8 * rank + 8)
     for score in range(2):
         optimiser = torch.optim.SGD(parallel.parameters(), 0.1)
@@ -608,11 +769,23 @@ def _rank(rank: int, store: str, folder: str) -> None:
     move(network, 5)
     parallel.zero_grad()
     expected = definition(run)[1]
-    loss = {n: g.clone() for n, g in zip(expected, torch.autograd.grad(F.cross_entropy(network(x), y), list(network.parameters())), strict=True)}
+    loss = {
+        n: g.clone()
+        for n, g in zip(
+            expected,
+            torch.autograd.grad(F.cross_entropy(network(x), y), list(network.parameters())),
+            strict=True,
+        )
+    }
     for _ in range(2):  # the second time tells whether the first left the reducer ready
         parallel.zero_grad()
         (F.cross_entropy(parallel(x[half]), y[half]) + run.penalty()).backward()
-    result = {"found": found(run), "expected": {n: g + loss[n] for n, g in expected.items()}, "scores": run.scores, "refused": refused}
+    result = {
+        "found": found(run),
+        "expected": {n: g + loss[n] for n, g in expected.items()},
+        "scores": run.scores,
+        "refused": refused,
+    }
     torch.save({**result, "best": run.best().state_dict()}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -646,7 +819,11 @@ MISTAKES: list[tuple[dict[str, Any], type[OnefoldError], str]] = [
     ({"kernel": "gausian"}, PersistentError, "no kernel named 'gausian'; did you mean 'gaussian'?"),
     ({"kernel": "function"}, PersistentError, "'function' compares predictions; pass reference="),
     ({"kernel": "function", "reference": torch.zeros(3, 5)}, DataError, "cannot run on"),
-    ({"reference": torch.zeros(2, 1, 8, 8)}, PersistentError, "'gaussian' compares parameters; leave reference= out"),
+    (
+        {"reference": torch.zeros(2, 1, 8, 8)},
+        PersistentError,
+        "'gaussian' compares parameters; leave reference= out",
+    ),
     ({"scope": ["hed"]}, RecipeError, "'hed' of `include` matches no part"),
     ({"scope": "hed"}, RecipeError, "did you mean 'head'?"),
     ({"scope": []}, RecipeError, "is empty"),
@@ -658,8 +835,12 @@ MISTAKES: list[tuple[dict[str, Any], type[OnefoldError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), MISTAKES, ids=[m[2][:30] for m in MISTAKES])
-def test_options_out_of_range_are_one_sentence(options: dict[str, Any], error: type[OnefoldError], message: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "error", "message"), MISTAKES, ids=[m[2][:30] for m in MISTAKES]
+)
+def test_options_out_of_range_are_one_sentence(
+    options: dict[str, Any], error: type[OnefoldError], message: str
+) -> None:
     with pytest.raises(error, match=message) as raised:
         onefold.PersistentTraining(Plain(), **{"total_steps": 4, **options})
     assert "\n" not in str(raised.value)
@@ -692,7 +873,10 @@ def test_a_diverged_round_is_refused_by_name_and_can_be_repeated() -> None:
     before, run = bits(network), onefold.PersistentTraining(network, STEPS)
     with torch.no_grad():
         network.conv1.weight[0, 0, 0, 0] = float("nan")  # type: ignore[union-attr, index]
-    with pytest.raises(PersistentError, match=r"Round 0 ended in no solution: 'conv1.weight' holds NaN .* restart\(abandon=True\)"):
+    with pytest.raises(
+        PersistentError,
+        match=r"Round 0 ended in no solution: 'conv1.weight' holds NaN .* restart\(abandon=True\)",
+    ):
         run.record(0.1)
     assert run.solutions == []
     run.restart(abandon=True)
@@ -705,7 +889,10 @@ def test_a_model_that_changed_between_rounds_is_refused() -> None:
     run = onefold.PersistentTraining(network, STEPS)
     head = network.head
     network.head = nn.Linear(12, 5)
-    with pytest.raises(PersistentError, match=r"'head.weight' was \(4, 12\) of float32 and is now \(5, 12\) of float32"):
+    with pytest.raises(
+        PersistentError,
+        match=r"'head.weight' was \(4, 12\) of float32 and is now \(5, 12\) of float32",
+    ):
         run.record(1.0)
     network.head = head
     run.record(1.0)
@@ -724,7 +911,11 @@ def test_a_model_that_changed_between_rounds_is_refused() -> None:
 
 def test_a_state_of_another_run_is_refused() -> None:
     state = run_of(random_network(Plain, 0)).state_dict()
-    for options, message in (({"kernel": "cosine"}, "another kernel"), ({"scope": "head"}, "another scope"), ({"precision": "float16"}, "precision")):
+    for options, message in (
+        ({"kernel": "cosine"}, "another kernel"),
+        ({"scope": "head"}, "another scope"),
+        ({"precision": "float16"}, "precision"),
+    ):
         with pytest.raises(PersistentError, match=message):
             onefold.PersistentTraining(Plain(), STEPS, **options).load_state_dict(state)  # type: ignore[arg-type]
     wider = Plain()

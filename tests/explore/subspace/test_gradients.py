@@ -1,4 +1,6 @@
-"""The endpoints' gradients equal those of the definition, whatever the network, the shape, the loop or the number of processes."""
+"""The endpoints' gradients equal those of the definition, whatever the network, the shape, the loop
+or the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,19 @@ def initialise(network: nn.Module) -> None:
         nn.init.normal_(parameter, 0, 0.2)
 
 
-def space_of(kind: type[nn.Module], shape: str = "simplex", dtype: torch.dtype = torch.float64, **options: object) -> onefold.Subspace:
+def space_of(
+    kind: type[nn.Module],
+    shape: str = "simplex",
+    dtype: torch.dtype = torch.float64,
+    **options: object,
+) -> onefold.Subspace:
     network = random_network(kind, 0, dtype) if kind is not Residual else Residual().to(dtype)
     return onefold.Subspace(network, shape, init=initialise, **options).train()  # type: ignore[arg-type]
 
 
-def batch(kind: type[nn.Module], dtype: torch.dtype = torch.float64, seed: int = 0, count: int = 16) -> tuple[Tensor, Tensor]:
+def batch(
+    kind: type[nn.Module], dtype: torch.dtype = torch.float64, seed: int = 0, count: int = 16
+) -> tuple[Tensor, Tensor]:
     x = (
         torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=dtype)
         if kind is Residual
@@ -42,9 +51,16 @@ def batch(kind: type[nn.Module], dtype: torch.dtype = torch.float64, seed: int =
     return x, torch.randint(0, 4, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def definition(space: onefold.Subspace, batches: list[tuple[Tensor, Tensor]], scale: float = 1.0) -> list[list[Tensor]]:
-    """The gradients by autograd through the mixture, at the point that is drawn now; the network's buffers stay as they are."""
-    vertices = [[v.get_parameter(p.name).detach().clone().requires_grad_() for p in space.places] for v in space.vertices]
+def definition(
+    space: onefold.Subspace, batches: list[tuple[Tensor, Tensor]], scale: float = 1.0
+) -> list[list[Tensor]]:
+    """The gradients by autograd through the mixture, at the point that is drawn now; the network's
+    buffers stay as they are.
+    """
+    vertices = [
+        [v.get_parameter(p.name).detach().clone().requires_grad_() for p in space.places]
+        for v in space.vertices
+    ]
     draw = space._draw
     assert draw is not None
     network = copy.deepcopy(space).network
@@ -60,11 +76,22 @@ def definition(space: onefold.Subspace, batches: list[tuple[Tensor, Tensor]], sc
             setattr(network.get_submodule(owner), name, value)
         loss = F.cross_entropy(network(x), y)
         if space.beta:
-            i, j = (torch.cat([vertices[k][t].flatten() for t in range(len(space.places)) if vertices[k][t].dim() > 1]) for k in draw.pair)
+            i, j = (
+                torch.cat(
+                    [
+                        vertices[k][t].flatten()
+                        for t in range(len(space.places))
+                        if vertices[k][t].dim() > 1
+                    ]
+                )
+                for k in draw.pair
+            )
             loss = loss + space.beta * (i @ j) ** 2 / ((i @ i) * (j @ j))
         total = total + scale * loss
     total.backward()  # type: ignore[no-untyped-call]
-    return [[torch.zeros_like(t) if t.grad is None else t.grad for t in vertex] for vertex in vertices]
+    return [
+        [torch.zeros_like(t) if t.grad is None else t.grad for t in vertex] for vertex in vertices
+    ]
 
 
 def gradients(space: onefold.Subspace) -> list[list[Tensor]]:
@@ -73,7 +100,11 @@ def gradients(space: onefold.Subspace) -> list[list[Tensor]]:
 
 
 def distance(ours: list[list[Tensor]], theirs: list[list[Tensor]]) -> float:
-    return max((a - b).abs().max().item() for v, w in zip(ours, theirs, strict=True) for a, b in zip(v, w, strict=True))
+    return max(
+        (a - b).abs().max().item()
+        for v, w in zip(ours, theirs, strict=True)
+        for a, b in zip(v, w, strict=True)
+    )
 
 
 def loss_of(space: onefold.Subspace, x: Tensor, y: Tensor) -> Tensor:
@@ -82,7 +113,9 @@ def loss_of(space: onefold.Subspace, x: Tensor, y: Tensor) -> Tensor:
 
 @pytest.fixture(params=["one node", "many nodes"])
 def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tensors of a point stand in one node of the graph, or in many, as those of a large network do."""
+    """The tensors of a point stand in one node of the graph, or in many, as those of a large
+    network do.
+    """
     if request.param == "many nodes":
         monkeypatch.setattr("onefold.explore.subspace.mixing.PART", 100)
 
@@ -90,20 +123,26 @@ def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("layerwise", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_equal_autograd_through_the_mixture(kind: type[nn.Module], shape: str, layerwise: bool, nodes: None) -> None:
+def test_gradients_equal_autograd_through_the_mixture(
+    kind: type[nn.Module], shape: str, layerwise: bool, nodes: None
+) -> None:
     space, (x, y) = space_of(kind, shape, layerwise=layerwise), batch(kind)
     space.sample()
     expected = definition(space, [(x, y)])
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
     assert distance(gradients(space), expected) < 1e-9
-    assert max(g.abs().max().item() for vertex in expected for g in vertex) > 1e-3  # there is something to be wrong about
+    assert (
+        max(g.abs().max().item() for vertex in expected for g in vertex) > 1e-3
+    )  # there is something to be wrong about
     space.zero_grad()
     (loss_of(space, x, y) * 1.001).backward()
     assert distance(gradients(space), expected) > 1e-6  # the comparison tells a tenth of a percent
 
 
 def test_large_tensors_go_piece_by_piece_and_stay_right() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3000), nn.ReLU(), nn.Linear(3000, 4)).double()
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 3000), nn.ReLU(), nn.Linear(3000, 4)
+    ).double()
     space, (x, y) = onefold.Subspace(network, "simplex").train(), batch(Residual)
     space.sample()
     expected = definition(space, [(x, y)])
@@ -150,26 +189,42 @@ def test_clipping_sees_the_vertices_gradients() -> None:
     expected = definition(space, [(x, y)])
     norm = torch.stack([g.norm() for vertex in expected for g in vertex]).norm()
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
-    assert torch.nn.utils.clip_grad_norm_(space.parameters(), 0.01).item() == pytest.approx(norm.item(), rel=1e-9)
-    assert distance(gradients(space), [[g * (0.01 / (norm + 1e-6)) for g in vertex] for vertex in expected]) < 1e-9
+    assert torch.nn.utils.clip_grad_norm_(space.parameters(), 0.01).item() == pytest.approx(
+        norm.item(), rel=1e-9
+    )
+    assert (
+        distance(
+            gradients(space), [[g * (0.01 / (norm + 1e-6)) for g in vertex] for vertex in expected]
+        )
+        < 1e-9
+    )
 
 
 def test_one_step_equals_the_definition_with_momentum_and_decay() -> None:
     space, (x, y) = space_of(Residual), batch(Residual)
-    optimiser = torch.optim.SGD(space.parameters(), 0.1, momentum=0.9, weight_decay=1e-2, fused=True)
+    optimiser = torch.optim.SGD(
+        space.parameters(), 0.1, momentum=0.9, weight_decay=1e-2, fused=True
+    )
     space.sample()
-    before = [[v.get_parameter(p.name).detach().clone() for p in space.places] for v in space.vertices]
+    before = [
+        [v.get_parameter(p.name).detach().clone() for p in space.places] for v in space.vertices
+    ]
     expected = definition(space, [(x, y)])
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     after = [[v.get_parameter(p.name).detach() for p in space.places] for v in space.vertices]
-    stepped = [[w - 0.1 * (g + 1e-2 * w) for w, g in zip(v, e, strict=True)] for v, e in zip(before, expected, strict=True)]
+    stepped = [
+        [w - 0.1 * (g + 1e-2 * w) for w, g in zip(v, e, strict=True)]
+        for v, e in zip(before, expected, strict=True)
+    ]
     assert distance(after, stepped) < 1e-12
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_mixed_precision_sees_the_point_of_this_step(precision: torch.dtype) -> None:
-    """Autocast may keep casts of weights within its context: two steps in one context must use two points."""
+    """Autocast may keep casts of weights within its context: two steps in one context must use two
+    points.
+    """
     space, (x, y) = space_of(Residual, dtype=torch.float32), batch(Residual, torch.float32)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=precision is torch.float16)
     optimiser = torch.optim.SGD(space.parameters(), 0.5)
@@ -191,12 +246,18 @@ class Checkpointed(nn.Module):
 
     def __init__(self, reentrant: bool = False) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+        self.first = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh()
+        )
         self.head = nn.Linear(16, 4)
         self.reentrant, self.checkpointed = reentrant, True
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = checkpoint(self.first, x, use_reentrant=self.reentrant) if self.checkpointed else self.first(x)
+        hidden = (
+            checkpoint(self.first, x, use_reentrant=self.reentrant)
+            if self.checkpointed
+            else self.first(x)
+        )
         assert isinstance(hidden, Tensor)
         logits: Tensor = self.head(hidden)
         return logits
@@ -204,7 +265,10 @@ class Checkpointed(nn.Module):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_activation_checkpointing_computes_again_at_the_same_point(reentrant: bool) -> None:
-    space, (x, y) = onefold.Subspace(Checkpointed(reentrant).double(), "line").train(), batch(Residual)
+    space, (x, y) = (
+        onefold.Subspace(Checkpointed(reentrant).double(), "line").train(),
+        batch(Residual),
+    )
     x.requires_grad_()  # reentrant checkpoints want an input with a gradient
     space.sample()
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
@@ -246,7 +310,11 @@ def test_two_draws_in_one_graph_are_refused(nodes: None) -> None:
 def test_fixed_vertices_get_no_gradient(nodes: None) -> None:
     space, (x, y) = space_of(Residual, "curve", fixed=(0, 2)), batch(Residual)
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
-    assert all(p.grad is None and not p.requires_grad for k in (0, 2) for p in space.vertices[k].parameters())
+    assert all(
+        p.grad is None and not p.requires_grad
+        for k in (0, 2)
+        for p in space.vertices[k].parameters()
+    )
     assert all(p.grad is not None for p in space.vertices[1].parameters())
 
 
@@ -262,7 +330,9 @@ def test_a_modified_vertex_is_told_from_a_stale_penalty(nodes: None) -> None:
 def _rank(rank: int, store: str, draws: str, results: str) -> None:
     """One of two processes: a step on its half of a batch."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
+    )
     space, (x, y) = space_of(Residual, draws=draws), batch(Residual)
     parallel = nn.parallel.DistributedDataParallel(space)
     half = slice(8 * rank, 8 * rank + 8)
@@ -271,7 +341,10 @@ def _rank(rank: int, store: str, draws: str, results: str) -> None:
         expected = definition(space, [(x[half], y[half])])
         parallel.zero_grad()
         (F.cross_entropy(parallel(x[half]), y[half]) + space.diversity_penalty()).backward()
-    torch.save({"expected": expected, "found": gradients(space), "point": space.coefficients}, f"{results}/{rank}.pt")
+    torch.save(
+        {"expected": expected, "found": gradients(space), "point": space.coefficients},
+        f"{results}/{rank}.pt",
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -282,7 +355,10 @@ def test_two_processes_average_the_gradients_of_their_points(draws: str) -> None
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), draws, folder), nprocs=2)  # type: ignore[no-untyped-call]
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    mean = [[(a + b) / 2 for a, b in zip(v, w, strict=True)] for v, w in zip(ranks[0]["expected"], ranks[1]["expected"], strict=True)]
+    mean = [
+        [(a + b) / 2 for a, b in zip(v, w, strict=True)]
+        for v, w in zip(ranks[0]["expected"], ranks[1]["expected"], strict=True)
+    ]
     assert torch.equal(ranks[0]["point"], ranks[1]["point"]) == (draws == "shared")
     for rank in ranks:
         assert distance(rank["found"], mean) < 1e-9

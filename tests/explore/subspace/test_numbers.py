@@ -28,31 +28,48 @@ def test_every_two_vertices_of_a_simplex_repel_each_other_equally_often(vertices
 
 @pytest.mark.parametrize(("name", "vertices"), [("line", 2), ("curve", 3), ("curve", 5)])
 def test_of_lines_and_curves_the_ends_repel_each_other(name: str, vertices: int) -> None:
-    assert {Shape.of(name, vertices).pair(np.random.default_rng(k)) for k in range(20)} == {(0, vertices - 1)}
+    assert {Shape.of(name, vertices).pair(np.random.default_rng(k)) for k in range(20)} == {
+        (0, vertices - 1)
+    }
 
 
 @pytest.mark.parametrize("vertices", [3, 4])
 def test_the_penalty_reaches_every_vertex_of_a_simplex(vertices: int) -> None:
     torch.manual_seed(0)
-    space = onefold.Subspace(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "simplex", vertices)
+    space = onefold.Subspace(
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "simplex", vertices
+    )
     reached: set[int] = set()
     for _ in range(40):
         space.zero_grad()
         space.sample()
         space.diversity_penalty().backward()
-        touched = {k for k, vertex in enumerate(space.vertices) if any(p.grad is not None and p.grad.any() for p in vertex.parameters())}
+        touched = {
+            k
+            for k, vertex in enumerate(space.vertices)
+            if any(p.grad is not None and p.grad.any() for p in vertex.parameters())
+        }
         assert len(touched) == 2
         reached |= touched
     assert reached == set(range(vertices))
 
 
 def test_points_and_middles_have_these_weights() -> None:
-    line, curve, cubic, simplex = Shape.of("line", None), Shape.of("curve", None), Shape.of("curve", 4), Shape.of("simplex", 4)
+    line, curve, cubic, simplex = (
+        Shape.of("line", None),
+        Shape.of("curve", None),
+        Shape.of("curve", 4),
+        Shape.of("simplex", 4),
+    )
     assert (line.vertices, curve.vertices, Shape.of("simplex", None).vertices) == (2, 3, 3)
     assert line.point(0.25) == pytest.approx((0.75, 0.25))
     assert curve.point(0.25) == pytest.approx((0.5625, 0.375, 0.0625))
     assert cubic.point(0.25) == pytest.approx((27 / 64, 27 / 64, 9 / 64, 1 / 64))
-    assert (line.middle(), curve.middle(), simplex.middle()) == ((0.5, 0.5), (0.25, 0.5, 0.25), (0.25,) * 4)
+    assert (line.middle(), curve.middle(), simplex.middle()) == (
+        (0.5, 0.5),
+        (0.25, 0.5, 0.25),
+        (0.25,) * 4,
+    )
     assert simplex.corner(0) == (1.0, 0.0, 0.0, 0.0)
     assert simplex.corner(3) == (0.0, 0.0, 0.0, 1.0)
     assert line.point(0) == (1.0, 0.0)
@@ -62,15 +79,24 @@ def test_points_and_middles_have_these_weights() -> None:
 @pytest.mark.parametrize("compared", [(), (0,), (0, 2)])
 @pytest.mark.parametrize("pair", [(0, 1), (2, 0)])
 @pytest.mark.parametrize("way", ["piece by piece", "all at once"])
-def test_points_likenesses_and_their_gradients(compared: tuple[int, ...], pair: tuple[int, int], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mixture against its definition, differentiated by autograd; some tensors of some vertices are not trained."""
+def test_points_likenesses_and_their_gradients(
+    compared: tuple[int, ...], pair: tuple[int, int], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mixture against its definition, differentiated by autograd; some tensors of some vertices
+    are not trained.
+    """
     if way == "all at once":
         monkeypatch.setattr(mixing, "on_cpu", lambda _: False)
     monkeypatch.setattr(mixing, "PART", 8)  # nodes of one or two tensors each
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 2), (3,), (4, 3), ())
     vertices = [
-        [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_((k, t) != (1, 2)) for t, shape in enumerate(shapes)]
+        [
+            torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(
+                (k, t) != (1, 2)
+            )
+            for t, shape in enumerate(shapes)
+        ]
         for k in range(3)
     ]
     rows = [[0.2, 0.5, 0.3, 0.1], [0.5, 0.0, 0.3, 0.1], [0.3, 0.5, 0.4, 0.8]]
@@ -90,7 +116,9 @@ def test_points_likenesses_and_their_gradients(compared: tuple[int, ...], pair: 
         torch.testing.assert_close(found, right)
     trained = [tensor for vertex in vertices for tensor in vertex if tensor.requires_grad]
     gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-    for found, right in zip(gradients, torch.autograd.grad(wanted, trained, allow_unused=True), strict=True):
+    for found, right in zip(
+        gradients, torch.autograd.grad(wanted, trained, allow_unused=True), strict=True
+    ):
         if right is None:
             assert found is None or not found.any()
         else:
@@ -107,7 +135,15 @@ def test_ensembles_are_spread_from_a_fifth_to_four_fifths() -> None:
 
 @pytest.mark.parametrize(
     "weights",
-    [(0.5, 0.5), (0.5, 0.5, 1e-5), (0.6, 0.5, -0.1), (0.5, float("nan"), 0.5), (1.0, 1e-5, -1e-5), (0.4, 0.4, 0.2 - 2e-6), (0.0, 0.0, 0.0)],
+    [
+        (0.5, 0.5),
+        (0.5, 0.5, 1e-5),
+        (0.6, 0.5, -0.1),
+        (0.5, float("nan"), 0.5),
+        (1.0, 1e-5, -1e-5),
+        (0.4, 0.4, 0.2 - 2e-6),
+        (0.0, 0.0, 0.0),
+    ],
 )
 def test_points_outside_are_refused(weights: tuple[float, ...]) -> None:
     with pytest.raises(SubspaceError, match="weights"):
@@ -121,7 +157,9 @@ def test_rounding_is_no_way_outside() -> None:
     assert shape.point((1.0, 0.0, 0.0)) == (1.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("line", 2, 2), ("curve", 3, 20), ("simplex", 2, 1000)])
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("line", 2, 2), ("curve", 3, 20), ("simplex", 2, 1000)]
+)
 def test_shapes_have_so_many_vertices(name: str, least: int, most: int) -> None:
     for count in (least, most):
         assert Shape.of(name, count).vertices == count

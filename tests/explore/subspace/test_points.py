@@ -1,4 +1,6 @@
-"""Points of a subspace as plain networks, ensembles of them, growing, curves between networks, and the state that makes a run go on."""
+"""Points of a subspace as plain networks, ensembles of them, growing, curves between networks, and
+the state that makes a run go on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import Plain, Residual, loader, trained
-from soft_networks import Attention, Recurrent, Tied, VisionTransformer, bits, inputs_for, random_network, same_bits
+from soft_networks import (
+    Attention,
+    Recurrent,
+    Tied,
+    VisionTransformer,
+    bits,
+    inputs_for,
+    random_network,
+    same_bits,
+)
 from torch import Tensor, nn
 
 import onefold
@@ -28,7 +39,9 @@ def initialise(network: nn.Module) -> None:
         nn.init.normal_(parameter, 0, 0.2)
 
 
-def steps(space: onefold.Subspace, optimiser: torch.optim.Optimizer, count: int, skip: int = 0) -> None:
+def steps(
+    space: onefold.Subspace, optimiser: torch.optim.Optimizer, count: int, skip: int = 0
+) -> None:
     for x, y in (DATA * 10)[skip : skip + count]:
         optimiser.zero_grad()
         (F.cross_entropy(space(x), y) + space.diversity_penalty()).backward()
@@ -39,10 +52,14 @@ def sgd(space: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(space.parameters(), 0.05, momentum=0.9)
 
 
-# ---- shapes ------------------------------------------------------------------------------------------------------------------------------
+# ---- shapes
 
 
-@given(name=st.sampled_from(["line", "curve", "simplex"]), more=st.integers(0, 4), seed=st.integers(0, 2**32))
+@given(
+    name=st.sampled_from(["line", "curve", "simplex"]),
+    more=st.integers(0, 4),
+    seed=st.integers(0, 2**32),
+)
 @settings(max_examples=60, deadline=None)
 def test_drawn_points_lie_in_the_shape(name: str, more: int, seed: int) -> None:
     shape = Shape.of(name, None if name == "line" else 3 + more)
@@ -55,7 +72,9 @@ def test_drawn_points_lie_in_the_shape(name: str, more: int, seed: int) -> None:
 def test_draws_are_uniform_over_the_simplex_and_the_line() -> None:
     drawn = torch.tensor(Shape.of("simplex", 3).draw(np.random.default_rng(0), 20000))
     assert torch.allclose(drawn.mean(0), torch.full((3,), 1 / 3, dtype=drawn.dtype), atol=0.01)
-    assert torch.allclose(drawn.var(0), torch.full((3,), 1 / 18, dtype=drawn.dtype), atol=0.003)  # of Dirichlet(1, 1, 1)
+    assert torch.allclose(
+        drawn.var(0), torch.full((3,), 1 / 18, dtype=drawn.dtype), atol=0.003
+    )  # of Dirichlet(1, 1, 1)
     line = torch.tensor(Shape.of("line", None).draw(np.random.default_rng(0), 20000))[:, 1]
     assert abs(line.mean() - 0.5) < 0.01
     assert abs(line.var() - 1 / 12) < 0.003
@@ -66,7 +85,7 @@ def test_a_curve_of_three_is_the_quadratic_bezier() -> None:
     assert Shape.of("curve", None).point(a) == pytest.approx(((1 - a) ** 2, 2 * a * (1 - a), a**2))
 
 
-# ---- points ------------------------------------------------------------------------------------------------------------------------------
+# ---- points
 
 
 @pytest.mark.parametrize("kind", [Plain, Residual, VisionTransformer, Recurrent, Attention, Tied])
@@ -87,7 +106,9 @@ def test_points_are_plain_networks_of_the_models_class(kind: type[nn.Module]) ->
         assert isinstance(mixed, Tensor)
         assert torch.allclose(value, mixed, atol=1e-6)
     point.load_state_dict(model.state_dict())
-    assert torch.equal(point.eval()(x), copy.deepcopy(model).eval()(x))  # shared tensors are shared again
+    assert torch.equal(
+        point.eval()(x), copy.deepcopy(model).eval()(x)
+    )  # shared tensors are shared again
     assert same_bits(bits(model), before)
     assert len(list(point.parameters())) == len(list(model.parameters()))
 
@@ -97,7 +118,9 @@ def test_the_first_vertex_is_the_model_and_the_others_start_on_their_own() -> No
     space = onefold.Subspace(model, "simplex", seed=3)
     assert torch.equal(space.vertex(0)(DATA[0][0]), model.eval()(DATA[0][0]))
     flat = [torch.cat([p.flatten() for p in v.parameters() if p.dim() > 1]) for v in space.vertices]
-    assert all(abs(F.cosine_similarity(flat[i], flat[j], 0)) < 0.2 for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert all(
+        abs(F.cosine_similarity(flat[i], flat[j], 0)) < 0.2 for i, j in ((0, 1), (0, 2), (1, 2))
+    )
     again = onefold.Subspace(model, "simplex", seed=3)
     assert same_bits(bits(space.vertex(2)), bits(again.vertex(2)))
     other = onefold.Subspace(model, "simplex", seed=4)
@@ -137,7 +160,9 @@ def test_ensembles_average_what_they_say() -> None:
     logits = torch.stack([m(x) for m in members])
     assert torch.allclose(space.ensemble(2, scores="logits")(x), logits.mean(0), atol=1e-6)
     assert torch.allclose(space.ensemble(2)(x).exp(), logits.softmax(-1).mean(0), atol=1e-6)
-    assert onefold.evaluate(space.ensemble(2), [(x, y)]).nll == pytest.approx(onefold.evaluate(members, [(x, y)]).nll, abs=1e-6)
+    assert onefold.evaluate(space.ensemble(2), [(x, y)]).nll == pytest.approx(
+        onefold.evaluate(members, [(x, y)]).nll, abs=1e-6
+    )
     simplex = onefold.Subspace(Plain(), "simplex")
     assert torch.equal(simplex.ensemble(3, seed=1)(x), simplex.ensemble(3, seed=1)(x))
     assert not torch.equal(simplex.ensemble(3, seed=1)(x), simplex.ensemble(3, seed=2)(x))
@@ -152,7 +177,7 @@ def test_evaluation_mode_runs_at_the_midpoint() -> None:
     assert torch.allclose(space.eval()(x), space.midpoint()(x), atol=1e-6)
 
 
-# ---- drawing -----------------------------------------------------------------------------------------------------------------------------
+# ---- drawing
 
 
 def test_a_step_draws_once_and_the_next_one_anew() -> None:
@@ -190,16 +215,24 @@ def test_layerwise_draws_differ_by_module_and_are_shared_within() -> None:
 
 def test_patterns_leave_the_rest_shared() -> None:
     model = Plain()
-    names = [n for n, _ in model.named_modules() if n and any(True for _ in model.get_submodule(n).parameters(recurse=False))]
+    names = [
+        n
+        for n, _ in model.named_modules()
+        if n and any(True for _ in model.get_submodule(n).parameters(recurse=False))
+    ]
     space = onefold.Subspace(model, "simplex", include=[names[0]]).train()
     assert {p.module for p in space.places} == {names[0]}
     steps(space, sgd(space), 2)
     a, b = space.vertex(0), space.vertex(1)
     for name, value in a.named_parameters():
-        assert torch.equal(value, b.get_parameter(name)) == (not name.startswith(names[0] + ".") or value.dim() == 0), name
+        assert torch.equal(value, b.get_parameter(name)) == (
+            not name.startswith(names[0] + ".") or value.dim() == 0
+        ), name
     rest = onefold.Subspace(model, "simplex", exclude=names[0])  # one pattern needs no list
     assert names[0] not in {p.module for p in rest.places}
-    assert {p.name for p in rest.places} | {p.name for p in space.places} == {n for n, _ in model.named_parameters()}
+    assert {p.name for p in rest.places} | {p.name for p in space.places} == {
+        n for n, _ in model.named_parameters()
+    }
 
 
 def test_frozen_parameters_stay_shared() -> None:
@@ -210,7 +243,7 @@ def test_frozen_parameters_stay_shared() -> None:
     assert len(space.places) == len(list(model.parameters())) - 1
 
 
-# ---- state -------------------------------------------------------------------------------------------------------------------------------
+# ---- state
 
 
 @pytest.mark.parametrize("draws", ["shared", "per rank"])
@@ -234,7 +267,9 @@ def test_a_state_dict_makes_a_run_go_on_to_the_same_bits(draws: str) -> None:
     steps(rest, optimiser, 3, skip=3)
     assert all(torch.equal(v, rest.state_dict()[k]) for k, v in whole.state_dict().items())
     without, optimiser = new()
-    without.load_state_dict({k: v for k, v in state["space"].items() if "extra" not in k}, strict=False)
+    without.load_state_dict(
+        {k: v for k, v in state["space"].items() if "extra" not in k}, strict=False
+    )
     assert without.drawn != rest.drawn  # what the extra state is for
 
 
@@ -250,7 +285,10 @@ def test_a_state_dict_can_be_written_without_pickles(tmp_path: object) -> None:
 
 
 def test_loaded_and_converted_weights_reach_the_network() -> None:
-    space, other = onefold.Subspace(Plain(), "line", seed=1), onefold.Subspace(Plain(), "line", seed=2)
+    space, other = (
+        onefold.Subspace(Plain(), "line", seed=1),
+        onefold.Subspace(Plain(), "line", seed=2),
+    )
     x = DATA[0][0]
     space.train()(x)
     space.load_state_dict(other.state_dict(), assign=True)
@@ -288,13 +326,17 @@ class Introspective(nn.Module):
 
 def test_networks_that_ask_for_their_parameters_are_answered() -> None:
     model = Introspective()
-    space = onefold.Subspace(model, "line", init=lambda fresh: fresh.load_state_dict(Introspective().state_dict())).train()
+    space = onefold.Subspace(
+        model, "line", init=lambda fresh: fresh.load_state_dict(Introspective().state_dict())
+    ).train()
     F.cross_entropy(space(DATA[0][0]), DATA[0][1]).backward()
     assert len(list(space.parameters())) == 8
     assert space.double().eval()(DATA[0][0]).dtype == torch.float64
     point = space.midpoint()
     assert "parameters" not in vars(point)
-    assert [name for name, _ in point.named_parameters()] == [name for name, _ in model.named_parameters()]
+    assert [name for name, _ in point.named_parameters()] == [
+        name for name, _ in model.named_parameters()
+    ]
 
 
 def test_a_subspace_goes_through_a_pickle() -> None:
@@ -310,13 +352,15 @@ def test_a_subspace_goes_through_a_pickle() -> None:
     assert same_bits(bits(read), bits(space))
 
 
-# ---- between and grow --------------------------------------------------------------------------------------------------------------------
+# ---- between and grow
 
 
 def test_a_curve_between_two_networks_keeps_its_ends() -> None:
     a, b = trained(Plain, 0), trained(Plain, 1)
     curve = onefold.Subspace.between(a, b).train()
-    optimiser = torch.optim.SGD([p for p in curve.parameters() if p.requires_grad], 0.05, momentum=0.9)
+    optimiser = torch.optim.SGD(
+        [p for p in curve.parameters() if p.requires_grad], 0.05, momentum=0.9
+    )
     start = onefold.evaluate(curve.at(0.5), DATA).nll
     for _ in range(30):
         for x, y in DATA:
@@ -341,7 +385,7 @@ def test_a_simplex_grows_by_a_vertex() -> None:
     assert same_bits(bits(given_one.vertex(2)), bits(trained(Plain, 5)))
 
 
-# ---- mistakes ----------------------------------------------------------------------------------------------------------------------------
+# ---- mistakes
 
 
 class Raw(nn.Module):
@@ -364,41 +408,117 @@ def _broken() -> nn.Module:
 
 
 MISTAKES = [
-    (lambda: onefold.Subspace(Raw()), SubspaceError, "Raw itself owns scale but has no reset_parameters.*init="),
-    (lambda: onefold.Subspace(nn.Sequential(nn.Linear(2, 2), Raw())), SubspaceError, "'1', a Raw, owns 1.scale"),
-    (lambda: onefold.Subspace(Raw(), init=lambda network: None), SubspaceError, "left 'scale' and 1 other weights as it was"),
-    (lambda: onefold.Subspace(Plain(), "simplex", 1), SubspaceError, "simplex has 2 to 1000 vertices, not 1"),
-    (lambda: onefold.Subspace(Plain(), "line", 3), SubspaceError, "line has exactly 2 vertices, not 3"),
-    (lambda: onefold.Subspace(Plain(), "lines"), SubspaceError, "no shape 'lines'; did you mean 'line'"),
+    (
+        lambda: onefold.Subspace(Raw()),
+        SubspaceError,
+        "Raw itself owns scale but has no reset_parameters.*init=",
+    ),
+    (
+        lambda: onefold.Subspace(nn.Sequential(nn.Linear(2, 2), Raw())),
+        SubspaceError,
+        "'1', a Raw, owns 1.scale",
+    ),
+    (
+        lambda: onefold.Subspace(Raw(), init=lambda network: None),
+        SubspaceError,
+        "left 'scale' and 1 other weights as it was",
+    ),
+    (
+        lambda: onefold.Subspace(Plain(), "simplex", 1),
+        SubspaceError,
+        "simplex has 2 to 1000 vertices, not 1",
+    ),
+    (
+        lambda: onefold.Subspace(Plain(), "line", 3),
+        SubspaceError,
+        "line has exactly 2 vertices, not 3",
+    ),
+    (
+        lambda: onefold.Subspace(Plain(), "lines"),
+        SubspaceError,
+        "no shape 'lines'; did you mean 'line'",
+    ),
     (lambda: onefold.Subspace(Plain(), beta=-1), SubspaceError, "weight of 0 or more, not beta=-1"),
     (lambda: onefold.Subspace(Plain(), draws="rank"), SubspaceError, "not 'rank'"),
     (lambda: onefold.Subspace(Plain(), fixed=[3]), SubspaceError, "There is no vertex 3"),
     (lambda: onefold.Subspace(nn.Flatten()), SubspaceError, "no trainable parameter"),
-    (lambda: onefold.Subspace(Plain(), include=["nothing*"]), RecipeError, "'nothing\\*' of `include` matches no part"),
+    (
+        lambda: onefold.Subspace(Plain(), include=["nothing*"]),
+        RecipeError,
+        "'nothing\\*' of `include` matches no part",
+    ),
     (lambda: onefold.Subspace(_broken()), SubspaceError, "of the model holds NaN or infinity"),
-    (lambda: onefold.Subspace(Plain(), starts=[None, Residual()]), SubspaceError, "Start 1 is a Residual, the model a Plain"),
-    (lambda: onefold.Subspace(Plain()).at([0.5, 0.5, 0.5]), SubspaceError, "lie outside the simplex"),
-    (lambda: onefold.Subspace(Plain()).at([1.5, -0.5, 0.0]), SubspaceError, "lie outside the simplex"),
+    (
+        lambda: onefold.Subspace(Plain(), starts=[None, Residual()]),
+        SubspaceError,
+        "Start 1 is a Residual, the model a Plain",
+    ),
+    (
+        lambda: onefold.Subspace(Plain()).at([0.5, 0.5, 0.5]),
+        SubspaceError,
+        "lie outside the simplex",
+    ),
+    (
+        lambda: onefold.Subspace(Plain()).at([1.5, -0.5, 0.0]),
+        SubspaceError,
+        "lie outside the simplex",
+    ),
     (lambda: onefold.Subspace(Plain()).at([0.5, 0.5]), SubspaceError, "3 vertices, but 2 weights"),
     (lambda: onefold.Subspace(Plain()).at(0.5), SubspaceError, "needs 3 weights that sum to 1"),
-    (lambda: onefold.Subspace(Plain(), "line").at(1.1), SubspaceError, "position 1.1 lies outside the line"),
+    (
+        lambda: onefold.Subspace(Plain(), "line").at(1.1),
+        SubspaceError,
+        "position 1.1 lies outside the line",
+    ),
     (lambda: onefold.Subspace(Plain()).vertex(3), SubspaceError, "no vertex 3; the simplex has 3"),
     (lambda: onefold.Subspace(Plain()).ensemble(2, scores="votes"), SubspaceError, "not 'votes'"),
-    (lambda: onefold.Subspace(Plain(), "line").ensemble(2, at=[0.5]), SubspaceError, "An ensemble of 2 was asked for, but 1 points"),
-    (lambda: onefold.Subspace(Residual()).midpoint(), SubspaceError, "The midpoint needs data: the network has batch norm"),
+    (
+        lambda: onefold.Subspace(Plain(), "line").ensemble(2, at=[0.5]),
+        SubspaceError,
+        "An ensemble of 2 was asked for, but 1 points",
+    ),
+    (
+        lambda: onefold.Subspace(Residual()).midpoint(),
+        SubspaceError,
+        "The midpoint needs data: the network has batch norm",
+    ),
     (lambda: onefold.Subspace(Residual()).ensemble(2), SubspaceError, "An ensemble needs data"),
-    (lambda: onefold.Subspace.between(Plain(), Residual()), SubspaceError, "The second end is a Residual"),
-    (lambda: onefold.Subspace.between(nn.Linear(2, 2), nn.Linear(2, 3)), SubspaceError, "has 'weight' of shape \\(3, 2\\), the model of shape"),
-    (lambda: onefold.Subspace.between(Plain(), Plain(), "simplex"), SubspaceError, "starts=\\[a, b\\]"),
+    (
+        lambda: onefold.Subspace.between(Plain(), Residual()),
+        SubspaceError,
+        "The second end is a Residual",
+    ),
+    (
+        lambda: onefold.Subspace.between(nn.Linear(2, 2), nn.Linear(2, 3)),
+        SubspaceError,
+        "has 'weight' of shape \\(3, 2\\), the model of shape",
+    ),
+    (
+        lambda: onefold.Subspace.between(Plain(), Plain(), "simplex"),
+        SubspaceError,
+        "starts=\\[a, b\\]",
+    ),
     (lambda: onefold.Subspace(Plain(), "curve").grow(), SubspaceError, "A curve cannot grow"),
     (lambda: onefold.Subspace(Plain()).coefficients, SubspaceError, "No point has been drawn yet"),
-    (lambda: nn.DataParallel(onefold.Subspace(Plain())).module._replicate_for_data_parallel(), SubspaceError, "DistributedDataParallel"),
-    (lambda: onefold.Subspace(Plain()).eval().diversity_penalty(), SubspaceError, "belongs to a step of training"),
+    (
+        lambda: nn.DataParallel(onefold.Subspace(Plain())).module._replicate_for_data_parallel(),
+        SubspaceError,
+        "DistributedDataParallel",
+    ),
+    (
+        lambda: onefold.Subspace(Plain()).eval().diversity_penalty(),
+        SubspaceError,
+        "belongs to a step of training",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("mistake", "kind", "message"), MISTAKES, ids=[m[2][:40] for m in MISTAKES])
-def test_mistakes_are_answered_in_one_sentence(mistake: object, kind: type[OnefoldError], message: str) -> None:
+@pytest.mark.parametrize(
+    ("mistake", "kind", "message"), MISTAKES, ids=[m[2][:40] for m in MISTAKES]
+)
+def test_mistakes_are_answered_in_one_sentence(
+    mistake: object, kind: type[OnefoldError], message: str
+) -> None:
     assert callable(mistake)
     with pytest.raises(kind, match=message) as caught:
         mistake()

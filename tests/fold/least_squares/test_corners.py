@@ -24,9 +24,15 @@ class Picture(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(),
-            nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3),
-        )  # fmt: skip
+            nn.Conv2d(3, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32, 3),
+        )
         for norm in (self[1], self[4]):
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
@@ -39,9 +45,15 @@ class Series(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv1d(4, 6, 3), nn.BatchNorm1d(6), nn.Tanh(), nn.Conv1d(6, 5, 3), nn.BatchNorm1d(5),
-            nn.SiLU(), nn.Flatten(), nn.Linear(25, 3),
-        )  # fmt: skip
+            nn.Conv1d(4, 6, 3),
+            nn.BatchNorm1d(6),
+            nn.Tanh(),
+            nn.Conv1d(6, 5, 3),
+            nn.BatchNorm1d(5),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(25, 3),
+        )
         for norm in (self[1], self[4]):
             nn.init.normal_(norm.weight)
             nn.init.normal_(norm.bias)
@@ -82,35 +94,39 @@ def off(ours: nn.Module, theirs: nn.Module, x: Tensor) -> float:
     ("kind", "repair"),
     [(Picture, "batchnorm"), (Picture, "full"), (Series, "full"), (Plain, "full")],
 )
-def test_repair_by_name_takes_no_channel_for_another_behind_pruning(kind: type[nn.Module], repair: str) -> None:
+def test_repair_by_name_takes_no_channel_for_another_behind_pruning(
+    kind: type[nn.Module], repair: str
+) -> None:
     data = inputs_of(kind)
     model = made(kind, 0, data)
     merged = onefold.merge(
-        [model, copy.deepcopy(model)], data, align="permutation", fold=LeastSquares("pruning"),
+        [model, copy.deepcopy(model)],
+        data,
+        align="permutation",
+        fold=LeastSquares("pruning"),
         repair=repair,
-    )  # fmt: skip
+    )
     assert off(model, merged.model, data[0]) < 0.05
 
 
 @pytest.mark.parametrize(
     ("kind", "fold"),
-    [
-        (Picture, "greedy_soup"),
-        (Series, "greedy_soup"),
-        (Plain, "greedy_soup"),
-        (Plain, "auto"),
-    ],
+    [(Picture, "greedy_soup"), (Series, "greedy_soup"), (Plain, "greedy_soup"), (Plain, "auto")],
 )
-def test_a_member_that_is_the_result_alone_keeps_its_own_statistics(kind: type[nn.Module], fold: str) -> None:
+def test_a_member_that_is_the_result_alone_keeps_its_own_statistics(
+    kind: type[nn.Module], fold: str
+) -> None:
     data = inputs_of(kind)
     other, model = made(kind, 1, data), made(kind, 0, data)
     with torch.no_grad():
         labelled = [(x, model(x).argmax(1)) for x in data]  # the second member is always right
     result = onefold.merge(
-        [other, model], labelled, align="permutation", fold=fold, repair="full",
-        validation=labelled,
-    )  # fmt: skip
-    assert result.report.folded.get("ingredients") == [1] or result.report.folded["choice"] == "member 1"
+        [other, model], labelled, align="permutation", fold=fold, repair="full", validation=labelled
+    )
+    assert (
+        result.report.folded.get("ingredients") == [1]
+        or result.report.folded["choice"] == "member 1"
+    )
     assert off(model, result.model, data[0]) < (1e-5 if kind is Plain else 0.1)
 
 
@@ -137,9 +153,12 @@ def test_units_of_a_product_are_taken_from_one_member(heads: int, size: int, swa
     model = Heads(heads, size, swapped).eval()
     data = [torch.randn(64, 5) for _ in range(4)]
     merged = onefold.merge(
-        [model, copy.deepcopy(model)], data, align="none", fold=LeastSquares("pruning"),
+        [model, copy.deepcopy(model)],
+        data,
+        align="none",
+        fold=LeastSquares("pruning"),
         repair="none",
-    )  # fmt: skip
+    )
     assert off(model, merged.model, data[0]) < 0.01
 
 
@@ -148,7 +167,11 @@ class Started(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.layer = nn.Linear(5, 6), nn.Linear(5, 6), nn.RNN(6, 4, batch_first=True)
+        self.a, self.b, self.layer = (
+            nn.Linear(5, 6),
+            nn.Linear(5, 6),
+            nn.RNN(6, 4, batch_first=True),
+        )
         self.head, self.tail = nn.Linear(6, 2), nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,7 +184,11 @@ class Tiled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.token, self.a, self.head = nn.Parameter(torch.randn(1, 1, 5)), nn.Linear(5, 6), nn.Linear(6, 2)
+        self.token, self.a, self.head = (
+            nn.Parameter(torch.randn(1, 1, 5)),
+            nn.Linear(5, 6),
+            nn.Linear(6, 2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.a(torch.cat([self.token.expand(x.shape[0], 1, 5), x], 1)).relu())
@@ -193,7 +220,9 @@ def test_a_segmented_run_halts_at_the_same_node_whatever_the_size(kind: type[nn.
         run.before(layer.name)
         for x, found in zip(data, run.values(source), strict=True):
             seen: list[Tensor] = []
-            traced.replay([state], (x,), visit=lambda _, v, s=seen: s.append(v[0].clone()), nodes=[source])
+            traced.replay(
+                [state], (x,), visit=lambda _, v, s=seen: s.append(v[0].clone()), nodes=[source]
+            )
             assert torch.equal(found, seen[0])
     with torch.no_grad():
         for x, found in zip(data, run.finish(), strict=True):
@@ -205,7 +234,11 @@ class Pooled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.query, self.head = nn.Linear(5, 6), nn.Parameter(torch.randn(6)), nn.Linear(6, 3)
+        self.a, self.query, self.head = (
+            nn.Linear(5, 6),
+            nn.Parameter(torch.randn(6)),
+            nn.Linear(6, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(x).relu()
@@ -240,9 +273,12 @@ def test_selection_weighs_units_that_a_vector_reads(kind: type[nn.Module]) -> No
     model, other = kind().eval(), kind().eval()
     data = [torch.randn(64, 4, 5) for _ in range(3)]
     same = onefold.merge(
-        [model, copy.deepcopy(model)], data, align="none", fold=LeastSquares("selection"),
+        [model, copy.deepcopy(model)],
+        data,
+        align="none",
+        fold=LeastSquares("selection"),
         repair="none",
-    )  # fmt: skip
+    )
     assert off(model, same.model, data[0]) < 1e-4
     onefold.merge([model, other], data, align="permutation", fold=LeastSquares("selection"))
 
@@ -253,8 +289,11 @@ def test_least_squares_solves_over_inputs_of_several_sizes(kind: type[nn.Module]
     model = kind().eval()
     data = [torch.randn(32, 4, 5), torch.randn(32, 6, 5), torch.randn(32, 4, 5)]
     merged = onefold.merge(
-        [model, copy.deepcopy(model)], data, align="none", fold=LeastSquares("correlation"),
+        [model, copy.deepcopy(model)],
+        data,
+        align="none",
+        fold=LeastSquares("correlation"),
         repair="none",
-    )  # fmt: skip
+    )
     assert off(model, merged.model, data[1]) < 1e-4
     assert F.mse_loss(merged.model(data[0]), model(data[0])) < 1e-8

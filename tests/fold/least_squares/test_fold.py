@@ -1,4 +1,6 @@
-"""Least-squares folding: exact where it must be, on every kind of layer; negative controls; repeatable; one sentence for bad input."""
+"""Least-squares folding: exact where it must be, on every kind of layer; negative controls;
+repeatable; one sentence for bad input.
+"""
 
 from __future__ import annotations
 
@@ -38,35 +40,64 @@ from onefold.symmetry import solve, trace
 TEST = loader(512, seed=99, batch=128)
 
 
-KINDS = [(Mlp, "selection"), (Convolutional, "correlation"), (Projected, "selection"), (Attention, "correlation"), (Recurrent, "equal")]
+KINDS = [
+    (Mlp, "selection"),
+    (Convolutional, "correlation"),
+    (Projected, "selection"),
+    (Attention, "correlation"),
+    (Recurrent, "equal"),
+]
 
 
 @pytest.mark.parametrize(("kind", "target"), KINDS)
-def test_all_weight_on_the_reference_gives_the_reference(kind: type[nn.Module], target: str) -> None:
+def test_all_weight_on_the_reference_gives_the_reference(
+    kind: type[nn.Module], target: str
+) -> None:
     models = [network(kind, 0), network(kind, 1)]
-    result = merge(models, batches_of(kind), align="permutation", fold=LeastSquares(target=target, threshold=-1.0), weights=[1, 0])
+    result = merge(
+        models,
+        batches_of(kind),
+        align="permutation",
+        fold=LeastSquares(target=target, threshold=-1.0),
+        weights=[1, 0],
+    )
     assert difference(result.model, models[0], inputs_of(kind, 64, 9)) < 1e-8
     if kind is Convolutional:  # the control: another target gives another network
-        other = merge(models, batches_of(kind), align=result.alignment, fold="least_squares", target="equal").model
+        other = merge(
+            models, batches_of(kind), align=result.alignment, fold="least_squares", target="equal"
+        ).model
         assert difference(other, models[0], inputs_of(kind, 64, 9)) > 1e-2
 
 
 @pytest.mark.parametrize(("kind", "target"), KINDS)
-def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.Module], target: str) -> None:
+def test_permuted_copies_fold_to_the_function_that_they_share(
+    kind: type[nn.Module], target: str
+) -> None:
     data, model = batches_of(kind), network(kind, 0)
     twin, spec, back = permuted(model, data, 3)
     x = inputs_of(kind, 64, 9)
     assert difference(twin, model, x) < 1e-10
-    result = merge([model, twin], data, align=known_alignment(spec, back, data, [model, twin]), fold="least_squares", target=target, seed=4)
+    result = merge(
+        [model, twin],
+        data,
+        align=known_alignment(spec, back, data, [model, twin]),
+        fold="least_squares",
+        target=target,
+        seed=4,
+    )
     assert difference(result.model, model, x) < 1e-8
     if kind is Projected:  # the control: without the maps it is another function
-        unaligned = merge([model, twin], data, align="none", fold="least_squares", target="equal").model
+        unaligned = merge(
+            [model, twin], data, align="none", fold="least_squares", target="equal"
+        ).model
         assert difference(unaligned, model, x) > 1e-2
 
 
 @pytest.mark.parametrize("kind", [Mlp, Convolutional, Projected, Attention])
 def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Module]) -> None:
-    """The prior plays no part where rows are plenty and exact: the members agree on the function, and the folded network starts elsewhere."""
+    """The prior plays no part where rows are plenty and exact: the members agree on the function,
+    and the folded network starts elsewhere.
+    """
     from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
     from onefold.fold.least_squares.solve import solve_sites
     from onefold.fold.least_squares.targets import aims
@@ -81,7 +112,10 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
 
     calibration = Calibration(list(batches(data)), 4096, 0)
     outputs = SiteOutputs(traced, [state], sites, calibration)
-    goals, samples = aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}), outputs.samples
+    goals, samples = (
+        aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
+        outputs.samples,
+    )
     for site in sites:
         for layer in site.layers:
             state[layer.weight].normal_()
@@ -111,8 +145,15 @@ def test_least_squares_beats_the_repaired_average(kind: type[nn.Module], method:
 def test_inputs_stay_as_they_are_and_the_same_seed_gives_the_same_bits() -> None:
     networks = members(Residual, 2)
     before = [copy.deepcopy(n.state_dict()) for n in networks]
-    first, second, third = (merge(networks, loader(), align="permutation", fold="least_squares", rows=500, seed=s).model for s in (1, 1, 2))
-    assert all(torch.equal(v, n.state_dict()[k]) for n, s in zip(networks, before, strict=True) for k, v in s.items())
+    first, second, third = (
+        merge(networks, loader(), align="permutation", fold="least_squares", rows=500, seed=s).model
+        for s in (1, 1, 2)
+    )
+    assert all(
+        torch.equal(v, n.state_dict()[k])
+        for n, s in zip(networks, before, strict=True)
+        for k, v in s.items()
+    )
     assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
     assert not all(torch.equal(v, third.state_dict()[k]) for k, v in first.state_dict().items())
     assert type(first) is Residual
@@ -141,7 +182,14 @@ def test_residual_sums_are_solved_together_or_less_the_identity() -> None:
     traced = trace(model, (inputs_of(Projected, 4),))
     sites, _ = find_sites(traced, solve(traced), model.state_dict())
     names = [site.name for site in sites]
-    assert names == ["stem.weight", "conv1.weight", "conv2.weight + shortcut.weight", "branch.weight", "other.weight", "head.weight"]
+    assert names == [
+        "stem.weight",
+        "conv1.weight",
+        "conv2.weight + shortcut.weight",
+        "branch.weight",
+        "other.weight",
+        "head.weight",
+    ]
     assert [site.minus is not None for site in sites] == [False, False, False, True, True, False]
     assert sites[0].activation is not None
 
@@ -149,7 +197,11 @@ def test_residual_sums_are_solved_together_or_less_the_identity() -> None:
 def test_what_is_not_solved_is_named() -> None:
     models = [network(Recurrent, 0), network(Recurrent, 1)]
     report = merge(models, batches_of(Recurrent), align="permutation", fold="least_squares").report
-    assert {one["weights"] for one in report.folded["layers"]} == {"lift.weight", "lstm.weight_ih_l0 + lstm.weight_hh_l0", "head.weight"}
+    assert {one["weights"] for one in report.folded["layers"]} == {
+        "lift.weight",
+        "lstm.weight_ih_l0 + lstm.weight_hh_l0",
+        "head.weight",
+    }
     assert set(report.folded["averaged"]) == {"embed.weight"}
     facts = report.folded["layers"][0]
     assert facts["rows"] == 256 * 9
@@ -169,17 +221,24 @@ def test_memory_bounds_the_examples_and_the_rows(monkeypatch: pytest.MonkeyPatch
 def test_ridge_regression_is_the_normal_equations() -> None:
     generator = torch.Generator().manual_seed(0)
     x, t = (torch.randn(1, 300, n, generator=generator, dtype=torch.float64) for n in (5, 3))
-    prior = (torch.randn(1, 5, 3, generator=generator, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64))
+    prior = (
+        torch.randn(1, 5, 3, generator=generator, dtype=torch.float64),
+        torch.zeros(1, 3, dtype=torch.float64),
+    )
     sums = Ridge([prior], True)
     sums.add(x[:, :200], t[:, :200], 0)
     sums.add(x[:, 200:], t[:, 200:], 60)
     found = sums.solve(0.1)
     centred, y = x[0] - x[0].mean(0), t[0] - x[0] @ prior[0][0]
     gram = centred.T @ centred / 300
-    expected = prior[0][0] + torch.linalg.solve(gram + 0.1 * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 300)
+    expected = prior[0][0] + torch.linalg.solve(
+        gram + 0.1 * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 300
+    )
     torch.testing.assert_close(found.matrix[0], expected)
     torch.testing.assert_close((x[0] @ found.matrix[0] + found.constant[0]).mean(0), t[0].mean(0))
-    error = (t[0, 240:] - _fitted(x, t, prior, 0.1)).square().sum() / (t[0, 240:] - t[0, 240:].mean(0)).square().sum()
+    error = (t[0, 240:] - _fitted(x, t, prior, 0.1)).square().sum() / (
+        t[0, 240:] - t[0, 240:].mean(0)
+    ).square().sum()
     assert found.r2 == pytest.approx(1 - float(error))
     noise = Ridge([prior, (0 * prior[0], prior[1])], True)
     noise.add(x, t, 60)
@@ -209,11 +268,15 @@ def test_ridge_regression_does_not_mind_where_the_inputs_lie(offset: float) -> N
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
-    """Members whose hidden units lie around 1000 and vary by one, as large biases and inputs without standardisation make them."""
+    """Members whose hidden units lie around 1000 and vary by one, as large biases and inputs
+    without standardisation make them.
+    """
     models = []
     for seed in range(2):
         torch.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
+        model = nn.Sequential(
+            nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4)
+        ).eval()
         with torch.no_grad():
             model[0].bias += 1000.0  # type: ignore[operator]
             model[2].bias -= 1000.0 * model[2].weight.sum(1)  # type: ignore[operator]
@@ -232,7 +295,9 @@ def _fitted(x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float) ->
     rows, y = x[0, :240], t[0, :240] - x[0, :240] @ prior[0][0]
     centred = rows - rows.mean(0)
     gram = centred.T @ centred / 240
-    matrix = torch.linalg.solve(gram + ridge * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 240)
+    matrix = torch.linalg.solve(
+        gram + ridge * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 240
+    )
     return x[0, 240:] @ (matrix + prior[0][0]) + y.mean(0) - rows.mean(0) @ matrix
 
 
@@ -240,20 +305,33 @@ LAYERS = [
     (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), "conv", 0, (4, 7, 8)),
     (nn.Conv1d(4, 4, 4, dilation=2, groups=4), "conv", 0, (4, 12)),
     (nn.Conv3d(2, 3, 2, padding=1), "conv", 0, (2, 3, 4, 3)),
-    (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2), "conv_transpose", 1, (4, 5, 4)),
+    (
+        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2),
+        "conv_transpose",
+        1,
+        (4, 5, 4),
+    ),
     (nn.ConvTranspose1d(4, 4, 3, stride=3, groups=4), "conv_transpose", 1, (4, 5)),
     (nn.Linear(4, 6), "linear", 0, (3, 5, 4)),
 ]
 
 
 @pytest.mark.parametrize(("module_", "kind", "axis", "shape"), LAYERS)
-def test_rows_times_the_matrix_are_the_layers_output(module_: nn.Module, kind: str, axis: int, shape: tuple[int, ...]) -> None:
+def test_rows_times_the_matrix_are_the_layers_output(
+    module_: nn.Module, kind: str, axis: int, shape: tuple[int, ...]
+) -> None:
     module_ = copy.deepcopy(module_).double()
     x = torch.randn(6, *shape, dtype=torch.float64)
     traced = trace(module_, (x,))
-    node = next(n for n in traced.graph.nodes if n.op == "call_function" and isinstance(n.meta["val"], Tensor))
+    node = next(
+        n
+        for n in traced.graph.nodes
+        if n.op == "call_function" and isinstance(n.meta["val"], Tensor)
+    )
     channel = x.dim() - 1 if kind == "linear" else 1
-    layer = Layer("n", kind, "weight", "bias", axis, "x", "n", channel, getattr(module_, "groups", 1))
+    layer = Layer(
+        "n", kind, "weight", "bias", axis, "x", "n", channel, getattr(module_, "groups", 1)
+    )
     geometry = geometry_of(layer, node)
     assert geometry is not None
     with torch.no_grad():
@@ -264,7 +342,9 @@ def test_rows_times_the_matrix_are_the_layers_output(module_: nn.Module, kind: s
     rows = geometry.inputs(x, sample, layer.groups)
     out = (rows @ matrix).transpose(0, 1).reshape(len(sample), -1) + bias
     torch.testing.assert_close(out, sample.take(y))
-    torch.testing.assert_close(tensor_of(matrix_of(state["weight"], layer), layer, state["weight"].shape), state["weight"])
+    torch.testing.assert_close(
+        tensor_of(matrix_of(state["weight"], layer), layer, state["weight"].shape), state["weight"]
+    )
     assert sample.held == len(sample) * 2 // 6
 
 
@@ -273,7 +353,17 @@ def test_a_layer_and_its_norm_are_written_as_they_are_read(affine: bool) -> None
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=affine)).double().eval()
     names = ("1.weight", "1.bias") if affine else (None, None)
-    layer = Layer("n", "conv", "0.weight", "0.bias", 0, "x", "n", 1, norm=Norm("m", *names, "1.running_mean", "1.running_var", 1e-5))
+    layer = Layer(
+        "n",
+        "conv",
+        "0.weight",
+        "0.bias",
+        0,
+        "x",
+        "n",
+        1,
+        norm=Norm("m", *names, "1.running_mean", "1.running_var", 1e-5),
+    )
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.uniform_(0.2, 2.0)
@@ -281,7 +371,9 @@ def test_a_layer_and_its_norm_are_written_as_they_are_read(affine: bool) -> None
     with torch.no_grad():
         before = model(x)
         matrix, bias = effective(model.state_dict(), layer)
-        write(model.state_dict(), layer, matrix, bias, before.mean((0, 2, 3)), before.var((0, 2, 3)))
+        write(
+            model.state_dict(), layer, matrix, bias, before.mean((0, 2, 3)), before.var((0, 2, 3))
+        )
         torch.testing.assert_close(model(x), before)
         if affine:  # in training mode, so by the batch's own statistics, it is the same function
             torch.testing.assert_close(model.train()(x), before, rtol=0.02, atol=0.02)
@@ -290,7 +382,9 @@ def test_a_layer_and_its_norm_are_written_as_they_are_read(affine: bool) -> None
 def test_correlations_of_units_that_do_not_vary_are_zero() -> None:
     a = torch.randn(50, 3)
     b = torch.stack([2 * a[:, 0] + 1, -a[:, 1], torch.ones(50)], 1)
-    torch.testing.assert_close(correlations(a, b), torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        correlations(a, b), torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64), atol=1e-6, rtol=0
+    )
 
 
 class Frozen(nn.Module):
@@ -311,17 +405,30 @@ class Frozen(nn.Module):
         ({"rows": 0}, RecipeError, "asked for 0 rows"),
         ({"ridge": 0.0}, RecipeError, "ridge of least squares is 0.0"),
         ({"ridge": float("nan")}, RecipeError, "ridge of least squares is nan"),
-        ({"fold": "average", "target": "equal"}, RecipeError, "The fold 'average' takes no target; leave it out, or use least_squares"),
+        (
+            {"fold": "average", "target": "equal"},
+            RecipeError,
+            "The fold 'average' takes no target; leave it out, or use least_squares",
+        ),
         ({"fold": "least_square"}, RecipeError, "did you mean 'least_squares'"),
         ({"data": None}, RecipeError, "need calibration data"),
         ({"data": None, "align": "none", "repair": "none"}, RecipeError, "need calibration data"),
-        ({"data": [loader()[0][0][:1]]}, DataError, "calibration data gave only 1 samples|at least 2 calibration examples"),
+        (
+            {"data": [loader()[0][0][:1]]},
+            DataError,
+            "calibration data gave only 1 samples|at least 2 calibration examples",
+        ),
         ({"polish": -1}, RecipeError, "polish is -1"),
     ],
 )
-def test_unusable_arguments(arguments: dict[str, object], error: type[OnefoldError], message: str) -> None:
+def test_unusable_arguments(
+    arguments: dict[str, object], error: type[OnefoldError], message: str
+) -> None:
     with pytest.raises(error, match=message):
-        merge(members(Plain, 2), **{"data": loader(), "align": "permutation", "fold": "least_squares", **arguments})  # type: ignore[arg-type]
+        merge(
+            members(Plain, 2),
+            **{"data": loader(), "align": "permutation", "fold": "least_squares", **arguments},
+        )  # type: ignore[arg-type]
 
 
 def test_networks_without_a_layer_to_solve_and_broken_data() -> None:

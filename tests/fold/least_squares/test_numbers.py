@@ -55,7 +55,9 @@ def member(kind: type[nn.Module], seed: int = 0) -> nn.Module:
 
 
 def inputs(kind: type[nn.Module]) -> Tensor:
-    return torch.randn(SHAPES[kind], generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    return torch.randn(
+        SHAPES[kind], generator=torch.Generator().manual_seed(9), dtype=torch.float64
+    )
 
 
 def turned(network: nn.Module, units: list[int], factor: float = -1.0) -> nn.Module:
@@ -85,36 +87,54 @@ def targets_of(
     pool: ClassPool | None = None,
     output: Output = ANY,
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """The goals of the hidden layer and of the head, and of each member what it puts out there, at the same positions."""
+    """The goals of the hidden layer and of the head, and of each member what it puts out there, at
+    the same positions.
+    """
     traced, spec = structure(type(networks[0]))
     states = [{k: v.detach().clone() for k, v in n.state_dict().items()} for n in networks]
     sites, _ = find_sites(traced, spec, states[0])
     calibration = Calibration(list(batches([x])), 4096, 0)
-    found = None if maps is None else Alignment("none", spec, reference, len(networks), maps, scores={}, conditions={}, matchers={})
+    found = (
+        None
+        if maps is None
+        else Alignment(
+            "none", spec, reference, len(networks), maps, scores={}, conditions={}, matchers={}
+        )
+    )
     if picks is not None:
         found = alignment_of(picks, found, spec, len(networks), reference)
     read = SiteOutputs(traced, states, sites, calibration)
     put = None if pool is None else put_out(traced, states[reference], calibration.batches, output)
-    goals = aims(read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool, put)
+    goals = aims(
+        read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool, put
+    )
     outputs = SiteOutputs(traced, states, sites, calibration)
     return goals, [outputs.of(k) for k in range(len(networks))]
 
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
 def test_a_unit_that_goes_the_other_way_does_not_enter(kind: type[nn.Module]) -> None:
-    """Its correlation is negative and counts as none: it neither cancels the reference's unit nor is turned round."""
+    """Its correlation is negative and counts as none: it neither cancels the reference's unit nor
+    is turned round.
+    """
     network, x = member(kind), inputs(kind)
-    (hidden, head), own = targets_of([network, turned(network, [0, 3])], x, "correlation", (0.5, 0.5))
+    (hidden, head), own = targets_of(
+        [network, turned(network, [0, 3])], x, "correlation", (0.5, 0.5)
+    )
     torch.testing.assert_close(hidden, own[0][0])
     torch.testing.assert_close(head, (own[0][1] + own[1][1]) / 2)
     (plain, _), _ = targets_of([network, turned(network, [0, 3])], x, "equal", (0.5, 0.5))
-    torch.testing.assert_close(plain[:, [0, 3]], torch.zeros_like(plain[:, [0, 3]]))  # the control: these units cancel
+    torch.testing.assert_close(
+        plain[:, [0, 3]], torch.zeros_like(plain[:, [0, 3]])
+    )  # the control: these units cancel
 
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.25, 0.75), (0.2, 0.3, 0.5)])
 @pytest.mark.parametrize("reference", [0, 1])
-def test_units_enter_by_their_correlation_behind_the_activation(kind: type[nn.Module], shares: tuple[float, ...], reference: int) -> None:
+def test_units_enter_by_their_correlation_behind_the_activation(
+    kind: type[nn.Module], shares: tuple[float, ...], reference: int
+) -> None:
     networks, x = [member(kind, k) for k in range(len(shares))], inputs(kind)
     for name in ("correlation", "equal"):
         (hidden, head), own = targets_of(networks, x, name, shares, reference=reference)
@@ -130,7 +150,9 @@ def test_units_enter_by_their_correlation_behind_the_activation(kind: type[nn.Mo
         assert torch.cat(some).min() < -0.1
         assert torch.cat(some).max() > 0.1
         torch.testing.assert_close(hidden, expected)
-        torch.testing.assert_close(head, sum(share * rows[1] for share, rows in zip(shares, own, strict=True)))
+        torch.testing.assert_close(
+            head, sum(share * rows[1] for share, rows in zip(shares, own, strict=True))
+        )
 
 
 def loud(network: nn.Module, units: list[int], factor: float = 5.0) -> nn.Module:
@@ -154,7 +176,11 @@ def test_selection_keeps_the_unit_of_more_importance(kind: type[nn.Module]) -> N
 
 def test_of_three_members_the_most_important_unit_is_kept() -> None:
     network, x = member(Two), inputs(Two)
-    networks = [loud(network, [0], 8.0), loud(turned(network, [0, 1, 2, 3, 4, 5], 0.9), [1, 2], 8.0), loud(turned(network, [2], 1.1), [2, 3], 3.0)]
+    networks = [
+        loud(network, [0], 8.0),
+        loud(turned(network, [0, 1, 2, 3, 4, 5], 0.9), [1, 2], 8.0),
+        loud(turned(network, [2], 1.1), [2, 3], 3.0),
+    ]
     (hidden, _), own = targets_of(networks, x, "selection", (0.4, 0.3, 0.3), threshold=2.0)
     for unit, best in {0: 0, 1: 1, 2: 1, 3: 2}.items():
         torch.testing.assert_close(hidden[:, unit], own[best][0][:, unit])
@@ -163,14 +189,19 @@ def test_of_three_members_the_most_important_unit_is_kept() -> None:
 def test_deviation_counts_in_the_importance_as_the_outgoing_weights_do() -> None:
     network, x = member(Two), inputs(Two)
     still = turned(network, [2], 1e-3)  # hardly varies behind the activation
-    for networks, kept in (([network, loud(still, [2], 4.0)], 0), ([loud(still, [2], 4.0), network], 1)):
+    for networks, kept in (
+        ([network, loud(still, [2], 4.0)], 0),
+        ([loud(still, [2], 4.0), network], 1),
+    ):
         (hidden, _), own = targets_of(networks, x, "selection", (0.5, 0.5), threshold=2.0)
         torch.testing.assert_close(hidden[:, 2], own[kept][0][:, 2])
 
 
 def test_selection_averages_the_units_that_correlate_beyond_the_threshold() -> None:
     network, x = member(Two), inputs(Two)
-    other = loud(turned(turned(network, [0, 1, 2], 0.7), [5]), [5])  # unit 5 goes the other way, and matters
+    other = loud(
+        turned(turned(network, [0, 1, 2], 0.7), [5]), [5]
+    )  # unit 5 goes the other way, and matters
     (hidden, _), own = targets_of([network, other], x, "selection", (0.75, 0.25), threshold=0.9)
     mean = 0.75 * own[0][0] + 0.25 * own[1][0]
     torch.testing.assert_close(hidden[:, :5], mean[:, :5])
@@ -179,7 +210,9 @@ def test_selection_averages_the_units_that_correlate_beyond_the_threshold() -> N
 
 def test_a_member_without_a_share_changes_nothing() -> None:
     network, x = member(Two), inputs(Two)
-    goals, own = targets_of([network, member(Two, 1), turned(network, [1])], x, "equal", (0.5, 0.0, 0.5))
+    goals, own = targets_of(
+        [network, member(Two, 1), turned(network, [1])], x, "equal", (0.5, 0.0, 0.5)
+    )
     for goal, first, third in zip(goals, own[0], own[2], strict=True):
         torch.testing.assert_close(goal, (first + third) / 2)
 
@@ -194,7 +227,9 @@ ORDER = torch.tensor([3, 0, 5, 1, 2, 4])
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
 @pytest.mark.parametrize("target", ["equal", "correlation", "selection"])
-def test_members_are_brought_to_the_references_order_first(kind: type[nn.Module], target: str) -> None:
+def test_members_are_brought_to_the_references_order_first(
+    kind: type[nn.Module], target: str
+) -> None:
     network, x = member(kind), inputs(kind)
     other = copy.deepcopy(network)
     with torch.no_grad():
@@ -212,7 +247,9 @@ def test_members_are_brought_to_the_references_order_first(kind: type[nn.Module]
 @pytest.mark.parametrize("kind", [Two, Convolved])
 def test_dense_maps_act_on_what_members_put_out(kind: type[nn.Module]) -> None:
     networks, x = [member(kind, k) for k in range(2)], inputs(kind)
-    matrix = torch.randn(UNITS, UNITS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    matrix = torch.randn(
+        UNITS, UNITS, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     made = GroupMap("dense", matrix, torch.linalg.inv(matrix))
     maps = {of_units(kind): (GroupMap.identity(UNITS, "dense"), made)}
     (hidden, head), own = targets_of(networks, x, "equal", (0.5, 0.5), maps=maps)
@@ -222,23 +259,33 @@ def test_dense_maps_act_on_what_members_put_out(kind: type[nn.Module]) -> None:
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
 @pytest.mark.parametrize("shares", [(0.3, 0.7), (1.0, 0.0)])
-def test_picked_units_are_aimed_at_as_their_own_members_have_them(kind: type[nn.Module], shares: tuple[float, float]) -> None:
+def test_picked_units_are_aimed_at_as_their_own_members_have_them(
+    kind: type[nn.Module], shares: tuple[float, float]
+) -> None:
     networks, x = [member(kind, k) for k in range(2)], inputs(kind)
     picks = Picks(torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 3, 1, 5]))
     (hidden, head), own = targets_of(networks, x, "pruning", shares, picks={of_units(kind): picks})
-    columns = [own[m][0][:, u] for m, u in zip(picks.member.tolist(), picks.unit.tolist(), strict=True)]
+    columns = [
+        own[m][0][:, u] for m, u in zip(picks.member.tolist(), picks.unit.tolist(), strict=True)
+    ]
     torch.testing.assert_close(hidden, torch.stack(columns, 1))
     torch.testing.assert_close(head, shares[0] * own[0][1] + shares[1] * own[1][1])
 
 
 @pytest.mark.parametrize("kind", [Two, Convolved])
 @pytest.mark.parametrize("reference", [0, 1])
-def test_the_outputs_aim_at_the_pools_probabilities_and_nothing_else_does(kind: type[nn.Module], reference: int) -> None:
+def test_the_outputs_aim_at_the_pools_probabilities_and_nothing_else_does(
+    kind: type[nn.Module], reference: int
+) -> None:
     networks, x, shares = [member(kind, k) for k in range(3)], inputs(kind), (0.2, 0.3, 0.5)
-    (hidden, head), own = targets_of(networks, x, "equal", shares, pool=mean_pool(shares), reference=reference)
+    (hidden, head), own = targets_of(
+        networks, x, "equal", shares, pool=mean_pool(shares), reference=reference
+    )
     mixed = sum(share * rows[1].softmax(1) for share, rows in zip(shares, own, strict=True)).log()
     torch.testing.assert_close(head, mixed - mixed.mean(1, keepdim=True))
-    torch.testing.assert_close(hidden, sum(share * rows[0] for share, rows in zip(shares, own, strict=True)))
+    torch.testing.assert_close(
+        hidden, sum(share * rows[0] for share, rows in zip(shares, own, strict=True))
+    )
 
 
 class Dense(nn.Module):
@@ -278,20 +325,30 @@ class Raw(nn.Module):
 SHAPES |= {Dense: (100, 2, 7), Behind: (200, 4), Raw: (200, 4)}
 
 
-@pytest.mark.parametrize(("kind", "whole"), [(Dense, ["head"]), (Behind, []), (Two, ["head"]), (Raw, ["head"])])
-def test_only_what_is_returned_class_by_class_is_mixed(kind: type[nn.Module], whole: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "whole"), [(Dense, ["head"]), (Behind, []), (Two, ["head"]), (Raw, ["head"])]
+)
+def test_only_what_is_returned_class_by_class_is_mixed(
+    kind: type[nn.Module], whole: list[str]
+) -> None:
     traced, spec = structure(kind)
     sites, _ = find_sites(traced, spec, member(kind).state_dict())
     output = Output(class_axis=1) if kind is Dense else Output(0) if kind is Raw else ANY
     put = put_out(traced, member(kind).state_dict(), list(batches([inputs(kind)])), output)
-    assert [site.layers[0].weight.removesuffix(".weight") for site in sites if is_put_out(put, spec, site)] == whole
+    assert [
+        site.layers[0].weight.removesuffix(".weight")
+        for site in sites
+        if is_put_out(put, spec, site)
+    ] == whole
     if not whole:
         networks, shares = [member(kind, k) for k in range(2)], (0.25, 0.75)
         (_, head), own = targets_of(networks, inputs(kind), "equal", shares, pool=mean_pool(shares))
         torch.testing.assert_close(head, 0.25 * own[0][1] + 0.75 * own[1][1])
 
 
-def test_the_search_for_a_ridge_stops_behind_the_first_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_a_ridge_stops_behind_the_first_minimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert RIDGES == (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
     x, t, prior = rows_of(1)
     for errors, chosen in (
@@ -309,9 +366,21 @@ def test_the_search_for_a_ridge_stops_behind_the_first_minimum(monkeypatch: pyte
 def test_correlations_are_those_of_numpy_and_signed() -> None:
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(80, 4, generator=generator)
-    b = torch.stack([a[:, 0], -3 * a[:, 1] + 5, a[:, 2] + torch.randn(80, generator=generator), torch.full((80,), 2.0)], 1)
-    expected = [float(torch.corrcoef(torch.stack([a[:, k], b[:, k]]).double())[0, 1]) for k in range(3)]
-    torch.testing.assert_close(correlations(a, b), torch.tensor([*expected, 0.0], dtype=torch.float64))
+    b = torch.stack(
+        [
+            a[:, 0],
+            -3 * a[:, 1] + 5,
+            a[:, 2] + torch.randn(80, generator=generator),
+            torch.full((80,), 2.0),
+        ],
+        1,
+    )
+    expected = [
+        float(torch.corrcoef(torch.stack([a[:, k], b[:, k]]).double())[0, 1]) for k in range(3)
+    ]
+    torch.testing.assert_close(
+        correlations(a, b), torch.tensor([*expected, 0.0], dtype=torch.float64)
+    )
 
 
 def rows_of(groups: int, seed: int = 0) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -320,23 +389,38 @@ def rows_of(groups: int, seed: int = 0) -> tuple[Tensor, Tensor, tuple[Tensor, T
     x = torch.randn(groups, 120, 4, generator=generator, dtype=torch.float64) + 3.0
     true = torch.randn(groups, 4, 3, generator=generator, dtype=torch.float64)
     t = x @ true + 0.5 * torch.randn(groups, 120, 3, generator=generator, dtype=torch.float64) - 1.0
-    return x, t, (true + 0.3 * torch.randn(groups, 4, 3, generator=generator).double(), torch.ones(groups, 3, dtype=torch.float64))
+    return (
+        x,
+        t,
+        (
+            true + 0.3 * torch.randn(groups, 4, 3, generator=generator).double(),
+            torch.ones(groups, 3, dtype=torch.float64),
+        ),
+    )
 
 
-def by_hand(x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float, intercept: bool) -> tuple[Tensor, Tensor]:
+def by_hand(
+    x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float, intercept: bool
+) -> tuple[Tensor, Tensor]:
     """Matrix and constant of one group."""
     matrix, constant = prior
     y = t - x @ matrix - constant
-    mean_x, mean_y = (x.mean(0), y.mean(0)) if intercept else (torch.zeros(4).double(), torch.zeros(3).double())
+    mean_x, mean_y = (
+        (x.mean(0), y.mean(0)) if intercept else (torch.zeros(4).double(), torch.zeros(3).double())
+    )
     gram = (x - mean_x).T @ (x - mean_x) / len(x)
-    change = torch.linalg.solve(gram + ridge * gram.diagonal().mean() * torch.eye(4), (x - mean_x).T @ (y - mean_y) / len(x))
+    change = torch.linalg.solve(
+        gram + ridge * gram.diagonal().mean() * torch.eye(4), (x - mean_x).T @ (y - mean_y) / len(x)
+    )
     return matrix + change, constant + mean_y - mean_x @ change
 
 
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("held", [0, 20, 120])
-def test_ridge_regression_is_its_definition_in_every_group(intercept: bool, groups: int, held: int) -> None:
+def test_ridge_regression_is_its_definition_in_every_group(
+    intercept: bool, groups: int, held: int
+) -> None:
     x, t, prior = rows_of(groups)
     sums = Ridge([prior], intercept)
     if held == 120:
@@ -346,7 +430,9 @@ def test_ridge_regression_is_its_definition_in_every_group(intercept: bool, grou
         sums.add(x[:, 50:], t[:, 50:], held)
     found = sums.solve(0.5)
     for group in range(groups):
-        matrix, constant = by_hand(x[group], t[group], (prior[0][group], prior[1][group]), 0.5, intercept)
+        matrix, constant = by_hand(
+            x[group], t[group], (prior[0][group], prior[1][group]), 0.5, intercept
+        )
         torch.testing.assert_close(found.matrix[group], matrix)
         torch.testing.assert_close(found.constant[group], constant)
     torch.testing.assert_close(found.mean, x.mean(1))
@@ -368,9 +454,13 @@ def test_ridge_and_prior_are_those_of_least_error_on_the_rows_held_out(intercept
     errors = {}
     for ridge in RIDGES:
         for number, one in enumerate((other, prior)):
-            solved = [by_hand(fitted[0][g], fitted[1][g], (one[0][g], one[1][g]), ridge, intercept) for g in range(2)]
+            solved = [
+                by_hand(fitted[0][g], fitted[1][g], (one[0][g], one[1][g]), ridge, intercept)
+                for g in range(2)
+            ]
             errors[ridge, number] = sum(
-                float((held[1][g] - held[0][g] @ matrix - constant).square().sum()) for g, (matrix, constant) in enumerate(solved)
+                float((held[1][g] - held[0][g] @ matrix - constant).square().sum())
+                for g, (matrix, constant) in enumerate(solved)
             )
     best = min(errors, key=errors.__getitem__)
     assert (found.ridge, found.prior) == best

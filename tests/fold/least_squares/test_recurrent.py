@@ -1,4 +1,6 @@
-"""Recurrent layers by least squares: gates as torch computes them; exact where they must be; negative controls; what cannot be solved is named."""
+"""Recurrent layers by least squares: gates as torch computes them; exact where they must be;
+negative controls; what cannot be solved is named.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def examples(count: int, seed: int = 0) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
-def test_cells_compute_what_the_operator_does(kind: type[nn.RNNBase], settings: dict[str, object]) -> None:
+def test_cells_compute_what_the_operator_does(
+    kind: type[nn.RNNBase], settings: dict[str, object]
+) -> None:
     model, x = made(kind, settings, 0), examples(6)[0]
     traced = trace(model, (x,))
     (site,) = find_recurrent(traced, solve(traced))
@@ -74,29 +78,47 @@ def test_cells_compute_what_the_operator_does(kind: type[nn.RNNBase], settings: 
         torch.testing.assert_close(found, wanted)
         cell, seen, h = runs[0]
         own, kept = (
-            part.tensor_split(4 if kind is nn.LSTM else 3 if kind is nn.GRU else 1, -1) for part in gates_of(cell, seen, cell.before(h), state)
+            part.tensor_split(4 if kind is nn.LSTM else 3 if kind is nn.GRU else 1, -1)
+            for part in gates_of(cell, seen, cell.before(h), state)
         )
         if kind is nn.RNN:
-            again = (own[0] + kept[0]).relu() if cell.kind == "rnn_relu" else (own[0] + kept[0]).tanh()
+            again = (
+                (own[0] + kept[0]).relu() if cell.kind == "rnn_relu" else (own[0] + kept[0]).tanh()
+            )
             torch.testing.assert_close(again, h)
         if kind is nn.GRU:
             r, z = ((own[k] + kept[k]).sigmoid() for k in range(2))
-            torch.testing.assert_close((1 - z) * (own[2] + r * kept[2]).tanh() + z * cell.before(h), h)
+            torch.testing.assert_close(
+                (1 - z) * (own[2] + r * kept[2]).tanh() + z * cell.before(h), h
+            )
 
 
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
 @pytest.mark.parametrize("target", ["correlation", "pruning"])
-def test_permuted_copies_fold_to_the_function_that_they_share(kind: type[nn.RNNBase], settings: dict[str, object], target: str) -> None:
+def test_permuted_copies_fold_to_the_function_that_they_share(
+    kind: type[nn.RNNBase], settings: dict[str, object], target: str
+) -> None:
     data, model = examples(256), made(kind, settings, 0)
     twin, spec, back = permuted(model, data, 3)
     x = examples(64, 9)[0]
     assert difference(twin, model, x) < 1e-10
     alignment = known_alignment(spec, back, data, [model, twin])
-    result = merge([model, twin], data, align=alignment, fold="least_squares", target=target, ridge=1e-10)
+    result = merge(
+        [model, twin], data, align=alignment, fold="least_squares", target=target, ridge=1e-10
+    )
     assert difference(result.model, model, x) < (1e-7 if target == "correlation" else 5e-2)
     assert any("net.weight_ih_l0" in layer["weights"] for layer in result.report.folded["layers"])
     if target == "correlation":  # the control: without the maps it is another function
-        assert difference(merge([model, twin], data, align="none", fold="least_squares", target="equal").model, model, x) > 1e-2
+        assert (
+            difference(
+                merge(
+                    [model, twin], data, align="none", fold="least_squares", target="equal"
+                ).model,
+                model,
+                x,
+            )
+            > 1e-2
+        )
 
 
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
@@ -110,9 +132,14 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
     sites, _ = find_sites(traced, spec, state)
     calibration = Calibration(list(batches(data)), 1024, 0)
     outputs = SiteOutputs(traced, [state], sites, calibration)
-    goals, samples = aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}), outputs.samples
+    goals, samples = (
+        aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
+        outputs.samples,
+    )
     nets = find_recurrent(traced, spec)
-    gates, steps = recurrent_aims(traced, spec, [state], None, nets, calibration, (1.0,), 0, "equal", {})
+    gates, steps = recurrent_aims(
+        traced, spec, [state], None, nets, calibration, (1.0,), 0, "equal", {}
+    )
     x = examples(64, 9)[0]
     found = copy.deepcopy(model)
     for rounds in (1, recurrent.ROUNDS):
@@ -120,7 +147,17 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
         for name in nets[0].tensors:
             state[name].normal_()
         spoilt = {k: v.clone() for k, v in state.items()}
-        solve_sites(traced, state, {"spoilt": spoilt}, sites, calibration, goals, samples, 1e-12, list(zip(nets, gates, steps, strict=True)))
+        solve_sites(
+            traced,
+            state,
+            {"spoilt": spoilt},
+            sites,
+            calibration,
+            goals,
+            samples,
+            1e-12,
+            list(zip(nets, gates, steps, strict=True)),
+        )
         found.load_state_dict(state)
         assert difference(found, model, x) < 1e-3
     found.load_state_dict(spoilt)
@@ -130,7 +167,9 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
 def test_members_of_a_single_layer_are_picked_unit_by_unit() -> None:
     models, data = [made(nn.LSTM, {}, seed) for seed in range(2)], examples(256)
     folded = merge(models, data, align="permutation", fold="least_squares").report.folded
-    assert [2, 3] in [sorted(counts) for counts in folded["units"].values()] or [1, 4] in [sorted(counts) for counts in folded["units"].values()]
+    assert [2, 3] in [sorted(counts) for counts in folded["units"].values()] or [1, 4] in [
+        sorted(counts) for counts in folded["units"].values()
+    ]
     assert folded["averaged"] == {}
 
 

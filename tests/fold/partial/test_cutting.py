@@ -1,4 +1,6 @@
-"""Cutting a traced network in two: both sides together are the network, bit for bit, and where it cannot be cut a sentence says why."""
+"""Cutting a traced network in two: both sides together are the network, bit for bit, and where it
+cannot be cut a sentence says why.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ NETWORKS: list[tuple[Any, tuple[int, ...]]] = [
 
 
 class Keyed(nn.Module):
-    """Takes keywords, of which one is used again late, normalises its weights as it runs, and returns a dict."""
+    """Takes keywords, of which one is used again late, normalises its weights as it runs, and
+    returns a dict.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,19 +50,27 @@ class Keyed(nn.Module):
         return {"logits": self.head(x), "kept": [mask.sum()]}
 
 
-def parts(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[Cutting, dict[str, tuple[Trunk, Rest]]]:
+def parts(
+    network: nn.Module, *args: Any, **kwargs: Any
+) -> tuple[Cutting, dict[str, tuple[Trunk, Rest]]]:
     """Both sides of every cut."""
     cutting = Cutting(trace(network, args, kwargs))
 
     def made(cut: Cut) -> tuple[Trunk, Rest]:
         state = network.state_dict()
-        return Trunk(piece_before(cutting, cut), state, cutting), Rest(piece_behind(cutting, cut), state, cutting)
+        return Trunk(piece_before(cutting, cut), state, cutting), Rest(
+            piece_behind(cutting, cut), state, cutting
+        )
 
     return cutting, {cut.until: made(cut) for cut in cutting.cuts}
 
 
-@pytest.mark.parametrize(("build", "shape"), NETWORKS, ids=lambda value: getattr(value, "__name__", ""))
-def test_both_sides_together_are_the_network_bit_for_bit(build: Any, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("build", "shape"), NETWORKS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_both_sides_together_are_the_network_bit_for_bit(
+    build: Any, shape: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
     network, x = build().double().eval(), torch.randn(4, *shape, dtype=torch.float64)
     kept, before = x.clone(), copy.deepcopy(network.state_dict())
@@ -69,10 +81,20 @@ def test_both_sides_together_are_the_network_bit_for_bit(build: Any, shape: tupl
         for trunk, rest in every.values():
             values = trunk(x)
             again = copy.deepcopy(rest)
-            for got in (rest(*values), again(*values)):  # the first run changed nothing that the second reads
+            for got in (
+                rest(*values),
+                again(*values),
+            ):  # the first run changed nothing that the second reads
                 assert pytree.tree_structure(got) == pytree.tree_structure(wanted)
-                assert all(torch.equal(a, b) for a, b in zip(pytree.tree_leaves(got), pytree.tree_leaves(wanted), strict=True))
-            for a, b in zip(pytree.tree_leaves(rest(*trunk(x[:1]))), pytree.tree_leaves(alone), strict=True):
+                assert all(
+                    torch.equal(a, b)
+                    for a, b in zip(
+                        pytree.tree_leaves(got), pytree.tree_leaves(wanted), strict=True
+                    )
+                )
+            for a, b in zip(
+                pytree.tree_leaves(rest(*trunk(x[:1]))), pytree.tree_leaves(alone), strict=True
+            ):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
     assert torch.equal(x, kept)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -90,14 +112,18 @@ def test_keywords_weights_computed_from_weights_and_nested_outputs() -> None:
     assert len(cutting.at("first").crossing) == 2  # the features and the mask
     assert {name.split(".")[0] for name, _ in trunk.named_parameters()} == {"first"}
     assert {name.split(".")[0] for name, _ in rest.named_parameters()} == {"second", "head"}
-    assert not any("places" in name for name in rest.state_dict())  # as in the network, it is in no file
+    assert not any(
+        "places" in name for name in rest.state_dict()
+    )  # as in the network, it is in no file
     wanted, got = network(**inputs), rest(*trunk(**inputs))
     assert got.keys() == wanted.keys()
     assert torch.equal(got["logits"], wanted["logits"])
     assert torch.equal(got["kept"][0], wanted["kept"][0])
     with pytest.raises(DataError, match="traced with keywords"):
         trunk(x=inputs["x"])
-    with pytest.raises(DataError, match=r"has shape \(4, 6\), but the network was traced for \(any, 5\)"):
+    with pytest.raises(
+        DataError, match=r"has shape \(4, 6\), but the network was traced for \(any, 5\)"
+    ):
         trunk(x=inputs["mask"], mask=inputs["mask"])
 
 
@@ -106,22 +132,39 @@ def test_both_sides_train() -> None:
     _, every = parts(nets.mlp().eval(), torch.randn(4, 10))
     trunk, rest = every["2"]
     rest(*trunk(torch.randn(3, 10))).square().mean().backward()
-    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for side in (trunk, rest) for p in side.parameters())
+    assert all(
+        p.grad is not None and bool(p.grad.abs().sum() > 0)
+        for side in (trunk, rest)
+        for p in side.parameters()
+    )
 
 
 def test_tied_tensors_are_one_on_their_side_and_two_across_the_cut() -> None:
     _, every = parts(nets.TwoOutputs().eval(), torch.randn(4, 6))
-    assert sorted(p.shape for p in every["trunk"][1].parameters()) == [(2,), (2, 8), (3,), (3, 8), (8,), (8,), (8, 8)]
+    assert sorted(p.shape for p in every["trunk"][1].parameters()) == [
+        (2,),
+        (2, 8),
+        (3,),
+        (3, 8),
+        (8,),
+        (8,),
+        (8, 8),
+    ]
     _, every = parts(Decoder().eval(), tokens())
     trunk, rest = next(iter(every.values()))
-    tables = [[p for p in side.parameters() if p.shape == Decoder().table.weight.shape] for side in (trunk, rest)]
+    tables = [
+        [p for p in side.parameters() if p.shape == Decoder().table.weight.shape]
+        for side in (trunk, rest)
+    ]
     assert [len(own) for own in tables] == [1, 1]
     assert tables[0][0].data_ptr() != tables[1][0].data_ptr()
 
 
 def test_a_share_means_the_nearest_place() -> None:
     cutting = Cutting(trace(nets.mlp().eval(), (torch.randn(4, 10),)))
-    assert [(cut.until, cut.layers, cut.total) for cut in cutting.cuts] == [(str(k), 1 + k // 2, 4) for k in range(6)]
+    assert [(cut.until, cut.layers, cut.total) for cut in cutting.cuts] == [
+        (str(k), 1 + k // 2, 4) for k in range(6)
+    ]
     assert cutting.at(0.45).until == "3"  # of two places behind as many layers the later one
     assert cutting.at(0.9).until == "5"
     for share in (0.0, 1, -1.0, float("nan")):
@@ -143,7 +186,9 @@ def test_a_share_means_the_nearest_place() -> None:
         (nets.TwoOutputs, (6,), "heads", "no layer with weights runs behind it"),
     ],
 )
-def test_a_sentence_says_why_not_and_where(build: Any, shape: tuple[int, ...], until: str, message: str) -> None:
+def test_a_sentence_says_why_not_and_where(
+    build: Any, shape: tuple[int, ...], until: str, message: str
+) -> None:
     cutting = Cutting(trace(build().eval(), (torch.randn(4, *shape),)))
     with pytest.raises(SymmetryError, match=message):
         cutting.at(until)

@@ -39,22 +39,40 @@ def pair(**changes: object) -> SoftMerge:
     [
         ({"level": "layers"}, "no level 'layers'; did you mean 'layer'"),
         ({"level": "block"}, "no level 'block'"),
-        ({"level": "layer", "align": "permutations"}, "no alignment 'permutations'; did you mean 'permutation'"),
+        (
+            {"level": "layer", "align": "permutations"},
+            "no alignment 'permutations'; did you mean 'permutation'",
+        ),
         ({"level": "layer", "align": "xyz"}, "no alignment 'xyz'; known: .*auto"),
         ({"reference": "first"}, "reference is 'first'; give a member's number, or 'best'"),
-        ({"outputs": "probability"}, "no outputs 'probability' to sum; did you mean 'probabilities'"),
+        (
+            {"outputs": "probability"},
+            "no outputs 'probability' to sum; did you mean 'probabilities'",
+        ),
         ({"stochastic": "yes"}, "stochastic is 'yes'; it must be True, False or 'auto'"),
         ({"include": "head"}, "at level 'model' there are none, so use level='module' or 'layer'"),
         ({"exclude": ["head"]}, "at level 'model' there are none"),
-        ({"level": "layer", "include": "haed"}, "'haed' of `include` matches no part.*did you mean 'head'"),
-        ({"level": "layer", "include": ["conv*", "hiden"]}, "'hiden' of `include`.*did you mean 'hidden'"),
+        (
+            {"level": "layer", "include": "haed"},
+            "'haed' of `include` matches no part.*did you mean 'head'",
+        ),
+        (
+            {"level": "layer", "include": ["conv*", "hiden"]},
+            "'hiden' of `include`.*did you mean 'hidden'",
+        ),
         ({"level": "layer", "exclude": "cnov1"}, "'cnov1' of `exclude`.*did you mean 'conv1'"),
         ({"level": "module", "include": "conv3"}, "'conv3' of `include`.*did you mean 'conv"),
         ({"level": "module", "exclude": "heads"}, "'heads' of `exclude`.*did you mean 'head'"),
         ({"level": "layer", "include": []}, "list `include` is empty"),
         ({"level": "layer", "exclude": []}, "list `exclude` is empty"),
-        ({"level": "layer", "include": "conv1", "exclude": "conv*"}, "No part of the network is left: `exclude` takes away"),
-        ({"level": "layer", "exclude": "*"}, "No part of the network is left: `exclude` takes away"),
+        (
+            {"level": "layer", "include": "conv1", "exclude": "conv*"},
+            "No part of the network is left: `exclude` takes away",
+        ),
+        (
+            {"level": "layer", "exclude": "*"},
+            "No part of the network is left: `exclude` takes away",
+        ),
     ],
 )
 def test_unusable_arguments(arguments: dict[str, object], message: str) -> None:
@@ -65,7 +83,9 @@ def test_unusable_arguments(arguments: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize("reference", [2, -1, 100])
 def test_a_reference_that_is_no_member(reference: int) -> None:
-    with pytest.raises(MembersError, match=f"The reference is {reference}, but the members are numbered 0 to 1") as error:
+    with pytest.raises(
+        MembersError, match=f"The reference is {reference}, but the members are numbered 0 to 1"
+    ) as error:
         pair(reference=reference)
     sentence(error)
 
@@ -73,8 +93,14 @@ def test_a_reference_that_is_no_member(reference: int) -> None:
 @pytest.mark.parametrize("level", ["model", "module", "layer"])
 def test_fewer_than_two_networks(level: str) -> None:
     network = random_network(Plain, 0)
-    for given, count in (([], "0 networks were given"), ([network], "1 network was given"), (network, "1 network was given")):
-        with pytest.raises(MembersError, match=f"{count}.*at least two; pass a list of them") as error:
+    for given, count in (
+        ([], "0 networks were given"),
+        ([network], "1 network was given"),
+        (network, "1 network was given"),
+    ):
+        with pytest.raises(
+            MembersError, match=f"{count}.*at least two; pass a list of them"
+        ) as error:
             SoftMerge(given, level)  # type: ignore[arg-type]
         sentence(error)
 
@@ -88,8 +114,12 @@ def test_members_that_are_no_networks(level: str) -> None:
 
 @pytest.mark.parametrize("level", ["module", "layer"])
 @pytest.mark.parametrize("kind", [Wider, Residual])
-def test_members_of_different_architecture_are_pointed_to_the_model_level(level: str, kind: type[nn.Module]) -> None:
-    with pytest.raises(MembersError, match=f"Member 0 is a Plain but member 1 is a {kind.__name__}.*level='model'") as error:
+def test_members_of_different_architecture_are_pointed_to_the_model_level(
+    level: str, kind: type[nn.Module]
+) -> None:
+    with pytest.raises(
+        MembersError, match=f"Member 0 is a Plain but member 1 is a {kind.__name__}.*level='model'"
+    ) as error:
         SoftMerge([random_network(Plain, 0), kind()], level)
     sentence(error)
 
@@ -103,7 +133,10 @@ def test_members_of_one_class_but_other_shapes_are_pointed_to_the_model_level(le
 
 def test_members_with_different_numbers_of_outputs() -> None:
     soft = SoftMerge([Wider(4), Wider(5)])
-    with pytest.raises(MembersError, match="Member 1 returns 5 numbers per example, but member 0 4; only networks of one task") as error:
+    with pytest.raises(
+        MembersError,
+        match="Member 1 returns 5 numbers per example, but member 0 4; only networks of one task",
+    ) as error:
         soft.prepare(loader(64))
     sentence(error)
 
@@ -116,7 +149,9 @@ def test_a_network_without_weights_has_nothing_to_gate(level: str) -> None:
 
 @pytest.mark.parametrize("level", ["module", "layer"])
 @pytest.mark.parametrize("arguments", [{}, {"align": "permutation"}, {"align": "none"}], ids=str)
-def test_nothing_runs_before_the_members_are_prepared(level: str, arguments: dict[str, str]) -> None:
+def test_nothing_runs_before_the_members_are_prepared(
+    level: str, arguments: dict[str, str]
+) -> None:
     soft = pair(level=level, **arguments)
     assert not soft.prepared
     with pytest.raises(RecipeError, match=r"call soft.prepare\(labelled_data\) first"):
@@ -128,7 +163,9 @@ def test_nothing_runs_before_the_members_are_prepared(level: str, arguments: dic
 @pytest.mark.parametrize("level", ["model", "module", "layer"])
 def test_data_without_labels(level: str) -> None:
     unlabelled = [x for x, _ in loader(64)]
-    with pytest.raises(DataError, match=r"Batch 0 of the labelled data has no labels.*yield \(inputs, labels\)") as error:
+    with pytest.raises(
+        DataError, match=r"Batch 0 of the labelled data has no labels.*yield \(inputs, labels\)"
+    ) as error:
         fit_gates(pair(level=level), unlabelled)
     sentence(error)
     with pytest.raises(DataError, match="has no labels"):
@@ -168,11 +205,31 @@ def test_held_out_labels_out_of_range(level: str) -> None:
         ([(torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.long))], "4 inputs but 3 labels"),
         ([(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long))], "is empty"),
         ([(torch.zeros(4, 1, 8, 8), torch.rand(4))], "convert them with .long"),
-        ([(torch.zeros(4, 1, 8, 8).double(), torch.zeros(4, dtype=torch.long))], r"float32, but not the inputs"),
-        ([(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))], "Plain cannot run on batch"),
-        ([(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.long))], "1 labelled examples cannot be split"),
+        (
+            [(torch.zeros(4, 1, 8, 8).double(), torch.zeros(4, dtype=torch.long))],
+            r"float32, but not the inputs",
+        ),
+        (
+            [(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))],
+            "Plain cannot run on batch",
+        ),
+        (
+            [(torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.long))],
+            "1 labelled examples cannot be split",
+        ),
     ],
-    ids=["nothing", "iterator", "tensor", "number", "labels", "empty", "float-labels", "dtype", "shape", "single"],
+    ids=[
+        "nothing",
+        "iterator",
+        "tensor",
+        "number",
+        "labels",
+        "empty",
+        "float-labels",
+        "dtype",
+        "shape",
+        "single",
+    ],
 )
 def test_unusable_data(data: object, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
@@ -208,7 +265,13 @@ def test_all_members_screened_out(level: str) -> None:
     networks[1].head.weight.data.fill_(0.0)
     networks[1].head.bias.data.fill_(0.0)
     soft = SoftMerge(networks, level)
-    with pytest.raises(MembersError, match=r"No member is left to merge \(member 0: its outputs are not finite; member 1: .*guessing") as error:
+    with pytest.raises(
+        MembersError,
+        match=(
+            r"No member is left to merge \(member 0: its outputs are not finite; member 1:"
+            r" .*guessing"
+        ),
+    ) as error:
         soft.prepare(loader(256))
     sentence(error)
     assert "screen=False" in str(error.value)
@@ -221,7 +284,13 @@ def test_an_unfit_reference(level: str) -> None:
     networks[1].head = nn.Linear(12, 4)
     data = [(x, networks[1](x).argmax(-1).detach()) for x, _ in loader(256)]
     soft = SoftMerge(networks, level, align="none", reference=0, screen=True)
-    with pytest.raises(MembersError, match="Member 0, the reference, is unfit: its outputs are not finite; choose another, or 'best'") as error:
+    with pytest.raises(
+        MembersError,
+        match=(
+            "Member 0, the reference, is unfit: its outputs are not finite; choose another, or"
+            " 'best'"
+        ),
+    ) as error:
         soft.prepare(data)
     sentence(error)
 
@@ -231,11 +300,18 @@ def test_an_alignment_of_other_members() -> None:
     found = align(networks[:2], loader(64), method="permutation")
     with pytest.raises(AlignmentError, match="computed for 2 members but 3 were given"):
         SoftMerge(networks, "layer", align=found)
-    with pytest.raises(RecipeError, match="reference is 1, but the alignment maps to member 0; leave the reference out"):
+    with pytest.raises(
+        RecipeError,
+        match="reference is 1, but the alignment maps to member 0; leave the reference out",
+    ):
         SoftMerge(networks[:2], "layer", align=found, reference=1)
 
 
 def test_sentences_are_read_as_labelled_data_like_any_other() -> None:
     """Nothing here is for pictures alone."""
-    result = fit_gates(SoftMerge(random_members(Recurrent, 2), "layer", align="none", screen=False), labelled(Recurrent, 64), steps=2)
+    result = fit_gates(
+        SoftMerge(random_members(Recurrent, 2), "layer", align="none", screen=False),
+        labelled(Recurrent, 64),
+        steps=2,
+    )
     assert result.choice

@@ -1,4 +1,6 @@
-"""One bad member of five, or four: it is left out by name, and the result is at least as good as the best honest one."""
+"""One bad member of five, or four: it is left out by name, and the result is at least as good as
+the best honest one.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ TEST, HELD_OUT = noisy(4096, 99), noisy(2048, 98)
 
 
 def train(network: nn.Module, data: list[tuple[Tensor, Tensor]], flip: bool = False) -> nn.Module:
-    """One pass with Adam, so that the network is not too sure of itself; `flip`: every label is false."""
+    """One pass with Adam, so that the network is not too sure of itself; `flip`: every label is
+    false.
+    """
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     for images, labels in data:
         loss = F.cross_entropy(network(images), 3 - labels if flip else labels)
@@ -139,16 +143,22 @@ def check(result: SoftResult, networks: list[nn.Module], bad: list[int]) -> None
     fates = result.gates.fates()
     for k in bad:
         assert fates[k].startswith(("screened out: ", "gated out: ")), fates
-        assert any(note.startswith(f"member {k} was ") and "out:" in note for note in result.notes), result.notes
+        assert any(
+            note.startswith(f"member {k} was ") and "out:" in note for note in result.notes
+        ), result.notes
     assert result.choice not in [f"member {k}" for k in bad]
-    best = max((onefold.evaluate(networks[k], TEST) for k in good), key=lambda scores: scores.accuracy)
+    best = max(
+        (onefold.evaluate(networks[k], TEST) for k in good), key=lambda scores: scores.accuracy
+    )
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
     assert all(bool(p.isfinite().all()) for p in result.model.parameters())
 
 
 @pytest.mark.parametrize("bad", [[1], [0, 1, 3, 4]], ids=["one", "four"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_bad_members_are_shut_out_at_model_level(honest: list[nn.Module], attack: Attack, bad: list[int]) -> None:
+def test_bad_members_are_shut_out_at_model_level(
+    honest: list[nn.Module], attack: Attack, bad: list[int]
+) -> None:
     networks = attacked(honest, attack, bad)
     check(fit(SoftMerge(networks), steps=200), networks, bad)
 
@@ -163,7 +173,9 @@ def test_bad_members_are_shut_out_at_model_level(honest: list[nn.Module], attack
         (trained_on_false_labels, [0, 1, 3, 4]),
     ],
 )
-def test_bad_members_are_shut_out_at_layer_level(honest: list[nn.Module], attack: Attack, bad: list[int]) -> None:
+def test_bad_members_are_shut_out_at_layer_level(
+    honest: list[nn.Module], attack: Attack, bad: list[int]
+) -> None:
     networks = attacked(honest, attack, bad)
     check(fit(SoftMerge(networks, "layer"), steps=60), networks, bad)
 
@@ -174,8 +186,12 @@ def test_bad_members_are_shut_out_at_module_level(honest: list[nn.Module], attac
     check(fit(SoftMerge(networks, "module", align="permutation"), steps=60), networks, [2])
 
 
-@pytest.mark.parametrize("attack", [outputs_negated, trained_on_false_labels, outputs_in_another_order, times_a_million])
-def test_gates_alone_shut_out_bad_members_at_model_level_without_screening(honest: list[nn.Module], attack: Attack) -> None:
+@pytest.mark.parametrize(
+    "attack", [outputs_negated, trained_on_false_labels, outputs_in_another_order, times_a_million]
+)
+def test_gates_alone_shut_out_bad_members_at_model_level_without_screening(
+    honest: list[nn.Module], attack: Attack
+) -> None:
     networks = attacked(honest, attack, [0, 3])
     result = fit(SoftMerge(networks, screen=False), steps=300)
     check(result, networks, [0, 3])
@@ -194,24 +210,40 @@ def test_the_report_says_why_in_words(honest: list[nn.Module]) -> None:
     assert fates[0] == "screened out: its outputs are not finite"
     assert fates[2].startswith("screened out: its outputs are ")
     assert "times as large as those of member" in fates[2]
-    assert {"0", "2"} <= {k for k, fate in result.to_dict()["gates"]["members"].items() if fate.startswith("screened out")}
+    assert {"0", "2"} <= {
+        k
+        for k, fate in result.to_dict()["gates"]["members"].items()
+        if fate.startswith("screened out")
+    }
     assert "member 0: screened out: its outputs are not finite" in str(result)
 
 
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_broken_tensors_of_unscreened_members_are_masked_where_they_are(honest: list[nn.Module], level: str, value: float) -> None:
+def test_broken_tensors_of_unscreened_members_are_masked_where_they_are(
+    honest: list[nn.Module], level: str, value: float
+) -> None:
     networks = [copy.deepcopy(network) for network in honest[:3]]
     networks[1].hidden.weight.data[0, 0] = value
     networks[2].conv1.bias.data[0] = value
     soft = SoftMerge(networks, level, align="none", reference=0, screen=False)
     table = soft.gates()
-    assert soft.masked == {("hidden", 1): "'hidden.weight' is not finite", ("conv1", 2): "'conv1.bias' is not finite"}
+    assert soft.masked == {
+        ("hidden", 1): "'hidden.weight' is not finite",
+        ("conv1", 2): "'conv1.bias' is not finite",
+    }
     assert table.masked == soft.masked
-    shut = {(name, k) for name, row in zip(table.names, table.values, strict=True) for k in range(3) if row[k] == 0}
+    shut = {
+        (name, k)
+        for name, row in zip(table.names, table.values, strict=True)
+        for k in range(3)
+        if row[k] == 0
+    }
     assert shut == {("hidden", 1), ("conv1", 2)}
     assert "hidden, member 1: masked, 'hidden.weight' is not finite" in str(table)
-    assert {"part": "conv1", "member": 2, "why": "'conv1.bias' is not finite"} in table.to_dict()["masked"]
+    assert {"part": "conv1", "member": 2, "why": "'conv1.bias' is not finite"} in table.to_dict()[
+        "masked"
+    ]
     x = TEST[0][0]
     assert bool(soft(x).isfinite().all())
     soft(x).square().mean().backward()
@@ -228,12 +260,20 @@ def test_a_part_that_is_broken_in_every_member_is_refused_by_name(honest: list[n
     for network in networks:
         network.hidden.weight.data[0, 0] = float("nan")
     for level in ("layer", "module"):
-        with pytest.raises(MembersError, match="'hidden' holds NaN or infinity in every member, so nothing of it can be kept; exclude it"):
+        with pytest.raises(
+            MembersError,
+            match=(
+                "'hidden' holds NaN or infinity in every member, so nothing of it can be kept;"
+                " exclude it"
+            ),
+        ):
             SoftMerge(networks, level, align="none", reference=0, screen=False)
 
 
 @pytest.mark.parametrize("level", ["layer", "module"])
-def test_a_broken_reference_can_be_repaired_with_the_parts_of_others(honest: list[nn.Module], level: str) -> None:
+def test_a_broken_reference_can_be_repaired_with_the_parts_of_others(
+    honest: list[nn.Module], level: str
+) -> None:
     """A norm of 1e23 next to honest weights: the gates of a shut member weigh exactly nothing."""
     networks = [copy.deepcopy(honest[0]) for _ in range(3)]
     networks[0].hidden.weight.data.mul_(float("nan"))
@@ -267,20 +307,31 @@ def test_broken_statistics_are_masked_as_broken_weights_are(level: str) -> None:
 
 @pytest.mark.parametrize("level", ["model", "layer"])
 @pytest.mark.parametrize("bad", [[1], [0, 1, 3, 4]], ids=["one", "four"])
-def test_flipping_every_sign_costs_no_accuracy(honest: list[nn.Module], level: str, bad: list[int]) -> None:
-    """With an even number of layers such a network may still be a fair classifier, up to 89 % here: it may stay as long as it does no harm."""
+def test_flipping_every_sign_costs_no_accuracy(
+    honest: list[nn.Module], level: str, bad: list[int]
+) -> None:
+    """With an even number of layers such a network may still be a fair classifier, up to 89 % here:
+    it may stay as long as it does no harm.
+    """
     networks = attacked(honest, sign_flipped, bad)
     good = [k for k in range(5) if k not in bad]
     result = fit(SoftMerge(networks, level), steps=100)
-    best = max((onefold.evaluate(networks[k], TEST) for k in good), key=lambda scores: scores.accuracy)
+    best = max(
+        (onefold.evaluate(networks[k], TEST) for k in good), key=lambda scores: scores.accuracy
+    )
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
 
 
 def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
-    """Members that never saw so much noise are wrong with great confidence, which a member of small outputs may serve to lower."""
+    """Members that never saw so much noise are wrong with great confidence, which a member of small
+    outputs may serve to lower.
+    """
     networks = attacked(members(Plain, 5), sign_flipped, [1])
     result = fit(SoftMerge(networks), steps=200)
-    best = max((onefold.evaluate(networks[k], TEST) for k in (0, 2, 3, 4)), key=lambda scores: scores.accuracy)
+    best = max(
+        (onefold.evaluate(networks[k], TEST) for k in (0, 2, 3, 4)),
+        key=lambda scores: scores.accuracy,
+    )
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
 
 
@@ -296,7 +347,9 @@ def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
 
 
 def test_a_network_of_lower_loss_is_not_chosen_where_it_is_clearly_less_accurate() -> None:
-    """Members that lack classes have a high loss; a poor network that knows a little of all has a lower one."""
+    """Members that lack classes have a high loss; a poor network that knows a little of all has a
+    lower one.
+    """
     from onefold.fold.soft.choice import near_the_top
     from onefold.measure import Scores
 

@@ -1,4 +1,6 @@
-"""Gating weights is the weighted sum of layer outputs, computed here by hand; and the hardened network is the gated one bit for bit."""
+"""Gating weights is the weighted sum of layer outputs, computed here by hand; and the hardened
+network is the gated one bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ from torch import Tensor, nn
 
 from onefold.fold import SoftMerge
 
-LINEAR = [Plain, Residual, VisionTransformer, WithoutAffine]  # every layer of these is linear in its weights, or a norm
+LINEAR = [
+    Plain,
+    Residual,
+    VisionTransformer,
+    WithoutAffine,
+]  # every layer of these is linear in its weights, or a norm
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
@@ -46,19 +53,29 @@ class Summed(nn.Module):
 
 def leaves(network: nn.Module) -> list[str]:
     """The modules that own parameters or statistics and hold no other module."""
-    return [name for name, m in network.named_modules() if name and not list(m.children()) and m.state_dict()]
+    return [
+        name
+        for name, m in network.named_modules()
+        if name and not list(m.children()) and m.state_dict()
+    ]
 
 
 def summed_by_hand(members: Sequence[nn.Module], gates: dict[str, Tensor]) -> nn.Module:
-    """The first member's structure in which every layer named in `gates` is the weighted sum of the members' layers."""
+    """The first member's structure in which every layer named in `gates` is the weighted sum of the
+    members' layers.
+    """
     network = copy.deepcopy(members[0])
     for name, row in gates.items():
         if name in dict(network.named_parameters()):
-            total = sum(g * m.get_parameter(name).detach() for g, m in zip(row, members, strict=True))
+            total = sum(
+                g * m.get_parameter(name).detach() for g, m in zip(row, members, strict=True)
+            )
             delattr(network, name)
             setattr(network, name, total)
         else:
-            network.set_submodule(name, Summed([copy.deepcopy(m.get_submodule(name)) for m in members], row))
+            network.set_submodule(
+                name, Summed([copy.deepcopy(m.get_submodule(name)) for m in members], row)
+            )
     return network
 
 
@@ -78,7 +95,9 @@ def difference(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
 @pytest.mark.parametrize("kind", LINEAR)
-def test_gating_weights_equals_summing_outputs(kind: type[nn.Module], normalise: bool, dtype: torch.dtype) -> None:
+def test_gating_weights_equals_summing_outputs(
+    kind: type[nn.Module], normalise: bool, dtype: torch.dtype
+) -> None:
     members = random_members(kind, 3, dtype)
     soft = layer_level(members, normalise=normalise)
     gates = set_gates(soft).to(dtype)
@@ -102,15 +121,26 @@ def test_a_changed_gate_of_any_layer_is_seen(kind: type[nn.Module]) -> None:
         for row in range(len(gates)):
             changed = gates.clone()
             changed[row, 1] *= 1.01
-            assert difference(found, summed_by_hand(members, as_rows(soft, changed))(x)) > 1e-7, soft.sites[row].name
+            assert difference(found, summed_by_hand(members, as_rows(soft, changed))(x)) > 1e-7, (
+                soft.sites[row].name
+            )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("kind", LINEAR)
-def test_layer_and_module_level_agree_on_the_same_gates(kind: type[nn.Module], dtype: torch.dtype) -> None:
+def test_layer_and_module_level_agree_on_the_same_gates(
+    kind: type[nn.Module], dtype: torch.dtype
+) -> None:
     members = random_members(kind, 3, dtype)
-    names = [name for name in leaves(members[0]) if any(True for _ in members[0].get_submodule(name).parameters())]
-    layers, modules = layer_level(members, include=names), SoftMerge(members, "module", include=names, align="none", reference=0, screen=False)
+    names = [
+        name
+        for name in leaves(members[0])
+        if any(True for _ in members[0].get_submodule(name).parameters())
+    ]
+    layers, modules = (
+        layer_level(members, include=names),
+        SoftMerge(members, "module", include=names, align="none", reference=0, screen=False),
+    )
     modules.eval()
     assert [site.name for site in layers.sites] == [site.name for site in modules.sites]
     set_gates(layers)
@@ -123,7 +153,9 @@ def test_layer_and_module_level_agree_on_the_same_gates(kind: type[nn.Module], d
 
 
 @pytest.mark.parametrize("kind", [Residual, WithoutAffine])
-def test_in_training_gated_norms_use_the_batch_and_equal_the_sum_of_outputs_too(kind: type[nn.Module]) -> None:
+def test_in_training_gated_norms_use_the_batch_and_equal_the_sum_of_outputs_too(
+    kind: type[nn.Module],
+) -> None:
     members = random_members(kind, 3, torch.float64)
     soft = layer_level(members).train()
     gates = set_gates(soft).double()
@@ -142,7 +174,13 @@ def test_eval_mode_runs_with_gradients_enabled(kind: type[nn.Module]) -> None:
     assert float(soft.gate.log_alpha.grad.abs().max()) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="the batch's own statistics forget the sum of the gates where a norm has no weight to carry it")
+@pytest.mark.xfail(
+    strict=True,
+    reason=(
+        "the batch's own statistics forget the sum of the gates where a norm has no weight to"
+        " carry it"
+    ),
+)
 def test_plain_gates_of_a_norm_without_weight_and_bias_scale_its_output_in_training_too() -> None:
     members = random_members(WithoutAffine, 3, torch.float64)
     soft = layer_level(members, normalise=False).train()
@@ -152,7 +190,9 @@ def test_plain_gates_of_a_norm_without_weight_and_bias_scale_its_output_in_train
 
 
 def cell(x: Tensor, members: Sequence[nn.LSTM], gates: Tensor, layer: str) -> Tensor:
-    """One layer and direction of an LSTM whose pre-activations are sum_k g_k (W_ih_k x + b_ih_k + W_hh_k h + b_hh_k)."""
+    """One layer and direction of an LSTM whose pre-activations are sum_k g_k (W_ih_k x + b_ih_k +
+    W_hh_k h + b_hh_k).
+    """
     steps = range(x.shape[1])
     width = members[0].hidden_size
     h = c = torch.zeros(len(x), width, dtype=x.dtype)
@@ -160,8 +200,12 @@ def cell(x: Tensor, members: Sequence[nn.LSTM], gates: Tensor, layer: str) -> Te
     for t in reversed(steps) if layer.endswith("reverse") else steps:
         before = torch.zeros(len(x), 4 * width, dtype=x.dtype)
         for gate, member in zip(gates, members, strict=True):
-            inner = F.linear(x[:, t], getattr(member, f"weight_ih_{layer}"), getattr(member, f"bias_ih_{layer}"))
-            outer = F.linear(h, getattr(member, f"weight_hh_{layer}"), getattr(member, f"bias_hh_{layer}"))
+            inner = F.linear(
+                x[:, t], getattr(member, f"weight_ih_{layer}"), getattr(member, f"bias_ih_{layer}")
+            )
+            outer = F.linear(
+                h, getattr(member, f"weight_hh_{layer}"), getattr(member, f"bias_hh_{layer}")
+            )
             before = before + gate * (inner + outer)
         i, f, g, o = before.chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -170,11 +214,19 @@ def cell(x: Tensor, members: Sequence[nn.LSTM], gates: Tensor, layer: str) -> Te
     return torch.stack([outputs[t] for t in steps], 1)
 
 
-def recurrent_by_hand(members: Sequence[nn.Module], gates: dict[str, Tensor], words: Tensor) -> Tensor:
+def recurrent_by_hand(
+    members: Sequence[nn.Module], gates: dict[str, Tensor], words: Tensor
+) -> Tensor:
     x = sum(g * m.embedding(words) for g, m in zip(gates["embedding"], members, strict=True))
     lstms = [m.lstm for m in members]
     for layer in range(2):
-        x = torch.cat([cell(x, lstms, gates[f"lstm.{name}"], name) for name in (f"l{layer}", f"l{layer}_reverse")], -1)
+        x = torch.cat(
+            [
+                cell(x, lstms, gates[f"lstm.{name}"], name)
+                for name in (f"l{layer}", f"l{layer}_reverse")
+            ],
+            -1,
+        )
     return sum(g * m.head(x.mean(1)) for g, m in zip(gates["head"], members, strict=True))
 
 
@@ -182,7 +234,14 @@ def recurrent_by_hand(members: Sequence[nn.Module], gates: dict[str, Tensor], wo
 def test_gating_an_lstm_equals_summing_its_pre_activations(dtype: torch.dtype) -> None:
     members = random_members(Recurrent, 3, dtype)
     soft = layer_level(members)
-    assert [site.name for site in soft.sites] == ["embedding", "lstm.l0", "lstm.l0_reverse", "lstm.l1", "lstm.l1_reverse", "head"]
+    assert [site.name for site in soft.sites] == [
+        "embedding",
+        "lstm.l0",
+        "lstm.l0_reverse",
+        "lstm.l1",
+        "lstm.l1_reverse",
+        "head",
+    ]
     gates = set_gates(soft).to(dtype)
     words = inputs_for(Recurrent, 200)
     with torch.no_grad():
@@ -192,13 +251,20 @@ def test_gating_an_lstm_equals_summing_its_pre_activations(dtype: torch.dtype) -
         for row in range(len(gates)):
             changed = gates.clone()
             changed[row, 1] *= 1.01
-            assert difference(found, recurrent_by_hand(members, as_rows(soft, changed), words)) > 1e-6, soft.sites[row].name
+            assert (
+                difference(found, recurrent_by_hand(members, as_rows(soft, changed), words)) > 1e-6
+            ), soft.sites[row].name
 
 
 def test_gating_attention_equals_summing_its_projections() -> None:
     members = random_members(Attention, 3, torch.float64)
     soft = layer_level(members)
-    assert [site.name for site in soft.sites] == ["embedding", "attention.in_proj", "attention.out_proj", "head"]
+    assert [site.name for site in soft.sites] == [
+        "embedding",
+        "attention.in_proj",
+        "attention.out_proj",
+        "head",
+    ]
     gates = as_rows(soft, set_gates(soft).double())
     words = inputs_for(Attention)
 
@@ -208,9 +274,16 @@ def test_gating_attention_equals_summing_its_projections() -> None:
     with torch.no_grad():
         x = summed("embedding", lambda m: m.embedding(words))
         n, t, d = x.shape
-        projected = summed("attention.in_proj", lambda m: F.linear(x, m.attention.in_proj_weight, m.attention.in_proj_bias))
+        projected = summed(
+            "attention.in_proj",
+            lambda m: F.linear(x, m.attention.in_proj_weight, m.attention.in_proj_bias),
+        )
         q, k, v = projected.reshape(n, t, 3, 2, d // 2).permute(2, 0, 3, 1, 4)
-        mixed = ((q @ k.transpose(-1, -2) / (d // 2) ** 0.5).softmax(-1) @ v).transpose(1, 2).reshape(n, t, d)
+        mixed = (
+            ((q @ k.transpose(-1, -2) / (d // 2) ** 0.5).softmax(-1) @ v)
+            .transpose(1, 2)
+            .reshape(n, t, d)
+        )
         x = x + summed("attention.out_proj", lambda m: m.attention.out_proj(mixed))
         expected = summed("head", lambda m: m.head(x.mean(1)))
         assert difference(soft(words), expected) <= 1e-12
@@ -223,7 +296,9 @@ def test_tied_weights_have_one_gate_and_stay_tied() -> None:
     gates = as_rows(soft, set_gates(soft).double())
     words = inputs_for(Tied)
     with torch.no_grad():
-        table = sum(g * m.embedding.weight for g, m in zip(gates["embedding"], members, strict=True))
+        table = sum(
+            g * m.embedding.weight for g, m in zip(gates["embedding"], members, strict=True)
+        )
         x = F.embedding(words, table).mean(1)
         x = F.gelu(sum(g * m.hidden(x) for g, m in zip(gates["hidden"], members, strict=True)))
         assert difference(soft(words), x @ table.T) <= 1e-12
@@ -231,9 +306,13 @@ def test_tied_weights_have_one_gate_and_stay_tied() -> None:
     assert hardened.head.weight is hardened.embedding.weight
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16], ids=["float32", "float64", "bfloat16"]
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_hardened_network_is_the_gated_one_bit_for_bit(kind: type[nn.Module], dtype: torch.dtype) -> None:
+def test_the_hardened_network_is_the_gated_one_bit_for_bit(
+    kind: type[nn.Module], dtype: torch.dtype
+) -> None:
     members = random_members(kind, 3, dtype)
     soft = layer_level(members)
     set_gates(soft, spread=2.5)
@@ -244,7 +323,9 @@ def test_the_hardened_network_is_the_gated_one_bit_for_bit(kind: type[nn.Module]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
-def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(kind: type[nn.Module], normalise: bool) -> None:
+def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(
+    kind: type[nn.Module], normalise: bool
+) -> None:
     members = random_members(kind, 3)
     soft = layer_level(members, normalise=normalise)
     set_gates(soft)
@@ -259,11 +340,15 @@ def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(k
     soft.train()
     soft(x).sum().backward()
     with torch.no_grad():
-        assert torch.equal(soft.eval()(x), after), "a training step may not touch the measured statistics"
+        assert torch.equal(soft.eval()(x), after), (
+            "a training step may not touch the measured statistics"
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_hardened_network_is_one_of_the_members_class_with_their_flags_and_memory_of_its_own(kind: type[nn.Module]) -> None:
+def test_the_hardened_network_is_one_of_the_members_class_with_their_flags_and_memory_of_its_own(
+    kind: type[nn.Module],
+) -> None:
     members = random_members(kind, 2)
     for member in members:
         member.requires_grad_(False)
@@ -274,18 +359,26 @@ def test_the_hardened_network_is_one_of_the_members_class_with_their_flags_and_m
         hardened = soft.harden()
         assert type(hardened) is kind
         assert not any(m.training for m in hardened.modules())
-        assert all(not p.requires_grad and p.is_leaf and p.is_contiguous() for p in hardened.parameters())
+        assert all(
+            not p.requires_grad and p.is_leaf and p.is_contiguous() for p in hardened.parameters()
+        )
         assert hardened.state_dict().keys() == members[0].state_dict().keys()
         taken = {t.data_ptr() for m in members for t in m.state_dict().values()}
         assert not taken & {t.data_ptr() for t in hardened.state_dict().values()}
         for tensor in hardened.state_dict().values():
             tensor.fill_(7)
-        assert all(torch.equal(v, b[k]) for m, b in zip(members, before, strict=True) for k, v in m.state_dict().items())
+        assert all(
+            torch.equal(v, b[k])
+            for m, b in zip(members, before, strict=True)
+            for k, v in m.state_dict().items()
+        )
         assert not any(p.requires_grad for m in members for p in m.parameters())
 
 
 @pytest.mark.parametrize("kind", [Residual, WithoutAffine])
-def test_recalibrated_norms_hold_plain_sums_and_the_statistics_of_their_own_inputs(kind: type[nn.Module]) -> None:
+def test_recalibrated_norms_hold_plain_sums_and_the_statistics_of_their_own_inputs(
+    kind: type[nn.Module],
+) -> None:
     members = random_members(kind, 3, torch.float64)
     data = labelled(kind, dtype=torch.float64)
     soft = layer_level(members)
@@ -294,7 +387,9 @@ def test_recalibrated_norms_hold_plain_sums_and_the_statistics_of_their_own_inpu
     plain = copy.deepcopy(members[0])
     for name, parameter in plain.named_parameters():
         row = gates[name.rpartition(".")[0]]
-        parameter.data.copy_(sum(g * m.get_parameter(name) for g, m in zip(row, members, strict=True)))
+        parameter.data.copy_(
+            sum(g * m.get_parameter(name) for g, m in zip(row, members, strict=True))
+        )
     for module in plain.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -315,9 +410,18 @@ def gates_by_equation(log_alpha: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("kind", "training"),
-    [*((kind, training) for kind in (Plain, Residual, VisionTransformer, Recurrent) for training in (False, True)), (WithoutAffine, True)],
+    [
+        *(
+            (kind, training)
+            for kind in (Plain, Residual, VisionTransformer, Recurrent)
+            for training in (False, True)
+        ),
+        (WithoutAffine, True),
+    ],
 )
-def test_gradients_through_gated_weights_equal_those_through_summed_outputs(kind: type[nn.Module], training: bool) -> None:
+def test_gradients_through_gated_weights_equal_those_through_summed_outputs(
+    kind: type[nn.Module], training: bool
+) -> None:
     members = random_members(kind, 3, torch.float64)
     soft = layer_level(members).double().train(training)
     set_gates(soft)
@@ -334,5 +438,8 @@ def test_gradients_through_gated_weights_equal_those_through_summed_outputs(kind
     assert log_alpha.grad is not None
     assert soft.gate.log_alpha.grad is not None
     assert float(log_alpha.grad.abs().max()) < 1
-    assert float((soft.gate.log_alpha.grad - log_alpha.grad).abs().max() / log_alpha.grad.abs().max()) < 1e-10
+    assert (
+        float((soft.gate.log_alpha.grad - log_alpha.grad).abs().max() / log_alpha.grad.abs().max())
+        < 1e-10
+    )
     assert all(p.grad is None for m in members for p in m.parameters())

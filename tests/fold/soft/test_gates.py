@@ -1,4 +1,6 @@
-"""Hard-concrete gates: where they are exactly 0 or 1, what their penalty counts, how rows are normalised, and what their gradients let through."""
+"""Hard-concrete gates: where they are exactly 0 or 1, what their penalty counts, how rows are
+normalised, and what their gradients let through.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def filled(log_alpha: list[list[float]], **arguments: object) -> Gates:
 
 
 finite = st.floats(-30, 30, width=32)
-tables = st.integers(1, 5).flatmap(lambda k: st.lists(st.lists(finite, min_size=k, max_size=k), min_size=1, max_size=4))
+tables = st.integers(1, 5).flatmap(
+    lambda k: st.lists(st.lists(finite, min_size=k, max_size=k), min_size=1, max_size=4)
+)
 
 
 def test_gates_without_noise_are_exactly_shut_and_exactly_open_beyond_2_4() -> None:
@@ -80,7 +84,9 @@ def test_the_penalty_is_a_mean_over_the_gates_that_may_be_open() -> None:
 
 @settings(deadline=None)
 @given(tables, st.booleans(), st.integers(0, 2**31))
-def test_normalised_rows_sum_to_one_whatever_log_alpha_is(rows: list[list[float]], stochastic: bool, seed: int) -> None:
+def test_normalised_rows_sum_to_one_whatever_log_alpha_is(
+    rows: list[list[float]], stochastic: bool, seed: int
+) -> None:
     found = filled(rows, seed=seed)(stochastic)
     assert bool(found.isfinite().all())
     assert bool((found >= 0).all())
@@ -92,13 +98,19 @@ def test_normalising_divides_by_the_sum_and_keeps_zeros() -> None:
     z = deterministic(table.log_alpha.detach())
     torch.testing.assert_close(table().detach(), z / z.sum(-1, keepdim=True))
     assert table()[0, 1].item() == 0.0
-    torch.testing.assert_close(filled([[0.0, -5.0, 5.0]], normalised=False)().detach(), torch.tensor([[0.5, 0.0, 1.0]]))
+    torch.testing.assert_close(
+        filled([[0.0, -5.0, 5.0]], normalised=False)().detach(), torch.tensor([[0.5, 0.0, 1.0]])
+    )
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
 @pytest.mark.parametrize("normalised", [False, True])
-def test_a_row_of_shut_gates_becomes_one_hot_at_its_largest_log_alpha(stochastic: bool, normalised: bool) -> None:
-    table = filled([[-60.0, -50.0, -70.0], [-50.0, -60.0, -70.0], [3.0, -60.0, 3.0]], normalised=normalised)
+def test_a_row_of_shut_gates_becomes_one_hot_at_its_largest_log_alpha(
+    stochastic: bool, normalised: bool
+) -> None:
+    table = filled(
+        [[-60.0, -50.0, -70.0], [-50.0, -60.0, -70.0], [3.0, -60.0, 3.0]], normalised=normalised
+    )
     for training in (True, False):
         found = table.train(training)(stochastic)
         assert found[:2].tolist() == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
@@ -119,7 +131,9 @@ def test_the_guard_starts_below_a_thousandth() -> None:
 
 @settings(deadline=None)
 @given(tables, st.booleans(), st.data())
-def test_masked_members_get_exactly_zero_and_no_gradient(rows: list[list[float]], stochastic: bool, data: st.DataObject) -> None:
+def test_masked_members_get_exactly_zero_and_no_gradient(
+    rows: list[list[float]], stochastic: bool, data: st.DataObject
+) -> None:
     table = filled(rows)
     for row in table.alive:  # at least one stays
         kept = data.draw(st.integers(0, len(row) - 1))
@@ -161,7 +175,13 @@ def test_the_gradient_guard_divides_by_the_largest_element_and_not_by_a_norm() -
 
 def test_the_gradient_guard_zeroes_what_is_not_finite_and_keeps_the_rest() -> None:
     inf, nan = float("inf"), float("nan")
-    assert passed_back(torch.tensor([inf, 0.5, nan, -inf, -0.25])).tolist() == [0.0, 0.5, 0.0, 0.0, -0.25]
+    assert passed_back(torch.tensor([inf, 0.5, nan, -inf, -0.25])).tolist() == [
+        0.0,
+        0.5,
+        0.0,
+        0.0,
+        -0.25,
+    ]
     assert passed_back(torch.tensor([nan, inf])).tolist() == [0.0, 0.0]
 
 
@@ -205,7 +225,9 @@ def test_the_state_dict_restores_the_noise_so_that_the_next_draws_are_equal() ->
     assert set(table.state_dict()) == {"log_alpha", "alive", "_extra_state"}
 
 
-def test_the_seed_decides_the_first_gates_and_the_noise_and_leaves_the_global_generator_alone() -> None:
+def test_the_seed_decides_the_first_gates_and_the_noise_and_leaves_the_global_generator_alone() -> (
+    None
+):
     torch.manual_seed(0)
     before = torch.get_rng_state()
     first, second, third = gates(seed=3), gates(seed=3), gates(seed=4)
@@ -217,7 +239,11 @@ def test_the_seed_decides_the_first_gates_and_the_noise_and_leaves_the_global_ge
     assert torch.equal(first(False), second(False))
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda table: pickle.loads(pickle.dumps(table))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda table: pickle.loads(pickle.dumps(table))],
+    ids=["deepcopy", "pickle"],
+)
 def test_copies_draw_the_same_noise_from_generators_of_their_own(copied: object) -> None:
     table = gates(seed=1)
     table(True)

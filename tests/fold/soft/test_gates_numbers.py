@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from onefold.fold.soft.fit import fit_gates
-from onefold.fold.soft.gates import BETA, EPS, GAMMA, LEAST, SPREAD, ZETA, Gates, deterministic, probability_open, sample
+from onefold.fold.soft.gates import (
+    BETA,
+    EPS,
+    GAMMA,
+    LEAST,
+    SPREAD,
+    ZETA,
+    Gates,
+    deterministic,
+    probability_open,
+    sample,
+)
 from onefold.fold.soft.sites import Site
 from onefold.fold.soft.weighted import GatedLayers, weighted_sum
 
@@ -50,7 +61,10 @@ def test_the_constants_are_those_of_the_paper() -> None:
     assert (EPS, LEAST, SPREAD) == (1e-6, 1e-3, 0.01)
     edge = math.log(-GAMMA / (ZETA - GAMMA) / (1 + GAMMA / (ZETA - GAMMA)))
     assert edge == pytest.approx(-2.398, abs=1e-3)
-    assert deterministic(torch.tensor([edge - 1e-3, edge + 1e-3])).tolist() == [0.0, pytest.approx(1e-3 * 1.2 / 12 * 11 / 12, rel=0.05)]
+    assert deterministic(torch.tensor([edge - 1e-3, edge + 1e-3])).tolist() == [
+        0.0,
+        pytest.approx(1e-3 * 1.2 / 12 * 11 / 12, rel=0.05),
+    ]
 
 
 @pytest.mark.parametrize(("log_alpha", "noise"), [(0.0, 0.5), (0.7, 0.4), (-0.9, 0.6), (0.2, 0.31)])
@@ -61,7 +75,9 @@ def test_a_gate_with_noise_is_the_stretched_sigmoid(log_alpha: float, noise: flo
 
 
 def test_the_chance_of_an_open_gate() -> None:
-    assert probability_open(torch.tensor(0.4).double()).item() == pytest.approx(1 / (1 + math.exp(-(0.4 + 2 / 3 * math.log(11)))))
+    assert probability_open(torch.tensor(0.4).double()).item() == pytest.approx(
+        1 / (1 + math.exp(-(0.4 + 2 / 3 * math.log(11))))
+    )
 
 
 def test_noise_at_either_end_gives_finite_gates() -> None:
@@ -69,13 +85,17 @@ def test_noise_at_either_end_gives_finite_gates() -> None:
     assert found.tolist() == [0.0, 1.0]
 
 
-# ---- layers of gated weights -------------------------------------------------------------------------------------------------------------
+# ---- layers of gated weights
 
 
 def network(seed: int) -> nn.Module:
     """A linear layer and two norms, the second one without weight and bias."""
     torch.manual_seed(seed)
-    made = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, eps=0.1), nn.BatchNorm1d(3, affine=False)).double().eval()
+    made = (
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, eps=0.1), nn.BatchNorm1d(3, affine=False))
+        .double()
+        .eval()
+    )
     for norm in made[1:]:
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2.0)
@@ -84,12 +104,18 @@ def network(seed: int) -> nn.Module:
     return made
 
 
-SITES = [Site("0", "0", ("0.weight", "0.bias")), Site("1", "1", ("1.weight", "1.bias"), True), Site("2", "2", (), True)]
+SITES = [
+    Site("0", "0", ("0.weight", "0.bias")),
+    Site("1", "1", ("1.weight", "1.bias"), True),
+    Site("2", "2", (), True),
+]
 
 
 @pytest.mark.parametrize("alive", [(True, True, True), (True, False, True), (False, True, False)])
 @pytest.mark.parametrize("row", [(0.2, 0.5, 0.3), (0.0, 0.4, 0.9)])
-def test_gated_layers_are_sums_of_the_members_outputs(alive: tuple[bool, ...], row: tuple[float, ...]) -> None:
+def test_gated_layers_are_sums_of_the_members_outputs(
+    alive: tuple[bool, ...], row: tuple[float, ...]
+) -> None:
     networks, x = [network(k) for k in range(3)], torch.randn(6, 4, dtype=torch.float64)
     mask = torch.tensor([alive] * 3)
     gated = GatedLayers(networks[0], SITES, [n.state_dict() for n in networks], mask)
@@ -103,7 +129,9 @@ def test_gated_layers_are_sums_of_the_members_outputs(alive: tuple[bool, ...], r
     torch.testing.assert_close(found, expected)
     first = networks[0][:2]
     short = GatedLayers(first, SITES[:2], [n[:2].state_dict() for n in networks], mask[:2])
-    gradients = torch.autograd.grad(short.run(short.weights(gates[:2]), (x,), {}).square().sum(), gates)
+    gradients = torch.autograd.grad(
+        short.run(short.weights(gates[:2]), (x,), {}).square().sum(), gates
+    )
     wanted = torch.autograd.grad(summed(summed(x, 0), 1).square().sum(), gates)
     torch.testing.assert_close(gradients, wanted)
     measured = {"1": (torch.full((3,), 0.5).double(), torch.full((3,), 2.0).double())}
@@ -119,21 +147,41 @@ def test_gated_layers_are_sums_of_the_members_outputs(alive: tuple[bool, ...], r
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_weighted_sums_and_the_gradient_of_their_gates(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    tensors = [torch.randn(shape, generator=torch.Generator().manual_seed(k)).to(dtype) for k in range(3)]
+def test_weighted_sums_and_the_gradient_of_their_gates(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    tensors = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(k)).to(dtype) for k in range(3)
+    ]
     gates = torch.tensor([0.5, 0.0, 2.0], requires_grad=True)
     found = weighted_sum(gates, tensors)
     assert found.dtype == dtype
     expected = (0.5 * tensors[0].double() + 2 * tensors[2].double()).to(dtype)
-    torch.testing.assert_close(found.detach(), expected, rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        found.detach(), expected, rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-6
+    )
     upstream = torch.ones(shape, dtype=dtype)
     (slope,) = torch.autograd.grad(found, gates, upstream)
     wanted = torch.tensor([float(t.double().sum()) for t in tensors])
-    torch.testing.assert_close(slope, wanted, rtol=0.05 if dtype == torch.bfloat16 else 1e-5, atol=0.02 if dtype == torch.bfloat16 else 1e-5)
+    torch.testing.assert_close(
+        slope,
+        wanted,
+        rtol=0.05 if dtype == torch.bfloat16 else 1e-5,
+        atol=0.02 if dtype == torch.bfloat16 else 1e-5,
+    )
 
 
 def test_gates_are_learned_with_these_settings_unless_others_are_given() -> None:
     chosen = {name: p.default for name, p in inspect.signature(fit_gates).parameters.items()}
-    assert {k: chosen[k] for k in ("share", "steps", "learning_rate", "penalty", "batch_size", "fallback", "seed")} == {
-        "share": 0.3, "steps": 300, "learning_rate": 0.1, "penalty": 0.01, "batch_size": 128, "fallback": True, "seed": 0,
-    }  # fmt: skip
+    assert {
+        k: chosen[k]
+        for k in ("share", "steps", "learning_rate", "penalty", "batch_size", "fallback", "seed")
+    } == {
+        "share": 0.3,
+        "steps": 300,
+        "learning_rate": 0.1,
+        "penalty": 0.01,
+        "batch_size": 128,
+        "fallback": True,
+        "seed": 0,
+    }

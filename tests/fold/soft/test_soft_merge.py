@@ -1,4 +1,6 @@
-"""Soft merging as a whole: what is shared, changed and kept; parts chosen by name; levels; precisions; and several processes."""
+"""Soft merging as a whole: what is shared, changed and kept; parts chosen by name; levels;
+precisions; and several processes.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def accuracy(model: nn.Module) -> float:
 
 
 def unaligned(networks: list[nn.Module], level: str, **arguments: object) -> SoftMerge:
-    return SoftMerge(networks, level, **{"align": "none", "reference": 0, "screen": False, **arguments})  # type: ignore[arg-type]
+    return SoftMerge(
+        networks, level, **{"align": "none", "reference": 0, "screen": False, **arguments}
+    )  # type: ignore[arg-type]
 
 
 def quick(soft: SoftMerge, steps: int = 5, **arguments: object) -> SoftResult:
@@ -71,21 +75,34 @@ def test_log_alphas_are_the_only_parameters(kind: type[nn.Module], level: str) -
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("how", ["none", "permutation", "auto"])
-def test_members_are_left_bit_for_bit_as_they_were(plain: list[nn.Module], residual: list[nn.Module], level: str, how: str) -> None:
+def test_members_are_left_bit_for_bit_as_they_were(
+    plain: list[nn.Module], residual: list[nn.Module], level: str, how: str
+) -> None:
     for trained in (plain, residual) if how != "auto" else (plain,):
         networks = copy.deepcopy(trained)
         networks[0].train()
         networks[1].head.weight.requires_grad_(False)
         networks[2].head.bias.grad = torch.full_like(networks[2].head.bias, 3.0)
         before = [bits(n) for n in networks]
-        flags = [[m.training for m in n.modules()] + [p.requires_grad for p in n.parameters()] for n in networks]
+        flags = [
+            [m.training for m in n.modules()] + [p.requires_grad for p in n.parameters()]
+            for n in networks
+        ]
         memory = [[t.data_ptr() for t in n.state_dict().values()] for n in networks]
         quick(SoftMerge(networks, level, align=how))
         assert all(same_bits(bits(n), b) for n, b in zip(networks, before, strict=True))
-        assert flags == [[m.training for m in n.modules()] + [p.requires_grad for p in n.parameters()] for n in networks]
+        assert flags == [
+            [m.training for m in n.modules()] + [p.requires_grad for p in n.parameters()]
+            for n in networks
+        ]
         assert memory == [[t.data_ptr() for t in n.state_dict().values()] for n in networks]
         assert networks[2].head.bias.grad.tolist() == [3.0] * 4
-        assert all(p.grad is None for n in networks for name, p in n.named_parameters() if n is not networks[2] or name != "head.bias")
+        assert all(
+            p.grad is None
+            for n in networks
+            for name, p in n.named_parameters()
+            if n is not networks[2] or name != "head.bias"
+        )
 
 
 def addresses(modules: list[nn.Module]) -> set[int]:
@@ -98,13 +115,17 @@ def test_weights_are_shared_and_not_copied(kind: type[nn.Module]) -> None:
     own = addresses(networks)
     layers = unaligned(networks, "layer")._body
     assert addresses([layers.skeleton]) <= own
-    assert {t.data_ptr() for site in layers.tensors for stack in site.values() for t in stack.tensors} <= own
+    assert {
+        t.data_ptr() for site in layers.tensors for stack in site.values() for t in stack.tensors
+    } <= own
     soft = unaligned(networks, "module")
     modules = soft._body
     mixtures = {m.weights.data_ptr() for m in modules.modules() if isinstance(m, Mixture)}
     statistics = {buffer.data_ptr() for norm in soft._norms.values() for buffer in norm.buffers()}
     assert addresses([modules]) - mixtures - statistics <= own
-    assert not statistics & own  # measured anew for the mixture, so that the members' stay as they are
+    assert (
+        not statistics & own
+    )  # measured anew for the mixture, so that the members' stay as they are
     assert addresses(unaligned(networks, "model")._body) <= own
 
 
@@ -121,7 +142,11 @@ def test_same_seed_same_bits(plain: list[nn.Module], level: str) -> None:
     assert results[0].losses != results[2].losses
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda soft: pickle.loads(pickle.dumps(soft))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda soft: pickle.loads(pickle.dumps(soft))],
+    ids=["deepcopy", "pickle"],
+)
 @pytest.mark.parametrize("level", LEVELS)
 def test_copies_are_independent(level: str, copied: object) -> None:
     soft = unaligned(random_members(Residual, 3), level).eval()
@@ -145,19 +170,37 @@ def outside(network: nn.Module, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("how", ["none", "permutation"])
 @pytest.mark.parametrize("level", ["layer", "module"])
-@pytest.mark.parametrize("include", [["conv1", "norm1"], ["conv1"], ["norm0"], ["head"], ["conv*"]], ids=" ".join)
-def test_what_is_not_included_stays_bitwise_the_references(residual: list[nn.Module], level: str, how: str, include: list[str]) -> None:
+@pytest.mark.parametrize(
+    "include", [["conv1", "norm1"], ["conv1"], ["norm0"], ["head"], ["conv*"]], ids=" ".join
+)
+def test_what_is_not_included_stays_bitwise_the_references(
+    residual: list[nn.Module], level: str, how: str, include: list[str]
+) -> None:
     soft = SoftMerge(residual, level, include=include, align=how, reference=1, data=loader(256))
     set_gates(soft)
     soft.recalibrate(loader(256, seed=8))
     hardened = soft.harden()
     prefixes = ("conv",) if include == ["conv*"] else tuple(f"{name}." for name in include)
     assert same_bits(outside(hardened, prefixes), outside(residual[1], prefixes))
-    assert any(not torch.equal(v, bits(hardened)[k]) for k, v in bits(residual[1]).items() if k in bits(hardened)) or level == "module"
+    assert (
+        any(
+            not torch.equal(v, bits(hardened)[k])
+            for k, v in bits(residual[1]).items()
+            if k in bits(hardened)
+        )
+        or level == "module"
+    )
 
 
 def test_only_norms_that_are_gated_are_measured(residual: list[nn.Module]) -> None:
-    soft = SoftMerge(residual, "layer", include=["conv2", "norm2"], align="permutation", reference=0, data=loader(256))
+    soft = SoftMerge(
+        residual,
+        "layer",
+        include=["conv2", "norm2"],
+        align="permutation",
+        reference=0,
+        data=loader(256),
+    )
     set_gates(soft)
     assert soft.recalibrate(loader(256, seed=8)) == 1
     hardened = soft.harden()
@@ -167,7 +210,9 @@ def test_only_norms_that_are_gated_are_measured(residual: list[nn.Module]) -> No
     assert unaligned(residual, "layer", include="conv*").recalibrate(loader(64)) == 0
 
 
-def test_statistics_are_measured_behind_ungated_norms_in_eval_mode(residual: list[nn.Module]) -> None:
+def test_statistics_are_measured_behind_ungated_norms_in_eval_mode(
+    residual: list[nn.Module],
+) -> None:
     soft = unaligned(residual, "layer", include=["conv2", "norm2"])
     set_gates(soft)
     data = loader(256, seed=8)
@@ -182,7 +227,9 @@ def test_statistics_are_measured_behind_ungated_norms_in_eval_mode(residual: lis
 
 
 def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Module]) -> None:
-    """A norm behind a mixture sees sums of members' features, whose deviations are smaller than its own member's."""
+    """A norm behind a mixture sees sums of members' features, whose deviations are smaller than its
+    own member's.
+    """
     before = [copy.deepcopy(bits(network)) for network in residual]
     soft = unaligned(residual, "module")
     set_gates(soft)
@@ -193,13 +240,17 @@ def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Modul
         before_training = soft.eval()(data[0][0])
         training = soft.train()(data[0][0])  # the statistics of the batch
         evaluated = soft.eval()(data[0][0])
-    torch.testing.assert_close(evaluated, before_training, rtol=0, atol=0)  # a step in training mode leaves no trace
+    torch.testing.assert_close(
+        evaluated, before_training, rtol=0, atol=0
+    )  # a step in training mode leaves no trace
     norms = [site.name for site in soft.sites if site.name.startswith("norm")]
     assert soft.recalibrate(data) == 2 * len(norms)
     hardened = soft.harden()
     seen: dict[str, list[Tensor]] = {name: [] for name in norms}
     for name in norms:
-        hardened.get_submodule(name).register_forward_pre_hook(lambda module, args, name=name: seen[name].append(args[0].detach()))
+        hardened.get_submodule(name).register_forward_pre_hook(
+            lambda module, args, name=name: seen[name].append(args[0].detach())
+        )
     with torch.no_grad():
         for x, _ in data:
             hardened(x)
@@ -207,21 +258,33 @@ def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Modul
     for part in hardened.get_submodule(first).parts:
         torch.testing.assert_close(part.running_mean, torch.cat(seen[first]).mean((0, 2, 3)))
     idle = soft._body.get_submodule(first).parts[2]
-    torch.testing.assert_close(idle.running_mean, residual[2].get_submodule(first).running_mean, rtol=0, atol=0)
+    torch.testing.assert_close(
+        idle.running_mean, residual[2].get_submodule(first).running_mean, rtol=0, atol=0
+    )
     assert not torch.allclose(training, evaluated)
     assert not torch.allclose(soft(data[0][0]), evaluated)
-    torch.testing.assert_close(soft.train()(data[0][0]), training)  # training keeps no statistics, whatever was measured
+    torch.testing.assert_close(
+        soft.train()(data[0][0]), training
+    )  # training keeps no statistics, whatever was measured
     assert all(same_bits(bits(network), old) for network, old in zip(residual, before, strict=True))
 
 
 @pytest.mark.parametrize("level", ["layer", "module"])
-def test_a_damaged_block_is_replaced_by_that_of_another_network(residual: list[nn.Module], level: str) -> None:
+def test_a_damaged_block_is_replaced_by_that_of_another_network(
+    residual: list[nn.Module], level: str
+) -> None:
     whole, damaged = residual[0], copy.deepcopy(residual[0])
     with torch.no_grad():
         for part in (damaged.conv1, damaged.conv2):
-            part.weight.copy_(3 * torch.randn(part.weight.shape, generator=torch.Generator().manual_seed(0)))
-    assert accuracy(damaged) < accuracy(whole) - 0.2, "nothing is damaged, so that this test shows nothing"
-    soft = SoftMerge([damaged, whole], level, include=["conv1", "conv2"], align="none", reference=0, screen=False)
+            part.weight.copy_(
+                3 * torch.randn(part.weight.shape, generator=torch.Generator().manual_seed(0))
+            )
+    assert accuracy(damaged) < accuracy(whole) - 0.2, (
+        "nothing is damaged, so that this test shows nothing"
+    )
+    soft = SoftMerge(
+        [damaged, whole], level, include=["conv1", "conv2"], align="none", reference=0, screen=False
+    )
     result = fit_gates(soft, loader(512), steps=100, fallback=False)
     assert accuracy(result.model) > accuracy(whole) - 0.02
     assert bool((result.gates.values[:, 1] > 0.5).all()), str(result)
@@ -230,13 +293,19 @@ def test_a_damaged_block_is_replaced_by_that_of_another_network(residual: list[n
 
 
 @pytest.mark.parametrize("include", [["lstm"], ["lstm.l1*"]])
-def test_directions_and_layers_of_recurrent_modules_have_gates_of_their_own(include: list[str]) -> None:
+def test_directions_and_layers_of_recurrent_modules_have_gates_of_their_own(
+    include: list[str],
+) -> None:
     soft = unaligned(random_members(Recurrent, 2), "layer", include=include)
     names = ["lstm.l0", "lstm.l0_reverse", "lstm.l1", "lstm.l1_reverse"]
     assert [site.name for site in soft.sites] == (names if include == ["lstm"] else names[2:])
     keep_only(soft, 1)
     hardened = soft.harden()
-    moved = {name for name, value in bits(hardened).items() if not torch.equal(value, soft.members[0].state_dict()[name])}
+    moved = {
+        name
+        for name, value in bits(hardened).items()
+        if not torch.equal(value, soft.members[0].state_dict()[name])
+    }
     assert moved == {name for site in soft.sites for name in site.tensors}
 
 
@@ -251,10 +320,19 @@ def test_patterns_and_exclusions() -> None:
     assert names(include=["head", "norm*"]) == ["norm0", "norm1", "norm2", "head"]
     assert names(exclude=["norm?", "stem"]) == ["conv1", "conv2", "head"]
     assert names(include="*1", exclude="norm1") == ["conv1"]
-    nested = [nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), nn.ReLU(), nn.Linear(4, 2)).eval() for _ in range(2)]
+    nested = [
+        nn.Sequential(
+            nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), nn.ReLU(), nn.Linear(4, 2)
+        ).eval()
+        for _ in range(2)
+    ]
     assert [s.name for s in unaligned(nested, "layer", include="0").sites] == ["0.0", "0.1"]
     assert [s.name for s in unaligned(nested, "module").sites] == ["0", "2"]
-    assert [s.name for s in unaligned(nested, "module", include=["0.?", "2"]).sites] == ["0.0", "0.1", "2"]
+    assert [s.name for s in unaligned(nested, "module", include=["0.?", "2"]).sites] == [
+        "0.0",
+        "0.1",
+        "2",
+    ]
     assert [s.name for s in unaligned(nested, "module", exclude="2").sites] == ["0"]
     wrapped = [nn.Sequential(inner) for inner in nested]
     assert [s.name for s in unaligned(wrapped, "module").sites] == ["0.0", "0.2"]
@@ -262,7 +340,9 @@ def test_patterns_and_exclusions() -> None:
 
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("how", ["permutation", "cca"])
-def test_gates_open_for_the_reference_alone_give_its_function(plain: list[nn.Module], residual: list[nn.Module], level: str, how: str) -> None:
+def test_gates_open_for_the_reference_alone_give_its_function(
+    plain: list[nn.Module], residual: list[nn.Module], level: str, how: str
+) -> None:
     for networks in (plain, residual) if (level, how) != ("module", "cca") else (plain,):
         soft = SoftMerge(networks, level, align=how, reference=1, data=loader(256)).eval()
         keep_only(soft, 1)
@@ -273,7 +353,9 @@ def test_gates_open_for_the_reference_alone_give_its_function(plain: list[nn.Mod
 
 
 @pytest.mark.parametrize("level", ["layer", "module"])
-def test_permuted_members_keep_their_functions(plain: list[nn.Module], residual: list[nn.Module], level: str) -> None:
+def test_permuted_members_keep_their_functions(
+    plain: list[nn.Module], residual: list[nn.Module], level: str
+) -> None:
     for networks in (plain, residual):
         soft = SoftMerge(networks, level, align="permutation", reference=0, data=loader(256)).eval()
         x = TEST[0][0]
@@ -295,7 +377,9 @@ def test_an_alignment_computed_before_gives_the_same_bits(residual: list[nn.Modu
 
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("include", [None, ["conv2"]], ids=["all", "one"])
-def test_the_default_alignment_works_at_every_level(residual: list[nn.Module], level: str, include: list[str] | None) -> None:
+def test_the_default_alignment_works_at_every_level(
+    residual: list[nn.Module], level: str, include: list[str] | None
+) -> None:
     """Also where a dense alignment would be the best, which cannot part a layer from its norm."""
     result = quick(SoftMerge(residual, level, include=include))
     assert accuracy(result.model) > 0.85
@@ -317,8 +401,14 @@ def test_at_module_level_shut_gates_go_and_one_that_is_left_gives_a_plain_networ
     mixtures = {name: m for name, m in hardened.named_modules() if isinstance(m, Mixture)}
     assert list(mixtures) == [soft.sites[2].name]
     assert len(mixtures[soft.sites[2].name].parts) == 2
-    assert isinstance(hardened.get_submodule(soft.sites[3].name), type(networks[2].get_submodule(soft.sites[3].name)))
-    assert same_bits(bits(hardened.get_submodule(soft.sites[3].name)), bits(networks[2].get_submodule(soft.sites[3].name)))
+    assert isinstance(
+        hardened.get_submodule(soft.sites[3].name),
+        type(networks[2].get_submodule(soft.sites[3].name)),
+    )
+    assert same_bits(
+        bits(hardened.get_submodule(soft.sites[3].name)),
+        bits(networks[2].get_submodule(soft.sites[3].name)),
+    )
     assert all(p.requires_grad for p in hardened.parameters())
     assert not addresses([hardened]) & addresses(networks)
     keep_only(soft, 1)
@@ -339,13 +429,17 @@ class Bare(nn.Module):
         return {"hidden": x.flatten(1), "logits": self.head(x.flatten(1))}
 
 
-def test_at_model_level_architectures_may_differ(plain: list[nn.Module], residual: list[nn.Module]) -> None:
+def test_at_model_level_architectures_may_differ(
+    plain: list[nn.Module], residual: list[nn.Module]
+) -> None:
     torch.manual_seed(0)
     networks = [plain[0], residual[0], Bare().eval()]
     soft = SoftMerge(networks, screen=False).eval()
     gates = set_gates(soft)[0]
     x = TEST[0][0]
-    expected = gates[0] * plain[0](x) + gates[1] * residual[0](x) + gates[2] * networks[2](x)["logits"]
+    expected = (
+        gates[0] * plain[0](x) + gates[1] * residual[0](x) + gates[2] * networks[2](x)["logits"]
+    )
     torch.testing.assert_close(soft(x), expected)
     with torch.no_grad():
         assert torch.equal(soft.harden()(x), soft(x))
@@ -354,7 +448,9 @@ def test_at_model_level_architectures_may_differ(plain: list[nn.Module], residua
 
 
 @pytest.mark.parametrize("stochastic", [True, False])
-def test_outputs_are_summed_as_logits_or_as_probabilities(plain: list[nn.Module], stochastic: bool) -> None:
+def test_outputs_are_summed_as_logits_or_as_probabilities(
+    plain: list[nn.Module], stochastic: bool
+) -> None:
     x = TEST[0][0]
     for outputs in ("logits", "probabilities"):
         soft = SoftMerge(plain, outputs=outputs, stochastic=stochastic).train(stochastic)
@@ -382,7 +478,12 @@ class Counting(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, object]:
         self.calls += 1
-        return {"out": self.factor * x, "pair": (x, 2 * self.factor * x), "count": 3, "index": torch.arange(2) + int(self.factor)}
+        return {
+            "out": self.factor * x,
+            "pair": (x, 2 * self.factor * x),
+            "count": 3,
+            "index": torch.arange(2) + int(self.factor),
+        }
 
 
 def test_a_mixture_sums_nested_outputs_and_does_not_run_parts_of_weight_zero() -> None:
@@ -422,10 +523,16 @@ def test_a_training_step_under_autocast(kind: type[nn.Module], level: str) -> No
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("level", LEVELS)
-def test_members_of_other_precisions(residual: list[nn.Module], level: str, dtype: torch.dtype) -> None:
+def test_members_of_other_precisions(
+    residual: list[nn.Module], level: str, dtype: torch.dtype
+) -> None:
     networks = [copy.deepcopy(network).to(dtype) for network in residual[:2]]
     data = [(x.to(dtype), y) for x, y in loader(256)]
-    result = fit_gates(SoftMerge(networks, level, align="none" if level == "model" else "permutation"), data, steps=3)
+    result = fit_gates(
+        SoftMerge(networks, level, align="none" if level == "model" else "permutation"),
+        data,
+        steps=3,
+    )
     assert result.losses
     assert all(torch.isfinite(torch.tensor(result.losses)))
     hardened = result.soft.harden()
@@ -462,12 +569,17 @@ def test_the_best_of_the_candidates_on_held_out_data_is_returned(residual: list[
     assert result.to_dict()["choice"] == result.choice
     assert len(result.losses) == 60
     assert set(result.seconds) >= {"screen and align", "learn gates", "choose"}
-    assert any("alignment chosen by the loss of the plain average at its best temperature" in note for note in result.notes)
+    assert any(
+        "alignment chosen by the loss of the plain average at its best temperature" in note
+        for note in result.notes
+    )
     assert not result.soft.training
     assert not result.model.training
 
 
-def test_without_fallback_nothing_is_held_out_and_the_gated_network_is_returned(plain: list[nn.Module]) -> None:
+def test_without_fallback_nothing_is_held_out_and_the_gated_network_is_returned(
+    plain: list[nn.Module],
+) -> None:
     result = quick(SoftMerge(plain), fallback=False)
     assert result.choice == "gated"
     assert result.scores == {}
@@ -492,7 +604,10 @@ def test_tied_weights_survive_fitting() -> None:
 
 def test_dropout_is_off_and_ungated_norms_keep_their_statistics_in_training_mode() -> None:
     torch.manual_seed(0)
-    networks = [nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4)) for _ in range(2)]
+    networks = [
+        nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
+        for _ in range(2)
+    ]
     before = [bits(n) for n in networks]
     soft = unaligned(networks, "layer", include=["0", "3"]).train()
     x = torch.randn(16, 8)
@@ -551,7 +666,9 @@ def process(rank: int, folder: str, address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory, residual: list[nn.Module]) -> list[dict[str, list[object]]]:
+def two_ranks(
+    tmp_path_factory: pytest.TempPathFactory, residual: list[nn.Module]
+) -> list[dict[str, list[object]]]:
     if not torch.distributed.is_available():
         pytest.skip("torch was built without distributed")
     folder = tmp_path_factory.mktemp("ranks")
@@ -561,7 +678,9 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory, residual: list[nn.Module
 
 
 @pytest.mark.parametrize("level", ["model", "layer"])
-def test_a_loop_of_ones_own_under_ddp_keeps_gates_and_noise_equal(two_ranks: list[dict[str, list[object]]], level: str) -> None:
+def test_a_loop_of_ones_own_under_ddp_keeps_gates_and_noise_equal(
+    two_ranks: list[dict[str, list[object]]], level: str
+) -> None:
     first, second = (report[f"own loop, {level}"] for report in two_ranks)
     assert len(first) == 5
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -570,7 +689,9 @@ def test_a_loop_of_ones_own_under_ddp_keeps_gates_and_noise_equal(two_ranks: lis
 
 @pytest.mark.parametrize("what", ["fitted", "choice", "hardened", "returned"])
 @pytest.mark.parametrize("name", ["model", "layer", "layer, auto"])
-def test_fit_gates_agrees_on_all_ranks(two_ranks: list[dict[str, list[object]]], name: str, what: str) -> None:
+def test_fit_gates_agrees_on_all_ranks(
+    two_ranks: list[dict[str, list[object]]], name: str, what: str
+) -> None:
     first, second = (report[f"{what}, {name}"] for report in two_ranks)
     if what == "choice":
         assert first == second
@@ -578,12 +699,16 @@ def test_fit_gates_agrees_on_all_ranks(two_ranks: list[dict[str, list[object]]],
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_the_aligned_average_is_the_same_on_all_ranks(two_ranks: list[dict[str, list[object]]]) -> None:
+def test_the_aligned_average_is_the_same_on_all_ranks(
+    two_ranks: list[dict[str, list[object]]],
+) -> None:
     first, second = (report["aligned average"] for report in two_ranks)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_an_unprepared_copy_of_the_state_goes_on_with_the_same_gates(plain: list[nn.Module]) -> None:
+def test_an_unprepared_copy_of_the_state_goes_on_with_the_same_gates(
+    plain: list[nn.Module],
+) -> None:
     soft = unaligned(plain, "layer").eval()
     set_gates(soft)
     other = unaligned(plain, "layer", seed=9).eval()

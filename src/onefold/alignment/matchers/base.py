@@ -20,8 +20,9 @@ from onefold.symmetry import GroupMap, SymmetrySpec
 class Match:
     """What a matcher found for one group and one member.
 
-    map: takes the member's features to the reference's. scores (C,): for permutations the correlation of each matched pair, in the
-    reference's order; for dense maps the canonical correlations, descending. condition: condition number of the map.
+    map: takes the member's features to the reference's. scores (C,): for permutations the
+    correlation of each matched pair, in the reference's order; for dense maps the canonical
+    correlations, descending. condition: condition number of the map.
     """
 
     map: GroupMap
@@ -33,11 +34,13 @@ class Match:
 class Matcher(ABC):
     """Base of all matchers: a frozen dataclass whose fields are its settings.
 
-    dense: gives matrices rather than permutations, so that it serves only groups with `Group.dense`; others get a rotation where they take one, else
-    a permutation. exact: of a dense matcher, that it gives no map that changes a member's function. rotates: of a dense matcher, that groups which
-    take rotations and no other matrix get one; False gives them a permutation. inverts: needs
-    more samples than features. covariances: needs whole covariance matrices of each member, not only variances. widths: maps between features of
-    unequal numbers, too. probe: where it reads features by default.
+    dense: gives matrices rather than permutations, so that it serves only groups with
+    `Group.dense`; others get a rotation where they take one, else a permutation. exact: of a dense
+    matcher, that it gives no map that changes a member's function. rotates: of a dense matcher,
+    that groups which take rotations and no other matrix get one; False gives them a permutation.
+    inverts: needs more samples than features. covariances: needs whole covariance matrices of each
+    member, not only variances. widths: maps between features of unequal numbers, too. probe: where
+    it reads features by default.
     """
 
     dense: ClassVar[bool] = False
@@ -50,13 +53,18 @@ class Matcher(ABC):
 
     @abstractmethod
     def match(self, moments: Features, member: int) -> Match:
-        """Map `member` to `moments.reference`. Raises AlignmentError where the moments do not allow it."""
+        """Map `member` to `moments.reference`.
+
+        Raises AlignmentError where the moments do not allow it.
+        """
 
 
 class JointMatcher(Matcher):
-    """A matcher that maps all members at once, the reference included, from the moments between all of them.
+    """A matcher that maps all members at once, the reference included, from the moments between all
+    of them.
 
-    It serves groups with `Group.dense` and without fibres; others get permutations to the reference.
+    It serves groups with `Group.dense` and without fibres; others get permutations to the
+    reference.
     """
 
     dense: ClassVar[bool] = True
@@ -69,7 +77,9 @@ class JointMatcher(Matcher):
 
     def match(self, moments: Features, member: int) -> Match:
         """Not for one member alone. Raises AlignmentError."""
-        raise AlignmentError(f"{type(self).__name__} maps all members at once; use match_all, or onefold.align.")
+        raise AlignmentError(
+            f"{type(self).__name__} maps all members at once; use match_all, or onefold.align."
+        )
 
 
 class StateMatcher(Matcher):
@@ -77,16 +87,25 @@ class StateMatcher(Matcher):
 
     @abstractmethod
     def match_states(
-        self, spec: SymmetrySpec, states: Sequence[Mapping[str, Tensor]], reference: int | None, seed: int
+        self,
+        spec: SymmetrySpec,
+        states: Sequence[Mapping[str, Tensor]],
+        reference: int | None,
+        seed: int,
     ) -> dict[str, tuple[Match, ...]]:
-        """Group -> a match for each member. `states`: of networks that `spec` describes. reference None: a common basis of all members.
+        """Group -> a match for each member.
+
+        `states`: of networks that `spec` describes. reference None: a common basis of all members.
 
         Maps of groups with fibres are (fibres, C), by the member's numbers.
         """
 
     def match(self, moments: Features, member: int) -> Match:
         """Not from features. Raises AlignmentError."""
-        raise AlignmentError(f"{type(self).__name__} reads weights and no features; use match_states, or onefold.align.")
+        raise AlignmentError(
+            f"{type(self).__name__} reads weights and no features; use match_states, or"
+            " onefold.align."
+        )
 
 
 matchers: Registry[type[Matcher]] = Registry("matcher")

@@ -1,14 +1,15 @@
 """CCA Merge: map features by canonical correlation analysis.
 
-With the covariances S~ of `dense` (a scale-free ridge gamma, a permutation prior pi) and the singular value decomposition
-    S~_rr^(-1/2)  S~_rk  S~_kk^(-1/2) = U diag(s) V'
+With the covariances S~ of `dense` (a scale-free ridge gamma, a permutation prior pi) and the
+    singular value decomposition S~_rr^(-1/2)  S~_rk  S~_kk^(-1/2) = U diag(s) V'
 member k's features are mapped to the reference's basis by
     T_k = S~_rr^(1/2) U V' S~_kk^(-1/2),      T_k^(-1) = S~_kk^(1/2) V U' S~_rr^(-1/2).
-Producers of the features get T_k, their consumers its inverse. The scores are the correlations of the
-canonical variates on the data themselves; with a prior, single ones may be negative.
+Producers of the features get T_k, their consumers its inverse. The scores are the correlations of
+the canonical variates on the data themselves; with a prior, single ones may be negative.
 
-Horoi, Camacho, Belilovsky & Wolf 2024, "Harmony in Diversity: Merging Neural Networks with Canonical Correlation Analysis"
-(arXiv 2407.05385). The scale-free form of the ridge and the prior are ours; prior=0 is the paper's method.
+Horoi, Camacho, Belilovsky & Wolf 2024, "Harmony in Diversity: Merging Neural Networks with
+Canonical Correlation Analysis" (arXiv 2407.05385). The scale-free form of the ridge and the prior
+are ours; prior=0 is the paper's method.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from onefold.symmetry import GroupMap
 @matchers.register("cca")
 @dataclass(frozen=True)
 class CCA(Matcher):
-    """Canonical correlation analysis (CCA Merge); approximate through nonlinearities, so measure each mapped member alone."""
+    """Canonical correlation analysis (CCA Merge); approximate through nonlinearities, so measure
+    each mapped member alone.
+    """
 
     # Both chosen on held-out images, benchmarks/folding.
     regularisation: float = 10.0

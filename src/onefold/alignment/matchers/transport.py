@@ -1,16 +1,20 @@
 """Transport: features of a member are moved onto the reference's at the least cost (OT Fusion).
 
-With uniform marginals a = 1 / C_r, b = 1 / C_k and the squared distances D_ij between feature i of the reference and feature j of the member,
-    P = argmin <P, D> - e H(P)    over P >= 0 with row sums a and column sums b.
-Each feature of the reference takes the mean of what is moved there, and hands it back in the same shares:
-    T_k = diag(1 / a) P   (C_r, C_k),      in place of the inverse   P' diag(1 / b)   (C_k, C_r).
-Exact transport (e = 0) between equal numbers of features is a permutation. D is the squared distance of the activations over the data, divided
-by their variances if `standardised`: D_ij = 2 - 2 corr_ij, else var_i + var_j - 2 cov_ij. The entropy e is relative to the mean of D.
-With the defaults, e = 0 and standardised, between equal widths it is the permutation of the greatest
-sum of correlations, the same that the matcher `permutation` finds.
+With uniform marginals a = 1 / C_r, b = 1 / C_k and the squared distances D_ij between feature i of
+    the reference and feature j of the member, P = argmin <P, D> - e H(P)    over P >= 0 with row
+    sums a and column sums b.
+Each feature of the reference takes the mean of what is moved there, and hands it back in the same
+    shares: T_k = diag(1 / a) P   (C_r, C_k),      in place of the inverse   P' diag(1 / b)   (C_k,
+    C_r).
+Exact transport (e = 0) between equal numbers of features is a permutation. D is the squared
+distance of the activations over the data, divided by their variances if `standardised`: D_ij = 2 -
+2 corr_ij, else var_i + var_j - 2 cov_ij. The entropy e is relative to the mean of D. With the
+defaults, e = 0 and standardised, between equal widths it is the permutation of the greatest sum of
+correlations, the same that the matcher `permutation` finds.
 
-Singh & Jaggi 2020, "Model Fusion via Optimal Transport" (arXiv 1910.05653); Cuturi 2013, "Sinkhorn distances" (arXiv 1306.0895). The paper
-divides the map of consumers by a and not by b, which differs for unequal widths only: there it scales what they read by C_r / C_k.
+Singh & Jaggi 2020, "Model Fusion via Optimal Transport" (arXiv 1910.05653); Cuturi 2013, "Sinkhorn
+distances" (arXiv 1306.0895). The paper divides the map of consumers by a and not by b, which
+differs for unequal widths only: there it scales what they read by C_r / C_k.
 """
 
 from __future__ import annotations
@@ -33,34 +37,52 @@ from onefold.symmetry import GroupMap
 def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
     """The transport plan (R, C), float64 on the CPU, of uniform marginals for costs (R, C).
 
-    Raises AlignmentError where it needs the package POT, which is not there, or the entropy is too small for the iteration to end well.
+    Raises AlignmentError where it needs the package POT, which is not there, or the entropy is too
+    small for the iteration to end well.
     """
     rows, columns = costs.shape
     costs = costs.detach().to("cpu", torch.float64)
     if entropy == 0 and rows == columns:
         order = torch.as_tensor(linear_sum_assignment(costs.numpy())[1])
         return torch.nn.functional.one_hot(order, columns).to(torch.float64) / columns
-    a, b = torch.full((rows,), 1.0 / rows, dtype=torch.float64), torch.full((columns,), 1.0 / columns, dtype=torch.float64)
+    a, b = (
+        torch.full((rows,), 1.0 / rows, dtype=torch.float64),
+        torch.full((columns,), 1.0 / columns, dtype=torch.float64),
+    )
     ot, scale = _pot(), float(costs.abs().mean()) or 1.0
     if entropy == 0:
-        exact: Tensor = torch.as_tensor(ot.emd(a.numpy(), b.numpy(), costs.numpy(), numItermax=10_000_000))
+        exact: Tensor = torch.as_tensor(
+            ot.emd(a.numpy(), b.numpy(), costs.numpy(), numItermax=10_000_000)
+        )
         return exact
     soft: Tensor = torch.as_tensor(
-        ot.sinkhorn(a.numpy(), b.numpy(), costs.numpy() / scale, entropy, method="sinkhorn_log", numItermax=10_000, warn=False)
+        ot.sinkhorn(
+            a.numpy(),
+            b.numpy(),
+            costs.numpy() / scale,
+            entropy,
+            method="sinkhorn_log",
+            numItermax=10_000,
+            warn=False,
+        )
     )
     off = float((soft.sum(1) - a).abs().max()) * rows
     if not off < 1e-3:
-        raise AlignmentError(f"Sinkhorn's iteration did not converge with an entropy of {entropy}; take a greater one, or 0 for exact transport.")
+        raise AlignmentError(
+            f"Sinkhorn's iteration did not converge with an entropy of {entropy}; take a greater"
+            " one, or 0 for exact transport."
+        )
     return soft
 
 
 @matchers.register("transport")
 @dataclass(frozen=True)
 class Transport(Matcher):
-    """Optimal transport of features (OT Fusion); of equal widths without entropy the same as permutation.
+    """Optimal transport of features (OT Fusion); of equal widths without entropy the same as
+    permutation.
 
-    entropy: relative to the mean distance, 0 for exact transport. standardised: distances of features
-    that are divided by their deviations. It takes members of unequal widths, too.
+    entropy: relative to the mean distance, 0 for exact transport. standardised: distances of
+    features that are divided by their deviations. It takes members of unequal widths, too.
 
     Raises AlignmentError where the entropy is negative or not finite.
     """
@@ -75,26 +97,42 @@ class Transport(Matcher):
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.entropy) or self.entropy < 0:
-            raise AlignmentError(f"The entropy of transport is {self.entropy}; it must be 0 or greater.")
+            raise AlignmentError(
+                f"The entropy of transport is {self.entropy}; it must be 0 or greater."
+            )
 
     def match(self, moments: Features, member: int) -> Match:
         correlations = moments.correlation(member).cpu()
-        assigned = self.entropy == 0 and self.standardised  # ties are decided as by the matcher `permutation`
-        moved = plan(2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member), self.entropy)
+        assigned = (
+            self.entropy == 0 and self.standardised
+        )  # ties are decided as by the matcher `permutation`
+        moved = plan(
+            2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member),
+            self.entropy,
+        )
         rows, columns = moved.shape
         if self.entropy == 0 and rows == columns:
             order = moved.argmax(1)
-            return Match(GroupMap("permutation", order), correlations.gather(1, order[:, None]).squeeze(1))
+            return Match(
+                GroupMap("permutation", order), correlations.gather(1, order[:, None]).squeeze(1)
+            )
         forward, inverse = rows * moved, columns * moved.T
         scores = (forward * correlations).sum(1)
-        return Match(GroupMap("dense", forward.contiguous(), inverse.contiguous()), scores, float(torch.linalg.cond(forward)))
+        return Match(
+            GroupMap("dense", forward.contiguous(), inverse.contiguous()),
+            scores,
+            float(torch.linalg.cond(forward)),
+        )
 
     def costs(self, moments: Features, member: int) -> Tensor:
         """D (C_r, C_k), see above."""
         if self.standardised:
             return 2.0 - 2.0 * moments.correlation(member)
         assert moments.reference is not None
-        own, other = moments.covariance(moments.reference).diagonal(), moments.covariance(member).diagonal()
+        own, other = (
+            moments.covariance(moments.reference).diagonal(),
+            moments.covariance(member).diagonal(),
+        )
         return own[:, None] + other[None] - 2.0 * moments.cross_covariance(member)
 
 
@@ -102,4 +140,7 @@ def _pot() -> Any:
     try:
         return importlib.import_module("ot")
     except ImportError:
-        raise AlignmentError('This transport needs the package POT; install it with: pip install "onefold[transport]".') from None
+        raise AlignmentError(
+            "This transport needs the package POT; install it with: pip install"
+            ' "onefold[transport]".'
+        ) from None

@@ -1,19 +1,27 @@
-"""Permutation by weights: the order of units in which a member's weights agree best with the reference's. It needs no data.
+"""Permutation by weights: the order of units in which a member's weights agree best with the
+reference's.
 
-    max over permutations of all groups  sum over tensors t  w_t <A_rt, A_kt permuted>,      w_t = 1, or if `balanced` 1 / (|A_rt| |A_kt|)
+It needs no data.
 
-Coordinate descent: with all other groups as they are, this is linear in the permutation of one group, sum_i G_(i, p(i)), where G (C, C) adds up
-the inner products of all slices of all tensors that hold the group; solved exactly by scipy.optimize.linear_sum_assignment. Groups are
-visited in random order until none gains, and the best of several such descents is kept (`starts`; ours). Where the group stands on two axes of
-one tensor, the step solves the linear part and is kept only if the sum itself grows. Heads and what each of them holds move in one step: every
-head is matched with every other, and the heads are paired by what these matches are worth.
+    max over permutations of all groups  sum over tensors t  w_t <A_rt, A_kt permuted>,      w_t =
+    1, or if `balanced` 1 / (|A_rt| |A_kt|)
 
-As published, w_t = 1, and a batch norm's scale and shift are tensors beside the weights before it, whose own scale means nothing then. Ours are
-`norms="folded"`, where norms act on their layers as they do in the network, and `balanced`, which keeps one large layer from deciding for all.
-On ResNet-20 on CIFAR-10 the published choices are better (docs/benchmarks.md), so they are the defaults.
+Coordinate descent: with all other groups as they are, this is linear in the permutation of one
+group, sum_i G_(i, p(i)), where G (C, C) adds up the inner products of all slices of all tensors
+that hold the group; solved exactly by scipy.optimize.linear_sum_assignment. Groups are visited in
+random order until none gains, and the best of several such descents is kept (`starts`; ours). Where
+the group stands on two axes of one tensor, the step solves the linear part and is kept only if the
+sum itself grows. Heads and what each of them holds move in one step: every head is matched with
+every other, and the heads are paired by what these matches are worth.
 
-Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin: Merging Models modulo Permutation Symmetries", section 3.2 and algorithm 3 for a common
-basis of many members (arXiv 2209.04836).
+As published, w_t = 1, and a batch norm's scale and shift are tensors beside the weights before it,
+whose own scale means nothing then. Ours are `norms="folded"`, where norms act on their layers as
+they do in the network, and `balanced`, which keeps one large layer from deciding for all. On
+ResNet-20 on CIFAR-10 the published choices are better (docs/benchmarks.md), so they are the
+defaults.
+
+Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin: Merging Models modulo Permutation Symmetries",
+section 3.2 and algorithm 3 for a common basis of many members (arXiv 2209.04836).
 """
 
 from __future__ import annotations
@@ -56,7 +64,10 @@ class Unit:
 
 @dataclass
 class Problem:
-    """A reference and a member as float64 tensors, and what is to be made great. `state` is the member with all maps so far."""
+    """A reference and a member as float64 tensors, and what is to be made great.
+
+    `state` is the member with all maps so far.
+    """
 
     spec: SymmetrySpec
     reference: State
@@ -83,7 +94,13 @@ class Problem:
         total = torch.zeros(group.size, group.size, dtype=torch.float64)
         for name in self.holding(group):
             axes = self.spec.axes[name]
-            total += self.weights[name] * (features(self.reference[name], axes, group).mH @ features(self.state[name], axes, group)).real
+            total += (
+                self.weights[name]
+                * (
+                    features(self.reference[name], axes, group).mH
+                    @ features(self.state[name], axes, group)
+                ).real
+            )
         return total
 
     def fibred_gram(self, group: Group) -> Tensor:
@@ -92,9 +109,15 @@ class Problem:
         total = torch.zeros(count, count, group.size, group.size, dtype=torch.float64)
         for name in self.holding(group):
             axes = self.spec.axes[name]
-            pairs = zip(all_fibre_features(self.reference[name], axes, group), all_fibre_features(self.state[name], axes, group), strict=True)
+            pairs = zip(
+                all_fibre_features(self.reference[name], axes, group),
+                all_fibre_features(self.state[name], axes, group),
+                strict=True,
+            )
             for ours, theirs in pairs:
-                total += self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours.conj(), theirs).real
+                total += (
+                    self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours.conj(), theirs).real
+                )
         return total
 
     def again(self) -> Problem:
@@ -102,9 +125,15 @@ class Problem:
         return dataclasses.replace(self, state=dict(self.state), maps=dict(self.maps))
 
     def step(self, unit: Unit) -> float:
-        """The best move of one unit; carried out if it gains. Returns the gain, 0 where there is none."""
+        """The best move of one unit; carried out if it gains.
+
+        Returns the gain, 0 where there is none.
+        """
         move = self._indexed(unit) if unit.fibres else self._single(unit.group)
-        if all(bool((own.forward == torch.arange(own.forward.shape[-1])).all()) for own in move.values()):
+        if all(
+            bool((own.forward == torch.arange(own.forward.shape[-1])).all())
+            for own in move.values()
+        ):
             return 0.0
         changed = mapped_tensors(self.state, self.spec, move)
         names = [name for name in changed if name in self.weights]
@@ -119,7 +148,11 @@ class Problem:
         if not self.layout[group.name].apart:
             return {group.name: GroupMap("permutation", _assigned(self.gram(group))[0])}
         every = self.fibred_gram(group)  # of fibres that stay in their places
-        return {group.name: GroupMap("permutation", torch.stack([_assigned(every[f, f])[0] for f in range(len(every))]))}
+        return {
+            group.name: GroupMap(
+                "permutation", torch.stack([_assigned(every[f, f])[0] for f in range(len(every))])
+            )
+        }
 
     def _indexed(self, unit: Unit) -> Maps:
         index, count = unit.group, unit.group.size
@@ -128,19 +161,36 @@ class Problem:
         for name in self.holding(index):
             if name not in among:
                 axes = self.spec.axes[name]
-                value += self.weights[name] * (features(self.reference[name], axes, index).mH @ features(self.state[name], axes, index)).real
+                value += (
+                    self.weights[name]
+                    * (
+                        features(self.reference[name], axes, index).mH
+                        @ features(self.state[name], axes, index)
+                    ).real
+                )
         inner: dict[str, list[list[Tensor]]] = {}
         for group in unit.fibres:
             solved = [[_assigned(block) for block in row] for row in self.fibred_gram(group)]
-            value += torch.tensor([[worth for _, worth in row] for row in solved], dtype=torch.float64)
+            value += torch.tensor(
+                [[worth for _, worth in row] for row in solved], dtype=torch.float64
+            )
             inner[group.name] = [[order for order, _ in row] for row in solved]
         order = _assigned(value)[0]
         place = torch.argsort(order)  # of the member's fibres: maps are numbered by these
-        moves = {name: torch.stack([own[int(place[f])][f] for f in range(count)]) for name, own in inner.items()}
-        return {index.name: GroupMap("permutation", order), **{name: GroupMap("permutation", move) for name, move in moves.items()}}
+        moves = {
+            name: torch.stack([own[int(place[f])][f] for f in range(count)])
+            for name, own in inner.items()
+        }
+        return {
+            index.name: GroupMap("permutation", order),
+            **{name: GroupMap("permutation", move) for name, move in moves.items()},
+        }
 
     def _record(self, unit: Unit, move: Maps) -> None:
-        """Put the move behind the maps so far. Fibres of the move go by their places now, those of the maps by where they came from."""
+        """Put the move behind the maps so far.
+
+        Fibres of the move go by their places now, those of the maps by where they came from.
+        """
         index = self.maps.get(unit.group.name)
         for group in unit.fibres:
             new = move[group.name].forward
@@ -153,12 +203,16 @@ class Problem:
 
 
 def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
-    """Sweep over all units in random order until none gains; returns the objective after every step that was kept, from the start on."""
+    """Sweep over all units in random order until none gains; returns the objective after every step
+    that was kept, from the start on.
+    """
     generator = torch.Generator().manual_seed(seed)
     units = list(_units(problem))
     history = [problem.objective()]
     for _ in range(sweeps):
-        gains = [problem.step(units[k]) for k in torch.randperm(len(units), generator=generator).tolist()]
+        gains = [
+            problem.step(units[k]) for k in torch.randperm(len(units), generator=generator).tolist()
+        ]
         for gain in gains:
             if gain > 0:
                 history.append(history[-1] + gain)
@@ -170,10 +224,12 @@ def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
 @matchers.register("weights")
 @dataclass(frozen=True)
 class WeightMatching(StateMatcher):
-    """Permutations from the weights alone (Git Re-Basin); needs no data and keeps every member's function.
+    """Permutations from the weights alone (Git Re-Basin); needs no data and keeps every member's
+    function.
 
-    balanced: weigh tensors by their norms. norms: whether batch norms count "apart" from the layers before them or "folded" into these.
-    starts: descents with other orders of the groups, of which the best is kept; a common basis without a reference takes one.
+    balanced: weigh tensors by their norms. norms: whether batch norms count "apart" from the layers
+    before them or "folded" into these. starts: descents with other orders of the groups, of which
+    the best is kept; a common basis without a reference takes one.
     """
 
     balanced: bool = False
@@ -184,9 +240,13 @@ class WeightMatching(StateMatcher):
     def __post_init__(self) -> None:
         for name, value in (("starts", self.starts), ("sweeps", self.sweeps)):
             if value < 1:
-                raise AlignmentError(f"Weight matching was given {value} {name}; it needs at least 1.")
+                raise AlignmentError(
+                    f"Weight matching was given {value} {name}; it needs at least 1."
+                )
         if self.norms not in NORMS:
-            raise AlignmentError(f"Weight matching cannot take norms '{self.norms}'; {nearest(self.norms, NORMS)}")
+            raise AlignmentError(
+                f"Weight matching cannot take norms '{self.norms}'; {nearest(self.norms, NORMS)}"
+            )
 
     def problem(self, spec: SymmetrySpec, reference: State, member: State) -> Problem:
         """What `descend` works on, from states whose norms are folded if they are to be."""
@@ -194,39 +254,66 @@ class WeightMatching(StateMatcher):
         ours = {name: _wide(reference[name]) for name in counted}
         theirs = {name: _wide(member[name]) for name in spec.axes}
         norms = {name: float(ours[name].norm() * theirs[name].norm()) for name in counted}
-        weights = {name: 1.0 / norm if self.balanced else 1.0 for name, norm in norms.items() if norm > 0}
+        weights = {
+            name: 1.0 / norm if self.balanced else 1.0 for name, norm in norms.items() if norm > 0
+        }
         return Problem(spec, ours, theirs, layouts(spec), weights)
 
-    def match_states(self, spec: SymmetrySpec, states: Sequence[State], reference: int | None, seed: int) -> dict[str, tuple[Match, ...]]:
-        taken = [fold_norms(state, spec.layers) for state in states] if self.norms == "folded" else states
+    def match_states(
+        self, spec: SymmetrySpec, states: Sequence[State], reference: int | None, seed: int
+    ) -> dict[str, tuple[Match, ...]]:
+        taken = (
+            [fold_norms(state, spec.layers) for state in states]
+            if self.norms == "folded"
+            else states
+        )
         if reference is None:
             solved = self._common(spec, taken, seed)
         else:
-            solved = {k: self._to(spec, taken[reference], taken[k], seed) for k in range(len(states)) if k != reference}
+            solved = {
+                k: self._to(spec, taken[reference], taken[k], seed)
+                for k in range(len(states))
+                if k != reference
+            }
         found: dict[str, tuple[Match, ...]] = {}
         for group in spec.groups:
             width = len(next(iter(solved.values()))[group.name].scores)
             still = Match(GroupMap.identity(group.size), torch.ones(width, dtype=torch.float64))
-            found[group.name] = tuple(solved[k][group.name] if k in solved else still for k in range(len(states)))
+            found[group.name] = tuple(
+                solved[k][group.name] if k in solved else still for k in range(len(states))
+            )
         return found
 
-    def _to(self, spec: SymmetrySpec, reference: State, member: State, seed: int) -> dict[str, Match]:
+    def _to(
+        self, spec: SymmetrySpec, reference: State, member: State, seed: int
+    ) -> dict[str, Match]:
         problem = self.problem(spec, reference, member)
         tries = [problem.again() for _ in range(self.starts)]
         reached = [descend(own, seed + start, self.sweeps)[-1] for start, own in enumerate(tries)]
         return _matches(tries[reached.index(max(reached))])
 
-    def _common(self, spec: SymmetrySpec, states: Sequence[State], seed: int, rounds: int = 20) -> dict[int, dict[str, Match]]:
-        """Each member in turn to the mean of the others, until none moves. The order of turns depends on the members' values alone."""
+    def _common(
+        self, spec: SymmetrySpec, states: Sequence[State], seed: int, rounds: int = 20
+    ) -> dict[int, dict[str, Match]]:
+        """Each member in turn to the mean of the others, until none moves.
+
+        The order of turns depends on the members' values alone.
+        """
         problems = [self.problem(spec, state, state) for state in states]
-        size = [sum(float(t.abs().square().sum()) for t in problem.reference.values()) for problem in problems]
+        size = [
+            sum(float(t.abs().square().sum()) for t in problem.reference.values())
+            for problem in problems
+        ]
         order = sorted(range(len(states)), key=lambda k: size[k])
         placed = [order[0]]
         for turn in range(rounds):
             moved = False
             for k in order[1:] if turn == 0 else order:
                 others = [j for j in placed if j != k]
-                mean = {n: torch.stack([problems[j].state[n] for j in others]).mean(0) for n in problems[k].reference}
+                mean = {
+                    n: torch.stack([problems[j].state[n] for j in others]).mean(0)
+                    for n in problems[k].reference
+                }
                 aimed = self.problem(spec, mean, problems[k].state)
                 aimed.maps = problems[k].maps
                 moved |= len(descend(aimed, seed, self.sweeps)) > 1
@@ -243,15 +330,22 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _counted(spec: SymmetrySpec, folded: bool) -> list[str]:
-    """The tensors that take part: those that hold a group, once each where tied, and no running statistics of norms, but the means of folded ones,
-    which are constants of their layers."""
+    """The tensors that take part: those that hold a group, once each where tied, and no running
+    statistics of norms, but the means of folded ones, which are constants of their layers.
+    """
     roles: dict[str, set[str]] = {}
     for group in spec.groups:
         for slot in group.slots:
             roles.setdefault(slot.tensor, set()).add(slot.role)
     norms = [layer.norm for layer in spec.layers if layer.norm is not None]
-    running = {norm.variance for norm in norms} | (set() if folded else {norm.mean for norm in norms})
-    return [name for name in spec.axes if name in roles and not (roles[name] <= STATISTICS and name in running)]
+    running = {norm.variance for norm in norms} | (
+        set() if folded else {norm.mean for norm in norms}
+    )
+    return [
+        name
+        for name in spec.axes
+        if name in roles and not (roles[name] <= STATISTICS and name in running)
+    ]
 
 
 def _units(problem: Problem) -> Iterator[Unit]:
@@ -277,11 +371,19 @@ def _assigned(values: Tensor) -> tuple[Tensor, float]:
 
 
 def _matches(problem: Problem) -> dict[str, Match]:
-    """The maps that were found, with the cosine of all weights of each unit and its counterpart for scores."""
+    """The maps that were found, with the cosine of all weights of each unit and its counterpart for
+    scores.
+    """
     found = {}
     for group in problem.spec.groups:
-        shape = (problem.layout[group.name].fibres, group.size) if problem.layout[group.name].apart else (group.size,)
-        group_map = problem.maps.get(group.name, GroupMap("permutation", torch.arange(group.size).expand(shape)))
+        shape = (
+            (problem.layout[group.name].fibres, group.size)
+            if problem.layout[group.name].apart
+            else (group.size,)
+        )
+        group_map = problem.maps.get(
+            group.name, GroupMap("permutation", torch.arange(group.size).expand(shape))
+        )
         found[group.name] = Match(group_map, _cosines(problem, group))
     return found
 
@@ -291,8 +393,20 @@ def _cosines(problem: Problem, group: Group) -> Tensor:
     total = torch.zeros(3, 1, group.size, dtype=torch.float64)
     for name in problem.holding(group):
         axes, weight = problem.spec.axes[name], problem.weights[name]
-        pieces = [list(all_fibre_features(t, axes, group)) if problem.layout[group.name].apart else [features(t, axes, group)[None]]
-                  for t in (problem.reference[name], problem.state[name])]  # fmt: skip
+        pieces = [
+            (
+                list(all_fibre_features(t, axes, group))
+                if problem.layout[group.name].apart
+                else [features(t, axes, group)[None]]
+            )
+            for t in (problem.reference[name], problem.state[name])
+        ]
         for ours, theirs in zip(*pieces, strict=True):
-            total = total + weight * torch.stack([(ours.conj() * theirs).real.sum(-2), ours.abs().square().sum(-2), theirs.abs().square().sum(-2)])
+            total = total + weight * torch.stack(
+                [
+                    (ours.conj() * theirs).real.sum(-2),
+                    ours.abs().square().sum(-2),
+                    theirs.abs().square().sum(-2),
+                ]
+            )
     return (total[0] / (total[1] * total[2]).clamp_min(1e-300).sqrt()).reshape(-1)

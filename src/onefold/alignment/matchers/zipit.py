@@ -1,19 +1,23 @@
-"""ZipIt: features are merged greedily where they correlate most, within a member as well as across members.
+"""ZipIt: features are merged greedily where they correlate most, within a member as well as across
+members.
 
-All K C features of the members start as clusters of their own. Again and again the two clusters of highest correlation become one, until C
-are left. With P (K C, C) telling which feature is in which cluster, the merge matrix M = diag(1 / size) P' averages the features of each
-cluster and the unmerge matrix U = P hands the average back:
+All K C features of the members start as clusters of their own. Again and again the two clusters of
+highest correlation become one, until C are left. With P (K C, C) telling which feature is in which
+cluster, the merge matrix M = diag(1 / size) P' averages the features of each cluster and the
+unmerge matrix U = P hands the average back:
     W* = sum_k M_k W_k U_k.
-As maps of an alignment these are T_k = K M_k with U_k in place of the inverse: the mean of the mapped members is W*.
+As maps of an alignment these are T_k = K M_k with U_k in place of the inverse: the mean of the
+mapped members is W*.
 
-Clusters correlate as their least correlated features do (complete linkage). Against clusters that swallow everything, each feature beyond K
-in a cluster multiplies its correlations by `penalty` (the paper's alpha). Of each member at most
-`within` C merges join clusters that both hold features of it. The paper's beta is a share of all
-(K - 1) C merges, of which each member gets an equal part, beta (K - 1) C / K: within = beta (K - 1) / K,
-half of beta for two members.
+Clusters correlate as their least correlated features do (complete linkage). Against clusters that
+swallow everything, each feature beyond K in a cluster multiplies its correlations by `penalty` (the
+paper's alpha). Of each member at most `within` C merges join clusters that both hold features of
+it. The paper's beta is a share of all (K - 1) C merges, of which each member gets an equal part,
+beta (K - 1) C / K: within = beta (K - 1) / K, half of beta for two members.
 
-Stoica, Bolya, Bjorner, Ramesh, Hearn & Hoffman 2024, "ZipIt! Merging Models from Different Tasks without Training" (arXiv 2305.03053).
-For K = 2 the penalty is the paper's; for more members it lets clusters of one feature of each pass free, which is ours.
+Stoica, Bolya, Bjorner, Ramesh, Hearn & Hoffman 2024, "ZipIt! Merging Models from Different Tasks
+without Training" (arXiv 2305.03053). For K = 2 the penalty is the paper's; for more members it lets
+clusters of one feature of each pass free, which is ours.
 """
 
 from __future__ import annotations
@@ -34,18 +38,28 @@ from onefold.symmetry import GroupMap
 SILENT = 1e-6  # of the largest deviation: a feature that varies less is constant
 
 
-def zip_features(correlations: NDArray[np.float64], members: int, penalty: float, within: float) -> NDArray[np.int64]:
-    """Merge K C features into C clusters; returns (K C,) the cluster of each, numbered by their first features.
+def zip_features(
+    correlations: NDArray[np.float64], members: int, penalty: float, within: float
+) -> NDArray[np.int64]:
+    """Merge K C features into C clusters; returns (K C,) the cluster of each, numbered by their
+    first features.
 
-    correlations: (K C, K C), symmetric, features of one member side by side; it is used up. Each merge costs a few passes over one row, so
-    that everything takes O((K C)^2): the greatest entry of every row is kept as an upper bound and only looked up again where it matters.
+    correlations: (K C, K C), symmetric, features of one member side by side; it is used up. Each
+    merge costs a few passes over one row, so that everything takes O((K C)^2): the greatest entry
+    of every row is kept as an upper bound and only looked up again where it matters.
     """
     count = len(correlations)
     width = count // members
     similarity = correlations
     np.fill_diagonal(similarity, -np.inf)
-    owner = np.repeat(np.eye(members, dtype=bool), width, axis=0)  # (clusters, members): whose features a cluster holds
-    size, alive, cluster = np.ones(count, dtype=np.int64), np.ones(count, dtype=bool), np.arange(count)
+    owner = np.repeat(
+        np.eye(members, dtype=bool), width, axis=0
+    )  # (clusters, members): whose features a cluster holds
+    size, alive, cluster = (
+        np.ones(count, dtype=np.int64),
+        np.ones(count, dtype=bool),
+        np.arange(count),
+    )
     budget = np.full(members, int(within * width + 1e-9))
     bound = similarity.max(1)
     powers = penalty ** np.arange(count + 1)
@@ -54,7 +68,9 @@ def zip_features(correlations: NDArray[np.float64], members: int, penalty: float
     def row(r: int) -> NDArray[np.float64]:
         value: NDArray[np.float64] = similarity[r]
         excess = size + (size[r] - members)
-        value = np.where((excess > 0) & (value > 0), value * powers[np.clip(excess, 0, count)], value)
+        value = np.where(
+            (excess > 0) & (value > 0), value * powers[np.clip(excess, 0, count)], value
+        )
         spent = owner[r] & (budget <= 0)
         if spent.any() and not free:
             value = np.where(owner[:, spent].any(1), -np.inf, value)
@@ -87,11 +103,12 @@ def zip_features(correlations: NDArray[np.float64], members: int, penalty: float
 @matchers.register("zipit")
 @dataclass(frozen=True)
 class ZipIt(JointMatcher):
-    """Greedy merging of the most correlated features, within members too (ZipIt!); maps all members at once.
+    """Greedy merging of the most correlated features, within members too (ZipIt!); maps all members
+    at once.
 
     penalty: the factor on correlations for each feature that a cluster holds beyond K, from 0 to 1.
-    within: how many merges may join features of one member, as a share of its C features, from 0 to 1;
-    half of the paper's beta for two members.
+    within: how many merges may join features of one member, as a share of its C features, from 0 to
+    1; half of the paper's beta for two members.
 
     Raises AlignmentError where a setting is not between 0 and 1.
     """
@@ -103,20 +120,34 @@ class ZipIt(JointMatcher):
         for name, value in (("penalty", self.penalty), ("within", self.within)):
             if not math.isfinite(value) or not 0 <= value <= 1:
                 what = "a share of each member's features" if name == "within" else "a factor"
-                raise AlignmentError(f"ZipIt's {name} is {value}; it is {what} and must lie between 0 and 1.")
+                raise AlignmentError(
+                    f"ZipIt's {name} is {value}; it is {what} and must lie between 0 and 1."
+                )
 
     def match_all(self, moments: Moments) -> list[Match]:
         members, width = moments.members, moments.width
-        blocks = [[moments.correlation_between(i, j).cpu() for j in range(members)] for i in range(members)]
-        agreement = [sum(float(blocks[k][j].square().sum()) for j in range(members) if j != k) for k in range(members)]
-        order = sorted(range(members), key=lambda k: -agreement[k])  # ties are decided by it, so not by the order in which members come
+        blocks = [
+            [moments.correlation_between(i, j).cpu() for j in range(members)]
+            for i in range(members)
+        ]
+        agreement = [
+            sum(float(blocks[k][j].square().sum()) for j in range(members) if j != k)
+            for k in range(members)
+        ]
+        order = sorted(
+            range(members), key=lambda k: -agreement[k]
+        )  # ties are decided by it, so not by the order in which members come
         matrix = torch.cat([torch.cat([blocks[i][j] for j in order], 1) for i in order], 0)
         deviations = moments.variances.sqrt().cpu()
         silent = (deviations <= SILENT * deviations.max(1, keepdim=True).values)[order].reshape(-1)
         matrix[silent] = 0.0
         matrix[:, silent] = 0.0
-        matrix[silent[:, None] & silent[None]] = 1.0  # what never varies is alike: merging it costs nothing
-        cluster = torch.as_tensor(zip_features(matrix.numpy().copy(), members, self.penalty, self.within))
+        matrix[silent[:, None] & silent[None]] = (
+            1.0  # what never varies is alike: merging it costs nothing
+        )
+        cluster = torch.as_tensor(
+            zip_features(matrix.numpy().copy(), members, self.penalty, self.within)
+        )
         unmerge = torch.nn.functional.one_hot(cluster, width).to(torch.float64)
         merge = unmerge / unmerge.sum(0)
         inside = _agreement(matrix, unmerge)
@@ -125,18 +156,26 @@ class ZipIt(JointMatcher):
             own = slice(place * width, (place + 1) * width)
             forward = members * merge[own].T.contiguous()
             score = (unmerge[own] * inside[own, None]).sum(0) / unmerge[own].sum(0).clamp_min(1.0)
-            found[k] = Match(GroupMap("dense", forward, unmerge[own].contiguous()), score, _condition(forward))
+            found[k] = Match(
+                GroupMap("dense", forward, unmerge[own].contiguous()), score, _condition(forward)
+            )
         return [found[k] for k in range(members)]
 
 
 def _agreement(correlations: Tensor, unmerge: Tensor) -> Tensor:
-    """(K C,) the mean correlation of each feature with the others of its cluster; 0 for one that stays alone."""
+    """(K C,) the mean correlation of each feature with the others of its cluster; 0 for one that
+    stays alone.
+    """
     together = unmerge @ unmerge.T
     together.fill_diagonal_(0.0)
     return (correlations * together).sum(1) / together.sum(1).clamp_min(1.0)
 
 
 def _condition(matrix: Tensor) -> float:
-    """Greatest singular value by the least that is not zero: a cluster without a feature of a member leaves it a row of zeros."""
-    values = (matrix @ matrix.T).diagonal().sqrt()  # rows have no column in common, so their norms are the singular values
+    """Greatest singular value by the least that is not zero: a cluster without a feature of a
+    member leaves it a row of zeros.
+    """
+    values = (
+        (matrix @ matrix.T).diagonal().sqrt()
+    )  # rows have no column in common, so their norms are the singular values
     return float(values.max() / values[values > 0].min())

@@ -1,4 +1,6 @@
-"""Persistent neurons: training again from the same start, repelled from the solutions already found."""
+"""Persistent neurons: training again from the same start, repelled from the solutions already
+found.
+"""
 
 from onefold.explore.persistent.persistent import PersistentTraining
 

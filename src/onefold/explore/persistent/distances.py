@@ -1,6 +1,8 @@
-"""Squared lengths and inner products of lists of tensors, summed over groups of them, and linear combinations with one factor for each tensor.
+"""Squared lengths and inner products of lists of tensors, summed over groups of them, and linear
+combinations with one factor for each tensor.
 
-On a CPU a product is one call of BLAS; on other devices a whole list goes through one kernel, and no number is read back, which would wait for it.
+On a CPU a product is one call of BLAS; on other devices a whole list goes through one kernel, and
+no number is read back, which would wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ Tensors = Sequence[Tensor]
 
 def wide(tensors: Tensors) -> torch.dtype:
     """The dtype to sum in: float64 where there is such a tensor, else float32."""
-    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    return (
+        torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    )
 
 
 def differences(a: Tensors, b: Tensors) -> list[Tensor]:
@@ -33,10 +37,17 @@ def inner(a: Tensors, b: Tensors) -> Tensor:
     dtype, device = wide(a), a[0].device
     if on_cpu(a[0]):
         found = [
-            torch.dot(_flat(x, dtype), _flat(y, dtype)) if _same_order(x, y) else (x.to(dtype) * y.to(dtype)).sum() for x, y in zip(a, b, strict=True)
+            (
+                torch.dot(_flat(x, dtype), _flat(y, dtype))
+                if _same_order(x, y)
+                else (x.to(dtype) * y.to(dtype)).sum()
+            )
+            for x, y in zip(a, b, strict=True)
         ]
     elif a is b:
-        norms = torch._foreach_norm([x if x.dtype in (torch.float32, dtype) else x.to(dtype) for x in a])
+        norms = torch._foreach_norm(
+            [x if x.dtype in (torch.float32, dtype) else x.to(dtype) for x in a]
+        )
         return torch.stack([norm.to(device, dtype) for norm in norms]).square()
     else:
         found = [(x.to(dtype) * y.to(dtype)).sum().to(device) for x, y in zip(a, b, strict=True)]
@@ -44,9 +55,11 @@ def inner(a: Tensors, b: Tensors) -> Tensor:
 
 
 def by_group(values: Tensor, members: Tensor) -> Tensor:
-    """Sums over the tensors of each group, (groups,). members: (groups, tensors), 1 where a tensor belongs to the group and else 0.
+    """Sums over the tensors of each group, (groups,). members: (groups, tensors), 1 where a tensor
+    belongs to the group and else 0.
 
-    Not as a matrix product, which some devices would round; nor by scattering, whose order some leave open.
+    Not as a matrix product, which some devices would round; nor by scattering, whose order some
+    leave open.
     """
     return (members * values).sum(-1)
 
@@ -56,12 +69,20 @@ def scale_(tensors: list[Tensor], factors: Tensor) -> list[Tensor]:
     if on_cpu(tensors[0]):
         torch._foreach_mul_(tensors, factors.tolist())
     else:
-        torch._foreach_mul_(tensors, [factor.to(tensor.device) for factor, tensor in zip(factors.unbind(), tensors, strict=True)])
+        torch._foreach_mul_(
+            tensors,
+            [
+                factor.to(tensor.device)
+                for factor, tensor in zip(factors.unbind(), tensors, strict=True)
+            ],
+        )
     return tensors
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether the tensor lies in the memory of this process, and its numbers may be read without waiting."""
+    """Whether the tensor lies in the memory of this process, and its numbers may be read without
+    waiting.
+    """
     return tensor.device.type == "cpu"
 
 

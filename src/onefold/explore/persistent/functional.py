@@ -1,14 +1,17 @@
 """The "function" kernel: repulsion between predictions on a small reference batch.
 
-    factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
+    factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples
+    of |f(theta) - f(theta*_j)|^2
 
-f are probabilities, the softmax over the classes of outputs (n, C) or of those that the reference batch's labels tell (`onefold.inference`), or where
-there are no classes the outputs themselves. Permutations and rescalings of hidden
-units leave f as it is, so that they cannot satisfy this distance as they can one between parameters. The gradient is that of autograd, through one
-more forward and backward pass over the reference batch.
+f are probabilities, the softmax over the classes of outputs (n, C) or of those that the reference
+batch's labels tell (`onefold.inference`), or where there are no classes the outputs themselves.
+Permutations and rescalings of hidden units leave f as it is, so that they cannot satisfy this
+distance as they can one between parameters. The gradient is that of autograd, through one more
+forward and backward pass over the reference batch.
 
-Predictions are made without dropout, and by batch norms with the batch's own statistics, so that they depend on the parameters and on nothing that
-training has gathered; the network's buffers stay as they are.
+Predictions are made without dropout, and by batch norms with the batch's own statistics, so that
+they depend on the parameters and on nothing that training has gathered; the network's buffers stay
+as they are.
 """
 
 from __future__ import annotations
@@ -29,35 +32,57 @@ from onefold.inference import ANY, ClassAxis, Output, run
 
 
 class FunctionRepulsion:
-    """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes them."""
+    """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes
+    them.
+    """
 
-    def __init__(self, kernel: Kernel, network: nn.Module, reference: Batch, start: Tensor, output: Output = ANY) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        network: nn.Module,
+        reference: Batch,
+        start: Tensor,
+        output: Output = ANY,
+    ) -> None:
         self.output = output
         self.kernel, self.network, self.reference, self.start = kernel, network, reference, start
         self.device = start.device
         self._anchors: list[tuple[Tensor, Tensor]] = []
 
     def add(self, predictions: Tensor, mirrored: bool = False) -> None:
-        """Repel from these predictions, and from their mirror image if `mirrored`; they are left out where they are exactly those of the start."""
+        """Repel from these predictions, and from their mirror image if `mirrored`; they are left
+        out where they are exactly those of the start.
+        """
         length = _apart(self.start, predictions)
         if length > 0:
             places = (predictions, 2 * self.start - predictions) if mirrored else (predictions,)
             self._anchors += [(place, 1 / (length + NORMALISER)) for place in places]
 
-    def evaluate(self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
+    def evaluate(
+        self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
+    ) -> Evaluated:
         if not self._anchors:
             dtype = wide(parameters)
-            return torch.zeros((), device=self.device, dtype=dtype), [torch.zeros_like(p) for p in parameters] if gradient else None
+            return torch.zeros((), device=self.device, dtype=dtype), (
+                [torch.zeros_like(p) for p in parameters] if gradient else None
+            )
         needed = [k for k, parameter in enumerate(parameters) if parameter.requires_grad]
         with torch.set_grad_enabled(gradient):
             found = predict(self.network, self.reference, self.output)
-            values = [self.kernel.values(_apart(found, there) * inverse, width)[0] for there, inverse in self._anchors]
+            values = [
+                self.kernel.values(_apart(found, there) * inverse, width)[0]
+                for there, inverse in self._anchors
+            ]
             total = torch.stack(values).sum() * factor
         if not gradient:
             return total, None
         result = [torch.zeros_like(parameter) for parameter in parameters]
         if needed and total.requires_grad:
-            for k, own in zip(needed, torch.autograd.grad(total, [parameters[k] for k in needed], allow_unused=True), strict=True):
+            for k, own in zip(
+                needed,
+                torch.autograd.grad(total, [parameters[k] for k in needed], allow_unused=True),
+                strict=True,
+            ):
                 result[k] = result[k] if own is None else own
         return total.detach(), result
 
@@ -66,14 +91,18 @@ def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tenso
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
-        DataError: the network cannot run on the batch, returns several outputs, or puts out more than (n, C) and nothing says on which axis its
-        classes lie. PersistentError: it returns NaN or infinity.
+        DataError: the network cannot run on the batch, returns several outputs, or puts out more
+        than (n, C) and nothing says on which axis its classes lie. PersistentError: it returns NaN
+        or infinity.
     """
     with _at_rest(network):
         outputs = run(network, reference, output)
     outputs = outputs.to(wide([outputs]))
     if not bool(outputs.detach().isfinite().all()):
-        raise PersistentError("The network's predictions on the reference batch hold NaN or infinity; lower the learning rate or the strength.")
+        raise PersistentError(
+            "The network's predictions on the reference batch hold NaN or infinity; lower the"
+            " learning rate or the strength."
+        )
     if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
         return outputs
     return outputs.softmax(ClassAxis(output, "the kernel 'function'").of(outputs, reference.labels))
@@ -85,8 +114,9 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
 
 @contextmanager
 def _at_rest(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but for batch norms, which use the batch's own statistics and gather none, and recurrent layers, whose gradients on a GPU
-    need training mode (their dropout is off)."""
+    """Evaluation mode, but for batch norms, which use the batch's own statistics and gather none,
+    and recurrent layers, whose gradients on a GPU need training mode (their dropout is off).
+    """
     modes = [(module, module.training) for module in network.modules()]
     norms = [(norm, norm.track_running_stats) for norm in norms_of(network)]
     recurrent = [(module, module.dropout) for module, _ in modes if isinstance(module, nn.RNNBase)]

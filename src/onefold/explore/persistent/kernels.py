@@ -1,8 +1,11 @@
-"""How strongly a solution repels at a distance: kernels of normalised quantities, each with its derivatives.
+"""How strongly a solution repels at a distance: kernels of normalised quantities, each with its
+derivatives.
 
-With u = theta - theta_0 and v = theta* - theta_0 of one group, everything is measured in units of |v|, so that no kernel depends on the scale of a
-layer: the squared distance d2 = |u - v|^2 / |v|^2 (1 at the start, 0 at the solution), the squared way gone r2 = |u|^2 / |v|^2, and the way gone
-toward the solution p = <u, v> / |v|^2. The paper's own kernel is not known (see persistent.py); all of these are reconstructions.
+With u = theta - theta_0 and v = theta* - theta_0 of one group, everything is measured in units of
+|v|, so that no kernel depends on the scale of a layer: the squared distance d2 = |u - v|^2 / |v|^2
+(1 at the start, 0 at the solution), the squared way gone r2 = |u|^2 / |v|^2, and the way gone
+toward the solution p = <u, v> / |v|^2. The paper's own kernel is not known (see persistent.py); all
+of these are reconstructions.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ FLOOR = 1e-12  # keeps the root of the hinge differentiable at the solution itse
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel. of: what it is a function of, and so what `values` takes and gives; all tensors have one shape, and `width` is a number > 0.
+    """One kernel. of: what it is a function of, and so what `values` takes and gives; all tensors
+    have one shape, and `width` is a number > 0.
 
-    "distance" and "predictions": values(d2, width) -> kernel, d kernel / d d2. "direction": values(p, r2, width) -> kernel, d / d p, d / d r2.
+    "distance" and "predictions": values(d2, width) -> kernel, d kernel / d d2. "direction":
+    values(p, r2, width) -> kernel, d / d p, d / d r2.
     """
 
     of: str
@@ -36,7 +41,9 @@ kernels: Registry[Kernel] = Registry("kernel")
 def kernel_named(name: str) -> Kernel:
     """The kernel of this name. Raises PersistentError with the nearest known name otherwise."""
     if not isinstance(name, str) or name not in kernels:
-        raise PersistentError(f"There is no kernel named '{name}'; {nearest(str(name), kernels.names())}")
+        raise PersistentError(
+            f"There is no kernel named '{name}'; {nearest(str(name), kernels.names())}"
+        )
     return kernels.get(name)
 
 
@@ -60,22 +67,41 @@ def hinge(d2: Tensor, width: float) -> tuple[Tensor, Tensor]:
 
 
 def cosine(p: Tensor, r2: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
-    """max(0, p)^2 / (r2 + width^2 / 100), which is the squared cosine of u and v but for the second summand, without which it would jump at u = 0"""
+    """max(0, p)^2 / (r2 + width^2 / 100), which is the squared cosine of u and v but for the second
+    summand, without which it would jump at u = 0
+    """
     toward, below = p.clamp_min(0), r2 + 0.01 * width**2
     value = toward.square() / below
     return value, 2 * toward / below, -value / below
 
 
-kernels.register("gaussian", summary="A bump around every solution, exp(-d2 / 2 width^2); reaches the start with 0.61 at width 1.")(
-    Kernel(DISTANCE, gaussian)
-)
-kernels.register("inverse", summary="1 / (d2 + width^2 / 10): steep near the solution, and felt from afar.")(Kernel(DISTANCE, inverse))
-kernels.register("hinge", summary="max(0, width - d)^2: nothing beyond width, so that at width 1 nothing at the start; 1.5 is a good width.")(
-    Kernel(DISTANCE, hinge)
-)
-kernels.register("cosine", summary="Squared cosine with the way to a solution: repels from its direction, at any distance.")(
-    Kernel(DIRECTION, cosine)
-)
-kernels.register("function", summary="A bump between predictions on a reference batch, blind to what leaves the function as it is.")(
-    Kernel(PREDICTIONS, gaussian)
-)
+kernels.register(
+    "gaussian",
+    summary=(
+        "A bump around every solution, exp(-d2 / 2 width^2); reaches the start with 0.61 at"
+        " width 1."
+    ),
+)(Kernel(DISTANCE, gaussian))
+kernels.register(
+    "inverse", summary="1 / (d2 + width^2 / 10): steep near the solution, and felt from afar."
+)(Kernel(DISTANCE, inverse))
+kernels.register(
+    "hinge",
+    summary=(
+        "max(0, width - d)^2: nothing beyond width, so that at width 1 nothing at the start; 1.5 is"
+        " a good width."
+    ),
+)(Kernel(DISTANCE, hinge))
+kernels.register(
+    "cosine",
+    summary=(
+        "Squared cosine with the way to a solution: repels from its direction, at any distance."
+    ),
+)(Kernel(DIRECTION, cosine))
+kernels.register(
+    "function",
+    summary=(
+        "A bump between predictions on a reference batch, blind to what leaves the function as"
+        " it is."
+    ),
+)(Kernel(PREDICTIONS, gaussian))

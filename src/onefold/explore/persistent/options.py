@@ -1,4 +1,6 @@
-"""The numbers that govern the rounds, and the annealing: s is 1 up to the fraction a of a round's steps, falls linearly to 0 at b, and stays 0."""
+"""The numbers that govern the rounds, and the annealing: s is 1 up to the fraction a of a round's
+steps, falls linearly to 0 at b, and stays 0.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,32 @@ def annealed(done: float, anneal: tuple[float, float]) -> float:
     return 1.0 if done <= begin else (end - done) / (end - begin)
 
 
-def check_options(total_steps: Any, strength: Any, width: Any, anneal: Any, memory: Any, seed: Any) -> None:
+def check_options(
+    total_steps: Any, strength: Any, width: Any, anneal: Any, memory: Any, seed: Any
+) -> None:
     """Raises PersistentError where one of them is out of its range."""
     if not _whole(total_steps, 1):
-        raise PersistentError(f"A round has a whole number of steps, at least 1, not total_steps={total_steps!r}.")
+        raise PersistentError(
+            f"A round has a whole number of steps, at least 1, not total_steps={total_steps!r}."
+        )
     if not (_number(strength) and strength >= 0):
         raise PersistentError(f"The strength is a number of 0 or more, not {strength!r}.")
     if not (_number(width) and width > 0):
         raise PersistentError(f"The width is a number above 0, not {width!r}.")
-    if not (isinstance(anneal, tuple | list) and len(anneal) == 2 and all(map(_number, anneal)) and 0 <= anneal[0] <= anneal[1] <= 1):
-        raise PersistentError(f"anneal=(a, b) are two fractions of a round, 0 <= a <= b <= 1, not {anneal!r}.")
+    if not (
+        isinstance(anneal, tuple | list)
+        and len(anneal) == 2
+        and all(map(_number, anneal))
+        and 0 <= anneal[0] <= anneal[1] <= 1
+    ):
+        raise PersistentError(
+            f"anneal=(a, b) are two fractions of a round, 0 <= a <= b <= 1, not {anneal!r}."
+        )
     if memory is not None and not _whole(memory, 1):
-        raise PersistentError(f"memory= is how many of the last solutions repel, at least 1, or None for all, not {memory!r}.")
+        raise PersistentError(
+            "memory= is how many of the last solutions repel, at least 1, or None for all, not"
+            f" {memory!r}."
+        )
     if not _whole(seed, 0):
         raise PersistentError(f"A seed is a whole number of 0 or more, not {seed!r}.")
 

@@ -1,14 +1,16 @@
 """The repulsion from recorded solutions and its gradient in closed form.
 
-    penalty       (factor / L) sum_j sum_l k(d2_lj),    d2_lj = |theta_l - theta*_lj|^2 / n_lj,    n_lj = |theta*_lj - theta_0l|^2 + 1e-12
-    gradient      (factor / L) sum_j k'(d2_lj) 2 (theta_l - theta*_lj) / n_lj
+    penalty       (factor / L) sum_j sum_l k(d2_lj),    d2_lj = |theta_l - theta*_lj|^2 / n_lj,
+    n_lj = |theta*_lj - theta_0l|^2 + 1e-12 gradient      (factor / L) sum_j k'(d2_lj) 2 (theta_l -
+    theta*_lj) / n_lj
 
-over the solutions j and the L groups l of the scope; for kernels of a direction, with u = theta - theta_0 and v = theta* - theta_0, the gradient is
-(factor / L) sum_j (dk/dp v + 2 dk/dr2 u) / n_lj. Where a solution's group is exactly as it was at the start there is no distance to measure in, and
+over the solutions j and the L groups l of the scope; for kernels of a direction, with u = theta -
+theta_0 and v = theta* - theta_0, the gradient is (factor / L) sum_j (dk/dp v + 2 dk/dr2 u) / n_lj.
+Where a solution's group is exactly as it was at the start there is no distance to measure in, and
 the group is left out of that solution's sum; L stays the number of groups.
 
-Value and gradient are computed together, and what enters the graph is one node that holds the gradient: the loss may be scaled, accumulated,
-clipped and reduced over processes as ever.
+Value and gradient are computed together, and what enters the graph is one node that holds the
+gradient: the loss may be scaled, accumulated, clipped and reduced over processes as ever.
 """
 
 from __future__ import annotations
@@ -32,13 +34,18 @@ class Repulsion(Protocol):
 
     device: torch.device
 
-    def evaluate(self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
-        """The penalty, a number outside any graph, and where it is wanted its gradient, new tensors."""
+    def evaluate(
+        self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
+    ) -> Evaluated:
+        """The penalty, a number outside any graph, and where it is wanted its gradient, new
+        tensors.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """What is repelled from. tensors: theta* or, if `displaced`, theta* - theta_0. inverse: 1 / n, (groups,), and 0 where a group is left out.
+    """What is repelled from. tensors: theta* or, if `displaced`, theta* - theta_0. inverse: 1 / n,
+    (groups,), and 0 where a group is left out.
 
     counts: 1, or 0 where a group is left out, (groups,).
     """
@@ -52,7 +59,8 @@ class Anchor:
 class ParameterRepulsion:
     """Repulsion in the space of parameters.
 
-    start: theta_0, one tensor for each parameter of the scope. members: to which group each of them belongs, (groups, tensors) of 0 and 1.
+    start: theta_0, one tensor for each parameter of the scope. members: to which group each of them
+    belongs, (groups, tensors) of 0 and 1.
     """
 
     def __init__(self, kernel: Kernel, start: Sequence[Tensor], members: Tensor) -> None:
@@ -70,30 +78,58 @@ class ParameterRepulsion:
         if self.kernel.of == DIRECTION:
             found, displaced = way, True
         counts = (length > 0).to(length.dtype)
-        self.anchors.append(Anchor(found, displaced, torch.where(length > 0, 1 / (length + NORMALISER), 0.0), counts))
+        self.anchors.append(
+            Anchor(
+                found, displaced, torch.where(length > 0, 1 / (length + NORMALISER), 0.0), counts
+            )
+        )
 
     def lengths(self, way: Sequence[Tensor]) -> Tensor:
         """The squared length of every group, (groups,)."""
         return by_group(squares(way), self.members)
 
-    def evaluate(self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
+    def evaluate(
+        self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
+    ) -> Evaluated:
         factor /= len(self.members)
         direction = self.kernel.of == DIRECTION
-        way = differences(parameters, self.start) if direction or any(anchor.displaced for anchor in self.anchors) else []
-        return (self._direction if direction else self._distance)(list(parameters), way, factor, width, gradient)
+        way = (
+            differences(parameters, self.start)
+            if direction or any(anchor.displaced for anchor in self.anchors)
+            else []
+        )
+        return (self._direction if direction else self._distance)(
+            list(parameters), way, factor, width, gradient
+        )
 
-    def _distance(self, parameters: list[Tensor], way: list[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
+    def _distance(
+        self,
+        parameters: list[Tensor],
+        way: list[Tensor],
+        factor: float,
+        width: float,
+        gradient: bool,
+    ) -> Evaluated:
         values, result = [], None
         for anchor in self.anchors:
             apart = differences(way if anchor.displaced else parameters, anchor.tensors)
-            value, slope = self.kernel.values(by_group(squares(apart), self.members) * anchor.inverse, width)
+            value, slope = self.kernel.values(
+                by_group(squares(apart), self.members) * anchor.inverse, width
+            )
             values.append(torch.dot(value, anchor.counts))
             if gradient:
                 scale_(apart, ((2 * factor) * slope * anchor.inverse)[self._group])
                 result = _plus(result, apart)
         return _total(values) * factor, result
 
-    def _direction(self, parameters: list[Tensor], way: list[Tensor], factor: float, width: float, gradient: bool) -> Evaluated:
+    def _direction(
+        self,
+        parameters: list[Tensor],
+        way: list[Tensor],
+        factor: float,
+        width: float,
+        gradient: bool,
+    ) -> Evaluated:
         values, result = [], None
         gone, of_way = self.lengths(way), torch.zeros_like(self.anchors[0].inverse)
         for anchor in self.anchors:
@@ -101,8 +137,13 @@ class ParameterRepulsion:
             value, by_toward, by_gone = self.kernel.values(toward, gone * anchor.inverse, width)
             values.append(torch.dot(value, anchor.counts))
             if gradient:
-                pull = [tensor.to(own.dtype, copy=True) for tensor, own in zip(anchor.tensors, parameters, strict=True)]
-                result = _plus(result, scale_(pull, (factor * by_toward * anchor.inverse)[self._group]))
+                pull = [
+                    tensor.to(own.dtype, copy=True)
+                    for tensor, own in zip(anchor.tensors, parameters, strict=True)
+                ]
+                result = _plus(
+                    result, scale_(pull, (factor * by_toward * anchor.inverse)[self._group])
+                )
                 of_way = of_way + 2 * factor * by_gone * anchor.inverse
         if result is not None:
             result = _plus(result, scale_(way, of_way[self._group]))
@@ -116,7 +157,10 @@ def as_node(value: Tensor, gradient: list[Tensor], parameters: Sequence[Tensor])
 
 
 class _Known(torch.autograd.Function):
-    """A number with a gradient that is known already. It belongs to the parameters as they were, whatever has become of them since."""
+    """A number with a gradient that is known already.
+
+    It belongs to the parameters as they were, whatever has become of them since.
+    """
 
     @staticmethod
     def forward(ctx: Any, known: tuple[Tensor, list[Tensor]], *parameters: Tensor) -> Tensor:
@@ -128,7 +172,11 @@ class _Known(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         needed = [k for k, own in enumerate(ctx.needs_input_grad[1:]) if own]
         wanted = [ctx.gradient[k] for k in needed]
-        scaled = torch._foreach_mul(wanted, upstream.item()) if upstream.device.type == "cpu" else [g * upstream.to(g.device) for g in wanted]
+        scaled = (
+            torch._foreach_mul(wanted, upstream.item())
+            if upstream.device.type == "cpu"
+            else [g * upstream.to(g.device) for g in wanted]
+        )
         result: list[Tensor | None] = [None] * len(ctx.gradient)
         for k, tensor in zip(needed, scaled, strict=True):
             result[k] = tensor

@@ -1,15 +1,19 @@
 """Persistent training: train again from the same start, repelled from the solutions already found.
 
-    minimise   L(theta) + (strength s(t) / L) sum_j sum_l k(|theta_l - theta*_lj|^2 / |theta_0l - theta*_lj|^2)
+    minimise   L(theta) + (strength s(t) / L) sum_j sum_l k(|theta_l - theta*_lj|^2 / |theta_0l -
+    theta*_lj|^2)
 
-from theta_0 in every round, over the solutions j of earlier rounds and the groups l of parameters (penalty.py, kernels.py). s(t) is 1 up to the
-fraction a of the round's steps, falls linearly to 0 at b, and stays 0, so that a round ends at a minimum of L itself.
+from theta_0 in every round, over the solutions j of earlier rounds and the groups l of parameters
+(penalty.py, kernels.py). s(t) is 1 up to the fraction a of the round's steps, falls linearly to 0
+at b, and stays 0, so that a round ends at a minimum of L itself.
 
-Min 2020, "Persistent Neurons" (arXiv 2007.01419). Only the abstract was available to us: that updates carry deterministic error terms away from
-earlier convergence points, from the same initialisation, in full and in partial variants. The penalty's form and all of its constants are a
+Min 2020, "Persistent Neurons" (arXiv 2007.01419). Only the abstract was available to us: that
+updates carry deterministic error terms away from earlier convergence points, from the same
+initialisation, in full and in partial variants. The penalty's form and all of its constants are a
 reconstruction.
 
-The network trains as ever, in any loop: the penalty is one node of the graph, or its gradient is added after the backward pass.
+The network trains as ever, in any loop: the penalty is one node of the graph, or its gradient is
+added after the backward pass.
 """
 
 from __future__ import annotations
@@ -36,7 +40,16 @@ from onefold.inference import OutputChoice, as_output
 from onefold.patterns import Patterns
 
 SAME, NEW = "same", "new"
-OPTIONS = ("total_steps", "strength", "width", "anneal", "memory", "control", "mirror", "seed")  # what a state brings along, as an optimiser's does
+OPTIONS = (
+    "total_steps",
+    "strength",
+    "width",
+    "anneal",
+    "memory",
+    "control",
+    "mirror",
+    "seed",
+)  # what a state brings along, as an optimiser's does
 
 
 class PersistentTraining:
@@ -52,33 +65,45 @@ class PersistentTraining:
             run.restart()
         network = run.best()
 
-    The model stays the caller's own and is trained by the caller, under any optimiser, precision or wrapper; what it holds now is the initialisation.
+    The model stays the caller's own and is trained by the caller, under any optimiser, precision or
+    wrapper; what it holds now is the initialisation.
 
     Args:
         model: the network, or a wrapper of it (torch.compile, DistributedDataParallel).
-        total_steps: optimiser steps of a round; the annealing is measured in them. Steps beyond are allowed, and free of the penalty.
-        scope: what is repelled: "all" trainable parameters, those of the "first" layer, of the last, the "head", or of the "last:n" layers; else a
-            pattern of parameter or module names, or several. With kernel="function", what the penalty's gradient may move.
-        kernel: "gaussian", "inverse", "hinge", "cosine" (all between parameters, normalised for every group) or "function" (between predictions).
-        strength: weight of the penalty. width: reach of the kernel, in units of the way from the start to the solution.
+        total_steps: optimiser steps of a round; the annealing is measured in them. Steps beyond are
+            allowed, and free of the penalty.
+        scope: what is repelled: "all" trainable parameters, those of the "first" layer, of the
+            last, the "head", or of the "last:n" layers; else a pattern of parameter or module
+            names, or several. With kernel="function", what the penalty's gradient may move.
+        kernel: "gaussian", "inverse", "hinge", "cosine" (all between parameters, normalised for
+            every group) or "function" (between predictions).
+        strength: weight of the penalty. width: reach of the kernel, in units of the way from the
+            start to the solution.
         anneal: the fractions (a, b) of the round between which the strength falls to 0.
         memory: how many of the last solutions repel; None for all.
-        control: repel from random points instead, which in every group are as far from the start as the solutions: the uninformed control.
-        mirror: repel also from the mirror image of the last solution through the start, 2 theta_0 - theta*, so that a round leaves to the side of
-            the way it went before and not just the other way. Ours, beyond the paper.
+        control: repel from random points instead, which in every group are as far from the start as
+            the solutions: the uninformed control.
+        mirror: repel also from the mirror image of the last solution through the start, 2 theta_0 -
+            theta*, so that a round leaves to the side of the way it went before and not just the
+            other way. Ours, beyond the paper.
         exclude: patterns of what is left out of the scope.
-        reference: of kernel="function" the batch whose predictions are compared: inputs, (inputs, labels) or a dict.
-        output: of kernel="function" and `ensemble` which output is meant where the network returns several, and on which axis its classes lie
-            (`onefold.inference`).
-        store: a folder for the solutions, so that only those that repel are in memory; None keeps all of them there.
-        precision: "bfloat16", "float16" or "float32", in which solutions are kept; None keeps them exact.
+        reference: of kernel="function" the batch whose predictions are compared: inputs, (inputs,
+            labels) or a dict.
+        output: of kernel="function" and `ensemble` which output is meant where the network returns
+            several, and on which axis its classes lie (`onefold.inference`).
+        store: a folder for the solutions, so that only those that repel are in memory; None keeps
+            all of them there.
+        precision: "bfloat16", "float16" or "float32", in which solutions are kept; None keeps them
+            exact.
         seed: of the control's points and of `order_seed`.
 
-    Groups (a layer's weight and bias) of a solution that did not move from the start at all are left out, as nothing can be measured in them.
+    Groups (a layer's weight and bias) of a solution that did not move from the start at all are
+    left out, as nothing can be measured in them.
 
     Raises:
-        PersistentError: an option is out of its range. RecipeError: a pattern matches nothing. DataError: the network cannot run on the
-        reference batch. OutputError: the folder cannot be made.
+        PersistentError: an option is out of its range. RecipeError: a pattern matches nothing.
+        DataError: the network cannot run on the reference batch. OutputError: the folder cannot be
+        made.
     """
 
     def __init__(
@@ -109,44 +134,59 @@ class PersistentTraining:
         self.model, self._network = model, unwrapped(model)
         self.kernel, self._kernel = kernel, kernel_named(kernel)
         if (self._kernel.of == PREDICTIONS) != (reference is not None):
-            need = "compares predictions; pass reference=, a small batch" if reference is None else "compares parameters; leave reference= out"
+            need = (
+                "compares predictions; pass reference=, a small batch"
+                if reference is None
+                else "compares parameters; leave reference= out"
+            )
             raise PersistentError(f"The kernel '{kernel}' {need}.")
         self.groups: list[Group] = groups_of(self._network, scope, exclude)
         self._start = Snapshot.of(self._network)
         self._start.check_ranks(self._network)
         self._reference: Any = reference
         if reference is not None:
-            self._repelling().predictions(self._start)  # learn now, and not after a round, whether the network can run on it
+            self._repelling().predictions(
+                self._start
+            )  # learn now, and not after a round, whether the network can run on it
         self._store = Solutions(self._start, store, precision)
         self.round, self.steps, self._order, self._restarts = 0, 0, 0, 0
         self._find()
 
-    # ---- in training -----------------------------------------------------------------------------------------------------------------
+    # ---- in training
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def penalty(self) -> Tensor:
-        """The penalty at the network's parameters, a number to be added to the loss; exactly 0 in round 0 and once annealed.
+        """The penalty at the network's parameters, a number to be added to the loss; exactly 0 in
+        round 0 and once annealed.
 
-        Its gradient is that of the parameters as they are now, in closed form. With kernel="function" this runs the network on the reference batch.
-        Where the loss itself does not reach some parameters, DistributedDataParallel allows no other gradient for them: use `add_gradient` there.
+        Its gradient is that of the parameters as they are now, in closed form. With
+        kernel="function" this runs the network on the reference batch. Where the loss itself does
+        not reach some parameters, DistributedDataParallel allows no other gradient for them: use
+        `add_gradient` there.
         """
         known = self._evaluate(torch.is_grad_enabled())
         if known is None:
-            return torch.zeros((), device=self._parameters()[0].device, requires_grad=torch.is_grad_enabled())
+            return torch.zeros(
+                (), device=self._parameters()[0].device, requires_grad=torch.is_grad_enabled()
+            )
         value, gradient = known
         return value if gradient is None else as_node(value, gradient, self._parameters())
 
     @torch.no_grad()
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def add_gradient(self, scale: float = 1.0) -> None:
-        """Add the penalty's gradient, times `scale`, to the parameters' `.grad`: instead of `penalty()`, between backward pass and optimiser step.
+        """Add the penalty's gradient, times `scale`, to the parameters' `.grad`: instead of
+        `penalty()`, between backward pass and optimiser step.
 
-        Gradients that a GradScaler has scaled need its `get_scale()` as scale, or `unscale_` before.
+        Gradients that a GradScaler has scaled need its `get_scale()` as scale, or `unscale_`
+        before.
         """
         known = self._evaluate(True)
         if known is None or known[1] is None:
             return
-        pairs = [(p, g) for p, g in zip(self._parameters(), known[1], strict=True) if p.requires_grad]
+        pairs = [
+            (p, g) for p, g in zip(self._parameters(), known[1], strict=True) if p.requires_grad
+        ]
         for parameter, gradient in pairs:
             if parameter.grad is None:
                 parameter.grad = gradient.mul_(scale)
@@ -166,38 +206,53 @@ class PersistentTraining:
         """What the kernels are multiplied with now: the strength, annealed."""
         return float(self.strength) * annealed(self.steps / self.total_steps, self.anneal)
 
-    # ---- between rounds --------------------------------------------------------------------------------------------------------------
+    # ---- between rounds
 
     def record(self, score: Any) -> None:
-        """End the round: keep what the network holds now, and how good it is (a number; higher is better).
+        """End the round: keep what the network holds now, and how good it is (a number; higher is
+        better).
 
-        Where there are several processes, the first one's score counts, and it writes what goes to disk.
+        Where there are several processes, the first one's score counts, and it writes what goes to
+        disk.
 
         Raises:
-            PersistentError: the round is recorded already, a weight is NaN or infinite, the score is NaN, or the network is not that of round 0.
+            PersistentError: the round is recorded already, a weight is NaN or infinite, the score
+                is NaN, or the network is not that of round 0.
             OutputError: the solution cannot be written.
         """
         if self._recorded:
-            raise PersistentError(f"Round {self.round} is recorded already; call restart() before the next round.")
+            raise PersistentError(
+                f"Round {self.round} is recorded already; call restart() before the next round."
+            )
         number = from_first_rank(check_score(score))
         self._start.check(self._network)
         self._store.add(self.round, number, self._network)
 
     def restart(self, order: str = SAME, *, abandon: bool = False) -> None:
-        """Begin the next round: the initialisation again, bit for bit, with the buffers; gradients are dropped. Make a new optimiser.
+        """Begin the next round: the initialisation again, bit for bit, with the buffers; gradients
+        are dropped.
+
+        Make a new optimiser.
 
         Args:
-            order: whether `order_seed` becomes that of the first round, "same", or one that was not there before, "new".
+            order: whether `order_seed` becomes that of the first round, "same", or one that was not
+                there before, "new".
             abandon: repeat this round, which is not recorded.
 
         Raises:
-            PersistentError: the round is not recorded, there is no such order, or the network is not that of round 0.
+            PersistentError: the round is not recorded, there is no such order, or the network is
+                not that of round 0.
         """
         if order not in (SAME, NEW):
-            raise PersistentError(f"The data's order in a round is the '{SAME}' as in the first or a '{NEW}' one, not '{order}'.")
+            raise PersistentError(
+                f"The data's order in a round is the '{SAME}' as in the first or a '{NEW}' one, not"
+                f" '{order}'."
+            )
         if self._recorded == abandon:
             done = (
-                "is recorded and cannot be abandoned" if abandon else "has no recorded solution yet; call record(score) first, or pass abandon=True"
+                "is recorded and cannot be abandoned"
+                if abandon
+                else "has no recorded solution yet; call record(score) first, or pass abandon=True"
             )
             raise PersistentError(f"Round {self.round} {done}.")
         self._start.put_into(self._network)
@@ -208,7 +263,9 @@ class PersistentTraining:
 
     @property
     def order_seed(self) -> int:
-        """The seed for the generator of this round's data order: `torch.Generator().manual_seed(run.order_seed)`."""
+        """The seed for the generator of this round's data order:
+        `torch.Generator().manual_seed(run.order_seed)`.
+        """
         return int(np.random.default_rng([self.seed, 2, self._order]).integers(2**62))
 
     @property
@@ -222,30 +279,45 @@ class PersistentTraining:
         return [solution.score for solution in self._store.all]
 
     def network(self, number: int) -> nn.Module:
-        """The network of a recorded round: a plain copy with weights and buffers of its own, in evaluation mode.
+        """The network of a recorded round: a plain copy with weights and buffers of its own, in
+        evaluation mode.
 
         Raises:
             PersistentError: there is no such round, or its file is missing or changed.
         """
         found = [solution for solution in self._store.all if solution.round == number]
         if not found:
-            raise PersistentError(f"There is no recorded round {number}; {len(self._store.all)} are recorded, counted from 0.")
+            raise PersistentError(
+                f"There is no recorded round {number}; {len(self._store.all)} are recorded, counted"
+                " from 0."
+            )
         return copy_at(self._network, found[0].snapshot()).eval()
 
     def best(self) -> nn.Module:
-        """The network of the best round, as `network` gives it; of equals the first. Raises PersistentError before anything is recorded."""
+        """The network of the best round, as `network` gives it; of equals the first.
+
+        Raises PersistentError before anything is recorded.
+        """
         self._check_any("best")
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
 
     def ensemble(self, scores: EnsembleMean = "probabilities") -> Ensemble:
-        """The networks of all recorded rounds as one. scores: what is averaged, "probabilities" or "logits". Raises PersistentError as `best`."""
-        self._check_any("ensemble")
-        return Ensemble([self.network(solution.round) for solution in self._store.all], scores, self._output)
+        """The networks of all recorded rounds as one. scores: what is averaged, "probabilities" or
+        "logits".
 
-    # ---- state -----------------------------------------------------------------------------------------------------------------------
+        Raises PersistentError as `best`.
+        """
+        self._check_any("ensemble")
+        return Ensemble(
+            [self.network(solution.round) for solution in self._store.all], scores, self._output
+        )
+
+    # ---- state
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rounds to come depend on but the network itself: tensors and plain data, which torch.load reads with weights_only=True."""
+        """All that the rounds to come depend on but the network itself: tensors and plain data,
+        which torch.load reads with weights_only=True.
+        """
         return {
             "kernel": self.kernel,
             "scope": [name for group in self.groups for name in group.parameters],
@@ -257,21 +329,27 @@ class PersistentTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, to the same bits; the network and the optimiser of that moment are loaded by the caller.
+        """Continue where `state` was taken, to the same bits; the network and the optimiser of that
+        moment are loaded by the caller.
 
         Raises:
-            PersistentError: it is of another kernel, scope, precision or network, or a solution's file is missing or changed.
+            PersistentError: it is of another kernel, scope, precision or network, or a solution's
+                file is missing or changed.
         """
         mine = self.state_dict()
         for name in ("kernel", "scope", "precision"):
             if state[name] != mine[name]:
                 raise PersistentError(
-                    f"The state is of a run with another {name} ({_brief(state[name])}, not {_brief(mine[name])}); make it alike first."
+                    f"The state is of a run with another {name} ({_brief(state[name])}, not"
+                    f" {_brief(mine[name])}); make it alike first."
                 )
         start = Snapshot(*state["start"])
         start.check(self._network)
         start = Snapshot(
-            *({n: t.to(own[n].device, copy=True) for n, t in each.items()} for each, own in zip(state["start"], mine["start"], strict=True))
+            *(
+                {n: t.to(own[n].device, copy=True) for n, t in each.items()}
+                for each, own in zip(state["start"], mine["start"], strict=True)
+            )
         )
         self._store.load(state["solutions"], start)
         self._start = start
@@ -284,30 +362,41 @@ class PersistentTraining:
     def __repr__(self) -> str:
         tensors = sum(len(group.parameters) for group in self.groups)
         return (
-            f"PersistentTraining(round={self.round}, steps={self.steps}/{self.total_steps}, kernel={self.kernel!r}, strength={self.strength}, "
-            f"width={self.width}, anneal={self.anneal}, groups={len(self.groups)}, tensors={tensors}, recorded={len(self._store.all)})"
+            f"PersistentTraining(round={self.round}, steps={self.steps}/{self.total_steps},"
+            f" kernel={self.kernel!r}, strength={self.strength}, width={self.width},"
+            f" anneal={self.anneal}, groups={len(self.groups)}, tensors={tensors},"
+            f" recorded={len(self._store.all)})"
         )
 
-    # ---- within ----------------------------------------------------------------------------------------------------------------------
+    # ---- within
 
     @property
     def _recorded(self) -> bool:
         return len(self._store.all) > self.round
 
     def _check_options(self) -> None:
-        check_options(self.total_steps, self.strength, self.width, self.anneal, self.memory, self.seed)
+        check_options(
+            self.total_steps, self.strength, self.width, self.anneal, self.memory, self.seed
+        )
 
     def _repelling(self) -> Repelling:
-        return Repelling(self._kernel, self._network, self.groups, self._start, self._reference, self._output)
+        return Repelling(
+            self._kernel, self._network, self.groups, self._start, self._reference, self._output
+        )
 
     def _check_any(self, what: str) -> None:
         if not self._store.all:
-            raise PersistentError(f"No round has been recorded yet, so there is nothing for {what}(); call record(score) at the end of a round.")
+            raise PersistentError(
+                f"No round has been recorded yet, so there is nothing for {what}(); call"
+                " record(score) at the end of a round."
+            )
 
     def _find(self) -> None:
         """Look up the modules that own the parameters, and forget what the penalty was made of."""
         names = [name.rpartition(".") for group in self.groups for name in group.parameters]
-        self._owners = [(self._network.get_submodule(module)._parameters, name) for module, _, name in names]
+        self._owners = [
+            (self._network.get_submodule(module)._parameters, name) for module, _, name in names
+        ]
         self._repulsion: Repulsion | None = None
 
     def _parameters(self) -> list[Tensor]:
@@ -325,7 +414,9 @@ class PersistentTraining:
             if self._repulsion is None or self._repulsion.device != device:
                 near = [solution for solution in self._store.all if solution.round < self.round]
                 near = near if self.memory is None else near[-self.memory :]
-                self._repulsion = self._repelling().repulsion(near, self.control, self.mirror, self.seed)
+                self._repulsion = self._repelling().repulsion(
+                    near, self.control, self.mirror, self.seed
+                )
             return self._repulsion.evaluate(parameters, factor, float(self.width), gradient)
 
 

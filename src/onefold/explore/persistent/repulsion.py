@@ -1,4 +1,6 @@
-"""What repels in a round: the solutions before it, or the control's random points, in the space of parameters or of functions."""
+"""What repels in a round: the solutions before it, or the control's random points, in the space of
+parameters or of functions.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from onefold.inference import ANY, Output
 
 @dataclass(frozen=True, eq=False)
 class Repelling:
-    """What every round's repulsion is made from. start: the initialisation. reference: one batch, or None for kernels of parameters.
+    """What every round's repulsion is made from. start: the initialisation. reference: one batch,
+    or None for kernels of parameters.
 
     output: which output of the network its predictions are.
     """
@@ -37,20 +40,28 @@ class Repelling:
     reference: Any = None
     output: Output = ANY
 
-    def repulsion(self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int) -> Repulsion:
-        """The repulsion from these solutions, on the network's device; from random points as far from the start if `control`.
+    def repulsion(
+        self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int
+    ) -> Repulsion:
+        """The repulsion from these solutions, on the network's device; from random points as far
+        from the start if `control`.
 
-        mirror: also from the mirror image of the last one through the start, 2 theta_0 - theta*, or that of its predictions.
+        mirror: also from the mirror image of the last one through the start, 2 theta_0 - theta*, or
+        that of its predictions.
         """
         by_function = self.kernel.of == PREDICTIONS
         names = [name for group in self.groups for name in group.parameters]
         now = dict(self.network.named_parameters())
         start = [self.start.parameters[name].to(now[name].device) for name in names]
-        members = torch.tensor([[float(name in group.parameters) for name in names] for group in self.groups])
+        members = torch.tensor(
+            [[float(name in group.parameters) for name in names] for group in self.groups]
+        )
         in_parameters = ParameterRepulsion(self.kernel, start, members)
         in_functions = None
         if by_function:
-            in_functions = FunctionRepulsion(self.kernel, self.network, self._batch(), self.predictions(self.start), self.output)
+            in_functions = FunctionRepulsion(
+                self.kernel, self.network, self._batch(), self.predictions(self.start), self.output
+            )
         for solution in solutions:
             mirrored = mirror and solution is solutions[-1]
             if in_functions is not None and not control:
@@ -64,14 +75,26 @@ class Repelling:
             if in_functions is None:
                 in_parameters.add(tensors, displaced)
                 if mirrored:
-                    in_parameters.add(torch._foreach_neg(tensors if displaced else differences(tensors, start)), True)
+                    in_parameters.add(
+                        torch._foreach_neg(tensors if displaced else differences(tensors, start)),
+                        True,
+                    )
             else:
-                point = {name: own.cpu() + way.to(wide([own])) for name, own, way in zip(names, start, tensors, strict=True)}
-                in_functions.add(self.predictions(Snapshot(self.start.parameters | point, self.start.buffers)), mirrored)
+                point = {
+                    name: own.cpu() + way.to(wide([own]))
+                    for name, own, way in zip(names, start, tensors, strict=True)
+                }
+                in_functions.add(
+                    self.predictions(Snapshot(self.start.parameters | point, self.start.buffers)),
+                    mirrored,
+                )
         return in_functions or in_parameters
 
     def predictions(self, at: Snapshot) -> Tensor:
-        """What the network predicts on the reference batch with these tensors. Raises DataError where it cannot run on it."""
+        """What the network predicts on the reference batch with these tensors.
+
+        Raises DataError where it cannot run on it.
+        """
         with torch.no_grad():
             return predict(copy_at(self.network, at), self._batch(), self.output)
 
@@ -80,16 +103,31 @@ class Repelling:
 
 
 def copy_at(network: nn.Module, tensors: Snapshot) -> nn.Module:
-    """A copy of the network that holds these tensors. Raises PersistentError where the network cannot be copied."""
-    # What a forward pass left as an attribute (as torch.nn.utils.weight_norm does) belongs to a graph, and torch copies no such tensor.
-    left = (value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
+    """A copy of the network that holds these tensors.
+
+    Raises PersistentError where the network cannot be copied.
+    """
+    # What a forward pass left as an attribute (as torch.nn.utils.weight_norm does) belongs to a
+    # graph, and torch copies no such tensor.
+    left = (
+        value
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    )
     try:
         result = copy.deepcopy(network, {id(value): value.detach().clone() for value in left})
     except Exception as error:  # a network may hold anything
         reason = str(error).split("\n")[0]
-        raise PersistentError(f"{type(network).__name__} cannot be copied ({reason}); drop what it holds beside its weights.") from error
+        raise PersistentError(
+            f"{type(network).__name__} cannot be copied ({reason}); drop what it holds beside its"
+            " weights."
+        ) from error
     with torch.no_grad():
-        for own, now in ((tensors.parameters, result.named_parameters()), (tensors.buffers, result.named_buffers())):
+        for own, now in (
+            (tensors.parameters, result.named_parameters()),
+            (tensors.buffers, result.named_buffers()),
+        ):
             for name, tensor in now:
                 tensor.copy_(own[name])
     return result

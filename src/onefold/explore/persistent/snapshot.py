@@ -1,4 +1,6 @@
-"""What a network held at one moment, bit for bit: parameters and buffers, under the names that they have without wrappers."""
+"""What a network held at one moment, bit for bit: parameters and buffers, under the names that they
+have without wrappers.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, out of torch.compile, (Distributed)DataParallel, and the wrapper of lightning-fabric."""
+    """The network itself, out of torch.compile, (Distributed)DataParallel, and the wrapper of
+    lightning-fabric.
+    """
     while True:
-        inner = model.module if isinstance(model, WRAPPERS) else getattr(model, "_orig_mod", getattr(model, "_original_module", None))
+        inner = (
+            model.module
+            if isinstance(model, WRAPPERS)
+            else getattr(model, "_orig_mod", getattr(model, "_original_module", None))
+        )
         if not isinstance(inner, nn.Module):
             return model
         model = inner
@@ -33,22 +41,34 @@ class Snapshot:
 
     @classmethod
     def of(cls, network: nn.Module) -> Snapshot:
-        """A copy of what the network holds now. Raises PersistentError where a parameter has no value yet."""
+        """A copy of what the network holds now.
+
+        Raises PersistentError where a parameter has no value yet.
+        """
         for name, parameter in network.named_parameters():
             if isinstance(parameter, UninitializedParameter):
-                raise PersistentError(f"'{name}' has no shape yet; run the network on one batch first.")
+                raise PersistentError(
+                    f"'{name}' has no shape yet; run the network on one batch first."
+                )
         parameters, buffers = _tensors(network)
-        return cls({n: t.detach().clone() for n, t in parameters.items()}, {n: t.detach().clone() for n, t in buffers.items()})
+        return cls(
+            {n: t.detach().clone() for n, t in parameters.items()},
+            {n: t.detach().clone() for n, t in buffers.items()},
+        )
 
     def check(self, network: nn.Module) -> None:
-        """Raises PersistentError where a tensor of the network is gone, is new, or has another shape or dtype; devices may differ."""
-        for kind, own, now in zip(("parameter", "buffer"), (self.parameters, self.buffers), _tensors(network), strict=True):
+        """Raises PersistentError where a tensor of the network is gone, is new, or has another
+        shape or dtype; devices may differ.
+        """
+        for kind, own, now in zip(
+            ("parameter", "buffer"), (self.parameters, self.buffers), _tensors(network), strict=True
+        ):
             for name in [*own, *now]:
                 before, after = (_describe(each.get(name)) for each in (own, now))
                 if before != after:
                     raise PersistentError(
-                        f"The model has changed since round 0: the {kind} '{name}' was {before} and is now {after}; give every round the same "
-                        "network."
+                        f"The model has changed since round 0: the {kind} '{name}' was {before} and"
+                        f" is now {after}; give every round the same network."
                     )
 
     def put_into(self, network: nn.Module) -> None:
@@ -61,13 +81,16 @@ class Snapshot:
         network.zero_grad(set_to_none=True)
 
     def check_ranks(self, network: nn.Module) -> None:
-        """Raises PersistentError, on every rank, where the ranks do not begin with the same tensors."""
+        """Raises PersistentError, on every rank, where the ranks do not begin with the same
+        tensors.
+        """
         if several_ranks():
             own = state_checksum(self.parameters | self.buffers)
             same = torch.tensor(float(own == from_first_rank(own)), device=device_of(network))
             if mean_over_ranks(same) < 1:
                 raise PersistentError(
-                    "The processes begin with different weights or buffers; wrap the model in DistributedDataParallel first, or seed them alike."
+                    "The processes begin with different weights or buffers; wrap the model in"
+                    " DistributedDataParallel first, or seed them alike."
                 )
 
 
@@ -76,4 +99,8 @@ def _tensors(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _describe(tensor: Tensor | None) -> str:
-    return "not there" if tensor is None else f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
+    return (
+        "not there"
+        if tensor is None
+        else f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
+    )

@@ -1,7 +1,8 @@
 """Recorded solutions: in memory or as one safetensors file each, exact or in a lower precision.
 
-In a lower precision it is the way from the start that is stored, not the value, since the way may be smaller than what the rounding of a value
-would change. Exact files are checkpoints of the network as `onefold.load` reads them. Buffers are always exact.
+In a lower precision it is the way from the start that is stored, not the value, since the way may
+be smaller than what the rounding of a value would change. Exact files are checkpoints of the
+network as `onefold.load` reads them. Buffers are always exact.
 """
 
 from __future__ import annotations
@@ -46,22 +47,39 @@ class Solution:
     start: Snapshot = field(repr=False)
 
     def snapshot(self) -> Snapshot:
-        """A copy of parameters and buffers, on the CPU; exact, or within the precision they are kept in. Raises PersistentError as `stored`."""
+        """A copy of parameters and buffers, on the CPU; exact, or within the precision they are
+        kept in.
+
+        Raises PersistentError as `stored`.
+        """
         stored, parameters = self.stored(), {}
         for name, start in self.start.parameters.items():
-            parameters[name] = (start.cpu() + stored[name].to(start.dtype)) if self._is_displaced(name) else stored[name].clone()
+            parameters[name] = (
+                (start.cpu() + stored[name].to(start.dtype))
+                if self._is_displaced(name)
+                else stored[name].clone()
+            )
         return Snapshot(parameters, {name: stored[name].clone() for name in self.start.buffers})
 
     def stored(self) -> Mapping[str, Tensor]:
-        """The tensors as they are stored. Raises PersistentError where the file is gone, or is not what was written."""
+        """The tensors as they are stored.
+
+        Raises PersistentError where the file is gone, or is not what was written.
+        """
         if self.file is None:
             return self.held
         from safetensors.torch import load_file
 
         if not self.file.is_file():
-            raise PersistentError(f"The solution of round {self.round} is no longer there: {self.file} is missing; put the file back.")
+            raise PersistentError(
+                f"The solution of round {self.round} is no longer there: {self.file} is missing;"
+                " put the file back."
+            )
         if checksum(self.file) != self.checksum:
-            raise PersistentError(f"{self.file} is not the solution that round {self.round} wrote, as its checksum differs; put that file back.")
+            raise PersistentError(
+                f"{self.file} is not the solution that round {self.round} wrote, as its checksum"
+                " differs; put that file back."
+            )
         return load_file(self.file)
 
     def _is_displaced(self, name: str) -> bool:
@@ -71,16 +89,24 @@ class Solution:
 class Solutions:
     """All solutions recorded so far, in order.
 
-    start: the initialisation. folder: where they are written, made where it is missing; None keeps them in memory. precision: "bfloat16", "float16"
-    or "float32", or None for exact values.
+    start: the initialisation. folder: where they are written, made where it is missing; None keeps
+    them in memory. precision: "bfloat16", "float16" or "float32", or None for exact values.
 
     Raises:
         PersistentError: there is no such precision. OutputError: the folder cannot be made.
     """
 
-    def __init__(self, start: Snapshot, folder: str | os.PathLike[str] | None = None, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        start: Snapshot,
+        folder: str | os.PathLike[str] | None = None,
+        precision: str | None = None,
+    ) -> None:
         if precision is not None and precision not in PRECISIONS:
-            raise PersistentError(f"Solutions are kept in {', '.join(PRECISIONS)} or, with None, as they are, not in '{precision}'.")
+            raise PersistentError(
+                f"Solutions are kept in {', '.join(PRECISIONS)} or, with None, as they are, not in"
+                f" '{precision}'."
+            )
         self.start, self.precision, self.all = start, precision, list[Solution]()
         self.folder = None if folder is None else Path(folder).expanduser()
         self._mine = False  # whether the files in the folder are of this run
@@ -91,27 +117,54 @@ class Solutions:
                 raise explain(error, self.folder) from error
 
     def add(self, number: int, score: float, network: nn.Module) -> None:
-        """Record what the network holds now. Raises PersistentError where a weight is not finite; OutputError where it cannot be written."""
+        """Record what the network holds now.
+
+        Raises PersistentError where a weight is not finite; OutputError where it cannot be written.
+        """
         now = Snapshot.of(network)
-        unfit = [name for name, tensor in (now.parameters | now.buffers).items() if _broken(tensor, name in now.parameters)]
+        unfit = [
+            name
+            for name, tensor in (now.parameters | now.buffers).items()
+            if _broken(tensor, name in now.parameters)
+        ]
         if unfit:
             hold = f" and {len(unfit) - 1} other tensors hold" if len(unfit) > 1 else " holds"
             raise PersistentError(
-                f"Round {number} ended in no solution: '{unfit[0]}'{hold} NaN or infinity; lower the learning rate or the strength and repeat the "
-                "round with restart(abandon=True)."
+                f"Round {number} ended in no solution: '{unfit[0]}'{hold} NaN or infinity; lower"
+                " the learning rate or the strength and repeat the round with"
+                " restart(abandon=True)."
             )
-        tensors = {name: self._kept(name, tensor) for name, tensor in now.parameters.items()} | {n: t.cpu() for n, t in now.buffers.items()}
-        names = tensors | {name: tensors[first] for name, first in _aliases(network).items()}  # so that a file has all names of shared weights
+        tensors = {name: self._kept(name, tensor) for name, tensor in now.parameters.items()} | {
+            n: t.cpu() for n, t in now.buffers.items()
+        }
+        names = tensors | {
+            name: tensors[first] for name, first in _aliases(network).items()
+        }  # so that a file has all names of shared weights
         file, digest = self._write(number, score, names) if self.folder is not None else (None, "")
-        self.all.append(Solution(number, score, file, self.precision is not None, digest, {} if file else tensors, self.start))
+        self.all.append(
+            Solution(
+                number,
+                score,
+                file,
+                self.precision is not None,
+                digest,
+                {} if file else tensors,
+                self.start,
+            )
+        )
 
     def check_free(self) -> None:
-        """Raises PersistentError where the folder holds solutions of another run, which this one would replace."""
+        """Raises PersistentError where the folder holds solutions of another run, which this one
+        would replace.
+        """
         if self.folder is None or self._mine:
             return
         there = sorted(self.folder.glob("round-*.safetensors")) if rank() == 0 else []
         if there:
-            raise PersistentError(f"{there[0]} is a solution of another run; choose an empty folder, or load that run's state to continue it.")
+            raise PersistentError(
+                f"{there[0]} is a solution of another run; choose an empty folder, or load that"
+                " run's state to continue it."
+            )
         self._mine = True
 
     def state(self) -> list[dict[str, Any]]:
@@ -129,25 +182,45 @@ class Solutions:
         ]
 
     def load(self, state: list[dict[str, Any]], start: Snapshot) -> None:
-        """Take over what `state` gave. Raises PersistentError where a file is missing or changed, or where there is no folder to find it in."""
+        """Take over what `state` gave.
+
+        Raises PersistentError where a file is missing or changed, or where there is no folder to
+        find it in.
+        """
         found = []
         for each in state:
             if each["file"] and self.folder is None:
                 raise PersistentError(
-                    f"The solution of round {each['round']} lies in the file {each['file']}; pass store=, the folder that holds it."
+                    f"The solution of round {each['round']} lies in the file {each['file']}; pass"
+                    " store=, the folder that holds it."
                 )
             file = self.folder / each["file"] if each["file"] and self.folder is not None else None
             held = {name: tensor.cpu() for name, tensor in each["tensors"].items()}
-            found.append(Solution(each["round"], each["score"], file, each["displaced"], each["checksum"], held, start))
+            found.append(
+                Solution(
+                    each["round"],
+                    each["score"],
+                    file,
+                    each["displaced"],
+                    each["checksum"],
+                    held,
+                    start,
+                )
+            )
             found[-1].stored()
         self.start, self.all, self._mine = start, found, True
 
     def _kept(self, name: str, tensor: Tensor) -> Tensor:
         if self.precision is None or not tensor.is_floating_point():
             return tensor.cpu()
-        way = (tensor - self.start.parameters[name].to(tensor.device)).to("cpu", PRECISIONS[self.precision])
+        way = (tensor - self.start.parameters[name].to(tensor.device)).to(
+            "cpu", PRECISIONS[self.precision]
+        )
         if not bool(way.isfinite().all()):
-            raise PersistentError(f"'{name}' went too far from its start for {self.precision}; keep the solutions in bfloat16 or float32.")
+            raise PersistentError(
+                f"'{name}' went too far from its start for {self.precision}; keep the solutions in"
+                " bfloat16 or float32."
+            )
         return way
 
     def _write(self, number: int, score: float, tensors: dict[str, Tensor]) -> tuple[Path, str]:
@@ -159,7 +232,9 @@ class Solutions:
             texts = {"onefold.round": str(number), "onefold.score": repr(score)} | (
                 {} if self.precision is None else {"onefold.displacement": "true"}
             )
-            try:  # a run that was killed after it wrote and before its state was kept writes the round again
+            # a run that was killed after it wrote and before its state was kept writes the round
+            # again
+            try:
                 save(tensors, file, metadata=texts, force=True, check_finite=False)
             except OnefoldError as error:
                 failure = error
@@ -174,18 +249,29 @@ def check_score(score: Any) -> float:
     try:
         value = float(score)
     except (TypeError, ValueError) as error:
-        raise PersistentError(f"A round's score is a number, higher is better, not {score!r}.") from error
+        raise PersistentError(
+            f"A round's score is a number, higher is better, not {score!r}."
+        ) from error
     if math.isnan(value):
-        raise PersistentError("The score is NaN, which cannot be compared; record a number, such as the accuracy on validation data.")
+        raise PersistentError(
+            "The score is NaN, which cannot be compared; record a number, such as the accuracy on"
+            " validation data."
+        )
     return value
 
 
 def _aliases(network: nn.Module) -> dict[str, str]:
     """The further names of shared parameters, each with the first."""
     first: dict[int, str] = {}
-    return {n: first[id(p)] for n, p in network.named_parameters(remove_duplicate=False) if first.setdefault(id(p), n) != n}
+    return {
+        n: first[id(p)]
+        for n, p in network.named_parameters(remove_duplicate=False)
+        if first.setdefault(id(p), n) != n
+    }
 
 
 def _broken(tensor: Tensor, weight: bool) -> bool:
     """Buffers may hold infinities, as masks do."""
-    return tensor.is_floating_point() and not bool(tensor.isfinite().all() if weight else ~tensor.isnan().any())
+    return tensor.is_floating_point() and not bool(
+        tensor.isfinite().all() if weight else ~tensor.isnan().any()
+    )

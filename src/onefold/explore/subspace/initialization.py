@@ -1,4 +1,7 @@
-"""Vertices that start on their own. The likeness of copies is 1 and its gradient 0, so that nothing but the draws would part them."""
+"""Vertices that start on their own.
+
+The likeness of copies is 1 and its gradient 0, so that nothing but the draws would part them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ from onefold.explore.subspace.parametrize import Place, parameters_at
 Initialiser = Callable[[nn.Module], object]
 
 
-def fresh_tensors(model: nn.Module, places: Sequence[Place], initialiser: Initialiser | None, seed: int) -> list[Tensor]:
-    """New values for the places of `model`, initialised as a whole network is; the generator of the process is left as it was.
+def fresh_tensors(
+    model: nn.Module, places: Sequence[Place], initialiser: Initialiser | None, seed: int
+) -> list[Tensor]:
+    """New values for the places of `model`, initialised as a whole network is; the generator of the
+    process is left as it was.
 
-    initialiser: is given a copy of the model, whose weights it initialises in place; None calls `reset_parameters` of the places' modules.
+    initialiser: is given a copy of the model, whose weights it initialises in place; None calls
+    `reset_parameters` of the places' modules.
 
     Raises:
-        SubspaceError: a module has parameters but no `reset_parameters`, or the initialiser left a place as it was.
+        SubspaceError: a module has parameters but no `reset_parameters`, or the initialiser left a
+            place as it was.
     """
     network = copy.deepcopy(model)
     with torch.random.fork_rng(), torch.no_grad():
@@ -31,12 +39,16 @@ def fresh_tensors(model: nn.Module, places: Sequence[Place], initialiser: Initia
             _reset(network, places)
     before, after = parameters_at(model, places), parameters_at(network, places)
     if initialiser is not None:
-        same = [p.name for p, old, new in zip(places, before, after, strict=True) if old.dim() > 1 and torch.equal(old, new) and old.any()]
+        same = [
+            p.name
+            for p, old, new in zip(places, before, after, strict=True)
+            if old.dim() > 1 and torch.equal(old, new) and old.any()
+        ]
         if same:
             others = f" and {len(same) - 1} other weights" * (len(same) > 1)
             raise SubspaceError(
-                f"The initialiser left '{same[0]}'{others} as it was, but every vertex must start on its own; let it set them in place, or leave "
-                "them out with exclude=."
+                f"The initialiser left '{same[0]}'{others} as it was, but every vertex must start"
+                " on its own; let it set them in place, or leave them out with exclude=."
             )
     return [parameter.detach() for parameter in after]
 
@@ -47,11 +59,21 @@ def _reset(network: nn.Module, places: Sequence[Place]) -> None:
     unable = [name for name in wanted if _resetter(modules[name]) is None]
     if unable:
         own = ", ".join(place.name for place in places if place.module == unable[0])
-        what = f"'{unable[0]}', a {type(modules[unable[0]]).__name__}," if unable[0] else f"{type(network).__name__} itself"
-        more = f" (as do {len(unable) - 1} other modules: {', '.join(unable[1:4])}{', ...' * (len(unable) > 4)})" if len(unable) > 1 else ""
+        what = (
+            f"'{unable[0]}', a {type(modules[unable[0]]).__name__},"
+            if unable[0]
+            else f"{type(network).__name__} itself"
+        )
+        more = (
+            f" (as do {len(unable) - 1} other modules:"
+            f" {', '.join(unable[1:4])}{', ...' * (len(unable) > 4)})"
+            if len(unable) > 1
+            else ""
+        )
         raise SubspaceError(
-            f"{what} owns {own} but has no reset_parameters{more}, so a new vertex cannot be initialised; pass init=, a function that initialises "
-            "a whole network in place, or leave these out with exclude=."
+            f"{what} owns {own} but has no reset_parameters{more}, so a new vertex cannot be"
+            " initialised; pass init=, a function that initialises a whole network in place, or"
+            " leave these out with exclude=."
         )
     for name in wanted:
         if (reset := _resetter(modules[name])) is not None:

@@ -1,7 +1,9 @@
-"""Linear combinations of tensors at the speed of memory, which is what a step of a subspace costs beyond a plain one.
+"""Linear combinations of tensors at the speed of memory, which is what a step of a subspace costs
+beyond a plain one.
 
-On a CPU a pass over weights that fill no cache takes as long as reading them, so that all sums of the same inputs are formed piece by piece, while
-a piece stays in the cache. On other devices whole lists of tensors go through one kernel (mixing.py).
+On a CPU a pass over weights that fill no cache takes as long as reading them, so that all sums of
+the same inputs are formed piece by piece, while a piece stays in the cache. On other devices whole
+lists of tensors go through one kernel (mixing.py).
 """
 
 from __future__ import annotations
@@ -15,17 +17,25 @@ PIECE = 65536  # elements of a piece for each thread: five such pieces of float3
 
 
 def combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]]) -> list[Tensor]:
-    """For every row of coefficients the sum of the inputs, each times its coefficient; new tensors in the memory order of the first input."""
+    """For every row of coefficients the sum of the inputs, each times its coefficient; new tensors
+    in the memory order of the first input.
+    """
     return _combine(inputs, rows, None)[0]
 
 
-def combine_and_compare(inputs: Sequence[Tensor], row: Sequence[float], pair: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """One sum, and of two inputs a and b <a, b>, |a|^2 and |b|^2 as a tensor of three numbers, in float32 or, of float64 tensors, float64."""
+def combine_and_compare(
+    inputs: Sequence[Tensor], row: Sequence[float], pair: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """One sum, and of two inputs a and b <a, b>, |a|^2 and |b|^2 as a tensor of three numbers, in
+    float32 or, of float64 tensors, float64.
+    """
     outputs, products = _combine(inputs, [row], pair)
     return outputs[0], torch.stack(products).view(-1, 3).sum(0)
 
 
-def _combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]], pair: tuple[int, int] | None) -> tuple[list[Tensor], list[Tensor]]:
+def _combine(
+    inputs: Sequence[Tensor], rows: Sequence[Sequence[float]], pair: tuple[int, int] | None
+) -> tuple[list[Tensor], list[Tensor]]:
     outputs = [torch.empty_like(inputs[0]) for _ in rows]
     products = []
     wide = torch.float64 if inputs[0].dtype == torch.float64 else torch.float32
@@ -46,10 +56,16 @@ def _combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]], pair: tu
 
 
 def _pieces(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Corresponding pieces of tensors of one shape; the tensors as they are where they are small, on a device, or differ in memory order."""
+    """Corresponding pieces of tensors of one shape; the tensors as they are where they are small,
+    on a device, or differ in memory order.
+    """
     step = PIECE * torch.get_num_threads()
     first = tensors[0]
-    if first.numel() <= step or first.device.type != "cpu" or any(t.stride() != first.stride() for t in tensors):
+    if (
+        first.numel() <= step
+        or first.device.type != "cpu"
+        or any(t.stride() != first.stride() for t in tensors)
+    ):
         return [tuple(tensors)]
     if not first.is_contiguous():
         if first.dim() != 4 or not first.is_contiguous(memory_format=torch.channels_last):

@@ -1,12 +1,15 @@
-"""The point of a draw out of its vertices, the likeness of two of them, and the gradients of both in closed form.
+"""The point of a draw out of its vertices, the likeness of two of them, and the gradients of both
+in closed form.
 
     point         w_t = sum_k c_kt v_kt                    for every tensor t
-    likeness      cos^2(v_i, v_j) = s^2 / (n_i n_j),       s = <v_i, v_j>, n_i = |v_i|^2, over all weights of two or more dimensions
-    gradient      dL/dv_k = c_k dL/dw,    d cos^2/dv_i = 2 s / (n_i n_j) (v_j - v_i s / n_i)
+    likeness      cos^2(v_i, v_j) = s^2 / (n_i n_j),       s = <v_i, v_j>, n_i = |v_i|^2, over all
+    weights of two or more dimensions gradient      dL/dv_k = c_k dL/dw,    d cos^2/dv_i = 2 s /
+    (n_i n_j) (v_j - v_i s / n_i)
 
-Wortsman et al. 2021 (arXiv 2102.10472). Both parts of a tensor's gradient meet in one node of the graph: each vertex's gradient is written once, and
-nothing is kept for it but the vertices themselves. Nodes stand for some tensors each, so that a gradient with respect to the point is freed before
-those of the vertices exist for all tensors.
+Wortsman et al. 2021 (arXiv 2102.10472). Both parts of a tensor's gradient meet in one node of the
+graph: each vertex's gradient is written once, and nothing is kept for it but the vertices
+themselves. Nodes stand for some tensors each, so that a gradient with respect to the point is freed
+before those of the vertices exist for all tensors.
 """
 
 from __future__ import annotations
@@ -22,15 +25,18 @@ from onefold.errors import SubspaceError
 from onefold.explore.subspace.linear import combine, combine_and_compare
 
 Gradients = list[list[Tensor | None]]
-PART = 2**18  # elements: a node of the graph costs some 50 microseconds, and its gradients are held at once
+PART = (
+    2**18
+)  # elements: a node of the graph costs some 50 microseconds, and its gradients are held at once
 
 
 @dataclass(eq=False)
 class Draw:
     """One point of the subspace. coefficients: for each vertex, one number for each tensor.
 
-    pair: the two vertices whose likeness is penalised, over the tensors whose positions are in `compared`; empty where nothing is.
-    spent: a backward pass has gone through it. check: called before gradients are computed.
+    pair: the two vertices whose likeness is penalised, over the tensors whose positions are in
+    `compared`; empty where nothing is. spent: a backward pass has gone through it. check: called
+    before gradients are computed.
     """
 
     coefficients: list[list[float]]
@@ -41,7 +47,8 @@ class Draw:
 
 
 def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Tensor | None]:
-    """The tensors of the point, and the likeness of the draw's pair, a number (None where nothing is compared); both differentiable.
+    """The tensors of the point, and the likeness of the draw's pair, a number (None where nothing
+    is compared); both differentiable.
 
     vertices: for each vertex its tensors, in one order.
     """
@@ -51,7 +58,9 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
     products: list[Tensor] = []
     for part in _parts(vertices[0]):
         if differentiable:
-            *own, product = _Mix.apply(draw, part, *(vertex[t] for vertex in vertices for t in part))  # type: ignore[no-untyped-call]
+            *own, product = _Mix.apply(
+                draw, part, *(vertex[t] for vertex in vertices for t in part)
+            )  # type: ignore[no-untyped-call]
         else:
             own, product = _mixed([[vertex[t] for t in part] for vertex in vertices], draw, part)
         points += own
@@ -60,16 +69,24 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
 
 
 class _Mix(torch.autograd.Function):
-    """Some tensors of the point, and <v_i, v_j>, |v_i|^2, |v_j|^2 of the pair over them. The vertices are not saved for backward, so that several
-    backward passes may share one draw."""
+    """Some tensors of the point, and <v_i, v_j>, |v_i|^2, |v_j|^2 of the pair over them.
+
+    The vertices are not saved for backward, so that several backward passes may share one draw.
+    """
 
     @staticmethod
-    def forward(ctx: Any, draw: Draw, part: Sequence[int], *flat: Tensor) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, draw: Draw, part: Sequence[int], *flat: Tensor
+    ) -> tuple[Tensor | None, ...]:
         size = len(part)
         vertices = [flat[k : k + size] for k in range(0, len(flat), size)]
         points, product = _mixed(vertices, draw, part)
         ctx.draw, ctx.part, ctx.count = draw, part, len(vertices)
-        ctx.compared = [] if product is None else [[vertices[k][at].detach() for at in _compared(draw, part)] for k in draw.pair]
+        ctx.compared = (
+            []
+            if product is None
+            else [[vertices[k][at].detach() for at in _compared(draw, part)] for k in draw.pair]
+        )
         ctx.versions = _versions(ctx.compared)
         ctx.set_materialize_grads(False)
         return *points, product
@@ -87,7 +104,8 @@ class _Mix(torch.autograd.Function):
         if of_product is not None:
             if _versions(ctx.compared) != ctx.versions:
                 raise SubspaceError(
-                    "The vertices were modified between diversity_penalty() and its backward pass; take the optimiser's step after it."
+                    "The vertices were modified between diversity_penalty() and its backward pass;"
+                    " take the optimiser's step after it."
                 )
             at, (i, j) = _compared(draw, ctx.part), draw.pair
             inner, norm, other = of_product.unbind()
@@ -100,7 +118,10 @@ class _Mix(torch.autograd.Function):
 
 
 class _Likeness(torch.autograd.Function):
-    """cos^2 out of the products of all parts. Nothing is saved for backward that a first pass would free."""
+    """cos^2 out of the products of all parts.
+
+    Nothing is saved for backward that a first pass would free.
+    """
 
     @staticmethod
     def forward(ctx: Any, *products: Tensor) -> Tensor:
@@ -113,14 +134,18 @@ class _Likeness(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:
         inner, norm, other = ctx.total.unbind()
         toward = upstream[0] * 2 * inner / (norm * other)
-        gradient = torch.stack([toward, -toward * inner / (2 * norm), -toward * inner / (2 * other)])
+        gradient = torch.stack(
+            [toward, -toward * inner / (2 * norm), -toward * inner / (2 * other)]
+        )
         parts: int = ctx.parts
         return (gradient,) * parts
 
 
 @dataclass(frozen=True)
 class Terms:
-    """A gradient as a combination of two vertices. vertices: their tensors by position. factors: for either vertex, of the first and second."""
+    """A gradient as a combination of two vertices. vertices: their tensors by position. factors:
+    for either vertex, of the first and second.
+    """
 
     vertices: tuple[dict[int, Tensor], dict[int, Tensor]]
     factors: dict[int, tuple[Tensor, Tensor]]
@@ -154,12 +179,18 @@ def on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw, part: Sequence[int]) -> tuple[list[Tensor], Tensor | None]:
-    """Some tensors of the point, and three numbers: the products of the pair over those of them that are compared."""
+def _mixed(
+    vertices: Sequence[Sequence[Tensor]], draw: Draw, part: Sequence[int]
+) -> tuple[list[Tensor], Tensor | None]:
+    """Some tensors of the point, and three numbers: the products of the pair over those of them
+    that are compared.
+    """
     (i, j), compared, products, points = draw.pair, set(_compared(draw, part)), [], []
     rows = [[own[t] for t in part] for own in draw.coefficients]
     if on_cpu(vertices[0][0]):
-        for at, (tensors, row) in enumerate(zip(zip(*vertices, strict=True), zip(*rows, strict=True), strict=True)):
+        for at, (tensors, row) in enumerate(
+            zip(zip(*vertices, strict=True), zip(*rows, strict=True), strict=True)
+        ):
             if at in compared:
                 point, product = combine_and_compare(tensors, row, draw.pair)
                 products.append(product)
@@ -171,42 +202,71 @@ def _mixed(vertices: Sequence[Sequence[Tensor]], draw: Draw, part: Sequence[int]
         for vertex, own in zip(vertices[1:], rows[1:], strict=True):
             torch._foreach_add_(points, torch._foreach_mul(list(vertex), own))
         products = [
-            torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]) for a, b in ((vertices[i][t], vertices[j][t]) for t in sorted(compared))
+            torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()])
+            for a, b in ((vertices[i][t], vertices[j][t]) for t in sorted(compared))
         ]
     return points, torch.stack(products).sum(0) if products else None
 
 
 def _tensor_by_tensor(
-    coefficients: Sequence[Sequence[float]], gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]
+    coefficients: Sequence[Sequence[float]],
+    gradients: Sequence[Tensor | None],
+    terms: Terms | None,
+    needed: Sequence[Sequence[bool]],
 ) -> Gradients:
     """The vertices' gradients, where they are needed, one tensor of all vertices after the other."""
-    factors = {} if terms is None else {k: [f.item() for f in pair] for k, pair in terms.factors.items()}
+    factors = (
+        {} if terms is None else {k: [f.item() for f in pair] for k, pair in terms.factors.items()}
+    )
     result: Gradients = [[None] * len(gradients) for _ in needed]
     for t, gradient in enumerate(gradients):
-        others = [] if terms is None or t not in terms.vertices[0] else [each[t] for each in terms.vertices]
-        at = [k for k, own in enumerate(needed) if own[t] and (gradient is not None or (others and k in factors))]
+        others = (
+            []
+            if terms is None or t not in terms.vertices[0]
+            else [each[t] for each in terms.vertices]
+        )
+        at = [
+            k
+            for k, own in enumerate(needed)
+            if own[t] and (gradient is not None or (others and k in factors))
+        ]
         if at:
             inputs = [*([] if gradient is None else [gradient]), *others]
-            rows = [[coefficients[k][t]] * (gradient is not None) + (factors.get(k, [0.0, 0.0]) if others else []) for k in at]
+            rows = [
+                [coefficients[k][t]] * (gradient is not None)
+                + (factors.get(k, [0.0, 0.0]) if others else [])
+                for k in at
+            ]
             for k, own in zip(at, combine(inputs, rows), strict=True):
                 result[k][t] = own
     return result
 
 
 def _all_at_once(
-    coefficients: Sequence[Sequence[float]], gradients: Sequence[Tensor | None], terms: Terms | None, needed: Sequence[Sequence[bool]]
+    coefficients: Sequence[Sequence[float]],
+    gradients: Sequence[Tensor | None],
+    terms: Terms | None,
+    needed: Sequence[Sequence[bool]],
 ) -> Gradients:
     """The same with few kernels, and with no number read from the device, which would wait for it."""
     result: Gradients = [[None] * len(gradients) for _ in needed]
     for k, own in enumerate(needed):
         at = [t for t, gradient in enumerate(gradients) if gradient is not None and own[t]]
         if at:
-            scaled = torch._foreach_mul([g for t in at if (g := gradients[t]) is not None], [coefficients[k][t] for t in at])
+            scaled = torch._foreach_mul(
+                [g for t in at if (g := gradients[t]) is not None], [coefficients[k][t] for t in at]
+            )
             for t, value in zip(at, scaled, strict=True):
                 result[k][t] = value
-        for tensors, factor in zip(terms.vertices, terms.factors.get(k, ()), strict=False) if terms is not None else ():
+        for tensors, factor in (
+            zip(terms.vertices, terms.factors.get(k, ()), strict=False) if terms is not None else ()
+        ):
             where = [t for t in tensors if own[t]]
-            for t, value in zip(where, torch._foreach_mul([tensors[t] for t in where], factor) if where else (), strict=True):
+            for t, value in zip(
+                where,
+                torch._foreach_mul([tensors[t] for t in where], factor) if where else (),
+                strict=True,
+            ):
                 before = result[k][t]
                 result[k][t] = value if before is None else before.add_(value)
     return result

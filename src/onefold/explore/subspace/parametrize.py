@@ -1,8 +1,11 @@
-"""Where a network keeps the tensors that a subspace takes over, and how other tensors come to stand there.
+"""Where a network keeps the tensors that a subspace takes over, and how other tensors come to stand
+there.
 
-A place is one parameter of the network, under all names that share it. Once taken over it is no parameter of the network any more but a
-plain attribute, as in a replica of nn.DataParallel: whatever reads `module.weight`, in forward or when activations are computed again, reads
-the tensor that was put there last. Networks that ask their own `parameters()` for a device or dtype are shown these tensors.
+A place is one parameter of the network, under all names that share it. Once taken over it is no
+parameter of the network any more but a plain attribute, as in a replica of nn.DataParallel:
+whatever reads `module.weight`, in forward or when activations are computed again, reads the tensor
+that was put there last. Networks that ask their own `parameters()` for a device or dtype are shown
+these tensors.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from onefold.patterns import Patterns, select
 
 @dataclass(frozen=True)
 class Place:
-    """One parameter. name: its first name in the network. owners: the modules and attributes that hold it, by name."""
+    """One parameter. name: its first name in the network. owners: the modules and attributes that
+    hold it, by name.
+    """
 
     name: str
     owners: tuple[tuple[str, str], ...]
@@ -32,10 +37,12 @@ class Place:
 
 
 def places_of(network: nn.Module, include: Patterns, exclude: Patterns) -> list[Place]:
-    """The trainable parameters that the patterns choose, in the order of the network's modules; shared ones once.
+    """The trainable parameters that the patterns choose, in the order of the network's modules;
+    shared ones once.
 
     Raises:
-        SubspaceError: the network has no trainable parameter. RecipeError: a pattern matches nothing.
+        SubspaceError: the network has no trainable parameter. RecipeError: a pattern matches
+            nothing.
     """
     owners: dict[int, list[tuple[str, str]]] = {}
     for module_name, module in network.named_modules():
@@ -44,7 +51,10 @@ def places_of(network: nn.Module, include: Patterns, exclude: Patterns) -> list[
                 owners.setdefault(id(parameter), []).append((module_name, name))
     places = [Place(f"{own[0][0]}.{own[0][1]}".lstrip("."), tuple(own)) for own in owners.values()]
     if not places:
-        raise SubspaceError(f"{type(network).__name__} has no trainable parameter, so there is nothing to train a subspace of.")
+        raise SubspaceError(
+            f"{type(network).__name__} has no trainable parameter, so there is nothing to train a"
+            " subspace of."
+        )
     if include is None and exclude is None:
         return places
     chosen = set(select([place.name for place in places], include, exclude))
@@ -57,7 +67,10 @@ def parameters_at(network: nn.Module, places: Sequence[Place]) -> list[nn.Parame
 
 
 def take_over(network: nn.Module, places: Sequence[Place]) -> dict[str, list[str]]:
-    """Make the places plain attributes, which hold nothing yet. Returns, for every module touched, the order of its parameters' names."""
+    """Make the places plain attributes, which hold nothing yet.
+
+    Returns, for every module touched, the order of its parameters' names.
+    """
     modules = dict(network.named_modules())
     orders = {name: list(modules[name]._parameters) for place in places for name, _ in place.owners}
     for place in places:
@@ -76,7 +89,10 @@ def standing(module: nn.Module, recurse: bool = True) -> Iterator[Tensor]:
 
 
 def put(modules: Sequence[Sequence[tuple[nn.Module, str]]], tensors: Sequence[Tensor]) -> None:
-    """Let the tensors stand at the places whose owners are given. Recurrent modules keep lists of their own, which they mend in setattr."""
+    """Let the tensors stand at the places whose owners are given.
+
+    Recurrent modules keep lists of their own, which they mend in setattr.
+    """
     for owners, tensor in zip(modules, tensors, strict=True):
         for module, name in owners:
             setattr(module, name, tensor)
@@ -88,8 +104,15 @@ def owners_in(network: nn.Module, places: Sequence[Place]) -> list[list[tuple[nn
     return [[(modules[module], name) for module, name in place.owners] for place in places]
 
 
-def plain_copy(network: nn.Module, places: Sequence[Place], orders: dict[str, list[str]], tensors: Sequence[Tensor]) -> nn.Module:
-    """A copy of a network that was taken over, with parameters again, in their old order; `tensors` become their values."""
+def plain_copy(
+    network: nn.Module,
+    places: Sequence[Place],
+    orders: dict[str, list[str]],
+    tensors: Sequence[Tensor],
+) -> nn.Module:
+    """A copy of a network that was taken over, with parameters again, in their old order; `tensors`
+    become their values.
+    """
     result = copy.deepcopy(network)
     modules = dict(result.named_modules())
     for place, tensor in zip(places, tensors, strict=True):

@@ -1,7 +1,7 @@
 """Networks out of a subspace: plain modules at its points.
 
-Normalisation statistics belong to one network, and those gathered in training belong to no point in particular, so that they are computed
-anew for every point (Wortsman et al. 2021, section 4).
+Normalisation statistics belong to one network, and those gathered in training belong to no point in
+particular, so that they are computed anew for every point (Wortsman et al. 2021, section 4).
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from onefold.errors import SubspaceError
 
 
 def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
-    """The network in evaluation mode, its normalisation statistics computed on `data`, which may be None where it has none.
+    """The network in evaluation mode, its normalisation statistics computed on `data`, which may be
+    None where it has none.
 
     Raises:
         SubspaceError: it has batch norm, and there is no data.
     """
     norms = norms_of(network)
     if norms and data is None:
-        names = [name for name, module in network.named_modules() if any(module is norm for norm in norms)]
+        names = [
+            name
+            for name, module in network.named_modules()
+            if any(module is norm for norm in norms)
+        ]
         more = f" and {len(names) - 1} more" * (len(names) > 1)
         raise SubspaceError(
-            f"{what[:1].upper()}{what[1:]} needs data: the network has batch norm ('{names[0]}'{more}), whose statistics belong to no point of the "
-            "subspace until they are computed for it; pass training batches as data=."
+            f"{what[:1].upper()}{what[1:]} needs data: the network has batch norm"
+            f" ('{names[0]}'{more}), whose statistics belong to no point of the subspace until they"
+            " are computed for it; pass training batches as data=."
         )
     network.eval()
     forget(network)

@@ -1,10 +1,13 @@
-"""Lines, curves and simplexes: which weights of the vertices make a point, and how points are drawn.
+"""Lines, curves and simplexes: which weights of the vertices make a point, and how points are
+drawn.
 
     line      w = (1 - a) w_0 + a w_1,                      a ~ U(0, 1)
-    curve     w = sum_k C(d, k) (1 - a)^(d-k) a^k w_k,      a ~ U(0, 1)     a Bezier curve; with three vertices of degree d = 2
-    simplex   w = sum_k b_k w_k,                            b ~ Dirichlet(1, ..., 1), by normalised draws of Exp(1)
+    curve     w = sum_k C(d, k) (1 - a)^(d-k) a^k w_k,      a ~ U(0, 1)     a Bezier curve; with
+    three vertices of degree d = 2 simplex   w = sum_k b_k w_k,                            b ~
+    Dirichlet(1, ..., 1), by normalised draws of Exp(1)
 
-Wortsman, Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv 2102.10472).
+Wortsman, Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv
+2102.10472).
 """
 
 from __future__ import annotations
@@ -36,12 +39,17 @@ class Shape:
             SubspaceError: there is no such shape, or it cannot have so many vertices.
         """
         if name not in ("line", "curve", "simplex"):
-            raise SubspaceError(f"There is no shape '{name}'; {nearest(str(name), ('line', 'curve', 'simplex'))}")
+            raise SubspaceError(
+                f"There is no shape '{name}'; {nearest(str(name), ('line', 'curve', 'simplex'))}"
+            )
         count = vertices if vertices is not None else 2 if name == "line" else 3
         least, most = {"line": (2, 2), "curve": (3, 20), "simplex": (2, 1000)}[name]
         if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= most:
             wanted = "exactly 2" if least == most else f"{least} to {most}"
-            raise SubspaceError(f"A {name} has {wanted} vertices, not {count!r}; pass vertices={least}{' or more' * (least != most)}.")
+            raise SubspaceError(
+                f"A {name} has {wanted} vertices, not {count!r}; pass"
+                f" vertices={least}{' or more' * (least != most)}."
+            )
         return cls(name, count)
 
     def draw(self, random: np.random.Generator, rows: int) -> list[Coefficients]:
@@ -63,38 +71,67 @@ class Shape:
         return (1 / self.vertices,) * self.vertices if self.name == "simplex" else self._bezier(0.5)
 
     def point(self, where: float | Sequence[float]) -> Coefficients:
-        """Coefficients of a point: given as such, or of a line or curve as its position between 0 and 1.
+        """Coefficients of a point: given as such, or of a line or curve as its position between 0
+        and 1.
 
         Raises:
             SubspaceError: it lies outside the shape.
         """
         if isinstance(where, int | float):
             if self.name == "simplex":
-                raise SubspaceError(f"A point of a simplex needs {self.vertices} weights that sum to 1, not the single number {where}.")
+                raise SubspaceError(
+                    f"A point of a simplex needs {self.vertices} weights that sum to 1, not the"
+                    f" single number {where}."
+                )
             if not 0 <= where <= 1:
-                raise SubspaceError(f"The position {where} lies outside the {self.name}; give a number from 0 to 1.")
+                raise SubspaceError(
+                    f"The position {where} lies outside the {self.name}; give a number from 0 to 1."
+                )
             return self._bezier(float(where))
         weights = tuple(float(w) for w in where)
         if len(weights) != self.vertices:
-            raise SubspaceError(f"The {self.name} has {self.vertices} vertices, but {len(weights)} weights were given; give one for each.")
-        if not all(math.isfinite(w) for w in weights) or min(weights) < -_TOLERANCE or abs(sum(weights) - 1) > _TOLERANCE:
-            raise SubspaceError(f"The weights {list(weights)} lie outside the {self.name}: give numbers from 0 to 1 that sum to 1.")
+            raise SubspaceError(
+                f"The {self.name} has {self.vertices} vertices, but {len(weights)} weights were"
+                " given; give one for each."
+            )
+        if (
+            not all(math.isfinite(w) for w in weights)
+            or min(weights) < -_TOLERANCE
+            or abs(sum(weights) - 1) > _TOLERANCE
+        ):
+            raise SubspaceError(
+                f"The weights {list(weights)} lie outside the {self.name}: give numbers from 0 to 1"
+                " that sum to 1."
+            )
         return weights
 
     def corner(self, index: int) -> Coefficients:
-        """The coefficients of one vertex. Raises SubspaceError where there is none of this number."""
+        """The coefficients of one vertex.
+
+        Raises SubspaceError where there is none of this number.
+        """
         if not 0 <= index < self.vertices:
-            raise SubspaceError(f"There is no vertex {index}; the {self.name} has {self.vertices}, counted from 0.")
+            raise SubspaceError(
+                f"There is no vertex {index}; the {self.name} has {self.vertices}, counted from 0."
+            )
         return tuple(float(k == index) for k in range(self.vertices))
 
     def spread(self, count: int, random: np.random.Generator) -> list[Coefficients]:
-        """The members of an ensemble of `count`: evenly from 0.2 to 0.8 along a line or curve (0.5 for one), random points of a simplex."""
+        """The members of an ensemble of `count`: evenly from 0.2 to 0.8 along a line or curve (0.5
+        for one), random points of a simplex.
+        """
         if count < 1:
             raise SubspaceError(f"An ensemble needs at least one member, not {count}.")
         if self.name == "simplex":
             return self.draw(random, count)
-        return [self.middle()] if count == 1 else [self._bezier(0.2 + 0.6 * k / (count - 1)) for k in range(count)]
+        return (
+            [self.middle()]
+            if count == 1
+            else [self._bezier(0.2 + 0.6 * k / (count - 1)) for k in range(count)]
+        )
 
     def _bezier(self, a: float) -> Coefficients:
         degree = self.vertices - 1
-        return tuple(math.comb(degree, k) * (1 - a) ** (degree - k) * a**k for k in range(self.vertices))
+        return tuple(
+            math.comb(degree, k) * (1 - a) ** (degree - k) * a**k for k in range(self.vertices)
+        )

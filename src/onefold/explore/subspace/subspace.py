@@ -1,12 +1,15 @@
-"""Subspace: a line, curve or simplex of accurate networks, trained in one run at about the cost of one network, for any network.
+"""Subspace: a line, curve or simplex of accurate networks, trained in one run at about the cost of
+one network, for any network.
 
     minimise over the vertices   E_c [ L(sum_k c_k v_k) ] + beta cos^2(v_i, v_j)
 
-with a point c drawn for every step (shapes.py) and the likeness of a pair of vertices (mixing.py). Wortsman, Horton, Guestrin, Farhadi &
-Rastegari 2021, "Learning Neural Network Subspaces" (arXiv 2102.10472).
+with a point c drawn for every step (shapes.py) and the likeness of a pair of vertices (mixing.py).
+Wortsman, Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv
+2102.10472).
 
-The wrapped network runs as it is: the drawn point stands where its parameters stood (places.py), and one node of the graph takes the gradients
-from there to the vertices. Optimiser, clipping, accumulation, mixed precision and distributed wrappers see ordinary parameters.
+The wrapped network runs as it is: the drawn point stands where its parameters stood (places.py),
+and one node of the graph takes the gradients from there to the vertices. Optimiser, clipping,
+accumulation, mixed precision and distributed wrappers see ordinary parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +30,14 @@ from onefold.ensemble.names import EnsembleMean
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.initialization import Initialiser
 from onefold.explore.subspace.mixing import Draw, mix
-from onefold.explore.subspace.parametrize import Place, owners_in, places_of, plain_copy, put, take_over
+from onefold.explore.subspace.parametrize import (
+    Place,
+    owners_in,
+    places_of,
+    plain_copy,
+    put,
+    take_over,
+)
 from onefold.explore.subspace.points import settled
 from onefold.explore.subspace.shapes import Coefficients, Shape
 from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
@@ -38,7 +48,8 @@ SHARED, PER_RANK = "shared", "per rank"
 
 
 class Subspace(nn.Module):
-    """A line, curve or simplex of networks around one architecture; train it like the network itself.
+    """A line, curve or simplex of networks around one architecture; train it like the network
+    itself.
 
         space = onefold.Subspace(model, shape="simplex")
         optimiser = torch.optim.SGD(space.parameters(), ...)
@@ -47,29 +58,37 @@ class Subspace(nn.Module):
             optimiser.zero_grad(); loss.backward(); optimiser.step()
         network = space.midpoint(loader)
 
-    A forward pass in training mode runs the network at the point drawn for this step, and draws a new one once a backward pass has gone
-    through the last. Whoever calls `sample()` decides instead when to draw. In evaluation mode it runs at the midpoint (with the running
-    statistics of training; `midpoint(data)` has its own). The model is copied and stays as it is.
+    A forward pass in training mode runs the network at the point drawn for this step, and draws a
+    new one once a backward pass has gone through the last. Whoever calls `sample()` decides instead
+    when to draw. In evaluation mode it runs at the midpoint (with the running statistics of
+    training; `midpoint(data)` has its own). The model is copied and stays as it is.
 
     Args:
         model: any network; its values become the first vertex.
         shape: "line", "curve" (Bezier) or "simplex".
         vertices: how many; by default 2 for a line, else 3.
         layerwise: draw a point for every module of its own, whose weight and bias share it.
-        include, exclude: patterns of parameter or module names; the others, and those that are frozen, are shared by all points.
-        beta: weight of the likeness of two vertices, cos^2 over all weights of two or more dimensions; 0 leaves it out.
+        include, exclude: patterns of parameter or module names; the others, and those that are
+            frozen, are shared by all points.
+        beta: weight of the likeness of two vertices, cos^2 over all weights of two or more
+            dimensions; 0 leaves it out.
         fixed: numbers of vertices that are not trained.
-        init: initialises a network in place, for the other vertices; by default every module's `reset_parameters`.
-        starts: networks of the same architecture as the vertices, in order, where they are not to be initialised; None for those that are.
+        init: initialises a network in place, for the other vertices; by default every module's
+            `reset_parameters`.
+        starts: networks of the same architecture as the vertices, in order, where they are not to
+            be initialised; None for those that are.
         draws: "shared", the same point on all ranks, or "per rank".
         seed: of the draws and of the vertices' initialisation.
 
     Raises:
-        SubspaceError: the shape, the vertices or what should initialise them do not fit. RecipeError: a pattern matches nothing.
+        SubspaceError: the shape, the vertices or what should initialise them do not fit.
+            RecipeError: a pattern matches nothing.
     """
 
     vertices: nn.ModuleList
-    accepts_loss_kwargs = False  # the Trainer of Hugging Face would take **kwargs for a loss that is divided for accumulation already
+    # the Trainer of Hugging Face would take **kwargs for a loss that is divided for accumulation
+    # already
+    accepts_loss_kwargs = False
 
     def __init__(
         self,
@@ -90,18 +109,29 @@ class Subspace(nn.Module):
         super().__init__()
         self.shape = Shape.of(shape, vertices)
         if not beta >= 0 or beta == float("inf"):
-            raise SubspaceError(f"The likeness of vertices is penalised with a weight of 0 or more, not beta={beta}.")
+            raise SubspaceError(
+                "The likeness of vertices is penalised with a weight of 0 or more, not"
+                f" beta={beta}."
+            )
         if draws not in (SHARED, PER_RANK):
             raise SubspaceError(f"Points are drawn '{SHARED}' or '{PER_RANK}', not '{draws}'.")
         for k in fixed:
             self.shape.corner(k)
-        self.beta, self.layerwise, self.draws, self.seed, self.drawn = float(beta), layerwise, draws, int(seed), 0
+        self.beta, self.layerwise, self.draws, self.seed, self.drawn = (
+            float(beta),
+            layerwise,
+            draws,
+            int(seed),
+            0,
+        )
         self.fixed = tuple(sorted(set(fixed)))
         self.places = places_of(model, include, exclude)
         values = vertex_values(model, self.places, self.shape.vertices, init, starts, seed)
         self.network = copy.deepcopy(model)
         self._orders = take_over(self.network, self.places)
-        self.vertices = nn.ModuleList(as_module(self.places, each, k not in self.fixed) for k, each in enumerate(values))
+        self.vertices = nn.ModuleList(
+            as_module(self.places, each, k not in self.fixed) for k, each in enumerate(values)
+        )
         self._rows = _rows(self.places) if layerwise else [0] * len(self.places)
         weights = [t for t, value in enumerate(values[0]) if value.dim() > 1]
         self._compared: list[int] = weights or list(range(len(self.places)))
@@ -112,43 +142,79 @@ class Subspace(nn.Module):
         self.register_load_state_dict_post_hook(_forget_after_loading)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def between(cls, a: nn.Module, b: nn.Module, shape: str = "curve", vertices: int | None = None, beta: float = 0.0, **options: Any) -> Subspace:
-        """A line or curve between two trained networks, whose ends stay as they are; the bends start on the straight line and are trained.
+    def between(
+        cls,
+        a: nn.Module,
+        b: nn.Module,
+        shape: str = "curve",
+        vertices: int | None = None,
+        beta: float = 0.0,
+        **options: Any,
+    ) -> Subspace:
+        """A line or curve between two trained networks, whose ends stay as they are; the bends
+        start on the straight line and are trained.
 
-        Curves of low loss between independent networks (Garipov et al. 2018, arXiv 1802.10026; Draxler et al. 2018, arXiv 1803.00885).
-        The buffers are those of `a`; statistics are computed anew for every point.
+        Curves of low loss between independent networks (Garipov et al. 2018, arXiv 1802.10026;
+        Draxler et al. 2018, arXiv 1803.00885). The buffers are those of `a`; statistics are
+        computed anew for every point.
 
         Raises:
-            SubspaceError: the networks differ in architecture, or `shape` is a simplex. Others as `Subspace`.
+            SubspaceError: the networks differ in architecture, or `shape` is a simplex. Others as
+                `Subspace`.
         """
         if shape == "simplex":
-            raise SubspaceError("Between two networks there is a line or a curve; a simplex takes them as starts=[a, b] instead.")
+            raise SubspaceError(
+                "Between two networks there is a line or a curve; a simplex takes them as"
+                " starts=[a, b] instead."
+            )
         count = Shape.of(shape, vertices).vertices
         check_alike(a, b, "the second end")
         bends = [network_between(a, b, k / (count - 1)) for k in range(1, count - 1)]
-        return cls(a, shape, count, beta=beta, fixed=(0, count - 1), starts=[a, *bends, b], **options)
+        return cls(
+            a, shape, count, beta=beta, fixed=(0, count - 1), starts=[a, *bends, b], **options
+        )
 
     def grow(
-        self, network: nn.Module | None = None, *, init: Initialiser | None = None, fixed: Sequence[int] | None = None, seed: int = 0
+        self,
+        network: nn.Module | None = None,
+        *,
+        init: Initialiser | None = None,
+        fixed: Sequence[int] | None = None,
+        seed: int = 0,
     ) -> Subspace:
-        """A simplex with one more vertex: `network`, or by default a freshly initialised one. A line grows into a triangle.
+        """A simplex with one more vertex: `network`, or by default a freshly initialised one.
 
-        fixed: the vertices that are not trained; by default all that there were, so that only the new one is.
+        A line grows into a triangle.
+
+        fixed: the vertices that are not trained; by default all that there were, so that only the
+        new one is.
 
         Raises:
-            SubspaceError: this is a curve, or the network differs in architecture. Others as `Subspace`.
+            SubspaceError: this is a curve, or the network differs in architecture. Others as
+                `Subspace`.
         """
         if self.shape.name == "curve":
             raise SubspaceError("A curve cannot grow by a vertex; grow a line or a simplex.")
         own = [self._copy_at(self.shape.corner(k)) for k in range(self.shape.vertices)]
         wanted = {place.name for place in self.places}
-        exclude = [place.name for place in places_of(own[0], None, None) if place.name not in wanted]
+        exclude = [
+            place.name for place in places_of(own[0], None, None) if place.name not in wanted
+        ]
         return type(self)(
-            own[0], "simplex", len(own) + 1, self.layerwise, exclude=exclude or None, beta=self.beta, init=init, starts=[*own, network],
-            fixed=range(len(own)) if fixed is None else fixed, draws=self.draws, seed=seed,
-        ).train(self.training)  # fmt: skip
+            own[0],
+            "simplex",
+            len(own) + 1,
+            self.layerwise,
+            exclude=exclude or None,
+            beta=self.beta,
+            init=init,
+            starts=[*own, network],
+            fixed=range(len(own)) if fixed is None else fixed,
+            draws=self.draws,
+            seed=seed,
+        ).train(self.training)
 
-    # ---- in training -----------------------------------------------------------------------------------------------------------------
+    # ---- in training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network: at the drawn point in training mode, at the midpoint in evaluation mode."""
@@ -161,7 +227,9 @@ class Subspace(nn.Module):
         self._draw = self._new_draw()
 
     def diversity_penalty(self) -> Tensor:
-        """beta times the likeness of the drawn pair of vertices, to be added to the loss; a number, 0 where beta is 0."""
+        """beta times the likeness of the drawn pair of vertices, to be added to the loss; a number,
+        0 where beta is 0.
+        """
         if not self.training:
             raise SubspaceError("The penalty belongs to a step of training; call train() first.")
         self._prepare()
@@ -171,14 +239,17 @@ class Subspace(nn.Module):
 
     @property
     def coefficients(self) -> Tensor:
-        """The drawn point: (vertices,), or with layerwise draws (modules, vertices); float64. Raises SubspaceError before the first draw."""
+        """The drawn point: (vertices,), or with layerwise draws (modules, vertices); float64.
+
+        Raises SubspaceError before the first draw.
+        """
         if self._draw is None:
             raise SubspaceError("No point has been drawn yet; call sample() or run a step first.")
         rows = dict(zip(self._rows, zip(*self._draw.coefficients, strict=True), strict=True))
         table = torch.tensor([rows[row] for row in sorted(rows)], dtype=torch.float64)
         return table if self.layerwise else table[0]
 
-    # ---- points ----------------------------------------------------------------------------------------------------------------------
+    # ---- points
 
     def midpoint(self, data: Data | None = None) -> nn.Module:
         """The network in the middle, plain; see `at`."""
@@ -189,13 +260,16 @@ class Subspace(nn.Module):
         return settled(self._copy_at(self.shape.corner(index)), data, f"vertex {index}")
 
     def at(self, where: float | Sequence[float], data: Data | None = None) -> nn.Module:
-        """The network at a point: of the model's class, with weights of its own, in evaluation mode.
+        """The network at a point: of the model's class, with weights of its own, in evaluation
+        mode.
 
-        where: weights of the vertices that sum to 1, or of a line or curve the position from 0 to 1. data: training batches, on which its
-        batch norms are computed; the subspace's own statistics stay as they are.
+        where: weights of the vertices that sum to 1, or of a line or curve the position from 0 to
+        1. data: training batches, on which its batch norms are computed; the subspace's own
+        statistics stay as they are.
 
         Raises:
-            SubspaceError: the point lies outside, or the network has batch norm and there is no data. DataError: the data cannot be used.
+            SubspaceError: the point lies outside, or the network has batch norm and there is no
+                data. DataError: the data cannot be used.
         """
         return settled(self._copy_at(self.shape.point(where)), data, "the network at a point")
 
@@ -210,20 +284,31 @@ class Subspace(nn.Module):
     ) -> Ensemble:
         """Several networks of the subspace that answer as one.
 
-        at: their points; by default evenly from 0.2 to 0.8 of a line or curve, and n random points of a simplex, which `seed` decides.
-        scores: what is averaged, "probabilities" or "logits" (as in the paper). output: of which output (see `Ensemble`).
+        at: their points; by default evenly from 0.2 to 0.8 of a line or curve, and n random points
+        of a simplex, which `seed` decides. scores: what is averaged, "probabilities" or "logits"
+        (as in the paper). output: of which output (see `Ensemble`).
 
         Raises:
             SubspaceError: a point lies outside, there are not n of them, or as `at`.
         """
         check_scores(scores)
-        points = [self.shape.point(where) for where in at] if at is not None else self.shape.spread(n, np.random.default_rng([seed, 1]))
+        points = (
+            [self.shape.point(where) for where in at]
+            if at is not None
+            else self.shape.spread(n, np.random.default_rng([seed, 1]))
+        )
         if len(points) != n:
-            raise SubspaceError(f"An ensemble of {n} was asked for, but {len(points)} points were given.")
+            raise SubspaceError(
+                f"An ensemble of {n} was asked for, but {len(points)} points were given."
+            )
         again = None if data is None else reusable(data)
-        return Ensemble([settled(self._copy_at(point), again, "an ensemble") for point in points], scores, output)
+        return Ensemble(
+            [settled(self._copy_at(point), again, "an ensemble") for point in points],
+            scores,
+            output,
+        )
 
-    # ---- state -----------------------------------------------------------------------------------------------------------------------
+    # ---- state
 
     def get_extra_state(self) -> Tensor:
         """Seed and number of draws: all that the draws to come depend on, on every rank."""
@@ -240,7 +325,10 @@ class Subspace(nn.Module):
         return super().train(mode)
 
     def extra_repr(self) -> str:
-        names = f"shape={self.shape.name!r}, vertices={self.shape.vertices}, layerwise={self.layerwise}, beta={self.beta}"
+        names = (
+            f"shape={self.shape.name!r}, vertices={self.shape.vertices},"
+            f" layerwise={self.layerwise}, beta={self.beta}"
+        )
         return f"{names}, fixed={self.fixed}, tensors={len(self.places)}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Subspace:
@@ -250,11 +338,14 @@ class Subspace(nn.Module):
 
     def _replicate_for_data_parallel(self) -> Subspace:
         raise SubspaceError(
-            "A subspace cannot run under nn.DataParallel, whose replicas have no parameters; use nn.parallel.DistributedDataParallel."
+            "A subspace cannot run under nn.DataParallel, whose replicas have no parameters; use"
+            " nn.parallel.DistributedDataParallel."
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: everything but the point that stands in the network, which belongs to a graph."""
+        """What copies and pickles hold: everything but the point that stands in the network, which
+        belongs to a graph.
+        """
         self._rest()
         state = dict(self.__dict__)
         for name in ("_owners", "_draw", "_placed", "_likeness"):
@@ -265,11 +356,13 @@ class Subspace(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._forget()
 
-    # ---- the point that stands in the network ----------------------------------------------------------------------------------------
+    # ---- the point that stands in the network
 
     def _tensors(self) -> list[list[Tensor]]:
         """The tensors of every vertex, looked up anew, as .to() and loading may replace them."""
-        return [[vertex.get_parameter(place.name) for place in self.places] for vertex in self.vertices]
+        return [
+            [vertex.get_parameter(place.name) for place in self.places] for vertex in self.vertices
+        ]
 
     def _forget(self) -> None:
         """Drop the draw and the point, as after a move to another device or new values."""
@@ -295,7 +388,11 @@ class Subspace(nn.Module):
 
     def _place(self, draw: Draw) -> None:
         tensors = self._tensors()
-        state = draw, [tensor._version for vertex in tensors for tensor in vertex], torch.is_grad_enabled()
+        state = (
+            draw,
+            [tensor._version for vertex in tensors for tensor in vertex],
+            torch.is_grad_enabled(),
+        )
         if self._placed is not None and self._placed[0] is draw and self._placed[1:] == state[1:]:
             return
         if self._placed is not None:
@@ -312,7 +409,12 @@ class Subspace(nn.Module):
         random = np.random.default_rng([self.seed, place, self.drawn])
         self.drawn += 1
         points = self.shape.draw(random, max(self._rows) + 1)
-        return Draw(self._columns(points), self.shape.pair(random), self._compared if self.beta else (), check=self._check)
+        return Draw(
+            self._columns(points),
+            self.shape.pair(random),
+            self._compared if self.beta else (),
+            check=self._check,
+        )
 
     def _columns(self, points: Sequence[Coefficients]) -> list[list[float]]:
         """For every vertex its coefficient of each tensor."""
@@ -321,14 +423,17 @@ class Subspace(nn.Module):
     def _check(self, draw: Draw) -> None:
         if self._placed is None or self._placed[0] is not draw:
             raise SubspaceError(
-                "Gradients were asked of a point that no longer stands in the network, as another was drawn since; call backward() before the next "
-                "draw, or run all passes of one loss at one point."
+                "Gradients were asked of a point that no longer stands in the network, as another"
+                " was drawn since; call backward() before the next draw, or run all passes of one"
+                " loss at one point."
             )
 
     def _copy_at(self, coefficients: Coefficients) -> nn.Module:
         tensors = self._tensors()
         with torch.no_grad():
-            point, _ = mix(tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0)))
+            point, _ = mix(
+                tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0))
+            )
         self._rest()
         forget(self.network)
         return plain_copy(self.network, self.places, self._orders, point)

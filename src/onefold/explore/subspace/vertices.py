@@ -15,16 +15,30 @@ from onefold.explore.subspace.parametrize import Place, parameters_at
 
 
 def vertex_values(
-    model: nn.Module, places: Sequence[Place], count: int, init: Initialiser | None, starts: Sequence[nn.Module | None], seed: int
+    model: nn.Module,
+    places: Sequence[Place],
+    count: int,
+    init: Initialiser | None,
+    starts: Sequence[nn.Module | None],
+    seed: int,
 ) -> list[list[Tensor]]:
-    """The first values of every vertex: of the start given for it, the model's own for the first, else fresh ones."""
+    """The first values of every vertex: of the start given for it, the model's own for the first,
+    else fresh ones.
+    """
     if len(starts) > count:
-        raise SubspaceError(f"There are {len(starts)} starts but only {count} vertices; pass vertices={len(starts)}.")
+        raise SubspaceError(
+            f"There are {len(starts)} starts but only {count} vertices; pass"
+            f" vertices={len(starts)}."
+        )
     values = []
     for k in range(count):
         start = starts[k] if k < len(starts) else None
         if start is None and k > 0:
-            values.append(fresh_tensors(model, places, init, seed=int(np.random.default_rng([seed, k]).integers(2**62))))
+            values.append(
+                fresh_tensors(
+                    model, places, init, seed=int(np.random.default_rng([seed, k]).integers(2**62))
+                )
+            )
             continue
         if start is not None:
             check_alike(model, start, f"start {k}")
@@ -32,24 +46,37 @@ def vertex_values(
         for place, tensor in zip(places, found, strict=True):
             if not bool(tensor.isfinite().all()):
                 raise SubspaceError(
-                    f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds NaN or infinity; leave this network out."
+                    f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds"
+                    " NaN or infinity; leave this network out."
                 )
         own = parameters_at(model, places)
-        values.append([tensor.detach().to(like.dtype) for tensor, like in zip(found, own, strict=True)])
+        values.append(
+            [tensor.detach().to(like.dtype) for tensor, like in zip(found, own, strict=True)]
+        )
     return values
 
 
 def check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
-    """Raises SubspaceError where two networks differ in class or in the names or shapes of their parameters."""
+    """Raises SubspaceError where two networks differ in class or in the names or shapes of their
+    parameters.
+    """
     if type(model) is not type(other):
         raise SubspaceError(
-            f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a {type(model).__name__}; they must be of one architecture."
+            f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a"
+            f" {type(model).__name__}; they must be of one architecture."
         )
-    shapes, others = ({name: tuple(p.shape) for name, p in each.named_parameters()} for each in (model, other))
+    shapes, others = (
+        {name: tuple(p.shape) for name, p in each.named_parameters()} for each in (model, other)
+    )
     for name in [*shapes, *others]:
         if shapes.get(name) != others.get(name):
-            own, theirs = (f"of shape {each[name]}" if name in each else "not at all" for each in (shapes, others))
-            raise SubspaceError(f"{what} has '{name}' {theirs}, the model {own}; they must be of one architecture.")
+            own, theirs = (
+                f"of shape {each[name]}" if name in each else "not at all"
+                for each in (shapes, others)
+            )
+            raise SubspaceError(
+                f"{what} has '{name}' {theirs}, the model {own}; they must be of one architecture."
+            )
 
 
 def network_between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:

@@ -1,10 +1,11 @@
-"""The last step of a fold that aims at a pool of classes: a shift of the network's logits, one number for each class, after which its mean
-probabilities are those of the pool,
+"""The last step of a fold that aims at a pool of classes: a shift of the network's logits, one
+number for each class, after which its mean probabilities are those of the pool,
 
     mean_x softmax(f(x) + b) = mean_x q(x).
 
-Least squares of log-probabilities does not see to that, and a class that is lost in the mean is lost altogether. It is the condition for the constant
-that brings f nearest to q in the Kullback-Leibler divergence.
+Least squares of log-probabilities does not see to that, and a class that is lost in the mean is
+lost altogether. It is the condition for the constant that brings f nearest to q in the
+Kullback-Leibler divergence.
 """
 
 from __future__ import annotations
@@ -22,10 +23,19 @@ from onefold.symmetry import TracedNetwork
 
 
 def match_means(
-    traced: TracedNetwork, state: dict[str, Tensor], site: Site, calibration: Calibration, samples: Sequence[Sample], goal: Tensor
-) -> None:  # fmt: skip
-    """Shift the bias of the layer that puts out the logits, if it has one, in `state`. goal (rows, classes): log q at the sampled positions."""
-    layer = next((x for x in site.layers if x.bias is not None and x.norm is None and x.groups == 1), None)
+    traced: TracedNetwork,
+    state: dict[str, Tensor],
+    site: Site,
+    calibration: Calibration,
+    samples: Sequence[Sample],
+    goal: Tensor,
+) -> None:
+    """Shift the bias of the layer that puts out the logits, if it has one, in `state`. goal (rows,
+    classes): log q at the sampled positions.
+    """
+    layer = next(
+        (x for x in site.layers if x.bias is not None and x.norm is None and x.groups == 1), None
+    )
     if layer is None or layer.bias is None:
         return
     rows = []
@@ -34,7 +44,9 @@ def match_means(
         def visit(_: str, values: list[Tensor], sample: Sample = sample) -> None:
             rows.append(sample.take(values[0]))
 
-        traced.replay([state], batch.args, batch.kwargs, visit=visit, nodes=[site.target], until=site.target)
+        traced.replay(
+            [state], batch.args, batch.kwargs, visit=visit, nodes=[site.target], until=site.target
+        )
     shifts = matching_shifts(torch.cat(rows).double(), goal.double().softmax(1).mean(0))
     bias = state[layer.bias]
     state[layer.bias] = (bias.double() + shifts).to(bias.dtype)

@@ -1,4 +1,6 @@
-"""What the network puts out, as least squares needs it: the node of the graph that is meant, the axis of its classes, and its values as scores."""
+"""What the network puts out, as least squares needs it: the node of the graph that is meant, the
+axis of its classes, and its values as scores.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +20,30 @@ Read = Callable[[Any], Tensor]  # from what the network returns to the tensor wh
 
 @dataclass(frozen=True)
 class PutOut:
-    """node: of the graph, whose value is the meant output; None where the output is computed from values that are returned. axis: of the classes."""
+    """node: of the graph, whose value is the meant output; None where the output is computed from
+    values that are returned. axis: of the classes.
+    """
 
     node: str | None
     axis: int
     read: Read
 
 
-def put_out(traced: TracedNetwork, state: Mapping[str, Tensor], batches: Sequence[Batch], output: Output) -> PutOut:
+def put_out(
+    traced: TracedNetwork, state: Mapping[str, Tensor], batches: Sequence[Batch], output: Output
+) -> PutOut:
     """The output of classes of the traced network, found on the first batch.
 
     Raises:
         DataError: nothing says which output is meant, or where its classes are.
     """
     batch = batches[0]
-    returned = [node.name for end in traced.graph.nodes if end.op == "output" for node in end.all_input_nodes]
+    returned = [
+        node.name
+        for end in traced.graph.nodes
+        if end.op == "output"
+        for node in end.all_input_nodes
+    ]
     values: dict[str, Tensor] = {}
 
     def visit(node: str, found: list[Any]) -> None:
@@ -41,13 +52,17 @@ def put_out(traced: TracedNetwork, state: Mapping[str, Tensor], batches: Sequenc
     plan, inputs = traced.plan_for(batch.args, batch.kwargs)
     with torch.no_grad():
         found = output.of(plan.run([state], inputs, visit, set(returned) & plan.names)[0])
-    axis = ClassAxis(output, "an ensemble of probabilities or classes").of(found, batch.labels, where=f" of batch {batch.index}")
+    axis = ClassAxis(output, "an ensemble of probabilities or classes").of(
+        found, batch.labels, where=f" of batch {batch.index}"
+    )
     node = next((name for name, value in values.items() if value is found), None)
     return PutOut(node, axis, lambda own: output.of(own).movedim(axis, -1))
 
 
 def any_output(output: Output) -> Read:
-    """Reads the meant output where it is known, else all floating-point outputs in one row: where a network is to keep all of them."""
+    """Reads the meant output where it is known, else all floating-point outputs in one row: where a
+    network is to keep all of them.
+    """
 
     def read(returned: Any) -> Tensor:
         found = floating_outputs(returned, output)

@@ -1,7 +1,8 @@
-"""What the members' layers put out at sampled positions of the calibration examples: the rows that targets are made of.
+"""What the members' layers put out at sampled positions of the calibration examples: the rows that
+targets are made of.
 
-A member runs over the examples when its rows are asked for, unless they were kept as all members ran side by side for something else (`read`).
-Then the rows of all of them are in memory at once.
+A member runs over the examples when its rows are asked for, unless they were kept as all members
+ran side by side for something else (`read`). Then the rows of all of them are in memory at once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _SPREAD = 7919  # seeds of neighbouring batches and sites lie apart
 
 @dataclass(frozen=True)
 class Calibration:
-    """The batches, and which positions of each are sampled: `per` of each example; the last `held` of all examples are held out."""
+    """The batches, and which positions of each are sampled: `per` of each example; the last `held`
+    of all examples are held out.
+    """
 
     batches: Sequence[Batch]
     rows: int
@@ -45,12 +48,22 @@ class Calibration:
         """A sample of the site of that number in a batch, where the target's value has that shape."""
         generator = torch.Generator().manual_seed(self.seed + _SPREAD * (batch + _SPREAD * number))
         per = max(1, self.rows // self.examples)
-        return draw(shape, site.axis, site.geometries[0].example, self.batches[batch].size, per, self.held_in(batch), generator)
+        return draw(
+            shape,
+            site.axis,
+            site.geometries[0].example,
+            self.batches[batch].size,
+            per,
+            self.held_in(batch),
+            generator,
+        )
 
 
 @dataclass
 class SiteOutputs:
-    """The members (state dicts), the sites whose targets are read, and of each site the sample of each batch that was read so far."""
+    """The members (state dicts), the sites whose targets are read, and of each site the sample of
+    each batch that was read so far.
+    """
 
     traced: TracedNetwork
     states: Sequence[Mapping[str, Tensor]]
@@ -74,13 +87,18 @@ class SiteOutputs:
                 continue
             for member, value in values.items():
                 if len(self.samples[number]) == batch:
-                    self.samples[number].append(self.calibration.sample(number, site, batch, value.shape))
+                    self.samples[number].append(
+                        self.calibration.sample(number, site, batch, value.shape)
+                    )
                 rows = self.samples[number][batch].take(value)
                 kept = self._kept.setdefault(member, [[] for _ in self.sites])
-                kept[number].append(rows if rows.dtype in (torch.float32, torch.float64) else rows.float())
+                kept[number].append(
+                    rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+                )
 
     def of(self, member: int) -> list[Tensor]:
-        """Of every site the sampled rows of one member, in the order of the batches; not kept any longer.
+        """Of every site the sampled rows of one member, in the order of the batches; not kept any
+        longer.
 
         Raises:
             DataError: the member puts out something that is not finite.
@@ -93,7 +111,8 @@ class SiteOutputs:
             parts.clear()
             if not bool(torch.isfinite(rows.sum())):
                 raise DataError(
-                    f"Member {member} gives non-finite values at {site.name} on the calibration data; check its weights and the data's scale."
+                    f"Member {member} gives non-finite values at {site.name} on the calibration"
+                    " data; check its weights and the data's scale."
                 )
             joined.append(rows)
         return joined
@@ -103,6 +122,17 @@ class SiteOutputs:
             return lambda node, values: self.read(node, batch, {member: values[0]})
 
         nodes = self.nodes
-        last = max(nodes, key={node.name: k for k, node in enumerate(self.traced.graph.nodes)}.__getitem__)
-        for number, batch in enumerate(track(self.calibration.batches, f"outputs of member {member}")):
-            self.traced.replay([self.states[member]], batch.args, batch.kwargs, visit=visitor(number), nodes=nodes, until=last)
+        last = max(
+            nodes, key={node.name: k for k, node in enumerate(self.traced.graph.nodes)}.__getitem__
+        )
+        for number, batch in enumerate(
+            track(self.calibration.batches, f"outputs of member {member}")
+        ):
+            self.traced.replay(
+                [self.states[member]],
+                batch.args,
+                batch.kwargs,
+                visit=visitor(number),
+                nodes=nodes,
+                until=last,
+            )

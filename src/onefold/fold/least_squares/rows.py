@@ -1,8 +1,10 @@
-"""Rows of a layer's least squares: what it reads and what it puts out at sampled positions, for linear layers and convolutions alike.
+"""Rows of a layer's least squares: what it reads and what it puts out at sampled positions, for
+linear layers and convolutions alike.
 
-Every layer is one matrix for each of its groups: the output at a position is x W + b, where x holds the inputs under the kernel's taps
-(im2col). A transposed convolution too: the output position p gets the input (p + padding - dilation k) / stride through the tap k, where that
-is an integer. Only the sampled positions are unfolded.
+Every layer is one matrix for each of its groups: the output at a position is x W + b, where x holds
+the inputs under the kernel's taps (im2col). A transposed convolution too: the output position p
+gets the input (p + padding - dilation k) / stride through the tap k, where that is an integer. Only
+the sampled positions are unfolded.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from onefold.symmetry.tracing import shape_of
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a layer reads for an output position. For linear layers all tuples are empty. `example`: the axis of its values that counts examples."""
+    """Where a layer reads for an output position.
+
+    For linear layers all tuples are empty. `example`: the axis of its values that counts examples.
+    """
 
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
@@ -31,18 +36,28 @@ class Geometry:
     example: int = 0
 
     def inputs(self, value: Tensor, sample: Sample, groups: int) -> Tensor:
-        """(groups, rows, taps x inputs of a group): what the layer reads for every row of the sample, from the value that it reads."""
+        """(groups, rows, taps x inputs of a group): what the layer reads for every row of the
+        sample, from the value that it reads.
+        """
         if not self.kernel:
             return sample.take(value)[None]
         table = value.movedim(1, -1)
         space = table.shape[1:-1]
         index, valid = self._under(sample.coordinates[1:], space)
         index = index + sample.coordinates[0][:, None].to(index.device) * math.prod(space)
-        rows = table.reshape(-1, table.shape[-1]).index_select(0, index.reshape(-1).to(value.device)).reshape(*index.shape, -1)
+        rows = (
+            table.reshape(-1, table.shape[-1])
+            .index_select(0, index.reshape(-1).to(value.device))
+            .reshape(*index.shape, -1)
+        )
         if not bool(valid.all()):
             rows = rows * valid.to(rows.device)[..., None]
         count, taps, channels = rows.shape
-        return rows.reshape(count, taps, groups, channels // groups).permute(2, 0, 1, 3).reshape(groups, count, -1)
+        return (
+            rows.reshape(count, taps, groups, channels // groups)
+            .permute(2, 0, 1, 3)
+            .reshape(groups, count, -1)
+        )
 
     def _under(self, outputs: Sequence[Tensor], space: Sequence[int]) -> tuple[Tensor, Tensor]:
         """For each row and tap the flat position of the input, and whether there is one."""
@@ -64,7 +79,8 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled positions of a layer's output: coordinates along every axis but the channels', the examples' axis first; rows go by example.
+    """Sampled positions of a layer's output: coordinates along every axis but the channels', the
+    examples' axis first; rows go by example.
 
     held: how many of the last rows belong to examples that are held out.
     """
@@ -78,13 +94,30 @@ class Sample:
         return len(self.coordinates[0])
 
     def take(self, value: Tensor) -> Tensor:
-        """(rows, channels) of a value at these positions. Of what a linear layer reads too, whose last axis alone differs."""
-        moved = value.movedim((self.example, self.axis), (0, -1)) if self.example != self.axis else value
+        """(rows, channels) of a value at these positions.
+
+        Of what a linear layer reads too, whose last axis alone differs.
+        """
+        moved = (
+            value.movedim((self.example, self.axis), (0, -1))
+            if self.example != self.axis
+            else value
+        )
         return moved[tuple(c.to(value.device) for c in self.coordinates)]
 
 
-def draw(shape: Sequence[int], axis: int, example: int, examples: int, per: int, held: int, generator: torch.Generator) -> Sample:
-    """Positions of an output of that shape: `per` of each example (all, where there are no more), the last `held` examples being held out."""
+def draw(
+    shape: Sequence[int],
+    axis: int,
+    example: int,
+    examples: int,
+    per: int,
+    held: int,
+    generator: torch.Generator,
+) -> Sample:
+    """Positions of an output of that shape: `per` of each example (all, where there are no more),
+    the last `held` examples being held out.
+    """
     order = [example, *(k for k in range(len(shape)) if k not in (example, axis))]
     sizes = [int(shape[k]) for k in order]
     total = math.prod(sizes)
@@ -108,14 +141,24 @@ def draw(shape: Sequence[int], axis: int, example: int, examples: int, per: int,
 
 
 def geometry_of(layer: Layer, node: fx.Node) -> Geometry | None:
-    """How the layer reads, from the arguments of its node; None where its padding or shape is one that this does not know."""
+    """How the layer reads, from the arguments of its node; None where its padding or shape is one
+    that this does not know.
+    """
     value = node.meta["val"]
     if layer.kind == "linear":
         shape, sizes = value.shape, shape_of(value)
-        batch = [k for k in range(len(sizes)) if k != layer.output_axis and isinstance(shape[k], torch.SymInt)]
+        batch = [
+            k
+            for k in range(len(sizes))
+            if k != layer.output_axis and isinstance(shape[k], torch.SymInt)
+        ]
         return Geometry(example=batch[0] if batch else 0) if len(sizes) > 1 else None
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    defaults = {a.name: a.default_value for a in node.target._schema.arguments if a.has_default_value()}  # type: ignore[union-attr]
+    defaults = {
+        a.name: a.default_value
+        for a in node.target._schema.arguments
+        if a.has_default_value()  # type: ignore[union-attr]
+    }
     given = defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     weight = given["weight"].meta["val"]
     kernel = tuple(int(k) for k in weight.shape[2:])
@@ -132,7 +175,10 @@ def geometry_of(layer: Layer, node: fx.Node) -> Geometry | None:
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             return None
-        pads = tuple(d * (k - 1) // 2 if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True))
+        pads = tuple(
+            d * (k - 1) // 2 if padding == "same" else 0
+            for d, k in zip(dilation, kernel, strict=True)
+        )
     else:
         pads = several("padding")
     return Geometry(kernel, several("stride"), pads, dilation, transposed)

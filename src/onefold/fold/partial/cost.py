@@ -1,4 +1,6 @@
-"""What a partial merge costs beside one member and all of them: parameters, and multiply-adds of matrix products and convolutions."""
+"""What a partial merge costs beside one member and all of them: parameters, and multiply-adds of
+matrix products and convolutions.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one member (the mean, where they differ), of the partial merge, and of the ensemble of all members."""
+    """Of one member (the mean, where they differ), of the partial merge, and of the ensemble of all
+    members.
+    """
 
     one: Cost
     partial: Cost
@@ -38,10 +42,12 @@ class Costs:
             return f"{own / of:.2f}" if of else "-"
 
         return (
-            f"Parameters {self.partial.parameters:,}: {times(self.partial.parameters, self.one.parameters)} of one network, the ensemble has "
-            f"{times(self.ensemble.parameters, self.one.parameters)}. Multiply-adds of an example {self.partial.multiply_adds:,.0f}: "
-            f"{times(self.partial.multiply_adds, self.one.multiply_adds)} of one network, the ensemble takes "
-            f"{times(self.ensemble.multiply_adds, self.one.multiply_adds)}."
+            f"Parameters {self.partial.parameters:,}:"
+            f" {times(self.partial.parameters, self.one.parameters)} of one network, the ensemble"
+            f" has {times(self.ensemble.parameters, self.one.parameters)}. Multiply-adds of an"
+            f" example {self.partial.multiply_adds:,.0f}:"
+            f" {times(self.partial.multiply_adds, self.one.multiply_adds)} of one network, the"
+            f" ensemble takes {times(self.ensemble.multiply_adds, self.one.multiply_adds)}."
         )
 
 
@@ -63,4 +69,6 @@ def cost_of(model: nn.Module, batch: Batch) -> Cost:
     finally:
         for module, flag in flags:
             module.training = flag
-    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2 / batch.size)
+    return Cost(
+        sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2 / batch.size
+    )

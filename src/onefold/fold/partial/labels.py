@@ -1,7 +1,8 @@
-"""Members with label sets of different sizes: alike but for the axes of tensors behind the cut that nothing inside the network reads.
+"""Members with label sets of different sizes: alike but for the axes of tensors behind the cut that
+nothing inside the network reads.
 
-Alignment and folding take networks of one set of shapes. For them the smaller members are filled up with zeros there; only the trunk is
-kept of what comes out, and the heads are the members' own.
+Alignment and folding take networks of one set of shapes. For them the smaller members are filled up
+with zeros there; only the trunk is kept of what comes out, and the heads are the members' own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def largest(models: Sequence[nn.Module]) -> int:
 
 
 def filled(models: Sequence[nn.Module], cutting: Cutting, cut: Cut) -> list[nn.Module]:
-    """The members, those that differ from member `largest` in the number of labels alone filled up to its shapes; `cutting` is of that member.
+    """The members, those that differ from member `largest` in the number of labels alone filled up
+    to its shapes; `cutting` is of that member.
 
     Raises:
         MembersError: a member differs in something else than the number of labels behind the cut.
@@ -42,13 +44,27 @@ def filled(models: Sequence[nn.Module], cutting: Cutting, cut: Cut) -> list[nn.M
         for name, value in model.state_dict().items():
             if name not in wanted or value.shape == wanted[name].shape:
                 continue
-            free = [axis for axis, term in enumerate(spec.axes.get(name, ())) if not any(live_groups(term))]
-            differ = [axis for axis, (a, b) in enumerate(zip(value.shape, wanted[name].shape, strict=False)) if a != b]
-            fits = value.dim() == wanted[name].dim() and set(differ) <= set(free) and all(value.shape[a] < wanted[name].shape[a] for a in differ)
+            free = [
+                axis
+                for axis, term in enumerate(spec.axes.get(name, ()))
+                if not any(live_groups(term))
+            ]
+            differ = [
+                axis
+                for axis, (a, b) in enumerate(zip(value.shape, wanted[name].shape, strict=False))
+                if a != b
+            ]
+            fits = (
+                value.dim() == wanted[name].dim()
+                and set(differ) <= set(free)
+                and all(value.shape[a] < wanted[name].shape[a] for a in differ)
+            )
             if name in before or not fits:
                 raise MembersError(
-                    f"'{name}' has shape {tuple(value.shape)} in member {k} but {tuple(wanted[name].shape)} in member {models.index(template)}; "
-                    "members of a partial merge may differ in the number of labels behind the cut, and in nothing else."
+                    f"'{name}' has shape {tuple(value.shape)} in member {k} but"
+                    f" {tuple(wanted[name].shape)} in member {models.index(template)}; members of a"
+                    " partial merge may differ in the number of labels behind the cut, and in"
+                    " nothing else."
                 )
             larger = value.new_zeros(wanted[name].shape)
             larger[tuple(slice(n) for n in value.shape)] = value

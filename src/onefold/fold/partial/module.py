@@ -1,9 +1,11 @@
-"""A network merged up to a place: one trunk for all members, and behind it each member's own layers.
+"""A network merged up to a place: one trunk for all members, and behind it each member's own
+layers.
 
     y = sum_k a_k f_k(x_k),   x_k = T_k^-1 h,   h = trunk(input)
 
-Stoica, Bolya, Bjorner, Ramesh, Hearn & Hoffman 2024, "ZipIt! Merging Models from Different Tasks without Training" (arXiv 2305.03053): partial
-zipping, with "multi-head" networks behind the last merged layer.
+Stoica, Bolya, Bjorner, Ramesh, Hearn & Hoffman 2024, "ZipIt! Merging Models from Different Tasks
+without Training" (arXiv 2305.03053): partial zipping, with "multi-head" networks behind the last
+merged layer.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ OUTPUTS: tuple[Outputs, ...] = ("mean", "probabilities", "members")
 
 
 class Head(nn.Module):
-    """One member behind the cut: what brings the trunk's features into its own basis (`unmerge`), and its own layers (`layers`)."""
+    """One member behind the cut: what brings the trunk's features into its own basis (`unmerge`),
+    and its own layers (`layers`).
+    """
 
     def __init__(self, rest: Rest, unmerge: Sequence[Unmerge] = ()) -> None:
         super().__init__()
@@ -44,18 +48,29 @@ class Head(nn.Module):
 
 
 class PartialMerge(nn.Module):
-    """Several networks in one: `trunk` runs once, each of `heads` on what it returns. Call it as the members are called; it always evaluates.
+    """Several networks in one: `trunk` runs once, each of `heads` on what it returns.
 
-    outputs: "mean" returns what the members return, in the same form: floating-point tensors are averaged with `shares`, the rest is member 0's.
-    "probabilities" takes their logits (`output` says which those are and where the classes lie, see `onefold.inference`) and returns the logarithm of
-    the averaged probabilities, as ensembles are scored, in the members' axes. "members"
-    returns a list of what each returns. It may be changed at any time. until, inputs: what a file must say for the network to be made again.
+    Call it as the members are called; it always evaluates.
+
+    outputs: "mean" returns what the members return, in the same form: floating-point tensors are
+    averaged with `shares`, the rest is member 0's. "probabilities" takes their logits (`output`
+    says which those are and where the classes lie, see `onefold.inference`) and returns the
+    logarithm of the averaged probabilities, as ensembles are scored, in the members' axes.
+    "members" returns a list of what each returns. It may be changed at any time. until, inputs:
+    what a file must say for the network to be made again.
     """
 
     def __init__(
-        self, trunk: Trunk, heads: Sequence[Head], shares: Sequence[float], *, outputs: Outputs = "mean", until: str = "", inputs: Any = None,
+        self,
+        trunk: Trunk,
+        heads: Sequence[Head],
+        shares: Sequence[float],
+        *,
+        outputs: Outputs = "mean",
+        until: str = "",
+        inputs: Any = None,
         output: Output = ANY,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleList(heads)
@@ -69,7 +84,10 @@ class PartialMerge(nn.Module):
         return self.outputs == "probabilities"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What `outputs` says of the members' outputs. Raises DataError where the inputs are not of the traced kind."""
+        """What `outputs` says of the members' outputs.
+
+        Raises DataError where the inputs are not of the traced kind.
+        """
         values = self.trunk(*args, **kwargs)
         found = [head(*values) for head in self.heads]
         if self.outputs == "members":
@@ -78,7 +96,9 @@ class PartialMerge(nn.Module):
             meant = [self.output.of(own) for own in found]
             axis = ClassAxis(self.output, "a mean of probabilities").of(meant[0])
             logits = [own.movedim(axis, -1) for own in meant]
-            mixed = weighted_outputs(torch.tensor(self.shares, device=logits[0].device), logits, "probabilities")
+            mixed = weighted_outputs(
+                torch.tensor(self.shares, device=logits[0].device), logits, "probabilities"
+            )
             return mixed.movedim(-1, axis)
         return pytree.tree_map(lambda *own: _mean(own, self.shares), *found)
 
@@ -87,15 +107,30 @@ class PartialMerge(nn.Module):
 
 
 def assemble(
-    cutting: Cutting, cut: Cut, trunk: Mapping[str, Tensor], heads: Sequence[Mapping[str, Tensor]], unmerge: Sequence[Sequence[Unmerge]],
-    shares: Sequence[float], *, rests: Sequence[tuple[Cutting, Piece]] | None = None, outputs: Outputs = "mean", inputs: Any = None,
+    cutting: Cutting,
+    cut: Cut,
+    trunk: Mapping[str, Tensor],
+    heads: Sequence[Mapping[str, Tensor]],
+    unmerge: Sequence[Sequence[Unmerge]],
+    shares: Sequence[float],
+    *,
+    rests: Sequence[tuple[Cutting, Piece]] | None = None,
+    outputs: Outputs = "mean",
+    inputs: Any = None,
     output: Output = ANY,
-) -> PartialMerge:  # fmt: skip
-    """The module. trunk, heads: whole state dicts. rests: of each member, where they differ in shape behind the cut; None for one and the same."""
+) -> PartialMerge:
+    """The module. trunk, heads: whole state dicts. rests: of each member, where they differ in
+    shape behind the cut; None for one and the same.
+    """
     rests = rests or [(cutting, piece_behind(cutting, cut))] * len(heads)
-    made = [Head(Rest(piece, state, own), steps) for (own, piece), state, steps in zip(rests, heads, unmerge, strict=True)]
+    made = [
+        Head(Rest(piece, state, own), steps)
+        for (own, piece), state, steps in zip(rests, heads, unmerge, strict=True)
+    ]
     before = Trunk(piece_before(cutting, cut), trunk, cutting)
-    return PartialMerge(before, made, shares, outputs=outputs, until=cut.until, inputs=inputs, output=output).eval()
+    return PartialMerge(
+        before, made, shares, outputs=outputs, until=cut.until, inputs=inputs, output=output
+    ).eval()
 
 
 def check_outputs(outputs: str) -> Outputs:
@@ -103,7 +138,9 @@ def check_outputs(outputs: str) -> Outputs:
     for known in OUTPUTS:
         if outputs == known:
             return known
-    raise RecipeError(f"There are no outputs '{outputs}' of a partial merge; {nearest(outputs, OUTPUTS)}")
+    raise RecipeError(
+        f"There are no outputs '{outputs}' of a partial merge; {nearest(outputs, OUTPUTS)}"
+    )
 
 
 def _mean(values: Sequence[Any], shares: Sequence[float]) -> Any:

@@ -1,4 +1,6 @@
-"""Partial merges in files: the tensors, and a description from which the two sides of the cut are traced again."""
+"""Partial merges in files: the tensors, and a description from which the two sides of the cut are
+traced again.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,27 @@ MOST = 10_000  # members that are believed; a file may come from somebody else
 
 def form_of(batch: Batch) -> Any:
     """The shapes and dtypes of a batch's inputs as plain data."""
-    return {"args": [_form(value) for value in batch.args], "kwargs": {name: _form(value) for name, value in batch.kwargs.items()}}
+    return {
+        "args": [_form(value) for value in batch.args],
+        "kwargs": {name: _form(value) for name, value in batch.kwargs.items()},
+    }
 
 
 def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a partial merge to `path`, as `onefold.save` does; `load_partial` reads it again. Raises OutputError, WeightsError as `onefold.save`."""
+    """Write a partial merge to `path`, as `onefold.save` does; `load_partial` reads it again.
+
+    Raises OutputError, WeightsError as `onefold.save`.
+    """
     return save(model, path, metadata=describe(model), force=force)
 
 
-def load_partial(path: str | os.PathLike[str], models: nn.Module | Sequence[nn.Module]) -> PartialMerge:
+def load_partial(
+    path: str | os.PathLike[str], models: nn.Module | Sequence[nn.Module]
+) -> PartialMerge:
     """The partial merge that `save_partial` wrote.
 
-    models: a network of the members' architecture, whose weights play no part; one for each member where they have other numbers of labels.
+    models: a network of the members' architecture, whose weights play no part; one for each member
+    where they have other numbers of labels.
 
     Raises:
         WeightsError: the file cannot be read, is no partial merge, or not one of this architecture.
@@ -47,7 +58,12 @@ def load_partial(path: str | os.PathLike[str], models: nn.Module | Sequence[nn.M
     if KEY not in checkpoint.metadata:
         raise WeightsError(f"{path} holds no partial merge; read it by onefold.load.")
     count = None if isinstance(models, nn.Module) else len(models)
-    made = rebuild(lambda k: models if isinstance(models, nn.Module) else models[k], checkpoint.metadata, str(path), count=count)
+    made = rebuild(
+        lambda k: models if isinstance(models, nn.Module) else models[k],
+        checkpoint.metadata,
+        str(path),
+        count=count,
+    )
     load_into(made, checkpoint.tensors, str(path))
     return made
 
@@ -55,13 +71,26 @@ def load_partial(path: str | os.PathLike[str], models: nn.Module | Sequence[nn.M
 def describe(model: PartialMerge) -> dict[str, str]:
     """Metadata that says how the module is put together."""
     steps = [[_step(step) for step in head.unmerge] for head in model.heads]  # type: ignore[union-attr]
-    facts = {"until": model.until, "inputs": model.inputs, "outputs": model.outputs, "shares": list(model.shares), "unmerge": steps}
+    facts = {
+        "until": model.until,
+        "inputs": model.inputs,
+        "outputs": model.outputs,
+        "shares": list(model.shares),
+        "unmerge": steps,
+    }
     facts |= {"output": described(model.output)} if model.output != ANY else {}
     return {KEY: json.dumps(facts)}
 
 
-def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], where: str, *, count: int | None = None) -> PartialMerge:
-    """A partial merge as `metadata` describes it; its weights are to be loaded. build: member's number -> a network of its architecture.
+def rebuild(
+    build: Callable[[int], nn.Module],
+    metadata: Mapping[str, str],
+    where: str,
+    *,
+    count: int | None = None,
+) -> PartialMerge:
+    """A partial merge as `metadata` describes it; its weights are to be loaded. build: member's
+    number -> a network of its architecture.
 
     Raises:
         WeightsError: the description is damaged, or does not fit the architecture.
@@ -69,7 +98,11 @@ def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], wher
     try:
         facts = json.loads(metadata[KEY])
         members, until = len(facts["shares"]), str(facts["until"])
-        if not 2 <= members <= MOST or len(facts["unmerge"]) != members or (count is not None and count != members):
+        if (
+            not 2 <= members <= MOST
+            or len(facts["unmerge"]) != members
+            or (count is not None and count != members)
+        ):
             raise ValueError(f"{members} members")
         args = tuple(_zeros(form) for form in facts["inputs"]["args"])
         kwargs = {str(name): _zeros(form) for name, form in facts["inputs"]["kwargs"].items()}
@@ -80,15 +113,37 @@ def rebuild(build: Callable[[int], nn.Module], metadata: Mapping[str, str], wher
                 known[id(network)] = Cutting(trace(network, args, kwargs))
         cuttings = [known[id(network)] for network in networks]
         rests = [(own, piece_behind(own, own.at(until))) for own in cuttings]
-        steps = [[_unmerge(step, dtype_of(networks[0])) for step in own] for own in facts["unmerge"]]
+        steps = [
+            [_unmerge(step, dtype_of(networks[0])) for step in own] for own in facts["unmerge"]
+        ]
         states = [network.state_dict() for network in networks]
         return assemble(
-            cuttings[0], cuttings[0].at(until), states[0], states, steps, [float(share) for share in facts["shares"]], rests=rests,
-            outputs=check_outputs(facts["outputs"]), inputs=facts["inputs"], output=restored(facts.get("output")),
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError, RuntimeError, OnefoldError) as error:
+            cuttings[0],
+            cuttings[0].at(until),
+            states[0],
+            states,
+            steps,
+            [float(share) for share in facts["shares"]],
+            rests=rests,
+            outputs=check_outputs(facts["outputs"]),
+            inputs=facts["inputs"],
+            output=restored(facts.get("output")),
+        )
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        IndexError,
+        RuntimeError,
+        OnefoldError,
+    ) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]
-        raise WeightsError(f"{where} says that it is a partial merge, but not one of this architecture ({reason}); check the network.") from error
+        raise WeightsError(
+            f"{where} says that it is a partial merge, but not one of this architecture ({reason});"
+            " check the network."
+        ) from error
 
 
 def _form(value: Any) -> Any:
@@ -118,7 +173,12 @@ def _step(step: nn.Module) -> dict[str, Any]:
     assert isinstance(step, Unmerge)
     values = step.index if step.index is not None else step.matrix
     assert values is not None
-    return {"place": step.place, "axis": step.axis, "after": step.after, "shape": list(values.shape)}
+    return {
+        "place": step.place,
+        "axis": step.axis,
+        "after": step.after,
+        "shape": list(values.shape),
+    }
 
 
 def _unmerge(facts: Mapping[str, Any], dtype: torch.dtype) -> Unmerge:

@@ -1,10 +1,12 @@
-"""Which of the gated network, the aligned average and the best member is returned, and the reason in words.
+"""Which of the gated network, the aligned average and the best member is returned, and the reason
+in words.
 
-Of the members only one stands for choice: that of the lowest mean loss on all labelled examples, at its best temperature
-on each of the two parts. A member has seen neither part, and a choice among many on few held-out examples is luck.
-Of those that stand, the one of the lowest held-out loss is taken among those whose accuracy is within one standard error
-of the highest, the error being that of the paired difference (measure/paired.py): the accuracies of nearly equal
-networks differ by chance on a few hundred examples, and their losses tell more. The rule of one standard error:
+Of the members only one stands for choice: that of the lowest mean loss on all labelled examples, at
+its best temperature on each of the two parts. A member has seen neither part, and a choice among
+many on few held-out examples is luck. Of those that stand, the one of the lowest held-out loss is
+taken among those whose accuracy is within one standard error of the highest, the error being that
+of the paired difference (measure/paired.py): the accuracies of nearly equal networks differ by
+chance on a few hundred examples, and their losses tell more. The rule of one standard error:
 Breiman, Friedman, Olshen & Stone 1984, "Classification and Regression Trees", section 3.4.3.
 """
 
@@ -25,8 +27,10 @@ class Choice:
 
     Attributes:
         name: of the network that was taken.
-        standing: the networks that stood for choice. close: those of them within one standard error of the highest accuracy.
-        held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of those, on `examples` examples.
+        standing: the networks that stood for choice. close: those of them within one standard error
+            of the highest accuracy.
+        held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of those,
+            on `examples` examples.
         members: name -> mean loss (nats) of every member on all `labelled` examples.
     """
 
@@ -39,18 +43,27 @@ class Choice:
     labelled: int
 
     def __str__(self) -> str:
-        told = "; ".join(f"{name} {100 * a:.2f} %, {loss:.4f} nats" for name, (a, loss) in self.held_out.items())
-        parts = [f"{self.name} was chosen on {self.examples} held-out examples ({told}; losses at the best temperature)."]
+        told = "; ".join(
+            f"{name} {100 * a:.2f} %, {loss:.4f} nats" for name, (a, loss) in self.held_out.items()
+        )
+        parts = [
+            f"{self.name} was chosen on {self.examples} held-out examples ({told}; losses at the"
+            " best temperature)."
+        ]
         if len(self.close) > 1:
             near = ", ".join(self.close)
-            parts.append(f"Of those within one paired standard error of the highest accuracy ({near}) it has the lowest loss.")
+            parts.append(
+                f"Of those within one paired standard error of the highest accuracy ({near}) it has"
+                " the lowest loss."
+            )
         elif len(self.standing) > 1:
             parts.append("The others are less accurate by more than one paired standard error.")
         if len(self.members) > 1:
             best = next(name for name in self.standing if name in self.members)
             losses = ", ".join(f"{name} {loss:.4f}" for name, loss in self.members.items())
             parts.append(
-                f"Of the members only {best} stood for choice, as its loss is the lowest on all {self.labelled} labelled examples ({losses} nats)."
+                f"Of the members only {best} stood for choice, as its loss is the lowest on all"
+                f" {self.labelled} labelled examples ({losses} nats)."
             )
         return " ".join(parts)
 
@@ -63,33 +76,54 @@ class Choice:
         return {
             "standing": list(self.standing),
             "within one paired standard error": list(self.close),
-            "members' losses on all labelled examples": {name: plain(loss) for name, loss in self.members.items()},
+            "members' losses on all labelled examples": {
+                name: plain(loss) for name, loss in self.members.items()
+            },
             "labelled examples": self.labelled,
             "held-out examples": self.examples,
             "reason": str(self),
         }
 
 
-def choose(scores: Mapping[str, Scores], losses: Mapping[str, float], learned: Mapping[str, float], examples: int) -> Choice:
+def choose(
+    scores: Mapping[str, Scores],
+    losses: Mapping[str, float],
+    learned: Mapping[str, float],
+    examples: int,
+) -> Choice:
     """Choose among candidates.
 
     Args:
-        scores, losses: of every candidate on the held-out examples; losses in nats, at the best temperature.
-        learned: of the members among them, the same loss on the `examples` examples that gates were learned from.
+        scores, losses: of every candidate on the held-out examples; losses in nats, at the best
+            temperature.
+        learned: of the members among them, the same loss on the `examples` examples that gates were
+            learned from.
     """
     held = next(iter(scores.values())).n
-    members = {name: (examples * loss + held * losses[name]) / (examples + held) for name, loss in learned.items()}
+    members = {
+        name: (examples * loss + held * losses[name]) / (examples + held)
+        for name, loss in learned.items()
+    }
     best = min(members, key=lambda name: members[name], default="")
     standing = [name for name in scores if name not in members or name == best]
     close = near_the_top(standing, scores, losses)
     return Choice(
-        min(close, key=lambda name: losses[name]), tuple(standing), tuple(close),
-        {name: (scores[name].accuracy, losses[name]) for name in standing}, members, held, examples + held,
-    )  # fmt: skip
+        min(close, key=lambda name: losses[name]),
+        tuple(standing),
+        tuple(close),
+        {name: (scores[name].accuracy, losses[name]) for name in standing},
+        members,
+        held,
+        examples + held,
+    )
 
 
-def near_the_top(names: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]) -> list[str]:
-    """Those whose accuracy is within one paired standard error of the highest; on a tie that of the lowest loss."""
+def near_the_top(
+    names: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]
+) -> list[str]:
+    """Those whose accuracy is within one paired standard error of the highest; on a tie that of the
+    lowest loss.
+    """
     top = scores[max(names, key=lambda name: (scores[name].accuracy, -losses[name]))]
     found = {name: difference(top, scores[name]) for name in names}
     return [name for name in names if found[name].gain <= found[name].error]

@@ -1,4 +1,6 @@
-"""Networks that share another's tensors: a structure of one's own, without gradients, around the very weights of a member."""
+"""Networks that share another's tensors: a structure of one's own, without gradients, around the
+very weights of a member.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
-    """A copy of `network`'s structure in eval mode whose parameters need no gradient; their memory is the network's own, or that of `state`.
+    """A copy of `network`'s structure in eval mode whose parameters need no gradient; their memory
+    is the network's own, or that of `state`.
 
     Flags, hooks and attributes may be changed in the copy; its tensors must not be written to.
     """
@@ -32,11 +35,16 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
 
 
 def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> M:
-    """An `own_copy` of `network` with the values of `skeleton`, and those of `weights` in their place; tied names stay tied."""
+    """An `own_copy` of `network` with the values of `skeleton`, and those of `weights` in their
+    place; tied names stay tied.
+    """
     twin = own_copy(network)
     values = {name: value.clone() for name, value in skeleton.state_dict().items()}
     first: dict[int, str] = {}
-    for name, tensor in (*skeleton.named_parameters(remove_duplicate=False), *skeleton.named_buffers(remove_duplicate=False)):
+    for name, tensor in (
+        *skeleton.named_parameters(remove_duplicate=False),
+        *skeleton.named_buffers(remove_duplicate=False),
+    ):
         given = first.setdefault(id(tensor), name)
         if name in values:
             values[name] = weights.get(name, weights.get(given, values[name]))
@@ -46,7 +54,9 @@ def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) 
 
 
 def own_copy(network: M) -> M:
-    """A copy of `network` with tensors of its own, whose parameters are trainable where they were in the network that they come from."""
+    """A copy of `network` with tensors of its own, whose parameters are trainable where they were
+    in the network that they come from.
+    """
     twin = copy.deepcopy(network)
     for own, given in zip(twin.parameters(), network.parameters(), strict=True):
         own.requires_grad_(_trainable(given))

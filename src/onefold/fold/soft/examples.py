@@ -1,4 +1,7 @@
-"""Labelled examples held in memory: split in two, and drawn from at random. Gates need hundreds of examples, not a training set."""
+"""Labelled examples held in memory: split in two, and drawn from at random.
+
+Gates need hundreds of examples, not a training set.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from onefold.errors import DataError
 
 
 class Examples:
-    """The batches of somebody's loader as one big batch; where their shapes differ, as with padded text, as several that are never mixed.
+    """The batches of somebody's loader as one big batch; where their shapes differ, as with padded
+    text, as several that are never mixed.
 
     Raises:
         DataError: there is no batch, or one has no labels.
@@ -24,15 +28,18 @@ class Examples:
         self.chunks = list(chunks)
 
     @staticmethod
-    def of(data: Data, device: torch.device | str | None = None, what: str = "labelled data") -> Examples:
+    def of(
+        data: Data, device: torch.device | str | None = None, what: str = "labelled data"
+    ) -> Examples:
         """All examples that `data` yields, on `device`."""
         found = list(batches(data, device, what))
         for batch in found:
             labels = labels_of(batch, "gates are learned from them", what)
             if labels.dim() and len(labels) != len(batch.tensors[0]):
                 raise DataError(
-                    f"Batch {batch.index} of the {what} has its {len(labels)} examples along another axis than the first, which "
-                    "gates cannot draw from; put examples first (batch_first=True)."
+                    f"Batch {batch.index} of the {what} has its {len(labels)} examples along"
+                    " another axis than the first, which gates cannot draw from; put examples"
+                    " first (batch_first=True)."
                 )
         merged = _merged(found)
         return Examples([merged] if merged is not None else found)
@@ -80,15 +87,26 @@ class Examples:
     @property
     def labels(self) -> Tensor:
         """All labels, flattened, in order."""
-        return torch.cat([chunk.labels.reshape(-1) for chunk in self.chunks if chunk.labels is not None])
+        return torch.cat(
+            [chunk.labels.reshape(-1) for chunk in self.chunks if chunk.labels is not None]
+        )
 
 
 def _rows(batch: Batch, rows: Tensor) -> Batch:
     def take(value: Any) -> Any:
-        return value[rows.to(value.device)] if isinstance(value, Tensor) and value.dim() and len(value) == batch.size else value
+        return (
+            value[rows.to(value.device)]
+            if isinstance(value, Tensor) and value.dim() and len(value) == batch.size
+            else value
+        )
 
     labels = take(batch.labels)
-    return replace(batch, args=tuple(take(x) for x in batch.args), kwargs={k: take(v) for k, v in batch.kwargs.items()}, labels=labels)
+    return replace(
+        batch,
+        args=tuple(take(x) for x in batch.args),
+        kwargs={k: take(v) for k, v in batch.kwargs.items()},
+        labels=labels,
+    )
 
 
 def _merged(found: Sequence[Batch]) -> Batch | None:

@@ -1,10 +1,13 @@
-"""Train the gates of a SoftMerge on a few hundred labelled examples, and say honestly whether that was worth it.
+"""Train the gates of a SoftMerge on a few hundred labelled examples, and say honestly whether that
+was worth it.
 
-    minimise over log_alpha   mean CE(soft(x), y) + lambda * penalty,   by Adam (learning rate 0.1, betas 0.9 and 0.99), cosine to a twentieth
+    minimise over log_alpha   mean CE(soft(x), y) + lambda * penalty,   by Adam (learning rate 0.1,
+    betas 0.9 and 0.99), cosine to a twentieth
 
-At model level the members' logits are computed once and the gates are trained on them, which takes about a second. The settings are
-those that did well in our own study (docs/soft_merging.md). A part of the examples is held out; on it the gated network is compared with
-the best member of all labelled examples and with the aligned average (choice.py).
+At model level the members' logits are computed once and the gates are trained on them, which takes
+about a second. The settings are those that did well in our own study (docs/soft_merging.md). A part
+of the examples is held out; on it the gated network is compared with the best member of all
+labelled examples and with the aligned average (choice.py).
 """
 
 from __future__ import annotations
@@ -44,10 +47,12 @@ NOISELESS = 1 / 3  # the last third of the steps is without noise, but at model 
 class SoftResult:
     """What gates made of the members.
 
-    model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated", "member k" or "aligned average". scores: of
-    every candidate on the held-out examples. held_out_losses: there, in nats, at the best temperature. gates: as
-    learned. soft: the gates themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who is out. decision: what
-    was chosen by, and the reason in words; None without `fallback`. examples: "learned from" and "chosen on" -> how many (of this process).
+    model: the network to use, with weights of its own: plain, or a Mixture. choice: "gated",
+    "member k" or "aligned average". scores: of every candidate on the held-out examples.
+    held_out_losses: there, in nats, at the best temperature. gates: as learned. soft: the gates
+    themselves. losses: one for each step. seconds: of each phase. notes: what was decided, and who
+    is out. decision: what was chosen by, and the reason in words; None without `fallback`.
+    examples: "learned from" and "chosen on" -> how many (of this process).
     """
 
     model: nn.Module
@@ -69,7 +74,10 @@ class SoftResult:
             "level": self.soft.level,
             "reference": self.soft.reference,
             "held-out scores": {name: scores.to_dict() for name, scores in self.scores.items()},
-            "held-out losses": {name: loss if math.isfinite(loss) else str(loss) for name, loss in self.held_out_losses.items()},
+            "held-out losses": {
+                name: loss if math.isfinite(loss) else str(loss)
+                for name, loss in self.held_out_losses.items()
+            },
             "chosen by": self.decision.to_dict() if self.decision else None,
             "examples": self.examples,
             "gates": self.gates.to_dict(),
@@ -79,7 +87,13 @@ class SoftResult:
         }
 
     def __str__(self) -> str:
-        return "\n".join([str(self.decision) if self.decision else self.choice, str(self.gates), *(f"note: {note}" for note in self.notes)])
+        return "\n".join(
+            [
+                str(self.decision) if self.decision else self.choice,
+                str(self.gates),
+                *(f"note: {note}" for note in self.notes),
+            ]
+        )
 
 
 def fit_gates(
@@ -104,13 +118,21 @@ def fit_gates(
         fallback: False returns the gated network whatever it is worth; then nothing is held out.
         seed: of the split and of the order of examples.
 
-    Under torch.distributed every rank gives its own part of the data; gradients, statistics and decisions are shared by all.
+    Under torch.distributed every rank gives its own part of the data; gradients, statistics and
+    decisions are shared by all.
 
     Raises:
-        DataError: the data is empty, has no labels or labels out of range, or a network cannot run on it.
+        DataError: the data is empty, has no labels or labels out of range, or a network cannot run
+            on it.
         MembersError: every member is unfit. RecipeError: an impossible setting.
     """
-    _check(steps=steps, learning_rate=learning_rate, penalty=penalty, batch_size=batch_size, share=share)
+    _check(
+        steps=steps,
+        learning_rate=learning_rate,
+        penalty=penalty,
+        batch_size=batch_size,
+        share=share,
+    )
     start = time.perf_counter()
     device = device_of(soft.members[0])
     examples = Examples.of(reusable(data, "labelled data"), device)
@@ -121,7 +143,8 @@ def fit_gates(
         examples, chosen_on = examples.split(share, seed)
         if not len(examples) or not len(chosen_on):
             raise DataError(
-                f"{len(examples) + len(chosen_on)} labelled examples cannot be split into some to learn from and some to choose on; give more."
+                f"{len(examples) + len(chosen_on)} labelled examples cannot be split into some to"
+                " learn from and some to choose on; give more."
             )
     if not soft.prepared or soft.scores is None:
         soft.prepare(examples)
@@ -151,41 +174,88 @@ def fit_gates(
         if average is not None:
             candidates["aligned average"] = average
         candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
-        outputs = {name: member_logits(candidate, chosen_on, soft.output, soft.axis) for name, candidate in candidates.items()}
+        outputs = {
+            name: member_logits(candidate, chosen_on, soft.output, soft.axis)
+            for name, candidate in candidates.items()
+        }
         scores = {name: score_logits(rows, chosen_on.labels) for name, rows in outputs.items()}
-        fitted = {name: score_member(rows, chosen_on.labels).fitted_loss for name, rows in outputs.items()}
-        learned = {f"member {k}": soft.scores[k].fitted_loss for k in soft.survivors} if soft.scores else {}
-        scores, fitted, decision = from_first_rank((scores, fitted, choose(scores, fitted, learned, len(examples))))
+        fitted = {
+            name: score_member(rows, chosen_on.labels).fitted_loss for name, rows in outputs.items()
+        }
+        learned = (
+            {f"member {k}": soft.scores[k].fitted_loss for k in soft.survivors}
+            if soft.scores
+            else {}
+        )
+        scores, fitted, decision = from_first_rank(
+            (scores, fitted, choose(scores, fitted, learned, len(examples)))
+        )
         choice = decision.name
-        model = own_copy(candidates[choice]).eval() if choice.startswith("member") else candidates[choice]
+        model = (
+            own_copy(candidates[choice]).eval()
+            if choice.startswith("member")
+            else candidates[choice]
+        )
     seconds["choose"] = time.perf_counter() - start
-    return SoftResult(model, choice, scores, table, soft, fitted, losses, seconds, notes, decision, read)
+    return SoftResult(
+        model, choice, scores, table, soft, fitted, losses, seconds, notes, decision, read
+    )
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
-    """The plain average of the survivors in the basis that the gates work in, repaired; None at model level or where it cannot be had."""
-    if soft.basis is None or len(soft.survivors) < 2 or any(k in soft.survivors for _, k in soft.masked):
+    """The plain average of the survivors in the basis that the gates work in, repaired; None at
+    model level or where it cannot be had.
+    """
+    if (
+        soft.basis is None
+        or len(soft.survivors) < 2
+        or any(k in soft.survivors for _, k in soft.masked)
+    ):
         return None
     alignment = soft.basis.alignment
     if alignment is None:
-        average = merge([soft.members[k] for k in soft.survivors], list(examples), align="none", repair="batchnorm").model
+        average = merge(
+            [soft.members[k] for k in soft.survivors],
+            list(examples),
+            align="none",
+            repair="batchnorm",
+        ).model
     else:
         shares = [float(k in soft.survivors) for k in soft.basis.aligned]
         members = [soft.members[k] for k in soft.basis.aligned]
-        average = merge(members, list(examples), align=alignment, spec=alignment.spec, repair="batchnorm", weights=shares).model
+        average = merge(
+            members,
+            list(examples),
+            align=alignment,
+            spec=alignment.spec,
+            repair="batchnorm",
+            weights=shares,
+        ).model
     if several_ranks():  # every rank repaired it on data of its own
         state = from_first_rank({name: value.cpu() for name, value in average.state_dict().items()})
         average.load_state_dict(state)
     return average
 
 
-def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight: float, size: int, seed: int) -> list[float]:
+def _train(
+    soft: SoftMerge,
+    examples: Examples,
+    steps: int,
+    rate: float,
+    weight: float,
+    size: int,
+    seed: int,
+) -> list[float]:
     """The loop. A step whose loss is not finite teaches nothing."""
     generator = torch.Generator().manual_seed(seed)
     gate = soft.gate
     optimiser = torch.optim.Adam(gate.parameters(), rate, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=rate / 20)
-    draw = _cached(soft, examples, size, generator) if soft.level == "model" else _through(soft, examples, size, generator)
+    draw = (
+        _cached(soft, examples, size, generator)
+        if soft.level == "model"
+        else _through(soft, examples, size, generator)
+    )
     losses = []
     with _training(soft):
         for step in track(range(steps), "Learning gates"):
@@ -197,7 +267,9 @@ def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight:
             if bool(loss.isfinite()):
                 loss.backward()  # type: ignore[no-untyped-call]
             log_alpha = gate.log_alpha
-            log_alpha.grad = mean_over_ranks(log_alpha.grad if log_alpha.grad is not None else torch.zeros_like(log_alpha))
+            log_alpha.grad = mean_over_ranks(
+                log_alpha.grad if log_alpha.grad is not None else torch.zeros_like(log_alpha)
+            )
             optimiser.step()
             schedule.step()
             losses.append(float(loss.detach()))
@@ -205,7 +277,9 @@ def _train(soft: SoftMerge, examples: Examples, steps: int, rate: float, weight:
 
 
 def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
-    """Leave out members that are not worth their gates, judged on the examples that the gates were learned from."""
+    """Leave out members that are not worth their gates, judged on the examples that the gates were
+    learned from.
+    """
     if soft.level == "model":
         live = soft.survivors
         outputs = soft.outputs_on(examples)
@@ -213,24 +287,42 @@ def _prune(soft: SoftMerge, examples: Examples, weight: float) -> None:
         def losses() -> Tensor:
             logits = weighted_outputs(soft.gate(False)[0][live], outputs, soft.outputs)
             return F.cross_entropy(logits, examples.labels, reduction="none")
+
     else:
 
         def losses() -> Tensor:
             with _training(soft):
                 soft.stochastic = False
-                drawn = [(soft.logits(_run(soft, batch), batch, soft), batch.labels) for batch in examples.batches(256)]
-            rows = [F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none") for x, y in drawn if y is not None]
+                drawn = [
+                    (soft.logits(_run(soft, batch), batch, soft), batch.labels)
+                    for batch in examples.batches(256)
+                ]
+            rows = [
+                F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none")
+                for x, y in drawn
+                if y is not None
+            ]
             return torch.cat(rows)
 
     scores = soft.scores or []
     classes = soft.classes or 2
-    suspects = [k for k in soft.survivors if k < len(scores) and scores[k].loss >= math.log(classes)]
+    suspects = [
+        k for k in soft.survivors if k < len(scores) and scores[k].loss >= math.log(classes)
+    ]
     for k in prune(soft.gate, losses, weight, suspects):
-        soft.pruned[k] = "leaving it out costs no more than its gates do" if k not in suspects else "nothing shows that it is needed"
+        soft.pruned[k] = (
+            "leaving it out costs no more than its gates do"
+            if k not in suspects
+            else "nothing shows that it is needed"
+        )
 
 
-def _cached(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gated logits and labels of random batches, at model level, from outputs that are computed once."""
+def _cached(
+    soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gated logits and labels of random batches, at model level, from outputs that are computed
+    once.
+    """
     live = soft.survivors
     outputs = torch.stack(soft.outputs_on(examples))
     labels = examples.labels
@@ -240,7 +332,9 @@ def _cached(soft: SoftMerge, examples: Examples, size: int, generator: torch.Gen
         yield weighted_outputs(gates, list(outputs[:, rows]), soft.outputs), labels[rows]
 
 
-def _through(soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _through(
+    soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Gated logits and labels of random batches."""
     while True:
         batch: Batch = examples.draw(size, generator)
@@ -256,7 +350,9 @@ def _run(soft: SoftMerge, batch: Batch) -> Any:
 
 @contextmanager
 def _training(soft: SoftMerge) -> Iterator[None]:
-    """Training mode for the time being, and the setting of noise as it was afterwards; the gates are in eval mode at the end."""
+    """Training mode for the time being, and the setting of noise as it was afterwards; the gates
+    are in eval mode at the end.
+    """
     stochastic = soft.stochastic
     soft.train()
     try:
@@ -266,13 +362,20 @@ def _training(soft: SoftMerge) -> Iterator[None]:
         soft.stochastic = stochastic
 
 
-def _check(*, steps: int, learning_rate: float, penalty: float, batch_size: int, share: float) -> None:
+def _check(
+    *, steps: int, learning_rate: float, penalty: float, batch_size: int, share: float
+) -> None:
     if steps < 1 or batch_size < 1:
         raise RecipeError(f"steps is {steps} and batch_size {batch_size}; both must be at least 1.")
     if not learning_rate > 0 or not penalty >= 0:
-        raise RecipeError(f"learning_rate is {learning_rate} and penalty {penalty}; give a rate above 0 and a penalty of at least 0.")
+        raise RecipeError(
+            f"learning_rate is {learning_rate} and penalty {penalty}; give a rate above 0 and a"
+            " penalty of at least 0."
+        )
     if not 0 < share < 1:
-        raise RecipeError(f"share is {share}; it is the held-out part of the data, between 0 and 1.")
+        raise RecipeError(
+            f"share is {share}; it is the held-out part of the data, between 0 and 1."
+        )
 
 
 __all__ = ["SoftResult", "aligned_average", "fit_gates"]

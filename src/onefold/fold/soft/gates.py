@@ -1,13 +1,18 @@
-"""Hard-concrete gates: numbers between 0 and 1 that are exactly 0 or exactly 1 with positive probability, and that gradients can train.
+"""Hard-concrete gates: numbers between 0 and 1 that are exactly 0 or exactly 1 with positive
+probability, and that gradients can train.
 
-    u ~ U(eps, 1 - eps),   s = sigmoid((log u - log(1 - u) + log_alpha) / beta),   z = clamp(s (zeta - gamma) + gamma, 0, 1)
-    without noise:         z = clamp(sigmoid(log_alpha) (zeta - gamma) + gamma, 0, 1)
-    penalty:               P(z != 0) = sigmoid(log_alpha - beta log(-gamma / zeta)),  averaged over all gates
-    normalised:            g_k = z_k / sum_j z_j;  a row without any z left becomes one-hot at its largest log_alpha
+    u ~ U(eps, 1 - eps),   s = sigmoid((log u - log(1 - u) + log_alpha) / beta),   z = clamp(s (zeta
+    - gamma) + gamma, 0, 1) without noise:         z = clamp(sigmoid(log_alpha) (zeta - gamma) +
+    gamma, 0, 1)
+    penalty:               P(z != 0) = sigmoid(log_alpha - beta log(-gamma / zeta)),  averaged over
+        all gates
+    normalised:            g_k = z_k / sum_j z_j;  a row without any z left becomes one-hot at its
+        largest log_alpha
 
-with beta = 2/3, gamma = -0.1, zeta = 1.1, so that a gate without noise is exactly 0 below log_alpha = -2.398 and exactly 1 above 2.398.
-Louizos, Welling & Kingma 2018, "Learning Sparse Neural Networks through L0 Regularization" (arXiv 1712.01312). The normalisation and its
-guard are ours: a softmax never reaches 0, and a share of 1e-14 of a weight of 1e23 still rules the sum.
+with beta = 2/3, gamma = -0.1, zeta = 1.1, so that a gate without noise is exactly 0 below log_alpha
+= -2.398 and exactly 1 above 2.398. Louizos, Welling & Kingma 2018, "Learning Sparse Neural Networks
+through L0 Regularization" (arXiv 1712.01312). The normalisation and its guard are ours: a softmax
+never reaches 0, and a share of 1e-14 of a weight of 1e23 still rules the sum.
 """
 
 from __future__ import annotations
@@ -41,19 +46,25 @@ def probability_open(log_alpha: Tensor) -> Tensor:
 
 
 def normalise(z: Tensor, log_alpha: Tensor, alive: Tensor, *, divide: bool = True) -> Tensor:
-    """Rows of gates (rows, members), dead ones masked by `alive`, divided by their sum if `divide`, with the guard against all-zero rows."""
+    """Rows of gates (rows, members), dead ones masked by `alive`, divided by their sum if `divide`,
+    with the guard against all-zero rows.
+    """
     z = torch.where(alive, z, torch.zeros_like(z))
     total = z.sum(-1, keepdim=True)
-    one_hot = torch.nn.functional.one_hot(log_alpha.detach().masked_fill(~alive, -torch.inf).argmax(-1), z.shape[-1]).to(z.dtype)
+    one_hot = torch.nn.functional.one_hot(
+        log_alpha.detach().masked_fill(~alive, -torch.inf).argmax(-1), z.shape[-1]
+    ).to(z.dtype)
     shut = total < LEAST
     z = torch.where(shut, one_hot, z)
     return z / torch.where(shut, torch.ones_like(total), total) if divide else z
 
 
 class _Guard(torch.autograd.Function):
-    """The identity, whose gradient is divided by max(1, max |g|), and set to 0 where it is not finite.
+    """The identity, whose gradient is divided by max(1, max |g|), and set to 0 where it is not
+    finite.
 
-    One member with extreme values gives gradients of extreme size. An L2 norm of them overflows; the elementwise maximum does not.
+    One member with extreme values gives gradients of extreme size. An L2 norm of them overflows;
+    the elementwise maximum does not.
     """
 
     @staticmethod
@@ -67,9 +78,12 @@ class _Guard(torch.autograd.Function):
 
 
 class Gates(nn.Module):
-    """A table (rows, members) of gates, whose only parameter is `log_alpha`. `alive` marks the gates that may be open at all.
+    """A table (rows, members) of gates, whose only parameter is `log_alpha`.
 
-    The state dict holds the generator of the noise too, so that a run that is resumed goes on with the same draws.
+    `alive` marks the gates that may be open at all.
+
+    The state dict holds the generator of the noise too, so that a run that is resumed goes on with
+    the same draws.
     """
 
     alive: Tensor
@@ -93,7 +107,9 @@ class Gates(nn.Module):
 
     def penalty(self) -> Tensor:
         """The mean probability (scalar) that a gate which may be open is not 0."""
-        chances = torch.where(self.alive, probability_open(self.log_alpha), torch.zeros_like(self.log_alpha))
+        chances = torch.where(
+            self.alive, probability_open(self.log_alpha), torch.zeros_like(self.log_alpha)
+        )
         return chances.sum() / self.alive.sum().clamp_min(1)
 
     def get_extra_state(self) -> Tensor:
@@ -105,7 +121,10 @@ class Gates(nn.Module):
         self.generator.set_state(state.cpu())
 
     def extra_repr(self) -> str:
-        return f"rows={self.log_alpha.shape[0]}, members={self.log_alpha.shape[1]}, normalised={self.normalised}"
+        return (
+            f"rows={self.log_alpha.shape[0]}, members={self.log_alpha.shape[1]},"
+            f" normalised={self.normalised}"
+        )
 
 
 def _stretched(s: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Weighted sums of networks' outputs: y = sum_k g_k f_k(x), for whole networks and for the modules inside one."""
+"""Weighted sums of networks' outputs: y = sum_k g_k f_k(x), for whole networks and for the modules
+inside one.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,23 @@ OUTPUTS: tuple[Outputs, ...] = ("logits", "probabilities")
 class Mixture(nn.Module):
     """Several modules of one interface as one. Parts of weight exactly 0 are not run.
 
-    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers, whose logits `output` finds
-    in whatever form they are returned (`onefold.inference`): their logits are summed, or the result is the logarithm of
-    their summed probabilities. None: outputs of any nested form
-    are summed tensor by tensor; what is no floating-point tensor comes from the first part that is run.
+    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers,
+    whose logits `output` finds in whatever form they are returned (`onefold.inference`): their
+    logits are summed, or the result is the logarithm of their summed probabilities. None: outputs
+    of any nested form are summed tensor by tensor; what is no floating-point tensor comes from the
+    first part that is run.
     """
 
     weights: Tensor
 
-    def __init__(self, parts: Sequence[nn.Module], weights: Tensor, *, outputs: Outputs | None = None, output: Output = ANY) -> None:
+    def __init__(
+        self,
+        parts: Sequence[nn.Module],
+        weights: Tensor,
+        *,
+        outputs: Outputs | None = None,
+        output: Output = ANY,
+    ) -> None:
         super().__init__()
         self.output = output
         self.parts = nn.ModuleList(parts)
@@ -43,7 +53,10 @@ class Mixture(nn.Module):
         open_parts = [k for k, weight in enumerate(self.weights.tolist()) if weight != 0.0]
         outputs = [self.parts[k](*args, **kwargs) for k in open_parts]
         if self.outputs is not None:
-            meant = [self.output.of(own, self.parts[k]) for k, own in zip(open_parts, outputs, strict=True)]
+            meant = [
+                self.output.of(own, self.parts[k])
+                for k, own in zip(open_parts, outputs, strict=True)
+            ]
             return mixed_outputs(self.weights[open_parts], meant, self.outputs, self.output)
         weights = [self.weights[k] for k in open_parts]
         if len(outputs) == 1 and not isinstance(outputs[0], Tensor) and float(weights[0]) == 1.0:
@@ -64,7 +77,9 @@ def _sum(values: Sequence[Any], weights: Sequence[Tensor]) -> Any:
     return total
 
 
-def mixed_outputs(gates: Tensor, found: Sequence[Tensor], outputs: Outputs, output: Output) -> Tensor:
+def mixed_outputs(
+    gates: Tensor, found: Sequence[Tensor], outputs: Outputs, output: Output
+) -> Tensor:
     """`weighted_outputs` of tensors in the axes in which networks put them out.
 
     Raises:
@@ -73,15 +88,21 @@ def mixed_outputs(gates: Tensor, found: Sequence[Tensor], outputs: Outputs, outp
     if outputs == "logits":
         return weighted_outputs(gates, found, outputs)
     axis = ClassAxis(output, "a mean of probabilities").of(found[0])
-    return weighted_outputs(gates, [own.movedim(axis, -1) for own in found], outputs).movedim(-1, axis)
+    return weighted_outputs(gates, [own.movedim(axis, -1) for own in found], outputs).movedim(
+        -1, axis
+    )
 
 
 def weighted_outputs(gates: Tensor, logits: Sequence[Tensor], outputs: Outputs) -> Tensor:
-    """For gates (K,) and K logits (n, ..., classes): sum_k gates[k] logits[k], or the logarithm of sum_k gates[k] softmax(logits[k])."""
+    """For gates (K,) and K logits (n, ..., classes): sum_k gates[k] logits[k], or the logarithm of
+    sum_k gates[k] softmax(logits[k]).
+    """
     stacked = torch.stack(list(logits))
     if outputs == "logits":
         total: Tensor = torch.tensordot(gates.to(stacked.dtype), stacked, dims=1)
         return total
     open_gates = gates.to(stacked.dtype).clamp_min(torch.finfo(stacked.dtype).tiny).log()
-    mixed: Tensor = torch.logsumexp(torch.log_softmax(stacked, -1) + open_gates.reshape(-1, *[1] * (stacked.dim() - 1)), 0)
+    mixed: Tensor = torch.logsumexp(
+        torch.log_softmax(stacked, -1) + open_gates.reshape(-1, *[1] * (stacked.dim() - 1)), 0
+    )
     return mixed

@@ -1,10 +1,12 @@
 """The last steps to zero: leave a member out wherever its gates are not worth what they cost.
 
-Gradients follow a surrogate of the number of open gates, and stop after some steps. Here the objective is taken at its word: a member is
-shut out if that does not raise  mean CE(soft(x), y) + lambda * (share of gates that are not 0).  A suspect, a member that is worse than
-guessing as it stands, must do better than that: it stays only if leaving it out makes the loss worse by more than two standard errors of
-the difference, example by example. An honest member that knows only some classes is a suspect too, and passes easily. Members are tried once
-each, the one with the smallest gates first, so that this costs at most K + 1 passes over the labelled examples.
+Gradients follow a surrogate of the number of open gates, and stop after some steps. Here the
+objective is taken at its word: a member is shut out if that does not raise  mean CE(soft(x), y) +
+lambda * (share of gates that are not 0).  A suspect, a member that is worse than guessing as it
+stands, must do better than that: it stays only if leaving it out makes the loss worse by more than
+two standard errors of the difference, example by example. An honest member that knows only some
+classes is a suspect too, and passes easily. Members are tried once each, the one with the smallest
+gates first, so that this costs at most K + 1 passes over the labelled examples.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ from onefold.fold.soft.gates import Gates
 
 
 @torch.no_grad()
-def prune(gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Collection[int] = ()) -> list[int]:
+def prune(
+    gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Collection[int] = ()
+) -> list[int]:
     """Shut out members in `gate.alive`, in place, and return them.
 
     Args:
-        losses: the loss of every example (n,), in nats, of the gated network with the gates as they are.
+        losses: the loss of every example (n,), in nats, of the gated network with the gates as they
+            are.
         weight: lambda, in nats.
         suspects: members that must show that they are needed.
     """
@@ -32,7 +37,11 @@ def prune(gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Co
     def cost() -> float:
         return weight * float((gate(False) != 0).sum()) / size
 
-    start, paid, out = losses(), cost(), []  # everything is compared with the start, so that small rises cannot add up
+    start, paid, out = (
+        losses(),
+        cost(),
+        [],
+    )  # everything is compared with the start, so that small rises cannot add up
     for k in gate(False).mean(0).argsort().tolist():
         values = gate(False)
         others = gate.alive.clone()

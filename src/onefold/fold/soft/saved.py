@@ -1,4 +1,6 @@
-"""Mixtures in files: a state dict does not say where a Mixture stands, so that a description goes with it."""
+"""Mixtures in files: a state dict does not say where a Mixture stands, so that a description goes
+with it.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,18 @@ MOST = 10_000  # parts that are believed; a file may come from somebody else
 
 
 def describe(network: nn.Module) -> dict[str, str]:
-    """Metadata that says where Mixtures stand in `network` ("" for the whole); empty for a plain network."""
+    """Metadata that says where Mixtures stand in `network` ("" for the whole); empty for a plain
+    network.
+    """
     outermost: dict[str, Mixture] = {}
     for name, module in network.named_modules():
-        if isinstance(module, Mixture) and not any(other == "" or name.startswith(f"{other}.") for other in outermost):
+        if isinstance(module, Mixture) and not any(
+            other == "" or name.startswith(f"{other}.") for other in outermost
+        ):
             outermost[name] = module
-    facts: dict[str, dict[str, Any]] = {name: {"parts": len(m.parts), "outputs": m.outputs} for name, m in outermost.items()}
+    facts: dict[str, dict[str, Any]] = {
+        name: {"parts": len(m.parts), "outputs": m.outputs} for name, m in outermost.items()
+    }
     for name, mixture in outermost.items():
         if mixture.output != ANY:
             facts[name]["output"] = described(mixture.output)
@@ -31,10 +39,12 @@ def describe(network: nn.Module) -> dict[str, str]:
 
 
 def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: str) -> nn.Module:
-    """A network of the architecture that `build` makes, with Mixtures where `metadata` says; its weights are to be loaded.
+    """A network of the architecture that `build` makes, with Mixtures where `metadata` says; its
+    weights are to be loaded.
 
     Raises:
-        WeightsError: the description is damaged, or names a module that the architecture has not got.
+        WeightsError: the description is damaged, or names a module that the architecture has not
+            got.
     """
     try:
         facts: dict[str, Any] = json.loads(metadata[KEY])
@@ -42,12 +52,23 @@ def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: 
         for name, fact in facts.items():
             if not 1 <= int(fact["parts"]) <= MOST:
                 raise ValueError(f"{fact['parts']} parts")
-            parts = [build() if name == "" else build().get_submodule(name) for _ in range(int(fact["parts"]))]
-            mixture = Mixture(parts, torch.zeros(len(parts)), outputs=fact["outputs"], output=restored(fact.get("output")))
+            parts = [
+                build() if name == "" else build().get_submodule(name)
+                for _ in range(int(fact["parts"]))
+            ]
+            mixture = Mixture(
+                parts,
+                torch.zeros(len(parts)),
+                outputs=fact["outputs"],
+                output=restored(fact.get("output")),
+            )
             if name == "":
                 return mixture
             network.set_submodule(name, mixture)
         return network
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:150]
-        raise WeightsError(f"{where} says that it is a mixture, but not one of this architecture ({reason}); check --model.") from error
+        raise WeightsError(
+            f"{where} says that it is a mixture, but not one of this architecture ({reason}); check"
+            " --model."
+        ) from error

@@ -1,10 +1,11 @@
 """Screening: which members may take part at all, judged by their outputs on labelled examples.
 
-A member is left out if its outputs are not finite; if no temperature makes it better than guessing, min_T CE(f(x) / T, y) >= ln C - 0.05;
-or if the root mean square of its outputs is not within a factor of 100 of that of the member with the lowest loss (of several as good, within
-0.05 nats, the one of the smallest outputs). Cross-entropy without a
-temperature would leave out honest members that were trained on a part of the classes, which are wrong with great confidence on the others.
-Our own rule; on 160 honest and broken members of a study it left out no honest one.
+A member is left out if its outputs are not finite; if no temperature makes it better than guessing,
+min_T CE(f(x) / T, y) >= ln C - 0.05; or if the root mean square of its outputs is not within a
+factor of 100 of that of the member with the lowest loss (of several as good, within 0.05 nats, the
+one of the smallest outputs). Cross-entropy without a temperature would leave out honest members
+that were trained on a part of the classes, which are wrong with great confidence on the others. Our
+own rule; on 160 honest and broken members of a study it left out no honest one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ SCALE = 100.0
 
 @dataclass(frozen=True)
 class MemberScore:
-    """One member on the labelled examples: its outputs are finite; their root mean square; loss in nats, as it is and at the best temperature."""
+    """One member on the labelled examples: its outputs are finite; their root mean square; loss in
+    nats, as it is and at the best temperature.
+    """
 
     finite: bool
     rms: float
@@ -40,11 +43,16 @@ def score_member(logits: Tensor, labels: Tensor) -> MemberScore:
     rms = float(logits.square().mean().sqrt())
     loss = float(F.cross_entropy(logits, labels))
     accuracy = float((logits.argmax(-1) == labels).double().mean())
-    return MemberScore(True, rms, loss if math.isfinite(loss) else math.inf, fitted_loss(logits, labels), accuracy)
+    return MemberScore(
+        True, rms, loss if math.isfinite(loss) else math.inf, fitted_loss(logits, labels), accuracy
+    )
 
 
 def fitted_loss(logits: Tensor, labels: Tensor) -> float:
-    """min over T > 0 of the mean cross-entropy of logits (n, C) / T, in nats. The loss is convex in 1 / T."""
+    """min over T > 0 of the mean cross-entropy of logits (n, C) / T, in nats.
+
+    The loss is convex in 1 / T.
+    """
     unit = logits.double() / logits.double().square().mean().sqrt().clamp_min(1e-300)
 
     def loss(log_scale: float) -> float:
@@ -62,18 +70,29 @@ def screen(scores: Sequence[MemberScore], classes: int) -> dict[int, str]:
         if not score.finite:
             reasons[k] = "its outputs are not finite"
         elif score.fitted_loss >= guessing:
-            told = f"loss {score.fitted_loss:.2f}, guessing {math.log(classes):.2f} nats, of which it must be {MARGIN} below"
+            told = (
+                f"loss {score.fitted_loss:.2f}, guessing {math.log(classes):.2f} nats, of which it"
+                f" must be {MARGIN} below"
+            )
             reasons[k] = f"it is no better than guessing at any temperature ({told})"
     left = [k for k in range(len(scores)) if k not in reasons]
     if left:
         lowest = min(scores[k].loss for k in left)
-        # Where members are perfect, one of huge outputs has the lowest loss of all: of those that are as good, the smallest outputs count.
-        best = min((k for k in left if scores[k].loss <= lowest + MARGIN), key=lambda k: scores[k].rms)
+        # Where members are perfect, one of huge outputs has the lowest loss of all: of those that
+        # are as good, the smallest outputs count.
+        best = min(
+            (k for k in left if scores[k].loss <= lowest + MARGIN), key=lambda k: scores[k].rms
+        )
         for k in left:
             ratio = scores[k].rms / max(scores[best].rms, 1e-300)
             if not 1 / SCALE <= ratio <= SCALE:
-                among = f"of those within {MARGIN} nats of the lowest loss the one of the smallest outputs"
-                reasons[k] = f"its outputs are {ratio:.1e} times as large as those of member {best}, {among}"
+                among = (
+                    f"of those within {MARGIN} nats of the lowest loss the one of the smallest"
+                    " outputs"
+                )
+                reasons[k] = (
+                    f"its outputs are {ratio:.1e} times as large as those of member {best}, {among}"
+                )
     return reasons
 
 

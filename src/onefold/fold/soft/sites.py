@@ -1,7 +1,9 @@
-"""What a gate governs: at layer level the tensors of one layer, at module level a whole submodule; chosen by name patterns.
+"""What a gate governs: at layer level the tensors of one layer, at module level a whole submodule;
+chosen by name patterns.
 
-A layer is a module that owns parameters. Of a recurrent module every layer and direction is one of its own, and of a module that also has
-children with parameters, as attention has, the tensors that differ in "weight" and "bias" only belong together.
+A layer is a module that owns parameters. Of a recurrent module every layer and direction is one of
+its own, and of a module that also has children with parameters, as attention has, the tensors that
+differ in "weight" and "bias" only belong together.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ _RECURRENT = re.compile(r"_l\d+(_reverse)?$")
 
 @dataclass(frozen=True)
 class Site:
-    """One gate for each member. name: of the module, with what tells its parts apart. module: the module's own name.
+    """One gate for each member. name: of the module, with what tells its parts apart. module: the
+    module's own name.
 
-    tensors: state-dict names of its parameters. norm: the module has running statistics, which go with them.
+    tensors: state-dict names of its parameters. norm: the module has running statistics, which go
+    with them.
     """
 
     name: str
@@ -34,8 +38,14 @@ class Site:
     norm: bool = False
 
 
-def sites_of(network: nn.Module, level: str, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None) -> list[Site]:
-    """All that is gated at this level, in the order of the network's modules; at level "model" the network as a whole.
+def sites_of(
+    network: nn.Module,
+    level: str,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+) -> list[Site]:
+    """All that is gated at this level, in the order of the network's modules; at level "model" the
+    network as a whole.
 
     Raises:
         RecipeError: there is nothing to gate, or a pattern matches nothing.
@@ -44,17 +54,26 @@ def sites_of(network: nn.Module, level: str, include: Sequence[str] | None = Non
         return [Site("network", "", ())]
     found = layer_sites(network) if level == "layer" else module_sites(network, include)
     if not found:
-        raise RecipeError(f"{type(network).__name__} has no {level} with weights, so there is nothing to gate; use level='model'.")
+        raise RecipeError(
+            f"{type(network).__name__} has no {level} with weights, so there is nothing to gate;"
+            " use level='model'."
+        )
     return choose(found, _around, include if level == "layer" else None, exclude)
 
 
 def layer_sites(network: nn.Module) -> list[Site]:
-    """All layers of `network` in the order of its modules; a parameter that several modules share belongs to the first."""
+    """All layers of `network` in the order of its modules; a parameter that several modules share
+    belongs to the first.
+    """
     first = {id(parameter): name for name, parameter in network.named_parameters()}
     sites = []
     for module_name, module in network.named_modules():
         prefix = f"{module_name}." if module_name else ""
-        own = [name for name, p in module.named_parameters(recurse=False) if first[id(p)] == prefix + name]
+        own = [
+            name
+            for name, p in module.named_parameters(recurse=False)
+            if first[id(p)] == prefix + name
+        ]
         norm = isinstance(module, RunningNorm) and module.running_mean is not None
         if norm and not own:
             sites.append(Site(module_name, module_name, (), True))
@@ -65,45 +84,71 @@ def layer_sites(network: nn.Module) -> list[Site]:
             parted = has_children or _RECURRENT.search(name)
             groups.setdefault(_part(name) if parted else "", []).append(prefix + name)
         for part, tensors in groups.items():
-            sites.append(Site((prefix + part).rstrip(".") or "network", module_name, tuple(tensors), norm))
+            sites.append(
+                Site((prefix + part).rstrip(".") or "network", module_name, tuple(tensors), norm)
+            )
     return sites
 
 
 def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site]:
-    """The outermost modules that match a pattern; with None the children of the network that have parameters.
+    """The outermost modules that match a pattern; with None the children of the network that have
+    parameters.
 
     A network of one child, such as a wrapper, is looked into.
 
     Raises:
         RecipeError: a pattern matches no module with parameters.
     """
-    with_parameters = {name: m for name, m in network.named_modules() if name and any(True for _ in m.parameters())}
+    with_parameters = {
+        name: m for name, m in network.named_modules() if name and any(True for _ in m.parameters())
+    }
     if include is None:
         names = [name for name in with_parameters if "." not in name]
-        while len(names) == 1 and (inner := [n for n in with_parameters if n.startswith(names[0] + ".") and n.count(".") == names[0].count(".") + 1]):
+        while len(names) == 1 and (
+            inner := [
+                n
+                for n in with_parameters
+                if n.startswith(names[0] + ".") and n.count(".") == names[0].count(".") + 1
+            ]
+        ):
             names = inner
     else:
         check_patterns(include, list(with_parameters), "include")
         names = []
         for name in with_parameters:
-            if any(fnmatchcase(name, p) for p in include) and not any(name.startswith(outer + ".") for outer in names):
+            if any(fnmatchcase(name, p) for p in include) and not any(
+                name.startswith(outer + ".") for outer in names
+            ):
                 names.append(name)
     return [Site(n, n, tuple(f"{n}.{t}" for t in with_parameters[n].state_dict())) for n in names]
 
 
 def broken(site: Site, state: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor of the site that holds NaN or infinity in `state`, or None."""
-    return next((name for name in tensor_names(site, state) if state[name].is_floating_point() and not state[name].isfinite().all()), None)
+    return next(
+        (
+            name
+            for name in tensor_names(site, state)
+            if state[name].is_floating_point() and not state[name].isfinite().all()
+        ),
+        None,
+    )
 
 
 def tensor_names(site: Site, state: Mapping[str, Tensor]) -> list[str]:
     """The state-dict names of the site's parameters and running statistics."""
-    statistics = [f"{site.module}.{name}".lstrip(".") for name in ("running_mean", "running_var")] if site.norm else []
+    statistics = (
+        [f"{site.module}.{name}".lstrip(".") for name in ("running_mean", "running_var")]
+        if site.norm
+        else []
+    )
     return [*site.tensors, *(name for name in statistics if name in state)]
 
 
 def _part(name: str) -> str:
-    """What tells the parts of a module apart: "weight_ih_l0" -> "l0", "in_proj_bias" -> "in_proj", "cls_token" as it is."""
+    """What tells the parts of a module apart: "weight_ih_l0" -> "l0", "in_proj_bias" -> "in_proj",
+    "cls_token" as it is.
+    """
     return "_".join(word for word in name.split("_") if word not in _KINDS)
 
 

@@ -1,4 +1,6 @@
-"""Statistics of gated batch norms, measured on data: what gated layers or modules feed them is what no member's norm has seen."""
+"""Statistics of gated batch norms, measured on data: what gated layers or modules feed them is what
+no member's norm has seen.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,18 @@ from onefold.fold.soft.weighted import GatedLayers
 
 
 def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Tensor, Tensor]]:
-    """Module name of every gated batch norm -> mean and variance (channels,) of its inputs over `data`, for gates (sites, members).
+    """Module name of every gated batch norm -> mean and variance (channels,) of its inputs over
+    `data`, for gates (sites, members).
 
     Raises:
         DataError: the data is empty, used up, or the network cannot run on it.
     """
     network = filled_copy(body.skeleton, body.skeleton, body.weights(gates, batch=True))
-    names = {name for name, norm in body.norms.items() if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm)}
+    names = {
+        name
+        for name, norm in body.norms.items()
+        if isinstance(norm, torch.nn.modules.batchnorm._BatchNorm)
+    }
     for name in body.norms:
         network.get_submodule(name).track_running_stats = True  # type: ignore[assignment]
     reestimate(network, data, only=names)
@@ -36,11 +43,17 @@ def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Ten
 
 
 def own_statistics(body: nn.Module, gated: Collection[str]) -> dict[str, NormModule]:
-    """The batch norms within the gated modules of `body`, by name; their statistics become their own, so that the members' stay as they are."""
+    """The batch norms within the gated modules of `body`, by name; their statistics become their
+    own, so that the members' stay as they are.
+    """
     norms = {id(norm) for norm in norms_of(body)}
     found = {}
     for name, module in body.named_modules():
-        if id(module) in norms and isinstance(module, NormModule) and any(name.startswith(f"{site}.") for site in gated):
+        if (
+            id(module) in norms
+            and isinstance(module, NormModule)
+            and any(name.startswith(f"{site}.") for site in gated)
+        ):
             for buffer, value in list(module.named_buffers(recurse=False)):
                 setattr(module, buffer, value.clone())
             found[name] = module
@@ -48,7 +61,10 @@ def own_statistics(body: nn.Module, gated: Collection[str]) -> dict[str, NormMod
 
 
 def remeasure(body: nn.Module, norms: dict[str, NormModule], data: Data) -> int:
-    """Measure the statistics of the norms in mixtures on `data`, in place, but for those in parts that are not run. Returns how many.
+    """Measure the statistics of the norms in mixtures on `data`, in place, but for those in parts
+    that are not run.
+
+    Returns how many.
 
     Raises:
         DataError: the data is empty, used up, or the network cannot run on it.

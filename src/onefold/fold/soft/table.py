@@ -12,7 +12,8 @@ from onefold.report import Column, Table
 
 @dataclass(frozen=True, eq=False)
 class GateTable:
-    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked: (part, member) -> why that gate is shut.
+    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked:
+    (part, member) -> why that gate is shut.
 
     pruned: member -> why it was left out after the gates were learned.
     """
@@ -24,7 +25,9 @@ class GateTable:
     pruned: dict[int, str] = field(default_factory=dict)
 
     def fates(self) -> dict[int, str]:
-        """Member -> what became of it: screened out and why, gated out, or the share of it that is kept."""
+        """Member -> what became of it: screened out and why, gated out, or the share of it that is
+        kept.
+        """
         told = {}
         for k in range(self.values.shape[1]):
             column = self.values[:, k]
@@ -36,14 +39,26 @@ class GateTable:
             elif count == 0:
                 told[k] = "gated out: every gate is exactly 0"
             else:
-                told[k] = f"kept in {count} of {len(self.names)} parts, mean gate {float(column.mean()):.3f}"
+                told[k] = (
+                    f"kept in {count} of {len(self.names)} parts, mean gate"
+                    f" {float(column.mean()):.3f}"
+                )
         return told
 
     def table(self) -> Table:
         """As a table for a report or a terminal."""
-        columns = (Column(name="part"), *(Column(name=f"member {k}", digits=3) for k in range(self.values.shape[1])))
-        rows: Any = tuple((name, *row) for name, row in zip(self.names, self.values.tolist(), strict=True))
-        return Table(columns=columns, rows=rows, caption="Gates without noise; 0.000 may stand for less than 0.0005")
+        columns = (
+            Column(name="part"),
+            *(Column(name=f"member {k}", digits=3) for k in range(self.values.shape[1])),
+        )
+        rows: Any = tuple(
+            (name, *row) for name, row in zip(self.names, self.values.tolist(), strict=True)
+        )
+        return Table(
+            columns=columns,
+            rows=rows,
+            caption="Gates without noise; 0.000 may stand for less than 0.0005",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -51,12 +66,25 @@ class GateTable:
             "parts": self.names,
             "gates": self.values.tolist(),
             "members": {str(k): what for k, what in self.fates().items()},
-            "masked": [{"part": part, "member": k, "why": why} for (part, k), why in self.masked.items()],
+            "masked": [
+                {"part": part, "member": k, "why": why} for (part, k), why in self.masked.items()
+            ],
         }
 
     def __str__(self) -> str:
         width = max(len(name) for name in ["part", *self.names])
-        lines = [f"{'part':<{width}}" + "".join(f"{f'member {k}':>11}" for k in range(self.values.shape[1]))]
-        lines += [f"{name:<{width}}" + "".join(f"{float(v):>11.3f}" for v in row) for name, row in zip(self.names, self.values, strict=True)]
+        lines = [
+            f"{'part':<{width}}"
+            + "".join(f"{f'member {k}':>11}" for k in range(self.values.shape[1]))
+        ]
+        lines += [
+            f"{name:<{width}}" + "".join(f"{float(v):>11.3f}" for v in row)
+            for name, row in zip(self.names, self.values, strict=True)
+        ]
         lines += [f"member {k}: {what}" for k, what in self.fates().items()]
-        return "\n".join([*lines, *(f"{part}, member {k}: masked, {why}" for (part, k), why in self.masked.items())])
+        return "\n".join(
+            [
+                *lines,
+                *(f"{part}, member {k}: masked, {why}" for (part, k), why in self.masked.items()),
+            ]
+        )

@@ -18,12 +18,22 @@ from onefold.fold.merge import DEFAULT
 from onefold.recipe.merge.document import Recipe
 
 
-def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None) -> MergeResult[nn.Module]:
-    """The merge that the recipe describes, without reading or writing anything but a saved alignment and the folder `resume`."""
+def fold_networks(
+    recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None
+) -> MergeResult[nn.Module]:
+    """The merge that the recipe describes, without reading or writing anything but a saved
+    alignment and the folder `resume`.
+    """
     part = recipe.align
     align = Alignment.load(part.file.path) if part.file else part.method
-    shared: dict[str, Any] = {name: getattr(recipe.fold, name) for name in ("repair", "weights", "target", "rows", "ridge")}
-    shared |= {name: getattr(part, name) for name in ("reference", "probe", "regularisation", "prior", "max_positions")}
+    shared: dict[str, Any] = {
+        name: getattr(recipe.fold, name)
+        for name in ("repair", "weights", "target", "rows", "ridge")
+    }
+    shared |= {
+        name: getattr(part, name)
+        for name in ("reference", "probe", "regularisation", "prior", "max_positions")
+    }
     meant = recipe.network_output.output
     shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed, "output": meant}
     if recipe.fold.until is not None and data is not None:
@@ -31,10 +41,14 @@ def fold_networks(recipe: Recipe, models: Sequence[nn.Module], data: Data | None
     ensemble: EnsembleName | ClassPool | None = recipe.fold.ensemble
     if recipe.fold.class_shares is not None:
         ensemble = class_pool(models, data, shares=recipe.fold.class_shares, output=meant)
-    return merge(models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared)
+    return merge(
+        models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared
+    )
 
 
-def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]) -> MergeResult[nn.Module]:
+def _partial(
+    models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]
+) -> MergeResult[nn.Module]:
     """The same up to a place in the network; what was done there is part of what the fold reports."""
     place = share_of(until) if until.endswith("%") else until
     given = DEFAULT if settings["align"] is None else settings["align"]
@@ -44,7 +58,10 @@ def _partial(models: Sequence[nn.Module], data: Data, until: str, settings: Mapp
     except NothingToAlignError as error:
         if settings["align"] is not None:
             raise
-        plain: dict[str, Any] = {name: None if name in ("regularisation", "prior") else value for name, value in settings.items()}
+        plain: dict[str, Any] = {
+            name: None if name in ("regularisation", "prior") else value
+            for name, value in settings.items()
+        }
         done = partial_merge(models, data, until=place, **{**plain, "align": "none"})
         told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = told
@@ -58,4 +75,6 @@ def share_of(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / 100
     except ValueError:
-        raise RecipeError(f"The share of layers to merge is '{text}'; give a module's name, or a number as 50%.") from None
+        raise RecipeError(
+            f"The share of layers to merge is '{text}'; give a module's name, or a number as 50%."
+        ) from None

@@ -1,4 +1,6 @@
-"""Carry out a merge in several processes, each with its part of the calibration data; the first hands the result over in files."""
+"""Carry out a merge in several processes, each with its part of the calibration data; the first
+hands the result over in files.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +31,34 @@ def check(recipe: Recipe, on_disk: bool | None, resume: Path | None) -> bool | N
     """Whether members stay on disk (None: where they are large).
 
     Raises:
-        RecipeError: the recipe's processes cannot be started, or have nothing to share; or a partial merge was asked for what it cannot.
+        RecipeError: the recipe's processes cannot be started, or have nothing to share; or a
+            partial merge was asked for what it cannot.
     """
     if recipe.fold.until is not None:
         if recipe.devices > 1 or on_disk or resume is not None:
-            raise RecipeError("A partial merge (until) runs in one process with its members in memory; leave out --devices, --on-disk and --resume.")
+            raise RecipeError(
+                "A partial merge (until) runs in one process with its members in memory; leave out"
+                " --devices, --on-disk and --resume."
+            )
         return False
     if recipe.devices > 1:
         check_processes(check_device(recipe.device), recipe.devices)
         if recipe.data is None:
-            raise RecipeError("Several processes share the calibration data, but the recipe names none; leave devices out, or give data.")
+            raise RecipeError(
+                "Several processes share the calibration data, but the recipe names none; leave"
+                " devices out, or give data."
+            )
     return on_disk
 
 
-def fold_in_processes(recipe: Recipe, threads: int, *, on_disk: bool | None, resume: Path | None) -> MergeResult[nn.Module]:
-    """What `fold_networks` gives, from `recipe.devices` new processes. threads: of all of them together. Raises what one of them raises."""
+def fold_in_processes(
+    recipe: Recipe, threads: int, *, on_disk: bool | None, resume: Path | None
+) -> MergeResult[nn.Module]:
+    """What `fold_networks` gives, from `recipe.devices` new processes. threads: of all of them
+    together.
+
+    Raises what one of them raises.
+    """
     with tempfile.TemporaryDirectory(prefix="onefold-") as name:
         folder = Path(name)
         job = (recipe, folder, max(1, threads // recipe.devices), on_disk, resume)
@@ -52,10 +67,19 @@ def fold_in_processes(recipe: Recipe, threads: int, *, on_disk: bool | None, res
         model.load_state_dict(load(folder / STATE, check_finite=False))
         facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         report = MergeReport(**{**facts, "weights": tuple(facts["weights"])})
-        return MergeResult(model, Alignment.load(folder / MAPS) if (folder / MAPS).exists() else None, report)
+        return MergeResult(
+            model, Alignment.load(folder / MAPS) if (folder / MAPS).exists() else None, report
+        )
 
 
-def _fold(fabric: Any, recipe: Recipe, folder: Path, threads: int, on_disk: bool | None, resume: Path | None) -> None:
+def _fold(
+    fabric: Any,
+    recipe: Recipe,
+    folder: Path,
+    threads: int,
+    on_disk: bool | None,
+    resume: Path | None,
+) -> None:
     """What every process does."""
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)

@@ -1,4 +1,6 @@
-"""The recipe of persistent rounds: all that their networks depend on, so that the same bits can be made again."""
+"""The recipe of persistent rounds: all that their networks depend on, so that the same bits can be
+made again.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from onefold.recipe.training.document import TrainedRecipe, TrainingData
 class RoundsPart(Part):
     """Which rounds: the arguments of PersistentTraining, their number, and what stands beside them.
 
-    solutions: the precision in which they are kept while training; null is exact. reference: of the function kernel, how many training examples
-    predictions are compared on. order: of the data in each round. baselines: as many restarts and reruns are trained too.
+    solutions: the precision in which they are kept while training; null is exact. reference: of the
+    function kernel, how many training examples predictions are compared on. order: of the data in
+    each round. baselines: as many restarts and reruns are trained too.
     """
 
     number: int = Field(default=4, ge=1)
@@ -36,8 +39,8 @@ class RoundsPart(Part):
 class PersistRecipe(TrainedRecipe):
     """A whole run of persistent rounds; its main result is the best of them.
 
-    validation: labelled data that decides which round that is; null takes the share `held_out` of the training data, drawn at random by the seed,
-    which is not trained on then.
+    validation: labelled data that decides which round that is; null takes the share `held_out` of
+    the training data, drawn at random by the seed, which is not trained on then.
     """
 
     command: ClassVar[str] = "persist"
@@ -49,13 +52,21 @@ class PersistRecipe(TrainedRecipe):
     @model_validator(mode="after")
     def _several(self) -> PersistRecipe:
         if self.rounds.baselines and self.rounds.number < 2:
-            raise ValueError("one round has nothing to be compared with; give rounds.number 2 or more, or leave rounds.baselines out")
+            raise ValueError(
+                "one round has nothing to be compared with; give rounds.number 2 or more, or leave"
+                " rounds.baselines out"
+            )
         if self.validation is not None and _overlap(self.data, self.validation):
-            raise ValueError("validation examples are among those trained on; give validation.skip or data.samples so that they are not")
+            raise ValueError(
+                "validation examples are among those trained on; give validation.skip or"
+                " data.samples so that they are not"
+            )
         return self
 
 
 def _overlap(a: DataPart, b: DataPart) -> bool:
     """Whether two parts of one source and split have examples in common."""
     first, second = sorted((a, b), key=lambda part: part.skip)
-    return (a.source, a.split) == (b.source, b.split) and (first.samples is None or first.skip + first.samples > second.skip)
+    return (a.source, a.split) == (b.source, b.split) and (
+        first.samples is None or first.skip + first.samples > second.skip
+    )

@@ -1,4 +1,6 @@
-"""The recipe of a soft merge: all that learned gates depend on, so that the same bits can be made again."""
+"""The recipe of a soft merge: all that learned gates depend on, so that the same bits can be made
+again.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,25 @@ class SoftPart(Part):
 
     def placement(self) -> dict[str, Any]:
         """The arguments of SoftMerge."""
-        names = ("level", "include", "exclude", "align", "reference", "normalise", "stochastic", "screen", "outputs")
+        names = (
+            "level",
+            "include",
+            "exclude",
+            "align",
+            "reference",
+            "normalise",
+            "stochastic",
+            "screen",
+            "outputs",
+        )
         return {name: getattr(self, name) for name in names}
 
     def learning(self) -> dict[str, Any]:
         """The arguments of fit_gates."""
-        return {name: getattr(self, name) for name in ("steps", "learning_rate", "penalty", "batch_size", "share", "fallback")}
+        return {
+            name: getattr(self, name)
+            for name in ("steps", "learning_rate", "penalty", "batch_size", "share", "fallback")
+        }
 
 
 class SoftRecipe(Job):
@@ -54,8 +69,18 @@ class SoftRecipe(Job):
 
     @model_validator(mode="after")
     def _consistent(self) -> SoftRecipe:
-        if self.soft.level == "model" and (self.soft.include is not None or self.soft.exclude is not None):
-            raise ValueError("soft.include and soft.exclude name parts of a network, and at level model there are none")
-        if isinstance(self.soft.reference, int) and not 0 <= self.soft.reference < len(self.members):
-            raise ValueError(f"soft.reference is {self.soft.reference}, but there are only {len(self.members)} members, counted from 0")
+        if self.soft.level == "model" and (
+            self.soft.include is not None or self.soft.exclude is not None
+        ):
+            raise ValueError(
+                "soft.include and soft.exclude name parts of a network, and at level model there"
+                " are none"
+            )
+        if isinstance(self.soft.reference, int) and not 0 <= self.soft.reference < len(
+            self.members
+        ):
+            raise ValueError(
+                f"soft.reference is {self.soft.reference}, but there are only {len(self.members)}"
+                " members, counted from 0"
+            )
         return self

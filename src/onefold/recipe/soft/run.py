@@ -1,4 +1,6 @@
-"""Carry out the recipe of a soft merge: check everything, learn gates, score, and write the result with its recipe and report."""
+"""Carry out the recipe of a soft merge: check everything, learn gates, score, and write the result
+with its recipe and report.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from onefold.sources import check_source, resolve_model
 
 @dataclass(frozen=True)
 class SoftMade:
-    """What came of a recipe: gates and network, the recipe as it was written, the report, the files, and what the user should know."""
+    """What came of a recipe: gates and network, the recipe as it was written, the report, the
+    files, and what the user should know.
+    """
 
     recipe: SoftRecipe
     result: SoftResult
@@ -36,14 +40,29 @@ class SoftMade:
     warnings: list[str] = field(default_factory=list)
 
 
-def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None, tell: Callable[[str], None] = lambda text: None) -> SoftMade:
-    """Carry out `recipe`, whose paths are absolute, and write its outputs; arguments and errors as those of a merge (run.py)."""
+def make(
+    recipe: SoftRecipe,
+    *,
+    force: bool = False,
+    threads: int | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> SoftMade:
+    """Carry out `recipe`, whose paths are absolute, and write its outputs; arguments and errors as
+    those of a merge (run.py).
+    """
     files = check_outputs(recipe, force)
     _check_names(recipe)
     with settings(recipe, threads) as used:
-        sites_of(resolve_model(recipe.model)(), recipe.soft.level, recipe.soft.include, recipe.soft.exclude)  # do the patterns match?
+        sites_of(
+            resolve_model(recipe.model)(),
+            recipe.soft.level,
+            recipe.soft.include,
+            recipe.soft.exclude,
+        )  # do the patterns match?
         tell(f"Reading {len(recipe.members)} members")
-        models, sums, warnings = load_networks(recipe.model, recipe.members, recipe.device, check_finite=False)
+        models, sums, warnings = load_networks(
+            recipe.model, recipe.members, recipe.device, check_finite=False
+        )
         data = _labelled(recipe.data, recipe.seed)
         held_out = _labelled(recipe.held_out, recipe.seed) if recipe.held_out else None
         check_runs(models[0], data)
@@ -60,16 +79,38 @@ def make(recipe: SoftRecipe, *, force: bool = False, threads: int | None = None,
         if evaluation is not None:
             tell("Scoring the members, their ensemble, their plain average and the result")
             scored = score(models, result, evaluation, recipe.network_output.output)
-        members = tuple(member.model_copy(update={"sha256": found}) for member, found in zip(recipe.members, sums, strict=True))
+        members = tuple(
+            member.model_copy(update={"sha256": found})
+            for member, found in zip(recipe.members, sums, strict=True)
+        )
         complete = recipe.model_copy(update={"members": members, "record": record(used, digest)})
         metadata = describe(result.model) | {"onefold.gates": json.dumps(result.gates.to_dict())}
-        written = write(files, complete, result.model, lambda done: summarise(done, result, scored), recipe.record, force, metadata)
-    return SoftMade(written.recipe, result, scored, written.report, files, list(dict.fromkeys([*warnings, *result.notes, *written.warnings])))
+        written = write(
+            files,
+            complete,
+            result.model,
+            lambda done: summarise(done, result, scored),
+            recipe.record,
+            force,
+            metadata,
+        )
+    return SoftMade(
+        written.recipe,
+        result,
+        scored,
+        written.report,
+        files,
+        list(dict.fromkeys([*warnings, *result.notes, *written.warnings])),
+    )
 
 
-def soft_merge(recipe: SoftRecipe, models: list[nn.Module], data: Data, held_out: Data | None) -> SoftResult:
+def soft_merge(
+    recipe: SoftRecipe, models: list[nn.Module], data: Data, held_out: Data | None
+) -> SoftResult:
     """The gates that the recipe describes, learned, without reading or writing anything."""
-    soft = SoftMerge(models, seed=recipe.seed, output=recipe.network_output.output, **recipe.soft.placement())
+    soft = SoftMerge(
+        models, seed=recipe.seed, output=recipe.network_output.output, **recipe.soft.placement()
+    )
     return fit_gates(soft, data, held_out=held_out, seed=recipe.seed, **recipe.soft.learning())
 
 
@@ -77,7 +118,10 @@ def _check_names(recipe: SoftRecipe) -> None:
     """Raises RecipeError where an alignment, a data source, a network or a device does not exist."""
     align = recipe.soft.align
     if align not in matchers and align not in ("auto", "none"):
-        raise RecipeError(f"There is no alignment '{align}'; {nearest(align, [*matchers.names(), 'auto', 'none'])}")
+        raise RecipeError(
+            f"There is no alignment '{align}';"
+            f" {nearest(align, [*matchers.names(), 'auto', 'none'])}"
+        )
     for part in (recipe.data, recipe.held_out, recipe.evaluation):
         if part is not None:
             check_source(part.source)

@@ -1,4 +1,6 @@
-"""The recipe of a trained subspace: all that its networks depend on, so that the same bits can be made again."""
+"""The recipe of a trained subspace: all that its networks depend on, so that the same bits can be
+made again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from onefold.recipe.training.document import TrainedRecipe
 
 
 class ShapePart(Part):
-    """What subspace: the arguments of Subspace. vertices: null takes 2 for a line and 3 for the others."""
+    """What subspace: the arguments of Subspace. vertices: null takes 2 for a line and 3 for the
+    others.
+    """
 
     shape: Literal["line", "curve", "simplex"] = "simplex"
     vertices: int | None = None

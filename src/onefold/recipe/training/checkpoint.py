@@ -1,4 +1,6 @@
-"""What a run has reached, in one file that is replaced in one step: DIR/training.pt, which is there as long as the run is not finished."""
+"""What a run has reached, in one file that is replaced in one step: DIR/training.pt, which is there
+as long as the run is not finished.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +21,59 @@ FORMAT = "onefold {} training 1"
 
 
 def keep(folder: Path, recipe: TrainedRecipe, record: Record, state: Mapping[str, Any]) -> None:
-    """Write `state` with what it belongs to. Raises OutputError where the disk refuses; what was kept before is untouched then."""
-    texts = {"format": FORMAT.format(recipe.command), "settings": json.dumps(recipe.settings()), "record": record.model_dump_json()}
-    atomic_write(folder / NAME, lambda temporary: write_torch({**texts, "state": dict(state)}, temporary), force=True)
+    """Write `state` with what it belongs to.
+
+    Raises OutputError where the disk refuses; what was kept before is untouched then.
+    """
+    texts = {
+        "format": FORMAT.format(recipe.command),
+        "settings": json.dumps(recipe.settings()),
+        "record": record.model_dump_json(),
+    }
+    atomic_write(
+        folder / NAME,
+        lambda temporary: write_torch({**texts, "state": dict(state)}, temporary),
+        force=True,
+    )
 
 
 def kept(folder: Path, command: str) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:
-    """Settings, record and state of an unfinished run of a command; None where there is none. Raises WeightsError where the file is no such thing."""
+    """Settings, record and state of an unfinished run of a command; None where there is none.
+
+    Raises WeightsError where the file is no such thing.
+    """
     path = folder / NAME
     if not path.exists():
         return None
     content = read_torch(path)
     if not isinstance(content, Mapping) or content.get("format") != FORMAT.format(command):
-        raise WeightsError(f"{path} is not what a run of `onefold {command}` left; remove it, or choose another folder.")
-    return json.loads(content["settings"]), Record.model_validate_json(content["record"]), content["state"]
+        raise WeightsError(
+            f"{path} is not what a run of `onefold {command}` left; remove it, or choose another"
+            " folder."
+        )
+    return (
+        json.loads(content["settings"]),
+        Record.model_validate_json(content["record"]),
+        content["state"],
+    )
 
 
 def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -> None:
-    """Raises RecipeError, which names the first difference, where `recipe` is not the one of the settings `before`."""
+    """Raises RecipeError, which names the first difference, where `recipe` is not the one of the
+    settings `before`.
+    """
     found = _difference(recipe.settings(), before)
     if found is not None:
         name, now, then = found
         raise RecipeError(
-            f"The run in {folder} cannot be resumed with other settings: '{name}' is {now!r} now and was {then!r}; give the same command as before, "
-            "or --force to begin anew."
+            f"The run in {folder} cannot be resumed with other settings: '{name}' is {now!r} now"
+            f" and was {then!r}; give the same command as before, or --force to begin anew."
         )
 
 
-def _difference(now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:
+def _difference(
+    now: Mapping[str, Any], then: Mapping[str, Any], prefix: str = ""
+) -> tuple[str, Any, Any] | None:
     for key in dict.fromkeys([*now, *then]):
         own, other = now.get(key), then.get(key)
         if isinstance(own, Mapping) and isinstance(other, Mapping):

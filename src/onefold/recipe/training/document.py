@@ -1,4 +1,6 @@
-"""What the recipes of networks that are trained share: the data, how to train, and where the results go."""
+"""What the recipes of networks that are trained share: the data, how to train, and where the
+results go.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,18 @@ from onefold.recipe.document import DataPart, Document, EvaluationPart, Part, Re
 
 
 class TrainingData(DataPart):
-    """Labelled examples to train on, all of them by default. `batch_size`: of a step, shared among the processes."""
+    """Labelled examples to train on, all of them by default.
+
+    `batch_size`: of a step, shared among the processes.
+    """
 
     samples: int | None = Field(default=None, ge=1)
 
 
 class TrainingPart(Part):
-    """How it is trained: SGD under a cosine. warm_up: epochs in which the rate rises; null takes a tenth of all, at most 5."""
+    """How it is trained: SGD under a cosine. warm_up: epochs in which the rate rises; null takes a
+    tenth of all, at most 5.
+    """
 
     epochs: int = Field(ge=1)
     learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
@@ -30,7 +37,9 @@ class TrainingPart(Part):
     @model_validator(mode="after")
     def _consistent(self) -> TrainingPart:
         if self.warm_up is not None and self.warm_up >= self.epochs:
-            raise ValueError(f"a warm-up of {self.warm_up:g} epochs leaves nothing of {self.epochs} to train in")
+            raise ValueError(
+                f"a warm-up of {self.warm_up:g} epochs leaves nothing of {self.epochs} to train in"
+            )
         return self
 
 
@@ -50,11 +59,18 @@ class TrainedRecipe(Document):
     @model_validator(mode="after")
     def _trainable(self) -> TrainedRecipe:
         if self.data.batch_size < self.training.devices:
-            raise ValueError(f"batches of {self.data.batch_size} cannot be shared by {self.training.devices} processes; enlarge data.batch_size")
+            raise ValueError(
+                f"batches of {self.data.batch_size} cannot be shared by {self.training.devices}"
+                " processes; enlarge data.batch_size"
+            )
         if self.training.precision == "16-mixed" and self.device == "cpu":
-            raise ValueError("training.precision 16-mixed needs a GPU; take bf16-mixed or 32-true on a CPU")
+            raise ValueError(
+                "training.precision 16-mixed needs a GPU; take bf16-mixed or 32-true on a CPU"
+            )
         return self
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the result, as plain data: everything but where it goes and what it was made with."""
+        """All that decides the result, as plain data: everything but where it goes and what it was
+        made with.
+        """
         return self.model_dump(mode="json", exclude={"output", "record"})

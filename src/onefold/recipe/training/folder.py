@@ -1,4 +1,6 @@
-"""The folder of a run of training: may it be written to, what of an earlier run lies in it, and how all results come into it."""
+"""The folder of a run of training: may it be written to, what of an earlier run lies in it, and how
+all results come into it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
         raise RecipeError("--force begins anew and --resume goes on; give one of the two.")
     place = check_output(recipe.output, True, folder=True)
     if (place / NAME).exists() and not (force or resume):
-        raise OutputError(f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or --force to begin anew.")
+        raise OutputError(
+            f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or"
+            " --force to begin anew."
+        )
     if not (resume and _ours(place)):
         check_output(recipe.output, force, folder=True)
     if place.exists() and not os.access(place, os.W_OK | os.X_OK):
@@ -42,14 +47,18 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
 
 
 def _ours(place: Path) -> bool:
-    """Whether a folder holds what a run left: something kept, a result, or at most hidden files of a run that was killed early."""
+    """Whether a folder holds what a run left: something kept, a result, or at most hidden files of
+    a run that was killed early.
+    """
     return any((place / name).exists() for name in (NAME, RECIPE)) or (
         place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir())
     )
 
 
 def open_folder(folder: Path, files: Sequence[str] = ()) -> None:
-    """Make the folder, and remove what writers that were killed left in it. files: patterns of what is written while training."""
+    """Make the folder, and remove what writers that were killed left in it. files: patterns of what
+    is written while training.
+    """
     try:
         folder.mkdir(exist_ok=True)
         for name in (NAME, "results", *files):
@@ -68,14 +77,18 @@ def write(
     summary: Callable[[R, Mapping[str, str]], Report],
     replaces: Sequence[str],
 ) -> tuple[R, Report, list[str]]:
-    """Write every file under a hidden name, put all into place, then remove what was kept of the run.
+    """Write every file under a hidden name, put all into place, then remove what was kept of the
+    run.
 
     Args:
-        now: what the networks were made with; recipe.record is what they should have been made with.
+        now: what the networks were made with; recipe.record is what they should have been made
+            with.
         networks: by the names of their files, recipe.main among them.
         facts: what a network's file says beside its weights, from the file's name.
-        summary: makes the report of the recipe, its paths as seen from the folder, and the files' SHA-256.
-        replaces: patterns of files that an earlier run may have left, and that go where this one has none of the name.
+        summary: makes the report of the recipe, its paths as seen from the folder, and the files'
+            SHA-256.
+        replaces: patterns of files that an earlier run may have left, and that go where this one
+            has none of the name.
 
     Returns:
         The recipe as written, the report, and what the user should know.
@@ -90,14 +103,21 @@ def write(
         sums = {}
         for name, network in networks.items():
             try:
-                save(network, hidden / name, metadata={"onefold.version": __version__, **facts(name)})
+                save(
+                    network, hidden / name, metadata={"onefold.version": __version__, **facts(name)}
+                )
             except OutputError as error:  # the user knows the file under its final name
                 raise OutputError(str(error).replace(str(hidden), str(folder))) from error
             sums[name] = checksum(hidden / name)
         main = sums[recipe.main]
         if recorded is not None and recorded != main:
-            warnings.append(f"{recipe.main} has other bits (SHA-256 {main[:12]}) than the recipe records ({recorded[:12]})")
-        recipe = recipe.model_copy(update={"record": now.model_copy(update={"result_sha256": main})})
+            warnings.append(
+                f"{recipe.main} has other bits (SHA-256 {main[:12]}) than the recipe records"
+                f" ({recorded[:12]})"
+            )
+        recipe = recipe.model_copy(
+            update={"record": now.model_copy(update={"result_sha256": main})}
+        )
         report = summary(relative(recipe, folder), sums)
         fill(hidden / PAGE, report.to_html(), folder / PAGE)
         fill(hidden / REPORT, report.to_json(), folder / REPORT)

@@ -1,4 +1,6 @@
-"""What every recipe of training checks and reads before anything slow begins: device, names, data, and whether network and data fit."""
+"""What every recipe of training checks and reads before anything slow begins: device, names, data,
+and whether network and data fit.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,27 @@ R = TypeVar("R", bound=TrainedRecipe)
 
 
 def on_a_device(recipe: R) -> R:
-    """The recipe with a device that is there. Raises RecipeError where it is not, or where it does not go with the precision."""
+    """The recipe with a device that is there.
+
+    Raises RecipeError where it is not, or where it does not go with the precision.
+    """
     if recipe.device == "auto":
         content = recipe.model_dump() | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
         try:
             recipe = type(recipe).model_validate(content)
         except ValueError:
-            raise RecipeError("The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or 32-true.") from None
+            raise RecipeError(
+                "The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or"
+                " 32-true."
+            ) from None
     check_processes(check_device(recipe.device), recipe.training.devices)
     return recipe
 
 
 def check_names(recipe: TrainedRecipe, *parts: DataPart | None) -> None:
-    """Raises an error where the network or a data source does not exist. parts: data beside the training and evaluation data."""
+    """Raises an error where the network or a data source does not exist. parts: data beside the
+    training and evaluation data.
+    """
     for part in (recipe.data, recipe.evaluation, *parts):
         if part is not None:
             check_source(part.source)
@@ -43,7 +53,10 @@ def check_names(recipe: TrainedRecipe, *parts: DataPart | None) -> None:
 
 
 def training_data(recipe: TrainedRecipe) -> Data:
-    """The training data in its own order. Raises DataError or RecipeError where it has no labels or cannot be shuffled."""
+    """The training data in its own order.
+
+    Raises DataError or RecipeError where it has no labels or cannot be shuffled.
+    """
     data = reusable(load_data(recipe.data, recipe.seed), "training data")
     check_labelled(data, recipe.data, "train with; choose other data")
     if not isinstance(data, ImageBatches):
@@ -52,10 +65,18 @@ def training_data(recipe: TrainedRecipe) -> Data:
 
 
 def shuffled(recipe: TrainedRecipe) -> Callable[[int], Data]:
-    """A function that gives the training data in the order of a seed, for sources that keep no images in memory."""
+    """A function that gives the training data in the order of a seed, for sources that keep no
+    images in memory.
+    """
     part = recipe.data
     return lambda seed: build_data(
-        part.source, split=part.split, batch_size=part.batch_size, limit=part.samples, skip=part.skip, seed=seed, shuffle=True
+        part.source,
+        split=part.split,
+        batch_size=part.batch_size,
+        limit=part.samples,
+        skip=part.skip,
+        seed=seed,
+        shuffle=True,
     )
 
 
@@ -69,7 +90,9 @@ def labelled(part: DataPart | None, seed: int, what: str) -> Data | None:
 
 
 def check_fit(network: nn.Module, data: Data, what: str) -> None:
-    """Raises DataError where the network cannot run on the data, or its outputs do not fit all of the labels."""
+    """Raises DataError where the network cannot run on the data, or its outputs do not fit all of
+    the labels.
+    """
     check_runs(network, data)
     classes = 0
     for batch in batches(data, device_of(network), what):
@@ -78,8 +101,13 @@ def check_fit(network: nn.Module, data: Data, what: str) -> None:
             with torch.no_grad():
                 returned = forward(network, batch)
             if (count := len(floating_outputs(returned))) > 1:
-                raise DataError(f"The network returns {count} outputs, and training needs one; let it return its logits alone or as `logits`.")
-            logits = ClassAxis(ANY, "training").last(ANY.of(returned), labels, scored=True, where=f" of batch {batch.index}")
+                raise DataError(
+                    f"The network returns {count} outputs, and training needs one; let it return"
+                    " its logits alone or as `logits`."
+                )
+            logits = ClassAxis(ANY, "training").last(
+                ANY.of(returned), labels, scored=True, where=f" of batch {batch.index}"
+            )
             flatten(logits, labels)
             classes = logits.shape[-1]
         check_labels(labels, classes)
@@ -89,5 +117,8 @@ def steps_of(recipe: TrainedRecipe, data: Data) -> int:
     """The number of steps in an epoch. Raises DataError where there is none."""
     steps = sum(1 for _ in usable(batches(data), recipe.training.devices))
     if steps == 0:
-        raise DataError(f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes can share; give larger batches.")
+        raise DataError(
+            f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes"
+            " can share; give larger batches."
+        )
     return steps

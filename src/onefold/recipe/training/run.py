@@ -1,4 +1,6 @@
-"""How carrying out any recipe of training begins and ends: the folder, a run that was broken off, versions and data as they were."""
+"""How carrying out any recipe of training begins and ends: the folder, a run that was broken off,
+versions and data as they were.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Trained(Generic[R, S]):
-    """What came of a recipe: the recipe as it was written, the report, the folder, its scores (None: not scored), what the user should know."""
+    """What came of a recipe: the recipe as it was written, the report, the folder, its scores
+    (None: not scored), what the user should know.
+    """
 
     recipe: R
     report: Report
@@ -37,7 +41,9 @@ class Trained(Generic[R, S]):
 
 @dataclass(frozen=True)
 class Begun(Generic[R]):
-    """A run that is sure of its folder. before: settings, record and state of one that was broken off there. report: of one that came to its end."""
+    """A run that is sure of its folder. before: settings, record and state of one that was broken
+    off there. report: of one that came to its end.
+    """
 
     recipe: R
     folder: Path
@@ -59,26 +65,34 @@ class Begun(Generic[R]):
         return wanted or (self.recorded.threads if self.recorded else None)
 
     def made_with(self, threads: int, data: Data, what: str) -> tuple[Record, list[str]]:
-        """What the run is made with, and a warning where it was another version before. data: all that decides the result; what: its name.
+        """What the run is made with, and a warning where it was another version before. data: all
+        that decides the result; what: its name.
 
         Raises:
             RecipeError: the data is not what it was when the run began, or what the recipe records.
         """
         now = record(threads, check_batches(self.recipe, data, labels=True))
         if self.before is not None and now.data_sha256 != self.before[1].data_sha256:
-            raise RecipeError(f"{what} has changed since the run in {self.folder} began; get the old data, or give --force.")
+            raise RecipeError(
+                f"{what} has changed since the run in {self.folder} began; get the old data, or"
+                " give --force."
+            )
         return now, other_versions(self.recorded, threads) if self.recorded is not None else []
 
     def reached(self) -> dict[str, Any]:
         """The state that the training has kept last. Raises OutputError where it is gone."""
         found = kept(self.folder, self.recipe.command)
         if found is None:
-            raise OutputError(f"{self.folder / NAME} is gone, though the training has just written it; leave the folder alone, and run again.")
+            raise OutputError(
+                f"{self.folder / NAME} is gone, though the training has just written it; leave the"
+                " folder alone, and run again."
+            )
         return found[2]
 
 
 def begin(recipe: R, force: bool, resume: bool, *parts: DataPart | None) -> Begun[R]:
-    """Check all that can be checked before anything is read. parts: data beside the training and evaluation data.
+    """Check all that can be checked before anything is read. parts: data beside the training and
+    evaluation data.
 
     Raises:
         OnefoldError: the device, the folder, a name, or the run to resume is not as it should be.
@@ -96,10 +110,15 @@ def begin(recipe: R, force: bool, resume: bool, *parts: DataPart | None) -> Begu
 
 
 def _finished(recipe: R, folder: Path) -> Begun[R]:
-    """What a run that came to its end left: its recipe and report. Raises RecipeError where it had other settings."""
+    """What a run that came to its end left: its recipe and report.
+
+    Raises RecipeError where it had other settings.
+    """
     before = read_as(type(recipe), folder / RECIPE)
     check_same(recipe, before.settings(), folder)
     try:
-        return Begun(before, folder, report=Report.from_json((folder / REPORT).read_text(encoding="utf-8")))
+        return Begun(
+            before, folder, report=Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
+        )
     except OSError as error:
         raise explain(error, folder / REPORT) from error

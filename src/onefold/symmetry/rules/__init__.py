@@ -1,14 +1,15 @@
 """Operator rules: what each operator says about the axes of its inputs and outputs.
 
-A rule is one function, filed under the operator's name. It gets the `Call`, imposes equalities on the terms of the inputs' axes
-(`unify`, `split`, `cut`, `freeze`, `restrict` of `onefold.symmetry.terms`) and returns the terms of the output's axes. Anybody may add
-one for an operator of their own, which is then exported as a whole:
+A rule is one function, filed under the operator's name. It gets the `Call`, imposes equalities on
+the terms of the inputs' axes (`unify`, `split`, `cut`, `freeze`, `restrict` of
+`onefold.symmetry.terms`) and returns the terms of the output's axes. Anybody may add one for an
+operator of their own, which is then exported as a whole:
 
     from onefold.symmetry.rules import rule
     from onefold.symmetry.terms import PERMUTATION, restrict
 
-    @rule("channel_gate")                        # torch.library.custom_op("mine::channel_gate"): gate(x, w) = x * sigmoid(w), w of (C,)
-    def channel_gate(call):
+    @rule("channel_gate")                        # torch.library.custom_op("mine::channel_gate"):
+    gate(x, w) = x * sigmoid(w), w of (C,) def channel_gate(call):
         "Gates every channel with a learned number."
         axes, (channels,) = call.axes(call["x"]), call.axes(call["w"])
         unify(axes[1], channels)                 # the weight moves with the channels
@@ -16,8 +17,8 @@ one for an operator of their own, which is then exported as a whole:
         call.use(call["w"], 0, "depthwise")      # the weight stands for channels one by one
         return axes
 
-An operator without a rule freezes every axis that reaches it and is counted in `SymmetrySpec.unknown`. Operators that PyTorch tags as
-pointwise need no rule of their own.
+An operator without a rule freezes every axis that reaches it and is counted in
+`SymmetrySpec.unknown`. Operators that PyTorch tags as pointwise need no rule of their own.
 """
 
 from onefold.symmetry.rules import (
@@ -39,6 +40,25 @@ from onefold.symmetry.rules import (
 from onefold.symmetry.rules.call import Axes, Call, Facts, LayerSite, NormSite, Use
 from onefold.symmetry.rules.registry import Rule, operator_rules, rule
 
-__all__ = ["Axes", "Call", "Facts", "LayerSite", "NormSite", "Rule", "Use", "operator_rules", "rule"]
-__all__ += ["attention", "contraction", "creation", "einsum", "joining", "norm", "pointwise", "recurrent"]  # importing them fills the registry
+__all__ = [
+    "Axes",
+    "Call",
+    "Facts",
+    "LayerSite",
+    "NormSite",
+    "Rule",
+    "Use",
+    "operator_rules",
+    "rule",
+]
+__all__ += [
+    "attention",
+    "contraction",
+    "creation",
+    "einsum",
+    "joining",
+    "norm",
+    "pointwise",
+    "recurrent",
+]  # importing them fills the registry
 __all__ += ["reduction", "scatter", "shape", "spatial", "spectral", "weights"]

@@ -1,4 +1,6 @@
-"""Scaled dot-product attention as one operator: softmax(q k' / sqrt(d) + mask) v, also with fewer heads of keys than of queries."""
+"""Scaled dot-product attention as one operator: softmax(q k' / sqrt(d) + mask) v, also with fewer
+heads of keys than of queries.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,26 @@ from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import contract
 from onefold.symmetry.rules.pointwise import broadcast
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, PERMUTATION, Term, TermError, freeze, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    PERMUTATION,
+    Term,
+    TermError,
+    freeze,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import split, unify
 
 
 @rule("scaled_dot_product_attention")
 def attention(call: Call) -> Axes:
-    """Queries (..., L, d), keys (..., S, d) and values (..., S, e) give (..., L, e); heads are among the axes before.
+    """Queries (..., L, d), keys (..., S, d) and values (..., S, e) give (..., L, e); heads are
+    among the axes before.
 
-    d is contracted between two features, S is permuted along with the mask, e passes as it is: the softmax weighs rows of values.
+    d is contracted between two features, S is permuted along with the mask, e passes as it is: the
+    softmax weighs rows of values.
     """
     query, key, value, mask = call["query"], call["key"], call["value"], call.get("attn_mask")
     q, k, v = call.axes(query), call.axes(key), call.axes(value)
@@ -31,7 +44,9 @@ def attention(call: Call) -> Axes:
         restrict(term, PERMUTATION)
     if call.is_tensor(mask):
         scores = broadcast([scores, call.axes(mask)], PERMUTATION, PERMUTATION)
-        if mask in call.facts.origin:  # a learned bias moves with the heads and positions that it belongs to
+        if (
+            mask in call.facts.origin
+        ):  # a learned bias moves with the heads and positions that it belongs to
             for axis in range(len(call.shape(mask))):
                 call.use(mask, axis, "table")
     contract(call, query, -1, key, -1)
@@ -42,7 +57,9 @@ def attention(call: Call) -> Axes:
 
 
 def _heads(call: Call, q: Term, k: Term, v: Term) -> Term:
-    """One axis before the last two: equal, broadcast, or (grouped-query attention) queries = keys x repeats."""
+    """One axis before the last two: equal, broadcast, or (grouped-query attention) queries = keys x
+    repeats.
+    """
     if size(q) != size(k) and size(k) != 1 and call.get("enable_gqa"):
         unify(k, v)
         group, _ = split(q, size(k), size(q) // size(k))

@@ -1,4 +1,6 @@
-"""What an operator rule is given: one call in the traced graph, with the axis terms of its inputs, and where to note what it finds."""
+"""What an operator rule is given: one call in the traced graph, with the axis terms of its inputs,
+and where to note what it finds.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,16 @@ from onefold.symmetry.terms import Atom, Term
 from onefold.symmetry.tracing import shape_of
 
 Axes = list[Term]
-# Roles of tensors that stand for coordinates one by one: scales and signs do not act on them as on features.
+# Roles of tensors that stand for coordinates one by one: scales and signs do not act on them as on
+# features.
 INVARIANT = ("depthwise", "scale", "variance")
 
 
 @dataclass(frozen=True)
 class Use:
-    """A tensor of the state dict takes part in the call `node` as `role`: on its own axis number `axis`, or (None) wherever it holds `term`."""
+    """A tensor of the state dict takes part in the call `node` as `role`: on its own axis number
+    `axis`, or (None) wherever it holds `term`.
+    """
 
     node: fx.Node
     tensor: str
@@ -57,7 +62,9 @@ class NormSite:
 
 @dataclass(frozen=True)
 class ScaleSite:
-    """A parameter of one axis (`term`) that multiplies features coordinate by coordinate, and one that is added behind it; `node`: the result."""
+    """A parameter of one axis (`term`) that multiplies features coordinate by coordinate, and one
+    that is added behind it; `node`: the result.
+    """
 
     node: fx.Node
     scale: str
@@ -69,9 +76,10 @@ class ScaleSite:
 class Facts:
     """All that the rules find on one walk through the graph.
 
-    axes: the terms of every node (a list of such lists for operators with several outputs, None for what is no tensor).
-    origin: node -> the state-dict name it shows, for state inputs and what only reshapes them. mixes: (kept, mixed) terms, see Call.mix.
-    duals: (node, x, y, term) where two features x and y are multiplied and summed over `term`. hints: views to split on a restart.
+    axes: the terms of every node (a list of such lists for operators with several outputs, None for
+    what is no tensor). origin: node -> the state-dict name it shows, for state inputs and what only
+    reshapes them. mixes: (kept, mixed) terms, see Call.mix. duals: (node, x, y, term) where two
+    features x and y are multiplied and summed over `term`. hints: views to split on a restart.
     kinds: node -> "pre" or "post", see Probe.
     """
 
@@ -89,12 +97,17 @@ class Facts:
     wanted_hints: set[tuple[str, int]] = field(default_factory=set)
     unknown: dict[str, int] = field(default_factory=dict)
     epsilons: dict[str, float] = field(default_factory=dict)  # running variance -> eps of its norm
-    made: list[tuple[fx.Node, Term]] = field(default_factory=list)  # features that a layer makes, its weight computed or not
+    made: list[tuple[fx.Node, Term]] = field(
+        default_factory=list
+    )  # features that a layer makes, its weight computed or not
     read: list[tuple[fx.Node, Term]] = field(default_factory=list)  # likewise, that it reads
 
 
 class Call:
-    """One operator call. Arguments are read by their names in the operator's schema, defaults included: `call["groups"]`."""
+    """One operator call.
+
+    Arguments are read by their names in the operator's schema, defaults included: `call["groups"]`.
+    """
 
     def __init__(self, node: fx.Node, facts: Facts) -> None:
         self.node = node
@@ -108,7 +121,9 @@ class Call:
             elif argument.name in node.kwargs:
                 self.arguments[argument.name] = node.kwargs[argument.name]
             else:
-                self.arguments[argument.name] = argument.default_value if argument.has_default_value() else None
+                self.arguments[argument.name] = (
+                    argument.default_value if argument.has_default_value() else None
+                )
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -118,7 +133,9 @@ class Call:
         return self.arguments.get(name, default)
 
     def first(self, *names: str) -> Any:
-        """The first of these arguments that the operator has (operators of one family name their input differently)."""
+        """The first of these arguments that the operator has (operators of one family name their
+        input differently).
+        """
         return next((self.arguments[name] for name in names if name in self.arguments), None)
 
     @property
@@ -143,12 +160,16 @@ class Call:
         return [shape_of(v) for v in self.node.meta["val"] if isinstance(v, Tensor)]
 
     def use(self, value: Any, axis: int, role: str) -> None:
-        """Note that axis `axis` of an input plays `role` (see spec.ROLES), if that input comes from the state dict."""
+        """Note that axis `axis` of an input plays `role` (see spec.ROLES), if that input comes from
+        the state dict.
+        """
         if not isinstance(value, fx.Node):
             return
         term = self.facts.axes[value][axis]
         if value not in self.facts.origin:
-            if role in INVARIANT:  # computed from weights: what moves them to keep it unchanged is not known
+            if (
+                role in INVARIANT
+            ):  # computed from weights: what moves them to keep it unchanged is not known
                 terms.restrict(term, terms.PERMUTATION)
             return
         own = axis % len(self.facts.axes[value]) if value in self.facts.direct else None
@@ -159,28 +180,38 @@ class Call:
         return self.facts.direct.get(value) if isinstance(value, fx.Node) else None
 
     def shows(self, value: fx.Node) -> None:
-        """Note that the output is the same data as an input, reshaped: a parameter keeps its name through it."""
+        """Note that the output is the same data as an input, reshaped: a parameter keeps its name
+        through it.
+        """
         if value in self.facts.origin:
             self.facts.origin[self.node] = self.facts.origin[value]
 
     def scaled(self, scale: Any, shift: Any, term: Term) -> None:
-        """Note that the output is scaled along `term` by a parameter, and shifted by another (or None)."""
+        """Note that the output is scaled along `term` by a parameter, and shifted by another (or
+        None).
+        """
         name, other = self.state_name(scale), self.state_name(shift)
         if name is not None and (shift is None or other is not None):
             self.facts.scales.append(ScaleSite(self.node, name, other, term))
 
     def between(self, read: Term | None, made: Term) -> None:
-        """Note what features a layer reads (None: no features) and makes; where its weight comes from the state, `use` says so too."""
+        """Note what features a layer reads (None: no features) and makes; where its weight comes
+        from the state, `use` says so too.
+        """
         self.facts.made.append((self.node, made))
         if read is not None:
             self.facts.read.append((self.node, read))
 
     def normalises(self, variance: str, eps: float) -> bool:
-        """Note the eps that a norm adds to a running variance; False where another norm adds another one."""
+        """Note the eps that a norm adds to a running variance; False where another norm adds
+        another one.
+        """
         return self.facts.epsilons.setdefault(variance, eps) == eps
 
     def mix(self, mixed: Term, kept: Sequence[Term]) -> None:
-        """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ along it."""
+        """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ
+        along it.
+        """
         self.facts.mixes.extend((term, mixed) for term in kept)
 
     def kind(self, kind: str) -> None:
@@ -190,8 +221,8 @@ class Call:
     def pick(self, axes: Axes, axis: int, index: int) -> Axes:
         """The axes that remain where axis `axis` is fixed at `index`.
 
-        Where that axis came out of a view, the solver starts again with it as the index of cases, so that each index may get its own
-        terms: a stacked q, k, v that is unbound.
+        Where that axis came out of a view, the solver starts again with it as the index of cases,
+        so that each index may get its own terms: a stacked q, k, v that is unbound.
         """
         term = terms.resolve(axes[axis])
         rest = [t for k, t in enumerate(axes) if k != axis]
@@ -206,7 +237,13 @@ class Call:
 
 
 def operator_name(node: fx.Node) -> str:
-    """The name that rules are filed under: "conv2d" for aten.conv2d.default, "relu" for aten.relu_.default."""
+    """The name that rules are filed under: "conv2d" for aten.conv2d.default, "relu" for
+    aten.relu_.default.
+    """
     schema = getattr(node.target, "_schema", None)
-    name = str(schema.name).split("::")[-1] if schema is not None else getattr(node.target, "__name__", str(node.target))
+    name = (
+        str(schema.name).split("::")[-1]
+        if schema is not None
+        else getattr(node.target, "__name__", str(node.target))
+    )
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name

@@ -1,4 +1,7 @@
-"""Contractions: linear layers, convolutions, matrix products. The contracted axes move together, the others pass through."""
+"""Contractions: linear layers, convolutions, matrix products.
+
+The contracted axes move together, the others pass through.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ from onefold.symmetry.terms import (
 )
 from onefold.symmetry.unification import split, unify
 
-# Coordinates that an operator takes one by one: they may be permuted, but no dense map can be written into the weights there.
+# Coordinates that an operator takes one by one: they may be permuted, but no dense map can be
+# written into the weights there.
 SEPARATE = frozenset({"permutation"})
 
 
@@ -88,13 +92,24 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     _bias(call, bias, out)
     read_features(call, x, weight, axes[channel])
     call.between(axes[channel], out)
-    _layer(call, "conv_transpose" if transposed else "conv", x, weight, bias, weight_axis, channel, groups)
+    _layer(
+        call,
+        "conv_transpose" if transposed else "conv",
+        x,
+        weight,
+        bias,
+        weight_axis,
+        channel,
+        groups,
+    )
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
 
 
 def _grouped(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
-    """Input g x c, output g x o, weight (g x o, c): whole groups may be permuted, and inside each group c and o may move."""
+    """Input g x c, output g x o, weight (g x o, c): whole groups may be permuted, and inside each
+    group c and o may move.
+    """
     weight, (out, into) = call["weight"], kernel[:2]
     if size(into) == 1:
         return _depthwise(call, weight, 0, channels, out, size(out) // groups)
@@ -109,7 +124,9 @@ def _grouped(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
     return out
 
 
-def _depthwise(call: Call, weight: fx.Node, axis: int, channels: Term, out: Term, multiplier: int) -> Term:
+def _depthwise(
+    call: Call, weight: fx.Node, axis: int, channels: Term, out: Term, multiplier: int
+) -> Term:
     """One input channel for each group: the output's action follows the input channel's."""
     if multiplier == 1:
         unify(out, channels)
@@ -198,7 +215,9 @@ def bilinear(call: Call) -> Axes:
 
 
 def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> None:
-    """Note that two axes, equal already, are multiplied and summed over: a weight takes the inverse map there."""
+    """Note that two axes, equal already, are multiplied and summed over: a weight takes the inverse
+    map there.
+    """
     call.use(x, x_axis, "consumer")
     call.use(y, y_axis, "consumer")
     known = (x in call.facts.origin) + (y in call.facts.origin)
@@ -209,7 +228,9 @@ def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> No
 
 
 def read_features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> None:
-    """What a layer reads are features, even if they come from the state dict; its weight may be computed too."""
+    """What a layer reads are features, even if they come from the state dict; its weight may be
+    computed too.
+    """
     if x in call.facts.origin:
         for axis in range(len(call.shape(x))):
             call.use(x, axis, "table")
@@ -225,8 +246,11 @@ def _between_features(call: Call, x: fx.Node, y: fx.Node, contracted: Term) -> N
 
 
 def _without_dual(contracted: Term) -> None:
-    """A weight takes the inverse map on the axis that it consumes. Where two weights are contracted, neither does: only what is its own
-    inverse transpose passes, and no dense map can be written there."""
+    """A weight takes the inverse map on the axis that it consumes.
+
+    Where two weights are contracted, neither does: only what is its own inverse transpose passes,
+    and no dense map can be written there.
+    """
     restrict(contracted, ORTHOGONAL - {WRITABLE})
 
 
@@ -236,13 +260,26 @@ def _bias(call: Call, bias: Any, out: Term) -> None:
         call.use(bias, 0, "bias")
 
 
-def _layer(call: Call, kind: str, x: fx.Node, weight: Any, bias: Any, weight_axis: int, output_axis: int, groups: int = 1) -> None:
+def _layer(
+    call: Call,
+    kind: str,
+    x: fx.Node,
+    weight: Any,
+    bias: Any,
+    weight_axis: int,
+    output_axis: int,
+    groups: int = 1,
+) -> None:
     call.kind("pre")
     name = call.state_name(weight)
     if call.node.meta["val"].is_complex():  # no features whose moments are measured
         return
     if name is not None and (bias is None or call.state_name(bias) is not None):
-        call.facts.layers.append(LayerSite(call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups))
+        call.facts.layers.append(
+            LayerSite(
+                call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups
+            )
+        )
 
 
 @rule("embedding")
@@ -257,7 +294,9 @@ def embedding(call: Call) -> Axes:
 
 @rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding_bag(call: Call) -> list[Axes]:
-    """Sums, means or maxima of rows of a table, for each bag; then three tensors of counts and places."""
+    """Sums, means or maxima of rows of a table, for each bag; then three tensors of counts and
+    places.
+    """
     rows, columns = call.axes(call["weight"])
     freeze(rows, "vocabulary")
     call.use(call["weight"], 1, "table")
@@ -266,4 +305,7 @@ def embedding_bag(call: Call) -> list[Axes]:
     call.between(None, columns)
     call.kind("pre")
     bags, *others = call.shapes()
-    return [[fresh(bags[0], True, "bags"), columns], *([fresh(n, True, "places in bags") for n in shape] for shape in others)]
+    return [
+        [fresh(bags[0], True, "bags"), columns],
+        *([fresh(n, True, "places in bags") for n in shape] for shape in others),
+    ]

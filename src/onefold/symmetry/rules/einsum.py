@@ -10,13 +10,24 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import contract
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import MEAN_FIXING, PERMUTATION, UNIT, Term, TermError, resolve, restrict, size
+from onefold.symmetry.terms import (
+    MEAN_FIXING,
+    PERMUTATION,
+    UNIT,
+    Term,
+    TermError,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import unify
 
 
 @rule("einsum")
 def einsum(call: Call) -> Axes:
-    """Letters of the result pass, or are batch axes where several operands carry them; the others are contracted or summed over."""
+    """Letters of the result pass, or are batch axes where several operands carry them; the others
+    are contracted or summed over.
+    """
     operands: list[fx.Node] = list(call["tensors"])
     inputs, result = letters(call["equation"], [len(call.shape(x)) for x in operands])
     terms: dict[str, Term] = {}
@@ -50,13 +61,22 @@ def einsum(call: Call) -> Axes:
 
 
 def letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:
-    """The letters of every operand and of the result, with capital or unused letters put in for an ellipsis."""
+    """The letters of every operand and of the result, with capital or unused letters put in for an
+    ellipsis.
+    """
     left, arrow, right = equation.replace(" ", "").partition("->")
     operands = left.split(",")
     unused = [c for c in string.ascii_letters if c not in equation]
     counts = [rank - len(own.replace("...", "")) for rank, own in zip(ranks, operands, strict=True)]
-    ellipsis = unused[: max([count for count, own in zip(counts, operands, strict=True) if "..." in own], default=0)]
-    operands = [own.replace("...", "".join(ellipsis[len(ellipsis) - count :])) for own, count in zip(operands, counts, strict=True)]
+    ellipsis = unused[
+        : max(
+            [count for count, own in zip(counts, operands, strict=True) if "..." in own], default=0
+        )
+    ]
+    operands = [
+        own.replace("...", "".join(ellipsis[len(ellipsis) - count :]))
+        for own, count in zip(operands, counts, strict=True)
+    ]
     if not arrow:
         every = Counter("".join(operands))
         right = "..." + "".join(sorted(c for c, n in every.items() if n == 1 and c not in ellipsis))

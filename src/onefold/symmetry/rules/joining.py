@@ -6,7 +6,19 @@ from torch import fx
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import PERMUTATION, UNIT, Atom, Case, Term, concatenation, freeze, fresh, resolve, restrict, size
+from onefold.symmetry.terms import (
+    PERMUTATION,
+    UNIT,
+    Atom,
+    Case,
+    Term,
+    concatenation,
+    freeze,
+    fresh,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import cut, unify
 
 
@@ -34,7 +46,9 @@ def stack(call: Call) -> Axes:
     if len(operands) == 1:
         return [*operands[0][:dim], UNIT, *operands[0][dim:]]
     index = Atom(len(operands), True, "index of stacked parts")
-    axes = [resolve(Case(index, tuple(own[k] for own in operands))) for k in range(len(operands[0]))]
+    axes = [
+        resolve(Case(index, tuple(own[k] for own in operands))) for k in range(len(operands[0]))
+    ]
     return [*axes[:dim], index, *axes[dim:]]
 
 
@@ -74,7 +88,9 @@ def sections(call: Call) -> list[Axes]:
 
 @rule("slice", "narrow")
 def slice_axis(call: Call) -> Axes:
-    """A segment of an axis; with a stride, or with bounds that are only known at run time, the axis stays in place."""
+    """A segment of an axis; with a stride, or with bounds that are only known at run time, the axis
+    stays in place.
+    """
     axes = call.axes(call.input)
     dim = (call.get("dim") or 0) % len(axes)
     length, kept = size(axes[dim]), call.shape()[dim]
@@ -142,7 +158,9 @@ def index_select(call: Call) -> Axes:
 
 @rule("gather")
 def gather(call: Call) -> Axes:
-    """Coordinates picked along one axis, which stays in place; the other axes are those of the index tensor."""
+    """Coordinates picked along one axis, which stays in place; the other axes are those of the
+    index tensor.
+    """
     axes, picked = call.axes(call.input), call.axes(call["index"])
     dim = call["dim"] % max(len(axes), 1)
     for k, (own, other) in enumerate(zip(axes, picked, strict=True)):

@@ -8,15 +8,30 @@ from torch import Tensor, fx
 
 from onefold.symmetry.rules.call import Axes, Call, NormSite
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import DIAGONAL, FOLDED, MEAN_FIXING, ODD, ORTHOGONAL, PERMUTATION, Term, freeze, restrict, size
+from onefold.symmetry.terms import (
+    DIAGONAL,
+    FOLDED,
+    MEAN_FIXING,
+    ODD,
+    ORTHOGONAL,
+    PERMUTATION,
+    Term,
+    freeze,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import require_blocks, unify
 
 
 @rule("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(call: Call) -> Any:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it has them."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it
+    has them.
+    """
     x, eps = call["input"], float(call["eps"])
-    scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
+    scale, shift, mean, variance = (
+        call[name] for name in ("weight", "bias", "running_mean", "running_var")
+    )
     axes = call.axes(x)
     of_batch = bool(call.get("training")) or mean is None
     _channelwise(call, axes[1], scale, shift, mean, variance, None if of_batch else eps)
@@ -33,11 +48,17 @@ def batch_norm(call: Call) -> Any:
 
 @rule("instance_norm")
 def instance_norm(call: Call) -> Axes:
-    """Batch norm with the statistics of each example and channel; with running statistics where use_input_stats is off."""
+    """Batch norm with the statistics of each example and channel; with running statistics where
+    use_input_stats is off.
+    """
     axes = call.axes(call["input"])
     of_input = bool(call["use_input_stats"])
-    scale, shift, mean, variance = (call[name] for name in ("weight", "bias", "running_mean", "running_var"))
-    _channelwise(call, axes[1], scale, shift, mean, variance, None if of_input else float(call["eps"]))
+    scale, shift, mean, variance = (
+        call[name] for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    _channelwise(
+        call, axes[1], scale, shift, mean, variance, None if of_input else float(call["eps"])
+    )
     if of_input:
         for term in axes[2:]:
             freeze(term, "space of an instance norm")
@@ -46,7 +67,9 @@ def instance_norm(call: Call) -> Axes:
     return axes
 
 
-def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None) -> None:
+def _channelwise(
+    call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None
+) -> None:
     """eps: of a norm that uses running statistics; None where it measures its input.
 
     The normalised value does not grow with its input, so that a positive scale passes only through
@@ -64,7 +87,9 @@ def _channelwise(call: Call, channels: Term, scale: Any, shift: Any, mean: Any, 
 
 @rule("group_norm", "native_group_norm")
 def group_norm(call: Call) -> Any:
-    """Statistics over space and blocks of C / groups channels: blocks may be permuted, and channels inside each block."""
+    """Statistics over space and blocks of C / groups channels: blocks may be permuted, and channels
+    inside each block.
+    """
     groups = call.first("num_groups", "group")
     axes = call.axes(call["input"])
     block = size(axes[1]) // groups
@@ -86,7 +111,11 @@ def group_norm(call: Call) -> Any:
 def layer_norm(call: Call) -> Any:
     """Mean and variance over the last axes: orthogonal maps that fix the mean commute with it."""
     axes = _last_axes(call, MEAN_FIXING, call["weight"], call["bias"])
-    return axes if not isinstance(call.node.meta["val"], tuple | list) else [axes, axes[:-1], axes[:-1]]
+    return (
+        axes
+        if not isinstance(call.node.meta["val"], tuple | list)
+        else [axes, axes[:-1], axes[:-1]]
+    )
 
 
 @rule("rms_norm")

@@ -1,4 +1,6 @@
-"""Pointwise operators: axes of equal length move together, and the nonlinearity says which maps it commutes with."""
+"""Pointwise operators: axes of equal length move together, and the nonlinearity says which maps it
+commutes with.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,89 @@ from torch.utils import _pytree as pytree
 
 from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, DIAGONAL, FOLDED, MEAN_FIXING, ODD, PERMUTATION, POSITIVE, UNIT, WRITABLE, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    DIAGONAL,
+    FOLDED,
+    MEAN_FIXING,
+    ODD,
+    PERMUTATION,
+    POSITIVE,
+    UNIT,
+    WRITABLE,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
 HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs", "absolute")
-ODD_FUNCTIONS = ("tanh", "sin", "asin", "sinh", "asinh", "tan", "atan", "atanh", "erf", "sign", "sgn", "hardshrink", "softshrink")
-IDENTITIES = ["to", "_to_copy", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout"]
-IDENTITIES += ["feature_alpha_dropout", "native_dropout", "positive", "type_as", "float", "double", "half", "bfloat16", "_assert_tensor_metadata"]
-UNTAGGED = ["hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mish", "softsign", "log_sigmoid", "logit", "masked_fill", "where"]
-UNTAGGED += ["silu", "gelu", "elu", "softplus", "threshold", "clamp", "fill", "addcmul", "addcdiv", "lerp", "rsub"]
+ODD_FUNCTIONS = (
+    "tanh",
+    "sin",
+    "asin",
+    "sinh",
+    "asinh",
+    "tan",
+    "atan",
+    "atanh",
+    "erf",
+    "sign",
+    "sgn",
+    "hardshrink",
+    "softshrink",
+)
+IDENTITIES = [
+    "to",
+    "_to_copy",
+    "clone",
+    "contiguous",
+    "alias",
+    "detach",
+    "lift_fresh_copy",
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+]
+IDENTITIES += [
+    "feature_alpha_dropout",
+    "native_dropout",
+    "positive",
+    "type_as",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "_assert_tensor_metadata",
+]
+UNTAGGED = [
+    "hardswish",
+    "hardsigmoid",
+    "hardtanh",
+    "relu6",
+    "selu",
+    "celu",
+    "mish",
+    "softsign",
+    "log_sigmoid",
+    "logit",
+    "masked_fill",
+    "where",
+]
+UNTAGGED += [
+    "silu",
+    "gelu",
+    "elu",
+    "softplus",
+    "threshold",
+    "clamp",
+    "fill",
+    "addcmul",
+    "addcdiv",
+    "lerp",
+    "rsub",
+]
 
 
 @rule(*IDENTITIES, "neg", "negative")
@@ -65,12 +140,16 @@ def add(call: Call) -> Axes:
         _use_all(call, operand, "table")
     if len(operands) == 1:
         return _broadcast_operands(call, operands, MEAN_FIXING, MEAN_FIXING)
-    return _broadcast_operands(call, operands, ALL, MEAN_FIXING)  # where only one holds the axis, the other adds a constant along it
+    return _broadcast_operands(
+        call, operands, ALL, MEAN_FIXING
+    )  # where only one holds the axis, the other adds a constant along it
 
 
 @rule("mul", "multiply")
 def multiply(call: Call) -> Axes:
-    """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by coordinate, two features gate each other."""
+    """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by
+    coordinate, two features gate each other.
+    """
     operands = _unexpanded(call, tensors(call))
     if _is_scaled_weight(call, operands):
         return _broadcast_operands(call, operands, ALL, ALL)
@@ -78,7 +157,9 @@ def multiply(call: Call) -> Axes:
     if len(operands) == 2 and from_state.count(True) == 1:
         weight = operands[from_state.index(True)]
         _use_all(call, weight, "depthwise")
-        axes = _broadcast_operands(call, operands, (DIAGONAL - {WRITABLE}).union(FOLDED.values()), ALL)
+        axes = _broadcast_operands(
+            call, operands, (DIAGONAL - {WRITABLE}).union(FOLDED.values()), ALL
+        )
         wide = [term for term in call.axes(weight) if size(term) > 1]
         if len(wide) == 1:
             call.scaled(weight, None, wide[0])
@@ -91,7 +172,11 @@ def divide(call: Call) -> Axes:
     """Quotient: linear in the numerator along axes that the denominator has not got."""
     operands = _unexpanded(call, tensors(call))
     numerator = call.arguments.get("self")
-    if call.get("rounding_mode") is None and operands[:1] == [numerator] and _is_scaled_weight(call, operands):
+    if (
+        call.get("rounding_mode") is None
+        and operands[:1] == [numerator]
+        and _is_scaled_weight(call, operands)
+    ):
         return _broadcast_operands(call, operands, ALL, ALL)
     if call.get("rounding_mode") is None and isinstance(numerator, fx.Node):
         if len(operands) == 1:
@@ -129,7 +214,10 @@ def copy(call: Call) -> Axes:
 
 @rule(*UNTAGGED)
 def pointwise(call: Call) -> Axes:
-    """Any other pointwise function: permutations only. Operators tagged as pointwise without a rule of their own come here too."""
+    """Any other pointwise function: permutations only.
+
+    Operators tagged as pointwise without a rule of their own come here too.
+    """
     operands = tensors(call)
     for operand in operands:
         _use_all(call, operand, "other")
@@ -153,11 +241,18 @@ def _is_scaled_weight(call: Call, operands: Sequence[fx.Node]) -> bool:
 
 def tensors(call: Call) -> list[fx.Node]:
     """All tensor arguments, in order."""
-    return [value for value in pytree.tree_leaves((call.node.args, dict(call.node.kwargs))) if call.is_tensor(value)]
+    return [
+        value
+        for value in pytree.tree_leaves((call.node.args, dict(call.node.kwargs)))
+        if call.is_tensor(value)
+    ]
 
 
 def broadcast(operands: Sequence[Axes], shared: frozenset[str], single: frozenset[str]) -> Axes:
-    """The axes of a broadcast result. `shared` restricts axes that several operands hold, `single` those that one alone does."""
+    """The axes of a broadcast result.
+
+    `shared` restricts axes that several operands hold, `single` those that one alone does.
+    """
     result: Axes = []
     for k in range(-max(map(len, operands)), 0):
         held = [axes[k] for axes in operands if len(axes) >= -k and size(axes[k]) != 1]
@@ -169,15 +264,21 @@ def broadcast(operands: Sequence[Axes], shared: frozenset[str], single: frozense
     return result
 
 
-def _broadcast_operands(call: Call, operands: Sequence[fx.Node], shared: frozenset[str], single: frozenset[str]) -> Axes:
+def _broadcast_operands(
+    call: Call, operands: Sequence[fx.Node], shared: frozenset[str], single: frozenset[str]
+) -> Axes:
     return broadcast([call.axes(operand) for operand in operands], shared, single)
 
 
 def _unexpanded(call: Call, operands: Sequence[fx.Node]) -> list[fx.Node]:
-    """The operands without expansions, which broadcasting makes in any case: so a factor is known to be constant along an axis."""
+    """The operands without expansions, which broadcasting makes in any case: so a factor is known
+    to be constant along an axis.
+    """
     found = list(operands)
     for k, operand in enumerate(operands):
-        if operator_name(operand) in ("expand", "expand_as") and isinstance(operand.args[0], fx.Node):
+        if operator_name(operand) in ("expand", "expand_as") and isinstance(
+            operand.args[0], fx.Node
+        ):
             others = [*found[:k], operand.args[0], *found[k + 1 :]]
             if list(torch.broadcast_shapes(*(call.shape(x) for x in others))) == call.shape():  # type: ignore[no-untyped-call]
                 found = others

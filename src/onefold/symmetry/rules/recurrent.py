@@ -1,7 +1,9 @@
-"""Recurrent nets as whole operators: all layers and directions of an LSTM, a GRU or a plain recurrent net, and their single cells.
+"""Recurrent nets as whole operators: all layers and directions of an LSTM, a GRU or a plain
+recurrent net, and their single cells.
 
-The h coordinates of a layer's state move together in every gate (rows of w_ih and w_hh, biases), in the columns of w_hh, and in whatever
-reads the state. Gates multiply, so that only permutations pass; a plain net with tanh also takes signs, one with ReLU positive scales.
+The h coordinates of a layer's state move together in every gate (rows of w_ih and w_hh, biases), in
+the columns of w_hh, and in whatever reads the state. Gates multiply, so that only permutations
+pass; a plain net with tanh also takes signs, one with ReLU positive scales.
 """
 
 from __future__ import annotations
@@ -14,11 +16,29 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.contraction import read_features
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ODD, PERMUTATION, POSITIVE, UNIT, Atom, Case, Term, TermError, concatenation, freeze, resolve, restrict
+from onefold.symmetry.terms import (
+    ODD,
+    PERMUTATION,
+    POSITIVE,
+    UNIT,
+    Atom,
+    Case,
+    Term,
+    TermError,
+    concatenation,
+    freeze,
+    resolve,
+    restrict,
+)
 from onefold.symmetry.unification import unify
 
 # How many segments the rows of the weights have, and which maps of the state pass.
-KINDS = {"lstm": (4, PERMUTATION), "gru": (3, PERMUTATION), "rnn_tanh": (1, ODD), "rnn_relu": (1, POSITIVE)}
+KINDS = {
+    "lstm": (4, PERMUTATION),
+    "gru": (3, PERMUTATION),
+    "rnn_tanh": (1, ODD),
+    "rnn_relu": (1, POSITIVE),
+}
 
 
 @rule("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -27,7 +47,10 @@ def recurrent(call: Call) -> list[Axes]:
     if "batch_sizes" in call.arguments:
         raise TermError("packed sequences")
     gates, maps = KINDS[call.name]
-    axes, states = call.axes(call["input"]), call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
+    axes, states = (
+        call.axes(call["input"]),
+        (call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]),
+    )
     layers, directions = call["num_layers"], 2 if call["bidirectional"] else 1
     time = 0 if len(axes) == 2 or not call["batch_first"] else 1
     freeze(axes[time], "time of a recurrent net")
@@ -39,7 +62,15 @@ def recurrent(call: Call) -> list[Axes]:
     for layer in range(layers):
         for direction in range(directions):
             first = (layer * directions + direction) * count
-            h, out = _layer(call, gates, maps, source, inputs, call["params"][first : first + count], bool(call["has_biases"]))
+            h, out = _layer(
+                call,
+                gates,
+                maps,
+                source,
+                inputs,
+                call["params"][first : first + count],
+                bool(call["has_biases"]),
+            )
             call.mix(axes[time], [h, out])
             hidden.append(h)
             projected.append(out)
@@ -49,15 +80,26 @@ def recurrent(call: Call) -> list[Axes]:
         restrict(term, PERMUTATION)
     index = Atom(len(hidden), True, "layers of a recurrent net") if len(hidden) > 1 else None
     batch = [term for k, term in enumerate(kept) if k != time]
-    ends = [_state(state, index, batch, parts, call) for state, parts in zip(states, (projected, hidden), strict=False)]
+    ends = [
+        _state(state, index, batch, parts, call)
+        for state, parts in zip(states, (projected, hidden), strict=False)
+    ]
     call.kind("post")
     return [[*kept, resolve(inputs)], *ends]
 
 
 def _layer(
-    call: Call, gates: int, maps: frozenset[str], source: fx.Node | None, inputs: Term, params: Sequence[Any], biases: bool
+    call: Call,
+    gates: int,
+    maps: frozenset[str],
+    source: fx.Node | None,
+    inputs: Term,
+    params: Sequence[Any],
+    biases: bool,
 ) -> tuple[Term, Term]:
-    """One layer in one direction: the terms of its state and of what it puts out (the same, unless that is projected)."""
+    """One layer in one direction: the terms of its state and of what it puts out (the same, unless
+    that is projected).
+    """
     into, own = params[:2]
     bias, projection = params[2 : 4 if biases else 2], params[4 if biases else 2 :]
     h = call.axes(projection[0])[1] if projection else call.axes(own)[1]
@@ -81,9 +123,17 @@ def _layer(
     return resolve(h), resolve(out)
 
 
-def _state(state: fx.Node, index: Atom | None, batch: Axes, parts: Sequence[Term], call: Call) -> Axes:
-    """The axes of the last states (layers x directions, batch, h), which the first states must have too."""
-    axes: Axes = [UNIT if index is None else index, *batch, resolve(parts[0] if index is None else Case(index, tuple(parts)))]
+def _state(
+    state: fx.Node, index: Atom | None, batch: Axes, parts: Sequence[Term], call: Call
+) -> Axes:
+    """The axes of the last states (layers x directions, batch, h), which the first states must have
+    too.
+    """
+    axes: Axes = [
+        UNIT if index is None else index,
+        *batch,
+        resolve(parts[0] if index is None else Case(index, tuple(parts))),
+    ]
     for term, given in zip(axes, call.axes(state), strict=True):
         unify(given, term)
     if state in call.facts.origin:
@@ -98,7 +148,9 @@ def cell(call: Call) -> Any:
     gates, maps = KINDS[call.name.removesuffix("_cell")]
     x, states = call["input"], call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
     axes = call.axes(x)
-    params = [p for p in (call["w_ih"], call["w_hh"], call.get("b_ih"), call.get("b_hh")) if p is not None]
+    params = [
+        p for p in (call["w_ih"], call["w_hh"], call.get("b_ih"), call.get("b_hh")) if p is not None
+    ]
     h, _ = _layer(call, gates, maps, x, axes[-1], params, len(params) > 2)
     for term in axes[:-1]:
         restrict(term, PERMUTATION)

@@ -10,18 +10,31 @@ from torch import fx
 from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.pointwise import pointwise
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import MEAN_FIXING, ORTHOGONAL, PERMUTATION, POSITIVE, UNIT, freeze, restrict
+from onefold.symmetry.terms import (
+    MEAN_FIXING,
+    ORTHOGONAL,
+    PERMUTATION,
+    POSITIVE,
+    UNIT,
+    freeze,
+    restrict,
+)
 
 
 @rule("mean", "sum")
 def linear_reduction(call: Call) -> Any:
-    """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the mean; of squares, to all orthogonal ones."""
+    """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the
+    mean; of squares, to all orthogonal ones.
+    """
     return _reduce(call, ORTHOGONAL if is_square(call.input) else MEAN_FIXING, None)
 
 
 @rule("pow", "square")
 def power(call: Call) -> Any:
-    """x^p, coordinate by coordinate. Where squares are only ever summed over an axis, orthogonal maps of that axis change nothing."""
+    """x^p, coordinate by coordinate.
+
+    Where squares are only ever summed over an axis, orthogonal maps of that axis change nothing.
+    """
     if not is_square(call.node):
         return pointwise(call)
     axes = call.axes(call.input)
@@ -109,7 +122,11 @@ def _reduce(call: Call, reduced: frozenset[str], kept: frozenset[str] | None) ->
 
 def _dims(call: Call, rank: int) -> list[int]:
     dim = call.get("dim")
-    return list(range(rank)) if dim is None or dim == [] else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
+    return (
+        list(range(rank))
+        if dim is None or dim == []
+        else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
+    )
 
 
 def _shaped(call: Call, axes: Axes, dims: list[int]) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 from onefold.registry import Registry
 from onefold.symmetry.rules.call import Call
 
-# One list of terms for an operator with one output tensor, a list of such lists for one with several.
+# One list of terms for an operator with one output tensor, a list of such lists for one with
+# several.
 Rule = Callable[[Call], Any]
 operator_rules: Registry[Rule] = Registry("operator rule")
 rule = operator_rules.register

@@ -1,20 +1,44 @@
-"""Rows summed into places that an index names, as messages are at the nodes of a graph. What every row holds passes."""
+"""Rows summed into places that an index names, as messages are at the nodes of a graph.
+
+What every row holds passes.
+"""
 
 from __future__ import annotations
 
 from onefold.symmetry.rules.call import Axes, Call, operator_name
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, PERMUTATION, POSITIVE, Term, TermError, freeze, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    PERMUTATION,
+    POSITIVE,
+    Term,
+    TermError,
+    freeze,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import unify
 
-_REDUCTIONS = {"sum": ALL, "add": ALL, "mean": ALL, "amax": POSITIVE, "amin": POSITIVE, "prod": PERMUTATION}
+_REDUCTIONS = {
+    "sum": ALL,
+    "add": ALL,
+    "mean": ALL,
+    "amax": POSITIVE,
+    "amin": POSITIVE,
+    "prod": PERMUTATION,
+}
 _WHY = "places of a scatter"
 
 
 @rule("index_add", "index_copy", "index_reduce")
 def by_index(call: Call) -> Axes:
     """self[index[i]] += source[i] along one axis; the index has that axis alone."""
-    maps = _REDUCTIONS.get(str(call.get("reduce")), PERMUTATION) if call.name == "index_reduce" else ALL
+    maps = (
+        _REDUCTIONS.get(str(call.get("reduce")), PERMUTATION)
+        if call.name == "index_reduce"
+        else ALL
+    )
     return _into(call, call.axes(call["source"]), int(call["dim"]), maps)
 
 
@@ -46,7 +70,9 @@ def by_element(call: Call) -> Axes:
 
 
 def _into(call: Call, rows: list[Term], dim: int, maps: frozenset[str]) -> Axes:
-    """The axes of what rows are summed into: those of the rows, but for the one along which places are named, which stays."""
+    """The axes of what rows are summed into: those of the rows, but for the one along which places
+    are named, which stays.
+    """
     axes = call.axes(call.input)
     if len(axes) != len(rows):
         raise TermError("rows of another rank")

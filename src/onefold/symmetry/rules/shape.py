@@ -8,19 +8,46 @@ import torch
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import MEAN_FIXING, UNIT, Atom, Case, Prod, Sum, Term, TermError, freeze, fresh, product, resolve, size
+from onefold.symmetry.terms import (
+    MEAN_FIXING,
+    UNIT,
+    Atom,
+    Case,
+    Prod,
+    Sum,
+    Term,
+    TermError,
+    freeze,
+    fresh,
+    product,
+    resolve,
+    size,
+)
 from onefold.symmetry.unification import cut, split
 
 
-@rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "_reshape_alias")
+@rule(
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "flatten",
+    "unflatten",
+    "view_as",
+    "reshape_as",
+    "_reshape_alias",
+)
 def view(call: Call) -> Axes:
-    """Row-major regrouping of axes: factors are split where the new shape needs it; only a run of axes that does not fit is frozen."""
+    """Row-major regrouping of axes: factors are split where the new shape needs it; only a run of
+    axes that does not fit is frozen.
+    """
     target = call.shape()
     factors = [factor for term in call.axes(call.input) for factor in _factors(term)]
     for axis in range(len(target)):
         if (call.node.name, axis) in call.facts.hints:
             factors = _index_cases(factors, target, axis)
-    factors = [piece for factor in factors for piece in _factors(resolve(factor)) if size(piece) != 1]
+    factors = [
+        piece for factor in factors for piece in _factors(resolve(factor)) if size(piece) != 1
+    ]
     result = _regroup(factors, target)
     for axis, term in enumerate(result):
         if isinstance(term, Atom) and term.origin is None:
@@ -34,14 +61,18 @@ def _factors(term: Term) -> list[Term]:
 
 
 def _index_cases(factors: list[Term], target: list[int], axis: int) -> list[Term]:
-    """The factors where the one that new axis `axis` begins is cut into segments, with that axis as the index of cases."""
+    """The factors where the one that new axis `axis` begins is cut into segments, with that axis as
+    the index of cases.
+    """
     count, inner, passed = target[axis], math.prod(target[axis + 1 :]), 1
     for k in range(len(factors) - 1, -1, -1):
         factor, block = resolve(factors[k]), inner * count // passed
         if passed <= inner and inner % passed == 0 and size(factor) % block == 0 and block > count:
             if not isinstance(factor, Atom | Sum):
                 break
-            outer, stacked = split(factor, size(factor) // block, block)  # the new axis may have others in front: heads x 3 x d
+            outer, stacked = split(
+                factor, size(factor) // block, block
+            )  # the new axis may have others in front: heads x 3 x d
             if not isinstance(stacked, Atom | Sum):
                 break
             segments = cut(stacked, [block // count] * count)
@@ -76,7 +107,9 @@ def _regroup(factors: list[Term], target: list[int]) -> Axes:
 
 
 def _split_run(run: list[Term], sizes: list[int]) -> list[Term]:
-    """Distribute the factors of a run over axes of the given sizes; freeze the run where that would tear a factor."""
+    """Distribute the factors of a run over axes of the given sizes; freeze the run where that would
+    tear a factor.
+    """
     if len(sizes) == 1:
         return [product(run)]
     stack = list(run)
@@ -120,7 +153,11 @@ def permute(call: Call) -> Axes:
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = call.axes(call.input)
-    a, b = (call.first("dim0", "axis0"), call.first("dim1", "axis1")) if call.name in ("transpose", "swapaxes", "swapdims") else (-1, -2)
+    a, b = (
+        (call.first("dim0", "axis0"), call.first("dim1", "axis1"))
+        if call.name in ("transpose", "swapaxes", "swapdims")
+        else (-1, -2)
+    )
     call.shows(call.input)
     if call.name == "numpy_T":
         return axes[::-1]
@@ -133,7 +170,9 @@ def transpose(call: Call) -> Axes:
 def movedim(call: Call) -> Axes:
     """Axes moved to other places."""
     axes = call.axes(call.input)
-    order = torch.movedim(torch.empty(*range(2, 2 + len(axes)), device="meta"), call["source"], call["destination"]).shape
+    order = torch.movedim(
+        torch.empty(*range(2, 2 + len(axes)), device="meta"), call["source"], call["destination"]
+    ).shape
     call.shows(call.input)
     return [axes[d - 2] for d in order]
 
@@ -151,18 +190,27 @@ def unsqueeze(call: Call) -> Axes:
 def squeeze(call: Call) -> Axes:
     """Axes of length one taken away."""
     axes, dim = call.axes(call.input), call.get("dim")
-    dims = range(len(axes)) if dim is None else [d % len(axes) for d in ([dim] if isinstance(dim, int) else dim)]
+    dims = (
+        range(len(axes))
+        if dim is None
+        else [d % len(axes) for d in ([dim] if isinstance(dim, int) else dim)]
+    )
     call.shows(call.input)
     return [term for k, term in enumerate(axes) if not (k in dims and size(term) == 1)]
 
 
 @rule("expand", "expand_as", "broadcast_to")
 def expand(call: Call) -> Axes:
-    """Axes of length one repeated: constant along them, so maps that fix the mean leave them as they are."""
+    """Axes of length one repeated: constant along them, so maps that fix the mean leave them as
+    they are.
+    """
     axes, target = call.axes(call.input), call.shape()
     axes = [UNIT] * (len(target) - len(axes)) + axes
     call.shows(call.input)
-    return [fresh(n, maps=MEAN_FIXING) if size(term) == 1 else term for term, n in zip(axes, target, strict=True)]
+    return [
+        fresh(n, maps=MEAN_FIXING) if size(term) == 1 else term
+        for term, n in zip(axes, target, strict=True)
+    ]
 
 
 @rule("repeat", "tile")
@@ -170,7 +218,9 @@ def repeat(call: Call) -> Axes:
     """Whole axes repeated: (copies x axis)."""
     axes, target = call.axes(call.input), call.shape()
     axes = [UNIT] * (len(target) - len(axes)) + axes
-    return [_repeated(term, n // size(term), outer=True) for term, n in zip(axes, target, strict=True)]
+    return [
+        _repeated(term, n // size(term), outer=True) for term, n in zip(axes, target, strict=True)
+    ]
 
 
 @rule("repeat_interleave")

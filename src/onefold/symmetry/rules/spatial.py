@@ -9,12 +9,45 @@ import torch
 
 from onefold.symmetry.rules.call import Axes, Call
 from onefold.symmetry.rules.registry import rule
-from onefold.symmetry.terms import ALL, MEAN_FIXING, POSITIVE, UNIT, Atom, Prod, Sum, freeze, fresh, resolve, restrict, size
+from onefold.symmetry.terms import (
+    ALL,
+    MEAN_FIXING,
+    POSITIVE,
+    UNIT,
+    Atom,
+    Prod,
+    Sum,
+    freeze,
+    fresh,
+    resolve,
+    restrict,
+    size,
+)
 from onefold.symmetry.unification import split
 
-LINEAR = [f"{kind}{n}d" for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool") for n in (1, 2, 3)]
-LINEAR += [f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")]
-LINEAR += ["_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"]
+LINEAR = [
+    f"{kind}{n}d"
+    for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool")
+    for n in (1, 2, 3)
+]
+LINEAR += [
+    f"upsample_{kind}"
+    for kind in (
+        "nearest1d",
+        "nearest2d",
+        "nearest3d",
+        "linear1d",
+        "bilinear2d",
+        "trilinear3d",
+        "bicubic2d",
+    )
+]
+LINEAR += [
+    "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+]
 MAXIMUM = [f"{kind}{n}d" for kind in ("max_pool", "adaptive_max_pool") for n in (1, 2, 3)]
 MAXIMUM += ["max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices"]
 
@@ -35,7 +68,11 @@ def max_pool(call: Call) -> Any:
 
 
 def _over_space(call: Call, axes: Axes) -> Any:
-    digits = next(c for c in reversed(call.name) if c.isdigit()) if any(c.isdigit() for c in call.name) else "2"
+    digits = (
+        next(c for c in reversed(call.name) if c.isdigit())
+        if any(c.isdigit() for c in call.name)
+        else "2"
+    )
     count = int(digits)
     kept, space = axes[:-count], axes[-count:]
     for term in space:
@@ -44,7 +81,10 @@ def _over_space(call: Call, axes: Axes) -> Any:
     value = call.node.meta["val"]
     if isinstance(value, torch.Tensor):
         return kept + [fresh(n, True, "space of a pool") for n in call.shape()[-count:]]
-    return [kept + [fresh(n, True, "space of a pool") for n in shape[-count:]] for shape in call.shapes()]
+    return [
+        kept + [fresh(n, True, "space of a pool") for n in shape[-count:]]
+        for shape in call.shapes()
+    ]
 
 
 @rule("im2col")
@@ -55,7 +95,11 @@ def im2col(call: Call) -> Axes:
     for term in axes[-2:]:
         freeze(term, "space of a convolution")
     own = [axes[-3], Atom(patch, True, "space of a convolution")] if patch > 1 else [axes[-3]]
-    return [*axes[:-3], resolve(Prod(tuple(own))), fresh(call.shape()[-1], True, "space of a convolution")]
+    return [
+        *axes[:-3],
+        resolve(Prod(tuple(own))),
+        fresh(call.shape()[-1], True, "space of a convolution"),
+    ]
 
 
 @rule("col2im")
@@ -66,7 +110,11 @@ def col2im(call: Call) -> Axes:
     for term in (inner, axes[-1]):
         freeze(term, "space of a convolution")
     call.mix(inner, [channels])
-    return [*axes[:-2], channels, *(fresh(n, True, "space of a convolution") for n in call.shape()[-2:])]
+    return [
+        *axes[:-2],
+        channels,
+        *(fresh(n, True, "space of a convolution") for n in call.shape()[-2:]),
+    ]
 
 
 @rule("unfold")
@@ -81,7 +129,10 @@ def unfold(call: Call) -> Axes:
 
 @rule("pad", "constant_pad_nd")
 def pad(call: Call) -> Axes:
-    """Zeros move as anything; other constants move under maps that fix the mean. Reflection and the like keep the axis in place."""
+    """Zeros move as anything; other constants move under maps that fix the mean.
+
+    Reflection and the like keep the axis in place.
+    """
     axes, widths = call.axes(call.input), call["pad"]
     constant = call.get("mode", "constant") == "constant"
     maps = ALL if constant and not call.get("value") else MEAN_FIXING
@@ -99,7 +150,14 @@ def pad(call: Call) -> Axes:
     return axes
 
 
-@rule("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d")
+@rule(
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "reflection_pad3d",
+    "replication_pad1d",
+    "replication_pad2d",
+    "replication_pad3d",
+)
 def border_pad(call: Call) -> Any:
     """Borders that repeat the image."""
     return _over_space(call, call.axes(call.input))
@@ -112,7 +170,11 @@ def pixel_shuffle(call: Call) -> Axes:
     channels, inner = split(axes[-3], size(axes[-3]) // factor**2, factor**2)
     for term in (inner, *axes[-2:]):
         freeze(term, "space of a pixel shuffle")
-    return [*axes[:-3], channels, *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:])]
+    return [
+        *axes[:-3],
+        channels,
+        *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]),
+    ]
 
 
 @rule("pixel_unshuffle")
@@ -122,4 +184,8 @@ def pixel_unshuffle(call: Call) -> Axes:
     for term in axes[-2:]:
         freeze(term, "space of a pixel shuffle")
     inner = Atom(factor**2, True, "space of a pixel shuffle") if factor > 1 else UNIT
-    return [*axes[:-3], resolve(Prod((axes[-3], inner))), *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:])]
+    return [
+        *axes[:-3],
+        resolve(Prod((axes[-3], inner))),
+        *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]),
+    ]

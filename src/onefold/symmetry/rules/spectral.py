@@ -1,4 +1,6 @@
-"""Fourier transforms and complex numbers: linear along space, which stays in place, and the same for every channel."""
+"""Fourier transforms and complex numbers: linear along space, which stays in place, and the same
+for every channel.
+"""
 
 from __future__ import annotations
 
@@ -62,4 +64,6 @@ def joined(call: Call) -> Axes:
     for x in (call["real"], call["imag"]):
         for k in range(len(call.shape(x))):
             call.use(x, k, "table")
-    return [a if size(a) != 1 or size(b) == 1 else b for a, b in zip(left, right, strict=True)] or [UNIT]
+    return [a if size(a) != 1 or size(b) == 1 else b for a, b in zip(left, right, strict=True)] or [
+        UNIT
+    ]

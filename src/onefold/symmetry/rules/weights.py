@@ -10,11 +10,12 @@ from onefold.symmetry.unification import unify
 
 @rule("_weight_norm")
 def weight_norm(call: Call) -> Axes:
-    """w = g v / |v|, with one length g and one norm for each index of axis `dim`, or one for all (-1).
+    """w = g v / |v|, with one length g and one norm for each index of axis `dim`, or one for all
+    (-1).
 
-    The weight is used as v is, so that v keeps its name. A positive scale of what it makes goes to g
-    (to v too, which changes nothing), a sign to v. Along other axes the norm of v must be kept, and
-    a scale of what it reads would have to divide g, which is not written.
+    The weight is used as v is, so that v keeps its name. A positive scale of what it makes goes to
+    g (to v too, which changes nothing), a sign to v. Along other axes the norm of v must be kept,
+    and a scale of what it reads would have to divide g, which is not written.
     """
     v, g, dim = call["v"], call["g"], int(call["dim"])
     axes = call.axes(v)
