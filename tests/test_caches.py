@@ -12,7 +12,7 @@ from symmetry_networks import Keeps
 from torch import Tensor, nn
 
 import onefold
-from onefold.caches import forget, forgetting
+from onefold.caches import clear_eval_caches, restored_attributes
 from onefold.measure import combine
 
 
@@ -38,12 +38,12 @@ class Counts(nn.Module):
 def test_a_run_leaves_nothing_behind() -> None:
     model, weight = Counts(), torch.zeros(2, 2)
     before = dict(vars(model))
-    with forgetting(model):
+    with restored_attributes(model):
         model(torch.zeros(1, 2))
         assert model.added
     assert vars(model) == before
     assert (model.dict, model.list, model.set, model.last) == ({"old": 1}, [3], set(), None)
-    with pytest.raises(RuntimeError, match="shapes"), forgetting(model):
+    with pytest.raises(RuntimeError, match="shapes"), restored_attributes(model):
         model(torch.zeros(1, 3))
     assert model.list == [3]
     model.layer.weight = nn.Parameter(weight)  # still a module like any other
@@ -55,7 +55,7 @@ def test_forgetting_keeps_every_flag() -> None:
     model[1].train()
     model[0](torch.randn(2, 5, 6))
     assert model[0].kept
-    forget(model)
+    clear_eval_caches(model)
     assert not model[0].kept
     assert [module.training for module in model] == [False, True, False]
 

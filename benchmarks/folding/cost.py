@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, align, gather, matchers, solve_gathered
+from onefold.alignment import Alignment, align, build_problem, matchers, solve_problem
 from onefold.alignment.matchers import JointMatcher, StateMatcher
 from onefold.fold.least_squares.units import Reader
 from onefold.sources import build_data
@@ -210,10 +210,10 @@ def time_matchers(
     record: dict[str, Any] = {"images": sum(map(len, data)), "trace, s": round(clock() - start, 2)}
     floor = Floor(members, data)
 
-    def whole(method: str) -> tuple[float, float]:
+    def unsharded(method: str) -> tuple[float, float]:
         """Seconds of everything, as `align` does it, and of solving and applying."""
         matcher, start = matchers.get(method)(), clock()
-        gathered = gather(
+        problem = build_problem(
             members,
             data,
             spec=spec,
@@ -224,7 +224,7 @@ def time_matchers(
             read=not isinstance(matcher, StateMatcher),
         )
         middle = clock()
-        alignment = solve_gathered(gathered, matcher)
+        alignment = solve_problem(problem, matcher)
         _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
         return clock() - start, clock() - middle
 
@@ -243,7 +243,7 @@ def time_matchers(
         forward, fast = floor.forward()
         for method in methods:
             bare = products(read[method], pairs(method, len(members)) * len(data))
-            seconds, solving = whole(method)
+            seconds, solving = unsharded(method)
             row = {
                 "forward": forward,
                 "forward, channels last": fast,
@@ -346,8 +346,8 @@ def time_zipit(arguments: argparse.Namespace) -> dict[str, Any]:
     data = images(arguments, 300, 50)
     traced = trace(members[0], (data[0],))
     spec = solve(traced)
-    gathered = gather(members, data, spec=spec, traced=traced, every=True, targets=False)
-    moments = max(gathered.statistics.groups.values(), key=lambda m: m.width)
+    problem = build_problem(members, data, spec=spec, traced=traced, every=True, targets=False)
+    moments = max(problem.statistics.groups.values(), key=lambda m: m.width)
     matcher = matchers.get("zipit")()
     assert isinstance(matcher, JointMatcher)
     ours = []

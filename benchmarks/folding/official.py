@@ -31,7 +31,7 @@ from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
 
-from onefold.alignment import gather, matchers, solve_gathered
+from onefold.alignment import build_problem, matchers, solve_problem
 from onefold.alignment.matchers import Match, StateMatcher
 from onefold.fold import merge
 from onefold.fold.repair import repair
@@ -48,7 +48,7 @@ OURS: dict[str, list[Settings]] = {
         {"penalty": 1.0, "within": 0.5},
     ],
     "cca": [
-        {"regularisation": r, "prior": p}
+        {"regularization": r, "prior": p}
         for r, p in ((10.0, 0.1), (10.0, 0.0), (1.0, 0.0), (0.3, 0.0), (10.0, 0.3), (100.0, 0.0))
     ],
 }
@@ -118,13 +118,15 @@ class Pair:
         self.members, self.images, self.data = members, images, [x for x, _ in images]
         self.traced = trace(members[0], (self.data[0],))
         self.spec = solve(self.traced)
-        self.gathered = gather(members, self.data, spec=self.spec, every=True, traced=self.traced)
+        self.problem = build_problem(
+            members, self.data, spec=self.spec, every=True, traced=self.traced
+        )
         self.official = Official(checkout, network, members, images)
 
     def fold(self, code: str, method: str, settings: Settings, column: str) -> nn.Module:
         """One folded network."""
         if code == "onefold":
-            alignment = solve_gathered(self.gathered, matchers.get(method)(**settings))
+            alignment = solve_problem(self.problem, matchers.get(method)(**settings))
             return merge(
                 self.members, self.data, align=alignment, repair=COLUMNS[column], spec=self.spec
             ).model
@@ -132,7 +134,7 @@ class Pair:
         if column == "reset":
             return self.official.reset(folded)
         if column == "REPAIR":
-            targets = solve_gathered(self.gathered, given(self.spec, maps)).targets
+            targets = solve_problem(self.problem, given(self.spec, maps)).targets
             repair(folded, self.data, self.spec, targets, traced=self.traced)
         return folded
 

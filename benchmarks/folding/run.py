@@ -28,7 +28,7 @@ from peer import official_merge, official_reset
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, align, gather, matchers, solve_gathered
+from onefold.alignment import Alignment, align, build_problem, matchers, solve_problem
 from onefold.fold import merge
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
@@ -51,10 +51,10 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     ],
     "procrustes": [{"prior": prior} for prior in (0.0, 0.1, 0.3, 1.0)],
     "cca, no prior": [
-        {"regularisation": ridge, "prior": 0.0} for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+        {"regularization": ridge, "prior": 0.0} for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
     ],
     "cca, prior": [
-        {"regularisation": ridge, "prior": prior}
+        {"regularization": ridge, "prior": prior}
         for ridge in (1.0, 10.0)
         for prior in (0.1, 0.3, 1.0)
     ],
@@ -204,13 +204,11 @@ def quality(
         row(f"member {k}", "", member)
     row("ensemble", "", members)
 
-    gathered = gather(members, calibration, every=True)
+    problem = build_problem(members, calibration, every=True)
 
     def fold(method: str, repair: str, **settings: Any) -> nn.Module:
         alignment = (
-            "none"
-            if method == "none"
-            else solve_gathered(gathered, matchers.get(method)(**settings))
+            "none" if method == "none" else solve_problem(problem, matchers.get(method)(**settings))
         )
         return merge(members, calibration, align=alignment, repair=repair).model
 

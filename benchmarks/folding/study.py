@@ -43,7 +43,7 @@ from groups import GROUPS, Batches, Views, load_batches, load_members, open_reco
 from torch import nn
 
 import onefold
-from onefold.alignment import Alignment, Gathered, gather, matchers, solve_gathered
+from onefold.alignment import Alignment, AlignmentProblem, build_problem, matchers, solve_problem
 from onefold.fold import polish
 
 ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
@@ -51,9 +51,9 @@ ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
     "permutation": [{}],
     "procrustes": [{"prior": 0.0}],
     "cca": [
-        {"regularisation": 1.0, "prior": 0.0},
-        {"regularisation": 10.0, "prior": 0.0},
-        {"regularisation": 10.0, "prior": 0.1},
+        {"regularization": 1.0, "prior": 0.0},
+        {"regularization": 10.0, "prior": 0.0},
+        {"regularization": 10.0, "prior": 0.1},
     ],
     "weights": [{}],
     "transport": [{}],
@@ -127,7 +127,7 @@ class Study:
         self.members = [members[best], *members[:best], *members[best + 1 :]]
         record["best"] = best
         self.alignments: dict[str, Alignment] = {}
-        self.gathered: dict[bool, Gathered] = {}
+        self.problem: dict[bool, AlignmentProblem] = {}
         self.kept: dict[str, tuple[Callable[[], nn.Module], nn.Module | None]] = {}
         self.spec = onefold.find_symmetries(members[0], self.images[0])
         self.pool = onefold.class_pool(self.members, self.images)  # from the images, without labels
@@ -161,11 +161,11 @@ class Study:
         if key not in self.alignments:
             matcher = matchers.get(method)(**setting)
             if method in ("permutation", "procrustes", "cca"):
-                if matcher.covariances not in self.gathered:
-                    self.gathered[matcher.covariances] = gather(
+                if matcher.covariances not in self.problem:
+                    self.problem[matcher.covariances] = build_problem(
                         self.members, self.images, spec=self.spec, full=matcher.covariances
                     )
-                self.alignments[key] = solve_gathered(self.gathered[matcher.covariances], matcher)
+                self.alignments[key] = solve_problem(self.problem[matcher.covariances], matcher)
             else:
                 self.alignments[key] = onefold.align(
                     self.members, self.images, method=matcher, spec=self.spec

@@ -53,7 +53,7 @@ ROWS = {
     "ZipIt, repair": ("zipit, repair",),
     "Procrustes, repair": ("procrustes prior=0.0, repair",),
     "CCA, repair": tuple(
-        f"cca regularisation={r} prior={p}, repair"
+        f"cca regularization={r} prior={p}, repair"
         for r, p in ((1.0, 0.0), (10.0, 0.0), (10.0, 0.1))
     ),
     "least squares, means": tuple(

@@ -141,7 +141,7 @@ def train(
                 print(f"step {step}/{total} loss {loss.item():.3f}", flush=True)
 
 
-def whole(data: str, split: str) -> tuple[Tensor, Tensor]:
+def unsharded(data: str, split: str) -> tuple[Tensor, Tensor]:
     """All images and labels of a split."""
     parts = list(build_data(data, split=split, batch_size=1000))
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
@@ -217,8 +217,8 @@ def main() -> None:
     build, place = setting.pop("build"), source(setting.pop("data"))
     setting |= FROM_ORIGIN if arguments.from_origin else {}
     setting["epochs"] = arguments.epochs or setting["epochs"]
-    images, labels = whole(arguments.data or place, "train")
-    test_images, test_labels = whole(arguments.data or place, "test")
+    images, labels = unsharded(arguments.data or place, "train")
+    test_images, test_labels = unsharded(arguments.data or place, "test")
     seen = torch.ones(len(labels), dtype=torch.bool)
     seen[-HELD_OUT:] = False
     if arguments.origin:

@@ -26,7 +26,7 @@ SETTINGS = {
     "vgg11": Settings(0.1),
     "vgg11-eighth": Settings(0.1),
     "vgg11-full": Settings(0.1),
-    "vgg11-plain": Settings(0.05),
+    "vgg11-plain": Settings(0.025),
     "smallcnn": Settings(0.1),
     "digits": Settings(0.1, batch=32),
 }

@@ -62,7 +62,7 @@ CHOOSING = 100  # the seed of the runs that settings are chosen with
 Images = tuple[Tensor, Tensor]
 
 
-def whole(source: str, split: str, size: int, **part: int) -> Images:
+def unsharded(source: str, split: str, size: int, **part: int) -> Images:
     """All images and labels of a part of the data, scaled to `size` pixels."""
     batches = list(build_data(source, split=split, batch_size=1000, **part))
     x = torch.cat(
@@ -292,13 +292,13 @@ def main() -> None:
     network = dict(NETWORKS[arguments.network])
     network["epochs"] = arguments.epochs or network["epochs"]
     source, size = network["data"].format(arguments.data), network["size"]
-    x, y = whole(source, "train", size)
+    x, y = unsharded(source, "train", size)
     held_out = x[-HELD_OUT:], y[-HELD_OUT:]
     # a class-balanced order may not be assumed: take the images at random
     order = torch.randperm(len(y) - HELD_OUT, generator=torch.Generator().manual_seed(0))[
         : network["images"]
     ]
-    test = whole(source, "test", size)
+    test = unsharded(source, "test", size)
     arguments.runs.mkdir(parents=True, exist_ok=True)
 
     def cached(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

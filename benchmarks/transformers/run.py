@@ -27,7 +27,7 @@ from tasks import TASKS, Split, Task, accuracy, members, task
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, Gathered, gather, matchers, solve_gathered
+from onefold.alignment import Alignment, AlignmentProblem, build_problem, matchers, solve_problem
 
 CALIBRATION = 2000  # examples
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
@@ -35,7 +35,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "rotation": [{"prior": prior} for prior in (0.0, 0.1, 0.3)],
     "procrustes": [{"prior": prior} for prior in (0.0, 0.1, 0.3)],
     "cca": [
-        {"regularisation": ridge, "prior": prior}
+        {"regularization": ridge, "prior": prior}
         for ridge in (0.1, 1.0, 10.0)
         for prior in (0.0, 0.1)
     ],
@@ -59,23 +59,23 @@ def ensemble(networks: Sequence[nn.Module], split: Split) -> float:
 
 def alignments(
     pair: list[nn.Module], data: Any
-) -> Iterator[tuple[str, dict[str, Any], Alignment | str, Gathered | None]]:
+) -> Iterator[tuple[str, dict[str, Any], Alignment | str, AlignmentProblem | None]]:
     """Every way of aligning the second member to the first, none at all among them, with its
     settings.
     """
     yield "none", {}, "none", None
-    whole: Gathered | None = None
+    whole: AlignmentProblem | None = None
     for method, settings in CANDIDATES.items():
         if method == "permutation":
-            gathered = gather(pair, data, full=False)
+            problem = build_problem(pair, data, full=False)
         else:
-            gathered = whole = whole or gather(pair, data, full=True)
+            problem = whole = whole or build_problem(pair, data, full=True)
         for setting in settings:
             yield (
                 method,
                 setting,
-                solve_gathered(gathered, matchers.get(method)(**setting)),
-                gathered,
+                solve_problem(problem, matchers.get(method)(**setting)),
+                problem,
             )
 
 
@@ -84,10 +84,10 @@ def fold(pair: list[nn.Module], own: Task, data: Any) -> dict[str, dict[str, Any
     setting.
     """
     found: dict[str, dict[str, Any]] = {}
-    for method, setting, alignment, gathered in alignments(pair, data):
+    for method, setting, alignment, problem in alignments(pair, data):
         for repair in REPAIRS:
             result = onefold.merge(
-                pair, data, align=alignment, repair=repair, spec=gathered.spec if gathered else None
+                pair, data, align=alignment, repair=repair, spec=problem.spec if problem else None
             )
             row = {
                 "held out": accuracy(result.model, own.held_out),

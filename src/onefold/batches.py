@@ -102,7 +102,7 @@ class RankShare:
         return self.rank + position * self.world
 
 
-def rank_share(data: Data, sharded: bool | None = None) -> Data:
+def shard_for_rank(data: Data, sharded: bool | None = None) -> Data:
     """This process's share of `data` where it is one of several, else `data` itself.
 
     sharded: whether `data` is this rank's part already; None: it is where it is a DataLoader with a
@@ -115,7 +115,7 @@ def rank_share(data: Data, sharded: bool | None = None) -> Data:
     return RankShare(data, rank(), ranks(), sharded)
 
 
-def whole(data: Data) -> Data:
+def unsharded(data: Data) -> Data:
     """What a process sees of the data without sharing it out."""
     return data.data if isinstance(data, RankShare) else data
 
@@ -177,7 +177,7 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
     return labels
 
 
-def reusable(data: Data, what: str = "data") -> Data:
+def check_reiterable(data: Data, what: str = "data") -> Data:
     """`data` itself if it can be walked through more than once; a one-shot iterator is refused,
     since several passes are needed.
 
@@ -206,7 +206,7 @@ def fingerprint(data: Data, *, labels: bool = False) -> str:
     take part.
     """
     digest = hashlib.sha256()
-    for batch in batches(reusable(data, "calibration data"), what="calibration data"):
+    for batch in batches(check_reiterable(data, "calibration data"), what="calibration data"):
         taken = labels and (batch.labels is not None or batch.unusable)
         own = [labels_of(batch, "they take part here", "calibration data")] if taken else []
         for value in (*batch.args, *batch.kwargs.values(), *own):

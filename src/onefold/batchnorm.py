@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, RankShare, batches, device_of, forward, reusable
-from onefold.distributed import from_every_rank, sum_over_ranks, together
+from onefold.batches import Data, RankShare, batches, check_reiterable, device_of, forward
+from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
@@ -160,8 +160,10 @@ def _averaged(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> lis
 
     sizes = torch.zeros(2, dtype=torch.int64)  # examples in small batches, and in all
     shared = isinstance(data, RankShare)
-    with _hooked(norms, check), together() if shared else nullcontext():
-        for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+    with _hooked(norms, check), raise_together() if shared else nullcontext():
+        for batch in track(
+            batches(check_reiterable(data), device_of(module)), "normalisation statistics"
+        ):
             sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])
             if batch.size >= FEW:
                 forward(module, batch)
@@ -234,8 +236,10 @@ def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]
         count += len(rows)
         place += 1
 
-    with _hooked([norm], add), together() if isinstance(data, RankShare) else nullcontext():
-        for batch in track(batches(reusable(data), device_of(module)), "normalisation statistics"):
+    with _hooked([norm], add), raise_together() if isinstance(data, RankShare) else nullcontext():
+        for batch in track(
+            batches(check_reiterable(data), device_of(module)), "normalisation statistics"
+        ):
             place = 0
             forward(module, batch)
             seen += 1

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 M = TypeVar("M", bound=nn.Module)
 
 
-def forget(model: nn.Module) -> None:
+def clear_eval_caches(model: nn.Module) -> None:
     """Set training mode and eval mode in turn, on which modules drop what they kept of other
     weights; then every flag is as it was.
 
@@ -66,7 +66,7 @@ def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def forgetting(model: nn.Module) -> Iterator[None]:
+def restored_attributes(model: nn.Module) -> Iterator[None]:
     """What modules assign to their attributes in this block, or put into their dicts, lists and
     sets, is gone behind it.
 

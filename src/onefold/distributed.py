@@ -79,7 +79,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def raise_together() -> Iterator[None]:
     """Where one rank fails in this block, all of them raise what it did, instead of waiting for it
     at the next meeting point.
     """

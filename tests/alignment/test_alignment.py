@@ -118,7 +118,7 @@ def test_cca_undoes_an_invertible_map_of_linear_features() -> None:
         twin[0].bias.copy_(mixing @ network[0].bias)
         twin[1].weight.copy_(network[1].weight @ torch.linalg.inv(mixing))
     data = [torch.randn(500, 9, dtype=torch.float64)]
-    found = align([network, twin], data, method=CCA(regularisation=0.0, prior=0.0))
+    found = align([network, twin], data, method=CCA(regularization=0.0, prior=0.0))
     torch.testing.assert_close(
         found.apply([network, twin])[1][0].weight, network[0].weight, rtol=0, atol=1e-6
     )
@@ -139,17 +139,17 @@ def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
         moments.update([scale * x, scale * y])
         return matchers.get(name)(**settings).match(moments, 1).map.forward  # type: ignore[arg-type]
 
-    for settings in ({"regularisation": 0.1, "prior": 0.0}, {"regularisation": 1.0, "prior": 0.5}):
+    for settings in ({"regularization": 0.1, "prior": 0.0}, {"regularization": 1.0, "prior": 0.5}):
         torch.testing.assert_close(
             solved("cca", 1.0, **settings), solved("cca", 1000.0, **settings)
         )
     for prior in (0.0, 0.5):
-        limit = solved("cca", 1.0, regularisation=1e7, prior=prior)
+        limit = solved("cca", 1.0, regularization=1e7, prior=prior)
         scale = limit.norm() / 5**0.5  # equal up to the ratio of the two mean variances
         torch.testing.assert_close(
             limit / scale, solved("procrustes", 1.0, prior=prior), atol=1e-4, rtol=0
         )
-        assert (solved("cca", 1.0, regularisation=1e-3, prior=prior) - limit).abs().max() > 0.05
+        assert (solved("cca", 1.0, regularization=1e-3, prior=prior) - limit).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("name", ["cca", "procrustes"])
@@ -248,7 +248,7 @@ def test_saved_and_loaded_alignments_are_equal(tmp_path: Path) -> None:
     assert loaded == found
     for a, b in zip(found.apply(networks), loaded.apply(networks), strict=True):
         assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
-    assert align(networks, loader(), method="cca", regularisation=5.0) != found
+    assert align(networks, loader(), method="cca", regularization=5.0) != found
 
 
 def test_a_cap_on_positions_counts_fewer_samples_and_changes_little() -> None:
@@ -278,11 +278,11 @@ def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> N
     [
         ({"method": "ccaa"}, RecipeError, "no matcher named 'ccaa'; did you mean 'cca'"),
         (
-            {"method": "permutation", "regularisation": 0.1},
+            {"method": "permutation", "regularization": 0.1},
             RecipeError,
-            "'permutation' takes no regularisation",
+            "'permutation' takes no regularization",
         ),
-        ({"regularisation": -1.0}, AlignmentError, "must be 0 or greater"),
+        ({"regularization": -1.0}, AlignmentError, "must be 0 or greater"),
         ({"reference": 2}, AlignmentError, "numbered 0 to 1"),
         ({"probe": "middle"}, RecipeError, "choose 'auto', 'pre' or 'post'"),
         ({"max_positions": 0}, RecipeError, "at least 1"),

@@ -117,7 +117,7 @@ def test_without_ridge_and_prior_too(method: str) -> None:
         "cca": onefold.alignment.matchers.get("cca"),
         "procrustes": onefold.alignment.matchers.get("procrustes"),
     }[method]
-    settings = {"regularisation": 0.0, "prior": 0.0} if method == "cca" else {"prior": 0.0}
+    settings = {"regularization": 0.0, "prior": 0.0} if method == "cca" else {"prior": 0.0}
     networks = [
         switched_off(network(0), 2, slice(1, None)),
         switched_off(network(1), 2, slice(0, 7)),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from head_networks import HEADS, WIDTH, Attention, Grouped, average, built, gap, inputs, moved
 
-from onefold.alignment import Alignment, align, gather, solve_gathered
+from onefold.alignment import Alignment, align, build_problem, solve_problem
 from onefold.alignment.layout import layouts
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.alignment.matchers.cca import CCA
@@ -67,7 +67,7 @@ def test_dense_maps_undo_rotations_of_the_stream_and_any_map_within_heads(name: 
     twin = moved(network, spec, kinds, fold=True)
     assert gap(twin, network) < 1e-10
     found = align(
-        [network, twin], inputs(network), method=CCA(regularisation=1e-9, prior=0.0), spec=spec
+        [network, twin], inputs(network), method=CCA(regularization=1e-9, prior=0.0), spec=spec
     )
     assert found.folds_scales
     assert gap(average(found, [network, twin]), network) < 1e-6
@@ -107,8 +107,8 @@ def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(
         **{f: getattr(found, f) for f in found.__dataclass_fields__}
         | {"maps": {**found.maps, hidden: (GroupMap.identity(24),) * 2}}
     )
-    assert any(m[1].kind == "dense" for m in kept.maps.values())
-    for network, twin in zip(networks, kept.apply(networks), strict=True):
+    assert any(m[1].kind == "dense" for m in checkpoint.maps.values())
+    for network, twin in zip(networks, checkpoint.apply(networks), strict=True):
         assert gap(twin, network) < 1e-8
 
 
@@ -137,9 +137,9 @@ def test_a_user_matcher_serves_heads_too_and_settings_reach_it() -> None:
             return super().match(moments, member)
 
     networks = [built(Attention(), seed) for seed in range(2)]
-    gathered = gather(networks, inputs(networks[0]), full=False)
+    problem = build_problem(networks, inputs(networks[0]), full=False)
     matcher: Matcher = Watching()
-    solve_gathered(gathered, matcher)
+    solve_problem(problem, matcher)
     size = WIDTH // HEADS
     assert (
         seen.count((size, size)) == 2 * HEADS**2

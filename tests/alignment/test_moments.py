@@ -27,7 +27,7 @@ def blocks(
     ]
 
 
-def gathered(parts: list[list[torch.Tensor]], **options: object) -> Moments:
+def problem(parts: list[list[torch.Tensor]], **options: object) -> Moments:
     moments = Moments(len(parts[0]), parts[0][0].shape[1], **options)  # type: ignore[arg-type]
     for part in parts:
         moments.update(part)
@@ -44,7 +44,7 @@ def gathered(parts: list[list[torch.Tensor]], **options: object) -> Moments:
 def test_equal_numpy(seed: int, members: int, width: int, sizes: list[int]) -> None:
     parts = blocks(seed, members, width, sizes, offset=3.0)
     reference = seed % members
-    moments = gathered(parts, reference=reference)
+    moments = problem(parts, reference=reference)
     rows = [torch.cat([p[k] for p in parts]).numpy() for k in range(members)]
     for k in range(members):
         np.testing.assert_allclose(moments.means[k], rows[k].mean(0), atol=1e-12)
@@ -64,11 +64,9 @@ def test_equal_numpy(seed: int, members: int, width: int, sizes: list[int]) -> N
 @given(seed=st.integers(0, 1000), cut=st.integers(0, 5), full=st.booleans())
 def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
     parts = blocks(seed, 3, 4, [3, 1, 6, 2, 5], offset=-2.0)
-    whole = gathered(parts, reference=1, full=full)
-    left = gathered(parts[:cut], reference=1, full=full) if cut else Moments(3, 4, 1, full=full)
-    right = (
-        gathered(parts[cut:], reference=1, full=full) if cut < 5 else Moments(3, 4, 1, full=full)
-    )
+    whole = problem(parts, reference=1, full=full)
+    left = problem(parts[:cut], reference=1, full=full) if cut else Moments(3, 4, 1, full=full)
+    right = problem(parts[cut:], reference=1, full=full) if cut < 5 else Moments(3, 4, 1, full=full)
     merged = left.merge(right)
     assert merged.count == whole.count
     torch.testing.assert_close(merged.means, whole.means)
@@ -84,7 +82,7 @@ def _rank(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
     )
     parts = blocks(3, 2, 4, [5, 3, 7, 2])
-    own = gathered(parts[2 * rank : 2 * rank + 2])
+    own = problem(parts[2 * rank : 2 * rank + 2])
     torch.save(
         {"covariance": own.reduced().covariance(1), "alone": own.covariance(1)},
         f"{folder}/rank{rank}.pt",
@@ -99,7 +97,7 @@ def test_two_processes_reduce_to_what_one_would_have(tmp_path: Path) -> None:
     )
     assert torch.equal(first["covariance"], second["covariance"])
     torch.testing.assert_close(
-        first["covariance"], gathered(blocks(3, 2, 4, [5, 3, 7, 2])).covariance(1)
+        first["covariance"], problem(blocks(3, 2, 4, [5, 3, 7, 2])).covariance(1)
     )
     assert not torch.allclose(first["alone"], first["covariance"])
 
@@ -110,18 +108,18 @@ def test_sites_are_centred_by_themselves_and_pooled() -> None:
     for site, parts in enumerate((low, high)):
         for part in parts:
             pooled.update(part, site)
-    expected = (40 * gathered(low).covariance(1) + 60 * gathered(high).covariance(1)) / 100
+    expected = (40 * problem(low).covariance(1) + 60 * problem(high).covariance(1)) / 100
     torch.testing.assert_close(pooled.covariance(1), expected)
     torch.testing.assert_close(
-        pooled.means, (40 * gathered(low).means + 60 * gathered(high).means) / 100
+        pooled.means, (40 * problem(low).means + 60 * problem(high).means) / 100
     )
-    assert (gathered([*low, *high]).covariance(1) - expected).abs().max() > 100, (
+    assert (problem([*low, *high]).covariance(1) - expected).abs().max() > 100, (
         "one centre for both would have hidden the features"
     )
 
 
 def test_merging_leaves_its_inputs_alone() -> None:
-    left, right = (gathered(blocks(seed, 2, 3, [4])) for seed in (0, 1))
+    left, right = (problem(blocks(seed, 2, 3, [4])) for seed in (0, 1))
     before = left.covariance(0).clone()
     left.merge(right)
     assert torch.equal(left.covariance(0), before)
@@ -130,7 +128,7 @@ def test_merging_leaves_its_inputs_alone() -> None:
 def test_float32_features_with_a_large_mean_stay_accurate() -> None:
     parts = [[part[0].float()] for part in blocks(0, 1, 3, [1000] * 10, offset=1000.0)]
     exact = torch.cat([p[0].double() for p in parts]).var(0, unbiased=False)
-    torch.testing.assert_close(gathered(parts).variances[0], exact, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(problem(parts).variances[0], exact, rtol=1e-5, atol=0.0)
     # The textbook formula in float32, E[x^2] - E[x]^2, is the negative control: it loses every
     # digit here.
     rows = torch.cat([p[0] for p in parts])
@@ -139,14 +137,14 @@ def test_float32_features_with_a_large_mean_stay_accurate() -> None:
 
 
 def test_memory_is_two_k_minus_one_squares() -> None:
-    assert gathered(blocks(0, 5, 7, [8])).numbers == (2 * 5 - 1) * 7**2 + 2 * 5 * 7
-    assert gathered(blocks(0, 5, 7, [8]), reference=None, full=False).numbers == 3 * 5 * 7
+    assert problem(blocks(0, 5, 7, [8])).numbers == (2 * 5 - 1) * 7**2 + 2 * 5 * 7
+    assert problem(blocks(0, 5, 7, [8]), reference=None, full=False).numbers == 3 * 5 * 7
 
 
 def test_correlations_are_bounded_and_zero_for_a_constant_feature() -> None:
     parts = blocks(0, 2, 4, [50])
     parts[0][1][:, 2] = 5.0
-    correlation = gathered(parts).correlation(1)
+    correlation = problem(parts).correlation(1)
     assert correlation.abs().max() <= 1 + 1e-12
     assert torch.equal(correlation[:, 2], torch.zeros(4, dtype=torch.float64))
 

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, IterableDataset
 
 import onefold
 from onefold.alignment import Alignment, Moments
-from onefold.alignment import checkpoint as kept
 from onefold.batches import RankShare, batches
 from onefold.batchnorm import reestimate
 from onefold.errors import DataError, MembersError, OutputError, RecipeError, WeightsError
@@ -236,7 +235,7 @@ def high():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 def peak(members):
-    gc.collect()
+    gc.collect_statistics()
     Path("/proc/self/clear_refs").write_text("5")
     before = high()
     onefold.merge(members(), data, align="permutation")
@@ -335,7 +334,7 @@ def test_a_run_broken_off_anywhere_ends_in_the_same_bits(
     on_disk: bool,
 ) -> None:
     models = both[1] if on_disk else both[0]
-    data, folder, write = doubles(), tmp_path / "kept", kept.atomic_write
+    data, folder, write = doubles(), tmp_path / "kept", checkpoint.atomic_write
     expected = onefold.align(models, data, method=method)
     runs = writes = 0
 
@@ -346,7 +345,7 @@ def test_a_run_broken_off_anywhere_ends_in_the_same_bits(
             raise Killed
         return write(*arguments, **options)
 
-    monkeypatch.setattr(kept, "atomic_write", fragile)
+    monkeypatch.setattr(checkpoint, "atomic_write", fragile)
     while True:
         runs += 1
         assert runs < 40
@@ -369,7 +368,9 @@ def test_what_was_measured_is_not_measured_again(
     module = importlib.import_module("onefold.alignment.problem")
     calls: list[int] = []
     collect = module.collect
-    monkeypatch.setattr(module, "collect", lambda *a, **o: calls.append(1) or collect(*a, **o))
+    monkeypatch.setattr(
+        module, "collect", lambda *a, **o: calls.append(1) or collect_statistics(*a, **o)
+    )
     first = onefold.merge(both[1], doubles(), align="permutation", resume=tmp_path / "kept")
     assert len(calls) == COUNT - 1
     second = onefold.merge(both[1], doubles(), align="permutation", resume=tmp_path / "kept")

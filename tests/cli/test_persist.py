@@ -133,7 +133,7 @@ def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> 
         "3",
         "--momentum",
         "0.5",
-        "--learning-rate",
+        "--lr",
         "0.02",
         "-o",
         tmp_path / "run",
@@ -331,7 +331,7 @@ def test_mistakes_are_found_before_training_and_told_in_one_sentence(
 def test_a_run_that_diverges_and_data_that_cannot_be_divided(
     onefold: Callable, tmp_path: Path
 ) -> None:
-    result = onefold("persist", *RUN, "--learning-rate", "1e30", "-o", tmp_path / "run")
+    result = onefold("persist", *RUN, "--lr", "1e30", "-o", tmp_path / "run")
     assert result.status == 2
     assert "The loss is not finite (Round 0, epoch " in result.err
     assert "Traceback" not in result.err

@@ -204,9 +204,8 @@ def test_resume_with_other_settings_or_data_is_refused(
         return result.err
 
     assert "holds a run that is not finished; give --resume" in refused()
-    assert (
-        "cannot be resumed with other settings: 'training.learning_rate' is 0.2 now and was 0.1"
-        in refused("--learning-rate", "0.2", "--resume")
+    assert "cannot be resumed with other settings: 'training.lr' is 0.2 now and was 0.1" in refused(
+        "--lr", "0.2", "--resume"
     )
     assert "'subspace.vertices'" in refused("--vertices", "2", "--resume")
     assert "give one of the two" in refused("--resume", "--force")
@@ -321,9 +320,7 @@ def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_
 def test_an_error_in_one_of_several_processes_is_one_sentence(
     onefold: Callable, tmp_path: Path
 ) -> None:
-    result = onefold(
-        "subspace", *RUN, "--devices", "2", "--learning-rate", "1e30", "-o", tmp_path / "run"
-    )
+    result = onefold("subspace", *RUN, "--devices", "2", "--lr", "1e30", "-o", tmp_path / "run")
     assert result.status == 2
     assert (
         "error: The loss is not finite in epoch 1; lower the learning rate, or lengthen the"

@@ -108,7 +108,7 @@ def test_every_image_is_mirrored_or_not_and_moved_by_a_known_amount() -> None:
 
 
 def test_the_rate_rises_to_its_highest_and_falls_to_nothing() -> None:
-    plan = Training(epochs=10, steps=10, learning_rate=0.4, warm_up=2)
+    plan = Training(epochs=10, steps=10, lr=0.4, warm_up=2)
     rates = [plan.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.4 / 20)
     assert max(rates) == rates[19] == rates[20] == 0.4

@@ -8,23 +8,23 @@ import pytest
 import torch
 
 from onefold.errors import MembersError, RecipeError
-from onefold.fold.average import average, normalised
+from onefold.fold.average import average
 
 
 def test_weights_are_divided_by_their_sum() -> None:
-    assert normalised(None, 4) == (0.25,) * 4
-    assert normalised(None, 1) == (1.0,)
-    assert normalised([1, 3], 2) == (0.25, 0.75)
-    assert normalised([0.2, 0.0, 0.2], 3) == (0.5, 0.0, 0.5)
-    assert normalised([0, 1e-9], 2) == (0.0, 1.0)
+    assert normalized(None, 4) == (0.25,) * 4
+    assert normalized(None, 1) == (1.0,)
+    assert normalized([1, 3], 2) == (0.25, 0.75)
+    assert normalized([0.2, 0.0, 0.2], 3) == (0.5, 0.0, 0.5)
+    assert normalized([0, 1e-9], 2) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 2.0], [1.0, math.nan], [math.inf, 1.0]])
 def test_weights_that_are_no_shares_are_refused(weights: list[float]) -> None:
     with pytest.raises(RecipeError, match="finite, 0 or greater, and not all 0"):
-        normalised(weights, 2)
+        normalized(weights, 2)
     with pytest.raises(MembersError, match="one weight for each"):
-        normalised([*weights, 1.0], 2)
+        normalized([*weights, 1.0], 2)
 
 
 def states(count: int) -> list[dict[str, torch.Tensor]]:

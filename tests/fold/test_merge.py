@@ -23,7 +23,7 @@ from onefold.errors import (
     TraceError,
 )
 from onefold.fold import merge, recalibrate
-from onefold.fold.average import average, normalised
+from onefold.fold.average import average
 
 KINDS = [Plain, Residual]
 TEST = loader(512, seed=99, batch=128)
@@ -197,7 +197,7 @@ def test_weights_choose_between_the_members() -> None:
     torch.testing.assert_close(
         halves.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2
     )
-    assert normalised([1, 3], 2) == (0.25, 0.75)
+    assert normalized([1, 3], 2) == (0.25, 0.75)
 
 
 def test_integer_buffers_come_from_the_reference() -> None:

@@ -71,10 +71,10 @@ class Messages(nn.Module):
         h = torch.relu(self.first(x))
         for send, keep in zip(self.send, self.keep, strict=True):
             message = torch.relu(send(h[edges[0]]))
-            h = torch.relu(keep(h) + self.gathered(message, edges[1], h))
+            h = torch.relu(keep(h) + self.problem(message, edges[1], h))
         return self.last(h)
 
-    def gathered(self, message: Tensor, at: Tensor, h: Tensor) -> Tensor:
+    def problem(self, message: Tensor, at: Tensor, h: Tensor) -> Tensor:
         zeros = torch.zeros(h.shape[0], message.shape[1], dtype=message.dtype)
         wide = at[:, None].expand(-1, message.shape[1])
         if self.way == "index_add":

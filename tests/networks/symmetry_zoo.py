@@ -386,7 +386,7 @@ class Contrastive(nn.Module):
 
 class ManyWays(nn.Module):
     """An image and a vector in, three outputs out, from features that are concatenated, stacked,
-    gathered and repeated.
+    problem and repeated.
     """
 
     def __init__(self) -> None:

@@ -67,7 +67,7 @@ def test_a_moved_folder_keeps_its_recipe_valid(tmp_path: Path) -> None:
     seed=st.integers(0, 2**31),
     samples=st.none() | st.integers(1, 10**6),
     weights=st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    regularisation=st.none() | st.floats(0, 1e6),
+    regularization=st.none() | st.floats(0, 1e6),
     name=st.text(
         st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~/:?"),
         min_size=1,
@@ -79,7 +79,7 @@ def test_written_and_read_again_is_equal(
     seed: int,
     samples: Any,
     weights: Any,
-    regularisation: Any,
+    regularization: Any,
     name: str,
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
@@ -87,7 +87,7 @@ def test_written_and_read_again_is_equal(
         **MINIMAL,
         "members": [name, {"path": "b", "sha256": "ab"}],
         "data": {"source": "idx:x", "samples": samples},
-        "align": {"regularisation": regularisation},
+        "align": {"regularization": regularization},
         "fold": {"weights": weights},
         "seed": seed,
     }
@@ -110,7 +110,7 @@ def test_written_and_read_again_is_equal(
             {"align": {"regularization": 1}},
             (
                 "The recipe {path} has an unknown key 'align.regularization'; did you mean"
-                " 'regularisation'?"
+                " 'regularization'?"
             ),
         ),
         (

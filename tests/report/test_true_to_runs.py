@@ -155,7 +155,7 @@ def test_settings_are_those_that_reached_the_code(
         ensemble="probabilities",
         polish=2,
         weights=[3, 1],
-        regularisation=0.03,
+        regularization=0.03,
         max_positions=9,
         seed=5,
     ).report
@@ -166,7 +166,7 @@ def test_settings_are_those_that_reached_the_code(
     }
     assert report.weights == job.shares == (0.75, 0.25)
     ((_, asked),) = align.calls
-    assert report.settings["align"]["regularisation"] == asked["regularisation"] == 0.03
+    assert report.settings["align"]["regularization"] == asked["regularization"] == 0.03
     assert report.settings["align"]["positions of an example"] == asked["max_positions"] == 9
     assert report.settings["align"]["features read"] in ("pre", "post")
     assert report.settings["align"]["prior"] is not None  # the matcher's default, by its value
@@ -238,7 +238,7 @@ PLACES = {  # every setting of a recipe -> the fact that tells it
         "file": "file of the alignment",
         "reference": "reference",
         "probe": "align: features read",
-        "regularisation": "align: regularisation",
+        "regularization": "align: regularization",
         "prior": "align: prior",
         "max_positions": "align: positions of an example",
     },
@@ -342,7 +342,7 @@ def test_every_setting_of_a_recipe_has_a_fact(
     one = [
         "--align",
         "cca",
-        "--regularisation",
+        "--regularization",
         "0.2",
         "--fold",
         "least_squares",

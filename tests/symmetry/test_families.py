@@ -273,7 +273,7 @@ SHAPED: dict[str, tuple[Callable[[Tensor], Tensor], int, bool]] = {
     "rolled": (lambda x: x.roll(1, -1), 12, False),
     "flipped": (lambda x: x.flip(-1), 12, False),
     "every second": (lambda x: x[:, ::2], 6, False),
-    "gathered": (lambda x: x[:, [3, 1, 2]], 3, False),
+    "problem": (lambda x: x[:, [3, 1, 2]], 3, False),
     "cumulated": (lambda x: x.cumsum(-1), 12, False),
     "windows": (lambda x: x.unfold(1, 4, 4).flatten(1), 12, False),
     "patches": (lambda x: F.unfold(x.view(-1, 3, 2, 2), 2).flatten(1), 12, True),

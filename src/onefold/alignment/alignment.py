@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from onefold.batchnorm import fold_norms
-from onefold.caches import copied, forget
+from onefold.caches import clear_eval_caches, copied
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall
@@ -107,7 +107,7 @@ class Alignment:
         for k, model in enumerate(models):
             twin = copied(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
-            forget(twin)
+            clear_eval_caches(twin)
             yield twin
 
     def table(self) -> list[dict[str, Any]]:

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from onefold.alignment.alignment import Alignment
 from onefold.alignment.assemble import alignment_of, solve_members
-from onefold.alignment.checkpoint import NOTHING, Kept, open_folder
+from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint, open_checkpoint
 from onefold.alignment.checks import check_networks, in_one_precision
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.on_disk import align_streamed, one_by_one
-from onefold.alignment.problem import Gathered, check_reference, gather
+from onefold.alignment.problem import AlignmentProblem, build_problem, check_reference
 from onefold.alignment.results import name_of
 from onefold.alignment.statistics import Statistics
 from onefold.alignment.structure import check_movable
-from onefold.alignment.widths import differ_in_width, gather_widths
-from onefold.batches import Data, fingerprint, rank_share, reusable
+from onefold.alignment.widths import build_problem_of_widths, differ_in_width
+from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
 from onefold.errors import AlignmentError, RecipeError
 from onefold.sources import DiskMembers
@@ -38,7 +38,7 @@ def align(
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
     probe: str = "auto",
-    regularisation: float | None = None,
+    regularization: float | None = None,
     prior: float | None = None,
     max_positions: int | None = None,
     targets: bool = True,
@@ -71,7 +71,7 @@ def align(
             agrees most with the others.
         probe: where features are read: "pre" or "post" activation, or "auto" for the matcher's own
             choice.
-        regularisation: the ridge of matchers that have one, relative to the mean variance; None for
+        regularization: the ridge of matchers that have one, relative to the mean variance; None for
             the matcher's default.
         prior: how strongly dense matchers hold on to the best permutation, relative to the mean
             variance; None for their default.
@@ -80,7 +80,7 @@ def align(
             layer whose features may move; the outputs of the network are not among them.
         seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
-        resume: a folder in which moments and solved groups are kept, and taken from where they are
+        resume: a folder in which moments and solved groups are checkpoint, and taken from where they are
             there already, so that the same call goes on where one was killed, to the same bits. The
             folder of another run is refused.
         sharded: under torch.distributed rank r runs the batches r, r + world, ... of `data`; True
@@ -99,13 +99,13 @@ def align(
         RecipeError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be
             written or keeps another run.
     """
-    matcher = _matcher(method, {"regularisation": regularisation, "prior": prior})
+    matcher = _matcher(method, {"regularization": regularization, "prior": prior})
     if probe not in ("auto", "pre", "post"):
         raise RecipeError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
     if data is not None:
-        data = rank_share(reusable(data, "calibration data"), sharded)
+        data = shard_for_rank(check_reiterable(data, "calibration data"), sharded)
     where = matcher.probe if probe == "auto" else probe
-    kept = NOTHING
+    checkpoint = NO_CHECKPOINT
     if resume is not None:
         settings = {
             "reference": reference,
@@ -114,13 +114,15 @@ def align(
             "targets": targets,
             "seed": seed,
         }
-        kept = open_folder(resume, {"matcher": repr(matcher), **settings, **identity(models, data)})
+        checkpoint = open_checkpoint(
+            resume, {"matcher": repr(matcher), **settings, **identity(models, data)}
+        )
     if (
         not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models)
     ):  # else refused below
         models = in_one_precision(models, reference or 0)
     if data is None:
-        return _weights_alone(models, matcher, spec, reference, seed, kept)
+        return _weights_alone(models, matcher, spec, reference, seed, checkpoint)
     if isinstance(models, DiskMembers):
         return align_streamed(
             models,
@@ -133,7 +135,7 @@ def align(
             targets=targets,
             seed=seed,
             traced=traced,
-            kept=kept,
+            checkpoint=checkpoint,
         )
     if matcher.widths and differ_in_width(models):
         if reference is None:
@@ -141,7 +143,7 @@ def align(
                 "Networks of unequal widths need a reference, whose width they take; pass its"
                 " index."
             )
-        gathered = gather_widths(
+        problem = build_problem_of_widths(
             models,
             data,
             reference=reference,
@@ -150,8 +152,8 @@ def align(
             targets=targets,
             seed=seed,
         )
-        return solve_gathered(gathered, matcher, kept)
-    gathered = gather(
+        return solve_problem(problem, matcher, checkpoint)
+    problem = build_problem(
         models,
         data,
         spec=spec,
@@ -164,10 +166,10 @@ def align(
         targets=targets,
         seed=seed,
         traced=traced,
-        kept=kept,
+        checkpoint=checkpoint,
         moves=not isinstance(matcher, Identity),
     )
-    return solve_gathered(gathered, matcher, kept)
+    return solve_problem(problem, matcher, checkpoint)
 
 
 def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _weights_alone(
     spec: SymmetrySpec | None,
     reference: int | None,
     seed: int,
-    kept: Kept,
+    checkpoint: NoCheckpoint,
 ) -> Alignment:
     """The alignment without data."""
     if not isinstance(matcher, StateMatcher):
@@ -206,8 +208,8 @@ def _weights_alone(
     check_movable(spec, type(models[0]).__name__)
     folds = any(layer.norm is not None for layer in spec.layers)
 
-    def gathered(states: tuple[Mapping[str, Tensor], ...], own: int | None) -> Gathered:
-        return Gathered(
+    def problem(states: tuple[Mapping[str, Tensor], ...], own: int | None) -> AlignmentProblem:
+        return AlignmentProblem(
             spec, len(states), own, Statistics({}, {}), {}, (), folds, False, {}, states, seed
         )
 
@@ -216,29 +218,31 @@ def _weights_alone(
         solution = one_by_one(
             len(models),
             reference,
-            lambda k: gathered((first, models[k].state_dict()), 0),
-            lambda pair, k: solve_members(pair, matcher, kept.part(f"pair-{reference}-{k}")),
+            lambda k: problem((first, models[k].state_dict()), 0),
+            lambda pair, k: solve_members(pair, matcher, checkpoint.part(f"pair-{reference}-{k}")),
         )
-        whole = dataclasses.replace(gathered((), reference), members=len(models))
+        whole = dataclasses.replace(problem((), reference), members=len(models))
         return alignment_of(whole, solution, matcher, {"solve": time.perf_counter() - start})
-    return solve_gathered(
-        gathered(tuple(model.state_dict() for model in models), reference), matcher, kept
+    return solve_problem(
+        problem(tuple(model.state_dict() for model in models), reference), matcher, checkpoint
     )
 
 
-def solve_gathered(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> Alignment:
-    """The alignment that `matcher` finds in what `gather` measured.
+def solve_problem(
+    problem: AlignmentProblem, matcher: Matcher, checkpoint: NoCheckpoint = NO_CHECKPOINT
+) -> Alignment:
+    """The alignment that `matcher` finds in what `build_problem` measured.
 
     Solving again with other settings costs no pass over the data.
 
     Raises:
         AlignmentError: the matcher cannot work with these features. DataError: it needs more
-            moments than were gathered.
+            moments than were problem.
     """
     start = time.perf_counter()
-    solution = solve_members(gathered, matcher, kept)
+    solution = solve_members(problem, matcher, checkpoint)
     return alignment_of(
-        gathered, solution, matcher, gathered.seconds | {"solve": time.perf_counter() - start}
+        problem, solution, matcher, problem.seconds | {"solve": time.perf_counter() - start}
     )
 
 

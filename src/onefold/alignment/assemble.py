@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from onefold.alignment.alignment import Alignment, Target
-from onefold.alignment.checkpoint import NOTHING, Kept
+from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint
 from onefold.alignment.layout import layouts
 from onefold.alignment.matchers import Matcher
 from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.moments import Moments
-from onefold.alignment.problem import Gathered
-from onefold.alignment.results import Solution, Solved, name_of
+from onefold.alignment.problem import AlignmentProblem
+from onefold.alignment.results import GroupSolution, Solution, name_of
 from onefold.alignment.solve import solve_groups
 from onefold.alignment.structure import nothing_to_align
 from onefold.layers import Layer
@@ -30,47 +30,49 @@ from onefold.symmetry.coverage import why_still
 from onefold.symmetry.maps import maps_of_output
 
 
-def solve_members(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> Solution:
-    """Every group and every layer's output in what was gathered.
+def solve_members(
+    problem: AlignmentProblem, matcher: Matcher, checkpoint: NoCheckpoint = NO_CHECKPOINT
+) -> Solution:
+    """Every group and every layer's output in what was problem.
 
     Raises AlignmentError, DataError: see `solve_groups`.
     """
 
     def solve() -> Solution:
-        solved = solve_groups(gathered, matcher, kept)
+        solved = solve_groups(problem, matcher, checkpoint)
         maps = {name: one.maps for name, one in solved.items()}
-        specs = gathered.specs or (gathered.spec,) * gathered.members
+        specs = problem.specs or (problem.spec,) * problem.members
         outputs = {
-            layer.output: _outputs(specs, layer, gathered.statistics.layers[layer.output], maps)
-            for layer in gathered.layers
+            layer.output: _outputs(specs, layer, problem.statistics.layers[layer.output], maps)
+            for layer in problem.layers
         }
         return Solution(solved, outputs)
 
-    return kept.solution(solve)
+    return checkpoint.solution(solve)
 
 
 def alignment_of(
-    gathered: Gathered, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]
+    problem: AlignmentProblem, solution: Solution, matcher: Matcher, seconds: Mapping[str, float]
 ) -> Alignment:
     """The alignment of the members of `solution`; what else is to be said about them stands in
-    `gathered`.
+    `problem`.
 
     Raises:
         NothingToAlignError: a matcher that moves features moved none of any group.
     """
     solved = {
-        name: _with_still(one, gathered, matcher, name) for name, one in solution.solved.items()
+        name: _with_still(one, problem, matcher, name) for name, one in solution.solved.items()
     }
     if not isinstance(matcher, Identity) and all(
         one.matcher == "identity" for one in solved.values()
     ):
         reasons = dict.fromkeys(one.fallback for one in solved.values() if one.fallback)
-        raise nothing_to_align("the networks", "; ".join(reasons) or why_still(gathered.spec))
+        raise nothing_to_align("the networks", "; ".join(reasons) or why_still(problem.spec))
     return Alignment(
         method=name_of(matcher),
-        spec=gathered.spec,
-        reference=gathered.reference,
-        members=gathered.members,
+        spec=problem.spec,
+        reference=problem.reference,
+        members=problem.members,
         maps={name: s.maps for name, s in solved.items()},
         scores={name: s.scores for name, s in solved.items()},
         conditions={name: s.conditions for name, s in solved.items()},
@@ -83,24 +85,26 @@ def alignment_of(
         },
         probes={
             name: tuple(f"{p.node} ({p.kind})" for p in places)
-            for name, places in gathered.probes.items()
+            for name, places in problem.probes.items()
         },
-        specs=gathered.specs,
-        folds_norms=gathered.folds_norms,
-        folds_scales=gathered.folds_scales,
-        examples=gathered.statistics.examples,
-        numbers=gathered.statistics.numbers,
+        specs=problem.specs,
+        folds_norms=problem.folds_norms,
+        folds_scales=problem.folds_scales,
+        examples=problem.statistics.examples,
+        numbers=problem.statistics.numbers,
         seconds=dict(seconds),
     )
 
 
-def _with_still(one: Solved, gathered: Gathered, matcher: Matcher, name: str) -> Solved:
+def _with_still(
+    one: GroupSolution, problem: AlignmentProblem, matcher: Matcher, name: str
+) -> GroupSolution:
     """The same, with a word on members whose features never vary, and named identity where no
     member moved for that.
     """
     if not any(one.still) or isinstance(matcher, Identity):
         return one
-    count = layouts(gathered.spec)[name].fibres
+    count = layouts(problem.spec)[name].fibres
     dead = [k for k, still in enumerate(one.still) if still == count]
     parted = [k for k, still in enumerate(one.still) if 0 < still < count]
     told = [f"its features never vary on the calibration data in {_members(dead)}"] if dead else []
@@ -109,7 +113,7 @@ def _with_still(one: Solved, gathered: Gathered, matcher: Matcher, name: str) ->
         if parted
         else []
     )
-    left = gathered.reference in dead or len(dead) >= gathered.members - 1
+    left = problem.reference in dead or len(dead) >= problem.members - 1
     reason = "; ".join([*([one.fallback] if one.fallback and not left else []), *told])
     return dataclasses.replace(one, matcher="identity" if left else one.matcher, fallback=reason)
 

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from onefold._version import __version__
 from onefold.alignment.moments import Moments
-from onefold.alignment.results import Solved
-from onefold.distributed import from_first_rank, rank, together
+from onefold.alignment.results import GroupSolution
+from onefold.distributed import from_first_rank, raise_together, rank
 from onefold.errors import OutputError, WeightsError
 from onefold.symmetry import GroupMap
 from onefold.weights.atomic import atomic_write, explain
@@ -38,18 +38,20 @@ FORMAT = "onefold alignment 1"
 RUN = "run.json"
 
 
-class Kept:
-    """Where nothing is kept: everything is computed."""
+class NoCheckpoint:
+    """Where nothing is checkpoint: everything is computed."""
 
-    def part(self, name: str) -> Kept:
+    def part(self, name: str) -> NoCheckpoint:
         """The same for a part of the work."""
         return self
 
     def statistics(self, make: Callable[[], Statistics], device: torch.device) -> Statistics:
-        """The moments of a part, made or as they were kept."""
+        """The moments of a part, made or as they were checkpoint."""
         return make()
 
-    def groups(self, name: str, make: Callable[[], dict[str, Solved]]) -> dict[str, Solved]:
+    def groups(
+        self, name: str, make: Callable[[], dict[str, GroupSolution]]
+    ) -> dict[str, GroupSolution]:
         """Groups that are solved together, called `name`."""
         return make()
 
@@ -58,17 +60,17 @@ class Kept:
         return make()
 
 
-NOTHING = Kept()
+NO_CHECKPOINT = NoCheckpoint()
 
 
-class Folder(Kept):
-    """What is reached is kept in a folder; see the file's head. Make one with `open_folder`."""
+class FolderCheckpoint(NoCheckpoint):
+    """What is reached is kept in a folder; see the file's head. Make one with `open_checkpoint`."""
 
     def __init__(self, place: Path, prefix: str = "all") -> None:
         self._place, self._prefix = place, prefix
 
-    def part(self, name: str) -> Folder:
-        return Folder(self._place, name)
+    def part(self, name: str) -> FolderCheckpoint:
+        return FolderCheckpoint(self._place, name)
 
     def statistics(self, make: Callable[[], Statistics], device: torch.device) -> Statistics:
         from onefold.alignment.statistics import Statistics
@@ -101,7 +103,9 @@ class Folder(Kept):
         )
         return Statistics(groups, layers, content["examples"])
 
-    def groups(self, name: str, make: Callable[[], dict[str, Solved]]) -> dict[str, Solved]:
+    def groups(
+        self, name: str, make: Callable[[], dict[str, GroupSolution]]
+    ) -> dict[str, GroupSolution]:
         content = self._kept(
             f"group-{name}", lambda: {group: _to_plain(own) for group, own in make().items()}
         )
@@ -147,7 +151,7 @@ class Folder(Kept):
     def _kept(self, what: str, make: Callable[[], dict[str, Any]]) -> Any:
         if not self._there(what):
             made = make()
-            with together():
+            with raise_together():
                 if rank() == 0:
                     atomic_write(
                         self._path(what), lambda temporary: write_torch(made, temporary), force=True
@@ -155,7 +159,7 @@ class Folder(Kept):
         return self._read(what)
 
 
-def open_folder(place: str | os.PathLike[str], run: Mapping[str, Any]) -> Folder:
+def open_checkpoint(place: str | os.PathLike[str], run: Mapping[str, Any]) -> FolderCheckpoint:
     """The folder `place`, made where it is not there, for the run that `run` (plain data) tells
     from others.
 
@@ -170,7 +174,7 @@ def open_folder(place: str | os.PathLike[str], run: Mapping[str, Any]) -> Folder
     problem = from_first_rank(_prepare(path, now) if rank() == 0 else None)
     if problem is not None:
         raise OutputError(problem)
-    return Folder(path)
+    return FolderCheckpoint(path)
 
 
 def _prepare(path: Path, now: dict[str, Any]) -> str | None:
@@ -206,7 +210,7 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
     return f"{path} keeps another run ({how}); give what it was begun with, or another folder."
 
 
-def _to_plain(solved: Solved) -> dict[str, Any]:
+def _to_plain(solved: GroupSolution) -> dict[str, Any]:
     maps = [{"kind": m.kind, "forward": m.forward, "inverse": m.inverse} for m in solved.maps]
     facts = {
         "conditions": list(solved.conditions),
@@ -217,10 +221,10 @@ def _to_plain(solved: Solved) -> dict[str, Any]:
     return {"maps": maps, "scores": solved.scores, **facts}
 
 
-def _from_plain(content: Mapping[str, Any]) -> Solved:
+def _from_plain(content: Mapping[str, Any]) -> GroupSolution:
     maps = tuple(GroupMap(m["kind"], _tensor(m["forward"]), m["inverse"]) for m in content["maps"])
     still = tuple(content.get("still", ()))
-    return Solved(
+    return GroupSolution(
         maps,
         content["scores"],
         tuple(content["conditions"]),

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 
-from onefold.alignment.features import Features, Others
+from onefold.alignment.features import ConsensusFeatures, Features
 from onefold.alignment.matchers.base import Match
 from onefold.alignment.moments import Moments
 from onefold.symmetry import GroupMap
@@ -61,7 +61,9 @@ def consensus(
                 j: maps[j] for j in order if j in maps
             }  # always in this order: sums have the same bits whatever the members' numbers
             apart = k in still or all(j in still for j in placed if j != k)
-            found[k] = unmatched if apart else match(Others(moments, k, placed, fibre), k)
+            found[k] = (
+                unmatched if apart else match(ConsensusFeatures(moments, k, placed, fibre), k)
+            )
             maps[k] = found[k].map
         total = sum(float(m.scores.mean()) for m in found.values())
         if sweep and (_same(before, maps) or abs(total - score) < SETTLED * len(maps)):

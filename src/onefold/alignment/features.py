@@ -57,7 +57,7 @@ def likeness(moments: Features, member: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MemberPair:
     """The reference's and one member's features of a group whose `fibres` stand side by side,
     (fibres x C), to be cut into blocks.
     """
@@ -82,16 +82,16 @@ class Pair:
     def _correlation(self) -> Tensor:
         return self.moments.correlation(self.member)
 
-    def block(self, ours: int, theirs: int) -> Block:
+    def block(self, ours: int, theirs: int) -> FibreBlock:
         """Fibre `ours` of the reference beside fibre `theirs` of the member."""
-        return Block(self, ours, theirs)
+        return FibreBlock(self, ours, theirs)
 
 
 @dataclass(frozen=True)
-class Block:
+class FibreBlock:
     """One fibre of the reference and one of the member, as Features."""
 
-    pair: Pair
+    pair: MemberPair
     ours: int
     theirs: int
 
@@ -124,7 +124,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledFeatures:
     """Several places where one and the same map acts, each scaled to unit mean variance: queries
     and keys under a permutation or rotation.
     """
@@ -172,7 +172,7 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class Cut:
+class CroppedFeatures:
     """The features of a group, C_r of the reference and C_k of a member, in moments of the widest.
 
     It is `Features`.
@@ -207,7 +207,7 @@ MEAN = -1  # the number of the mean of the others, beside the members' own
 
 
 @dataclass(frozen=True)
-class Others:
+class ConsensusFeatures:
     """The mean of the other members' mapped features as a reference, beside those of one member,
     all of one fibre.
 

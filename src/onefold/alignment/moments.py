@@ -93,7 +93,7 @@ class Moments:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are kept: (2K - 1) C^2 + O(sites K C) with cross and full scatter
+        """How many numbers are checkpoint: (2K - 1) C^2 + O(sites K C) with cross and full scatter
         matrices.
         """
         return sum(t.numel() for t in (self._sum, self._sum, self._within, self._cross))
@@ -269,7 +269,7 @@ class Moments:
                 self._cross[self._pairs.index((second, first))] = part._cross[row].T
 
     def to_plain(self) -> dict[str, Any]:
-        """All that is kept, as tensors on the CPU and plain data, for a file or another process."""
+        """All that is checkpoint, as tensors on the CPU and plain data, for a file or another process."""
         names = ("members", "width", "reference", "full", "every", "sites")
         tensors = {"sum": self._sum.cpu(), "within": self._within.cpu(), "cross": self._cross.cpu()}
         shift = [None if own is None else own.cpu() for own in self._shift]

@@ -3,7 +3,7 @@
 With a reference r each other member k is read, run beside r over the data, solved, and forgotten
 but for its maps: the moments of one pair are there at a time, 3 C^2 numbers for each probe. Where
 all members are solved at once (joint matchers, a common basis) the moments of all pairs are
-gathered pair after pair, K (K - 1) / 2 of them, and kept: K (K + 1) / 2 C^2 numbers.
+problem pair after pair, K (K - 1) / 2 of them, and checkpoint: K (K + 1) / 2 C^2 numbers.
 
 Every number is the same as if all members had run in lockstep, bit for bit. The price is that the
 reference runs K - 1 times instead of once (each member K - 1 times where all pairs are needed), and
@@ -21,12 +21,18 @@ from torch import nn
 
 from onefold.alignment.alignment import Alignment
 from onefold.alignment.assemble import alignment_of, solve_members
-from onefold.alignment.checkpoint import Kept
+from onefold.alignment.checkpoint import NoCheckpoint
 from onefold.alignment.checks import check_networks
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher
 from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.moments import Moments
-from onefold.alignment.problem import Gathered, check_positions, check_reference, fold_all, gather
+from onefold.alignment.problem import (
+    AlignmentProblem,
+    build_problem,
+    check_positions,
+    check_reference,
+    fold_all,
+)
 from onefold.alignment.results import Solution, joined
 from onefold.alignment.statistics import Statistics
 from onefold.alignment.structure import check_movable, trace_on
@@ -54,7 +60,7 @@ class Job:
     targets: bool
     seed: int
     scales: bool
-    kept: Kept
+    checkpoint: NoCheckpoint
 
     @property
     def joint(self) -> bool:
@@ -63,9 +69,9 @@ class Job:
             self.reference is None and not isinstance(self.matcher, StateMatcher)
         )
 
-    def pair(self, first: nn.Module, i: int, k: int, every: bool = False) -> Gathered:
+    def pair(self, first: nn.Module, i: int, k: int, every: bool = False) -> AlignmentProblem:
         """The moments of members i (at hand) and k; i is the reference."""
-        return gather(
+        return build_problem(
             [first, self.models[k]],
             self.data,
             spec=self.spec,
@@ -80,7 +86,7 @@ class Job:
             traced=self.traced,
             numbers=[i, k],
             scales=self.scales,
-            kept=self.kept.part(f"pair-{i}-{k}"),
+            checkpoint=self.checkpoint.part(f"pair-{i}-{k}"),
         )
 
 
@@ -96,7 +102,7 @@ def align_streamed(
     targets: bool,
     seed: int,
     traced: TracedNetwork | None,
-    kept: Kept,
+    checkpoint: NoCheckpoint,
 ) -> Alignment:
     """As `onefold.align`, whose arguments these are, for members on disk.
 
@@ -131,36 +137,36 @@ def align_streamed(
         targets,
         seed,
         scales,
-        kept,
+        checkpoint,
     )
     start = time.perf_counter()
     if job.joint:
-        gathered = _all_pairs(job)
+        problem = _all_pairs(job)
         seconds["statistics"] = time.perf_counter() - start
         start = time.perf_counter()
-        solution = solve_members(gathered, matcher, kept.part("all"))
+        solution = solve_members(problem, matcher, checkpoint.part("all"))
     elif isinstance(matcher, StateMatcher) and reference is None:
-        gathered = dataclasses.replace(
+        problem = dataclasses.replace(
             _all_pairs(job), states=tuple(model.state_dict() for model in models)
         )
         seconds["statistics"] = time.perf_counter() - start
         start = time.perf_counter()
-        solution = solve_members(gathered, matcher, kept)
+        solution = solve_members(problem, matcher, checkpoint)
     else:
-        gathered, solution = _against_reference(job, first, seconds)
+        problem, solution = _against_reference(job, first, seconds)
         start = time.perf_counter() - seconds.pop("solve")
     return alignment_of(
-        gathered, solution, matcher, seconds | {"solve": time.perf_counter() - start}
+        problem, solution, matcher, seconds | {"solve": time.perf_counter() - start}
     )
 
 
 def one_by_one(
     members: int,
     reference: int,
-    measure: Callable[[int], Gathered],
-    solve: Callable[[Gathered, int], Solution],
+    measure: Callable[[int], AlignmentProblem],
+    solve: Callable[[AlignmentProblem, int], Solution],
 ) -> Solution:
-    """Every member solved against the reference by itself. measure: what is gathered of the
+    """Every member solved against the reference by itself. measure: what is problem of the
     reference, number 0, and a member, number 1.
     """
     parts: dict[int, Solution] = {}
@@ -174,14 +180,14 @@ def one_by_one(
 
 def _against_reference(
     job: Job, first: nn.Module, seconds: dict[str, float]
-) -> tuple[Gathered, Solution]:
+) -> tuple[AlignmentProblem, Solution]:
     """The members' solution, and what they have in common beside it."""
     assert job.reference is not None
     r = job.reference
-    last: list[Gathered] = []
+    last: list[AlignmentProblem] = []
     seconds |= {"statistics": 0.0, "solve": 0.0}
 
-    def measure(k: int) -> Gathered:
+    def measure(k: int) -> AlignmentProblem:
         start = time.perf_counter()
         found = job.pair(first, r, k)
         seconds["statistics"] += time.perf_counter() - start
@@ -194,9 +200,9 @@ def _against_reference(
         ]
         return found
 
-    def solve(pair: Gathered, k: int) -> Solution:
+    def solve(pair: AlignmentProblem, k: int) -> Solution:
         start = time.perf_counter()
-        found = solve_members(pair, job.matcher, job.kept.part(f"pair-{r}-{k}"))
+        found = solve_members(pair, job.matcher, job.checkpoint.part(f"pair-{r}-{k}"))
         seconds["solve"] += time.perf_counter() - start
         return found
 
@@ -204,24 +210,24 @@ def _against_reference(
     return last[0], solution
 
 
-def _all_pairs(job: Job) -> Gathered:
+def _all_pairs(job: Job) -> AlignmentProblem:
     """The moments of all members and, for a matcher that reads features, of all pairs, as one pass
     would have given them.
     """
     count, reads = len(job.models), not isinstance(job.matcher, StateMatcher)
     every = list(combinations(range(count), 2)) if reads else [(0, k) for k in range(1, count)]
     whole: Statistics | None = None
-    gathered: Gathered | None = None
+    problem: AlignmentProblem | None = None
     for i, k in track(every, "pairs of members", len(every)):
         first = job.models[i]
-        gathered = job.pair(first, i, k, every=True)
-        whole = whole or _widened(gathered.statistics, count, job.reference)
-        _place(whole, gathered.statistics, (i, k))
-        gathered = dataclasses.replace(gathered, statistics=Statistics({}, {}), states=())
+        problem = job.pair(first, i, k, every=True)
+        whole = whole or _widened(problem.statistics, count, job.reference)
+        _place(whole, problem.statistics, (i, k))
+        problem = dataclasses.replace(problem, statistics=Statistics({}, {}), states=())
     assert whole is not None
-    assert gathered is not None
+    assert problem is not None
     return dataclasses.replace(
-        gathered, members=count, reference=job.reference, statistics=whole, seed=job.seed
+        problem, members=count, reference=job.reference, statistics=whole, seed=job.seed
     )
 
 

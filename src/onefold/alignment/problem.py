@@ -1,5 +1,5 @@
 """What an alignment is computed from: the structure of the networks, where their features are read,
-and the moments gathered there.
+and the moments problem there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment.checkpoint import NOTHING, Kept
+from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint
 from onefold.alignment.checks import check_networks
 from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.probes import ROTATIONS, choose_probes
-from onefold.alignment.statistics import Statistics, collect
+from onefold.alignment.statistics import Statistics, collect_statistics
 from onefold.alignment.structure import check_movable, trace_on
-from onefold.batches import Data, device_of, reusable
+from onefold.batches import Data, check_reiterable, device_of
 from onefold.errors import AlignmentError, RecipeError, SymmetryError
 from onefold.layers import Layer
 from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
@@ -27,7 +27,7 @@ DUAL = "'"  # behind a group's name: its features that take the inverse transpos
 
 
 @dataclass(frozen=True)
-class Gathered:
+class AlignmentProblem:
     """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL ->
     where the features that take the inverse transpose were. layers: those whose output moments
     repair will need.
@@ -54,7 +54,7 @@ class Gathered:
     specs: tuple[SymmetrySpec, ...] | None = None
 
 
-def gather(
+def build_problem(
     models: Sequence[nn.Module],
     data: Data,
     *,
@@ -70,9 +70,9 @@ def gather(
     traced: TracedNetwork | None = None,
     numbers: Sequence[int] | None = None,
     scales: bool | None = None,
-    kept: Kept = NOTHING,
+    checkpoint: NoCheckpoint = NO_CHECKPOINT,
     moves: bool = False,
-) -> Gathered:
+) -> AlignmentProblem:
     """Check the networks, trace them, and gather the moments of their features in one pass over the
     data.
 
@@ -85,7 +85,7 @@ def gather(
             `onefold.align`.
         numbers: the models are these among more members, which were checked together. scales:
             whether the scales of norms can be folded in all of them; None: these models show it.
-        kept: where the moments are kept, and taken from where they are there already.
+        checkpoint: where the moments are checkpoint, and taken from where they are there already.
         moves: something must move, so that a network in which nothing can is refused.
 
     Raises:
@@ -97,7 +97,7 @@ def gather(
         check_networks(models)
         check_reference(reference, len(models))
         check_positions(max_positions)
-    data = reusable(data, "calibration data")
+    data = check_reiterable(data, "calibration data")
     start = time.perf_counter()
     traced = traced or trace_on(models[0], data)
     spec = spec or solve(traced)
@@ -128,8 +128,8 @@ def gather(
         for layer in spec.layers
         if targets and not layer.shared and (layer.norm is not None or _is_live(spec, layer))
     )
-    statistics = kept.statistics(
-        lambda: collect(
+    statistics = checkpoint.statistics(
+        lambda: collect_statistics(
             traced,
             spec,
             states,
@@ -147,7 +147,7 @@ def gather(
         device_of(models[0]),
     )
     seconds["statistics"] = time.perf_counter() - start
-    return Gathered(
+    return AlignmentProblem(
         spec,
         len(models),
         reference,

@@ -14,7 +14,7 @@ from onefold.symmetry import GroupMap
 
 
 @dataclass(frozen=True)
-class Solved:
+class GroupSolution:
     """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it
     was and, if not the one asked for, why.
 
@@ -42,7 +42,7 @@ class Solution:
     (K, channels) of every member, mapped.
     """
 
-    solved: dict[str, Solved]
+    solved: dict[str, GroupSolution]
     outputs: dict[str, tuple[Tensor, Tensor]]
 
     def only(self, members: Sequence[int]) -> Solution:

@@ -35,7 +35,7 @@ def check_rank(
 ) -> None:
     """Raises DataError for the first group whose matcher inverts and has too few samples for it.
 
-    groups: by the name under which their moments are kept. serving: who maps a group; None: the
+    groups: by the name under which their moments are checkpoint. serving: who maps a group; None: the
     balanced map of two sides, which inverts.
     """
     for name, own in moments.items():

@@ -12,17 +12,17 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from onefold.alignment.checkpoint import NOTHING, Kept
+from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint
 from onefold.alignment.consensus import consensus, order_of
-from onefold.alignment.features import Pair, Pooled
+from onefold.alignment.features import MemberPair, PooledFeatures
 from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.balanced import match_balanced
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import ROTATIONS
-from onefold.alignment.problem import DUAL, Gathered
-from onefold.alignment.results import Solved, name_of
+from onefold.alignment.problem import DUAL, AlignmentProblem
+from onefold.alignment.results import GroupSolution, name_of
 from onefold.alignment.samples import check_rank
 from onefold.alignment.widths import solve_widths
 from onefold.errors import AlignmentError
@@ -30,37 +30,39 @@ from onefold.symmetry import GroupMap
 from onefold.symmetry.axes import Group
 
 
-def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> dict[str, Solved]:
+def solve_groups(
+    problem: AlignmentProblem, matcher: Matcher, checkpoint: NoCheckpoint = NO_CHECKPOINT
+) -> dict[str, GroupSolution]:
     """Every group of the spec, by name.
 
-    Groups that cannot be read stay in place. kept: where each is kept as soon as it is solved.
+    Groups that cannot be read stay in place. checkpoint: where each is checkpoint as soon as it is solved.
 
     Raises:
         AlignmentError: the matcher cannot work with these features. DataError: it needs more
-            moments than were gathered.
+            moments than were problem.
     """
     if isinstance(matcher, StateMatcher):
-        return kept.groups("all", lambda: _read_from_weights(gathered, matcher))
-    if gathered.specs is not None:
-        return kept.groups("all", lambda: solve_widths(gathered, matcher))
+        return checkpoint.groups("all", lambda: _read_from_weights(problem, matcher))
+    if problem.specs is not None:
+        return checkpoint.groups("all", lambda: solve_widths(problem, matcher))
     spec, layout, ridge = (
-        gathered.spec,
-        layouts(gathered.spec),
-        float(getattr(matcher, "regularisation", 0.1)),
+        problem.spec,
+        layouts(problem.spec),
+        float(getattr(matcher, "regularization", 0.1)),
     )
-    every = gathered.statistics.groups
-    order = order_of(every) if gathered.reference is None else []
-    reference = order[0] if gathered.reference is None else gathered.reference
+    every = problem.statistics.groups
+    order = order_of(every) if problem.reference is None else []
+    reference = order[0] if problem.reference is None else problem.reference
     moments = (
         every
-        if gathered.reference is not None
+        if problem.reference is not None
         else {name: own.seen_from(reference) for name, own in every.items()}
     )
     if not isinstance(matcher, JointMatcher):
         of = {group.name + dual: group for group in spec.groups for dual in ("", DUAL)}
-        check_rank(of, moments, lambda group: _choose(group, matcher, gathered.folds_scales)[0])
-    together: dict[str, list[_Task]] = {}
-    solved: dict[str, Solved] = {}
+        check_rank(of, moments, lambda group: _choose(group, matcher, problem.folds_scales)[0])
+    together: dict[str, list[GroupTask]] = {}
+    solved: dict[str, GroupSolution] = {}
     for group in spec.groups:
         own = layout[group.name]
         if group.name not in moments:
@@ -73,12 +75,13 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
         )
         dead = bool(moments[group.name].constant.all(1).any())
         if isinstance(matcher, JointMatcher) and jointly and not dead:
-            solved |= kept.groups(
-                group.name, partial(_by_name, group.name, _joined, moments[group.name], matcher)
+            solved |= checkpoint.groups(
+                group.name,
+                partial(_by_name, group.name, _solve_joint, moments[group.name], matcher),
             )
             continue
-        chosen, label, fallback = _choose(group, matcher, gathered.folds_scales)
-        task = _Task(
+        chosen, label, fallback = _choose(group, matcher, problem.folds_scales)
+        task = GroupTask(
             own,
             moments[group.name],
             moments.get(group.name + DUAL),
@@ -90,13 +93,18 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
         if own.index is not None:
             together.setdefault(own.index, []).append(task)
         elif order and task.dual is None:
-            solved |= kept.groups(group.name, partial(_by_name, group.name, _agreed, task, order))
+            solved |= checkpoint.groups(
+                group.name, partial(_by_name, group.name, _solve_consensus, task, order)
+            )
         else:
-            solved |= kept.groups(
-                group.name, partial(_by_name, group.name, _alone, task, gathered.members, reference)
+            solved |= checkpoint.groups(
+                group.name,
+                partial(_by_name, group.name, _solve_pairwise, task, problem.members, reference),
             )
     for index, tasks in together.items():
-        solved |= kept.groups(index, partial(_jointly, index, tasks, gathered.members, reference))
+        solved |= checkpoint.groups(
+            index, partial(_solve_indexed, index, tasks, problem.members, reference)
+        )
     indices = {name for group in spec.groups for name in group.over}
     for group in spec.groups:
         if group.name not in solved:
@@ -105,16 +113,18 @@ def solve_groups(gathered: Gathered, matcher: Matcher, kept: Kept = NOTHING) -> 
                 if group.name in indices
                 else "no node shows its features alone"
             )
-            solved[group.name] = _still(group, gathered.members, reason)
+            solved[group.name] = _identity_solution(group, problem.members, reason)
     return {group.name: solved[group.name] for group in spec.groups}
 
 
-def _by_name(name: str, solve: Callable[..., Solved], *arguments: object) -> dict[str, Solved]:
+def _by_name(
+    name: str, solve: Callable[..., GroupSolution], *arguments: object
+) -> dict[str, GroupSolution]:
     return {name: solve(*arguments)}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class GroupTask:
     """One group to be matched. dual: moments of the features that take the inverse transpose."""
 
     layout: Layout
@@ -125,12 +135,14 @@ class _Task:
     fallback: str
     ridge: float
 
-    def pairs(self, member: int) -> list[Pair]:
+    def pairs(self, member: int) -> list[MemberPair]:
         return [
-            Pair(m, member, self.layout.fibres) for m in (self.moments, self.dual) if m is not None
+            MemberPair(m, member, self.layout.fibres)
+            for m in (self.moments, self.dual)
+            if m is not None
         ]
 
-    def match(self, pairs: Sequence[Pair], ours: int, theirs: int) -> Match:
+    def match(self, pairs: Sequence[MemberPair], ours: int, theirs: int) -> Match:
         member, reference = pairs[0].member, self.moments.reference or 0
         still = [bool(own[reference, ours] or own[member, theirs]) for own in self._constant]
         blocks = [
@@ -143,7 +155,7 @@ class _Task:
             )
         if self.matcher is None:
             return match_balanced(blocks[0], blocks[1], member, self.ridge)
-        return self.matcher.match(blocks[0] if len(blocks) == 1 else Pooled(blocks), member)
+        return self.matcher.match(blocks[0] if len(blocks) == 1 else PooledFeatures(blocks), member)
 
     @cached_property
     def _constant(self) -> list[Tensor]:
@@ -207,7 +219,7 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
     )
 
 
-def _alone(task: _Task, members: int, reference: int) -> Solved:
+def _solve_pairwise(task: GroupTask, members: int, reference: int) -> GroupSolution:
     """A group whose fibres, if it has any, stay in their places."""
     found: list[list[Match]] = []
     for k in range(members):
@@ -218,10 +230,10 @@ def _alone(task: _Task, members: int, reference: int) -> Solved:
                 for f in range(task.layout.fibres)
             ]
         )
-    return _solved(task, found, [range(task.layout.fibres)] * members)
+    return _as_solution(task, found, [range(task.layout.fibres)] * members)
 
 
-def _agreed(task: _Task, order: Sequence[int]) -> Solved:
+def _solve_consensus(task: GroupTask, order: Sequence[int]) -> GroupSolution:
     """The same in a basis that all members agree on."""
     assert task.matcher is not None
     size = task.layout.width // task.layout.fibres
@@ -234,29 +246,31 @@ def _agreed(task: _Task, order: Sequence[int]) -> Solved:
             )
         )
     found = [[own[k] for own in each] for k in range(task.moments.members)]
-    return _solved(task, found, [range(task.layout.fibres)] * task.moments.members)
+    return _as_solution(task, found, [range(task.layout.fibres)] * task.moments.members)
 
 
-def _joined(moments: Moments, matcher: JointMatcher) -> Solved:
+def _solve_joint(moments: Moments, matcher: JointMatcher) -> GroupSolution:
     """A group that a matcher solves for all members at once."""
     found = matcher.match_all(moments)
     scores = torch.stack([m.scores.cpu().double() for m in found])
-    return Solved(
+    return GroupSolution(
         tuple(m.map for m in found), scores, tuple(m.condition for m in found), name_of(matcher)
     )
 
 
-def _read_from_weights(gathered: Gathered, matcher: StateMatcher) -> dict[str, Solved]:
+def _read_from_weights(
+    problem: AlignmentProblem, matcher: StateMatcher
+) -> dict[str, GroupSolution]:
     """Every group by a matcher that reads no features."""
-    if not gathered.states:
+    if not problem.states:
         raise AlignmentError(
-            f"The matcher '{name_of(matcher)}' reads weights, which were not gathered; call"
+            f"The matcher '{name_of(matcher)}' reads weights, which were not problem; call"
             " onefold.align with the networks."
         )
-    found = matcher.match_states(gathered.spec, gathered.states, gathered.reference, gathered.seed)
+    found = matcher.match_states(problem.spec, problem.states, problem.reference, problem.seed)
     label = name_of(matcher)
     return {
-        name: Solved(
+        name: GroupSolution(
             tuple(m.map for m in own),
             torch.stack([m.scores for m in own]),
             tuple(m.condition for m in own),
@@ -266,7 +280,9 @@ def _read_from_weights(gathered: Gathered, matcher: StateMatcher) -> dict[str, S
     }
 
 
-def _jointly(index: str, tasks: Sequence[_Task], members: int, reference: int) -> dict[str, Solved]:
+def _solve_indexed(
+    index: str, tasks: Sequence[GroupTask], members: int, reference: int
+) -> dict[str, GroupSolution]:
     """All groups over one index: every fibre with every other; the assignment of fibres that agrees
     best; and the maps that go with it.
     """
@@ -301,18 +317,18 @@ def _jointly(index: str, tasks: Sequence[_Task], members: int, reference: int) -
             own.append([matches[i][j] for i, j in enumerate(order)])
     maps = tuple(GroupMap("permutation", torch.tensor(order)) for order in orders)
     solved = {
-        index: Solved(
+        index: GroupSolution(
             maps, agreement, (1.0,) * members, "fibres", "as the groups over it agree best"
         )
     }
     for task, found in zip(tasks, chosen, strict=True):
-        solved[task.layout.group.name] = _solved(task, found, orders)
+        solved[task.layout.group.name] = _as_solution(task, found, orders)
     return solved
 
 
-def _solved(
-    task: _Task, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]
-) -> Solved:
+def _as_solution(
+    task: GroupTask, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]
+) -> GroupSolution:
     """The matches of every member's fibres as maps.
 
     `orders`: which of the member's fibres each match is of; maps go by the member's numbers.
@@ -336,7 +352,7 @@ def _solved(
         [torch.cat([m.scores.cpu().double() for m in matches]) for matches in found]
     )
     conditions = tuple(max(m.condition for m in matches) for matches in found)
-    return Solved(
+    return GroupSolution(
         tuple(maps),
         scores,
         conditions,
@@ -350,9 +366,9 @@ def _identity(group: Group) -> Match:
     return Match(GroupMap.identity(group.size), torch.ones(group.size, dtype=torch.float64))
 
 
-def _still(group: Group, members: int, reason: str) -> Solved:
+def _identity_solution(group: Group, members: int, reason: str) -> GroupSolution:
     maps = (GroupMap.identity(group.size),) * members
-    return Solved(
+    return GroupSolution(
         maps,
         torch.ones(members, group.size, dtype=torch.float64),
         (1.0,) * members,

@@ -20,7 +20,7 @@ from onefold.alignment.layout import Layout
 from onefold.alignment.moments import Moments
 from onefold.alignment.samples import check_least
 from onefold.batches import Data, batches, check_dtype
-from onefold.distributed import from_every_rank, together
+from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
@@ -32,7 +32,7 @@ TARGET_POSITIONS = 64  # of each example at a layer's output: its mean and devia
 
 
 @dataclass(frozen=True)
-class Site:
+class ReadPoint:
     """One place where moments are taken: a node and either a group probed there (its site `number`)
     or a layer whose output is measured.
     """
@@ -76,7 +76,7 @@ class Statistics:
         )
 
 
-def collect(
+def collect_statistics(
     traced: TracedNetwork,
     spec: SymmetrySpec,
     states: Sequence[Mapping[str, Tensor]],
@@ -114,7 +114,7 @@ def collect(
             finite.
     """
     device = next(iter(states[0].values())).device
-    sites: dict[str, list[tuple[Site, Moments]]] = {}
+    sites: dict[str, list[tuple[ReadPoint, Moments]]] = {}
     by_group: dict[str, Moments] = {}
     by_layer: dict[str, Moments] = {}
     for name, places in probes.items():
@@ -130,7 +130,7 @@ def collect(
         )
         for number, probe in enumerate(places):
             sites.setdefault(probe.node, []).append(
-                (Site(probe.node, layout, number=number), by_group[name])
+                (ReadPoint(probe.node, layout, number=number), by_group[name])
             )
     for layer in layers:
         axis = spec.nodes[layer.output][layer.output_axis]
@@ -146,7 +146,7 @@ def collect(
             continue
         by_layer[layer.output] = Moments(len(states), axis.size, None, full=full, device=device)
         sites.setdefault(layer.output, []).append(
-            (Site(layer.output, layer=layer), by_layer[layer.output])
+            (ReadPoint(layer.output, layer=layer), by_layer[layer.output])
         )
     statistics = Statistics(by_group, by_layer)
     if not sites:  # nothing can move in this network, so there is nothing to measure
@@ -166,7 +166,7 @@ def collect(
                 rows = sampled(rows, cap * current.size, seed + 7919 * current.index)
             moments.update(rows, site.number)
 
-    with together():
+    with raise_together():
         for batch in track(batches(data, device, "calibration data"), "statistics"):
             current = traced.counted(batch)
             check_dtype(current, dtype)

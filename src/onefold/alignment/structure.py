@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, whole
+from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, unsharded
 from onefold.errors import NothingToAlignError, TraceError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import all_positions, why_still
@@ -23,7 +23,7 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
             it at all.
         TraceError: the network runs, but torch.export cannot trace it.
     """
-    first = next(batches(whole(data), device_of(model), "calibration data"))
+    first = next(batches(unsharded(data), device_of(model), "calibration data"))
     check_dtype(first, dtype_of(model))
     try:
         return trace(model, first.args, first.kwargs)

@@ -2,7 +2,7 @@
 number are compared through the data.
 
 Every member is traced and solved by itself. The same layers, groups and slots must be found in
-each; only sizes may differ. Moments are gathered with narrower features filled up with zeros, and
+each; only sizes may differ. Moments are problem with narrower features filled up with zeros, and
 cut to size where a matcher looks at them. The maps are matrices (C_r, C_k), so that mapped members
 have the reference's shapes.
 """
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment.checks import check_networks
-from onefold.alignment.features import Cut
+from onefold.alignment.features import CroppedFeatures
 from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
-from onefold.alignment.problem import Gathered, check_reference
-from onefold.alignment.results import Solved, name_of
-from onefold.alignment.statistics import TARGET_POSITIONS, Site, Statistics, sampled
+from onefold.alignment.problem import AlignmentProblem, check_reference
+from onefold.alignment.results import GroupSolution, name_of
+from onefold.alignment.statistics import TARGET_POSITIONS, ReadPoint, Statistics, sampled
 from onefold.alignment.structure import check_movable, trace_on
-from onefold.batches import Batch, Data, batches, check_dtype, device_of, dtype_of, reusable
-from onefold.distributed import from_every_rank, together
+from onefold.batches import Batch, Data, batches, check_dtype, check_reiterable, device_of, dtype_of
+from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import AlignmentError, DataError, MembersError
 from onefold.layers import Layer
 from onefold.progress import track
@@ -45,7 +45,7 @@ def differ_in_width(models: Sequence[nn.Module]) -> bool:
     )
 
 
-def gather_widths(
+def build_problem_of_widths(
     models: Sequence[nn.Module],
     data: Data,
     *,
@@ -54,16 +54,16 @@ def gather_widths(
     max_positions: int | None,
     targets: bool,
     seed: int,
-) -> Gathered:
-    """As `gather`, for networks that differ in width alone.
+) -> AlignmentProblem:
+    """As `build_problem`, for networks that differ in width alone.
 
     Raises:
         MembersError: they differ in more than width. AlignmentError: a group that differs takes no
-            matrix. TraceError, DataError: as `gather`.
+            matrix. TraceError, DataError: as `build_problem`.
     """
     check_networks(models, shapes=False)
     check_reference(reference, len(models))
-    data = reusable(data, "calibration data")
+    data = check_reiterable(data, "calibration data")
     start = time.perf_counter()
     traced = [trace_on(model, data) for model in models]
     specs = [solve(own) for own in traced]
@@ -88,7 +88,7 @@ def gather_widths(
     )
     seconds["statistics"] = time.perf_counter() - start
     folds = any(layer.norm is not None for layer in own.layers)
-    return Gathered(
+    return AlignmentProblem(
         own,
         len(models),
         reference,
@@ -104,13 +104,13 @@ def gather_widths(
     )
 
 
-def solve_widths(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
+def solve_widths(problem: AlignmentProblem, matcher: Matcher) -> dict[str, GroupSolution]:
     """Every group: by the matcher where widths differ or matrices can be written, else by
     permutation.
 
     Raises AlignmentError for another matcher.
     """
-    specs, reference = gathered.specs, gathered.reference
+    specs, reference = problem.specs, problem.reference
     assert specs is not None
     assert reference is not None
     if not matcher.widths:
@@ -118,9 +118,9 @@ def solve_widths(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
             f"The matcher '{name_of(matcher)}' maps between equal widths only; use 'transport'."
         )
     solved = {}
-    for group in gathered.spec.groups:
+    for group in problem.spec.groups:
         widths = [spec.group(group.name).size for spec in specs]
-        if group.name not in gathered.statistics.groups:
+        if group.name not in problem.statistics.groups:
             if len(set(widths)) > 1:
                 raise AlignmentError(
                     f"Group {group.name} has {widths} features, but no node shows them alone, so"
@@ -129,13 +129,16 @@ def solve_widths(gathered: Gathered, matcher: Matcher) -> dict[str, Solved]:
             found, label = [_identity(group) for _ in specs], "identity"
         else:
             own = matcher if group.dense else matchers.get("permutation")()
-            features, label = Cut(gathered.statistics.groups[group.name], widths), name_of(own)
+            features, label = (
+                CroppedFeatures(problem.statistics.groups[group.name], widths),
+                name_of(own),
+            )
             found = [
                 _identity(group) if k == reference else own.match(features, k)
-                for k in range(gathered.members)
+                for k in range(problem.members)
             ]
         scores = torch.stack([m.scores.cpu().double() for m in found])
-        solved[group.name] = Solved(
+        solved[group.name] = GroupSolution(
             tuple(m.map for m in found), scores, tuple(m.condition for m in found), label
         )
     return solved
@@ -188,23 +191,26 @@ def _collect(
     states = [model.state_dict() for model in models]
     groups: dict[str, Moments] = {}
     outputs: dict[str, Moments] = {}
-    sites: list[tuple[list[Site], Moments]] = []
+    sites: list[tuple[list[ReadPoint], Moments]] = []
     for name, places in probes.items():
         sizes = [spec.group(name).size for spec in specs]
         groups[name] = Moments(len(models), max(sizes), reference, sites=len(places), device=device)
         for number, place in enumerate(places):
             sites.append(
                 (
-                    [Site(place.node, Layout(spec.group(name)), number=number) for spec in specs],
+                    [
+                        ReadPoint(place.node, Layout(spec.group(name)), number=number)
+                        for spec in specs
+                    ],
                     groups[name],
                 )
             )
     for layer in layers:
         sizes = [spec.nodes[layer.output][layer.output_axis].size for spec in specs]
         outputs[layer.output] = Moments(len(models), max(sizes), None, device=device)
-        sites.append(([Site(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
+        sites.append(([ReadPoint(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
     statistics = Statistics(groups, outputs)
-    with together():
+    with raise_together():
         for found in track(batches(data, device, "calibration data"), "statistics"):
             batch = traced[0].counted(found)
             check_dtype(batch, dtype)
@@ -242,7 +248,7 @@ def _rows(
     state: Mapping[str, Tensor],
     spec: SymmetrySpec,
     batch: Batch,
-    sites: Sequence[tuple[Site, int]],
+    sites: Sequence[tuple[ReadPoint, int]],
     max_positions: int | None,
     seed: int,
 ) -> dict[int, Tensor]:

@@ -44,7 +44,7 @@ def align(
     probe: Annotated[
         str, typer.Option(help="Where features are read: auto, pre or post.")
     ] = "auto",
-    regularisation: Annotated[
+    regularization: Annotated[
         float | None, typer.Option(help="Scale-free; default: the matcher's own.")
     ] = None,
     prior: Annotated[
@@ -106,7 +106,7 @@ def align(
         method=method,
         reference=reference,
         probe=probe,
-        regularisation=regularisation,
+        regularization=regularization,
         prior=prior,
         max_positions=max_positions,
         seed=seed,

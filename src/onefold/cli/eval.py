@@ -85,10 +85,10 @@ def evaluate(
     found = evaluate_all(
         networks,
         loaded,
-        ensemble=ensemble,
+        ensemble=ensemble,  # type: ignore[arg-type]
         bins=bins,
-        binning=binning,
-        output=meant,  # type: ignore[arg-type]
+        binning=binning,  # type: ignore[arg-type]
+        output=meant,
     )
     names = class_names_of(loaded)
     if as_json:

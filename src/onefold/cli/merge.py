@@ -77,7 +77,7 @@ def merge(
             help="Where features are read: auto (default), pre or post.", rich_help_panel=ALIGNING
         ),
     ] = None,
-    regularisation: Annotated[
+    regularization: Annotated[
         float | None,
         typer.Option(help="Scale-free; default: the matcher's own.", rich_help_panel=ALIGNING),
     ] = None,
@@ -245,7 +245,7 @@ def merge(
             file=alignment and str(alignment),
             reference=reference,
             probe=probe,
-            regularisation=regularisation,
+            regularization=regularization,
             prior=prior,
             max_positions=max_positions,
         ),

@@ -82,7 +82,7 @@ def soft(
     steps: Annotated[
         int | None, typer.Option(help="Steps of training (default 300).", rich_help_panel=LEARNING)
     ] = None,
-    learning_rate: Annotated[
+    lr: Annotated[
         float | None, typer.Option(help="Of Adam (default 0.1).", rich_help_panel=LEARNING)
     ] = None,
     penalty: Annotated[
@@ -158,7 +158,7 @@ def soft(
             screen=screen,
             outputs=outputs,
             steps=steps,
-            learning_rate=learning_rate,
+            lr=lr,
             penalty=penalty,
             batch_size=batch_size,
             fallback=fallback,

@@ -61,7 +61,7 @@ def subspace(
         int | None, typer.Option(help="Passes over the data.", rich_help_panel=TRAINING)
     ] = None,
     batch_size: flags.BatchSize = None,
-    learning_rate: flags.LearningRate = None,
+    lr: flags.LearningRate = None,
     momentum: flags.Momentum = None,
     weight_decay: flags.WeightDecay = None,
     warm_up: flags.WarmUp = None,
@@ -100,7 +100,7 @@ def subspace(
         ),
         "training": given(
             epochs=epochs,
-            learning_rate=learning_rate,
+            lr=lr,
             momentum=momentum,
             weight_decay=weight_decay,
             warm_up=warm_up,

@@ -16,7 +16,7 @@ def train(
     data: ImageBatches,
     *,
     epochs: int,
-    learning_rate: float = 0.1,
+    lr: float = 0.1,
     weight_decay: float = 1e-3,
     name: str = "network",
 ) -> None:
@@ -28,9 +28,9 @@ def train(
     """
     steps = epochs * len(data)
     optimiser = optim.SGD(
-        model.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+        model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
-    schedule = optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+    schedule = optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     model.train()
     for inputs, labels in track(
         (batch for _ in range(epochs) for batch in data), f"Training {name}", total=steps

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, reusable
+from onefold.batches import Data, check_reiterable
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
 from onefold.ensemble.pool import FLOOR, ClassPool
 from onefold.ensemble.share_errors import corrected_shares, sampling_errors
@@ -81,7 +81,7 @@ def class_pool(
             "What the members saw of the classes is estimated from data; pass unlabelled `data`, or"
             " `counts`."
         )
-    data = reusable(data, "data to pool by")
+    data = check_reiterable(data, "data to pool by")
     warn_of_repeated(models)
     seen, errors, answers = [], [], []
     for k in range(len(models)):

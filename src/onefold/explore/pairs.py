@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from onefold.alignment import align as find_alignment
 from onefold.alignment.structure import trace_on
-from onefold.batches import Data, reusable
+from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import norms_of
-from onefold.caches import forget
+from onefold.caches import clear_eval_caches
 from onefold.errors import MembersError, OnefoldError
 from onefold.inference import OutputChoice
 from onefold.measure import Path, agreement, barrier, matching
@@ -182,7 +182,7 @@ def compare_networks(
         raise MembersError(
             "There is only one network, and so no pair to compare; pass at least two."
         )
-    calibration = reusable(
+    calibration = check_reiterable(
         data if calibration_data is None else calibration_data, "calibration data"
     )
     extra: dict[str, Any] = (
@@ -266,7 +266,7 @@ def permuted(
             network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}
         )
     )
-    forget(twin)
+    clear_eval_caches(twin)
     return twin
 
 

@@ -112,7 +112,7 @@ def train_rounds(
     inputs = dtype_of(network)
     optimiser = optim.SGD(
         network.parameters(),
-        training.learning_rate,
+        training.lr,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )

@@ -49,7 +49,7 @@ def train(
     inputs = dtype_of(space)  # of the batches, whatever precision the network is given
     optimiser = optim.SGD(
         space.parameters(),
-        training.learning_rate,
+        training.lr,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )

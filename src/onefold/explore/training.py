@@ -31,7 +31,7 @@ class Training:
 
     epochs: int
     steps: int
-    learning_rate: float = 0.1
+    lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warm_up: float | None = None
@@ -40,9 +40,9 @@ class Training:
         """The learning rate of a step, counted from 0 over all epochs."""
         warm = warm_up_of(self.epochs, self.warm_up) * self.steps
         if step + 1 < warm:
-            return self.learning_rate * (step + 1) / warm
+            return self.lr * (step + 1) / warm
         done = min((step - warm) / max(self.epochs * self.steps - warm, 1.0), 1.0)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * max(done, 0.0)))
+        return self.lr * 0.5 * (1 + math.cos(math.pi * max(done, 0.0)))
 
 
 def warm_up_of(epochs: int, asked: float | None) -> float:

@@ -86,8 +86,8 @@ class Auto(NetworkFold):
             own = dataclasses.replace(job, data=data, shares=shares)
             found[f"least_squares, {way}"] = self._tried(
                 job,
-                lambda f=fold, o=own: f.fold(o),
-                validation,  # type: ignore[misc]
+                lambda f=fold, o=own: f.fold(o),  # type: ignore[misc]
+                validation,
             )
         choice = max(found, key=lambda name: rank(found[name][1]))
         done, score = found[choice]

@@ -29,7 +29,7 @@ folds: Registry[Any] = Registry(
 )  # a Fold, or a class of NetworkFolds (see `network_fold.py`)
 
 
-def normalised(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
+def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
     """The members' weights divided by their sum; equal ones for None.
 
     Raises:

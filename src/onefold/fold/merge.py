@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment import align as compute_alignment
 from onefold.alignment.matchers import Matcher, StateMatcher, matchers
-from onefold.batches import Data, RankShare, batches, device_of, rank_share, reusable, whole
+from onefold.batches import (
+    Data,
+    RankShare,
+    batches,
+    check_reiterable,
+    device_of,
+    shard_for_rank,
+    unsharded,
+)
 from onefold.batchnorm import neutralised, norms_of, reestimate
-from onefold.caches import copied, fill, forget
+from onefold.caches import clear_eval_caches, copied, fill
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
 from onefold.ensemble.names import EnsembleName
@@ -29,7 +37,7 @@ from onefold.errors import (
     TraceError,
     nearest,
 )
-from onefold.fold.average import average, normalised, owner_of
+from onefold.fold.average import average, normalized, owner_of
 from onefold.fold.mapped import MappedStates
 from onefold.fold.merge_report import CHOOSING, MergeReport, MergeResult, _describe
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, fold_name, fold_with, takes
@@ -66,7 +74,7 @@ def merge(
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
     probe: str = "auto",
-    regularisation: float | None = None,
+    regularization: float | None = None,
     prior: float | None = None,
     max_positions: int | None = None,
     seed: int = 0,
@@ -111,7 +119,7 @@ def merge(
             `data`, whose classes are taken to be even.
         validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose
             by; without them the last fifth of `data`, if it has labels.
-        spec, reference, probe, regularisation, prior, max_positions, seed, resume: as in
+        spec, reference, probe, regularization, prior, max_positions, seed, resume: as in
             `onefold.align`.
         sharded: as in `onefold.align`; the sums of repair run over all ranks, too, and every rank
             gets the same network. With True no fold that runs networks and no distillation, which
@@ -128,7 +136,7 @@ def merge(
     maker = fold_with(
         fold, own | ({"ensemble": ensemble} if not polish or takes(fold, "ensemble") else {})
     )
-    shares, asked, meant = normalised(weights, len(models)), align is not None, as_output(output)
+    shares, asked, meant = normalized(weights, len(models)), align is not None, as_output(output)
     given: str | Matcher | Alignment = DEFAULT if align is None else align
     if repair not in REPAIRS:
         raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
@@ -160,7 +168,7 @@ def merge(
             " 'weights' with repair='none'."
         )
     if data is not None:
-        data = rank_share(reusable(data, "calibration data"), sharded)
+        data = shard_for_rank(check_reiterable(data, "calibration data"), sharded)
         if (
             isinstance(data, RankShare)
             and data.sharded
@@ -171,7 +179,7 @@ def merge(
                 " all of it, or use fold='average'."
             )
     if validation is not None:
-        validation = reusable(validation, "validation data")
+        validation = check_reiterable(validation, "validation data")
     first = models[base]  # of members on disk: held for as long as this runs
     if resume is not None and (
         isinstance(given, Alignment) or (given == "none" and mode == "none")
@@ -182,7 +190,7 @@ def merge(
         )
     if data is not None:
         meant = _checked_output(
-            first, whole(data), validation, maker, bool(polish), ensemble, meant
+            first, unsharded(data), validation, maker, bool(polish), ensemble, meant
         )
     parameters = sum(
         p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters()
@@ -194,7 +202,7 @@ def merge(
         given,
         maker,
         probe=probe,
-        regularisation=regularisation,
+        regularization=regularization,
         prior=prior,
         max_positions=max_positions,
         seed=seed,
@@ -237,7 +245,7 @@ def merge(
 
         settings: dict[str, Any] = {
             "probe": probe,
-            "regularisation": regularisation,
+            "regularization": regularization,
             "prior": prior,
             "resume": resume,
         }
@@ -289,7 +297,7 @@ def merge(
     def network(state: Mapping[str, Tensor]) -> M:
         made = copied(first)
         fill(made, state)
-        forget(made)
+        clear_eval_caches(made)
         return made
 
     def repaired(state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
@@ -305,7 +313,7 @@ def merge(
         ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
     )
     if goal == "classes" and data is not None:  # estimated once, for fold and polish
-        goal = pooled(goal, models, whole(data), meant)
+        goal = pooled(goal, models, unsharded(data), meant)
         report.read("shares of classes", goal.examples if isinstance(goal, ClassPool) else 0)
         report.warnings.append(EVEN)
     if isinstance(goal, ClassPool) and goal.estimated:
@@ -326,7 +334,7 @@ def merge(
             applied,
             spec,
             traced,
-            None if data is None else whole(data),
+            None if data is None else unsharded(data),
             validation,
             network,
             repaired,
@@ -352,7 +360,7 @@ def merge(
     if polish and data is not None:
         start = time.perf_counter()
         result = distil(
-            folded, models, whole(data), passes=polish, ensemble=goal, seed=seed, output=meant
+            folded, models, unsharded(data), passes=polish, ensemble=goal, seed=seed, output=meant
         )
         folded, report.polished = result.model, result.to_dict()
         report.read("polish", result.examples)

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.alignment import check_networks
-from onefold.batches import Batch, Data, batches, device_of, dtype_of, reusable
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import norms_of
-from onefold.caches import forget
+from onefold.caches import clear_eval_caches
 from onefold.ensemble.class_shares import check_ensemble, pooled
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import EnsembleMean, EnsembleName
@@ -118,11 +118,11 @@ def polish(
             check_networks([model, teacher])
     else:
         check_networks([model, *teachers])
-    data = reusable(data, "data to distil on")
+    data = check_reiterable(data, "data to distil on")
     logits = _Logits(meant)
     check_distillable(model, data, meant)
     student = copy.deepcopy(model)
-    forget(student)
+    clear_eval_caches(student)
     student.eval()
     for parameter in student.parameters():
         parameter.requires_grad_(parameter.is_floating_point())

@@ -33,10 +33,18 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Target, trace_on
-from onefold.batches import Data, RankShare, batches, check_dtype, device_of, dtype_of, reusable
+from onefold.batches import (
+    Data,
+    RankShare,
+    batches,
+    check_dtype,
+    check_reiterable,
+    device_of,
+    dtype_of,
+)
 from onefold.batchnorm import FEW, reestimate, too_small
 from onefold.caches import fill
-from onefold.distributed import from_every_rank, sum_over_ranks, together
+from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
 from onefold.fold.repair_places import Place, places_of
 from onefold.progress import track
@@ -99,7 +107,7 @@ def repair(
     Raises:
         DataError: the data is empty, used up or cannot be run.
     """
-    data = reusable(data, "calibration data")
+    data = check_reiterable(data, "calibration data")
     state = {k: v.detach().clone() for k, v in model.state_dict().items()}
     if traced is None:
         traced = trace_on(model, data)
@@ -223,7 +231,7 @@ class _Run:
 
         shared = isinstance(self.data, RankShare)
         sizes = torch.zeros(2, dtype=torch.int64)
-        with together() if shared else contextlib.nullcontext():
+        with raise_together() if shared else contextlib.nullcontext():
             for batch in track(batches(self.data, self.device, "calibration data"), "repair"):
                 check_dtype(batch, self.dtype)
                 sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])

@@ -22,7 +22,7 @@ def settings_used(
     fold: object,
     *,
     probe: str,
-    regularisation: float | None,
+    regularization: float | None,
     prior: float | None,
     max_positions: int | None,
     seed: int,
@@ -36,7 +36,7 @@ def settings_used(
         done["align"] = {"computed before": True}
     elif align != "none":
         matcher = align if isinstance(align, Matcher) else matchers.get(align)()
-        asked = {"regularisation": regularisation, "prior": prior}
+        asked = {"regularization": regularization, "prior": prior}
         known = (
             {each.name for each in dataclasses.fields(matcher)}
             if dataclasses.is_dataclass(matcher)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, batches, device_of, reusable
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.progress import track
@@ -162,7 +162,7 @@ def _in_turn(
         DataError: the data can be read only once, or come in another order when they are read
             again.
     """
-    data = reusable(data)
+    data = check_reiterable(data)
     found: list[list[Tensor]] = []
     first: list[list[float]] = []
     for k in range(len(models)):

@@ -5,7 +5,7 @@
 p is the share of the commonest class among n labels; of data of one class alone it is 1 / C. An
 accuracy near chance is rarely the network's fault. Classes in another order than the network was
 trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts
-of (label, answer), which are gathered here batch by batch. Another numbering of the classes is
+of (label, answer), which are problem here batch by batch. Another numbering of the classes is
 found by the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the
 assignment problem"). Chance alone makes the best of C! numberings look good. A numbering is
 therefore found on every second example and judged on the others, both ways.

@@ -21,9 +21,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, reusable
+from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import reestimate
-from onefold.caches import forget
+from onefold.caches import clear_eval_caches
 from onefold.errors import DataError, MembersError, RecipeError, nearest
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
@@ -171,7 +171,7 @@ def barrier(
     if loss not in LOSSES:
         raise RecipeError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
     members = matching([a, b])
-    reusable(data)
+    check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
     scores: dict[int, Scores] = {}
     for i in (
@@ -217,7 +217,7 @@ def triangle(
             " edge."
         )
     members = matching([a, b, c])
-    reusable(data)
+    check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
     weights = grid(resolution)
     scores = []
@@ -264,7 +264,7 @@ def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module
         for term, w in terms[1:]:
             total += term * w
         target.copy_(total)
-    forget(result)
+    clear_eval_caches(result)
     return result
 
 
@@ -332,5 +332,5 @@ def _recalibration(
             "Batch-norm statistics need calibration data; pass calibration_data, for example"
             " training batches."
         )
-    batches = reusable(calibration_data, "calibration data")
+    batches = check_reiterable(calibration_data, "calibration data")
     return lambda network: reestimate(network, batches)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from onefold.batches import Data, batches, device_of, forward
-from onefold.caches import forgetting
+from onefold.caches import restored_attributes
 from onefold.errors import DataError, MembersError, RecipeError
 from onefold.fold.partial.saved import KEY as PARTIAL
 from onefold.fold.partial.saved import rebuild as rebuild_partial
@@ -161,7 +161,7 @@ def check_runs(network: nn.Module, data: Data) -> None:
     """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence
     than that of whatever would come first.
     """
-    with torch.no_grad(), forgetting(network):
+    with torch.no_grad(), restored_attributes(network):
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
 

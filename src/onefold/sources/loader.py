@@ -37,7 +37,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def normalised(self, index: Tensor | slice) -> Tensor:
+    def normalized(self, index: Tensor | slice) -> Tensor:
         """The images at `index` as float32, minus the mean, over the standard deviation."""
         chosen = self.inputs[index]
         scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float().clone()
@@ -91,7 +91,7 @@ class ImageBatches:
         for start in range(0, len(self.images), self.batch_size):
             part = slice(start, start + self.batch_size)
             index = part if order is None else order[part]
-            yield self.images.normalised(index), self.images.labels[index]
+            yield self.images.normalized(index), self.images.labels[index]
 
 
 class Part:

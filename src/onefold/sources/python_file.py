@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from onefold.batches import reusable
+from onefold.batches import check_reiterable
 from onefold.errors import DataError, OnefoldError, RecipeError, nearest
 from onefold.sources.data import Request, data_sources
 from onefold.sources.loader import Part
@@ -99,7 +99,7 @@ def python_data(request: Request) -> Iterable[Any]:
     arguments |= {"split": request.split, **request.name.options}
     check_arguments(function, arguments, request.name)
     data = call(function, arguments, request.name, DataError)
-    reusable(data, f"data of '{request.name.text}'")
+    check_reiterable(data, f"data of '{request.name.text}'")
     if cuts_itself or (request.limit is None and request.skip == 0):
         return data  # type: ignore[no-any-return]
     return Part(data, request.skip, request.limit)

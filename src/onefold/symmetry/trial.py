@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
-from onefold.caches import forget, forgetting
+from onefold.caches import clear_eval_caches, restored_attributes
 from onefold.errors import DataError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
 from onefold.symmetry.axes import Group
@@ -124,7 +124,7 @@ def _well_conditioned(
     coordinates.
     """
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
-    forget(twin)
+    clear_eval_caches(twin)
     for tensor in (*twin.parameters(), *twin.buffers()):
         if tensor.is_complex():  # which `double` passes over
             tensor.data = tensor.data.to(torch.complex128)
@@ -172,7 +172,7 @@ def _float64(batch: Batch, device: torch.device) -> Batch:
 
 def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
     try:
-        with forgetting(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
+        with restored_attributes(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
             found = functional_call(model, changed, batch.args, batch.kwargs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(

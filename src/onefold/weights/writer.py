@@ -268,8 +268,8 @@ def _save_shards(
             temporary = stack.enter_context(staged(file))
             fill(
                 temporary,
-                lambda path, shard=shard: write_safetensors(shard, path, metadata),
-                file,  # type: ignore[misc]
+                lambda path, shard=shard: write_safetensors(shard, path, metadata),  # type: ignore[misc]
+                file,
             )
             ready.append(temporary)
         listing = stack.enter_context(staged(index))

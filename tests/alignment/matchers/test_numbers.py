@@ -143,7 +143,7 @@ def test_no_rotation_that_keeps_the_mean_is_nearer() -> None:
 
 
 def test_defaults_are_those_that_were_chosen_on_held_out_images() -> None:
-    assert (CCA().regularisation, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (
+    assert (CCA().regularization, CCA().prior, Procrustes().prior, Procrustes().fixes_mean) == (
         10.0,
         0.1,
         0.1,
@@ -176,7 +176,7 @@ def test_what_matchers_say_of_themselves() -> None:
     assert said["transport"] == (*joint[:4], True, "post")
 
 
-@pytest.mark.parametrize("name", ["regularisation", "prior"])
+@pytest.mark.parametrize("name", ["regularization", "prior"])
 @pytest.mark.parametrize("value", [-1e-9, -1.0, math.inf, math.nan])
 def test_settings_that_are_negative_or_not_finite_are_refused(name: str, value: float) -> None:
     with pytest.raises(AlignmentError, match=f"The {name} is"):

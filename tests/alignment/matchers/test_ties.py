@@ -53,7 +53,7 @@ def test_units_of_one_example_find_the_ones_of_their_own_strength(
     [
         Procrustes(prior=0.0),
         Rotation(),
-        CCA(regularisation=0.1, prior=0.0),
+        CCA(regularization=0.1, prior=0.0),
         Procrustes(prior=0.0, fixes_mean=True),
     ],
 )

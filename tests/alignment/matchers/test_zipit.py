@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_networks import Plain, Residual, loader, members, trained
 from torch import nn
 
-from onefold.alignment import Moments, align, gather, solve_gathered
+from onefold.alignment import Moments, align, build_problem, solve_problem
 from onefold.alignment.matchers.zipit import ZipIt, zip_features
 from onefold.errors import AlignmentError, DataError
 from onefold.fold import merge
@@ -188,7 +188,7 @@ def test_groups_without_matrices_are_permuted_and_other_moments_refused() -> Non
     assert sorted(found.matchers.values()) == ["permutation", "zipit"]
     assert "take no dense map" in str(found)
     with pytest.raises(DataError, match="collect with every=True"):
-        solve_gathered(gather([*networks, network(2)], loader()), ZipIt())
+        solve_problem(build_problem([*networks, network(2)], loader()), ZipIt())
     with pytest.raises(AlignmentError, match="maps all members at once"):
         ZipIt().match(Moments(2, 3), 1)
 

@@ -247,8 +247,8 @@ def test_unusable_data(data: object, message: str) -> None:
         ({"steps": 0}, "steps is 0 and batch_size 128; both must be at least 1"),
         ({"steps": -3}, "steps is -3"),
         ({"batch_size": 0}, "batch_size 0; both must be at least 1"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"lr": 0.0}, "lr is 0.0"),
+        ({"lr": float("nan")}, "lr is nan"),
         ({"penalty": -0.1}, "penalty of at least 0"),
     ],
 )

@@ -174,12 +174,11 @@ def test_weighted_sums_and_the_gradient_of_their_gates(
 def test_gates_are_learned_with_these_settings_unless_others_are_given() -> None:
     chosen = {name: p.default for name, p in inspect.signature(fit_gates).parameters.items()}
     assert {
-        k: chosen[k]
-        for k in ("share", "steps", "learning_rate", "penalty", "batch_size", "fallback", "seed")
+        k: chosen[k] for k in ("share", "steps", "lr", "penalty", "batch_size", "fallback", "seed")
     } == {
         "share": 0.3,
         "steps": 300,
-        "learning_rate": 0.1,
+        "lr": 0.1,
         "penalty": 0.01,
         "batch_size": 128,
         "fallback": True,

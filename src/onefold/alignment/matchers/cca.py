@@ -32,7 +32,7 @@ class CCA(Matcher):
     """
 
     # Both chosen on held-out images, benchmarks/folding.
-    regularisation: float = 10.0
+    regularization: float = 10.0
     prior: float = 0.1
 
     dense = True
@@ -40,7 +40,7 @@ class CCA(Matcher):
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:
-        covariances = shrunk(moments, member, self.regularisation, self.prior)
+        covariances = shrunk(moments, member, self.regularization, self.prior)
         root_r, inverse_r = roots(covariances.reference)
         root_k, inverse_k = roots(covariances.member)
         u, s, vh = torch.linalg.svd(inverse_r @ covariances.cross @ inverse_k)

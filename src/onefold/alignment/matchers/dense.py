@@ -34,12 +34,12 @@ class Covariances:
     cross: Tensor
 
 
-def shrunk(moments: Features, member: int, regularisation: float, prior: float) -> Covariances:
+def shrunk(moments: Features, member: int, regularization: float, prior: float) -> Covariances:
     """The covariances with ridge and prior; see above.
 
     Raises AlignmentError where a setting is negative or not finite, or the features never vary.
     """
-    for name, value in (("regularisation", regularisation), ("prior", prior)):
+    for name, value in (("regularization", regularization), ("prior", prior)):
         if not math.isfinite(value) or value < 0:
             raise AlignmentError(f"The {name} is {value}; it must be 0 or greater.")
     assert moments.reference is not None
@@ -55,7 +55,7 @@ def shrunk(moments: Features, member: int, regularisation: float, prior: float) 
             " align='permutation'."
         )
     eye = torch.eye(moments.width, dtype=own.dtype, device=own.device)
-    ridge = regularisation + prior
+    ridge = regularization + prior
     if prior > 0:
         cross = (
             cross

@@ -4,7 +4,7 @@ features.
     max over permutations p of  sum_i corr(x_r[i], x_k[p(i)])
 
 Li, Yosinski, Clune, Lipson & Hopcroft 2016, "Convergent learning" (arXiv 1511.07543); Ainsworth,
-Hayase & Srinivasa 2023, "Git Re-Basin", section 3.1 (arXiv 2209.04836). Solved exactly by
+Hayase & Srinivasa 2023, "Git Re-Basin", section 3.1 (arXiv 2209.04836). GroupSolution exactly by
 scipy.optimize.linear_sum_assignment. Among pairs that are correlated alike, likeness of deviations
 decides (`likeness`).
 """

@@ -8,7 +8,7 @@ Where the rotation must leave the all-ones vector as it is (T 1 = 1, for layer n
 P' + 1 1' / C with P an orthonormal basis of what is orthogonal to ones, and U, V from P' S_rk P.
 
 Schoenemann 1966, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31.
-It is the limit of CCA for strong regularisation and needs no inverse square root. The permutation
+It is the limit of CCA for strong regularization and needs no inverse square root. The permutation
 prior (see `dense`) is ours; prior=0 is the classical solution.
 """
 
@@ -27,7 +27,7 @@ from onefold.symmetry import GroupMap
 @matchers.register("procrustes")
 @dataclass(frozen=True)
 class Procrustes(Matcher):
-    """Nearest rotation of the features; the limit of CCA for strong regularisation, and level with
+    """Nearest rotation of the features; the limit of CCA for strong regularization, and level with
     it after repair.
     """
 

@@ -204,7 +204,7 @@ class Problem:
 
 def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
     """Sweep over all units in random order until none gains; returns the objective after every step
-    that was kept, from the start on.
+    that was checkpoint, from the start on.
     """
     generator = torch.Generator().manual_seed(seed)
     units = list(_units(problem))

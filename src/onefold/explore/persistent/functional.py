@@ -10,7 +10,7 @@ distance as they can one between parameters. The gradient is that of autograd, t
 forward and backward pass over the reference batch.
 
 Predictions are made without dropout, and by batch norms with the batch's own statistics, so that
-they depend on the parameters and on nothing that training has gathered; the network's buffers stay
+they depend on the parameters and on nothing that training has problem; the network's buffers stay
 as they are.
 """
 

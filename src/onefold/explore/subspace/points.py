@@ -1,6 +1,6 @@
 """Networks out of a subspace: plain modules at its points.
 
-Normalisation statistics belong to one network, and those gathered in training belong to no point in
+Normalisation statistics belong to one network, and those problem in training belong to no point in
 particular, so that they are computed anew for every point (Wortsman et al. 2021, section 4).
 """
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.batchnorm import norms_of, reestimate
-from onefold.caches import forget
+from onefold.caches import clear_eval_caches
 from onefold.errors import SubspaceError
 
 
@@ -35,7 +35,7 @@ def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
             " are computed for it; pass training batches as data=."
         )
     network.eval()
-    forget(network)
+    clear_eval_caches(network)
     if norms and data is not None:
         reestimate(network, data)
     return network

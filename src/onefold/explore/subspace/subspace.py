@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, reusable
-from onefold.caches import forget
+from onefold.batches import Data, check_reiterable
+from onefold.caches import clear_eval_caches
 from onefold.distributed import rank
 from onefold.ensemble.ensemble import Ensemble, check_scores
 from onefold.ensemble.names import EnsembleMean
@@ -301,7 +301,7 @@ class Subspace(nn.Module):
             raise SubspaceError(
                 f"An ensemble of {n} was asked for, but {len(points)} points were given."
             )
-        again = None if data is None else reusable(data)
+        again = None if data is None else check_reiterable(data)
         return Ensemble(
             [settled(self._copy_at(point), again, "an ensemble") for point in points],
             scores,
@@ -401,7 +401,7 @@ class Subspace(nn.Module):
             point, self._likeness = mix(tensors, draw)
         put(self._owners, point)
         if not self.training:
-            forget(self.network)
+            clear_eval_caches(self.network)
         self._placed = state
 
     def _new_draw(self) -> Draw:
@@ -435,7 +435,7 @@ class Subspace(nn.Module):
                 tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0))
             )
         self._rest()
-        forget(self.network)
+        clear_eval_caches(self.network)
         return plain_copy(self.network, self.places, self._orders, point)
 
 

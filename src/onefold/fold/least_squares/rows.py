@@ -153,12 +153,9 @@ def geometry_of(layer: Layer, node: fx.Node) -> Geometry | None:
             if k != layer.output_axis and isinstance(shape[k], torch.SymInt)
         ]
         return Geometry(example=batch[0] if batch else 0) if len(sizes) > 1 else None
-    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    defaults = {
-        a.name: a.default_value
-        for a in node.target._schema.arguments
-        if a.has_default_value()  # type: ignore[union-attr]
-    }
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    names = [argument.name for argument in arguments]
+    defaults = {a.name: a.default_value for a in arguments if a.has_default_value()}
     given = defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     weight = given["weight"].meta["val"]
     kernel = tuple(int(k) for k in weight.shape[2:])

@@ -13,9 +13,9 @@ from torch import nn
 
 from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment.matchers import Matcher, matchers
-from onefold.batches import Data, batches, device_of, reusable
+from onefold.batches import Data, batches, check_reiterable, device_of
 from onefold.errors import MembersError, NothingToAlignError, RecipeError
-from onefold.fold.average import folds, normalised
+from onefold.fold.average import folds, normalized
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
 from onefold.fold.merge_report import MergeReport
@@ -44,7 +44,7 @@ _SETTINGS = (
     "ridge",
     "validation",
     "probe",
-    "regularisation",
+    "regularization",
     "prior",
     "max_positions",
     "seed",
@@ -127,7 +127,7 @@ def partial_merge(
         output: which output is meant where the members return several, and on which axis its
             classes lie; only outputs="probabilities" needs it.
         settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe,
-            regularisation, prior, max_positions, seed.
+            regularization, prior, max_positions, seed.
 
     Raises:
         SymmetryError: the network cannot be cut there; the message names where it can.
@@ -144,7 +144,7 @@ def partial_merge(
             )
     check_networks(models, shapes=False)
     models = list(models)
-    shares = normalised(weights, len(models))
+    shares = normalized(weights, len(models))
     if "target" in settings or _is_least_squares(fold):
         settings["target"] = _target(fold, settings.get("target"))
     _check_basis(fold)
@@ -153,7 +153,7 @@ def partial_merge(
             f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}."
         )
     models = list(in_one_precision(models, reference or 0))
-    data = reusable(data, "calibration data")
+    data = check_reiterable(data, "calibration data")
     if outputs == "probabilities":
         # Labels may tell it, but not when the module runs.
         meant = replace(meant, class_axis=class_axis_of(models[0], data, meant))
@@ -189,7 +189,7 @@ def partial_merge(
         kept = {
             name: value
             for name, value in shared.items()
-            if name not in ("probe", "regularisation", "prior")
+            if name not in ("probe", "regularization", "prior")
         }
         done = merge(alike, data, align="none", **kept)
         done.report.warnings.insert(

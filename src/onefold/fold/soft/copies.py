@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from onefold.caches import forget
+from onefold.caches import clear_eval_caches
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -30,7 +30,7 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
     for name, buffer in network.named_buffers(remove_duplicate=False):
         memo.setdefault(id(buffer), tensors.get(name, buffer).detach())
     twin = copy.deepcopy(network, memo).eval()
-    forget(twin)
+    clear_eval_caches(twin)
     return twin
 
 
@@ -49,7 +49,7 @@ def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) 
         if name in values:
             values[name] = weights.get(name, weights.get(given, values[name]))
     twin.load_state_dict(values)
-    forget(twin)
+    clear_eval_caches(twin)
     return twin
 
 

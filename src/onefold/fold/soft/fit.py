@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onefold.batches import Batch, Data, device_of, dtype_of, forward, reusable
+from onefold.batches import Batch, Data, check_reiterable, device_of, dtype_of, forward
 from onefold.distributed import from_first_rank, mean_over_ranks, several_ranks
 from onefold.errors import DataError, RecipeError
 from onefold.fold.merge import merge
@@ -103,7 +103,7 @@ def fit_gates(
     held_out: Data | None = None,
     share: float = 0.3,
     steps: int = 300,
-    learning_rate: float = 0.1,
+    lr: float = 0.1,
     penalty: float = 0.01,
     batch_size: int = 128,
     fallback: bool = True,
@@ -114,7 +114,7 @@ def fit_gates(
     Args:
         data: labelled batches; a few hundred examples do. They are kept in memory.
         held_out: labelled batches to choose on; None: a `share` of `data`, drawn at random.
-        steps, learning_rate, penalty, batch_size: see the equation above; `penalty` is lambda.
+        steps, lr, penalty, batch_size: see the equation above; `penalty` is lambda.
         fallback: False returns the gated network whatever it is worth; then nothing is held out.
         seed: of the split and of the order of examples.
 
@@ -126,19 +126,15 @@ def fit_gates(
             on it.
         MembersError: every member is unfit. RecipeError: an impossible setting.
     """
-    _check(
-        steps=steps,
-        learning_rate=learning_rate,
-        penalty=penalty,
-        batch_size=batch_size,
-        share=share,
-    )
+    _check(steps=steps, lr=lr, penalty=penalty, batch_size=batch_size, share=share)
     start = time.perf_counter()
     device = device_of(soft.members[0])
-    examples = Examples.of(reusable(data, "labelled data"), device)
+    examples = Examples.of(check_reiterable(data, "labelled data"), device)
     chosen_on: Examples | None = None
     if fallback and held_out is not None:
-        chosen_on = Examples.of(reusable(held_out, "held-out data"), device, "held-out data")
+        chosen_on = Examples.of(
+            check_reiterable(held_out, "held-out data"), device, "held-out data"
+        )
     elif fallback:
         examples, chosen_on = examples.split(share, seed)
         if not len(examples) or not len(chosen_on):
@@ -153,7 +149,7 @@ def fit_gates(
     seconds = {"screen and align": time.perf_counter() - start}
 
     start = time.perf_counter()
-    losses = _train(soft, examples, steps, learning_rate, penalty, batch_size, seed)
+    losses = _train(soft, examples, steps, lr, penalty, batch_size, seed)
     _prune(soft, examples, penalty)
     soft.recalibrate(examples)
     seconds["learn gates"] = time.perf_counter() - start
@@ -362,15 +358,12 @@ def _training(soft: SoftMerge) -> Iterator[None]:
         soft.stochastic = stochastic
 
 
-def _check(
-    *, steps: int, learning_rate: float, penalty: float, batch_size: int, share: float
-) -> None:
+def _check(*, steps: int, lr: float, penalty: float, batch_size: int, share: float) -> None:
     if steps < 1 or batch_size < 1:
         raise RecipeError(f"steps is {steps} and batch_size {batch_size}; both must be at least 1.")
-    if not learning_rate > 0 or not penalty >= 0:
+    if not lr > 0 or not penalty >= 0:
         raise RecipeError(
-            f"learning_rate is {learning_rate} and penalty {penalty}; give a rate above 0 and a"
-            " penalty of at least 0."
+            f"lr is {lr} and penalty {penalty}; give a rate above 0 and a penalty of at least 0."
         )
     if not 0 < share < 1:
         raise RecipeError(

@@ -25,7 +25,7 @@ class AlignPart(Part):
     file: InputFile | None = None
     reference: int = Field(default=0, ge=0)
     probe: Literal["auto", "pre", "post"] = "auto"
-    regularisation: float | None = Field(default=None, ge=0)
+    regularization: float | None = Field(default=None, ge=0)
     prior: float | None = Field(default=None, ge=0)
     max_positions: int | None = Field(default=None, ge=1)
 

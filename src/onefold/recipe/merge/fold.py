@@ -32,7 +32,7 @@ def fold_networks(
     }
     shared |= {
         name: getattr(part, name)
-        for name in ("reference", "probe", "regularisation", "prior", "max_positions")
+        for name in ("reference", "probe", "regularization", "prior", "max_positions")
     }
     meant = recipe.network_output.output
     shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed, "output": meant}
@@ -59,7 +59,7 @@ def _partial(
         if settings["align"] is not None:
             raise
         plain: dict[str, Any] = {
-            name: None if name in ("regularisation", "prior") else value
+            name: None if name in ("regularization", "prior") else value
             for name, value in settings.items()
         }
         done = partial_merge(models, data, until=place, **{**plain, "align": "none"})

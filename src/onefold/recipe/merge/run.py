@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from onefold.alignment import matchers
-from onefold.batches import reusable
+from onefold.batches import check_reiterable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import MergeResult, PartialMerge, folds
 from onefold.fold.merge import DEFAULT, REPAIRS
@@ -86,7 +86,7 @@ def make(
         )
         data = load_data(recipe.data, recipe.seed) if recipe.data else None
         if data is not None:
-            check_runs(models[0], reusable(data, "calibration data"))
+            check_runs(models[0], check_reiterable(data, "calibration data"))
         evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
         if evaluation is not None and recipe.evaluation is not None:
             check_labelled(evaluation, recipe.evaluation)

@@ -310,9 +310,7 @@ def _train(
         lambda number: build_network(recipe, number),
         lambda seed: Epochs(source, seed, part.augment),
         validation,
-        Training(
-            part.epochs, steps, part.learning_rate, part.momentum, part.weight_decay, part.warm_up
-        ),
+        Training(part.epochs, steps, part.lr, part.momentum, part.weight_decay, part.warm_up),
         recipe.rounds.order,
         recipe.seed,
     )

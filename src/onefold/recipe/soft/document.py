@@ -30,7 +30,7 @@ class SoftPart(Part):
     screen: bool = True
     outputs: Literal["logits", "probabilities"] = "logits"
     steps: int = Field(default=300, ge=1)
-    learning_rate: float = Field(default=0.1, gt=0)
+    lr: float = Field(default=0.1, gt=0)
     penalty: float = Field(default=0.01, ge=0)
     batch_size: int = Field(default=128, ge=1)
     share: float = Field(default=0.3, gt=0, lt=1)
@@ -55,7 +55,7 @@ class SoftPart(Part):
         """The arguments of fit_gates."""
         return {
             name: getattr(self, name)
-            for name in ("steps", "learning_rate", "penalty", "batch_size", "share", "fallback")
+            for name in ("steps", "lr", "penalty", "batch_size", "share", "fallback")
         }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from onefold.alignment import matchers
-from onefold.batches import Data, reusable
+from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
 from onefold.fold.soft.saved import describe
@@ -131,7 +131,7 @@ def _check_names(recipe: SoftRecipe) -> None:
 
 def _labelled(part: DataPart, seed: int) -> Data:
     """Labelled batches that can be walked through again. Raises DataError where they are not."""
-    data = reusable(load_data(part, seed), "labelled data")
+    data = check_reiterable(load_data(part, seed), "labelled data")
     check_labelled(data, part, "learn from; gates need labelled examples, so choose other data")
     return data
 

@@ -170,9 +170,7 @@ def _train(
     epochs = Epochs(
         data if isinstance(data, ImageBatches) else shuffled(recipe), recipe.seed, part.augment
     )
-    training = Training(
-        part.epochs, steps, part.learning_rate, part.momentum, part.weight_decay, part.warm_up
-    )
+    training = Training(part.epochs, steps, part.lr, part.momentum, part.weight_decay, part.warm_up)
     before = kept(folder, recipe.command) if resumed else None
     train(
         fabric,

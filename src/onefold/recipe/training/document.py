@@ -26,7 +26,7 @@ class TrainingPart(Part):
     """
 
     epochs: int = Field(ge=1)
-    learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    lr: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     warm_up: float | None = Field(default=None, ge=0, allow_inf_nan=False)

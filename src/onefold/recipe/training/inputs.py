@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, device_of, forward, labels_of, reusable
+from onefold.batches import Data, batches, check_reiterable, device_of, forward, labels_of
 from onefold.errors import DataError, RecipeError
 from onefold.explore.training import usable
 from onefold.inference import ANY, ClassAxis, floating_outputs
@@ -57,7 +57,7 @@ def training_data(recipe: TrainedRecipe) -> Data:
 
     Raises DataError or RecipeError where it has no labels or cannot be shuffled.
     """
-    data = reusable(load_data(recipe.data, recipe.seed), "training data")
+    data = check_reiterable(load_data(recipe.data, recipe.seed), "training data")
     check_labelled(data, recipe.data, "train with; choose other data")
     if not isinstance(data, ImageBatches):
         shuffled(recipe)(recipe.seed)
@@ -84,7 +84,7 @@ def labelled(part: DataPart | None, seed: int, what: str) -> Data | None:
     """The labelled data of a part, if there is one. Raises DataError where it has no labels."""
     if part is None:
         return None
-    data = reusable(load_data(part, seed), what)
+    data = check_reiterable(load_data(part, seed), what)
     check_labelled(data, part)
     return data
 
