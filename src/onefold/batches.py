@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
 from onefold.distributed import rank, ranks, several_ranks
-from onefold.errors import DataError
+from onefold.errors import DataError, OnefoldError
 
 Data = Iterable[Any]
 
@@ -249,6 +249,8 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
     check_dtype(batch, dtype or dtype_of(module))
     try:
         return module(*batch.args, **batch.kwargs)
+    except OnefoldError:  # a module of this library already says what is wrong
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise DataError(

@@ -14,15 +14,15 @@ class WeightsError(OnefoldError):
     """A checkpoint cannot be read, written or trusted."""
 
 
-class MembersError(OnefoldError):
+class MembersError(OnefoldError, ValueError):
     """The networks to fold do not fit together, or one of them is unfit."""
 
 
-class DataError(OnefoldError):
+class DataError(OnefoldError, ValueError):
     """The data is empty, too little, of the wrong type, or cannot be run through the network."""
 
 
-class TraceError(OnefoldError):
+class TraceError(OnefoldError, RuntimeError):
     """torch.export cannot trace the network, so its symmetries cannot be found."""
 
 
@@ -44,8 +44,12 @@ class NothingToAlignError(AlignmentError):
     fixed: bool = False
 
 
-class RecipeError(OnefoldError):
-    """A recipe, a flag or a name is unknown or contradictory."""
+class SettingError(OnefoldError, ValueError):
+    """An argument, a name or a combination of settings is unknown or contradictory."""
+
+
+class RecipeError(SettingError):
+    """A recipe or the flags of a command are unknown or contradictory."""
 
 
 class SubspaceError(OnefoldError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 
 Patterns = str | Sequence[str] | None  # one, several, or no choice
 T = TypeVar("T")
@@ -20,14 +20,14 @@ def as_list(patterns: Patterns) -> list[str] | None:
 
 
 def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
-    """Raises RecipeError where a pattern matches none of `names`."""
+    """Raises SettingError where a pattern matches none of `names`."""
     if not patterns:
-        raise RecipeError(
+        raise SettingError(
             f"The list `{what}` is empty; leave it out, or name a part of the network."
         )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise RecipeError(
+            raise SettingError(
                 f"The pattern '{pattern}' of `{what}` matches no part of the network that can be"
                 f" chosen; {nearest(pattern, names)}"
             )
@@ -47,7 +47,7 @@ def choose(
     pattern of `exclude` matches.
 
     Raises:
-        RecipeError: a pattern matches nothing, or nothing is left.
+        SettingError: a pattern matches nothing, or nothing is left.
     """
     wanted, unwanted = as_list(include), as_list(exclude)
     known = sorted({name for item in items for name in names_of(item)})
@@ -61,7 +61,7 @@ def choose(
         and not (unwanted and _any(names_of(i), unwanted))
     ]
     if not left:
-        raise RecipeError(
+        raise SettingError(
             "No part of the network is left: `exclude` takes away all that `include` names;"
             " narrow it."
         )
@@ -71,7 +71,7 @@ def choose(
 def select(names: Sequence[str], include: Patterns, exclude: Patterns) -> list[str]:
     """The names that are chosen by themselves or by a module around them.
 
-    Raises RecipeError as `choose`.
+    Raises SettingError as `choose`.
     """
     return choose(names, around, include, exclude)
 

@@ -21,7 +21,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from onefold import errors
-from onefold.errors import OnefoldError, RecipeError
+from onefold.errors import OnefoldError, SettingError
 
 NOISY = (
     "lightning_fabric.utilities.distributed",
@@ -32,11 +32,11 @@ VARIABLES = ("LOCAL_RANK", "MASTER_PORT")  # a launcher's; Fabric sets the secon
 
 
 def fabric_package() -> Any:
-    """The package lightning_fabric. Raises RecipeError where it is not installed."""
+    """The package lightning_fabric. Raises SettingError where it is not installed."""
     try:
         import lightning_fabric
     except ImportError:
-        raise RecipeError(
+        raise SettingError(
             "Training needs the package lightning-fabric; install it with: pip install"
             ' "onefold[train]".'
         ) from None
@@ -45,20 +45,20 @@ def fabric_package() -> Any:
 
 
 def check_processes(device: torch.device, devices: int) -> None:
-    """Raises RecipeError where so many processes cannot be started here."""
+    """Raises SettingError where so many processes cannot be started here."""
     fabric_package()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
-        raise RecipeError(
+        raise SettingError(
             "The processes are started by onefold itself; run it without torchrun or another"
             " launcher, and give --devices."
         )
     if devices > 1 and device.index is not None:
-        raise RecipeError(
+        raise SettingError(
             f"The device '{device}' is a single one, but {devices} were asked for; give the device"
             " as cuda."
         )
     if device.type == "cuda" and devices > torch.cuda.device_count():
-        raise RecipeError(
+        raise SettingError(
             f"There are {torch.cuda.device_count()} CUDA devices here, not {devices}; give fewer"
             " --devices."
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 
 T = TypeVar("T")
 FAMILIES: dict[str, Registry[object]] = {}
@@ -41,13 +41,13 @@ class Registry(Generic[T]):
     def register(self, *names: str, summary: str = "") -> Callable[[T], T]:
         """Decorator: file the decorated thing under `names`.
 
-        Raises RecipeError where a name is taken.
+        Raises SettingError where a name is taken.
         """
 
         def add(value: T) -> T:
             for name in names:
                 if name in self._entries:
-                    raise RecipeError(
+                    raise SettingError(
                         f"The {self.kind} '{name}' is registered already; choose another name."
                     )
                 self._entries[name] = Entry(
@@ -60,12 +60,12 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The thing filed under `name`.
 
-        Raises RecipeError with the nearest known name otherwise.
+        Raises SettingError with the nearest known name otherwise.
         """
         try:
             return self._entries[name].value
         except KeyError:
-            raise RecipeError(
+            raise SettingError(
                 f"There is no {self.kind} named '{name}'; {nearest(name, self._entries)}"
             ) from None
 

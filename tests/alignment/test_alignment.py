@@ -20,7 +20,7 @@ from onefold.errors import (
     DataError,
     MembersError,
     NothingToAlignError,
-    RecipeError,
+    SettingError,
     WeightsError,
 )
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
@@ -276,16 +276,16 @@ def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> N
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"method": "ccaa"}, RecipeError, "no matcher named 'ccaa'; did you mean 'cca'"),
+        ({"method": "ccaa"}, SettingError, "no matcher named 'ccaa'; did you mean 'cca'"),
         (
             {"method": "permutation", "regularization": 0.1},
-            RecipeError,
+            SettingError,
             "'permutation' takes no regularization",
         ),
         ({"regularization": -1.0}, AlignmentError, "must be 0 or greater"),
         ({"reference": 2}, AlignmentError, "numbered 0 to 1"),
-        ({"probe": "middle"}, RecipeError, "choose 'auto', 'pre' or 'post'"),
-        ({"max_positions": 0}, RecipeError, "at least 1"),
+        ({"probe": "middle"}, SettingError, "choose 'auto', 'pre' or 'post'"),
+        ({"max_positions": 0}, SettingError, "at least 1"),
     ],
 )
 def test_unusable_settings(

@@ -25,7 +25,7 @@ import onefold
 from onefold.alignment import Alignment, Moments
 from onefold.batches import RankShare, batches
 from onefold.batchnorm import reestimate
-from onefold.errors import DataError, MembersError, OutputError, RecipeError, WeightsError
+from onefold.errors import DataError, MembersError, OutputError, SettingError, WeightsError
 from onefold.fold.polish import polish
 from onefold.measure import evaluate_all
 from onefold.sources import DiskMembers
@@ -513,7 +513,7 @@ def _rank(rank: int, folder: str) -> None:
         report["widths"] = onefold.merge(wide(), data, align="transport").model.state_dict()
     report["statistics"] = re_estimated(models[0], RankShare(data, rank, 2))
     for arguments in ({"polish": 1}, {"fold": "least_squares"}):
-        with pytest.raises(RecipeError, match="a part of the data only"):
+        with pytest.raises(SettingError, match="a part of the data only"):
             onefold.merge(models, data[rank::2], sharded=True, **arguments)
     with pytest.raises(DataError, match="Rank 1 failed" if rank == 0 else "parameters are float64"):
         onefold.align(
@@ -683,6 +683,6 @@ def test_what_cannot_be_resumed_or_shared_is_refused(
         assert what in result.err
     alignment = onefold.align(both[0], doubles(), method="permutation")
     for align, repair in ((alignment, "auto"), ("none", "none")):
-        with pytest.raises(RecipeError, match="nothing to resume"):
+        with pytest.raises(SettingError, match="nothing to resume"):
             onefold.merge(both[0], doubles(), align=align, repair=repair, resume=tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.ensemble.pool import FLOOR, ClassPool, mean_pool
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.fold import LeastSquares, merge, polish
 from onefold.sources import DiskMembers
 
@@ -238,23 +238,23 @@ def test_what_cannot_be_pooled_is_refused() -> None:
         ([[0, 0], [3, 4]], "Member 0 saw nothing"),
         ([[1, 0], [3, 0]], "No member saw class 1"),
     ):
-        with pytest.raises(RecipeError, match=message):
+        with pytest.raises(SettingError, match=message):
             onefold.class_pool(pair, counts=counts)
     for shares in ([0.5, 0.5, 0.0], [1.0, 2.0], [1.0, float("inf"), 1.0], ["a", "b", "c"]):
-        with pytest.raises(RecipeError, match="shares"):
+        with pytest.raises(SettingError, match="shares"):
             onefold.class_pool(pair, counts=[[1, 2, 3], [4, 5, 6]], shares=shares)
-    with pytest.raises(RecipeError, match="unlabelled `data`, or `counts`"):
+    with pytest.raises(SettingError, match="unlabelled `data`, or `counts`"):
         onefold.class_pool(pair)
     with pytest.raises(DataError, match="Member 1 puts out something that is not finite"):
         onefold.class_pool([BAYES[0], Bayes(SEEN[1] * torch.nan)], x)
     with pytest.raises(DataError, match="pooling member 0 needs two classes or more"):
         onefold.class_pool([nn.Linear(2, 1).double()], x)
     pool = onefold.class_pool(BAYES, x)
-    with pytest.raises(RecipeError, match="of 2 members but 1 answered"):
+    with pytest.raises(SettingError, match="of 2 members but 1 answered"):
         onefold.evaluate(BAYES[:1], [points(EVEN, 8)], ensemble=pool)
-    with pytest.raises(RecipeError, match="of 4 classes but the members put out 3"):
+    with pytest.raises(SettingError, match="of 4 classes but the members put out 3"):
         pool.combined([torch.zeros(1, 3)] * 2)
-    with pytest.raises(RecipeError, match="did you mean 'classes'"):
+    with pytest.raises(SettingError, match="did you mean 'classes'"):
         merge(members(Plain, 2), loader(), fold="least_squares", ensemble="clases")  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="did you mean 'classes'"):
+    with pytest.raises(SettingError, match="did you mean 'classes'"):
         LeastSquares(ensemble="clases")  # type: ignore[arg-type]

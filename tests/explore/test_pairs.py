@@ -13,7 +13,7 @@ from small_networks import Plain, Residual, loader, trained
 from torch import Tensor, nn
 
 import onefold as of
-from onefold.errors import DataError, MembersError, RecipeError
+from onefold.errors import DataError, MembersError, SettingError
 from onefold.explore import compare_networks
 from onefold.explore.pairs import distance
 from onefold.symmetry import GroupMap, apply_maps
@@ -126,7 +126,7 @@ def test_bad_input() -> None:
         compare_networks([a, a], iter(DATA))
     with pytest.raises(DataError, match="no labels"):
         compare_networks([a, a], [x for x, _ in DATA])
-    with pytest.raises(RecipeError, match="2 points"):
+    with pytest.raises(SettingError, match="2 points"):
         compare_networks([a, a], DATA, points=2)
-    with pytest.raises(RecipeError, match="no loss named"):
+    with pytest.raises(SettingError, match="no loss named"):
         compare_networks([a, a], DATA, loss="eror")  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from onefold.errors import MembersError, RecipeError
+from onefold.errors import MembersError, SettingError
 from onefold.fold.average import average
 
 
@@ -21,7 +21,7 @@ def test_weights_are_divided_by_their_sum() -> None:
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 2.0], [1.0, math.nan], [math.inf, 1.0]])
 def test_weights_that_are_no_shares_are_refused(weights: list[float]) -> None:
-    with pytest.raises(RecipeError, match="finite, 0 or greater, and not all 0"):
+    with pytest.raises(SettingError, match="finite, 0 or greater, and not all 0"):
         normalized(weights, 2)
     with pytest.raises(MembersError, match="one weight for each"):
         normalized([*weights, 1.0], 2)

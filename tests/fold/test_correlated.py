@@ -11,7 +11,7 @@ from small_networks import Plain, Residual, loader, members, trained
 
 import onefold
 from onefold.alignment import align
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.fold import merge
 
 TEST = loader(512, seed=99, batch=128)
@@ -89,5 +89,5 @@ def test_heads_of_attention() -> None:
 def test_it_needs_an_alignment_to_one_member() -> None:
     models = [trained(Plain, 0), trained(Plain, 1)]
     for options in ({"align": "none"}, {"align": "permutation", "reference": None}):
-        with pytest.raises(RecipeError, match="align the members to one"):
+        with pytest.raises(SettingError, match="align the members to one"):
             merge(models, loader(), fold="correlated_average", **options)  # type: ignore[arg-type]

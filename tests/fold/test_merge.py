@@ -19,7 +19,7 @@ from onefold.errors import (
     DataError,
     MembersError,
     OnefoldError,
-    RecipeError,
+    SettingError,
     TraceError,
 )
 from onefold.fold import merge, recalibrate
@@ -260,13 +260,13 @@ def test_what_cannot_be_traced_can_still_be_averaged() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"fold": "mean"}, RecipeError, "no fold named 'mean'"),
-        ({"repair": "ful"}, RecipeError, "no repair 'ful'; did you mean 'full'"),
+        ({"fold": "mean"}, SettingError, "no fold named 'mean'"),
+        ({"repair": "ful"}, SettingError, "no repair 'ful'; did you mean 'full'"),
         ({"weights": [1.0]}, MembersError, "1 weights were given for 2 members"),
-        ({"weights": [1.0, -1.0]}, RecipeError, "0 or greater"),
-        ({"weights": [0.0, 0.0]}, RecipeError, "not all 0"),
+        ({"weights": [1.0, -1.0]}, SettingError, "0 or greater"),
+        ({"weights": [0.0, 0.0]}, SettingError, "not all 0"),
         ({"reference": 5}, MembersError, "numbered 0 to 1"),
-        ({"data": None}, RecipeError, "need calibration data"),
+        ({"data": None}, SettingError, "need calibration data"),
         ({"data": iter([1])}, DataError, "can be read only once"),
         ({"data": torch.zeros(4, 1, 8, 8)}, DataError, "is a single tensor"),
     ],

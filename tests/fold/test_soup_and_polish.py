@@ -14,7 +14,7 @@ from small_networks import Plain, Residual, loader, members, trained
 from torch import nn
 
 import onefold as of
-from onefold.errors import DataError, OnefoldError, RecipeError
+from onefold.errors import DataError, OnefoldError, SettingError
 from onefold.fold import folds, merge, polish
 from onefold.fold.auto import WAYS, led_by
 from onefold.fold.least_squares import TARGETS, LeastSquares
@@ -189,25 +189,29 @@ def test_a_merge_polishes_last() -> None:
         ),
         (
             lambda m: merge(m, loader(), fold="soup", ridge=0.1),
-            RecipeError,
+            SettingError,
             "takes no ridge; leave it out, or use auto or least_squares",
         ),
-        (lambda m: merge(m, loader(), fold="auto", rows=0), RecipeError, "asked for 0 rows"),
+        (lambda m: merge(m, loader(), fold="auto", rows=0), SettingError, "asked for 0 rows"),
         (
             lambda m: merge(m, loader(), fold="soup", validation=iter(TEST)),
             DataError,
             "validation data is an iterator",
         ),
-        (lambda m: polish(m[0], m, UNLABELLED, passes=0), RecipeError, "asked for 0 passes"),
-        (lambda m: polish(m[0], m, UNLABELLED, lr=0.0), RecipeError, "rate of distillation is 0.0"),
+        (lambda m: polish(m[0], m, UNLABELLED, passes=0), SettingError, "asked for 0 passes"),
+        (
+            lambda m: polish(m[0], m, UNLABELLED, lr=0.0),
+            SettingError,
+            "rate of distillation is 0.0",
+        ),
         (
             lambda m: polish(m[0], m, UNLABELLED, batchnorm="off"),
-            RecipeError,
+            SettingError,
             "'eval' or 'train', not 'off'",
         ),
         (
             lambda m: polish(m[0], m, UNLABELLED, ensemble="logit"),
-            RecipeError,
+            SettingError,
             "did you mean 'logits'",
         ),
         (lambda m: polish(m[0], m, iter(UNLABELLED)), DataError, "can be read only once"),
@@ -239,7 +243,7 @@ def test_the_recipes_targets_are_those_of_least_squares() -> None:
     ],
 )
 def test_recipe_keys_are_checked(fold: dict[str, object], message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(SettingError, match=message):
         check_names(
             check(
                 {

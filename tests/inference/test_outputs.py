@@ -18,7 +18,7 @@ from torch.nn import functional
 import onefold
 from onefold.batches import batches
 from onefold.ensemble.ensemble import Ensemble
-from onefold.errors import DataError, OnefoldError, RecipeError
+from onefold.errors import DataError, OnefoldError, SettingError
 from onefold.explore.persistent.functional import predict
 from onefold.fold import LeastSquares, polish
 from onefold.fold.soft.mixture import Mixture
@@ -193,9 +193,9 @@ def test_a_name_an_index_or_a_function_decides() -> None:
     with pytest.raises(DataError, match="without a floating-point tensor"):
         ANY.of({"ids": torch.zeros(3, dtype=torch.long)})
     for wrong in (True, 1.5):
-        with pytest.raises(RecipeError, match="a name, an index or a function"):
+        with pytest.raises(SettingError, match="a name, an index or a function"):
             as_output(wrong)  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="axis of the examples"):
+    with pytest.raises(SettingError, match="axis of the examples"):
         Output(class_axis=0)
     assert floating_outputs((FEATURES, LOGITS)) == [FEATURES, LOGITS]
 
@@ -436,7 +436,7 @@ def test_gates_of_segmentation_networks(tmp_path: Path) -> None:
     torch.testing.assert_close(again(x), mixture(x))
     with pytest.raises(DataError, match="nothing says on which axis"):
         Mixture(pair, torch.tensor([0.5, 0.5]), outputs="probabilities")(x)
-    with pytest.raises(RecipeError, match="cannot be written to a file"):
+    with pytest.raises(SettingError, match="cannot be written to a file"):
         describe(Mixture(pair, torch.ones(2), outputs="logits", output=Output(lambda y: y)))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.errors import DataError, MembersError, RecipeError
+from onefold.errors import DataError, MembersError, SettingError
 from onefold.inference import predictions
 from onefold.measure import agreement, evaluate, evaluate_all, score_logits, score_probabilities
 
@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_refused(inputs: tuple[Tensor, Tensor]) -> None:
         evaluate([model, model.state_dict().copy() and {}], loader(*inputs))  # type: ignore[list-item]
     with pytest.raises(MembersError, match="Member 1 returns logits of shape"):
         evaluate([model, nn.Linear(5, 3).double()], loader(*inputs))
-    with pytest.raises(RecipeError, match="did you mean 'logits'"):
+    with pytest.raises(SettingError, match="did you mean 'logits'"):
         evaluate(model, loader(*inputs), ensemble="logit")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no batch"):
         evaluate(model, [])

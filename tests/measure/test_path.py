@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.errors import DataError, MembersError, RecipeError
+from onefold.errors import DataError, MembersError, SettingError
 from onefold.measure import Path, Scores, combine, evaluate, triangle
 from onefold.measure.path import _above_line
 
@@ -177,9 +177,9 @@ def test_what_does_not_fit_is_refused_before_any_scoring(
     extra.register_parameter("gain", nn.Parameter(torch.ones(1)))
     with pytest.raises(MembersError, match="Tensor 'gain' is in member 1 only"):
         onefold.barrier(trained, extra, data)
-    with pytest.raises(RecipeError, match="at least 3"):
+    with pytest.raises(SettingError, match="at least 3"):
         onefold.barrier(trained, trained, data, points=2)
-    with pytest.raises(RecipeError, match="no loss named"):
+    with pytest.raises(SettingError, match="no loss named"):
         onefold.barrier(trained, trained, data, loss="l2")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="read only once"):
         onefold.barrier(trained, trained, iter(data))

@@ -14,7 +14,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor
 
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.measure import Scores, bin_confidences, reliability, score_logits, score_probabilities
 
 
@@ -224,9 +224,9 @@ def test_unfit_data_is_refused(logits: Tensor, labels: Tensor, message: str) -> 
 
 def test_unknown_options_are_refused() -> None:
     logits, labels = sample(3)
-    with pytest.raises(RecipeError, match="did you mean 'adaptive'"):
+    with pytest.raises(SettingError, match="did you mean 'adaptive'"):
         score_logits(logits, labels, binning="adaptiv")  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="0 bins"):
+    with pytest.raises(SettingError, match="0 bins"):
         score_logits(logits, labels, bins=0)
     with pytest.raises(DataError, match="does not sum to 1"):
         score_probabilities(logits, labels)

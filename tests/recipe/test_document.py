@@ -107,9 +107,9 @@ def test_written_and_read_again_is_equal(
             "The recipe {path} has an unknown key 'data.sample'; did you mean 'samples'?",
         ),
         (
-            {"align": {"regularization": 1}},
+            {"align": {"regularisation": 1}},
             (
-                "The recipe {path} has an unknown key 'align.regularization'; did you mean"
+                "The recipe {path} has an unknown key 'align.regularisation'; did you mean"
                 " 'regularization'?"
             ),
         ),

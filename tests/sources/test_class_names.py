@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.sources import build_data
 from onefold.sources.class_names import class_map, class_names_of
 
@@ -70,11 +70,11 @@ def test_another_order_of_classes(
 def test_orders_that_cannot_be_are_refused(folder: Path) -> None:
     source = f"imagefolder:{folder}?channels=1&classes="
     for option, kind, message in (
-        ("cat,dog", RecipeError, "lacks the class 'eel'"),
-        ("cat,dog,eels", RecipeError, "lacks the class 'eel'.*did you mean 'eels'"),
-        ("cat,dog,eel,cat", RecipeError, "names 'cat' twice"),
-        ("nowhere.txt", RecipeError, "which is no file"),
-        (",", RecipeError, "names no class"),
+        ("cat,dog", SettingError, "lacks the class 'eel'"),
+        ("cat,dog,eels", SettingError, "lacks the class 'eel'.*did you mean 'eels'"),
+        ("cat,dog,eel,cat", SettingError, "names 'cat' twice"),
+        ("nowhere.txt", SettingError, "which is no file"),
+        (",", SettingError, "names no class"),
     ):
         with pytest.raises(kind, match=message):
             build_data(source + option)

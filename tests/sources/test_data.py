@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from onefold.batches import batches
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.sources import ImageBatches, Images, build_data, number_of_classes
 from onefold.sources.loader import Part
 
@@ -197,7 +197,7 @@ def test_number_of_classes() -> None:
 def test_wrong_requests_are_refused_before_reading(
     name: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(SettingError, match=message):
         build_data(name, **options)
 
 
@@ -430,9 +430,9 @@ def test_own_function(own_file: Path) -> None:
 
 
 def test_own_function_that_does_not_fit(own_file: Path) -> None:
-    with pytest.raises(RecipeError, match="no argument shuffle"):
+    with pytest.raises(SettingError, match="no argument shuffle"):
         build_data(f"{own_file}:plain", shuffle=True)
-    with pytest.raises(RecipeError, match="unexpected keyword argument 'm'"):
+    with pytest.raises(SettingError, match="unexpected keyword argument 'm'"):
         build_data(f"{own_file}:plain?m=1")
     with pytest.raises(DataError, match="iterator, which can be read only once"):
         build_data(f"{own_file}:once")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.sources import build_model, model_sources, resolve_model
 from onefold.sources.networks import DigitsNet
 
@@ -77,12 +77,12 @@ def test_a_factory_builds_a_new_network_each_time() -> None:
     ],
 )
 def test_wrong_names_are_refused_before_anything_is_built(name: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(SettingError, match=message):
         resolve_model(name)
 
 
 def test_options_that_the_network_refuses() -> None:
-    with pytest.raises(RecipeError, match=r"'vgg11\?width=wide' failed with"):
+    with pytest.raises(SettingError, match=r"'vgg11\?width=wide' failed with"):
         build_model("vgg11?width=wide")
 
 
@@ -115,20 +115,20 @@ def test_own_file_is_read_again_when_it_has_changed(own_file: Path) -> None:
     ],
 )
 def test_own_file_is_checked_early(own_file: Path, function: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(SettingError, match=message):
         resolve_model(f"{own_file}:{function}")
 
 
 def test_own_function_that_fails(own_file: Path) -> None:
-    with pytest.raises(RecipeError, match="failed with ValueError: width must be odd"):
+    with pytest.raises(SettingError, match="failed with ValueError: width must be odd"):
         build_model(f"{own_file}:fails")
-    with pytest.raises(RecipeError, match=r"returned a int; it must return a torch.nn.Module"):
+    with pytest.raises(SettingError, match=r"returned a int; it must return a torch.nn.Module"):
         build_model(f"{own_file}:wrong")
     own_file.write_text("import nothing_of_this_name\n")
-    with pytest.raises(RecipeError, match=r"nets.py failed with ModuleNotFoundError"):
+    with pytest.raises(SettingError, match=r"nets.py failed with ModuleNotFoundError"):
         resolve_model(f"{own_file}:make")
     own_file.write_text("raise SystemExit(3)  # a script\n")
-    with pytest.raises(RecipeError, match=r"nets.py failed with SystemExit"):
+    with pytest.raises(SettingError, match=r"nets.py failed with SystemExit"):
         resolve_model(f"{own_file}:make")
 
 
@@ -138,7 +138,7 @@ def test_a_missing_package_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does for "not importable"
     with pytest.raises(
-        RecipeError,
+        SettingError,
         match=rf'needs the package {package}; install it with: pip install "onefold\[vision\]"',
     ):
         resolve_model(f"{package}:resnet18")
@@ -151,7 +151,7 @@ def test_timm_by_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     fake.create_model = lambda name, **options: nn.Linear(1, options["num_classes"])  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", fake)
     assert build_model("timm:resnet18?num_classes=6").out_features == 6
-    with pytest.raises(RecipeError, match="no network 'resnet81'; did you mean 'resnet18'"):
+    with pytest.raises(SettingError, match="no network 'resnet81'; did you mean 'resnet18'"):
         resolve_model("timm:resnet81")
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from onefold import load, save
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.recipe.reading import _in_name
 from onefold.sources import build_model, resolve_model
 
@@ -108,24 +108,24 @@ def test_caches_of_keys_and_values_are_off(transformers: Any, tmp_path: Path) ->
 def test_what_does_not_fit_is_said_in_one_sentence(
     tmp_path: Path, changes: dict[str, Any], tail: str, message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=message) as error:
+    with pytest.raises(SettingError, match=message) as error:
         build_model(f"hf:{config(tmp_path, **changes)}{tail}")
     assert len(str(error.value)) < 500
 
 
 def test_files_that_are_no_config(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError,
+        SettingError,
         match="bert-base is no folder or file; nothing is downloaded, so save it here first",
     ):
         resolve_model("hf:bert-base")
-    with pytest.raises(RecipeError, match=r"the folder .* has no config.json"):
+    with pytest.raises(SettingError, match=r"the folder .* has no config.json"):
         resolve_model(f"hf:{tmp_path}")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(RecipeError, match=r"cannot be read .*; it must be a JSON file"):
+    with pytest.raises(SettingError, match=r"cannot be read .*; it must be a JSON file"):
         resolve_model(f"hf:{tmp_path}")
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(RecipeError, match="is a list; it must be a JSON object"):
+    with pytest.raises(SettingError, match="is a list; it must be a JSON object"):
         resolve_model(f"hf:{tmp_path}")
 
 
@@ -134,7 +134,7 @@ def test_a_missing_package_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        RecipeError,
+        SettingError,
         match=r'needs the package transformers; install it with: pip install "onefold\[hf\]"',
     ):
         resolve_model(f"hf:{config(tmp_path)}")
@@ -149,7 +149,7 @@ def test_nothing_of_the_config_is_run_or_fetched(
     )
     own = {"model_type": "mine", "auto_map": {"AutoModel": "somebody/repository--code.Model"}}
     with pytest.raises(
-        RecipeError,
+        SettingError,
         match=(
             r"'mine', which the package transformers does not know; use another version of it, or"
             r" file.py:factory"

@@ -24,7 +24,7 @@ from onefold.alignment.structure import check_movable
 from onefold.alignment.widths import build_problem_of_widths, differ_in_width
 from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
-from onefold.errors import AlignmentError, RecipeError
+from onefold.errors import AlignmentError, SettingError
 from onefold.sources import DiskMembers
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
@@ -96,12 +96,12 @@ def align(
             widest group.
         NothingToAlignError: no parameter can be moved (any method but "identity"); the message says
             why.
-        RecipeError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be
+        SettingError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be
             written or keeps another run.
     """
     matcher = _matcher(method, {"regularization": regularization, "prior": prior})
     if probe not in ("auto", "pre", "post"):
-        raise RecipeError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
+        raise SettingError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
     if data is not None:
         data = shard_for_rank(check_reiterable(data, "calibration data"), sharded)
     where = matcher.probe if probe == "auto" else probe
@@ -249,7 +249,7 @@ def solve_problem(
 def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Matcher:
     """The matcher with the settings that are not None.
 
-    Raises RecipeError for a setting that it has not got.
+    Raises SettingError for a setting that it has not got.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     kind = type(method) if isinstance(method, Matcher) else matchers.get(method)
@@ -258,7 +258,7 @@ def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Mat
             having = [
                 e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}
             ]
-            raise RecipeError(
+            raise SettingError(
                 f"The matcher '{name_of(kind)}' takes no {name}; leave it out, or use"
                 f" {' or '.join(having)}."
             )

@@ -18,7 +18,7 @@ from onefold.alignment.probes import ROTATIONS, choose_probes
 from onefold.alignment.statistics import Statistics, collect_statistics
 from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Data, check_reiterable, device_of
-from onefold.errors import AlignmentError, RecipeError, SymmetryError
+from onefold.errors import AlignmentError, SettingError, SymmetryError
 from onefold.layers import Layer
 from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
 from onefold.symmetry.axes import Probe, live_groups
@@ -90,7 +90,7 @@ def build_problem(
 
     Raises:
         NothingToAlignError: `moves`, and nothing can.
-        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError: as
+        MembersError, WeightsError, TraceError, DataError, SettingError, AlignmentError: as
             `onefold.align`.
     """
     if numbers is None:
@@ -163,9 +163,9 @@ def build_problem(
 
 
 def check_positions(max_positions: int | None) -> None:
-    """Raises RecipeError where no position would be left."""
+    """Raises SettingError where no position would be left."""
     if max_positions is not None and max_positions < 1:
-        raise RecipeError(f"max_positions is {max_positions}; it must be at least 1.")
+        raise SettingError(f"max_positions is {max_positions}; it must be at least 1.")
 
 
 def check_reference(reference: int | None, members: int) -> None:

@@ -22,7 +22,7 @@ from onefold.batches import Data, check_reiterable
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
 from onefold.ensemble.pool import FLOOR, ClassPool
 from onefold.ensemble.share_errors import corrected_shares, sampling_errors
-from onefold.errors import DataError, RecipeError, nearest
+from onefold.errors import DataError, SettingError, nearest
 from onefold.inference import OutputChoice, as_output
 from onefold.inference.running import class_outputs
 from onefold.weights import warn_of_repeated
@@ -66,7 +66,7 @@ def class_pool(
         output: which output holds the classes' logits, and on which axis (`onefold.inference`).
 
     Raises:
-        RecipeError: there are neither data nor counts, or counts or shares are no such numbers.
+        SettingError: there are neither data nor counts, or counts or shares are no such numbers.
         DataError: a member cannot run on the data, or puts out what is not finite, or nothing says
         where its classes are.
     """
@@ -77,7 +77,7 @@ def class_pool(
             known / known.sum(1, keepdim=True), _shares(shares, known.shape[1]), known.sum(1)
         )
     if data is None:
-        raise RecipeError(
+        raise SettingError(
             "What the members saw of the classes is estimated from data; pass unlabelled `data`, or"
             " `counts`."
         )
@@ -101,7 +101,7 @@ def class_pool(
             )  # no shift brings its predictions to the shares, so that nothing is known
         answers.append(logits)
     if len({len(own) for own in seen}) > 1:
-        raise RecipeError(
+        raise SettingError(
             f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members"
             " of equal classes can be pooled."
         )
@@ -113,9 +113,9 @@ def class_pool(
 
 
 def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
-    """Raises RecipeError where there is no such ensemble."""
+    """Raises SettingError where there is no such ensemble."""
     if not isinstance(ensemble, ClassPool) and ensemble not in ENSEMBLES:
-        raise RecipeError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
+        raise SettingError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
 
 
 def pooled(
@@ -150,27 +150,27 @@ def _table(counts: Sequence[Sequence[float]] | Tensor, members: int) -> Tensor:
     try:
         known = torch.as_tensor(counts, dtype=torch.float64)
     except (TypeError, ValueError) as error:
-        raise RecipeError(
+        raise SettingError(
             "counts is no table of numbers; give one row for each member, with one number for each"
             " class."
         ) from error
     if known.dim() != 2 or len(known) != members or known.shape[1] < 2:
-        raise RecipeError(
+        raise SettingError(
             f"counts has the shape {tuple(known.shape)}; give one row for each of {members}"
             " members, with one number for each class."
         )
     if not bool(torch.isfinite(known).all()) or bool((known < 0).any()):
-        raise RecipeError(
+        raise SettingError(
             "counts holds a number that is negative or not finite; give how many examples of each"
             " class each member was trained on."
         )
     if bool((known.sum(1) == 0).any()):
-        raise RecipeError(
+        raise SettingError(
             f"Member {int((known.sum(1) == 0).int().argmax())} saw nothing at all by counts; leave"
             " it out."
         )
     if bool((known.sum(0) == 0).any()):
-        raise RecipeError(
+        raise SettingError(
             f"No member saw class {int((known.sum(0) == 0).int().argmax())} by counts, so that none"
             " can be asked about it."
         )
@@ -183,9 +183,9 @@ def _shares(shares: Sequence[float] | Tensor | None, classes: int) -> Tensor:
     try:
         own = torch.as_tensor(shares, dtype=torch.float64)
     except (TypeError, ValueError) as error:
-        raise RecipeError("shares are no numbers; give one for each class.") from error
+        raise SettingError("shares are no numbers; give one for each class.") from error
     if own.shape != (classes,) or not bool(torch.isfinite(own).all()) or bool((own <= 0).any()):
-        raise RecipeError(
+        raise SettingError(
             f"shares must be {classes} numbers above 0, one for each class of the data; these are"
             " not."
         )

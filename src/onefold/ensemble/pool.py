@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from onefold.ensemble.names import EnsembleMean, EnsembleName
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 
 # the least share of a class that a member is taken to have seen, of an even one: it bounds the
 # shifts
@@ -140,12 +140,12 @@ class ClassPool:
         shape.
         """
         if len(logits) != len(self.seen):
-            raise RecipeError(
+            raise SettingError(
                 f"The pool is of {len(self.seen)} members but {len(logits)} answered; make one for"
                 " these members."
             )
         if self.seen.shape[1] not in (1, logits[0].shape[-1]):
-            raise RecipeError(
+            raise SettingError(
                 f"The pool is of {self.seen.shape[1]} classes but the members put out"
                 f" {logits[0].shape[-1]}; make one for these members."
             )

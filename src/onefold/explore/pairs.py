@@ -175,7 +175,7 @@ def compare_networks(
             the data.
         DataError: the data has no labels, can be walked through only once, or a network cannot run
             on it.
-        RecipeError: fewer than three points, or an unknown loss.
+        SettingError: fewer than three points, or an unknown loss.
     """
     members = matching(list(networks))
     if len(members) < 2:

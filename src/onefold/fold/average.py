@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from onefold.errors import MembersError, RecipeError
+from onefold.errors import MembersError, SettingError
 from onefold.registry import Registry
 
 
@@ -33,7 +33,7 @@ def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ..
     """The members' weights divided by their sum; equal ones for None.
 
     Raises:
-        MembersError: another number of weights than members. RecipeError: a weight is negative or
+        MembersError: another number of weights than members. SettingError: a weight is negative or
             not finite, or all are 0.
     """
     if weights is None:
@@ -43,7 +43,7 @@ def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ..
             f"{len(weights)} weights were given for {members} members; give one weight for each."
         )
     if any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
-        raise RecipeError(
+        raise SettingError(
             f"The members' weights are {list(weights)}; they must be finite, 0 or greater, and not"
             " all 0."
         )

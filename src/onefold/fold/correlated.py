@@ -19,7 +19,7 @@ from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.batchnorm import neutralised
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.fold.average import folds, owner_of, wide
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.symmetry.axes import Term, live_groups
@@ -36,11 +36,11 @@ class CorrelatedAverage(NetworkFold):
     def fold(self, job: FoldJob) -> Folded:
         """The average, to be repaired as any other.
 
-        Raises RecipeError where there is no alignment to one reference that measured correlations.
+        Raises SettingError where there is no alignment to one reference that measured correlations.
         """
         alignment = job.alignment
         if alignment is None or alignment.reference is None or not alignment.scores:
-            raise RecipeError(
+            raise SettingError(
                 "The fold 'correlated_average' weighs units by their correlation with one member's;"
                 " align the members to one of them."
             )

@@ -33,7 +33,7 @@ from onefold.errors import (
     AlignmentError,
     MembersError,
     NothingToAlignError,
-    RecipeError,
+    SettingError,
     TraceError,
     nearest,
 )
@@ -129,7 +129,7 @@ def merge(
             choose by labels, and ensembles of probabilities or classes.
 
     Raises:
-        MembersError, WeightsError, TraceError, DataError, RecipeError, AlignmentError, OutputError:
+        MembersError, WeightsError, TraceError, DataError, SettingError, AlignmentError, OutputError:
             as `onefold.align`.
     """
     own: dict[str, Any] = {"target": target, "rows": rows, "ridge": ridge}
@@ -139,11 +139,11 @@ def merge(
     shares, asked, meant = normalized(weights, len(models)), align is not None, as_output(output)
     given: str | Matcher | Alignment = DEFAULT if align is None else align
     if repair not in REPAIRS:
-        raise RecipeError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
+        raise SettingError(f"There is no repair '{repair}'; {nearest(repair, REPAIRS)}")
     if ensemble is not None:
         check_ensemble(ensemble)
     if polish < 0:
-        raise RecipeError(
+        raise SettingError(
             f"polish is {polish}; it is a number of passes over the calibration data, 0 or more."
         )
     widths = _takes_widths(given) and differ_in_width(models)
@@ -163,7 +163,7 @@ def merge(
     if data is None and not (
         (given == "none" or _reads_weights(given)) and mode == "none" and not wanted and not polish
     ):
-        raise RecipeError(
+        raise SettingError(
             "Aligning and repairing need calibration data; pass `data`, or use align='none' or"
             " 'weights' with repair='none'."
         )
@@ -174,7 +174,7 @@ def merge(
             and data.sharded
             and (polish or isinstance(maker, NetworkFold))
         ):
-            raise RecipeError(
+            raise SettingError(
                 "Every rank holds a part of the data only, which fold and polish need whole; pass"
                 " all of it, or use fold='average'."
             )
@@ -184,7 +184,7 @@ def merge(
     if resume is not None and (
         isinstance(given, Alignment) or (given == "none" and mode == "none")
     ):
-        raise RecipeError(
+        raise SettingError(
             "There is no alignment to compute, so there is nothing to resume; leave out `resume`"
             " (--resume)."
         )

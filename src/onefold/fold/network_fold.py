@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import Data
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.fold.average import Fold, folds
 from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
@@ -87,7 +87,7 @@ class NetworkFold(ABC):
 def fold_with(fold: str | NetworkFold, settings: Mapping[str, Any]) -> Fold | NetworkFold:
     """The fold of that name with the settings that are not None.
 
-    Raises RecipeError for a name or a setting that there is not.
+    Raises SettingError for a name or a setting that there is not.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     kind = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
@@ -96,7 +96,7 @@ def fold_with(fold: str | NetworkFold, settings: Mapping[str, Any]) -> Fold | Ne
         if name not in known:
             having = [entry.name for entry in folds if name in _settings(entry.value)]
             shown = fold if isinstance(fold, str) else type(fold).__name__
-            raise RecipeError(
+            raise SettingError(
                 f"The fold '{shown}' takes no {name}; leave it out, or use"
                 f" {' or '.join(having) or 'another fold'}."
             )
@@ -110,7 +110,7 @@ def fold_with(fold: str | NetworkFold, settings: Mapping[str, Any]) -> Fold | Ne
 
 
 def takes(fold: str | NetworkFold, setting: str) -> bool:
-    """Whether a fold has that setting. Raises RecipeError for a name that there is not."""
+    """Whether a fold has that setting. Raises SettingError for a name that there is not."""
     return setting in _settings(type(fold) if isinstance(fold, NetworkFold) else folds.get(fold))
 
 

@@ -28,7 +28,7 @@ from onefold.ensemble.class_shares import check_ensemble, pooled
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import EnsembleMean, EnsembleName
 from onefold.ensemble.pool import ClassPool, name_of
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.progress import track
@@ -109,7 +109,7 @@ def polish(
     Raises:
         MembersError, WeightsError: the networks do not fit together. DataError: the data cannot be
         run or gives losses that are not finite, or nothing says which output is meant and where its
-        classes are. RecipeError: a setting is unusable.
+        classes are. SettingError: a setting is unusable.
     """
     _check(passes, lr, ensemble, batchnorm)
     meant = as_output(output)
@@ -191,12 +191,12 @@ def polish(
 
 def _check(passes: int, lr: float, ensemble: EnsembleName | ClassPool, batchnorm: str) -> None:
     if passes < 1:
-        raise RecipeError(f"Distillation was asked for {passes} passes; it needs at least 1.")
+        raise SettingError(f"Distillation was asked for {passes} passes; it needs at least 1.")
     if not 0 < lr < float("inf"):
-        raise RecipeError(f"The rate of distillation is {lr}; it must be greater than 0.")
+        raise SettingError(f"The rate of distillation is {lr}; it must be greater than 0.")
     check_ensemble(ensemble)
     if batchnorm not in ("eval", "train"):
-        raise RecipeError(
+        raise SettingError(
             f"Batch norm can be polished in mode 'eval' or 'train', not '{batchnorm}'."
         )
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Batch, forward
-from onefold.errors import DataError, RecipeError, nearest
+from onefold.errors import DataError, SettingError, nearest
 
 Select: TypeAlias = str | int | Callable[[Any], Any]
 
@@ -48,17 +48,17 @@ class Output:
         if isinstance(self.select, bool) or not (
             self.select is None or isinstance(self.select, str | int) or callable(self.select)
         ):
-            raise RecipeError(
+            raise SettingError(
                 f"The output to use is {self.select!r}; give a name, an index or a function."
             )
         if self.class_axis is not None and (
             isinstance(self.class_axis, bool) or not isinstance(self.class_axis, int)
         ):
-            raise RecipeError(
+            raise SettingError(
                 f"The class axis is {self.class_axis!r}; give the number of an axis, as 1 or -1."
             )
         if self.class_axis == 0:
-            raise RecipeError(
+            raise SettingError(
                 "The class axis is 0, which is the axis of the examples; give another, as 1 or -1."
             )
 
@@ -100,10 +100,10 @@ class Output:
 def described(output: Output) -> dict[str, str | int | None]:
     """An Output as plain data for a file, from which `restored` makes it again.
 
-    Raises RecipeError where it is a function.
+    Raises SettingError where it is a function.
     """
     if callable(output.select):
-        raise RecipeError(
+        raise SettingError(
             "A network whose output is chosen by a function cannot be written to a file; choose it"
             " by a name or an index."
         )
@@ -126,7 +126,7 @@ ANY = Output()  # nothing is said: the rules decide
 def as_output(output: OutputChoice) -> Output:
     """What an argument `output=` stands for.
 
-    Raises RecipeError where it is no name, index, function or Output.
+    Raises SettingError where it is no name, index, function or Output.
     """
     return output if isinstance(output, Output) else Output(output)
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 
 Binning = Literal["equal-width", "adaptive"]
 BINNINGS: tuple[Binning, ...] = ("equal-width", "adaptive")
@@ -58,13 +58,13 @@ class Reliability:
 
 
 def check_binning(bins: int, binning: str) -> None:
-    """Raises RecipeError where the number of bins is below 1 or the binning is unknown."""
+    """Raises SettingError where the number of bins is below 1 or the binning is unknown."""
     if bins < 1:
-        raise RecipeError(
+        raise SettingError(
             f"Calibration was asked for with {bins} bins; give at least 1 (15 is usual)."
         )
     if binning not in BINNINGS:
-        raise RecipeError(f"There is no binning named '{binning}'; {nearest(binning, BINNINGS)}")
+        raise SettingError(f"There is no binning named '{binning}'; {nearest(binning, BINNINGS)}")
 
 
 def bin_confidences(
@@ -82,7 +82,7 @@ def bin_confidences(
             possible in numbers of examples.
 
     Raises:
-        RecipeError: unknown binning, or fewer than one bin.
+        SettingError: unknown binning, or fewer than one bin.
     """
     check_binning(bins, binning)
     confidence, correct = confidence.double(), correct.double()

@@ -19,7 +19,7 @@ from onefold.batches import Data, labels_of
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean
 from onefold.ensemble.pool import ClassPool, name_of
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.inference.outputs import broken_rows
 from onefold.inference.running import eval_mode, networks, on_device, outputs_of
@@ -95,7 +95,7 @@ def evaluate(
         DataError: the data is empty or has no labels, a label is out of range, a network cannot run
             on a batch, or returns several outputs and `output` names none.
         MembersError: there is no network, or the networks have different numbers of classes.
-        RecipeError: unknown ensemble or binning.
+        SettingError: unknown ensemble or binning.
     """
     models = networks(model)
     result = evaluate_all(
@@ -118,7 +118,7 @@ def evaluate_all(
     `evaluate`.
     """
     if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
-        raise RecipeError(
+        raise SettingError(
             f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}"
         )
     models = networks(models)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import reestimate
 from onefold.caches import clear_eval_caches
-from onefold.errors import DataError, MembersError, RecipeError, nearest
+from onefold.errors import DataError, MembersError, SettingError, nearest
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
 from onefold.measure.calibration import Binning
@@ -161,15 +161,15 @@ def barrier(
         MembersError: the networks differ in a tensor, which is named, or one of them has no finite
             loss on the data.
         DataError: as `evaluate`, or the data can be walked through only once.
-        RecipeError: fewer than three points, or an unknown option.
+        SettingError: fewer than three points, or an unknown option.
     """
     if points < 3:
-        raise RecipeError(
+        raise SettingError(
             f"A barrier was asked for with {points} points; give at least 3, since the ends alone"
             " have none."
         )
     if loss not in LOSSES:
-        raise RecipeError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
+        raise SettingError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
     members = matching([a, b])
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
@@ -209,10 +209,10 @@ def triangle(
 
     Raises:
         MembersError, DataError: as `barrier`.
-        RecipeError: the resolution, the number of steps along an edge, is below 1.
+        SettingError: the resolution, the number of steps along an edge, is below 1.
     """
     if resolution < 1:
-        raise RecipeError(
+        raise SettingError(
             f"A triangle was asked for with resolution {resolution}; give at least 1 step along an"
             " edge."
         )
@@ -323,7 +323,7 @@ def _recalibration(
     if callable(recalibrate):
         return recalibrate
     if recalibrate != "batchnorm":
-        raise RecipeError(
+        raise SettingError(
             f"There is no recalibration named '{recalibrate}';"
             f" {nearest(recalibrate, ['batchnorm'])}"
         )

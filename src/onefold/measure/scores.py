@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
-from onefold.errors import DataError, RecipeError, nearest
+from onefold.errors import DataError, SettingError, nearest
 from onefold.inference import class_axes
 from onefold.inference.outputs import broken_rows
 from onefold.measure.answers import Answers, AnswersKept
@@ -138,7 +138,7 @@ def score_logits(
 
     Raises:
         DataError: the shapes do not fit, a label lies outside 0..classes-1, or there is no example.
-        RecipeError: unknown binning, or fewer than one bin.
+        SettingError: unknown binning, or fewer than one bin.
     """
     tally = Tally(bins, binning)
     rows, kept = flatten(_classes_last(logits, labels), labels)
@@ -172,10 +172,10 @@ def reliability(
     against labels (n,).
 
     Raises:
-        DataError, RecipeError: as `score_logits` and `score_probabilities`.
+        DataError, SettingError: as `score_logits` and `score_probabilities`.
     """
     if kind not in ENSEMBLE_MEANS:
-        raise RecipeError(
+        raise SettingError(
             f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}"
         )
     tally = Tally(bins, binning)

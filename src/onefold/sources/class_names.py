@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import torch
 from torch import Tensor
 
-from onefold.errors import DataError, RecipeError, nearest
+from onefold.errors import DataError, SettingError, nearest
 from onefold.sources.names import Name, _value
 
 OPTION = "classes"
@@ -53,7 +53,7 @@ def wanted_classes(name: Name, folder: Path | None = None) -> tuple[str, ...] | 
     A file is looked for in `folder`, the data's own, and then by its path.
 
     Raises:
-        RecipeError: a name stands there twice, or there is one name only and no such file.
+        SettingError: a name stands there twice, or there is one name only and no such file.
             DataError: the file cannot be read.
     """
     given = name.options.get(OPTION)
@@ -71,11 +71,11 @@ def wanted_classes(name: Name, folder: Path | None = None) -> tuple[str, ...] | 
     found = tuple(one for one in found if one)
     twice = next((one for one in found if found.count(one) > 1), None)
     if twice is not None:
-        raise RecipeError(
+        raise SettingError(
             f"The option 'classes' of '{name.text}' names '{twice}' twice; name each class once."
         )
     if not found:
-        raise RecipeError(
+        raise SettingError(
             f"The option 'classes' of '{name.text}' names no class; write them with commas between"
             " them, or name a file."
         )
@@ -89,7 +89,7 @@ def renumbered(
     and the names; `wanted` may hold more.
 
     Raises:
-        RecipeError: a class of the data is not among the wanted ones.
+        SettingError: a class of the data is not among the wanted ones.
     """
     if wanted is None:
         return labels, tuple(own)
@@ -97,7 +97,7 @@ def renumbered(
     lacking = [one for one in own if one not in place]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise RecipeError(
+        raise SettingError(
             f"The option 'classes' of '{name.text}' lacks the class '{lacking[0]}'{more}, which the"
             f" data have; {nearest(lacking[0], wanted)}"
         )
@@ -114,7 +114,7 @@ def _read(file: Path, folder: Path | None, name: Name) -> tuple[str, ...]:
                     f"The file {path} of class names cannot be read ({error}); give one name a"
                     " line, in UTF-8."
                 ) from error
-    raise RecipeError(
+    raise SettingError(
         f"The option 'classes' of '{name.text}' is '{file}', which is no file; name all classes"
         " with commas between them, or a file of one name a line."
     )

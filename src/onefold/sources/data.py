@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.registry import Registry
 from onefold.sources.loader import ImageBatches, Images
 from onefold.sources.names import Name, parse
@@ -49,7 +49,7 @@ class Request:
         """The place as an existing folder. Raises DataError otherwise."""
         path = self.name.path
         if not self.name.place:
-            raise RecipeError(
+            raise SettingError(
                 f"The data source '{self.name.text}' says no folder; write it after the colon."
             )
         if not path.exists():
@@ -98,11 +98,11 @@ def build_data(
         options: the source's options once more; they win over those in the name.
 
     Raises:
-        RecipeError: the name, an option or one of the arguments is unknown or impossible.
+        SettingError: the name, an option or one of the arguments is unknown or impossible.
         DataError: files or columns are missing or damaged, or nothing is left after `skip`.
     """
     if split not in SPLIT_NAMES:
-        raise RecipeError(f"The split of '{name}' must be 'train' or 'test', not {split!r}.")
+        raise SettingError(f"The split of '{name}' must be 'train' or 'test', not {split!r}.")
     for argument, value, least in (
         ("batch_size", batch_size, 1),
         ("limit", limit, 1),
@@ -111,7 +111,7 @@ def build_data(
         if value is not None and (
             not isinstance(value, int) or isinstance(value, bool) or value < least
         ):
-            raise RecipeError(
+            raise SettingError(
                 f"The {argument} of '{name}' must be a whole number of at least {least}, not"
                 f" {value!r}."
             )
@@ -129,7 +129,7 @@ def check_source(name: str) -> None:
     would say only after slower work.
 
     Raises:
-        RecipeError: the name or the form of its options is unknown. DataError: the folder it names
+        SettingError: the name or the form of its options is unknown. DataError: the folder it names
             does not exist.
     """
     parsed = parse(name, data_sources, {})

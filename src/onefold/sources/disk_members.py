@@ -48,7 +48,7 @@ class DiskMembers(Sequence[nn.Module]):
         MembersError: there is no checkpoint, or they are of different architectures.
         WeightsError: a file is missing, damaged, unsafe, quantised, not finite, or does not fit the
             network.
-        RecipeError: the name of the network is unknown.
+        SettingError: the name of the network is unknown.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.progress import track
 from onefold.sources.names import Name
 
@@ -97,11 +97,11 @@ def normalisation(
     images mean 0 and deviation 1, so 0..1.
 
     Raises:
-        RecipeError: only one of the two is given, one is of the wrong length or no number, or a
+        SettingError: only one of the two is given, one is of the wrong length or no number, or a
             deviation is not positive.
     """
     if ("mean" in name.options) != ("std" in name.options):
-        raise RecipeError(
+        raise SettingError(
             f"The source '{name.text}' gives only one of mean and std; give both, or neither for"
             " the defaults."
         )
@@ -111,7 +111,7 @@ def normalisation(
         return CIFAR if pixels <= 64 else IMAGENET
     mean, std = (_per_channel(name, option, channels) for option in ("mean", "std"))
     if min(std) <= 0:
-        raise RecipeError(f"The option std of '{name.text}' must be above 0.")
+        raise SettingError(f"The option std of '{name.text}' must be above 0.")
     return mean, std
 
 
@@ -120,13 +120,15 @@ def image_options(name: Name) -> tuple[int, int | None]:
     before anything is read.
 
     Raises:
-        RecipeError: an option has an impossible value.
+        SettingError: an option has an impossible value.
     """
     channels, size = name.options.get("channels", 3), name.options.get("size")
     if channels not in (1, 3):
-        raise RecipeError(f"The option channels of '{name.text}' must be 1 or 3, not {channels!r}.")
+        raise SettingError(
+            f"The option channels of '{name.text}' must be 1 or 3, not {channels!r}."
+        )
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise RecipeError(
+        raise SettingError(
             f"The option size of '{name.text}' must be a whole number of pixels above 0, not"
             f" {size!r}."
         )
@@ -140,7 +142,7 @@ def _per_channel(name: Name, option: str, channels: int) -> tuple[float, ...]:
     if len(values) not in (1, channels) or any(
         isinstance(v, bool) or not isinstance(v, int | float) for v in values
     ):
-        raise RecipeError(
+        raise SettingError(
             f"The option {option} of '{name.text}' must be one number or {channels} separated by"
             f" commas, not {value!r}."
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.registry import Registry
 from onefold.sources import networks
 from onefold.sources.names import Name, parse
@@ -33,11 +33,11 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
         options: keyword arguments of the network; they win over those in the name.
 
     Returns:
-        A function without arguments that returns an `nn.Module`. It raises RecipeError where
+        A function without arguments that returns an `nn.Module`. It raises SettingError where
         building fails.
 
     Raises:
-        RecipeError: the name or an option is unknown (with the nearest known name), or the package
+        SettingError: the name or an option is unknown (with the nearest known name), or the package
             it needs is not installed.
     """
     parsed = parse(name, model_sources, options)
@@ -45,9 +45,9 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     check_arguments(build, parsed.options, parsed)
 
     def factory() -> nn.Module:
-        model = call(build, parsed.options, parsed, RecipeError)
+        model = call(build, parsed.options, parsed, SettingError)
         if not isinstance(model, nn.Module):
-            raise RecipeError(
+            raise SettingError(
                 f"The factory of '{name}' returned a {type(model).__name__}; it must return a"
                 " torch.nn.Module."
             )
@@ -85,7 +85,7 @@ def timm_model(name: Name) -> Callable[..., nn.Module]:
     """
     timm = optional_package("timm", "vision", name)
     if not timm.is_model(name.place):
-        raise RecipeError(
+        raise SettingError(
             f"The package timm has no network '{name.place}';"
             f" {near(name.place, timm.list_models(), DOCUMENTED)}"
         )
@@ -104,7 +104,7 @@ def torchvision_model(name: Name) -> Callable[..., nn.Module]:
     """
     models = optional_package("torchvision", "vision", name).models
     if name.place not in models.list_models():
-        raise RecipeError(
+        raise SettingError(
             f"The package torchvision has no network '{name.place}';"
             f" {near(name.place, models.list_models(), DOCUMENTED)}"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 
 PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
@@ -41,11 +41,11 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
     "file.py:" takes any `*.py:factory`.
 
     Raises:
-        RecipeError: no entry of `registry` fits (with the nearest known name), the place is empty,
+        SettingError: no entry of `registry` fits (with the nearest known name), the place is empty,
             or an option is malformed.
     """
     if not isinstance(text, str) or not text.strip():
-        raise RecipeError(
+        raise SettingError(
             f"A {registry.kind} is named by a non-empty text, not by {text!r}; known:"
             f" {', '.join(registry.names())}."
         )
@@ -55,7 +55,7 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
         return Name(text, "file.py:", bare, merged)
     if bare in registry:
         if bare.endswith(":"):
-            raise RecipeError(
+            raise SettingError(
                 f"The {registry.kind} '{text}' says no place; write it after the colon."
             )
         return Name(text, bare, "", merged)
@@ -63,21 +63,21 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
     if colon and kind + colon in registry:
         return Name(text, kind + colon, place, merged)
     if bare.endswith(".py"):
-        raise RecipeError(
+        raise SettingError(
             f"The {registry.kind} '{text}' names a file but no function in it; write"
             f" '{bare}:name_of_the_function'."
         )
-    raise RecipeError(
+    raise SettingError(
         f"There is no {registry.kind} named '{bare}'; {nearest(kind + colon, registry.names())}"
     )
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:
-    """Raises RecipeError for the first option of `name` that is not among the `known` ones."""
+    """Raises SettingError for the first option of `name` that is not among the `known` ones."""
     known = list(known)
     for option in name.options:
         if option not in known:
-            raise RecipeError(
+            raise SettingError(
                 f"The source '{name.text}' has no option '{option}'; {nearest(option, known)}"
             )
 
@@ -88,13 +88,13 @@ def _query(query: str, text: str) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
     except ValueError:
-        raise RecipeError(
+        raise SettingError(
             f"The options of '{text}' are malformed; write them as ?name=value&other=value."
         ) from None
     options: dict[str, Any] = {}
     for key, value in pairs:
         if key in options:
-            raise RecipeError(f"The option '{key}' of '{text}' is given twice; give it once.")
+            raise SettingError(f"The option '{key}' of '{text}' is given twice; give it once.")
         options[key] = _value(value)
     return options
 

@@ -6,19 +6,19 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.sources.names import Name
 
 
 def optional_package(package: str, extra: str, name: Name) -> Any:
     """Import the package that the source `name` needs.
 
-    Raises RecipeError, which says how to install it, where that fails.
+    Raises SettingError, which says how to install it, where that fails.
     """
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise RecipeError(
+        raise SettingError(
             f"The model source '{name.text}' needs the package {package}; install it with: pip"
             f' install "onefold[{extra}]".'
         ) from None
@@ -26,7 +26,7 @@ def optional_package(package: str, extra: str, name: Name) -> Any:
         Exception
     ) as error:  # torchvision fails like this beside a torch that it was not built for
         reason = str(error).split("\n")[0][:150]
-        raise RecipeError(
+        raise SettingError(
             f"The package {package} cannot be imported here ({reason}); install a version that fits"
             " this torch."
         ) from error

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from onefold.batches import check_reiterable
-from onefold.errors import DataError, OnefoldError, RecipeError, nearest
+from onefold.errors import DataError, OnefoldError, SettingError, nearest
 from onefold.sources.data import Request, data_sources
 from onefold.sources.loader import Part
 from onefold.sources.names import PYTHON_FILE, Name
@@ -27,16 +27,16 @@ def load_function(name: Name) -> Callable[..., Any]:
     The file is run once, under a private module name, with its folder importable.
 
     Raises:
-        RecipeError: the file is missing or fails, or it has no such function.
+        SettingError: the file is missing or fails, or it has no such function.
     """
     match = PYTHON_FILE.fullmatch(name.place)
     if match is None:
-        raise RecipeError(
+        raise SettingError(
             f"'{name.text}' is no function in a file; write it as path/to/file.py:function."
         )
     path = Path(match["file"]).expanduser()
     if not path.is_file():
-        raise RecipeError(f"The file {path} of '{name.text}' does not exist; check its path.")
+        raise SettingError(f"The file {path} of '{name.text}' does not exist; check its path.")
     path = path.resolve()
     module = _run(path, path.stat().st_mtime_ns)
     functions = [
@@ -44,7 +44,7 @@ def load_function(name: Name) -> Callable[..., Any]:
     ]
     function = getattr(module, match["factory"], None)
     if not callable(function):
-        raise RecipeError(
+        raise SettingError(
             f"The file {path} has no function '{match['factory']}';"
             f" {nearest(match['factory'], functions)}"
         )
@@ -52,7 +52,7 @@ def load_function(name: Name) -> Callable[..., Any]:
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], name: Name) -> None:
-    """Raises RecipeError where `function` cannot be called with these keyword arguments."""
+    """Raises SettingError where `function` cannot be called with these keyword arguments."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in callables have none; calling them will tell
@@ -61,7 +61,7 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
         signature.bind(**arguments)
     except TypeError as error:
         takes = ", ".join(signature.parameters) or "nothing"
-        raise RecipeError(
+        raise SettingError(
             f"The factory of '{name.text}' cannot be called so ({error}); it takes {takes}."
         ) from None
 
@@ -76,7 +76,7 @@ def python_data(request: Request) -> Iterable[Any]:
     are applied to its batches.
 
     Raises:
-        RecipeError: the file, the function or an argument does not fit, or shuffle is asked for and
+        SettingError: the file, the function or an argument does not fit, or shuffle is asked for and
             the function does not take it.
         DataError: the function fails, or returns no re-iterable.
     """
@@ -86,7 +86,7 @@ def python_data(request: Request) -> Iterable[Any]:
     except (TypeError, ValueError):
         taken = set()
     if request.shuffle and "shuffle" not in taken:
-        raise RecipeError(
+        raise SettingError(
             f"The function of '{request.name.text}' takes no argument shuffle, so its batches"
             " cannot be shuffled; add the argument."
         )
@@ -131,7 +131,7 @@ def _run(path: Path, changed: int) -> ModuleType:
     private = f"_onefold_{hashlib.sha256(f'{path}:{changed}'.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(private, path)
     if spec is None or spec.loader is None:
-        raise RecipeError(f"The file {path} cannot be imported; is it Python?")
+        raise SettingError(f"The file {path} cannot be imported; is it Python?")
     module = importlib.util.module_from_spec(spec)
     sys.modules[private] = module  # dataclasses and pickle look their module up here
     sys.path.insert(0, str(path.parent))
@@ -140,7 +140,7 @@ def _run(path: Path, changed: int) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[private]
         reason = str(error).strip().split("\n")[0][:200]
-        raise RecipeError(
+        raise SettingError(
             f"The file {path} failed with {type(error).__name__}: {reason or 'no message'}; put it"
             " right."
         ) from error

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.sources.models import model_sources
 from onefold.sources.names import Name
 from onefold.sources.packages import near, optional_package
@@ -51,13 +51,13 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
             transformers.CONFIG_MAPPING.keys(),
             "use another version of it, or file.py:factory for code of your own.",
         )
-        raise RecipeError(
+        raise SettingError(
             f"The config of '{name.text}' is of the model_type {family!r}, which the package"
             f" transformers does not know; {hint}"
         )
     task = name.options.get("task")
     if task is not None and task not in TASKS:
-        raise RecipeError(
+        raise SettingError(
             f"The source '{name.text}' has no task '{task}'; {nearest(str(task), TASKS)}"
         )
 
@@ -73,7 +73,7 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
 
 
 def _read(name: Name) -> dict[str, Any]:
-    """What the config file says. Raises RecipeError where there is none."""
+    """What the config file says. Raises SettingError where there is none."""
     path: Path = name.path / "config.json" if name.path.is_dir() else name.path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,17 +83,17 @@ def _read(name: Name) -> dict[str, Any]:
             if name.path.is_dir()
             else f"{name.path} is no folder or file"
         )
-        raise RecipeError(
+        raise SettingError(
             f"The config of '{name.text}' does not exist: {missing}; nothing is downloaded, so save"
             " it here first."
         ) from None
     except (OSError, ValueError) as error:
-        raise RecipeError(
+        raise SettingError(
             f"The config {path} of '{name.text}' cannot be read ({str(error)[:120]}); it must be a"
             " JSON file."
         ) from None
     if not isinstance(content, dict):
-        raise RecipeError(
+        raise SettingError(
             f"The config {path} of '{name.text}' is a {type(content).__name__}; it must be a JSON"
             " object with the key model_type."
         )
@@ -111,7 +111,7 @@ def _config(
     known = {*config.to_dict(), "num_labels", "attn_implementation", "experts_implementation"}
     for option in settings:
         if option not in known:
-            raise RecipeError(
+            raise SettingError(
                 f"The config of '{name.text}' has no value '{option}'; {near(option, known, FILE)}"
             )
     if hasattr(config, "use_cache"):
@@ -122,7 +122,7 @@ def _config(
 def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Module:
     """The network of the config's family that does the task.
 
-    Raises RecipeError where the family has none.
+    Raises SettingError where the family has none.
     """
     try:
         model: nn.Module = getattr(transformers, TASKS[task]).from_config(config)
@@ -133,7 +133,7 @@ def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Modul
             f"The package transformers has no network of the kind '{config.model_type}' for the"
             f" task '{task}'"
         )
-        raise RecipeError(
+        raise SettingError(
             f"{kind}; choose another task for '{name.text}': {', '.join(TASKS)}."
         ) from None
     return model
@@ -142,17 +142,17 @@ def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Modul
 def _named(transformers: Any, content: dict[str, Any], name: Name) -> Callable[[Any], nn.Module]:
     """The class that the config names.
 
-    Raises RecipeError where it names none, or one that is not there.
+    Raises SettingError where it names none, or one that is not there.
     """
     named = content.get("architectures") or []
     if not named:
-        raise RecipeError(
+        raise SettingError(
             f"The config of '{name.text}' names no architecture; say what to build, as in"
             f" ?task=causal-lm: {', '.join(TASKS)}."
         )
     found = getattr(transformers, str(named[0]), None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise RecipeError(
+        raise SettingError(
             f"The package transformers has no network '{named[0]}', which the config of"
             f" '{name.text}' names; say what to build with ?task=: {', '.join(TASKS)}."
         )

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
 from onefold.caches import clear_eval_caches, restored_attributes
-from onefold.errors import DataError, SymmetryError
+from onefold.errors import DataError, OnefoldError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
 from onefold.symmetry.axes import Group
 from onefold.symmetry.drawing import random_maps
@@ -174,6 +174,8 @@ def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list
     try:
         with restored_attributes(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
             found = functional_call(model, changed, batch.args, batch.kwargs)
+    except OnefoldError:  # a module of this library already says what is wrong
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{type(model).__name__} cannot run on the example inputs:"

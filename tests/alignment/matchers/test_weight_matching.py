@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import align
 from onefold.alignment.matchers.weight_matching import WeightMatching, descend
-from onefold.errors import AlignmentError, RecipeError
+from onefold.errors import AlignmentError, SettingError
 from onefold.fold import merge
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
 
@@ -250,9 +250,9 @@ def test_what_cannot_be_done_is_said() -> None:
         align(networks, method="weights")
     with pytest.raises(AlignmentError, match="pass calibration data, or use method='weights'"):
         align(networks, method="cca")
-    with pytest.raises(RecipeError, match="need calibration data"):
+    with pytest.raises(SettingError, match="need calibration data"):
         merge(networks, align="weights", spec=find_symmetries(networks[0], loader()[0][0]))
-    with pytest.raises(RecipeError, match="need calibration data"):
+    with pytest.raises(SettingError, match="need calibration data"):
         merge(networks, align="cca", repair="none")
     with pytest.raises(AlignmentError, match="0 sweeps; it needs at least 1"):
         WeightMatching(sweeps=0)

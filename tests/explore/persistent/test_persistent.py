@@ -29,7 +29,7 @@ from soft_networks import (
 from torch import Tensor, nn
 
 import onefold
-from onefold.errors import DataError, OnefoldError, OutputError, PersistentError, RecipeError
+from onefold.errors import DataError, OnefoldError, OutputError, PersistentError, SettingError
 
 KINDS = (Plain, Residual, VisionTransformer, Recurrent, Tied)
 KERNELS = {"gaussian": 0.8, "inverse": 1.3, "hinge": 1.5, "cosine": 1.2}
@@ -824,11 +824,11 @@ MISTAKES: list[tuple[dict[str, Any], type[OnefoldError], str]] = [
         PersistentError,
         "'gaussian' compares parameters; leave reference= out",
     ),
-    ({"scope": ["hed"]}, RecipeError, "'hed' of `include` matches no part"),
-    ({"scope": "hed"}, RecipeError, "did you mean 'head'?"),
-    ({"scope": []}, RecipeError, "is empty"),
-    ({"exclude": ["nothing"]}, RecipeError, "'nothing' of `exclude` matches no part"),
-    ({"exclude": ["*"]}, RecipeError, "No part of the network is left"),
+    ({"scope": ["hed"]}, SettingError, "'hed' of `include` matches no part"),
+    ({"scope": "hed"}, SettingError, "did you mean 'head'?"),
+    ({"scope": []}, SettingError, "is empty"),
+    ({"exclude": ["nothing"]}, SettingError, "'nothing' of `exclude` matches no part"),
+    ({"exclude": ["*"]}, SettingError, "No part of the network is left"),
     ({"scope": "last:9"}, PersistentError, "this network has 4, so give last:n with n from 1 to 4"),
     ({"scope": "last:two"}, PersistentError, "'last:two' names no layers"),
     ({"precision": "int8"}, PersistentError, "not in 'int8'"),

@@ -28,7 +28,7 @@ from soft_networks import (
 from torch import Tensor, nn
 
 import onefold
-from onefold.errors import OnefoldError, RecipeError, SubspaceError
+from onefold.errors import OnefoldError, SettingError, SubspaceError
 from onefold.explore.subspace.shapes import Shape
 
 DATA = loader(64)
@@ -444,7 +444,7 @@ MISTAKES = [
     (lambda: onefold.Subspace(nn.Flatten()), SubspaceError, "no trainable parameter"),
     (
         lambda: onefold.Subspace(Plain(), include=["nothing*"]),
-        RecipeError,
+        SettingError,
         "'nothing\\*' of `include` matches no part",
     ),
     (lambda: onefold.Subspace(_broken()), SubspaceError, "of the model holds NaN or infinity"),

@@ -26,7 +26,7 @@ from small_networks import Plain, Residual, loader, members, trained
 from torch import Tensor, nn
 
 import onefold
-from onefold.errors import DataError, OnefoldError, RecipeError, TraceError
+from onefold.errors import DataError, OnefoldError, SettingError, TraceError
 from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import fold as module
 from onefold.fold.least_squares.layers import find_sites
@@ -401,24 +401,24 @@ class Frozen(nn.Module):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"target": "mean"}, RecipeError, "no target 'mean' of least squares"),
-        ({"rows": 0}, RecipeError, "asked for 0 rows"),
-        ({"ridge": 0.0}, RecipeError, "ridge of least squares is 0.0"),
-        ({"ridge": float("nan")}, RecipeError, "ridge of least squares is nan"),
+        ({"target": "mean"}, SettingError, "no target 'mean' of least squares"),
+        ({"rows": 0}, SettingError, "asked for 0 rows"),
+        ({"ridge": 0.0}, SettingError, "ridge of least squares is 0.0"),
+        ({"ridge": float("nan")}, SettingError, "ridge of least squares is nan"),
         (
             {"fold": "average", "target": "equal"},
-            RecipeError,
+            SettingError,
             "The fold 'average' takes no target; leave it out, or use least_squares",
         ),
-        ({"fold": "least_square"}, RecipeError, "did you mean 'least_squares'"),
-        ({"data": None}, RecipeError, "need calibration data"),
-        ({"data": None, "align": "none", "repair": "none"}, RecipeError, "need calibration data"),
+        ({"fold": "least_square"}, SettingError, "did you mean 'least_squares'"),
+        ({"data": None}, SettingError, "need calibration data"),
+        ({"data": None, "align": "none", "repair": "none"}, SettingError, "need calibration data"),
         (
             {"data": [loader()[0][0][:1]]},
             DataError,
             "calibration data gave only 1 samples|at least 2 calibration examples",
         ),
-        ({"polish": -1}, RecipeError, "polish is -1"),
+        ({"polish": -1}, SettingError, "polish is -1"),
     ],
 )
 def test_unusable_arguments(

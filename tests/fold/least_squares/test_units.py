@@ -28,7 +28,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.batches import batches
 from onefold.ensemble.pool import mean_pool
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.fold import merge
 from onefold.fold.least_squares import fold as least_squares
 from onefold.fold.least_squares import units
@@ -382,9 +382,9 @@ def test_bad_settings_are_refused() -> None:
         ({"target": "prunning"}, "pruning"),
         ({"ensemble": "probability"}, "probabilities"),
     ):
-        with pytest.raises(RecipeError, match=wanted):
+        with pytest.raises(SettingError, match=wanted):
             merge(networks, loader(), fold="least_squares", **setting)  # type: ignore[arg-type]
-    with pytest.raises(RecipeError, match="takes no ensemble"):
+    with pytest.raises(SettingError, match="takes no ensemble"):
         merge(networks, loader(), fold="average", ensemble="probabilities")
     assert (
         merge(

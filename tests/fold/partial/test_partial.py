@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 import onefold
 from onefold.alignment import Alignment, align
 from onefold.alignment.matchers.zipit import ZipIt
-from onefold.errors import MembersError, RecipeError, SymmetryError, WeightsError
+from onefold.errors import MembersError, SettingError, SymmetryError, WeightsError
 from onefold.fold import LeastSquares, load_partial, merge, save_partial
 from onefold.fold.partial import heads
 from onefold.fold.partial.heads import head_state
@@ -293,7 +293,7 @@ def test_other_folds_make_the_trunk(fold: Any, settings: dict[str, Any]) -> None
 
 def test_folds_in_a_basis_of_their_own_are_refused() -> None:
     for fold in ("least_squares", LeastSquares()):
-        with pytest.raises(RecipeError, match="'pruning' puts features into a basis of its own"):
+        with pytest.raises(SettingError, match="'pruning' puts features into a basis of its own"):
             onefold.partial_merge(
                 chains(2),
                 DATA,
@@ -302,7 +302,9 @@ def test_folds_in_a_basis_of_their_own_are_refused() -> None:
                 **({"target": "pruning"} if fold == "least_squares" else {}),
             )
     for name in ("auto", "greedy_soup"):  # which may take one member as it came
-        with pytest.raises(RecipeError, match=f"'{name}' may put features into a basis of its own"):
+        with pytest.raises(
+            SettingError, match=f"'{name}' may put features into a basis of its own"
+        ):
             onefold.partial_merge(chains(2), DATA, until="1", fold=name)
 
 
@@ -476,9 +478,9 @@ def test_with_other_numbers_of_labels_it_is_read_with_a_network_for_each(tmp_pat
     [
         ({"until": "9"}, SymmetryError, "has no module '9'"),
         ({"until": 1.0}, SymmetryError, "share of layers"),
-        ({"until": "1", "polish": 2}, RecipeError, "takes no polish"),
-        ({"until": "1", "outputs": "sum"}, RecipeError, "no outputs 'sum'"),
-        ({"until": "1", "repair": "some"}, RecipeError, "no repair 'some'"),
+        ({"until": "1", "polish": 2}, SettingError, "takes no polish"),
+        ({"until": "1", "outputs": "sum"}, SettingError, "no outputs 'sum'"),
+        ({"until": "1", "repair": "some"}, SettingError, "no repair 'some'"),
         ({"until": "1", "reference": 5}, MembersError, "reference is 5"),
         ({"until": "1", "weights": [1.0]}, MembersError, "1 weights were given"),
     ],

@@ -9,7 +9,7 @@ from soft_networks import Recurrent, labelled, random_members, random_network
 from torch import Tensor, nn
 
 from onefold.alignment import align
-from onefold.errors import AlignmentError, DataError, MembersError, OnefoldError, RecipeError
+from onefold.errors import AlignmentError, DataError, MembersError, OnefoldError, SettingError
 from onefold.fold import SoftMerge, fit_gates
 
 
@@ -76,7 +76,7 @@ def pair(**changes: object) -> SoftMerge:
     ],
 )
 def test_unusable_arguments(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(RecipeError, match=message) as error:
+    with pytest.raises(SettingError, match=message) as error:
         pair(**arguments)
     sentence(error)
 
@@ -143,7 +143,7 @@ def test_members_with_different_numbers_of_outputs() -> None:
 
 @pytest.mark.parametrize("level", ["module", "layer"])
 def test_a_network_without_weights_has_nothing_to_gate(level: str) -> None:
-    with pytest.raises(RecipeError, match=f"ReLU has no {level} with weights.*level='model'"):
+    with pytest.raises(SettingError, match=f"ReLU has no {level} with weights.*level='model'"):
         SoftMerge([nn.ReLU(), nn.ReLU()], level)
 
 
@@ -154,9 +154,9 @@ def test_nothing_runs_before_the_members_are_prepared(
 ) -> None:
     soft = pair(level=level, **arguments)
     assert not soft.prepared
-    with pytest.raises(RecipeError, match=r"call soft.prepare\(labelled_data\) first"):
+    with pytest.raises(SettingError, match=r"call soft.prepare\(labelled_data\) first"):
         soft(loader(64)[0][0])
-    with pytest.raises(RecipeError, match=r"call soft.prepare\(labelled_data\) first"):
+    with pytest.raises(SettingError, match=r"call soft.prepare\(labelled_data\) first"):
         soft.harden()
 
 
@@ -253,7 +253,7 @@ def test_unusable_data(data: object, message: str) -> None:
     ],
 )
 def test_settings_out_of_range(arguments: dict[str, float], message: str) -> None:
-    with pytest.raises(RecipeError, match=message) as error:
+    with pytest.raises(SettingError, match=message) as error:
         fit_gates(pair(), loader(64), **arguments)  # type: ignore[arg-type]
     sentence(error)
 
@@ -301,7 +301,7 @@ def test_an_alignment_of_other_members() -> None:
     with pytest.raises(AlignmentError, match="computed for 2 members but 3 were given"):
         SoftMerge(networks, "layer", align=found)
     with pytest.raises(
-        RecipeError,
+        SettingError,
         match="reference is 1, but the alignment maps to member 0; leave the reference out",
     ):
         SoftMerge(networks[:2], "layer", align=found, reference=1)

@@ -101,7 +101,7 @@ class PersistentTraining:
     left out, as nothing can be measured in them.
 
     Raises:
-        PersistentError: an option is out of its range. RecipeError: a pattern matches nothing.
+        PersistentError: an option is out of its range. SettingError: a pattern matches nothing.
         DataError: the network cannot run on the reference batch. OutputError: the folder cannot be
         made.
     """

@@ -37,7 +37,7 @@ def groups_of(network: nn.Module, scope: Scope, exclude: Patterns = None) -> lis
     patterns of what is left out of it.
 
     Raises:
-        PersistentError: there is no trainable parameter, or no such layer. RecipeError: a pattern
+        PersistentError: there is no trainable parameter, or no such layer. SettingError: a pattern
             matches nothing, or nothing is left.
     """
     first: dict[str, str] = {}  # every name of a trainable parameter -> its first name

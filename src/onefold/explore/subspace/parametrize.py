@@ -41,7 +41,7 @@ def places_of(network: nn.Module, include: Patterns, exclude: Patterns) -> list[
     shared ones once.
 
     Raises:
-        SubspaceError: the network has no trainable parameter. RecipeError: a pattern matches
+        SubspaceError: the network has no trainable parameter. SettingError: a pattern matches
             nothing.
     """
     owners: dict[int, list[tuple[str, str]]] = {}

@@ -82,7 +82,7 @@ class Subspace(nn.Module):
 
     Raises:
         SubspaceError: the shape, the vertices or what should initialise them do not fit.
-            RecipeError: a pattern matches nothing.
+            SettingError: a pattern matches nothing.
     """
 
     vertices: nn.ModuleList

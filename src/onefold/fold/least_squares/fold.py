@@ -30,7 +30,7 @@ from onefold.batches import Batch, Data, batches, check_dtype
 from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
 from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool, mean_pool
-from onefold.errors import DataError, RecipeError, TraceError, nearest
+from onefold.errors import DataError, SettingError, TraceError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.layers import Site, find_sites
 from onefold.fold.least_squares.means import match_means
@@ -76,18 +76,18 @@ class LeastSquares(NetworkFold):
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
-            raise RecipeError(
+            raise SettingError(
                 f"There is no target '{self.target}' of least squares;"
                 f" {nearest(self.target, TARGETS)}"
             )
         check_ensemble(self.ensemble)
         if self.rows < 1:
-            raise RecipeError(
+            raise SettingError(
                 f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands"
                 " to be good."
             )
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0):
-            raise RecipeError(
+            raise SettingError(
                 f"The ridge of least squares is {self.ridge}; it must be greater than 0, or left"
                 " out to be chosen."
             )
@@ -97,7 +97,7 @@ class LeastSquares(NetworkFold):
         the aligned average.
         """
         if job.data is None or job.traced is None or job.spec is None:
-            raise RecipeError(
+            raise SettingError(
                 "Least squares needs calibration data and a network that can be traced; pass"
                 " `data`, or use fold='average'."
             )

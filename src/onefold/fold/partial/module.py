@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from onefold.errors import RecipeError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.fold.partial.unmerge import Unmerge
 from onefold.fold.soft.mixture import weighted_outputs
 from onefold.inference import ANY, ClassAxis, Output
@@ -134,11 +134,11 @@ def assemble(
 
 
 def check_outputs(outputs: str) -> Outputs:
-    """Raises RecipeError where there is no such way to return the members' outputs."""
+    """Raises SettingError where there is no such way to return the members' outputs."""
     for known in OUTPUTS:
         if outputs == known:
             return known
-    raise RecipeError(
+    raise SettingError(
         f"There are no outputs '{outputs}' of a partial merge; {nearest(outputs, OUTPUTS)}"
     )
 

@@ -14,7 +14,7 @@ from torch import nn
 from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.batches import Data, batches, check_reiterable, device_of
-from onefold.errors import MembersError, NothingToAlignError, RecipeError
+from onefold.errors import MembersError, NothingToAlignError, SettingError
 from onefold.fold.average import folds, normalized
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
@@ -132,14 +132,14 @@ def partial_merge(
     Raises:
         SymmetryError: the network cannot be cut there; the message names where it can.
         MembersError: they differ in more than their labels, or their outputs cannot be averaged.
-        RecipeError, WeightsError, TraceError, DataError, AlignmentError: as of `onefold.merge`.
+        SettingError, WeightsError, TraceError, DataError, AlignmentError: as of `onefold.merge`.
     """
     start = time.perf_counter()
     check_outputs(outputs)
     meant = as_output(output)
     for name in settings:
         if name not in _SETTINGS:
-            raise RecipeError(
+            raise SettingError(
                 f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}."
             )
     check_networks(models, shapes=False)
@@ -280,13 +280,13 @@ def _is_least_squares(fold: str | NetworkFold) -> bool:
 def _target(fold: str | NetworkFold, target: str | None) -> str | None:
     """The target of least squares: one whose features are in the alignment's basis.
 
-    Raises RecipeError for one whose are not.
+    Raises SettingError for one whose are not.
     """
     if not _is_least_squares(fold):
         return target
     asked = target or (fold.target if isinstance(fold, LeastSquares) else "correlation")
     if asked not in BASED:
-        raise RecipeError(
+        raise SettingError(
             f"Least squares towards '{asked}' puts features into a basis of its own, which no head"
             f" can read; use {' or '.join(BASED)}."
         )
@@ -294,7 +294,7 @@ def _target(fold: str | NetworkFold, target: str | None) -> str | None:
 
 
 def _check_basis(fold: str | NetworkFold) -> None:
-    """Raises RecipeError for a fold that may leave the alignment's basis: the heads bring features
+    """Raises SettingError for a fold that may leave the alignment's basis: the heads bring features
     back by the alignment's maps.
     """
     kind: Any = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
@@ -303,7 +303,7 @@ def _check_basis(fold: str | NetworkFold) -> None:
         and issubclass(kind, NetworkFold)
         and not (issubclass(kind, KEEPING) or getattr(kind, "keeps_basis", False))
     ):
-        raise RecipeError(
+        raise SettingError(
             f"The fold '{fold_name(fold)}' may put features into a basis of its own, which no head"
             " can read; use average or least_squares."
         )

@@ -24,7 +24,7 @@ from onefold.errors import (
     DataError,
     MembersError,
     NothingToAlignError,
-    RecipeError,
+    SettingError,
     TraceError,
     WeightsError,
     nearest,
@@ -70,7 +70,7 @@ def check_alike(models: Sequence[nn.Module], align: str | Alignment) -> None:
     Values may be NaN; they are masked later.
 
     Raises:
-        MembersError: the members differ in class, keys or shapes. RecipeError: there is no such
+        MembersError: the members differ in class, keys or shapes. SettingError: there is no such
             alignment.
         AlignmentError: the alignment was computed for another number of members.
     """
@@ -97,7 +97,7 @@ def check_alike(models: Sequence[nn.Module], align: str | Alignment) -> None:
                 " given; pass all of them, in order."
             )
     elif align not in ("auto", "none") and align not in matchers:
-        raise RecipeError(
+        raise SettingError(
             f"There is no alignment '{align}';"
             f" {nearest(align, [*matchers.names(), 'auto', 'none'])}"
         )
@@ -119,7 +119,7 @@ def common_basis(
     the logits among what a network returns.
 
     Raises:
-        RecipeError: an alignment is to be computed without examples, or a dense one would part a
+        SettingError: an alignment is to be computed without examples, or a dense one would part a
             gated layer from its ungated norm.
         TraceError: a named alignment needs a trace of the network, and there is none. Others as
             `onefold.align`.
@@ -143,7 +143,7 @@ def common_basis(
             raw, unfit=unfit, notes=["only one member is left, so nothing was aligned"]
         )
     if examples is None:
-        raise RecipeError(
+        raise SettingError(
             f"align='{align}' needs data to align with; call soft.prepare(labelled_data), or pass"
             " data=, or align='none'."
         )
@@ -167,7 +167,7 @@ def common_basis(
                 seed=seed,
             )
             states[method] = _mapped(raw, alignment, able, reference, sites, level)
-        except (TraceError, DataError, RecipeError, NothingToAlignError) as error:
+        except (TraceError, DataError, SettingError, NothingToAlignError) as error:
             if align != "auto":
                 raise
             notes.append(f"{method} was not tried: {error}")
@@ -242,7 +242,7 @@ def _mapped(
     if dense:
         for layer in spec.layers:
             if layer.norm is not None and _parted(layer, gated):
-                raise RecipeError(
+                raise SettingError(
                     f"'{layer.weight}' and the norm behind it are not both gated, which a dense"
                     " alignment takes as one; gate both or permute."
                 )

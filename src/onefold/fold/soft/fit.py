@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from onefold.batches import Batch, Data, check_reiterable, device_of, dtype_of, forward
 from onefold.distributed import from_first_rank, mean_over_ranks, several_ranks
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError, SettingError
 from onefold.fold.merge import merge
 from onefold.fold.soft.choice import Choice, choose
 from onefold.fold.soft.copies import own_copy
@@ -124,7 +124,7 @@ def fit_gates(
     Raises:
         DataError: the data is empty, has no labels or labels out of range, or a network cannot run
             on it.
-        MembersError: every member is unfit. RecipeError: an impossible setting.
+        MembersError: every member is unfit. SettingError: an impossible setting.
     """
     _check(steps=steps, lr=lr, penalty=penalty, batch_size=batch_size, share=share)
     start = time.perf_counter()
@@ -360,13 +360,15 @@ def _training(soft: SoftMerge) -> Iterator[None]:
 
 def _check(*, steps: int, lr: float, penalty: float, batch_size: int, share: float) -> None:
     if steps < 1 or batch_size < 1:
-        raise RecipeError(f"steps is {steps} and batch_size {batch_size}; both must be at least 1.")
+        raise SettingError(
+            f"steps is {steps} and batch_size {batch_size}; both must be at least 1."
+        )
     if not lr > 0 or not penalty >= 0:
-        raise RecipeError(
+        raise SettingError(
             f"lr is {lr} and penalty {penalty}; give a rate above 0 and a penalty of at least 0."
         )
     if not 0 < share < 1:
-        raise RecipeError(
+        raise SettingError(
             f"share is {share}; it is the held-out part of the data, between 0 and 1."
         )
 

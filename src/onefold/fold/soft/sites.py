@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-from onefold.errors import RecipeError
+from onefold.errors import SettingError
 from onefold.patterns import around, check_patterns, choose
 
 RunningNorm = nn.modules.batchnorm._NormBase
@@ -48,13 +48,13 @@ def sites_of(
     network as a whole.
 
     Raises:
-        RecipeError: there is nothing to gate, or a pattern matches nothing.
+        SettingError: there is nothing to gate, or a pattern matches nothing.
     """
     if level == "model":
         return [Site("network", "", ())]
     found = layer_sites(network) if level == "layer" else module_sites(network, include)
     if not found:
-        raise RecipeError(
+        raise SettingError(
             f"{type(network).__name__} has no {level} with weights, so there is nothing to gate;"
             " use level='model'."
         )
@@ -97,7 +97,7 @@ def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site
     A network of one child, such as a wrapper, is looked into.
 
     Raises:
-        RecipeError: a pattern matches no module with parameters.
+        SettingError: a pattern matches no module with parameters.
     """
     with_parameters = {
         name: m for name, m in network.named_modules() if name and any(True for _ in m.parameters())

@@ -24,7 +24,7 @@ from onefold.alignment import Alignment, in_one_precision
 from onefold.batches import Batch, Data, device_of
 from onefold.batchnorm import NormModule
 from onefold.distributed import from_first_rank
-from onefold.errors import MembersError, RecipeError, nearest
+from onefold.errors import MembersError, SettingError, nearest
 from onefold.fold.soft.align_members import CommonBasis, check_alike, common_basis
 from onefold.fold.soft.copies import filled_copy, own_copy, shared_copy
 from onefold.fold.soft.examples import Examples
@@ -80,7 +80,7 @@ class SoftMerge(nn.Module):
     Raises:
         MembersError: fewer than two networks, or, but for level "model", networks of different
             architecture or a NaN in all members' copies of a layer.
-        RecipeError: an unknown level, alignment or pattern, or arguments that exclude each other.
+        SettingError: an unknown level, alignment or pattern, or arguments that exclude each other.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SoftMerge(nn.Module):
         super().__init__()
         _check(models, level, include, exclude, align, reference, stochastic)
         if outputs not in OUTPUTS:
-            raise RecipeError(
+            raise SettingError(
                 f"There are no outputs '{outputs}' to sum; {nearest(outputs, OUTPUTS)}"
             )
         self.level, self.align, self.seed = level, align, seed
@@ -223,7 +223,7 @@ class SoftMerge(nn.Module):
         """
         gates = self.gate(self.stochastic and self.training)
         if self._body is None:
-            raise RecipeError(
+            raise SettingError(
                 "The members are not aligned yet; call soft.prepare(labelled_data) first, or pass"
                 " data= or align='none' with a reference."
             )
@@ -305,11 +305,11 @@ class SoftMerge(nn.Module):
         left, or a Mixture.
 
         Raises:
-            RecipeError: the members are not prepared yet.
+            SettingError: the members are not prepared yet.
         """
         gates = self.gate(False)
         if self._body is None:
-            raise RecipeError(
+            raise SettingError(
                 "There is nothing to harden yet; call soft.prepare(labelled_data) first."
             )
         if isinstance(self._body, GatedLayers):
@@ -471,7 +471,7 @@ def _check(
 ) -> None:
     """Everything about the arguments that can be wrong before any work is done."""
     if level not in LEVELS:
-        raise RecipeError(f"There is no level '{level}'; {nearest(level, LEVELS)}")
+        raise SettingError(f"There is no level '{level}'; {nearest(level, LEVELS)}")
     if isinstance(models, nn.Module) or len(models) < 2:
         count = 1 if isinstance(models, nn.Module) else len(models)
         raise MembersError(
@@ -485,9 +485,9 @@ def _check(
                 " network first."
             )
     if stochastic not in (True, False, "auto"):
-        raise RecipeError(f"stochastic is {stochastic!r}; it must be True, False or 'auto'.")
+        raise SettingError(f"stochastic is {stochastic!r}; it must be True, False or 'auto'.")
     if isinstance(reference, str) and reference != "best":
-        raise RecipeError(f"The reference is '{reference}'; give a member's number, or 'best'.")
+        raise SettingError(f"The reference is '{reference}'; give a member's number, or 'best'.")
     if not isinstance(reference, str) and not 0 <= reference < len(models):
         raise MembersError(
             f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}."
@@ -500,14 +500,14 @@ def _check(
             )
     if level == "model":
         if include is not None or exclude is not None:
-            raise RecipeError(
+            raise SettingError(
                 "`include` and `exclude` choose parts of a network; at level 'model' there are"
                 " none, so use level='module' or 'layer'."
             )
         return
     check_alike(models, align)
     if isinstance(align, Alignment) and reference not in ("best", align.reference):
-        raise RecipeError(
+        raise SettingError(
             f"The reference is {reference}, but the alignment maps to member {align.reference};"
             " leave the reference out."
         )
