@@ -29,6 +29,7 @@ _EXPORTS = {
     "evaluate": "onefold.measure",
     "class_pool": "onefold.ensemble",
     "ClassPool": "onefold.ensemble",
+    "Ensemble": "onefold.ensemble",
     "barrier": "onefold.measure",
     "load": "onefold.weights",
     "save": "onefold.weights",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment
     from onefold.alignment import align as align
     from onefold.ensemble import ClassPool as ClassPool
+    from onefold.ensemble import Ensemble as Ensemble
     from onefold.ensemble import class_pool as class_pool
     from onefold.errors import OnefoldError as OnefoldError
     from onefold.explore import PersistentTraining as PersistentTraining

@@ -144,7 +144,7 @@ def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> 
     data, validation = divided(recipe, whole)
     assert isinstance(data, ImageBatches)
     model = build_network(recipe)
-    run = of.PersistentTraining(model, total_steps=2 * len(data), strength=3.0)
+    run = of.PersistentTraining(model, steps_per_round=2 * len(data), strength=3.0)
     plan = Training(2, len(data), 0.02, 0.5)
     threads = torch.get_num_threads()
     for number in range(2):

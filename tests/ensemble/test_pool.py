@@ -250,7 +250,7 @@ def test_what_cannot_be_pooled_is_refused() -> None:
     with pytest.raises(DataError, match="pooling member 0 needs two classes or more"):
         onefold.class_pool([nn.Linear(2, 1).double()], x)
     pool = onefold.class_pool(BAYES, x)
-    with pytest.raises(SettingError, match="of 2 members but 1 answered"):
+    with pytest.raises(SettingError, match="of 2 members but there are 1 networks"):
         onefold.evaluate(BAYES[:1], [points(EVEN, 8)], ensemble=pool)
     with pytest.raises(SettingError, match="of 4 classes but the members put out 3"):
         pool.combined([torch.zeros(1, 3)] * 2)

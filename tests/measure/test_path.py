@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import DataError, MembersError, SettingError
-from onefold.measure import Path, Scores, combine, evaluate, triangle
+from onefold.measure import LinearPath, Scores, combine, evaluate, triangle
 from onefold.measure.path import _above_line
 
 
@@ -148,17 +148,17 @@ def test_barrier_is_measured_from_the_straight_line_between_unequal_ends() -> No
         Scores(accuracy, nll, 0.1, 0.2, 100)
         for accuracy, nll in ((0.9, 1.0), (0.4, 4.0), (0.7, 3.0))
     ]
-    path = Path((0, 0.5, 1), tuple(scores))
+    path = LinearPath((0, 0.5, 1), tuple(scores))
     assert path.barrier == pytest.approx(2)
     assert path.accuracy_dip == pytest.approx(0.4)
-    assert Path((0, 0.5, 1), tuple(scores), "error").barrier == pytest.approx(0.4)
-    below = Path((0, 0.5, 1), (scores[1], scores[0], scores[1]))
+    assert LinearPath((0, 0.5, 1), tuple(scores), "error").barrier == pytest.approx(0.4)
+    below = LinearPath((0, 0.5, 1), (scores[1], scores[0], scores[1]))
     assert below.barrier == 0
 
 
 def test_an_infinite_loss_in_the_middle_is_an_infinite_barrier_and_valid_json() -> None:
     scores = [Scores(0.9, nll, 0.1, 0.2, 100) for nll in (1.0, math.inf, 1.0)]
-    path = Path((0, 0.5, 1), tuple(scores))
+    path = LinearPath((0, 0.5, 1), tuple(scores))
     assert path.barrier == math.inf
     assert json.loads(json.dumps(path.to_dict(), allow_nan=False))["barrier"] == "inf"
 

@@ -9,12 +9,12 @@ import re
 import shutil
 import subprocess
 from html import escape
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from onefold.measure import Path, Scores
+from onefold.measure import LinearPath, Scores
 from onefold.report import Candidate, Report, barrier_curves, comparison_table, correlation_spectra
 
 BROWSER = (
@@ -48,7 +48,7 @@ addEventListener('load', () => {
 @pytest.fixture
 def report() -> Report:
     scores = Scores(0.9, 0.3, 0.02, 0.1, 1000)
-    path = Path((0, 0.5, 1), (scores, Scores(0.3, 2.0, 0.2, 0.8, 1000), scores))
+    path = LinearPath((0, 0.5, 1), (scores, Scores(0.3, 2.0, 0.2, 0.8, 1000), scores))
     report = Report(title="Folding networks " + "x" * 100, summary="A summary.")
     rows = [
         Candidate(
@@ -68,7 +68,7 @@ def report() -> Report:
     return report
 
 
-def measure(html: str, folder: FilePath) -> dict[str, dict[str, object]]:
+def measure(html: str, folder: Path) -> dict[str, dict[str, object]]:
     frames = "".join(
         f'<iframe width="{width}" height="900" srcdoc="{escape(html, quote=True)}"></iframe>'
         for width in (420, 1400)
@@ -104,7 +104,7 @@ def measure(html: str, folder: FilePath) -> dict[str, dict[str, object]]:
     return found
 
 
-def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: FilePath) -> None:
+def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: Path) -> None:
     found = measure(report.to_html(), tmp_path)
     for width in ("420", "1400"):
         assert found[width]["title"] == report.title
@@ -116,7 +116,7 @@ def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: FilePat
 
 
 def test_the_measurement_sees_overflow_and_overlap_and_the_policy_stops_scripts(
-    report: Report, tmp_path: FilePath
+    report: Report, tmp_path: Path
 ) -> None:
     spoiled = (
         report.to_html()

@@ -7,14 +7,14 @@ import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from pathlib import Path as FilePath
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from onefold.errors import DataError, OutputError
-from onefold.measure import Path, Reliability, Scores, Triangle
+from onefold.measure import LinearPath, Reliability, Scores, Triangle
 from onefold.report import (
     Candidate,
     Column,
@@ -37,8 +37,8 @@ def scores(accuracy: float, nll: float = 0.5, n: int = 1000) -> Scores:
     return Scores(accuracy, nll, 0.02, 0.1, n)
 
 
-def line(dip: float = 0.3, worst: float = 2.0) -> Path:
-    return Path((0, 0.5, 1), (scores(0.9), scores(0.9 - dip, worst), scores(0.9)))
+def line(dip: float = 0.3, worst: float = 2.0) -> LinearPath:
+    return LinearPath((0, 0.5, 1), (scores(0.9), scores(0.9 - dip, worst), scores(0.9)))
 
 
 def spectra(groups: int) -> dict[str, np.ndarray]:
@@ -121,7 +121,7 @@ def test_figures_say_what_is_wrong() -> None:
     with pytest.raises(DataError, match="no path"):
         barrier_curves({})
     with pytest.raises(DataError, match="different losses"):
-        barrier_curves({"a": line(), "b": Path(line().positions, line().scores, "error")})
+        barrier_curves({"a": line(), "b": LinearPath(line().positions, line().scores, "error")})
     with pytest.raises(DataError, match="Group 'a' has no correlations"):
         correlation_spectra({"a": []})
     with pytest.raises(DataError, match="1 row and 3 column"):
@@ -280,7 +280,7 @@ def test_a_table_must_be_rectangular() -> None:
         Report(title="t").section("s").table(["a", "b"], [[1, 2], [3]], caption="c")
 
 
-def test_saving(tmp_path: FilePath) -> None:
+def test_saving(tmp_path: Path) -> None:
     report = full_report()
     report.save(tmp_path / "r.html")
     report.save(tmp_path / "r.json")

@@ -19,15 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, check_reiterable
-from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
+from onefold.ensemble.names import EnsembleMean, EnsembleName, check_ensemble
 from onefold.ensemble.pool import FLOOR, ClassPool
 from onefold.ensemble.share_errors import corrected_shares, sampling_errors
-from onefold.errors import DataError, SettingError, nearest
+from onefold.errors import DataError, SettingError
 from onefold.inference import OutputChoice, as_output
 from onefold.inference.running import class_outputs
 from onefold.weights import warn_of_repeated
 
-ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
 EVEN = (  # a fold's note
     "the classes of the calibration data are taken to be even, and what each member saw of them is"
     " estimated by that"
@@ -112,21 +111,20 @@ def class_pool(
     )
 
 
-def check_ensemble(ensemble: EnsembleName | ClassPool) -> None:
-    """Raises SettingError where there is no such ensemble."""
-    if not isinstance(ensemble, ClassPool) and ensemble not in ENSEMBLES:
-        raise SettingError(f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLES)}")
-
-
 def pooled(
     ensemble: EnsembleName | ClassPool,
     models: Sequence[nn.Module],
     data: Data,
     output: OutputChoice = None,
 ) -> EnsembleMean | ClassPool:
-    """What the name of an ensemble stands for with these members: "classes" for the pool that is
-    estimated from the data.
+    """What the name of an ensemble stands for with these members.
+
+    "classes" stands for the pool that is estimated from the data.
+
+    Raises:
+        SettingError: there is no such ensemble. Others as `class_pool`.
     """
+    check_ensemble(ensemble)
     if isinstance(ensemble, ClassPool) or ensemble != "classes":
         return ensemble
     return class_pool(models, data, output=output)

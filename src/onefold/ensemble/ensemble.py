@@ -1,65 +1,88 @@
-"""Several networks that answer as one."""
+"""Several networks that answer as one.
+
+Lakshminarayanan, Pritzel & Blundell 2017, "Simple and Scalable Predictive Uncertainty Estimation
+using Deep Ensembles" (arXiv 1612.01474): the mean of the members' probabilities.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from onefold.ensemble.mean import mean_output
-from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean
-from onefold.errors import SubspaceError
-from onefold.inference import ClassAxis, OutputChoice, as_output
+from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble, name_of
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import MembersError
+from onefold.inference import ClassAxis, OutputChoice, as_output, networks
 
 
 class Ensemble(nn.Module):
-    """The mean of the members' logits, or the logarithm of the mean of their probabilities.
+    """Several networks that answer as one network.
 
-    Either way what comes out goes into a cross-entropy or an argmax as logits do, and its axes are
-    those of the members' outputs.
+        ensemble = onefold.Ensemble(models)                    # classifiers: the mean probability
+        ensemble = onefold.Ensemble(models, mean="outputs")    # regressors: the mean output
+        ensemble = onefold.Ensemble(models, mean=onefold.class_pool(models, unlabelled))
+
+    The output has the axes of one member's output. For "probabilities", "logits" and a pool it goes
+    into a cross-entropy or an argmax as logits do. The members are held as they are, without a
+    copy, and their outputs must have one shape.
 
     Args:
-        scores: "probabilities" or "logits".
-        output: which output is averaged where the members return several, and on which axis its
-            classes lie (`onefold.inference`). Probabilities need the axis, which is known of
-            outputs (n, classes) alone.
+        models: the networks, at least one.
+        mean: "probabilities", the logarithm of the mean probability of each class; "logits", the
+            mean of the logits; "outputs", the mean of the outputs, whatever they are; or a pool
+            (`onefold.class_pool`), which weights the members class by class. A pool is no part of
+            the state dict.
+        output: which output is averaged if the members return several, and on which axis its
+            classes lie (`onefold.inference`). Probabilities and pools need the axis. It is known
+            for outputs (n, classes) only.
 
     Raises:
-        SubspaceError: there are no such scores to average.
+        MembersError: there is no network, or something is no nn.Module.
+        SettingError: there is no such mean, or the pool is of another number of members.
     """
 
     selects_output = True
 
     def __init__(
         self,
-        members: Sequence[nn.Module],
-        scores: EnsembleMean = "probabilities",
+        models: Sequence[nn.Module],
+        mean: EnsembleMean | ClassPool = "probabilities",
         output: OutputChoice = None,
     ) -> None:
         super().__init__()
         self.output = as_output(output)
-        check_scores(scores)
+        members = list(networks(models))
+        check_ensemble(mean, ENSEMBLE_MEANS, len(members))
         self.members = nn.ModuleList(members)
-        self.scores: EnsembleMean = scores
+        self.mean: EnsembleMean | ClassPool = mean
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The mean for the inputs of any one member, shaped as the member's output.
+        """The ensemble's output for the inputs of any one member, shaped as the member's output.
 
         Raises:
-            DataError: nothing says which output is meant, or where its classes are.
+            DataError: nothing says which output is meant, or on which axis its classes lie.
+            MembersError: the members' outputs differ in shape.
         """
-        found = [self.output.of(member(*args, **kwargs), member) for member in self.members]
-        if self.scores == "logits":
-            return mean_output(found, "logits")
-        axis = ClassAxis(self.output, "a mean of probabilities").of(found[0])
-        return mean_output([one.movedim(axis, -1) for one in found], self.scores).movedim(-1, axis)
+        outputs = [self.output.of(member(*args, **kwargs), member) for member in self.members]
+        for k, output in enumerate(outputs):
+            if output.shape != outputs[0].shape:
+                raise MembersError(
+                    f"Member {k} returns an output of shape {tuple(output.shape)}, but member 0"
+                    f" {tuple(outputs[0].shape)}; take networks of one task only."
+                )
+        if self.mean in ("logits", "outputs"):
+            return torch.stack(outputs).mean(0)
+        axis = ClassAxis(self.output, "a mean of probabilities").of(outputs[0])
+        classes_last = [output.movedim(axis, -1) for output in outputs]
+        return mean_output(classes_last, self.mean).movedim(-1, axis)
 
-    def extra_repr(self) -> str:
-        return f"scores={self.scores!r}"
-
-
-def check_scores(scores: str) -> None:
-    """Raises SubspaceError where there are no such scores to average."""
-    if scores not in ENSEMBLE_MEANS:
-        raise SubspaceError(f"An ensemble averages 'probabilities' or 'logits', not '{scores}'.")
+    def __repr__(self) -> str:
+        kinds = list(dict.fromkeys(type(member).__name__ for member in self.members))
+        return (
+            f"{type(self).__name__}({len(self.members)} x {', '.join(kinds[:3])},"
+            f" mean={name_of(self.mean)!r})"
+        )

@@ -13,13 +13,24 @@ from onefold.inference.outputs import broken_rows
 
 
 def mean_output(rows: Sequence[Tensor], ensemble: EnsembleMean | ClassPool) -> Tensor:
-    """The unnormalised log-probabilities (n, ..., classes) of an ensemble, from its members' logits
-    of this shape.
+    """The output of an ensemble from those of its members.
 
-    They are the mean of the logits, the logarithm of the mean of the probabilities, or what a pool
-    makes of them; a row that is broken in one member is broken in all.
+    "logits" and "outputs" are the mean of the tensors. "probabilities" is the logarithm of the mean
+    of the probabilities, and a pool its unnormalised log-probabilities. In these two a row that is
+    not finite in one member is NaN.
+
+    Args:
+        rows: for each member its output: logits (n, ..., classes), all of one shape; for "outputs"
+            of any shape.
+        ensemble: a name or a pool.
+
+    Returns:
+        A tensor shaped as one of `rows`.
+
+    Raises:
+        SettingError: the pool is of another number of members or classes.
     """
-    if ensemble == "logits":
+    if not isinstance(ensemble, ClassPool) and ensemble != "probabilities":
         return torch.stack(list(rows)).mean(0)
     pool = ensemble if isinstance(ensemble, ClassPool) else mean_pool([1.0] * len(rows))
     mean = pool.combined(rows)

@@ -1,13 +1,54 @@
-"""The means that an ensemble can be by name."""
+"""The names of ensembles, and the one check of an argument that takes one.
+
+"probabilities": the mean of the members' softmax (Lakshminarayanan et al. 2017, arXiv 1612.01474).
+"logits": the mean of their logits. "outputs": the mean of whatever they return, for regressors and
+other networks that are no classifiers. "classes": the pool that is estimated from unlabelled data
+(`pool.py`), where a function has such data. A `ClassPool` stands for itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-EnsembleMean = Literal["probabilities", "logits"]
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import SettingError, nearest
+
+EnsembleMean = Literal["probabilities", "logits", "outputs"]
+EnsembleName = Literal["probabilities", "logits", "outputs", "classes"]
+
+ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits", "outputs")
+ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
 
 
-EnsembleName = Literal["probabilities", "logits", "classes"]  # classes: see pool.py
+def check_ensemble(
+    ensemble: object, known: Sequence[EnsembleName] = ENSEMBLES, members: int | None = None
+) -> None:
+    """Check an argument that says how several networks answer as one.
+
+    Args:
+        ensemble: a name or a `ClassPool`.
+        known: the names that the caller takes.
+        members: how many networks there are; a pool must be of as many. None: not checked.
+
+    Raises:
+        SettingError: there is no such ensemble, or the pool is of another number of members.
+    """
+    if isinstance(ensemble, ClassPool):
+        if members is not None and len(ensemble.seen) != members:
+            raise SettingError(
+                f"The pool is of {len(ensemble.seen)} members but there are {members} networks;"
+                " make one for these members."
+            )
+    elif ensemble == "classes" and "classes" not in known:
+        raise SettingError(
+            "The pool 'classes' is estimated from unlabelled data, which this takes none of; pass"
+            " onefold.class_pool(models, data) instead."
+        )
+    elif not isinstance(ensemble, str) or ensemble not in known:
+        raise SettingError(f"There is no ensemble by '{ensemble}'; {nearest(str(ensemble), known)}")
 
 
-ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits")
+def name_of(ensemble: EnsembleName | ClassPool) -> EnsembleName:
+    """The name by which reports call an ensemble: that of a pool is "classes"."""
+    return "classes" if isinstance(ensemble, ClassPool) else ensemble

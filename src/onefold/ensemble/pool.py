@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onefold.ensemble.names import EnsembleMean, EnsembleName
 from onefold.errors import SettingError
 
 # the least share of a class that a member is taken to have seen, of an even one: it bounds the
@@ -211,8 +210,3 @@ def mean_pool(weights: Sequence[float]) -> ClassPool:
     """The weighted mean of the members' probabilities, of any number of classes."""
     even = torch.ones(len(weights), 1, dtype=torch.float64)
     return ClassPool(even, even[0], torch.tensor(list(weights), dtype=torch.float64))
-
-
-def name_of(ensemble: EnsembleMean | ClassPool) -> EnsembleName:
-    """What reports call it."""
-    return "classes" if isinstance(ensemble, ClassPool) else ensemble

@@ -33,7 +33,7 @@ from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
 from onefold.errors import MembersError, OnefoldError
 from onefold.inference import OutputChoice
-from onefold.measure import Path, agreement, barrier, matching
+from onefold.measure import LinearPath, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
 from onefold.measure.path import Loss
 from onefold.progress import track
@@ -57,7 +57,7 @@ class Pairs:
 
     distances: Tensor
     disagreement: Tensor
-    paths: Mapping[tuple[int, int], Path]
+    paths: Mapping[tuple[int, int], LinearPath]
 
     @property
     def barriers(self) -> Tensor:
@@ -191,7 +191,7 @@ def compare_networks(
         else {}
     )
 
-    def pair(a: nn.Module, b: nn.Module) -> Path:
+    def pair(a: nn.Module, b: nn.Module) -> LinearPath:
         return barrier(a, b, data, points=points, loss=loss, output=output, **extra)
 
     chosen = list(itertools.combinations(range(len(members)), 2))

@@ -26,8 +26,8 @@ from onefold.batches import (
 from onefold.batchnorm import neutralised, norms_of, reestimate
 from onefold.caches import clear_eval_caches, copied, fill
 from onefold.counting import counted
-from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
-from onefold.ensemble.names import EnsembleName
+from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import (
     AlignmentError,
@@ -410,7 +410,7 @@ def _checked_output(
             )
             meant = meant if found.dim() == 2 else replace(meant, class_axis=axis)
     goal = ensemble if ensemble is not None else getattr(maker, "ensemble", "logits")
-    if polish or (goal != "logits" and isinstance(maker, NetworkFold)):
+    if polish or (goal not in ("logits", "outputs") and isinstance(maker, NetworkFold)):
         check_distillable(
             model, data, meant, POLISHING if polish else "an ensemble of probabilities or classes"
         )

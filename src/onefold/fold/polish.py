@@ -24,10 +24,10 @@ from onefold.alignment import check_networks
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
-from onefold.ensemble.class_shares import check_ensemble, pooled
+from onefold.ensemble.class_shares import pooled
 from onefold.ensemble.mean import mean_output
-from onefold.ensemble.names import EnsembleMean, EnsembleName
-from onefold.ensemble.pool import ClassPool, name_of
+from onefold.ensemble.names import EnsembleMean, EnsembleName, check_ensemble, name_of
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode

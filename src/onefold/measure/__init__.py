@@ -4,7 +4,7 @@ from onefold.measure.answers import Answers
 from onefold.measure.calibration import Binning, Reliability, bin_confidences
 from onefold.measure.evaluation import Evaluation, agreement, evaluate, evaluate_all
 from onefold.measure.paired import Difference, difference
-from onefold.measure.path import Path, Triangle, barrier, combine, matching, triangle
+from onefold.measure.path import LinearPath, Triangle, barrier, combine, matching, triangle
 from onefold.measure.scores import Scores, reliability, score_logits, score_probabilities
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Binning",
     "Difference",
     "Evaluation",
-    "Path",
+    "LinearPath",
     "Reliability",
     "Scores",
     "Triangle",

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from onefold.batches import Data, labels_of
 from onefold.ensemble.mean import mean_output
-from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean
-from onefold.ensemble.pool import ClassPool, name_of
-from onefold.errors import SettingError, nearest
+from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble, name_of
+from onefold.ensemble.pool import ClassPool
 from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.inference.outputs import broken_rows
 from onefold.inference.running import eval_mode, networks, on_device, outputs_of
@@ -78,8 +77,8 @@ def evaluate(
             scored.
         data: batches with labels (n,); logits (n, classes, ...) or (n, ..., classes) with labels
             (n, ...) are fine too.
-        ensemble: average the members' "probabilities" or "logits", or pool them class by class
-            (`onefold.class_pool`).
+        ensemble: what answers for several networks: the mean of their "probabilities", "logits" or
+            "outputs", or a pool (`onefold.class_pool`), as in `onefold.Ensemble`.
         bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of
             examples).
         device: where to compute; a network that lies elsewhere is copied there. Default: each
@@ -117,11 +116,8 @@ def evaluate_all(
     """Score every network and their ensemble in one pass over the data; arguments and errors as
     `evaluate`.
     """
-    if isinstance(ensemble, str) and ensemble not in ENSEMBLE_MEANS:
-        raise SettingError(
-            f"There is no ensemble by '{ensemble}'; {nearest(ensemble, ENSEMBLE_MEANS)}"
-        )
     models = networks(models)
+    check_ensemble(ensemble, ENSEMBLE_MEANS, len(models))
     warn_of_repeated(models)
     models = on_device(models, device)
     several = len(models) > 1 or isinstance(ensemble, ClassPool)

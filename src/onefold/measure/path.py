@@ -37,7 +37,7 @@ Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
 
 
 @dataclass(frozen=True)
-class Path:
+class LinearPath:
     """Scores along the straight line from one network (position 0) to another (position 1).
 
     `loss` is what `barrier` is measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of
@@ -141,7 +141,7 @@ def barrier(
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
     output: OutputChoice = None,
-) -> Path:
+) -> LinearPath:
     """Score the networks on the straight line from `a` to `b` on labelled data.
 
     Args:
@@ -189,7 +189,9 @@ def barrier(
                 " barrier needs two sound ends."
             )
     positions = tuple(i / (points - 1) for i in range(points))
-    return Path(positions, tuple(scores[i] for i in range(points)), loss, recalibrate is not None)
+    return LinearPath(
+        positions, tuple(scores[i] for i in range(points)), loss, recalibrate is not None
+    )
 
 
 def triangle(

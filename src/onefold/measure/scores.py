@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, EnsembleName
+from onefold.ensemble.names import EnsembleName
 from onefold.errors import DataError, SettingError, nearest
 from onefold.inference import class_axes
 from onefold.inference.outputs import broken_rows
@@ -34,6 +34,8 @@ from onefold.measure.calibration import Binning, Reliability, bin_confidences, c
 from onefold.measure.chance import AnswerCounts, InputFacts
 
 IGNORED = 255  # of segmentation masks: a border, or an object of no class
+OutputKind = Literal["logits", "probabilities"]
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def reliability(
     *,
     bins: int = 15,
     binning: Binning = "equal-width",
-    kind: EnsembleMean = "logits",
+    kind: OutputKind = "logits",
 ) -> Reliability:
     """The calibration curve of logits, or with kind="probabilities" of probabilities, (n, classes)
     against labels (n,).
@@ -174,9 +176,9 @@ def reliability(
     Raises:
         DataError, SettingError: as `score_logits` and `score_probabilities`.
     """
-    if kind not in ENSEMBLE_MEANS:
+    if kind not in OUTPUT_KINDS:
         raise SettingError(
-            f"There is no kind of outputs named '{kind}'; {nearest(kind, ENSEMBLE_MEANS)}"
+            f"There is no kind of outputs named '{kind}'; {nearest(kind, OUTPUT_KINDS)}"
         )
     tally = Tally(bins, binning)
     outputs = _classes_last(outputs, labels)

@@ -15,7 +15,7 @@ import numpy as np
 
 from onefold.errors import DataError
 from onefold.measure.calibration import Reliability
-from onefold.measure.path import LOSSES, Path, Triangle
+from onefold.measure.path import LOSSES, LinearPath, Triangle
 from onefold.measure.scores import Scores
 from onefold.report.style import INK, MUTED, colour, legend, marker, new_figure, restyle
 
@@ -27,7 +27,7 @@ OVERLAID = 6  # curves that one pair of axes carries; more groups become a strip
 LOSS_LABELS = dict(zip(LOSSES, ("NLL (nats)", "Brier score (0 to 2)", "error (%)"), strict=True))
 
 
-def barrier_curves(paths: Mapping[str, Path]) -> Figure:
+def barrier_curves(paths: Mapping[str, LinearPath]) -> Figure:
     """Accuracy and loss along several lines between two networks, by name; the dashed line is what
     no barrier would look like.
 
@@ -358,7 +358,7 @@ def _label(name: str, values: Any) -> str:
     return f"{_short(name, 44)}: mean {values.mean():.2f} over {len(values)} features"
 
 
-def _loss_text(path: Path) -> str:
+def _loss_text(path: LinearPath) -> str:
     if path.loss == "error":
         return f"{100 * path.barrier:.1f} points"
     return f"{path.barrier:.3f}" + (" nats" if path.loss == "nll" else "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -84,7 +84,7 @@ class Report(BaseModel):
             OutputError: another ending, the file exists and `force` is false, or it cannot be
                 written.
         """
-        target = FilePath(path)
+        target = Path(path)
         if target.suffix not in (".html", ".json"):
             raise OutputError(
                 f"A report cannot be written as '{target.name}'; let the name end in .html or"

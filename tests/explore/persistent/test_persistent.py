@@ -51,10 +51,10 @@ def move(network: nn.Module, seed: int, size: float = 0.3) -> None:
 
 
 def run_of(
-    network: nn.Module, rounds: int = 2, total_steps: int = STEPS, **options: Any
+    network: nn.Module, rounds: int = 2, steps_per_round: int = STEPS, **options: Any
 ) -> onefold.PersistentTraining:
     """A run that has recorded this many rounds, its network somewhere in the next one."""
-    run = onefold.PersistentTraining(network, total_steps, **options)
+    run = onefold.PersistentTraining(network, steps_per_round, **options)
     for number in range(rounds):
         move(network, number)
         run.record(score=number)
@@ -812,8 +812,8 @@ MISTAKES: list[tuple[dict[str, Any], type[OnefoldError], str]] = [
     ({"anneal": (0.8, 0.5)}, PersistentError, r"0 <= a <= b <= 1, not \(0.8, 0.5\)"),
     ({"anneal": (0.8,)}, PersistentError, "0 <= a <= b <= 1"),
     ({"anneal": 0.5}, PersistentError, "0 <= a <= b <= 1"),
-    ({"total_steps": 0}, PersistentError, "at least 1, not total_steps=0"),
-    ({"total_steps": 1.5}, PersistentError, "not total_steps=1.5"),
+    ({"steps_per_round": 0}, PersistentError, "at least 1, not steps_per_round=0"),
+    ({"steps_per_round": 1.5}, PersistentError, "not steps_per_round=1.5"),
     ({"memory": 0}, PersistentError, "at least 1, or None for all, not 0"),
     ({"seed": -1}, PersistentError, "seed is a whole number"),
     ({"kernel": "gausian"}, PersistentError, "no kernel named 'gausian'; did you mean 'gaussian'?"),
@@ -842,7 +842,7 @@ def test_options_out_of_range_are_one_sentence(
     options: dict[str, Any], error: type[OnefoldError], message: str
 ) -> None:
     with pytest.raises(error, match=message) as raised:
-        onefold.PersistentTraining(Plain(), **{"total_steps": 4, **options})
+        onefold.PersistentTraining(Plain(), **{"steps_per_round": 4, **options})
     assert "\n" not in str(raised.value)
 
 

@@ -158,7 +158,7 @@ def test_ensembles_average_what_they_say() -> None:
     x, y = DATA[0]
     members = [space.at(0.2), space.at(0.8)]
     logits = torch.stack([m(x) for m in members])
-    assert torch.allclose(space.ensemble(2, scores="logits")(x), logits.mean(0), atol=1e-6)
+    assert torch.allclose(space.ensemble(2, ensemble="logits")(x), logits.mean(0), atol=1e-6)
     assert torch.allclose(space.ensemble(2)(x).exp(), logits.softmax(-1).mean(0), atol=1e-6)
     assert onefold.evaluate(space.ensemble(2), [(x, y)]).nll == pytest.approx(
         onefold.evaluate(members, [(x, y)]).nll, abs=1e-6
@@ -471,7 +471,7 @@ MISTAKES = [
         "position 1.1 lies outside the line",
     ),
     (lambda: onefold.Subspace(Plain()).vertex(3), SubspaceError, "no vertex 3; the simplex has 3"),
-    (lambda: onefold.Subspace(Plain()).ensemble(2, scores="votes"), SubspaceError, "not 'votes'"),
+    (lambda: onefold.Subspace(Plain()).ensemble(2, ensemble="votes"), SettingError, "by 'votes'"),
     (
         lambda: onefold.Subspace(Plain(), "line").ensemble(2, at=[0.5]),
         SubspaceError,

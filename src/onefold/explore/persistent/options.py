@@ -19,12 +19,13 @@ def annealed(done: float, anneal: tuple[float, float]) -> float:
 
 
 def check_options(
-    total_steps: Any, strength: Any, width: Any, anneal: Any, memory: Any, seed: Any
+    steps_per_round: Any, strength: Any, width: Any, anneal: Any, memory: Any, seed: Any
 ) -> None:
     """Raises PersistentError where one of them is out of its range."""
-    if not _whole(total_steps, 1):
+    if not _whole(steps_per_round, 1):
         raise PersistentError(
-            f"A round has a whole number of steps, at least 1, not total_steps={total_steps!r}."
+            "A round has a whole number of steps, at least 1, not"
+            f" steps_per_round={steps_per_round!r}."
         )
     if not (_number(strength) and strength >= 0):
         raise PersistentError(f"The strength is a number of 0 or more, not {strength!r}.")

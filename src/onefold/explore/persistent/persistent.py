@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from onefold.distributed import from_first_rank
 from onefold.ensemble.ensemble import Ensemble
 from onefold.ensemble.names import EnsembleMean
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import PersistentError
 from onefold.explore.persistent.kernels import PREDICTIONS, kernel_named
 from onefold.explore.persistent.options import annealed, check_options
@@ -41,7 +42,7 @@ from onefold.patterns import Patterns
 
 SAME, NEW = "same", "new"
 OPTIONS = (
-    "total_steps",
+    "steps_per_round",
     "strength",
     "width",
     "anneal",
@@ -55,7 +56,7 @@ OPTIONS = (
 class PersistentTraining:
     """Rounds of training from one initialisation, each repelled from the solutions of those before.
 
-        run = onefold.PersistentTraining(model, total_steps=1000)
+        run = onefold.PersistentTraining(model, steps_per_round=1000)
         for _ in range(4):
             optimiser = torch.optim.SGD(model.parameters(), ...)
             for x, y in loader:                                    # 1000 steps
@@ -70,7 +71,7 @@ class PersistentTraining:
 
     Args:
         model: the network, or a wrapper of it (torch.compile, DistributedDataParallel).
-        total_steps: optimiser steps of a round; the annealing is measured in them. Steps beyond are
+        steps_per_round: optimiser steps of a round; the annealing is measured in them. Steps beyond are
             allowed, and free of the penalty.
         scope: what is repelled: "all" trainable parameters, those of the "first" layer, of the
             last, the "head", or of the "last:n" layers; else a pattern of parameter or module
@@ -109,7 +110,7 @@ class PersistentTraining:
     def __init__(
         self,
         model: nn.Module,
-        total_steps: int,
+        steps_per_round: int,
         scope: Scope = ALL,
         kernel: str = "gaussian",
         strength: float = 1.0,
@@ -127,7 +128,7 @@ class PersistentTraining:
         output: OutputChoice = None,
     ) -> None:
         self._output = as_output(output)
-        self.total_steps, self.strength, self.width = total_steps, strength, width
+        self.steps_per_round, self.strength, self.width = steps_per_round, strength, width
         self.anneal: tuple[float, float] = anneal
         self.memory, self.control, self.mirror, self.seed = memory, control, mirror, seed
         self._check_options()
@@ -204,7 +205,7 @@ class PersistentTraining:
     @property
     def factor(self) -> float:
         """What the kernels are multiplied with now: the strength, annealed."""
-        return float(self.strength) * annealed(self.steps / self.total_steps, self.anneal)
+        return float(self.strength) * annealed(self.steps / self.steps_per_round, self.anneal)
 
     # ---- between rounds
 
@@ -301,15 +302,19 @@ class PersistentTraining:
         self._check_any("best")
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
 
-    def ensemble(self, scores: EnsembleMean = "probabilities") -> Ensemble:
-        """The networks of all recorded rounds as one. scores: what is averaged, "probabilities" or
-        "logits".
+    def ensemble(self, ensemble: EnsembleMean | ClassPool = "probabilities") -> Ensemble:
+        """The networks of all recorded rounds, which answer as one.
 
-        Raises PersistentError as `best`.
+        Args:
+            ensemble: "probabilities", "logits", "outputs" or a pool (see `onefold.Ensemble`).
+
+        Raises:
+            PersistentError: as `best`.
+            SettingError: there is no such ensemble.
         """
         self._check_any("ensemble")
         return Ensemble(
-            [self.network(solution.round) for solution in self._store.all], scores, self._output
+            [self.network(solution.round) for solution in self._store.all], ensemble, self._output
         )
 
     # ---- state
@@ -362,7 +367,7 @@ class PersistentTraining:
     def __repr__(self) -> str:
         tensors = sum(len(group.parameters) for group in self.groups)
         return (
-            f"PersistentTraining(round={self.round}, steps={self.steps}/{self.total_steps},"
+            f"PersistentTraining(round={self.round}, steps={self.steps}/{self.steps_per_round},"
             f" kernel={self.kernel!r}, strength={self.strength}, width={self.width},"
             f" anneal={self.anneal}, groups={len(self.groups)}, tensors={tensors},"
             f" recorded={len(self._store.all)})"
@@ -376,7 +381,7 @@ class PersistentTraining:
 
     def _check_options(self) -> None:
         check_options(
-            self.total_steps, self.strength, self.width, self.anneal, self.memory, self.seed
+            self.steps_per_round, self.strength, self.width, self.anneal, self.memory, self.seed
         )
 
     def _repelling(self) -> Repelling:

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from onefold.batches import Data, check_reiterable
 from onefold.caches import clear_eval_caches
 from onefold.distributed import rank
-from onefold.ensemble.ensemble import Ensemble, check_scores
-from onefold.ensemble.names import EnsembleMean
+from onefold.ensemble.ensemble import Ensemble
+from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble
+from onefold.ensemble.pool import ClassPool
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.initialization import Initialiser
 from onefold.explore.subspace.mixing import Draw, mix
@@ -278,20 +279,27 @@ class Subspace(nn.Module):
         n: int,
         data: Data | None = None,
         at: Iterable[float | Sequence[float]] | None = None,
-        scores: EnsembleMean = "probabilities",
+        ensemble: EnsembleMean | ClassPool = "probabilities",
         seed: int = 0,
         output: OutputChoice = None,
     ) -> Ensemble:
         """Several networks of the subspace that answer as one.
 
-        at: their points; by default evenly from 0.2 to 0.8 of a line or curve, and n random points
-        of a simplex, which `seed` decides. scores: what is averaged, "probabilities" or "logits"
-        (as in the paper). output: of which output (see `Ensemble`).
+        Args:
+            n: how many networks.
+            data: training batches, as in `at`.
+            at: their points; by default evenly from 0.2 to 0.8 of a line or curve, and n random
+                points of a simplex.
+            ensemble: "probabilities", "logits" (as in the paper), "outputs" or a pool of n members
+                (see `onefold.Ensemble`).
+            seed: of the random points of a simplex.
+            output: which output is averaged (see `onefold.Ensemble`).
 
         Raises:
             SubspaceError: a point lies outside, there are not n of them, or as `at`.
+            SettingError: there is no such ensemble.
         """
-        check_scores(scores)
+        check_ensemble(ensemble, ENSEMBLE_MEANS, n)
         points = (
             [self.shape.point(where) for where in at]
             if at is not None
@@ -304,7 +312,7 @@ class Subspace(nn.Module):
         again = None if data is None else check_reiterable(data)
         return Ensemble(
             [settled(self._copy_at(point), again, "an ensemble") for point in points],
-            scores,
+            ensemble,
             output,
         )
 

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch, Data, batches, check_dtype
-from onefold.ensemble.class_shares import EVEN, check_ensemble, pooled
-from onefold.ensemble.names import EnsembleName
+from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.errors import DataError, SettingError, TraceError, nearest
 from onefold.fold.average import folds

@@ -14,7 +14,7 @@ from onefold.batchnorm import norms_of
 from onefold.ensemble import ClassPool
 from onefold.fold import MergeReport, MergeResult, merge
 from onefold.inference import ANY, Output
-from onefold.measure import Path, barrier, evaluate, evaluate_all
+from onefold.measure import LinearPath, barrier, evaluate, evaluate_all
 from onefold.recipe.document import DataPart
 from onefold.recipe.merge.document import Recipe
 from onefold.report import (
@@ -46,7 +46,7 @@ class Scored:
     candidates: tuple[Candidate, ...]
     fold: Candidate
     verdict: str
-    paths: Mapping[str, Path] = field(default_factory=dict)
+    paths: Mapping[str, LinearPath] = field(default_factory=dict)
     classes: str = ""
 
     @property
@@ -135,12 +135,12 @@ def barriers(
     data: Data,
     calibration: Data | None,
     output: Output = ANY,
-) -> dict[str, Path]:
+) -> dict[str, LinearPath]:
     """The barrier between the first two members, before alignment and after each, with batch-norm
     statistics re-estimated where there are any.
     """
 
-    def line(first: nn.Module, second: nn.Module) -> Path:
+    def line(first: nn.Module, second: nn.Module) -> LinearPath:
         if calibration is None or not norms_of(first):
             return barrier(first, second, data, output=output)
         return barrier(
@@ -441,7 +441,7 @@ def alignment_table(alignment: Alignment) -> Table:
     return Table(columns=tuple(columns), rows=tuple(rows))
 
 
-def add_barriers(section: Section, paths: Mapping[str, Path]) -> None:
+def add_barriers(section: Section, paths: Mapping[str, LinearPath]) -> None:
     """Barrier curves between the first two members."""
     again = (
         ", batch-norm statistics re-estimated at every point"

@@ -16,7 +16,7 @@ from onefold.batchnorm import norms_of
 from onefold.explore import Subspace
 from onefold.explore.training import warm_up_of
 from onefold.inference import predictions
-from onefold.measure import Path, Reliability, Scores, Triangle, evaluate, reliability
+from onefold.measure import LinearPath, Reliability, Scores, Triangle, evaluate, reliability
 from onefold.measure.path import grid
 from onefold.recipe.merge.report import CAPTION, described, parameters_of, written
 from onefold.recipe.subspace.document import SubspaceRecipe
@@ -49,7 +49,7 @@ class SubspaceScored:
     candidates: tuple[Candidate, ...]
     verdict: str
     curves: Mapping[str, Reliability]
-    paths: Mapping[str, Path]
+    paths: Mapping[str, LinearPath]
     triangle: Triangle | None = None
 
     @property
@@ -96,7 +96,7 @@ def score(
         where = [k / (POSITIONS - 1) for k in range(POSITIONS)]
         points = where if space.shape.name != "simplex" else [(1 - a, a) for a in where]
         paths = {
-            f"vertex 0 to {last}": Path(
+            f"vertex 0 to {last}": LinearPath(
                 tuple(where), tuple(map(at, points)), recalibrated=bool(norms_of(space))
             )
         }
@@ -243,7 +243,7 @@ def _triangle(at: Callable[[Any], Scores], recalibrated: bool) -> Triangle:
     return Triangle(grid(STEPS), tuple(map(at, grid(STEPS))), recalibrated)
 
 
-def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, Path]:
+def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, LinearPath]:
     """The first edges of a simplex, in steps of the triangle's."""
     paths = {}
     for a, b in itertools.islice(itertools.combinations(range(space.shape.vertices), 2), EDGES):
@@ -255,7 +255,7 @@ def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, Path]:
             for k in range(STEPS + 1)
         ]
         where = tuple(k / STEPS for k in range(STEPS + 1))
-        paths[f"vertex {a} to {b}"] = Path(
+        paths[f"vertex {a} to {b}"] = LinearPath(
             where, tuple(map(at, points)), recalibrated=bool(norms_of(space))
         )
     return paths
