@@ -25,7 +25,7 @@ from onefold.alignment.widths import build_problem_of_widths, differ_in_width
 from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
 from onefold.errors import AlignmentError, SettingError
-from onefold.sources import DiskMembers
+from onefold.sources import on_disk
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
 
@@ -123,7 +123,7 @@ def align(
         models = in_one_precision(models, reference or 0)
     if data is None:
         return _weights_alone(models, matcher, spec, reference, seed, checkpoint)
-    if isinstance(models, DiskMembers):
+    if on_disk(models):
         return align_streamed(
             models,
             data,
@@ -179,7 +179,7 @@ def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
     members = [state_checksum(model.state_dict()) for model in models]
     return {
         "members' weights": members,
-        "members on disk": isinstance(models, DiskMembers),
+        "members on disk": on_disk(models),
         "calibration data": from_every_rank(None if data is None else fingerprint(data)),
     }
 
@@ -213,7 +213,7 @@ def _weights_alone(
             spec, len(states), own, Statistics({}, {}), {}, (), folds, False, {}, states, seed
         )
 
-    if isinstance(models, DiskMembers) and reference is not None:
+    if on_disk(models) and reference is not None:
         start, first = time.perf_counter(), models[reference].state_dict()
         solution = one_by_one(
             len(models),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from onefold.batches import device_of
 from onefold.caches import copied
 from onefold.errors import MembersError
-from onefold.sources import DiskMembers
+from onefold.sources import on_disk
 from onefold.weights import check_members, check_state
 
 M = TypeVar("M", bound=nn.Module)
@@ -32,7 +32,7 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
             f"{count} network{' was' if count == 1 else 's were'} given; pass a list of at least"
             f" {least}."
         )
-    if isinstance(models, DiskMembers):  # each was checked as its file was found
+    if on_disk(models):  # each was checked as its file was found
         return
     for k, model in enumerate(models[1:], start=1):
         if type(model) is not type(models[0]):
@@ -73,7 +73,7 @@ def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
     Only floating-point and complex tensors are cast. Members on disk are in their network's
     precision already.
     """
-    if isinstance(models, DiskMembers):
+    if on_disk(models):
         return models  # type: ignore[return-value]
     own = _dtypes(models[reference])
     return [

@@ -39,7 +39,7 @@ from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Data
 from onefold.errors import AlignmentError
 from onefold.progress import track
-from onefold.sources import DiskMembers
+from onefold.sources import Members
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
 
@@ -49,7 +49,7 @@ class Job:
     can be folded in every member.
     """
 
-    models: DiskMembers
+    models: Members
     data: Data
     matcher: Matcher
     spec: SymmetrySpec
@@ -91,7 +91,7 @@ class Job:
 
 
 def align_streamed(
-    models: DiskMembers,
+    models: Members,
     data: Data,
     matcher: Matcher,
     *,

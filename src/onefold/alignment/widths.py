@@ -30,14 +30,14 @@ from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import AlignmentError, DataError, MembersError
 from onefold.layers import Layer
 from onefold.progress import track
-from onefold.sources import DiskMembers
+from onefold.sources import on_disk
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve
 from onefold.symmetry.axes import Group, Probe, live_groups
 
 
 def differ_in_width(models: Sequence[nn.Module]) -> bool:
     """Whether the same tensors are there in every network, of unequal shapes in some."""
-    if isinstance(models, DiskMembers):  # one architecture made them all
+    if on_disk(models):  # one architecture made them all
         return False
     shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models]
     return all(own.keys() == shapes[0].keys() for own in shapes) and any(

@@ -48,7 +48,7 @@ from onefold.fold.settings import settings_used
 from onefold.fold.unaveraged import keep, unaveraged
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
-from onefold.sources import DiskMembers
+from onefold.sources import on_disk
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 from onefold.weights import repeated
 
@@ -192,9 +192,7 @@ def merge(
         meant = _checked_output(
             first, unsharded(data), validation, maker, bool(polish), ensemble, meant
         )
-    parameters = sum(
-        p.numel() for p in (first if isinstance(models, DiskMembers) else models[0]).parameters()
-    )
+    parameters = sum(p.numel() for p in (first if on_disk(models) else models[0]).parameters())
     report = MergeReport(
         _name(given), fold_name(fold), mode, len(models), reference, shares, parameters=parameters
     )
@@ -280,9 +278,7 @@ def merge(
     start = time.perf_counter()
     applied = alignment if given != "none" else None
     mapped = MappedStates(models, applied)
-    states: Sequence[Mapping[str, Tensor]] = (
-        mapped if isinstance(models, DiskMembers) else list(mapped)
-    )
+    states: Sequence[Mapping[str, Tensor]] = mapped if on_disk(models) else list(mapped)
 
     def neutral(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return neutralised(state, applied.spec.layers) if applied and applied.folds_norms else state

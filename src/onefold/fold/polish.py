@@ -32,7 +32,7 @@ from onefold.errors import DataError, SettingError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.progress import track
-from onefold.sources import DiskMembers
+from onefold.sources import Members, on_disk
 
 M = TypeVar("M", bound=nn.Module)
 CLIP = 5.0  # the longest gradient
@@ -113,7 +113,7 @@ def polish(
     """
     _check(passes, lr, ensemble, batchnorm)
     meant = as_output(output)
-    if isinstance(teachers, DiskMembers):
+    if on_disk(teachers):
         for teacher in teachers:
             check_networks([model, teacher])
     else:
@@ -136,7 +136,7 @@ def polish(
         for norm in norms_of(student):
             norm.train()
     kept: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
-    if kept is not None and isinstance(teachers, DiskMembers):
+    if kept is not None and on_disk(teachers):
         kept |= _aims(teachers, data, device_of(model), mean, logits)
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model)
@@ -253,7 +253,7 @@ def _aim(
 
 
 def _aims(
-    teachers: DiskMembers,
+    teachers: Members,
     data: Data,
     device: torch.device,
     ensemble: EnsembleMean | ClassPool,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.fold.average import owner_of
-from onefold.sources import DiskMembers
+from onefold.sources import on_disk
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_", "moving_")
@@ -110,9 +110,7 @@ def unaveraged(
         masks -= {name for name in masks if not _is_mask(state[name])}
     kept |= dict.fromkeys(masks, MASK)
     kept |= {name: BUFFER for name in buffers & suspects if name not in kept}
-    outside = (
-        () if isinstance(models, DiskMembers) else _outside(model, models, {*own, *statistics})
-    )
+    outside = () if on_disk(models) else _outside(model, models, {*own, *statistics})
     return Unaveraged(
         {name: kept[name] for name in own if name in kept},
         (*(name for name in own if name in kept and name in different), *outside),

@@ -4,7 +4,6 @@ other.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.progress import track
-from onefold.sources import DiskMembers
+from onefold.sources import Members, as_members, on_disk
 
 DISORDER = (
     "The data come in another order when they are read again, as members on disk need them; turn"
@@ -43,7 +42,7 @@ def predictions(
     """
     logits: list[Tensor] = []
     labels: list[Tensor] = []
-    models = on_device(networks(model), device)
+    models = networks(model).on(device)
     with eval_mode(models):
         for (own,), batch in outputs_of(models, data, "Predicting", as_output(output)):
             logits.append(own.cpu())
@@ -78,7 +77,7 @@ def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
     """All networks in eval mode without gradients; afterwards every submodule has its training flag
     back, also after an error.
     """
-    models = [] if isinstance(models, DiskMembers) else models  # they are
+    models = [] if on_disk(models) else models  # they are
     flags = [(module, module.training) for model in models for module in model.modules()]
     try:
         for model in models:
@@ -90,50 +89,26 @@ def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
             module.training = flag
 
 
-def networks(models: Any) -> Sequence[nn.Module]:
-    """One network or several, as a list, or as members that stay on disk.
+def networks(models: Any) -> Members:
+    """One network or several, as members.
+
+    Args:
+        models: as in `onefold.sources.as_members`.
 
     Raises:
         MembersError: there is none, or something is no nn.Module.
     """
-    if isinstance(models, DiskMembers):
-        return models
-    found = (
-        [models]
-        if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList)
-        else list(models)
-    )
-    if not found:
+    members = as_members(models)
+    if not len(members):
         raise MembersError("There is no network to evaluate; pass at least one.")
-    for k, model in enumerate(found):
-        if not isinstance(model, nn.Module):
-            raise MembersError(
-                f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its"
-                " network first."
-            )
-    return found
-
-
-def on_device(
-    models: Sequence[nn.Module], device: torch.device | str | None
-) -> Sequence[nn.Module]:
-    """The networks on `device`: copies of those that lie elsewhere.
-
-    Members on disk go where they were said to go.
-    """
-    if device is None or isinstance(models, DiskMembers):
-        return models
-    wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
-    return [
-        model if device_of(model) == wanted else copy.deepcopy(model).to(wanted) for model in models
-    ]
+    return members
 
 
 def outputs_of(
     models: Sequence[nn.Module], data: Data, title: str, meant: Output
 ) -> Iterator[tuple[list[Tensor], Batch]]:
     """Every network's logits on every batch."""
-    if isinstance(models, DiskMembers):
+    if on_disk(models):
         yield from _in_turn(models, data, title, meant)
         return
     devices = [device_of(model) for model in models]
@@ -154,7 +129,7 @@ def outputs_of(
 
 
 def _in_turn(
-    models: DiskMembers, data: Data, title: str, meant: Output
+    models: Members, data: Data, title: str, meant: Output
 ) -> Iterator[tuple[list[Tensor], Batch]]:
     """The same, one network after the other; the logits of all wait in memory, no two networks do.
 

@@ -21,7 +21,7 @@ from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble,
 from onefold.ensemble.pool import ClassPool
 from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.inference.outputs import broken_rows
-from onefold.inference.running import eval_mode, networks, on_device, outputs_of
+from onefold.inference.running import eval_mode, networks, outputs_of
 from onefold.measure.calibration import Binning
 from onefold.measure.chance import InputFacts
 from onefold.measure.scores import Scores, Tally, flatten
@@ -119,7 +119,7 @@ def evaluate_all(
     models = networks(models)
     check_ensemble(ensemble, ENSEMBLE_MEANS, len(models))
     warn_of_repeated(models)
-    models = on_device(models, device)
+    models = models.on(device)
     several = len(models) > 1 or isinstance(ensemble, ClassPool)
     tallies = [Tally(bins, binning) for _ in models]
     together = Tally(bins, binning)
@@ -169,7 +169,7 @@ def agreement(
         DataError: the data is empty or a network cannot run on it.
         MembersError: there is no network, or the networks have different numbers of classes.
     """
-    models = on_device(networks(models), device)
+    models = networks(models).on(device)
     equal = torch.zeros(len(models), len(models), dtype=torch.float64)
     meant, n = as_output(output), 0
     axis = ClassAxis(meant, "comparing answers")

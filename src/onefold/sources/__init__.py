@@ -6,6 +6,7 @@ from onefold.sources import digits, idx, imagefolder, parquet, python_file, tran
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
 from onefold.sources.disk_members import DiskMembers
 from onefold.sources.loader import ImageBatches, Images, number_of_classes
+from onefold.sources.members import Members, ResidentMembers, as_members, on_disk
 from onefold.sources.models import (
     ModelFactory,
     ModelSource,
@@ -20,15 +21,19 @@ __all__ = [
     "DiskMembers",
     "ImageBatches",
     "Images",
+    "Members",
     "ModelFactory",
     "ModelSource",
     "Name",
     "Request",
+    "ResidentMembers",
+    "as_members",
     "build_data",
     "build_model",
     "check_source",
     "data_sources",
     "model_sources",
     "number_of_classes",
+    "on_disk",
     "resolve_model",
 ]

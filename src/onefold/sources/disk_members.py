@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from onefold.errors import MembersError, WeightsError
+from onefold.sources.members import Members
 from onefold.sources.models import resolve_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
 from onefold.weights.checks import check_fit
@@ -24,7 +25,7 @@ from onefold.weights.duplicates import told, twins
 from onefold.weights.reader import Checkpoint, PathLike
 
 
-class DiskMembers(Sequence[nn.Module]):
+class DiskMembers(Members):
     """K checkpoints of one architecture as a sequence of networks in eval mode: `members[k]` builds
     one and reads its weights.
 
@@ -86,8 +87,22 @@ class DiskMembers(Sequence[nn.Module]):
             states.append(found.tensors)
             self.notes += tuple(f"{name}: {note}" for note in found.notes)
         same = {k: (i, "hold the same weights") for i, k in twins(states)}
-        self.repeated = tuple(told(same))
-        self.notes += self.repeated
+        self._repeated = tuple(told(same))
+        self.notes += self._repeated
+
+    @property
+    def resident(self) -> bool:
+        """False: each network is read when it is asked for."""
+        return False
+
+    @property
+    def repeated(self) -> tuple[str, ...]:
+        """One sentence for each member whose weights another one has, whatever their files are."""
+        return self._repeated
+
+    def on(self, device: torch.device | str | None) -> DiskMembers:
+        """The members themselves: their networks go to the device that they were made for."""
+        return self
 
     def __len__(self) -> int:
         return len(self.paths)
