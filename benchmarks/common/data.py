@@ -1,13 +1,11 @@
 """Real images in four parts, the same for every member and every benchmark.
 
-| part       | CIFAR-10           | Fashion-MNIST      | what it is for
-|
-|------------|--------------------|--------------------|--------------------------------------------------|
-| seen       | train 0 - 40,000   | train 0 - 50,000   | the only images that members are trained on
-| | unlabelled | 40,000 - 45,000    | 50,000 - 55,000    | folds, repair and distillation; no label
-is used | | choices    | 45,000 - 50,000    | 55,000 - 60,000    | labelled images that settings are
-chosen on      | | test       | all test images    | all test images    | figures that are published
-|
+| part       | CIFAR-10         | Fashion-MNIST    | purpose                                   |
+|------------|------------------|------------------|-------------------------------------------|
+| seen       | train 0 - 40,000 | train 0 - 50,000 | the images that members are trained on    |
+| unlabelled | 40,000 - 45,000  | 50,000 - 55,000  | folds, repair, distillation; no labels    |
+| choices    | 45,000 - 50,000  | 55,000 - 60,000  | labelled; settings are chosen on them     |
+| test       | all test images  | all test images  | figures that are published                |
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Group:
         return [log["test_accuracy"] for log in logs]
 
     def unlabelled(self, images: int = 5000, size: int = 100) -> list[Tensor]:
-        """Batches of training images that no member has seen, without labels, at most 5,000 images."""
+        """Batches without labels of at most 5,000 training images that no member has seen."""
         return list(load_data(self._data).unlabelled.images[:images].split(size))
 
     def choices(self) -> Part:

@@ -20,7 +20,7 @@ SCALE = ".scale"
 
 
 def compressed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict with every float matrix as int8 and a scale (channels,) under `<name>.scale`."""
+    """The state dict, every float matrix as int8 and a scale (channels,) `<name>.scale`."""
     result: dict[str, Tensor] = {}
     for name, value in state.items():
         if not value.is_floating_point() or value.dim() < 2:

@@ -1,10 +1,9 @@
 """What folding costs: every matcher and least squares beside the least that can be spent, ZipIt of
 eight wide networks, and memory.
 
-    python benchmarks/folding/cost.py --out benchmarks/folding/cost.json
-    everything python benchmarks/folding/cost.py --parts least-squares --out
-    benchmarks/folding/cost.json    a part of it python benchmarks/folding/cost.py --table
-    benchmarks/folding/cost.json
+    python benchmarks/folding/cost.py --out benchmarks/results/folding/cost.json
+    python benchmarks/folding/cost.py --parts least-squares --out part.json     a part of it
+    python benchmarks/folding/cost.py --table benchmarks/results/folding/cost.json
 
 matchers: statistics (with all that repair needs), solving and applying, without the trace of the
 network (once for each architecture). The floor is one forward pass of each member over the images

@@ -1,9 +1,9 @@
-"""Every matcher beside the official implementation of its method, on the same checkpoints, images
+r"""Every matcher beside the official implementation of its method, on the same checkpoints, images
 and repair.
 
-    python benchmarks/folding/official.py --official ../align-n-merge --out
-    benchmarks/folding/official.json python benchmarks/folding/official.py --table
-    benchmarks/folding/official.json
+    python benchmarks/folding/official.py --official ../align-n-merge \
+        --out benchmarks/results/folding/official.json
+    python benchmarks/folding/official.py --table benchmarks/results/folding/official.json
 
 Pairs are those of study.py that know the same (same-vgg11, same-resnet20). The official code is
 that of peer.py. Each fold is scored plain, with batch norms re-estimated (each code by its own

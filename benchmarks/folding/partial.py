@@ -1,12 +1,12 @@
-"""How far to merge?
+r"""How far to merge?
 
 Accuracy and cost of a partial merge against the share of layers that are merged, from the ensemble
 (0) to one network (1).
 
-    python benchmarks/folding/partial.py halves-vgg11 same-resnet20 --out
-    benchmarks/folding/partial.json python benchmarks/folding/partial.py --quick --out quick.json
-    a few cuts, 500 images, 1,000 test images python benchmarks/folding/partial.py --table
-    benchmarks/folding/partial.json
+    python benchmarks/folding/partial.py halves-vgg11 same-resnet20 \
+        --out benchmarks/results/folding/partial.json
+    python benchmarks/folding/partial.py --quick --out quick.json      a few cuts, 500 images
+    python benchmarks/folding/partial.py --table benchmarks/results/folding/partial.json
 
 The first pair of members of each group of study.py, aligned and merged with unlabelled training
 images, then cut behind every number of layers, at the last place where one value crosses. Settings

@@ -1,8 +1,8 @@
-"""Fold two members by every method, ours and the authors' code, on identical checkpoints and
+r"""Fold two members by every method, ours and the authors' code, on identical checkpoints and
 identical calibration images.
 
-    python benchmarks/folding/run.py --members members --official ../align-n-merge --out
-    benchmarks/folding/results.json
+    python benchmarks/folding/run.py --members members --official ../align-n-merge \
+        --out benchmarks/results/folding/results.json
 
 Settings (the ridge and the prior of dense maps, the ridge of the official CCA) are chosen on the
 last 5,000 training images, which no member has seen; the table is measured on the full test set.
@@ -146,10 +146,10 @@ def bound(alignment: Alignment, dense: bool) -> int:
 
 
 def peak_memory(arguments: argparse.Namespace, network: str, task: str) -> float:
-    """Peak resident memory in MB of a process of its own that does `task` (see caches.py)."""
+    """Peak resident memory in MB of a process of its own that does `task` (see memory.py)."""
     command = [
         sys.executable,
-        str(Path(__file__).with_name("caches.py")),
+        str(Path(__file__).with_name("memory.py")),
         network,
         task,
         "--members",
@@ -184,7 +184,7 @@ def quality(
     test: Batches,
     official: Path | None,
 ) -> dict[str, Any]:
-    """Accuracy of every method on the test set, with the settings that the held-out images chose."""
+    """Accuracy of every method on the test set, with the settings chosen on held-out images."""
     record: dict[str, Any] = {"rows": [], "chosen": {}}
 
     def row(

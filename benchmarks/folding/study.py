@@ -3,17 +3,16 @@ r"""Does folding pay?
 Every way to make one network of several, on the same members and unlabelled images, beside members,
 ensemble and distillation.
 
-    python benchmarks/folding/study.py same-vgg11 halves-vgg11 dirichlet-vgg11 same-resnet20 --out
-    benchmarks/folding/study.json python benchmarks/folding/study.py many-halves many-dirichlet
-    many-same images --out benchmarks/folding/study.json python benchmarks/folding/study.py
-    halves-vgg11-8000 dirichlet-vgg11-8000 --methods permutation --targets "pruning, probabilities"
-    \
-        --teaching probabilities --passes 3 --views 10 --out benchmarks/folding/study.json
-    python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 --methods permutation
-        --targets "pruning, classes" \ --teaching classes --passes 3 --out
-        benchmarks/folding/study.json
-    python benchmarks/folding/study.py --quick --out quick.json      one pair, 500 images, 1,000
-    test images: a few minutes
+    OUT=benchmarks/results/folding/study.json
+    python benchmarks/folding/study.py same-vgg11 halves-vgg11 dirichlet-vgg11 same-resnet20 \
+        --out $OUT
+    python benchmarks/folding/study.py many-halves many-dirichlet many-same images --out $OUT
+    python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 \
+        --methods permutation --targets "pruning, probabilities" \
+        --teaching probabilities --passes 3 --views 10 --out $OUT
+    python benchmarks/folding/study.py halves-vgg11-8000 dirichlet-vgg11-8000 \
+        --methods permutation --targets "pruning, classes" --teaching classes --passes 3 --out $OUT
+    python benchmarks/folding/study.py --quick --out quick.json      one pair, a few minutes
 
 Members are those of benchmarks/members/brief.py. "same": other seeds on the same images. "halves":
 each saw 80 % of the images of five classes and 20 % of the others. "dirichlet": the images of every
@@ -324,7 +323,8 @@ def main() -> None:
     for name in arguments.groups or (["halves-vgg11"] if arguments.quick else list(GROUPS)):
         if (
             name == "images"
-            # accuracy against the number of unlabelled images, on one pair that knows different things
+            # accuracy against the number of unlabelled images, on one pair that knows
+            # different things
         ):
             group = GROUPS["halves-vgg11"]
             sets, counts = group.sets[:1] * 4, (250, 500, 1000, 4000)

@@ -1,5 +1,6 @@
-"""Print the study of folds as Markdown:  python benchmarks/folding/study_table.py
-benchmarks/folding/study.json
+"""Print the study of folds as Markdown.
+
+    python benchmarks/folding/study_table.py benchmarks/results/folding/study.json
 
 A row that stands for several settings shows the one that was best on held-out training images over
 all sets of its group.
@@ -87,7 +88,7 @@ Sets = list[dict[str, Any]]
 
 
 def best(sets: Sets, names: tuple[str, ...]) -> str | None:
-    """The setting with the best mean accuracy on held-out images, among those that every set has."""
+    """The setting with the best mean accuracy on held-out images, of those in every set."""
     found = [name for name in names if all(name in s["folds"] for s in sets)]
     return (
         max(

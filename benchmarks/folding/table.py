@@ -1,5 +1,6 @@
-"""Print the results of the folding benchmark as the Markdown of docs/benchmarks.md:  python
-benchmarks/folding/table.py results.json
+"""Print the results of the folding benchmark as the Markdown of docs/benchmarks.md.
+
+python benchmarks/folding/table.py benchmarks/results/folding/results.json
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def quality(network: str, record: dict[str, Any]) -> list[str]:
-    """One row for each method: accuracy before and after repair, ours beside the official code's."""
+    """One row for each method: accuracy before and after repair, ours and the official code's."""
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for row in record["rows"]:
         rows.setdefault(row["method"], {})[row["code"]] = row

@@ -1,6 +1,6 @@
 """What pooling by class costs where its data are not as even as it takes them to be.
 
-    python benchmarks/folding/uneven.py --out benchmarks/folding/uneven.json
+    python benchmarks/folding/uneven.py --out benchmarks/results/folding/uneven.json
 
 The pairs of the study's groups on held-out training images only: from half of them images are drawn
 whose classes come in shares from 1 to `ratio`, in equal steps of their logarithms and a random

@@ -1,7 +1,7 @@
 """Peak memory and CPU seconds of a merge whose members stay on disk, and of one whose members are a
 list; each measured in a process of its own.
 
-    python benchmarks/large/on_disk.py --out benchmarks/large/on_disk.json
+    python benchmarks/large/on_disk.py --out benchmarks/results/large/on_disk.json
 
 The network is 32,768 -> 256 -> 256 -> 10, 32.3 MiB; the data are 512 random examples. The peak is
 the highest resident memory above that before the merge, as Linux tells it, so that the imports do

@@ -75,7 +75,8 @@ SETTINGS = {
 
 def source(data: str) -> str:
     """The name of a data set in the folder of real data, as `build_data` takes it."""
-    return f"{'parquet' if data == CIFAR10 else 'idx'}:{os.environ.get('ONEFOLD_DATA', '../shared/data')}/{data}"
+    folder = os.environ.get("ONEFOLD_DATA", "../shared/data")
+    return f"{'parquet' if data == CIFAR10 else 'idx'}:{folder}/{data}"
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -21,7 +21,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """kind: a row of this module's table. part: which member of `of`. draw: the seed of the draw."""
+    """The share of the images that a member sees.
+
+    kind: a row of this module's table. part: which member of `of`. draw: the seed of the draw.
+    """
 
     kind: str = "all"
     part: int = 0

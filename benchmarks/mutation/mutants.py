@@ -136,7 +136,7 @@ def mutants(text: str) -> list[Mutant]:
 
 
 def chosen(text: str, name: str, count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of a file, or all where there are fewer, by the seed; at most two of a line."""
+    """`count` mutants of a file by the seed, or all if there are fewer; at most two of a line."""
     every = mutants(text)
     seen: dict[tuple[str, str], int] = {}
     ranked = []

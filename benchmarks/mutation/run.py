@@ -1,14 +1,16 @@
-"""Do the tests notice a wrong line?  python benchmarks/mutation/run.py --resume [--files moments
-zipit] [--minutes 20]
+"""Do the tests notice a wrong line?
+
+    python benchmarks/mutation/run.py --resume [--files moments zipit] [--minutes 20]
+    python benchmarks/mutation/run.py --table                     print what is kept, run nothing
 
 400 seeded mutants (mutants.py) of the 25 files that compute, each against the tests of its own
 file. A mutant is written into a copy of the package in a temporary folder, never into this tree.
 The tests run in a fork of one process, which has imported torch and pytest but not the package. A
 mutant whose tests fail, or take too long, is killed; one whose tests pass has survived.
 
-results.json keeps what came of every mutant, and the hash of the file as it was: mutants of a file
-that has changed run again. Survivors run again with --survivors, as the tests may have.
-survivors.md says of those that are left why no test can tell them.
+benchmarks/results/mutation/results.json keeps the outcome of every mutant, and the hash of the file
+as it was: mutants of a file that has changed run again. Survivors run again with --survivors, as
+the tests may have. survivors.md says of those that are left why no test can tell them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from typing import Any
 from mutants import Mutant, chosen
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS = ROOT / "benchmarks" / "results" / "mutation" / "results.json"
 SEED, EACH = 0, 16
 MEMORY = 16 * 2**30  # bytes of address space that one mutant may take
 IMPORTED = (
@@ -62,34 +64,37 @@ IMPORTED = (
     "matplotlib.figure",
 )
 
-# File -> the test files that belong to it. The slow tests of these are left out, as every mutant
-# pays for them.
+# File of src/onefold -> its test files in tests. The slow tests of these are left out, as every
+# mutant pays for them.
 FILES: dict[str, tuple[str, ...]] = {
-    "alignment/moments.py": ("numbers_of_moments", "alignment_moments"),
-    "alignment/matchers/dense.py": ("numbers_of_matchers",),
-    "alignment/matchers/cca.py": ("numbers_of_matchers",),
-    "alignment/matchers/procrustes.py": ("numbers_of_matchers",),
-    "alignment/matchers/balanced.py": ("numbers_of_matchers",),
-    "alignment/matchers/transport.py": ("numbers_of_matchers",),
-    "alignment/matchers/zipit.py": ("matchers_as_described", "matcher_zipit"),
-    "alignment/matchers/weight_matching.py": ("matcher_weights",),
-    "fold/least_squares/ridge.py": ("numbers_of_least_squares",),
-    "fold/least_squares/targets.py": ("numbers_of_least_squares",),
-    "fold/least_squares/elimination.py": ("fold_pruning",),
-    "fold/soft/gates.py": ("numbers_of_gates", "soft_gates"),
-    "fold/soft/weighted.py": ("numbers_of_gates", "soft_equality"),
-    "fold/soft/fit.py": ("soft_merge", "soft_bad_members"),
-    "explore/subspace/mixing.py": ("numbers_of_subspaces",),
-    "explore/subspace/shapes.py": ("numbers_of_subspaces",),
-    "explore/persistent/kernels.py": ("numbers_of_persistent",),
-    "explore/persistent/penalty.py": ("numbers_of_persistent",),
-    "symmetry/maps.py": ("numbers_of_maps",),
-    "symmetry/action.py": ("numbers_of_maps",),
-    "measure/calibration.py": ("numbers_of_scores",),
-    "measure/scores.py": ("numbers_of_scores", "measure_scores"),
-    "batchnorm.py": ("numbers_of_norms", "batchnorm"),
-    "fold/repair.py": ("numbers_of_norms",),
-    "fold/average.py": ("numbers_of_averages",),
+    "alignment/moments.py": ("alignment/test_moments_numbers.py", "alignment/test_moments.py"),
+    "alignment/matchers/dense.py": ("alignment/matchers/test_numbers.py",),
+    "alignment/matchers/cca.py": ("alignment/matchers/test_numbers.py",),
+    "alignment/matchers/procrustes.py": ("alignment/matchers/test_numbers.py",),
+    "alignment/matchers/balanced.py": ("alignment/matchers/test_numbers.py",),
+    "alignment/matchers/transport.py": ("alignment/matchers/test_numbers.py",),
+    "alignment/matchers/zipit.py": (
+        "alignment/matchers/test_as_described.py",
+        "alignment/matchers/test_zipit.py",
+    ),
+    "alignment/matchers/weight_matching.py": ("alignment/matchers/test_weight_matching.py",),
+    "fold/least_squares/ridge.py": ("fold/least_squares/test_numbers.py",),
+    "fold/least_squares/targets.py": ("fold/least_squares/test_numbers.py",),
+    "fold/least_squares/elimination.py": ("fold/least_squares/test_units.py",),
+    "fold/soft/gates.py": ("fold/soft/test_gates_numbers.py", "fold/soft/test_gates.py"),
+    "fold/soft/weighted.py": ("fold/soft/test_gates_numbers.py", "fold/soft/test_equality.py"),
+    "fold/soft/fit.py": ("fold/soft/test_soft_merge.py", "fold/soft/test_bad_members.py"),
+    "explore/subspace/mixing.py": ("explore/subspace/test_numbers.py",),
+    "explore/subspace/shapes.py": ("explore/subspace/test_numbers.py",),
+    "explore/persistent/kernels.py": ("explore/persistent/test_numbers.py",),
+    "explore/persistent/penalty.py": ("explore/persistent/test_numbers.py",),
+    "symmetry/maps.py": ("symmetry/test_maps_numbers.py",),
+    "symmetry/action.py": ("symmetry/test_maps_numbers.py",),
+    "measure/calibration.py": ("measure/test_scores_numbers.py",),
+    "measure/scores.py": ("measure/test_scores_numbers.py", "measure/test_scores.py"),
+    "batchnorm.py": ("test_batchnorm_numbers.py", "test_batchnorm.py"),
+    "fold/repair.py": ("test_batchnorm_numbers.py",),
+    "fold/average.py": ("fold/test_average_numbers.py",),
 }
 SLOW = (
     "two_processes",
@@ -124,7 +129,10 @@ SLOW = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one run. ending: "passed", "failed", "timed out" or "broke" (before any test)."""
+    """The outcome of one run.
+
+    ending: "passed", "failed", "timed out" or "broke" (before any test).
+    """
 
     ending: str
     seconds: float
@@ -228,12 +236,8 @@ class Copy:
 
 
 def tests_of(name: str) -> list[str]:
-    """The test files that belong to a file of the package, of those that there are."""
-    return [
-        f"tests/test_{each}.py"
-        for each in FILES[name]
-        if (ROOT / "tests" / f"test_{each}.py").exists()
-    ]
+    """The test files that belong to a file of the package."""
+    return [f"tests/{path}" for path in FILES[name]]
 
 
 def key_of(mutant: Mutant, text: str, seen: dict[str, int]) -> str:
@@ -249,7 +253,7 @@ def read() -> dict[str, str]:
 
 
 def plan(texts: dict[str, str]) -> dict[str, list[Mutant]]:
-    """The mutants of every file: 16 each, and more of the large ones where a small one has fewer."""
+    """The mutants of every file: 16 each, more of large files if a small one has fewer."""
     total, counts = EACH * len(FILES), dict.fromkeys(FILES, EACH)
     found = {name: chosen(text, name, EACH, SEED) for name, text in texts.items()}
     for name in sorted(FILES, key=lambda each: -len(texts[each])):

@@ -53,7 +53,7 @@ class Swarm(nn.Module):
         ]  # type: ignore[arg-type]
 
     def stacked(self) -> list[list[Tensor]]:
-        """The tensors as they are now, (problems, ...), layer by layer: leaves that take gradients."""
+        """The current tensors (problems, ...), layer by layer: leaves that take gradients."""
         return [
             [torch.stack([p.data for p in column]).requires_grad_() for column in layer]
             for layer in self.columns

@@ -1,7 +1,8 @@
-"""Rounds of persistent training on images, beside as many restarts, reruns from the same start, a
+r"""Rounds of persistent training on images, beside as many restarts, reruns from the same start, a
 snapshot ensemble and the uninformed control.
 
-    python benchmarks/persistent/images.py lenet-tiny --out benchmarks/persistent/lenet-tiny.json
+    python benchmarks/persistent/images.py lenet-tiny \
+        --out benchmarks/results/persistent/lenet-tiny.json
 
 Every way has the same number of rounds of as many steps. The learning rate (where there is a
 choice) is chosen for plain training, the strength for each way, by the best round's accuracy on

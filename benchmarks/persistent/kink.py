@@ -1,10 +1,11 @@
 """A line with a kink, learned by a small ReLU network from a poor initialisation: most starts miss
 the kink.
 
-    y = x / 2 for x < 0.5, then 0.25 - 5 (x - 0.5) to x = 0.8, then -1.25 + 5 (x - 0.8);    1-4-4-1
-    units, He initialisation times 0.3
+    y = x / 2 for x < 0.5, then 0.25 - 5 (x - 0.5) to x = 0.8, then -1.25 + 5 (x - 0.8)
 
-    python benchmarks/persistent/kink.py --out benchmarks/persistent/kink.json
+The network has 1-4-4-1 units and He initialisation times 0.3.
+
+    python benchmarks/persistent/kink.py --out benchmarks/results/persistent/kink.json
 
 A network succeeds if one of four rounds of 800 steps ends with a squared error below 0.003. The
 strengths are chosen on networks of their own, the controls' too.

@@ -2,10 +2,11 @@
 
 Landscapes of ten wells, and starts that all lie close together.
 
-    f(x) = 0.06 |x|^2 - sum_i a_i exp(-|x - c_i|^2 / (2 * 0.6^2)),    c_i uniform in [-3, 3]^2,  a_i
-    uniform in [0.3, 1.8] x_0 = c + 0.1 N(0, 1),    c uniform in [-2.5, 2.5]^2
+    f(x) = 0.06 |x|^2 - sum_i a_i exp(-|x - c_i|^2 / (2 * 0.6^2))
+    c_i uniform in [-3, 3]^2, a_i uniform in [0.3, 1.8]
+    x_0 = c + 0.1 N(0, 1), c uniform in [-2.5, 2.5]^2
 
-    python benchmarks/persistent/landscapes.py --out benchmarks/persistent/landscapes.json
+    python benchmarks/persistent/landscapes.py --out benchmarks/results/persistent/landscapes.json
 
 A start succeeds if one of four rounds of 500 steps ends within 0.05 of the global minimum. "fixed"
 is one draw of six landscapes with centres, and seeds of the starts; "drawn" draws 150 landscapes

@@ -1,7 +1,7 @@
 """Seconds of a training step with one and with three recorded solutions beside a plain step of the
 same network, interleaved.
 
-    python benchmarks/persistent/steps.py --out benchmarks/persistent/steps.json
+    python benchmarks/persistent/steps.py --out benchmarks/results/persistent/steps.json
 
 Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over
 the rounds. "plain, again" is a second plain network: the noise. "gradient" adds the closed-form

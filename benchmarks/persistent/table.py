@@ -1,5 +1,6 @@
-"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md:  python
-benchmarks/persistent/table.py benchmarks/persistent
+"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md.
+
+python benchmarks/persistent/table.py benchmarks/results/persistent
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Every network (tests/networks/random_networks.py) is merged with copies of itsel
 combinations of align, fold and repair (tests/networks/random_merges.py). What counts as a fault,
 and every exception by name, stands in tests/networks/random_verdicts.py. A network takes about two
 CPU-seconds, most of them to trace it once. Rows go to runs/NUMBER-of-NUMBER.jsonl as they are made;
-table.py makes results.json.
+table.py summarises them.
 """
 
 from __future__ import annotations

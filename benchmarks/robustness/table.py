@@ -1,6 +1,9 @@
 """The tables of benchmarks/robustness/run.py: counts, deviations, refusals, exceptions, faults.
 
-python benchmarks/robustness/table.py     from runs/*.jsonl if there are any, else results.json
+    python benchmarks/robustness/table.py
+
+Rows are read from benchmarks/robustness/runs/*.jsonl if there are any. Their summary is kept in
+benchmarks/results/robustness/results.json, which is read otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+KEPT = HERE.parent / "results" / "robustness" / "results.json"
 KINDS = ("align", "fold", "repair")
 
 
@@ -55,14 +59,14 @@ def summary(networks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the tables, and keep what they show in results.json."""
-    kept = HERE / "results.json"
+    """Print the tables, and store what they show in KEPT."""
     runs = sorted((HERE / "runs").glob("*.jsonl"))
     if runs:
         lines = [json.loads(line) for path in runs for line in path.open()]
         networks = list({line["network"]: line for line in lines}.values())
-        kept.write_text(json.dumps(summary(networks), indent=1) + "\n")
-    found = json.loads(kept.read_text())
+        KEPT.parent.mkdir(parents=True, exist_ok=True)
+        KEPT.write_text(json.dumps(summary(networks), indent=1) + "\n")
+    found = json.loads(KEPT.read_text())
     print(f"{found['networks']} networks, {found['merges']} merges, {found['cpu_seconds']} CPU-s")
     print(f"\nEvery pair of options at least {found['least_pair']} times:")
     for first, second in itertools.combinations(KINDS, 2):

@@ -1,4 +1,4 @@
-"""What the scripts of the soft-merging benchmark share: members, data in three parts, accuracies."""
+"""What the soft-merging benchmarks share: members, data in three parts, accuracies."""
 
 from __future__ import annotations
 

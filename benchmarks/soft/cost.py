@@ -3,7 +3,7 @@ forward passes.
 
 Interleaved, medians.
 
-python benchmarks/soft/cost.py --out benchmarks/soft/cost.json
+    python benchmarks/soft/cost.py --out benchmarks/results/soft/cost.json
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Members that know different things (each lacks two of ten classes), independent or of one origin,
-and members that know the same.
+r"""Members that know different things, of one origin or none, and members that know the same.
 
-    python benchmarks/soft/knowledge.py smallcnn --members members --out
-    benchmarks/soft/knowledge-smallcnn.json
+Those that know different things each lack two of ten classes.
+
+    python benchmarks/soft/knowledge.py smallcnn --members members \
+        --out benchmarks/results/soft/knowledge-smallcnn.json
 
 Gates are learned from 500 labelled held-out images. Every level has a few candidate settings; the
 one with the best mean over the groups on the other held-out images is taken, and the test images

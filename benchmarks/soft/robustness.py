@@ -1,8 +1,8 @@
-"""One, two and four bad members of five: is the result as good as the best honest member, and are
+r"""One, two and four bad members of five: is the result as good as the best honest member, and are
 the bad members' gates exactly 0?
 
-    python benchmarks/soft/robustness.py smallcnn --members members --out
-    benchmarks/soft/robustness-smallcnn.json
+    python benchmarks/soft/robustness.py smallcnn --members members \
+        --out benchmarks/results/soft/robustness-smallcnn.json
 
 Gates are learned from 500 labelled held-out images. Beside them: mean, coordinate-wise median and
 trimmed mean of the weights as federated learning uses them (Yin et al. 2018, arXiv 1803.01498; not

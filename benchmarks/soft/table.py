@@ -1,5 +1,6 @@
-"""Print the results of the soft-merging benchmark as the Markdown of docs/soft_merging.md:  python
-benchmarks/soft/table.py benchmarks/soft
+"""Print the results of the soft-merging benchmark as the Markdown of docs/soft_merging.md.
+
+python benchmarks/soft/table.py benchmarks/results/soft
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Draw accuracy along the trained lines and curves, and along straight lines between independent
+r"""Draw accuracy along the trained lines and curves, and along straight lines between independent
 networks.
 
-python benchmarks/subspace/picture.py benchmarks/subspace/quality-threeconv.json
-docs/subspace-paths.svg
+    python benchmarks/subspace/picture.py \
+        benchmarks/results/subspace/quality-threeconv.json docs/subspace-paths.svg
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Are the networks of a subspace better than plain training, SWA and EMA, and its ensembles nearly
+r"""Are the networks of a subspace better than plain training, SWA and EMA, and its ensembles nearly
 as good as independent ones?
 
-    python benchmarks/subspace/quality.py threeconv --out benchmarks/subspace/quality-threeconv.json
+    python benchmarks/subspace/quality.py threeconv \
+        --out benchmarks/results/subspace/quality-threeconv.json
 
 Every method trains for the same number of epochs on the same images: plain (of which EMA is the
 moving average, and several make the independent ensembles), SWA (torch.optim.swa_utils), line,
@@ -225,7 +226,7 @@ def straight(
 
 
 def path_of(own: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
-    """Accuracy in percent at eleven points, and how far it falls below the line between the ends."""
+    """Accuracy in percent at eleven points, and how far it falls below the ends' line."""
     path = [scores([own[f"at {k / 10}"]], labels)["accuracy"] for k in range(11)]
     barrier = max(path[0] + (path[-1] - path[0]) * k / 10 - value for k, value in enumerate(path))
     return {f"{k / 10}": round(value, 2) for k, value in enumerate(path)} | {

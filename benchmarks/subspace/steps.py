@@ -1,8 +1,9 @@
-"""Seconds of a training step in a subspace beside a plain one of the same network, interleaved; and
-beside the official code, where it is at hand.
+r"""Seconds of a training step in a subspace beside a plain one of the same network, interleaved.
 
-    python benchmarks/subspace/steps.py --out benchmarks/subspace/steps.json [--peer
-    learning-subspaces/]
+The official code is timed beside both if it is given.
+
+    python benchmarks/subspace/steps.py --out benchmarks/results/subspace/steps.json \
+        [--peer learning-subspaces/]
 
 Every round takes one step of every kind, in turn; ratios are taken within a round, and medians over
 the rounds. Both codes use their own usual optimiser: SGD with momentum and weight decay, ours

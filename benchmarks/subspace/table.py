@@ -1,5 +1,6 @@
-"""Print the results of the subspace benchmark as the Markdown of docs/subspaces.md:  python
-benchmarks/subspace/table.py benchmarks/subspace
+"""Print the results of the subspace benchmark as the Markdown of docs/subspaces.md.
+
+python benchmarks/subspace/table.py benchmarks/results/subspace
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Fold pairs of transformers and recurrent networks that were trained from different seeds:
 everything onefold offers, beside members and ensemble.
 
-    python benchmarks/transformers/run.py vit bert prenorm lstm --out
-    benchmarks/transformers/results.json python benchmarks/transformers/run.py vit bert prenorm lstm
-    --solve --out benchmarks/transformers/results.json    then, least squares
+    OUT=benchmarks/results/transformers/results.json
+    python benchmarks/transformers/run.py vit bert prenorm lstm --out $OUT
+    python benchmarks/transformers/run.py vit bert prenorm lstm --solve --out $OUT    least squares
 
 Members are those of tasks.py, trained where they are missing. Each pair is folded from 2,000
 unlabelled training examples. Settings are chosen on held-out examples, one for each task and

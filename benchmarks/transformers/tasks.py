@@ -1,8 +1,8 @@
-"""Transformers and a recurrent network on real data: what they are, what they are trained on, and
+r"""Transformers and a recurrent network on real data: what they are, what they are trained on, and
 their members, trained once and kept.
 
-    python benchmarks/transformers/tasks.py vit bert prenorm lstm --seeds 0 1 2 --out
-    members/transformers
+    python benchmarks/transformers/tasks.py vit bert prenorm lstm --seeds 0 1 2 \
+        --out members/transformers
 
 vit: a vision transformer of Hugging Face on Fashion-MNIST. bert: BERT of Hugging Face (normalised
 behind every sum) on TREC. prenorm: the encoder of torch.nn, normalised before every branch, on

@@ -44,7 +44,7 @@ def script(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def read(root: Path, name: str) -> Any:
-    return json.loads((root / "benchmarks" / name).read_text())
+    return json.loads((root / "benchmarks" / "results" / name).read_text())
 
 
 def prose(root: Path, page: str) -> str:
@@ -65,7 +65,8 @@ def test_the_rows_of_all_tables(
     shown = (root / "docs" / page).read_text().splitlines()
     for name, *arguments in TABLES[page]:
         module = script(root / "benchmarks" / name, monkeypatch)
-        given = [a if a.startswith("--") else str(root / "benchmarks" / a) for a in arguments]
+        results = root / "benchmarks" / "results"
+        given = [a if a.startswith("--") else str(results / a) for a in arguments]
         monkeypatch.setattr(sys, "argv", [name, *given])
         capsys.readouterr()
         module.main()
@@ -401,7 +402,7 @@ def test_what_the_readme_says_of_members_that_know_different_things(
 
 
 def test_what_the_readme_says_of_gates(root: Path) -> None:
-    """Its sentence quotes rows of the table in docs/soft_merging.md, which is read from the JSON."""
+    """Its sentence quotes rows of the table in docs/soft_merging.md, which is from the JSON."""
     page, readme = (root / "docs" / "soft_merging.md").read_text(), prose(root, "README.md")
     (section,) = re.findall(
         r"^\| smallcnn, members know different things [^\n]*\n(?:\|[^\n]*\n)+",

@@ -1,4 +1,4 @@
-"""The code of docs/partial_merging.md runs as it stands there, and shows what the page says of it."""
+"""The code of docs/partial_merging.md runs as it stands, and shows what the page says of it."""
 
 from __future__ import annotations
 

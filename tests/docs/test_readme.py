@@ -151,9 +151,10 @@ def test_the_plan_names_every_file_and_no_other(root: Path) -> None:
 
 def test_every_requirement_is_pinned(root: Path) -> None:
     text = (root / "pyproject.toml").read_text()
+    listed = text.split("\ndependencies = [")[1].split("\n[project.scripts]")[0]
     wanted = {
         name.lower().replace("_", "-")
-        for name in re.findall(r'^  "([A-Za-z][\w-]*)(?:[><=].*)?",$', text, flags=re.MULTILINE)
+        for name in re.findall(r'"([A-Za-z][\w-]*)(?:[><=][^"]*)?"', listed)
     }
     lines = (root / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}

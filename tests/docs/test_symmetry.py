@@ -20,7 +20,7 @@ PAGE = "symmetry.md"
 
 @pytest.fixture
 def section(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a section and compare what it prints with the indented lines behind its blocks of code."""
+    """Run a section and compare its output with the indented lines behind its blocks of code."""
 
     def run(title: str, **names: Any) -> dict[str, Any]:
         capsys.readouterr()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 from xml.etree import ElementTree
 
@@ -196,12 +196,23 @@ class Section(BaseModel):
         self.blocks.append(table)
         return self
 
-    def picture(self, figure: Figure | str, caption: str, description: str = "") -> Section:
-        """Append a matplotlib Figure, or an SVG element as text.
+    def picture(
+        self, figure: Callable[[], Figure] | Figure | str, caption: str, description: str = ""
+    ) -> Section:
+        """Append a matplotlib Figure, a function that draws one, or an SVG element as text.
+
+        The function is not called if matplotlib is missing. A sentence then takes the place of the
+        picture and says what to install.
 
         Raises:
             DataError: the SVG text holds anything but drawing.
         """
+        if callable(figure):
+            from onefold.report.style import MISSING, can_draw
+
+            if not can_draw():
+                return self.text(f"{caption} (No picture. {MISSING})")
+            figure = figure()
         if not isinstance(figure, str):
             from onefold.report.style import to_svg
 

@@ -10,9 +10,12 @@ without pyplot's global state.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 from typing import TYPE_CHECKING, Any
+
+from onefold.errors import SettingError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +41,22 @@ FONTS = [
     "sans-serif",
 ]  # the first is matplotlib's own, the second has its widths
 
+MISSING = 'Pictures need the package matplotlib; install it with: pip install "onefold[plots]".'
+
+
+def can_draw() -> bool:
+    """Whether matplotlib, which is optional, is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
 
 def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[Figure, list[Axes]]:
-    """An empty figure, WIDTH by `height` inches, with `rows` axes below each other."""
+    """An empty figure, WIDTH by `height` inches, with `rows` axes below each other.
+
+    Raises:
+        SettingError: matplotlib is not installed.
+    """
+    if not can_draw():
+        raise SettingError(MISSING)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")

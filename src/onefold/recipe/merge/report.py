@@ -401,7 +401,7 @@ def add_alignment(section: Section, alignment: Alignment) -> None:
         dense = any(m.kind == "dense" for maps in alignment.maps.values() for m in maps)
         kind = "canonical correlations" if dense else "correlations of matched features"
         section.picture(
-            correlation_spectra(values),
+            lambda: correlation_spectra(values),
             f"The {kind}, averaged over the mapped members: how much of each group the members"
             " share.",
             f"One spectrum for each of {len(values)} groups, sorted downwards from 1.",
@@ -412,7 +412,7 @@ def add_groups(section: Section, spec: SymmetrySpec) -> None:
     """The picture of all groups along the network."""
     lanes = lanes_of(spec)
     section.picture(
-        group_lanes(lanes),
+        lambda: group_lanes(lanes),
         "The groups of features along the network, its tensors in the order of their use. The map"
         " of a group acts on all tensors that have a mark in its row at once, and the network"
         " computes what it did.",
@@ -449,7 +449,7 @@ def add_barriers(section: Section, paths: Mapping[str, LinearPath]) -> None:
         else ""
     )
     section.picture(
-        barrier_curves(paths),
+        lambda: barrier_curves(paths),
         f"The straight line between the weights of member 0 and member 1{again}. A barrier is where"
         " it is worse than its ends.",
         "; ".join(f"{name}: {str(path).splitlines()[0]}" for name, path in paths.items()),

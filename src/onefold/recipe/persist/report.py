@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -285,14 +286,14 @@ def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> Non
         matrices["disagreement (%)"] = 100 * pairs.disagreement
     for label, matrix in matrices.items():
         section.picture(
-            heat_map(matrix.tolist(), names, names, label=label, low=0.0),
+            partial(heat_map, matrix.tolist(), names, names, label=label, low=0.0),
             f"{label[0].upper() + label[1:]} of every two rounds, {way}.",
             f"A heat map of {label}, from {float(matrix.min()):.3g} to {float(matrix.max()):.3g}.",
         )
     shown = list(pairs.paths.items())[:CURVES]
     left = f"; the first {CURVES} pairs" * (len(pairs.paths) > CURVES)
     section.picture(
-        barrier_curves({f"{names[i]} to {names[j]}": path for (i, j), path in shown}),
+        lambda: barrier_curves({f"{names[i]} to {names[j]}": path for (i, j), path in shown}),
         f"Accuracy and loss along the straight lines between rounds, {way}{left}; dashed, what the"
         " ends alone would lead one to expect.",
         "; ".join(

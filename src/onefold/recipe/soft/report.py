@@ -125,7 +125,7 @@ def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
         )
     gates = report.section("Gates").table(result.gates.table())
     gates.picture(
-        heat_map(
+        lambda: heat_map(
             result.gates.values.tolist(),
             result.gates.names,
             [f"member {k}" for k in range(count)],

@@ -7,7 +7,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -31,6 +32,9 @@ from onefold.report import (
     verdict,
 )
 from onefold.sources.loader import Part
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MIDPOINT = "midpoint"
 POSITIONS = 11  # along a line or curve
@@ -197,18 +201,22 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
         f" Statistics were computed at every point on at most {BETWEEN:,} training examples."
         * bool(norms_of(space))
     )
-    figure = barrier_curves(scored.paths)
     way = (
         "position on the curve (0 = first vertex, 1 = last)"
         if curve
         else "position on the line (0 = first vertex, 1 = second)"
     )
-    figure.axes[-1].set_xlabel(way)
+
+    def along() -> Figure:
+        figure = barrier_curves(scored.paths)
+        figure.axes[-1].set_xlabel(way)
+        return figure
+
     left = f" The first {EDGES} edges are shown." * (
         name == "simplex" and space.shape.vertices * (space.shape.vertices - 1) // 2 > EDGES
     )
     report.section("Between the vertices").picture(
-        figure,
+        along,
         f"Accuracy and loss along the {'edges' if name == 'simplex' else name}; dashed, what the"
         f" ends alone would lead one to expect.{left}{again}",
         "; ".join(f"{way}: {str(path).splitlines()[0]}" for way, path in scored.paths.items()),
@@ -216,12 +224,12 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
     if scored.triangle is not None:
         accuracies = [100 * scores.accuracy for scores in scored.triangle.scores]
         report.sections[-1].picture(
-            triangle_map(scored.triangle, ("vertex 0", "vertex 1", "vertex 2")),
+            partial(triangle_map, scored.triangle, ("vertex 0", "vertex 1", "vertex 2")),
             f"Accuracy over the triangle, at {len(accuracies)} points.{again}",
             f"A heat map of accuracies from {min(accuracies):.1f} % to {max(accuracies):.1f} %.",
         )
     report.section("Calibration").picture(
-        reliability_diagram(scored.curves),
+        lambda: reliability_diagram(scored.curves),
         "Does confidence mean what it says: the accuracy of predictions against their confidence,"
         " for the midpoint and the ensembles.",
         "; ".join(
