@@ -85,6 +85,11 @@ class ClassPool:
                 )
         return found
 
+    def __repr__(self) -> str:
+        members, classes = self.seen.shape
+        source = f"estimated from {self.examples} examples" if self.estimated else "not estimated"
+        return f"ClassPool({members} members, {classes} classes, {source})"
+
     def __str__(self) -> str:
         what = (
             f"estimated from predictions on {self.examples} examples"

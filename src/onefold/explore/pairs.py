@@ -67,6 +67,10 @@ class Pairs:
             result[i, j] = result[j, i] = path.barrier
         return result
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"mean {name}={value:.4g}" for name, value in self.means().items())
+        return f"Pairs(networks={len(self.distances)}, {means})"
+
     def means(self) -> dict[str, float]:
         """The means over the pairs: "distance", "disagreement" (a fraction of 1) and "barrier" (in
         units of the loss).
@@ -113,6 +117,13 @@ class Compared:
     plain: Pairs
     aligned: Pairs | None
     note: str = ""
+
+    def __repr__(self) -> str:
+        note = self.note if len(self.note) <= 200 else f"{self.note[:197]}..."
+        return (
+            f"Compared(networks={len(self.norms)}, plain={self.plain!r}, aligned={self.aligned!r},"
+            f" note={note!r})"
+        )
 
     def __str__(self) -> str:
         lines = [

@@ -27,6 +27,9 @@ class Answers:
     losses: Tensor
     labels: str
 
+    def __repr__(self) -> str:
+        return f"Answers(n={len(self.hits)}, right={int(self.hits.sum())})"
+
 
 class AnswersKept:
     """Collects `Answers` batch by batch. How the examples are cut into batches does not matter."""

@@ -52,6 +52,12 @@ class Reliability:
             / n
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"Reliability(ece={self.ece:.4f}, n={sum(self.count)}, bins={self.bins},"
+            f" filled={len(self.count)}, binning={self.binning!r})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return asdict(self)

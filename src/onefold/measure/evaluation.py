@@ -46,6 +46,13 @@ class Evaluation:
             range(len(self.members)), key=lambda k: (-self.members[k].accuracy, self.members[k].nll)
         )
 
+    def __repr__(self) -> str:
+        accuracies = [scores.accuracy for scores in self.members]
+        return (
+            f"Evaluation(members={len(self.members)}, accuracy={min(accuracies):.4f} to"
+            f" {max(accuracies):.4f}, best={self.best}, ensemble={self.ensemble.accuracy:.4f})"
+        )
+
     def __str__(self) -> str:
         lines = [f"member {k}: {scores}" for k, scores in enumerate(self.members)]
         return "\n".join([*lines, f"ensemble: {self.ensemble}"])

@@ -76,6 +76,13 @@ class LinearPath:
             min(range(len(self.positions)), key=lambda i: abs(self.positions[i] - 0.5))
         ]
 
+    def __repr__(self) -> str:
+        return (
+            f"LinearPath(points={len(self.positions)}, loss={self.loss!r},"
+            f" barrier={self.barrier:.4g}, accuracy_dip={self.accuracy_dip:.4g},"
+            f" recalibrated={self.recalibrated})"
+        )
+
     def __str__(self) -> str:
         unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[self.loss]
         first, last = 100 * self.scores[0].accuracy, 100 * self.scores[-1].accuracy
@@ -117,6 +124,13 @@ class Triangle:
     weights: tuple[tuple[float, float, float], ...]
     scores: tuple[Scores, ...]
     recalibrated: bool = False
+
+    def __repr__(self) -> str:
+        accuracies = [scores.accuracy for scores in self.scores]
+        return (
+            f"Triangle(points={len(self.weights)}, accuracy={min(accuracies):.4f} to"
+            f" {max(accuracies):.4f}, recalibrated={self.recalibrated})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""

@@ -66,7 +66,7 @@ class Scores:
     nonfinite: int = 0
     ignored: int = 0
     hint: str = ""
-    renumbered: tuple[int, ...] | None = None
+    renumbered: tuple[int, ...] | None = field(default=None, repr=False)
     answers: Answers | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -563,7 +563,7 @@ def test_what_is_given_out_can_be_changed_without_harm() -> None:
             tensor.zero_()
     for parameter in [*run.best().parameters(), *run.ensemble().parameters()]:
         parameter.data.zero_()
-    run._find()
+    run._find_owners()
     assert run.penalty().item() == before
 
 

@@ -58,7 +58,7 @@ def definition(
     buffers stay as they are.
     """
     vertices = [
-        [v.get_parameter(p.name).detach().clone().requires_grad_() for p in space.places]
+        [v.get_parameter(p.name).detach().clone().requires_grad_() for p in space.varied]
         for v in space.vertices
     ]
     draw = space._draw
@@ -67,10 +67,10 @@ def definition(
     total = torch.zeros((), dtype=vertices[0][0].dtype)
     for x, y in batches:
         point: dict[str, Tensor] = {}
-        for t, place in enumerate(space.places):
+        for t, ref in enumerate(space.varied):
             mixed = sum(draw.coefficients[k][t] * vertices[k][t] for k in range(len(vertices)))
             assert isinstance(mixed, Tensor)
-            point |= {f"{module}.{name}".lstrip("."): mixed for module, name in place.owners}
+            point |= {f"{module}.{name}".lstrip("."): mixed for module, name in ref.owners}
         for names, value in point.items():
             owner, _, name = names.rpartition(".")
             setattr(network.get_submodule(owner), name, value)
@@ -80,7 +80,7 @@ def definition(
                 torch.cat(
                     [
                         vertices[k][t].flatten()
-                        for t in range(len(space.places))
+                        for t in range(len(space.varied))
                         if vertices[k][t].dim() > 1
                     ]
                 )
@@ -95,7 +95,7 @@ def definition(
 
 
 def gradients(space: onefold.Subspace) -> list[list[Tensor]]:
-    found = [[v.get_parameter(p.name) for p in space.places] for v in space.vertices]
+    found = [[v.get_parameter(p.name) for p in space.varied] for v in space.vertices]
     return [[torch.zeros_like(t) if t.grad is None else t.grad for t in vertex] for vertex in found]
 
 
@@ -207,12 +207,12 @@ def test_one_step_equals_the_definition_with_momentum_and_decay() -> None:
     )
     space.sample()
     before = [
-        [v.get_parameter(p.name).detach().clone() for p in space.places] for v in space.vertices
+        [v.get_parameter(p.name).detach().clone() for p in space.varied] for v in space.vertices
     ]
     expected = definition(space, [(x, y)])
     loss_of(space, x, y).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
-    after = [[v.get_parameter(p.name).detach() for p in space.places] for v in space.vertices]
+    after = [[v.get_parameter(p.name).detach() for p in space.varied] for v in space.vertices]
     stepped = [
         [w - 0.1 * (g + 1e-2 * w) for w, g in zip(v, e, strict=True)]
         for v, e in zip(before, expected, strict=True)

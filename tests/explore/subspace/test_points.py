@@ -208,7 +208,7 @@ def test_layerwise_draws_differ_by_module_and_are_shared_within() -> None:
     space = onefold.Subspace(Plain(), "line", layerwise=True).train()
     space.sample()
     table = space.coefficients
-    assert table.shape == (len({p.module for p in space.places}), 2)
+    assert table.shape == (len({p.module for p in space.varied}), 2)
     assert len(set(table[:, 0].tolist())) == len(table)
     assert torch.allclose(table.sum(1), torch.ones(len(table), dtype=table.dtype))
 
@@ -221,7 +221,7 @@ def test_patterns_leave_the_rest_shared() -> None:
         if n and any(True for _ in model.get_submodule(n).parameters(recurse=False))
     ]
     space = onefold.Subspace(model, "simplex", include=[names[0]]).train()
-    assert {p.module for p in space.places} == {names[0]}
+    assert {p.module for p in space.varied} == {names[0]}
     steps(space, sgd(space), 2)
     a, b = space.vertex(0), space.vertex(1)
     for name, value in a.named_parameters():
@@ -229,8 +229,8 @@ def test_patterns_leave_the_rest_shared() -> None:
             not name.startswith(names[0] + ".") or value.dim() == 0
         ), name
     rest = onefold.Subspace(model, "simplex", exclude=names[0])  # one pattern needs no list
-    assert names[0] not in {p.module for p in rest.places}
-    assert {p.name for p in rest.places} | {p.name for p in space.places} == {
+    assert names[0] not in {p.module for p in rest.varied}
+    assert {p.name for p in rest.varied} | {p.name for p in space.varied} == {
         n for n, _ in model.named_parameters()
     }
 
@@ -240,7 +240,7 @@ def test_frozen_parameters_stay_shared() -> None:
     frozen = next(iter(model.parameters()))
     frozen.requires_grad_(False)
     space = onefold.Subspace(model, "line")
-    assert len(space.places) == len(list(model.parameters())) - 1
+    assert len(space.varied) == len(list(model.parameters())) - 1
 
 
 # ---- state

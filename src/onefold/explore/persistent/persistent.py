@@ -33,7 +33,7 @@ from onefold.errors import PersistentError
 from onefold.explore.persistent.kernels import PREDICTIONS, kernel_named
 from onefold.explore.persistent.options import annealed, check_options
 from onefold.explore.persistent.penalty import Evaluated, Repulsion, as_node
-from onefold.explore.persistent.repulsion import Repelling, copy_at
+from onefold.explore.persistent.repulsion import RepulsionBuilder, copy_at
 from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
 from onefold.explore.persistent.snapshot import Snapshot, unwrapped
 from onefold.explore.persistent.solutions import Solution, Solutions, check_score
@@ -146,12 +146,12 @@ class PersistentTraining:
         self._start.check_ranks(self._network)
         self._reference: Any = reference
         if reference is not None:
-            self._repelling().predictions(
+            self._builder().predictions(
                 self._start
             )  # learn now, and not after a round, whether the network can run on it
         self._store = Solutions(self._start, store, precision)
         self.round, self.steps, self._order, self._restarts = 0, 0, 0, 0
-        self._find()
+        self._find_owners()
 
     # ---- in training
 
@@ -260,7 +260,7 @@ class PersistentTraining:
         self.round += not abandon
         self.steps, self._restarts = 0, self._restarts + 1
         self._order = self._restarts if order == NEW else 0
-        self._find()
+        self._find_owners()
 
     @property
     def order_seed(self) -> int:
@@ -362,7 +362,7 @@ class PersistentTraining:
             setattr(self, name, tuple(value) if name == "anneal" else value)
         self._check_options()
         self.round, self.steps, self._order, self._restarts = state["counters"]
-        self._find()
+        self._find_owners()
 
     def __repr__(self) -> str:
         tensors = sum(len(group.parameters) for group in self.groups)
@@ -384,8 +384,8 @@ class PersistentTraining:
             self.steps_per_round, self.strength, self.width, self.anneal, self.memory, self.seed
         )
 
-    def _repelling(self) -> Repelling:
-        return Repelling(
+    def _builder(self) -> RepulsionBuilder:
+        return RepulsionBuilder(
             self._kernel, self._network, self.groups, self._start, self._reference, self._output
         )
 
@@ -396,7 +396,7 @@ class PersistentTraining:
                 " record(score) at the end of a round."
             )
 
-    def _find(self) -> None:
+    def _find_owners(self) -> None:
         """Look up the modules that own the parameters, and forget what the penalty was made of."""
         names = [name.rpartition(".") for group in self.groups for name in group.parameters]
         self._owners = [
@@ -419,9 +419,7 @@ class PersistentTraining:
             if self._repulsion is None or self._repulsion.device != device:
                 near = [solution for solution in self._store.all if solution.round < self.round]
                 near = near if self.memory is None else near[-self.memory :]
-                self._repulsion = self._repelling().repulsion(
-                    near, self.control, self.mirror, self.seed
-                )
+                self._repulsion = self._builder().build(near, self.control, self.mirror, self.seed)
             return self._repulsion.evaluate(parameters, factor, float(self.width), gradient)
 
 

@@ -26,7 +26,7 @@ from onefold.inference import ANY, Output
 
 
 @dataclass(frozen=True, eq=False)
-class Repelling:
+class RepulsionBuilder:
     """What every round's repulsion is made from. start: the initialisation. reference: one batch,
     or None for kernels of parameters.
 
@@ -40,7 +40,7 @@ class Repelling:
     reference: Any = None
     output: Output = ANY
 
-    def repulsion(
+    def build(
         self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int
     ) -> Repulsion:
         """The repulsion from these solutions, on the network's device; from random points as far

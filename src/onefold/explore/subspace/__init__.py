@@ -1,4 +1,4 @@
-"""Neural network subspaces: lines, curves and simplexes of networks, trained in one run."""
+"""Subspaces of networks: lines, curves and simplexes of networks, trained in one run."""
 
 from onefold.explore.subspace.subspace import Subspace
 

@@ -1,6 +1,7 @@
-"""Vertices that start on their own.
+"""Initial values of the vertices that start on their own.
 
-The likeness of copies is 1 and its gradient 0, so that nothing but the draws would part them.
+The vertices must not start as copies of one network. The likeness of copies is 1 and its gradient
+is 0, so that only the random draws would move them apart.
 """
 
 from __future__ import annotations
@@ -12,23 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.parametrize import Place, parameters_at
+from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
 
 Initialiser = Callable[[nn.Module], object]
 
 
-def fresh_tensors(
-    model: nn.Module, places: Sequence[Place], initialiser: Initialiser | None, seed: int
+def initial_tensors(
+    model: nn.Module, refs: Sequence[ParameterRef], initialiser: Initialiser | None, seed: int
 ) -> list[Tensor]:
-    """New values for the places of `model`, initialised as a whole network is; the generator of the
-    process is left as it was.
+    """New values for some parameters of a network, drawn as a whole network is initialised.
 
-    initialiser: is given a copy of the model, whose weights it initialises in place; None calls
-    `reset_parameters` of the places' modules.
+    The generators of the process are left as they were. The model is copied.
+
+    Args:
+        model: the network that has the parameters.
+        refs: which of its parameters.
+        initialiser: is given a copy of the model and initialises its weights in place. None calls
+            `reset_parameters` of the modules that own the parameters.
+        seed: of the draw.
+
+    Returns:
+        One detached tensor for each of `refs`, shaped as the parameter.
 
     Raises:
         SubspaceError: a module has parameters but no `reset_parameters`, or the initialiser left a
-            place as it was.
+            weight as it was.
     """
     network = copy.deepcopy(model)
     with torch.random.fork_rng(), torch.no_grad():
@@ -36,12 +45,12 @@ def fresh_tensors(
         if initialiser is not None:
             initialiser(network)
         else:
-            _reset(network, places)
-    before, after = parameters_at(model, places), parameters_at(network, places)
+            _reset(network, refs)
+    before, after = parameters_of(model, refs), parameters_of(network, refs)
     if initialiser is not None:
         same = [
             p.name
-            for p, old, new in zip(places, before, after, strict=True)
+            for p, old, new in zip(refs, before, after, strict=True)
             if old.dim() > 1 and torch.equal(old, new) and old.any()
         ]
         if same:
@@ -53,12 +62,12 @@ def fresh_tensors(
     return [parameter.detach() for parameter in after]
 
 
-def _reset(network: nn.Module, places: Sequence[Place]) -> None:
+def _reset(network: nn.Module, refs: Sequence[ParameterRef]) -> None:
     modules = dict(network.named_modules())
-    wanted = dict.fromkeys(place.module for place in places)
+    wanted = dict.fromkeys(ref.module for ref in refs)
     unable = [name for name in wanted if _resetter(modules[name]) is None]
     if unable:
-        own = ", ".join(place.name for place in places if place.module == unable[0])
+        own = ", ".join(ref.name for ref in refs if ref.module == unable[0])
         what = (
             f"'{unable[0]}', a {type(modules[unable[0]]).__name__},"
             if unable[0]
@@ -81,6 +90,9 @@ def _reset(network: nn.Module, places: Sequence[Place]) -> None:
 
 
 def _resetter(module: nn.Module) -> Callable[[], object] | None:
-    """What initialises the module's own parameters; attention of torch calls it by a private name."""
+    """The method that initialises the module's own parameters, or None.
+
+    torch's attention calls it by a private name.
+    """
     found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
     return found if callable(found) else None

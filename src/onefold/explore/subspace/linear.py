@@ -1,9 +1,9 @@
-"""Linear combinations of tensors at the speed of memory, which is what a step of a subspace costs
-beyond a plain one.
+"""Linear combinations of tensors at the speed of memory.
 
-On a CPU a pass over weights that fill no cache takes as long as reading them, so that all sums of
-the same inputs are formed piece by piece, while a piece stays in the cache. On other devices whole
-lists of tensors go through one kernel (mixing.py).
+They are what a training step of a subspace costs beyond a plain step. On a CPU a pass over weights
+that do not fit in a cache takes as long as reading them. All sums of the same inputs are therefore
+formed piece by piece, while a piece is in the cache. On other devices whole lists of tensors go
+through one kernel (`mixing.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,14 @@ PIECE = 65536  # elements of a piece for each thread: five such pieces of float3
 
 
 def combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]]) -> list[Tensor]:
-    """For every row of coefficients the sum of the inputs, each times its coefficient; new tensors
-    in the memory order of the first input.
+    """Sums of the inputs, each input times its coefficient, for every row of coefficients.
+
+    Args:
+        inputs: tensors of one shape and dtype.
+        rows: for each sum one coefficient for each input.
+
+    Returns:
+        One new tensor for each row, in the memory order of the first input.
     """
     return _combine(inputs, rows, None)[0]
 
@@ -26,8 +32,15 @@ def combine(inputs: Sequence[Tensor], rows: Sequence[Sequence[float]]) -> list[T
 def combine_and_compare(
     inputs: Sequence[Tensor], row: Sequence[float], pair: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """One sum, and of two inputs a and b <a, b>, |a|^2 and |b|^2 as a tensor of three numbers, in
-    float32 or, of float64 tensors, float64.
+    """One sum of the inputs, and the inner products of two of them.
+
+    Args:
+        inputs: tensors of one shape and dtype.
+        row: one coefficient for each input.
+        pair: positions of the inputs a and b that are compared.
+
+    Returns:
+        The sum, and (3,) <a, b>, |a|^2 and |b|^2, in float64 for float64 tensors, else in float32.
     """
     outputs, products = _combine(inputs, [row], pair)
     return outputs[0], torch.stack(products).view(-1, 3).sum(0)
@@ -56,8 +69,9 @@ def _combine(
 
 
 def _pieces(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Corresponding pieces of tensors of one shape; the tensors as they are where they are small,
-    on a device, or differ in memory order.
+    """Corresponding pieces of tensors of one shape.
+
+    The tensors stay whole if they are small, lie on a device, or differ in memory order.
     """
     step = PIECE * torch.get_num_threads()
     first = tensors[0]

@@ -1,15 +1,15 @@
-"""The point of a draw out of its vertices, the likeness of two of them, and the gradients of both
-in closed form.
+"""The point of a draw, the likeness of two vertices, and the gradients of both in closed form.
 
     point         w_t = sum_k c_kt v_kt                    for every tensor t
-    likeness      cos^2(v_i, v_j) = s^2 / (n_i n_j),       s = <v_i, v_j>, n_i = |v_i|^2, over all
-    weights of two or more dimensions gradient      dL/dv_k = c_k dL/dw,    d cos^2/dv_i = 2 s /
-    (n_i n_j) (v_j - v_i s / n_i)
+    likeness      cos^2(v_i, v_j) = s^2 / (n_i n_j)
+    with          s = <v_i, v_j>,  n_i = |v_i|^2           over all weights of 2 or more dimensions
+    gradient      dL/dv_k = c_k dL/dw
+                  d cos^2/dv_i = 2 s / (n_i n_j) (v_j - v_i s / n_i)
 
 Wortsman et al. 2021 (arXiv 2102.10472). Both parts of a tensor's gradient meet in one node of the
-graph: each vertex's gradient is written once, and nothing is kept for it but the vertices
-themselves. Nodes stand for some tensors each, so that a gradient with respect to the point is freed
-before those of the vertices exist for all tensors.
+graph: each vertex's gradient is written once, and nothing but the vertices themselves is held for
+it. One node covers several tensors. A gradient with respect to the point is therefore freed before
+the vertices' gradients exist for all tensors.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ from onefold.errors import SubspaceError
 from onefold.explore.subspace.linear import combine, combine_and_compare
 
 Gradients = list[list[Tensor | None]]
-PART = (
-    2**18
-)  # elements: a node of the graph costs some 50 microseconds, and its gradients are held at once
+# Elements of a part: a node of the graph costs some 50 microseconds, and its gradients are held at
+# once.
+PART = 2**18
 
 
 @dataclass(eq=False)
 class Draw:
-    """One point of the subspace. coefficients: for each vertex, one number for each tensor.
+    """One point of the subspace.
 
-    pair: the two vertices whose likeness is penalised, over the tensors whose positions are in
-    `compared`; empty where nothing is. spent: a backward pass has gone through it. check: called
-    before gradients are computed.
+    Attributes:
+        coefficients: for each vertex, one number for each tensor.
+        pair: the two vertices whose likeness is penalised.
+        compared: positions of the tensors over which they are compared; empty if they are not.
+        spent: whether a backward pass has gone through the point.
+        check: is called with the draw before gradients are computed; None for nothing.
     """
 
     coefficients: list[list[float]]
@@ -47,10 +50,14 @@ class Draw:
 
 
 def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor], Tensor | None]:
-    """The tensors of the point, and the likeness of the draw's pair, a number (None where nothing
-    is compared); both differentiable.
+    """The tensors of the point, and the likeness of the draw's pair; both differentiable.
 
-    vertices: for each vertex its tensors, in one order.
+    Args:
+        vertices: for each vertex its tensors, in one order.
+        draw: the point, and the pair that is compared.
+
+    Returns:
+        One tensor for each position, and the likeness as a number, None if nothing is compared.
     """
     flat = [tensor for vertex in vertices for tensor in vertex]
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat)
@@ -69,7 +76,7 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
 
 
 class _Mix(torch.autograd.Function):
-    """Some tensors of the point, and <v_i, v_j>, |v_i|^2, |v_j|^2 of the pair over them.
+    """Some tensors of the point, and <v_i, v_j>, |v_i|^2 and |v_j|^2 of the pair over them.
 
     The vertices are not saved for backward, so that several backward passes may share one draw.
     """
@@ -118,7 +125,7 @@ class _Mix(torch.autograd.Function):
 
 
 class _Likeness(torch.autograd.Function):
-    """cos^2 out of the products of all parts.
+    """cos^2 from the products of all parts.
 
     Nothing is saved for backward that a first pass would free.
     """
@@ -143,8 +150,11 @@ class _Likeness(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Terms:
-    """A gradient as a combination of two vertices. vertices: their tensors by position. factors:
-    for either vertex, of the first and second.
+    """A gradient as a combination of two vertices.
+
+    Attributes:
+        vertices: the tensors of the two vertices, by position.
+        factors: by vertex that the gradient belongs to, its factors of the first and the second.
     """
 
     vertices: tuple[dict[int, Tensor], dict[int, Tensor]]
@@ -152,7 +162,7 @@ class Terms:
 
 
 def _parts(tensors: Sequence[Tensor]) -> list[list[int]]:
-    """Positions of the tensors in parts of about PART elements, each a node of the graph."""
+    """Positions of the tensors in parts of about PART elements, one node of the graph each."""
     parts: list[list[int]] = [[]]
     room = PART
     for t, tensor in enumerate(tensors):
@@ -175,15 +185,17 @@ def _versions(tensors: Sequence[Sequence[Tensor]]) -> list[int]:
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether passes over memory are what costs, and not kernels."""
+    """Whether passes over memory take the time, and not the number of kernels."""
     return tensor.device.type == "cpu"
 
 
 def _mixed(
     vertices: Sequence[Sequence[Tensor]], draw: Draw, part: Sequence[int]
 ) -> tuple[list[Tensor], Tensor | None]:
-    """Some tensors of the point, and three numbers: the products of the pair over those of them
-    that are compared.
+    """Some tensors of the point, and the products of the pair over those that are compared.
+
+    Returns:
+        The tensors, and (3,) <v_i, v_j>, |v_i|^2 and |v_j|^2, None if nothing is compared.
     """
     (i, j), compared, products, points = draw.pair, set(_compared(draw, part)), [], []
     rows = [[own[t] for t in part] for own in draw.coefficients]
@@ -214,7 +226,7 @@ def _tensor_by_tensor(
     terms: Terms | None,
     needed: Sequence[Sequence[bool]],
 ) -> Gradients:
-    """The vertices' gradients, where they are needed, one tensor of all vertices after the other."""
+    """The vertices' gradients, as far as they are needed, one position after the other."""
     factors = (
         {} if terms is None else {k: [f.item() for f in pair] for k, pair in terms.factors.items()}
     )
@@ -248,7 +260,10 @@ def _all_at_once(
     terms: Terms | None,
     needed: Sequence[Sequence[bool]],
 ) -> Gradients:
-    """The same with few kernels, and with no number read from the device, which would wait for it."""
+    """The vertices' gradients with few kernels.
+
+    No number is read from the device, since reading would wait for it.
+    """
     result: Gradients = [[None] * len(gradients) for _ in needed]
     for k, own in enumerate(needed):
         at = [t for t, gradient in enumerate(gradients) if gradient is not None and own[t]]

@@ -1,7 +1,7 @@
-"""Networks out of a subspace: plain modules at its points.
+"""Plain networks at points of a subspace.
 
-Normalisation statistics belong to one network, and those problem in training belong to no point in
-particular, so that they are computed anew for every point (Wortsman et al. 2021, section 4).
+Statistics of a norm belong to one network. Those gathered in training belong to no single point, so
+that they are computed anew for every point (Wortsman et al. 2021, section 4).
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from onefold.caches import clear_eval_caches
 from onefold.errors import SubspaceError
 
 
-def settled(network: nn.Module, data: Data | None, what: str) -> nn.Module:
-    """The network in evaluation mode, its normalisation statistics computed on `data`, which may be
-    None where it has none.
+def with_statistics(network: nn.Module, data: Data | None, what: str) -> nn.Module:
+    """The network in evaluation mode, with its normalisation statistics computed on data.
+
+    Args:
+        network: is changed in place.
+        data: training batches; None if the network has no batch norm.
+        what: the network's name in the message of an error.
 
     Raises:
-        SubspaceError: it has batch norm, and there is no data.
+        SubspaceError: the network has batch norm, and there is no data.
     """
     norms = norms_of(network)
     if norms and data is None:

@@ -1,10 +1,11 @@
-"""Lines, curves and simplexes: which weights of the vertices make a point, and how points are
-drawn.
+"""Lines, curves and simplexes: the coefficients of a point, and how points are drawn.
 
-    line      w = (1 - a) w_0 + a w_1,                      a ~ U(0, 1)
-    curve     w = sum_k C(d, k) (1 - a)^(d-k) a^k w_k,      a ~ U(0, 1)     a Bezier curve; with
-    three vertices of degree d = 2 simplex   w = sum_k b_k w_k,                            b ~
-    Dirichlet(1, ..., 1), by normalised draws of Exp(1)
+    line      w = (1 - a) w_0 + a w_1                           a ~ U(0, 1)
+    curve     w = sum_k C(d, k) (1 - a)^(d-k) a^k w_k           a ~ U(0, 1)
+    simplex   w = sum_k b_k w_k                                 b ~ Dirichlet(1, ..., 1)
+
+The curve is a Bezier curve of degree d, d = 2 with three vertices. The simplex is drawn by
+normalised draws of Exp(1).
 
 Wortsman, Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv
 2102.10472).
@@ -26,7 +27,12 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Shape:
-    """A line, curve or simplex of so many vertices. name: "line", "curve" or "simplex"."""
+    """A line, curve or simplex.
+
+    Attributes:
+        name: "line", "curve" or "simplex".
+        vertices: how many it has.
+    """
 
     name: str
     vertices: int
@@ -71,11 +77,13 @@ class Shape:
         return (1 / self.vertices,) * self.vertices if self.name == "simplex" else self._bezier(0.5)
 
     def point(self, where: float | Sequence[float]) -> Coefficients:
-        """Coefficients of a point: given as such, or of a line or curve as its position between 0
-        and 1.
+        """The coefficients of a point.
+
+        Args:
+            where: the coefficients themselves, or for a line or curve a position from 0 to 1.
 
         Raises:
-            SubspaceError: it lies outside the shape.
+            SubspaceError: the point lies outside the shape.
         """
         if isinstance(where, int | float):
             if self.name == "simplex":
@@ -108,7 +116,8 @@ class Shape:
     def corner(self, index: int) -> Coefficients:
         """The coefficients of one vertex.
 
-        Raises SubspaceError where there is none of this number.
+        Raises:
+            SubspaceError: there is no vertex of this number.
         """
         if not 0 <= index < self.vertices:
             raise SubspaceError(
@@ -117,8 +126,12 @@ class Shape:
         return tuple(float(k == index) for k in range(self.vertices))
 
     def spread(self, count: int, random: np.random.Generator) -> list[Coefficients]:
-        """The members of an ensemble of `count`: evenly from 0.2 to 0.8 along a line or curve (0.5
-        for one), random points of a simplex.
+        """The points of an ensemble of `count` networks.
+
+        They are even from 0.2 to 0.8 along a line or curve (0.5 for one), and random in a simplex.
+
+        Raises:
+            SubspaceError: `count` is below 1.
         """
         if count < 1:
             raise SubspaceError(f"An ensemble needs at least one member, not {count}.")

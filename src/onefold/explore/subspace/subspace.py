@@ -1,15 +1,14 @@
-"""Subspace: a line, curve or simplex of accurate networks, trained in one run at about the cost of
-one network, for any network.
+"""Subspace: a line, curve or simplex of accurate networks, trained in one run.
 
     minimise over the vertices   E_c [ L(sum_k c_k v_k) ] + beta cos^2(v_i, v_j)
 
-with a point c drawn for every step (shapes.py) and the likeness of a pair of vertices (mixing.py).
-Wortsman, Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv
-2102.10472).
+A point c is drawn for every step (`shapes.py`). The likeness is that of a pair of vertices
+(`mixing.py`). The run costs about as much as that of one network, for any network. Wortsman,
+Horton, Guestrin, Farhadi & Rastegari 2021, "Learning Neural Network Subspaces" (arXiv 2102.10472).
 
-The wrapped network runs as it is: the drawn point stands where its parameters stood (places.py),
-and one node of the graph takes the gradients from there to the vertices. Optimiser, clipping,
-accumulation, mixed precision and distributed wrappers see ordinary parameters.
+The wrapped network runs as it is: the tensors of the drawn point replace its parameters
+(`parametrize.py`), and one node of the graph takes the gradients from there to the vertices.
+Optimiser, clipping, accumulation, mixed precision and distributed wrappers see ordinary parameters.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from onefold.errors import SubspaceError
 from onefold.explore.subspace.initialization import Initialiser
 from onefold.explore.subspace.mixing import Draw, mix
 from onefold.explore.subspace.parametrize import (
-    Place,
+    ParameterRef,
+    assign,
+    detach_parameters,
+    find_parameters,
     owners_in,
-    places_of,
     plain_copy,
-    put,
-    take_over,
 )
-from onefold.explore.subspace.points import settled
+from onefold.explore.subspace.points import with_statistics
 from onefold.explore.subspace.shapes import Coefficients, Shape
 from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
 from onefold.inference import OutputChoice
@@ -49,8 +48,7 @@ SHARED, PER_RANK = "shared", "per rank"
 
 
 class Subspace(nn.Module):
-    """A line, curve or simplex of networks around one architecture; train it like the network
-    itself.
+    """A line, curve or simplex of networks of one architecture; train it like the network itself.
 
         space = onefold.Subspace(model, shape="simplex")
         optimiser = torch.optim.SGD(space.parameters(), ...)
@@ -59,36 +57,42 @@ class Subspace(nn.Module):
             optimiser.zero_grad(); loss.backward(); optimiser.step()
         network = space.midpoint(loader)
 
-    A forward pass in training mode runs the network at the point drawn for this step, and draws a
-    new one once a backward pass has gone through the last. Whoever calls `sample()` decides instead
-    when to draw. In evaluation mode it runs at the midpoint (with the running statistics of
-    training; `midpoint(data)` has its own). The model is copied and stays as it is.
+    In training mode a forward pass runs the network at the point drawn for this step. It draws a
+    new point once a backward pass has gone through the last one. After a call of `sample()` only
+    further calls of it draw. In evaluation mode the network runs at the midpoint, with the running
+    statistics of training (`midpoint(data)` has its own). The model is copied and left as it is.
 
     Args:
         model: any network; its values become the first vertex.
         shape: "line", "curve" (Bezier) or "simplex".
         vertices: how many; by default 2 for a line, else 3.
-        layerwise: draw a point for every module of its own, whose weight and bias share it.
-        include, exclude: patterns of parameter or module names; the others, and those that are
-            frozen, are shared by all points.
+        layerwise: draw a point of its own for every module; its weight and bias share it.
+        include: patterns of parameter or module names that may differ between points; None: all.
+        exclude: patterns of those that may not. These and frozen parameters are shared by all
+            points.
         beta: weight of the likeness of two vertices, cos^2 over all weights of two or more
             dimensions; 0 leaves it out.
         fixed: numbers of vertices that are not trained.
         init: initialises a network in place, for the other vertices; by default every module's
             `reset_parameters`.
-        starts: networks of the same architecture as the vertices, in order, where they are not to
-            be initialised; None for those that are.
+        starts: networks of the same architecture as the first vertices, in order; None for one that
+            is to be initialised.
         draws: "shared", the same point on all ranks, or "per rank".
         seed: of the draws and of the vertices' initialisation.
 
+    Attributes:
+        vertices: one module for each vertex, which holds its parameters.
+        varied: the parameters that differ between points.
+        network: a copy of the model, which runs at the drawn point.
+
     Raises:
-        SubspaceError: the shape, the vertices or what should initialise them do not fit.
-            SettingError: a pattern matches nothing.
+        SubspaceError: the shape or the vertices do not fit, or a vertex cannot be initialised.
+        SettingError: a pattern matches nothing.
     """
 
     vertices: nn.ModuleList
-    # the Trainer of Hugging Face would take **kwargs for a loss that is divided for accumulation
-    # already
+    # Otherwise the Trainer of Hugging Face takes **kwargs as a sign that the loss is divided for
+    # accumulation already.
     accepts_loss_kwargs = False
 
     def __init__(
@@ -118,29 +122,24 @@ class Subspace(nn.Module):
             raise SubspaceError(f"Points are drawn '{SHARED}' or '{PER_RANK}', not '{draws}'.")
         for k in fixed:
             self.shape.corner(k)
-        self.beta, self.layerwise, self.draws, self.seed, self.drawn = (
-            float(beta),
-            layerwise,
-            draws,
-            int(seed),
-            0,
-        )
+        self.beta, self.layerwise, self.draws = float(beta), layerwise, draws
+        self.seed, self.drawn = int(seed), 0
         self.fixed = tuple(sorted(set(fixed)))
-        self.places = places_of(model, include, exclude)
-        values = vertex_values(model, self.places, self.shape.vertices, init, starts, seed)
+        self.varied = find_parameters(model, include, exclude)
+        values = vertex_values(model, self.varied, self.shape.vertices, init, starts, seed)
         self.network = copy.deepcopy(model)
-        self._orders = take_over(self.network, self.places)
+        self._orders = detach_parameters(self.network, self.varied)
         self.vertices = nn.ModuleList(
-            as_module(self.places, each, k not in self.fixed) for k, each in enumerate(values)
+            as_module(self.varied, each, k not in self.fixed) for k, each in enumerate(values)
         )
-        self._rows = _rows(self.places) if layerwise else [0] * len(self.places)
+        self._rows = _rows(self.varied) if layerwise else [0] * len(self.varied)
         weights = [t for t, value in enumerate(values[0]) if value.dim() > 1]
-        self._compared: list[int] = weights or list(range(len(self.places)))
+        self._compared: list[int] = weights or list(range(len(self.varied)))
         self._middle = Draw(self._columns([self.shape.middle()] * (max(self._rows) + 1)), (0, 0))
         self._by_hand = False
         self._draw: Draw | None = None
-        self._forget()
-        self.register_load_state_dict_post_hook(_forget_after_loading)  # type: ignore[no-untyped-call]
+        self._reset_draw()
+        self.register_load_state_dict_post_hook(_reset_after_loading)  # type: ignore[no-untyped-call]
 
     @classmethod
     def between(
@@ -152,12 +151,20 @@ class Subspace(nn.Module):
         beta: float = 0.0,
         **options: Any,
     ) -> Subspace:
-        """A line or curve between two trained networks, whose ends stay as they are; the bends
-        start on the straight line and are trained.
+        """A line or curve between two trained networks, whose ends stay as they are.
 
-        Curves of low loss between independent networks (Garipov et al. 2018, arXiv 1802.10026;
-        Draxler et al. 2018, arXiv 1803.00885). The buffers are those of `a`; statistics are
-        computed anew for every point.
+        The inner vertices start on the straight line and are trained. Such curves of low loss
+        connect independent networks (Garipov et al. 2018, arXiv 1802.10026; Draxler et al. 2018,
+        arXiv 1803.00885). The buffers are those of `a`. Statistics are computed anew for every
+        point.
+
+        Args:
+            a: the first end.
+            b: the last end, of the same architecture.
+            shape: "line" or "curve".
+            vertices: how many, with the ends.
+            beta: weight of the likeness of the ends.
+            **options: further arguments of `Subspace`.
 
         Raises:
             SubspaceError: the networks differ in architecture, or `shape` is a simplex. Others as
@@ -183,12 +190,13 @@ class Subspace(nn.Module):
         fixed: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Subspace:
-        """A simplex with one more vertex: `network`, or by default a freshly initialised one.
+        """A new simplex with one more vertex; a line grows into a triangle.
 
-        A line grows into a triangle.
-
-        fixed: the vertices that are not trained; by default all that there were, so that only the
-        new one is.
+        Args:
+            network: the new vertex; None initialises one.
+            init: initialises a network in place, as in `Subspace`.
+            fixed: the vertices that are not trained; None fixes all old ones.
+            seed: of the draws and of the initialisation.
 
         Raises:
             SubspaceError: this is a curve, or the network differs in architecture. Others as
@@ -197,9 +205,9 @@ class Subspace(nn.Module):
         if self.shape.name == "curve":
             raise SubspaceError("A curve cannot grow by a vertex; grow a line or a simplex.")
         own = [self._copy_at(self.shape.corner(k)) for k in range(self.shape.vertices)]
-        wanted = {place.name for place in self.places}
+        wanted = {ref.name for ref in self.varied}
         exclude = [
-            place.name for place in places_of(own[0], None, None) if place.name not in wanted
+            ref.name for ref in find_parameters(own[0], None, None) if ref.name not in wanted
         ]
         return type(self)(
             own[0],
@@ -218,18 +226,23 @@ class Subspace(nn.Module):
     # ---- in training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the network: at the drawn point in training mode, at the midpoint in evaluation mode."""
+        """Run the network at the drawn point in training mode, else at the midpoint."""
         self._prepare()
         return self.network(*args, **kwargs)
 
     def sample(self) -> None:
-        """Draw the point of the steps to come. From the first call on, only this call draws."""
+        """Draw the point of the next steps. From the first call on, only this call draws."""
         self._by_hand = True
         self._draw = self._new_draw()
 
     def diversity_penalty(self) -> Tensor:
-        """beta times the likeness of the drawn pair of vertices, to be added to the loss; a number,
-        0 where beta is 0.
+        """The likeness of the drawn pair of vertices times beta, to be added to the loss.
+
+        Returns:
+            A tensor without axes; 0 if beta is 0.
+
+        Raises:
+            SubspaceError: the subspace is in evaluation mode.
         """
         if not self.training:
             raise SubspaceError("The penalty belongs to a step of training; call train() first.")
@@ -240,9 +253,10 @@ class Subspace(nn.Module):
 
     @property
     def coefficients(self) -> Tensor:
-        """The drawn point: (vertices,), or with layerwise draws (modules, vertices); float64.
+        """The drawn point, float64: (vertices,), or with layerwise draws (modules, vertices).
 
-        Raises SubspaceError before the first draw.
+        Raises:
+            SubspaceError: no point has been drawn yet.
         """
         if self._draw is None:
             raise SubspaceError("No point has been drawn yet; call sample() or run a step first.")
@@ -253,26 +267,31 @@ class Subspace(nn.Module):
     # ---- points
 
     def midpoint(self, data: Data | None = None) -> nn.Module:
-        """The network in the middle, plain; see `at`."""
-        return settled(self._copy_at(self.shape.middle()), data, "the midpoint")
+        """The network at the midpoint, a plain module; see `at`."""
+        return with_statistics(self._copy_at(self.shape.middle()), data, "the midpoint")
 
     def vertex(self, index: int, data: Data | None = None) -> nn.Module:
-        """The network at one vertex, plain; see `at`."""
-        return settled(self._copy_at(self.shape.corner(index)), data, f"vertex {index}")
+        """The network at one vertex, a plain module; see `at`."""
+        return with_statistics(self._copy_at(self.shape.corner(index)), data, f"vertex {index}")
 
     def at(self, where: float | Sequence[float], data: Data | None = None) -> nn.Module:
-        """The network at a point: of the model's class, with weights of its own, in evaluation
-        mode.
+        """The network at a point, a plain module of the model's class in evaluation mode.
 
-        where: weights of the vertices that sum to 1, or of a line or curve the position from 0 to
-        1. data: training batches, on which its batch norms are computed; the subspace's own
-        statistics stay as they are.
+        It has weights of its own. The subspace's own statistics stay as they are.
+
+        Args:
+            where: weights of the vertices that sum to 1, or for a line or curve a position from 0
+                to 1.
+            data: training batches, on which the statistics of batch norms are computed.
 
         Raises:
             SubspaceError: the point lies outside, or the network has batch norm and there is no
-                data. DataError: the data cannot be used.
+                data.
+            DataError: the data cannot be used.
         """
-        return settled(self._copy_at(self.shape.point(where)), data, "the network at a point")
+        return with_statistics(
+            self._copy_at(self.shape.point(where)), data, "the network at a point"
+        )
 
     def ensemble(
         self,
@@ -311,7 +330,7 @@ class Subspace(nn.Module):
             )
         again = None if data is None else check_reiterable(data)
         return Ensemble(
-            [settled(self._copy_at(point), again, "an ensemble") for point in points],
+            [with_statistics(self._copy_at(point), again, "an ensemble") for point in points],
             ensemble,
             output,
         )
@@ -319,29 +338,34 @@ class Subspace(nn.Module):
     # ---- state
 
     def get_extra_state(self) -> Tensor:
-        """Seed and number of draws: all that the draws to come depend on, on every rank."""
+        """(2,) int64: seed and number of draws, on which all further draws on every rank depend."""
         return torch.tensor([self.seed, self.drawn], dtype=torch.int64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Go on drawing where `state` was taken."""
+        """Continue the draws from where `state` was taken."""
         self.seed, self.drawn = (int(value) for value in state)
 
     def train(self, mode: bool = True) -> Subspace:
-        """As of any module; on a change of mode the point leaves the network."""
+        """Set the mode, as for any module. A change of mode ends the use of the drawn point."""
         if mode != self.training:
-            self._rest()
+            self._assign_first_vertex()
         return super().train(mode)
 
     def extra_repr(self) -> str:
-        names = (
+        """The settings in one line."""
+        fixed = self.fixed if len(self.fixed) <= 8 else f"{len(self.fixed)} vertices"
+        return (
             f"shape={self.shape.name!r}, vertices={self.shape.vertices},"
-            f" layerwise={self.layerwise}, beta={self.beta}"
+            f" layerwise={self.layerwise}, beta={self.beta}, fixed={fixed},"
+            f" tensors={len(self.varied)}"
         )
-        return f"{names}, fixed={self.fixed}, tensors={len(self.places)}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.network).__name__}, {self.extra_repr()})"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Subspace:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._forget()
+        self._reset_draw()
         return self
 
     def _replicate_for_data_parallel(self) -> Subspace:
@@ -351,70 +375,70 @@ class Subspace(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: everything but the point that stands in the network, which
-        belongs to a graph.
-        """
-        self._rest()
+        """The state of copies and pickles: all but the point in use, which belongs to a graph."""
+        self._assign_first_vertex()
         state = dict(self.__dict__)
-        for name in ("_owners", "_draw", "_placed", "_likeness"):
+        for name in ("_owners", "_draw", "_assigned", "_likeness"):
             state[name] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._forget()
+        self._reset_draw()
 
-    # ---- the point that stands in the network
+    # ---- the point that the network holds
 
     def _tensors(self) -> list[list[Tensor]]:
-        """The tensors of every vertex, looked up anew, as .to() and loading may replace them."""
-        return [
-            [vertex.get_parameter(place.name) for place in self.places] for vertex in self.vertices
-        ]
+        """The tensors of every vertex, looked up anew, since .to() and loading may replace them."""
+        return [[vertex.get_parameter(ref.name) for ref in self.varied] for vertex in self.vertices]
 
-    def _forget(self) -> None:
-        """Drop the draw and the point, as after a move to another device or new values."""
-        self._owners = owners_in(self.network, self.places)
+    def _reset_draw(self) -> None:
+        """Drop the drawn point, as after a move to another device or new values."""
+        self._owners = owners_in(self.network, self.varied)
         self._draw = None
-        self._rest()
+        self._assign_first_vertex()
 
-    def _rest(self) -> None:
-        """Let the first vertex stand in the network, without a copy and outside any graph."""
-        self._placed: tuple[Draw, list[int], bool] | None = None
+    def _assign_first_vertex(self) -> None:
+        """Let the network hold the first vertex, without a copy and outside any graph."""
+        self._assigned: tuple[Draw, list[int], bool] | None = None
         self._likeness: Tensor | None = None
-        put(self._owners, [tensor.detach() for tensor in self._tensors()[0]])
+        assign(self._owners, [tensor.detach() for tensor in self._tensors()[0]])
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _prepare(self) -> None:
-        """Let the point stand in the network that a forward pass should run at."""
+        """Let the network hold the point at which a forward pass should run."""
         if not self.training:
-            self._place(self._middle)
+            self._assign(self._middle)
             return
         if self._draw is None or (self._draw.spent and not self._by_hand):
             self._draw = self._new_draw()
-        self._place(self._draw)
+        self._assign(self._draw)
 
-    def _place(self, draw: Draw) -> None:
+    def _assign(self, draw: Draw) -> None:
         tensors = self._tensors()
         state = (
             draw,
             [tensor._version for vertex in tensors for tensor in vertex],
             torch.is_grad_enabled(),
         )
-        if self._placed is not None and self._placed[0] is draw and self._placed[1:] == state[1:]:
+        if (
+            self._assigned is not None
+            and self._assigned[0] is draw
+            and self._assigned[1:] == state[1:]
+        ):
             return
-        if self._placed is not None:
-            self._rest()  # the last point is freed before there is another
+        if self._assigned is not None:
+            self._assign_first_vertex()  # frees the last point before there is another
         with torch.autocast(tensors[0][0].device.type, enabled=False):
             point, self._likeness = mix(tensors, draw)
-        put(self._owners, point)
+        assign(self._owners, point)
         if not self.training:
             clear_eval_caches(self.network)
-        self._placed = state
+        self._assigned = state
 
     def _new_draw(self) -> Draw:
-        place = rank() + 1 if self.draws == PER_RANK else 0
-        random = np.random.default_rng([self.seed, place, self.drawn])
+        stream = rank() + 1 if self.draws == PER_RANK else 0
+        random = np.random.default_rng([self.seed, stream, self.drawn])
         self.drawn += 1
         points = self.shape.draw(random, max(self._rows) + 1)
         return Draw(
@@ -429,7 +453,7 @@ class Subspace(nn.Module):
         return [[points[row][k] for row in self._rows] for k in range(self.shape.vertices)]
 
     def _check(self, draw: Draw) -> None:
-        if self._placed is None or self._placed[0] is not draw:
+        if self._assigned is None or self._assigned[0] is not draw:
             raise SubspaceError(
                 "Gradients were asked of a point that no longer stands in the network, as another"
                 " was drawn since; call backward() before the next draw, or run all passes of one"
@@ -442,17 +466,17 @@ class Subspace(nn.Module):
             point, _ = mix(
                 tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0))
             )
-        self._rest()
+        self._assign_first_vertex()
         clear_eval_caches(self.network)
-        return plain_copy(self.network, self.places, self._orders, point)
+        return plain_copy(self.network, self.varied, self._orders, point)
 
 
-def _forget_after_loading(space: Subspace, keys: object) -> None:
-    """A hook by name, as pickles can hold no lambda."""
-    space._forget()
+def _reset_after_loading(space: Subspace, keys: object) -> None:
+    """Reset the draw after loading. The hook has a name, since pickles can hold no lambda."""
+    space._reset_draw()
 
 
-def _rows(places: Sequence[Place]) -> list[int]:
-    """For every place the number of its module, counted in order."""
+def _rows(refs: Sequence[ParameterRef]) -> list[int]:
+    """For every parameter the number of its module, counted in order."""
     numbers: dict[str, int] = {}
-    return [numbers.setdefault(place.module, len(numbers)) for place in places]
+    return [numbers.setdefault(ref.module, len(numbers)) for ref in refs]

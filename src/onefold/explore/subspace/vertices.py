@@ -1,4 +1,4 @@
-"""The vertices of a subspace: where their first values come from, and the modules that hold them."""
+"""The vertices of a subspace: their first values, and the modules that hold them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.initialization import Initialiser, fresh_tensors
-from onefold.explore.subspace.parametrize import Place, parameters_at
+from onefold.explore.subspace.initialization import Initialiser, initial_tensors
+from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
 
 
 def vertex_values(
     model: nn.Module,
-    places: Sequence[Place],
+    refs: Sequence[ParameterRef],
     count: int,
     init: Initialiser | None,
     starts: Sequence[nn.Module | None],
     seed: int,
 ) -> list[list[Tensor]]:
-    """The first values of every vertex: of the start given for it, the model's own for the first,
-    else fresh ones.
+    """The first values of every vertex.
+
+    Args:
+        model: the network; the first vertex takes its values if no start is given for it.
+        refs: the parameters that differ between vertices.
+        count: how many vertices.
+        init: initialises a network in place, for a vertex without a start (`initial_tensors`).
+        starts: for the first vertices a network each, or None.
+        seed: of the initialisation.
+
+    Returns:
+        For each vertex one tensor for each of `refs`, in the model's dtypes.
+
+    Raises:
+        SubspaceError: there are too many starts, a start differs from the model in architecture or
+            holds NaN or infinity, or a vertex cannot be initialised.
     """
     if len(starts) > count:
         raise SubspaceError(
@@ -35,21 +49,21 @@ def vertex_values(
         start = starts[k] if k < len(starts) else None
         if start is None and k > 0:
             values.append(
-                fresh_tensors(
-                    model, places, init, seed=int(np.random.default_rng([seed, k]).integers(2**62))
+                initial_tensors(
+                    model, refs, init, seed=int(np.random.default_rng([seed, k]).integers(2**62))
                 )
             )
             continue
         if start is not None:
             check_alike(model, start, f"start {k}")
-        found = parameters_at(start or model, places)
-        for place, tensor in zip(places, found, strict=True):
+        found = parameters_of(start or model, refs)
+        for ref, tensor in zip(refs, found, strict=True):
             if not bool(tensor.isfinite().all()):
                 raise SubspaceError(
-                    f"'{place.name}' of {f'start {k}' if start is not None else 'the model'} holds"
+                    f"'{ref.name}' of {f'start {k}' if start is not None else 'the model'} holds"
                     " NaN or infinity; leave this network out."
                 )
-        own = parameters_at(model, places)
+        own = parameters_of(model, refs)
         values.append(
             [tensor.detach().to(like.dtype) for tensor, like in zip(found, own, strict=True)]
         )
@@ -57,8 +71,10 @@ def vertex_values(
 
 
 def check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
-    """Raises SubspaceError where two networks differ in class or in the names or shapes of their
-    parameters.
+    """Check that two networks have one class and equal names and shapes of parameters.
+
+    Raises:
+        SubspaceError: they do not; `what` is the name of the other network in the message.
     """
     if type(model) is not type(other):
         raise SubspaceError(
@@ -80,7 +96,7 @@ def check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
 
 
 def network_between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:
-    """A network on the straight line from a (share 0) to b (share 1)."""
+    """A new network on the straight line from a (share 0) to b (share 1)."""
     result = copy.deepcopy(a)
     with torch.no_grad():
         for own, other in zip(result.parameters(), b.parameters(), strict=True):
@@ -88,11 +104,11 @@ def network_between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:
     return result
 
 
-def as_module(places: Sequence[Place], values: Sequence[Tensor], trained: bool) -> nn.Module:
-    """A module whose parameters have the names that they have in the network."""
+def as_module(refs: Sequence[ParameterRef], values: Sequence[Tensor], trained: bool) -> nn.Module:
+    """A module whose parameters have the values, under the names that they have in the network."""
     root = nn.Module()
-    for place, value in zip(places, values, strict=True):
-        *path, name = place.name.split(".")
+    for ref, value in zip(refs, values, strict=True):
+        *path, name = ref.name.split(".")
         module = root
         for part in path:
             if part not in module._modules:

@@ -19,7 +19,7 @@ from onefold.batches import Data
 from onefold.counting import count_examples
 from onefold.explore import Subspace
 from onefold.explore.epochs import Epochs
-from onefold.explore.subspace.parametrize import parameters_at, places_of
+from onefold.explore.subspace.parametrize import find_parameters, parameters_of
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace_training import train
 from onefold.explore.training import Training
@@ -132,10 +132,10 @@ def build_space(recipe: SubspaceRecipe) -> Subspace:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = factory()
-        places = places_of(model, part.include, part.exclude)
+        refs = find_parameters(model, part.include, part.exclude)
         others = (factory() for _ in range(shape.vertices - 1))
         starts = [
-            None if _alike(parameters_at(model, places), parameters_at(other, places)) else other
+            None if _alike(parameters_of(model, refs), parameters_of(other, refs)) else other
             for other in others
         ]
         return Subspace(
