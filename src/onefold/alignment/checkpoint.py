@@ -27,8 +27,8 @@ from onefold.distributed import from_first_rank, raise_together, rank
 from onefold.errors import OutputError, WeightsError
 from onefold.symmetry import GroupMap
 from onefold.weights.atomic import atomic_write, explain
+from onefold.weights.file_writers import write_torch
 from onefold.weights.torch_file import read_torch
-from onefold.weights.writer import write_torch
 
 if TYPE_CHECKING:
     from onefold.alignment.results import Solution

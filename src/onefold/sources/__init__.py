@@ -1,8 +1,9 @@
-"""A model or a data set by name; each kind of source is an entry of a registry that a user's own
-package can add to.
+"""Models and data sets by name, and several networks as one type.
+
+Each kind of source is an entry of a registry, to which a user's own package can add.
 """
 
-from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config  # noqa: F401  (each files its source in the registry)
+from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config  # noqa: F401  (each registers its source)
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
 from onefold.sources.disk_members import DiskMembers
 from onefold.sources.loader import ImageBatches, Images, number_of_classes

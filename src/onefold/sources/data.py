@@ -1,5 +1,6 @@
-"""A data set by name: the registry of data sources, and `build_data`, which checks a request before
-anything is read.
+"""A data set by name: the registry of data sources and `build_data`.
+
+A request is checked before anything is read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onefold.sources.names import Name, parse
 
 Split = Literal["train", "test"]
 
-# What the files or folders of a split may be called, in the order of preference.
+# The names that files or folders of a split may have, in the order of preference.
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "validation", "valid", "val"),
@@ -28,8 +29,16 @@ SPLIT_NAMES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What `build_data` was asked for: the name and the examples wanted, `skip` to `skip + limit`
-    (None: to the end) of a split.
+    """The arguments of `build_data`, for a source.
+
+    Attributes:
+        name: the name of the data set with its options.
+        split: "train" or "test".
+        batch_size: examples per batch.
+        limit: the number of examples wanted, from `skip` on; None wants all.
+        seed: of the order, if `shuffle` is set.
+        shuffle: draw the order of the examples anew for each pass.
+        skip: the number of examples left out at the start.
     """
 
     name: Name
@@ -46,7 +55,12 @@ class Request:
         return None if self.limit is None else self.skip + self.limit
 
     def folder(self) -> Path:
-        """The place as an existing folder. Raises DataError otherwise."""
+        """The place of the name as an existing folder.
+
+        Raises:
+            SettingError: the name has no place.
+            DataError: it does not exist or is a file.
+        """
         path = self.name.path
         if not self.name.place:
             raise SettingError(
@@ -80,22 +94,24 @@ def build_data(
     skip: int = 0,
     **options: Any,
 ) -> Iterable[Any]:
-    """The data set called `name`, as re-iterable batches `(inputs (n, c, h, w) float32 normalised,
-    labels (n,) int64)`.
+    """The data set called `name`, as re-iterable batches `(inputs, labels)`.
+
+    Inputs are (n, c, h, w), float32, normalised. Labels are (n,), int64. Batches of a
+    "file.py:factory" are those of the factory.
 
     Args:
         name: "sklearn:digits", "parquet:DIR", "idx:DIR", "imagefolder:DIR" or "file.py:factory",
             with options as in "parquet:DIR?mean=0.5&std=0.25"; the sources' own descriptions list
             theirs.
-        split: "train" or "test" (where that is missing: the validation files).
+        split: "train" or "test"; without test files the validation files are read.
         batch_size: examples per batch; the last batch may be smaller.
         limit: at most this many examples, from `skip` on in the source's fixed order; only these
             are read and decoded.
-        seed: of the order when `shuffle` is set; each pass draws a new one, repeatably.
+        seed: of the order if `shuffle` is set; each pass draws a new one, repeatably.
         shuffle: draw the order of the examples anew for each pass.
         skip: leave out this many examples at the start, for a second part that shares none with the
             first.
-        options: the source's options once more; they win over those in the name.
+        **options: the source's options once more; they win over those in the name.
 
     Raises:
         SettingError: the name, an option or one of the arguments is unknown or impossible.
@@ -117,20 +133,21 @@ def build_data(
             )
     parsed = parse(name, data_sources, options)
     request = Request(parsed, split, batch_size, limit, seed, shuffle, skip)
-    found = data_sources.get(parsed.key)(request)
-    if not isinstance(found, Images):
-        return found
-    _check(found, request)
-    return ImageBatches(found, batch_size, shuffle=shuffle, seed=seed)
+    data = data_sources.get(parsed.key)(request)
+    if not isinstance(data, Images):
+        return data
+    _check(data, request)
+    return ImageBatches(data, batch_size, shuffle=shuffle, seed=seed)
 
 
 def check_source(name: str) -> None:
-    """Refuse a name that cannot be meant, before anything is read: the sentence that `build_data`
-    would say only after slower work.
+    """Refuse an unusable name before anything is read.
+
+    The error is that of `build_data`, which a program calls only after slower work.
 
     Raises:
-        SettingError: the name or the form of its options is unknown. DataError: the folder it names
-            does not exist.
+        SettingError: the name or the form of its options is unknown.
+        DataError: the folder it names does not exist.
     """
     parsed = parse(name, data_sources, {})
     if parsed.key.endswith(":") and parsed.key != "file.py:":
@@ -150,8 +167,9 @@ def none_left(request: Request, total: int) -> DataError:
 def class_labels(values: Any, request: Request) -> Tensor:
     """Class indices (n,) as int64.
 
-    Raises DataError where they are no whole numbers, or negative (the mark of a split without
-    labels).
+    Raises:
+        DataError: they are no whole numbers, or one is negative (the mark of a split without
+            labels).
     """
     labels = torch.as_tensor(values)
     if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:

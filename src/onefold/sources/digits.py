@@ -1,5 +1,6 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels in ten classes, embedded in that
-package.
+"""The handwritten digits of scikit-learn.
+
+They are 1,797 images of 8x8 pixels in ten classes, and are part of that package.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from onefold.sources.names import check_options
 
 @data_sources.register("sklearn:digits")
 def digits(request: Request) -> Images:
-    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; a fixed stratified split, 1,257 to train on
-    and 540 to test on; option classes.
+    """scikit-learn's 8x8 digits, (n, 1, 8, 8) in 0..1; option classes.
+
+    The split is fixed and stratified: 1,257 images to train on and 540 to test on.
+
+    Raises:
+        DataError: scikit-learn is missing, or nothing is left after `skip`.
+        SettingError: an option is unknown or impossible.
     """
     check_options(request.name, (OPTION,))
     wanted = wanted_classes(request.name)
@@ -27,11 +33,11 @@ def digits(request: Request) -> Images:
         raise DataError(
             'The digits come with scikit-learn; install it with: pip install "onefold[demo]".'
         ) from None
-    found = load_digits()
-    halves = train_test_split(
-        found.images, found.target, test_size=0.3, stratify=found.target, random_state=0
+    data = load_digits()
+    parts = train_test_split(
+        data.images, data.target, test_size=0.3, stratify=data.target, random_state=0
     )
-    images, labels = (halves[0], halves[2]) if request.split == "train" else (halves[1], halves[3])
+    images, labels = (parts[0], parts[2]) if request.split == "train" else (parts[1], parts[3])
     if request.skip >= len(labels):
         raise none_left(request, len(labels))
     part = slice(request.skip, request.end)

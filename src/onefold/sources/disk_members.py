@@ -1,8 +1,7 @@
-"""Members that stay on disk: a sequence of networks in which each is read when it is asked for, and
-forgotten with its last user.
+"""Members that stay on disk: each is read when it is asked for, and freed with its last user.
 
-`onefold.align` and `onefold.merge` take it in the place of a list of networks, and then hold no
-more than two members at a time.
+`onefold.align` and `onefold.merge` take them instead of a list of networks, and then have no more
+than two members in memory at a time.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from onefold.sources.models import resolve_model
 from onefold.weights import check_members, check_state, checksum, load_into, read
 from onefold.weights.checks import check_fit
 from onefold.weights.duplicates import told, twins
-from onefold.weights.reader import Checkpoint, PathLike
+from onefold.weights.files import PathLike
+from onefold.weights.reader import Checkpoint
 
 
 class DiskMembers(Members):
-    """K checkpoints of one architecture as a sequence of networks in eval mode: `members[k]` builds
-    one and reads its weights.
+    """K checkpoints of one architecture as a sequence of networks in eval mode.
 
-    A network that is still in use somewhere is given out again, so do not change it. Every file is
-    read once on the way in, one tensor at a time: are all weights finite, and do they fit the
-    network?
+    `members[k]` builds a network and reads its weights. A network that is still in use somewhere is
+    returned again, so do not change it. Every file is read once at the start, one tensor at a time,
+    to check that all weights are finite and fit the network.
 
     Args:
         build: makes the network, or its name as in `onefold.sources.resolve_model`.
         paths: a checkpoint for each member, as `onefold.load` takes it. Leave the files alone while
             this is in use.
-        device: where the networks go.
+        device: the device of the networks.
         check_finite: refuse NaN and infinity, which reads all values.
 
     Attributes:
-        paths: as given. metadata: of every checkpoint. notes: what was done to get at the weights,
-            and `repeated`, one sentence each.
-        repeated: which members hold the weights of another one, whatever their files are.
+        paths: the checkpoints, as given.
+        metadata: the free-text entries of every checkpoint.
+        notes: the steps to the weights, and `repeated`, one sentence each.
 
     Raises:
         MembersError: there is no checkpoint, or they are of different architectures.
@@ -75,17 +74,17 @@ class DiskMembers(Members):
         self._stamps: list[tuple[tuple[int, int], ...]] = []
         states: list[Mapping[str, torch.Tensor]] = []
         for path in self.paths:
-            found = read(path, check_finite=check_finite)
-            name = str(found.paths[0])
-            check_state(found.tensors, name, network, check_finite=False)
+            checkpoint = read(path, check_finite=check_finite)
+            name = str(checkpoint.paths[0])
+            check_state(checkpoint.tensors, name, network, check_finite=False)
             if path is not self.paths[0]:
-                check_members([first.tensors, found.tensors], [str(first.paths[0]), name])
-            check_fit(network, found.tensors, name)
-            self._files.append(found.paths)
-            self._stamps.append(_stamps(found))
-            self.metadata += (found.metadata,)
-            states.append(found.tensors)
-            self.notes += tuple(f"{name}: {note}" for note in found.notes)
+                check_members([first.tensors, checkpoint.tensors], [str(first.paths[0]), name])
+            check_fit(network, checkpoint.tensors, name)
+            self._files.append(checkpoint.paths)
+            self._stamps.append(_stamps(checkpoint))
+            self.metadata += (checkpoint.metadata,)
+            states.append(checkpoint.tensors)
+            self.notes += tuple(f"{name}: {note}" for note in checkpoint.notes)
         same = {k: (i, "hold the same weights") for i, k in twins(states)}
         self._repeated = tuple(told(same))
         self.notes += self._repeated
@@ -112,9 +111,10 @@ class DiskMembers(Members):
     @overload
     def __getitem__(self, index: slice) -> list[nn.Module]: ...
     def __getitem__(self, index: int | slice) -> nn.Module | list[nn.Module]:
-        """Member `index`.
+        """Member `index`; a slice reads all of its members.
 
-        A slice reads all of its members. Raises WeightsError where a file was changed meanwhile.
+        Raises:
+            WeightsError: a file was changed meanwhile.
         """
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(len(self)))]
@@ -134,9 +134,8 @@ class DiskMembers(Members):
         return network
 
     def _new(self) -> nn.Module:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # its first weights are overwritten, so they shall cost nobody's random numbers
+        # The first weights are overwritten, so they must not change the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
             return self._build()
 
     def __iter__(self) -> Iterator[nn.Module]:
@@ -152,5 +151,5 @@ class DiskMembers(Members):
 
 
 def _stamps(checkpoint: Checkpoint) -> tuple[tuple[int, int], ...]:
-    """What changes when one of the files does: time and size."""
+    """Time of change (ns) and size (bytes) of each file, by which a changed file is recognised."""
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in map(os.stat, checkpoint.paths))

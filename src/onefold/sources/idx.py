@@ -1,8 +1,7 @@
-"""Images in the idx format of MNIST and its successors (http://yann.lecun.com/exdb/mnist), plain or
-gzipped.
+"""Images in the idx format of MNIST and its successors, plain or gzipped.
 
 A file is two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
-dimensions d, d big-endian 32-bit sizes, the data.
+dimensions d, d big-endian 32-bit sizes, the data (http://yann.lecun.com/exdb/mnist).
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
 
 @data_sources.register("idx:")
 def idx(request: Request) -> Images:
-    """MNIST-style idx files (idx:DIR), gzipped or not, (n, 1, h, w) in 0..1; options mean, std,
-    classes.
+    """MNIST-style idx files (idx:DIR), gzipped or not; options mean, std, classes.
 
-    classes=2,0,1 renumbers the labels, which stand for themselves: what was 2 becomes 0.
-    The files are called train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
-    and t10k-labels-idx1-ubyte, or .gz.
+    Images are (n, 1, h, w) in 0..1 before `mean` and `std`. classes=2,0,1 renumbers the labels,
+    whose names are their numbers: 2 becomes 0. The files are called train-images-idx3-ubyte,
+    train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, or .gz.
 
     Raises:
         DataError: a file is missing, cut short or of another format, or images and labels are not
             equally many.
+        SettingError: an option is unknown or impossible.
     """
     check_options(request.name, ("mean", "std", OPTION))
     mean, std = normalisation(request.name, 1, 1)
@@ -55,14 +54,16 @@ def idx(request: Request) -> Images:
     if request.skip >= total:
         raise none_left(request, total)
     part = slice(request.skip, request.end)
-    found, count = class_labels(targets[part].long(), request), int(targets.max()) + 1
+    chosen, classes = class_labels(targets[part].long(), request), int(targets.max()) + 1
     if wanted is None:  # the files hold no names
-        return Images(inputs.unsqueeze(1), found, count, mean, std)
-    found, names = renumbered(found, [str(number) for number in range(count)], wanted, request.name)
-    return Images(inputs.unsqueeze(1), found, len(names), mean, std, names)
+        return Images(inputs.unsqueeze(1), chosen, classes, mean, std)
+    own = [str(number) for number in range(classes)]
+    chosen, names = renumbered(chosen, own, wanted, request.name)
+    return Images(inputs.unsqueeze(1), chosen, len(names), mean, std, names)
 
 
 def _find(folder: Path, what: str, request: Request) -> Path:
+    """The file of a split, by any of its usual names."""
     for prefix in PREFIXES[request.split]:
         for name in (f"{prefix}-{what}-ubyte", f"{prefix}-{what.replace('-', '.')}-ubyte"):
             for file in (folder / name, folder / f"{name}.gz"):
@@ -76,7 +77,7 @@ def _find(folder: Path, what: str, request: Request) -> Path:
 
 
 def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tensor, int]:
-    """The items from `skip` to `end` of an idx file as uint8, and how many the file says it holds."""
+    """The items from `skip` to `end` of an idx file (uint8), and the number in its header."""
     try:
         with _open(path) as file:
             head = file.read(4)
@@ -85,11 +86,8 @@ def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tens
                     f"{path} is no idx file of unsigned bytes in {dimensions} dimensions; check"
                     " what was downloaded."
                 )
-            sizes = (
-                np.frombuffer(_exactly(file, 4 * dimensions, path), dtype=">u4")
-                .astype(int)
-                .tolist()
-            )
+            numbers = np.frombuffer(_exactly(file, 4 * dimensions, path), dtype=">u4")
+            sizes = numbers.astype(int).tolist()
             stop = sizes[0] if end is None else min(end, sizes[0])
             first = min(skip, stop)
             item = math.prod(sizes[1:])
@@ -99,12 +97,8 @@ def _read(path: Path, dimensions: int, skip: int, end: int | None) -> tuple[Tens
                 raise DataError(f"{path} is longer than its header says; get the file again.")
     except (OSError, EOFError, zlib.error) as error:  # gzip reports a damaged file by any of these
         raise DataError(f"{path} cannot be read ({error}); get the file again.") from error
-    return (
-        torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy()).reshape(
-            stop - first, *sizes[1:]
-        ),
-        sizes[0],
-    )
+    items = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
+    return items.reshape(stop - first, *sizes[1:]), sizes[0]
 
 
 def _open(path: Path) -> BinaryIO:
@@ -112,6 +106,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
+    """The next `count` bytes of a file. Raises DataError if there are fewer."""
     data = file.read(count)
     if len(data) < count:
         raise DataError(

@@ -1,6 +1,4 @@
-"""Image files in one folder per class: DIR/train/CLASS/anything.png and
-DIR/test/CLASS/anything.png.
-"""
+"""Image files in one folder per class: DIR/train/CLASS/*.png and DIR/test/CLASS/*.png."""
 
 from __future__ import annotations
 
@@ -21,17 +19,18 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".
 
 @data_sources.register("imagefolder:")
 def imagefolder(request: Request) -> Images:
-    """Image files in class folders (imagefolder:DIR with DIR/train/CLASS/*.png); options size,
-    mean, std, channels, classes.
+    """Image files in class folders (imagefolder:DIR); options size, mean, std, channels, classes.
 
-    Classes are numbered by the sorted names of the training folders, or in the order that
-    classes=NAME,NAME,... or classes=FILE (one name a line) gives, which may name further classes.
-    The order of the images is fixed but mixes the classes (it is that of the hashes of their
-    paths), so that a `limit` gives a sample of all classes.
+    Images are (n, channels, h, w) in 0..1 before `mean` and `std`. Classes are numbered by the
+    sorted names of the training folders, or in the order of classes=NAME,NAME,... or classes=FILE
+    (one name a line), which may name further classes. The order of the images is fixed and mixes
+    the classes (it is that of the hashes of their paths), so that a `limit` gives a sample of all
+    classes.
 
     Raises:
         DataError: a folder is missing or without images, a test class is unknown in training, or an
             image cannot be decoded.
+        SettingError: an option is unknown or impossible.
     """
     check_options(request.name, (*OPTIONS, OPTION))
     channels, size = image_options(request.name)
@@ -49,13 +48,13 @@ def imagefolder(request: Request) -> Images:
             " have; put it right."
         )
     wanted = wanted_classes(request.name, folder)
-    found = [(file, classes.index(name)) for name in classes for file in _images(split / name)]
-    if request.skip >= len(found):
-        raise none_left(request, len(found))
-    found.sort(
+    files = [(file, classes.index(name)) for name in classes for file in _images(split / name)]
+    if request.skip >= len(files):
+        raise none_left(request, len(files))
+    files.sort(
         key=lambda pair: hashlib.sha256(pair[0].relative_to(split).as_posix().encode()).digest()
     )
-    chosen = found[request.skip : request.end]
+    chosen = files[request.skip : request.end]
     inputs = decode(
         [file for file, _ in chosen], lambda index: str(chosen[index][0]), channels, size
     )

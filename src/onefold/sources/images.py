@@ -1,5 +1,6 @@
-"""Decode many image files at once, with Pillow in a pool of threads (its decoders release the
-interpreter's lock).
+"""Decode many image files at once, with Pillow in a pool of threads.
+
+Pillow's decoders release the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ def decode(
     channels: int = 3,
     size: int | None = None,
 ) -> Tensor:
-    """Decode encoded images (bytes, or paths of files) into (n, channels, height, width) uint8.
+    """Decode images into (n, channels, height, width), uint8.
 
-    `size` scales the shorter side to that many pixels (bilinear) and cuts out the middle square;
-    without it all images must be of one size.
+    Args:
+        sources: encoded images, as bytes or paths of files.
+        describe: the source of image i in words, for the messages.
+        channels: 1 (grey) or 3 (colours).
+        size: scale the shorter side to that many pixels (bilinear) and cut out the middle square;
+            without it all images must be of one size.
 
     Raises:
-        DataError: Pillow is missing, an image cannot be decoded, or the images differ in size;
-            `describe(i)` says where image i lies.
+        DataError: Pillow is missing, an image cannot be decoded, or the images differ in size.
     """
     try:
         from PIL import Image
@@ -90,11 +94,15 @@ def decode(
 def normalisation(
     name: Name, channels: int, pixels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The options `mean` and `std` of a source (one number, or one per channel), or the defaults
-    for its images.
+    """The options `mean` and `std` of a source, or the defaults for its images.
 
-    Defaults: colour images up to 64 pixels CIFAR-10's statistics, larger ones ImageNet's; grey
-    images mean 0 and deviation 1, so 0..1.
+    Colour images of up to 64 pixels have CIFAR-10's statistics as their defaults, larger ones
+    ImageNet's. Grey images have mean 0 and deviation 1, so they stay in 0..1.
+
+    Args:
+        name: the name of the source; each option is one number, or one per channel.
+        channels: of the images.
+        pixels: the shorter side of the images.
 
     Raises:
         SettingError: only one of the two is given, one is of the wrong length or no number, or a
@@ -116,8 +124,9 @@ def normalisation(
 
 
 def image_options(name: Name) -> tuple[int, int | None]:
-    """The options `channels` (1 or 3) and `size` (pixels) of a source, and its mean and std checked
-    before anything is read.
+    """The options `channels` (1 or 3) and `size` (pixels, or None) of a source.
+
+    The options `mean` and `std` are checked, too, before anything is read.
 
     Raises:
         SettingError: an option has an impossible value.

@@ -1,5 +1,6 @@
-"""Labelled images in memory, and re-iterable batches of them: bytes are kept as bytes and
-normalised batch by batch.
+"""Labelled images in memory, and re-iterable batches of them.
+
+Bytes stay bytes. They are normalised batch by batch.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ class Images:
     Attributes:
         inputs: (n, channels, height, width), uint8 in 0..255 or float32 in 0..1.
         labels: (n,), int64, from 0 to classes - 1.
-        classes: number of classes of the whole data set, also where the images read hold fewer.
-        names: of the classes, in the order of their numbers; () where they are not known.
-        mean, std: per channel, subtracted from and divided into inputs in 0..1.
+        classes: number of classes of the whole data set, also if the images read hold fewer.
+        mean: one number, or one per channel, subtracted from inputs in 0..1.
+        std: one number, or one per channel, by which the difference is divided.
+        names: of the classes, in the order of their numbers; () if they are not known.
     """
 
     inputs: Tensor
@@ -41,17 +43,24 @@ class Images:
         """The images at `index` as float32, minus the mean, over the standard deviation."""
         chosen = self.inputs[index]
         scaled = chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float().clone()
-        return scaled.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(
-            torch.tensor(self.std).view(-1, 1, 1)
-        )
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return scaled.sub_(mean).div_(std)
 
 
 class ImageBatches:
-    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted; the
-    last batch may be smaller.
+    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted.
 
-    Unshuffled, every pass is the same. Shuffled, the order is drawn anew for each pass from `seed`
-    and the number of passes begun before, so that a training run is repeatable.
+    Without `shuffle` every pass is the same. With it the order is drawn anew for each pass from
+    `seed` and the number of passes begun before, so that a training run is repeatable.
+
+    Args:
+        images: the images and their labels.
+        batch_size: examples per batch; the last batch may be smaller.
+        shuffle: draw the order anew for each pass.
+        seed: of the order.
+
+    Attributes:
+        passes: the number of shuffled passes begun so far.
     """
 
     def __init__(
@@ -70,7 +79,7 @@ class ImageBatches:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes in the order of their numbers; () where they are not known."""
+        """The names of the classes in the order of their numbers; () if they are not known."""
         return self.images.names
 
     @property
@@ -95,8 +104,12 @@ class ImageBatches:
 
 
 class Part:
-    """The examples from `skip` on, `limit` of them, of anybody's iterable of batches; re-iterable
-    if that is.
+    """A part of the examples of any iterable of batches; re-iterable if that is.
+
+    Args:
+        data: the batches.
+        skip: the number of examples left out at the start.
+        limit: the number of examples after them; None gives all.
     """
 
     def __init__(self, data: Iterable[Any], skip: int, limit: int | None) -> None:
@@ -109,24 +122,22 @@ class Part:
         seen = 0
         for item in self.data:
             batch: Batch = next(batches([item]))
-            begin, stop = (
-                max(start - seen, 0),
-                (batch.size if end is None else min(end - seen, batch.size)),
-            )
+            begin = max(start - seen, 0)
+            stop = batch.size if end is None else min(end - seen, batch.size)
             seen += batch.size
-            if begin < stop:
-                yield (
-                    item
-                    if (begin, stop) == (0, batch.size)
-                    else _cut(item, slice(begin, stop), batch.size)
-                )
+            if (begin, stop) == (0, batch.size) and stop:
+                yield item
+            elif begin < stop:
+                yield _cut(item, slice(begin, stop), batch.size)
             if end is not None and seen >= end:
                 return
 
 
 def number_of_classes(data: Iterable[Any]) -> int:
-    """The number of classes: what the source says, else the largest label plus one (which walks
-    through `data` once).
+    """The number of classes of labelled data.
+
+    The source's own attribute `classes` is taken if there is one. Else it is the largest label plus
+    one, which reads `data` once.
 
     Raises:
         DataError: the batches carry no labels, or labels that are not class indices (n,).

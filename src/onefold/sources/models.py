@@ -1,5 +1,6 @@
-"""A network by name: the registry of model sources, and `resolve_model`, which checks a name before
-anything slow begins.
+"""A network by name: the registry of model sources and `resolve_model`.
+
+A name is checked before anything slow begins.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from onefold.sources.packages import near, optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
 
 ModelFactory = Callable[[], nn.Module]
-ModelSource = Callable[
-    [Name], Callable[..., nn.Module]
-]  # checks a name and returns what builds the network from the name's options
+# Checks a name, and returns the function that builds the network from the name's options.
+ModelSource = Callable[[Name], Callable[..., nn.Module]]
 model_sources: Registry[ModelSource] = Registry("model source")
 DOCUMENTED = "look its names up in the package's documentation."
 
@@ -30,11 +30,11 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     Args:
         name: "digits", "smallcnn", "resnet20", "vgg11", "file.py:factory", "timm:NAME",
             "torchvision:NAME" or "hf:FOLDER", with options as in "vgg11?width=0.25".
-        options: keyword arguments of the network; they win over those in the name.
+        **options: keyword arguments of the network; they win over those in the name.
 
     Returns:
-        A function without arguments that returns an `nn.Module`. It raises SettingError where
-        building fails.
+        A function without arguments that returns an `nn.Module`. It raises SettingError if building
+        fails.
 
     Raises:
         SettingError: the name or an option is unknown (with the nearest known name), or the package
@@ -57,7 +57,15 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
 
 
 def build_model(name: str, **options: Any) -> nn.Module:
-    """The network called `name`, freshly initialised; see `resolve_model`."""
+    """The network called `name`, freshly initialised.
+
+    Args:
+        name: as in `resolve_model`.
+        **options: as in `resolve_model`.
+
+    Raises:
+        SettingError: as `resolve_model`, or building fails.
+    """
     return resolve_model(name, **options)()
 
 
@@ -80,9 +88,7 @@ def python_model(name: Name) -> Callable[..., nn.Module]:
 
 @model_sources.register("timm:")
 def timm_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package timm (timm:resnet18), without pretrained weights unless
-    ?pretrained=true.
-    """
+    """A network of the package timm (timm:resnet18); pretrained weights with ?pretrained=true."""
     timm = optional_package("timm", "vision", name)
     if not timm.is_model(name.place):
         raise SettingError(
@@ -99,9 +105,7 @@ def timm_model(name: Name) -> Callable[..., nn.Module]:
 
 @model_sources.register("torchvision:")
 def torchvision_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package torchvision (torchvision:resnet18), without pretrained weights
-    unless ?weights=DEFAULT.
-    """
+    """A network of torchvision (torchvision:resnet18); pretrained weights with ?weights=DEFAULT."""
     models = optional_package("torchvision", "vision", name).models
     if name.place not in models.list_models():
         raise SettingError(

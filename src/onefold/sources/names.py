@@ -1,5 +1,6 @@
-"""The grammar of a source's name: `kind:place?option=value&option=value`, for models and for data
-alike.
+"""The grammar of a source's name: `kind:place?option=value&option=value`.
+
+Models and data share it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
 @dataclass(frozen=True)
 class Name:
-    """A name taken apart: `text` as it was given, `key` to look up in a registry, `place` after the
-    colon, and the options.
+    """The parts of a source's name.
+
+    Attributes:
+        text: the name as it was given.
+        key: the name of the registry's entry.
+        place: the part after the colon, or "".
+        options: the options by name.
     """
 
     text: str
@@ -35,10 +41,15 @@ class Name:
 
 
 def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Name:
-    """Take `text` apart; `options` given as keywords win over those in the name.
+    """Take the name of a source apart.
 
-    An entry of a registry whose name ends with a colon ("timm:") takes what follows as its place;
-    "file.py:" takes any `*.py:factory`.
+    An entry of a registry whose name ends with a colon ("timm:") takes the text after it as its
+    place. "file.py:" takes any `*.py:factory`.
+
+    Args:
+        text: the name.
+        registry: the known entries.
+        options: further options; they win over those in the name.
 
     Raises:
         SettingError: no entry of `registry` fits (with the nearest known name), the place is empty,
@@ -73,7 +84,11 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:
-    """Raises SettingError for the first option of `name` that is not among the `known` ones."""
+    """Refuse an option of `name` that is not among the `known` ones.
+
+    Raises:
+        SettingError: there is one.
+    """
     known = list(known)
     for option in name.options:
         if option not in known:

@@ -1,5 +1,4 @@
-"""The built-in networks: small, standard, and written so that their state dicts have the field's
-usual names.
+"""The built-in networks: small, standard, with the field's usual names in their state dicts.
 
 ResNet for CIFAR: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (arXiv
 1512.03385), here with projection shortcuts. VGG: Simonyan & Zisserman 2015 (arXiv 1409.1556),
@@ -13,8 +12,13 @@ from torch import Tensor, nn
 
 
 class DigitsNet(nn.Module):
-    """Two convolutions with batch norm, one without, and a linear head: (n, 1, 8, 8) images to (n,
-    classes) logits.
+    """Two convolutions with batch norm, one without, and a linear head.
+
+    Maps (n, 1, 8, 8) images to (n, classes) logits.
+
+    Args:
+        width: channels of the first convolution; the others have twice as many.
+        classes: number of classes.
     """
 
     def __init__(self, width: int = 32, classes: int = 10) -> None:
@@ -27,6 +31,7 @@ class DigitsNet(nn.Module):
         self.head = nn.Linear(2 * width * 4, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 1, 8, 8)."""
         x = F.relu(self.norm1(self.conv1(x)))
         x = F.relu(self.norm2(self.conv2(x)))
         x = F.relu(self.conv3(x))
@@ -35,8 +40,12 @@ class DigitsNet(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """Two strided convolutions and two linear layers without any norm, 106,000 parameters: (n, 1,
-    28, 28) images to (n, classes) logits.
+    """Two strided convolutions and two linear layers without any norm, 106,000 parameters.
+
+    Maps (n, 1, 28, 28) images to (n, classes) logits.
+
+    Args:
+        classes: number of classes.
     """
 
     def __init__(self, classes: int = 10) -> None:
@@ -52,13 +61,18 @@ class SmallCNN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 1, 28, 28)."""
         logits: Tensor = self.classifier(self.features(x))
         return logits
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm around a shortcut; the shortcut is projected where the
-    shape changes.
+    """Two 3x3 convolutions with batch norm around a shortcut, a projection if the shape changes.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        stride: of the first convolution and of the projection.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -75,12 +89,19 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (n, outputs, h / stride, w / stride) of features (n, inputs, h, w)."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    """CIFAR ResNet of three stages: (n, 3, h, w) images to (n, classes) logits."""
+    """CIFAR ResNet of three stages: (n, 3, h, w) images to (n, classes) logits.
+
+    Args:
+        blocks: number of blocks in each stage.
+        width: multiplies the 16, 32 and 64 channels.
+        classes: number of classes.
+    """
 
     layer1: nn.Sequential
     layer2: nn.Sequential
@@ -106,6 +127,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 3, h, w)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(self.avgpool(x).flatten(1))
@@ -113,25 +135,16 @@ class ResNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """VGG-A for 32x32 images, with or without batch norm: (n, 3, 32, 32) images to (n, classes)
-    logits.
+    """VGG-A for 32x32 images: (n, 3, 32, 32) images to (n, classes) logits.
+
+    Args:
+        width: multiplies the 64 to 512 channels.
+        classes: number of classes.
+        norm: with batch norm after each convolution.
     """
 
-    plan = (
-        64,
-        0,
-        128,
-        0,
-        256,
-        256,
-        0,
-        512,
-        512,
-        0,
-        512,
-        512,
-        0,
-    )  # channels of a convolution; 0 for a max-pool
+    # Channels of a convolution; 0 for a max-pool.
+    plan = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
 
     def __init__(self, width: float = 1.0, classes: int = 10, norm: bool = False) -> None:
         super().__init__()
@@ -155,6 +168,7 @@ class VGG(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 3, 32, 32)."""
         logits: Tensor = self.classifier(self.features(x).flatten(1))
         return logits
 

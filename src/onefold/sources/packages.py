@@ -1,4 +1,4 @@
-"""Optional packages that model sources stand on, and suggestions among their many names."""
+"""Optional packages that model sources need, and suggestions among their many names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from onefold.sources.names import Name
 
 
 def optional_package(package: str, extra: str, name: Name) -> Any:
-    """Import the package that the source `name` needs.
+    """Import the package that a source needs.
 
-    Raises SettingError, which says how to install it, where that fails.
+    Args:
+        package: its name.
+        extra: the extra of onefold that installs it.
+        name: the name of the source, for the messages.
+
+    Raises:
+        SettingError: the package is missing, and how to install it, or it cannot be imported.
     """
     try:
         return importlib.import_module(package)
@@ -22,9 +28,7 @@ def optional_package(package: str, extra: str, name: Name) -> Any:
             f"The model source '{name.text}' needs the package {package}; install it with: pip"
             f' install "onefold[{extra}]".'
         ) from None
-    except (
-        Exception
-    ) as error:  # torchvision fails like this beside a torch that it was not built for
+    except Exception as error:  # as torchvision fails beside a torch that it was not built for
         reason = str(error).split("\n")[0][:150]
         raise SettingError(
             f"The package {package} cannot be imported here ({reason}); install a version that fits"
@@ -33,8 +37,9 @@ def optional_package(package: str, extra: str, name: Name) -> Any:
 
 
 def near(given: str, known: Iterable[str], otherwise: str) -> str:
-    """The nearest known name as a suggestion, or else the advice `otherwise`, but never the list of
-    a thousand names.
+    """The nearest known name as a suggestion, or else the advice `otherwise`.
+
+    The list of a thousand names is never part of it.
     """
     suggestion = nearest(given, known)
     return suggestion if suggestion.startswith("did") else otherwise

@@ -1,6 +1,4 @@
-"""Image data sets in parquet files, as the Hugging Face hub stores them: `train-*.parquet` and
-`test-*.parquet`.
-"""
+"""Image data sets in parquet files, as the Hugging Face hub stores them."""
 
 from __future__ import annotations
 
@@ -21,16 +19,17 @@ LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "y")
 
 @data_sources.register("parquet:")
 def parquet(request: Request) -> Images:
-    """Images in parquet files (parquet:DIR); options image, label (columns), mean, std, size,
-    channels, classes.
+    """Parquet files (parquet:DIR); options image, label, mean, std, size, channels, classes.
 
-    The image column is a struct with the encoded file in `bytes`, or plain binary. Columns are
-    found by their types and usual names where `image` and `label` do not name them. Files lie in
-    DIR or DIR/data, named `train*.parquet` or `test*.parquet`.
+    `image` and `label` are names of columns. Without them the columns are chosen by their types and
+    usual names. The image column is a struct with the encoded file in `bytes`, or plain binary.
+    Files are in DIR or DIR/data, named `train.parquet`, `train-*.parquet` or `train_*.parquet`, and
+    likewise for the test split. Images are (n, channels, h, w) in 0..1 before `mean` and `std`.
 
     Raises:
         DataError: pyarrow is missing, there is no file for the split, a column is missing, or an
             image cannot be decoded.
+        SettingError: an option is unknown or impossible.
     """
     check_options(request.name, (*OPTIONS, "image", "label", OPTION))
     channels, size = image_options(request.name)
@@ -49,9 +48,7 @@ def parquet(request: Request) -> Images:
     inputs = decode(blobs, lambda i: f"Image {where(i)} of '{request.name.text}'", channels, size)
     known = _class_names(opened[0].schema_arrow, label)
     targets = class_labels(labels, request)
-    classes = len(known) or 1 + max(
-        int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened
-    )
+    classes = len(known) or 1 + _largest_label(opened, label)
     mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
     if wanted is not None:
         targets, known = renumbered(
@@ -59,6 +56,13 @@ def parquet(request: Request) -> Images:
         )
         classes = len(known)
     return Images(inputs, targets, classes, mean, std, known)
+
+
+def _largest_label(opened: list[Any], label: str) -> int:
+    """The largest label of all files, which reads their column of labels."""
+    return max(
+        int(max(file.read(columns=[label]).column(0).to_pylist(), default=0)) for file in opened
+    )
 
 
 def _pyarrow_parquet() -> Any:
@@ -72,17 +76,13 @@ def _pyarrow_parquet() -> Any:
 
 
 def _files(folder: Path, request: Request) -> list[Path]:
-    for place in (folder, folder / "data"):
+    """The files of a split, in DIR or DIR/data, sorted."""
+    for parent in (folder, folder / "data"):
         for name in SPLIT_NAMES[request.split]:
-            found = sorted(
-                {
-                    *place.glob(f"{name}.parquet"),
-                    *place.glob(f"{name}-*.parquet"),
-                    *place.glob(f"{name}_*.parquet"),
-                }
-            )
-            if found:
-                return found
+            patterns = (f"{name}.parquet", f"{name}-*.parquet", f"{name}_*.parquet")
+            files = {file for pattern in patterns for file in parent.glob(pattern)}
+            if files:
+                return sorted(files)
     raise DataError(
         f"The folder {folder} holds no {request.split}-*.parquet file for '{request.name.text}';"
         " check the folder and the split."
@@ -90,6 +90,7 @@ def _files(folder: Path, request: Request) -> list[Path]:
 
 
 def _columns(schema: Any, file: Path, request: Request) -> tuple[str, str]:
+    """The names of the column of images and of the column of labels."""
     import pyarrow as pa
 
     def holds_images(field: Any) -> bool:
@@ -121,8 +122,9 @@ def _columns(schema: Any, file: Path, request: Request) -> tuple[str, str]:
 def _rows(
     opened: list[Any], files: list[Path], image: str, label: str, request: Request
 ) -> tuple[list[bytes], list[int], Any]:
-    """Encoded images and labels of the wanted rows; whole files before `skip` and all after the end
-    stay unread.
+    """Encoded images and labels of the wanted rows, and a function that says where a row is.
+
+    Whole files before `skip` and everything after the end stay unread.
     """
     total = sum(file.metadata.num_rows for file in opened)
     end = total if request.end is None else min(request.end, total)
@@ -145,13 +147,13 @@ def _rows(
                 continue
             part = batch.slice(begin, stop - begin)
             column = part.column(part.schema.get_field_index(image))
-            found = (column.field("bytes") if hasattr(column, "field") else column).to_pylist()
-            if None in found:
+            encoded = (column.field("bytes") if hasattr(column, "field") else column).to_pylist()
+            if None in encoded:
                 raise DataError(
                     f"{path} holds an image without bytes (a reference to another file); embed the"
                     " images in the parquet files."
                 )
-            blobs += found
+            blobs += encoded
             given = part.column(part.schema.get_field_index(label)).to_pylist()
             if None in given:
                 raise DataError(
@@ -162,7 +164,7 @@ def _rows(
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...]:
-    """The class names in the data set's own description; () where it has none."""
+    """The class names in the data set's own description; () if it has none."""
     try:
         described = json.loads((schema.metadata or {})[b"huggingface"])
         names = described["info"]["features"][label]["names"]

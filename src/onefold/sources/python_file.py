@@ -1,4 +1,4 @@
-"""Somebody's own function as a source: `file.py:factory`."""
+"""A user's own function as a source: `file.py:factory`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onefold.sources.data import Request, data_sources
 from onefold.sources.loader import Part
 from onefold.sources.names import PYTHON_FILE, Name
 
-REQUEST_ARGUMENTS = ("batch_size", "seed", "shuffle")  # handed to a data factory that takes them
+REQUEST_ARGUMENTS = ("batch_size", "seed", "shuffle")  # passed to a data factory that takes them
 
 
 def load_function(name: Name) -> Callable[..., Any]:
@@ -52,7 +52,11 @@ def load_function(name: Name) -> Callable[..., Any]:
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], name: Name) -> None:
-    """Raises SettingError where `function` cannot be called with these keyword arguments."""
+    """Refuse keyword arguments with which `function` cannot be called.
+
+    Raises:
+        SettingError: they do not fit its signature.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in callables have none; calling them will tell
@@ -68,15 +72,14 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
 
 @data_sources.register("file.py:")
 def python_data(request: Request) -> Iterable[Any]:
-    """Your own function (file.py:factory), called with split= and the options; returns any
-    re-iterable of batches.
+    """Your own function (file.py:factory) of split= and the options; returns batches, re-iterable.
 
-    batch_size, seed and shuffle are handed over if the function takes them, otherwise its own
-    batches are used as they are. limit and skip are handed over if it takes both; otherwise they
-    are applied to its batches.
+    batch_size, seed and shuffle are passed if the function takes them. Else its own batches are
+    used as they are. limit and skip are passed if it takes both. Else they are applied to its
+    batches.
 
     Raises:
-        SettingError: the file, the function or an argument does not fit, or shuffle is asked for and
+        SettingError: the file, the function or an argument does not fit, or `shuffle` is set and
             the function does not take it.
         DataError: the function fails, or returns no re-iterable.
     """
@@ -108,8 +111,16 @@ def python_data(request: Request) -> Iterable[Any]:
 def call(
     function: Callable[..., Any], arguments: Mapping[str, Any], name: Name, kind: type[OnefoldError]
 ) -> Any:
-    """Call somebody's function; whatever it raises becomes one sentence of the error class `kind`
-    that names the source.
+    """Call a user's function, and turn its errors into one sentence that names the source.
+
+    Args:
+        function: the function.
+        arguments: its keyword arguments.
+        name: the name of the source, for the message.
+        kind: the class of the error to raise.
+
+    Raises:
+        OnefoldError: of the class `kind`, for any exception; errors of onefold are not changed.
     """
     try:
         return function(**arguments)
@@ -125,8 +136,9 @@ def call(
 
 @functools.cache
 def _run(path: Path, changed: int) -> ModuleType:
-    """Run the file once per version of it, so that networks built from it later are of one and the
-    same class.
+    """Run a file once per version of it.
+
+    Networks that are built from it later are then of one and the same class.
     """
     private = f"_onefold_{hashlib.sha256(f'{path}:{changed}'.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(private, path)

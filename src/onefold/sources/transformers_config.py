@@ -1,11 +1,9 @@
-"""A network of the package transformers, built from a config on this disk: `hf:FOLDER` or
-`hf:FOLDER/config.json`.
+"""A network of the package transformers, built from a config file (`hf:FOLDER`).
 
-Nothing is downloaded.
-
-The config names the family of networks (`model_type`), the option `task` what shall stand on top;
-without it, the class that the config names under `architectures` is built. Every other option sets
-a value of the config. Weights are initialised at random: give a checkpoint.
+The name is `hf:FOLDER` or `hf:FOLDER/config.json`. Nothing is downloaded. The config names the
+family of networks (`model_type`). The option `task` names the head. Without it, the class that the
+config names under `architectures` is built. Every other option sets a value of the config. Weights
+are initialised at random: give a checkpoint.
 """
 
 from __future__ import annotations
@@ -39,8 +37,11 @@ TASKS = {  # option `task` -> the class of transformers that finds the network f
 
 @model_sources.register("hf:")
 def transformers_model(name: Name) -> Callable[..., nn.Module]:
-    """A network of the package transformers from a config on this disk (hf:FOLDER?task=causal-lm);
-    nothing is downloaded.
+    """A network of transformers from a local config (hf:FOLDER?task=causal-lm), not downloaded.
+
+    Raises:
+        SettingError: the config is missing, damaged or of an unknown family, the task or an option
+            is unknown, or the package is missing.
     """
     content = _read(name)
     transformers = optional_package("transformers", "hf", name)
@@ -63,17 +64,15 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
 
     def build(task: str | None = None, **settings: Any) -> nn.Module:
         config = _config(transformers, family, content, settings, name)
-        return (
-            _for_task(transformers, config, task, name)
-            if task is not None
-            else _named(transformers, content, name)(config)
-        )
+        if task is not None:
+            return _for_task(transformers, config, task, name)
+        return _named(transformers, content, name)(config)
 
     return build
 
 
 def _read(name: Name) -> dict[str, Any]:
-    """What the config file says. Raises SettingError where there is none."""
+    """The content of the config file. Raises SettingError if there is none."""
     path: Path = name.path / "config.json" if name.path.is_dir() else name.path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -105,7 +104,8 @@ def _config(
 ) -> Any:
     """The config with the name's options in it.
 
-    Caches of keys and values are off: they would be outputs that hold both in place.
+    Caches of keys and values are off, because they would be outputs, which fix keys and values in
+    their basis.
     """
     config = transformers.CONFIG_MAPPING[family].from_dict(dict(content))
     known = {*config.to_dict(), "num_labels", "attn_implementation", "experts_implementation"}
@@ -120,10 +120,7 @@ def _config(
 
 
 def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Module:
-    """The network of the config's family that does the task.
-
-    Raises SettingError where the family has none.
-    """
+    """The network of the config's family for the task. Raises SettingError if it has none."""
     try:
         model: nn.Module = getattr(transformers, TASKS[task]).from_config(config)
     except ValueError as error:
@@ -140,20 +137,17 @@ def _for_task(transformers: Any, config: Any, task: str, name: Name) -> nn.Modul
 
 
 def _named(transformers: Any, content: dict[str, Any], name: Name) -> Callable[[Any], nn.Module]:
-    """The class that the config names.
-
-    Raises SettingError where it names none, or one that is not there.
-    """
+    """The class that the config names. Raises SettingError if there is none, or it is unknown."""
     named = content.get("architectures") or []
     if not named:
         raise SettingError(
             f"The config of '{name.text}' names no architecture; say what to build, as in"
             f" ?task=causal-lm: {', '.join(TASKS)}."
         )
-    found = getattr(transformers, str(named[0]), None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    network = getattr(transformers, str(named[0]), None)
+    if not (isinstance(network, type) and issubclass(network, nn.Module)):
         raise SettingError(
             f"The package transformers has no network '{named[0]}', which the config of"
             f" '{name.text}' names; say what to build with ?task=: {', '.join(TASKS)}."
         )
-    return found
+    return network

@@ -1,8 +1,8 @@
-"""Outputs that are either there in full or not at all: written beside their place under a hidden
-temporary name, then renamed into it.
+"""Outputs that are written in full or not at all.
 
-A process killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old
-output; no such name is ever read as output.
+An output is first written beside its path under a hidden temporary name, then renamed. A process
+that is killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old output.
+No such name is ever read as output.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def check_output(
     Args:
         path: the file, or with `folder` the folder, that shall be written.
         force: an existing output may be replaced.
+        folder: the output is a folder.
 
     Raises:
-        OutputError: it exists and `force` is not set, it is of the other kind, or the folder it
-            shall lie in is missing or read-only.
+        OutputError: the output exists and `force` is not set, it is of the other kind, or its
+            folder is missing or read-only.
     """
     place = Path(os.path.realpath(Path(path).expanduser()))
     kind = "folder" if folder else "file"
@@ -76,7 +77,7 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
         The real path written.
 
     Raises:
-        OutputError: see `check_output`; or the disk is full or refuses. The old file is then
+        OutputError: as `check_output`, or the disk is full or refuses. The old file is then
             untouched and nothing is left behind.
     """
     place = check_output(path, force)
@@ -89,15 +90,22 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Write a whole folder in full or not at all: `with atomic_directory("out") as folder: (folder
-    / "a.json").write_text(...)`.
+    """Write a whole folder in full or not at all.
 
-    The files are written into a hidden folder beside `path`, which takes its place when the block
-    ends without an error. With `force` an existing folder is moved aside, replaced, and entries in
+    Use it as `with atomic_directory("out") as folder: (folder / "a.json").write_text(...)`. The
+    files are written into a hidden folder beside `path`, which is renamed to `path` when the block
+    ends without an error. With `force` an existing folder is moved aside and replaced. Entries of
     it that the new one does not have are carried over, so that nobody else's files are lost.
 
+    Args:
+        path: the folder; its own folder must exist.
+        force: replace an existing folder.
+
+    Yields:
+        The hidden folder.
+
     Raises:
-        OutputError: see `check_output`; or the disk is full or refuses.
+        OutputError: as `check_output`, or the disk is full or refuses.
     """
     place = check_output(path, force, folder=True)
     with staged(place) as temporary:
@@ -119,8 +127,9 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
 
 @contextlib.contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A free hidden name beside `place`; whatever lies there is removed when the block ends,
-    however it ends.
+    """A free hidden name beside `place`.
+
+    The file or folder of that name is removed when the block ends, also after an error.
     """
     temporary = hidden(place)
     try:
@@ -134,12 +143,16 @@ def staged(place: Path) -> Iterator[Path]:
 
 
 def hidden(place: Path) -> Path:
-    """A hidden, unused name beside `place`, short enough where that name is long."""
+    """A hidden, unused name beside `place`; a long name is cut."""
     return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.tmp")
 
 
 def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> None:
-    """Write `content` at `temporary` and force it onto the disk; errors name `path`."""
+    """Write `content` at `temporary` and force it onto the disk. Errors name `path`.
+
+    Raises:
+        OutputError: the disk is full or refuses.
+    """
     try:
         if callable(content):
             content(temporary)
@@ -152,7 +165,11 @@ def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> Non
 
 
 def publish(temporary: Path, place: Path, path: str | os.PathLike[str]) -> None:
-    """Rename a finished file into its place, in one step."""
+    """Rename a finished file to `place`, in one step. Errors name `path`.
+
+    Raises:
+        OutputError: the operating system refuses.
+    """
     try:
         os.replace(temporary, place)
         sync(place.parent)
@@ -179,7 +196,7 @@ def sync(path: Path) -> None:
 
 
 def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
-    """What the operating system said, as one sentence about `path`."""
+    """The operating system's error, as one sentence about `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             f"{path} cannot be written: the disk is full; free some space or choose another place."
@@ -195,7 +212,7 @@ def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
 
 
 def _exchange(new: Path, place: Path) -> None:
-    """Put the folder `new` into `place`.
+    """Rename the folder `new` to `place`.
 
     A folder cannot be replaced in one step, so for a moment there is none.
     """

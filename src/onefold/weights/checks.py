@@ -1,5 +1,6 @@
-"""Is a state dict fit to be folded, do several fit one another, and does one fit a network; every
-message names file and tensor.
+"""Checks of state dicts: alone, with one another, and with a network.
+
+Every message names the file and the tensor.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ def check_state(
 ) -> None:
     """Refuse tensors that cannot be averaged meaningfully.
 
-    An integer tensor is a weight if `module` has a parameter of that name; without a network, if it
-    is int8 or uint8 of two or more dimensions (quantised weights). Other integer tensors are
-    buffers (num_batches_tracked, position_ids, index tables) and pass.
+    An integer tensor is a weight if `module` has a parameter of that name. Without a network it is
+    a weight if it is int8 or uint8 of two or more dimensions (quantised weights). Other integer
+    tensors are buffers (num_batches_tracked, position_ids, index tables) and pass.
 
     Args:
         tensors: name -> tensor; read one at a time, so that a LazyState stays on disk.
-        where: what the tensors are, for the messages; usually the file.
+        where: the source of the tensors, for the messages; usually the file.
         module: the network they belong to, if it is at hand.
         check_finite: also refuse NaN and infinity, which takes one pass over all values.
 
@@ -65,14 +66,15 @@ def check_state(
 def check_members(
     states: Sequence[Mapping[str, Tensor]], names: Sequence[str], module: nn.Module | None = None
 ) -> None:
-    """All members must have the same tensors: names, shapes and kinds of dtype (float16 beside
-    float32 is fine, integer beside float not).
+    """Refuse members whose tensors differ in names, shapes or kinds of dtype.
+
+    float16 beside float32 is accepted, integer beside floating point is refused.
 
     Args:
         states: one state dict per member.
         names: one name per member, for the messages; usually its file.
         module: the network they shall be loaded into, if it is at hand; each member is then checked
-            against it as well.
+            against it, too.
 
     Raises:
         MembersError: there are fewer than two members, or two of them differ (the first difference
@@ -92,9 +94,14 @@ def check_members(
 
 
 def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Every tensor of `module` must be in `state` with its shape and kind of dtype, and no other.
+    """Refuse a state that has not exactly the tensors of `module`, by shape and kind of dtype.
 
     A tied name may be left out.
+
+    Args:
+        module: the network.
+        state: name -> tensor.
+        where: the source of the state, for the messages; usually the file.
 
     Raises:
         WeightsError: names are missing or unexpected, or a shape or kind of dtype differs.
@@ -135,11 +142,18 @@ def check_fit(module: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Copy `state` into `module`'s parameters and buffers, strictly; values are converted to the
-    network's floating-point dtype.
+    """Copy `state` into `module`'s parameters and buffers, strictly.
+
+    Values are converted to the network's floating-point dtype. This is one of the few functions
+    that change their argument.
+
+    Args:
+        module: the network, which is changed.
+        state: name -> tensor.
+        where: the source of the state, for the messages; usually the file.
 
     Raises:
-        WeightsError: see `check_fit`; the network is then unchanged.
+        WeightsError: as `check_fit`; the network is then unchanged.
     """
     check_fit(module, state, where)
     own = module.state_dict(keep_vars=True)

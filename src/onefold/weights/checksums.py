@@ -1,6 +1,4 @@
-"""Fingerprints (SHA-256): of a file's bytes, and of a state dict's contents, whatever file it lies
-in.
-"""
+"""Fingerprints (SHA-256) of a file's bytes and of a state dict's contents."""
 
 from __future__ import annotations
 
@@ -18,7 +16,8 @@ from onefold.errors import WeightsError
 def checksum(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file at `path`, in hexadecimal.
 
-    Raises WeightsError where it cannot be read.
+    Raises:
+        WeightsError: the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -33,8 +32,9 @@ def checksum(path: str | os.PathLike[str]) -> str:
 
 
 def state_checksum(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in hexadecimal; the order of the
-    names does not matter.
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in hexadecimal.
+
+    The order of the names does not matter, nor does the file that holds the state.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

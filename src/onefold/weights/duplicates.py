@@ -1,10 +1,9 @@
-"""Is a network among several given twice: one object, one file under two names, or equal weights in
-two files?
+"""Networks that are given twice: one object, one file under two names, or equal weights.
 
-Whoever takes several networks asks here, so that all say the same. Networks of one class and equal
-tensors count as one; a network without tensors is only itself. Tensors are compared one after the
-other, and only among networks that were equal so far, so that different networks cost the reading
-of one tensor of each.
+Every function that takes several networks asks here, so that all say the same. Networks of one
+class and equal tensors count as one. A network without tensors is only itself. Tensors are compared
+one after the other, and only among networks that were equal so far, so that different networks cost
+the reading of one tensor of each.
 """
 
 from __future__ import annotations
@@ -22,46 +21,56 @@ from onefold.errors import RepeatedMembers
 def repeated(models: Sequence[nn.Module]) -> list[str]:
     """One sentence for each network that is another one again.
 
-    Members on disk were compared as their files were found.
+    Members on disk, which have an attribute `repeated`, were compared as their files were read.
     """
     known = getattr(models, "repeated", None)
     if known is not None:
         return list(known)
     owners = list(models)
     first = {id(model): k for k, model in reversed(list(enumerate(owners)))}
-    found = {
+    repeats = {
         k: (first[id(model)], "are one and the same object")
         for k, model in enumerate(owners)
         if first[id(model)] != k
     }
-    single = [k for k in range(len(owners)) if k not in found]
+    single = [k for k in range(len(owners)) if k not in repeats]
     states = [owners[k].state_dict() for k in single]
     for i, k in twins(states, [type(owners[k]) for k in single]):
-        found[single[k]] = (single[i], "hold the same weights")
-    return told(found)
+        repeats[single[k]] = (single[i], "hold the same weights")
+    return told(repeats)
 
 
 def warn_of_repeated(models: Sequence[nn.Module], level: int = 3) -> None:
-    """Warn, as Python warns, of each network that is another one again. level: of the stack, where
-    the user called.
+    """Warn (`RepeatedMembers`) of each network that is another one again.
+
+    Args:
+        models: the networks.
+        level: the level of the stack at which the user called.
     """
     for text in repeated(models):
         warnings.warn(RepeatedMembers(f"{text[:1].upper()}{text[1:]}."), stacklevel=level)
 
 
-def told(found: Mapping[int, tuple[int, str]]) -> list[str]:
-    """The sentences. found: number of a member -> the earlier one that it is, and how."""
+def told(repeats: Mapping[int, tuple[int, str]]) -> list[str]:
+    """The sentences on repeated members, by number.
+
+    Args:
+        repeats: number of a member -> the number of the earlier one that it is, and how.
+    """
     return [
         f"members {i} and {k} {how}, which counts it twice and gains nothing"
-        for k, (i, how) in sorted(found.items())
+        for k, (i, how) in sorted(repeats.items())
     ]
 
 
 def twins(
     states: Sequence[Mapping[str, Any]], kinds: Sequence[object] | None = None
 ) -> list[tuple[int, int]]:
-    """Pairs (first of equals, a later one) of state dicts with equal tensors. kinds: only those of
-    one kind can be equal.
+    """Pairs (first of equals, a later one) of state dicts with equal tensors.
+
+    Args:
+        states: the state dicts.
+        kinds: one for each state dict; only those of one kind can be equal.
     """
     groups: dict[Any, list[int]] = {}
     for k, state in enumerate(states):
@@ -99,23 +108,15 @@ def _parted(values: Sequence[tuple[int, Any]]) -> list[list[int]]:
 
 
 def _equal(first: Any, second: Any) -> bool:
+    """Whether two entries are equal. Two of extra state always are, since that is no weight."""
     if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        return not isinstance(first, Tensor) and not isinstance(
-            second, Tensor
-        )  # extra state is no weight
+        return not isinstance(first, Tensor) and not isinstance(second, Tensor)
     try:
-        if (
-            first.dtype != second.dtype
-            or first.shape != second.shape
-            or first.is_meta
-            or second.is_meta
-        ):
+        alike = first.dtype == second.dtype and first.shape == second.shape
+        if not alike or first.is_meta or second.is_meta:
             return False
         return torch.equal(first, second.to(first.device))
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ):  # not there yet, or of a layout that cannot be compared
+    except (RuntimeError, NotImplementedError):  # lazy, or of a layout that cannot be compared
         return False
 
 

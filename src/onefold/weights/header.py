@@ -45,8 +45,13 @@ ITEM_SIZES = {
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file: its dtype as the format writes it, its shape, and where its bytes lie,
-    counted from the header's end.
+    """One tensor of a file.
+
+    Attributes:
+        dtype: the dtype as the format writes it, such as "F32".
+        shape: the shape.
+        begin: its first byte, counted from the header's end.
+        end: one past its last byte.
     """
 
     dtype: str
@@ -57,14 +62,19 @@ class Stored:
 
 @dataclass(frozen=True)
 class Header:
-    """The tensors of a file by name, and the free-text metadata."""
+    """The header of a file.
+
+    Attributes:
+        tensors: the tensors by name.
+        metadata: the free texts.
+    """
 
     tensors: dict[str, Stored]
     metadata: dict[str, str]
 
 
 def read_header(path: Path) -> Header:
-    """Read and check the header of the safetensors file at `path`; no tensor is read.
+    """Read and check the header of the safetensors file at `path`. No tensor is read.
 
     Raises:
         WeightsError: the file is no safetensors file, is cut short or longer than its header says,
@@ -167,7 +177,7 @@ def _entry(name: str, value: Any, path: Path) -> Stored:
 
 
 def _check_offsets(tensors: dict[str, Stored], available: int, path: Path) -> None:
-    """The tensors must follow one another from byte 0 to the end of the file."""
+    """Refuse tensors that do not follow one another from byte 0 to the end of the file."""
     position, before = 0, ""
     for name, stored in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if stored.end > available:

@@ -1,6 +1,4 @@
-"""A state dict that stays on disk: one tensor is read at a time, so that many members fit where
-only a few would fit in memory.
-"""
+"""A state dict that stays on disk. One tensor is read at a time, so that many members fit."""
 
 from __future__ import annotations
 
@@ -15,14 +13,16 @@ from onefold.weights.header import Stored
 
 
 class LazyState(Mapping[str, Tensor]):
-    """Names to tensors in one or several safetensors files; `state[name]` reads that tensor (on the
-    CPU), `shape(name)` reads nothing.
+    """Names to tensors in one or several safetensors files.
 
-    The headers must have been checked (`header.read_header`) before.
+    `state[name]` reads that tensor (on the CPU). `shape(name)` reads nothing. The headers must have
+    been checked before (`header.read_header`).
+
+    Args:
+        places: name -> (file, name in that file, its header entry).
     """
 
     def __init__(self, places: Mapping[str, tuple[Path, str, Stored]]) -> None:
-        """`places`: name -> (file, name in that file, its header entry)."""
         self._places = dict(places)
         self._open: dict[Path, Any] = {}
 
@@ -30,8 +30,8 @@ class LazyState(Mapping[str, Tensor]):
         path, stored_name, _ = self._places[name]
         try:
             tensor: Tensor = self._file(path).get_tensor(stored_name)
-        # the file changed or vanished since its header was checked; the library has no common error
-        # class
+        # The file changed or vanished since its header was checked. The library has no common error
+        # class.
         except Exception as error:
             raise WeightsError(
                 f"{path} cannot be read any more ({str(error).splitlines()[0]}); was it changed"
@@ -61,7 +61,7 @@ class LazyState(Mapping[str, Tensor]):
         return self._places[name][0]
 
     def renamed(self, names: Mapping[str, str]) -> LazyState:
-        """The same tensors under other names: `names` maps each new name to one of this state's."""
+        """The same tensors under other names: `names` maps each new name to an old one."""
         return LazyState({new: self._places[old] for new, old in names.items()})
 
     def _file(self, path: Path) -> Any:

@@ -1,5 +1,7 @@
-"""Read what torch.save wrote, never running code from it: weights_only=True, on the CPU,
-memory-mapped where the format allows it.
+"""Read a file of torch.save, never running code from it.
+
+The file is read by torch.load with weights_only=True, on the CPU, and memory-mapped if its format
+allows it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,14 @@ from typing import Any
 from onefold.errors import WeightsError
 
 ADVICE = "save its state_dict() again, as safetensors or with torch.save"
+PICKLE = b"\x80"  # first byte of a pickle of protocol 2 or later, torch's format before 1.6
+HARMLESS = (  # callables in every file that torch writes
+    "torch._utils.",
+    "torch.FloatStorage",
+    "collections.OrderedDict",
+    "torch.storage.",
+    "torch.LongStorage",
+)
 
 
 def read_torch(path: Path) -> Any:
@@ -35,9 +45,7 @@ def read_torch(path: Path) -> Any:
         raise WeightsError(
             f"{path} is cut short: the end of the archive is missing; get the file again."
         )
-    if not zipped and not start.startswith(
-        b"\x80"
-    ):  # a pickle of protocol 2 or later, torch's format before 1.6, begins so
+    if not zipped and not start.startswith(PICKLE):
         raise WeightsError(
             f"{path} is neither a safetensors nor a torch file; give a checkpoint written by one of"
             " the two."
@@ -46,12 +54,13 @@ def read_torch(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    # a file from anywhere may fail in any way; all of them mean that it cannot be trusted
+    # A file from anywhere may fail in any way. Every failure means that it cannot be trusted.
     except Exception as error:
         raise _refusal(path, zipped, error) from error
 
 
 def _refusal(path: Path, zipped: bool, error: Exception) -> WeightsError:
+    """The sentence on a file that torch would not read."""
     message = str(error)
     if "TorchScript" in message:
         return WeightsError(
@@ -81,8 +90,9 @@ def _refusal(path: Path, zipped: bool, error: Exception) -> WeightsError:
 
 
 def _inspect(path: Path, zipped: bool) -> tuple[list[str], set[str]]:
-    """The callables that the pickle in a file names, apart from torch's own harmless ones, and its
-    texts; found without running it.
+    """The callables and the texts in the pickle of a file, without running it.
+
+    Torch's own harmless callables are left out.
     """
     try:
         if zipped:
@@ -106,14 +116,7 @@ def _inspect(path: Path, zipped: bool) -> tuple[list[str], set[str]]:
                 elif code.name == "STACK_GLOBAL" and len(words) >= 2:
                     globals_.append(f"{words[-2]}.{words[-1]}")
     except Exception:
-        # damaged, or the raw tensors of the old format follow; what was found until here is enough
-        # for a message
+        # The pickle is damaged, or the raw tensors of the old format follow. The names that were
+        # found before are enough for a message.
         pass
-    harmless = (
-        "torch._utils.",
-        "torch.FloatStorage",
-        "collections.OrderedDict",
-        "torch.storage.",
-        "torch.LongStorage",
-    )
-    return [name for name in globals_ if not name.startswith(harmless)], set(words)
+    return [name for name in globals_ if not name.startswith(HARMLESS)], set(words)

@@ -13,8 +13,8 @@ from onefold.errors import RecipeError, WeightsError
 from onefold.recipe.document import Record
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights.atomic import atomic_write
+from onefold.weights.file_writers import write_torch
 from onefold.weights.torch_file import read_torch
-from onefold.weights.writer import write_torch
 
 NAME = "training.pt"
 FORMAT = "onefold {} training 1"

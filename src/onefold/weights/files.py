@@ -1,0 +1,104 @@
+"""The files of a checkpoint: one file, all shards of it, or the shards that an index names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from onefold.errors import WeightsError
+
+PathLike = str | os.PathLike[str]
+SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+SUFFIXES = (".safetensors", ".index.json", ".pt", ".pth", ".bin")  # named in the hint on a folder
+
+
+def files_of(
+    path: PathLike | Sequence[PathLike],
+) -> tuple[list[Path], dict[str, Path] | None, list[str]]:
+    """The files to read for a checkpoint.
+
+    Args:
+        path: a file, an index file (*.index.json) of shards, or the sequence of all shards.
+
+    Returns:
+        The files; for an index the file of each tensor, else None; notes, one sentence each.
+
+    Raises:
+        WeightsError: a file is missing, unreadable or given twice, the index is damaged, or shards
+            are missing.
+    """
+    given = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if not given:
+        raise WeightsError("No checkpoint file was given; give at least one.")
+    paths = [Path(one).expanduser() for one in given]
+    for file in paths:
+        _check_file(file)
+    if len(paths) == 1 and paths[0].suffix == ".json":
+        listed = _read_index(paths[0])
+        files = sorted(set(listed.values()))
+        for file in files:
+            _check_file(file, f"which {paths[0]} names")
+        return files, listed, [f"Read {len(files)} shards that {paths[0].name} names."]
+    if len(set(paths)) < len(paths):
+        raise WeightsError(
+            f"A file is given twice among {', '.join(map(str, paths))}; give each shard once."
+        )
+    if match := SHARD.fullmatch(paths[0].name):
+        count = int(match["count"])
+        if len(paths) != count:
+            raise WeightsError(
+                f"{paths[0]} is one of {count} shards, but {len(paths)} given; give the index file"
+                " (*.index.json) or all shards."
+            )
+    return paths, None, []
+
+
+def format_of(path: Path) -> str:
+    """The format of a file: "safetensors" or "torch".
+
+    A safetensors file has an opening brace after 8 bytes. The suffix decides for a damaged one.
+    """
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return "safetensors" if start[8:9] == b"{" or path.suffix == ".safetensors" else "torch"
+
+
+def _check_file(path: Path, why: str = "") -> None:
+    named = f"{path}, {why}," if why else str(path)
+    try:
+        if path.is_dir():
+            inside = sorted(file.name for file in path.iterdir() if file.name.endswith(SUFFIXES))
+            hint = f", for example {path / inside[0]}" if inside else ""
+            raise WeightsError(f"{named} is a folder; give the checkpoint file in it{hint}.")
+        if not path.exists():
+            raise WeightsError(f"{named} does not exist; check the path.")
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise WeightsError(
+            f"{named} cannot be read ({error.strerror or error}); check its permissions."
+        ) from error
+
+
+def _read_index(path: Path) -> dict[str, Path]:
+    """The file of each tensor, as an index names them."""
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        pairs = {str(name): str(file) for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{path} is no index of a sharded checkpoint: it has no table weight_map; give the"
+            " *.index.json file."
+        ) from error
+    if not pairs:
+        raise WeightsError(f"{path} names no tensors; write the checkpoint again.")
+    for file in pairs.values():
+        if Path(file).name != file or file in ("", ".", ".."):
+            raise WeightsError(
+                f"{path} names the file '{file}', which is not beside it; shards must lie in the"
+                " index's own folder."
+            )
+    return {name: path.parent / file for name, file in pairs.items()}
