@@ -29,8 +29,9 @@ def class_names_of(data: Any) -> tuple[str, ...]:
         getattr(data, "classes", None),
     )
     for names in candidates:
-        listed = isinstance(names, list | tuple) and len(names) > 0
-        if listed and all(isinstance(name, str) for name in names):
+        if not isinstance(names, list | tuple) or not names:
+            continue
+        if all(isinstance(name, str) for name in names):
             return tuple(names)
     return ()
 
