@@ -49,7 +49,7 @@ def commands(root: Path, onefold: Callable[..., Any]) -> Callable[[str], None]:
         lines = [
             line
             for block in re.findall(r"```sh\n(.*?)```", body, flags=re.DOTALL)
-            for line in block.splitlines()
+            for line in block.replace("\\\n", " ").splitlines()
         ]
         assert lines
         for line in lines:
