@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.batches import batches, fingerprint, labels_of
+from onefold.batches import RankShare, batches, fingerprint, labels_of
 from onefold.errors import DataError
 from onefold.fold.soft.examples import Examples
 from onefold.measure import score_logits
@@ -226,3 +226,16 @@ def test_255_is_a_class_where_there_are_so_many() -> None:
     assert (found.n, found.ignored, found.accuracy) == (1, 1, 1.0)
     with pytest.raises(DataError, match="range from 0 to 254"):
         score_logits(torch.zeros(2, 4), torch.tensor([0, 254]))
+
+
+def test_shares_hold_every_batch_once_under_its_own_number() -> None:
+    data = [torch.full((2, 1), float(k)) for k in range(5)]
+    for world in (1, 2, 3, 7):
+        shares = [list(batches(RankShare(data, rank, world))) for rank in range(world)]
+        assert sorted((int(b.args[0][0, 0]), b.index) for own in shares for b in own) == [
+            (k, k) for k in range(5)
+        ]
+    own = list(batches(RankShare(data[1::2], 1, 2, sharded=True)))
+    assert [(int(b.args[0][0, 0]), b.index) for b in own] == [(1, 1), (3, 3)]
+    with pytest.raises(DataError, match="no batch"):
+        list(batches(RankShare([], 1, 2)))

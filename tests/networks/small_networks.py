@@ -78,3 +78,33 @@ def trained(kind: type[nn.Module], seed: int, steps: int = 60) -> nn.Module:
 def members(kind: type[nn.Module], count: int = 3) -> list[nn.Module]:
     """`count` networks from different seeds."""
     return [trained(kind, seed) for seed in range(count)]
+
+
+def random_pair(kind: type[nn.Module]) -> tuple[list[nn.Module], list[Tensor]]:
+    """Two networks with random weights, and three random batches for them."""
+    networks = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        networks.append(kind().eval())
+    shape = {Plain: (1, 8, 8), Residual: (1, 8, 8), TwoHeads: (5,)}.get(kind, (6, 5))
+    return networks, [
+        torch.randn(64, *shape, generator=torch.Generator().manual_seed(k)) for k in range(3)
+    ]
+
+
+class TwoHeads(nn.Module):
+    """A network of two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 3), nn.Linear(7, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.trunk(x))
+        return self.first(x), self.second(x)
+
+
+def logits(network: nn.Module) -> Tensor:
+    """Outputs of the network for the first batch of the loader."""
+    with torch.no_grad():
+        return network(loader()[0][0].to(next(network.parameters()).dtype))

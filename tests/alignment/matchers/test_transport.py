@@ -1,29 +1,204 @@
-"""Optimal transport of features: exact is the assignment, soft plans have their marginals, members
-of unequal width become one network.
-"""
+"""Optimal transport of features: exact plans are the assignment, soft ones have their marginals."""
 
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
+import math
+import types
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matcher_features import WIDTH, features, moments_of
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.datasets import load_digits
-from small_networks import Plain, loader, members, trained
+from small_networks import Plain, Residual, loader, random_pair, trained
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import onefold
-from onefold.alignment import Alignment, Moments, align
+from onefold.alignment import Moments, align, matchers
+from onefold.alignment.matchers import transport
 from onefold.alignment.matchers.permutation import Permutation
 from onefold.alignment.matchers.transport import Transport, plan
-from onefold.errors import AlignmentError, MembersError
+from onefold.errors import AlignmentError
 from onefold.fold import merge
+
+
+class Attention(nn.Module):
+    """A block of attention whose heads are matched with heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.head = nn.Linear(5, 8), nn.Linear(8, 3)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.into(x)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return self.head((x + self.down(F.gelu(self.up(x)))).mean(1))
+
+
+@pytest.mark.parametrize("kind", [Plain, Residual, Attention])
+def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> None:
+    found = [align(*random_pair(kind), method=name) for name in ("permutation", "transport")]
+    for name, pair in found[0].maps.items():
+        assert [m.kind for m in found[1].maps[name]] == ["permutation"] * 2
+        assert torch.equal(found[1].maps[name][1].forward, pair[1].forward)
+    for node, target in found[0].targets.items():
+        torch.testing.assert_close(found[1].targets[node].deviation, target.deviation)
+    assert "of equal widths without entropy the same as permutation" in next(
+        e.summary for e in matchers if e.name == "transport"
+    )
+
+
+def test_with_entropy_or_plain_distances_transport_is_another_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(40, 6, generator=generator, dtype=torch.float64) for _ in range(2))
+    moments = Moments(2, 6)
+    moments.update([a, b * torch.tensor([1, 1, 1, 8, 9, 10]) + 0.5 * a])
+    transport = matchers.get("transport")
+    plain = matchers.get("permutation")().match(moments, 1).map
+    assert torch.equal(transport().match(moments, 1).map.forward, plain.forward)
+    assert not torch.equal(
+        transport(standardised=False).match(moments, 1).map.forward, plain.forward
+    )  # type: ignore[call-arg]
+    assert transport(entropy=0.05).match(moments, 1).map.kind == "dense"  # type: ignore[call-arg]
+
+
+Vector = NDArray[np.float64]
+
+
+def test_plans_of_equal_widths_are_the_cheapest_assignment() -> None:
+    costs = torch.tensor([[4.0, 1.0, 3.0], [2.0, 0.0, 5.0], [3.0, 2.0, 2.0]])
+    found = plan(costs)
+    assert found.dtype == torch.float64
+    assert (3 * found).tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    assert torch.equal(found, plan(costs, 0.0))
+
+
+class Solver:
+    """What the package POT is asked for, and plans in its place: soft ones by plain scaling of rows
+    and columns.
+    """
+
+    def __init__(self) -> None:
+        self.limits: list[int] = []
+
+    def emd(self, a: Vector, b: Vector, costs: Vector, numItermax: int) -> Vector:
+        self.limits.append(numItermax)
+        return np.outer(a, b) + 0 * costs
+
+    def sinkhorn(
+        self,
+        a: Vector,
+        b: Vector,
+        costs: Vector,
+        entropy: float,
+        method: str,
+        numItermax: int,
+        warn: bool,
+    ) -> Vector:
+        self.limits.append(numItermax)
+        assert (method, warn) == ("sinkhorn_log", False)
+        found: Vector = np.exp(-costs / entropy)
+        for _ in range(2000):
+            found = found * (b / found.sum(0))
+            found = found * (a / found.sum(1))[:, None]
+        return found
+
+
+@pytest.fixture
+def solver(monkeypatch: pytest.MonkeyPatch) -> Solver:
+    made = Solver()
+    monkeypatch.setattr(transport, "_pot", lambda: made)
+    return made
+
+
+def test_plans_of_unequal_widths_have_even_margins(solver: Solver) -> None:
+    costs = torch.tensor([[0.0, 5.0, 5.0], [5.0, 0.0, 1.0]])
+    for found in (plan(costs), plan(costs, 0.5)):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(
+            found.sum(0), torch.full((3,), 1 / 3).double(), atol=1e-6, rtol=0
+        )
+        torch.testing.assert_close(
+            found.sum(1), torch.full((2,), 1 / 2).double(), atol=1e-6, rtol=0
+        )
+    assert solver.limits == [10_000_000, 10_000]
+
+
+def test_entropy_is_relative_to_the_mean_distance(solver: Solver) -> None:
+    """The plan is diag(u) exp(-D / (e mean D)) diag(v): its cross ratios tell e."""
+    costs = torch.tensor([[1.0, 2.0], [4.0, 3.0]]).double()
+    for scale in (0.01, 100.0):
+        for entropy in (0.3, 1.0):
+            found = plan(scale * costs, entropy)
+            ratio = float((found[0, 0] * found[1, 1] / (found[0, 1] * found[1, 0])).log())
+            assert ratio == pytest.approx((2 + 4 - 1 - 3) / 2.5 / entropy, rel=1e-3)
+    assert torch.allclose(
+        plan(torch.zeros(2, 2), 0.5), torch.full((2, 2), 0.25).double()
+    )  # distances of nothing
+
+
+def test_plans_are_refused_where_their_margins_are_off_by_a_thousandth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Off: the greatest difference of a row's sum, as a share of what the row shall have."""
+    for off, refused in ((0.0009, False), (0.0011, True), (float("nan"), True)):
+        given = (
+            np.array([[0.25 * (1 + 2 * off), 0.25], [0.25, 0.25], [0.25 - 0.5 * off, 0.25]]) * 2 / 3
+        )
+        fake = types.SimpleNamespace(sinkhorn=lambda *_, given=given, **__: given)
+        monkeypatch.setattr(transport, "_pot", lambda fake=fake: fake)
+        if refused:
+            with pytest.raises(AlignmentError, match="did not converge"):
+                plan(torch.ones(3, 2), 0.5)
+        else:
+            assert torch.equal(plan(torch.ones(3, 2), 0.5), torch.as_tensor(given))
+
+
+def test_soft_maps_take_means_and_hand_them_back(solver: Solver) -> None:
+    a, b = features(3.0)
+    moments = moments_of(a, b)
+    found = Transport(entropy=0.1).match(moments, 1)
+    moved = plan(2 - 2 * moments.correlation(1), 0.1)
+    torch.testing.assert_close(found.map.forward, WIDTH * moved)
+    assert found.map.inverse is not None
+    torch.testing.assert_close(found.map.inverse, WIDTH * moved.T)
+    torch.testing.assert_close(found.scores, (WIDTH * moved * moments.correlation(1)).sum(1))
+    assert found.condition == pytest.approx(np.linalg.cond(WIDTH * moved.numpy()), rel=1e-6)
+
+
+def test_exact_maps_are_permutations_with_their_correlations() -> None:
+    a, b = features(3.0)
+    moments = moments_of(a, b)
+    found = Transport().match(moments, 1)
+    assert found.map.kind == "permutation"
+    assert found.scores.shape == (WIDTH,)
+    torch.testing.assert_close(
+        found.scores, moments.correlation(1)[range(WIDTH), found.map.forward]
+    )
+    assert (Transport().entropy, Transport().standardised) == (0.0, True)
+
+
+def test_distances_that_are_not_standardised_are_squares_of_differences() -> None:
+    a, b = features(3.0)
+    centred = a - a.mean(0), b - b.mean(0)
+    expected = (centred[0][:, :, None] - centred[1][:, None, :]).square().mean(0)
+    torch.testing.assert_close(Transport(standardised=False).costs(moments_of(a, b), 1), expected)
+    torch.testing.assert_close(
+        Transport().costs(moments_of(a, b), 1), 2 - 2 * moments_of(a, b).correlation(1)
+    )
+
+
+@pytest.mark.parametrize("entropy", [-1e-9, -1.0, math.inf, math.nan])
+def test_entropies_that_are_negative_or_not_finite_are_refused(entropy: float) -> None:
+    with pytest.raises(AlignmentError, match="entropy of transport"):
+        Transport(entropy=entropy)
 
 
 @settings(max_examples=30, deadline=None)
@@ -112,149 +287,3 @@ def test_entropic_maps_fold_networks_that_are_alike() -> None:
     result = merge([network, twin], loader(), align=Transport(entropy=0.02), repair="none")
     assert {m[1].kind for m in result.alignment.maps.values()} == {"dense"}  # type: ignore[union-attr]
     assert onefold.evaluate(result.model, loader()).accuracy > 0.9
-
-
-class Perceptron(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second, self.head = (
-            nn.Linear(64, width),
-            nn.Linear(width, width),
-            nn.Linear(width, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.second(F.relu(self.first(x.flatten(1))))))
-
-
-class Convolutions(nn.Module):
-    """With batch norm and a residual sum; the last convolution's channels are flattened with their
-    places.
-    """
-
-    def __init__(self, width: int, norms: bool = True) -> None:
-        super().__init__()
-        self.a, self.b, self.c = (nn.Conv2d(n, width, 3, padding=1) for n in (1, width, width))
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width) if norms else nn.Identity() for _ in range(3)
-        )
-        self.head = nn.Linear(width * 16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norms[0](self.a(x)))
-        x = F.relu(x + self.norms[1](self.b(x)))
-        x = F.max_pool2d(F.relu(self.norms[2](self.c(x))), 2)
-        return self.head(x.flatten(1))
-
-
-def digits() -> tuple[Tensor, Tensor]:
-    data = load_digits()
-    return torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(
-        data.target
-    )
-
-
-IMAGES, LABELS = digits()
-TRAIN, TEST = slice(0, 1200), slice(1200, None)
-
-
-def learnt(network: nn.Module, seed: int, epochs: int = 12) -> nn.Module:
-    torch.manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(epochs):
-        for index in torch.randperm(1200).split(60):
-            loss = F.cross_entropy(network(IMAGES[index]), LABELS[index])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return network.eval()
-
-
-def accuracy(network: nn.Module) -> float:
-    return onefold.evaluate(network, [(IMAGES[TEST], LABELS[TEST])]).accuracy
-
-
-CALIBRATION = list(IMAGES[TRAIN].split(200))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [Perceptron, Convolutions, lambda width: Convolutions(width, norms=False)],
-    ids=["mlp", "norms", "plain"],
-)
-def test_networks_of_widths_16_and_24_become_one_of_either(make) -> None:  # type: ignore[no-untyped-def]
-    torch.manual_seed(0)
-    networks = [learnt(make(width), seed) for seed, width in enumerate((16, 24))]
-    before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
-    assert min(accuracy(n) for n in networks) > 0.85
-    for reference in (0, 1):
-        result = merge(networks, CALIBRATION, align="transport", reference=reference)
-        shapes = {k: v.shape for k, v in result.model.state_dict().items()}
-        assert shapes == {k: v.shape for k, v in networks[reference].state_dict().items()}
-        assert type(result.model) is type(networks[0])
-        assert accuracy(result.model) > 0.5
-    for network, state in zip(networks, before, strict=True):
-        assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
-
-
-def test_a_network_with_doubled_units_folds_into_the_narrow_one_exactly() -> None:
-    torch.manual_seed(1)
-    narrow, wide = Perceptron(6).double(), Perceptron(12).double()
-    twice = torch.arange(12) // 2
-    with torch.no_grad():
-        wide.first.weight.copy_(narrow.first.weight[twice])
-        wide.first.bias.copy_(narrow.first.bias[twice])
-        wide.second.weight.copy_(narrow.second.weight[twice][:, twice] / 2)
-        wide.second.bias.copy_(narrow.second.bias[twice])
-        wide.head.weight.copy_(narrow.head.weight[:, twice] / 2)
-        wide.head.bias.copy_(narrow.head.bias)
-    images = IMAGES[:300].double()
-    torch.testing.assert_close(wide(images), narrow(images))
-    result = merge([narrow, wide], [images], align="transport", repair="none")
-    torch.testing.assert_close(result.model(images), narrow(images), rtol=0, atol=1e-9)
-
-
-def test_alignments_of_unequal_widths_are_saved_and_applied(tmp_path: Path) -> None:
-    torch.manual_seed(2)
-    networks = [Perceptron(16), Perceptron(24), Perceptron(20)]
-    found = align(networks, CALIBRATION, method="transport", reference=2)
-    assert found.maps["g0"][1].forward.shape == (20, 24)
-    found.save(tmp_path / "a.safetensors")
-    assert Alignment.load(tmp_path / "a.safetensors") == found
-    assert all(twin.head.weight.shape == (10, 20) for twin in found.apply(networks))
-    assert torch.equal(found.apply(networks)[2].head.weight, networks[2].head.weight)
-
-
-def test_what_cannot_be_folded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    networks = [Perceptron(16), Perceptron(24)]
-    with pytest.raises(MembersError, match="first"):
-        align(networks, CALIBRATION, method="cca")
-    with pytest.raises(AlignmentError, match="need a reference"):
-        align(networks, CALIBRATION, method="transport", reference=None)
-    with pytest.raises(MembersError, match="one width only"):
-        merge(networks, CALIBRATION, align="transport", fold="least_squares")
-
-    def normed(width: int) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(1, width, 3),
-            nn.GroupNorm(1, width),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(36 * width, 10),
-        )
-
-    with pytest.raises(
-        AlignmentError,
-        match=r"has 4 features in member 0 but 6 in member 1, and it takes no matrix",
-    ):
-        align([normed(4), normed(6)], CALIBRATION, method="transport")
-    with pytest.raises(AlignmentError, match="must be 0 or greater"):
-        Transport(entropy=-1.0)
-    monkeypatch.setitem(sys.modules, "ot", None)
-    with pytest.raises(
-        AlignmentError, match=r'install it with: pip install "onefold\[transport\]"'
-    ):
-        align(networks, CALIBRATION, method="transport")
-    align(
-        members(Plain, 2), loader(), method="transport"
-    )  # exact between equal widths does without

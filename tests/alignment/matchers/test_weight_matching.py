@@ -6,20 +6,43 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 
 import pytest
+import random_networks
 import torch
 from head_networks import Attention, Grouped, average, built, gap, inputs, moved
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from random_networks import case, largest_deviation
 from small_networks import Plain, Residual, loader, members, trained
 from torch import Tensor, nn
 
+import onefold
 from onefold.alignment import align
 from onefold.alignment.matchers.weight_matching import WeightMatching, descend
 from onefold.errors import AlignmentError, SettingError
 from onefold.fold import merge
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
+
+
+@pytest.mark.parametrize(
+    "number", [192, 256]
+)  # random networks with complex weights; the second has heads
+@pytest.mark.parametrize("reference", [0, None])
+def test_identical_networks_stay_what_they_are(number: int, reference: int | None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = case(number)
+        assert any(tensor.is_complex() for tensor in made.network.state_dict().values())
+        result = onefold.merge(
+            random_networks.members(made, 2),
+            made.data,
+            align="weights",
+            repair="none",
+            reference=reference,
+        )
+    assert largest_deviation(made.outputs(made.network), made.outputs(result.model)) < 1e-5
 
 
 class Recurrent(nn.Module):

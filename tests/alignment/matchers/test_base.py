@@ -1,0 +1,30 @@
+"""Class attributes of the built-in matchers."""
+
+from __future__ import annotations
+
+from onefold.alignment.matchers import matchers
+
+
+def test_what_matchers_say_of_themselves() -> None:
+    said = {
+        entry.name: (
+            kind.dense,
+            kind.exact,
+            kind.rotates,
+            kind.covariances,
+            kind.widths,
+            kind.probe,
+        )
+        for entry in matchers
+        for kind in [matchers.get(entry.name)]
+    }
+    exact, dense, joint = (
+        (False, False, True, False, False, "post"),
+        (True, False, True, True, False, "post"),
+        (True, False, False, True, False, "post"),
+    )
+    assert said["permutation"] == said["identity"] == said["weights"] == exact
+    assert said["cca"] == said["procrustes"] == dense
+    assert said["rotation"] == (True, True, *dense[2:])
+    assert said["zipit"] == joint
+    assert said["transport"] == (*joint[:4], True, "post")
