@@ -1,6 +1,4 @@
-"""Alignments of real small networks: exactness of permutations, what dense maps promise, saving,
-settings and errors.
-"""
+"""Alignments applied to members, saved and loaded."""
 
 from __future__ import annotations
 

@@ -103,12 +103,12 @@ def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(
     hidden = next(
         g.name for g in spec.groups if g.size == 24
     )  # a dense map of what gelu reads is approximate
-    kept = Alignment(
+    held = Alignment(
         **{f: getattr(found, f) for f in found.__dataclass_fields__}
         | {"maps": {**found.maps, hidden: (GroupMap.identity(24),) * 2}}
     )
-    assert any(m[1].kind == "dense" for m in checkpoint.maps.values())
-    for network, twin in zip(networks, checkpoint.apply(networks), strict=True):
+    assert any(m[1].kind == "dense" for m in held.maps.values())
+    for network, twin in zip(networks, held.apply(networks), strict=True):
         assert gap(twin, network) < 1e-8
 
 

@@ -1,6 +1,4 @@
-"""Where nothing, or little, can be aligned, it is said: an error where it was asked for by name, a
-warning where it was not.
-"""
+"""Where nothing can be aligned: an error if it was asked for by name, else a warning."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""Batches in an order that depends on seed and epoch alone, shares that make up the whole, images
-moved by known amounts, and the rate.
-"""
+"""Batches in an order that depends on seed and epoch alone, and images moved by known amounts."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterable
 
@@ -15,7 +12,6 @@ from torch import Tensor
 
 from onefold.batches import Batch
 from onefold.explore.epochs import Epochs, flip_and_crop, generators_kept, share
-from onefold.explore.training import Training, usable
 from onefold.sources import ImageBatches
 from onefold.sources.loader import Images
 
@@ -70,23 +66,6 @@ def test_shares_make_up_the_batch() -> None:
         assert part.args[1] == "kept"
 
 
-@pytest.mark.parametrize(
-    ("sizes", "processes", "left"),
-    [
-        ([6, 6, 1], 1, 2),
-        ([6, 6, 2], 1, 3),
-        ([6, 3], 2, 1),
-        ([6, 4], 2, 2),
-        ([1, 1], 1, 2),
-        ([1], 2, 0),
-    ],
-)
-def test_a_batch_too_small_to_share_is_left_out(
-    sizes: list[int], processes: int, left: int
-) -> None:
-    assert len(list(usable([Batch((torch.zeros(n, 1),)) for n in sizes], processes))) == left
-
-
 def test_every_image_is_mirrored_or_not_and_moved_by_a_known_amount() -> None:
     original = torch.arange(1.0, 1 + 3 * 2 * 8 * 8).view(3, 2, 8, 8).repeat(60, 1, 1, 1)
     moved = flip_and_crop(original, torch.Generator().manual_seed(0))
@@ -105,17 +84,3 @@ def test_every_image_is_mirrored_or_not_and_moved_by_a_known_amount() -> None:
         assert len(found) == 1
         seen.add(found[0])
     assert len(seen) == 18  # every combination occurs
-
-
-def test_the_rate_rises_to_its_highest_and_falls_to_nothing() -> None:
-    plan = Training(epochs=10, steps=10, lr=0.4, warm_up=2)
-    rates = [plan.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.4 / 20)
-    assert max(rates) == rates[19] == rates[20] == 0.4
-    assert rates[:20] == sorted(rates[:20])
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[60] == pytest.approx(0.2 * (1 + math.cos(math.pi / 2)))
-    assert 0 < rates[99] < 0.001
-    assert Training(epochs=1, steps=3, warm_up=0).rate(0) == 0.1
-    assert Training(epochs=100, steps=2).rate(9) == 0.1  # five epochs of a hundred
-    assert Training(epochs=100, steps=2).rate(8) < 0.1

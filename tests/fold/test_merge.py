@@ -23,7 +23,7 @@ from onefold.errors import (
     TraceError,
 )
 from onefold.fold import merge, recalibrate
-from onefold.fold.average import average
+from onefold.fold.average import average, normalized
 
 KINDS = [Plain, Residual]
 TEST = loader(512, seed=99, batch=128)

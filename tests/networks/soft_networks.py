@@ -4,12 +4,15 @@ statistics, and what the tests of soft merging share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from small_networks import Plain, Residual
+from small_networks import Plain, Residual, loader
 from torch import Tensor, nn
 
-from onefold.fold import SoftMerge
+import onefold
+from onefold.fold import SoftMerge, SoftResult, fit_gates
 
 WORDS, LENGTH, CLASSES = 20, 7, 4
 
@@ -185,3 +188,48 @@ def same_bits(state: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
         torch.equal(value.nan_to_num(0.5, 2.5, -2.5), other[name].nan_to_num(0.5, 2.5, -2.5))
         for name, value in state.items()
     )
+
+
+def as_rows(soft: SoftMerge, gates: Tensor) -> dict[str, Tensor]:
+    """Every site's row of gates, by its name."""
+    return {site.name: row for site, row in zip(soft.sites, gates, strict=True)}
+
+
+def layer_level(members: Sequence[nn.Module], **arguments: object) -> SoftMerge:
+    """A soft merge without alignment and screening."""
+    return SoftMerge(members, "layer", align="none", reference=0, screen=False, **arguments).eval()  # type: ignore[arg-type]
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """Relative to the largest output."""
+    return float((found - expected).detach().abs().max() / expected.detach().abs().max())
+
+
+TEST = loader(512, seed=99, batch=128)
+
+
+def accuracy(model: nn.Module) -> float:
+    """Accuracy on 512 test examples."""
+    return onefold.evaluate(model, TEST).accuracy
+
+
+def unaligned(networks: list[nn.Module], level: str, **arguments: object) -> SoftMerge:
+    """A soft merge without alignment and screening."""
+    return SoftMerge(
+        networks, level, **{"align": "none", "reference": 0, "screen": False, **arguments}
+    )  # type: ignore[arg-type]
+
+
+def quick(soft: SoftMerge, steps: int = 5, **arguments: object) -> SoftResult:
+    """Learn the gates for a few steps."""
+    return fit_gates(soft, loader(256), steps=steps, **arguments)  # type: ignore[arg-type]
+
+
+def addresses(modules: list[nn.Module]) -> set[int]:
+    """Where the tensors of modules lie in memory."""
+    return {t.data_ptr() for m in modules for t in (*m.parameters(), *m.buffers())}
+
+
+def outside(network: nn.Module, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """A copy of the state but for names that begin with one of the prefixes."""
+    return {name: value for name, value in bits(network).items() if not name.startswith(prefixes)}

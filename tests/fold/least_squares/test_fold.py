@@ -9,6 +9,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from corner_networks import Counted, Tiled, off
 from least_squares_networks import (
     Attention,
     Convolutional,
@@ -26,19 +27,32 @@ from small_networks import Plain, Residual, loader, members, trained
 from torch import Tensor, nn
 
 import onefold
+from onefold.batches import batches
 from onefold.errors import DataError, OnefoldError, SettingError, TraceError
 from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import fold as module
 from onefold.fold.least_squares.layers import find_sites
-from onefold.fold.least_squares.ridge import Ridge
-from onefold.fold.least_squares.rows import draw, geometry_of
-from onefold.fold.least_squares.targets import TARGETS, correlations
-from onefold.fold.least_squares.weights import effective, matrix_of, tensor_of, write
-from onefold.layers import Layer, Norm
+from onefold.fold.least_squares.targets import TARGETS
 from onefold.symmetry import solve, trace
 
-TEST = loader(512, seed=99, batch=128)
 
+@pytest.mark.parametrize("kind", [Tiled, Counted])
+def test_least_squares_solves_over_inputs_of_several_sizes(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = kind().eval()
+    data = [torch.randn(32, 4, 5), torch.randn(32, 6, 5), torch.randn(32, 4, 5)]
+    merged = onefold.merge(
+        [model, copy.deepcopy(model)],
+        data,
+        align="none",
+        fold=LeastSquares("correlation"),
+        repair="none",
+    )
+    assert off(model, merged.model, data[1]) < 1e-4
+    assert F.mse_loss(merged.model(data[0]), model(data[0])) < 1e-8
+
+
+TEST = loader(512, seed=99, batch=128)
 
 KINDS = [
     (Mlp, "selection"),
@@ -108,7 +122,6 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     state = {k: v.clone() for k, v in model.state_dict().items()}
     sites, kept = find_sites(traced, spec, state)
     assert not kept
-    from onefold.batches import batches
 
     calibration = Calibration(list(batches(data)), 4096, 0)
     outputs = SiteOutputs(traced, [state], sites, calibration)
@@ -218,54 +231,6 @@ def test_memory_bounds_the_examples_and_the_rows(monkeypatch: pytest.MonkeyPatch
     assert any("rows of each layer" in w for w in report.warnings)
 
 
-def test_ridge_regression_is_the_normal_equations() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, t = (torch.randn(1, 300, n, generator=generator, dtype=torch.float64) for n in (5, 3))
-    prior = (
-        torch.randn(1, 5, 3, generator=generator, dtype=torch.float64),
-        torch.zeros(1, 3, dtype=torch.float64),
-    )
-    sums = Ridge([prior], True)
-    sums.add(x[:, :200], t[:, :200], 0)
-    sums.add(x[:, 200:], t[:, 200:], 60)
-    found = sums.solve(0.1)
-    centred, y = x[0] - x[0].mean(0), t[0] - x[0] @ prior[0][0]
-    gram = centred.T @ centred / 300
-    expected = prior[0][0] + torch.linalg.solve(
-        gram + 0.1 * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 300
-    )
-    torch.testing.assert_close(found.matrix[0], expected)
-    torch.testing.assert_close((x[0] @ found.matrix[0] + found.constant[0]).mean(0), t[0].mean(0))
-    error = (t[0, 240:] - _fitted(x, t, prior, 0.1)).square().sum() / (
-        t[0, 240:] - t[0, 240:].mean(0)
-    ).square().sum()
-    assert found.r2 == pytest.approx(1 - float(error))
-    noise = Ridge([prior, (0 * prior[0], prior[1])], True)
-    noise.add(x, t, 60)
-    chosen = noise.solve(None)
-    assert chosen.prior == 1  # the target is independent of x, and of the first prior
-    assert chosen.ridge >= 0.3
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_ridge_regression_does_not_mind_where_the_inputs_lie(offset: float) -> None:
-    """In float32 the products of rows that are far from zero hold nothing but rounding."""
-    generator = torch.Generator().manual_seed(0)
-    x, t = (torch.randn(1, 300, n, generator=generator) for n in (5, 3))
-    matrix = torch.randn(1, 5, 3, generator=generator, dtype=torch.float64)
-    found = []
-    for moved in (0.0, offset):
-        sums = Ridge([(matrix, -moved * matrix.sum(1))], True)
-        sums.add(x + moved, t, 60)
-        found.append(sums.solve(None))
-    assert found[0].ridge == found[1].ridge
-    torch.testing.assert_close(found[1].matrix, found[0].matrix, rtol=0, atol=2e-3)
-    torch.testing.assert_close(found[1].mean, found[0].mean + offset, rtol=0, atol=2e-3)
-    torch.testing.assert_close(found[1].covariance, found[0].covariance, rtol=0, atol=2e-3)
-    constant = found[1].constant + offset * found[1].matrix.sum(1)
-    torch.testing.assert_close(constant, found[0].constant, rtol=0, atol=2e-3)
-
-
 @pytest.mark.parametrize("target", TARGETS)
 def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
     """Members whose hidden units lie around 1000 and vary by one, as large biases and inputs
@@ -288,103 +253,6 @@ def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
         wanted = torch.stack([model(x) for model in models]).mean(0)
         error = (folded(x) - wanted).square().mean() / wanted.var(0).mean()
     assert error < 0.02
-
-
-def _fitted(x: Tensor, t: Tensor, prior: tuple[Tensor, Tensor], ridge: float) -> Tensor:
-    """What a fit to the first 240 rows says of the others."""
-    rows, y = x[0, :240], t[0, :240] - x[0, :240] @ prior[0][0]
-    centred = rows - rows.mean(0)
-    gram = centred.T @ centred / 240
-    matrix = torch.linalg.solve(
-        gram + ridge * gram.diagonal().mean() * torch.eye(5), centred.T @ (y - y.mean(0)) / 240
-    )
-    return x[0, 240:] @ (matrix + prior[0][0]) + y.mean(0) - rows.mean(0) @ matrix
-
-
-LAYERS = [
-    (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), "conv", 0, (4, 7, 8)),
-    (nn.Conv1d(4, 4, 4, dilation=2, groups=4), "conv", 0, (4, 12)),
-    (nn.Conv3d(2, 3, 2, padding=1), "conv", 0, (2, 3, 4, 3)),
-    (
-        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2),
-        "conv_transpose",
-        1,
-        (4, 5, 4),
-    ),
-    (nn.ConvTranspose1d(4, 4, 3, stride=3, groups=4), "conv_transpose", 1, (4, 5)),
-    (nn.Linear(4, 6), "linear", 0, (3, 5, 4)),
-]
-
-
-@pytest.mark.parametrize(("module_", "kind", "axis", "shape"), LAYERS)
-def test_rows_times_the_matrix_are_the_layers_output(
-    module_: nn.Module, kind: str, axis: int, shape: tuple[int, ...]
-) -> None:
-    module_ = copy.deepcopy(module_).double()
-    x = torch.randn(6, *shape, dtype=torch.float64)
-    traced = trace(module_, (x,))
-    node = next(
-        n
-        for n in traced.graph.nodes
-        if n.op == "call_function" and isinstance(n.meta["val"], Tensor)
-    )
-    channel = x.dim() - 1 if kind == "linear" else 1
-    layer = Layer(
-        "n", kind, "weight", "bias", axis, "x", "n", channel, getattr(module_, "groups", 1)
-    )
-    geometry = geometry_of(layer, node)
-    assert geometry is not None
-    with torch.no_grad():
-        y = module_(x)
-    sample = draw(y.shape, channel, 0, 6, 7, 2, torch.Generator().manual_seed(1))
-    state = dict(module_.state_dict())
-    matrix, bias = effective(state, layer)
-    rows = geometry.inputs(x, sample, layer.groups)
-    out = (rows @ matrix).transpose(0, 1).reshape(len(sample), -1) + bias
-    torch.testing.assert_close(out, sample.take(y))
-    torch.testing.assert_close(
-        tensor_of(matrix_of(state["weight"], layer), layer, state["weight"].shape), state["weight"]
-    )
-    assert sample.held == len(sample) * 2 // 6
-
-
-@pytest.mark.parametrize("affine", [True, False])
-def test_a_layer_and_its_norm_are_written_as_they_are_read(affine: bool) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=affine)).double().eval()
-    names = ("1.weight", "1.bias") if affine else (None, None)
-    layer = Layer(
-        "n",
-        "conv",
-        "0.weight",
-        "0.bias",
-        0,
-        "x",
-        "n",
-        1,
-        norm=Norm("m", *names, "1.running_mean", "1.running_var", 1e-5),
-    )
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.uniform_(0.2, 2.0)
-    x = torch.randn(5, 3, 6, 6, dtype=torch.float64)
-    with torch.no_grad():
-        before = model(x)
-        matrix, bias = effective(model.state_dict(), layer)
-        write(
-            model.state_dict(), layer, matrix, bias, before.mean((0, 2, 3)), before.var((0, 2, 3))
-        )
-        torch.testing.assert_close(model(x), before)
-        if affine:  # in training mode, so by the batch's own statistics, it is the same function
-            torch.testing.assert_close(model.train()(x), before, rtol=0.02, atol=0.02)
-
-
-def test_correlations_of_units_that_do_not_vary_are_zero() -> None:
-    a = torch.randn(50, 3)
-    b = torch.stack([2 * a[:, 0] + 1, -a[:, 1], torch.ones(50)], 1)
-    torch.testing.assert_close(
-        correlations(a, b), torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64), atol=1e-6, rtol=0
-    )
 
 
 class Frozen(nn.Module):

@@ -1,6 +1,4 @@
-"""Folding by pruning: elimination is what its formula says; copies fold to what they share; picks;
-units that matter stay.
-"""
+"""Folding by pruning: copies fold to what they share, and units that matter stay."""
 
 from __future__ import annotations
 
@@ -8,8 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from corner_networks import off
 from least_squares_networks import (
     Attention,
     Convolutional,
@@ -29,109 +26,48 @@ import onefold
 from onefold.batches import batches
 from onefold.ensemble.pool import mean_pool
 from onefold.errors import DataError, SettingError
-from onefold.fold import merge
+from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import fold as least_squares
 from onefold.fold.least_squares import units
-from onefold.fold.least_squares.elimination import Regression, keep
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.selection import Picks, alignment_of, side_by_side
 from onefold.symmetry import solve, trace
 from onefold.symmetry.axes import Fixed, Live, Prod, Sum
 from onefold.symmetry.probing import spread
 
-TEST = loader(512, seed=99, batch=128)
+
+class Heads(nn.Module):
+    """Hidden features as heads of a few: layers read whole heads, the features of each, or all."""
+
+    def __init__(self, heads: int, size: int, swapped: bool) -> None:
+        super().__init__()
+        self.swapped = swapped
+        self.first, self.all = nn.Linear(5, heads * size), nn.Linear(heads * size, 4)
+        self.inside, self.across = nn.Linear(size, 2), nn.Linear(heads, 2)
+        self.last = nn.Linear(2 * (size if swapped else heads) + 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x).tanh()
+        heads = h.unflatten(-1, (self.across.in_features, self.inside.in_features))
+        read = self.across(heads.transpose(-1, -2)) if self.swapped else self.inside(heads)
+        return self.last(torch.cat([read.flatten(-2).tanh(), self.all(h).tanh()], -1))
 
 
-def regression(x: Tensor, y: Tensor, block: int) -> Regression:
-    x, y = x - x.mean(0), y - y.mean(0)
-    return Regression(x.T @ x / len(x), x.T @ y / len(x), block)
-
-
-def error(x: Tensor, y: Tensor, units: list[int], block: int, ridge: float) -> float:
-    """E(S) by its definition, lambda m being that of all units."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    loading = ridge * (x.square().sum(0) / len(x)).mean()
-    own = x[:, [u * block + k for u in units for k in range(block)]]
-    gram = own.T @ own / len(x) + loading * torch.eye(own.shape[1], dtype=x.dtype)
-    v = torch.linalg.solve(gram, own.T @ y / len(x))
-    return float((y - own @ v).square().sum() / len(x) + loading * v.square().sum())
-
-
-@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(3, 7))
-def test_elimination_takes_out_the_unit_whose_absence_costs_least(
-    seed: int, block: int, units: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(60, units * block, generator=generator, dtype=torch.float64)
-    y = x @ torch.randn(units * block, 4, generator=generator, dtype=torch.float64) + torch.randn(
-        60, 4, generator=generator, dtype=torch.float64
+@pytest.mark.parametrize(("heads", "size", "swapped"), [(4, 3, False), (3, 4, True), (2, 6, False)])
+def test_units_of_a_product_are_taken_from_one_member(heads: int, size: int, swapped: bool) -> None:
+    torch.manual_seed(heads)
+    model = Heads(heads, size, swapped).eval()
+    data = [torch.randn(64, 5) for _ in range(4)]
+    merged = onefold.merge(
+        [model, copy.deepcopy(model)],
+        data,
+        align="none",
+        fold=LeastSquares("pruning"),
+        repair="none",
     )
-    left = list(range(units))
-    for count in range(units - 1, 0, -1):
-        costs = {u: error(x, y, [v for v in left if v != u], block, 0.01) for u in left}
-        left.remove(min(costs, key=costs.__getitem__))
-        assert keep([regression(x, y, block)], units, count, 0.01, at_once=0.0).tolist() == left
+    assert off(model, merged.model, data[0]) < 0.01
 
 
-def test_of_two_units_that_do_the_same_one_stays() -> None:
-    """Many go at once, and still no pair goes together; the control has no copies, and then the
-    weak ones go.
-    """
-    x = torch.randn(500, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
-    y = x @ torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    kept = keep([regression(x.repeat(1, 2)[:, order], y, 1)], 80, 40, 1e-6, at_once=0.5)
-    assert sorted((order[kept] % 40).tolist()) == list(range(40))
-    weak = torch.cat([x, 1e-3 * torch.randn_like(x)], 1)
-    assert keep([regression(weak, y, 1)], 80, 40, 1e-6).tolist() == list(range(40))
-
-
-def test_readers_add_up() -> None:
-    x = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    one, two = x[:, :1], 3 * x[:, 1:2]
-    first, second = regression(x, one, 1), regression(x, two, 1)
-    assert keep([first], 3, 1, 1e-6).tolist() == [0]
-    assert keep([second], 3, 1, 1e-6).tolist() == [1]
-    assert keep([first, second], 3, 1, 1e-6).tolist() == [1]
-    assert keep([first, second], 3, 2, 1e-6).tolist() == [0, 1]
-
-
-def test_the_references_units_keep_their_places() -> None:
-    picks = Picks.placed(
-        torch.tensor([0, 2, 5, 7]), 4, 0
-    )  # units 0 and 2 of member 0, 1 and 3 of member 1
-    assert picks.member.tolist() == [0, 1, 0, 1]
-    assert picks.unit.tolist() == [0, 1, 2, 3]
-    other = Picks.placed(torch.tensor([0, 2, 5, 7]), 4, 1)
-    assert (other.member.tolist(), other.unit.tolist()) == ([0, 1, 0, 1], [0, 1, 2, 3])
-    for k in range(2):
-        forward = other.map_of(k).forward
-        assert sorted(forward.tolist()) == [0, 1, 2, 3]
-        assert (forward[other.member == k] == other.unit[other.member == k]).all()
-
-
-def test_members_side_by_side_are_their_mean_over_the_units_that_stay() -> None:
-    """y = sum_k a_k (V_k h_k + c_k), each member's sum running over its own units that were picked."""
-    models = [nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double() for _ in range(2)]
-    x = torch.randn(50, 4, dtype=torch.float64)
-    spec = onefold.find_symmetries(models[0], x)
-    picks = Picks.placed(
-        torch.tensor([0, 3, 4, 7, 8, 11]), 6, 0
-    )  # units 0, 3, 4 of member 0, and 1, 2, 5 of member 1
-    name = next(group.name for group in spec.groups if group.size == 6)
-    mapped = alignment_of({name: picks}, None, spec, 2, 0)
-    states = [mapped.apply_to_state(model.state_dict(), k) for k, model in enumerate(models)]
-    shares = (0.7, 0.3)
-    average = {key: 0.7 * states[0][key] + 0.3 * states[1][key] for key in states[0]}
-    folded = copy.deepcopy(models[0])
-    folded.load_state_dict(side_by_side(states, spec, {name: picks}, shares, average))
-    with torch.no_grad():
-        wanted = torch.zeros(50, 3, dtype=torch.float64)
-        for share, model, own in zip(shares, models, ([0, 3, 4], [1, 2, 5]), strict=True):
-            wanted += share * (
-                model[1](model[0](x))[:, own] @ model[2].weight[:, own].T + model[2].bias
-            )
-        torch.testing.assert_close(folded(x), wanted)
+TEST = loader(512, seed=99, batch=128)
 
 
 def test_values_are_spread_over_composite_axes() -> None:

@@ -1,6 +1,4 @@
-"""One bad member of five, or four: it is left out by name, and the result is at least as good as
-the best honest one.
-"""
+"""One bad member of five, or four: it is left out by name and costs nothing."""
 
 from __future__ import annotations
 
@@ -287,7 +285,7 @@ def test_a_broken_reference_can_be_repaired_with_the_parts_of_others(
 
 
 def test_a_perfect_member_times_a_million_does_not_screen_out_the_honest_ones() -> None:
-    """Its loss is exactly 0, the lowest of all, so that nobody may be measured against its outputs."""
+    """Its loss is exactly 0, the lowest, so that nobody may be measured against its outputs."""
     networks = members(Plain, 5)
     data = [(x, networks[0](x).argmax(-1).detach()) for x, _ in loader(512)]
     soft = SoftMerge(attacked(networks, times_a_million, [0])).prepare(data)

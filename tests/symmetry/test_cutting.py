@@ -1,6 +1,4 @@
-"""Cutting a traced network in two: both sides together are the network, bit for bit, and where it
-cannot be cut a sentence says why.
-"""
+"""A traced network cut in two: both sides together are the network bit for bit, or why not."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onefold.errors import MembersError, SettingError
-from onefold.fold.average import average
+from onefold.fold.average import average, normalized
 
 
 def test_weights_are_divided_by_their_sum() -> None:

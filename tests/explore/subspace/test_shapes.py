@@ -1,4 +1,4 @@
-"""The numbers behind subspaces: which vertices repel each other, and what weights points have."""
+"""Shapes of subspaces: the weights of points, and which vertices repel each other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import onefold
 from onefold.errors import SubspaceError
-from onefold.explore.subspace import mixing
 from onefold.explore.subspace.shapes import Shape
 
 
@@ -31,27 +30,6 @@ def test_of_lines_and_curves_the_ends_repel_each_other(name: str, vertices: int)
     assert {Shape.of(name, vertices).pair(np.random.default_rng(k)) for k in range(20)} == {
         (0, vertices - 1)
     }
-
-
-@pytest.mark.parametrize("vertices", [3, 4])
-def test_the_penalty_reaches_every_vertex_of_a_simplex(vertices: int) -> None:
-    torch.manual_seed(0)
-    space = onefold.Subspace(
-        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), "simplex", vertices
-    )
-    reached: set[int] = set()
-    for _ in range(40):
-        space.zero_grad()
-        space.sample()
-        space.diversity_penalty().backward()
-        touched = {
-            k
-            for k, vertex in enumerate(space.vertices)
-            if any(p.grad is not None and p.grad.any() for p in vertex.parameters())
-        }
-        assert len(touched) == 2
-        reached |= touched
-    assert reached == set(range(vertices))
 
 
 def test_points_and_middles_have_these_weights() -> None:
@@ -74,55 +52,6 @@ def test_points_and_middles_have_these_weights() -> None:
     assert simplex.corner(3) == (0.0, 0.0, 0.0, 1.0)
     assert line.point(0) == (1.0, 0.0)
     assert line.point(1) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("compared", [(), (0,), (0, 2)])
-@pytest.mark.parametrize("pair", [(0, 1), (2, 0)])
-@pytest.mark.parametrize("way", ["piece by piece", "all at once"])
-def test_points_likenesses_and_their_gradients(
-    compared: tuple[int, ...], pair: tuple[int, int], way: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The mixture against its definition, differentiated by autograd; some tensors of some vertices
-    are not trained.
-    """
-    if way == "all at once":
-        monkeypatch.setattr(mixing, "on_cpu", lambda _: False)
-    monkeypatch.setattr(mixing, "PART", 8)  # nodes of one or two tensors each
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((3, 2), (3,), (4, 3), ())
-    vertices = [
-        [
-            torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(
-                (k, t) != (1, 2)
-            )
-            for t, shape in enumerate(shapes)
-        ]
-        for k in range(3)
-    ]
-    rows = [[0.2, 0.5, 0.3, 0.1], [0.5, 0.0, 0.3, 0.1], [0.3, 0.5, 0.4, 0.8]]
-    points, likeness = mixing.mix(vertices, mixing.Draw(rows, pair, compared))
-    expected = [sum(rows[k][t] * vertices[k][t] for k in range(3)) for t in range(4)]
-    loss = sum(((t + 1) * p.square()).sum() for t, p in enumerate(points[:3]))
-    wanted = sum(((t + 1) * p.square()).sum() for t, p in enumerate(expected[:3]))
-    if compared:
-        a, b = (torch.cat([vertices[k][t].flatten() for t in compared]) for k in pair)
-        cosine = (a @ b) ** 2 / (a @ a * (b @ b))
-        assert likeness is not None
-        torch.testing.assert_close(likeness, cosine)
-        loss, wanted = loss + 5 * likeness, wanted + 5 * cosine
-    else:
-        assert likeness is None
-    for found, right in zip(points, expected, strict=True):
-        torch.testing.assert_close(found, right)
-    trained = [tensor for vertex in vertices for tensor in vertex if tensor.requires_grad]
-    gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-    for found, right in zip(
-        gradients, torch.autograd.grad(wanted, trained, allow_unused=True), strict=True
-    ):
-        if right is None:
-            assert found is None or not found.any()
-        else:
-            torch.testing.assert_close(found, right)
 
 
 def test_ensembles_are_spread_from_a_fifth_to_four_fifths() -> None:
@@ -177,3 +106,33 @@ def test_shapes_have_so_many_vertices(name: str, least: int, most: int) -> None:
             Shape.of(name, least).point(where)
     with pytest.raises(SubspaceError, match="at least one member"):
         Shape.of(name, least).spread(0, np.random.default_rng(0))
+
+
+@given(
+    name=st.sampled_from(["line", "curve", "simplex"]),
+    more=st.integers(0, 4),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=60, deadline=None)
+def test_drawn_points_lie_in_the_shape(name: str, more: int, seed: int) -> None:
+    shape = Shape.of(name, None if name == "line" else 3 + more)
+    for point in shape.draw(np.random.default_rng(seed), 5):
+        assert shape.point(point) == point
+        assert sum(point) == pytest.approx(1, abs=1e-12)
+    assert len(set(shape.pair(np.random.default_rng(seed)))) == 2
+
+
+def test_draws_are_uniform_over_the_simplex_and_the_line() -> None:
+    drawn = torch.tensor(Shape.of("simplex", 3).draw(np.random.default_rng(0), 20000))
+    assert torch.allclose(drawn.mean(0), torch.full((3,), 1 / 3, dtype=drawn.dtype), atol=0.01)
+    assert torch.allclose(
+        drawn.var(0), torch.full((3,), 1 / 18, dtype=drawn.dtype), atol=0.003
+    )  # of Dirichlet(1, 1, 1)
+    line = torch.tensor(Shape.of("line", None).draw(np.random.default_rng(0), 20000))[:, 1]
+    assert abs(line.mean() - 0.5) < 0.01
+    assert abs(line.var() - 1 / 12) < 0.003
+
+
+def test_a_curve_of_three_is_the_quadratic_bezier() -> None:
+    a = 0.3
+    assert Shape.of("curve", None).point(a) == pytest.approx(((1 - a) ** 2, 2 * a * (1 - a), a**2))
