@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disk_networks import doubles
-from torch import nn
+from disk_networks import doubles, members_of
+from small_networks import Plain
 
 import onefold
 from onefold.errors import SettingError
-from onefold.sources import DiskMembers
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_the_command_gives_the_same_bits_from_disk_and_resumed(
 
 
 def test_what_cannot_be_resumed_or_shared_is_refused(
-    merge: Callable[..., Any], tmp_path: Path, both: tuple[list[nn.Module], DiskMembers]
+    merge: Callable[..., Any], tmp_path: Path
 ) -> None:
     for more, what in (
         (["--until", "50%", "--resume", tmp_path / "kept"], "runs in one process"),
@@ -83,8 +82,9 @@ def test_what_cannot_be_resumed_or_shared_is_refused(
         result = merge("-o", tmp_path / "x.safetensors", *more)
         assert result.status == 2, result.err
         assert what in result.err
-    alignment = onefold.align(both[0], doubles(), method="permutation")
+    models = members_of(Plain)
+    alignment = onefold.align(models, doubles(), method="permutation")
     for align, repair in ((alignment, "auto"), ("none", "none")):
         with pytest.raises(SettingError, match="nothing to resume"):
-            onefold.merge(both[0], doubles(), align=align, repair=repair, resume=tmp_path / "kept")
+            onefold.merge(models, doubles(), align=align, repair=repair, resume=tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

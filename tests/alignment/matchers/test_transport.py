@@ -19,8 +19,8 @@ from small_networks import Plain, Residual, loader, random_pair, trained
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Moments, align, matchers
-from onefold.alignment.matchers import transport
+from onefold.alignment import Moments, align
+from onefold.alignment.matchers import matchers, transport
 from onefold.alignment.matchers.permutation import Permutation
 from onefold.alignment.matchers.transport import Transport, plan
 from onefold.errors import AlignmentError
