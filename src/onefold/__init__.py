@@ -1,7 +1,7 @@
 """onefold folds several trained networks into one better network.
 
 The public names, each re-exported from its package. They are resolved on first use, so that `import
-onefold` costs no import of torch.
+onefold` does not import torch.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What a loader yields, as inputs and labels, on the right device.
+"""Batches of a data loader as inputs and labels, on the right device.
 
 A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords,
 whose entry "labels" holds the labels. Inputs are a tensor, a tuple of tensors (positional
 arguments) or a dict of tensors (keyword arguments).
 
-Labels may be of any kind (names, boxes, dicts): what needs none ignores them, and what scores asks
-`labels_of`, which refuses labels of no usable kind. Examples need not lie along the first axis: see
-`Batch.size`.
+Labels may be of any kind (names, boxes, dicts). Code that needs no labels ignores them. Code that
+scores calls `labels_of`, which refuses labels of no usable kind. Examples need not lie along the
+first axis: see `Batch.size`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,16 @@ Data = Iterable[Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, ready for a network: `network(*args, **kwargs)`, with `labels` (n,) or None.
+    """One batch, ready for a network: `network(*args, **kwargs)`.
 
-    axis: which axis of the first input counts examples; None: what the labels say, else the first.
-    unusable: what the labels are where they are nothing that scores could use; empty where they
-    are.
+    Attributes:
+        args: positional inputs.
+        kwargs: keyword inputs.
+        labels: labels (n,), or None.
+        index: number of the batch in the data, from 0.
+        axis: axis of the first input that counts examples; None for the axis that the labels tell,
+            else the first.
+        unusable: description of labels that nothing could score; empty if they are usable.
     """
 
     args: tuple[Any, ...]
@@ -48,9 +53,9 @@ class Batch:
     def size(self) -> int:
         """Number of examples.
 
-        The length of the first input tensor, unless another axis of it is that of the labels (n,),
-        as of series (time, n, features), or the inputs have different lengths and the labels one of
-        their own, as of graphs.
+        It is the length of the first input tensor, with two exceptions. If another axis of it is
+        that of the labels (n,), as of series (time, n, features), that axis counts. If the inputs
+        have different lengths and the labels one of their own, as of graphs, the labels count.
         """
         inputs = self.tensors
         if self.axis is not None:
@@ -79,12 +84,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class RankShare:
-    """The batches of one process among several: rank r takes the batches r, r + world, r + 2 world,
-    ... of `data`.
+    """The batches of one process among several.
 
-    sharded: `data` holds this rank's part alone already; its batch i then counts as number r + i
-    world. Numbers are the same whatever the number of processes, so that what is drawn at random
-    for a batch is, too.
+    Rank r takes the batches r, r + world, r + 2 world, ... of `data`. Numbers are the same whatever
+    the number of processes, so that random draws for a batch are the same too.
+
+    Attributes:
+        data: batches of all ranks, or of this rank alone.
+        rank: number of this process.
+        world: number of processes.
+        sharded: `data` holds this rank's part alone already; its batch i then counts as number r +
+            i world.
     """
 
     data: Data
@@ -103,10 +113,12 @@ class RankShare:
 
 
 def shard_for_rank(data: Data, sharded: bool | None = None) -> Data:
-    """This process's share of `data` where it is one of several, else `data` itself.
+    """This process's share of `data` if it is one of several, else `data` itself.
 
-    sharded: whether `data` is this rank's part already; None: it is where it is a DataLoader with a
-    DistributedSampler.
+    Args:
+        data: batches.
+        sharded: whether `data` is this rank's part already; None: it is if it is a DataLoader with
+            a DistributedSampler.
     """
     if not several_ranks() or isinstance(data, RankShare):
         return data
@@ -116,7 +128,7 @@ def shard_for_rank(data: Data, sharded: bool | None = None) -> Data:
 
 
 def unsharded(data: Data) -> Data:
-    """What a process sees of the data without sharing it out."""
+    """The data of a process without its division among ranks."""
     return data.data if isinstance(data, RankShare) else data
 
 
@@ -124,6 +136,14 @@ def batches(
     data: Data, device: torch.device | str | None = None, what: str = "data"
 ) -> Iterator[Batch]:
     """Yield the batches of `data`, moved to `device`.
+
+    Args:
+        data: batches as a loader yields them.
+        device: device for inputs and labels; None leaves them where they are.
+        what: name of the data in error messages.
+
+    Yields:
+        One Batch for each item.
 
     Raises:
         DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or
@@ -141,9 +161,12 @@ def batches(
         if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
         yield batch if device is None else _move(batch, device)
-    if index < 0 and not (
+    if index >= 0:
+        return
+    others_have_all = (
         isinstance(data, RankShare) and not data.sharded and any(True for _ in data.data)
-    ):
+    )
+    if not others_have_all:
         raise DataError(
             f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that"
             " was used up yields nothing)."
@@ -151,7 +174,12 @@ def batches(
 
 
 def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
-    """The labels of a batch, for what needs them.
+    """The labels of a batch, for code that needs them.
+
+    Args:
+        batch: the batch.
+        purpose: clause of an error message that says what the labels are needed for.
+        what: name of the data in error messages.
 
     Raises:
         DataError: there are none, they are of no usable kind, or their number fits no axis of the
@@ -159,8 +187,8 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
     """
     if batch.unusable:
         raise DataError(
-            f"The labels of batch {batch.index} of the {what} are {batch.unusable}, but {purpose}; "
-            "yield class numbers, as a tensor or a list of integers."
+            f"The labels of batch {batch.index} of the {what} are {batch.unusable}, but {purpose};"
+            " yield class numbers, as a tensor or a list of integers."
         )
     if batch.labels is None:
         raise DataError(
@@ -178,11 +206,12 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
 
 
 def check_reiterable(data: Data, what: str = "data") -> Data:
-    """`data` itself if it can be walked through more than once; a one-shot iterator is refused,
-    since several passes are needed.
+    """`data` itself, if it can be read more than once.
+
+    A one-shot iterator is refused, since several passes are needed.
 
     Raises:
-        DataError: `data` is an iterator or no iterable at all.
+        DataError: `data` is an iterator, a single tensor or no iterable at all.
     """
     if isinstance(data, Tensor):
         raise DataError(
@@ -202,25 +231,22 @@ def check_reiterable(data: Data, what: str = "data") -> Data:
 
 
 def fingerprint(data: Data, *, labels: bool = False) -> str:
-    """SHA-256 over every tensor that `data` yields, in order; with their labels only where those
-    take part.
+    """SHA-256 over every tensor that `data` yields, in order.
+
+    Args:
+        data: batches that can be read more than once.
+        labels: whether labels take part as well.
     """
     digest = hashlib.sha256()
     for batch in batches(check_reiterable(data, "calibration data"), what="calibration data"):
-        taken = labels and (batch.labels is not None or batch.unusable)
-        own = [labels_of(batch, "they take part here", "calibration data")] if taken else []
-        for value in (*batch.args, *batch.kwargs.values(), *own):
+        values = [*batch.args, *batch.kwargs.values()]
+        if labels and (batch.labels is not None or batch.unusable):
+            values.append(labels_of(batch, "they take part here", "calibration data"))
+        for value in values:
             if isinstance(value, Tensor):
                 digest.update(json.dumps([str(value.dtype), list(value.shape)]).encode())
-                digest.update(
-                    value.detach()
-                    .cpu()
-                    .contiguous()
-                    .reshape(-1)
-                    .view(torch.uint8)
-                    .numpy()
-                    .tobytes()
-                )
+                flat = value.detach().cpu().contiguous().reshape(-1)
+                digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -240,8 +266,12 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -> Any:
-    """`module` on `batch`; an error of torch's becomes one sentence that names the batch. dtype: of
-    the inputs, if not the module's own.
+    """`module` on `batch`; an error of torch becomes one sentence that names the batch.
+
+    Args:
+        module: network to run.
+        batch: its inputs.
+        dtype: dtype of the inputs, if not the module's own.
 
     Raises:
         DataError: the inputs' dtype differs from the network's, or the network cannot run on them.
@@ -259,8 +289,12 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
 
 
 def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
-    """Raises DataError where a floating-point input has another dtype than the network's parameters
-    (autocast is left alone).
+    """Check that floating-point inputs have the dtype of the network's parameters.
+
+    Under autocast nothing is checked.
+
+    Raises:
+        DataError: an input has another dtype.
     """
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return
@@ -301,7 +335,7 @@ def _parse(item: Any, index: int, what: str) -> Batch:
 
 
 def _labels(given: Any) -> tuple[Tensor | None, str]:
-    """The labels as a tensor, or None and what they are where they cannot be one."""
+    """The labels as a tensor and "", or None and what they are if they cannot be a tensor."""
     if given is None or isinstance(given, Tensor):
         return given, ""
     if not isinstance(given, Mapping | str | bytes):

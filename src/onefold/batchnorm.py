@@ -1,12 +1,13 @@
-"""Batch-norm statistics: fold them into the layer before, re-estimate them from data, save and
-restore them.
+"""Batch-norm statistics: fold them into the layer before, or estimate them again from data.
 
-Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its batch norm equals (s
-W) x + s (b - mean) + shift. Here the folded network stays one of the same class: the layer's weight
-becomes s W, its bias 0, and the norm is *neutralised*: mean s (mean - b), scale |scale|, variance
-scale^2 - eps, so that it only shifts. A linear map of the channels may then act on weight, mean and
-shift alone, and statistics that are re-estimated later still give the output the mean and deviation
-that it had.
+Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its batch norm equals
+
+    (s W) x + s (b - mean) + shift.
+
+Here the folded network stays one of the same class. The layer's weight becomes s W and its bias 0.
+The norm is *neutralised*, so that it only shifts: its mean is s (mean - b), its scale |scale|, its
+variance scale^2 - eps. A linear map of the channels may then act on weight, mean and shift alone.
+Statistics that are estimated again later still give the output the mean and deviation that it had.
 """
 
 from __future__ import annotations
@@ -24,21 +25,26 @@ from onefold.errors import DataError
 from onefold.layers import Layer
 from onefold.progress import track
 
-# examples, or values of a channel: a batch of fewer is too small to be normalised by its own
-# statistics
+# A batch of fewer examples, or of fewer values of a channel, is too small to be normalised by its
+# own statistics.
 FEW = 8
-# share of the examples in such batches up to which they are left out, as a short last batch is
+# Small batches are left out, as a short last batch is, up to this share of the examples.
 SMALL = 0.1
 
 NormModule = nn.modules.batchnorm._BatchNorm
 
 
 def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """A new state dict of the same function in which the batch norm of every layer that has one is
-    folded and neutralised.
+    """A new state dict of the same function, with every layer's batch norm folded and neutralised.
 
-    Computed in float64, returned in the tensors' own dtypes. Layers without a norm, or whose weight
-    is shared, are left as they are.
+    Args:
+        state: state dict of the network; it is left as it is.
+        layers: layers of the network. Those without a norm, or whose weight is shared, do not
+            change.
+
+    Returns:
+        The new state dict, computed in float64 and stored in the tensors' own dtypes. Tensors that
+            do not change are those of `state`.
     """
     folded = dict(state)
     for layer in layers:
@@ -58,13 +64,15 @@ def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str
 
 
 def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """A new state dict in which the norm of every layer that has one only shifts: variance =
-    scale^2 - eps.
+    """A new state dict in which folded norms only shift: variance = scale^2 - eps.
 
-    For norms that are folded.
+    An average of folded networks needs it again, since the mean of the variances is not that of the
+    squared scales. A scale too small for its eps becomes 1.
 
-    An average of folded networks needs it again, as the mean of the variances is not that of the
-    scales squared. A scale too small for its eps becomes 1.
+    Args:
+        state: state dict whose norms are folded (`fold_norms`); it is left as it is.
+        layers: layers of the network. Those without a norm, or whose weight is shared, do not
+            change.
     """
     result = dict(state)
     for layer in layers:
@@ -81,12 +89,9 @@ def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[st
 
 
 def scale_output(weight: Tensor, gain: Tensor, layer: Layer) -> Tensor:
-    """`weight` with each of the layer's output channels multiplied by its entry of `gain`
-    (channels,).
-    """
-    if (
-        layer.weight_axis == 1 and layer.groups > 1
-    ):  # grouped transposed convolution: (in, out / groups, ...)
+    """`weight` with each output channel of the layer multiplied by its entry of `gain` (C,)."""
+    if layer.weight_axis == 1 and layer.groups > 1:
+        # a grouped transposed convolution: (in, out / groups, ...)
         inputs, outputs = weight.shape[:2]
         per_group = gain.reshape(layer.groups, 1, outputs)
         grouped = weight.reshape(layer.groups, inputs // layer.groups, outputs, -1)
@@ -102,25 +107,31 @@ def norms_of(module: nn.Module) -> list[NormModule]:
 
 
 def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = None) -> int:
-    """Recompute the running mean and variance of every batch norm over `data`, in place; weights
-    and training flags stay as they are.
+    """Recompute the running mean and variance of every batch norm over `data`, in place.
 
-    only: the names of the modules to recompute; None for all.
+    Weights and training flags stay as they are. The statistics are cumulative averages over the
+    batches (no momentum), without gradients. Of a `RankShare` they are averages over the batches of
+    all ranks. Only the batch norms run in training mode, so that dropout stays off.
 
-    Cumulative averages over the batches (no momentum), of a `RankShare` over those of all ranks,
-    without gradients; only the batch norms run in training mode, so that dropout stays off. Batches
-    of fewer than FEW examples are left out where they hold up to a tenth of the examples. Where
+    Batches of fewer than FEW examples are left out if they hold up to a tenth of the examples. If
     they hold more, every norm gets the mean and variance of all values of the whole data instead,
-    since batch statistics of so few take away what tells the examples apart. So does a norm to
-    which a larger batch gives fewer than FEW values of a channel. These norms run in eval mode and
-    are measured one after the other, each in a pass over the data. Nothing happens where the
-    network has no batch norm. Should a batch fail, the old statistics are put back.
+    since statistics of so small a batch remove what tells the examples apart. The same is done for
+    a norm to which a larger batch gives fewer than FEW values of a channel. These norms run in eval
+    mode and are measured one after the other, each in a pass over the data.
+
+    Nothing happens if the network has no batch norm. If a batch fails, the old statistics are
+    restored.
+
+    Args:
+        module: network whose norms are recomputed.
+        data: batches that can be read more than once.
+        only: names of the modules to recompute; None for all.
 
     Returns:
         The number of batch norms whose statistics were recomputed.
 
     Raises:
-        DataError: the data is empty, used up, the network cannot run on it, or all of it gives a
+        DataError: the data is empty or used up, the network cannot run on it, or all of it gives a
             norm one value of each channel.
     """
     norms = norms_of(module)
@@ -147,11 +158,12 @@ def reestimate(module: nn.Module, data: Data, *, only: Collection[str] | None = 
 def _averaged(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
     """Average the statistics of the batches, as in training mode.
 
-    Returns the norms for which batches are too small, as they run.
+    Returns:
+        The norms for which batches are too small, in the order in which they run.
     """
     for norm in norms:
         norm.reset_running_stats()
-    least = dict.fromkeys(norms, FEW)  # to the fewest values of a channel
+    least = dict.fromkeys(norms, FEW)  # norm -> fewest values of a channel, FEW at most
 
     def check(norm: NormModule, value: Tensor) -> None:
         count = value.numel() // max(1, value.shape[1])
@@ -160,17 +172,16 @@ def _averaged(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> lis
 
     sizes = torch.zeros(2, dtype=torch.int64)  # examples in small batches, and in all
     shared = isinstance(data, RankShare)
+    reader = batches(check_reiterable(data), device_of(module))
     with _hooked(norms, check), raise_together() if shared else nullcontext():
-        for batch in track(
-            batches(check_reiterable(data), device_of(module)), "normalisation statistics"
-        ):
+        for batch in track(reader, "normalisation statistics"):
             sizes += torch.tensor([batch.size if batch.size < FEW else 0, batch.size])
             if batch.size >= FEW:
                 forward(module, batch)
     if shared:
         sizes = sum_over_ranks(sizes)
-        found = from_every_rank(list(least.values()))
-        least = {norm: min(own[k] for own in found) for k, norm in enumerate(norms)}
+        of_ranks = from_every_rank(list(least.values()))
+        least = {norm: min(counts[k] for counts in of_ranks) for k, norm in enumerate(norms)}
     few = norms if too_small(*sizes.tolist()) else [norm for norm in norms if least[norm] < FEW]
     if few:
         return _as_they_run(module, data, few)
@@ -185,9 +196,7 @@ def too_small(small: int, examples: int) -> bool:
 
 
 def _as_they_run(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> list[NormModule]:
-    """The norms in the order in which the first batch meets them; those that it does not meet are
-    left out.
-    """
+    """The norms in the order in which the first batch runs them, without those that it skips."""
     order: dict[int, None] = {}
     numbers = {norm: k for k, norm in enumerate(norms)}
     for norm in norms:
@@ -196,51 +205,46 @@ def _as_they_run(module: nn.Module, data: Data, norms: Sequence[NormModule]) -> 
         for batch in batches(data, device_of(module)):
             forward(module, batch)
             break
-    found = from_every_rank(list(order)) if isinstance(data, RankShare) else [list(order)]
-    return [norms[k] for k in max(found, key=len)]
+    orders = from_every_rank(list(order)) if isinstance(data, RankShare) else [list(order)]
+    return [norms[k] for k in max(orders, key=len)]
 
 
 def _pooled(module: nn.Module, data: Data, norm: NormModule) -> None:
-    """Give a norm the mean and the unbiased variance of all values that it reads, at each place
-    where it runs, averaged over those.
+    """Give a norm the mean and unbiased variance of all values that it reads.
 
-    The norm runs in eval mode; what it reads at a later place depends on what it puts out at the
-    first, so that two passes are made where it has several.
+    If the norm runs several times in one run of the network, these are averaged over its calls. The
+    norm runs in eval mode. What it reads at a later call depends on what it returned at the first
+    one, so that a norm with several calls is measured in two passes.
     """
     name = next(name for name, m in module.named_modules() if m is norm)
-    if (
-        _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
-        > 1
-    ):
-        _take_over(norm, _sums(module, data, norm), shared=isinstance(data, RankShare), name=name)
+    shared = isinstance(data, RankShare)
+    calls = _take_over(norm, _sums(module, data, norm), shared=shared, name=name)
+    if calls > 1:
+        _take_over(norm, _sums(module, data, norm), shared=shared, name=name)
 
 
 def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]:
-    """Of each place of the norm in one run of the network: count, mean, and squares about the mean
-    of what it reads, float64.
-    """
+    """Count, mean and squares about the mean of a norm's input, for each of its calls, float64."""
     sums: list[list[Tensor]] = []
-    place = seen = 0
+    call = seen = 0
 
     def add(_: NormModule, value: Tensor) -> None:
-        nonlocal place
+        nonlocal call
         rows = value.detach().movedim(1, -1).flatten(0, -2).double()
-        if place == len(sums):
-            sums.append(
-                [rows.new_zeros(()), rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])]
-            )
-        count, mean, squares = sums[place]
+        if call == len(sums):
+            channels = rows.shape[1]
+            sums.append([rows.new_zeros(()), rows.new_zeros(channels), rows.new_zeros(channels)])
+        count, mean, squares = sums[call]
         gap, total = rows.mean(0) - mean, count + len(rows)
         squares += (rows - rows.mean(0)).square().sum(0) + gap.square() * count * len(rows) / total
         mean += gap * len(rows) / total
         count += len(rows)
-        place += 1
+        call += 1
 
+    reader = batches(check_reiterable(data), device_of(module))
     with _hooked([norm], add), raise_together() if isinstance(data, RankShare) else nullcontext():
-        for batch in track(
-            batches(check_reiterable(data), device_of(module)), "normalisation statistics"
-        ):
-            place = 0
+        for batch in track(reader, "normalisation statistics"):
+            call = 0
             forward(module, batch)
             seen += 1
     if norm.num_batches_tracked is not None:
@@ -249,41 +253,44 @@ def _sums(module: nn.Module, data: Data, norm: NormModule) -> list[list[Tensor]]
 
 
 def _take_over(norm: NormModule, sums: list[list[Tensor]], *, shared: bool, name: str) -> int:
-    """Write what was summed, over all ranks where the data is `shared`, into the norm's statistics.
+    """Write the sums into the norm's statistics, over all ranks if the data is `shared`.
 
-    Returns how many places there are.
+    Returns:
+        How often the norm is called in one run of the network.
+
+    Raises:
+        DataError: the norm sees one value of each channel in all of the data.
     """
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
-    places = max(from_every_rank(len(sums))) if shared else len(sums)
+    calls = max(from_every_rank(len(sums))) if shared else len(sums)
     means, variances = [], []
-    for k in range(places):
-        empty = [
-            mean.new_zeros((), dtype=torch.float64),
-            *(torch.zeros_like(mean, dtype=torch.float64) for _ in range(2)),
-        ]
-        count, own, squares = sums[k] if k < len(sums) else empty
+    for k in range(calls):
+        zeros = torch.zeros_like(mean, dtype=torch.float64)
+        empty = [mean.new_zeros((), dtype=torch.float64), zeros, zeros]
+        count, mean_here, squares = sums[k] if k < len(sums) else empty
         total = sum_over_ranks(count) if shared else count
         if total < 2:
             raise DataError(
                 f"The norm '{name}' sees one value of each channel in all of the data, which has no"
                 " variance; pass more examples."
             )
-        pooled = (sum_over_ranks(count * own) if shared else count * own) / total
-        spread = squares + count * (own - pooled).square()
+        weighted = count * mean_here
+        pooled = (sum_over_ranks(weighted) if shared else weighted) / total
+        spread = squares + count * (mean_here - pooled).square()
         means.append(pooled)
         variances.append((sum_over_ranks(spread) if shared else spread) / (total - 1))
     mean.copy_(torch.stack(means).mean(0))
     variance.copy_(torch.stack(variances).mean(0))
-    return places
+    return calls
 
 
 @contextmanager
 def _hooked(
     norms: Sequence[NormModule], hook: Callable[[NormModule, Tensor], None]
 ) -> Iterator[None]:
-    """Call `hook` with each of the norms and what it reads, before it runs."""
+    """Call `hook` with each of the norms and its input, before it runs."""
 
     def before(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         assert isinstance(norm, NormModule)
@@ -298,21 +305,22 @@ def _hooked(
 
 
 def _mean_over_batches(norm: NormModule) -> None:
-    """The averages over the batches of every rank."""
+    """Average the statistics of a norm over the batches of every rank."""
     seen, mean, variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
     assert seen is not None
     assert mean is not None
     assert variance is not None
     total = sum_over_ranks(seen)
-    for own in (mean, variance):
-        own.copy_(sum_over_ranks(own.double() * seen) / total)
+    for statistic in (mean, variance):
+        statistic.copy_(sum_over_ranks(statistic.double() * seen) / total)
     seen.copy_(total)
 
 
 @contextmanager
 def _cumulative(module: nn.Module, norms: list[NormModule]) -> Iterator[None]:
-    """Everything in evaluation mode but the batch norms, which average cumulatively; flags and
-    momenta restored on leaving.
+    """Run everything in eval mode but the batch norms, which average cumulatively.
+
+    Flags and momenta are restored on leaving.
     """
     flags = [(m, m.training) for m in module.modules()]
     momenta = [norm.momentum for norm in norms]

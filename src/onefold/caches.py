@@ -1,8 +1,8 @@
-"""What a network remembers of its runs, and how it forgets.
+"""Values that a network caches between runs, and how they are cleared.
 
 Some networks compute a part of themselves from their weights once in eval mode (a table of biases,
-say), and keep it in a plain attribute until training mode is set. When their weights are exchanged
-meanwhile, they would go on with what they kept.
+for example), and cache it in a plain attribute until training mode is set. If their weights are
+exchanged meanwhile, they would go on with the cached value.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def clear_eval_caches(model: nn.Module) -> None:
-    """Set training mode and eval mode in turn, on which modules drop what they kept of other
-    weights; then every flag is as it was.
+    """Set training mode and then eval mode, on which modules drop values cached from other weights.
 
-    For copies of somebody's network that get other weights: what its modules do on such a change is
-    done to them.
+    Every flag is restored. For copies of a user's network that get other weights: its modules then
+    do what they do on such a change.
     """
     flags = [(module, module.training) for module in model.modules()]
     model.train()
@@ -32,10 +31,10 @@ def clear_eval_caches(model: nn.Module) -> None:
 
 
 def copied(model: M) -> M:
-    """A deep copy.
+    """A deep copy of a network.
 
-    What a forward pass left as an attribute (as pruning does) belongs to a graph, and is copied
-    without it.
+    A tensor that a forward pass left as an attribute (as pruning does) belongs to a graph, and is
+    copied without it.
     """
     left = (
         value
@@ -49,26 +48,24 @@ def copied(model: M) -> M:
 def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict into `model`.
 
-    Of names that share one tensor the first one's value counts, whatever the others hold.
+    If several names share one tensor, the value of the first name counts, whatever the others hold.
     """
-    own = {
+    tensors = {
         name: tensor
         for name, tensor in model.state_dict(keep_vars=True).items()
         if isinstance(tensor, Tensor)
     }
     first: dict[int, str] = {}
-    for name, tensor in own.items():
+    for name, tensor in tensors.items():
         if name in state:
             first.setdefault(id(tensor), name)
-    model.load_state_dict(
-        {name: state[first[id(own[name])] if name in own else name] for name in state}
-    )
+    source = {name: first[id(tensors[name])] if name in tensors else name for name in state}
+    model.load_state_dict({name: state[source[name]] for name in state})
 
 
 @contextmanager
 def restored_attributes(model: nn.Module) -> Iterator[None]:
-    """What modules assign to their attributes in this block, or put into their dicts, lists and
-    sets, is gone behind it.
+    """Undo on leaving what modules assign to their attributes, dicts, lists and sets in this block.
 
     Tensors that are changed in place stay changed.
     """

@@ -1,4 +1,4 @@
-"""How many examples were read: what reports say was used is what came out of the loader."""
+"""Number of examples read. Reports state as used the examples that came out of the loader."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from onefold.errors import DataError
 
 
 class Counted:
-    """Somebody's batches as they are, counted as they are read.
+    """A user's batches unchanged, counted as they are read.
 
     Attributes:
-        examples: of the longest pass so far.
+        data: the batches.
+        examples: number of examples of the longest pass so far.
     """
 
     def __init__(self, data: Data) -> None:
@@ -30,22 +31,28 @@ class Counted:
 
 
 def counted(data: Data) -> tuple[Data, Counted]:
-    """The data to walk through, and what counts it.
+    """The data to iterate over, and the counter of its examples.
 
-    Of a process's share all batches that it walks past are counted.
+    Of a process's share, all batches that it passes over are counted, those of other ranks too.
     """
-    own = Counted(data.data if isinstance(data, RankShare) else data)
-    return (replace(data, data=own) if isinstance(data, RankShare) else own), own
+    if isinstance(data, RankShare):
+        counter = Counted(data.data)
+        return replace(data, data=counter), counter
+    counter = Counted(data)
+    return counter, counter
 
 
 def count_examples(data: Data) -> int:
-    """The number of examples of one pass, which is made for that where the data does not say."""
+    """The number of examples of one pass.
+
+    If the data does not tell it, a pass is made to count them.
+    """
     labels = getattr(getattr(data, "images", None), "labels", None)
     return len(labels) if labels is not None else sum(batch.size for batch in batches(data))
 
 
 def _size(item: Any) -> int:
-    """0 for what is no batch: whoever reads it will say what is wrong with it."""
+    """The number of examples of an item; 0 if it is no batch, about which its reader raises."""
     try:
         return next(batches([item])).size
     except DataError:

@@ -1,7 +1,6 @@
-"""Several processes of torch.distributed that must agree: sums and means over all ranks, one rank's
-word for all, failures that all share.
+"""Processes of torch.distributed that must agree: sums, means, broadcasts and shared failures.
 
-No-ops where there is one process.
+No-ops if there is one process.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ def several_ranks() -> bool:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a tensor over all ranks, the same on each; the tensor itself where there is one
-    process.
+    """The mean of a tensor over all ranks, the same on each.
+
+    It is the tensor itself if there is one process.
     """
     if not several_ranks():
         return value
@@ -39,19 +39,18 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def from_first_rank(value: T) -> T:
-    """What rank 0 has, on every rank."""
+    """The value of rank 0, on every rank."""
     return from_rank(0, value)
 
 
 def from_rank(number: int, value: T) -> T:
-    """What the rank of that number has, on every rank."""
+    """The value of the rank of that number, on every rank."""
     if not several_ranks():
         return value
-    box: list[T] = [value]
-    distributed.broadcast_object_list(
-        box, src=number, device=torch.device("cpu") if distributed.get_backend() == "gloo" else None
-    )
-    return box[0]
+    values: list[T] = [value]
+    device = torch.device("cpu") if distributed.get_backend() == "gloo" else None
+    distributed.broadcast_object_list(values, src=number, device=device)
+    return values[0]
 
 
 def ranks() -> int:
@@ -60,17 +59,21 @@ def ranks() -> int:
 
 
 def from_every_rank(value: T) -> list[T]:
-    """What each rank has, in their order, on every rank. Small things: all are held at once."""
+    """The values of all ranks, in their order, on every rank.
+
+    For small values: all are held at once.
+    """
     if not several_ranks():
         return [value]
-    found: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in rank order, so that it has the same bits on each; the
-    tensor itself where there is one process.
+    """The sum of a tensor over all ranks; the tensor itself if there is one process.
+
+    The sum is made in rank order, so that it has the same bits on each.
     """
     if not several_ranks():
         return value
@@ -80,23 +83,26 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 @contextmanager
 def raise_together() -> Iterator[None]:
-    """Where one rank fails in this block, all of them raise what it did, instead of waiting for it
-    at the next meeting point.
+    """If one rank fails in this block, raise its error on all of them.
+
+    Otherwise the others would wait for it at the next collective call.
+
+    Raises:
+        DataError: another rank failed. The rank that failed raises its own error.
     """
     failure: Exception | None = None
     try:
         yield
     except Exception as error:
         failure = error
-    failed = from_every_rank(None if failure is None else f"{failure}")
+    messages = from_every_rank(None if failure is None else f"{failure}")
     if failure is not None:
         raise failure
-    if (
-        other := next((number for number, text in enumerate(failed) if text is not None), None)
-    ) is not None:
-        raise DataError(f"Rank {other} failed: {failed[other]}")
+    for number, message in enumerate(messages):
+        if message is not None:
+            raise DataError(f"Rank {number} failed: {message}")
 
 
 def rank() -> int:
-    """The number of this process; 0 where there is one."""
+    """The number of this process; 0 if there is one."""
     return distributed.get_rank() if several_ranks() else 0

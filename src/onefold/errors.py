@@ -1,4 +1,4 @@
-"""Every error that onefold raises on purpose: one sentence that says what, where and what to do."""
+"""Errors that onefold raises on purpose: one sentence that says what, where and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class OnefoldError(Exception):
-    """Base of all errors of this library. The message is one sentence a user can act on."""
+    """Base of all errors of this library. The message is one sentence that a user can act on."""
 
 
 class WeightsError(OnefoldError):
@@ -37,8 +37,9 @@ class AlignmentError(OnefoldError):
 class NothingToAlignError(AlignmentError):
     """An alignment was asked for that can move no parameter.
 
-    fixed: the network takes all features between its layers for positions, as a Fourier transform
-    does. Networks as they are stand as well aligned as they ever can.
+    Attributes:
+        fixed: the network treats all features between its layers as positions, as a Fourier
+            transform does. Such networks are as well aligned as they can ever be.
     """
 
     fixed: bool = False
@@ -69,9 +70,7 @@ class RepeatedMembers(UserWarning):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The tail of an error message that suggests the nearest known name, or lists them when nothing
-    is near.
-    """
+    """The end of an error message: the nearest known name, or all names if none is near."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."

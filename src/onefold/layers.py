@@ -1,6 +1,6 @@
-"""A layer of a network by the state-dict names of its tensors, and the norms around it.
+"""Layers of a network by the state-dict names of their tensors, and the norms around them.
 
-Plain data: found by `symmetry`, used by all above.
+Plain data. `symmetry` fills it in; every package above reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from dataclasses import dataclass
 class Norm:
     """A batch norm over axis 1 with running statistics.
 
-    `scale` and `shift` are None where it has no affine part.
+    Attributes:
+        node: node of the traced graph that computes it.
+        scale: state-dict name of the learned scale; None if it has no affine part.
+        shift: state-dict name of the learned shift; None if it has no affine part.
+        mean: state-dict name of the running mean.
+        variance: state-dict name of the running variance.
+        eps: number that it adds to the variance.
     """
 
     node: str
@@ -25,8 +31,15 @@ class Norm:
 
 @dataclass(frozen=True)
 class ScaleFold:
-    """A learned scale (C,), and the shift behind it, that only linear weights read: the scale can
-    move into them, along these axes.
+    """A learned scale (C,) that can move into the weights behind it.
+
+    Only linear weights read what it scales.
+
+    Attributes:
+        scale: state-dict name of the scale.
+        shift: state-dict name of the shift that is added behind it, or None.
+        consumers: (state-dict name, axis) of every weight that takes the scale, with the axis along
+            which it is multiplied.
     """
 
     scale: str
@@ -36,13 +49,23 @@ class ScaleFold:
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear or convolutional layer, in graph order, with the batch norm behind it where that
-    norm can be folded into it.
+    """A linear or convolutional layer, with the batch norm that can be folded into it.
 
-    node: the layer's own node. source: the node that it reads. output: `norm.node` if there is a
-    norm, else `node`. weight_axis: the axis of `weight` that holds output channels. output_axis:
-    the axis of the output node that does. kind: linear, conv, conv_transpose. shared: the weight is
-    used more than once, so that one site's statistics must not change it.
+    Layers are listed in graph order.
+
+    Attributes:
+        node: the layer's own node of the traced graph.
+        kind: "linear", "conv" or "conv_transpose".
+        weight: state-dict name of the weight.
+        bias: state-dict name of the bias, or None.
+        weight_axis: axis of `weight` that holds output channels.
+        source: node that the layer reads.
+        output: `norm.node` if there is a norm, else `node`.
+        output_axis: axis of the output node that holds output channels.
+        groups: groups of a grouped convolution.
+        norm: batch norm behind the layer that can be folded into it, or None.
+        shared: whether the weight is used more than once, so that the statistics of one site must
+            not change it.
     """
 
     node: str

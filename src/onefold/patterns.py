@@ -1,5 +1,6 @@
-"""Parts of a network chosen by name patterns, as of the shell: "*", "?" and "[...]"; a pattern also
-matches all that lies within a module.
+"""Parts of a network chosen by name patterns, as of the shell: "*", "?" and "[...]".
+
+A pattern that matches a module also matches all that lies within it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ T = TypeVar("T")
 
 
 def as_list(patterns: Patterns) -> list[str] | None:
-    """Patterns as a list, also where one is given as it is."""
+    """Patterns as a list, also if one is given as a string; None for no choice."""
     return None if patterns is None else [patterns] if isinstance(patterns, str) else list(patterns)
 
 
 def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> None:
-    """Raises SettingError where a pattern matches none of `names`."""
+    """Check that every pattern matches one of `names`.
+
+    Args:
+        patterns: patterns to check.
+        names: names that they may match.
+        what: name of the setting in error messages.
+
+    Raises:
+        SettingError: the list is empty, or a pattern matches no name.
+    """
     if not patterns:
         raise SettingError(
             f"The list `{what}` is empty; leave it out, or name a part of the network."
@@ -34,7 +44,7 @@ def check_patterns(patterns: Sequence[str], names: Sequence[str], what: str) -> 
 
 
 def around(name: str) -> Iterator[str]:
-    """The name, and those of the modules around it, from the inside out."""
+    """Yield the name, then those of the modules around it, from the inside out."""
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -43,8 +53,13 @@ def around(name: str) -> Iterator[str]:
 def choose(
     items: Sequence[T], names_of: Callable[[T], Iterable[str]], include: Patterns, exclude: Patterns
 ) -> list[T]:
-    """The items one of whose names a pattern of `include` (None: all) and none of whose names a
-    pattern of `exclude` matches.
+    """The items that `include` matches and `exclude` does not.
+
+    Args:
+        items: items to choose from.
+        names_of: function that gives all names of an item; one that matches is enough.
+        include: patterns of items to take; None for all.
+        exclude: patterns of items to leave out; None for none.
 
     Raises:
         SettingError: a pattern matches nothing, or nothing is left.
@@ -62,22 +77,27 @@ def choose(
     ]
     if not left:
         raise SettingError(
-            "No part of the network is left: `exclude` takes away all that `include` names;"
-            " narrow it."
+            "No part of the network is left: `exclude` removes all that `include` names; narrow it."
         )
     return left
 
 
 def select(names: Sequence[str], include: Patterns, exclude: Patterns) -> list[str]:
-    """The names that are chosen by themselves or by a module around them.
+    """The names that patterns choose, by themselves or by a module around them.
 
-    Raises SettingError as `choose`.
+    Args:
+        names: names to choose from.
+        include: patterns of names to take; None for all.
+        exclude: patterns of names to leave out; None for none.
+
+    Raises:
+        SettingError: as `choose`.
     """
     return choose(names, around, include, exclude)
 
 
 def matches(name: str, patterns: Patterns) -> bool:
-    """Whether a pattern matches the name or that of a module around it."""
+    """Whether a pattern matches the name or a module around it."""
     return _any(around(name), as_list(patterns) or [])
 
 

@@ -1,9 +1,8 @@
-"""Start the processes that train, through lightning-fabric: one on each device, told apart by their
-rank.
+"""Processes that train, started through lightning-fabric: one on each device, told apart by rank.
 
 The processes are spawned here and run one function, so that no launcher is needed and none may be
-used; the first process, which started them, waits. Whatever goes wrong in one ends all, and comes
-out of here as the same error.
+used. The first process, which started them, waits. If one process fails, all end, and the caller
+gets the same error.
 """
 
 from __future__ import annotations
@@ -32,7 +31,11 @@ VARIABLES = ("LOCAL_RANK", "MASTER_PORT")  # a launcher's; Fabric sets the secon
 
 
 def fabric_package() -> Any:
-    """The package lightning_fabric. Raises SettingError where it is not installed."""
+    """The package lightning_fabric.
+
+    Raises:
+        SettingError: it is not installed.
+    """
     try:
         import lightning_fabric
     except ImportError:
@@ -45,7 +48,12 @@ def fabric_package() -> Any:
 
 
 def check_processes(device: torch.device, devices: int) -> None:
-    """Raises SettingError where so many processes cannot be started here."""
+    """Check that so many processes can be started here.
+
+    Raises:
+        SettingError: a launcher started this process, one device is named for several processes, or
+            there are fewer CUDA devices.
+    """
     fabric_package()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
         raise SettingError(
@@ -71,8 +79,18 @@ def launch(
     devices: int = 1,
     precision: str = "32-true",
 ) -> None:
-    """Call `function(fabric, *arguments)`: here where one device is asked for, else in as many new
-    processes, one on each.
+    """Call `function(fabric, *arguments)` on one device or on several.
+
+    With one device the function runs in this process, with several in as many new processes, one on
+    each.
+
+    Args:
+        function: function of the fabric and the arguments; for several devices it must be
+            picklable.
+        arguments: its further arguments.
+        device: kind of device; with an index only for one device.
+        devices: number of devices.
+        precision: precision as lightning-fabric names it.
 
     Raises:
         OnefoldError: as the function does, in whatever process.
@@ -83,11 +101,8 @@ def launch(
 
     before = {name: os.environ.get(name) for name in VARIABLES}
     children = set(multiprocessing.active_children())
-    where: Any = (
-        [device.index]
-        if device.index is not None and devices == 1 and device.type != "cpu"
-        else devices
-    )
+    single = device.index is not None and devices == 1 and device.type != "cpu"
+    where: Any = [device.index] if single else devices
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")
@@ -120,8 +135,13 @@ def launch(
 
 @dataclass(frozen=True)
 class _Entry:
-    """The beginning and the end of a new process, which must not outlive its parent: torch has it
-    interrupted then.
+    """The first and the last steps of a new process, which must not outlive its parent.
+
+    If the parent ends, torch interrupts the process.
+
+    Attributes:
+        function: function that the process runs.
+        parent: process id of the parent.
     """
 
     function: Callable[..., None]
@@ -129,7 +149,7 @@ class _Entry:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # unpickled before the processes get to know each other, about which they would tell
+        # unpickled before the processes connect to each other, which would be logged
         _quiet()
 
     def __call__(self, fabric: Any, *arguments: Any) -> None:
@@ -138,7 +158,7 @@ class _Entry:
             raise KeyboardInterrupt
         self.function(fabric, *arguments)
         fabric.barrier()
-        # left to the interpreter's end, its threads may abort the process
+        # if it is left to the end of the interpreter, its threads may abort the process
         torch.distributed.destroy_process_group()
 
 
@@ -148,7 +168,7 @@ def _quiet() -> None:
 
 
 def _translated(error: Exception) -> Exception:
-    """The error of a process as it was raised there, told by the last line of its traceback."""
+    """The error of a process as it was raised there, read from the last line of its traceback."""
     name, _, message = str(error).strip().splitlines()[-1].partition(": ")
     kind = getattr(errors, name.rpartition(".")[2], None)
     return kind(message) if isinstance(kind, type) and issubclass(kind, OnefoldError) else error

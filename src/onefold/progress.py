@@ -1,6 +1,4 @@
-"""A progress bar for long work: rich on a terminal, silent everywhere else, always on standard
-error.
-"""
+"""A progress bar for long work, on standard error: rich on a terminal, silent elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +9,12 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` while a bar shows `description` and how many of `total` (default: len(items),
-    if it has one) are done.
+    """Yield `items` while a bar shows `description` and how many items are done.
+
+    Args:
+        items: anything iterable.
+        description: text beside the bar.
+        total: number of items; None for len(items), if it has one.
     """
     import sys
 

@@ -1,5 +1,6 @@
-"""A family of interchangeable things, filled by a decorator, so that a user's own package can add
-one without touching this one.
+"""Families of interchangeable methods, filled by a decorator.
+
+A user's own package can add a member without a change of this one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ FAMILIES: dict[str, Registry[object]] = {}
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One member of a family: its name, the thing itself, and the first line of its description."""
+    """One member of a family.
+
+    Attributes:
+        name: name that it is registered under.
+        value: the member itself.
+        summary: first line of its description.
+    """
 
     name: str
     value: T
@@ -24,13 +31,16 @@ class Entry(Generic[T]):
 
 
 class Registry(Generic[T]):
-    """Names to things of one kind.
+    """Names to members of one kind.
 
-    Creating a registry also lists it in FAMILIES, which `onefold methods` prints.
+    A new registry is also listed in FAMILIES, which `onefold methods` prints.
 
     >>> matchers = Registry("matcher")
     >>> @matchers.register("mine")
     ... def mine(): "Matches by magic."
+
+    Args:
+        kind: name of the family, in the singular, for error messages.
     """
 
     def __init__(self, kind: str) -> None:
@@ -39,9 +49,14 @@ class Registry(Generic[T]):
         FAMILIES[kind] = self  # type: ignore[assignment]
 
     def register(self, *names: str, summary: str = "") -> Callable[[T], T]:
-        """Decorator: file the decorated thing under `names`.
+        """Decorator that registers a member under `names`.
 
-        Raises SettingError where a name is taken.
+        Args:
+            names: one or several names.
+            summary: description in one line; empty for the first line of the docstring.
+
+        Raises:
+            SettingError: a name is taken.
         """
 
         def add(value: T) -> T:
@@ -50,17 +65,17 @@ class Registry(Generic[T]):
                     raise SettingError(
                         f"The {self.kind} '{name}' is registered already; choose another name."
                     )
-                self._entries[name] = Entry(
-                    name, value, summary or (value.__doc__ or "").strip().split("\n")[0]
-                )
+                first_line = (value.__doc__ or "").strip().split("\n")[0]
+                self._entries[name] = Entry(name, value, summary or first_line)
             return value
 
         return add
 
     def get(self, name: str) -> T:
-        """The thing filed under `name`.
+        """The member registered under `name`.
 
-        Raises SettingError with the nearest known name otherwise.
+        Raises:
+            SettingError: there is none; the message gives the nearest known name.
         """
         try:
             return self._entries[name].value
