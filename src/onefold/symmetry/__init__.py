@@ -1,10 +1,9 @@
-"""What may move inside a network without changing its function: found from the traced graph, proved
-numerically.
+"""Symmetries of a network: maps inside it that leave its function unchanged.
 
-`find_symmetries` traces a network, lets every operator say how the axes of its tensors belong
-together, and names what is left free: groups of coordinates that one unknown map moves in many
-tensors at once. `apply_maps` carries such maps out on a state dict, and `verify_symmetries` shows
-in float64 that the function stays the same.
+They are found from the traced graph and proved numerically. `find_symmetries` traces a network,
+lets every operator say how the axes of its tensors belong together, and names what is left free:
+groups of coordinates that one unknown map moves in many tensors at once. `apply_maps` carries such
+maps out on a state dict. `verify_symmetries` shows in float64 that the function stays the same.
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ def find_symmetries(
     *,
     cache: str | Path | None = None,
 ) -> SymmetrySpec:
-    """Find the groups of coordinates that may be moved together without changing what the network
-    computes.
+    """Find the groups of coordinates that one map may move without a change of the function.
 
     Args:
         model: any network that torch.export can trace; it is left as it was. Weights play no part
@@ -43,12 +41,14 @@ def find_symmetries(
         example_inputs: one batch, as a data loader yields it: a tensor, (inputs, labels), a tuple
             of three or more positional inputs, or a dict for a network that takes keywords (its
             entry "labels" is left out). For two positional inputs pass ((a, b), None).
-        traced: a trace of the network made earlier by `trace`, which is then not made again.
-        cache: a folder of specs. The first spec of an architecture is proved numerically before it
-            is kept there; groups that the proof refutes are frozen, with a warning. Later ones are
-            read.
+        traced: a trace of the network that `trace` made earlier; the network is then not traced
+            again.
+        cache: folder of specs. The first spec of an architecture is proved numerically before it is
+            stored. Groups that the proof refutes are frozen, with a warning. Later specs of the
+            architecture are read from the folder.
 
-    Returns: the SymmetrySpec; print it for a readable table.
+    Returns:
+        The SymmetrySpec; print it for a readable table.
 
     Raises:
         TraceError: torch.export cannot trace the network.

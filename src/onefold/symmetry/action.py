@@ -1,11 +1,13 @@
-"""Carry out maps on a state dict: permutations, positive scales, signs and dense matrices, each on
-all slots of its group.
+"""Maps carried out on a state dict, each on all slots of its group.
 
-Where features change as x -> T x, what produces them changes as W -> T W, b -> T b, and what
-consumes them as W -> W T^-1. Norm tensors follow: for a permutation all of them move; for a
-positive scale c the weight, shift and mean take c and the variance v becomes c^2 (v + eps) - eps,
-which makes the identity exact; for a sign only shift and mean change. Of a norm that the caller has
-neutralised, so that it only shifts, a dense map changes mean and shift.
+If features change as x -> T x, what produces them changes as W -> T W, b -> T b, and what consumes
+them as W -> W T^-1. Tensors of norms follow:
+
+- permutation: all of them move.
+- positive scale c: weight, shift and mean are multiplied with c. The variance v becomes c^2 (v +
+eps) - eps, which makes the identity exact.
+- sign: only shift and mean change.
+- dense: only mean and shift change. The caller has neutralised the norm, so that it only shifts.
 """
 
 from __future__ import annotations
@@ -27,23 +29,27 @@ _CONSUMER = "consumer"
 _UNCHANGED = {
     "scale": ("depthwise",),
     "sign": ("depthwise", "scale", "variance"),
-    "dense": ("scale", "variance", "depthwise"),  # scales that are folded, so ones
+    "dense": ("scale", "variance", "depthwise"),  # these scales are folded, hence ones
 }
 
 
 def apply_maps(
     state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mapping[str, GroupMap]
 ) -> dict[str, Tensor]:
-    """The state dict after the maps (group name -> map): a new dict of new tensors, of the same
-    dtypes and devices.
+    """The state dict after the maps: new tensors of the same dtypes and devices.
 
     Groups without a map stay as they are, and so do entries that the spec does not know. Tensors
     that are tied in the spec stay tied.
 
+    Args:
+        state: state dict of the network; it is left as it is.
+        spec: symmetries of the network.
+        maps: group name -> map.
+
     Raises:
         SymmetryError: a map's group does not exist or has another size, its kind cannot act on the
-            group, or a tensor is missing or of another shape than the spec says; or it needs the
-            scales of norms folded (see `fold_scales`), and they are not.
+            group, or a tensor is missing or of another shape than the spec says. Also if a map
+            needs the scales of norms folded (see `fold_scales`), and they are not.
     """
     check_maps(spec, maps)
     turned = needs_folding(spec, maps)
@@ -67,7 +73,11 @@ def apply_maps(
 def mapped_tensors(
     state: Mapping[str, Tensor], spec: SymmetrySpec, maps: Mapping[str, GroupMap]
 ) -> dict[str, Tensor]:
-    """Only the tensors that the maps change, as new tensors."""
+    """The tensors that the maps change, as new tensors, without the others.
+
+    Raises:
+        SymmetryError: a tensor is missing or of another shape than the spec says.
+    """
     groups = {group.name: group for group in spec.groups}
     active = [groups[name] for name in _dependants_first(spec, maps)]
     tied = {name: names[0] for names in spec.tied for name in names}
@@ -86,25 +96,28 @@ def mapped_tensors(
                 f"The state dict lacks '{name}', which the maps must change; pass the whole state"
                 " dict of the network."
             )
-        tensor = state[name]
-        if tensor.dim() != len(axes) or any(
-            n != term.size for n, term in zip(tensor.shape, axes, strict=True)
-        ):
-            wanted = tuple(term.size for term in axes)
+        tensor, wanted = state[name], tuple(term.size for term in axes)
+        if tuple(tensor.shape) != wanted:
             raise SymmetryError(
                 f"'{name}' has shape {tuple(tensor.shape)}, but the symmetry spec says {wanted};"
                 " find the symmetries again."
             )
-        own = {(axis, group): role for (slot, axis, group), role in roles.items() if slot == first}
-        changed[name] = _Action(active, maps, own, eps.get(first, 0.0)).on(tensor.detach(), axes)
+        here = {(axis, group): role for (slot, axis, group), role in roles.items() if slot == first}
+        action = _Action(active, maps, here, eps.get(first, 0.0))
+        changed[name] = action.on(tensor.detach(), axes)
     return changed
 
 
 def map_features(
     value: Tensor, axes: Axes, spec: SymmetrySpec, maps: Mapping[str, GroupMap]
 ) -> Tensor:
-    """What a tensor of features with these axes (a node's value, its mean, its covariance) becomes
-    under the maps: x -> T x on every axis.
+    """A tensor of features after the maps: x -> T x on every axis.
+
+    Args:
+        value: features (a node's value, its mean, its covariance).
+        axes: terms of its axes.
+        spec: symmetries of the network.
+        maps: group name -> map.
 
     Raises:
         SymmetryError: a map does not fit its group.
@@ -116,8 +129,17 @@ def map_features(
 
 
 def back_matrix(term: Term, spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> Tensor:
-    """The matrix, float64, that takes the features of one axis from behind the maps back before
-    them: x = B (T x), B the maps' own inverses.
+    """The matrix B, float64, that undoes the maps on the features of one axis: x = B (T x).
+
+    It is built of the maps' own inverses.
+
+    Args:
+        term: axis of n coordinates before the maps.
+        spec: symmetries of the network.
+        maps: group name -> map.
+
+    Returns:
+        B (n, n'), with n' the length of the axis after the maps.
 
     Raises:
         SymmetryError: a map does not fit its group, or depends on another axis.
@@ -125,14 +147,14 @@ def back_matrix(term: Term, spec: SymmetrySpec, maps: Mapping[str, GroupMap]) ->
     check_maps(spec, maps)
     active = [spec.group(name) for name in _dependants_first(spec, maps)]
     eye = torch.eye(term.size, dtype=torch.float64)
-    return _Action(active, maps, {(1, group.name): _CONSUMER for group in active}, 0.0).on(
-        eye, (Fixed("", term.size), term)
-    )
+    roles = {(1, group.name): _CONSUMER for group in active}
+    return _Action(active, maps, roles, 0.0).on(eye, (Fixed("", term.size), term))
 
 
 def _dependants_first(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
-    """Fibres are numbered as before any map, so a group goes before the groups that number its
-    fibres.
+    """The groups with a map, each before the groups that number its fibres.
+
+    Fibres are numbered as before any map.
     """
     over = {group.name: set(group.over) for group in spec.groups if group.name in maps}
     order: list[str] = []
@@ -150,7 +172,14 @@ def _dependants_first(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[
 
 @dataclass(frozen=True)
 class _Action:
-    """The maps on one tensor. `roles`: (axis, group) -> role there."""
+    """The maps on one tensor.
+
+    Attributes:
+        groups: groups with a map, in the order of `_dependants_first`.
+        maps: group name -> map.
+        roles: (axis of the tensor, group name) -> role of the group there.
+        eps: number that the norm of a variance adds to it; 0 for other tensors.
+    """
 
     groups: Sequence[Group]
     maps: Mapping[str, GroupMap]
@@ -158,19 +187,26 @@ class _Action:
     eps: float
 
     def on(self, tensor: Tensor, axes: Axes) -> Tensor:
+        """The tensor after the maps, of the same dtype."""
         result = self._split(tensor, list(axes), list(range(len(axes))), {})
-        if (
-            result.untyped_storage()._cdata == tensor.untyped_storage()._cdata
-        ):  # nothing had to change, and this is a view
+        unchanged = result.untyped_storage()._cdata == tensor.untyped_storage()._cdata
+        if unchanged:  # then the result is a view
             return tensor.clone()
         return result.to(tensor.dtype).contiguous()
 
     def _split(
         self, tensor: Tensor, axes: list[Term], origin: list[int], index: dict[str, int]
     ) -> Tensor:
-        """Take products, cases and segments apart until every axis is one leaf; then act.
+        """Split products, cases and segments until every axis is one leaf; then act.
 
-        Returns what `tensor` becomes, in shape.
+        Args:
+            tensor: the tensor, or a part of it.
+            axes: terms of its axes.
+            origin: axis of the whole tensor that each axis is a part of.
+            index: index atom -> value, for the cases that are fixed already.
+
+        Returns:
+            The tensor after the maps, with the axes in the same order.
         """
         for k, term in enumerate(axes):
             if isinstance(term, Prod) and term.parts:
@@ -178,9 +214,8 @@ class _Action:
                 inner = tensor.reshape(*tensor.shape[:k], *parts, *tensor.shape[k + 1 :])
                 spread = [*origin[:k], *[origin[k]] * len(parts), *origin[k + 1 :]]
                 done = self._split(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], spread, index)
-                return done.flatten(
-                    k, k + len(parts) - 1
-                )  # by axes and not by the old shape: the map may be into another width
+                # by axes and not by the old shape, since the map may lead to another width
+                return done.flatten(k, k + len(parts) - 1)
         every = [case for term in axes for case in _cases(term)]
         index_axes = {term.name: k for k, term in enumerate(axes) if isinstance(term, Fixed)}
         case = next((case for case in every if case.index in index_axes), None)
@@ -189,11 +224,8 @@ class _Action:
             pieces = []
             for value, piece in enumerate(tensor.unbind(at)):
                 rest = [at_index(term, case.index, value) for k, term in enumerate(axes) if k != at]
-                pieces.append(
-                    self._split(
-                        piece, rest, origin[:at] + origin[at + 1 :], {**index, case.index: value}
-                    )
-                )
+                fixed = {**index, case.index: value}
+                pieces.append(self._split(piece, rest, origin[:at] + origin[at + 1 :], fixed))
             return torch.stack(pieces, at)
         for k, term in enumerate(axes):
             if isinstance(term, Sum):
@@ -203,7 +235,7 @@ class _Action:
                     for piece, part in zip(segments, term.parts, strict=True)
                 ]
                 return torch.cat(pieces, k)
-        if every:  # an index may stand in one segment alone, so the segments were taken apart first
+        if every:  # an index may lie in one segment alone, so the segments were split first
             name = every[0].index
             raise SymmetryError(
                 f"The symmetry spec names the index '{name}', but the tensor has no such axis; find"
@@ -214,12 +246,12 @@ class _Action:
     def _act(
         self, tensor: Tensor, axes: list[Term], origin: list[int], index: dict[str, int]
     ) -> Tensor:
+        """The tensor, whose axes are leaves, after the maps of all groups."""
         for group in self.groups:
             for k, term in enumerate(axes):
                 if isinstance(term, Live) and term.group == group.name:
-                    tensor = self._map(
-                        tensor, k, group, self.roles[(origin[k], group.name)], axes, origin, index
-                    )
+                    role = self.roles[(origin[k], group.name)]
+                    tensor = self._map(tensor, k, group, role, axes, origin, index)
         return tensor
 
     def _map(
@@ -232,13 +264,12 @@ class _Action:
         origin: list[int],
         index: dict[str, int],
     ) -> Tensor:
+        """The tensor after the map of one group on one axis."""
         group_map = self.maps[group.name]
         if role in _UNCHANGED.get(group_map.kind, ()):
-            return (
-                _resized(tensor, axis, group_map, role, self.eps)
-                if is_rectangular(group_map)
-                else tensor
-            )
+            if is_rectangular(group_map):
+                return _resized(tensor, axis, group_map, role, self.eps)
+            return tensor
         matrix = group_map.kind == "dense"
         values = group_map.inverse if matrix and role == _CONSUMER else group_map.forward
         assert values is not None
@@ -247,7 +278,7 @@ class _Action:
         if values.dim() > (2 if matrix else 1):
             where = [_fibre_axis(h, axis, axes, origin, index) for h in group.over]
             for k in reversed(range(len(where))):
-                if where[k] is None:  # an index that was fixed on the way here
+                if where[k] is None:  # an index that a case fixed
                     values = values.select(k, index[group.over[k]])
             fibre_axes = [k for k in where if k is not None]
         if group_map.kind == "permutation":
@@ -262,24 +293,30 @@ class _Action:
 
 
 def _resized(tensor: Tensor, axis: int, group_map: GroupMap, role: str, eps: float) -> Tensor:
-    """A folded scale or its variance in another width: whatever the width, such a norm only shifts."""
+    """A folded scale or its variance in another width, in which the norm only shifts as well."""
     shape = [*tensor.shape[:axis], group_map.forward.shape[0], *tensor.shape[axis + 1 :]]
     return tensor.new_full(shape, 1.0 - eps if role == "variance" else 1.0)
 
 
 def _permute(tensor: Tensor, axis: int, forward: Tensor, fibre_axes: list[int]) -> Tensor:
+    """The tensor with the entries of one axis in the order of a permutation (fibres..., C)."""
     if not fibre_axes:
         return tensor.index_select(axis, forward)
-    return tensor.gather(
-        axis, _aligned(forward, fibre_axes, axis, tensor.dim()).expand(tensor.shape)
-    )
+    index = _aligned(forward, fibre_axes, axis, tensor.dim()).expand(tensor.shape)
+    return tensor.gather(axis, index)
 
 
 def _multiply(
     tensor: Tensor, axis: int, matrix: Tensor, fibre_axes: list[int], transposed: bool
 ) -> Tensor:
-    """Contract the axis with T (producers: T x), or with the inverse from the right (consumers: x
-    T^-1).
+    """Contract the axis with a matrix: T x for producers, x T^-1 for consumers.
+
+    Args:
+        tensor: the tensor.
+        axis: axis of the group's coordinates.
+        matrix: T, or the inverse for consumers, (fibres..., C, C).
+        fibre_axes: axes of the tensor that count the fibres.
+        transposed: whether the matrix acts from the right, as for consumers.
     """
     wide = _wide(tensor.dtype)
     order = [*fibre_axes, *(k for k in range(tensor.dim()) if k not in (*fibre_axes, axis)), axis]
@@ -292,8 +329,9 @@ def _multiply(
 
 
 def _aligned(values: Tensor, fibre_axes: list[int], axis: int, rank: int) -> Tensor:
-    """`values` (fibres..., C) with its axes at `fibre_axes` and `axis` of a tensor of that rank,
-    and length one elsewhere.
+    """`values` (fibres..., C) as a tensor of that rank, which broadcasts.
+
+    Its axes are at `fibre_axes` and `axis`; the others have length one.
     """
     targets = [*fibre_axes, axis]
     order = sorted(range(len(targets)), key=lambda k: targets[k])
@@ -306,10 +344,9 @@ def _aligned(values: Tensor, fibre_axes: list[int], axis: int, rank: int) -> Ten
 def _fibre_axis(
     name: str, axis: int, axes: list[Term], origin: list[int], index: dict[str, int]
 ) -> int | None:
-    """The axis that counts the fibres: the nearest of that name, on the same original axis if there
-    is one.
+    """The axis that counts the fibres of index atom `name`; None if a case fixed it.
 
-    None: fixed by a case.
+    It is the nearest axis of that name, on the same original axis if there is one there.
     """
     found = [
         k
@@ -319,7 +356,7 @@ def _fibre_axis(
     same = [k for k in found if origin[k] == origin[axis]]
     if not found and name not in index:
         raise SymmetryError(
-            f"A map differs along '{name}', which one of its tensors has not got; find the"
+            f"A map differs along '{name}', which one of its tensors lacks; find the"
             " symmetries again."
         )
     nearest = same or found
@@ -335,5 +372,5 @@ def _cases(term: Term) -> Iterator[Case]:
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Maps are carried out in float64, also for weights of lower precision."""
+    """The dtype in which maps are carried out: float64, also for weights of lower precision."""
     return dtype if dtype.is_complex else torch.float64

@@ -1,6 +1,4 @@
-"""The axes of a tensor as the symmetry finder sees them, and the groups of features that live on
-them.
-"""
+"""Axes of a tensor as the symmetry finder sees them, and the groups of features on them."""
 
 from __future__ import annotations
 
@@ -21,13 +19,17 @@ ROLES = (
     "other",
 )
 
-
 MAP_CLASSES = ("permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "invertible")
 
 
 @dataclass(frozen=True)
 class Live:
-    """A part of an axis on which the group named `group` acts; `size` coordinates."""
+    """A part of an axis on which a group acts.
+
+    Attributes:
+        group: name of the group.
+        size: number of coordinates.
+    """
 
     group: str
     size: int
@@ -35,8 +37,11 @@ class Live:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A part of an axis that must stay in place; `name` tells two frozen atoms of one size apart
-    (an index that maps may depend on).
+    """A part of an axis that must stay in place.
+
+    Attributes:
+        name: name that tells two frozen atoms of one size apart (an index that maps may depend on).
+        size: number of coordinates.
     """
 
     name: str
@@ -45,30 +50,43 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Prod:
-    """Row-major composite of its parts: heads x head_dim, channels x height x width."""
+    """Row-major composite of its parts: heads x head_dim, channels x height x width.
+
+    Attributes:
+        parts: the factors, outermost first.
+    """
 
     parts: tuple[Term, ...]
 
     @property
     def size(self) -> int:
+        """The number of coordinates: the product over the parts."""
         return math.prod(part.size for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Concatenation of its parts."""
+    """Concatenation of its parts.
+
+    Attributes:
+        parts: the segments, in order.
+    """
 
     parts: tuple[Term, ...]
 
     @property
     def size(self) -> int:
+        """The number of coordinates: the sum over the parts."""
         return sum(part.size for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One term for each value of the index atom named `index`, which is another axis of the same
-    tensor.
+    """One term for each value of an index atom, which is another axis of the same tensor.
+
+    Attributes:
+        index: name of the index atom.
+        parts: a term for each of its values.
     """
 
     index: str
@@ -76,23 +94,26 @@ class Case:
 
     @property
     def size(self) -> int:
+        """The number of coordinates, the same for every value."""
         return self.parts[0].size
 
 
 Term = Live | Fixed | Prod | Sum | Case
-
-
 Axes = tuple[Term, ...]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One axis of one tensor (by its state-dict name) that holds a group, and the part it plays
-    there.
+    """One axis of one tensor that holds a group, and the group's role there.
 
     A map T acts on producers, biases, shifts, means and tables as T, on consumers as its inverse.
-    `depthwise` weights, `scale` and `variance` stand for coordinates one by one: permutations (and
-    for some: scales, signs) may act on them, dense maps may not.
+    Tensors of the roles "depthwise", "scale" and "variance" belong to coordinates one by one:
+    permutations (and for some: scales, signs) may act on them, dense maps may not.
+
+    Attributes:
+        tensor: state-dict name.
+        axis: axis of the tensor.
+        role: one of ROLES.
     """
 
     tensor: str
@@ -102,11 +123,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Probe:
-    """An axis of a node of the traced graph that is exactly the group, or the group times fixed
-    parts: where its features can be read.
+    """An axis of a node of the traced graph at which a group's features can be read.
 
-    kind: "pre" (a layer's or norm's output, or a residual sum, before any nonlinearity), "post"
-    (the output of a nonlinearity) or "other".
+    The axis is exactly the group, or the group times fixed parts.
+
+    Attributes:
+        node: name of the node.
+        axis: axis of its value.
+        kind: "pre" (output of a layer or norm, or a residual sum, before any nonlinearity), "post"
+            (output of a nonlinearity) or "other".
     """
 
     node: str
@@ -118,10 +143,19 @@ class Probe:
 class Group:
     """One unknown map.
 
-    `over`: index atoms (groups or fixed parts) per value of which the map may differ (fibres).
-
-    duals: where features can be read that take the inverse transpose of the map, as keys do where
-    queries take the map.
+    Attributes:
+        name: name of the group.
+        size: number of coordinates.
+        maps: classes of maps that leave the function as it is, of MAP_CLASSES.
+        slots: axes of tensors that the map acts on.
+        probes: nodes at which the features can be read.
+        over: index atoms (groups or fixed parts) per value of which the map may differ (fibres).
+        dense: whether a dense map can be written into the weights: all slots are linear, or of
+            norms that can be folded.
+        duals: nodes at which features can be read that take the inverse transpose of the map, as
+            keys do if queries take the map.
+        folded: further classes of maps that are allowed once the scales of norms are folded (see
+            `fold_scales`).
     """
 
     name: str
@@ -130,18 +164,20 @@ class Group:
     slots: tuple[Slot, ...]
     probes: tuple[Probe, ...] = ()
     over: tuple[str, ...] = ()
-    # a dense map can be written into the weights: all slots are linear, or norms that fold away
     dense: bool = False
     duals: tuple[Probe, ...] = ()
-    folded: frozenset[str] = (
-        frozenset()
-    )  # classes of maps that it takes besides, once the scales of norms are folded (see `fold_scales`)
+    folded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """`size` features that one layer makes and another one reads. node: the first layer that does
-    so; groups: what moves them, in none of them where they stay, and then why.
+    """Features that one layer makes and another one reads.
+
+    Attributes:
+        node: the first layer that makes or reads them.
+        size: number of features.
+        groups: groups that move them; empty if the features stay.
+        reason: why they stay; empty if they move.
     """
 
     node: str
@@ -151,7 +187,7 @@ class FeatureSpace:
 
 
 def at_index(term: Term, index: str, value: int) -> Term:
-    """The term where the index atom of that name has the given value."""
+    """The term with the index atom of that name fixed at `value`."""
     if isinstance(term, Case) and term.index == index:
         return term.parts[value]
     if isinstance(term, Prod | Sum):
@@ -160,7 +196,7 @@ def at_index(term: Term, index: str, value: int) -> Term:
 
 
 def live_groups(term: Term) -> Iterator[str]:
-    """The names of the groups in a term, in order, repeated where they occur repeatedly."""
+    """Yield the names of the groups in a term, in order; a group may occur several times."""
     if isinstance(term, Live):
         yield term.group
     elif not isinstance(term, Fixed):

@@ -1,9 +1,9 @@
-"""Symmetry specs kept in a folder: found and proved once for an architecture, then read.
+"""Symmetry specs cached in a folder: found and proved once for an architecture, then read.
 
 The key is a hash of the traced graph (operators, connections, shapes of parameters), of the shapes
 and types of the inputs, of the names of all operator rules, and of the versions of torch and of
-this library. Weights play no part, so that all members of a merge share one entry. What the proof
-refutes on first use is taken out before the spec is kept.
+this library. Weights play no part, so that all members of a merge share one entry. Groups that the
+proof refutes are removed before the spec is stored.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ from onefold.weights.atomic import atomic_write
 
 @dataclass(frozen=True)
 class Cached:
-    """A spec, and whether it was read from the folder. refuted: what the proof took away from it,
-    in words; empty where nothing.
+    """A spec from the cache.
+
+    Attributes:
+        spec: the spec.
+        hit: whether it was read from the folder.
+        refuted: what the proof removed from it, in words; empty if nothing.
     """
 
     spec: SymmetrySpec
@@ -39,12 +43,12 @@ class Cached:
 
 
 def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Cached:
-    """The spec of a traced network: from the folder, or found, proved, pruned and put there.
+    """The spec of a traced network: read from the folder, or found, proved and stored there.
 
     Args:
-        traced: the trace, made with the same inputs. The proof runs a float64 copy of its network.
+        traced: trace made with the same inputs. The proof runs a float64 copy of its network.
         example_inputs: one batch, as for `find_symmetries`.
-        folder: it is made where it is missing, but not the folders that it lies in.
+        folder: folder of specs. It is made if it is missing, but its parents are not.
 
     Raises:
         SymmetryError: the network's weights are on the meta device, or nothing can be proved; see
@@ -52,8 +56,8 @@ def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Ca
         OutputError: the folder cannot be written.
     """
     folder = Path(folder).expanduser()
-    place = folder / f"{key(traced, example_inputs)}.json"
-    found = _read(place, traced.fingerprint)
+    path = folder / f"{key(traced, example_inputs)}.json"
+    found = _read(path, traced.fingerprint)
     if found is not None:
         return Cached(found, True)
     if any(parameter.is_meta for parameter in traced.model.parameters()):
@@ -65,14 +69,14 @@ def cached(traced: TracedNetwork, example_inputs: Any, folder: str | Path) -> Ca
     pruned = prune(solve(traced), traced.model, example_inputs)
     if folder.parent.is_dir():
         folder.mkdir(exist_ok=True)
-    atomic_write(place, pruned.spec.to_json(), force=True)
+    atomic_write(path, pruned.spec.to_json(), force=True)
     return Cached(pruned.spec, False, str(pruned))
 
 
 def key(traced: TracedNetwork, example_inputs: Any) -> str:
     """32 hexadecimal digits that tell apart whatever may lead to another spec.
 
-    The batch size is no part of them.
+    The batch size plays no part.
     """
     batch = example_batch(example_inputs)
     shapes = [
@@ -84,10 +88,10 @@ def key(traced: TracedNetwork, example_inputs: Any) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def _read(place: Path, fingerprint: str) -> SymmetrySpec | None:
-    """The spec in a file; None where there is none, or one that is damaged or another network's."""
+def _read(path: Path, fingerprint: str) -> SymmetrySpec | None:
+    """The spec in a file; None if there is none, or a damaged one, or that of another network."""
     try:
-        spec = SymmetrySpec.from_json(place.read_text())
+        spec = SymmetrySpec.from_json(path.read_text())
     except (OSError, UnicodeDecodeError, SymmetryError):
         return None
     return spec if spec.fingerprint == fingerprint else None

@@ -1,14 +1,14 @@
-"""How much of a network could move: its feature spaces between layers, and in words why others
-stay.
+"""Share of a network that could move: its feature spaces between layers, and why others stay.
 
-Elements of tensors alone hide what matters: a large table may move while every feature between two
-layers stays. A feature space is an axis of features that one layer makes and another one reads, but
-for the axes of the network's own inputs and outputs, of vocabularies and of positions, which no
-alignment could move in any network.
+Counts of elements alone hide the important share: a large table may move while every feature
+between two layers stays. A feature space is an axis of features that one layer makes and another
+one reads. The axes of the network's own inputs and outputs, of vocabularies and of positions do not
+count, since no alignment could move them in any network.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -21,7 +21,7 @@ from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.terms import Atom, Case, Sum, Term, atoms, resolve
 from onefold.symmetry.tracing import TracedNetwork
 
-LEAST = 0.8  # of elements and of feature spaces: below it a user is told
+LEAST = 0.8  # share of elements and of feature spaces below which a warning is due
 _MADE, _READ = ("producer",), ("consumer",)
 _SHOWN = 4
 _POSITIONS = ("space of", "time of", "frequencies of", "windows along")
@@ -30,8 +30,12 @@ _POSITIONS = ("space of", "time of", "frequencies of", "windows along")
 def feature_spaces(
     traced: TracedNetwork, facts: Facts, groups: Mapping[Atom, str]
 ) -> tuple[FeatureSpace, ...]:
-    """The feature spaces between layers, in graph order. groups: the atoms that move, with their
-    names.
+    """The feature spaces between layers, in graph order.
+
+    Args:
+        traced: the network.
+        facts: what the rules found.
+        groups: the atoms that move, with their names.
     """
     inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in traced.state_names]
     weights = [n for n in facts.axes if n.op == "placeholder" and n.name in traced.state_names]
@@ -47,32 +51,30 @@ def feature_spaces(
     outer = _outer(traced, facts, inputs)
     before = _reaching({node for node, _ in reads})
     order = {node: k for k, node in enumerate(facts.axes)}
-    found: dict[frozenset[Atom], tuple[fx.Node, int]] = {}
+    spaces: dict[frozenset[Atom], tuple[fx.Node, int]] = {}
     stuck: set[fx.Node] = set()  # layers that make features which stay
     for node, term in sorted(makes, key=lambda pair: order[pair[0]]):
         for part in _segments(term) if node in before else ():
-            own = _telling(part, groups) - outer
-            if own:
-                _join(found, frozenset(own), node)
-                stuck |= {node} if own.isdisjoint(groups) else set()
+            known_by = _telling(part, groups) - outer
+            if known_by:
+                _join(spaces, frozenset(known_by), node)
+                stuck |= {node} if known_by.isdisjoint(groups) else set()
     makers = {node for node, _ in makes}
     for node, term in sorted(reads, key=lambda pair: order[pair[0]]):
         if not any(source in computed & learned for source in node.all_input_nodes):
             continue
         for part in _segments(term):
-            own = _telling(part, groups) - outer
-            if own and not (
-                own.isdisjoint(groups) and _nearest(node, makers) & stuck
-            ):  # else counted where it is made
-                _join(found, frozenset(own), node)
-    places = sorted(found.items(), key=lambda item: order[item[1][0]])
-    return tuple(_space(own, node, size, groups) for own, (node, size) in places)
+            known_by = _telling(part, groups) - outer
+            # features that stay are counted already at the layer that makes them
+            counted = known_by.isdisjoint(groups) and bool(_nearest(node, makers) & stuck)
+            if known_by and not counted:
+                _join(spaces, frozenset(known_by), node)
+    in_order = sorted(spaces.items(), key=lambda item: order[item[1][0]])
+    return tuple(_space(known_by, node, size, groups) for known_by, (node, size) in in_order)
 
 
 def _passes(facts: Facts, use: Use, computed: set[fx.Node]) -> bool:
-    """Whether an axis of a weight is one that the features have already, as a batch axis of an
-    einsum is.
-    """
+    """Whether the features have this axis of a weight already, as a batch axis of an einsum."""
     features = [
         source
         for source in use.node.all_input_nodes
@@ -89,7 +91,7 @@ def _passes(facts: Facts, use: Use, computed: set[fx.Node]) -> bool:
 
 
 def _nearest(node: fx.Node, makers: set[fx.Node]) -> set[fx.Node]:
-    """The layers whose features a layer reads, through whatever lies between."""
+    """The layers whose features a layer reads, through any nodes between."""
     found: set[fx.Node] = set()
     seen: set[fx.Node] = set()
     waiting = list(node.all_input_nodes)
@@ -106,7 +108,7 @@ def _nearest(node: fx.Node, makers: set[fx.Node]) -> set[fx.Node]:
 
 
 def reached_from(starts: Iterable[fx.Node]) -> set[fx.Node]:
-    """All nodes whose value, and not its size alone, depends on one of these."""
+    """All nodes whose value, and not its size alone, depends on one of `starts`."""
     reached: set[fx.Node] = set()
     waiting = list(starts)
     while waiting:
@@ -118,29 +120,29 @@ def reached_from(starts: Iterable[fx.Node]) -> set[fx.Node]:
 
 
 def why_still(spec: SymmetrySpec) -> str:
-    """Why features stay: the operators without a rule; where there are none, the reasons of the
-    spaces or tensors that stay.
+    """Why features stay.
+
+    The operators without a rule, if there are any. Otherwise the reasons of the feature spaces, or
+    of the tensors, that stay.
     """
     if spec.unknown:
-        names = [
-            f"{name} ({count} time{'s' * (count > 1)})" for name, count in spec.unknown.items()
-        ]
-        return (
-            f"no rule knows {'these operators' if len(names) > 1 else 'the operator'}:"
-            f" {_few(names)}"
-        )
+        names = [_counted(name, count) for name, count in spec.unknown.items()]
+        operators = "these operators" if len(names) > 1 else "the operator"
+        return f"no rule knows {operators}: {_few(names)}"
     if not spec.spaces:
         return "there are no features between layers, only the network's own inputs and outputs"
     reasons = Counter(space.reason for space in spec.spaces if not space.groups)
     reasons = reasons or Counter(reason for reason in spec.frozen.values())
-    names = [
-        f"{reason} ({count} time{'s' * (count > 1)})" for reason, count in reasons.most_common()
-    ]
+    names = [_counted(reason, count) for reason, count in reasons.most_common()]
     return f"features stay in place for these reasons: {_few(names)}"
 
 
+def _counted(text: str, count: int) -> str:
+    return f"{text} ({count} time{'s' * (count > 1)})"
+
+
 def all_positions(spec: SymmetrySpec) -> bool:
-    """Whether every feature space is one of positions, in which a feature is known by its place."""
+    """Whether every feature space counts positions, at which features are told apart by index."""
     return (
         not spec.unknown
         and bool(spec.spaces)
@@ -149,8 +151,9 @@ def all_positions(spec: SymmetrySpec) -> bool:
 
 
 def shortfall(spec: SymmetrySpec) -> str | None:
-    """A sentence where less than `LEAST` of a network could move, by elements or by feature spaces;
-    None where enough can.
+    """A sentence if less than `LEAST` of a network could move, by elements or by feature spaces.
+
+    None if enough can move.
     """
     if min(spec.coverage, spec.feature_coverage) >= LEAST:
         return None
@@ -163,9 +166,8 @@ def shortfall(spec: SymmetrySpec) -> str | None:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _outer(traced: TracedNetwork, facts: Facts, inputs: Iterable[fx.Node]) -> set[Atom]:
@@ -173,23 +175,18 @@ def _outer(traced: TracedNetwork, facts: Facts, inputs: Iterable[fx.Node]) -> se
     ends = [node for node in traced.graph.nodes if node.op == "output"]
     outputs = [x for node in ends for x in pytree.tree_leaves(node.args) if isinstance(x, fx.Node)]
     nodes = [*inputs, *(x for x in outputs if x.name not in traced.state_names)]
-    return {
-        atom
-        for node in nodes
-        for axes in _tensors(facts.axes.get(node))
-        for t in axes
-        for atom in atoms(t)
-    }
+    terms = (term for node in nodes for axes in _tensors(facts.axes.get(node)) for term in axes)
+    return {atom for term in terms for atom in atoms(term)}
 
 
 def _tensors(axes: object) -> Iterator[list[Term]]:
-    """The axes of every tensor of a node's value."""
+    """Yield the axes of every tensor of a node's value."""
     if isinstance(axes, list) and axes:
         yield from (own for own in axes if own) if isinstance(axes[0], list | None) else [axes]
 
 
 def _reaching(ends: set[fx.Node]) -> set[fx.Node]:
-    """All nodes that one of these depends on, without them where nothing behind them does."""
+    """All nodes that one of `ends` depends on; an end itself only if another end depends on it."""
     found: set[fx.Node] = set()
     waiting = list(ends)
     while waiting:
@@ -201,7 +198,7 @@ def _reaching(ends: set[fx.Node]) -> set[fx.Node]:
 
 
 def _segments(term: Term) -> Iterator[Term]:
-    """What stands side by side on an axis, each a space of its own."""
+    """Yield the segments and cases of an axis, each a space of its own."""
     term = resolve(term)
     if isinstance(term, Sum | Case):
         for part in term.parts:
@@ -211,8 +208,10 @@ def _segments(term: Term) -> Iterator[Term]:
 
 
 def _telling(term: Term, groups: Mapping[Atom, str]) -> set[Atom]:
-    """The atoms that a space is known by: those that move; else those that stay, but for positions
-    and words.
+    """The atoms that a space is known by.
+
+    These are the atoms that move. If none moves, these are the atoms that stay, without positions
+    and vocabularies.
     """
     every = [atom for atom in atoms(term) if atom.size > 1]
     moving = {atom for atom in every if atom in groups}
@@ -220,38 +219,30 @@ def _telling(term: Term, groups: Mapping[Atom, str]) -> set[Atom]:
 
 
 def _is_place(atom: Atom) -> bool:
-    """Whether an axis counts positions or words.
+    """Whether an axis counts positions or words of a vocabulary.
 
-    A convolution along features makes them no positions: they were free before it.
+    A convolution along features does not make them positions: they were free before it.
     """
     return atom.reason == "vocabulary" or (atom.given and atom.reason.startswith("space of"))
 
 
 def _join(
-    found: dict[frozenset[Atom], tuple[fx.Node, int]], own: frozenset[Atom], node: fx.Node
+    spaces: dict[frozenset[Atom], tuple[fx.Node, int]], known_by: frozenset[Atom], node: fx.Node
 ) -> None:
-    """Add a space, or make it one with those that it shares an atom with."""
-    size = 1
-    for atom in own:
-        size *= atom.size
-    for other in [known for known in found if known & own]:
-        node, before = found.pop(other)
-        own, size = own | other, max(size, before)
-    found[own] = (node, size)
+    """Add a space, or join it with those that it shares an atom with."""
+    size = math.prod(atom.size for atom in known_by)
+    for other in [known for known in spaces if known & known_by]:
+        node, before = spaces.pop(other)
+        known_by, size = known_by | other, max(size, before)
+    spaces[known_by] = (node, size)
 
 
 def _space(
-    own: frozenset[Atom], node: fx.Node, size: int, groups: Mapping[Atom, str]
+    known_by: frozenset[Atom], node: fx.Node, size: int, groups: Mapping[Atom, str]
 ) -> FeatureSpace:
-    names = tuple(
-        sorted((groups[atom] for atom in own if atom in groups), key=lambda name: int(name[1:]))
-    )
-    reasons = dict.fromkeys(
-        atom.reason for atom in sorted(own, key=lambda atom: atom.serial) if atom.reason
-    )
-    return FeatureSpace(
-        node.name,
-        size,
-        names,
-        "" if names else "; ".join(reasons) or "no tensor of the state holds it",
-    )
+    moving = (groups[atom] for atom in known_by if atom in groups)
+    names = tuple(sorted(moving, key=lambda name: int(name[1:])))
+    in_order = sorted(known_by, key=lambda atom: atom.serial)
+    reasons = dict.fromkeys(atom.reason for atom in in_order if atom.reason)
+    why = "" if names else "; ".join(reasons) or "no tensor of the state holds it"
+    return FeatureSpace(node.name, size, names, why)

@@ -1,15 +1,14 @@
-"""Cut a traced network in two behind one of its modules: what runs before, what runs behind, and
-the values that cross.
+"""A traced network cut in two behind one of its modules.
 
-Everything that runs up to the end of the module is before the cut, parallel branches too, and every
-value that is read behind it crosses: what a skip connection carries past the module as well as the
-module's own output. So all information passes through the crossing values, whatever the graph. What
-does not depend on the inputs (weights that are computed from weights, position tables) belongs to
+The side before the cut is everything that runs up to the end of the module, parallel branches too.
+Every value that is read behind the cut crosses it: a skip connection past the module as well as the
+module's own output. So all information passes through the crossing values, whatever the graph.
+Values that do not depend on the inputs (weights computed from weights, position tables) belong to
 both sides, each from its own tensors.
 
-Not every module ends at a place where features can be handed over. A layer must not be parted from
-the batch norm that is folded into it, nor an attention block inside its heads, nor two views of one
-memory that is written to later.
+Not every module ends at a place where features can be handed over. A cut must not part a layer from
+the batch norm that is folded into it, nor lie inside the heads of an attention block, nor part two
+views of one memory that is written to later.
 """
 
 from __future__ import annotations
@@ -35,11 +34,13 @@ LISTED = 16  # places that a message names at most
 
 @dataclass(frozen=True)
 class Cut:
-    """A place to cut: behind the module `until`. crossing: the nodes whose values cross, in graph
-    order: tensors, and sizes of the inputs.
+    """A place to cut: behind the module `until`.
 
-    layers, total: how many operators with a weight of two or more axes run before the cut, and in
-    all.
+    Attributes:
+        until: name of the module.
+        crossing: nodes whose values cross, in graph order: tensors, and sizes of the inputs.
+        layers: number of operators before the cut with a weight of two or more axes.
+        total: number of such operators in the whole network.
     """
 
     until: str
@@ -56,10 +57,18 @@ class Cut:
 class Cutting:
     """All places where a traced network can be cut.
 
-    `spec` also tells the axes of every value that depends on the inputs.
-
-    cuts: those that hold, in graph order, of several modules that end at one place the outermost.
-    refused: module -> why it is none.
+    Attributes:
+        traced: the network.
+        nodes: its nodes in graph order, without assertions.
+        place: node -> its position in `nodes`.
+        root: node -> node that made its memory.
+        written: node that writes -> node that made the memory.
+        inputs: placeholders of the inputs.
+        flowing: nodes that depend on the inputs.
+        spec: symmetries of the network, with the axes of every value that depends on the inputs.
+        cuts: cuts that are possible, in graph order. If several modules end at one place, the
+            outermost one names it.
+        refused: module -> why there can be no cut behind it.
     """
 
     def __init__(self, traced: TracedNetwork) -> None:
@@ -85,10 +94,8 @@ class Cutting:
         for at, before in self._sides.items():
             layers = sum(node in self._weighted for node in before)
             reason = self._refusal(before, crossing[at], layers, total)
-            names = sorted(
-                (name for name, end in ends.items() if end == at),
-                key=lambda name: (name.count("."), name),
-            )
+            ending = [name for name, end in ends.items() if end == at]
+            names = sorted(ending, key=lambda name: (name.count("."), name))
             if reason:
                 self.refused |= dict.fromkeys(names, reason)
                 continue
@@ -98,8 +105,10 @@ class Cutting:
             self._same |= dict.fromkeys(names, cut)
 
     def at(self, until: str | float) -> Cut:
-        """The cut behind the module of that name, or the one before which that share of the layers
-        runs, as nearly as there is one.
+        """The cut behind a module, or the one whose share of layers is nearest to a number.
+
+        Args:
+            until: name of the module, or share of the layers to run before the cut.
 
         Raises:
             SymmetryError: there is no such module, nothing of it runs, the network cannot be cut
@@ -130,14 +139,14 @@ class Cutting:
                 f" behind it; it can behind {self.listed()}."
             )
         close = nearest(until, known - {""}) if len(known) > LISTED else ""
-        hint = (
-            close if close.startswith("did") else f"the network can be cut behind {self.listed()}."
-        )
+        places = f"the network can be cut behind {self.listed()}."
+        hint = close if close.startswith("did") else places
         raise SymmetryError(f"The network has no module '{until}'; {hint}")
 
     def listed(self) -> str:
-        """The names of the places, for a message: of those with as many layers before them only the
-        last.
+        """The names of possible cuts, for a message.
+
+        Of cuts with equally many layers before them, only the last is named.
         """
         last = list({cut.layers: cut.until for cut in self.cuts}.values())
         step = -(-len(last) // LISTED) if last else 1
@@ -148,16 +157,15 @@ class Cutting:
         return self._before[cut]
 
     def crossing(self, before: set[fx.Node]) -> list[fx.Node]:
-        """The nodes before whose values are read behind, in graph order."""
-        return [
-            node
-            for node in self.nodes
-            if node in before
-            and any(user not in before for user in node.users if user in self.place)
-        ]
+        """The nodes of `before` whose values are read behind it, in graph order."""
+
+        def is_read_behind(node: fx.Node) -> bool:
+            return any(user not in before for user in node.users if user in self.place)
+
+        return [node for node in self.nodes if node in before and is_read_behind(node)]
 
     def _flowing(self) -> set[fx.Node]:
-        """The nodes that depend on the inputs, through memory that is written to as well."""
+        """The nodes that depend on the inputs, also through memory that is written to."""
         flowing: set[fx.Node] = set(self.inputs)
         while True:
             known = len(flowing)
@@ -171,8 +179,9 @@ class Cutting:
                 return flowing
 
     def _with_weights(self) -> set[fx.Node]:
-        """The nodes that depend on the inputs and read a weight of two or more axes, or what is
-        computed from one.
+        """The nodes that depend on the inputs and read a weight of two or more axes.
+
+        A value that is computed from such a weight alone counts as one.
         """
         weights: set[fx.Node] = set()
         found: set[fx.Node] = set()
@@ -186,14 +195,15 @@ class Cutting:
         return found
 
     def _ends(self) -> dict[str, int]:
-        """Module -> the place of its last node that depends on the inputs; of a list of modules
-        that of the last of them.
+        """Module -> position of its last node that depends on the inputs.
+
+        A list of modules ends with the last of them.
         """
         ends: dict[str, int] = {}
         for node in self.nodes:
             if node.op == "call_function" and node in self.flowing:
                 for path, _ in (node.meta.get("nn_module_stack") or {}).values():
-                    name = str(path).split("@")[0]  # of a module's second call: "name@1"
+                    name = str(path).split("@")[0]  # a module's second call is named "name@1"
                     ends |= dict.fromkeys([name, *_containers(name)], self.place[node])
         return {
             name: at
@@ -202,7 +212,7 @@ class Cutting:
         }
 
     def _side(self, at: int) -> set[fx.Node]:
-        """What depends on the inputs up to a place; whole tuples and not some of their entries."""
+        """Nodes up to a position that depend on the inputs, with all entries of their tuples."""
         before = {
             node
             for node in self.nodes
@@ -216,18 +226,16 @@ class Cutting:
     def _refusal(
         self, before: set[fx.Node], crossing: Sequence[fx.Node], layers: int, total: int
     ) -> str:
-        """Why there can be no cut here, or nothing."""
+        """Why there can be no cut here; empty if there can."""
         if layers == 0:
             return "no layer with weights runs before it, so there would be nothing to merge"
         if layers == total:
             return "no layer with weights runs behind it, so that all of it would be merged"
         byname = {node.name: node for node in self.nodes}
         for layer in self.spec.layers:
-            if (
-                layer.norm is not None
-                and byname[layer.node] in before
-                and byname[layer.norm.node] not in before
-            ):
+            if layer.norm is None:
+                continue
+            if byname[layer.node] in before and byname[layer.norm.node] not in before:
                 return f"'{layer.weight}' would be parted from its batch norm"
         for memory in {memory for node, memory in self.written.items() if node not in before}:
             views = [node for node in crossing if self.root[node] is memory]
@@ -242,7 +250,7 @@ class Cutting:
         return ""
 
     def _unreadable(self, node: fx.Node) -> str:
-        """Why the features of a crossing value cannot be mapped back, axis by axis; or nothing."""
+        """Why the features of a crossing value cannot be mapped back; empty if they can."""
         value = node.meta.get("val")
         if isinstance(value, torch.SymInt | int | float | bool | torch.SymBool | torch.SymFloat):
             return ""
@@ -255,9 +263,8 @@ class Cutting:
                 if not _alone(self.spec.group(name), term):
                     return f"it would part the heads of '{node.name}'"
                 group = self.spec.group(name)
-                if group.duals and node.name not in {
-                    probe.node for probe in (*group.probes, *group.duals)
-                }:
+                readable = {probe.node for probe in (*group.probes, *group.duals)}
+                if group.duals and node.name not in readable:
                     return f"it would part queries from keys at '{node.name}'"
         return ""
 
@@ -268,12 +275,12 @@ def cut_places(traced: TracedNetwork) -> list[Cut]:
 
 
 def _alone(group: Group, term: Term) -> bool:
-    """Whether an axis holds all that the map of a group depends on."""
+    """Whether an axis holds all index atoms that the map of a group depends on."""
     return all(index in _names(term) for index in group.over)
 
 
 def _containers(name: str) -> list[str]:
-    """The names of the modules that hold the module of that name."""
+    """The names of the modules around the module of that name."""
     parts = name.split(".")
     return [".".join(parts[:k]) for k in range(1, len(parts))]
 
@@ -286,9 +293,5 @@ def _names(term: Term) -> set[str]:
 def _inputs(traced: TracedNetwork) -> list[fx.Node]:
     """The placeholders of the inputs, in the order of the flattened inputs."""
     names = {node.name: node for node in traced.graph.nodes if node.op == "placeholder"}
-    specs = [
-        spec
-        for spec in traced.program.graph_signature.input_specs
-        if spec.kind == InputKind.USER_INPUT
-    ]
-    return [names[spec.arg.name] for spec in specs]
+    specs = traced.program.graph_signature.input_specs
+    return [names[spec.arg.name] for spec in specs if spec.kind == InputKind.USER_INPUT]

@@ -1,4 +1,4 @@
-"""Random maps of each class: what the numeric proof moves a network by."""
+"""Random maps of each class, for the numeric proof."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from onefold.symmetry.spec import SymmetrySpec
 def random_maps(
     spec: SymmetrySpec, groups: Sequence[Group], kind: str, generator: torch.Generator
 ) -> dict[str, GroupMap]:
-    """A random map of the class `kind` (see MAP_CLASSES) for each group, never the identity, and
-    another one in each fibre.
+    """A random map for each group, never the identity, and another one in each fibre.
+
+    Args:
+        spec: symmetries of the network.
+        groups: groups to draw for.
+        kind: class of the maps, of MAP_CLASSES.
+        generator: source of the draws.
     """
     return {
         group.name: random_map(group.size, fibre_shape(spec, group), kind, generator)
@@ -25,21 +30,23 @@ def random_maps(
 
 
 def random_cycles(spec: SymmetrySpec, group: Group, generator: torch.Generator) -> GroupMap:
-    """A random permutation of the group's coordinates, in each fibre, that leaves none in its
-    place.
-    """
+    """A random permutation of the group's coordinates, in each fibre, without a fixed point."""
     shape = (*fibre_shape(spec, group), group.size)
     order = torch.rand(shape, generator=generator).argsort(-1)
-    return GroupMap(
-        "permutation", torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1))
-    )
+    cycle = torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1))
+    return GroupMap("permutation", cycle)
 
 
 def random_map(
     size: int, fibres: tuple[int, ...], kind: str, generator: torch.Generator
 ) -> GroupMap:
-    """One random map of `size` coordinates for each fibre, of the class `kind`, in float64; never
-    the identity.
+    """One random map of `size` coordinates for each fibre, in float64, never the identity.
+
+    Args:
+        size: number of coordinates.
+        fibres: number of values of each index atom that the map differs along.
+        kind: class of the map, of MAP_CLASSES.
+        generator: source of the draws.
     """
     shape = (*fibres, size)
     if kind == "permutation":
@@ -59,9 +66,8 @@ def random_map(
     if kind == "orthogonal_mean":
         matrix = _fixing_the_mean(size, fibres, generator)
         return GroupMap("dense", matrix, matrix.transpose(-1, -2).contiguous())
-    stretch = 0.5 + torch.rand(
-        shape, generator=generator, dtype=torch.float64
-    )  # singular values near one: no digits are lost
+    # singular values near one, so that no digits are lost
+    stretch = 0.5 + torch.rand(shape, generator=generator, dtype=torch.float64)
     left, right = _orthogonal(size, fibres, generator), _orthogonal(size, fibres, generator)
     return GroupMap(
         "dense",
@@ -71,20 +77,18 @@ def random_map(
 
 
 def _orthogonal(size: int, fibres: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    square: Tensor = torch.linalg.qr(
-        torch.randn(*fibres, size, size, generator=generator, dtype=torch.float64)
-    ).Q
+    """A random orthogonal matrix for each fibre."""
+    gaussian = torch.randn(*fibres, size, size, generator=generator, dtype=torch.float64)
+    square: Tensor = torch.linalg.qr(gaussian).Q
     return square
 
 
 def _fixing_the_mean(size: int, fibres: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Any orthogonal map of the vectors of mean zero, and the identity on constant ones."""
-    basis: Tensor = torch.linalg.qr(
-        torch.cat([torch.ones(size, 1), torch.eye(size)[:, : size - 1]], 1).to(torch.float64)
-    ).Q[:, 1:]
-    inner = (
-        -torch.ones(*fibres, 1, 1, dtype=torch.float64)
-        if size == 2
-        else _orthogonal(size - 1, fibres, generator)
-    )
+    """A random orthogonal map of the vectors of mean zero that is the identity on constant ones."""
+    start = torch.cat([torch.ones(size, 1), torch.eye(size)[:, : size - 1]], 1).to(torch.float64)
+    basis: Tensor = torch.linalg.qr(start).Q[:, 1:]
+    if size == 2:
+        inner = -torch.ones(*fibres, 1, 1, dtype=torch.float64)
+    else:
+        inner = _orthogonal(size - 1, fibres, generator)
     return basis @ inner @ basis.T + torch.full((size, size), 1 / size, dtype=torch.float64)

@@ -1,11 +1,10 @@
-"""Dual tracking: where two features are multiplied and summed over a common axis, one of them takes
-T and the other its inverse transpose.
+"""Dual tracking: if two features are multiplied and summed, one takes T and the other T^-T.
 
 Queries and keys are the example: (T q)' (T^-T k) = q' k for every invertible T. For an atom that is
-contracted like that, every node that holds it gets a parity: operators keep it, such a contraction
-needs opposite ones. Where that works out, weights that make features of the other parity take the
-inverse map, as consumers do; where it does not (one fused weight makes both sides), only maps that
-are their own inverse transpose are left.
+contracted like that, every node that holds it gets a parity. Operators keep the parity; such a
+contraction needs opposite ones. If this works out, weights that make features of the other parity
+take the inverse map, as consumers do. If it does not (one fused weight makes both sides), only maps
+that are their own inverse transpose are left.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from torch import fx
 from onefold.symmetry.rules.call import Facts, Use
 from onefold.symmetry.terms import ORTHOGONAL, Atom, atoms
 
-# What a role becomes for features that take the inverse transpose.
+# Role of a tensor for features that take T -> its role for those that take the inverse transpose.
 _DUAL = {"producer": "consumer", "bias": "consumer", "table": "consumer", "consumer": "producer"}
 
 
 @dataclass(frozen=True)
 class Parities:
-    """atom -> node -> whether the node's features take the inverse transpose (T^-T) where others
-    take T.
+    """Which nodes hold features that take the inverse transpose (T^-T) of an atom's map T.
 
-    Atoms without duals are missing.
+    Attributes:
+        odd: atom -> node -> whether its features take T^-T. Atoms without duals are missing.
     """
 
     odd: Mapping[Atom, Mapping[fx.Node, bool]]
 
     def role(self, use: Use, atom: Atom) -> str:
-        """The role of a tensor towards an atom, parity considered."""
+        """The role of a tensor for an atom, with its parity considered."""
         odd = _parity_of_use(use, self.odd[atom]) if atom in self.odd else False
         return _DUAL.get(use.role, "other") if odd else use.role
 
@@ -44,8 +43,9 @@ class Parities:
 
 
 def parities(facts: Facts) -> Parities:
-    """Give every atom that is contracted between features its parities; restrict those for which
-    there are none.
+    """The parities of every atom that is contracted between features.
+
+    An atom that admits no parities is restricted to orthogonal maps.
     """
     contracted: dict[Atom, dict[fx.Node, tuple[fx.Node, fx.Node]]] = {}
     for node, x, y, term in facts.duals:
@@ -59,28 +59,27 @@ def parities(facts: Facts) -> Parities:
                 holders[atom][node] = None
     odd: dict[Atom, Mapping[fx.Node, bool]] = {}
     for atom, pairs in contracted.items():
-        found = _two_colours(holders[atom], pairs)
+        colours = _two_colours(holders[atom], pairs)
         uses = [use for use in facts.uses if atom in atoms(use.term)]
-        if found is None or not all(_fits(use, found) for use in uses):
+        if colours is None or not all(_fits(use, colours) for use in uses):
             atom.maps &= ORTHOGONAL
         else:
-            odd[atom] = found
+            odd[atom] = colours
     return Parities(odd)
 
 
 def _atoms_of(axes: Any) -> set[Atom]:
     if not axes:
         return set()
-    every = (
-        [term for own in axes for term in own or []] if isinstance(axes[0], list | None) else axes
-    )
+    several = isinstance(axes[0], list | None)  # an operator with several outputs
+    every = [term for tensor in axes for term in tensor or []] if several else axes
     return {atom for term in every for atom in atoms(term)}
 
 
 def _two_colours(
     holders: Mapping[fx.Node, None], pairs: Mapping[fx.Node, tuple[fx.Node, fx.Node]]
 ) -> dict[fx.Node, bool] | None:
-    """Parities for all holders, the first of each connected part even; None where no parities fit."""
+    """Parities for all holders, the first of each connected part even; None if no parities fit."""
     edges: dict[fx.Node, list[tuple[fx.Node, bool]]] = {node: [] for node in holders}
 
     def tie(a: fx.Node, b: fx.Node, differ: bool) -> None:
@@ -115,8 +114,9 @@ def _two_colours(
 
 
 def _parity_of_use(use: Use, odd: Mapping[fx.Node, bool]) -> bool | None:
-    """The parity of the features that a tensor makes (or reads, if it is a consumer); None where
-    that is not plain.
+    """The parity of the features that a tensor makes, or reads if it is a consumer.
+
+    None if they have several parities.
     """
     read = {odd[source] for source in use.node.all_input_nodes if source in odd}
     if use.role != "consumer" and use.node in odd:

@@ -1,7 +1,7 @@
 """The fibre rule: an atom d may take another map for each index of an atom h.
 
-That is so if h stands next to d in every tensor that holds d, and no operator mixes along h while
-it keeps d. It gives the maps inside the blocks of grouped convolutions and group norms, and one map
+That is so if h lies beside d in every tensor that holds d, and no operator mixes along h while it
+keeps d. It gives the maps inside the blocks of grouped convolutions and group norms, and one map
 for each head in attention.
 """
 
@@ -20,8 +20,9 @@ def fibres(
 ) -> dict[Atom, list[Atom]]:
     """For each live atom, the atoms per index of which its map may differ, in order.
 
-    tensors: the axis terms of every tensor of the network, parameters and features. mixes: (kept,
-    mixed) terms, see `Call.mix`.
+    Args:
+        tensors: the axis terms of every tensor of the network, parameters and features.
+        mixes: (kept, mixed) terms, see `Call.mix`.
     """
     beside: dict[Atom, set[Atom]] = {}
     seen: set[str] = set()
@@ -36,13 +37,10 @@ def fibres(
         for atom in atoms(kept):
             if atom in beside:
                 beside[atom] -= set(atoms(mixed))
-    for (
-        atom,
-        others,
-    ) in beside.items():  # of two atoms that could depend on each other, the later one does
-        beside[atom] = {
-            h for h in others if not (atom in beside.get(h, ()) and h.serial > atom.serial)
-        }
+    # Of two atoms that could depend on each other, the later one does.
+    for atom, others in beside.items():
+        later = {h for h in others if atom in beside.get(h, ()) and h.serial > atom.serial}
+        beside[atom] = others - later
     return {
         atom: sorted(others, key=lambda h: h.serial) for atom, others in beside.items() if others
     }
@@ -66,8 +64,9 @@ def _neighbours(block: Block, beside: dict[Atom, set[Atom]]) -> None:
 
 
 def blocks(axes: Sequence[Term]) -> Iterator[Block]:
-    """The blocks of a tensor where each axis is a plain product of atoms: cases are expanded, then
-    segments.
+    """Yield the blocks of a tensor in which each axis is a plain product of atoms.
+
+    Cases are expanded first, then segments.
     """
     axes = [resolve(term) for term in axes]
     index = next((case.index for term in axes for case in cases(term)), None)
@@ -75,10 +74,8 @@ def blocks(axes: Sequence[Term]) -> Iterator[Block]:
         for value in range(index.size):
             yield from blocks([substitute(term, index, value) for term in axes])
         return
-    yield from (
-        [list(axis) for axis in block]
-        for block in itertools.product(*[_segments(term) for term in axes])
-    )
+    for block in itertools.product(*[_segments(term) for term in axes]):
+        yield [list(axis) for axis in block]
 
 
 def _segments(term: Term) -> list[tuple[Atom, ...]]:

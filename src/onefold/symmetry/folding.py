@@ -1,10 +1,9 @@
-"""Move the learned scales of norms into the weights behind them, so that rotations of the features
-may act.
+"""Learned scales of norms moved into the weights behind them, so that features may be rotated.
 
     W (w * n + b)  =  (W diag(w)) (n + b / w)
 
-The scale becomes ones, the shift b / w. The function stays the same; it is the network that
-`Group.folded` speaks of.
+The scale becomes ones and the shift b / w. The function stays the same. The result is the network
+for which `Group.folded` holds.
 """
 
 from __future__ import annotations
@@ -19,19 +18,22 @@ from onefold.symmetry.spec import SymmetrySpec
 
 
 def fold_scales(state: Mapping[str, Tensor], spec: SymmetrySpec) -> dict[str, Tensor]:
-    """The state dict with all scales of `spec.scales` folded: a new dict; changed tensors are new,
-    in their own dtypes, computed in float64.
+    """The state dict with all scales of `spec.scales` folded into the weights behind.
+
+    Args:
+        state: state dict of the network; it is left as it is.
+        spec: symmetries of the network.
+
+    Returns:
+        A new dict. Changed tensors are new, in their own dtypes, computed in float64.
 
     Raises:
-        SymmetryError: a tensor is missing, or a scale is zero where a shift is added behind it.
+        SymmetryError: a tensor is missing, or a scale is zero at a coordinate whose shift is not.
     """
     result = dict(state)
     for fold in spec.scales:
-        names = [
-            fold.scale,
-            *([fold.shift] if fold.shift else []),
-            *(name for name, _ in fold.consumers),
-        ]
+        consumers = [name for name, _ in fold.consumers]
+        names = [fold.scale, *([fold.shift] if fold.shift else []), *consumers]
         if missing := [name for name in names if name not in state]:
             raise SymmetryError(
                 f"The state dict lacks '{missing[0]}', which the fold of '{fold.scale}' must"
@@ -45,12 +47,9 @@ def fold_scales(state: Mapping[str, Tensor], spec: SymmetrySpec) -> dict[str, Te
                     f"'{fold.scale}' has zeros where '{fold.shift}' has none, so it cannot be"
                     " folded into the weights behind it."
                 )
-            moved = torch.where(
-                scale == 0,
-                0.0,
-                shift.detach().to(torch.float64) / torch.where(scale == 0, 1.0, scale),
-            )
-            result[fold.shift] = moved.to(shift.dtype)
+            divisor = torch.where(scale == 0, 1.0, scale)
+            quotient = shift.detach().to(torch.float64) / divisor
+            result[fold.shift] = torch.where(scale == 0, 0.0, quotient).to(shift.dtype)
         for name, axis in fold.consumers:
             weight = result[name].detach()
             shape = [-1 if k == axis else 1 for k in range(weight.dim())]

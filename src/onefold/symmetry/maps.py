@@ -20,12 +20,19 @@ Kind = Literal["permutation", "scale", "sign", "dense"]
 class GroupMap:
     """One map of a group's C coordinates.
 
-    kind "permutation": `forward` (..., C) int64, new[i] = old[forward[i]]. "scale": `forward` (...,
-    C) positive numbers. "sign": `forward` (..., C) of +1 and -1. "dense": `forward` (..., C, C) is
-    T, new = T old, and `inverse` (..., C, C) is what consumers are multiplied with: the inverse of
-    T, or a pseudo-inverse. The leading axes, if any, count the fibres: one for each atom of
-    `Group.over`, in its order, numbered as they are before any map. Into a network of another width
-    T is (C', C), its inverse (C, C').
+    The leading axes of the tensors, if any, count the fibres: one for each atom of `Group.over`, in
+    its order, numbered as they are before any map.
+
+    Attributes:
+        kind: class of the map.
+        forward: tensor whose meaning depends on `kind`.
+            "permutation": (..., C) int64, new[i] = old[forward[i]].
+            "scale": (..., C) positive numbers.
+            "sign": (..., C) of +1 and -1.
+            "dense": (..., C, C), the matrix T, new = T old; (C', C) into a network of another
+            width.
+        inverse: for "dense" the matrix that consumers are multiplied with, (..., C, C) or (C, C'):
+            the inverse of T, or a pseudo-inverse.
     """
 
     kind: Kind
@@ -48,7 +55,11 @@ class GroupMap:
         return self.forward.shape[-1]
 
     def inverted(self) -> GroupMap:
-        """The map that undoes this one. Raises SymmetryError for a dense map without an inverse."""
+        """The map that undoes this one.
+
+        Raises:
+            SymmetryError: the map is dense and has no inverse.
+        """
         if self.kind == "permutation":
             return GroupMap(self.kind, torch.argsort(self.forward, dim=-1))
         if self.kind == "dense":
@@ -61,9 +72,10 @@ class GroupMap:
         return GroupMap(self.kind, 1 / self.forward.to(torch.float64))
 
     def then(self, other: GroupMap) -> GroupMap:
-        """This map followed by `other`.
+        """This map followed by `other`; maps of different kinds become a dense one.
 
-        Maps of different kinds become a dense one. Raises SymmetryError where the sizes differ.
+        Raises:
+            SymmetryError: the sizes differ.
         """
         if self.size != other.size:
             raise SymmetryError(
@@ -71,9 +83,8 @@ class GroupMap:
                 " must act on one group."
             )
         if self.kind == other.kind == "permutation":
-            return GroupMap(
-                "permutation", torch.gather(self.forward, -1, other.forward.expand_as(self.forward))
-            )
+            index = other.forward.expand_as(self.forward)
+            return GroupMap("permutation", torch.gather(self.forward, -1, index))
         if self.kind == other.kind and self.kind in ("scale", "sign"):
             return GroupMap(self.kind, self.forward * other.forward)
         first, second = self.dense(), other.dense()
@@ -82,7 +93,11 @@ class GroupMap:
         return GroupMap("dense", second.forward @ first.forward, first.inverse @ second.inverse)
 
     def dense(self) -> GroupMap:
-        """The same map as matrices, in float64 unless it is dense already."""
+        """The same map as matrices, in float64 unless it is dense already.
+
+        Raises:
+            SymmetryError: the map is dense and has no inverse.
+        """
         if self.kind == "dense":
             if self.inverse is None:
                 raise SymmetryError(
@@ -97,50 +112,60 @@ class GroupMap:
 
 
 def check_maps(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> None:
-    """Raises SymmetryError where a map does not fit its group; see `apply_maps`."""
+    """Check that every map fits its group; see `apply_maps`.
+
+    Raises:
+        SymmetryError: a map does not fit.
+    """
     for name, group_map in maps.items():
-        group = spec.group(name)
-        matrix = group_map.kind == "dense"
-        trailing = (group.size, group.size) if matrix else (group.size,)
-        fibres = fibre_shape(spec, group)
-        shape = tuple(group_map.forward.shape)
-        if is_rectangular(group_map) and shape[1:] == (group.size,) and group.dense:
-            if group_map.inverse is None or tuple(group_map.inverse.shape) != shape[::-1]:
-                raise SymmetryError(
-                    f"The dense map of group {name} into another width needs an inverse of shape"
-                    f" {shape[::-1]} for the consumers."
-                )
-            continue
-        if shape not in (trailing, (*fibres, *trailing)):
+        _check_map(spec, name, group_map)
+
+
+def _check_map(spec: SymmetrySpec, name: str, group_map: GroupMap) -> None:
+    group = spec.group(name)
+    matrix = group_map.kind == "dense"
+    trailing = (group.size, group.size) if matrix else (group.size,)
+    fibres = fibre_shape(spec, group)
+    shape = tuple(group_map.forward.shape)
+    if is_rectangular(group_map) and shape[1:] == (group.size,) and group.dense:
+        if group_map.inverse is None or tuple(group_map.inverse.shape) != shape[::-1]:
             raise SymmetryError(
-                f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
-                + (f" or {(*fibres, *trailing)}." if fibres else ".")
+                f"The dense map of group {name} into another width needs an inverse of shape"
+                f" {shape[::-1]} for the consumers."
             )
-        if matrix and (
-            group_map.inverse is None or group_map.inverse.shape != group_map.forward.shape
-        ):
-            raise SymmetryError(
-                f"The dense map of group {name} needs an inverse of shape {shape} for the"
-                " consumers; give GroupMap both matrices."
-            )
-        if matrix and not group.dense and not _keeps_function(group.maps | group.folded, group_map):
-            raise SymmetryError(
-                f"Group {name} takes no dense map like this; it allows"
-                f" {', '.join(sorted(group.maps | group.folded))}."
-            )
-        if group_map.kind == "permutation" and not torch.equal(
-            torch.sort(group_map.forward, dim=-1).values,
-            torch.arange(group.size, device=group_map.forward.device).expand(shape),
-        ):
-            raise SymmetryError(
-                f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must"
-                " occur once."
-            )
-        if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
-            raise SymmetryError(
-                f"Group {name} takes no {group_map.kind} map; it allows"
-                f" {', '.join(sorted(group.maps))}."
-            )
+        return
+    if shape not in (trailing, (*fibres, *trailing)):
+        raise SymmetryError(
+            f"The {group_map.kind} map of group {name} has shape {shape}; it needs {trailing}"
+            + (f" or {(*fibres, *trailing)}." if fibres else ".")
+        )
+    inverse = group_map.inverse
+    if matrix and (inverse is None or inverse.shape != group_map.forward.shape):
+        raise SymmetryError(
+            f"The dense map of group {name} needs an inverse of shape {shape} for the"
+            " consumers; give GroupMap both matrices."
+        )
+    if matrix and not group.dense and not _keeps_function(group.maps | group.folded, group_map):
+        raise SymmetryError(
+            f"Group {name} takes no dense map like this; it allows"
+            f" {', '.join(sorted(group.maps | group.folded))}."
+        )
+    if group_map.kind == "permutation" and not _is_permutation(group_map.forward, group.size):
+        raise SymmetryError(
+            f"The map of group {name} is no permutation: each of 0 to {group.size - 1} must"
+            " occur once."
+        )
+    if group_map.kind in ("scale", "sign") and group_map.kind not in group.maps:
+        raise SymmetryError(
+            f"Group {name} takes no {group_map.kind} map; it allows"
+            f" {', '.join(sorted(group.maps))}."
+        )
+
+
+def _is_permutation(forward: Tensor, size: int) -> bool:
+    """Whether every row of `forward` holds each of 0 to size - 1 once."""
+    identity = torch.arange(size, device=forward.device).expand(forward.shape)
+    return torch.equal(torch.sort(forward, dim=-1).values, identity)
 
 
 def is_rectangular(group_map: GroupMap) -> bool:
@@ -155,28 +180,24 @@ def is_rectangular(group_map: GroupMap) -> bool:
 def needs_folding(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
     """The groups whose maps keep the function only once the scales of norms are folded.
 
-    The maps have passed `check_maps`.
+    The maps must have passed `check_maps`.
     """
     turned = [name for name, m in maps.items() if m.kind == "dense" and not spec.group(name).dense]
     return [name for name in turned if not _keeps_function(spec.group(name).maps, maps[name])]
 
 
 def _keeps_function(allowed: frozenset[str], group_map: GroupMap) -> bool:
-    """Whether a dense map is of one of these classes, to the precision of its own numbers."""
+    """Whether a dense map is of one of the classes `allowed`, to the precision of its numbers."""
     forward, inverse = group_map.forward.to(torch.float64), group_map.inverse
     assert inverse is not None
     inverse = inverse.to(torch.float64)
     near = 1e-3 if group_map.forward.dtype.itemsize < 4 else 1e-5
-    if not torch.allclose(
-        forward @ inverse,
-        torch.eye(group_map.size, dtype=torch.float64, device=forward.device),
-        atol=near,
-    ):
+    identity = torch.eye(group_map.size, dtype=torch.float64, device=forward.device)
+    if not torch.allclose(forward @ inverse, identity, atol=near):
         return False
     orthogonal = torch.allclose(forward.transpose(-1, -2), inverse, atol=near)
-    fixing = orthogonal and torch.allclose(
-        forward.sum(-1), torch.ones((), dtype=torch.float64, device=forward.device), atol=near
-    )
+    one = torch.ones((), dtype=torch.float64, device=forward.device)
+    fixing = orthogonal and torch.allclose(forward.sum(-1), one, atol=near)
     return (
         "invertible" in allowed
         or (orthogonal and "orthogonal" in allowed)
@@ -185,34 +206,33 @@ def _keeps_function(allowed: frozenset[str], group_map: GroupMap) -> bool:
 
 
 def keeps_function(group: Group, group_map: GroupMap, *, folded: bool = False) -> bool:
-    """Whether a network computes the same under a map of this group. folded: the scales of norms
-    are in the weights behind them.
+    """Whether a network computes the same under a map of this group.
+
+    Args:
+        group: the group.
+        group_map: map of its coordinates.
+        folded: whether the scales of norms are in the weights behind them.
     """
     if group_map.kind != "dense":
         return group_map.kind == "permutation" or group_map.kind in group.maps
     square = not is_rectangular(group_map) and group_map.inverse is not None
-    return square and _keeps_function(
-        group.maps | (group.folded if folded else frozenset()), group_map
-    )
+    allowed = group.maps | group.folded if folded else group.maps
+    return square and _keeps_function(allowed, group_map)
 
 
 def fibre_shape(spec: SymmetrySpec, group: Group) -> tuple[int, ...]:
-    """How many values each index atom of `group.over` has."""
+    """The number of values of each index atom of `group.over`."""
     if not group.over:
         return ()
     sizes = {other.name: other.size for other in spec.groups}
     for axes in (*spec.axes.values(), *spec.nodes.values()):
-        sizes.update(
-            (leaf.name, leaf.size)
-            for term in axes
-            for leaf in leaves(term)
-            if isinstance(leaf, Fixed)
-        )
+        parts = [leaf for term in axes for leaf in leaves(term)]
+        sizes.update((leaf.name, leaf.size) for leaf in parts if isinstance(leaf, Fixed))
     return tuple(sizes[name] for name in group.over)
 
 
 def leaves(term: Term) -> Iterator[Live | Fixed]:
-    """The live and fixed parts of a term, in order."""
+    """Yield the live and fixed parts of a term, in order."""
     if isinstance(term, Live | Fixed):
         yield term
     else:
@@ -221,25 +241,21 @@ def leaves(term: Term) -> Iterator[Live | Fixed]:
 
 
 def case_indices(term: Term) -> set[str]:
-    """What the cases in a term are told apart by."""
+    """The names of the index atoms that the cases in a term depend on."""
     if isinstance(term, Live | Fixed):
         return set()
-    return {index for part in term.parts for index in case_indices(part)} | (
-        {term.index} if isinstance(term, Case) else set()
-    )
+    inside = {index for part in term.parts for index in case_indices(part)}
+    return inside | {term.index} if isinstance(term, Case) else inside
 
 
 def dual_of(group_map: GroupMap) -> GroupMap:
-    """The map of features that take the inverse transpose."""
+    """The map of features that take the inverse transpose of this map."""
     if group_map.kind != "dense" or group_map.inverse is None:
         return group_map
-    return GroupMap(
-        "dense", group_map.inverse.transpose(-1, -2), group_map.forward.transpose(-1, -2)
-    )
+    forward, inverse = group_map.forward.transpose(-1, -2), group_map.inverse.transpose(-1, -2)
+    return GroupMap("dense", inverse, forward)
 
 
 def maps_of_output(maps: Mapping[str, GroupMap], duals: Sequence[str]) -> dict[str, GroupMap]:
-    """The maps as they act on features where those of the groups `duals` take the inverse
-    transpose.
-    """
+    """The maps of features of which the groups `duals` take the inverse transpose."""
     return {name: dual_of(m) if name in duals else m for name, m in maps.items()}

@@ -1,6 +1,4 @@
-"""From solving terms, which share mutable atoms, to the plain terms of a SymmetrySpec, which go by
-name.
-"""
+"""Solving terms, which share mutable atoms, turned into the plain terms of a SymmetrySpec."""
 
 from __future__ import annotations
 
@@ -11,12 +9,19 @@ from onefold.symmetry.terms import Atom, Case, Prod, Term, atoms, resolve
 
 
 class Naming:
-    """Names for atoms: g0, g1, ... for those that may move, f0, f1, ... for those that stay, each
-    in the order they are met.
+    """Names for atoms: g0, g1, ... for those that may move, f0, f1, ... for those that stay.
+
+    Both are numbered in the order in which they are met.
+
+    Args:
+        tensors: axes of the state's tensors; an atom that may move there is a group.
+
+    Attributes:
+        groups: atom that may move -> its name.
     """
 
     def __init__(self, tensors: Iterable[Sequence[Term]]) -> None:
-        """tensors: the axes of the state's tensors; what may move there is a group."""
+
         self.groups: dict[Atom, str] = {}
         self._fixed: dict[Atom, str] = {}
         for axes in tensors:
@@ -27,21 +32,17 @@ class Naming:
 
     def name(self, atom: Atom) -> str:
         """The name of a group, or of an atom that stays."""
-        return (
-            self.groups[atom]
-            if atom in self.groups
-            else self._fixed.setdefault(atom, f"f{len(self._fixed)}")
-        )
+        if atom in self.groups:
+            return self.groups[atom]
+        return self._fixed.setdefault(atom, f"f{len(self._fixed)}")
 
     def term(self, term: Term) -> plain.Term:
         """The plain form of a term."""
         term = resolve(term)
         if isinstance(term, Atom):
-            return (
-                plain.Live(self.groups[term], term.size)
-                if term in self.groups
-                else plain.Fixed(self.name(term), term.size)
-            )
+            if term in self.groups:
+                return plain.Live(self.groups[term], term.size)
+            return plain.Fixed(self.name(term), term.size)
         parts = tuple(self.term(part) for part in term.parts)
         if isinstance(term, Case):
             return plain.Case(self.name(term.index), parts)

@@ -1,8 +1,8 @@
-"""The two sides of a cut as plain modules: each holds the tensors that it reads and makes the very
-calls that the traced network makes.
+"""The two sides of a cut as plain modules.
 
-They are in evaluation mode for good, as the network was when it was traced. Their gradients are
-there, so that they can be trained further with dropout and the statistics of norms at rest.
+Each holds the tensors that it reads and makes the very calls that the traced network makes. They
+stay in eval mode, as the network was when it was traced. They have gradients, so that they can be
+trained further with dropout off and the statistics of norms fixed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ from onefold.symmetry.cutting import Cut, Cutting
 
 @dataclass(frozen=True)
 class Piece:
-    """One side of a cut, without tensors. states: the state-dict names that it reads, in the order
-    in which the graph takes them; constants: tensors that are no part of the state, likewise.
-    parameters: which of the names are parameters. tied: name -> the first name of the same tensor.
+    """One side of a cut, without tensors.
+
+    Attributes:
+        graph: its operators, as a function of the tensors that it reads, the constants and the
+            values that it is given.
+        states: state-dict names that it reads, in the order in which the graph takes them.
+        constants: tensors that are no part of the state, in the order in which the graph takes
+            them.
+        parameters: names of `states` that are parameters.
+        tied: name -> the first name of the same tensor.
+        fallback: name -> value of buffers that state dicts do not hold.
     """
 
     graph: fx.GraphModule
@@ -34,42 +42,42 @@ class Piece:
     constants: tuple[Tensor, ...]
     parameters: frozenset[str]
     tied: Mapping[str, str]
-    fallback: Mapping[str, Tensor]  # buffers that state dicts do not hold
+    fallback: Mapping[str, Tensor]
 
 
 class Part(nn.Module):
-    """One side of a cut with its tensors, under the names that they have in the network."""
+    """One side of a cut with its tensors, under the names that they have in the network.
+
+    Args:
+        piece: the side without tensors.
+        state: state dict of the network, whose tensors are copied.
+    """
 
     def __init__(self, piece: Piece, state: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._run = piece.graph
-        made: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for name in piece.states:
             first = piece.tied.get(name, name)
             value = state.get(name, piece.fallback.get(name))
             assert value is not None
-            if first not in made:
-                made[first] = (
-                    nn.Parameter(value.detach().clone())
-                    if name in piece.parameters
-                    else value.detach().clone()
-                )
-            _put(self, name, made[first], persistent=name not in piece.fallback)
-        for number, constant in enumerate(piece.constants):
-            _put(self, f"_constants.c{number}", constant.detach().clone(), persistent=False)
-        names = [
-            *piece.states,
-            *(f"_constants.c{number}" for number in range(len(piece.constants))),
-        ]
+            if first not in tensors:
+                copy = value.detach().clone()
+                tensors[first] = nn.Parameter(copy) if name in piece.parameters else copy
+            _put(self, name, tensors[first], persistent=name not in piece.fallback)
+        constants = [f"_constants.c{number}" for number in range(len(piece.constants))]
+        for name, constant in zip(constants, piece.constants, strict=True):
+            _put(self, name, constant.detach().clone(), persistent=False)
+        names = [*piece.states, *constants]
         self._tensors: list[Callable[[Any], Tensor]] = [operator.attrgetter(name) for name in names]
 
     def call(self, values: Sequence[Any]) -> Any:
-        """What the graph makes of these values."""
+        """The outputs of the graph for these values."""
         return self._run(*[of(self) for of in self._tensors], *values)
 
 
 class Trunk(Part):
-    """What runs before the cut: the network's inputs to the tuple of crossing values."""
+    """The side before the cut: from the network's inputs to the tuple of crossing values."""
 
     def __init__(self, piece: Piece, state: Mapping[str, Tensor], cutting: Cutting) -> None:
         super().__init__(piece, state)
@@ -79,8 +87,8 @@ class Trunk(Part):
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The crossing values.
 
-        Raises DataError where the inputs are not of the kind and shapes that the network was traced
-        with.
+        Raises:
+            DataError: the inputs are not of the kind and shapes that the network was traced with.
         """
         if set(kwargs) != set(self.keywords):
             raise DataError(
@@ -95,29 +103,27 @@ class Trunk(Part):
                 f" {len(values)}; pass the same kind of batch."
             )
         for shape, value in zip(self.shapes, values, strict=True):
-            if (
-                isinstance(value, Tensor)
-                and shape is not None
-                and not _fits(tuple(value.shape), shape)
-            ):
+            if not isinstance(value, Tensor) or shape is None:
+                continue
+            if not _fits(tuple(value.shape), shape):
                 wanted = ", ".join("any" if n is None else str(n) for n in shape)
                 raise DataError(
                     f"An input has shape {tuple(value.shape)}, but the network was traced for"
                     f" ({wanted}); give inputs of that shape."
                 )
-        found: tuple[Any, ...] = self.call(values)
-        return found
+        crossing: tuple[Any, ...] = self.call(values)
+        return crossing
 
 
 class Rest(Part):
-    """What runs behind the cut: the crossing values to what the network returns."""
+    """The side behind the cut: from the crossing values to the network's output."""
 
     def __init__(self, piece: Piece, state: Mapping[str, Tensor], cutting: Cutting) -> None:
         super().__init__(piece, state)
         self._form = _Form(cutting.traced.program.call_spec.out_spec)
 
     def forward(self, *values: Any) -> Any:
-        """What the network returns, in its own form."""
+        """The network's output, in its own form."""
         return pytree.tree_unflatten(list(self.call(values)), self._form.spec)
 
 
@@ -132,9 +138,10 @@ class _Form:
 
 
 def piece_before(cutting: Cutting, cut: Cut) -> Piece:
-    """The side before the cut, which takes the flattened inputs and returns the crossing values.
+    """The side before the cut, from the flattened inputs to the crossing values.
 
-    Raises TraceError as `piece_behind`.
+    Raises:
+        TraceError: as `piece_behind`.
     """
     before = cutting.before(cut)
     outputs = tuple(node for node in cutting.nodes if node.name in set(cut.crossing))
@@ -144,7 +151,7 @@ def piece_before(cutting: Cutting, cut: Cut) -> Piece:
 
 
 def piece_behind(cutting: Cutting, cut: Cut) -> Piece:
-    """The side behind the cut, which takes the crossing values and returns the flattened outputs.
+    """The side behind the cut, from the crossing values to the flattened outputs.
 
     Raises:
         TraceError: the graph holds a graph of its own (control flow), which cannot be moved.
@@ -162,10 +169,11 @@ def piece_behind(cutting: Cutting, cut: Cut) -> Piece:
 
 
 def _piece(
-    cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
+    cutting: Cutting, nodes: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
 ) -> Piece:
-    program, names = cutting.traced.program, cutting.traced.state_names
-    needed = _needed(cutting, own, given, outputs)
+    """The side that runs `nodes`, from the values of `given` to `outputs`."""
+    names = cutting.traced.state_names
+    needed = _needed(cutting, nodes, given, outputs)
     graph = fx.Graph()
     moved: dict[fx.Node, fx.Node] = {}
     states: list[str] = []
@@ -185,9 +193,8 @@ def _piece(
         moved[node] = graph.placeholder(node.name)
     written = {cutting.written[node] for node in needed if node in cutting.written}
     for node in (*fixed, *given):
-        if (
-            cutting.root[node] in written
-        ):  # several sides read it, and the caller may too: each writes to a copy
+        # Both sides may read it, and so may the caller: each side writes to a copy.
+        if cutting.root[node] in written:
             moved[node] = graph.call_function(torch.ops.aten.clone.default, (moved[node],))
     for node in cutting.nodes:
         if node in needed and node not in moved:
@@ -196,6 +203,22 @@ def _piece(
     graph.output(
         pytree.tree_map(lambda x: moved[x] if isinstance(x, fx.Node) else x, tuple(outputs))
     )
+    parameters, fallback = _kinds_of_states(cutting, states)
+    return Piece(
+        graph=fx.GraphModule(nn.Module(), graph),
+        states=tuple(states),
+        constants=tuple(constants),
+        parameters=parameters,
+        tied={name: group[0] for group in cutting.traced.tied for name in group},
+        fallback=fallback,
+    )
+
+
+def _kinds_of_states(
+    cutting: Cutting, states: Sequence[str]
+) -> tuple[frozenset[str], dict[str, Tensor]]:
+    """Which of the names are parameters, and the values of buffers that state dicts do not hold."""
+    program = cutting.traced.program
     specs = {
         str(spec.target): spec
         for spec in program.graph_signature.input_specs
@@ -205,28 +228,21 @@ def _piece(
     fallback = {}
     for name in states:
         if specs[name].persistent is False:
-            fallback[name] = (
-                program.constants[name] if name in program.constants else program.state_dict[name]
-            )
-    tied = {name: group[0] for group in cutting.traced.tied for name in group}
-    return Piece(
-        fx.GraphModule(nn.Module(), graph),
-        tuple(states),
-        tuple(constants),
-        parameters,
-        tied,
-        fallback,
-    )
+            holder = program.constants if name in program.constants else program.state_dict
+            fallback[name] = holder[name]
+    return parameters, fallback
 
 
 def _needed(
-    cutting: Cutting, own: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
+    cutting: Cutting, nodes: Sequence[fx.Node], given: Sequence[fx.Node], outputs: Sequence[Any]
 ) -> set[fx.Node]:
-    """All nodes that a side runs: its own, and what they need that does not depend on the inputs,
-    with whatever is written to that.
+    """All nodes that a side runs.
+
+    These are its own nodes, and those they need that do not depend on the inputs, with every node
+    that writes to the memory of these.
     """
     needed: set[fx.Node] = set(given)
-    waiting = [*own, *(node for node in pytree.tree_leaves(outputs) if isinstance(node, fx.Node))]
+    waiting = [*nodes, *(node for node in pytree.tree_leaves(outputs) if isinstance(node, fx.Node))]
     while waiting:
         node = waiting.pop()
         if node in needed:
@@ -234,23 +250,24 @@ def _needed(
         needed.add(node)
         waiting += [source for source in node.all_input_nodes if source not in needed]
         if node not in cutting.flowing:
-            waiting += [
-                w
-                for w, memory in cutting.written.items()
-                if memory is cutting.root[node] and w not in cutting.flowing
-            ]
+            memory = cutting.root[node]
+            writers = [writer for writer, root in cutting.written.items() if root is memory]
+            waiting += [writer for writer in writers if writer not in cutting.flowing]
     return needed
 
 
 def _constant(cutting: Cutting, node: fx.Node) -> Tensor:
-    """The value of a constant of the graph."""
+    """The value of a constant of the graph.
+
+    Raises:
+        TraceError: it is a graph of its own (control flow).
+    """
     program = cutting.traced.program
     if node.op == "get_attr":
         value = operator.attrgetter(str(node.target))(program.graph_module)
     else:
-        spec = next(
-            spec for spec in program.graph_signature.input_specs if spec.arg.name == node.name
-        )
+        specs = program.graph_signature.input_specs
+        spec = next(spec for spec in specs if spec.arg.name == node.name)
         value = program.constants[str(spec.target)]
     if not isinstance(value, Tensor):
         raise TraceError(
@@ -261,7 +278,7 @@ def _constant(cutting: Cutting, node: fx.Node) -> Tensor:
 
 
 def _put(module: nn.Module, name: str, value: Tensor, *, persistent: bool) -> None:
-    """Register a tensor under a dotted name, with empty modules on the way."""
+    """Register a tensor under a dotted name; missing modules of the path are made."""
     *path, last = name.split(".")
     for step in path:
         if step not in module._modules:
@@ -276,15 +293,13 @@ def _put(module: nn.Module, name: str, value: Tensor, *, persistent: bool) -> No
 
 
 def _shape(value: Any) -> list[int | None] | None:
-    """The shape of a traced input, with None for axes of any length; None for what is no tensor."""
-    return (
-        [None if isinstance(n, torch.SymInt) else int(n) for n in value.shape]
-        if isinstance(value, Tensor)
-        else None
-    )
+    """The shape of a traced input, with None for axes of any length; None if it is no tensor."""
+    if not isinstance(value, Tensor):
+        return None
+    return [None if isinstance(n, torch.SymInt) else int(n) for n in value.shape]
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
-    return len(shape) == len(wanted) and all(
-        n is None or n == own for own, n in zip(shape, wanted, strict=True)
-    )
+    if len(shape) != len(wanted):
+        return False
+    return all(n is None or n == given for given, n in zip(shape, wanted, strict=True))

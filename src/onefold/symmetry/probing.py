@@ -1,6 +1,4 @@
-"""Read a group's features out of a node's value, and put values of its coordinates where they
-stand.
-"""
+"""Features of a group read from a node's value, and values of coordinates spread over an axis."""
 
 from __future__ import annotations
 
@@ -16,11 +14,15 @@ from onefold.symmetry.maps import leaves
 
 
 def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
-    """The features of a group in a node's value, as (samples, C): a view where memory allows it.
+    """The features of a group in a node's value, as (samples, C).
 
-    value: a tensor that a visitor received. axes: the node's terms, `spec.nodes[name]`. Where the
-    group stands on several segments, or among other parts, all of them are samples. For a
-    channels_last feature map and for (n, C) nothing is copied.
+    If the group lies on several segments, or among other parts, all of them are samples. The result
+    is a view if memory allows it: for a channels_last feature map and for (n, C) nothing is copied.
+
+    Args:
+        value: a tensor that a visitor received.
+        axes: the node's terms, `spec.nodes[name]`.
+        group: the group.
 
     Raises:
         SymmetryError: the group is not among the axes.
@@ -34,14 +36,15 @@ def features(value: Tensor, axes: Axes, group: Group) -> Tensor:
 
 
 def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
-    """As `features`, but (fibres..., samples, C), with one leading axis for each atom of
-    `group.over`, and of the first place only.
+    """As `features`, but (fibres..., samples, C), from the first place of the group only.
+
+    There is one leading axis for each atom of `group.over`.
 
     Raises:
         SymmetryError: the group, or one of the atoms it differs along, is not among the axes.
     """
-    for found in all_fibre_features(value, axes, group):
-        return found
+    for first in all_fibre_features(value, axes, group):
+        return first
     raise SymmetryError(
         f"The node's axes do not hold group {group.name} beside"
         f" {', '.join(group.over) or 'nothing'}; take a node from its probes."
@@ -49,7 +52,7 @@ def fibre_features(value: Tensor, axes: Axes, group: Group) -> Tensor:
 
 
 def all_fibre_features(value: Tensor, axes: Axes, group: Group) -> Iterator[Tensor]:
-    """The same of every place where the group stands beside the atoms that it differs along."""
+    """Yield `fibre_features` of every place of the group beside the atoms that it differs along."""
     for piece, axis, terms in _occurrences(value, list(axes), group.name):
         piece, axis, terms = _apart(piece, axis, terms, group.over)
         names = [_name(term) for term in terms]
@@ -57,68 +60,60 @@ def all_fibre_features(value: Tensor, axes: Axes, group: Group) -> Iterator[Tens
             where = [names.index(h) for h in group.over]
             order = [*where, *(k for k in range(piece.dim()) if k not in (*where, axis)), axis]
             moved = piece.permute(order)
-            yield moved.reshape(
-                *moved.shape[: len(where)], math.prod(moved.shape[len(where) : -1]), moved.shape[-1]
-            )
+            fibres, samples = moved.shape[: len(where)], moved.shape[len(where) : -1]
+            yield moved.reshape(*fibres, math.prod(samples), moved.shape[-1])
 
 
 def spread(term: Term, values: Mapping[str, Tensor], elsewhere: float) -> Tensor:
-    """(term.size,): at every place of an axis the value of the group's coordinate that stands
-    there, or `elsewhere` where no such group does; of several groups at one place the product.
+    """The values (term.size,) of the groups' coordinates at every place of an axis.
+
+    If several groups meet at one place, their values are multiplied.
+
+    Args:
+        term: the axis.
+        values: group name -> values (C,) of its coordinates.
+        elsewhere: value at places of no such group.
     """
     if isinstance(term, Live | Fixed):
-        own = values.get(term.group) if isinstance(term, Live) else None
-        some = next(iter(values.values()))
-        return own if own is not None else torch.full((term.size,), elsewhere, dtype=some.dtype)
+        of_group = values.get(term.group) if isinstance(term, Live) else None
+        dtype = next(iter(values.values())).dtype
+        return torch.full((term.size,), elsewhere, dtype=dtype) if of_group is None else of_group
     parts = [spread(part, values, elsewhere) for part in getattr(term, "parts", ())]
     if isinstance(term, Sum):
         return torch.cat(parts)
     whole = parts[0]
     for part in parts[1:]:
         left, right = whole[:, None].expand(-1, len(part)), part[None].expand(len(whole), -1)
-        joined = torch.where(
-            left == elsewhere, right, torch.where(right == elsewhere, left, left * right)
-        )
-        whole = joined.reshape(-1)
+        both = torch.where(right == elsewhere, left, left * right)
+        whole = torch.where(left == elsewhere, right, both).reshape(-1)
     return whole
 
 
 def _occurrences(
     value: Tensor, axes: list[Term], name: str
 ) -> Iterator[tuple[Tensor, int, list[Term]]]:
-    """Every (view of the value, axis in it, its terms) where the group fills one axis."""
+    """Yield (view of the value, axis in it, its terms) for every place of the group on one axis."""
     for k, term in enumerate(axes):
         if isinstance(term, Live) and term.group == name:
             yield value, k, axes
         elif isinstance(term, Prod) and term.parts and _holds(term, name):
-            spread = value.reshape(
-                *value.shape[:k], *_sizes(value.shape[k], term), *value.shape[k + 1 :]
-            )
-            yield from _occurrences(spread, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
+            sizes = _sizes(value.shape[k], term)
+            inner = value.reshape(*value.shape[:k], *sizes, *value.shape[k + 1 :])
+            yield from _occurrences(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
             return
         elif isinstance(term, Case) and _holds(term, name):
-            at = [
-                j
-                for j, other in enumerate(axes)
-                if isinstance(other, Fixed) and other.name == term.index
-            ]
-            if not at:
-                continue  # its index is inside another axis, which is taken apart first
-            for number, piece in enumerate(value.unbind(at[0])):
-                yield from _occurrences(
-                    piece,
-                    [
-                        at_index(other, term.index, number)
-                        for j, other in enumerate(axes)
-                        if j != at[0]
-                    ],
-                    name,
-                )
+            names = [other.name if isinstance(other, Fixed) else None for other in axes]
+            if term.index not in names:
+                continue  # its index is inside another axis, which is split first
+            at = names.index(term.index)
+            others = axes[:at] + axes[at + 1 :]
+            for number, piece in enumerate(value.unbind(at)):
+                rest = [at_index(other, term.index, number) for other in others]
+                yield from _occurrences(piece, rest, name)
             return
         elif isinstance(term, Sum) and _holds(term, name):
-            for piece, part in zip(
-                torch.split(value, [part.size for part in term.parts], k), term.parts, strict=True
-            ):
+            pieces = torch.split(value, [part.size for part in term.parts], k)
+            for piece, part in zip(pieces, term.parts, strict=True):
                 if _holds(part, name):
                     yield from _occurrences(piece, [*axes[:k], part, *axes[k + 1 :]], name)
             return
@@ -127,17 +122,14 @@ def _occurrences(
 def _apart(
     value: Tensor, axis: int, terms: list[Term], names: Sequence[str]
 ) -> tuple[Tensor, int, list[Term]]:
-    """The same with every other axis that is a product of one of these names taken apart."""
+    """The same, with every other axis split that is a product with one of these names as a part."""
     for k in reversed(range(len(terms))):
         term = terms[k]
-        if (
-            k != axis
-            and isinstance(term, Prod)
-            and any(_name(part) in names for part in term.parts)
-        ):
-            value = value.reshape(
-                *value.shape[:k], *_sizes(value.shape[k], term), *value.shape[k + 1 :]
-            )
+        if k == axis or not isinstance(term, Prod):
+            continue
+        if any(_name(part) in names for part in term.parts):
+            sizes = _sizes(value.shape[k], term)
+            value = value.reshape(*value.shape[:k], *sizes, *value.shape[k + 1 :])
             terms = [*terms[:k], *term.parts, *terms[k + 1 :]]
             axis += len(term.parts) - 1 if k < axis else 0
     return value, axis, terms
@@ -146,7 +138,7 @@ def _apart(
 def _sizes(length: int, term: Prod) -> list[int]:
     """The sizes of an axis' parts.
 
-    One that stays in place may differ from the traced: examples, times.
+    A part that stays in place may differ from the traced one: examples, times.
 
     Raises:
         SymmetryError: the axis has another length, and it cannot be known which part has.
@@ -165,7 +157,9 @@ def _sizes(length: int, term: Prod) -> list[int]:
 
 
 def _name(term: Term) -> str | None:
-    return term.group if isinstance(term, Live) else term.name if isinstance(term, Fixed) else None
+    if isinstance(term, Live):
+        return term.group
+    return term.name if isinstance(term, Fixed) else None
 
 
 def _flat(value: Tensor, axis: int) -> Tensor:

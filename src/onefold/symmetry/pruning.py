@@ -1,12 +1,13 @@
-"""Drop what the numeric proof refutes: find the offending groups by bisection, keep the rest.
+"""Groups that the numeric proof refutes, found by bisection and removed from a spec.
 
-A spec from the rules should never need it. A user's own rule may claim too much, though, and an
-operator may behave in a way that its rule does not know; then a wrong group would ruin every merge,
-and a frozen one only costs a little of what could be aligned.
+A spec from the rules should never need it. But a user's own rule may claim too much, and an
+operator may behave in a way that its rule does not know. A wrong group would ruin every merge,
+whereas a frozen one only reduces a little what could be aligned.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,8 +35,12 @@ REFUTED = "refuted by the numeric proof"
 
 @dataclass(frozen=True)
 class Pruned:
-    """The spec that is left, and what was taken away: groups as a whole, and classes of maps of
-    groups that stay (group -> classes).
+    """A spec without what the proof refuted.
+
+    Attributes:
+        spec: the spec that is left.
+        dropped: groups that were removed as a whole.
+        narrowed: group that stays -> classes of maps that were removed from it.
     """
 
     spec: SymmetrySpec
@@ -43,15 +48,13 @@ class Pruned:
     narrowed: dict[str, frozenset[str]]
 
     def __str__(self) -> str:
-        lines = [
-            f"group {g.name} ({', '.join(s.tensor for s in g.slots[:4])}) was {REFUTED} and is"
-            " frozen"
-            for g in self.dropped
-        ]
-        lines += [
-            f"group {name} no longer takes {', '.join(sorted(kinds))} maps, {REFUTED}"
-            for name, kinds in self.narrowed.items()
-        ]
+        lines = []
+        for group in self.dropped:
+            tensors = ", ".join(slot.tensor for slot in group.slots[:4])
+            lines.append(f"group {group.name} ({tensors}) was {REFUTED} and is frozen")
+        for name, kinds in self.narrowed.items():
+            classes = ", ".join(sorted(kinds))
+            lines.append(f"group {name} no longer takes {classes} maps, {REFUTED}")
         return "\n".join(lines)
 
 
@@ -63,15 +66,17 @@ def prune(
     seed: int = 0,
     tolerance: float = 1e-10,
 ) -> Pruned:
-    """The spec without the groups, and without the classes of maps, that move the function of the
-    network.
+    """The spec without the groups, and the classes of maps, that change the network's function.
 
-    Costs a few runs of the network where nothing is wrong, and about 2 log2(groups) more for each
+    It costs a few runs of the network if nothing is wrong, and about 2 log2(groups) more for each
     offender.
 
     Args:
+        spec: symmetries to try.
+        model: the network; a copy of it is used.
         example_inputs: one batch, as for `find_symmetries`.
-        seed: of weights and maps. tolerance: largest relative error in float64.
+        seed: seed of weights and maps.
+        tolerance: largest relative error in float64 that passes.
 
     Raises:
         SymmetryError: the network is random in eval mode, or its output is constant or not finite.
@@ -81,7 +86,7 @@ def prune(
     trial.check_steady(tolerance)
 
     def offenders_in(groups: Sequence[Group], kind: str, folded: bool = False) -> list[Group]:
-        return _offenders(groups, [], lambda own: trial.error(own, kind, folded) > tolerance)
+        return _offenders(groups, [], lambda tried: trial.error(tried, kind, folded) > tolerance)
 
     dropped = tuple(offenders_in(spec.groups, "permutation"))
     names = {group.name for group in dropped}
@@ -89,9 +94,8 @@ def prune(
     left = [group for group in spec.groups if group.name not in names]
     for kind in MAP_CLASSES:
         wrong = offenders_in([g for g in left if kind in g.maps and kind != "permutation"], kind)
-        wrong += offenders_in(
-            [g for g in left if kind in g.folded and g not in wrong], kind, folded=True
-        )
+        folded = [g for g in left if kind in g.folded and g not in wrong]
+        wrong += offenders_in(folded, kind, folded=True)
         for group in wrong:
             narrowed[group.name] = narrowed.get(group.name, frozenset()) | {kind}
     if not dropped and not narrowed:
@@ -102,8 +106,12 @@ def prune(
 def _offenders(
     groups: Sequence[Group], context: Sequence[Group], wrong: Callable[[Sequence[Group]], bool]
 ) -> list[Group]:
-    """The groups to leave out so that the rest, together with the sound groups of the context, is
-    not wrong any more.
+    """The groups to leave out so that the others, with those of the context, are no longer wrong.
+
+    Args:
+        groups: groups to search.
+        context: groups that are known to be sound.
+        wrong: whether maps of these groups, moved together, change the function.
     """
     if not groups or not wrong([*context, *groups]):
         return []
@@ -119,33 +127,28 @@ def _without(
     spec: SymmetrySpec, names: set[str], narrowed: dict[str, frozenset[str]]
 ) -> SymmetrySpec:
     """The spec with these groups frozen and the others' maps narrowed."""
-    axes = {name: _frozen(own, names) for name, own in spec.axes.items()}
-    kept = [
-        replace(group, maps=group.maps - narrowed.get(group.name, frozenset()))
-        for group in spec.groups
-        if group.name not in names
-    ]
-    kept = [
-        replace(
-            g,
-            dense=g.dense and g.name not in narrowed,
-            folded=g.folded - narrowed.get(g.name, frozenset()),
-        )
-        for g in kept
-    ]
+    axes = {name: _frozen(terms, names) for name, terms in spec.axes.items()}
+    groups = []
+    for group in spec.groups:
+        if group.name in names:
+            continue
+        removed = narrowed.get(group.name, frozenset())
+        dense = group.dense and group.name not in narrowed
+        maps, folded = group.maps - removed, group.folded - removed
+        groups.append(replace(group, maps=maps, dense=dense, folded=folded))
     lost = {
         name: REFUTED
-        for name, own in axes.items()
-        if own != spec.axes[name] and not any(True for term in own for _ in live_groups(term))
+        for name, terms in axes.items()
+        if terms != spec.axes[name] and not any(True for term in terms for _ in live_groups(term))
     }
     statistics = {name for norm in spec.norms for name in (norm.mean, norm.variance)}
     again = {name for names in spec.tied for name in names[1:]}
     count = sum(_numel(axes[name]) for name in lost if name not in statistics | again)
     return replace(
         spec,
-        groups=tuple(kept),
+        groups=tuple(groups),
         axes=axes,
-        nodes={name: _frozen(own, names) for name, own in spec.nodes.items()},
+        nodes={name: _frozen(terms, names) for name, terms in spec.nodes.items()},
         spaces=tuple(_left(space, names) for space in spec.spaces),
         frozen=spec.frozen | lost,
         coverage=spec.coverage - count / spec.parameters if spec.parameters else 0.0,
@@ -154,11 +157,9 @@ def _without(
 
 def _left(space: FeatureSpace, names: set[str]) -> FeatureSpace:
     groups = tuple(name for name in space.groups if name not in names)
-    return (
-        space
-        if groups == space.groups
-        else replace(space, groups=groups, reason="" if groups else REFUTED)
-    )
+    if groups == space.groups:
+        return space
+    return replace(space, groups=groups, reason="" if groups else REFUTED)
 
 
 def _frozen(axes: Axes, names: set[str]) -> Axes:
@@ -170,15 +171,10 @@ def _fixed(term: Term, names: set[str]) -> Term:
         return Fixed(term.group, term.size) if term.group in names else term
     if isinstance(term, Prod | Sum):
         return type(term)(tuple(_fixed(part, names) for part in term.parts))
-    return (
-        Case(term.index, tuple(_fixed(part, names) for part in term.parts))
-        if isinstance(term, Case)
-        else term
-    )
+    if isinstance(term, Case):
+        return Case(term.index, tuple(_fixed(part, names) for part in term.parts))
+    return term
 
 
 def _numel(axes: Axes) -> int:
-    count = 1
-    for term in axes:
-        count *= term.size
-    return count
+    return math.prod(term.size for term in axes)

@@ -1,5 +1,4 @@
-"""Run a traced graph for several members in lockstep: every node for all members before the next
-node.
+"""A traced graph run for several members in lockstep: each node for all members, then the next one.
 
 So the features of all members at a node are there at the same time, and nothing has to be hooked,
 stored or run twice. A value is freed soon after its last use. Nothing is copied, but for
@@ -27,16 +26,28 @@ _STATE = (InputKind.PARAMETER, InputKind.BUFFER)
 
 @dataclass(frozen=True)
 class Step:
-    """One node: call `target` on `args` with the values of other slots put in, store the result in
-    slot `out`, then forget `dead`.
+    """One node of a plan.
+
+    It calls `target` on `args`, with the values of other slots put in, stores the result in slot
+    `out`, then clears the slots `dead`.
+
+    Attributes:
+        name: name of the node.
+        target: function that it calls.
+        args: positional arguments, with `_Slot` in place of values.
+        kwargs: keyword arguments, with `_Slot` in place of values.
+        holes: (position in args, slot) of every value that is an argument itself.
+        nested: whether values lie deeper inside args or kwargs.
+        out: slot of the result.
+        dead: slots that no later step reads.
     """
 
     name: str
     target: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    holes: tuple[tuple[int, int], ...]  # (position in args, slot)
-    nested: bool  # whether nodes are found deeper inside args or kwargs
+    holes: tuple[tuple[int, int], ...]
+    nested: bool
     out: int
     dead: tuple[int, ...]
 
@@ -50,12 +61,19 @@ class _Slot:
 
 @dataclass
 class Plan:
-    """An exported program made ready to run: its steps, where its inputs go, and what it returns.
+    """An exported program ready to run.
 
-    states: (slot, state-dict name, shape, fallback tensor where the name may be missing from a
-    state dict). constants: (slot, tensor). changed: slots of inputs that a node writes to, which
-    every member needs a copy of. unused: slots of inputs that no node reads. outputs: what is
-    returned, with slots for values. names: of all nodes and inputs that can be visited.
+    Attributes:
+        steps: its nodes in execution order.
+        inputs: (name, slot) of every input.
+        states: (slot, state-dict name, shape, fallback tensor if a state dict may lack the name).
+        constants: (slot, tensor).
+        changed: slots of inputs that a node writes to, of which every member needs a copy.
+        unused: slots of inputs that no node reads.
+        outputs: nested output, with slots in place of values.
+        out_spec: the form in which the network returns it.
+        slots: number of slots.
+        names: names of all nodes and inputs that can be visited.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -79,7 +97,15 @@ class Plan:
     ) -> list[Any]:
         """Run all steps for all members; see `TracedNetwork.replay`.
 
-        `inputs`: the flattened inputs, in the program's order.
+        Args:
+            states: one state dict for each member.
+            inputs: flattened inputs, in the program's order.
+            visit: called after each of `nodes`, see `TracedNetwork.replay`.
+            nodes: names of nodes or inputs to visit.
+            until: node after which the run stops; None for the whole run.
+
+        Returns:
+            The network's output for each member; empty if the run stopped early.
         """
         nodes = frozenset(nodes)
         self._check_names(nodes if until is None else {*nodes, until})
@@ -89,30 +115,31 @@ class Plan:
                 _replace(values, slot, name, visit)
             if name == until:
                 return []
-        forgotten: Sequence[int] = ()
+        to_free: Sequence[int] = ()
         for step in self.steps:
-            for own in values:
+            for member in values:
                 args: Sequence[Any] = step.args
                 kwargs = step.kwargs
                 if step.nested:
-                    args, kwargs = fill(args, own), fill(kwargs, own)
+                    args, kwargs = fill(args, member), fill(kwargs, member)
                 elif step.holes:
                     args = list(args)
                     for position, slot in step.holes:
-                        args[position] = own[slot]
-                own[step.out] = step.target(*args, **kwargs)
+                        args[position] = member[slot]
+                member[step.out] = step.target(*args, **kwargs)
             args = ()
             # One step late, as a network's own local variables live on too: freeing at once lets
             # the heap shrink and grow at every step.
-            for slot in forgotten:
-                for own in values:
-                    own[slot] = None
-            forgotten = step.dead
+            for slot in to_free:
+                for member in values:
+                    member[slot] = None
+            to_free = step.dead
             if visit is not None and step.name in nodes:
                 _replace(values, step.out, step.name, visit)
             if step.name == until:
                 return []
-        return [pytree.tree_unflatten(fill(self.outputs, own), self.out_spec) for own in values]
+        outputs = [fill(self.outputs, member) for member in values]
+        return [pytree.tree_unflatten(output, self.out_spec) for output in outputs]
 
     def _check_names(self, nodes: Collection[str]) -> None:
         if missing := set(nodes) - self.names:
@@ -122,12 +149,14 @@ class Plan:
             )
 
     def start(self, state: Mapping[str, Tensor], inputs: Sequence[Any]) -> list[Any]:
-        """The slots of one member before the first step: inputs, parameters, buffers and constants
-        are there.
+        """The slots of one member before the first step: inputs, parameters, buffers and constants.
+
+        Raises:
+            MembersError: the state dict lacks a tensor, or holds one of another shape.
         """
-        own: list[Any] = [None] * self.slots
+        values: list[Any] = [None] * self.slots
         for (_, slot), value in zip(self.inputs, inputs, strict=True):
-            own[slot] = value
+            values[slot] = value
         device = None
         for slot, name, shape, fallback in self.states:
             value = state.get(name, fallback)
@@ -142,20 +171,20 @@ class Plan:
                     " the traced network."
                 )
             device = value.device if device is None else device
-            own[slot] = value
+            values[slot] = value
         for slot, value in self.constants:
-            own[slot] = (
-                value.to(device) if isinstance(value, Tensor) and device is not None else value
-            )
+            moves = isinstance(value, Tensor) and device is not None
+            values[slot] = value.to(device) if moves else value
         for slot in self.changed:
-            own[slot] = own[slot].clone()
+            values[slot] = values[slot].clone()
         for slot in self.unused:
-            own[slot] = None
-        return own
+            values[slot] = None
+        return values
 
 
 def _replace(values: list[list[Any]], slot: int, name: str, visit: Visit) -> None:
-    changed = visit(name, [own[slot] for own in values])
+    """Visit a node, and go on with the values that the visitor returns, if it returns any."""
+    changed = visit(name, [member[slot] for member in values])
     if changed is None:
         return
     if len(changed) != len(values):
@@ -163,25 +192,25 @@ def _replace(values: list[list[Any]], slot: int, name: str, visit: Visit) -> Non
             f"The visitor of node '{name}' returned {len(changed)} values for {len(values)}"
             " members; return one for each."
         )
-    for own, value in zip(values, changed, strict=True):
-        own[slot] = value
+    for member, value in zip(values, changed, strict=True):
+        member[slot] = value
 
 
-def fill(value: Any, own: list[Any]) -> Any:
+def fill(value: Any, slots: list[Any]) -> Any:
     """The nested argument with slots replaced by their values."""
     if isinstance(value, _Slot):
-        return own[value.index]
+        return slots[value.index]
     if isinstance(value, tuple | list):
-        return [fill(x, own) for x in value]
+        return [fill(x, slots) for x in value]
     if isinstance(value, dict):
-        return {key: fill(x, own) for key, x in value.items()}
+        return {key: fill(x, slots) for key, x in value.items()}
     return value
 
 
 def compile_plan(program: ExportedProgram) -> Plan:
     """The plan of an exported program.
 
-    Checks of input metadata that export adds are left out: another dtype is welcome.
+    Checks of input metadata that export adds are left out, so that inputs of another dtype run.
     """
     nodes = [node for node in program.graph.nodes if not is_assertion(node)]
     slot = {node: k for k, node in enumerate(nodes)}
@@ -192,11 +221,8 @@ def compile_plan(program: ExportedProgram) -> Plan:
     dead: dict[fx.Node, list[int]] = {}
     for used, user in last.items():
         dead.setdefault(user, []).append(slot[used])
-    specs = {
-        spec.arg.name: spec
-        for spec in program.graph_signature.input_specs
-        if hasattr(spec.arg, "name")
-    }
+    signature = program.graph_signature
+    specs = {spec.arg.name: spec for spec in signature.input_specs if hasattr(spec.arg, "name")}
     plan = Plan(slots=len(nodes), out_spec=program.call_spec.out_spec)
     unused = []
     for node in nodes:
@@ -205,27 +231,21 @@ def compile_plan(program: ExportedProgram) -> Plan:
             if node not in last:
                 unused.append(slot[node])
         elif node.op == "get_attr":
-            plan.constants.append(
-                (slot[node], operator.attrgetter(str(node.target))(program.graph_module))
-            )
+            constant = operator.attrgetter(str(node.target))(program.graph_module)
+            plan.constants.append((slot[node], constant))
         elif node.op == "output":
-            kinds = [spec.kind for spec in program.graph_signature.output_specs]
+            kinds = [spec.kind for spec in signature.output_specs]
             plan.outputs = [
                 _template(v, slot)
                 for v, kind in zip(node.args[0], kinds, strict=True)
                 if kind == OutputKind.USER_OUTPUT
             ]
         else:
-            own_dead = dead.get(node, []) + (
-                [slot[node]] if node not in last and not node.users else []
-            )
-            plan.steps.append(_step(node, slot, tuple(own_dead)))
+            unread = [slot[node]] if node not in last and not node.users else []
+            plan.steps.append(_step(node, slot, (*dead.get(node, []), *unread)))
     plan.names = frozenset([step.name for step in plan.steps] + [name for name, _ in plan.inputs])
-    plan.changed = frozenset(
-        slot[root]
-        for root in memory_of(nodes)[1].values()
-        if root.op in ("placeholder", "get_attr")
-    )
+    written = memory_of(nodes)[1].values()
+    plan.changed = frozenset(slot[r] for r in written if r.op in ("placeholder", "get_attr"))
     plan.unused = frozenset(unused) - plan.changed - {s for name, s in plan.inputs}
     return plan
 
@@ -234,12 +254,9 @@ def _add_input(plan: Plan, program: ExportedProgram, spec: Any, node: fx.Node, s
     if spec.kind == InputKind.USER_INPUT:
         plan.inputs.append((node.name, slot))
     elif spec.kind in _STATE:
-        optional = spec.kind == InputKind.BUFFER and spec.persistent is False
-        fallback = (
-            program.constants.get(spec.target, program.state_dict.get(spec.target))
-            if optional
-            else None
-        )
+        fallback = None
+        if spec.kind == InputKind.BUFFER and spec.persistent is False:
+            fallback = program.constants.get(spec.target, program.state_dict.get(spec.target))
         plan.states.append((slot, spec.target, torch.Size(node.meta["val"].shape), fallback))
     else:
         plan.constants.append((slot, program.constants[spec.target]))
@@ -248,14 +265,12 @@ def _add_input(plan: Plan, program: ExportedProgram, spec: Any, node: fx.Node, s
 def _step(node: fx.Node, slot: dict[fx.Node, int], dead: tuple[int, ...]) -> Step:
     args = tuple(_template(arg, slot) for arg in node.args)
     kwargs = {key: _template(value, slot) for key, value in node.kwargs.items()}
-    deep = any(
-        _holds_slot(value)
-        for value in (*(a for a in args if not isinstance(a, _Slot)), *kwargs.values())
-    )
+    others = [*(arg for arg in args if not isinstance(arg, _Slot)), *kwargs.values()]
+    nested = any(_holds_slot(value) for value in others)
     holes = tuple((k, arg.index) for k, arg in enumerate(args) if isinstance(arg, _Slot))
     target = node.target
     assert callable(target)
-    return Step(node.name, target, args, kwargs, holes, deep, slot[node], dead)
+    return Step(node.name, target, args, kwargs, holes, nested, slot[node], dead)
 
 
 def _template(value: Any, slot: dict[fx.Node, int]) -> Any:
@@ -277,16 +292,16 @@ def _holds_slot(value: Any) -> bool:
 def is_assertion(node: fx.Node) -> bool:
     """Whether a node only checks sizes."""
     name = getattr(node.target, "__name__", str(node.target))
-    return (
-        node.op == "call_function"
-        and not node.users
-        and (name.startswith(("_assert", "sym_constrain", "assert")))
-    )
+    checks = name.startswith(("_assert", "sym_constrain", "assert"))
+    return node.op == "call_function" and not node.users and checks
 
 
 def memory_of(nodes: Sequence[fx.Node]) -> tuple[dict[fx.Node, fx.Node], dict[fx.Node, fx.Node]]:
-    """Which node made the memory that each node's value lies in, found through views; and of the
-    nodes that write, whose memory they write to.
+    """The node that made the memory of each node's value, and the nodes that write.
+
+    Returns:
+        Two dicts: node -> node that made its memory, found through views; and node that writes ->
+            node that made the memory it writes to.
     """
     root: dict[fx.Node, fx.Node] = {}
     written: dict[fx.Node, fx.Node] = {}

@@ -1,9 +1,9 @@
-"""Find the learned scales of norms that can be moved into the weights behind them.
+"""Learned scales of norms that can be moved into the weights behind them.
 
-A norm's scale w stands for single coordinates and lets no rotation of the features through. Where
-nothing but linear weights W reads what it scales, W diag(w) can take it up; with w = 1 the rotation
-is free. So an RMS norm lets all orthogonal maps through, and a layer norm those that fix the mean,
-once their scales are folded.
+A norm's scale w belongs to single coordinates and lets no rotation of the features pass. If nothing
+but linear weights W reads what it scales, W diag(w) can absorb it; with w = 1 the rotation is free.
+So an RMS norm lets all orthogonal maps pass, and a layer norm those that fix the mean, once their
+scales are folded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onefold.symmetry.rules.call import Facts, ScaleSite, operator_name
 from onefold.symmetry.rules.pointwise import IDENTITIES
 from onefold.symmetry.terms import FOLDED, Atom, Term, atoms, resolve
 
-# Operators that leave the scaled axis as it is, up to its place.
+# Operators that leave the scaled axis as it is, but may move it.
 _TRANSPARENT = {
     *IDENTITIES,
     "view",
@@ -47,24 +47,21 @@ def folds_of(facts: Facts) -> dict[str, tuple[ScaleFold, Term]]:
         alone = uses[site.scale] == 1 and (site.shift is None or uses[site.shift] == 1)
         consumers = _consumers(facts, site, uses) if alone else None
         if consumers:
-            folds[site.scale] = (
-                ScaleFold(site.scale, site.shift, tuple(consumers)),
-                resolve(site.term),
-            )
+            fold = ScaleFold(site.scale, site.shift, tuple(consumers))
+            folds[site.scale] = (fold, resolve(site.term))
     return folds
 
 
 def folded_maps(
     atom: Atom, slots: Sequence[Slot], folds: Mapping[str, tuple[ScaleFold, Term]]
 ) -> frozenset[str]:
-    """The classes of maps that an atom takes only once all scales on it are folded."""
+    """The classes of maps that an atom allows only once all scales on it are folded."""
     wanted = frozenset(
         kind for kind, token in FOLDED.items() if token in atom.maps and kind not in atom.maps
     )
     for slot in slots:
-        if slot.role in _SCALES and not (
-            slot.tensor in folds and atom in atoms(folds[slot.tensor][1])
-        ):
+        foldable = slot.tensor in folds and atom in atoms(folds[slot.tensor][1])
+        if slot.role in _SCALES and not foldable:
             return frozenset()
         if slot.role in ("mean", "variance", "other"):
             return frozenset()
@@ -72,61 +69,67 @@ def folded_maps(
 
 
 def _consumers(facts: Facts, site: ScaleSite, uses: Counter[str]) -> list[tuple[str, int]] | None:
-    """The weights, with the axis, that read the scaled features; None where anything else does."""
+    """The weights, with the axis, that read the scaled features; None if anything else does."""
     found: list[tuple[str, int]] = []
     waiting = [site.node]
     while waiting:
         node = waiting.pop()
         for user in node.users:
-            if user.op == "call_function" and not isinstance(
-                user.meta.get("val"), Tensor | list | tuple
-            ):
+            value = user.meta.get("val")
+            if user.op == "call_function" and not isinstance(value, Tensor | list | tuple):
                 continue  # a size, an assertion
             passes = operator_name(user) in _TRANSPARENT and user.all_input_nodes[0] is node
             if (passes or _weighs(facts, user, node, site.term)) and _holds(facts, user, site.term):
                 waiting.append(user)
                 continue
-            own = [
-                use
-                for use in facts.uses
-                if use.node is user and use.role == "consumer" and _same(use.term, site.term)
-            ]
-            if (
-                operator_name(user) not in _READERS
-                or len(own) != 1
-                or own[0].axis is None
-                or uses[own[0].tensor] != 1
-            ):
+            weight = _read_by_weight(facts, user, node, site.term)
+            if weight is None or uses[weight[0]] != 1:
                 return None
-            if sum(source is node for source in user.all_input_nodes) != 1 or any(
-                x is not node and x not in facts.origin for x in user.all_input_nodes
-            ):
-                return None
-            found.append((own[0].tensor, own[0].axis))
+            found.append(weight)
     return found
 
 
+def _read_by_weight(
+    facts: Facts, user: fx.Node, node: fx.Node, term: Term
+) -> tuple[str, int] | None:
+    """The weight, with the axis, by which an operator reads the features; None without one."""
+    if operator_name(user) not in _READERS:
+        return None
+    consuming = [
+        use
+        for use in facts.uses
+        if use.node is user and use.role == "consumer" and _same(use.term, term)
+    ]
+    if len(consuming) != 1 or consuming[0].axis is None:
+        return None
+    sources = user.all_input_nodes
+    others_are_weights = all(source is node or source in facts.origin for source in sources)
+    if sum(source is node for source in sources) != 1 or not others_are_weights:
+        return None
+    return consuming[0].tensor, consuming[0].axis
+
+
 def _weighs(facts: Facts, user: fx.Node, node: fx.Node, term: Term) -> bool:
-    """Whether the features are multiplied with something that is constant along their axis, as a
-    mask of positions is.
+    """Whether the features are multiplied with a value that is constant along their axis.
+
+    A mask of positions is an example.
     """
-    if operator_name(user) not in ("mul", "div") or user.args[0] is not node:
-        return (
-            operator_name(user) == "mul"
-            and user.args[1] is node
-            and _weighs_by(facts, user, node, user.args[0], term)
-        )
-    return _weighs_by(facts, user, node, user.args[1], term)
+    name = operator_name(user)
+    if name in ("mul", "div") and user.args[0] is node:
+        return _weighs_by(facts, user, node, user.args[1], term)
+    if name == "mul" and user.args[1] is node:
+        return _weighs_by(facts, user, node, user.args[0], term)
+    return False
 
 
 def _weighs_by(facts: Facts, user: fx.Node, node: fx.Node, other: object, term: Term) -> bool:
     if not isinstance(other, fx.Node) or not isinstance(other.meta.get("val"), Tensor):
         return True
-    own, its = facts.axes.get(user), facts.axes.get(other)
-    if other is node or not own or its is None or isinstance(own[0], list | None):
+    axes, factor = facts.axes.get(user), facts.axes.get(other)
+    if other is node or not axes or factor is None or isinstance(axes[0], list | None):
         return False
-    at = next((k for k in range(-len(own), 0) if _same(own[k], term)), 0)
-    return at < 0 and (len(its) < -at or other.meta["val"].shape[at] == 1)
+    at = next((k for k in range(-len(axes), 0) if _same(axes[k], term)), 0)
+    return at < 0 and (len(factor) < -at or other.meta["val"].shape[at] == 1)
 
 
 def _holds(facts: Facts, node: fx.Node, term: Term) -> bool:
@@ -134,7 +137,7 @@ def _holds(facts: Facts, node: fx.Node, term: Term) -> bool:
     axes = facts.axes.get(node)
     if not axes or isinstance(axes[0], list | None):
         return False
-    return sum(_same(own, term) for own in axes) == 1
+    return sum(_same(axis, term) for axis in axes) == 1
 
 
 def _same(a: Term, b: Term) -> bool:

@@ -1,17 +1,17 @@
-"""Run a traced graph for one state dict in segments: all batches up to a node, then a halt, then
-on.
+"""A traced graph run for one state dict in segments: all batches up to a node, then a halt.
 
-At a halt, what the rest of the graph still needs is there for all batches, and parameters may be
-changed in place: the steps behind read the new ones. So a network whose layers are solved one after
-the other, each from what those before it put out, costs one forward pass and not one for each
-layer.
+At a halt, every value that the rest of the graph still needs is there for all batches, and
+parameters may be changed in place: the steps behind it read the new ones. So a network whose layers
+are solved one after the other, each from the outputs of those before it, costs one forward pass and
+not one for each layer.
 
-Memory: the live values of all batches at once, the most that the graph holds at any step times the
-number of batches (`live_bytes`).
+Memory: the live values of all batches at once. That is the most that the graph holds at any step,
+times the number of batches (`live_bytes`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,17 +21,23 @@ from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
 from onefold.errors import TraceError
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.replay import Plan, Step, fill
-from onefold.symmetry.tracing import TracedNetwork, shape_of
+from onefold.symmetry.tracing import TracedNetwork
 
 
 class SegmentedRun:
-    """One network, all batches, in segments.
+    """One network on all batches, run in segments.
 
-    `state` is read as it is at each step: change its tensors in place at a halt.
+    Args:
+        traced: the network.
+        state: state dict, read as it is at each step: change its tensors in place at a halt.
+        batches: the batches.
 
     Raises:
-        TraceError, MembersError: as `TracedNetwork.replay`.
+        TraceError: as `TracedNetwork.replay`, or if the network changes its own parameters or
+            buffers.
+        MembersError: as `TracedNetwork.replay`.
     """
 
     def __init__(
@@ -39,38 +45,40 @@ class SegmentedRun:
     ) -> None:
         plans = [traced.plan_for(batch.args, batch.kwargs) for batch in batches]
         self._runs = [(plan, plan.start(state, inputs)) for plan, inputs in plans]
-        if state_slots := {slot for plan, _ in self._runs for slot, *_ in plan.states} & {
-            slot for plan, _ in self._runs for slot in plan.changed
-        }:
+        state_slots = {slot for plan, _ in self._runs for slot, *_ in plan.states}
+        changed_slots = {slot for plan, _ in self._runs for slot in plan.changed}
+        if changed := state_slots & changed_slots:
             # A graph that writes to its own state has a copy of it for each batch, which a change
             # at a halt would not reach.
             raise TraceError(
-                f"The network changes {len(state_slots)} of its own parameters or buffers while it"
+                f"The network changes {len(changed)} of its own parameters or buffers while it"
                 " runs, so it cannot be run in segments."
             )
-        self._done = [0] * len(
-            self._runs
-        )  # steps of each batch: those of other sizes may have more
+        # steps done of each batch; batches of other sizes may have more steps
+        self._done = [0] * len(self._runs)
 
     def before(self, node: str) -> None:
         """Run every batch until `node` is next.
 
-        Raises TraceError where there is no such node, or it has run already.
+        Raises:
+            TraceError: there is no such node, or it has run already.
         """
         at = [
             next((k for k, step in enumerate(plan.steps) if step.name == node), None)
             for plan, _ in self._runs
         ]
         if any(k is None or k < done for k, done in zip(at, self._done, strict=True)):
-            raise TraceError(
-                f"The segmented run cannot halt before '{node}':"
-                f" {'there is no such node' if None in at else 'it has run already'}."
-            )
+            reason = "there is no such node" if None in at else "it has run already"
+            raise TraceError(f"The segmented run cannot halt before '{node}': {reason}.")
         self._advance([k for k in at if k is not None])
 
     def values(self, name: str) -> list[Any]:
-        """The value of a node or input for each batch, which a later node must still need."""
-        found = [own[slots_of(plan)[name]] for plan, own in self._runs]
+        """The value of a node or input for each batch.
+
+        Raises:
+            TraceError: it is computed later, or no later node needs it.
+        """
+        found = [values[slots_of(plan)[name]] for plan, values in self._runs]
         if any(value is None for value in found):
             raise TraceError(
                 f"The value of '{name}' is not there at this halt: it is computed later, or nothing"
@@ -79,31 +87,32 @@ class SegmentedRun:
         return found
 
     def finish(self) -> list[Any]:
-        """Run to the end: what the network returns for each batch."""
+        """Run to the end: the network's output for each batch."""
         self._advance([len(plan.steps) for plan, _ in self._runs])
         return [
-            pytree.tree_unflatten(fill(plan.outputs, own), plan.out_spec)
-            for plan, own in self._runs
+            pytree.tree_unflatten(fill(plan.outputs, values), plan.out_spec)
+            for plan, values in self._runs
         ]
 
     def _advance(self, until: list[int]) -> None:
         with torch.no_grad():
-            for (plan, own), done, end in zip(self._runs, self._done, until, strict=True):
+            for (plan, values), done, end in zip(self._runs, self._done, until, strict=True):
                 for step in plan.steps[done:end]:
-                    own[step.out] = _called(step, own)
+                    values[step.out] = _called(step, values)
                     for slot in step.dead:
-                        own[slot] = None
+                        values[slot] = None
         self._done = until
 
 
 def slots_of(plan: Plan) -> dict[str, int]:
-    """Where the value of every node and input of a plan is kept."""
+    """Name of every node and input of a plan -> slot of its value."""
     return dict(plan.inputs) | {step.name: step.out for step in plan.steps}
 
 
 def live_bytes(traced: TracedNetwork) -> float:
-    """The most bytes that the values of one example take at any step, from the traced shapes; views
-    are counted as if they were copies.
+    """The most bytes that the values of one example take at any step, by the traced shapes.
+
+    Views are counted as if they were copies.
     """
     nodes = list(traced.graph.nodes)
     last = {used: k for k, node in enumerate(nodes) for used in node.all_input_nodes}
@@ -113,13 +122,9 @@ def live_bytes(traced: TracedNetwork) -> float:
     live = most = 0.0
     for k, node in enumerate(nodes):
         if node.name not in states and node in last:
-            size = float(
-                sum(
-                    v.element_size() * _numel(v)
-                    for v in pytree.tree_leaves(node.meta.get("val"))
-                    if isinstance(v, Tensor)
-                )
-            )
+            leaves = pytree.tree_leaves(node.meta.get("val"))
+            tensors = [value for value in leaves if isinstance(value, Tensor)]
+            size = float(sum(value.element_size() * _numel(value) for value in tensors))
             live += size
             ending[last[node]] = ending.get(last[node], 0.0) + size
         most = max(most, live)
@@ -127,25 +132,20 @@ def live_bytes(traced: TracedNetwork) -> float:
     return most / examples
 
 
-def _called(step: Step, own: list[Any]) -> Any:
-    args = fill(step.args, own) if step.nested else list(step.args)
-    for position, slot in () if step.nested else step.holes:
-        args[position] = own[slot]
-    return step.target(*args, **(fill(step.kwargs, own) if step.nested else step.kwargs))
+def _called(step: Step, values: list[Any]) -> Any:
+    if step.nested:
+        return step.target(*fill(step.args, values), **fill(step.kwargs, values))
+    args = list(step.args)
+    for position, slot in step.holes:
+        args[position] = values[slot]
+    return step.target(*args, **step.kwargs)
 
 
 def _is_input(node: fx.Node, states: set[str]) -> bool:
     value = node.meta.get("val")
-    return (
-        node.op == "placeholder"
-        and node.name not in states
-        and isinstance(value, Tensor)
-        and value.dim() > 0
-    )
+    has_axes = isinstance(value, Tensor) and value.dim() > 0
+    return node.op == "placeholder" and node.name not in states and has_axes
 
 
 def _numel(value: Tensor) -> int:
-    total = 1
-    for n in shape_of(value):
-        total *= n
-    return total
+    return math.prod(shape_of(value))

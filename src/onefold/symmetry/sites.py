@@ -1,6 +1,4 @@
-"""Layers and norms as the rules met them, to the plain layers of a SymmetrySpec: which norm folds
-into which layer.
-"""
+"""Layers and norms as the rules met them, turned into the plain layers of a SymmetrySpec."""
 
 from __future__ import annotations
 
@@ -21,12 +19,10 @@ def layers_of(facts: Facts) -> tuple[Layer, ...]:
     layers = []
     for site in facts.layers:
         shared = uses[site.weight] > 1 or (site.bias is not None and uses[site.bias] > 1)
-        found = behind.get(site.node)
-        norm = (
-            norm_of(found)
-            if found is not None and not shared and _folds(site, found, uses)
-            else None
-        )
+        follower = behind.get(site.node)
+        norm = None
+        if follower is not None and not shared and _folds(site, follower, uses):
+            norm = norm_of(follower)
         layers.append(
             Layer(
                 node=site.node.name,

@@ -1,14 +1,14 @@
 """Inputs of several sizes: which trace of a network runs on inputs of which shapes.
 
-A trace holds sizes: those that the network works out in Python (how much of a table of positions
-it takes, how large an image is made) are numbers in the arguments of its operators. So inputs of
-another shape need another trace. It stands for the same network where it holds the same operators
-on the same values in the same order (`renamed_to_match`); its numbers may differ, and it may lack
-or add slices, since export leaves out those that take a whole axis.
+A trace holds sizes: those that the network works out in Python (how much of a table of positions it
+takes, how large an image is made) are numbers in the arguments of its operators. So inputs of
+another shape need another trace. It represents the same network if it holds the same operators on
+the same values in the same order (`renamed_to_match`). Its numbers may differ, and it may lack or
+add slices, since export leaves out those that take a whole axis.
 
 The first other shape is traced with the axes that differ left open, which mostly covers all shapes
 to come. Shapes that it does not cover are traced one by one (recurrent layers take any length, but
-export fixes it), and the `KEPT` last used are kept.
+export fixes it). The plans of the `KEPT` shapes used last are cached.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from torch.export.graph_signature import InputKind
 
 from onefold.symmetry.replay import Plan, is_assertion
 
-KEPT = 32  # plans of single shapes; one of a network of 1,000 operators takes about 1 MB
-LAST = 2**63 - 1  # the end of a slice that has none
+KEPT = 32  # cached plans of single shapes; one of a network of 1,000 operators takes about 1 MB
+LAST = 2**63 - 1  # the end of a slice without an end
 
-# Numbers that say which axes and parts an operator is about; all others may depend on sizes.
+# Names of numbers that choose axes and parts; all other numbers may depend on sizes.
 _STRUCTURE = frozenset(
     (
         *("dim", "dims", "dim0", "dim1", "axis", "axis0", "axis1", "start_dim", "end_dim"),
@@ -47,8 +47,12 @@ _STRUCTURE = frozenset(
 class Cover:
     """One trace made ready: the inputs that it covers, and the plan that runs on them.
 
-    inputs: the traced value of each input. lowest, highest: of each open axis' expression.
-    guards: further conditions of torch.export, over L, the arguments by name.
+    Attributes:
+        inputs: traced value of each input.
+        ranges: expression of an open axis -> its lowest and highest length.
+        guards: further conditions of torch.export, over L, the arguments by name.
+        signature: signature of the network's `forward`.
+        plan: plan that runs on the inputs.
     """
 
     inputs: list[Any]
@@ -59,15 +63,13 @@ class Cover:
 
     @staticmethod
     def of(program: ExportedProgram, model: nn.Module, plan: Plan) -> Cover:
-        """What `program`, a trace of `model`, covers."""
+        """The cover of `program`, a trace of `model`."""
         names = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
         specs = program.graph_signature.input_specs
-        inputs = [
-            names[s.arg.name].meta.get("val") for s in specs if s.kind == InputKind.USER_INPUT
-        ]
-        ranges = {
-            e: (allowed.lower, allowed.upper) for e, allowed in program.range_constraints.items()
-        }
+        given = [spec for spec in specs if spec.kind == InputKind.USER_INPUT]
+        inputs = [names[spec.arg.name].meta.get("val") for spec in given]
+        allowed = program.range_constraints.items()
+        ranges = {expression: (r.lower, r.upper) for expression, r in allowed}
         guards = [compile(g, "guard", "eval") for g in getattr(program, "_guards_code", None) or []]
         return Cover(inputs, ranges, guards, inspect.signature(model.forward), plan)
 
@@ -76,7 +78,7 @@ class Cover:
     ) -> bool:
         """Whether inputs of these shapes are covered.
 
-        An open axis of length 1 is not: export takes 1 for a special size.
+        An open axis of length 1 is not covered: export treats 1 as a special size.
         """
         symbols: dict[Any, int] = {}
         for traced, value in zip(self.inputs, inputs, strict=True):
@@ -103,16 +105,17 @@ class Cover:
         bound = self.signature.bind(*args, **kwargs).arguments
         try:
             return all(eval(guard, {"L": bound, "torch": torch}) for guard in self.guards)
-        except Exception:  # a condition of a kind that is not known here: not covered, to be safe
+        except Exception:  # a condition of an unknown kind: not covered, to be safe
             return False
 
 
 @dataclass
 class Sizes:
-    """The traces of one network: `covers`, of many shapes each, the first trace first, and those of
-    single shapes.
+    """The traces of one network.
 
-    first: the shapes of the first trace's inputs; None for what is no tensor.
+    Attributes:
+        covers: traces of many shapes each, the first trace first.
+        first: shapes of the first trace's inputs; None for an input that is no tensor.
     """
 
     covers: list[Cover]
@@ -132,17 +135,17 @@ class Sizes:
         return next((c.plan for c in self.covers if c.accepts(args, kwargs, inputs)), None)
 
     def to_try(self, inputs: Sequence[Any]) -> list[tuple[int, int]]:
-        """The axes (input, axis) to leave open in another trace; none where that was tried.
+        """The axes (input, axis) to leave open in another trace; none if that was tried before.
 
         The first axis of an input is open anyway, and an axis of length 1 never is.
         """
         shapes = _shapes(inputs)
         if len(shapes) != len(self.first):
             return []
-        for number, (first, own) in enumerate(zip(self.first, shapes, strict=True)):
-            if (first is None) != (own is None) or len(first or ()) != len(own or ()):
+        for number, (first, shape) in enumerate(zip(self.first, shapes, strict=True)):
+            if (first is None) != (shape is None) or len(first or ()) != len(shape or ()):
                 return []
-            pairs = enumerate(zip(first or (), own or (), strict=True))
+            pairs = enumerate(zip(first or (), shape or (), strict=True))
             self._axes |= {(number, axis) for axis, (a, b) in pairs if axis and a != b and b != 1}
         wanted = frozenset(self._axes)
         if not wanted or wanted in self._tried:
@@ -151,7 +154,7 @@ class Sizes:
         return sorted(wanted)
 
     def keep(self, inputs: Sequence[Any], plan: Plan) -> Plan:
-        """Keep the plan of a single shape, and forget the one that was not used for longest."""
+        """Cache the plan of a single shape, and drop the one that was not used for longest."""
         self._single[_shapes(inputs)] = plan
         if len(self._single) > KEPT:
             self._single.popitem(last=False)
@@ -168,16 +171,16 @@ def is_slice(node: fx.Node) -> bool:
 
 
 def read_by(node: fx.Node) -> fx.Node:
-    """What a slice is taken of."""
-    found = node.args[0]
-    assert isinstance(found, fx.Node)
-    return found
+    """The node that a slice is taken of."""
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    return source
 
 
 def tidy(program: ExportedProgram) -> None:
-    """Leave out slices that take all of an axis; name the nodes by operators on tensors alone.
+    """Erase slices that take all of an axis; name the nodes by operators on tensors alone.
 
-    So the graphs of a network have the same names whichever of their sizes are open.
+    So the graphs of a network have the same names, whichever of their sizes are open.
     """
     nodes = list(program.graph.nodes)
     for node in nodes:
@@ -186,26 +189,32 @@ def tidy(program: ExportedProgram) -> None:
             program.graph.erase_node(node)
     taken = {node.name for node in program.graph.nodes if node.op != "call_function"}
     numbers: dict[str, int] = {}
-    own = [node for node in program.graph.nodes if node.op == "call_function"]
-    for node in own:
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    for node in calls:
         if _is_value(node):
             node.name = _free(_base(node), numbers, taken)
-    for node in own:
+    for node in calls:
         if not _is_value(node):
             node.name = _free("size_" + _base(node), numbers, taken)
 
 
 def renamed_to_match(program: ExportedProgram, first: ExportedProgram) -> bool:
-    """Give the nodes of `program` the names that they have in `first`, another trace of the
-    network.
+    """Give the nodes of `program` the names that they have in `first`, another trace.
 
-    False, and nothing is done, where the two hold other operators. Slices may be there in one only.
-    A name of `first` that such a slice has stands for what it reads.
+    Slices may be in one of the two only. A name of `first` that such a slice has then names the
+    value that the slice reads.
+
+    Args:
+        program: trace to rename, in place.
+        first: trace of the same network that gives the names.
+
+    Returns:
+        False, and nothing is changed, if the two hold other operators.
     """
     left = [node for node in first.graph.nodes if _counts(node)]
     right = [node for node in program.graph.nodes if _counts(node)]
-    same: dict[fx.Node, fx.Node] = {}  # node of `program` -> of `first`
-    stands: dict[fx.Node, fx.Node] = {}  # slice of `first` that is missing -> what it reads
+    same: dict[fx.Node, fx.Node] = {}  # node of `program` -> node of `first`
+    stands: dict[fx.Node, fx.Node] = {}  # slice of `first` that is missing -> the node it reads
     extra: list[fx.Node] = []
     kinds = [{s.arg.name: s for s in p.graph_signature.input_specs} for p in (first, program)]
     i = j = 0
@@ -234,19 +243,20 @@ def _rename(
     stands: Mapping[fx.Node, fx.Node],
     extra: Sequence[fx.Node],
 ) -> None:
-    back = {other: own for own, other in same.items() if own not in extra}
+    """Name the nodes of `program`, and add an alias for each slice of `first` that is missing."""
+    back = {old: node for node, old in same.items() if node not in extra}
     for node in program.graph.nodes:
         if node.op == "call_function":
             known = node in same and node not in extra
             node.name = same[node].name if known else f"own_{node.name}"
     for missing, read in stands.items():
-        own = back[read]
-        with program.graph.inserting_after(own):
-            made = program.graph.call_function(torch.ops.aten.alias.default, (own,))
-        made.name, made.meta = missing.name, dict(own.meta)
-        for user, other in same.items():
-            if missing in other.all_input_nodes and user is not made:
-                user.replace_input_with(own, made)
+        source = back[read]
+        with program.graph.inserting_after(source):
+            alias = program.graph.call_function(torch.ops.aten.alias.default, (source,))
+        alias.name, alias.meta = missing.name, dict(source.meta)
+        for user, old in same.items():
+            if missing in old.all_input_nodes and user is not alias:
+                user.replace_input_with(source, alias)
 
 
 def _alike(
@@ -257,13 +267,23 @@ def _alike(
     first: Mapping[str, Any],
     second: Mapping[str, Any],
 ) -> bool:
-    """Whether two nodes are the same operator on the same values."""
+    """Whether two nodes are the same operator on the same values.
+
+    Args:
+        a: node of the first trace.
+        b: node of the second one.
+        same: node of the second trace -> node of the first.
+        stands: slice of the first trace that the second lacks -> the node it reads.
+        first: placeholder -> its input spec, of the first trace.
+        second: placeholder -> its input spec, of the second trace.
+    """
     if a.op != b.op:
         return False
     if a.op == "placeholder":
-        own, other = first[a.name], second[b.name]
-        same_place = own.kind == InputKind.USER_INPUT or own.target == other.target
-        return own.kind == other.kind and same_place and _rank(a) == _rank(b)
+        left_spec, right_spec = first[a.name], second[b.name]
+        user_input = left_spec.kind == InputKind.USER_INPUT
+        same_target = user_input or left_spec.target == right_spec.target
+        return left_spec.kind == right_spec.kind and same_target and _rank(a) == _rank(b)
     if a.target != b.target or _rank(a) != _rank(b):
         return False
     schema = getattr(a.target, "_schema", None)
@@ -289,9 +309,9 @@ def _given(node: fx.Node, names: Sequence[str]) -> dict[str, Any]:
     """The arguments of a node by name, with defaults."""
     schema = getattr(node.target, "_schema", None)
     arguments = schema.arguments if schema is not None else ()
-    found = {x.name: x.default_value for x in arguments if x.has_default_value()}
-    found |= {names[k] if k < len(names) else str(k): value for k, value in enumerate(node.args)}
-    return found | dict(node.kwargs)
+    given = {x.name: x.default_value for x in arguments if x.has_default_value()}
+    given |= {names[k] if k < len(names) else str(k): value for k, value in enumerate(node.args)}
+    return given | dict(node.kwargs)
 
 
 def _number(value: Any) -> bool:
@@ -301,7 +321,7 @@ def _number(value: Any) -> bool:
 
 
 def _counts(node: fx.Node) -> bool:
-    """Whether a node is one that stands for the network: no size, and no check of sizes."""
+    """Whether a node belongs to the network itself: it is no size and no check of sizes."""
     return node.op != "call_function" or _is_value(node)
 
 
@@ -328,7 +348,7 @@ def _whole(node: fx.Node) -> bool:
 
 
 def _base(node: fx.Node) -> str:
-    """What the nodes of an operator are called; a slice after what it reads."""
+    """The base of the names of an operator's nodes; that of a slice holds the node it reads."""
     if is_slice(node):
         return f"slice_of_{read_by(node).name}"
     target: Any = node.target
@@ -337,7 +357,7 @@ def _base(node: fx.Node) -> str:
 
 
 def _free(base: str, numbers: dict[str, int], taken: set[str]) -> str:
-    """The next name of this base that is not taken, as fx gives them."""
+    """The next name of this base that is not taken, chosen as fx does."""
     while True:
         number = numbers.get(base, 0)
         numbers[base] = number + 1

@@ -1,13 +1,12 @@
-"""From a traced network to its SymmetrySpec: propagate the rules, then describe what is left free
-to move.
-"""
+"""The SymmetrySpec of a traced network: the rules propagated, then what is left free described."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import fx
 
+from onefold.layers import Layer, Norm, ScaleFold
 from onefold.symmetry.axes import MAP_CLASSES, Group, Probe, Slot, live_groups
 from onefold.symmetry.coverage import feature_spaces, reached_from
 from onefold.symmetry.duals import Parities, parities
@@ -34,16 +33,20 @@ from onefold.symmetry.tracing import TracedNetwork
 
 States = dict[str, list[Term]]  # state-dict name -> terms of its axes
 Roles = dict[tuple[str, int, Atom], str]  # (state-dict name, axis, atom) -> role
-_COVARIANT = {"producer", "bias", "shift", "mean", "table"}  # T acts on all of these alike
+_COVARIANT = {"producer", "bias", "shift", "mean", "table"}  # roles on which T acts alike
 _LINEAR = ("producer", "consumer", "bias", "table")
 _OF_NORM = ("scale", "shift", "mean", "variance")
+_DIRECTED = {"scale", "invertible"}  # classes whose maps differ from their inverse transpose
 
 
 def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
     """The symmetry spec of a traced network.
 
-    Deterministic: groups are named g0, g1, ... in graph order. nodes: whose axes it shall tell,
-    too.
+    Deterministic: groups are named g0, g1, ... in graph order.
+
+    Args:
+        traced: the network.
+        nodes: names of further nodes whose axes the spec shall hold.
     """
     facts = propagate(traced)
     states = _states(facts)
@@ -51,63 +54,28 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
     roles = _roles(facts, states, signs)
     naming = Naming(states.values())
     layers = layers_of(facts)
-    folded = {
-        name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)
-    }
-    over = fibres(tensors_of(facts), facts.mixes)
-    inputs = [
-        node
-        for node in facts.axes
-        if node.op == "placeholder" and node.name not in traced.state_names
-    ]
-    computed = reached_from(inputs)
     folds = folds_of(facts)
-    groups = []
-    for atom, name in naming.groups.items():
-        slots = _slots(atom, states, roles)
-        dual_unknown = (
-            {"scale", "invertible"} if any(slot.role == "other" for slot in slots) else set()
-        )
-        linear = all(
-            slot.role in _LINEAR or (slot.role in _OF_NORM and slot.tensor in folded)
-            for slot in slots
-        )
-        groups.append(
-            Group(
-                name=name,
-                size=atom.size,
-                maps=atom.maps.intersection(MAP_CLASSES) - dual_unknown,
-                slots=slots,
-                probes=_probes(atom, facts, {node for node in computed if signs.shows(atom, node)}),
-                duals=_probes(
-                    atom, facts, {node for node in computed if not signs.shows(atom, node)}
-                ),
-                over=tuple(naming.name(index) for index in over.get(atom, [])),
-                dense=linear and WRITABLE in atom.maps,
-                folded=folded_maps(atom, slots, folds),
-            )
-        )
-    turning = {group.name for group in groups if group.folded}
+    groups = _groups(traced, facts, states, roles, signs, naming, layers, folds)
     first = {name: names[0] for names in traced.tied for name in names}
     tied = [name for name in first if first[name] != name and first[name] in states]
     axes = {name: naming.axes(states[first.get(name, name)]) for name in (*states, *tied)}
     norms = tuple(norm_of(site) for site in facts.norms)
-    shown = {probe.node for group in groups for probe in (*group.probes, *group.duals)} | {
-        norm.node for norm in norms
-    }
-    shown |= {name for layer in layers for name in (layer.node, layer.source, layer.output)}
-    shown |= set(nodes)
+    shown = _shown(groups, layers, norms) | set(nodes)
     live = {
-        name for name, own in axes.items() if any(True for term in own for _ in live_groups(term))
+        name
+        for name, terms in axes.items()
+        if any(True for term in terms for _ in live_groups(term))
     }
+    turning = {group.name for group in groups if group.folded}
     total = sum(traced.parameters.values())
+    moving = sum(count for name, count in traced.parameters.items() if name in live)
     return SymmetrySpec(
-        groups=tuple(groups),
+        groups=groups,
         axes=axes,
         nodes={
-            node.name: naming.axes(found)
-            for node, found in facts.axes.items()
-            if node.name in shown and found is not None
+            node.name: naming.axes(terms)
+            for node, terms in facts.axes.items()
+            if node.name in shown and terms is not None
         },
         layers=layers,
         norms=norms,
@@ -119,11 +87,7 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
         ),
         frozen=_frozen(traced, states, first, live),
         unknown=dict(sorted(facts.unknown.items())),
-        coverage=(
-            sum(count for name, count in traced.parameters.items() if name in live) / total
-            if total
-            else 0.0
-        ),
+        coverage=moving / total if total else 0.0,
         parameters=total,
         fingerprint=traced.fingerprint,
         epsilons=dict(facts.epsilons),
@@ -131,11 +95,61 @@ def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
     )
 
 
-def _states(facts: Facts) -> States:
-    """The axes of every movable tensor, by its first name, in the order in which the graph first
-    uses them.
+def _groups(
+    traced: TracedNetwork,
+    facts: Facts,
+    states: States,
+    roles: Roles,
+    signs: Parities,
+    naming: Naming,
+    layers: Sequence[Layer],
+    folds: Mapping[str, tuple[ScaleFold, Term]],
+) -> tuple[Group, ...]:
+    """The groups, in the order of their names."""
+    names_of_inputs = traced.state_names
+    inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in names_of_inputs]
+    computed = reached_from(inputs)
+    over = fibres(tensors_of(facts), facts.mixes)
+    folded = {
+        name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)
+    }
+    groups = []
+    for atom, name in naming.groups.items():
+        slots = _slots(atom, states, roles)
+        # The map of a slot of role "other" may be inverted there or not.
+        unclear = any(slot.role == "other" for slot in slots)
+        linear = all(
+            slot.role in _LINEAR or (slot.role in _OF_NORM and slot.tensor in folded)
+            for slot in slots
+        )
+        plain = {node for node in computed if signs.shows(atom, node)}
+        groups.append(
+            Group(
+                name=name,
+                size=atom.size,
+                maps=atom.maps.intersection(MAP_CLASSES) - (_DIRECTED if unclear else set()),
+                slots=slots,
+                probes=_probes(atom, facts, plain),
+                duals=_probes(atom, facts, computed - plain),
+                over=tuple(naming.name(index) for index in over.get(atom, [])),
+                dense=linear and WRITABLE in atom.maps,
+                folded=folded_maps(atom, slots, folds),
+            )
+        )
+    return tuple(groups)
 
-    What it never uses stays.
+
+def _shown(groups: Sequence[Group], layers: Sequence[Layer], norms: Sequence[Norm]) -> set[str]:
+    """The nodes that a probe, a layer or a norm names."""
+    probes = [probe for group in groups for probe in (*group.probes, *group.duals)]
+    shown = {probe.node for probe in probes} | {norm.node for norm in norms}
+    return shown | {name for layer in layers for name in (layer.node, layer.source, layer.output)}
+
+
+def _states(facts: Facts) -> States:
+    """The axes of every movable tensor, by its first name, in the order of first use in the graph.
+
+    A tensor that the graph never uses is frozen.
     """
     order = {node: k for k, node in enumerate(facts.axes)}
     first_use = {
@@ -154,8 +168,9 @@ def _states(facts: Facts) -> States:
 
 
 def _roles(facts: Facts, states: States, signs: Parities) -> Roles:
-    """The role of each atom on each axis of each tensor; "other" where it plays parts that a map
-    acts on in different ways.
+    """The role of each atom on each axis of each tensor.
+
+    It is "other" if the atom has several roles there on which a map acts differently.
     """
     met: dict[tuple[str, int, Atom], list[str]] = {}
     for use in facts.uses:
@@ -165,18 +180,19 @@ def _roles(facts: Facts, states: States, signs: Parities) -> Roles:
                 if atom in moved:
                     met.setdefault((use.tensor, axis, atom), []).append(signs.role(use, atom))
     roles: Roles = {}
-    for key, found in met.items():
-        if len(set(found)) == 1 or _COVARIANT.issuperset(found):
-            roles[key] = found[0]
+    for key, met_there in met.items():
+        if len(set(met_there)) == 1 or _COVARIANT.issuperset(met_there):
+            roles[key] = met_there[0]
             continue
         roles[key] = "other"
-        # A producer that is a consumer elsewhere stands only maps that are their own inverse
+        # A producer that is a consumer elsewhere allows only maps that are their own inverse
         # transpose.
-        key[2].maps &= PERMUTATION if set(found) & {*INVARIANT, "other"} else ORTHOGONAL
+        key[2].maps &= PERMUTATION if set(met_there) & {*INVARIANT, "other"} else ORTHOGONAL
     return roles
 
 
 def _slots(atom: Atom, states: States, roles: Roles) -> tuple[Slot, ...]:
+    """The axes of tensors that hold an atom."""
     return tuple(
         Slot(name, axis, roles.get((name, axis, atom), "other"))
         for name, axes in states.items()
@@ -186,41 +202,31 @@ def _slots(atom: Atom, states: States, roles: Roles) -> tuple[Slot, ...]:
 
 
 def _probes(atom: Atom, facts: Facts, computed: set[fx.Node]) -> tuple[Probe, ...]:
-    """Where the group's features can be read: on axes of their own; else on composites; else on
-    segments.
-    """
-    found: list[list[Probe]] = [[], [], []]
+    """Where the features can be read: on axes of their own, else on composites or segments."""
+    by_rank: list[list[Probe]] = [[], [], []]
     for node, axes in facts.axes.items():
-        if (
-            node not in computed
-            or not axes
-            or isinstance(axes[0], list | None)
-            or node.meta["val"].is_complex()
-        ):
+        if node not in computed or not axes or isinstance(axes[0], list | None):
+            continue
+        if node.meta["val"].is_complex():
             continue
         for axis, term in enumerate(map(resolve, axes)):
             if atom in atoms(term):
                 rank = 0 if term is atom else 1 if isinstance(term, Prod) else 2
-                found[rank].append(Probe(node.name, axis, facts.kinds.get(node.name, "other")))
-    return tuple(next((probes for probes in found if probes), []))
+                by_rank[rank].append(Probe(node.name, axis, facts.kinds.get(node.name, "other")))
+    return tuple(next((probes for probes in by_rank if probes), []))
 
 
 def _frozen(
     traced: TracedNetwork, states: States, first: Mapping[str, str], live: set[str]
 ) -> dict[str, str]:
-    """Why the tensors that do not move do not."""
+    """Why each tensor that does not move stays."""
     frozen = {}
     for name in dict.fromkeys([*states, *traced.parameters]):
         if name not in live:
             axes = states.get(first.get(name, name), [])
-            reasons = dict.fromkeys(
-                atom.reason
-                for term in axes
-                if size(term) > 1
-                for atom in atoms(term)
-                if atom.reason
-            )
-            frozen[name] = "; ".join(reasons) or (
-                "a single number" if axes or name in states else "not used by the traced graph"
-            )
+            still = [atom for term in axes if size(term) > 1 for atom in atoms(term)]
+            reasons = dict.fromkeys(atom.reason for atom in still if atom.reason)
+            used = axes or name in states
+            without_reason = "a single number" if used else "not used by the traced graph"
+            frozen[name] = "; ".join(reasons) or without_reason
     return frozen

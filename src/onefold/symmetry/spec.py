@@ -1,4 +1,4 @@
-"""SymmetrySpec: what may move inside a network without changing its function.
+"""SymmetrySpec: the maps inside a network that leave its function unchanged.
 
 Plain data, comparable, JSON both ways.
 
@@ -32,27 +32,36 @@ from onefold.symmetry.table import table_of
 
 @dataclass(frozen=True)
 class SymmetrySpec:
-    """The groups of a network, and all that is needed to act with them and to read their features.
+    """The groups of a network, with the data needed to act on them and to read their features.
 
-    axes: the term of every axis of every movable tensor, by state-dict name (tied tensors: one
-    entry for each name). nodes: the terms of the axes of every node that a probe, a layer or a norm
-    names. frozen: state-dict name -> why no axis of it is live. unknown: operator -> how many times
-    it was met without a rule. coverage: share of the parameters' elements that lie in a tensor with
-    a live axis. fingerprint: of the traced graph without its batch size; two networks of one
-    architecture have the same. epsilons: running variance -> what its norm adds to it; of all
-    norms, also of those that are not in `norms`. spaces: the feature spaces between layers (see
-    symmetry/coverage.py), those that move and those that stay.
+    Attributes:
+        groups: groups in graph order.
+        axes: state-dict name -> term of every axis of that movable tensor. Tied tensors have one
+            entry for each name.
+        nodes: name of a node that a probe, a layer or a norm names -> terms of its axes.
+        layers: linear and convolutional layers, in graph order.
+        norms: all batch norms with running statistics, in graph order, folded or not.
+        tied: groups of state-dict names that share one tensor.
+        scales: learned scales of norms that can move into the weights behind them.
+        frozen: state-dict name -> why no axis of the tensor is live.
+        unknown: operator -> number of times it was met without a rule.
+        coverage: share of the parameters' elements that lie in a tensor with a live axis.
+        parameters: number of the parameters' elements.
+        fingerprint: hash of the traced graph without its batch size; two networks of one
+            architecture have the same.
+        epsilons: running variance -> number that its norm adds to it, of all norms, also of those
+            that are not in `norms`.
+        spaces: feature spaces between layers (see symmetry/coverage.py), those that move and those
+            that stay.
     """
 
     groups: tuple[Group, ...]
     axes: dict[str, Axes]
     nodes: dict[str, Axes]
     layers: tuple[Layer, ...]
-    norms: tuple[
-        Norm, ...
-    ] = ()  # all batch norms with running statistics, in graph order, folded or not
+    norms: tuple[Norm, ...] = ()
     tied: tuple[tuple[str, ...], ...] = ()
-    scales: tuple[ScaleFold, ...] = ()  # of norms, that can move into the weights behind
+    scales: tuple[ScaleFold, ...] = ()
     frozen: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     coverage: float = 0.0
@@ -63,17 +72,17 @@ class SymmetrySpec:
 
     @property
     def feature_coverage(self) -> float:
-        """The share of the feature spaces between layers that a group moves; 1.0 where there are
-        none.
-        """
-        return (
-            sum(bool(space.groups) for space in self.spaces) / len(self.spaces)
-            if self.spaces
-            else 1.0
-        )
+        """The share of the feature spaces between layers that can move; 1.0 if there are none."""
+        if not self.spaces:
+            return 1.0
+        return sum(bool(space.groups) for space in self.spaces) / len(self.spaces)
 
     def group(self, name: str) -> Group:
-        """The group of that name. Raises SymmetryError where there is none."""
+        """The group of that name.
+
+        Raises:
+            SymmetryError: there is none.
+        """
         for group in self.groups:
             if group.name == name:
                 return group
@@ -88,7 +97,11 @@ class SymmetrySpec:
 
     @staticmethod
     def from_json(text: str) -> SymmetrySpec:
-        """The spec that `to_json` wrote. Raises SymmetryError where the text is no such thing."""
+        """The spec that `to_json` wrote.
+
+        Raises:
+            SymmetryError: the text is no spec.
+        """
         try:
             spec = _decode(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -101,8 +114,10 @@ class SymmetrySpec:
         return spec
 
     def __str__(self) -> str:
-        """A readable table: a line for each group, then coverage, feature spaces and tensors that
-        stay, and unknown operators.
+        """A readable table.
+
+        It has a line for each group, then coverage, feature spaces and tensors that stay, and
+        unknown operators.
         """
         return table_of(self)
 
@@ -128,16 +143,12 @@ _TYPES: dict[str, Any] = {
 
 
 def _encode(value: Any) -> Any:
-    if type(value).__name__ in _TYPES:
-        return {
-            "is": type(value).__name__,
-            **{name: _encode(getattr(value, name)) for name in asdict(value)},
-        }
+    kind = type(value).__name__
+    if kind in _TYPES:
+        return {"is": kind, **{name: _encode(getattr(value, name)) for name in asdict(value)}}
     if isinstance(value, tuple | frozenset):
-        return {
-            "is": type(value).__name__,
-            "of": [_encode(x) for x in (value if isinstance(value, tuple) else sorted(value))],
-        }
+        items = value if isinstance(value, tuple) else sorted(value)
+        return {"is": kind, "of": [_encode(item) for item in items]}
     if isinstance(value, dict):
         return {"is": "dict", "of": {k: _encode(v) for k, v in value.items()}}
     return value

@@ -1,6 +1,4 @@
-"""A SymmetrySpec as text: a line for each group, then what covers how much, what is frozen and why,
-and operators without a rule.
-"""
+"""A SymmetrySpec as text: its groups, how much they cover, what is frozen and why."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from typing import Protocol
 
 from onefold.symmetry.axes import MAP_CLASSES, Axes, FeatureSpace, Fixed, Group, Live, Term
 
-# What a class of maps includes, which then goes without saying.
+# Class of maps -> the classes that it includes, which are then not shown.
 _INCLUDES = {
     "invertible": ("permutation", "scale", "sign", "orthogonal", "orthogonal_mean"),
     "orthogonal": ("permutation", "sign", "orthogonal_mean"),
@@ -19,32 +17,48 @@ _SHOWN = 4
 
 
 class Described(Protocol):
-    """What the table shows of a `SymmetrySpec`."""
+    """The part of a `SymmetrySpec` that the table shows."""
 
     @property
-    def groups(self) -> tuple[Group, ...]: ...
+    def groups(self) -> tuple[Group, ...]:
+        """See `SymmetrySpec`."""
+
     @property
-    def axes(self) -> Mapping[str, Axes]: ...
+    def axes(self) -> Mapping[str, Axes]:
+        """See `SymmetrySpec`."""
+
     @property
-    def nodes(self) -> Mapping[str, Axes]: ...
+    def nodes(self) -> Mapping[str, Axes]:
+        """See `SymmetrySpec`."""
+
     @property
-    def frozen(self) -> Mapping[str, str]: ...
+    def frozen(self) -> Mapping[str, str]:
+        """See `SymmetrySpec`."""
+
     @property
-    def unknown(self) -> Mapping[str, int]: ...
+    def unknown(self) -> Mapping[str, int]:
+        """See `SymmetrySpec`."""
+
     @property
-    def spaces(self) -> tuple[FeatureSpace, ...]: ...
+    def spaces(self) -> tuple[FeatureSpace, ...]:
+        """See `SymmetrySpec`."""
+
     @property
-    def coverage(self) -> float: ...
+    def coverage(self) -> float:
+        """See `SymmetrySpec`."""
+
     @property
-    def parameters(self) -> int: ...
+    def parameters(self) -> int:
+        """See `SymmetrySpec`."""
 
 
 def table_of(spec: Described) -> str:
     """The whole table.
 
-    Columns: the group, its size, what its map may differ along, its widest classes of maps, whether
-    a dense map can be written into the weights, the first node where its features are read, and its
-    tensors with the axis it stands on.
+    A line for each group has these columns: the group, its size, the index atoms that its map may
+    differ along, its widest classes of maps, whether a dense map can be written into the weights,
+    the first node at which its features are read, and its tensors with the axis that holds it. Then
+    come coverage, feature spaces and tensors that stay, and operators without a rule.
     """
     head = ("group", "size", "a map per", "maps", "dense", "read at", "tensors")
     sizes = _sizes(spec)
@@ -52,10 +66,8 @@ def table_of(spec: Described) -> str:
     widths = [max(len(row[k]) for row in rows) for k in range(len(head) - 1)]
     lines = []
     for row in rows:
-        cells = [
-            cell.rjust(width) if k == 1 else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=False))
-        ]
+        padded = enumerate(zip(row, widths, strict=False))
+        cells = [cell.rjust(w) if k == 1 else cell.ljust(w) for k, (cell, w) in padded]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
     lines.append(
         f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,}"
@@ -63,16 +75,13 @@ def table_of(spec: Described) -> str:
     )
     moving = sum(bool(space.groups) for space in spec.spaces)
     lines.append(f"{moving} of {len(spec.spaces)} feature spaces between layers can move.")
-    for reason in dict.fromkeys(space.reason for space in spec.spaces if not space.groups):
-        lines.append(
-            f"feature spaces that stay ({reason}):"
-            f" {_few([s.node for s in spec.spaces if not s.groups and s.reason == reason])}"
-        )
+    staying = [space for space in spec.spaces if not space.groups]
+    for reason in dict.fromkeys(space.reason for space in staying):
+        nodes = [space.node for space in staying if space.reason == reason]
+        lines.append(f"feature spaces that stay ({reason}): {_few(nodes)}")
     for reason in dict.fromkeys(spec.frozen.values()):
-        lines.append(
-            f"frozen ({reason}):"
-            f" {_few([name for name, why in spec.frozen.items() if why == reason])}"
-        )
+        names = [name for name, why in spec.frozen.items() if why == reason]
+        lines.append(f"frozen ({reason}): {_few(names)}")
     lines += [
         f"unknown operator: {name}, met {count} times; what reaches it is frozen"
         for name, count in spec.unknown.items()
@@ -83,33 +92,24 @@ def table_of(spec: Described) -> str:
 def _row(group: Group, sizes: dict[str, int]) -> tuple[str, ...]:
     implied = {name for kind in group.maps for name in _INCLUDES.get(kind, ())}
     maps = ", ".join(name for name in MAP_CLASSES if name in group.maps and name not in implied)
-    wider = [
-        name
-        for name in MAP_CLASSES
-        if name in group.folded
-        and not any(name in _INCLUDES.get(kind, ()) for kind in group.folded)
-    ]
+    implied_folded = {name for kind in group.folded for name in _INCLUDES.get(kind, ())}
+    wider = [n for n in MAP_CLASSES if n in group.folded and n not in implied_folded]
     maps += f" ({', '.join(wider)} once scales are folded)" if wider else ""
-    along = ", ".join(
-        name if name.startswith("g") else f"each of {sizes[name]}" for name in group.over
-    )
-    read = (
-        group.probes[0].node + (f" +{len(group.probes) - 1}" if len(group.probes) > 1 else "")
-        if group.probes
-        else ""
-    )
+    along = [name if name.startswith("g") else f"each of {sizes[name]}" for name in group.over]
+    read = group.probes[0].node if group.probes else ""
+    read += f" +{len(group.probes) - 1}" if len(group.probes) > 1 else ""
     tensors = _few([f"{slot.tensor}[{slot.axis}]" for slot in group.slots])
-    return (group.name, str(group.size), along, maps, "yes" if group.dense else "no", read, tensors)
+    dense = "yes" if group.dense else "no"
+    return (group.name, str(group.size), ", ".join(along), maps, dense, read, tensors)
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _sizes(spec: Described) -> dict[str, int]:
-    """How many coordinates every part of an axis has, by name."""
+    """Name of every part of an axis -> number of its coordinates."""
     found: dict[str, int] = {}
     for axes in (*spec.axes.values(), *spec.nodes.values()):
         for term in axes:

@@ -6,7 +6,7 @@ An atom carries one unknown map of its coordinates. Prod is a row-major composit
 head_dim), Sum a concatenation (the segments of a fused weight), Case one term for each value of the
 index atom i, which is another axis of the same tensor (a stacked q, k, v). Operators only impose
 equalities (unification.py), `freeze` (an axis stays in place) and `restrict` (which classes of maps
-they commute with). An atom that an equality has bound stands for another term; `resolve` follows
+they commute with). An atom that an equality has bound represents another term; `resolve` follows
 that.
 """
 
@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 from onefold.symmetry.axes import MAP_CLASSES
 
-# Not a class of maps: says that a dense map can be written into the weights around, whether or not
-# it keeps the function.
+# No class of maps: a dense map can be written into the weights around, whether or not it keeps the
+# function.
 WRITABLE = "writable"
-# Likewise: what would pass if the learned scales of norms were ones.
+# No classes of maps either: classes that would pass if the learned scales of norms were ones.
 FOLDED = {
     "orthogonal": "orthogonal, scales folded",
     "orthogonal_mean": "orthogonal_mean, scales folded",
@@ -35,25 +35,31 @@ DIAGONAL = frozenset({"permutation", "scale", "sign", WRITABLE})
 MEAN_FIXING = frozenset({"permutation", "orthogonal_mean", WRITABLE, FOLDED["orthogonal_mean"]})
 ORTHOGONAL = frozenset({"permutation", "sign", *FOLDED, WRITABLE, *FOLDED.values()})
 
-# the reason of atoms that count the segments of an axis, which a restart may tell apart
+# The reason of atoms that count the segments of an axis, which a restart may tell apart.
 SEGMENTS = "index of segments"
 
 _serial = itertools.count()
 
 
 class TermError(Exception):
-    """Two axes of different size were to be equal: the rule does not understand this call, which
-    the solver then freezes.
+    """Two axes of different size were to be equal, so that the rule does not understand this call.
+
+    The solver then freezes the axes that reach it.
     """
 
 
 class Atom:
-    """An axis without known inner structure: `size` coordinates and the map classes (`maps`) that
-    all operators so far allow.
+    """An axis without known inner structure.
 
-    given: frozen from the beginning, as positions are, and not by what an operator did.
-    bound: the term that it was found equal to. origin: (node name, axis) of the view that created
-    it, where a restart may split it.
+    Attributes:
+        size: number of coordinates.
+        frozen: whether every coordinate stays in place.
+        given: whether it was frozen from the start, as positions are, and not by an operator.
+        reason: why it is frozen.
+        maps: classes of maps that all operators so far allow.
+        bound: term that it was found equal to, or None.
+        origin: (node name, axis) of the view that created it, at which a restart may split it.
+        serial: number of the atom, in the order of creation.
     """
 
     __slots__ = ("bound", "frozen", "given", "maps", "origin", "reason", "serial", "size")
@@ -70,7 +76,7 @@ class Atom:
         self.origin: tuple[str, int] | None = None
 
     def part(self, size: int) -> Atom:
-        """A part of this axis, of `size` coordinates, which is free or frozen as it is."""
+        """A part of this axis, of `size` coordinates, which is free or frozen as the axis is."""
         atom = Atom(size, self.frozen, self.reason, self.maps)
         atom.given = self.given
         return atom
@@ -81,7 +87,11 @@ class Atom:
 
 @dataclass(frozen=True, eq=False)
 class Prod:
-    """Row-major composite of its parts."""
+    """Row-major composite of its parts.
+
+    Attributes:
+        parts: the factors, outermost first.
+    """
 
     parts: tuple[Term, ...]
 
@@ -91,7 +101,11 @@ class Prod:
 
 @dataclass(frozen=True, eq=False)
 class Sum:
-    """Concatenation of its parts."""
+    """Concatenation of its parts.
+
+    Attributes:
+        parts: the segments, in order.
+    """
 
     parts: tuple[Term, ...]
 
@@ -101,7 +115,12 @@ class Sum:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One term for each value of the atom `index`."""
+    """One term for each value of an index atom.
+
+    Attributes:
+        index: the index atom.
+        parts: a term for each of its values.
+    """
 
     index: Atom
     parts: tuple[Term, ...]
@@ -140,14 +159,14 @@ def concatenation(parts: Sequence[Term]) -> Term:
 
     A part of one coordinate stays in place: it has nothing to move.
     """
-    return resolve(
-        Sum(tuple(Atom(1, True, "single coordinate") if size(p) == 1 else p for p in parts))
-    )
+    segments = [Atom(1, True, "single coordinate") if size(p) == 1 else p for p in parts]
+    return resolve(Sum(tuple(segments)))
 
 
 def resolve(term: Term) -> Term:
-    """The term with all bindings followed, nested products and sums flattened and empty segments
-    dropped.
+    """The term with all bindings followed.
+
+    Nested products and sums are flattened and empty segments dropped.
     """
     if isinstance(term, Atom):
         if term.bound is None:
@@ -166,9 +185,8 @@ def resolve(term: Term) -> Term:
     index = resolve(term.index)
     if not live(parts) or all(repr(part) == repr(parts[0]) for part in parts):
         return parts[0]
-    if not isinstance(
-        index, Atom
-    ):  # the index itself was refined: its cases can no longer be told apart by one atom
+    if not isinstance(index, Atom):
+        # The index itself was refined, so that one atom no longer tells its cases apart.
         for part in parts:
             freeze(part, "index axis was split")
         return parts[0]
@@ -197,7 +215,7 @@ def _is_case_of(term: Term, index: Atom) -> bool:
 
 
 def substitute(term: Term, index: Atom, value: int) -> Term:
-    """The term where the index atom has the given value."""
+    """The term with the index atom fixed at `value`."""
     term = resolve(term)
     if isinstance(term, Case) and term.index is index:
         return term.parts[value]
@@ -209,20 +227,23 @@ def substitute(term: Term, index: Atom, value: int) -> Term:
 def atoms(term: Term, cases: bool = True) -> list[Atom]:
     """The unbound atoms of a term in order, index atoms of cases last.
 
-    `cases` off: without what stands in cases.
+    Args:
+        term: the term.
+        cases: whether atoms inside cases are listed.
     """
     term = resolve(term)
     if isinstance(term, Atom):
         return [term]
     if isinstance(term, Case) and not cases:
         return []
-    found = [atom for part in term.parts for atom in atoms(part, cases)]
-    return [*found, term.index] if isinstance(term, Case) else found
+    inside = [atom for part in term.parts for atom in atoms(part, cases)]
+    return [*inside, term.index] if isinstance(term, Case) else inside
 
 
 def segments_of(axes: Sequence[Term]) -> Iterator[list[Atom | Case]]:
-    """The blocks of a tensor between the boundaries of its segments, each as the atoms and cases of
-    all of its axes.
+    """Yield the blocks of a tensor between the boundaries of its segments.
+
+    A block is the list of the atoms and cases of all of its axes.
     """
 
     def parts(term: Term) -> list[list[Atom | Case]]:
@@ -248,14 +269,14 @@ def cases(term: Term) -> list[Case]:
 
 
 def freeze(term: Term, reason: str) -> None:
-    """Keep every coordinate of the term in place; the first reason given for an atom is kept."""
+    """Fix every coordinate of the term; of several reasons for an atom the first one is stored."""
     for atom in atoms(term):
         if not atom.frozen:
             atom.frozen, atom.reason = True, reason
 
 
 def restrict(term: Term, maps: frozenset[str]) -> None:
-    """Allow only these classes of maps (intersected with what was allowed)."""
+    """Allow only these classes of maps, of those that were allowed before."""
     for atom in atoms(term):
         atom.maps &= maps
 

@@ -1,54 +1,46 @@
-"""A network and example inputs to a graph of whole operators (linear, conv2d, batch_norm...), by
-torch.export.
+"""A network and example inputs traced to a graph of whole operators (linear, conv2d, ...).
 
-The graph is kept undecomposed and not functionalised: it makes the very calls that the network
-makes, so that a replay gives the same bits, takes the same time and accepts any memory format.
-In-place operators need no special care in the solver, since an operator that writes to a view
-leaves the terms of the view's axes, and so those of its base, as they were.
+The graph is that of torch.export (see exporting.py). In-place operators need no special care in the
+solver: an operator that writes to a view leaves the terms of the view's axes as they were, and so
+those of its base.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
+from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
+from onefold.symmetry.fingerprint import fingerprint
 from onefold.symmetry.replay import Plan, Visit, compile_plan
-from onefold.symmetry.sizes import Cover, Sizes, is_slice, read_by, renamed_to_match, tidy
+from onefold.symmetry.sizes import Cover, Sizes, renamed_to_match
 
-# Arguments that hold sizes, which may depend on those of the inputs: they are no part of a
-# fingerprint.
-_SIZES = frozenset(
-    (
-        *("size", "shape", "sizes", "split_size", "repeats", "start", "end", "step", "length"),
-        *("output_size", "kernel_size", "pad", "scale_factors", "scales_d", "scales_h", "scales_w"),
-    )
-)
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
-_NUMBERS = frozenset(["index", "other"])  # no part of one either, where they are numbers
 
 
 @dataclass
 class TracedNetwork:
-    """A traced network: the graph, which of its inputs are which entries of the state dict, and a
-    way to run it for several members.
+    """A traced network, and a way to run it for several members.
 
-    program: the exported program, whose `graph` the solver reads. state_names: placeholder ->
-    state-dict name. tied: groups of state-dict names that share one tensor, the first of each being
-    the one that slots name. fingerprint: see SymmetrySpec.
+    Attributes:
+        model: the network itself.
+        program: the exported program, whose `graph` the solver reads.
+        state_names: placeholder -> state-dict name.
+        parameters: name of a parameter -> number of its elements.
+        tied: groups of state-dict names that share one tensor; slots name the first of each.
+        fingerprint: see SymmetrySpec.
+        keywords: names of the inputs that are passed as keywords.
     """
 
     model: nn.Module
@@ -75,21 +67,24 @@ class TracedNetwork:
         nodes: Collection[str] = (),
         until: str | None = None,
     ) -> list[Any]:
-        """Run the network once with each state dict, node by node in lockstep, in eval mode and
-        without gradients.
+        """Run the network once with each state dict, node by node in lockstep.
+
+        It runs in eval mode and without gradients.
 
         Args:
             states: one state dict for each member, all on one device, of any floating dtype (the
                 inputs of the same).
-            args, kwargs: the inputs, as of the traced network but of any batch size; they are the
+            args: positional inputs, as of the traced network but of any batch size; they are the
                 same for all members.
+            kwargs: keyword inputs, likewise.
             visit: called as visit(name, [value of member 0, ...]) after the node `name` has run for
                 all members. If it returns a list, the run goes on with those values. Values are
                 only valid during the call: a later node may change them in place.
-            nodes: the names of the nodes (or of inputs) to visit.
+            nodes: names of the nodes (or of inputs) to visit.
             until: stop after this node, and return an empty list.
 
-        Returns: what the network returns, for each member.
+        Returns:
+            The network's output for each member.
 
         Raises:
             TraceError: a named node does not exist, or another batch size cannot be traced or leads
@@ -105,7 +100,8 @@ class TracedNetwork:
     ) -> tuple[Plan, list[Any]]:
         """The plan that runs on these inputs, and the inputs flattened in its order.
 
-        Raises TraceError as `replay`.
+        Raises:
+            TraceError: as `replay`.
         """
         keywords = dict(kwargs or {})
         if set(keywords) != set(self.keywords):
@@ -119,10 +115,10 @@ class TracedNetwork:
 
     @cached_property
     def example_axis(self) -> int | None:
-        """Which axis of the first input counts examples, by what the network returns; None where
-        that does not tell.
+        """The axis of the first input that counts examples, by the shape of the network's output.
 
-        Recurrent layers say it themselves: (time, examples, features), unless `batch_first`.
+        None if the output does not tell. Recurrent layers tell it themselves: (time, examples,
+        features), unless `batch_first`.
         """
         return _example_axis(self.program)
 
@@ -133,7 +129,7 @@ class TracedNetwork:
     def _plan(self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: list[Any]) -> Plan:
         """The plan for inputs of these shapes.
 
-        The network is traced again where no trace covers them.
+        The network is traced again if no trace covers them.
         """
         if self._sizes is None:
             cover = Cover.of(self.program, self.model, compile_plan(self.program))
@@ -149,7 +145,7 @@ class TracedNetwork:
             return found
         if axes := sizes.to_try(inputs):
             with suppress(TraceError):
-                wide = self._matched(_export(self.model, args, kwargs, dynamic=True, axes=axes))
+                wide = self._matched(export(self.model, args, kwargs, dynamic=True, axes=axes))
                 if wide is not None and wide.accepts(args, kwargs, inputs):
                     sizes.covers.append(wide)
                     return wide.plan
@@ -163,7 +159,7 @@ class TracedNetwork:
         return sizes.keep(inputs, single.plan)
 
     def _matched(self, program: ExportedProgram) -> Cover | None:
-        """Another trace of the network, by the names of this one; None where operators differ."""
+        """Another trace of the network, by the names of this one; None if operators differ."""
         if not renamed_to_match(program, self.program):
             return None
         return Cover.of(program, self.model, compile_plan(program))
@@ -171,12 +167,14 @@ class TracedNetwork:
     def _exported(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
         """The network traced on inputs of one shape.
 
-        Raises DataError where it cannot run on them.
+        Raises:
+            DataError: it cannot run on them.
+            TraceError: torch.export cannot trace it.
         """
         try:
-            return _export(self.model, args, kwargs, dynamic=False)
+            return export(self.model, args, kwargs, dynamic=False)
         except TraceError:
-            with _evaluating(self.model), torch.no_grad():
+            with evaluating(self.model), torch.no_grad():
                 forward(self.model, Batch(args, kwargs))
             raise
 
@@ -184,25 +182,25 @@ class TracedNetwork:
 def trace(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> TracedNetwork:
-    """Trace `model(*args, **kwargs)` in eval mode without gradients; the model is left as it was.
+    """Trace `model(*args, **kwargs)` in eval mode without gradients.
 
-    Works on the meta device.
-
-    The first axis of every input tensor is traced as dynamic where the network allows it, so that a
+    The first axis of every input tensor is traced as dynamic if the network allows it, so that a
     replay takes any batch size.
+
+    Args:
+        model: the network, also on the meta device; it is left as it was.
+        args: positional inputs.
+        kwargs: keyword inputs.
 
     Raises:
         TraceError: torch.export cannot trace the network.
     """
     args, kwargs = tuple(args), dict(kwargs or {})
     program: ExportedProgram | None = None
-    for attempt_args, attempt_kwargs, dynamic in (
-        *_doubled(args, kwargs),
-        (args, kwargs, True),
-        (args, kwargs, False),
-    ):
+    attempts = (*doubled(args, kwargs), (args, kwargs, True), (args, kwargs, False))
+    for attempt_args, attempt_kwargs, dynamic in attempts:
         try:
-            program = _export(model, attempt_args, attempt_kwargs, dynamic)
+            program = export(model, attempt_args, attempt_kwargs, dynamic)
             break
         except TraceError as error:
             failure = error
@@ -220,16 +218,16 @@ def trace(
 
 
 def example_batch(example_inputs: Any) -> Batch:
-    """Example inputs as the rest of the library reads a batch: a tensor, a pair (inputs, labels),
-    or a dict for keyword networks.
+    """Example inputs as one Batch.
 
     A pair is always (inputs, labels); for two positional inputs pass ((a, b), None).
+
+    Args:
+        example_inputs: a tensor, a pair (inputs, labels), a dict for keyword networks, or a Batch.
     """
-    return (
-        example_inputs
-        if isinstance(example_inputs, Batch)
-        else next(iter(batches([example_inputs], what="example inputs")))
-    )
+    if isinstance(example_inputs, Batch):
+        return example_inputs
+    return next(iter(batches([example_inputs], what="example inputs")))
 
 
 def _example_axis(program: ExportedProgram) -> int | None:
@@ -246,9 +244,8 @@ def _example_axis(program: ExportedProgram) -> int | None:
             if read.dim() == 3 and sizes[1:2] == [_size(read.shape[1])]:
                 return 1
     output = next(node for node in program.graph.nodes if node.op == "output")
-    values = [
-        x.meta.get("val") for x in pytree.tree_leaves(output.args[0]) if isinstance(x, fx.Node)
-    ]
+    leaves = pytree.tree_leaves(output.args[0])
+    values = [leaf.meta.get("val") for leaf in leaves if isinstance(leaf, fx.Node)]
     counts = [_size(x.shape[0]) for x in values if isinstance(x, Tensor) and x.dim()]
     if sizes[0] in counts:
         return 0
@@ -259,132 +256,10 @@ def _size(length: Any) -> Any:
     return length.node.expr if isinstance(length, torch.SymInt) else int(length)
 
 
-def shape_of(value: Tensor) -> list[int]:
-    """The shape of a traced value, with the sizes of the example for dynamic axes."""
-    return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
-
-
-def fingerprint(program: ExportedProgram) -> str:
-    """A hash of the operators, how they are connected, and the names and shapes of the parameters,
-    without the batch size.
-    """
-    digest = hashlib.sha256()
-    number: dict[fx.Node, int] = {}
-    count = -1
-    specs = {
-        spec.arg.name: spec
-        for spec in program.graph_signature.input_specs
-        if hasattr(spec.arg, "name")
-    }
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            spec = specs[node.name]
-            shape = (
-                shape_of(node.meta["val"])
-                if spec.target is not None and isinstance(node.meta.get("val"), Tensor)
-                else ()
-            )
-            text = f"{spec.kind.name} {spec.target} {shape}"
-        elif is_slice(node) and read_by(node) in number:
-            # A slice of a whole axis is left out by export, so that whether it is there depends on
-            # sizes.
-            number[node] = number[read_by(node)]
-            continue
-        elif isinstance(node.meta.get("val"), Tensor | tuple | list) or node.op == "output":
-            names = (
-                [argument.name for argument in node.target._schema.arguments]
-                if hasattr(node.target, "_schema")
-                else []
-            )
-            given = [
-                (names[k] if k < len(names) else "", value) for k, value in enumerate(node.args)
-            ]
-            shown = [_shown(value, number) for name, value in given if not _is_size(name, value)]
-            shown += [
-                f"{key}={_shown(value, number)}"
-                for key, value in node.kwargs.items()
-                if not _is_size(key, value)
-            ]
-            text = f"{node.target} {' '.join(shown)}"
-        else:
-            continue
-        number[node] = count = count + 1
-        digest.update(f"{text}\n".encode())
-    return digest.hexdigest()[:32]
-
-
-def _is_size(name: str, value: Any) -> bool:
-    """Whether an argument is left out of the fingerprint."""
-    if name not in _NUMBERS:
-        return name in _SIZES
-    symbolic = isinstance(value, fx.Node) and not isinstance(
-        value.meta.get("val"), Tensor | tuple | list
-    )
-    return symbolic or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _shown(value: Any, number: dict[fx.Node, int]) -> str:
-    if isinstance(value, fx.Node):
-        return f"%{number[value]}" if value in number else "#"
-    if isinstance(value, tuple | list):
-        return "(" + ",".join(_shown(x, number) for x in value) + ")"
-    return "" if isinstance(value, torch.device | torch.dtype) else repr(value)
-
-
-def _export(
-    model: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    dynamic: bool,
-    axes: Collection[tuple[int, int]] = (),
-) -> ExportedProgram:
-    """The exported program. dynamic: of any length of the first axes, and of `axes` (input, axis)."""
-    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
-    # Export marks the open axes on the tensors that it is given, where a later export finds them.
-    args, kwargs = pytree.tree_map_only(Tensor, lambda x: x.detach(), (args, kwargs))
-    leaves = pytree.tree_leaves((args, kwargs), is_leaf=lambda x: x is None)
-    for number, value in enumerate(leaves):
-        if isinstance(value, Tensor) and value.dim():
-            shapes[value] = dict.fromkeys([0, *(axis for k, axis in axes if k == number)], Dim.AUTO)
-    try:
-        with _evaluating(model), _quiet(), torch.no_grad():
-            program = torch.export.export(
-                model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
-            )
-        tidy(program)
-        return program
-    # torch.export raises nearly anything, from inside the network and from inside torch
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        cause = (
-            f"{type(error).__name__}: {lines[0]}"[:300].rstrip(".")
-            if lines
-            else type(error).__name__
-        )
-        raise TraceError(
-            f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are"
-            ' unknown; plain averaging without alignment still works with align="none" (--align'
-            " none)."
-        ) from error
-
-
-def _doubled(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
-    """The inputs with every first axis of length 1 doubled, since export never takes an axis of
-    length 1 for a dynamic one.
-    """
-    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.dim()]
-    if tensors and all(len(x) == 1 for x in tensors):
-        double = pytree.tree_map_only(
-            Tensor, lambda x: torch.cat([x, x]) if x.dim() else x, (args, kwargs)
-        )
-        yield double[0], double[1], True
-
-
 def _tied(model: nn.Module) -> tuple[tuple[str, ...], ...]:
-    """Names of one and the same tensor, by storage and offset (a data pointer says nothing on the
-    meta device).
+    """Groups of names of one and the same tensor, by storage and offset.
+
+    A data pointer says nothing on the meta device.
     """
     names: dict[tuple[Any, ...], list[str]] = {}
     for name, tensor in (
@@ -392,49 +267,7 @@ def _tied(model: nn.Module) -> tuple[tuple[str, ...], ...]:
         *model.named_buffers(remove_duplicate=False),
     ):
         if tensor.layout == torch.strided and tensor.numel():
-            key = (
-                tensor.untyped_storage()._cdata,
-                tensor.storage_offset(),
-                tuple(tensor.shape),
-                tensor.stride(),
-            )
+            storage = tensor.untyped_storage()._cdata
+            key = (storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
             names.setdefault(key, []).append(name)
     return tuple(tuple(group) for group in names.values() if len(group) > 1)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode for the time being; each flag is restored on its own."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export without its warnings: what matters is raised, or found in the spec."""
-    loggers = [
-        logging.getLogger(name)
-        for name in (
-            "torch.export",
-            "torch.fx",
-            "torch._export",
-            "torch._dynamo",
-            "torch._subclasses",
-        )
-    ]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

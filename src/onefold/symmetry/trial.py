@@ -1,5 +1,6 @@
-"""One network made ready for numeric trials: in float64, with weights that hide nothing; maps are
-carried out on it and its outputs compared.
+"""One network ready for numeric trials: in float64, with weights that hide nothing.
+
+Maps are carried out on it and its outputs compared.
 """
 
 from __future__ import annotations
@@ -29,8 +30,15 @@ _OF_NORMS = ("scale", "shift", "mean", "variance")
 
 
 class Trial:
-    """A float64 copy of a network in eval mode, its outputs on one batch, and how far maps move
-    them, relative to the largest output.
+    """A float64 copy of a network in eval mode, and how far maps move its outputs on one batch.
+
+    Distances are relative to the largest output.
+
+    Args:
+        model: the network; it is left as it is.
+        spec: its symmetries.
+        example_inputs: one batch, as for `find_symmetries`.
+        seed: seed of the weights and of everything drawn later from `generator`.
 
     Raises:
         SymmetryError: the network's output is constant zero or not finite.
@@ -40,16 +48,12 @@ class Trial:
     def __init__(
         self, model: nn.Module, spec: SymmetrySpec, example_inputs: Any, seed: int
     ) -> None:
-        """example_inputs: one batch, as for `find_symmetries`. seed: of the weights and of
-        everything drawn later from `generator`.
-        """
+
         self.spec = spec
         self.generator = torch.Generator().manual_seed(seed)
         self.model = _well_conditioned(model, spec, self.generator)
-        self.batch = _float64(
-            example_batch(example_inputs),
-            next(iter(self.model.parameters()), torch.empty(0)).device,
-        )
+        device = next(iter(self.model.parameters()), torch.empty(0)).device
+        self.batch = _float64(example_batch(example_inputs), device)
         state = {
             **dict(self.model.named_parameters(remove_duplicate=False)),
             **dict(self.model.named_buffers(remove_duplicate=False)),
@@ -65,8 +69,12 @@ class Trial:
             )
 
     def error(self, groups: Sequence[Group], kind: str, folded: bool = False) -> float:
-        """How far random maps of one class on these groups move the outputs; `folded`: of the
-        network with the scales of norms folded.
+        """How far random maps of one class on these groups move the outputs.
+
+        Args:
+            groups: groups to move.
+            kind: class of the maps.
+            folded: whether to move the network with the scales of norms folded.
         """
         maps = random_maps(self.spec, groups, kind, self.generator)
         if not folded:
@@ -76,21 +84,24 @@ class Trial:
         return self._distance(changed | mapped_tensors(state, self.spec, maps))
 
     def change(self, maps: dict[str, GroupMap], without: str | None = None) -> float:
-        """How far these maps move the outputs, with one tensor left out of them."""
+        """How far these maps move the outputs, if the tensor `without` is left out of them."""
         changed = mapped_tensors(self.state, self.spec, maps)
         return self._distance({name: tensor for name, tensor in changed.items() if name != without})
 
     def weight_of(self, name: str, maps: dict[str, GroupMap]) -> float:
-        """How far the outputs move when noise is added to what the maps move of a tensor."""
-        own = self.state[name]
-        dtype = own.dtype if own.is_complex() else torch.float64
-        noise = torch.randn(own.shape, generator=self.generator, dtype=dtype).to(own.device)
-        return self._distance(
-            {name: own + mapped_tensors({**self.state, name: noise}, self.spec, maps)[name] - noise}
-        )
+        """How far the outputs move if noise is added to the part of a tensor that the maps move."""
+        tensor = self.state[name]
+        dtype = tensor.dtype if tensor.is_complex() else torch.float64
+        noise = torch.randn(tensor.shape, generator=self.generator, dtype=dtype).to(tensor.device)
+        mapped = mapped_tensors({**self.state, name: noise}, self.spec, maps)[name]
+        return self._distance({name: tensor + mapped - noise})
 
     def check_steady(self, tolerance: float) -> None:
-        """Raises SymmetryError where the network gives another output each time it runs."""
+        """Check that the network gives the same output each time it runs.
+
+        Raises:
+            SymmetryError: it does not.
+        """
         if self._distance({}) > tolerance:
             name = type(self.model).__name__
             raise SymmetryError(
@@ -100,28 +111,26 @@ class Trial:
 
     def _distance(self, changed: dict[str, Tensor]) -> float:
         moved = _outputs(self.model, self.batch, changed)
-        return (
-            max((_difference(a, b) for a, b in zip(self.plain, moved, strict=True)), default=0.0)
-            / self.scale
-        )
+        differences = [_difference(a, b) for a, b in zip(self.plain, moved, strict=True)]
+        return max(differences, default=0.0) / self.scale
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference; infinite where only one of the two is a number."""
+    """The largest difference; infinite if only one of the two is a number."""
     if a.shape != b.shape:
         return float("inf")
-    return (
-        float(torch.where(a == b, 0.0, (a - b).abs()).nan_to_num(nan=float("inf")).max())
-        if a.numel()
-        else 0.0
-    )
+    if not a.numel():
+        return 0.0
+    distance = torch.where(a == b, 0.0, (a - b).abs())
+    return float(distance.nan_to_num(nan=float("inf")).max())
 
 
 def _well_conditioned(
     model: nn.Module, spec: SymmetrySpec, generator: torch.Generator
 ) -> nn.Module:
-    """A float64 copy in eval mode whose weights hide nothing: no zeros, no ones, no ties between
-    coordinates.
+    """A float64 copy in eval mode whose weights hide nothing.
+
+    They have no zeros, no ones and no ties between coordinates.
     """
     twin = copy.deepcopy(model).double().eval().requires_grad_(False)
     clear_eval_caches(twin)
@@ -132,27 +141,19 @@ def _well_conditioned(
     parameters = dict(twin.named_parameters())
     state = {**parameters, **dict(twin.named_buffers())}
     for name, tensor in state.items():
-        role = roles.get(name)
-        if not (tensor.is_floating_point() or tensor.is_complex()) or (
-            role is None and name not in parameters
-        ):
+        role, shape, device = roles.get(name), tensor.shape, tensor.device
+        numeric = tensor.is_floating_point() or tensor.is_complex()
+        if not numeric or (role is None and name not in parameters):
             continue
-        if (
-            name not in parameters and role not in _OF_NORMS
-        ):  # a mask or a vector that makes a weight: near what it was, without ties
-            drawn = torch.rand(2, *tensor.shape, generator=generator, dtype=torch.float64).to(
-                tensor.device
-            )
+        if name not in parameters and role not in _OF_NORMS:
+            # a mask or a vector that makes a weight: near its old value, without ties
+            drawn = torch.rand(2, *shape, generator=generator, dtype=torch.float64).to(device)
             tensor.copy_(tensor * (0.5 + drawn[0]) + 0.1 * drawn[1])
             continue
-        noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor.device)
+        noise = torch.randn(shape, generator=generator, dtype=tensor.dtype).to(device)
         if role in ("scale", "variance"):
-            tensor.copy_(
-                0.5
-                + torch.rand(tensor.shape, generator=generator, dtype=torch.float64).to(
-                    tensor.device
-                )
-            )
+            drawn = torch.rand(shape, generator=generator, dtype=torch.float64).to(device)
+            tensor.copy_(0.5 + drawn)
         elif tensor.dim() <= 1:
             tensor.copy_(0.3 * noise)
         else:
@@ -173,16 +174,12 @@ def _float64(batch: Batch, device: torch.device) -> Batch:
 def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
     try:
         with restored_attributes(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
-            found = functional_call(model, changed, batch.args, batch.kwargs)
+            outputs = functional_call(model, changed, batch.args, batch.kwargs)
     except OnefoldError:  # a module of this library already says what is wrong
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise DataError(
-            f"{type(model).__name__} cannot run on the example inputs:"
-            f" {str(error).strip().splitlines()[0][:200]}"
-        ) from error
-    return [
-        x if x.is_complex() else x.double()
-        for x in pytree.tree_leaves(found)
-        if isinstance(x, Tensor)
-    ]
+        reason = str(error).strip().splitlines()[0][:200]
+        name = type(model).__name__
+        raise DataError(f"{name} cannot run on the example inputs: {reason}") from error
+    tensors = [x for x in pytree.tree_leaves(outputs) if isinstance(x, Tensor)]
+    return [x if x.is_complex() else x.double() for x in tensors]

@@ -1,9 +1,9 @@
-"""Unification of axis terms: which axes are the same, and where an axis has segments or factors.
+"""Unification of axis terms: which axes are the same, and which have segments or factors.
 
 `unify` (two axes move together), `cut` (an axis has segments), `split` (an axis has factors). Terms
-are bound as in first-order unification (Robinson 1965); a clash is refined by greatest common
-divisor or by segment boundary, else it freezes both sides, which is always safe. Binding an atom to
-a term that contains it (the occurs check) freezes too.
+are bound as in first-order unification (Robinson 1965). A clash is refined by greatest common
+divisor or by segment boundary; otherwise it freezes both sides, which is always safe. Binding an
+atom to a term that contains it (the occurs check) freezes too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ from onefold.symmetry.terms import (
 
 
 def unify(a: Term, b: Term) -> None:
-    """Impose that two axes carry the same map. Raises TermError where their sizes differ."""
+    """Impose that two axes carry the same map.
+
+    Raises:
+        TermError: their sizes differ.
+    """
     a, b = resolve(a), resolve(b)
     if a is b:
         return
@@ -77,8 +81,9 @@ def _unify_cases(a: Term, b: Term) -> None:
 
 
 def _unify_products(a: Prod, b: Prod) -> None:
-    """Compare innermost factors; where one is longer, both are refined by their greatest common
-    divisor.
+    """Unify the innermost factors, then the rest.
+
+    If one innermost factor is longer, both are refined by their greatest common divisor.
     """
     x, y = a.parts[-1], b.parts[-1]
     if size(x) == size(y):
@@ -90,15 +95,13 @@ def _unify_products(a: Prod, b: Prod) -> None:
         freeze(a, "factors do not match")
         freeze(b, "factors do not match")
         return
-    refined = [
-        product((*term.parts[:-1], *split(last, size(last) // common, common)))
-        for term, last in ((a, x), (b, y))
-    ]
-    unify(*refined)
+    left = product((*a.parts[:-1], *split(x, size(x) // common, common)))
+    right = product((*b.parts[:-1], *split(y, size(y) // common, common)))
+    unify(left, right)
 
 
 def _unify_sums(a: Sum, b: Sum) -> None:
-    """Compare first segments; where one is longer, it is cut at the other's boundary."""
+    """Unify the first segments, then the rest; a longer one is cut at the other's boundary."""
     x, y = a.parts[0], b.parts[0]
     if size(x) == size(y):
         unify(x, y)
@@ -106,16 +109,23 @@ def _unify_sums(a: Sum, b: Sum) -> None:
         return
     longer, shorter = (a, b) if size(x) > size(y) else (b, a)
     boundary = size(shorter.parts[0])
-    segments = cut(
-        longer.parts[0], [boundary, size(longer.parts[0]) - boundary], "segments do not match"
-    )
+    sizes = [boundary, size(longer.parts[0]) - boundary]
+    segments = cut(longer.parts[0], sizes, "segments do not match")
     unify(resolve(Sum((*segments, *longer.parts[1:]))), shorter)
 
 
 def cut(term: Term, sizes: Sequence[int], reason: str = "cut inside a factor") -> list[Term]:
-    """The consecutive segments of an axis, of the given sizes (which add up to its own).
+    """The consecutive segments of an axis.
 
-    Freezes where the structure forbids it.
+    The axis is frozen if its structure has no boundaries there.
+
+    Args:
+        term: the axis.
+        sizes: sizes of the segments, which add up to that of the axis.
+        reason: reason of a frozen axis.
+
+    Raises:
+        TermError: the sizes do not add up.
     """
     term = resolve(term)
     if sum(sizes) != size(term):
@@ -131,15 +141,12 @@ def cut(term: Term, sizes: Sequence[int], reason: str = "cut inside a factor") -
     if isinstance(term, Prod) and term.parts:
         inner = size(Prod(term.parts[1:]))
         if all(n % inner == 0 for n in sizes):
-            return [
-                product((outer, *term.parts[1:]))
-                for outer in cut(term.parts[0], [n // inner for n in sizes], reason)
-            ]
+            outers = cut(term.parts[0], [n // inner for n in sizes], reason)
+            return [product((outer, *term.parts[1:])) for outer in outers]
     if isinstance(term, Case):
         cases = [cut(part, sizes, reason) for part in term.parts]
-        return [
-            resolve(Case(term.index, tuple(case[k] for case in cases))) for k in range(len(sizes))
-        ]
+        by_segment = zip(*cases, strict=True)
+        return [resolve(Case(term.index, parts)) for parts in by_segment]
     freeze(term, reason)
     return [Atom(n, True, reason) for n in sizes]
 
@@ -163,7 +170,10 @@ def _cut_sum(term: Sum, sizes: Sequence[int], reason: str) -> list[Term]:
 def split(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
     """The factors of an axis of outer * inner coordinates, row-major.
 
-    Freezes where the structure forbids it.
+    The axis is frozen if its structure has no such factors.
+
+    Raises:
+        TermError: the axis has another size.
     """
     term = resolve(term)
     if outer * inner != size(term):
@@ -219,10 +229,17 @@ def _frozen_factors(term: Term, outer: int, inner: int) -> tuple[Term, Term]:
 
 
 def require_blocks(term: Term, block: int, reason: str) -> list[tuple[Term, Term]]:
-    """Impose that maps keep consecutive blocks of `block` coordinates together (a grouped norm),
-    without tying segments to each other.
+    """Impose that maps keep consecutive blocks of coordinates together, as for a grouped norm.
 
-    Returns (blocks, coordinates in a block) for each segment that has several blocks.
+    Segments are not tied to each other.
+
+    Args:
+        term: the axis.
+        block: number of coordinates of a block.
+        reason: reason of a frozen axis.
+
+    Returns:
+        (blocks, coordinates in a block) for each segment that has several blocks.
     """
     term = resolve(term)
     if isinstance(term, Sum):

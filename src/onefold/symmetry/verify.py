@@ -1,9 +1,9 @@
-"""The numeric proof: random maps of every claimed class on all groups at once leave the function as
-it is, in float64.
+"""The numeric proof: random maps on all groups leave the function as it is, in float64.
 
-A proof by numbers can be vacuous, so the weights are drawn anew (zero-initialised heads and the
-like would hide a wrong slot), no map is the identity, and there are negative controls: with one
-tensor of a group left out, the output must move.
+Maps of every claimed class are tried on all groups at once. A proof by numbers can be vacuous. So
+the weights are drawn anew (zero-initialised heads and the like would hide a wrong slot), no map is
+the identity, and there are negative controls: with one tensor of a group left out, the output must
+move.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ from onefold.symmetry.trial import Trial
 
 @dataclass(frozen=True)
 class Verification:
-    """What the numeric proof found; errors are relative to the largest output.
+    """Result of the numeric proof; errors are relative to the largest output.
 
-    max_error: largest change of an output over all trials. scale: the largest output. classes: map
-    class -> how many groups it was tried on. undetected: (group, tensor) of negative controls that
-    did not move the output. inert: tensors met that no output depends on, as the bias of attention
-    keys, which a softmax takes away; they can be no controls.
+    Attributes:
+        max_error: largest change of an output over all trials.
+        scale: the largest output.
+        tolerance: largest error that passes.
+        trials: number of draws of maps for each class.
+        classes: class of maps -> number of groups it was tried on.
+        negatives_tried: number of negative controls.
+        negatives_detected: number of negative controls that moved the output.
+        undetected: (group, tensor) of negative controls that did not move the output.
+        inert: tensors met that no output depends on, as the bias of attention keys, which a softmax
+            cancels; they can be no controls.
     """
 
     max_error: float
@@ -42,22 +49,20 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the tolerance and every negative control was seen."""
+        """Whether the error is within the tolerance and every negative control was detected."""
         return self.max_error <= self.tolerance and self.negatives_detected == self.negatives_tried
 
     def __str__(self) -> str:
-        tried = (
-            ", ".join(f"{name} on {count} groups" for name, count in self.classes.items())
-            or "no maps, as there are no groups"
-        )
+        outcome = "passed" if self.passed else "FAILED"
+        classes = [f"{name} on {count} groups" for name, count in self.classes.items()]
+        tried = ", ".join(classes) or "no maps, as there are no groups"
         line = (
-            f"{'passed' if self.passed else 'FAILED'}: relative error {self.max_error:.1e}"
-            f" (tolerance {self.tolerance:.0e}) under {tried}; "
+            f"{outcome}: relative error {self.max_error:.1e} (tolerance {self.tolerance:.0e})"
+            f" under {tried}; {self.negatives_detected} of {self.negatives_tried} negative"
+            " controls detected"
         )
-        line += f"{self.negatives_detected} of {self.negatives_tried} negative controls detected"
-        return line + "".join(
-            f"\nundetected: {group} without {tensor}" for group, tensor in self.undetected
-        )
+        missed = [f"undetected: {group} without {tensor}" for group, tensor in self.undetected]
+        return "\n".join([line, *missed])
 
 
 def verify_symmetries(
@@ -73,16 +78,19 @@ def verify_symmetries(
     """Check in float64 that random maps leave the network's function as it is.
 
     A deep copy of the network is used, in eval mode, with weights drawn from N(0, 1/fan_in) and
-    random norm statistics; where the network itself casts to a narrower type, it gets float64. In
-    each trial all groups are moved jointly, once for each class of maps, each on the groups that
+    random norm statistics. Where the network itself casts to a narrower type, it gets float64.
+
+    In each trial all groups are moved jointly, once for each class of maps, each on the groups that
     allow it: permutations, positive scales, signs, orthogonal maps, orthogonal maps that fix the
-    mean, invertible maps. What is claimed of the network with its norms' scales folded is tried on
-    that network, against the outputs of the one before.
+    mean, invertible maps. Claims about the network with its norms' scales folded are tried on that
+    network, against the outputs of the one before.
 
     Args:
+        spec: symmetries to check.
+        model: the network; it is left as it is.
         example_inputs: one batch, as for `find_symmetries`.
-        seed: of weights, maps and the choice of negative controls.
-        trials: how many draws of maps are tried for each class.
+        seed: seed of weights, maps and the choice of negative controls.
+        trials: number of draws of maps for each class.
         tolerance: largest relative error that passes.
         negatives: at most so many negative controls, spread over the groups; each costs one run of
             the network.
@@ -107,27 +115,14 @@ def verify_symmetries(
         for (kind, folded), groups in classes.items()
         for _ in range(trials)
     ]
-    if max(errors, default=0.0) > tolerance:
+    max_error = max(errors, default=0.0)
+    if max_error > tolerance:
         trial.check_steady(tolerance)
-    limit = min(
-        1e3 * tolerance, max(1e4 * max(errors, default=0.0), 1e-11)
-    )  # far above rounding, far below what a wrong coordinate does
-    undetected: list[tuple[str, str]] = []
-    inert: dict[str, None] = {}
-    tried = 0
-    for group, names in _controls(spec, negatives, trial.generator):
-        for tensor in names:
-            maps = {group.name: random_cycles(spec, group, trial.generator)}
-            moved = trial.change(maps, without=tensor) >= limit
-            if moved or trial.weight_of(tensor, maps) >= limit:
-                tried += 1
-                undetected += [] if moved else [(group.name, tensor)]
-                break
-            inert[tensor] = (
-                None  # left out or not, it changes nothing: another tensor of the group must do
-            )
+    # far above rounding, far below the effect of a wrong coordinate
+    limit = min(1e3 * tolerance, max(1e4 * max_error, 1e-11))
+    tried, undetected, inert = _negative_controls(trial, negatives, limit)
     return Verification(
-        max_error=max(errors, default=0.0),
+        max_error=max_error,
         scale=trial.scale,
         tolerance=tolerance,
         trials=trials,
@@ -142,23 +137,44 @@ def verify_symmetries(
     )
 
 
+def _negative_controls(
+    trial: Trial, count: int, limit: float
+) -> tuple[int, list[tuple[str, str]], list[str]]:
+    """Try `count` negative controls; outputs that change by less than `limit` have not moved.
+
+    Returns:
+        The number of controls tried, the (group, tensor) of those that did not move the output, and
+        the tensors that no output depends on.
+    """
+    undetected: list[tuple[str, str]] = []
+    inert: dict[str, None] = {}
+    tried = 0
+    for group, names in _controls(trial.spec, count, trial.generator):
+        for tensor in names:
+            maps = {group.name: random_cycles(trial.spec, group, trial.generator)}
+            moved = trial.change(maps, without=tensor) >= limit
+            if moved or trial.weight_of(tensor, maps) >= limit:
+                tried += 1
+                undetected += [] if moved else [(group.name, tensor)]
+                break
+            # The tensor changes nothing, left out or not: another one of the group must do.
+            inert[tensor] = None
+    return tried, undetected, list(inert)
+
+
 def _controls(
     spec: SymmetrySpec, count: int, generator: torch.Generator
 ) -> list[tuple[Group, list[str]]]:
-    """Groups drawn at random, at most `count`, each with its tensors in random order: the first
-    that has any effect is left out.
+    """Groups drawn at random, at most `count`, each with its tensors in random order.
 
-    A tensor alone in its group leaves nothing to get wrong.
+    The first tensor that has any effect is the one to leave out. A group with a single tensor is no
+    control, since nothing can be left out of it alone.
     """
     groups = [group for group in spec.groups if len({slot.tensor for slot in group.slots}) > 1]
     order = torch.randperm(len(groups), generator=generator).tolist()[:count]
     chosen = []
     for k in sorted(order):
         names = sorted({slot.tensor for slot in groups[k].slots})
-        chosen.append(
-            (
-                groups[k],
-                [names[i] for i in torch.randperm(len(names), generator=generator).tolist()],
-            )
-        )
+        shuffled = torch.randperm(len(names), generator=generator).tolist()
+        chosen.append((groups[k], [names[i] for i in shuffled]))
     return chosen

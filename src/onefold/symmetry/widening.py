@@ -1,5 +1,6 @@
-"""Run a network in float64 throughout, also where it casts to a narrower type itself (norms and
-softmaxes often do).
+"""A network run in float64 throughout, also if it casts to a narrower type itself.
+
+Norms and softmaxes often do.
 """
 
 from __future__ import annotations

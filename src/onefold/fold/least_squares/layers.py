@@ -16,9 +16,10 @@ from torch import Tensor, fx
 from onefold.errors import TraceError
 from onefold.fold.least_squares.rows import Geometry, geometry_of
 from onefold.layers import Layer
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.rules.call import operator_name
 from onefold.symmetry.spec import SymmetrySpec
-from onefold.symmetry.tracing import TracedNetwork, shape_of
+from onefold.symmetry.tracing import TracedNetwork
 
 PASSED = (
     "dropout",

@@ -22,8 +22,8 @@ from torch import Tensor, fx
 
 from onefold.fold.least_squares.ridge import Ridge, Solution
 from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.rules.call import operator_name
-from onefold.symmetry.tracing import shape_of
 
 ROUNDS = 2
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

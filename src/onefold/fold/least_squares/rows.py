@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from onefold.layers import Layer
-from onefold.symmetry.tracing import shape_of
+from onefold.symmetry.exporting import shape_of
 
 
 @dataclass(frozen=True)

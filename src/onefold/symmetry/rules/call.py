@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, fx
 
 from onefold.symmetry import terms
+from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.terms import Atom, Term
-from onefold.symmetry.tracing import shape_of
 
 Axes = list[Term]
 # Roles of tensors that stand for coordinates one by one: scales and signs do not act on them as on

@@ -1,0 +1,121 @@
+"""torch.export of a network, in eval mode, quiet, with its errors turned into one sentence.
+
+The graph is kept undecomposed and not functionalised: it makes the very calls that the network
+makes, so that a replay gives the same bits, takes the same time and accepts any memory format.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.utils import _pytree as pytree
+
+from onefold.errors import TraceError
+from onefold.symmetry.sizes import tidy
+
+
+def export(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    axes: Collection[tuple[int, int]] = (),
+) -> ExportedProgram:
+    """The exported program of `model(*args, **kwargs)`.
+
+    Args:
+        model: the network; it is left as it was.
+        args: positional inputs.
+        kwargs: keyword inputs.
+        dynamic: whether the program takes any length of the first axes, and of `axes`.
+        axes: (number of the input, axis) of further axes of any length.
+
+    Raises:
+        TraceError: torch.export cannot trace the network.
+    """
+    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
+    # Export marks the open axes on the tensors that it is given, where a later export finds them.
+    args, kwargs = pytree.tree_map_only(Tensor, lambda x: x.detach(), (args, kwargs))
+    leaves = pytree.tree_leaves((args, kwargs), is_leaf=lambda x: x is None)
+    for number, value in enumerate(leaves):
+        if isinstance(value, Tensor) and value.dim():
+            open_axes = [0, *(axis for k, axis in axes if k == number)]
+            shapes[value] = dict.fromkeys(open_axes, Dim.AUTO)
+    try:
+        with evaluating(model), _quiet(), torch.no_grad():
+            program = torch.export.export(
+                model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
+            )
+        tidy(program)
+        return program
+    # torch.export raises nearly anything, from inside the network and from inside torch
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = type(error).__name__
+        if lines:
+            cause = f"{cause}: {lines[0]}"[:300].rstrip(".")
+        raise TraceError(
+            f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are"
+            ' unknown; plain averaging without alignment still works with align="none" (--align'
+            " none)."
+        ) from error
+
+
+def doubled(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
+    """Yield the inputs with every first axis of length 1 doubled, and True for `dynamic`.
+
+    Export never makes an axis of length 1 a dynamic one. Nothing is yielded if some first axis is
+    longer.
+    """
+
+    def double(x: Tensor) -> Tensor:
+        return torch.cat([x, x]) if x.dim() else x
+
+    tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.dim()]
+    if tensors and all(len(x) == 1 for x in tensors):
+        twice_args, twice_kwargs = pytree.tree_map_only(Tensor, double, (args, kwargs))
+        yield twice_args, twice_kwargs, True
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set every module to eval mode in this block; each flag is restored on its own."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Run torch.export without its warnings: problems are raised, or shown by the spec."""
+    names = ("torch.export", "torch.fx", "torch._export", "torch._dynamo", "torch._subclasses")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def shape_of(value: Tensor) -> list[int]:
+    """The shape of a traced value, with the sizes of the example for dynamic axes."""
+    return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
