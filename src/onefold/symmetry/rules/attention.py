@@ -1,5 +1,6 @@
-"""Scaled dot-product attention as one operator: softmax(q k' / sqrt(d) + mask) v, also with fewer
-heads of keys than of queries.
+"""Scaled dot-product attention as one operator: softmax(q k' / sqrt(d) + mask) v.
+
+It may have fewer heads of keys than of queries.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from onefold.symmetry.unification import split, unify
 
 @rule("scaled_dot_product_attention")
 def attention(call: Call) -> Axes:
-    """Queries (..., L, d), keys (..., S, d) and values (..., S, e) give (..., L, e); heads are
-    among the axes before.
+    """Queries (..., L, d), keys (..., S, d) and values (..., S, e) give (..., L, e).
 
-    d is contracted between two features, S is permuted along with the mask, e passes as it is: the
-    softmax weighs rows of values.
+    Heads are among the leading axes. d is contracted between two features. S is permuted along with
+    the mask. e passes unchanged, since the softmax weighs rows of values.
     """
     query, key, value, mask = call["query"], call["key"], call["value"], call.get("attn_mask")
     q, k, v = call.axes(query), call.axes(key), call.axes(value)
@@ -44,9 +44,8 @@ def attention(call: Call) -> Axes:
         restrict(term, PERMUTATION)
     if call.is_tensor(mask):
         scores = broadcast([scores, call.axes(mask)], PERMUTATION, PERMUTATION)
-        if (
-            mask in call.facts.origin
-        ):  # a learned bias moves with the heads and positions that it belongs to
+        if mask in call.facts.origin:
+            # a learned bias moves with its heads and positions
             for axis in range(len(call.shape(mask))):
                 call.use(mask, axis, "table")
     contract(call, query, -1, key, -1)
@@ -57,8 +56,9 @@ def attention(call: Call) -> Axes:
 
 
 def _heads(call: Call, q: Term, k: Term, v: Term) -> Term:
-    """One axis before the last two: equal, broadcast, or (grouped-query attention) queries = keys x
-    repeats.
+    """One of the leading axes: equal, broadcast, or queries = keys x repeats.
+
+    The last is grouped-query attention.
     """
     if size(q) != size(k) and size(k) != 1 and call.get("enable_gqa"):
         unify(k, v)

@@ -1,5 +1,6 @@
-"""What an operator rule is given: one call in the traced graph, with the axis terms of its inputs,
-and where to note what it finds.
+"""One call in the traced graph, as a rule gets it, and the facts that rules note.
+
+A call gives the axis terms of its inputs and records what the rule finds.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from onefold.symmetry.exporting import shape_of
 from onefold.symmetry.terms import Atom, Term
 
 Axes = list[Term]
-# Roles of tensors that stand for coordinates one by one: scales and signs do not act on them as on
-# features.
+# Roles of tensors whose entries belong to coordinates one by one: scales and signs do not act on
+# them as on features.
 INVARIANT = ("depthwise", "scale", "variance")
 
 
 @dataclass(frozen=True)
 class Use:
-    """A tensor of the state dict takes part in the call `node` as `role`: on its own axis number
-    `axis`, or (None) wherever it holds `term`.
+    """A tensor of the state dict takes part in a call.
+
+    Attributes:
+        node: the call.
+        tensor: state-dict name.
+        axis: axis of the tensor; None for every axis that holds `term`.
+        term: term of the axis.
+        role: one of axes.ROLES.
     """
 
     node: fx.Node
@@ -35,7 +42,18 @@ class Use:
 
 @dataclass(frozen=True)
 class LayerSite:
-    """A linear or convolutional layer met in the graph."""
+    """A linear or convolutional layer met in the graph.
+
+    Attributes:
+        node: the call.
+        kind: "linear", "conv" or "conv_transpose".
+        weight: state-dict name of the weight.
+        bias: state-dict name of the bias, or None.
+        weight_axis: axis of the weight that holds output channels.
+        source: node that the layer reads.
+        output_axis: axis of the output that holds output channels.
+        groups: groups of a grouped convolution.
+    """
 
     node: fx.Node
     kind: str
@@ -49,7 +67,17 @@ class LayerSite:
 
 @dataclass(frozen=True)
 class NormSite:
-    """A batch norm with running statistics met in the graph; it reads `source`."""
+    """A batch norm with running statistics met in the graph.
+
+    Attributes:
+        node: the call.
+        source: node that it reads.
+        scale: state-dict name of the scale, or None.
+        shift: state-dict name of the shift, or None.
+        mean: state-dict name of the running mean.
+        variance: state-dict name of the running variance.
+        eps: number that it adds to the variance.
+    """
 
     node: fx.Node
     source: fx.Node
@@ -62,8 +90,13 @@ class NormSite:
 
 @dataclass(frozen=True)
 class ScaleSite:
-    """A parameter of one axis (`term`) that multiplies features coordinate by coordinate, and one
-    that is added behind it; `node`: the result.
+    """A parameter of one axis that multiplies features coordinate by coordinate.
+
+    Attributes:
+        node: node of the result.
+        scale: state-dict name of the parameter.
+        shift: state-dict name of a parameter that is added behind it, or None.
+        term: term of the axis.
     """
 
     node: fx.Node
@@ -76,11 +109,26 @@ class ScaleSite:
 class Facts:
     """All that the rules find on one walk through the graph.
 
-    axes: the terms of every node (a list of such lists for operators with several outputs, None for
-    what is no tensor). origin: node -> the state-dict name it shows, for state inputs and what only
-    reshapes them. mixes: (kept, mixed) terms, see Call.mix. duals: (node, x, y, term) where two
-    features x and y are multiplied and summed over `term`. hints: views to split on a restart.
-    kinds: node -> "pre" or "post", see Probe.
+    Attributes:
+        hints: (node name, axis) of views to split into cases, from earlier walks.
+        axes: node -> terms of its axes; a list of such lists for an operator with several outputs,
+            None for a value that is no tensor.
+        origin: node -> state-dict name whose data it shows, for state inputs and what only reshapes
+            them.
+        direct: state input -> state-dict name.
+        uses: uses of tensors of the state dict.
+        mixes: (kept, mixed) terms, see `Call.mix`.
+        duals: (node, x, y, term) of a call that multiplies two features x and y and sums over
+            `term`.
+        layers: layers met.
+        norms: batch norms with running statistics met.
+        scales: parameters that scale features.
+        kinds: node name -> "pre" or "post", see Probe.
+        wanted_hints: hints that rules ask for on this walk.
+        unknown: operator -> number of calls without a rule.
+        epsilons: running variance -> eps of its norm.
+        made: (node, term) of features that a layer makes, also if its weight is computed.
+        read: (node, term) of features that a layer reads, also if its weight is computed.
     """
 
     hints: frozenset[tuple[str, int]] = frozenset()
@@ -96,17 +144,21 @@ class Facts:
     kinds: dict[str, str] = field(default_factory=dict)
     wanted_hints: set[tuple[str, int]] = field(default_factory=set)
     unknown: dict[str, int] = field(default_factory=dict)
-    epsilons: dict[str, float] = field(default_factory=dict)  # running variance -> eps of its norm
-    made: list[tuple[fx.Node, Term]] = field(
-        default_factory=list
-    )  # features that a layer makes, its weight computed or not
-    read: list[tuple[fx.Node, Term]] = field(default_factory=list)  # likewise, that it reads
+    epsilons: dict[str, float] = field(default_factory=dict)
+    made: list[tuple[fx.Node, Term]] = field(default_factory=list)
+    read: list[tuple[fx.Node, Term]] = field(default_factory=list)
 
 
 class Call:
     """One operator call.
 
     Arguments are read by their names in the operator's schema, defaults included: `call["groups"]`.
+
+    Attributes:
+        node: node of the traced graph.
+        facts: facts of the walk.
+        name: name of the operator, as rules are registered.
+        arguments: name -> argument.
     """
 
     def __init__(self, node: fx.Node, facts: Facts) -> None:
@@ -121,20 +173,20 @@ class Call:
             elif argument.name in node.kwargs:
                 self.arguments[argument.name] = node.kwargs[argument.name]
             else:
-                self.arguments[argument.name] = (
-                    argument.default_value if argument.has_default_value() else None
-                )
+                default = argument.default_value if argument.has_default_value() else None
+                self.arguments[argument.name] = default
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The argument of that name, or `default` where the operator has none."""
+        """The argument of that name, or `default` if the operator has none."""
         return self.arguments.get(name, default)
 
     def first(self, *names: str) -> Any:
-        """The first of these arguments that the operator has (operators of one family name their
-        input differently).
+        """The first of these arguments that the operator has.
+
+        Operators of one family name their input differently.
         """
         return next((self.arguments[name] for name in names if name in self.arguments), None)
 
@@ -152,7 +204,7 @@ class Call:
         return isinstance(value, fx.Node) and isinstance(value.meta.get("val"), Tensor)
 
     def shape(self, value: fx.Node | None = None) -> list[int]:
-        """The shape of an input, or of the output where none is given."""
+        """The shape of an input, or of the output if none is given."""
         return shape_of((self.node if value is None else value).meta["val"])
 
     def shapes(self) -> list[list[int]]:
@@ -160,69 +212,87 @@ class Call:
         return [shape_of(v) for v in self.node.meta["val"] if isinstance(v, Tensor)]
 
     def use(self, value: Any, axis: int, role: str) -> None:
-        """Note that axis `axis` of an input plays `role` (see spec.ROLES), if that input comes from
-        the state dict.
+        """Note that axis `axis` of an input has a role, if that input comes from the state dict.
+
+        Args:
+            value: the input.
+            axis: axis of the input.
+            role: one of axes.ROLES.
         """
         if not isinstance(value, fx.Node):
             return
         term = self.facts.axes[value][axis]
         if value not in self.facts.origin:
-            if (
-                role in INVARIANT
-            ):  # computed from weights: what moves them to keep it unchanged is not known
+            if role in INVARIANT:
+                # computed from weights: how these must move for it to stay is not known
                 terms.restrict(term, terms.PERMUTATION)
             return
-        own = axis % len(self.facts.axes[value]) if value in self.facts.direct else None
-        self.facts.uses.append(Use(self.node, self.facts.origin[value], own, term, role))
+        number = axis % len(self.facts.axes[value]) if value in self.facts.direct else None
+        self.facts.uses.append(Use(self.node, self.facts.origin[value], number, term, role))
 
     def state_name(self, value: Any) -> str | None:
         """The state-dict name of an input that is a parameter or buffer itself."""
         return self.facts.direct.get(value) if isinstance(value, fx.Node) else None
 
     def shows(self, value: fx.Node) -> None:
-        """Note that the output is the same data as an input, reshaped: a parameter keeps its name
-        through it.
+        """Note that the output is the data of an input, reshaped.
+
+        A parameter keeps its name through such a call.
         """
         if value in self.facts.origin:
             self.facts.origin[self.node] = self.facts.origin[value]
 
     def scaled(self, scale: Any, shift: Any, term: Term) -> None:
-        """Note that the output is scaled along `term` by a parameter, and shifted by another (or
-        None).
+        """Note that a parameter scales the output along `term`, and another may shift it.
+
+        Args:
+            scale: the parameter that scales.
+            shift: the parameter that is added behind it, or None.
+            term: term of the scaled axis.
         """
         name, other = self.state_name(scale), self.state_name(shift)
         if name is not None and (shift is None or other is not None):
             self.facts.scales.append(ScaleSite(self.node, name, other, term))
 
     def between(self, read: Term | None, made: Term) -> None:
-        """Note what features a layer reads (None: no features) and makes; where its weight comes
-        from the state, `use` says so too.
+        """Note the features that a layer reads (None: no features) and makes.
+
+        If its weight comes from the state, `use` notes them too.
         """
         self.facts.made.append((self.node, made))
         if read is not None:
             self.facts.read.append((self.node, read))
 
     def normalises(self, variance: str, eps: float) -> bool:
-        """Note the eps that a norm adds to a running variance; False where another norm adds
-        another one.
+        """Note the eps that a norm adds to a running variance.
+
+        Returns:
+            False if another norm adds another eps to it.
         """
         return self.facts.epsilons.setdefault(variance, eps) == eps
 
     def mix(self, mixed: Term, kept: Sequence[Term]) -> None:
-        """Note that the operator mixes along `mixed`: maps of what it keeps may then not differ
-        along it.
+        """Note that the operator mixes along an axis.
+
+        Args:
+            mixed: term of that axis.
+            kept: terms that pass; their maps may not differ along `mixed`.
         """
         self.facts.mixes.extend((term, mixed) for term in kept)
 
     def kind(self, kind: str) -> None:
-        """Note that the output is a good place to read features: "pre" or "post" (see spec.Probe)."""
+        """Note that features can be read at the output.
+
+        Args:
+            kind: "pre" or "post", see axes.Probe.
+        """
         self.facts.kinds[self.node.name] = kind
 
     def pick(self, axes: Axes, axis: int, index: int) -> Axes:
-        """The axes that remain where axis `axis` is fixed at `index`.
+        """The axes that remain if axis `axis` is fixed at `index`.
 
-        Where that axis came out of a view, the solver starts again with it as the index of cases,
-        so that each index may get its own terms: a stacked q, k, v that is unbound.
+        If a view made that axis, the solver starts again with it as the index of cases. Then each
+        index may get its own terms: a stacked q, k, v that is unbound.
         """
         term = terms.resolve(axes[axis])
         rest = [t for k, t in enumerate(axes) if k != axis]
@@ -237,13 +307,13 @@ class Call:
 
 
 def operator_name(node: fx.Node) -> str:
-    """The name that rules are filed under: "conv2d" for aten.conv2d.default, "relu" for
-    aten.relu_.default.
+    """The name that rules are registered under.
+
+    It is "conv2d" for aten.conv2d.default and "relu" for aten.relu_.default.
     """
     schema = getattr(node.target, "_schema", None)
-    name = (
-        str(schema.name).split("::")[-1]
-        if schema is not None
-        else getattr(node.target, "__name__", str(node.target))
-    )
+    if schema is None:
+        name = str(getattr(node.target, "__name__", node.target))
+    else:
+        name = str(schema.name).split("::")[-1]
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name

@@ -30,14 +30,14 @@ from onefold.symmetry.terms import (
 )
 from onefold.symmetry.unification import split, unify
 
-# Coordinates that an operator takes one by one: they may be permuted, but no dense map can be
-# written into the weights there.
+# Maps of coordinates that an operator treats one by one: they may be permuted, but no dense map can
+# be written into the weights there.
 SEPARATE = frozenset({"permutation"})
 
 
 @rule("linear")
 def linear(call: Call) -> Axes:
-    """y = x W' + b over the last axis; W is (out, in)."""
+    """The layer y = x W' + b over the last axis; W is (out, in)."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
     axes, (out, into) = call.axes(x), call.axes(weight)
     unify(axes[-1], into)
@@ -70,6 +70,7 @@ def general_convolution(call: Call) -> Axes:
 
 
 def _convolve(call: Call, transposed: bool) -> Axes:
+    """The axes of a convolution, grouped or not, transposed or not."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
     groups = call["groups"] if isinstance(call["groups"], int) else 1
     axes, kernel = call.axes(x), call.axes(weight)
@@ -92,23 +93,16 @@ def _convolve(call: Call, transposed: bool) -> Axes:
     _bias(call, bias, out)
     read_features(call, x, weight, axes[channel])
     call.between(axes[channel], out)
-    _layer(
-        call,
-        "conv_transpose" if transposed else "conv",
-        x,
-        weight,
-        bias,
-        weight_axis,
-        channel,
-        groups,
-    )
+    kind = "conv_transpose" if transposed else "conv"
+    _layer(call, kind, x, weight, bias, weight_axis, channel, groups)
     space = [fresh(n, True, "space of a convolution") for n in call.shape()[channel + 1 :]]
     return [*axes[:channel], resolve(out), *space]
 
 
 def _grouped(call: Call, channels: Term, kernel: Axes, groups: int) -> Term:
-    """Input g x c, output g x o, weight (g x o, c): whole groups may be permuted, and inside each
-    group c and o may move.
+    """Input g x c, output g x o, weight (g x o, c).
+
+    Whole groups may be permuted; inside each group c and o may move.
     """
     weight, (out, into) = call["weight"], kernel[:2]
     if size(into) == 1:
@@ -132,9 +126,9 @@ def _depthwise(
         unify(out, channels)
         restrict(channels, DIAGONAL - {WRITABLE})
     else:
-        own, extra = split(out, size(channels), multiplier)
-        unify(own, channels)
-        restrict(own, SEPARATE)
+        first, extra = split(out, size(channels), multiplier)
+        unify(first, channels)
+        restrict(first, SEPARATE)
         restrict(extra, SEPARATE)
     call.use(weight, axis, "depthwise")
     return out
@@ -173,7 +167,7 @@ def matmul(call: Call) -> Axes:
 
 @rule("addmm", "baddbmm")
 def addmm(call: Call) -> Axes:
-    """input + A B (times numbers, which change nothing here)."""
+    """The sum input + A B, times numbers that change nothing here."""
     added = call["self"]
     out = _product(call, call.first("mat1", "batch1"), call.first("mat2", "batch2"))
     both = broadcast([out, call.axes(added)], ALL, PERMUTATION)
@@ -194,7 +188,9 @@ def _product(call: Call, x: fx.Node, y: fx.Node) -> Axes:
         call.use(y, -1, "producer")
     contract(call, x, -1, y, -2 if len(right) > 1 else -1)
     call.kind("pre")
-    return batch + ([rows[-2]] if len(left) > 1 else []) + ([columns[-1]] if len(right) > 1 else [])
+    row_axis = [rows[-2]] if len(left) > 1 else []
+    column_axis = [columns[-1]] if len(right) > 1 else []
+    return [*batch, *row_axis, *column_axis]
 
 
 @rule("bilinear")
@@ -215,8 +211,9 @@ def bilinear(call: Call) -> Axes:
 
 
 def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> None:
-    """Note that two axes, equal already, are multiplied and summed over: a weight takes the inverse
-    map there.
+    """Note that two axes, equal already, are multiplied and summed.
+
+    A weight takes the inverse map there.
     """
     call.use(x, x_axis, "consumer")
     call.use(y, y_axis, "consumer")
@@ -228,8 +225,9 @@ def contract(call: Call, x: fx.Node, x_axis: int, y: fx.Node, y_axis: int) -> No
 
 
 def read_features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> None:
-    """What a layer reads are features, even if they come from the state dict; its weight may be
-    computed too.
+    """Note that a layer reads features, even if they come from the state dict.
+
+    The layer's weight may be computed too.
     """
     if x in call.facts.origin:
         for axis in range(len(call.shape(x))):
@@ -240,16 +238,17 @@ def read_features(call: Call, x: fx.Node, weight: fx.Node, contracted: Term) -> 
 
 
 def _between_features(call: Call, x: fx.Node, y: fx.Node, contracted: Term) -> None:
-    """No weight takes the inverse map here, so one of the features must (see `duals`)."""
+    """Note that no weight takes the inverse map here; one of the features must (see `duals`)."""
     restrict(contracted, ALL - {WRITABLE})
     call.facts.duals.append((call.node, x, y, contracted))
 
 
 def _without_dual(contracted: Term) -> None:
-    """A weight takes the inverse map on the axis that it consumes.
+    """Restrict an axis on which a weight, and no feature, is contracted with another weight.
 
-    Where two weights are contracted, neither does: only what is its own inverse transpose passes,
-    and no dense map can be written there.
+    A weight takes the inverse map on the axis that it consumes. If two weights are contracted,
+    neither does: only a map that is its own inverse transpose passes, and no dense map can be
+    written there.
     """
     restrict(contracted, ORTHOGONAL - {WRITABLE})
 
@@ -272,14 +271,12 @@ def _layer(
 ) -> None:
     call.kind("pre")
     name = call.state_name(weight)
-    if call.node.meta["val"].is_complex():  # no features whose moments are measured
+    if call.node.meta["val"].is_complex():  # no moments of such features are measured
         return
-    if name is not None and (bias is None or call.state_name(bias) is not None):
-        call.facts.layers.append(
-            LayerSite(
-                call.node, kind, name, call.state_name(bias), weight_axis, x, output_axis, groups
-            )
-        )
+    bias_name = call.state_name(bias)
+    if name is not None and (bias is None or bias_name is not None):
+        site = LayerSite(call.node, kind, name, bias_name, weight_axis, x, output_axis, groups)
+        call.facts.layers.append(site)
 
 
 @rule("embedding")
@@ -294,8 +291,9 @@ def embedding(call: Call) -> Axes:
 
 @rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding_bag(call: Call) -> list[Axes]:
-    """Sums, means or maxima of rows of a table, for each bag; then three tensors of counts and
-    places.
+    """Sums, means or maxima of rows of a table, for each bag.
+
+    Three tensors of counts and places follow.
     """
     rows, columns = call.axes(call["weight"])
     freeze(rows, "vocabulary")

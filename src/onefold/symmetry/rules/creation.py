@@ -1,4 +1,4 @@
-"""Operators that create tensors out of nothing."""
+"""Operators that create tensors from no other tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that join axes and cut them: concatenation, stacking, segments, slices, indexing."""
+"""Operators that join and cut axes: concatenation, stacking, segments, slices, indexing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,8 @@ def stack(call: Call) -> Axes:
     if len(operands) == 1:
         return [*operands[0][:dim], UNIT, *operands[0][dim:]]
     index = Atom(len(operands), True, "index of stacked parts")
-    axes = [
-        resolve(Case(index, tuple(own[k] for own in operands))) for k in range(len(operands[0]))
-    ]
+    by_axis = zip(*operands, strict=True)
+    axes = [resolve(Case(index, parts)) for parts in by_axis]
     return [*axes[:dim], index, *axes[dim:]]
 
 
@@ -88,8 +87,10 @@ def sections(call: Call) -> list[Axes]:
 
 @rule("slice", "narrow")
 def slice_axis(call: Call) -> Axes:
-    """A segment of an axis; with a stride, or with bounds that are only known at run time, the axis
-    stays in place.
+    """A segment of an axis.
+
+    The axis stays in place if it is sliced with a stride, or with bounds that are only known at run
+    time.
     """
     axes = call.axes(call.input)
     dim = (call.get("dim") or 0) % len(axes)
@@ -124,7 +125,7 @@ def _single(term: Term) -> Term:
 
 @rule("glu")
 def glu(call: Call) -> Axes:
-    """a * sigmoid(b) of the two halves of an axis."""
+    """The product a * sigmoid(b) of the two halves of an axis."""
     axes = call.axes(call.input)
     dim = call["dim"] % len(axes)
     first, second = cut(axes[dim], [size(axes[dim]) // 2] * 2)
@@ -137,7 +138,7 @@ def glu(call: Call) -> Axes:
 
 @rule("roll", "flip", "tril", "triu")
 def ordered_axes(call: Call) -> Axes:
-    """The order along some axes matters, and they stay in place."""
+    """Operators for which the order along some axes matters; these stay in place."""
     axes = call.axes(call.input)
     dims = [-1, -2] if call.name in ("tril", "triu") else call["dims"] or range(len(axes))
     for dim in dims:
@@ -158,26 +159,27 @@ def index_select(call: Call) -> Axes:
 
 @rule("gather")
 def gather(call: Call) -> Axes:
-    """Coordinates picked along one axis, which stays in place; the other axes are those of the
-    index tensor.
+    """Coordinates picked along one axis, which stays in place.
+
+    The other axes are those of the index tensor.
     """
     axes, picked = call.axes(call.input), call.axes(call["index"])
     dim = call["dim"] % max(len(axes), 1)
-    for k, (own, other) in enumerate(zip(axes, picked, strict=True)):
-        restrict(other, PERMUTATION)
+    for k, (term, index_term) in enumerate(zip(axes, picked, strict=True)):
+        restrict(index_term, PERMUTATION)
         if k == dim:
-            freeze(own, "indexing")
-        elif size(own) == size(other):
-            unify(own, other)
+            freeze(term, "indexing")
+        elif size(term) == size(index_term):
+            unify(term, index_term)
         else:
-            freeze(own, "indexing")
-            freeze(other, "indexing")
+            freeze(term, "indexing")
+            freeze(index_term, "indexing")
     return [resolve(term) for term in picked]
 
 
 @rule("index")
 def index(call: Call) -> Axes:
-    """x[i, :, j]: the index tensors' axes take the place of the indexed ones, which stay in place."""
+    """x[i, :, j]: the axes of the index tensors replace the indexed ones, which stay in place."""
     axes = call.axes(call.input)
     positions = [k for k, value in enumerate(call["indices"]) if isinstance(value, fx.Node)]
     for k in positions:

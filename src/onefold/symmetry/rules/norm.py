@@ -22,16 +22,17 @@ from onefold.symmetry.terms import (
 )
 from onefold.symmetry.unification import require_blocks, unify
 
+_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
 
 @rule("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(call: Call) -> Any:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1; running statistics where it
-    has them.
+    """(x - mean) / sqrt(variance + eps) * weight + bias over axis 1.
+
+    Mean and variance are running statistics if it has them, else those of the batch.
     """
     x, eps = call["input"], float(call["eps"])
-    scale, shift, mean, variance = (
-        call[name] for name in ("weight", "bias", "running_mean", "running_var")
-    )
+    scale, shift, mean, variance = (call[name] for name in _TENSORS)
     axes = call.axes(x)
     of_batch = bool(call.get("training")) or mean is None
     _channelwise(call, axes[1], scale, shift, mean, variance, None if of_batch else eps)
@@ -48,17 +49,15 @@ def batch_norm(call: Call) -> Any:
 
 @rule("instance_norm")
 def instance_norm(call: Call) -> Axes:
-    """Batch norm with the statistics of each example and channel; with running statistics where
-    use_input_stats is off.
+    """Batch norm with the statistics of each example and channel.
+
+    With running statistics if use_input_stats is off.
     """
     axes = call.axes(call["input"])
     of_input = bool(call["use_input_stats"])
-    scale, shift, mean, variance = (
-        call[name] for name in ("weight", "bias", "running_mean", "running_var")
-    )
-    _channelwise(
-        call, axes[1], scale, shift, mean, variance, None if of_input else float(call["eps"])
-    )
+    eps = None if of_input else float(call["eps"])
+    scale, shift, mean, variance = (call[name] for name in _TENSORS)
+    _channelwise(call, axes[1], scale, shift, mean, variance, eps)
     if of_input:
         for term in axes[2:]:
             freeze(term, "space of an instance norm")
@@ -70,11 +69,20 @@ def instance_norm(call: Call) -> Axes:
 def _channelwise(
     call: Call, channels: Term, scale: Any, shift: Any, mean: Any, variance: Any, eps: float | None
 ) -> None:
-    """eps: of a norm that uses running statistics; None where it measures its input.
+    """Restrict and unify the channels of a batch or instance norm.
 
     The normalised value does not grow with its input, so that a positive scale passes only through
-    the affine weight. It must change the variance v to c^2 (v + eps) - eps. A variance that is
-    measured cannot be changed, and one that is no tensor of the state cannot be written.
+    the affine weight. It must change the variance v to c^2 (v + eps) - eps. A measured variance
+    cannot be changed, and one that is no tensor of the state cannot be written.
+
+    Args:
+        call: the norm.
+        channels: term of its channels.
+        scale: its scale, or None.
+        shift: its shift, or None.
+        mean: its running mean, or None.
+        variance: its running variance, or None.
+        eps: eps of a norm that uses running statistics; None if it measures its input.
     """
     names = [call.state_name(value) for value in (scale, mean, variance)]
     passes = eps is not None and None not in names and call.normalises(str(names[2]), eps)
@@ -87,8 +95,9 @@ def _channelwise(
 
 @rule("group_norm", "native_group_norm")
 def group_norm(call: Call) -> Any:
-    """Statistics over space and blocks of C / groups channels: blocks may be permuted, and channels
-    inside each block.
+    """Statistics over space and blocks of C / groups channels.
+
+    Blocks may be permuted, and channels inside each block.
     """
     groups = call.first("num_groups", "group")
     axes = call.axes(call["input"])
@@ -111,16 +120,16 @@ def group_norm(call: Call) -> Any:
 def layer_norm(call: Call) -> Any:
     """Mean and variance over the last axes: orthogonal maps that fix the mean commute with it."""
     axes = _last_axes(call, MEAN_FIXING, call["weight"], call["bias"])
-    return (
-        axes
-        if not isinstance(call.node.meta["val"], tuple | list)
-        else [axes, axes[:-1], axes[:-1]]
-    )
+    several = isinstance(call.node.meta["val"], tuple | list)
+    return [axes, axes[:-1], axes[:-1]] if several else axes
 
 
 @rule("rms_norm")
 def rms_norm(call: Call) -> Axes:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axes: every orthogonal map commutes with it."""
+    """RMS norm, x / sqrt(mean(x^2) + eps) * weight over the last axes.
+
+    Every orthogonal map commutes with it.
+    """
     return _last_axes(call, ORTHOGONAL, call["weight"], None)
 
 
@@ -135,11 +144,11 @@ def _last_axes(call: Call, maps: frozenset[str], scale: Any, shift: Any) -> Axes
         restrict(term, PERMUTATION)
     for value, role in ((scale, "scale"), (shift, "shift")):
         if isinstance(value, fx.Node):
-            for k, (term, own) in enumerate(zip(normed, call.axes(value), strict=True)):
-                unify(term, own)
+            for k, (term, parameter) in enumerate(zip(normed, call.axes(value), strict=True)):
+                unify(term, parameter)
                 call.use(value, k, role)
                 if role == "scale":
-                    restrict(term, maps - FOLDED.keys())  # a learned scale is per coordinate
+                    restrict(term, maps - FOLDED.keys())  # a learned scale acts by coordinate
     if count == 1:
         call.scaled(scale, shift, normed[0])
     call.kind("pre")

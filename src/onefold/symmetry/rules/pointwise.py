@@ -1,5 +1,6 @@
-"""Pointwise operators: axes of equal length move together, and the nonlinearity says which maps it
-commutes with.
+"""Pointwise operators: axes of equal length move together.
+
+The nonlinearity says which maps it commutes with.
 """
 
 from __future__ import annotations
@@ -30,70 +31,20 @@ from onefold.symmetry.unification import unify
 
 # T f(x) = f(T x) for all T of the class: positively homogeneous functions, odd functions.
 HOMOGENEOUS = ("relu", "leaky_relu", "rrelu", "abs", "absolute")
-ODD_FUNCTIONS = (
-    "tanh",
-    "sin",
-    "asin",
-    "sinh",
-    "asinh",
-    "tan",
-    "atan",
-    "atanh",
-    "erf",
-    "sign",
-    "sgn",
-    "hardshrink",
-    "softshrink",
-)
+ODD_FUNCTIONS = [
+    *("tanh", "sin", "asin", "sinh", "asinh", "tan", "atan", "atanh", "erf", "sign", "sgn"),
+    *("hardshrink", "softshrink"),
+]
 IDENTITIES = [
-    "to",
-    "_to_copy",
-    "clone",
-    "contiguous",
-    "alias",
-    "detach",
-    "lift_fresh_copy",
-    "dropout",
-    "feature_dropout",
-    "alpha_dropout",
+    *("to", "_to_copy", "type_as", "float", "double", "half", "bfloat16", "positive"),
+    *("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "_assert_tensor_metadata"),
+    *("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout"),
 ]
-IDENTITIES += [
-    "feature_alpha_dropout",
-    "native_dropout",
-    "positive",
-    "type_as",
-    "float",
-    "double",
-    "half",
-    "bfloat16",
-    "_assert_tensor_metadata",
-]
+# Pointwise operators that PyTorch does not tag as such.
 UNTAGGED = [
-    "hardswish",
-    "hardsigmoid",
-    "hardtanh",
-    "relu6",
-    "selu",
-    "celu",
-    "mish",
-    "softsign",
-    "log_sigmoid",
-    "logit",
-    "masked_fill",
-    "where",
-]
-UNTAGGED += [
-    "silu",
-    "gelu",
-    "elu",
-    "softplus",
-    "threshold",
-    "clamp",
-    "fill",
-    "addcmul",
-    "addcdiv",
-    "lerp",
-    "rsub",
+    *("hardswish", "hardsigmoid", "hardtanh", "relu6", "selu", "celu", "mish", "softsign"),
+    *("silu", "gelu", "elu", "softplus", "log_sigmoid", "logit", "threshold", "clamp"),
+    *("fill", "masked_fill", "where", "addcmul", "addcdiv", "lerp", "rsub"),
 ]
 
 
@@ -140,15 +91,15 @@ def add(call: Call) -> Axes:
         _use_all(call, operand, "table")
     if len(operands) == 1:
         return _broadcast_operands(call, operands, MEAN_FIXING, MEAN_FIXING)
-    return _broadcast_operands(
-        call, operands, ALL, MEAN_FIXING
-    )  # where only one holds the axis, the other adds a constant along it
+    # If only one holds the axis, the other adds a constant along it.
+    return _broadcast_operands(call, operands, ALL, MEAN_FIXING)
 
 
 @rule("mul", "multiply")
 def multiply(call: Call) -> Axes:
-    """Product of two tensors, or of a tensor and a number: a parameter scales coordinate by
-    coordinate, two features gate each other.
+    """Product of two tensors, or of a tensor and a number.
+
+    A parameter scales coordinate by coordinate; two features gate each other.
     """
     operands = _unexpanded(call, tensors(call))
     if _is_scaled_weight(call, operands):
@@ -157,9 +108,8 @@ def multiply(call: Call) -> Axes:
     if len(operands) == 2 and from_state.count(True) == 1:
         weight = operands[from_state.index(True)]
         _use_all(call, weight, "depthwise")
-        axes = _broadcast_operands(
-            call, operands, (DIAGONAL - {WRITABLE}).union(FOLDED.values()), ALL
-        )
+        scaled = (DIAGONAL - {WRITABLE}).union(FOLDED.values())
+        axes = _broadcast_operands(call, operands, scaled, ALL)
         wide = [term for term in call.axes(weight) if size(term) > 1]
         if len(wide) == 1:
             call.scaled(weight, None, wide[0])
@@ -169,16 +119,13 @@ def multiply(call: Call) -> Axes:
 
 @rule("div", "divide", "true_divide")
 def divide(call: Call) -> Axes:
-    """Quotient: linear in the numerator along axes that the denominator has not got."""
+    """Quotient: linear in the numerator along axes that the denominator lacks."""
     operands = _unexpanded(call, tensors(call))
     numerator = call.arguments.get("self")
-    if (
-        call.get("rounding_mode") is None
-        and operands[:1] == [numerator]
-        and _is_scaled_weight(call, operands)
-    ):
+    exact = call.get("rounding_mode") is None
+    if exact and operands[:1] == [numerator] and _is_scaled_weight(call, operands):
         return _broadcast_operands(call, operands, ALL, ALL)
-    if call.get("rounding_mode") is None and isinstance(numerator, fx.Node):
+    if exact and isinstance(numerator, fx.Node):
         if len(operands) == 1:
             return _broadcast_operands(call, operands, ALL, ALL)
         other = operands[1]
@@ -208,7 +155,7 @@ def prelu(call: Call) -> Axes:
 
 @rule("copy")
 def copy(call: Call) -> Axes:
-    """self takes the values of src."""
+    """Copy the values of src into self."""
     return _broadcast_operands(call, tensors(call), ALL, MEAN_FIXING)
 
 
@@ -226,32 +173,33 @@ def pointwise(call: Call) -> Axes:
 
 
 def _is_scaled_weight(call: Call, operands: Sequence[fx.Node]) -> bool:
-    """Whether a weight is multiplied with one number. The product moves as the weight does.
+    """Whether a weight is multiplied with one number.
 
-    It keeps the weight's name, so that its use is noted where it is read.
+    The product moves as the weight does. It keeps the weight's name, so that its use is noted at
+    the node that reads it.
     """
     wide = [operand for operand in operands if any(n != 1 for n in call.shape(operand))]
     if len(wide) != 1 or wide[0] not in call.facts.origin or call.shape(wide[0]) != call.shape():
         return False
     if any(operand in call.facts.origin for operand in operands if operand is not wide[0]):
-        return False  # a learned number: it is noted as such
+        return False  # a learned number, which is noted as such
     call.shows(wide[0])
     return True
 
 
 def tensors(call: Call) -> list[fx.Node]:
     """All tensor arguments, in order."""
-    return [
-        value
-        for value in pytree.tree_leaves((call.node.args, dict(call.node.kwargs)))
-        if call.is_tensor(value)
-    ]
+    leaves = pytree.tree_leaves((call.node.args, dict(call.node.kwargs)))
+    return [value for value in leaves if call.is_tensor(value)]
 
 
 def broadcast(operands: Sequence[Axes], shared: frozenset[str], single: frozenset[str]) -> Axes:
     """The axes of a broadcast result.
 
-    `shared` restricts axes that several operands hold, `single` those that one alone does.
+    Args:
+        operands: axes of every operand.
+        shared: classes of maps for axes that several operands hold.
+        single: classes of maps for axes that one operand alone holds.
     """
     result: Axes = []
     for k in range(-max(map(len, operands)), 0):
@@ -271,18 +219,21 @@ def _broadcast_operands(
 
 
 def _unexpanded(call: Call, operands: Sequence[fx.Node]) -> list[fx.Node]:
-    """The operands without expansions, which broadcasting makes in any case: so a factor is known
-    to be constant along an axis.
+    """The operands without expansions, which broadcasting makes in any case.
+
+    So a factor is known to be constant along an axis.
     """
-    found = list(operands)
+    result = list(operands)
     for k, operand in enumerate(operands):
-        if operator_name(operand) in ("expand", "expand_as") and isinstance(
-            operand.args[0], fx.Node
-        ):
-            others = [*found[:k], operand.args[0], *found[k + 1 :]]
-            if list(torch.broadcast_shapes(*(call.shape(x) for x in others))) == call.shape():  # type: ignore[no-untyped-call]
-                found = others
-    return found
+        if operator_name(operand) not in ("expand", "expand_as"):
+            continue
+        source = operand.args[0]
+        if isinstance(source, fx.Node):
+            others = [*result[:k], source, *result[k + 1 :]]
+            shapes = [call.shape(x) for x in others]
+            if list(torch.broadcast_shapes(*shapes)) == call.shape():  # type: ignore[no-untyped-call]
+                result = others
+    return result
 
 
 def _use_all(call: Call, value: fx.Node, role: str) -> None:

@@ -1,9 +1,9 @@
-"""Recurrent nets as whole operators: all layers and directions of an LSTM, a GRU or a plain
-recurrent net, and their single cells.
+"""Recurrent nets as whole operators: LSTM, GRU and plain recurrent nets, and their single cells.
 
-The h coordinates of a layer's state move together in every gate (rows of w_ih and w_hh, biases), in
-the columns of w_hh, and in whatever reads the state. Gates multiply, so that only permutations
-pass; a plain net with tanh also takes signs, one with ReLU positive scales.
+An operator covers all layers and directions. The h coordinates of a layer's state move together in
+every gate (rows of w_ih and w_hh, biases), in the columns of w_hh, and in whatever reads the state.
+Gates multiply, so that only permutations pass. A plain net with tanh also allows signs, one with
+ReLU positive scales.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from onefold.symmetry.terms import (
 )
 from onefold.symmetry.unification import unify
 
-# How many segments the rows of the weights have, and which maps of the state pass.
+# Operator -> number of segments in the rows of the weights, and the maps of the state that pass.
 KINDS = {
     "lstm": (4, PERMUTATION),
     "gru": (3, PERMUTATION),
@@ -47,10 +47,8 @@ def recurrent(call: Call) -> list[Axes]:
     if "batch_sizes" in call.arguments:
         raise TermError("packed sequences")
     gates, maps = KINDS[call.name]
-    axes, states = (
-        call.axes(call["input"]),
-        (call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]),
-    )
+    axes = call.axes(call["input"])
+    states = call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
     layers, directions = call["num_layers"], 2 if call["bidirectional"] else 1
     time = 0 if len(axes) == 2 or not call["batch_first"] else 1
     freeze(axes[time], "time of a recurrent net")
@@ -62,15 +60,9 @@ def recurrent(call: Call) -> list[Axes]:
     for layer in range(layers):
         for direction in range(directions):
             first = (layer * directions + direction) * count
-            h, out = _layer(
-                call,
-                gates,
-                maps,
-                source,
-                inputs,
-                call["params"][first : first + count],
-                bool(call["has_biases"]),
-            )
+            params = call["params"][first : first + count]
+            biases = bool(call["has_biases"])
+            h, out = _layer(call, gates, maps, source, inputs, params, biases)
             call.mix(axes[time], [h, out])
             hidden.append(h)
             projected.append(out)
@@ -97,21 +89,31 @@ def _layer(
     params: Sequence[Any],
     biases: bool,
 ) -> tuple[Term, Term]:
-    """One layer in one direction: the terms of its state and of what it puts out (the same, unless
-    that is projected).
+    """One layer in one direction: the terms of its state and of its output.
+
+    They are the same, unless the output is projected.
+
+    Args:
+        call: the operator.
+        gates: number of segments in the rows of the weights.
+        maps: classes of maps of the state.
+        source: node that the layer reads; None for the layer below.
+        inputs: term of the features that it reads.
+        params: its tensors, in the order of torch.
+        biases: whether it has biases.
     """
-    into, own = params[:2]
+    into, recurrent_weight = params[:2]
     bias, projection = params[2 : 4 if biases else 2], params[4 if biases else 2 :]
-    h = call.axes(projection[0])[1] if projection else call.axes(own)[1]
+    h = call.axes(projection[0])[1] if projection else call.axes(recurrent_weight)[1]
     out = call.axes(projection[0])[0] if projection else h
-    unify(out, call.axes(own)[1])
-    for weight in (into, own, *bias):
+    unify(out, call.axes(recurrent_weight)[1])
+    for weight in (into, recurrent_weight, *bias):
         unify(call.axes(weight)[0], concatenation([h] * gates))
         call.use(weight, 0, "bias" if weight in bias else "producer")
     unify(call.axes(into)[1], inputs)
     restrict(h, maps)
     call.use(into, 1, "consumer")
-    call.use(own, 1, "consumer")
+    call.use(recurrent_weight, 1, "consumer")
     if projection:
         call.use(projection[0], 0, "producer")
         call.use(projection[0], 1, "consumer")
@@ -126,14 +128,14 @@ def _layer(
 def _state(
     state: fx.Node, index: Atom | None, batch: Axes, parts: Sequence[Term], call: Call
 ) -> Axes:
-    """The axes of the last states (layers x directions, batch, h), which the first states must have
-    too.
+    """The axes of the last states (layers x directions, batch, h).
+
+    The first states must have the same.
     """
-    axes: Axes = [
-        UNIT if index is None else index,
-        *batch,
-        resolve(parts[0] if index is None else Case(index, tuple(parts))),
-    ]
+    if index is None:
+        axes: Axes = [UNIT, *batch, resolve(parts[0])]
+    else:
+        axes = [index, *batch, resolve(Case(index, tuple(parts)))]
     for term, given in zip(axes, call.axes(state), strict=True):
         unify(given, term)
     if state in call.facts.origin:
@@ -146,11 +148,11 @@ def _state(
 def cell(call: Call) -> Any:
     """One step of a recurrent net."""
     gates, maps = KINDS[call.name.removesuffix("_cell")]
-    x, states = call["input"], call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
+    x = call["input"]
+    states = call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
     axes = call.axes(x)
-    params = [
-        p for p in (call["w_ih"], call["w_hh"], call.get("b_ih"), call.get("b_hh")) if p is not None
-    ]
+    tensors = (call["w_ih"], call["w_hh"], call.get("b_ih"), call.get("b_hh"))
+    params = [tensor for tensor in tensors if tensor is not None]
     h, _ = _layer(call, gates, maps, x, axes[-1], params, len(params) > 2)
     for term in axes[:-1]:
         restrict(term, PERMUTATION)

@@ -1,4 +1,4 @@
-"""Reductions and softmax: what is summed over may move freely, as nothing of its order is left."""
+"""Reductions and softmax: a summed axis may move freely, as nothing of its order is left."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from onefold.symmetry.terms import (
 
 @rule("mean", "sum")
 def linear_reduction(call: Call) -> Any:
-    """Mean or sum: linear along the axes that stay, and blind to maps along the others that fix the
-    mean; of squares, to all orthogonal ones.
+    """Mean or sum: linear along the axes that stay.
+
+    Along the other axes it is blind to maps that fix the mean; of squares, to all orthogonal ones.
     """
     return _reduce(call, ORTHOGONAL if is_square(call.input) else MEAN_FIXING, None)
 
@@ -33,7 +34,7 @@ def linear_reduction(call: Call) -> Any:
 def power(call: Call) -> Any:
     """x^p, coordinate by coordinate.
 
-    Where squares are only ever summed over an axis, orthogonal maps of that axis change nothing.
+    If squares are only ever summed over an axis, orthogonal maps of that axis change nothing.
     """
     if not is_square(call.node):
         return pointwise(call)
@@ -45,7 +46,7 @@ def power(call: Call) -> Any:
 
 
 def is_square(node: fx.Node) -> bool:
-    """Whether a node squares a tensor, and is read by nothing but means and sums."""
+    """Whether a node squares a tensor and only means and sums read it."""
     name = operator_name(node)
     if name != "square" and not (name == "pow" and node.args[1:] == (2,)):
         return False
@@ -62,7 +63,7 @@ def extremum(call: Call) -> Any:
 
 @rule("norm", "linalg_vector_norm")
 def norm(call: Call) -> Any:
-    """The length of a vector: orthogonal maps keep it, where it is the Euclidean one."""
+    """The length of a vector: orthogonal maps keep it, if it is the Euclidean one."""
     order = call.first("ord", "p")
     return _reduce(call, ORTHOGONAL if order is None or order == 2 else PERMUTATION, PERMUTATION)
 
@@ -93,7 +94,7 @@ def softmax(call: Call) -> Axes:
 
 @rule("cumsum", "cumprod", "argmax", "argmin", "sort", "topk", "diff")
 def ordered(call: Call) -> Any:
-    """The order along the axis matters."""
+    """Operators for which the order along the axis matters."""
     axes = call.axes(call.input)
     dim = call.get("dim")
     dims = range(len(axes)) if dim is None else [dim % len(axes)]
@@ -121,16 +122,15 @@ def _reduce(call: Call, reduced: frozenset[str], kept: frozenset[str] | None) ->
 
 
 def _dims(call: Call, rank: int) -> list[int]:
+    """The axes that the operator reduces; all of them if it names none."""
     dim = call.get("dim")
-    return (
-        list(range(rank))
-        if dim is None or dim == []
-        else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
-    )
+    if dim is None or dim == []:
+        return list(range(rank))
+    return [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
 
 
 def _shaped(call: Call, axes: Axes, dims: list[int]) -> Any:
-    """The remaining axes, with or without the reduced ones as axes of length one, for each output."""
+    """The remaining axes of each output; kept reduced axes have length one."""
     value = call.node.meta["val"]
     rank = (value if isinstance(value, torch.Tensor) else value[0]).dim()
     if rank != len(axes):

@@ -1,6 +1,6 @@
 """Rows summed into places that an index names, as messages are at the nodes of a graph.
 
-What every row holds passes.
+The features of every row pass.
 """
 
 from __future__ import annotations
@@ -34,11 +34,9 @@ _WHY = "places of a scatter"
 @rule("index_add", "index_copy", "index_reduce")
 def by_index(call: Call) -> Axes:
     """self[index[i]] += source[i] along one axis; the index has that axis alone."""
-    maps = (
-        _REDUCTIONS.get(str(call.get("reduce")), PERMUTATION)
-        if call.name == "index_reduce"
-        else ALL
-    )
+    maps = ALL
+    if call.name == "index_reduce":
+        maps = _REDUCTIONS.get(str(call.get("reduce")), PERMUTATION)
     return _into(call, call.axes(call["source"]), int(call["dim"]), maps)
 
 
@@ -46,7 +44,7 @@ def by_index(call: Call) -> Axes:
 def by_element(call: Call) -> Axes:
     """self[index[i, j], j] += src[i, j]: the index names a place for every element.
 
-    Where it is one row's place repeated along the other axes, as `expand` makes it, these pass.
+    If it is one row's place repeated along the other axes, as `expand` makes it, these pass.
     """
     source = call.first("src")
     if not call.is_tensor(source):
@@ -56,22 +54,20 @@ def by_element(call: Call) -> Axes:
         index = index.args[0]
     rows, places = call.axes(source), call.axes(index)
     dim = int(call["dim"]) % len(rows)
-    for k, own in enumerate(rows):
+    for k, term in enumerate(rows):
         at = k - (len(rows) - len(places))
         if k != dim and at >= 0 and size(places[at]) != 1:
-            unify(own, places[at])
-            restrict(own, PERMUTATION)
-    if call.name == "scatter_add":
-        maps = ALL
-    else:
-        kind = call.get("reduce")
-        maps = ALL if kind is None else _REDUCTIONS.get(str(kind), PERMUTATION)
+            unify(term, places[at])
+            restrict(term, PERMUTATION)
+    kind = None if call.name == "scatter_add" else call.get("reduce")
+    maps = ALL if kind is None else _REDUCTIONS.get(str(kind), PERMUTATION)
     return _into(call, rows, dim, maps)
 
 
 def _into(call: Call, rows: list[Term], dim: int, maps: frozenset[str]) -> Axes:
-    """The axes of what rows are summed into: those of the rows, but for the one along which places
-    are named, which stays.
+    """The axes of the tensor that rows are summed into.
+
+    They are those of the rows, but for the axis along which places are named, which stays.
     """
     axes = call.axes(call.input)
     if len(axes) != len(rows):
@@ -82,16 +78,16 @@ def _into(call: Call, rows: list[Term], dim: int, maps: frozenset[str]) -> Axes:
                 call.use(operand, k, "table")
     dim %= len(axes)
     kept = [term for k, term in enumerate(axes) if k != dim]
-    for k, (own, row) in enumerate(zip(axes, rows, strict=True)):
+    for k, (term, row) in enumerate(zip(axes, rows, strict=True)):
         if k == dim:
-            freeze(own, _WHY)
+            freeze(term, _WHY)
             freeze(row, _WHY)
-            call.mix(own, kept)
+            call.mix(term, kept)
             call.mix(row, kept)
             continue
-        if size(own) != size(row):
+        if size(term) != size(row):
             raise TermError("rows of another shape")
-        unify(own, row)
-        restrict(own, maps)
+        unify(term, row)
+        restrict(term, maps)
     call.kind("pre")
     return [resolve(term) for term in axes]

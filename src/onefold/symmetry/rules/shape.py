@@ -37,17 +37,18 @@ from onefold.symmetry.unification import cut, split
     "_reshape_alias",
 )
 def view(call: Call) -> Axes:
-    """Row-major regrouping of axes: factors are split where the new shape needs it; only a run of
-    axes that does not fit is frozen.
+    """Row-major regrouping of axes.
+
+    Factors are split at the boundaries of the new shape. Only a run of axes that does not fit is
+    frozen.
     """
     target = call.shape()
     factors = [factor for term in call.axes(call.input) for factor in _factors(term)]
     for axis in range(len(target)):
         if (call.node.name, axis) in call.facts.hints:
             factors = _index_cases(factors, target, axis)
-    factors = [
-        piece for factor in factors for piece in _factors(resolve(factor)) if size(piece) != 1
-    ]
+    pieces = [piece for factor in factors for piece in _factors(resolve(factor))]
+    factors = [piece for piece in pieces if size(piece) != 1]
     result = _regroup(factors, target)
     for axis, term in enumerate(result):
         if isinstance(term, Atom) and term.origin is None:
@@ -61,8 +62,9 @@ def _factors(term: Term) -> list[Term]:
 
 
 def _index_cases(factors: list[Term], target: list[int], axis: int) -> list[Term]:
-    """The factors where the one that new axis `axis` begins is cut into segments, with that axis as
-    the index of cases.
+    """The factors with one of them cut into segments, and new axis `axis` as the index of cases.
+
+    The factor is the one in which that axis begins.
     """
     count, inner, passed = target[axis], math.prod(target[axis + 1 :]), 1
     for k in range(len(factors) - 1, -1, -1):
@@ -70,9 +72,8 @@ def _index_cases(factors: list[Term], target: list[int], axis: int) -> list[Term
         if passed <= inner and inner % passed == 0 and size(factor) % block == 0 and block > count:
             if not isinstance(factor, Atom | Sum):
                 break
-            outer, stacked = split(
-                factor, size(factor) // block, block
-            )  # the new axis may have others in front: heads x 3 x d
+            # The new axis may have others in front: heads x 3 x d.
+            outer, stacked = split(factor, size(factor) // block, block)
             if not isinstance(stacked, Atom | Sum):
                 break
             segments = cut(stacked, [block // count] * count)
@@ -107,8 +108,9 @@ def _regroup(factors: list[Term], target: list[int]) -> Axes:
 
 
 def _split_run(run: list[Term], sizes: list[int]) -> list[Term]:
-    """Distribute the factors of a run over axes of the given sizes; freeze the run where that would
-    tear a factor.
+    """Distribute the factors of a run over axes of the given sizes.
+
+    The run is frozen if that would tear a factor.
     """
     if len(sizes) == 1:
         return [product(run)]
@@ -153,11 +155,9 @@ def permute(call: Call) -> Axes:
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = call.axes(call.input)
-    a, b = (
-        (call.first("dim0", "axis0"), call.first("dim1", "axis1"))
-        if call.name in ("transpose", "swapaxes", "swapdims")
-        else (-1, -2)
-    )
+    a, b = -1, -2
+    if call.name in ("transpose", "swapaxes", "swapdims"):
+        a, b = call.first("dim0", "axis0"), call.first("dim1", "axis1")
     call.shows(call.input)
     if call.name == "numpy_T":
         return axes[::-1]
@@ -170,11 +170,10 @@ def transpose(call: Call) -> Axes:
 def movedim(call: Call) -> Axes:
     """Axes moved to other places."""
     axes = call.axes(call.input)
-    order = torch.movedim(
-        torch.empty(*range(2, 2 + len(axes)), device="meta"), call["source"], call["destination"]
-    ).shape
+    numbered = torch.empty(*range(2, 2 + len(axes)), device="meta")  # axis k has length k + 2
+    order = torch.movedim(numbered, call["source"], call["destination"]).shape
     call.shows(call.input)
-    return [axes[d - 2] for d in order]
+    return [axes[n - 2] for n in order]
 
 
 @rule("unsqueeze")
@@ -188,22 +187,17 @@ def unsqueeze(call: Call) -> Axes:
 
 @rule("squeeze")
 def squeeze(call: Call) -> Axes:
-    """Axes of length one taken away."""
+    """Axes of length one removed."""
     axes, dim = call.axes(call.input), call.get("dim")
-    dims = (
-        range(len(axes))
-        if dim is None
-        else [d % len(axes) for d in ([dim] if isinstance(dim, int) else dim)]
-    )
+    named = range(len(axes)) if dim is None else [dim] if isinstance(dim, int) else dim
+    dims = [d % len(axes) for d in named]
     call.shows(call.input)
     return [term for k, term in enumerate(axes) if not (k in dims and size(term) == 1)]
 
 
 @rule("expand", "expand_as", "broadcast_to")
 def expand(call: Call) -> Axes:
-    """Axes of length one repeated: constant along them, so maps that fix the mean leave them as
-    they are.
-    """
+    """Axes of length one repeated; maps that fix the mean leave what is constant along them."""
     axes, target = call.axes(call.input), call.shape()
     axes = [UNIT] * (len(target) - len(axes)) + axes
     call.shows(call.input)
@@ -218,9 +212,8 @@ def repeat(call: Call) -> Axes:
     """Whole axes repeated: (copies x axis)."""
     axes, target = call.axes(call.input), call.shape()
     axes = [UNIT] * (len(target) - len(axes)) + axes
-    return [
-        _repeated(term, n // size(term), outer=True) for term, n in zip(axes, target, strict=True)
-    ]
+    pairs = zip(axes, target, strict=True)
+    return [_repeated(term, n // size(term), outer=True) for term, n in pairs]
 
 
 @rule("repeat_interleave")

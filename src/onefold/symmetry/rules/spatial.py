@@ -26,27 +26,13 @@ from onefold.symmetry.terms import (
 from onefold.symmetry.unification import split
 
 LINEAR = [
-    f"{kind}{n}d"
-    for kind in ("avg_pool", "adaptive_avg_pool", "_adaptive_avg_pool")
-    for n in (1, 2, 3)
-]
-LINEAR += [
-    f"upsample_{kind}"
-    for kind in (
-        "nearest1d",
-        "nearest2d",
-        "nearest3d",
-        "linear1d",
-        "bilinear2d",
-        "trilinear3d",
-        "bicubic2d",
-    )
-]
-LINEAR += [
-    "_upsample_nearest_exact1d",
-    "_upsample_nearest_exact2d",
-    "_upsample_bilinear2d_aa",
-    "_upsample_bicubic2d_aa",
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    *("_adaptive_avg_pool1d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"),
+    *("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"),
+    *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d"),
+    *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
 ]
 MAXIMUM = [f"{kind}{n}d" for kind in ("max_pool", "adaptive_max_pool") for n in (1, 2, 3)]
 MAXIMUM += ["max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices"]
@@ -68,21 +54,17 @@ def max_pool(call: Call) -> Any:
 
 
 def _over_space(call: Call, axes: Axes) -> Any:
-    digits = (
-        next(c for c in reversed(call.name) if c.isdigit())
-        if any(c.isdigit() for c in call.name)
-        else "2"
-    )
-    count = int(digits)
+    """The axes behind an operator over space; the name tells how many axes of space there are."""
+    count = int(next((c for c in reversed(call.name) if c.isdigit()), "2"))
     kept, space = axes[:-count], axes[-count:]
     for term in space:
         freeze(term, "space of a pool")
         call.mix(term, kept)
     value = call.node.meta["val"]
     if isinstance(value, torch.Tensor):
-        return kept + [fresh(n, True, "space of a pool") for n in call.shape()[-count:]]
+        return [*kept, *(fresh(n, True, "space of a pool") for n in call.shape()[-count:])]
     return [
-        kept + [fresh(n, True, "space of a pool") for n in shape[-count:]]
+        [*kept, *(fresh(n, True, "space of a pool") for n in shape[-count:])]
         for shape in call.shapes()
     ]
 
@@ -94,12 +76,11 @@ def im2col(call: Call) -> Axes:
     patch = math.prod(call["kernel_size"])
     for term in axes[-2:]:
         freeze(term, "space of a convolution")
-    own = [axes[-3], Atom(patch, True, "space of a convolution")] if patch > 1 else [axes[-3]]
-    return [
-        *axes[:-3],
-        resolve(Prod(tuple(own))),
-        fresh(call.shape()[-1], True, "space of a convolution"),
-    ]
+    channels = axes[-3]
+    if patch > 1:
+        channels = resolve(Prod((channels, Atom(patch, True, "space of a convolution"))))
+    positions = fresh(call.shape()[-1], True, "space of a convolution")
+    return [*axes[:-3], channels, positions]
 
 
 @rule("col2im")
@@ -110,11 +91,8 @@ def col2im(call: Call) -> Axes:
     for term in (inner, axes[-1]):
         freeze(term, "space of a convolution")
     call.mix(inner, [channels])
-    return [
-        *axes[:-2],
-        channels,
-        *(fresh(n, True, "space of a convolution") for n in call.shape()[-2:]),
-    ]
+    space = [fresh(n, True, "space of a convolution") for n in call.shape()[-2:]]
+    return [*axes[:-2], channels, *space]
 
 
 @rule("unfold")
@@ -131,7 +109,7 @@ def unfold(call: Call) -> Axes:
 def pad(call: Call) -> Axes:
     """Zeros move as anything; other constants move under maps that fix the mean.
 
-    Reflection and the like keep the axis in place.
+    Reflection and similar modes keep the axis in place.
     """
     axes, widths = call.axes(call.input), call["pad"]
     constant = call.get("mode", "constant") == "constant"
@@ -170,11 +148,8 @@ def pixel_shuffle(call: Call) -> Axes:
     channels, inner = split(axes[-3], size(axes[-3]) // factor**2, factor**2)
     for term in (inner, *axes[-2:]):
         freeze(term, "space of a pixel shuffle")
-    return [
-        *axes[:-3],
-        channels,
-        *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]),
-    ]
+    space = [fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]]
+    return [*axes[:-3], channels, *space]
 
 
 @rule("pixel_unshuffle")
@@ -184,8 +159,5 @@ def pixel_unshuffle(call: Call) -> Axes:
     for term in axes[-2:]:
         freeze(term, "space of a pixel shuffle")
     inner = Atom(factor**2, True, "space of a pixel shuffle") if factor > 1 else UNIT
-    return [
-        *axes[:-3],
-        resolve(Prod((axes[-3], inner))),
-        *(fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]),
-    ]
+    space = [fresh(n, True, "space of a pixel shuffle") for n in call.shape()[-2:]]
+    return [*axes[:-3], resolve(Prod((axes[-3], inner))), *space]

@@ -1,5 +1,6 @@
-"""Fourier transforms and complex numbers: linear along space, which stays in place, and the same
-for every channel.
+"""Fourier transforms and complex numbers: linear along space, which stays in place.
+
+They act alike on every channel.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ _ANY = ("fft_fftn", "fft_ifftn", "fft_rfftn", "fft_irfftn", "fft_fftshift", "fft
 
 @rule(*_ONE, *_TWO, *_ANY, "_fft_r2c", "_fft_c2c", "_fft_c2r")
 def transform(call: Call) -> Axes:
-    """A transform over some axes, all of them where none are named."""
+    """A transform over some axes; over all of them if none are named."""
     axes, named = call.axes(call.input), call.first("dim", "dims")
     dims = range(len(axes)) if named is None else [named] if isinstance(named, int) else named
-    own = {dim % len(axes) for dim in dims}
-    kept = [term for k, term in enumerate(axes) if k not in own]
-    for k in own:
+    moved = {dim % len(axes) for dim in dims}
+    kept = [term for k, term in enumerate(axes) if k not in moved]
+    for k in moved:
         freeze(axes[k], _WHY)
         call.mix(axes[k], kept)
     shape = call.shape()
-    return [fresh(shape[k], True, _WHY) if k in own else term for k, term in enumerate(axes)]
+    return [fresh(shape[k], True, _WHY) if k in moved else term for k, term in enumerate(axes)]
 
 
 @rule("view_as_complex")
@@ -53,7 +54,7 @@ def part(call: Call) -> Axes:
 
 @rule("complex")
 def joined(call: Call) -> Axes:
-    """a + i b: both move alike."""
+    """The number a + i b: both parts move alike."""
     left, right = call.axes(call["real"]), call.axes(call["imag"])
     for a, b in zip(left, right, strict=True):
         if size(a) != size(b):
@@ -64,6 +65,5 @@ def joined(call: Call) -> Axes:
     for x in (call["real"], call["imag"]):
         for k in range(len(call.shape(x))):
             call.use(x, k, "table")
-    return [a if size(a) != 1 or size(b) == 1 else b for a, b in zip(left, right, strict=True)] or [
-        UNIT
-    ]
+    wider = [a if size(a) != 1 or size(b) == 1 else b for a, b in zip(left, right, strict=True)]
+    return wider or [UNIT]

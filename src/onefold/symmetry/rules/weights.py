@@ -10,12 +10,12 @@ from onefold.symmetry.unification import unify
 
 @rule("_weight_norm")
 def weight_norm(call: Call) -> Axes:
-    """w = g v / |v|, with one length g and one norm for each index of axis `dim`, or one for all
-    (-1).
+    """The weight g v / |v|, with one length g for each index of axis `dim`, or one for all (-1).
 
-    The weight is used as v is, so that v keeps its name. A positive scale of what it makes goes to
-    g (to v too, which changes nothing), a sign to v. Along other axes the norm of v must be kept,
-    and a scale of what it reads would have to divide g, which is not written.
+    There is one norm of v for each length. The weight is used as v is, so that v keeps its name. A
+    positive scale of an axis of outputs goes to g (to v too, which changes nothing), a sign to v.
+    Along other axes the norm of v must be kept, and a scale of inputs would have to divide g, which
+    is not written.
     """
     v, g, dim = call["v"], call["g"], int(call["dim"])
     axes = call.axes(v)
@@ -25,16 +25,16 @@ def weight_norm(call: Call) -> Axes:
         else:
             restrict(term, ORTHOGONAL - {WRITABLE})
             call.mix(term, [axes[dim]] if dim >= 0 else [])
-    for k, own in enumerate(call.axes(g)):
-        if size(own) > 1:
-            unify(axes[dim], own)
+    for k, lengths in enumerate(call.axes(g)):
+        if size(lengths) > 1:
+            unify(axes[dim], lengths)
             call.use(g, k, "scale")
     call.shows(v)
     return [resolve(term) for term in axes]
 
 
 def _makes(call: Call, axis: int) -> bool:
-    """Whether an axis of the weight holds what every layer that uses it makes."""
+    """Whether an axis of the weight holds the outputs of every layer that uses it."""
     names = [operator_name(user) for user in call.node.users]
     if axis == 0:
         return all(name in ("linear", "conv1d", "conv2d", "conv3d") for name in names)
