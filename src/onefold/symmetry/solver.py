@@ -1,4 +1,4 @@
-"""The SymmetrySpec of a traced network: the rules propagated, then what is left free described."""
+"""The SymmetrySpec of a traced network, from the rules propagated through its graph."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _slots(atom: Atom, states: States, roles: Roles) -> tuple[Slot, ...]:
 
 
 def _probes(atom: Atom, facts: Facts, computed: set[fx.Node]) -> tuple[Probe, ...]:
-    """Where the features can be read: on axes of their own, else on composites or segments."""
+    """Nodes that show the features: on axes of their own, else on composites or segments."""
     by_rank: list[list[Probe]] = [[], [], []]
     for node, axes in facts.axes.items():
         if node not in computed or not axes or isinstance(axes[0], list | None):
