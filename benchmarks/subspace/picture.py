@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from onefold.report.style import colour, legend, marker, new_figure, to_svg
+from onefold.report.style import color, legend, marker, new_figure, to_svg
 
 
 def main() -> None:
@@ -34,12 +34,12 @@ def main() -> None:
                 [float(key) for key in positions],
                 [statistics.mean(column) for column in columns],
             )
-            axes.plot(x, mean, color=colour(index), marker=marker(index), markersize=4, label=name)
+            axes.plot(x, mean, color=color(index), marker=marker(index), markersize=4, label=name)
             axes.fill_between(
                 x,
                 [min(column) for column in columns],
                 [max(column) for column in columns],
-                color=colour(index),
+                color=color(index),
                 alpha=0.2,
                 linewidth=0,
             )

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from onefold.report.style import INK, colour, legend, marker, new_figure, to_svg
+from onefold.report.style import INK, color, legend, marker, new_figure, to_svg
 
 TITLES = {
     "vit": "vision transformer, Fashion-MNIST",
@@ -99,7 +99,7 @@ def picture(record: dict[str, Any]) -> str:
             axes.plot(
                 x,
                 [statistics.mean(c) for c in columns],
-                color=colour(index),
+                color=color(index),
                 marker=marker(index),
                 markersize=4,
                 label=label,
@@ -108,7 +108,7 @@ def picture(record: dict[str, Any]) -> str:
                 x,
                 [min(c) for c in columns],
                 [max(c) for c in columns],
-                color=colour(index),
+                color=color(index),
                 alpha=0.15,
                 linewidth=0,
             )

@@ -1,0 +1,1 @@
+"""The demo of `onefold demo`: train, fold and compare three small networks."""

@@ -1,8 +1,7 @@
-"""The demo: three small networks trained from different seeds, folded in several ways, and one
-table that says how good each is.
+"""The demo: three small networks from different seeds, folded in several ways and compared.
 
 The training split is cut in three: images to train on, images without labels to align and repair
-with, and images to choose the best fold with. The test split serves the table and the curves alone.
+with, and images to choose the best fold by. The test split serves the table and the curves alone.
 """
 
 from __future__ import annotations
@@ -40,11 +39,7 @@ from onefold.weights import atomic_directory, check_output, save
 
 MODEL, DATA = "digits?width=16", "sklearn:digits"
 MEMBERS, EPOCHS = 3, 20
-TRAINING, CALIBRATION, SELECTION = (
-    300,
-    500,
-    457,
-)  # examples of the training split, one part after the other
+TRAINING, CALIBRATION, SELECTION = 300, 500, 457  # examples of the training split, in this order
 WAYS = {  # name -> how to align, how to repair
     "plain average": ("none", "none"),
     "plain average, repaired": ("none", "auto"),
@@ -55,8 +50,14 @@ WAYS = {  # name -> how to align, how to repair
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo did: the table of all networks on the test split, the name of the best fold, a
-    sentence on it, and the folder written.
+    """The results of the demo.
+
+    Attributes:
+        table: all networks on the test split.
+        best: the name of the best fold, as chosen on held-out images.
+        verdict: a sentence that compares it with its baselines.
+        folder: the folder written.
+        seconds: the time it took.
     """
 
     table: Table
@@ -73,14 +74,19 @@ def run(
     force: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Run the demo and write its folder: the members, the best fold with its recipe, and
-    report.html.
+    """Run the demo, and write the members, the best fold with its recipe, and report.html.
 
     The same seed gives the same bits.
 
+    Args:
+        output: the folder to write.
+        seed: of the members' first weights and of the order of their batches.
+        force: replace an existing folder.
+        tell: takes a sentence on each step.
+
     Raises:
-        OutputError: the folder exists and `force` is not given, or it cannot be written. DataError:
-            scikit-learn is missing.
+        OutputError: the folder exists and `force` is not given, or it cannot be written.
+        DataError: scikit-learn is missing.
     """
     start = time.perf_counter()
     check_output(output, force, folder=True)
@@ -90,10 +96,8 @@ def run(
             name: _recipe(folder, seed, align, repair) for name, (align, repair) in WAYS.items()
         }
         calibration = load_data(_part(TRAINING, CALIBRATION))
-        selection, test = (
-            load_data(_part(TRAINING + CALIBRATION, SELECTION)),
-            load_data(EvaluationPart(source=DATA)),
-        )
+        selection = load_data(_part(TRAINING + CALIBRATION, SELECTION))
+        test = load_data(EvaluationPart(source=DATA))
 
         tell(f"Folding in {len(WAYS)} ways with {CALIBRATION} unlabelled images")
         results = {
@@ -118,6 +122,7 @@ def run(
 
 
 def _member(seed: int, number: int) -> nn.Module:
+    """A trained network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(MODEL)
@@ -132,11 +137,11 @@ def _part(skip: int, samples: int) -> DataPart:
 
 
 def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
+    """The recipe of one fold, which reads and writes files in `folder`."""
+    files = (str(folder / f"member-{k}.safetensors") for k in range(MEMBERS))
     return Recipe(
         model=MODEL,
-        members=tuple(
-            InputFile(path=str(folder / f"member-{k}.safetensors")) for k in range(MEMBERS)
-        ),
+        members=tuple(InputFile(path=file) for file in files),
         data=_part(TRAINING, CALIBRATION),
         align=AlignPart(method=align),
         fold=FoldPart(repair=repair),
@@ -149,19 +154,17 @@ def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
 def _candidates(
     models: list[nn.Module], results: dict[str, MergeResult[nn.Module]], test: Data
 ) -> list[Candidate]:
+    """The members, their ensemble and all folds, scored on the test split."""
     members, ensemble = member_candidates(models, test)
     size = parameters_of(models[0])
-    return [
-        *members,
-        ensemble,
-        *(
-            Candidate(name, evaluate(result.model, test), size, 1.0)
-            for name, result in results.items()
-        ),
+    folds = [
+        Candidate(name, evaluate(result.model, test), size, 1.0) for name, result in results.items()
     ]
+    return [*members, ensemble, *folds]
 
 
 def _verdict(candidates: list[Candidate], best: str) -> str:
+    """The sentence that compares the best fold with its baselines."""
     rows = {row.name: row for row in candidates}
     members = [row for row in candidates if row.name.startswith("member")]
     top = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
@@ -185,6 +188,7 @@ def _report(
     calibration: Data,
     seed: int,
 ) -> Report:
+    """The report of the demo."""
     report = Report(title=f"The demo: {MEMBERS} small networks folded into one", summary=sentence)
     report.section("Was it worth it").table(table).text(
         f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images"
@@ -222,8 +226,9 @@ def _labels(data: Data) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread: more only wait for one another on networks this small, and the bits depend on
-    their number.
+    """Run on one thread, on whose number the bits depend.
+
+    More threads only wait for one another on networks this small.
     """
     before = torch.get_num_threads()
     try:

@@ -1,20 +1,13 @@
-"""How results are shown: blocks of a report, one HTML page, plots, tables of comparison, pictures
-of symmetries.
-"""
+"""Reports: blocks, the HTML page, plots, tables of comparison and pictures of symmetries."""
 
+from onefold.report.alignment_plots import alignment_overview, correlation_spectra
 from onefold.report.blocks import Column, Facts, Picture, Section, Table, Text
 from onefold.report.comparison import Candidate, comparison_table, verdict
+from onefold.report.heat_map import heat_map
 from onefold.report.lanes import Lane, Lanes, group_lanes
-from onefold.report.plots import (
-    accuracy_comparison,
-    alignment_overview,
-    barrier_curves,
-    correlation_spectra,
-    heat_map,
-    reliability_diagram,
-    triangle_map,
-)
+from onefold.report.path_plots import barrier_curves, triangle_map
 from onefold.report.report import Report
+from onefold.report.score_plots import accuracy_comparison, reliability_diagram
 from onefold.report.style import to_png, to_svg
 
 __all__ = [

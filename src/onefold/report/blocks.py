@@ -1,4 +1,4 @@
-"""What a report is made of: text, facts, tables and pictures, in sections."""
+"""The blocks of a report: text, facts, tables and pictures, in sections."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Cell = str | bool | int | float | None
 
 
+# Elements of SVG that draw. Others could act or load something.
 _DRAWING = {
     "svg",
     "defs",
@@ -42,14 +43,22 @@ class _Block(BaseModel):
 
 
 class Text(_Block):
-    """Prose; an empty line begins a new paragraph."""
+    """Prose.
+
+    Attributes:
+        text: the text; an empty line begins a new paragraph.
+    """
 
     kind: Literal["text"] = "text"
     text: str
 
 
 class Facts(_Block):
-    """Names and values, in order. A number's name says its unit."""
+    """Names and values.
+
+    Attributes:
+        facts: (name, value) in order; the name of a number says its unit.
+    """
 
     kind: Literal["facts"] = "facts"
     facts: tuple[tuple[str, Cell], ...]
@@ -61,8 +70,12 @@ class Facts(_Block):
 
 
 class Column(_Block):
-    """A table's column: its name, the unit of its numbers, and their decimals (None: four
-    significant digits).
+    """A table's column.
+
+    Attributes:
+        name: its name.
+        unit: the unit of its numbers, or "".
+        digits: their decimals; None writes four significant digits.
     """
 
     name: str
@@ -90,7 +103,11 @@ class Column(_Block):
 class Table(_Block):
     """Rows of cells under named columns.
 
-    Numbers are raw, in their column's unit; `emphasis` lists the rows (from 0) to be set in bold.
+    Attributes:
+        caption: a sentence below the table, or "".
+        columns: the columns.
+        rows: one cell for each column; numbers are raw, in their column's unit.
+        emphasis: the rows (from 0) that are set in bold.
     """
 
     kind: Literal["table"] = "table"
@@ -125,8 +142,12 @@ class Table(_Block):
 
 
 class Picture(_Block):
-    """An SVG drawing with a caption; `description` says in words what it shows, for readers who
-    cannot see it.
+    """An SVG drawing with a caption.
+
+    Attributes:
+        svg: the SVG element, which may only draw.
+        caption: a sentence below the picture, or "".
+        description: the content of the picture in words, for readers who cannot see it.
     """
 
     kind: Literal["picture"] = "picture"
@@ -148,6 +169,10 @@ class Section(BaseModel):
     """A titled part of a report.
 
     Every method appends one block and returns the section, so that calls can be chained.
+
+    Attributes:
+        title: its heading.
+        blocks: its content in order.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -160,7 +185,7 @@ class Section(BaseModel):
         return self
 
     def facts(self, facts: Mapping[str, Cell]) -> Section:
-        """Append names and values; let a number's name say its unit."""
+        """Append names and values. The name of a number says its unit."""
         self.blocks.append(Facts(facts=tuple(facts.items())))
         return self
 
@@ -173,6 +198,12 @@ class Section(BaseModel):
         emphasis: Iterable[int] = (),
     ) -> Section:
         """Append a finished Table, or one of these columns and rows.
+
+        Args:
+            table: the table, or its columns (a text is a column without unit).
+            rows: one cell for each column.
+            caption: a sentence below the table.
+            emphasis: the rows (from 0) that are set in bold.
 
         Raises:
             DataError: a row has not one cell for each column.
@@ -204,6 +235,11 @@ class Section(BaseModel):
         The function is not called if matplotlib is missing. A sentence then takes the place of the
         picture and says what to install.
 
+        Args:
+            figure: the picture.
+            caption: a sentence below it.
+            description: its content in words, for readers who cannot see it.
+
         Raises:
             DataError: the SVG text holds anything but drawing.
         """
@@ -228,12 +264,12 @@ class Section(BaseModel):
 
 
 def _writable(cell: Cell) -> Cell:
-    """JSON has no infinity and no NaN: they become words."""
+    """The cell as JSON can hold it: infinity and NaN become words."""
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _check_svg(svg: str) -> None:
-    """Raises ValueError where an SVG holds anything that could act or load something."""
+    """Refuse an SVG with anything that could act or load something, by a ValueError."""
     if "<!" in svg:
         raise ValueError("its SVG has a document type or comment; begin at <svg>")
     try:
@@ -255,9 +291,8 @@ def _check_svg(svg: str) -> None:
 
 
 def _check_css(css: str) -> None:
-    if "@import" in css or any(
-        not part.lstrip(" '\"").startswith("#") for part in css.split("url(")[1:]
-    ):
+    links = [part.lstrip(" '\"") for part in css.split("url(")[1:]]
+    if "@import" in css or not all(link.startswith("#") for link in links):
         raise ValueError("its SVG loads something from elsewhere")
 
 
@@ -266,7 +301,7 @@ def _local(tag: str) -> str:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first complaint, as words to stand inside a sentence."""
+    """The first complaint of pydantic, as a part of a sentence."""
     complaint = error.errors()[0]
     place = ".".join(str(part) for part in complaint["loc"])
     message = complaint["msg"].removeprefix("Value error, ")

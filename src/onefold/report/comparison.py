@@ -1,5 +1,6 @@
-"""The result beside what it must be compared with: members, best member, ensemble, plain average;
-as a table and as one honest sentence.
+"""A result compared with its baselines, as a table and as one sentence.
+
+The baselines are the members, the best member, the ensemble and the plain average.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from onefold.measure.paired import Difference, difference
 from onefold.measure.scores import Scores
 from onefold.report.blocks import Cell, Column, Table
 
-PAIRED_AT = 6  # the column in front of which paired differences stand
+PAIRED_AT = 6  # number of columns before those of the paired differences
 
 
 class Candidate(NamedTuple):
-    """One row of a comparison: a network or ensemble, its scores, its number of parameters, its
-    inference cost in units of one member's.
+    """One row of a comparison: a network or an ensemble.
+
+    Attributes:
+        name: its name.
+        scores: its scores.
+        parameters: its number of parameters.
+        cost: its inference cost, in units of one member's.
+        note: further words, or "".
     """
 
     name: str
@@ -36,14 +43,16 @@ def comparison_table(
 ) -> Table:
     """Candidates as a table of accuracy, NLL, ECE, Brier score, size and cost.
 
-    Args:
-        emphasis: the names that are set in bold; None: the most accurate, on a tie the one of lower
-            NLL, whoever it is.
-        against: the name of the candidate that all others are held against, example by example: two
-            columns more, the difference of accuracies (theirs less its own) and the paired standard
-            error of that. None: no such columns.
-
     Rows near chance say so in their note, and the caption says what to check (`near_chance`).
+
+    Args:
+        candidates: one for each row.
+        emphasis: the names that are set in bold; None takes the most accurate, on a tie the one of
+            lower NLL, whatever it is.
+        against: the name of the candidate with which all others are compared example by example.
+            The table then has two columns more: the difference of accuracies (the other's less the
+            candidate's) and its paired standard error. None leaves them out.
+        caption: a sentence below the table.
 
     Raises:
         DataError: there is no candidate, none is named `against`, or the candidates' calibration
@@ -92,18 +101,20 @@ def comparison_table(
 
 
 def best_names(rows: Sequence[Candidate]) -> list[str]:
-    """The names of the most accurate rows, on a tie of those of lower NLL; of all that are equal in
-    both.
+    """The names of the most accurate rows, on a tie those of lowest NLL.
+
+    There are several if they are equal in both.
     """
     top = max((row.scores.accuracy, -row.scores.nll) for row in rows)
     return [row.name for row in rows if (row.scores.accuracy, -row.scores.nll) == top]
 
 
 def near_chance(rows: Sequence[Candidate]) -> list[str]:
-    """What to check, one sentence each: where all rows are near chance, by the hint of the most
-    accurate one, and for each row whose classes another numbering would fit far better.
+    """Sentences on what to check if rows are near chance.
 
-    A single row near chance is no sign of wrong data: the same data suit the others.
+    There is one for each row whose classes another numbering would fit far better. Without such
+    rows there is one if all rows are near chance, by the hint of the most accurate one. A single
+    row near chance is no sign of wrong data, since the same data suit the others.
     """
     told = [
         f"{row.name[:1].upper()}{row.name[1:]}: {row.scores.hint}."
@@ -119,12 +130,16 @@ def near_chance(rows: Sequence[Candidate]) -> list[str]:
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
-    """One sentence that says whether the result is more accurate than each baseline.
+    """One sentence that says if the result is more accurate than each baseline.
 
     Scores of the same examples are compared example by example (`paired.py`). A difference that
     chance gives as often as two standard errors is called no clear difference. Scores of other
     examples, or without single answers, are compared as those of independent test sets, and the
     sentence says so.
+
+    Args:
+        result: the network in question.
+        baselines: the networks and ensembles to compare it with.
 
     Raises:
         DataError: there is no baseline.
@@ -137,7 +152,7 @@ def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
 
 def paired_rows(scores: Sequence[Scores], base: int) -> list[dict[str, Any]]:
     """Every network's difference to the one numbered `base`, as plain data for JSON."""
-    return [difference(each, scores[base]).to_dict() for each in scores]
+    return [difference(own, scores[base]).to_dict() for own in scores]
 
 
 def _clause(name: str, found: Difference) -> str:
@@ -152,8 +167,9 @@ def _clause(name: str, found: Difference) -> str:
 
 
 def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
-    """Every row's difference to the named one, and its error; no error where the two cannot be
-    paired.
+    """Every row's difference to the named one, in points, and its paired standard error.
+
+    There is no error if the two cannot be paired, and neither number for the named row.
     """
     base = next((row for row in rows if row.name == name), None)
     if base is None:
@@ -161,39 +177,33 @@ def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
             f"There is no candidate named '{name}' to hold the others against; name one of the"
             " rows."
         )
-    found = [difference(row.scores, base.scores) for row in rows]
-    return [
-        (
-            (None, None)
-            if row is base
-            else (100 * each.gain, 100 * each.error if each.paired else None)
-        )
-        for row, each in zip(rows, found, strict=True)
-    ]
+    cells: list[tuple[Cell, Cell]] = []
+    for row in rows:
+        own = difference(row.scores, base.scores)
+        error = 100 * own.error if own.paired else None
+        cells.append((None, None) if row is base else (100 * own.gain, error))
+    return cells
 
 
 def _cells(row: Candidate) -> tuple[Cell, ...]:
+    """The cells of a row without paired differences."""
     scores = row.scores
-    note = row.note
+    notes = [row.note]
     if scores.nonfinite:
-        note = (
-            f"{note}; " * bool(note)
-            + f"{scores.nonfinite} examples with non-finite outputs, counted as wrong"
-        )
+        notes.append(f"{scores.nonfinite} examples with non-finite outputs, counted as wrong")
     if scores.hint:
-        note = f"{note}; " * bool(note) + scores.hint.split(" (")[0].split(":")[0]
+        notes.append(scores.hint.split(" (")[0].split(":")[0])
     if scores.ignored:
-        note = f"{note}; " * bool(note) + f"{scores.ignored} labels that are no class left out"
-    accuracy, error, ece = 100 * scores.accuracy, 100 * scores.accuracy_error, 100 * scores.ece
+        notes.append(f"{scores.ignored} labels that are no class left out")
     return (
         row.name,
-        accuracy,
-        error,
+        100 * scores.accuracy,
+        100 * scores.accuracy_error,
         scores.nll,
-        ece,
+        100 * scores.ece,
         scores.brier,
         scores.n,
         row.parameters,
         float(row.cost),
-        note,
+        "; ".join(note for note in notes if note),
     )

@@ -1,8 +1,9 @@
-"""The picture of what moves together along a network: one row for each group of features, one
-column for each tensor, a mark where both meet.
+"""The picture of the symmetries of a network: which tensors a group of features belongs to.
 
-Plain data in, a matplotlib Figure out. A row's band reaches from the first to the last tensor that
-the group stands on, so that what lives in one layer is short and a residual stream is long.
+There is one row for each group, one column for each tensor, and a mark if the group is on an axis
+of the tensor. The input is plain data, the output a matplotlib Figure. A row's band reaches from
+the group's first tensor to its last one: it is short for the features of one layer, and long for a
+residual stream.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import DataError
+from onefold.report.axes import shortened
 from onefold.report.style import INK, MUTED, PALETTE, WIDTH, new_figure, restyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = {  # class of maps -> what the legend says, and its colour
+KINDS = {  # class of maps -> its words in the legend, and its colour
     "permutation": ("permutations", PALETTE[0]),
     "dense": ("rotations or all invertible maps", PALETTE[1]),
     "folded": ("rotations, once scales are folded", PALETTE[4]),
     "indexed": ("a map for each head or block", PALETTE[2]),
 }
-PARTS = {  # what a tensor does for a group -> what the legend says, marker, filled, size
+PARTS = {  # the part of a tensor in a group -> its words in the legend, marker, filled, size
     "makes": ("makes the features", "s", True, 1.0),
     "reads": ("reads them", "o", False, 1.15),
     "scales": ("weighs them one by one", "D", True, 0.8),
@@ -39,10 +41,14 @@ ROW = 0.19  # inches
 
 @dataclass(frozen=True)
 class Lane:
-    """A row: its name, how many features it has (as text), the class of its maps (a key of KINDS),
-    and (column, part) marks.
+    """A row of the picture.
 
-    spans: the first and last column of each group, where several groups share the row.
+    Attributes:
+        name: its name.
+        features: its number of features, as text.
+        kind: the class of its maps, a key of KINDS.
+        marks: (column, part) for each mark; the part is a key of PARTS.
+        spans: the first and last column of each group, if several groups share the row.
     """
 
     name: str
@@ -54,7 +60,13 @@ class Lane:
 
 @dataclass(frozen=True)
 class Block:
-    """A run of columns with a name of its own, from `first` to `last`."""
+    """A run of columns with a name.
+
+    Attributes:
+        name: the name.
+        first: its first column.
+        last: its last column.
+    """
 
     name: str
     first: int
@@ -63,10 +75,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Lanes:
-    """Everything in the picture.
+    """The content of the picture.
 
-    `still`: columns of tensors that stay in place; `left_out`: a sentence on rows that are not
-    shown.
+    Attributes:
+        columns: the names of the columns.
+        lanes: the rows from top to bottom.
+        blocks: runs of columns that are shaded and named.
+        still: the columns of tensors that stay as they are.
+        left_out: a sentence on rows that are not shown, or "".
     """
 
     columns: tuple[str, ...]
@@ -85,7 +101,7 @@ def group_lanes(lanes: Lanes) -> Figure:
     _check(lanes)
     columns, rows = len(lanes.columns), len(lanes.lanes) + bool(lanes.still)
     labelled = columns <= LABELLED
-    letters = max(len(_cut(name)) for name in lanes.columns) if labelled else 0
+    letters = max(len(shortened(name, LONGEST)) for name in lanes.columns) if labelled else 0
     size = min(7.5, max(5.0, 300 / columns))  # of names, in points
     height = (
         1.15
@@ -101,10 +117,8 @@ def group_lanes(lanes: Lanes) -> Figure:
     for row, lane in enumerate(lanes.lanes):
         _draw(axes, row, lane, mark)
     if lanes.still:
-        places = [len(lanes.lanes)] * len(lanes.still)
-        axes.scatter(
-            lanes.still, places, s=(0.8 * mark) ** 2, marker="x", color=MUTED, linewidths=1
-        )
+        below = [len(lanes.lanes)] * len(lanes.still)
+        axes.scatter(lanes.still, below, s=(0.8 * mark) ** 2, marker="x", color=MUTED, linewidths=1)
         axes.axhline(len(lanes.lanes) - 0.5, color=INK, alpha=0.3, linewidth=0.8)
     _label(axes, lanes, labelled, size)
     _legend(figure, lanes)
@@ -132,45 +146,32 @@ def _check(lanes: Lanes) -> None:
 def _draw(axes: Axes, row: int, lane: Lane, mark: float) -> None:
     """The band of a row and its marks."""
     shade = KINDS[lane.kind][1]
-    places = [column for column, _ in lane.marks]
-    for first, last in lane.spans or [(min(places), max(places))]:
-        axes.barh(
-            row,
-            last - first + 0.84,
-            left=first - 0.42,
-            height=0.74,
-            color=shade,
-            alpha=0.2,
-            linewidth=0,
-        )
+    columns = [column for column, _ in lane.marks]
+    band: dict[str, Any] = {"height": 0.74, "color": shade, "alpha": 0.2, "linewidth": 0}
+    for first, last in lane.spans or [(min(columns), max(columns))]:
+        axes.barh(row, last - first + 0.84, left=first - 0.42, **band)
     for part, (_, marker, filled, scale) in PARTS.items():
         at = [column for column, own in lane.marks if own == part]
-        if at:
-            colours: dict[str, Any] = (
-                {"color": shade}
-                if filled or marker == "|"
-                else {"facecolors": "none", "edgecolors": shade}
-            )
-            width = 0 if filled else min(1.3, 0.28 * mark)
-            axes.scatter(
-                at,
-                [row] * len(at),
-                s=(scale * mark) ** 2,
-                marker=marker,
-                linewidths=width,
-                **colours,
-            )
+        if not at:
+            continue
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": shade}
+        if filled or marker == "|":
+            style = {"color": shade}
+        width = 0 if filled else min(1.3, 0.28 * mark)
+        size = (scale * mark) ** 2
+        axes.scatter(at, [row] * len(at), s=size, marker=marker, linewidths=width, **style)
 
 
 def _shade_blocks(axes: Axes, blocks: Sequence[Block], columns: int) -> None:
-    """A faint ground behind every block, and its name above it: level where all names fit, else
-    slanting.
+    """Shade the columns of every block, and write its name above them.
+
+    Names are level if all fit, else slanting. Of blocks side by side every second one is shaded.
     """
     unit = 0.66 * WIDTH * 72 / columns  # points in a column
     crowded = any(3.9 * len(block.name) > (block.last - block.first + 1) * unit for block in blocks)
     shaded = -1
     for block in blocks:
-        if block.first > shaded + 1:  # of blocks side by side every second one
+        if block.first > shaded + 1:
             axes.axvspan(block.first - 0.5, block.last + 0.5, color=INK, alpha=0.06, linewidth=0)
             shaded = block.last
         middle = (block.first + block.last) / 2
@@ -178,7 +179,7 @@ def _shade_blocks(axes: Axes, blocks: Sequence[Block], columns: int) -> None:
         axes.text(
             middle,
             1.01,
-            _cut(block.name, 44),
+            shortened(block.name, 44),
             transform=axes.get_xaxis_transform(),
             va="bottom",
             fontsize=7,
@@ -188,73 +189,33 @@ def _shade_blocks(axes: Axes, blocks: Sequence[Block], columns: int) -> None:
 
 
 def _label(axes: Axes, lanes: Lanes, labelled: bool, size: float) -> None:
+    """Write the names and sizes of the rows, the names of the columns, and the notes below."""
     names = [lane.name for lane in lanes.lanes] + ["in place"] * bool(lanes.still)
-    axes.set_yticks(range(len(names)), [_cut(name, 24) for name in names])
+    axes.set_yticks(range(len(names)), [shortened(name, 24) for name in names])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xlim(-0.7, len(lanes.columns) - 0.3)
-    right = axes.get_yaxis_transform()
+    style: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 8, "color": INK}
     for row, text in enumerate([lane.features for lane in lanes.lanes] + [""] * bool(lanes.still)):
-        axes.text(1.01, row, text, transform=right, va="center", fontsize=8, color=INK)
+        axes.text(1.01, row, text, va="center", **style)
     if lanes.lanes:
-        axes.text(1.01, -0.62, "features", transform=right, va="bottom", fontsize=8, color=INK)
+        axes.text(1.01, -0.62, "features", va="bottom", **style)
+    count, note = len(lanes.columns), ""
     if labelled:
-        axes.set_xticks(
-            range(len(lanes.columns)),
-            [_cut(name) for name in lanes.columns],
-            rotation=90,
-            fontsize=size,
-        )
+        short = [shortened(name, LONGEST) for name in lanes.columns]
+        axes.set_xticks(range(count), short, rotation=90, fontsize=size)
     else:
         axes.set_xticks([])
+        note = f"{count} tensors or layers, in the order in which the network uses them"
     axes.tick_params(axis="x", length=2)
-    note = (
-        ""
-        if labelled
-        else f"{len(lanes.columns)} tensors or layers, in the order in which the network uses them"
-    )
     text = "\n".join(line for line in (note, lanes.left_out) if line)
     if text:
         axes.set_xlabel(text, fontsize=8, loc="left")
 
 
 def _legend(figure: Figure, lanes: Lanes) -> None:
-    """Colours and marks that occur, above the rows."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    kinds, parts = (
-        {lane.kind for lane in lanes.lanes},
-        {part for lane in lanes.lanes for _, part in lane.marks},
-    )
-    handles: list[Any] = [
-        Patch(facecolor=shade, alpha=0.75, label=text)
-        for kind, (text, shade) in KINDS.items()
-        if kind in kinds
-    ]
-    for part, (text, marker, filled, scale) in PARTS.items():
-        if part in parts:
-            face = INK if filled else "none"
-            style: dict[str, Any] = {
-                "marker": marker,
-                "markersize": 5.5 * scale,
-                "markerfacecolor": face,
-                "markeredgecolor": INK,
-                "linestyle": "none",
-            }
-            handles.append(Line2D([], [], label=text, **style))
-    if lanes.still:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                marker="x",
-                markersize=5,
-                color=MUTED,
-                linestyle="none",
-                label="stays in place",
-            )
-        )
+    """Explain the colours and marks that occur, above the rows."""
+    handles = _handles(lanes)
     if handles:
         widths = [4.4 * len(handle.get_label()) + 32 for handle in handles]
         fitting = [n for n in (1, 2, 3, 4, 5) if _width(widths, n) < 72 * WIDTH]
@@ -270,16 +231,35 @@ def _legend(figure: Figure, lanes: Lanes) -> None:
         )
 
 
+def _handles(lanes: Lanes) -> list[Any]:
+    """The artists of the legend, with their labels."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    kinds = {lane.kind for lane in lanes.lanes}
+    parts = {part for lane in lanes.lanes for _, part in lane.marks}
+    handles: list[Any] = [
+        Patch(facecolor=shade, alpha=0.75, label=text)
+        for kind, (text, shade) in KINDS.items()
+        if kind in kinds
+    ]
+    for part, (text, marker, filled, scale) in PARTS.items():
+        if part in parts:
+            style: dict[str, Any] = {
+                "marker": marker,
+                "markersize": 5.5 * scale,
+                "markerfacecolor": INK if filled else "none",
+                "markeredgecolor": INK,
+                "linestyle": "none",
+            }
+            handles.append(Line2D([], [], label=text, **style))
+    if lanes.still:
+        cross: dict[str, Any] = {"marker": "x", "markersize": 5, "color": MUTED}
+        handles.append(Line2D([], [], linestyle="none", label="stays in place", **cross))
+    return handles
+
+
 def _width(widths: Sequence[float], columns: int) -> float:
-    """Of a legend with so many columns, which are filled one after the other."""
+    """The width of a legend with so many columns, which are filled one after the other."""
     rows = -(-len(widths) // columns)
     return sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows))
-
-
-def _cut(name: str, longest: int = LONGEST) -> str:
-    """A long name without its middle."""
-    return (
-        name
-        if len(name) <= longest
-        else f"{name[: longest // 3]}…{name[len(name) - (longest - longest // 3 - 1) :]}"
-    )

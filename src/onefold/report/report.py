@@ -1,10 +1,8 @@
 """A report as data: a title, sections, and in them text, facts, tables and pictures.
 
-It becomes one HTML page, or JSON and back.
-
-The JSON copy is complete: `Report.from_json(report.to_json())` is the same report and renders to
-the same page. Unknown keys are refused, and so is a picture that holds anything but drawing, since
-a report may come from somebody else. How the page looks is in html.py.
+A report becomes one HTML page (html.py), or JSON and back. The JSON copy is complete:
+`Report.from_json(report.to_json())` is the same report and renders to the same page. Unknown keys
+and pictures that do more than draw are refused, since a report may come from somebody else.
 """
 
 from __future__ import annotations
@@ -23,9 +21,14 @@ from onefold.weights import atomic_write
 
 
 class Report(BaseModel):
-    """What was done and what came of it.
+    """A run and its results, for readers and for programs. Fill it with `section(...)`.
 
-    Fill it with `section(...)`; `data` holds further results for machines, ready for JSON.
+    Attributes:
+        format: the name of the JSON format.
+        title: the title.
+        summary: prose below the title; an empty line begins a new paragraph.
+        sections: the sections in order.
+        data: further results for programs, ready for JSON.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,8 +44,10 @@ class Report(BaseModel):
         return self.sections[-1]
 
     def to_html(self) -> str:
-        """One self-contained HTML page: nothing to load, no script, light and dark, equal text for
-        an equal report.
+        """The report as one self-contained HTML page.
+
+        The page loads nothing and runs no script. It has a light and a dark style. Equal reports
+        give equal text.
         """
         return render(self.title, self.summary, self.sections)
 
@@ -50,17 +55,16 @@ class Report(BaseModel):
         """The whole report as JSON.
 
         Raises:
-            DataError: `data` holds something JSON has no word for, such as a tensor or an infinity.
+            DataError: `data` holds something that JSON cannot, such as a tensor or an infinity.
         """
         try:
-            return (
-                json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-            )
+            text = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False, indent=1)
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"The report's data cannot be written as JSON ({error}); pass plain numbers,"
                 " strings, lists and dicts."
             ) from None
+        return text + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
@@ -78,11 +82,16 @@ class Report(BaseModel):
             ) from None
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the page to a .html file or the data to a .json file, whole or not at all.
+        """Write the page to a .html file or the data to a .json file, in full or not at all.
+
+        Args:
+            path: the file; its ending chooses the form.
+            force: replace an existing file.
 
         Raises:
             OutputError: another ending, the file exists and `force` is false, or it cannot be
                 written.
+            DataError: as `to_json`.
         """
         target = Path(path)
         if target.suffix not in (".html", ".json"):
@@ -90,6 +99,5 @@ class Report(BaseModel):
                 f"A report cannot be written as '{target.name}'; let the name end in .html or"
                 " .json."
             )
-        atomic_write(
-            target, self.to_html() if target.suffix == ".html" else self.to_json(), force=force
-        )
+        text = self.to_html() if target.suffix == ".html" else self.to_json()
+        atomic_write(target, text, force=force)

@@ -1,11 +1,10 @@
-"""How figures look and how they leave: one palette, one kind of axes, and bytes that are equal for
-equal figures.
+"""The style of figures, and their files: one palette, one kind of axes, SVG and PNG.
 
 Colours are Okabe & Ito's hues (2008, "Color Universal Design"), moved to one lightness, so that
-each has a contrast of about 4 to 1 on white and on near-black alike; series differ by marker too,
+each has a contrast of about 4 to 1 on white and on near-black alike. Series differ by marker, too,
 for readers who see no hue. Text and lines are drawn in INK, which an SVG leaves to the page around
 it (`currentColor`), so that one figure serves light and dark pages. Figures are matplotlib's,
-without pyplot's global state.
+without pyplot's global state. Equal figures give equal bytes.
 """
 
 from __future__ import annotations
@@ -21,25 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = (
-    "#2a7fc9",
-    "#d55e00",
-    "#0f9277",
-    "#c05a9d",
-    "#a87b00",
-    "#7a6fd0",
-)  # blue, vermilion, green, pink, ochre, violet
+# Blue, vermilion, green, pink, ochre, violet.
+PALETTE = ("#2a7fc9", "#d55e00", "#0f9277", "#c05a9d", "#a87b00", "#7a6fd0")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 INK = "#1f2328"
-MUTED = "#6e7781"  # things to compare with: reads on white and on near-black
+MUTED = "#6e7781"  # of things to compare with; readable on white and on near-black
 WIDTH = 7.0  # inches; 504 units of SVG
-FONTS = [
-    "DejaVu Sans",
-    "Verdana",
-    "Geneva",
-    "Arial",
-    "sans-serif",
-]  # the first is matplotlib's own, the second has its widths
+# The first is matplotlib's own. The second has its widths.
+FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]
 
 MISSING = 'Pictures need the package matplotlib; install it with: pip install "onefold[plots]".'
 
@@ -50,7 +38,15 @@ def can_draw() -> bool:
 
 
 def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[Figure, list[Axes]]:
-    """An empty figure, WIDTH by `height` inches, with `rows` axes below each other.
+    """An empty figure.
+
+    Args:
+        height: of the figure, in inches; it is WIDTH inches wide.
+        rows: the number of axes, one below the other.
+        share_x: all axes have the horizontal axis of the first.
+
+    Returns:
+        The figure and its axes.
 
     Raises:
         SettingError: matplotlib is not installed.
@@ -60,19 +56,20 @@ def new_figure(height: float, rows: int = 1, *, share_x: bool = False) -> tuple[
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
-    axes = [figure.add_subplot(rows, 1, 1)]
-    axes += [
-        figure.add_subplot(rows, 1, i + 1, sharex=axes[0] if share_x else None)
-        for i in range(1, rows)
-    ]
-    for each in axes:
-        restyle(each)
+    first = figure.add_subplot(rows, 1, 1)
+    shared = first if share_x else None
+    axes = [first, *(figure.add_subplot(rows, 1, i + 1, sharex=shared) for i in range(1, rows))]
+    for one in axes:
+        restyle(one)
     return figure, axes
 
 
 def restyle(axes: Axes, *, grid: str = "both") -> None:
-    """Bare axes in INK: two spines, a faint grid along "x", "y", "both" or "none", small outer
-    ticks.
+    """Draw the axes in INK, with two spines, small outer ticks and a faint grid.
+
+    Args:
+        axes: the axes.
+        grid: "x", "y", "both" or "none".
     """
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
@@ -89,18 +86,18 @@ def restyle(axes: Axes, *, grid: str = "both") -> None:
     axes.set_axisbelow(True)
 
 
-def colour(index: int) -> str:
-    """The colour of series number `index`; they repeat after six, where the marker changes too."""
+def color(index: int) -> str:
+    """The colour of series number `index`. Colours repeat after six, with other markers."""
     return PALETTE[index % len(PALETTE)]
 
 
 def marker(index: int) -> str:
-    """The marker of series number `index`; shifted by one on every repeat of the colours."""
+    """The marker of series number `index`. It is shifted by one on every repeat of the colours."""
     return MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
 
 
 def legend(axes: Axes, columns: int = 1) -> None:
-    """A frameless legend above the axes, where it hides nothing."""
+    """Add a legend without a frame above the axes, where it hides nothing."""
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.02),
@@ -114,11 +111,13 @@ def legend(axes: Axes, columns: int = 1) -> None:
 
 
 def to_svg(figure: Figure, name: str = "figure") -> str:
-    """The figure as an SVG element, ready to stand in an HTML page or in a file of its own; equal
-    figures give equal text.
+    """The figure as an SVG element, for an HTML page or a file of its own.
 
-    Text stays text; it and the axes take the page's text colour. `name` begins every id, so that
-    several figures may share a page: give each its own.
+    Text stays text. It and the axes take the page's text colour. Equal figures give equal text.
+
+    Args:
+        figure: the figure.
+        name: the beginning of every id in the SVG. Figures on one page need names of their own.
     """
     import matplotlib
 
@@ -146,7 +145,12 @@ def to_svg(figure: Figure, name: str = "figure") -> str:
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
-    """The figure as a PNG on white; equal figures give equal bytes."""
+    """The figure as a PNG on white. Equal figures give equal bytes.
+
+    Args:
+        figure: the figure.
+        dpi: dots per inch.
+    """
     import matplotlib
 
     buffer = io.BytesIO()

@@ -19,7 +19,7 @@ from torch import Tensor
 from onefold.errors import DataError
 from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import Request, class_labels, data_sources, none_left
-from onefold.sources.images import normalisation
+from onefold.sources.images import normalization
 from onefold.sources.loader import Images
 from onefold.sources.names import check_options
 
@@ -41,7 +41,7 @@ def idx(request: Request) -> Images:
         SettingError: an option is unknown or impossible.
     """
     check_options(request.name, ("mean", "std", OPTION))
-    mean, std = normalisation(request.name, 1, 1)
+    mean, std = normalization(request.name, 1, 1)
     folder = request.folder()
     wanted = wanted_classes(request.name, folder)
     images, labels = (_find(folder, what, request) for what in ("images-idx3", "labels-idx1"))

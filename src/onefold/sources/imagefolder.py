@@ -10,7 +10,7 @@ import torch
 from onefold.errors import DataError
 from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import SPLIT_NAMES, Request, data_sources, none_left
-from onefold.sources.images import OPTIONS, decode, image_options, normalisation
+from onefold.sources.images import OPTIONS, decode, image_options, normalization
 from onefold.sources.loader import Images
 from onefold.sources.names import check_options
 
@@ -58,7 +58,7 @@ def imagefolder(request: Request) -> Images:
     inputs = decode(
         [file for file, _ in chosen], lambda index: str(chosen[index][0]), channels, size
     )
-    mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
+    mean, std = normalization(request.name, channels, min(inputs.shape[-2:]))
     labels, names = renumbered(
         torch.tensor([label for _, label in chosen], dtype=torch.int64),
         classes,

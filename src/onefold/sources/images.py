@@ -91,7 +91,7 @@ def decode(
     return torch.from_numpy(array)
 
 
-def normalisation(
+def normalization(
     name: Name, channels: int, pixels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The options `mean` and `std` of a source, or the defaults for its images.
@@ -141,7 +141,7 @@ def image_options(name: Name) -> tuple[int, int | None]:
             f"The option size of '{name.text}' must be a whole number of pixels above 0, not"
             f" {size!r}."
         )
-    normalisation(name, channels, size or 1)
+    normalization(name, channels, size or 1)
     return channels, size
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from onefold.errors import DataError
 from onefold.sources.class_names import OPTION, renumbered, wanted_classes
 from onefold.sources.data import SPLIT_NAMES, Request, class_labels, data_sources, none_left
-from onefold.sources.images import OPTIONS, decode, image_options, normalisation
+from onefold.sources.images import OPTIONS, decode, image_options, normalization
 from onefold.sources.loader import Images
 from onefold.sources.names import check_options
 
@@ -49,7 +49,7 @@ def parquet(request: Request) -> Images:
     known = _class_names(opened[0].schema_arrow, label)
     targets = class_labels(labels, request)
     classes = len(known) or 1 + _largest_label(opened, label)
-    mean, std = normalisation(request.name, channels, min(inputs.shape[-2:]))
+    mean, std = normalization(request.name, channels, min(inputs.shape[-2:]))
     if wanted is not None:
         targets, known = renumbered(
             targets, known or [str(number) for number in range(classes)], wanted, request.name
