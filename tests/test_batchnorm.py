@@ -1,16 +1,116 @@
-"""Folding of batch norms keeps the function; re-estimation gives the true statistics, leaves flags
-alone and survives a failing batch.
-"""
+"""Folding of batch norms keeps the function; re-estimation gives the true statistics."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from norm_places import Siamese, images, off, settled
+from signed_norms import Ahead, Mlp, signed
+from torch import Tensor, nn
 
-from onefold.batchnorm import fold_norms, norms_of, reestimate
+from onefold.batchnorm import fold_norms, neutralised, norms_of, reestimate
 from onefold.errors import DataError
+from onefold.fold import merge, recalibrate
+from onefold.fold.repair import repair
 from onefold.layers import Layer, Norm
+from onefold.symmetry import find_symmetries
+
+
+@pytest.mark.parametrize("kind", [Mlp, Ahead])
+def test_statistics_that_are_off_are_measured_again(kind: type[nn.Module]) -> None:
+    network, x = signed(kind, "mixed")
+    expected = network(x).detach()
+    for norm in norms_of(network):
+        norm.running_mean += 0.7
+        norm.running_var *= 3.0
+    assert (network(x) - expected).abs().max() > 0.1 * expected.abs().max()
+    report = repair(network, [x], find_symmetries(network, x), {})
+    assert (report.norms, report.dead) == (2, 0)
+    assert (
+        (network(x) - expected).abs().max() < 0.01 * expected.abs().max()
+    )  # variances of a sample, here by n and there by n - 1
+
+
+def test_only_the_norms_that_are_named_are_measured_again() -> None:
+    network, x = signed(Mlp, "mixed")
+    before = network.norm1.running_mean.clone(), network.norm2.running_mean.clone()
+    assert reestimate(network, [2 * x], only={"norm2", "head"}) == 1
+    assert torch.equal(network.norm1.running_mean, before[0])
+    assert not torch.allclose(network.norm2.running_mean, before[1])
+    assert reestimate(network, [x], only=set()) == 0
+    assert reestimate(network, [x]) == 2
+    torch.testing.assert_close(network.norm2.running_mean, before[1])
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-4, -1e-4, 3e-3, -3e-3, 0.04, 1.0])
+def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(
+    scale: float, eps: float
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, eps=eps)).double().eval()
+    network[1].weight.data = torch.tensor([scale, 0.7, scale], dtype=torch.float64)
+    nn.init.normal_(network[1].bias)
+    network[1].running_mean.normal_()
+    norm = Norm("norm", "1.weight", "1.bias", "1.running_mean", "1.running_var", eps)
+    layer = Layer("layer", "linear", "0.weight", "0.bias", 0, "x", "norm", 1, 1, norm)
+    x = torch.randn(20, 4, dtype=torch.float64)
+    expected = network(x).detach()
+    network.load_state_dict(fold_norms(network.state_dict(), [layer]))
+    assert bool((network[1].running_var >= 0).all())
+    torch.testing.assert_close(network(x).detach(), expected)
+    large = scale**2 > 2 * eps
+    assert network[1].weight[0] == (abs(scale) if large else 1.0)
+    again = neutralised(network.state_dict(), [layer])
+    assert all(torch.equal(again[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("scale", "shift"), [("scale", None), (None, "shift"), (None, None)])
+@pytest.mark.parametrize("fold", [fold_norms, neutralised])
+def test_norms_without_scale_or_shift_are_left_alone(
+    scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]
+) -> None:
+    norm = Norm("norm", scale, shift, "mean", "variance", 0.01)
+    layer = Layer("l", "linear", "w", None, 0, "x", "norm", 1, 1, norm)
+    state = {name: torch.full((4,), 3.0) for name in ("scale", "shift", "mean", "variance")} | {
+        "w": torch.ones(4, 2)
+    }
+    found = fold(state, [layer])
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_the_guard_starts_where_the_variance_would_be_less_than_eps() -> None:
+    layer = Layer(
+        "l",
+        "linear",
+        "w",
+        None,
+        0,
+        "x",
+        "norm",
+        1,
+        1,
+        Norm("norm", "scale", "shift", "mean", "variance", 0.01),
+    )
+    scale = torch.tensor(
+        [0.13, 0.15, -0.13, -0.15], dtype=torch.float64
+    )  # of squares 0.0169 and 0.0225, beside 2 eps = 0.02
+    state = {
+        "w": torch.ones(4, 2),
+        "scale": scale,
+        "shift": torch.zeros(4),
+        "mean": torch.zeros(4),
+        "variance": torch.ones(4).double(),
+    }
+    found = neutralised(state, [layer])
+    torch.testing.assert_close(
+        found["scale"], torch.tensor([1.0, 0.15, 1.0, -0.15], dtype=torch.float64)
+    )
+    torch.testing.assert_close(found["variance"], found["scale"] ** 2 - 0.01)
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -120,3 +220,111 @@ def test_an_empty_loader_and_a_used_up_iterator_are_refused() -> None:
         reestimate(network, [])
     with pytest.raises(DataError, match="can be read only once"):
         reestimate(network, iter([torch.zeros(2, 5)]))
+
+
+class Pooled(nn.Module):
+    """Convolution and norm, global pooling, and a norm of one value for each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.hidden = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.Linear(6, 8),
+        )
+        self.behind, self.head = nn.BatchNorm1d(8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(
+            F.relu(self.behind(self.hidden(F.relu(self.norm(self.conv(x))).mean((2, 3)))))
+        )
+
+
+class Context(nn.Module):
+    """Segmentation with the picture's mean as context, through a norm (1 x 1 values for each
+    example).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.context = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 1, bias=False)
+        self.norm, self.head = nn.BatchNorm2d(6), nn.Conv2d(12, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        around = F.relu(self.norm(self.context(F.adaptive_avg_pool2d(x, 1)))).expand_as(x)
+        return self.head(torch.cat([x, around], 1))
+
+
+class Tabular(nn.Module):
+    """Hidden layers without any norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(192, 12), nn.Linear(12, 9), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.two(F.relu(self.one(x.flatten(1))))))
+
+
+@pytest.mark.parametrize(("kind", "batch"), [(Pooled, 1), (Context, 4), (Tabular, 1), (Siamese, 2)])
+def test_small_batches_give_the_statistics_of_all_of_the_data(
+    kind: type[nn.Module], batch: int
+) -> None:
+    pictures = images(24)
+    network = settled(kind, [pictures])
+    result = merge(
+        [network, copy.deepcopy(network)], list(pictures.split(batch)), align="none", repair="full"
+    )
+    assert off(network, result.model, [pictures]) < (0.1 if kind is Siamese else 0.01)
+    assert not any("never vary" in warning for warning in result.report.warnings)
+
+
+@pytest.mark.parametrize("kind", [Pooled, Context, Siamese])
+def test_recalibration_pools_over_small_batches_of_any_size(kind: type[nn.Module]) -> None:
+    pictures = images()
+    network = settled(kind, [pictures])
+    uneven = list(pictures.split([1, 2, 1, 5, 7, 3, 1, 4, 6, 1, 1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 1]))
+    again = recalibrate(copy.deepcopy(network), uneven)
+    for own, other in zip(again.modules(), network.modules(), strict=True):
+        if isinstance(own, nn.modules.batchnorm._BatchNorm):
+            torch.testing.assert_close(own.running_mean, other.running_mean, rtol=0.03, atol=0.03)
+            torch.testing.assert_close(own.running_var, other.running_var, rtol=0.06, atol=0.03)
+    assert not again.training
+
+
+def test_a_short_last_batch_is_left_out_and_larger_ones_are_averaged_as_torch_does() -> None:
+    pictures = images(129)
+    network = settled(Pooled, [pictures])
+    whole, short = (
+        recalibrate(copy.deepcopy(network), list(x.split(64))) for x in (pictures[:128], pictures)
+    )
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, short.state_dict()[name]), name
+    plain = copy.deepcopy(network).train()
+    for norm in (plain.norm, plain.behind):
+        norm.momentum = None
+        norm.reset_running_stats()
+    with torch.no_grad():
+        for batch in pictures[:128].split(64):
+            plain(batch)
+    assert torch.equal(plain.behind.running_var, whole.behind.running_var)
+    merged = [
+        merge([network, network], list(x.split(64)), align="none", repair="full").model
+        for x in (pictures[:128], pictures)
+    ]
+    assert off(*merged, [pictures]) < 0.05
+
+
+def test_one_value_in_all_of_the_data_is_refused_in_a_sentence() -> None:
+    network = settled(Pooled, [images()])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(
+        DataError, match=r"'behind'.* one value of each channel .*pass more examples"
+    ):
+        recalibrate(network, [images(1)])
+    with pytest.raises(
+        DataError, match=r"'behind'.* one value of each channel .*pass more examples"
+    ):
+        repair(network, [images(1)], find_symmetries(network, images(2)), {})
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())

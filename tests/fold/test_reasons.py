@@ -1,8 +1,7 @@
-"""What the library says about its choices is what it chose by."""
+"""Reasons that the library gives for its choices are what it chose by."""
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Mapping
@@ -10,21 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_networks import Plain, Residual, examples, loader, members, trained
+from small_networks import Plain, Residual, examples, loader, members
 from torch import Tensor, nn
 
 import onefold
 from onefold.explore import compare_networks
 from onefold.fold import SoftMerge, fit_gates, merge
-from onefold.fold.auto import Auto
 from onefold.fold.reasons import reason
 from onefold.fold.soft.choice import choose
 from onefold.fold.soft.prune_gates import prune
 from onefold.fold.soft.screening import MARGIN, MemberScore, screen
-from onefold.measure import Scores, difference, evaluate, score_logits
+from onefold.measure import Scores, difference, score_logits
 from onefold.recipe.persist.report import alone
-
-TEST = loader(512, seed=99, batch=128)
 
 
 class Fixed(nn.Module):
@@ -38,24 +34,12 @@ class Fixed(nn.Module):
         return self.logits[index]
 
 
-def spoilt(model: nn.Module, scale: float) -> nn.Module:
-    twin = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.add_(scale * torch.randn(p.shape, generator=generator))
-    return twin
-
-
 def answers(accuracy: float, sure: float, n: int = 200, seed: int = 0) -> Scores:
     """Scores of a network that is right on the first examples, with a confidence of its own."""
     labels = torch.arange(n) % 4
     guess = torch.where(torch.arange(n) < accuracy * n, labels, (labels + 1) % 4)
     noise = 0.1 * torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
     return score_logits(sure * nn.functional.one_hot(guess, 4) + noise, labels)
-
-
-# --- gates ---------------------------------------------------------------------------------------
 
 
 def told(text: str) -> dict[str, tuple[float, float]]:
@@ -213,42 +197,6 @@ def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(
     assert (found == [1]) == out
 
 
-# --- auto and soups ------------------------------------------------------------------------------
-
-
-def claims(text: str) -> tuple[str, int, float]:
-    found = re.search(
-        r"auto took (.+?): of (\d+) candidates it has the highest accuracy on \d+ held-out"
-        r" examples, ([\d.]+) %",
-        text,
-    )
-    assert found is not None
-    return found[1], int(found[2]), float(found[3])
-
-
-@pytest.mark.parametrize("repair", ["auto", "full", "none"])
-def test_auto_is_what_it_says_it_is(repair: str) -> None:
-    networks = members(Residual, 2)
-    result = merge(
-        networks, loader(), align="permutation", fold="auto", repair=repair, validation=TEST
-    )
-    text = next(w for w in result.report.warnings if w.startswith("auto took"))
-    choice, count, percent = claims(text)
-    facts = result.report.folded
-    assert choice == facts["choice"]
-    assert count == len(facts["accuracy"])
-    assert percent == pytest.approx(100 * max(facts["accuracy"].values()), abs=0.006)
-    assert percent == pytest.approx(
-        100 * evaluate(result.model, TEST).accuracy, abs=0.006
-    )  # of what is returned, repaired or not
-    assert facts["validation examples"] == 512
-    best = facts["accuracy"][choice]
-    level = [name for name, accuracy in facts["accuracy"].items() if accuracy == best]
-    assert facts["loss"][choice] == min(facts["loss"][name] for name in level)
-    for name in facts["not clearly different"]:
-        assert name in text.partition("chance may have decided")[2]
-
-
 @pytest.mark.parametrize(
     ("scores", "contains", "lacks"),
     [
@@ -280,68 +228,6 @@ def test_reasons_tell_chance_and_ties(
     text = reason("a", scores)
     assert contains in text
     assert lacks not in text
-
-
-def test_auto_without_labels_says_that_it_did_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefold.fold.auto.scored", lambda *_: pytest.fail("nothing can be scored"))
-    result = merge(
-        members(Plain, 2), [x for x, _ in loader()], align="permutation", fold=Auto(rows=500)
-    )
-    assert "auto took least squares, as there are no labels to choose by" in result.report.warnings
-
-
-@pytest.mark.parametrize("repair", ["none", "full"])
-def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
-    good = trained(Plain, 0)
-    models = [spoilt(good, 0.5), spoilt(good, 0.01), good, copy.deepcopy(good)]
-    result = merge(
-        models, loader(), align="none", repair=repair, fold="greedy_soup", validation=TEST
-    )
-    facts = result.report.folded
-    text = next(w for w in result.report.warnings if "soup" in w or "average with" in w)
-    if len(facts["ingredients"]) > 1:
-        assert f"of members {', '.join(map(str, facts['ingredients']))}, each" in text
-    assert f"on {facts['validation examples']} held-out examples" in text
-    assert facts["validation examples"] == 512
-    near = [trial for trial in facts["trials"] if not trial["clear"]]
-    assert (
-        f"{len(near)} of {len(facts['trials'])} trials were not clearly different" in text
-    ) == bool(near)
-    if repair == "none":
-        reached = max(facts["members"])
-        kept = [facts["ingredients"][0]]
-        for trial in facts["trials"]:  # the decision by what is told of it
-            assert trial["difference"] == pytest.approx(trial["accuracy"] - reached)
-            assert trial["kept"] or trial["accuracy"] <= reached
-            assert not trial["kept"] or trial["accuracy"] >= reached
-            if trial["kept"]:
-                reached = trial["accuracy"]
-                kept.append(trial["member"])
-        assert kept == facts["ingredients"]
-    final = evaluate(result.model, TEST).accuracy
-    accepted = [trial["accuracy"] for trial in facts["trials"] if trial["kept"]]
-    assert not accepted or final == pytest.approx(accepted[-1])
-
-
-def test_a_soup_of_one_says_that_the_others_made_it_worse() -> None:
-    good = trained(Plain, 0)
-    result = merge(
-        [good, spoilt(good, 2.0)],
-        loader(),
-        align="none",
-        repair="none",
-        fold="greedy_soup",
-        validation=TEST,
-    )
-    assert result.report.folded["ingredients"] == [0]
-    (text,) = [w for w in result.report.warnings if "member 0 alone" in w]
-    assert "made the average with member 0 alone worse" in text
-    assert "every trial was clear" in text
-    assert [t["kept"] for t in result.report.folded["trials"]] == [False]
-    assert result.report.folded["trials"][0]["difference"] < 0
-
-
-# --- merge, rounds, pairs ------------------------------------------------------------------------
 
 
 def test_a_matcher_that_stood_in_is_told_for_the_groups_that_it_served() -> None:

@@ -1,4 +1,4 @@
-"""Scores against torchmetrics, scikit-learn and closed forms; calibration bins; broken outputs."""
+"""Scores against torchmetrics, scikit-learn and closed forms; broken outputs; unfit data."""
 
 from __future__ import annotations
 
@@ -10,25 +10,36 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from score_samples import sample
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor
 
 from onefold.errors import DataError, SettingError
-from onefold.measure import Scores, bin_confidences, reliability, score_logits, score_probabilities
+from onefold.measure import Scores
+from onefold.measure.scores import reliability, score_logits, score_probabilities
 
 
-def sample(
-    n: int = 500, classes: int = 7, seed: int = 0, scale: float = 2.0
-) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
-    labels = torch.where(
-        torch.rand(n, generator=generator) < 0.5,
-        logits.argmax(-1),
-        torch.randint(classes, (n,), generator=generator),
+def test_scores_by_hand() -> None:
+    p = torch.tensor([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    found = score_probabilities(p, torch.tensor([0, 0, 1]))
+    assert found.accuracy == pytest.approx(1 / 3)
+    assert found.nll == pytest.approx(
+        float(-(torch.tensor([0.7, 0.4, 0.1]).log()).mean()), rel=1e-6
     )
-    return logits, labels
+    assert found.brier == pytest.approx((0.18 + 0.72 + 1.62) / 3, rel=1e-6)
+    assert score_logits(p.log(), torch.tensor([0, 0, 1])).brier == pytest.approx(found.brier)
+    series = score_logits(
+        p.log().reshape(1, 3, 2), torch.tensor([[0, 0, 1]])
+    )  # logits at every step
+    assert (series.nll, series.n) == (pytest.approx(found.nll), 3)
+    for logits, labels in ((p.log()[0], 0), (p.log()[:, :1], [0, 0, 0])):
+        with pytest.raises(DataError, match="two classes or more"):
+            score_logits(logits, torch.tensor(labels))
+    for wrong in ([[0.7, 0.4]], [[1.2, -0.2]], [[0.5, 0.48]]):
+        with pytest.raises(DataError, match="negative somewhere or does not sum to 1"):
+            score_probabilities(torch.tensor(wrong), torch.tensor([0]))
+    assert score_probabilities(torch.tensor([[0.5, 0.495]]), torch.tensor([0])).n == 1
 
 
 EXAMPLES = {
@@ -102,58 +113,6 @@ def test_a_uniform_prediction_has_the_closed_form() -> None:
     assert scores.brier == pytest.approx(0.75)
     assert scores.accuracy == 0.25
     assert scores.ece == pytest.approx(0)
-
-
-@pytest.mark.parametrize("binning", ["equal-width", "adaptive"])
-def test_calibration_error_does_not_depend_on_the_order_of_the_examples(binning: str) -> None:
-    generator = torch.Generator().manual_seed(3)
-    confidence = (torch.rand(400, generator=generator) * 20).round() / 20  # many ties
-    correct = torch.rand(400, generator=generator) < confidence
-    order = torch.randperm(400, generator=generator)
-    first, second = (
-        bin_confidences(confidence, correct, 15, binning),
-        bin_confidences(confidence[order], correct[order], 15, binning),
-    )
-    assert first.count == second.count
-    assert first.ece == pytest.approx(second.ece, abs=1e-12)
-
-
-def test_adaptive_bins_hold_equal_numbers_and_equal_width_bins_do_not() -> None:
-    logits, labels = sample(1000, scale=5.0)
-    adaptive, wide = (
-        reliability(logits, labels, bins=10, binning="adaptive"),
-        reliability(logits, labels, bins=10),
-    )
-    assert adaptive.count == (100,) * 10
-    assert max(wide.count) > 300
-    assert sum(wide.count) == 1000
-
-
-def test_adaptive_ece_equals_the_mean_gap_of_ten_sorted_chunks() -> None:
-    logits, labels = sample(1000)
-    confidence, prediction = logits.softmax(-1).max(-1)
-    order = confidence.argsort()
-    gaps = [
-        abs(float(confidence[part].mean() - (prediction == labels)[part].double().mean()))
-        for part in order.split(100)
-    ]
-    assert score_logits(logits, labels, bins=10, binning="adaptive").ece == pytest.approx(
-        sum(gaps) / 10, rel=1e-9
-    )
-
-
-def test_more_adaptive_bins_than_examples_is_fine() -> None:
-    logits, labels = sample(4)
-    assert sum(reliability(logits, labels, bins=15, binning="adaptive").count) == 4
-
-
-def test_an_edge_belongs_to_the_bin_below() -> None:
-    curve = bin_confidences(
-        torch.tensor([0.5, 0.5 + 1e-9, 1.0], dtype=torch.float64),
-        torch.tensor([True, False, True]),
-        2,
-    )
-    assert curve.count == (1, 2)
 
 
 def test_broken_rows_count_as_wrong_and_are_reported() -> None:

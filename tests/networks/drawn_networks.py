@@ -347,7 +347,7 @@ class Drawn(nn.Module):
         return self.draw.choice(kinds), self.widths[i]
 
     def step_over_places(self) -> tuple[Step, int]:
-        """A layer that maps positions to positions; one for each coordinate, or the same for all."""
+        """A layer that maps positions to positions; one per coordinate, or the same for all."""
         i = self.pick()
         w, u = self.weight(4, 4), self.weight(self.widths[i], 4, 4)
         kinds = [

@@ -192,7 +192,7 @@ def _draw(number: int, draw: random.Random) -> Case:
 
 
 def _randomise(network: nn.Module, draw: random.Random) -> None:
-    """Scales of both signs and shifts for every norm, as training leaves them; some frozen parts."""
+    """Scales of both signs and shifts for every norm, as if trained; some frozen parts."""
     for module in network.modules():
         weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Embedding | nn.PReLU):
@@ -220,7 +220,7 @@ def _inputs(family: str, shape: tuple[int, ...], masked: bool, dtype: torch.dtyp
 
 
 def _train(network: nn.Module, inputs: list[list[Tensor]], other: bool) -> None:
-    """Statistics for all norms by passes over the inputs, or over others; evaluation mode behind."""
+    """Statistics for all norms by passes over the inputs, or others; then evaluation mode."""
     norms = [m for m in network.modules() if _tracks(m)]
     momenta = [norm.momentum for norm in norms]
     network.eval()

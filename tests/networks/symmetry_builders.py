@@ -26,7 +26,7 @@ class Network:
 
 
 class Select(nn.Module):
-    """One field of what a network returns, by its name or number, called with keywords of its own."""
+    """One field of what a network returns, by name or number, called with its own keywords."""
 
     def __init__(self, model: nn.Module, field: str | int, **keywords: Any) -> None:
         super().__init__()

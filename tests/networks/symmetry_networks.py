@@ -101,7 +101,7 @@ def mobile() -> nn.Module:
 
 
 class Dense(nn.Module):
-    """DenseNet in small: every layer reads the concatenation of all before, through a batch norm."""
+    """DenseNet in small: every layer reads all before it, concatenated, through a batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Dense(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """A residual block whose shortcut is widened with zero channels (option A of He et al. 2016)."""
+    """A residual block whose shortcut is widened with zero channels (He et al. 2016, A)."""
 
     def __init__(self) -> None:
         super().__init__()

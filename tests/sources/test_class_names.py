@@ -1,4 +1,4 @@
-"""Which class has which number: names that data sources know, and the order that `classes=` gives."""
+"""Which class has which number: names that sources know, and the order of `classes=`."""
 
 from __future__ import annotations
 

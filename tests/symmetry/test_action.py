@@ -3,55 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import symmetry_networks as nets
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from map_draws import all_maps, drawn
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from onefold.errors import SymmetryError
 from onefold.sources.networks import digits, resnet20
-from onefold.symmetry import (
-    GroupMap,
-    SymmetrySpec,
-    apply_maps,
-    features,
-    fibre_features,
-    find_symmetries,
-    map_features,
-    trace,
-)
-from onefold.symmetry.axes import Fixed, Group, Live, Prod, Sum
+from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
 from onefold.symmetry.maps import fibre_shape
-
-
-def drawn(kind: Any, size: int, seed: int, fibres: tuple[int, ...] = ()) -> GroupMap:
-    generator = torch.Generator().manual_seed(seed)
-    if kind == "permutation":
-        return GroupMap(kind, torch.rand(*fibres, size, generator=generator).argsort(-1))
-    if kind == "scale":
-        return GroupMap(
-            kind, 0.5 + torch.rand(*fibres, size, generator=generator, dtype=torch.float64)
-        )
-    if kind == "sign":
-        return GroupMap(
-            kind, torch.randint(0, 2, (*fibres, size), generator=generator).double() * 2 - 1
-        )
-    matrix = torch.randn(
-        *fibres, size, size, generator=generator, dtype=torch.float64
-    ) + 3 * torch.eye(size, dtype=torch.float64)
-    return GroupMap(kind, matrix, torch.linalg.inv(matrix))
-
-
-def all_maps(spec: SymmetrySpec, kind: Any, seed: int = 0) -> dict[str, GroupMap]:
-    return {
-        group.name: drawn(kind, group.size, seed + k, fibre_shape(spec, group))
-        for k, group in enumerate(spec.groups)
-    }
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -243,58 +208,6 @@ def test_maps_that_do_not_fit_are_refused() -> None:
         apply_maps(wrong, spec, {first.name: GroupMap.identity(first.size)})
     with pytest.raises(SymmetryError, match="cannot follow each other"):
         GroupMap.identity(3).then(GroupMap.identity(4))
-
-
-def test_features_are_rows_of_coordinates_and_views_where_memory_allows() -> None:
-    group = Group("g0", 4, frozenset({"permutation"}), ())
-    axes = (Fixed("f0", 2), Live("g0", 4), Fixed("f1", 3), Fixed("f2", 3))
-    value = torch.randn(2, 4, 3, 3).to(memory_format=torch.channels_last)
-    rows = features(value, axes, group)
-    assert rows.shape == (18, 4)
-    assert rows.data_ptr() == value.data_ptr()
-    assert torch.equal(rows, value.permute(0, 2, 3, 1).reshape(-1, 4))
-    flat = torch.randn(5, 4)
-    assert features(flat, (Fixed("f0", 2), Live("g0", 4)), group).data_ptr() == flat.data_ptr()
-
-
-def test_features_are_found_inside_products_and_segments() -> None:
-    group = Group("g1", 3, frozenset({"permutation"}), (), over=("g0",))
-    value = torch.arange(2 * 10.0).reshape(2, 10)
-    axes = (Fixed("f0", 9), Sum((Fixed("f1", 4), Prod((Live("g0", 2), Live("g1", 3))))))
-    rows = features(value, axes, group)
-    assert torch.equal(rows, value[:, 4:].reshape(-1, 3))
-    by_fibre = fibre_features(value, axes, group)
-    assert by_fibre.shape == (2, 2, 3)
-    assert torch.equal(by_fibre[1], value[:, 7:])
-    with pytest.raises(SymmetryError, match="hold no group"):
-        features(value, (Fixed("f0", 2), Fixed("f1", 10)), group)
-
-
-def test_probed_features_move_with_their_group() -> None:
-    """The features that a member shows after a permutation are its own, permuted: what every
-    matcher relies on.
-    """
-    model, x = digits(6).eval(), torch.randn(3, 1, 8, 8)
-    traced = trace(model, (x,))
-    spec = find_symmetries(model, x, traced=traced)
-    maps = all_maps(spec, "permutation")
-    states = [model.state_dict(), apply_maps(model.state_dict(), spec, maps)]
-    probes = {probe.node for group in spec.groups for probe in group.probes}
-    seen: dict[str, list[Tensor]] = {}
-    traced.replay(
-        states,
-        (x,),
-        visit=lambda name, values: seen.update({name: [v.clone() for v in values]}) or None,
-        nodes=probes,
-    )
-    for group in spec.groups:
-        for probe in group.probes:
-            axes = spec.nodes[probe.node]
-            before, after = (features(value, axes, group) for value in seen[probe.node])
-            torch.testing.assert_close(after, before[:, maps[group.name].forward])
-            torch.testing.assert_close(
-                map_features(seen[probe.node][0], axes, spec, maps), seen[probe.node][1]
-            )
 
 
 def test_a_scaled_variance_makes_the_identity_exact() -> None:

@@ -1,4 +1,4 @@
-"""Tracing leaves the network alone, and a replay gives what the members give."""
+"""A replay gives what the members give."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 import symmetry_networks as nets
 import torch
 import torch.nn.functional as F
+from static_networks import Static
 from torch import Tensor, nn
 
 from onefold.errors import MembersError, TraceError
 from onefold.sources.networks import digits, resnet20, vgg11
-from onefold.symmetry import find_symmetries, trace
-from onefold.symmetry.tracing import TracedNetwork
+from onefold.symmetry import trace
 
 
 def members(build: Any, count: int = 3) -> list[nn.Module]:
@@ -80,21 +80,6 @@ def test_a_batch_of_one_runs_and_a_trace_of_one_is_dynamic() -> None:
         x = torch.randn(run_with, 3, 16, 16)
         with torch.no_grad():
             assert torch.equal(traced.replay([model.state_dict()], (x,))[0], model(x))
-
-
-class Static(nn.Module):
-    """Its batch size is a constant of the graph, and with `branches` the operators depend on it."""
-
-    def __init__(self, branches: bool = False) -> None:
-        super().__init__()
-        self.a, self.b, self.branches = nn.Linear(4, 6), nn.Linear(6, 2), branches
-
-    def forward(self, x: Tensor) -> Tensor:
-        size = int(x.shape[0])
-        x = self.a(x)
-        if self.branches and size > 5:
-            x = x.relu()
-        return self.b(x.reshape(size, 6) + torch.ones(size, 6, dtype=x.dtype))
 
 
 def test_a_static_batch_size_is_traced_again() -> None:
@@ -235,51 +220,3 @@ def test_bad_members_and_names_are_refused_in_one_sentence() -> None:
         traced.replay([state], (x,))
     with pytest.raises(TraceError, match="no node 'conv9'"):
         traced.replay([model.state_dict()], (x,), visit=lambda *_: None, nodes=["conv9"])
-
-
-def test_what_cannot_be_traced_says_so_and_names_the_way_out() -> None:
-    class Branches(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x if x.sum() > 0 else -x
-
-    with pytest.raises(TraceError) as caught:
-        find_symmetries(Branches(), torch.randn(2, 3))
-    message = str(caught.value)
-    assert message.startswith("torch.export cannot trace Branches (")
-    assert 'align="none"' in message
-    assert "--align none" in message
-    assert "\n" not in message
-
-
-def test_the_model_keeps_its_modes() -> None:
-    model = resnet20(0.25)
-    model.layer2.eval()
-    modes = [module.training for module in model.modules()]
-    trace(model, (torch.randn(2, 3, 16, 16),))
-    assert [module.training for module in model.modules()] == modes
-    assert all(
-        parameter.grad is None and parameter.requires_grad for parameter in model.parameters()
-    )
-
-
-def fingerprint(model: nn.Module, *shape: int) -> str:
-    traced: TracedNetwork = trace(model, (torch.randn(*shape),))
-    return traced.fingerprint
-
-
-def test_fingerprints_tell_architectures_apart_but_not_weights_or_batch_sizes() -> None:
-    same = {
-        fingerprint(digits(8), 2, 1, 8, 8),
-        fingerprint(digits(8), 5, 1, 8, 8),
-        fingerprint(digits(8), 1, 1, 8, 8),
-    }
-    assert len(same) == 1
-    assert fingerprint(digits(9), 2, 1, 8, 8) not in same
-    first, second = (
-        nn.Sequential(nn.Linear(4, 4), nn.ReLU()),
-        nn.Sequential(nn.Linear(4, 4), nn.Tanh()),
-    )
-    assert fingerprint(first, 2, 4) != fingerprint(second, 2, 4)
-    assert fingerprint(Static(), 3, 4) == fingerprint(Static(), 6, 4)
-    strided = [nn.Conv2d(1, 2, 3, stride=stride, padding=1) for stride in (1, 2)]
-    assert fingerprint(strided[0], 2, 1, 8, 8) != fingerprint(strided[1], 2, 1, 8, 8)

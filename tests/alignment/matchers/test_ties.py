@@ -29,7 +29,7 @@ def moments_of(own: Tensor, other: Tensor, batches: int = 3) -> Moments:
 
 
 def tied(seed: int = 0) -> Tensor:
-    """Eight units, of which three are active on one example alone, each with a strength of its own."""
+    """Eight units, three of them active on one example alone, each with its own strength."""
     x = torch.randn(90, 8, generator=torch.Generator().manual_seed(seed))
     x[:, [1, 4, 6]] = 0.0
     x[37, [1, 4, 6]] = torch.tensor([0.3, 5.0, 1.7])

@@ -174,7 +174,7 @@ def test_members_of_a_single_layer_are_picked_unit_by_unit() -> None:
 
 
 class Projection(nn.Module):
-    """What is not solved: an LSTM with a projection, and one that starts from a state of its own."""
+    """What is not solved: an LSTM with a projection, and one that starts from its own state."""
 
     def __init__(self, projected: bool) -> None:
         super().__init__()

@@ -143,7 +143,7 @@ def test_a_missing_package_says_what_to_install(
 def test_nothing_of_the_config_is_run_or_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A config that names code of its own is refused, since its kind is not known to the package."""
+    """A config that names code of its own is refused: its kind is not known to the package."""
     monkeypatch.setitem(
         sys.modules, "transformers", types.SimpleNamespace(CONFIG_MAPPING={"bert": None})
     )
@@ -171,7 +171,10 @@ import torch
 
 def sentences(split, seed=0):
     random = torch.Generator().manual_seed(seed)
-    return [(torch.randint(50, (16, 7), generator=random), torch.randint(2, (16,), generator=random)) for _ in range(4)]
+    return [
+        (torch.randint(50, (16, 7), generator=random), torch.randint(2, (16,), generator=random))
+        for _ in range(4)
+    ]
 """
 
 

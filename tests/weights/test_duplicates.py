@@ -1,30 +1,23 @@
-"""A network given twice is told of, once and in the same words, wherever several networks are
-taken.
-"""
+"""A network given twice is told of: one object, equal weights, files through links and copies."""
 
 from __future__ import annotations
 
 import copy
 import shutil
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from small_networks import Plain, Residual, loader, trained
+from small_networks import Plain, Residual, trained
 from torch import nn
 
 import onefold as of
 from onefold.errors import RepeatedMembers
-from onefold.explore import compare_networks
-from onefold.fold import SoftMerge, fit_gates, merge
-from onefold.measure import evaluate_all
+from onefold.fold import merge
 from onefold.sources import DiskMembers, build_model
 from onefold.weights import repeated, save
 from onefold.weights.duplicates import twins
 
-DATA = loader(64)
 ONE = "members 0 and 2 are one and the same object, which counts it twice and gains nothing"
 EQUAL = "members 0 and 2 hold the same weights, which counts it twice and gains nothing"
 
@@ -85,42 +78,6 @@ def test_different_networks_cost_one_tensor_each() -> None:
     assert read == ["a"] * 5
 
 
-def test_a_merge_and_its_report_say_it(pair: list[nn.Module]) -> None:
-    assert (
-        EQUAL in merge([*pair, copy.deepcopy(pair[0])], align="none", repair="none").report.warnings
-    )
-    assert ONE in merge([*pair, pair[0]], DATA, align="permutation").report.warnings
-    assert not any(
-        "gains nothing" in w for w in merge(pair, align="none", repair="none").report.warnings
-    )
-
-
-@pytest.mark.parametrize("level", ["model", "layer"])
-def test_gates_say_it(pair: list[nn.Module], level: str) -> None:
-    result = fit_gates(
-        SoftMerge([*pair, copy.deepcopy(pair[0])], level, align="none"), DATA, steps=2
-    )
-    assert EQUAL in result.notes
-    assert EQUAL in str(result)
-
-
-@pytest.mark.parametrize("call", [of.evaluate, evaluate_all, of.class_pool])
-def test_ensembles_and_pools_warn(pair: list[nn.Module], call: Callable) -> None:
-    with pytest.warns(RepeatedMembers, match="Members 0 and 2 hold the same weights"):
-        call([*pair, copy.deepcopy(pair[0])], DATA)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        call(pair, DATA)
-        of.evaluate(pair[0], DATA)
-
-
-def test_compared_networks_carry_the_note(pair: list[nn.Module]) -> None:
-    found = compare_networks([*pair, copy.deepcopy(pair[0])], DATA, align=False, points=3)
-    assert "Members 0 and 2 hold the same weights" in found.note
-    assert found.note in str(found)
-    assert compare_networks(pair, DATA, align=False, points=3).note == ""
-
-
 def test_files_through_links_copies_and_other_formats(tmp_path: Path) -> None:
     torch.manual_seed(0)
     networks = [build_model("digits?width=4") for _ in range(2)]
@@ -143,29 +100,3 @@ def test_files_through_links_copies_and_other_formats(tmp_path: Path) -> None:
         with pytest.warns(RepeatedMembers, match="hold the same weights"):
             of.evaluate(members, [(torch.rand(4, 1, 8, 8), torch.arange(4))])
     assert DiskMembers("digits?width=4", paths).repeated == ()
-
-
-def test_commands_say_it_once(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    link = tmp_path / "again.safetensors"
-    link.symlink_to(members[0])
-    data = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "100"]
-    merged = onefold(
-        "merge",
-        *members[:2],
-        link,
-        *data,
-        "--align",
-        "none",
-        "--repair",
-        "none",
-        "-o",
-        tmp_path / "f.safetensors",
-        "--eval-split",
-        "test",
-    )
-    assert merged.status == 0, merged.err
-    assert merged.err.count("gains nothing") == 1
-    evaluated = onefold("eval", *members[:2], link, *data)
-    assert evaluated.status == 0, evaluated.err
-    assert evaluated.err.count("gains nothing") == 1
-    assert "RepeatedMembers" not in merged.err + evaluated.err

@@ -1,12 +1,14 @@
-"""Norms and positive scales: which norm lets them through, whatever its eps, by the numeric proof."""
+"""Norms: which let scales or rotations of the stream through, whatever their eps, by the proof."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+import symmetry_zoo as zoo
 import torch
 import torch.nn.functional as F
+from proved_specs import groups_of, proved
 from torch import Tensor, nn
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
@@ -137,3 +139,57 @@ def test_eps_of_every_norm_is_part_of_the_spec() -> None:
     assert spec.epsilons == {"norm.running_var": 0.01}
     assert not spec.norms  # no batch norm, which the layer before could take up
     assert SymmetrySpec.from_json(spec.to_json()) == spec
+
+
+ROTATIONS = {"permutation", "sign", "orthogonal", "orthogonal_mean"}
+
+
+def test_a_norm_without_a_scale_of_its_own_lets_the_whole_stream_rotate() -> None:
+    plain, scaled = (
+        groups_of(find_symmetries(zoo.Grouped(affine=affine), zoo.tokens()), "table.weight", 1)[0]
+        for affine in (False, True)
+    )
+    assert plain.maps == ROTATIONS
+    assert scaled.maps == {"permutation", "sign"}
+
+
+class Written(nn.Module):
+    """A norm written out, as many networks have it."""
+
+    def __init__(self, norm: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.norm = nn.Linear(4, 6), nn.Linear(6, 3), norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.norm(self.a(x)))
+
+
+WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
+    "mean of squares": (
+        lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+        ROTATIONS,
+    ),
+    "square": (lambda x: x / torch.sqrt(torch.square(x).sum(-1, keepdim=True) + 1e-6), ROTATIONS),
+    "length": (lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-6), ROTATIONS),
+    "normalize": (lambda x: F.normalize(x, dim=-1), ROTATIONS),
+    "sum of absolute values": (lambda x: x / x.norm(p=1, dim=-1, keepdim=True), {"permutation"}),
+    "in float32": (
+        lambda x: (x.float() * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)).to(
+            x.dtype
+        ),
+        ROTATIONS,
+    ),
+    "layer norm": (
+        lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6).sqrt(),
+        {"permutation", "orthogonal_mean"},
+    ),
+    "squares that are read": (lambda x: x.pow(2), {"permutation"}),
+    "squares summed over the batch": (lambda x: x * x.pow(2).sum(0, keepdim=True), {"permutation"}),
+    "cubes": (lambda x: x * x.pow(3).mean(-1, keepdim=True), {"permutation"}),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_norms_written_out_allow_what_they_keep(name: str) -> None:
+    function, classes = WRITTEN[name]
+    assert groups_of(proved(Written(function), torch.randn(3, 4)), "b.weight", 1)[0].maps == classes

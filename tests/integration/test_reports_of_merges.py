@@ -1,12 +1,10 @@
-"""Every figure under "What was done" is what was done: examples that came out of loaders, settings
-that reached the code.
-"""
+"""Every figure under \"What was done\" of a merge is what was done."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +12,15 @@ import pytest
 import torch
 from small_networks import Plain, Residual, loader, members
 from torch import nn
+from watched_loaders import Spy, Watched, facts_of, size
 
-import onefold.recipe.persist.run as persisting
-import onefold.recipe.subspace.run as spanning
-from onefold.batches import RankShare
-from onefold.counting import Counted, count_examples, counted
-from onefold.fold import MergeReport, SoftMerge, fit_gates, merge
+from onefold.fold import MergeReport, merge
 from onefold.fold.least_squares import LeastSquares
 from onefold.recipe.document import DataPart
 from onefold.recipe.merge.document import AlignPart, FoldPart
 
 merging = importlib.import_module("onefold.fold.merge")  # the module, not the function of that name
 DIGITS = ["--model", "digits?width=4", "--data", "sklearn:digits"]
-
-
-class Watched(list):  # type: ignore[type-arg]
-    """Batches that know how many examples the longest walk through them took."""
-
-    def __init__(self, items: list[Any]) -> None:
-        super().__init__(items)
-        self.longest = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        count = 0
-        for item in super().__iter__():
-            count += len(item[0]) if isinstance(item, tuple) else len(item)
-            self.longest = max(self.longest, count)
-            yield item
-
-
-class Spy:
-    """Calls what it stands for, and keeps the arguments and the examples of the data among them."""
-
-    def __init__(self, inner: Callable[..., Any]) -> None:
-        self.inner = inner
-        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.calls.append((args, kwargs))
-        return self.inner(*args, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +31,6 @@ def plain() -> list[nn.Module]:
 @pytest.fixture(scope="module")
 def residual() -> list[nn.Module]:
     return members(Residual, 2)
-
-
-def size(data: Any) -> int:
-    return sum(len(item[0]) if isinstance(item, tuple) else len(item) for item in data)
 
 
 WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
@@ -207,17 +171,6 @@ def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
         plain, loader(200, batch=50), align=merge(plain, loader(), align="permutation").alignment
     ).report
     assert again.settings["align"] == {"computed before": True}
-
-
-def facts_of(path: Path) -> dict[str, Any]:
-    sections = json.loads(path.read_text())["sections"]
-    blocks = next(section["blocks"] for section in sections if section["title"] == "What was done")
-    return {
-        name: value
-        for block in blocks
-        if block["kind"] == "facts"
-        for name, value in block["facts"]
-    }
 
 
 PLACES = {  # every setting of a recipe -> the fact that tells it
@@ -371,119 +324,3 @@ def test_every_setting_of_a_recipe_has_a_fact(
     assert {fact for places in PLACES.values() for fact in places.values()} - told == {
         "file of the alignment"
     }
-
-
-def test_gates_report_what_they_learned_from_and_chose_on(
-    onefold: Callable, members: list[Path], tmp_path: Path
-) -> None:
-    flags = [
-        "--level",
-        "layer",
-        "--samples",
-        "5000",
-        "--steps",
-        "7",
-        "--no-screen",
-        "--eval-split",
-        "test",
-        "--eval-samples",
-        "50",
-    ]
-    result = onefold("soft", *members[:2], *DIGITS, *flags, "-o", tmp_path / "s.safetensors")
-    assert result.status == 0, result.err
-    facts = facts_of(tmp_path / "s.report.json")
-    data = json.loads((tmp_path / "s.report.json").read_text())["data"]["soft"]
-    chosen_on = next(iter(data["held-out scores"].values()))["n"]
-    everything = 1257  # of the training split, far fewer than were asked for
-    assert facts["examples chosen on"] == chosen_on == round(0.3 * everything)
-    assert facts["examples learned from"] == everything - chosen_on
-    assert facts["steps"] == len(data["losses"]) == 7
-    assert facts["evaluation examples"] == 50
-    assert facts["align"] in ("none", "permutation", "cca")
-    assert facts["stochastic"] is False  # "auto" of layers
-    assert facts["reference"] == f"member {data['reference']}"
-    assert facts["held-out data"] == "a share of 0.3 of the labelled data"
-
-
-def test_gates_count_their_examples(plain: list[nn.Module]) -> None:
-    data, held_out = Watched(loader(120, batch=50)), Watched(loader(40, seed=5))
-    given = fit_gates(SoftMerge(plain), data, held_out=held_out, steps=2)
-    assert (
-        given.examples
-        == {"learned from": data.longest, "chosen on": held_out.longest}
-        == {"learned from": 120, "chosen on": 40}
-    )
-    alone = fit_gates(SoftMerge(plain), data, steps=2, fallback=False)
-    assert alone.examples == {"learned from": 120, "chosen on": 0}
-
-
-def test_rounds_report_what_they_trained_on(
-    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train = Spy(persisting.train_rounds)
-    monkeypatch.setattr(persisting, "train_rounds", train)
-    flags = ["--rounds", "2", "--epochs", "1", "--kernel", "function", "--reference", "50"]
-    data = [*DIGITS, "--samples", "100", "--held-out", "0.2", "--batch-size", "20"]
-    result = onefold("persist", *data, *flags, "-o", tmp_path / "out")
-    assert result.status == 0, result.err
-    rounds = train.calls[0][0][1]
-    facts = facts_of(next((tmp_path / "out").glob("*.json")))
-    assert facts["training examples"] == len(rounds.epochs(0).data.images) == 80
-    assert facts["validation examples"] == size(rounds.validation) == facts["scored examples"] == 20
-    assert facts["scored on"] == "validation data"
-    assert (
-        facts["examples that predictions are compared on"] == 20
-    )  # a batch, not the 50 that were asked for
-    assert facts["warm up"] == pytest.approx(0.1)
-    assert rounds.training.warm_up is None
-
-
-def test_a_subspace_reports_what_it_trained_on(
-    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train = Spy(spanning.train)
-    monkeypatch.setattr(spanning, "train", train)
-    flags = [
-        "--shape",
-        "line",
-        "--epochs",
-        "1",
-        "--samples",
-        "60",
-        "--batch-size",
-        "20",
-        "--eval-split",
-        "test",
-        "--eval-samples",
-        "30",
-    ]
-    result = onefold("subspace", *DIGITS, *flags, "-o", tmp_path / "out")
-    assert result.status == 0, result.err
-    facts = facts_of(next((tmp_path / "out").glob("*.json")))
-    assert len(train.calls) == 1
-    assert facts["training examples"] == 60
-    assert facts["evaluation examples"] == 30
-    assert facts["vertices"] == 2
-    assert facts["warm up"] == pytest.approx(0.1)
-    assert facts["epochs"] == 1
-
-
-def test_counting_changes_nothing_and_counts_the_longest_walk() -> None:
-    data = loader(100, batch=30)
-    own = Counted(data)
-    next(iter(own))
-    assert own.examples == 30
-    assert [len(x) for x, _ in own] == [30, 30, 30, 10]
-    next(iter(own))
-    assert own.examples == 100
-    share, counter = counted(RankShare(data, 1, 2))
-    assert [len(x) for x, _ in share] == [30, 10]
-    assert share.number(1) == 3
-    assert counter.examples == 100  # of all processes
-    broken, counter = counted(["no batch", torch.ones(3, 2)])
-    assert [item for item in broken if isinstance(item, str)] == ["no batch"]
-    assert counter.examples == 3
-    assert (
-        count_examples([{"ids": torch.ones(4, 2), "labels": torch.ones(4)}, (torch.ones(2), None)])
-        == 6
-    )

@@ -1,7 +1,4 @@
-"""Random networks: operators of every family put together at random, each proved.
-
-What no example thought of, these may meet.
-"""
+"""Random networks: operators of every family put together at random, each proved."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A writer killed at any moment leaves the old output, the new one, or none; never a broken one,
-and no litter taken for output.
-"""
+"""A writer killed at any moment leaves the old output, the new one, or none."""
 
 from __future__ import annotations
 
@@ -45,7 +43,8 @@ for number, line in enumerate(sys.stdin):
             os.write(tell, b"x")
     os.close(tell)
     started = time.monotonic()
-    os.read(done, 1)  # the first output is complete; the kill comes at a random moment of the ones after it
+    # The first output is complete; the kill comes at a random moment of the ones after it.
+    os.read(done, 1)
     time.sleep(float(line) * (time.monotonic() - started))
     gone = os.waitpid(child, os.WNOHANG)[0]
     if not gone:

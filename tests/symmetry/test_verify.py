@@ -1,6 +1,4 @@
-"""The numeric proof in float64, with negative controls, for networks of every structure that the
-rules know.
-"""
+"""The numeric proof in float64, with negative controls, for networks of every structure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,22 @@
+"""Networks that were spoilt by noise, and comparisons of states."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two networks have the same state."""
+    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+def spoilt(model: nn.Module) -> nn.Module:
+    """A copy that answers at random."""
+    twin = copy.deepcopy(model)
+    torch.manual_seed(3)
+    for p in twin.parameters():
+        nn.init.normal_(p, std=0.3)
+    return twin
