@@ -1,4 +1,4 @@
-"""What test_symmetry_any.py runs over: a network of every common architecture with an input for it,
+"""Builders of a network of every common architecture with an input for it,
 built small.
 """
 
