@@ -1,6 +1,4 @@
-"""Builders of a network of every common architecture with an input for it,
-built small.
-"""
+"""Builders of a network of every common architecture, small, with an input for it."""
 
 from __future__ import annotations
 
