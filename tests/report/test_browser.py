@@ -28,14 +28,18 @@ MEASURE = """
 <body><script>
 const found = {};
 function measure(frame) {
-  const page = frame.contentDocument, root = page.documentElement, main = page.querySelector('main');
-  const blocks = [...page.querySelectorAll('h1, .summary, nav, h2, section > p, section > dl, figure, footer')].map(e => e.getBoundingClientRect());
+  const page = frame.contentDocument, root = page.documentElement;
+  const parts = 'h1, .summary, nav, h2, section > p, section > dl, figure, footer';
+  const blocks = [...page.querySelectorAll(parts)].map(e => e.getBoundingClientRect());
   let overlaps = 0;
-  for (let i = 1; i < blocks.length; i++) if (blocks[i].top < blocks[i - 1].bottom - 0.5) overlaps++;
+  for (let i = 1; i < blocks.length; i++)
+    if (blocks[i].top < blocks[i - 1].bottom - 0.5) overlaps++;
   const boxes = [...page.querySelectorAll('.scroll')];
   const scrolling = boxes.filter(b => b.scrollWidth > b.clientWidth).length;
-  return {overflow: root.scrollWidth - root.clientWidth, overlaps, blocks: blocks.length, scrolling,
-    pictures: [...page.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().height > 100).length, title: page.title};
+  const tall = s => s.getBoundingClientRect().height > 100;
+  const pictures = [...page.querySelectorAll('svg')].filter(tall).length;
+  const overflow = root.scrollWidth - root.clientWidth;
+  return {overflow, overlaps, blocks: blocks.length, scrolling, pictures, title: page.title};
 }
 addEventListener('load', () => {
   for (const frame of document.querySelectorAll('iframe')) found[frame.width] = measure(frame);

@@ -22,16 +22,20 @@ def test_one_network_several_and_a_module_list_become_members() -> None:
     models = networks(3)
     for given in (models, tuple(models), nn.ModuleList(models), iter(models)):
         members = as_members(given)
-        assert isinstance(members, ResidentMembers) and members.resident and not on_disk(members)
+        assert isinstance(members, ResidentMembers)
+        assert members.resident
+        assert not on_disk(members)
         assert all(a is b for a, b in zip(members, models, strict=True))
     assert list(as_members(models[0])) == [models[0]]
-    assert members[1:] == models[1:] and members[-1] is models[-1]
+    assert members[1:] == models[1:]
+    assert members[-1] is models[-1]
     assert as_members(members) is members
-    assert len(as_members([])) == 0 and not on_disk(models)
+    assert len(as_members([])) == 0
+    assert not on_disk(models)
 
 
 def test_what_is_no_network_is_refused_with_its_number() -> None:
-    with pytest.raises(MembersError, match="Member 1 is a OrderedDict, not an nn.Module"):
+    with pytest.raises(MembersError, match=r"Member 1 is a OrderedDict, not an nn\.Module"):
         as_members([networks()[0], networks()[0].state_dict()])
 
 
@@ -50,8 +54,11 @@ def test_members_on_disk_are_members_too(tmp_path: Path) -> None:
     for model, path in zip(models, paths, strict=True):
         onefold.save(model.state_dict(), path)
     disk = DiskMembers(lambda: networks(1)[0], [*paths, paths[0]])
-    assert isinstance(disk, Members) and not disk.resident and on_disk(disk)
-    assert as_members(disk) is disk and disk.on("meta") is disk
+    assert isinstance(disk, Members)
+    assert not disk.resident
+    assert on_disk(disk)
+    assert as_members(disk) is disk
+    assert disk.on("meta") is disk
     same = as_members([*models, models[0]])
     assert [text.split(" hold")[0].split(" are one")[0] for text in same.repeated] == [
         text.split(" hold")[0] for text in disk.repeated

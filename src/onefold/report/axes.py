@@ -29,9 +29,13 @@ def check_some(things: Any, what: str) -> None:
 
 
 def shortened(name: str, longest: int = 30) -> str:
-    """A name of at most `longest` letters.
+    """A name without its middle, if it is long.
 
-    The middle of a long name is left out, so that its end stays, which tells layers apart.
+    The end stays, since it tells layers apart.
+
+    Args:
+        name: the name.
+        longest: letters of the result at most.
     """
     if len(name) <= longest:
         return name

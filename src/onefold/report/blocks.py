@@ -5,37 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
-from xml.etree import ElementTree
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from onefold.errors import DataError
+from onefold.report.svg_check import check_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = str | bool | int | float | None
-
-
-# Elements of SVG that draw. Others could act or load something.
-_DRAWING = {
-    "svg",
-    "defs",
-    "style",
-    "g",
-    "path",
-    "use",
-    "clipPath",
-    "rect",
-    "text",
-    "tspan",
-    "image",
-    "title",
-    "desc",
-    "line",
-    "circle",
-    "polygon",
-}
 
 
 class _Block(BaseModel):
@@ -158,7 +137,7 @@ class Picture(_Block):
     @field_validator("svg")
     @classmethod
     def _drawing_only(cls, svg: str) -> str:
-        _check_svg(svg)
+        check_svg(svg)
         return svg
 
 
@@ -266,38 +245,6 @@ class Section(BaseModel):
 def _writable(cell: Cell) -> Cell:
     """The cell as JSON can hold it: infinity and NaN become words."""
     return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
-
-
-def _check_svg(svg: str) -> None:
-    """Refuse an SVG with anything that could act or load something, by a ValueError."""
-    if "<!" in svg:
-        raise ValueError("its SVG has a document type or comment; begin at <svg>")
-    try:
-        root = ElementTree.fromstring(svg)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"its SVG is no XML ({error})") from None
-    if _local(root.tag) != "svg":
-        raise ValueError(f"its outermost element is <{_local(root.tag)}>, not <svg>")
-    for element in root.iter():
-        if _local(element.tag) not in _DRAWING:
-            raise ValueError(f"its SVG holds <{_local(element.tag)}>, which is no drawing")
-        for name, value in element.attrib.items():
-            link = _local(name) == "href" and not value.startswith(("#", "data:image/png;base64,"))
-            if link or _local(name).lower().startswith("on"):
-                raise ValueError(f"its SVG has the attribute {_local(name)}='{value[:40]}'")
-            _check_css(value)
-        if _local(element.tag) == "style":
-            _check_css(element.text or "")
-
-
-def _check_css(css: str) -> None:
-    links = [part.lstrip(" '\"") for part in css.split("url(")[1:]]
-    if "@import" in css or not all(link.startswith("#") for link in links):
-        raise ValueError("its SVG loads something from elsewhere")
-
-
-def _local(tag: str) -> str:
-    return tag.rsplit("}", 1)[-1]
 
 
 def first_problem(error: ValidationError) -> str:

@@ -87,8 +87,8 @@ def comparison_table(
             Column(name="its standard error, paired", unit="points", digits=2),
         ]
         cells = [
-            (*own[:PAIRED_AT], *found, *own[PAIRED_AT:])
-            for own, found in zip(cells, _against(rows, against), strict=True)
+            (*own[:PAIRED_AT], *paired, *own[PAIRED_AT:])
+            for own, paired in zip(cells, _against(rows, against), strict=True)
         ]
     bold = best_names(rows) if emphasis is None else emphasis
     caption = " ".join([caption, *near_chance(rows)]).strip()
@@ -151,19 +151,25 @@ def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
 
 
 def paired_rows(scores: Sequence[Scores], base: int) -> list[dict[str, Any]]:
-    """Every network's difference to the one numbered `base`, as plain data for JSON."""
+    """Every network's difference to one of them, as plain data for JSON.
+
+    Args:
+        scores: of the networks, on the same examples.
+        base: the number of the network with which all are compared.
+    """
     return [difference(own, scores[base]).to_dict() for own in scores]
 
 
-def _clause(name: str, found: Difference) -> str:
-    if found.paired and not found.won and not found.lost:
-        kind = "the same answers as" if found.same else "the same answers right and wrong as"
+def _clause(name: str, gap: Difference) -> str:
+    """The part of the verdict on one baseline."""
+    if gap.paired and not gap.won and not gap.lost:
+        kind = "the same answers as" if gap.same else "the same answers right and wrong as"
         return f"{kind} {name} (+0.00 percentage points, standard error 0.00)"
-    if not found.clear:
-        return f"not clearly different from {name} ({found})"
-    more = "more" if found.gain > 0 else "less"
-    text = str(found).partition("percentage points, ")[2]
-    return f"{more} accurate than {name} by {100 * abs(found.gain):.2f} percentage points ({text})"
+    if not gap.clear:
+        return f"not clearly different from {name} ({gap})"
+    more = "more" if gap.gain > 0 else "less"
+    text = str(gap).partition("percentage points, ")[2]
+    return f"{more} accurate than {name} by {100 * abs(gap.gain):.2f} percentage points ({text})"
 
 
 def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:

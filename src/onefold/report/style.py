@@ -97,7 +97,12 @@ def marker(index: int) -> str:
 
 
 def legend(axes: Axes, columns: int = 1) -> None:
-    """Add a legend without a frame above the axes, where it hides nothing."""
+    """Add a legend above the axes, where it hides nothing.
+
+    Args:
+        axes: the axes.
+        columns: the number of columns of the legend.
+    """
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.02),

@@ -155,7 +155,12 @@ def check_source(name: str) -> None:
 
 
 def none_left(request: Request, total: int) -> DataError:
-    """The error for a split that has no example, or none after `skip`."""
+    """The error for a split that has no example, or none after `skip`.
+
+    Args:
+        request: the request.
+        total: the number of examples in the split.
+    """
     what = f"The {request.split} split of '{request.name.text}'"
     if total == 0:
         return DataError(f"{what} is empty; check its files.")
@@ -166,6 +171,10 @@ def none_left(request: Request, total: int) -> DataError:
 
 def class_labels(values: Any, request: Request) -> Tensor:
     """Class indices (n,) as int64.
+
+    Args:
+        values: the labels (n,), whole numbers from 0.
+        request: the request, for the messages.
 
     Raises:
         DataError: they are no whole numbers, or one is negative (the mark of a split without

@@ -39,7 +39,7 @@ class Members(Sequence[nn.Module]):
 
     @abstractmethod
     def on(self, device: torch.device | str | None) -> Members:
-        """The members on `device`, or where they are for None."""
+        """The members on `device`; None leaves them where they are."""
 
 
 class ResidentMembers(Members):
@@ -68,7 +68,7 @@ class ResidentMembers(Members):
 
     @property
     def repeated(self) -> tuple[str, ...]:
-        """One sentence for each network that is another one again, found anew at each call."""
+        """One sentence for each network that is another one again, compared at each call."""
         return tuple(repeated(self._networks))
 
     def on(self, device: torch.device | str | None) -> ResidentMembers:

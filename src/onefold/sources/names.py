@@ -84,7 +84,11 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:
-    """Refuse an option of `name` that is not among the `known` ones.
+    """Refuse an option that a source does not have.
+
+    Args:
+        name: the name of the source with its options.
+        known: the options that it has.
 
     Raises:
         SettingError: there is one.

@@ -40,6 +40,11 @@ def near(given: str, known: Iterable[str], otherwise: str) -> str:
     """The nearest known name as a suggestion, or else the advice `otherwise`.
 
     The list of a thousand names is never part of it.
+
+    Args:
+        given: the unknown name.
+        known: the known names.
+        otherwise: the advice if no known name is near.
     """
     suggestion = nearest(given, known)
     return suggestion if suggestion.startswith("did") else otherwise

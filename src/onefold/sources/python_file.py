@@ -54,6 +54,11 @@ def load_function(name: Name) -> Callable[..., Any]:
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], name: Name) -> None:
     """Refuse keyword arguments with which `function` cannot be called.
 
+    Args:
+        function: the function.
+        arguments: the keyword arguments.
+        name: the name of the source, for the message.
+
     Raises:
         SettingError: they do not fit its signature.
     """

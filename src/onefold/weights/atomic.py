@@ -34,41 +34,41 @@ def check_output(
         OutputError: the output exists and `force` is not set, it is of the other kind, or its
             folder is missing or read-only.
     """
-    place = Path(os.path.realpath(Path(path).expanduser()))
+    target = Path(os.path.realpath(Path(path).expanduser()))
     kind = "folder" if folder else "file"
     try:
-        if not place.parent.is_dir():
+        if not target.parent.is_dir():
             raise OutputError(
-                f"{path} cannot be written: the folder {place.parent} does not exist; create it"
+                f"{path} cannot be written: the folder {target.parent} does not exist; create it"
                 " first."
             )
-        if place.exists():
-            if place.is_dir() != folder:
+        if target.exists():
+            if target.is_dir() != folder:
                 there = "file" if folder else "folder"
                 raise OutputError(
                     f"{path} cannot be written: it is a {there}, but the output is a {kind}; choose"
                     " another name."
                 )
-            if not force and not (folder and not any(place.iterdir())):
+            if not force and not (folder and not any(target.iterdir())):
                 raise OutputError(
                     f"{path} exists already; choose another name, or give --force (force=True) to"
                     " replace it."
                 )
-        if not os.access(place.parent, os.W_OK | os.X_OK):
+        if not os.access(target.parent, os.W_OK | os.X_OK):
             raise OutputError(
-                f"{path} cannot be written: the folder {place.parent} is read-only for this user;"
+                f"{path} cannot be written: the folder {target.parent} is read-only for this user;"
                 " choose another place."
             )
     except OSError as error:  # for example a name too long, or a folder that may not be looked into
         raise explain(error, path) from error
-    return place
+    return target
 
 
 def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> Path:
     """Write one file in full or not at all, and onto the disk before it appears under its name.
 
     Args:
-        path: where to; its folder must exist.
+        path: the file; its folder must exist.
         content: bytes, text (UTF-8), or a function that writes the file at the path that it is
             given.
         force: replace an existing file, in one step.
@@ -80,12 +80,12 @@ def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool 
         OutputError: as `check_output`, or the disk is full or refuses. The old file is then
             untouched and nothing is left behind.
     """
-    place = check_output(path, force)
-    with staged(place) as temporary:
+    target = check_output(path, force)
+    with staged(target) as temporary:
         fill(temporary, content, path)
         check_output(path, force)  # somebody else may have written meanwhile
-        publish(temporary, place, path)
-    return place
+        publish(temporary, target, path)
+    return target
 
 
 @contextlib.contextmanager
@@ -107,8 +107,8 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
     Raises:
         OutputError: as `check_output`, or the disk is full or refuses.
     """
-    place = check_output(path, force, folder=True)
-    with staged(place) as temporary:
+    target = check_output(path, force, folder=True)
+    with staged(target) as temporary:
         try:
             temporary.mkdir()
             yield temporary
@@ -120,18 +120,18 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
             raise explain(error, path) from error
         check_output(path, force, folder=True)
         try:
-            _exchange(temporary, place)
+            _exchange(temporary, target)
         except OSError as error:
             raise explain(error, path) from error
 
 
 @contextlib.contextmanager
-def staged(place: Path) -> Iterator[Path]:
-    """A free hidden name beside `place`.
+def staged(target: Path) -> Iterator[Path]:
+    """A free hidden name beside `target`.
 
     The file or folder of that name is removed when the block ends, also after an error.
     """
-    temporary = hidden(place)
+    temporary = hidden(target)
     try:
         yield temporary
     finally:
@@ -142,13 +142,18 @@ def staged(place: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
-def hidden(place: Path) -> Path:
-    """A hidden, unused name beside `place`; a long name is cut."""
-    return place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.tmp")
+def hidden(target: Path) -> Path:
+    """A hidden, unused name beside `target`; a long name is cut."""
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
 
 
 def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> None:
-    """Write `content` at `temporary` and force it onto the disk. Errors name `path`.
+    """Write a file and force it onto the disk.
+
+    Args:
+        temporary: the file to write, which must not exist.
+        content: as in `atomic_write`.
+        path: the output, for the messages.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -164,15 +169,20 @@ def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> Non
         raise explain(error, path) from error
 
 
-def publish(temporary: Path, place: Path, path: str | os.PathLike[str]) -> None:
-    """Rename a finished file to `place`, in one step. Errors name `path`.
+def publish(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:
+    """Rename a finished file, in one step.
+
+    Args:
+        temporary: the file.
+        target: its new name, in the same folder.
+        path: the output, for the messages.
 
     Raises:
         OutputError: the operating system refuses.
     """
     try:
-        os.replace(temporary, place)
-        sync(place.parent)
+        os.replace(temporary, target)
+        sync(target.parent)
     except OSError as error:
         raise explain(error, path) from error
 
@@ -196,7 +206,12 @@ def sync(path: Path) -> None:
 
 
 def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
-    """The operating system's error, as one sentence about `path`."""
+    """The error of the operating system as an OutputError.
+
+    Args:
+        error: the error.
+        path: the output, for the message.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
             f"{path} cannot be written: the disk is full; free some space or choose another place."
@@ -211,24 +226,24 @@ def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     )
 
 
-def _exchange(new: Path, place: Path) -> None:
-    """Rename the folder `new` to `place`.
+def _exchange(new: Path, target: Path) -> None:
+    """Rename the folder `new` to `target`.
 
     A folder cannot be replaced in one step, so for a moment there is none.
     """
-    if not place.exists():
-        os.rename(new, place)
-        sync(place.parent)
+    if not target.exists():
+        os.rename(new, target)
+        sync(target.parent)
         return
-    old = hidden(place)
-    os.rename(place, old)
+    old = hidden(target)
+    os.rename(target, old)
     try:
-        os.rename(new, place)
+        os.rename(new, target)
     except OSError:
-        os.rename(old, place)
+        os.rename(old, target)
         raise
     for entry in old.iterdir():
-        if not (place / entry.name).exists():
-            os.rename(entry, place / entry.name)
-    sync(place.parent)
+        if not (target / entry.name).exists():
+            os.rename(entry, target / entry.name)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)

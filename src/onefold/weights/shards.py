@@ -24,9 +24,12 @@ State = dict[str, Tensor]
 
 
 def in_shards(tensors: State, limit: int | None) -> list[State]:
-    """The tensors in parts of at most `limit` bytes, in their order; one part for None.
+    """The tensors in parts, in their order.
 
-    A tensor larger than `limit` is a part of its own.
+    Args:
+        tensors: the state dict.
+        limit: the bytes of a part at most; None makes one part. A larger tensor is a part of its
+            own.
     """
     shards: list[State] = [{}]
     filled = 0
@@ -50,7 +53,7 @@ def save_shards(
     Args:
         shards: the parts of the state dict.
         metadata: texts to store in every shard.
-        path: the file NAME.safetensors that the shards stand for.
+        path: the file NAME.safetensors that the shards replace.
         force: replace existing files.
 
     Returns:
