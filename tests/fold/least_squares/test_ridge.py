@@ -195,3 +195,19 @@ def test_inputs_that_never_vary_leave_the_prior() -> None:
     torch.testing.assert_close(found.matrix, prior[0])
     torch.testing.assert_close((still @ found.matrix + found.constant[:, None]).mean(1), t.mean(1))
     assert found.r2 != found.r2  # nothing was held out
+
+
+def test_one_input_by_hand() -> None:
+    """x = -1, 1 and t = -3, 5: the constant is 1, and W = 4 / (1 + lambda) towards a prior of 0."""
+    x = torch.tensor([[[-1.0], [1.0]]], dtype=torch.float64)
+    target = torch.tensor([[[-3.0], [5.0]]], dtype=torch.float64)
+    nothing = (torch.zeros(1, 1, 1).double(), torch.zeros(1, 1).double())
+    for ridge, weight in ((1e-9, 4.0), (1.0, 2.0), (3.0, 1.0)):
+        fit = Ridge([nothing], intercept=True)
+        fit.add(x, target, 0)
+        found = fit.solve(ridge)
+        assert float(found.matrix) == pytest.approx(weight, rel=1e-6)
+        assert float(found.constant) == pytest.approx(1.0)
+    fit = Ridge([(torch.full((1, 1, 1), 4.0).double(), torch.ones(1, 1).double())], True)
+    fit.add(x, target, 0)
+    assert float(fit.solve(100.0).matrix) == pytest.approx(4.0)  # the prior is right already

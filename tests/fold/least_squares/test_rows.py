@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onefold.fold.least_squares.rows import draw, geometry_of
+from onefold.fold.least_squares.rows import Geometry, Sample, draw, geometry_of
 from onefold.fold.least_squares.weights import effective, matrix_of, tensor_of
 from onefold.layers import Layer
 from onefold.symmetry import trace
@@ -58,3 +58,24 @@ def test_rows_times_the_matrix_are_the_layers_output(
         tensor_of(matrix_of(state["weight"], layer), layer, state["weight"].shape), state["weight"]
     )
     assert sample.held == len(sample) * 2 // 6
+
+
+def test_positions_of_a_kernel_by_hand() -> None:
+    """A kernel of 3 with stride 2 and padding 1 reads 2 p - 1, 2 p and 2 p + 1; zero outside."""
+    value = torch.arange(1.0, 6.0)[None, None]  # one example, one channel, positions 0 to 4
+    sample = Sample((torch.zeros(3, dtype=torch.long), torch.arange(3)), 1, 0, 0)
+    rows = Geometry((3,), (2,), (1,), (1,)).inputs(value, sample, 1)
+    assert rows.tolist() == [[[0, 1, 2], [2, 3, 4], [4, 5, 0]]]
+    spread = Geometry((2,), (2,), (0,), (1,), transposed=True)  # p gets p / 2 through tap p % 2
+    assert spread.inputs(value, sample, 1).tolist() == [[[1, 0], [0, 1], [2, 0]]]
+
+
+def test_samples_are_of_every_example_and_the_last_ones_are_held_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    few = draw((4, 3, 10), 1, 0, 4, 2, 1, generator)
+    assert few.coordinates[0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert (len(few), few.held) == (8, 2)
+    whole = draw((4, 3, 10), 1, 0, 4, 50, 1, generator)
+    assert (len(whole), whole.held) == (40, 10)
+    value = torch.arange(120.0).view(4, 3, 10)
+    torch.testing.assert_close(whole.take(value), value.movedim(1, 2).reshape(40, 3))
