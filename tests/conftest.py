@@ -1,6 +1,4 @@
-"""What the tests of several rooms share: the command line in this process, and small networks in
-files.
-"""
+"""Fixtures that all tests share: the command line in this process, and members in files."""
 
 from __future__ import annotations
 
@@ -9,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tvshim import import_torchvision
 
 import_torchvision()
+# A busy machine is no failure: no time limit for single examples.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @dataclass(frozen=True)

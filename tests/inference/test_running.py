@@ -44,10 +44,15 @@ def test_predictions_are_of_all_batches_in_order() -> None:
 def test_eval_mode_ends_with_the_flags_as_they_were_also_after_an_error() -> None:
     model = nn.Sequential(Times(), nn.Dropout())
     model[1].eval()
-    with pytest.raises(RuntimeError, match="on purpose"), eval_mode([model]):
-        assert not any(module.training for module in model.modules())
-        assert not torch.is_grad_enabled()
-        raise RuntimeError("on purpose")
+
+    def fail() -> None:
+        with eval_mode([model]):
+            assert not any(module.training for module in model.modules())
+            assert not torch.is_grad_enabled()
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail()
     assert [module.training for module in model.modules()] == [True, True, False]
     assert torch.is_grad_enabled()
 
