@@ -267,6 +267,7 @@ class Tabular(nn.Module):
         return self.head(F.relu(self.two(F.relu(self.one(x.flatten(1))))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "batch"), [(Pooled, 1), (Context, 4), (Tabular, 1), (Siamese, 2)])
 def test_small_batches_give_the_statistics_of_all_of_the_data(
     kind: type[nn.Module], batch: int

@@ -15,6 +15,7 @@ from onefold.batchnorm import reestimate
 KINDS = [Plain, Residual]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_aligned_by_permutation_every_member_keeps_its_function_and_its_weights(
     kind: type[nn.Module],
@@ -42,6 +43,7 @@ def test_dense_maps_are_inverted_by_the_consumers(method: str) -> None:
     torch.testing.assert_close(aligned[1](data[0]), networks[1](data[0]), rtol=0, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:
     networks = members(Residual, 2)
     found = align(networks, loader(), method="cca")
@@ -52,6 +54,7 @@ def test_a_batch_norm_network_is_folded_before_a_dense_map() -> None:
     torch.testing.assert_close(first.norm1.weight.square(), first.norm1.running_var + 1e-5)
 
 
+@pytest.mark.slow
 def test_statistics_may_be_re_estimated_after_a_permutation() -> None:
     """Folded norms keep the deviation of their outputs in their scale; with scales of 1 this test
     is far off.
@@ -68,6 +71,7 @@ def test_statistics_may_be_re_estimated_after_a_permutation() -> None:
         torch.testing.assert_close(logits(twin), logits(network), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_alignments_are_equal(tmp_path: Path) -> None:
     networks = members(Residual, 2)
     found = align(networks, loader(), method="cca")

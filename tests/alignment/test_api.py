@@ -37,6 +37,7 @@ def scrambled(network: nn.Module, seed: int = 5) -> nn.Module:
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("probe", ["pre", "post"])
 def test_permutations_undo_a_scrambling(kind: type[nn.Module], probe: str) -> None:
@@ -178,6 +179,7 @@ def test_groups_that_take_no_dense_map_fall_back_to_permutations_and_say_so() ->
     assert "takes no dense map" in str(found) or "take no dense map" in str(found)
 
 
+@pytest.mark.slow
 def test_a_cap_on_positions_counts_fewer_samples_and_changes_little() -> None:
     networks = members(Plain, 2)
     full, capped = (
@@ -193,6 +195,7 @@ def test_a_cap_on_positions_counts_fewer_samples_and_changes_little() -> None:
     )
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> None:
     networks = members(Plain, 3)
     small, large = (align(networks, loader(n), method="cca", targets=False) for n in (256, 1024))
@@ -200,6 +203,7 @@ def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> N
     assert small.numbers == large.numbers == sum((2 * 3 - 1) * c * c + 2 * 3 * c for c in widths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -222,6 +226,7 @@ def test_unusable_settings(
         align(members(Plain, 2), loader(), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_unusable_members_and_data() -> None:
     networks = members(Plain, 2)
     with pytest.raises(MembersError, match="1 network was given"):

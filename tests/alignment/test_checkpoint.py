@@ -27,6 +27,7 @@ class Killed(BaseException):
     """What the operating system would do, in a place of our choice."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cca", "zipit", "weights"])
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_run_broken_off_anywhere_ends_in_the_same_bits(
@@ -85,6 +86,7 @@ def test_what_was_measured_is_not_measured_again(
     )
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_run_is_refused(
     both: tuple[list[nn.Module], DiskMembers], tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ class Stream(IterableDataset[Tensor]):
             yield from images
 
 
+@pytest.mark.slow
 def test_data_without_a_length_can_be_resumed_with(
     both: tuple[list[nn.Module], DiskMembers], tmp_path: Path
 ) -> None:
@@ -155,6 +158,7 @@ onefold.align(members, doubles(), method="cca", resume=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_by_the_system_leaves_what_it_had_reached(tmp_path: Path) -> None:
     models = members_of(Plain)
     paths, folder = written(models, tmp_path), tmp_path / "kept"

@@ -22,6 +22,7 @@ ALIGNED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["permutation", "weights"])
 @pytest.mark.parametrize("name", ALIGNED)
 def test_copies_in_another_order_fold_into_the_original(name: str, method: str) -> None:

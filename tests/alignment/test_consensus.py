@@ -34,6 +34,7 @@ NETWORKS = {kind: [m.double() for m in members(kind, 3)] for kind in (Plain, Res
 DATA = [(x.double(), y) for x, y in loader()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [Plain, Residual])
 def test_the_fold_does_not_depend_on_the_order_of_the_members(
@@ -50,6 +51,7 @@ def test_the_fold_does_not_depend_on_the_order_of_the_members(
         torch.testing.assert_close(other, first, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["permutation", "weights", "transport", "rotation"])
 def test_heads_too_and_every_member_keeps_its_function(method: str) -> None:
     networks = [built(Attention(), seed) for seed in range(3)]
@@ -66,6 +68,7 @@ def test_heads_too_and_every_member_keeps_its_function(method: str) -> None:
     assert gap(one, other) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_permuted_copies_fold_into_what_they_are_copies_of(method: str) -> None:
     network = trained(Plain, 0).double()
@@ -111,6 +114,7 @@ def total(moments: Moments, orders: list[Tensor]) -> float:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 5), width=st.integers(2, 6))
 def test_no_member_alone_can_do_better(seed: int, count: int, width: int) -> None:

@@ -55,6 +55,7 @@ def still(found: Alignment, group: str, member: int) -> bool:
     return own.kind == "permutation" and torch.equal(own.forward, torch.arange(own.size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*DENSE, "permutation", "zipit", "transport"])
 @pytest.mark.parametrize("bias", [-1.0, 0.7])
 def test_a_group_that_is_dead_in_all_members_stays_and_is_named(method: str, bias: float) -> None:
@@ -70,6 +71,7 @@ def test_a_group_that_is_dead_in_all_members_stays_and_is_named(method: str, bia
     assert reason in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*DENSE, "permutation", "zipit"])
 def test_a_member_whose_group_is_dead_stays_and_the_others_are_aligned(method: str) -> None:
     networks = [network(0), switched_off(network(1), 2), network(2)]
@@ -91,6 +93,7 @@ def test_a_dead_reference_leaves_the_group_as_it_is(method: str) -> None:
     assert not still(found, "g0", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", DENSE)
 def test_a_common_basis_passes_over_what_is_dead(method: str) -> None:
     found = solved([network(0), switched_off(network(1), 2), network(2)], method, reference=None)
@@ -99,6 +102,7 @@ def test_a_common_basis_passes_over_what_is_dead(method: str) -> None:
     assert "in member 1" in found.fallbacks["g1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*DENSE, "permutation", "zipit", "transport", "weights"])
 def test_some_dead_units_do_no_harm(method: str) -> None:
     """Of eight units one is left alive; the group is aligned as asked, and members that are copies
@@ -125,6 +129,7 @@ def test_without_ridge_and_prior_too(method: str) -> None:
     solved(networks, kind(**settings))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_function_of_members_that_are_copies_is_kept() -> None:
     off = switched_off(network(0), 2, bias=0.4)
     x = torch.randn(50, 5)
@@ -147,6 +152,7 @@ class Attention(nn.Module):
         return self.head((h + self.attention(h, h, h, need_weights=False)[0]).mean(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [1, 4])
 @pytest.mark.parametrize("method", ["cca", "rotation", "permutation"])
 def test_dead_heads_are_matched_with_nothing(method: str, off: int) -> None:

@@ -35,6 +35,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["apart", "fused", "grouped"])
 def test_permutations_of_heads_and_within_them_are_undone(name: str) -> None:
     network = built(NETWORKS[name]())
@@ -54,6 +55,7 @@ def test_permutations_of_heads_and_within_them_are_undone(name: str) -> None:
         )  # one map for all heads could not do it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["apart", "fused"])
 def test_dense_maps_undo_rotations_of_the_stream_and_any_map_within_heads(name: str) -> None:
     network = built(NETWORKS[name]())
@@ -84,6 +86,7 @@ def test_dense_maps_undo_rotations_of_the_stream_and_any_map_within_heads(name: 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_permuted_members_keep_their_function(name: str) -> None:
     networks = [built(NETWORKS[name](), seed) for seed in range(3)]
@@ -92,6 +95,7 @@ def test_permuted_members_keep_their_function(name: str) -> None:
         assert gap(twin, network) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cca", "procrustes"])
 @pytest.mark.parametrize("name", ["apart", "fused", "shared"])
 def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(
@@ -112,6 +116,7 @@ def test_dense_maps_outside_the_nonlinearity_keep_each_members_function(
         assert gap(twin, network) < 1e-8
 
 
+@pytest.mark.slow
 def test_heads_are_matched_by_queries_keys_and_values_together() -> None:
     network = built(Attention())
     spec = find_symmetries(network, inputs(network)[0])
@@ -154,6 +159,7 @@ def test_an_alignment_with_heads_is_saved_and_loaded(tmp_path) -> None:  # type:
     assert "per" not in str(found.table()[0]["note"])
 
 
+@pytest.mark.slow
 def test_wide_fibres_share_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
     network = built(Attention())
     spec = find_symmetries(network, inputs(network)[0])

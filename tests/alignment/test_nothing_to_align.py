@@ -76,6 +76,7 @@ STILL: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STILL)
 def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str) -> None:
     kind, why = STILL[name]
@@ -91,6 +92,7 @@ def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str
             onefold.align(networks, floats(), method=method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STILL)
 def test_where_nothing_was_asked_for_it_is_a_warning(name: str) -> None:
     kind, why = STILL[name]

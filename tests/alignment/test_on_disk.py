@@ -23,6 +23,7 @@ from onefold.measure import evaluate_all
 from onefold.sources import DiskMembers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "reference"),
     [
@@ -47,6 +48,7 @@ def test_an_alignment_from_disk_has_the_bits_of_one_in_memory(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -68,6 +70,7 @@ def test_a_merge_from_disk_has_the_bits_of_one_in_memory(
     )
 
 
+@pytest.mark.slow
 def test_weights_alone_are_matched_from_disk_too(both: tuple[list[nn.Module], DiskMembers]) -> None:
     models, disk = both
     spec = onefold.find_symmetries(models[0], doubles()[0])
@@ -104,6 +107,7 @@ def test_scores_from_disk_notice_data_that_come_in_another_order(
         evaluate_all(both[1], Shuffling())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -170,6 +174,7 @@ for members in (
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(),
     reason="the peak of a process is measured as Linux tells it",

@@ -92,6 +92,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[s
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "options"),
     [
@@ -119,6 +120,7 @@ def test_two_processes_average_statistics_as_one_would(
     assert_equal_sums(two_ranks, "statistics", re_estimated(members_of(Residual, 1)[0], doubles()))
 
 
+@pytest.mark.slow
 def test_two_processes_line_up_unequal_widths_as_one_would(
     two_ranks: list[dict[str, dict[str, Tensor]]],
 ) -> None:

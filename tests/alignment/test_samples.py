@@ -37,6 +37,7 @@ def convolutions() -> list[nn.Module]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 20])
 @pytest.mark.parametrize(
     "way", ["permutation", "identity", "none", "weights", "transport", "zipit"]
@@ -45,6 +46,7 @@ def test_what_inverts_nothing_takes_few_samples(way: str, count: int) -> None:
     assert onefold.merge(pair(), [torch.randn(count, 4)], align=way).report.examples == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", ["soup", "greedy_soup", "auto", "average", "least_squares"])
 def test_folds_of_fine_tunes_take_few_samples(fold: str) -> None:
     data = [(torch.randn(9, 4), torch.randint(3, (9,))) for _ in range(3)]
@@ -52,6 +54,7 @@ def test_folds_of_fine_tunes_take_few_samples(fold: str) -> None:
     assert all(bool(p.isfinite().all()) for p in made.parameters())
 
 
+@pytest.mark.slow
 def test_partial_merges_comparisons_and_default_repair_take_few_samples() -> None:
     data: list[Any] = [(torch.randn(9, 4), torch.randint(3, (9,))) for _ in range(2)]
     onefold.partial_merge(pair(), data, until=0.5)

@@ -21,6 +21,7 @@ class Series(nn.Module):
         return self.out(torch.tanh(self.into(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "heads"),
     [(Plain, {"head"}), (Residual, {"head"}), (TwoHeads, {"first", "second"}), (Series, {"out"})],

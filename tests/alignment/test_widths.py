@@ -84,6 +84,7 @@ def accuracy(network: nn.Module) -> float:
 CALIBRATION = list(IMAGES[TRAIN].split(200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [Perceptron, Convolutions, lambda width: Convolutions(width, norms=False)],
@@ -132,6 +133,7 @@ def test_alignments_of_unequal_widths_are_saved_and_applied(tmp_path: Path) -> N
     assert torch.equal(found.apply(networks)[2].head.weight, networks[2].head.weight)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_folded_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = [Perceptron(16), Perceptron(24)]
     with pytest.raises(MembersError, match="first"):

@@ -38,6 +38,7 @@ def accuracies(demo: Outcome) -> dict[str, float]:
     return {str(row[0]): float(row[1]) for row in demo.table.rows}  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_plain_averaging_collapses_and_aligned_folds_recover(demo: Outcome) -> None:
     found = accuracies(demo)
     members = [found[f"member {k}"] for k in range(MEMBERS)]
@@ -48,6 +49,7 @@ def test_plain_averaging_collapses_and_aligned_folds_recover(demo: Outcome) -> N
     assert found["ensemble of 3"] > min(members)
 
 
+@pytest.mark.slow
 def test_the_table_says_what_each_network_costs(demo: Outcome) -> None:
     costs = {row[0]: row[-2] for row in demo.table.rows}
     assert [column.name for column in demo.table.columns][-2] == "inference cost"
@@ -56,6 +58,7 @@ def test_the_table_says_what_each_network_costs(demo: Outcome) -> None:
     assert demo.verdict.startswith(f"The best fold ({demo.best})")
 
 
+@pytest.mark.slow
 def test_the_folder_is_complete(demo: Outcome) -> None:
     expected = {
         "folded.safetensors",
@@ -76,6 +79,7 @@ def test_the_folder_is_complete(demo: Outcome) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_the_fold_again(demo: Outcome, onefold: Callable, tmp_path: Path) -> None:
     result = onefold(
         "merge", demo.folder / "folded.recipe.yaml", "-o", tmp_path / "again.safetensors"
@@ -96,12 +100,14 @@ def loaded(path: Path) -> torch.nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_test_images_take_no_part(demo: Outcome) -> None:
     recipe = read(demo.folder / "folded.recipe.yaml")
     assert recipe.data is not None
     assert (recipe.data.split, recipe.data.skip, recipe.data.samples) == ("train", 300, 500)
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_left_alone(demo: Outcome, onefold: Callable) -> None:
     before = digests(demo.folder)
     result = onefold("demo", "-o", demo.folder)
@@ -125,6 +131,7 @@ def test_the_same_seed_gives_the_same_bits(
     assert digests(tmp_path / "again") == digests(demo.folder)
 
 
+@pytest.mark.slow
 def test_training_depends_on_its_seed_and_leaves_eval_mode() -> None:
     def trained(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)

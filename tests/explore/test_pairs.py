@@ -35,6 +35,7 @@ def shuffled(network: nn.Module, seed: int = 0) -> nn.Module:
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual])
 def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_far(
     kind: type[nn.Module],

@@ -20,6 +20,7 @@ TEST = loader(512, seed=99, batch=128)
 UNLABELLED = [x for x, _ in loader()]
 
 
+@pytest.mark.slow
 def test_auto_chooses_by_labels_and_says_why() -> None:
     good = trained(Plain, 1)
     result = merge(
@@ -58,6 +59,7 @@ def test_the_best_member_leads_by_its_share_or_more() -> None:
     assert led_by(0, (1.0, 0.0)) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     good, seen = trained(Plain, 1), []
     fold = LeastSquares.fold
@@ -69,6 +71,7 @@ def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.M
     assert seen[-1] == pytest.approx((0.3, 0.7))
 
 
+@pytest.mark.slow
 def test_auto_without_labels_takes_least_squares() -> None:
     networks = members(Plain, 2)
     result = merge(networks, UNLABELLED, align="permutation", fold="auto")
@@ -88,6 +91,7 @@ def claims(text: str) -> tuple[str, int, float]:
     return found[1], int(found[2]), float(found[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", ["auto", "full", "none"])
 def test_auto_is_what_it_says_it_is(repair: str) -> None:
     networks = members(Residual, 2)

@@ -17,6 +17,7 @@ from onefold.fold import merge
 TEST = loader(512, seed=99, batch=128)
 
 
+@pytest.mark.slow
 def test_it_is_the_average_where_all_correlate_and_the_reference_where_none_does() -> None:
     models, data = members(Plain, 2), loader()
     found = align(models, data, method="permutation")
@@ -65,6 +66,7 @@ def test_a_row_is_weighed_by_its_units_correlation() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["permutation", "cca"])
 def test_it_works_with_norms_and_repair(method: str) -> None:
     models, data = members(Residual, 3), loader(512)

@@ -37,6 +37,7 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["permutation", "cca", "procrustes", "none"])
 @pytest.mark.parametrize("repair", ["auto", "none"])
@@ -61,6 +62,7 @@ def test_merging_a_network_with_itself_gives_the_same_function(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_aligned_and_repaired_folds_beat_the_plain_average(kind: type[nn.Module]) -> None:
     networks = members(kind, 2)
@@ -73,6 +75,7 @@ def test_aligned_and_repaired_folds_beat_the_plain_average(kind: type[nn.Module]
     assert min(scores.values()) > plain + 0.1, (scores, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> None:
     """Variance collapses in an average; after repair every layer's output has the mean and
@@ -108,6 +111,7 @@ def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> 
     torch.testing.assert_close(measured(repaired)[0], target.mean, rtol=0.03, atol=0.02)
 
 
+@pytest.mark.slow
 def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -> None:
     networks = members(Residual, 5)
     results = []
@@ -127,6 +131,7 @@ def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -
     )
 
 
+@pytest.mark.slow
 def test_the_targets_of_repair_have_the_same_bits_whatever_the_order_of_the_others() -> None:
     networks = members(Residual, 5)
     found = [
@@ -138,6 +143,7 @@ def test_the_targets_of_repair_have_the_same_bits_whatever_the_order_of_the_othe
         assert torch.equal(target.deviation, found[1][node].deviation)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     networks = members(Residual, 3)
     before = [copy.deepcopy(n) for n in networks]
@@ -151,6 +157,7 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     assert all(m.training for n in networks for m in n.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["permutation", "cca", "none"])
 def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
     network = trained(Residual, 0)
@@ -170,6 +177,7 @@ def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
     assert result.report.repaired["layers"] == 0
 
 
+@pytest.mark.slow
 def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_only() -> None:
     networks = members(Residual, 2)
     found = align(networks, loader(), method="cca")
@@ -180,6 +188,7 @@ def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_o
         merge([*networks, networks[0]], loader(), align=found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions_are_folded_in_their_own(dtype: torch.dtype) -> None:
     networks = [n.to(dtype) for n in members(Residual, 2)]
@@ -217,6 +226,7 @@ def test_dead_channels_are_not_blown_up() -> None:
     assert any("never vary" in w for w in result.report.warnings)
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_done() -> None:
     report = merge(members(Residual, 2), loader(), align="cca").report
     facts = report.to_dict()
@@ -257,6 +267,7 @@ def test_what_cannot_be_traced_can_still_be_averaged() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

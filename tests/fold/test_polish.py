@@ -17,6 +17,7 @@ TEST = loader(512, seed=99, batch=128)
 UNLABELLED = [x for x, _ in loader()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batchnorm", ["eval", "train"])
 def test_polishing_lowers_the_divergence_and_changes_nothing_else(batchnorm: str) -> None:
     teachers = members(Residual, 3)
@@ -61,6 +62,7 @@ def test_low_precision_is_polished_in_float32() -> None:
     assert not equal(result.model, teachers[0])
 
 
+@pytest.mark.slow
 def test_a_merge_polishes_last() -> None:
     networks = members(Plain, 2)
     result = merge(networks, UNLABELLED, align="permutation", fold="least_squares", polish=2)
@@ -70,6 +72,7 @@ def test_a_merge_polishes_last() -> None:
     assert "polish 2 passes" in str(result.report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

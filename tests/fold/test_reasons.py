@@ -48,6 +48,7 @@ def told(text: str) -> dict[str, tuple[float, float]]:
     return {name: (float(a), float(loss)) for name, a, loss in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["model", "layer"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
@@ -129,6 +130,7 @@ def test_the_member_that_stands_has_the_lowest_loss_on_all_labelled_examples() -
     assert "all 400 labelled examples (member 0 0.2500, member 1 0.3400 nats)" in str(done)
 
 
+@pytest.mark.slow
 def test_the_alignment_that_gates_took_is_the_one_of_the_least_loss_that_is_told() -> None:
     result = fit_gates(SoftMerge(members(Residual, 2), "layer"), loader(256), steps=5)
     note = next(note for note in result.notes if note.startswith("alignment chosen"))
@@ -230,6 +232,7 @@ def test_reasons_tell_chance_and_ties(
     assert lacks not in text
 
 
+@pytest.mark.slow
 def test_a_matcher_that_stood_in_is_told_for_the_groups_that_it_served() -> None:
     networks = members(Residual, 2)
     result = merge(networks, loader(), align="cca")

@@ -115,6 +115,7 @@ class Domains(nn.Module):
 KINDS = [Siamese, Pyramid, Twice, Volume, Unrolled, Domains]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("align", "repair"), [("none", "full"), ("permutation", "batchnorm")])
 def test_a_norm_at_several_places_is_repaired_as_one(

@@ -67,6 +67,7 @@ def trained(kind: type[nn.Module]) -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Ordered, Outermost, Split])
 @pytest.mark.parametrize("align", ["none", "permutation"])
 @pytest.mark.parametrize("repair", ["full", "batchnorm"])

@@ -50,6 +50,7 @@ def noisy(model: nn.Module, scale: float) -> nn.Module:
     return twin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", ["none", "full"])
 def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
     good = trained(Plain, 0)

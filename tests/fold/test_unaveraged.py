@@ -210,6 +210,7 @@ class Small(nn.Module):
         return self.head(F.relu(self.norm(self.first(x))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float16])
 def test_members_of_another_precision_are_cast_to_the_references(dtype: torch.dtype) -> None:
     a, b = pair(Small)

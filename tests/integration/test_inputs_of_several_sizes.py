@@ -22,6 +22,7 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gru", "full table first", "odd images first"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 def test_identical_members_stay_what_they_are(name: str, way: dict[str, Any]) -> None:
@@ -41,6 +42,7 @@ def test_identical_members_stay_what_they_are(name: str, way: dict[str, Any]) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_permutations_over_several_sizes_keep_the_function(name: str) -> None:
     models, data = [m.double() for m in pair(NETWORKS[name])], []
@@ -62,6 +64,7 @@ def test_permutations_over_several_sizes_keep_the_function(name: str) -> None:
             )
 
 
+@pytest.mark.slow
 def test_operators_that_differ_stop_an_alignment_but_not_a_plain_average() -> None:
     models, data = pair(Deeper), [torch.randn(8, t, 3) for t in (2, 4)]
     with pytest.raises(TraceError, match="Deeper runs other operators"):
@@ -101,6 +104,7 @@ def text(
     return pair(build), data
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
 )

@@ -29,6 +29,7 @@ def merge(onefold: Callable[..., Any], members: list[Path]) -> Callable[..., Any
     return lambda *more: onefold("merge", *members, *flags, *more)
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_same_bits_from_disk_and_resumed(
     merge: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_command_gives_the_same_bits_from_disk_and_resumed(
     assert "of other calibration data" in other.err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed_or_shared_is_refused(
     merge: Callable[..., Any], tmp_path: Path
 ) -> None:

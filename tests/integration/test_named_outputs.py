@@ -95,6 +95,7 @@ SUMMARIES: dict[
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", SUMMARIES)
 def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> None:
     build, output = SUMMARIES[form]

@@ -105,6 +105,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_say_it(files: Path, onefold: Callable[..., Any]) -> None:
     members = [files / "0.safetensors", files / "1.safetensors"]
     own = ("--model", f"{files}/own.py:network", "--data", f"{files}/own.py:data")

@@ -19,6 +19,7 @@ SAMPLE = range(1, 6)
 FOUND_WRONG = (50, 52)  # once: units of a product of groups; least squares over several sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [*SAMPLE, *FOUND_WRONG])
 def test_a_merge_of_identical_networks_is_that_network(number: int) -> None:
     faults = {str(o.options): fault_of(o) for o in outcomes(case(number)) if fault_of(o)}
@@ -55,6 +56,7 @@ def test_a_number_is_one_network_with_its_data_and_options() -> None:
         assert options_of(number, 2) == options_of(number, 2)
 
 
+@pytest.mark.slow
 def test_the_networks_are_of_all_kinds() -> None:
     """What users bring stands among the first sixty networks."""
     made = [case(number) for number in range(60)]

@@ -50,6 +50,7 @@ def test_recipe_keys_are_checked(fold: dict[str, object], message: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_command_and_its_recipe_give_the_same_bits(
     onefold: Callable, members: list[Path], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def inputs_of(kind: type[nn.Module]) -> list[Tensor]:
     return [torch.randn(64, *kind.inputs) for _ in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "repair"),
     [(Picture, "batchnorm"), (Picture, "full"), (Series, "full"), (Plain, "full")],
@@ -99,6 +100,7 @@ def test_repair_by_name_takes_no_channel_for_another_behind_pruning(
     assert off(model, merged.model, data[0]) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "fold"),
     [(Picture, "greedy_soup"), (Series, "greedy_soup"), (Plain, "greedy_soup"), (Plain, "auto")],

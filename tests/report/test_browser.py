@@ -108,6 +108,7 @@ def measure(html: str, folder: Path) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: Path) -> None:
     found = measure(report.to_html(), tmp_path)
     for width in ("420", "1400"):
@@ -119,6 +120,7 @@ def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: Path) -
     assert found["1400"]["scrolling"] == 0
 
 
+@pytest.mark.slow
 def test_the_measurement_sees_overflow_and_overlap_and_the_policy_stops_scripts(
     report: Report, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_permutation_means_new_i_is_old_forward_i() -> None:
     assert GroupMap.identity(3).forward.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["permutation", "scale"])
 def test_maps_are_undone_by_their_inverses(kind: str) -> None:
     model = resnet20(0.25)
@@ -161,6 +162,7 @@ def test_dtypes_devices_and_inputs_are_kept_and_products_are_exact() -> None:
         assert torch.equal(moved[name], exact[name].to(tensor.dtype))  # rounded once, at the end
 
 
+@pytest.mark.slow
 def test_groups_without_a_map_stay_and_nothing_is_shared_with_the_input() -> None:
     model = nets.UNet()
     spec, state = find_symmetries(model, torch.randn(2, 3, 16, 16)), dict(model.state_dict())
@@ -178,6 +180,7 @@ def test_tied_tensors_stay_tied() -> None:
     assert moved["first.weight"] is moved["second.weight"]
 
 
+@pytest.mark.slow
 def test_maps_that_do_not_fit_are_refused() -> None:
     model = nets.mobile()
     spec, state = find_symmetries(model, torch.randn(2, 3, 16, 16)), model.state_dict()

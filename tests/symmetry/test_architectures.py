@@ -9,6 +9,7 @@ from symmetry_builders import NETWORKS
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_any_network_is_proved_and_covered(name: str) -> None:
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ from onefold.symmetry import SymmetrySpec, find_symmetries
 from onefold.symmetry.coverage import shortfall, why_still
 
 
+@pytest.mark.slow
 def test_little_that_moves_is_a_warning_by_the_worse_of_two_counts() -> None:
     networks = pair(Partly)
     spec = find_symmetries(networks[0], words()[0])

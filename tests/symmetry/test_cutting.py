@@ -63,6 +63,7 @@ def parts(
     return cutting, {cut.until: made(cut) for cut in cutting.cuts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "shape"), NETWORKS, ids=lambda value: getattr(value, "__name__", "")
 )
@@ -170,6 +171,7 @@ def test_a_share_means_the_nearest_place() -> None:
             cutting.at(share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "shape", "until", "message"),
     [

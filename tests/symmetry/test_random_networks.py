@@ -9,6 +9,7 @@ from drawn_networks import Drawn
 from onefold.symmetry import find_symmetries, verify_symmetries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(40), 55, 216])  # the last two were found wrong once
 def test_random_networks_are_proved(seed: int) -> None:
     torch.manual_seed(seed)

@@ -29,6 +29,7 @@ class Started(nn.Module):
         return self.head(self.a(x).tanh()) + self.tail(self.layer(self.b(x), start)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Started, Tiled, Counted])
 def test_a_segmented_run_halts_at_the_same_node_whatever_the_size(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)

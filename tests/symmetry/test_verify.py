@@ -102,6 +102,7 @@ def prove(build: Build) -> SymmetrySpec:
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_small_networks_are_proved(name: str) -> None:
     spec = prove(SMALL[name])
@@ -109,11 +110,13 @@ def test_small_networks_are_proved(name: str) -> None:
     assert spec.coverage >= (0.94 if name in TINY else 0.99), str(spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_torchvision_networks_are_proved_and_covered(name: str) -> None:
     assert prove(LARGE[name]).coverage >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "vgg11", "vgg11 with norms", "resnet20"])
 def test_built_in_networks_are_covered_and_take_dense_maps(name: str) -> None:
     model, inputs = SMALL[name]()

@@ -42,6 +42,7 @@ class Attention(nn.Module):
         return self.head((x + self.down(F.gelu(self.up(x)))).mean(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual, Attention])
 def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> None:
     found = [align(*random_pair(kind), method=name) for name in ("permutation", "transport")]
@@ -223,6 +224,7 @@ def test_exact_transport_of_equal_numbers_is_the_assignment(seed: int, width: in
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -281,6 +283,7 @@ def test_distances_are_those_of_the_activations() -> None:
     )
 
 
+@pytest.mark.slow
 def test_entropic_maps_fold_networks_that_are_alike() -> None:
     network = trained(Plain, 0)
     twin = copy.deepcopy(network)

@@ -26,6 +26,7 @@ from onefold.fold import merge
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [192, 256]
 )  # random networks with complex weights; the second has heads
@@ -65,6 +66,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_permuted_copies_are_recovered_heads_included(name: str) -> None:
     network = built(NETWORKS[name]())
@@ -88,6 +90,7 @@ def independent(name: str, count: int = 3) -> tuple[list[nn.Module], SymmetrySpe
     return networks, find_symmetries(networks[0], inputs(networks[0])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETWORKS))
 @pytest.mark.parametrize("reference", [1, None])
 def test_members_keep_their_function(name: str, reference: int | None) -> None:
@@ -127,6 +130,7 @@ def test_no_step_loses_and_the_maps_are_the_state(seed: int, name: str, balanced
 SHARED = {name: independent(name, 2) for name in NETWORKS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual])
 def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
     network = trained(kind, 0).double()
@@ -152,6 +156,7 @@ def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
     assert set(result.alignment.matchers.values()) == {"weights"}  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_data_give_targets_for_repair() -> None:
     networks = members(Residual, 2)
     with_data = merge(networks, loader(), align="weights")
@@ -204,6 +209,7 @@ def test_the_best_of_several_descents_is_kept() -> None:
     assert reached(WeightMatching(starts=4), 0) == pytest.approx(max(alone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", ["apart", "folded"])
 def test_norms_count_apart_or_folded(norms: str) -> None:
     """A layer before a batch norm may have any scale: folded norms do not see it, norms apart do.
@@ -241,6 +247,7 @@ def test_norms_count_apart_or_folded(norms: str) -> None:
     assert same == (norms == "folded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", ["apart", "folded"])
 def test_running_statistics_count_only_where_norms_are_folded(norms: str) -> None:
     networks = [m.double() for m in members(Residual, 2)]
@@ -267,6 +274,7 @@ def test_running_statistics_count_only_where_norms_are_folded(norms: str) -> Non
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_said() -> None:
     networks = members(Plain, 2)
     with pytest.raises(AlignmentError, match="pass spec="):

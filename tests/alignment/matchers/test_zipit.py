@@ -108,6 +108,7 @@ def copies(kind: type[nn.Module], count: int) -> list[nn.Module]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual])
 @pytest.mark.parametrize("count", [2, 3])
 def test_zipped_copies_of_one_network_compute_what_it_does(
@@ -160,6 +161,7 @@ def test_two_thousand_features_take_seconds() -> None:
     assert len(np.unique(cluster)) == 256
 
 
+@pytest.mark.slow
 def test_the_common_network_does_not_depend_on_the_order_of_the_members() -> None:
     networks = [m.double() for m in members(Plain, 3)]
     data = [(x.double(), y) for x, y in loader()]
@@ -170,6 +172,7 @@ def test_the_common_network_does_not_depend_on_the_order_of_the_members() -> Non
     torch.testing.assert_close(one(data[0][0]), other(data[0][0]), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_groups_without_matrices_are_permuted_and_other_moments_refused() -> None:
     def network(seed: int) -> nn.Module:
         torch.manual_seed(seed)

@@ -20,6 +20,7 @@ KERNELS = {"gaussian": 0.8, "inverse": 1.3, "hinge": 1.5, "cosine": 1.2}
 SCOPES = ("all", "first", "head", "last:2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kind", KINDS)

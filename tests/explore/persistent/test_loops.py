@@ -103,6 +103,7 @@ def test_the_way_of_other_devices_gives_the_same_gradients(monkeypatch: pytest.M
         check(run, definition(run), 1e-12)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_trained_and_copied_as_itself() -> None:
     torch._dynamo.reset()
     network = random_network(Plain, 0)
@@ -119,6 +120,7 @@ def test_a_compiled_network_is_trained_and_copied_as_itself() -> None:
         assert torch.allclose(tensor, bits(runs[1].best())[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_may_hold_the_penalty() -> None:
     torch._dynamo.reset()
     network = random_network(Plain, 0)

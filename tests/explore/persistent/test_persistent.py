@@ -41,6 +41,7 @@ def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
     assert (run.round, run.steps) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -120,6 +120,7 @@ def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr("onefold.explore.subspace.mixing.PART", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layerwise", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ def error(x: Tensor, y: Tensor, units: list[int], block: int, ridge: float) -> f
     return float((y - own @ v).square().sum() / len(x) + loading * v.square().sum())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(3, 7))
 def test_elimination_takes_out_the_unit_whose_absence_costs_least(
     seed: int, block: int, units: int

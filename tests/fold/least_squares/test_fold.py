@@ -63,6 +63,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "target"), KINDS)
 def test_all_weight_on_the_reference_gives_the_reference(
     kind: type[nn.Module], target: str
@@ -83,6 +84,7 @@ def test_all_weight_on_the_reference_gives_the_reference(
         assert difference(other, models[0], inputs_of(kind, 64, 9)) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "target"), KINDS)
 def test_permuted_copies_fold_to_the_function_that_they_share(
     kind: type[nn.Module], target: str
@@ -107,6 +109,7 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
         assert difference(unaligned, model, x) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Mlp, Convolutional, Projected, Attention])
 def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Module]) -> None:
     """The prior plays no part where rows are plenty and exact: the members agree on the function,
@@ -142,6 +145,7 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     assert difference(found, model, x) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual])
 @pytest.mark.parametrize("method", ["permutation", "cca"])
 def test_least_squares_beats_the_repaired_average(kind: type[nn.Module], method: str) -> None:
@@ -155,6 +159,7 @@ def test_least_squares_beats_the_repaired_average(kind: type[nn.Module], method:
     assert folded.report.folded["averaged"] == {}
 
 
+@pytest.mark.slow
 def test_inputs_stay_as_they_are_and_the_same_seed_gives_the_same_bits() -> None:
     networks = members(Residual, 2)
     before = [copy.deepcopy(n.state_dict()) for n in networks]
@@ -172,6 +177,7 @@ def test_inputs_stay_as_they_are_and_the_same_seed_gives_the_same_bits() -> None
     assert type(first) is Residual
 
 
+@pytest.mark.slow
 def test_norms_of_the_result_can_be_estimated_again() -> None:
     networks, data = members(Residual, 2), loader(1024, batch=256)
     folded = merge(networks, data, align="permutation", fold="least_squares").model
@@ -181,6 +187,7 @@ def test_norms_of_the_result_can_be_estimated_again() -> None:
     assert abs(before.accuracy - after.accuracy) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_other_precisions(dtype: torch.dtype) -> None:
     networks = [n.to(dtype) for n in members(Residual, 2)]
@@ -231,6 +238,7 @@ def test_memory_bounds_the_examples_and_the_rows(monkeypatch: pytest.MonkeyPatch
     assert any("rows of each layer" in w for w in report.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
     """Members whose hidden units lie around 1000 and vary by one, as large biases and inputs
@@ -266,6 +274,7 @@ class Frozen(nn.Module):
         return self.layer(F.relu(self.layer(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -61,6 +61,7 @@ def examples(count: int, seed: int = 0) -> list[Tensor]:
     return list(x.split(64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
 def test_cells_compute_what_the_operator_does(
     kind: type[nn.RNNBase], settings: dict[str, object]
@@ -93,6 +94,7 @@ def test_cells_compute_what_the_operator_does(
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
 @pytest.mark.parametrize("target", ["correlation", "pruning"])
 def test_permuted_copies_fold_to_the_function_that_they_share(
@@ -121,6 +123,7 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), SETTINGS)
 def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
     kind: type[nn.RNNBase], settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -189,6 +192,7 @@ class Projection(nn.Module):
         return self.head(self.net(y, None if self.projected else (h, h))[0][-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("projected", [True, False])
 def test_what_cannot_be_solved_is_named_and_averaged(projected: bool) -> None:
     torch.manual_seed(0)

@@ -64,6 +64,7 @@ class Dotted(nn.Module):
         return torch.einsum("btc,c->bt", self.a(x).sigmoid(), self.vector)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Pooled, Scored, Dotted])
 def test_selection_weighs_units_that_a_vector_reads(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)

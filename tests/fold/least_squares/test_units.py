@@ -94,6 +94,7 @@ class Joined(nn.Module):
         return self.head(torch.relu(x).permute(0, 2, 3, 1).flatten(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Mlp, Projected, Attention, Joined])
 def test_permuted_copies_fold_to_the_function_that_they_share(
     kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
@@ -130,6 +131,7 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
     assert difference(other.model, model, x) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Convolutional, Recurrent])
 def test_every_layer_is_folded_or_named(kind: type[nn.Module]) -> None:
     models = [network(kind, k) for k in range(3)]
@@ -191,6 +193,7 @@ def test_members_that_put_out_what_is_not_finite_are_refused() -> None:
         merge(parts, batches_of(Mlp), align="none", fold="least_squares")
 
 
+@pytest.mark.slow
 def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
     networks, data = members(Residual, 3), loader(512)
     folded, again = (
@@ -207,6 +210,7 @@ def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
     assert all(len(counts) == 3 for counts in folded.report.folded["units"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Projected, Convolutional, Recurrent])
 def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_own(
     kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
@@ -245,6 +249,7 @@ def test_the_metric_is_taken_from_a_quarter_of_the_examples(
         assert sum(sizes) == wanted
 
 
+@pytest.mark.slow
 def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     networks, data = members(Residual, 2), loader(512)
     monkeypatch.setattr(units, "COLUMNS", 40)
@@ -252,6 +257,7 @@ def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.Monke
     assert onefold.evaluate(folded.model, TEST).accuracy > 0.85
 
 
+@pytest.mark.slow
 def test_a_mean_of_probabilities_is_aimed_at() -> None:
     """One member is far surer than the other: the mean of logits follows it alone, the mean of
     probabilities does not.
@@ -312,6 +318,7 @@ def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> No
     torch.testing.assert_close(metric, expected, atol=0.02, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_bad_settings_are_refused() -> None:
     networks = members(Residual, 2)
     for setting, wanted in (

@@ -28,6 +28,7 @@ DATA = [(x.double(), y) for x, y in loader()]
 IMAGES = DATA[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "way", ["the first that is exact", "not written", "neither written nor read"]
 )
@@ -93,6 +94,7 @@ def test_a_head_undoes_any_map_that_keeps_the_function(
     assert ("written" if way == "the first that is exact" else "unmerged") in ways
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -142,6 +144,7 @@ def test_behind_a_trunk_of_one_member_that_member_answers_exactly(method: Any) -
         assert float((rows(others, IMAGES)[k] - wanted[k]).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_dense_maps_go_into_the_weights_that_read_them_where_all_is_linear_on_the_way() -> None:
     models = chains(2)
     alignment = align(models, DATA, method="cca")
@@ -160,6 +163,7 @@ def test_dense_maps_go_into_the_weights_that_read_them_where_all_is_linear_on_th
     )
 
 
+@pytest.mark.slow
 def test_a_skip_connection_crosses_with_the_branch() -> None:
     models = doubled(Residual)
     for until, crossing in (("norm0", 1), ("norm1", 2), ("norm2", 2)):
@@ -178,6 +182,7 @@ def test_a_skip_connection_crosses_with_the_branch() -> None:
         onefold.partial_merge(models, DATA, until="conv1", align="permutation")
 
 
+@pytest.mark.slow
 def test_rotations_of_a_transformer_are_written_into_its_heads() -> None:
     models, data = (
         [],

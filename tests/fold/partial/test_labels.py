@@ -14,6 +14,7 @@ DATA = [(x.double(), y) for x, y in loader()]
 IMAGES = DATA[0][0]
 
 
+@pytest.mark.slow
 def test_members_with_other_numbers_of_labels() -> None:
     models = [chains(1, classes=4)[0], chains(2, classes=7)[1]]
     for k, align_ in ((0, "zipit"), (1, "permutation"), (0, "cca")):

@@ -20,6 +20,7 @@ DATA = [(x.double(), y) for x, y in loader()]
 IMAGES = DATA[0][0]
 
 
+@pytest.mark.slow
 def test_the_trunk_is_that_of_the_repaired_merge() -> None:
     models = doubled(Residual)
     result = onefold.partial_merge(models, DATA, until="norm1", align="permutation", repair="full")
@@ -31,6 +32,7 @@ def test_the_trunk_is_that_of_the_repaired_merge() -> None:
     assert not torch.equal(own["norm1.running_var"], plain["norm1.running_var"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fold", "settings"),
     [
@@ -80,6 +82,7 @@ def test_folds_in_a_basis_of_their_own_are_refused() -> None:
             onefold.partial_merge(chains(2), DATA, until="1", fold=name)
 
 
+@pytest.mark.slow
 def test_outputs_are_averaged_or_returned_one_by_one() -> None:
     models = doubled(Plain)
     made = onefold.partial_merge(
@@ -111,6 +114,7 @@ def test_outputs_are_averaged_or_returned_one_by_one() -> None:
     torch.testing.assert_close(found, rows(twins[0], x))  # in the network's own form: a dict
 
 
+@pytest.mark.slow
 def test_members_of_other_widths_by_transport() -> None:
     models = [chains()[0], chains(width=5)[0]]
     for until in ("1", "3", "5"):
@@ -172,6 +176,7 @@ def test_one_sentence_for_what_cannot_be(
         onefold.partial_merge(chains(2), DATA, **options)
 
 
+@pytest.mark.slow
 def test_more_layers_of_their_own_bring_the_ensemble_nearer() -> None:
     models = [trained(Plain, seed) for seed in range(2)]
     data, test = loader(512), loader(512, seed=99)

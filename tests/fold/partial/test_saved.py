@@ -19,6 +19,7 @@ DATA = [(x.double(), y) for x, y in loader()]
 IMAGES = DATA[0][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "until"), [("zipit", "0"), ("cca", "0"), ("cca", "3"), ("permutation", "5")]
 )

@@ -12,6 +12,7 @@ from onefold.alignment import align
 from onefold.fold import SoftMerge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("how", ["permutation", "cca"])
 def test_gates_open_for_the_reference_alone_give_its_function(
@@ -26,6 +27,7 @@ def test_gates_open_for_the_reference_alone_give_its_function(
             torch.testing.assert_close(soft.harden()(x), networks[1](x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["layer", "module"])
 def test_permuted_members_keep_their_functions(
     plain: list[nn.Module], residual: list[nn.Module], level: str
@@ -49,6 +51,7 @@ def test_an_alignment_computed_before_gives_the_same_bits(residual: list[nn.Modu
     assert same_bits(bits(given.harden()), bits(computed.harden()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize("include", [None, ["conv2"]], ids=["all", "one"])
 def test_the_default_alignment_works_at_every_level(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
 import torch
 from small_networks import loader
 from soft_networks import Tied, bits, labelled, quick, random_members, same_bits, unaligned
@@ -27,6 +28,7 @@ def test_gates_are_learned_with_these_settings_unless_others_are_given() -> None
     }
 
 
+@pytest.mark.slow
 def test_the_best_of_the_candidates_on_held_out_data_is_returned(residual: list[nn.Module]) -> None:
     result = fit_gates(SoftMerge(residual, "layer"), loader(512), steps=60)
     assert set(result.scores) == {"gated", "aligned average", "member 0", "member 1", "member 2"}

@@ -43,6 +43,7 @@ def test_a_training_step_under_autocast(kind: type[nn.Module], level: str) -> No
     assert soft.gate.log_alpha.dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("level", LEVELS)
 def test_members_of_other_precisions(

@@ -78,6 +78,7 @@ def two_ranks(
     return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["model", "layer"])
 def test_a_loop_of_ones_own_under_ddp_keeps_gates_and_noise_equal(
     two_ranks: list[dict[str, list[object]]], level: str

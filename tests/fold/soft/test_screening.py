@@ -152,6 +152,7 @@ def check(result: SoftResult, networks: list[nn.Module], bad: list[int]) -> None
     assert all(bool(p.isfinite().all()) for p in result.model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [[1], [0, 1, 3, 4]], ids=["one", "four"])
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_bad_members_are_shut_out_at_model_level(
@@ -161,6 +162,7 @@ def test_bad_members_are_shut_out_at_model_level(
     check(fit(SoftMerge(networks), steps=200), networks, bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "bad"),
     [
@@ -178,12 +180,14 @@ def test_bad_members_are_shut_out_at_layer_level(
     check(fit(SoftMerge(networks, "layer"), steps=60), networks, bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [nan_weights, random_times_a_million, outputs_negated])
 def test_bad_members_are_shut_out_at_module_level(honest: list[nn.Module], attack: Attack) -> None:
     networks = attacked(honest, attack, [2])
     check(fit(SoftMerge(networks, "module", align="permutation"), steps=60), networks, [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", [outputs_negated, trained_on_false_labels, outputs_in_another_order, times_a_million]
 )
@@ -294,6 +298,7 @@ def test_a_perfect_member_times_a_million_does_not_screen_out_the_honest_ones() 
     assert set(soft.dropped) == {0}, soft.dropped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["layer", "module"])
 def test_broken_statistics_are_masked_as_broken_weights_are(level: str) -> None:
     networks = members(Residual, 2)
@@ -303,6 +308,7 @@ def test_broken_statistics_are_masked_as_broken_weights_are(level: str) -> None:
     assert bool(soft.eval()(TEST[0][0]).isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["model", "layer"])
 @pytest.mark.parametrize("bad", [[1], [0, 1, 3, 4]], ids=["one", "four"])
 def test_flipping_every_sign_costs_no_accuracy(
@@ -320,6 +326,7 @@ def test_flipping_every_sign_costs_no_accuracy(
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
 
 
+@pytest.mark.slow
 def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
     """Members that never saw so much noise are wrong with great confidence, which a member of small
     outputs may serve to lower.
@@ -333,6 +340,7 @@ def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
     assert accuracy(result.model) >= best.accuracy - 0.005 - best.accuracy_error
 
 
+@pytest.mark.slow
 def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
     networks = attacked(members(Residual, 3), outputs_negated, [2])
     found = align(networks, loader(256), method="permutation", targets=False)

@@ -22,6 +22,7 @@ from torch import nn
 from onefold.fold import SoftMerge, fit_gates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["layer", "module"])
 def test_a_damaged_block_is_replaced_by_that_of_another_network(
     residual: list[nn.Module], level: str

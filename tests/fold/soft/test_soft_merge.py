@@ -38,6 +38,7 @@ def test_log_alphas_are_the_only_parameters(kind: type[nn.Module], level: str) -
     assert soft.gate.log_alpha.shape == (rows, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("how", ["none", "permutation", "auto"])
 def test_members_are_left_bit_for_bit_as_they_were(
@@ -122,6 +123,7 @@ def test_copies_are_independent(level: str, copied: object) -> None:
         assert torch.equal(soft(x), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["none", "permutation"])
 @pytest.mark.parametrize("level", ["layer", "module"])
 @pytest.mark.parametrize(
