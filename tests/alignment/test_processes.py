@@ -114,6 +114,7 @@ def test_two_processes_fold_what_one_would(
     )
 
 
+@pytest.mark.slow
 def test_two_processes_average_statistics_as_one_would(
     two_ranks: list[dict[str, dict[str, Tensor]]],
 ) -> None:
@@ -140,6 +141,7 @@ def assert_equal_sums(
         torch.testing.assert_close(first[name], expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_without_the_reduction_the_processes_differ(
     two_ranks: list[dict[str, dict[str, Tensor]]],
 ) -> None:

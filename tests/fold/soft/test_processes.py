@@ -89,6 +89,7 @@ def test_a_loop_of_ones_own_under_ddp_keeps_gates_and_noise_equal(
     assert not torch.equal(first[1], first[2]), "the noise is the same in every step"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["fitted", "choice", "hardened", "returned"])
 @pytest.mark.parametrize("name", ["model", "layer", "layer, auto"])
 def test_fit_gates_agrees_on_all_ranks(
@@ -101,6 +102,7 @@ def test_fit_gates_agrees_on_all_ranks(
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_the_aligned_average_is_the_same_on_all_ranks(
     two_ranks: list[dict[str, list[object]]],
 ) -> None:
