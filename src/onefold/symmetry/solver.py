@@ -106,8 +106,8 @@ def _groups(
     folds: Mapping[str, tuple[ScaleFold, Term]],
 ) -> tuple[Group, ...]:
     """The groups, in the order of their names."""
-    names_of_inputs = traced.state_names
-    inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in names_of_inputs]
+    of_state = traced.state_names
+    inputs = [n for n in facts.axes if n.op == "placeholder" and n.name not in of_state]
     computed = reached_from(inputs)
     over = fibres(tensors_of(facts), facts.mixes)
     folded = {
