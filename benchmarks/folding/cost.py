@@ -42,7 +42,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.alignment import Alignment, align, build_problem, matchers, solve_problem
 from onefold.alignment.matchers import JointMatcher, StateMatcher
-from onefold.fold.least_squares.units import Reader
+from onefold.fold.least_squares.consumers import Consumer
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve, trace
@@ -273,7 +273,7 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
     traced = trace(members[0], (data[0],))
     spec = solve(traced)
     floor = Floor(members, data)
-    state, add = members[0].state_dict(), Reader.add
+    state, add = members[0].state_dict(), Consumer.add
     lines: dict[str, dict[str, list[float]]] = {target: {} for target in TARGETS}
     alignment = align(members, data, method="permutation", spec=spec, traced=traced)
     for number in range(arguments.rounds + 1):
@@ -282,17 +282,17 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
             sizes: list[tuple[int, int, int]] = []
 
             def recorded(
-                reader: Reader, x: Tensor, y: Tensor, sizes: list[tuple[int, int, int]] = sizes
+                consumer: Consumer, x: Tensor, y: Tensor, sizes: list[tuple[int, int, int]] = sizes
             ) -> None:
                 sizes.extend([(len(x), x.shape[1], x.shape[1]), (len(x), x.shape[1], y.shape[1])])
-                add(reader, x, y)
+                add(consumer, x, y)
 
             start = clock()
             with (
                 mock.patch.object(
                     importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced
                 ),  # the trace is not counted
-                mock.patch.object(Reader, "add", recorded),
+                mock.patch.object(Consumer, "add", recorded),
             ):
                 result = onefold.merge(
                     members, data, align=alignment, fold="least_squares", target=target, spec=spec

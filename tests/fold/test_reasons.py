@@ -17,7 +17,7 @@ from onefold.explore import compare_networks
 from onefold.fold import SoftMerge, fit_gates, merge
 from onefold.fold.reasons import reason
 from onefold.fold.soft.choice import choose
-from onefold.fold.soft.prune_gates import prune
+from onefold.fold.soft.prune_gates import prune_gates
 from onefold.fold.soft.screening import MARGIN, MemberScore, screen
 from onefold.measure import Scores, difference, score_logits
 from onefold.recipe.persist.report import alone
@@ -60,20 +60,20 @@ def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
     assert result.choice == done.name
     assert text.startswith(f"{result.choice} was chosen on {done.examples} held-out examples")
     listed = told(text)
-    assert set(listed) == set(done.standing)
+    assert set(listed) == set(done.candidates)
     for name, (accuracy, loss) in listed.items():
         assert accuracy == pytest.approx(100 * result.scores[name].accuracy, abs=0.006)
         assert loss == pytest.approx(result.held_out_losses[name], abs=6e-5)
-    top = max((result.scores[name] for name in done.standing), key=lambda each: each.accuracy)
+    top = max((result.scores[name] for name in done.candidates), key=lambda each: each.accuracy)
     within = [
         name
-        for name in done.standing
+        for name in done.candidates
         if difference(top, result.scores[name]).gain <= difference(top, result.scores[name]).error
     ]
     assert list(done.close) == within
     assert listed[result.choice][1] == min(listed[name][1] for name in within)
     assert all(name in text for name in within)
-    (best,) = [name for name in done.standing if name.startswith("member")]
+    (best,) = [name for name in done.candidates if name.startswith("member")]
     losses = {
         k: float(v)
         for k, v in re.findall(
@@ -126,7 +126,7 @@ def test_the_member_that_stands_has_the_lowest_loss_on_all_labelled_examples() -
     assert done.name == "member 0"
     assert done.members == {"member 0": pytest.approx(0.25), "member 1": pytest.approx(0.34)}
     assert "member 1 90" not in str(done)  # it did not stand
-    assert "only member 0 stood for choice" in str(done)
+    assert "only member 0 was a candidate" in str(done)
     assert "all 400 labelled examples (member 0 0.2500, member 1 0.3400 nats)" in str(done)
 
 
@@ -190,7 +190,7 @@ def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(
             return values * self.alive
 
     own = Gate()
-    found = prune(
+    found = prune_gates(
         own,
         lambda: torch.zeros(100) if own.alive.all() else rise + noise - noise.mean(),
         0.01,

@@ -79,7 +79,7 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
         lambda: onefold.class_pool(pair, [x for x, _ in data]),
         lambda: onefold.merge(pair, data, align="none", repair="none", fold="greedy_soup"),
         lambda: onefold.merge(pair, data, align="none", repair="none", polish=1),
-        lambda: onefold.SoftMerge(pair, data=data),
+        lambda: onefold.SoftMerge(pair, "model", data=data),
         lambda: Ensemble(pair)(data[0][0]),
         lambda: onefold.PersistentTraining(pair[0], 5, kernel="function", reference=data[0]),
     ]
@@ -177,7 +177,7 @@ def test_gates_are_learned_from_the_output_that_is_said(level: str) -> None:
 
 def test_gates_of_segmentation_networks(tmp_path: Path) -> None:
     pair, data = made(Segmenter), pictures()
-    soft = onefold.SoftMerge(pair, screen=False, outputs="probabilities", data=data)
+    soft = onefold.SoftMerge(pair, "model", screen=False, outputs="probabilities", data=data)
     result = onefold.fit_gates(soft, data, steps=5, fallback=False)
     mixture = Mixture(pair, torch.tensor([0.5, 0.5]), outputs="probabilities", output=soft.output)
     x = data[0][0]

@@ -57,13 +57,13 @@ def test_gates_report_what_they_learned_from_and_chose_on(
 
 def test_gates_count_their_examples(plain: list[nn.Module]) -> None:
     data, held_out = Watched(loader(120, batch=50)), Watched(loader(40, seed=5))
-    given = fit_gates(SoftMerge(plain), data, held_out=held_out, steps=2)
+    given = fit_gates(SoftMerge(plain, "model"), data, held_out=held_out, steps=2)
     assert (
         given.examples
         == {"learned from": data.longest, "chosen on": held_out.longest}
         == {"learned from": 120, "chosen on": 40}
     )
-    alone = fit_gates(SoftMerge(plain), data, steps=2, fallback=False)
+    alone = fit_gates(SoftMerge(plain, "model"), data, steps=2, fallback=False)
     assert alone.examples == {"learned from": 120, "chosen on": 0}
 
 

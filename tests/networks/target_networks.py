@@ -12,10 +12,10 @@ from onefold.alignment import Alignment
 from onefold.batches import batches
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.least_squares.layers import find_sites
-from onefold.fold.least_squares.output_layers import put_out
+from onefold.fold.least_squares.output_layers import find_output
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
-from onefold.fold.least_squares.selection import Picks, alignment_of
-from onefold.fold.least_squares.targets import aims
+from onefold.fold.least_squares.selection import UnitSelection, alignment_of
+from onefold.fold.least_squares.targets import site_targets
 from onefold.inference import ANY, Output
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve, trace
 
@@ -84,7 +84,7 @@ def targets_of(
     threshold: float = 0.0,
     reference: int = 0,
     maps: dict[str, tuple[GroupMap, ...]] | None = None,
-    picks: dict[str, Picks] | None = None,
+    picks: dict[str, UnitSelection] | None = None,
     pool: ClassPool | None = None,
     output: Output = ANY,
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
@@ -105,8 +105,12 @@ def targets_of(
     if picks is not None:
         found = alignment_of(picks, found, spec, len(networks), reference)
     read = SiteOutputs(traced, states, sites, calibration)
-    put = None if pool is None else put_out(traced, states[reference], calibration.batches, output)
-    goals = aims(
+    put = (
+        None
+        if pool is None
+        else find_output(traced, states[reference], calibration.batches, output)
+    )
+    goals = site_targets(
         read, spec, states, found, shares, reference, kind, threshold, picks or {}, pool, put
     )
     outputs = SiteOutputs(traced, states, sites, calibration)

@@ -17,24 +17,28 @@ from onefold.registry import Registry
 
 
 class Fold(Protocol):
-    """Aligned state dicts and one weight for each member (they sum to 1) to one state dict."""
+    """A function from aligned state dicts and the members' weights to one state dict.
+
+    The weights sum to 1.
+    """
 
     def __call__(
         self, states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int
-    ) -> dict[str, Tensor]: ...
+    ) -> dict[str, Tensor]:
+        """The folded state dict."""
+        ...
 
 
-folds: Registry[Any] = Registry(
-    "fold"
-)  # a Fold, or a class of NetworkFolds (see `network_fold.py`)
+# Values are a Fold, or a class of NetworkFolds (see `network_fold.py`).
+folds: Registry[Any] = Registry("fold")
 
 
 def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ...]:
     """The members' weights divided by their sum; equal ones for None.
 
     Raises:
-        MembersError: another number of weights than members. SettingError: a weight is negative or
-            not finite, or all are 0.
+        MembersError: the number of weights is not that of the members.
+        SettingError: a weight is negative or not finite, or all are 0.
     """
     if weights is None:
         return (1.0 / members,) * members
@@ -55,30 +59,30 @@ def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ..
 def average(
     states: Sequence[Mapping[str, Tensor]], weights: Sequence[float], *, reference: int
 ) -> dict[str, Tensor]:
-    """Weighted mean of the aligned members' weights, floating-point or complex, in the reference's
-    dtypes.
+    """Weighted mean of the aligned members' weights, in the reference's dtypes.
 
-    What has no mean comes from the reference, or from the member of most weight where the reference
-    has none. `merge` keeps more of it, as masks (see `unaveraged.py`).
+    Floating-point and complex tensors are averaged. A tensor without a mean comes from the
+    reference, or from the member of most weight if the reference has none. `merge` treats more
+    tensors like this, as masks (see `unaveraged.py`).
 
-    Summed in float64, the reference first and then the other members in an order that depends on
-    their values alone, so that the result has the same bits whatever the order in which the others
-    were given. Beside the running sum one state is looked at at a time.
+    The sum is in float64, the reference first and then the other members in an order that depends
+    on their values alone. So the result has the same bits whatever the order in which the others
+    were given. Beside the running sum one state is read at a time.
     """
     others = [k for k in range(len(states)) if k != reference]
     if len(others) > 1:  # states on disk are read for their rank, and read again for their values
         others.sort(key=lambda k: (weights[k], _rank(states[k])))
-    own, owner = states[reference], owner_of(weights, reference)
-    dtypes = {name: tensor.dtype for name, tensor in own.items()}
-    meant = {name for name, tensor in own.items() if wide(tensor) is not None}
+    first, owner = states[reference], owner_of(weights, reference)
+    dtypes = {name: tensor.dtype for name, tensor in first.items()}
+    averaged = {name for name, tensor in first.items() if wide(tensor) is not None}
     folded = {
-        name: _share(tensor, weights[reference]) if name in meant else tensor.clone()
-        for name, tensor in own.items()
+        name: _share(tensor, weights[reference]) if name in averaged else tensor.clone()
+        for name, tensor in first.items()
     }
-    del own
+    del first
     for k in others:
         for name, tensor in states[k].items():
-            if name in meant:
+            if name in averaged:
                 folded[name].add_(tensor.to(folded[name].dtype), alpha=weights[k])
             elif k == owner:
                 folded[name] = tensor.clone()
@@ -86,25 +90,20 @@ def average(
 
 
 def owner_of(weights: Sequence[float], reference: int) -> int:
-    """The member whose values are taken where no mean is: the reference, or where it has no weight
-    the member of most.
+    """The member whose values are taken for tensors without a mean.
+
+    That is the reference, or the member of most weight if the reference has none.
     """
-    return (
-        reference if weights[reference] > 0 else max(range(len(weights)), key=lambda k: weights[k])
-    )
+    if weights[reference] > 0:
+        return reference
+    return max(range(len(weights)), key=lambda k: weights[k])
 
 
 def wide(tensor: Tensor) -> torch.dtype | None:
-    """The dtype to sum such a tensor in, float64 or complex128; None where it holds no numbers that
-    have a mean.
-    """
-    return (
-        torch.float64
-        if tensor.is_floating_point()
-        else torch.complex128
-        if tensor.is_complex()
-        else None
-    )
+    """The dtype to sum such a tensor in, float64 or complex128; None if it has no mean."""
+    if tensor.is_floating_point():
+        return torch.float64
+    return torch.complex128 if tensor.is_complex() else None
 
 
 def _share(tensor: Tensor, weight: float) -> Tensor:

@@ -1,12 +1,14 @@
-"""Average of aligned members in which every unit counts as it agrees:
+"""Average of aligned members weighted by the correlation of units.
 
-    W = W_0 + sum_k a_k diag(rho_k) (W_k - W_0),
+    W = W_0 + sum_k a_k diag(rho_k) (W_k - W_0).
 
-W_0 the reference's weights, a_k the members' weights, and rho_k the correlations of member k's
+W_0 are the reference's weights, a_k the members' weights, and rho_k the correlations of member k's
 matched units with the reference's, by which the alignment was chosen (canonical correlations after
-CCA; negative ones count 0). What does not match leaves the reference as it is; with rho = 1 it is
-the plain average. rho acts where a tensor makes features, on the rows of a weight, a bias, the
-tensors of a norm; tensors that only read features, such as the last layer, are averaged plainly.
+CCA; negative ones count 0). Units that do not match leave the reference as it is. With rho = 1 it
+is the plain average.
+
+rho acts on the axis along which a tensor makes features: the rows of a weight, a bias, the tensors
+of a norm. Tensors that only read features, such as the last layer, are averaged plainly.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ class CorrelatedAverage(NetworkFold):
     def fold(self, job: FoldJob) -> Folded:
         """The average, to be repaired as any other.
 
-        Raises SettingError where there is no alignment to one reference that measured correlations.
+        Raises:
+            SettingError: there is no alignment to one reference that measured correlations.
         """
         alignment = job.alignment
         if alignment is None or alignment.reference is None or not alignment.scores:
@@ -59,35 +62,29 @@ class CorrelatedAverage(NetworkFold):
             for name in total:
                 weight: Tensor | float = job.shares[k]
                 for axis, term in making.get(name, {}).items():
-                    rows = spread(
-                        term,
-                        {group: rho[group] for group in live_groups(term) if group in rho},
-                        1.0,
-                    )
-                    weight = job.shares[k] * rows.to(total[name].device).reshape(
-                        [-1 if a == axis else 1 for a in range(total[name].dim())]
-                    )
-                total[name] += weight * (
-                    state[name].to(total[name].dtype) - first[name].to(total[name].dtype)
-                )
+                    groups = [group for group in live_groups(term) if group in rho]
+                    rows = spread(term, {group: rho[group] for group in groups}, 1.0)
+                    shape = [-1 if a == axis else 1 for a in range(total[name].dim())]
+                    weight = job.shares[k] * rows.to(total[name].device).reshape(shape)
+                dtype = total[name].dtype
+                total[name] += weight * (state[name].to(dtype) - first[name].to(dtype))
         owner = job.states[owner_of(job.shares, job.reference)]
-        made = {
+        folded = {
             name: (total[name] if name in total else owner[name].clone()).to(tensor.dtype)
             for name, tensor in first.items()
         }
+        members = range(len(job.models))
         means = {
-            group: [
-                float(alignment.scores[group][k].clamp_min(0).mean())
-                for k in range(len(job.models))
-            ]
+            group: [float(alignment.scores[group][k].clamp_min(0).mean()) for k in members]
             for group in alignment.maps
         }
-        state = neutralised(made, alignment.spec.layers) if alignment.folds_norms else made
-        return Folded(state, repair=True, details={"correlations": means})
+        if alignment.folds_norms:
+            folded = neutralised(folded, alignment.spec.layers)
+        return Folded(folded, repair=True, details={"correlations": means})
 
 
 def _making(alignment: Alignment) -> dict[str, dict[int, Term]]:
-    """Of every tensor the one axis along which it makes features of aligned groups."""
+    """The one axis of every tensor along which it makes features of aligned groups."""
     spec = alignment.spec
     found: dict[str, dict[int, Term]] = {}
     tied: Mapping[str, str] = {name: names[0] for names in spec.tied for name in names}
@@ -99,18 +96,17 @@ def _making(alignment: Alignment) -> dict[str, dict[int, Term]]:
         if slot.role != "consumer"
     }
     for name, axes in spec.axes.items():
-        own = [axis for axis in range(len(axes)) if (tied.get(name, name), axis) in roles]
-        if own:
-            found[name] = {own[0]: axes[own[0]]}
+        making = [axis for axis in range(len(axes)) if (tied.get(name, name), axis) in roles]
+        if making:
+            found[name] = {making[0]: axes[making[0]]}
     return found
 
 
 def _correlations(alignment: Alignment, group: str, member: int) -> Tensor:
-    """(C,) float64 at least 0: unit by unit, or of all alike where the group has a map for every
-    fibre.
+    """Correlations (C,) of a member's units, float64, at least 0.
+
+    If the group has a map for every fibre, all units have the mean.
     """
-    scores, size = (
-        alignment.scores[group][member].double().clamp_min(0.0),
-        alignment.spec.group(group).size,
-    )
+    scores = alignment.scores[group][member].double().clamp_min(0.0)
+    size = alignment.spec.group(group).size
     return scores if len(scores) == size else scores.mean().expand(size)

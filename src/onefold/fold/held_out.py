@@ -19,10 +19,13 @@ SHARE = 0.2
 def held_out(
     data: Data | None, validation: Data | None
 ) -> tuple[Data | None, list[Any] | Data | None]:
-    """The data to fold on and the labelled batches to choose by: `validation`, or the last fifth of
-    the batches of `data`, which are then not folded on.
+    """The data to fold on, and the labelled batches to choose by.
 
-    None instead of batches to choose by where there are no labels.
+    The latter are `validation`, or the last fifth of the batches of `data`, which are then not
+    folded on. They are None if there are no labels.
+
+    Raises:
+        DataError: the data is one batch, which cannot be split.
     """
     if validation is not None:
         return data, validation
@@ -41,7 +44,11 @@ def held_out(
 
 
 def check_labels(validation: Data | None, fold: str) -> Data:
-    """The batches to choose by. Raises DataError where there are none."""
+    """The batches to choose by.
+
+    Raises:
+        DataError: there are none.
+    """
     if validation is None:
         raise DataError(
             f"The fold '{fold}' chooses by labels, but the data has none of use; pass `validation`"
@@ -58,5 +65,5 @@ def scored(
 
 
 def rank(scores: Scores) -> tuple[float, float]:
-    """What is compared: accuracy, and on a tie the loss."""
+    """The key of comparison: accuracy, and on a tie the loss."""
     return scores.accuracy, -scores.nll

@@ -1,5 +1,6 @@
-"""The members' weights in the common basis, each made when it is asked for: of members on disk only
-one is then in memory.
+"""The members' weights in the common basis, each computed when it is asked for.
+
+So only one of members on disk is in memory.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from onefold.alignment import Alignment
 
 
 class MappedStates(Sequence[dict[str, Tensor]]):
-    """`states[k]` is the state dict of member k, mapped by `alignment` where there is one.
+    """The members' state dicts, `states[k]` mapped by the alignment if there is one.
 
-    Nothing is kept, so asking twice costs twice.
+    Nothing is cached, so asking twice costs twice.
+
+    Args:
+        models: the members.
+        alignment: the maps; None for the members as they are.
     """
 
     def __init__(self, models: Sequence[nn.Module], alignment: Alignment | None) -> None:

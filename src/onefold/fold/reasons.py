@@ -1,9 +1,8 @@
-"""Why a fold that chooses by labels chose as it did, in words that follow from the scores it chose
-by.
+"""The reasons of a fold that chooses by labels, in words that follow from its scores.
 
-What is chosen is the highest accuracy on held-out examples, on a tie the lowest loss
-(`held_out.rank`). Whether chance may have decided is told by paired differences
-(measure/paired.py): of every rival that is not clearly less accurate.
+The choice is the highest accuracy on held-out examples, on a tie the lowest loss (`held_out.rank`).
+Whether chance may have decided follows from paired differences (measure/paired.py): of every rival
+that is not clearly less accurate.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from onefold.measure.scores import Scores
 
 
 def not_clearly_worse(choice: str, scores: Mapping[str, Scores]) -> list[str]:
-    """The other names whose paired difference to the chosen one is no clear one."""
+    """The other names whose paired difference to the chosen one is not clear."""
     return [
         name
         for name in scores
@@ -26,49 +25,53 @@ def not_clearly_worse(choice: str, scores: Mapping[str, Scores]) -> list[str]:
 
 
 def reason(choice: str, scores: Mapping[str, Scores]) -> str:
-    """One clause: what the chosen one is ahead in, and of whom not clearly. scores: of all
-    candidates, by name.
+    """One clause: in what the chosen one leads, and whom it does not lead clearly.
+
+    Args:
+        choice: the chosen name.
+        scores: of all candidates, by name.
     """
-    own = scores[choice]
+    best = scores[choice]
     text = (
-        f"of {len(scores)} candidates it has the highest accuracy on {own.n} held-out examples,"
-        f" {100 * own.accuracy:.2f} %"
+        f"of {len(scores)} candidates it has the highest accuracy on {best.n} held-out examples,"
+        f" {100 * best.accuracy:.2f} %"
     )
-    level = [name for name in scores if name != choice and scores[name].accuracy == own.accuracy]
+    level = [name for name in scores if name != choice and scores[name].accuracy == best.accuracy]
     if level:
-        equal = all(scores[name].nll == own.nll for name in level)
-        decided = (
-            "is the first of them"
-            if equal
-            else f"has no higher loss than they ({own.nll:.4f} nats)"
-        )
+        equal = all(scores[name].nll == best.nll for name in level)
+        lower = f"has no higher loss than they ({best.nll:.4f} nats)"
+        decided = "is the first of them" if equal else lower
         text += f", as {_have(level)}, and {decided}"
     near = not_clearly_worse(choice, scores)
     if near:
-        told = "; ".join(f"{name} {difference(scores[name], own)}" for name in near)
+        told = "; ".join(f"{name} {difference(scores[name], best)}" for name in near)
         return (
             f"{text}; chance may have decided against {len(near)} of them, which are not clearly"
             f" different ({told})"
         )
-    return (
-        f"{text}; each of the others is clearly less accurate, example by example"
-        if len(scores) > 1
-        else text
-    )
+    if len(scores) == 1:
+        return text
+    return f"{text}; each of the others is clearly less accurate, example by example"
 
 
 def losses(scores: Mapping[str, Scores]) -> dict[str, float | str]:
     """The losses in nats, ready for JSON."""
-    return {name: plain(each.nll) for name, each in scores.items()}
+    return {name: plain(of_name.nll) for name, of_name in scores.items()}
 
 
 def plain(value: float) -> float | str:
-    """The number, or a word where JSON has none."""
+    """The number, or a word if JSON has none."""
     return value if math.isfinite(value) else str(value)
 
 
 def soup_note(chosen: Sequence[int], trials: Sequence[Mapping[str, Any]], examples: int) -> str:
-    """What a greedy soup kept and by what."""
+    """One sentence: the members of a greedy soup, and the scores that decided.
+
+    Args:
+        chosen: the soup's members.
+        trials: plain data of every trial.
+        examples: the number of held-out examples.
+    """
     near = sum(not trial["clear"] for trial in trials)
     doubt = (
         f"{near} of {len(trials)} trials were not clearly different, example by example, so that"

@@ -1,26 +1,30 @@
-"""REPAIR: give the folded features the means and deviations that the aligned members' features
-have.
+"""REPAIR: the folded features get the means and deviations of the aligned members' features.
 
-An average of decorrelated features varies too little, layer after layer (variance collapse).
-For every output channel of a layer whose features may move, with mean m and deviation s measured in
-the folded network, and the targets m* = mean_k m_k and s* = mean_k s_k over the aligned members,
+An average of decorrelated features varies too little, layer after layer (variance collapse). For
+every output channel of a layer whose features may move, let m and s be its mean and deviation in
+the folded network, and m* = mean_k m_k and s* = mean_k s_k the targets over the aligned members.
+Then
+
     y  ->  (y - m) s* / s + m*.
-With a batch norm behind the layer this is its running statistics and affine part, otherwise the
-layer's own weight and bias. The outputs of the network have no target, as nothing may move there.
-Nor have weights that are used more than once, and a layer with neither bias nor norm has nothing to
-write the mean to.
+
+With a batch norm behind the layer this is the norm's running statistics and affine part, otherwise
+the layer's own weight and bias. The outputs of the network have no target, as nothing may move
+there. Weights that are used more than once have none either. A layer with neither bias nor norm has
+nothing to write the mean to.
 
 Jordan, Sedghi, Saukh, Entezari & Neyshabur 2023, "REPAIR: REnormalizing Permuted Activations for
-Interpolation Repair" (arXiv 2211.08403). All layers are done in one pass: each batch is corrected
-by its own statistics on the way, as batch norm does in training, so that a layer sees inputs which
-are repaired already. Batches of fewer than FEW examples take away what tells the examples apart. Up
-to a tenth of the examples they are left out; beyond that the places are settled one after the
-other, each by a pass over all of the data up to it. A norm that runs at several places is repaired
-as one (see `repair_places.py`).
+Interpolation Repair" (arXiv 2211.08403).
+
+All layers are repaired in one pass: each batch is corrected by its own statistics on the way, as
+batch norm does in training, so that a layer reads inputs that are repaired already. Batches of
+fewer than FEW examples lose by that what tells the examples apart. Up to a tenth of the examples
+they are left out. Beyond that the places are repaired one after the other, each by a pass over all
+of the data up to it. A norm that runs at several places is repaired as one (see
+`repair_places.py`).
 
 Layers from the network's input on that have the wanted means and deviations already are left alone,
-and their values are not corrected on the way: batches differ from one another, and networks that
-are the same stay as they are.
+and their values are not corrected on the way. Batches differ from one another, and networks that
+are the same must stay as they are.
 """
 
 from __future__ import annotations
@@ -53,11 +57,15 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What repair did: how many norms were re-estimated, how many layers rescaled, how many
-    channels were dead, and what was left alone.
+    """The record of a repair.
 
-    settled: how many places from the input on were as wanted already; they are counted among norms
-    and layers.
+    Attributes:
+        norms: how many norms were re-estimated.
+        layers: how many layers were rescaled.
+        dead: how many channels were dead.
+        settled: how many places from the input on were as wanted already; they are counted among
+            norms and layers.
+        skipped: the weights of layers that were left alone.
     """
 
     norms: int = 0
@@ -92,17 +100,19 @@ def repair(
     *,
     traced: TracedNetwork | None = None,
 ) -> RepairReport:
-    """Repair a folded network in place: see the equation above.
+    """Repair a folded network in place, by the equation above.
 
-    Works with batch norm, without, and with a mixture of both.
+    It works with batch norm, without, and with a mixture of both.
 
     Args:
         model: the folded network, of the architecture that `spec` describes.
         data: calibration batches; labels are ignored. Batches of 64 examples or more give steady
             statistics. A `RankShare` of them is this process's part, and sums run over all
             processes.
+        spec: the network's symmetries.
         targets: output node of a layer -> its target (`Alignment.targets`). Norms without a target
             keep their affine part and are re-estimated.
+        traced: the traced network; None to trace it.
 
     Raises:
         DataError: the data is empty, used up or cannot be run.
@@ -119,12 +129,12 @@ def repair(
     places = places[settled:]
     run.measure(places, small=False)
     dead, rest = _few(run, places)
-    some = len(rest) < len(places)  # were too small, so that all batches are used
+    some = len(rest) < len(places)  # some were too small, so that all batches are used
     loose = [place for place in rest if place.site.target is None]
     if any(len(place.site.places) > 1 for place in rest) and len(loose) < len(rest):
-        # Each place was corrected by itself, as in training, but in eval mode all have the
-        # statistics of their norm: those are settled first, and what has a target is measured in
-        # the network as it will run.
+        # Each place was corrected by itself, as in training. In eval mode all have the statistics
+        # of their norm. So norms without a target are settled first, and places with a target are
+        # measured in the network as it will run.
         dead += run.settle(loose)
         rest = [place for place in rest if place.site.target is not None]
         run.measure(rest, small=some)
@@ -140,41 +150,41 @@ def repair(
 
 
 def _settled(run: _Run, places: Sequence[Place]) -> int:
-    """How many places, from the first one on, have the wanted means and deviations already.
+    """The number of places, from the first one on, that are as wanted already.
 
-    The first is looked at alone, as folded networks that need repair mostly need it there: then a
-    pass over the first layer is all it costs.
+    The first is measured alone, as folded networks that need repair mostly need it there. Then a
+    pass over the first layer is the whole cost.
     """
     for ahead in (places[:1], places):
         if not ahead:
             return 0
         run.measure(ahead, until=ahead[-1].node, correct=False)
-        found = next(
-            (k for k, place in enumerate(ahead) if not place.stands(run.state)), len(ahead)
-        )
+        unsettled = (k for k, place in enumerate(ahead) if not place.is_settled(run.state))
+        found = next(unsettled, len(ahead))
         if found < len(ahead):
             break
-    cut = {
-        place.site for place in places[found:]
-    }  # a norm that runs at several places is settled at all of them or at none
+    # A norm that runs at several places is settled at all of them or at none.
+    cut = {place.site for place in places[found:]}
     return next((k for k, place in enumerate(places[:found]) if place.site in cut), found)
 
 
 def _few(run: _Run, places: Sequence[Place]) -> tuple[int, list[Place]]:
-    """Settle the sites for which batches are too small, and measure the others again; dead
-    channels, and those others.
+    """Settle the sites for which batches are too small, and measure the others again.
 
     They are settled one after the other, each by a pass over all of the data up to it, with no
     correction by single batches.
+
+    Returns:
+        The number of dead channels, and the other places.
     """
     nodes = run.agreed([place.node for place in places if place.site.few])
     few = [
         place
         for place in places
-        if too_small(*run.sizes) or any(own.node in nodes for own in place.site.places)
+        if too_small(*run.sizes) or any(p.node in nodes for p in place.site.places)
     ]
     for k, place in enumerate(few):
-        ahead = [own for own in places[: places.index(place) + 1] if own not in few[:k]]
+        ahead = [p for p in places[: places.index(place) + 1] if p not in few[:k]]
         run.measure(ahead, until=place.node)
         place.site.write(run.state)
         run.tie()
@@ -186,8 +196,16 @@ def _few(run: _Run, places: Sequence[Place]) -> tuple[int, list[Place]]:
 
 @dataclass
 class _Run:
-    """The folded network on its way: its state, and what it runs over. tied: names of one tensor,
-    which the first one stands for.
+    """A repair in progress.
+
+    Attributes:
+        traced: the traced network.
+        data: the calibration batches.
+        state: the folded state, changed by the repair.
+        tied: names of one tensor; the first one is written.
+        device: of the network.
+        dtype: of the network.
+        sizes: the examples in small batches and in all.
     """
 
     traced: TracedNetwork
@@ -199,9 +217,9 @@ class _Run:
     sizes: tuple[int, int] = (0, 0)
 
     def agreed(self, names: list[str]) -> set[str]:
-        """Names that any rank has, where the data is shared out."""
-        found = from_every_rank(names) if isinstance(self.data, RankShare) else [names]
-        return {name for own in found for name in own}
+        """Names that any rank has, if the data is shared out."""
+        of_ranks = from_every_rank(names) if isinstance(self.data, RankShare) else [names]
+        return {name for of_rank in of_ranks for name in of_rank}
 
     def measure(
         self,
@@ -211,11 +229,13 @@ class _Run:
         small: bool = True,
         correct: bool = True,
     ) -> None:
-        """Run over the data, up to a node.
+        """Run over the data, and measure each of `places`. Sets `sizes`.
 
-        Each of `places` is measured, and corrected batch by batch unless `correct` is False.
-
-        small: also over small batches. Sets `sizes`, the examples in small batches and in all.
+        Args:
+            places: the places to measure.
+            until: the node to run up to; None for the whole network.
+            small: whether small batches are used too.
+            correct: whether values are corrected batch by batch.
         """
         at = {place.node: place for place in places}
         state = {
@@ -245,13 +265,13 @@ class _Run:
             place.end(self.state, self.device, shared=shared)
 
     def settle(self, places: Sequence[Place]) -> int:
-        """Write the corrections of the places' sites; returns how many channels are dead."""
+        """Write the corrections of the places' sites, and return how many channels are dead."""
         dead = sum(site.write(self.state) for site in dict.fromkeys(place.site for place in places))
         self.tie()
         return dead
 
     def tie(self) -> None:
-        """Let all names of one tensor have what was written under the first."""
+        """Give all names of one tensor the value that was written under the first."""
         for first, *others in self.tied:
             for name in others:
                 if first in self.state and name in self.state:

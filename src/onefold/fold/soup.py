@@ -1,14 +1,14 @@
 """Soups: averages of aligned members, all of them, or as many as help.
 
-    greedy   sort the members by their held-out score; S = {best}; for the next member k: S + {k} if
-    score(average(S + {k})) >= score(average(S))
+    greedy   sort the members by their held-out score; S = {best};
+             for the next member k: S + {k} if score(average(S + {k})) >= score(average(S))
 
-The score is the accuracy, and on a tie the loss; the report says which trials are within chance, by
+The score is the accuracy, and on a tie the loss. The report says which trials are within chance, by
 paired differences.
 
 Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models
 improves accuracy without increasing inference time" (arXiv 2203.05482). The ingredients there are
-fine-tunes of one network; here they are aligned members, and every trial is repaired before it is
+fine-tunes of one network. Here they are aligned members, and every trial is repaired before it is
 scored, as the result will be.
 """
 
@@ -45,15 +45,16 @@ class UniformSoup(NetworkFold):
 @folds.register("greedy_soup")
 @dataclass(frozen=True)
 class GreedySoup(NetworkFold):
-    """Members are added in the order of their score on labelled held-out data, as long as the
-    average's score does not get worse.
+    """The mean of the best members, added as long as the held-out score does not get worse.
+
+    Members are added in the order of their own score on labelled held-out data.
     """
 
     labelled: ClassVar[bool] = True
     traced: ClassVar[bool] = False
 
     def fold(self, job: FoldJob) -> Folded:
-        """The average of the members that were kept; of one alone, that member.
+        """The average of the chosen members; of one alone, that member.
 
         Raises:
             DataError: there are no labels.
@@ -63,23 +64,26 @@ class GreedySoup(NetworkFold):
         alone = scored(job.models, validation, job.output)
         order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
         chosen, best = [order[0]], alone[order[0]]
-        if job.always:  # what is compared is what would be returned
-            best = scored(
-                [job.repaired(job.models[order[0]].state_dict(), False)], validation, job.output
-            )[0]
+        if job.always:  # the networks that are compared are those that would be returned
+            first = job.repaired(job.models[order[0]].state_dict(), False)
+            best = scored([first], validation, job.output)[0]
         trials: list[dict[str, Any]] = []
         for k in order[1:]:
-            score = scored(
-                [job.repaired(job.average(_equal([*chosen, k], len(alone))), True)],
-                validation,
-                job.output,
-            )[0]
-            kept, step = rank(score) >= rank(best), difference(score, best)
-            own = {"member": k, "accuracy": score.accuracy, "loss": plain(score.nll), "kept": kept}
+            trial = job.repaired(job.average(_equal([*chosen, k], len(alone))), True)
+            score = scored([trial], validation, job.output)[0]
+            better, step = rank(score) >= rank(best), difference(score, best)
             trials.append(
-                own | {"difference": step.gain, "standard error": step.error, "clear": step.clear}
+                {
+                    "member": k,
+                    "accuracy": score.accuracy,
+                    "loss": plain(score.nll),
+                    "kept": better,
+                    "difference": step.gain,
+                    "standard error": step.error,
+                    "clear": step.clear,
+                }
             )
-            if kept:
+            if better:
                 chosen, best = [*chosen, k], score
         details = {
             "ingredients": chosen,

@@ -1,15 +1,16 @@
-"""What an average leaves as one member has it, why, and in what of it the members differ.
+"""Tensors that an average leaves as one member has them, with the reasons.
 
 - Integers, flags and whatever else has no mean: index tables, permutations, masks of True and
-False. - Masks of 0 and 1 in floating point, among buffers and among parameters that are not
-trained: a mean of masks is no mask. - Floating-point buffers that are not the running statistics of
-a norm: fixed random projections and Fourier features, tables of
-  positions, anchors, codebooks. A network was trained around its own draw, and a mean of two draws
-  is neither.
+  False.
+- Masks of 0 and 1 in floating point, among buffers and among parameters that are not trained: a
+  mean of masks is no mask.
+- Floating-point buffers that are not the running statistics of a norm: fixed random projections and
+  Fourier features, tables of positions, anchors, codebooks. A network was trained around its own
+  draw, and a mean of two draws is neither.
 
 Running statistics are averaged: the buffers of torch's norms, and buffers named running_* or
 moving_*, with the buffers weight and bias of a module that has such. All parameters are averaged
-but the masks. Counters of batches (num_batches_tracked) are passed over in silence.
+but the masks. Counters of batches (num_batches_tracked) are not reported.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from onefold.sources import on_disk
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_", "moving_")
-INTEGERS, MASK, BUFFER = (
-    "no floating-point numbers",
-    "a mask of 0 and 1",
-    "a buffer that holds no running statistics",
-)
+INTEGERS = "no floating-point numbers"
+MASK = "a mask of 0 and 1"
+BUFFER = "a buffer that holds no running statistics"
 _Norms = nn.modules.batchnorm._NormBase
 SHOWN = 4  # names listed in a message
 
 
 @dataclass(frozen=True)
 class Unaveraged:
-    """kept: state-dict name -> why it is not averaged. differ: those in which members differ, and
-    buffers outside of the state dict.
+    """The tensors that are not averaged.
 
-    frozen: parameters that are not trained, beside others that are, and that differ among the
-    members; they are averaged.
+    Attributes:
+        kept: state-dict name -> why it is not averaged.
+        differ: those of them in which members differ, and buffers outside of the state dict.
+        frozen: parameters that are not trained, beside others that are, and that differ among the
+            members; they are averaged.
     """
 
     kept: dict[str, str] = field(default_factory=dict)
@@ -48,18 +49,14 @@ class Unaveraged:
     frozen: tuple[str, ...] = ()
 
     def warnings(self, owner: int) -> list[str]:
-        """Sentences for a report. owner: the member whose values were taken."""
+        """Sentences for a report; `owner` is the member whose values were taken."""
         said = []
         if self.differ:
-            what = _listed(
-                [
-                    f"{name} ({self.kept.get(name, 'a buffer that is not saved')})"
-                    for name in self.differ
-                ]
-            )
+            unsaved = "a buffer that is not saved"
+            names = [f"{name} ({self.kept.get(name, unsaved)})" for name in self.differ]
             said.append(
                 "the members differ in what cannot be averaged, which the result has from member"
-                f" {owner}: {what}"
+                f" {owner}: {_listed(names)}"
             )
         if self.frozen:
             said.append(
@@ -76,11 +73,15 @@ def unaveraged(
     states: Sequence[Mapping[str, Tensor]],
     reference: int,
 ) -> Unaveraged:
-    """What of the members' `states`, which are in one basis, is not averaged.
+    """The tensors of the members that are not averaged.
 
-    States are only read where something may differ.
+    States are read only if something may differ.
 
-    model: the reference itself, `models[reference]`.
+    Args:
+        model: the reference itself, `models[reference]`.
+        models: the members.
+        states: their state dicts, in one basis.
+        reference: the reference's number.
     """
     own: Mapping[str, Tensor] = model.state_dict()
     statistics = _statistics(model)
@@ -125,8 +126,9 @@ def keep(
     weights: Sequence[float],
     reference: int,
 ) -> dict[str, Tensor]:
-    """A folded state with what is `kept` as the reference has it, or, where that has no weight, as
-    the member of most weight has it.
+    """A folded state with the tensors in `kept` as the reference has them.
+
+    If the reference has no weight, they are those of the member of most weight.
     """
     if not kept:
         return state
@@ -169,7 +171,7 @@ def _outside(model: nn.Module, models: Sequence[nn.Module], known: set[str]) -> 
 
 
 def _is_mask(tensor: Tensor) -> bool:
-    """Whether it holds zeros and ones, and both of them, in floating point."""
+    """Whether the tensor holds zeros and ones, and both of them, in floating point."""
     if not tensor.is_floating_point() or not tensor.numel():
         return False
     zeros, ones = int((tensor == 0).sum()), int((tensor == 1).sum())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import onefold
-from onefold.fold.least_squares.elimination import Regression, keep
-from onefold.fold.least_squares.selection import Picks, alignment_of, side_by_side
+from onefold.fold.least_squares.elimination import Regression, eliminate
+from onefold.fold.least_squares.selection import UnitSelection, alignment_of, side_by_side
 
 
 def regression(x: Tensor, y: Tensor, block: int) -> Regression:
@@ -44,7 +44,9 @@ def test_elimination_takes_out_the_unit_whose_absence_costs_least(
     for count in range(units - 1, 0, -1):
         costs = {u: error(x, y, [v for v in left if v != u], block, 0.01) for u in left}
         left.remove(min(costs, key=costs.__getitem__))
-        assert keep([regression(x, y, block)], units, count, 0.01, at_once=0.0).tolist() == left
+        assert (
+            eliminate([regression(x, y, block)], units, count, 0.01, at_once=0.0).tolist() == left
+        )
 
 
 def test_of_two_units_that_do_the_same_one_stays() -> None:
@@ -54,29 +56,29 @@ def test_of_two_units_that_do_the_same_one_stays() -> None:
     x = torch.randn(500, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(80, generator=torch.Generator().manual_seed(1))
     y = x @ torch.randn(40, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    kept = keep([regression(x.repeat(1, 2)[:, order], y, 1)], 80, 40, 1e-6, at_once=0.5)
+    kept = eliminate([regression(x.repeat(1, 2)[:, order], y, 1)], 80, 40, 1e-6, at_once=0.5)
     assert sorted((order[kept] % 40).tolist()) == list(range(40))
     weak = torch.cat([x, 1e-3 * torch.randn_like(x)], 1)
-    assert keep([regression(weak, y, 1)], 80, 40, 1e-6).tolist() == list(range(40))
+    assert eliminate([regression(weak, y, 1)], 80, 40, 1e-6).tolist() == list(range(40))
 
 
-def test_readers_add_up() -> None:
+def test_regressions_add_up() -> None:
     x = torch.randn(300, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     one, two = x[:, :1], 3 * x[:, 1:2]
     first, second = regression(x, one, 1), regression(x, two, 1)
-    assert keep([first], 3, 1, 1e-6).tolist() == [0]
-    assert keep([second], 3, 1, 1e-6).tolist() == [1]
-    assert keep([first, second], 3, 1, 1e-6).tolist() == [1]
-    assert keep([first, second], 3, 2, 1e-6).tolist() == [0, 1]
+    assert eliminate([first], 3, 1, 1e-6).tolist() == [0]
+    assert eliminate([second], 3, 1, 1e-6).tolist() == [1]
+    assert eliminate([first, second], 3, 1, 1e-6).tolist() == [1]
+    assert eliminate([first, second], 3, 2, 1e-6).tolist() == [0, 1]
 
 
 def test_the_references_units_keep_their_places() -> None:
-    picks = Picks.placed(
+    picks = UnitSelection.placed(
         torch.tensor([0, 2, 5, 7]), 4, 0
     )  # units 0 and 2 of member 0, 1 and 3 of member 1
     assert picks.member.tolist() == [0, 1, 0, 1]
     assert picks.unit.tolist() == [0, 1, 2, 3]
-    other = Picks.placed(torch.tensor([0, 2, 5, 7]), 4, 1)
+    other = UnitSelection.placed(torch.tensor([0, 2, 5, 7]), 4, 1)
     assert (other.member.tolist(), other.unit.tolist()) == ([0, 1, 0, 1], [0, 1, 2, 3])
     for k in range(2):
         forward = other.map_of(k).forward
@@ -89,7 +91,7 @@ def test_members_side_by_side_are_their_mean_over_the_units_that_stay() -> None:
     models = [nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double() for _ in range(2)]
     x = torch.randn(50, 4, dtype=torch.float64)
     spec = onefold.find_symmetries(models[0], x)
-    picks = Picks.placed(
+    picks = UnitSelection.placed(
         torch.tensor([0, 3, 4, 7, 8, 11]), 6, 0
     )  # units 0, 3, 4 of member 0, and 1, 2, 5 of member 1
     name = next(group.name for group in spec.groups if group.size == 6)

@@ -30,7 +30,7 @@ import onefold
 from onefold.batches import batches
 from onefold.errors import DataError, OnefoldError, SettingError, TraceError
 from onefold.fold import LeastSquares, merge
-from onefold.fold.least_squares import fold as module
+from onefold.fold.least_squares import plan
 from onefold.fold.least_squares.layers import find_sites
 from onefold.fold.least_squares.targets import TARGETS
 from onefold.symmetry import solve, trace
@@ -117,7 +117,7 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     """
     from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
     from onefold.fold.least_squares.solve import solve_sites
-    from onefold.fold.least_squares.targets import aims
+    from onefold.fold.least_squares.targets import site_targets
 
     data, model = batches_of(kind, 512), network(kind, 0)
     traced = trace(model, (data[0],))
@@ -129,7 +129,7 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(kind: type[nn.Mo
     calibration = Calibration(list(batches(data)), 4096, 0)
     outputs = SiteOutputs(traced, [state], sites, calibration)
     goals, samples = (
-        aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
+        site_targets(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
         outputs.samples,
     )
     for site in sites:
@@ -230,8 +230,8 @@ def test_what_is_not_solved_is_named() -> None:
 
 def test_memory_bounds_the_examples_and_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = members(Plain, 2)
-    monkeypatch.setattr(module, "LIVE", 1_500_000)
-    monkeypatch.setattr(module, "ROWS", 200_000)
+    monkeypatch.setattr(plan, "LIVE", 1_500_000)
+    monkeypatch.setattr(plan, "ROWS", 200_000)
     report = merge(networks, loader(512), align="permutation", fold="least_squares").report
     assert report.folded["examples"] < 512
     assert max(one["rows"] for one in report.folded["layers"]) < 2000

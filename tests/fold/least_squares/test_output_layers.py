@@ -21,8 +21,8 @@ from torch import nn
 from onefold.batches import batches
 from onefold.ensemble.pool import mean_pool
 from onefold.fold.least_squares.layers import find_sites
-from onefold.fold.least_squares.output_layers import put_out
-from onefold.fold.least_squares.targets import is_put_out
+from onefold.fold.least_squares.output_layers import find_output
+from onefold.fold.least_squares.targets import is_output_layer
 from onefold.inference import ANY, Output
 
 
@@ -54,11 +54,11 @@ def test_only_what_is_returned_class_by_class_is_mixed(
     traced, spec = structure(kind)
     sites, _ = find_sites(traced, spec, member(kind).state_dict())
     output = Output(class_axis=1) if kind is Dense else Output(0) if kind is Raw else ANY
-    put = put_out(traced, member(kind).state_dict(), list(batches([inputs(kind)])), output)
+    put = find_output(traced, member(kind).state_dict(), list(batches([inputs(kind)])), output)
     assert [
         site.layers[0].weight.removesuffix(".weight")
         for site in sites
-        if is_put_out(put, spec, site)
+        if is_output_layer(put, spec, site)
     ] == whole
     if not whole:
         networks, shares = [member(kind, k) for k in range(2)], (0.25, 0.75)

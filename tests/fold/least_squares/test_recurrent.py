@@ -17,9 +17,9 @@ from onefold.fold.least_squares import recurrent
 from onefold.fold.least_squares.layers import find_sites
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.fold.least_squares.recurrent import find_recurrent, gates_of
-from onefold.fold.least_squares.recurrent_targets import recurrent_aims
+from onefold.fold.least_squares.recurrent_targets import recurrent_targets
 from onefold.fold.least_squares.solve import solve_sites
-from onefold.fold.least_squares.targets import aims
+from onefold.fold.least_squares.targets import site_targets
 from onefold.symmetry import solve, trace
 
 SETTINGS = [
@@ -136,11 +136,11 @@ def test_a_layer_that_was_spoilt_is_found_again_from_the_target(
     calibration = Calibration(list(batches(data)), 1024, 0)
     outputs = SiteOutputs(traced, [state], sites, calibration)
     goals, samples = (
-        aims(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
+        site_targets(outputs, spec, [state], None, (1.0,), 0, "equal", 0.0, {}),
         outputs.samples,
     )
     nets = find_recurrent(traced, spec)
-    gates, steps = recurrent_aims(
+    gates, steps = recurrent_targets(
         traced, spec, [state], None, nets, calibration, (1.0,), 0, "equal", {}
     )
     x = examples(64, 9)[0]

@@ -22,7 +22,7 @@ from target_networks import (
 )
 from torch import nn
 
-from onefold.fold.least_squares.selection import Picks
+from onefold.fold.least_squares.selection import UnitSelection
 from onefold.fold.least_squares.targets import correlations
 from onefold.symmetry import GroupMap
 
@@ -124,7 +124,7 @@ def test_picked_units_are_aimed_at_as_their_own_members_have_them(
     kind: type[nn.Module], shares: tuple[float, float]
 ) -> None:
     networks, x = [member(kind, k) for k in range(2)], inputs(kind)
-    picks = Picks(torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 3, 1, 5]))
+    picks = UnitSelection(torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 3, 1, 5]))
     (hidden, head), own = targets_of(networks, x, "pruning", shares, picks={of_units(kind): picks})
     columns = [
         own[m][0][:, u] for m, u in zip(picks.member.tolist(), picks.unit.tolist(), strict=True)

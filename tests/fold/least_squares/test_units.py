@@ -28,7 +28,7 @@ from onefold.ensemble.pool import mean_pool
 from onefold.errors import DataError, SettingError
 from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import fold as least_squares
-from onefold.fold.least_squares import units
+from onefold.fold.least_squares import sensitivity, units
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
 from onefold.symmetry import solve, trace
 from onefold.symmetry.axes import Fixed, Live, Prod, Sum
@@ -224,7 +224,7 @@ def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_o
         models, data, align="permutation", fold="least_squares", target="pruning"
     ).model.state_dict()
     assert not alone
-    monkeypatch.setattr(least_squares, "KEPT", 2)
+    monkeypatch.setattr(least_squares, "IN_MEMORY", 2)
     apart = merge(
         models, data, align="permutation", fold="least_squares", target="pruning"
     ).model.state_dict()
@@ -237,13 +237,17 @@ def test_the_metric_is_taken_from_a_quarter_of_the_examples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
-    slopes = units._slopes
+    slopes = sensitivity._slopes
     monkeypatch.setattr(
-        units, "_slopes", lambda *given: sizes.append(given[3].size) or slopes(*given)
+        sensitivity, "_slopes", lambda *given: sizes.append(given[3].size) or slopes(*given)
     )
     models = [network(Mlp, k) for k in range(2)]
-    for count, most, wanted in ((512, units.SENSED, 128), (64, units.SENSED, 64), (512, 64, 64)):
-        monkeypatch.setattr(units, "SENSED", most)
+    for count, most, wanted in (
+        (512, sensitivity.SENSED, 128),
+        (64, sensitivity.SENSED, 64),
+        (512, 64, 64),
+    ):
+        monkeypatch.setattr(sensitivity, "SENSED", most)
         sizes.clear()
         merge(models, batches_of(Mlp, count), align="none", fold="least_squares")
         assert sum(sizes) == wanted
@@ -252,7 +256,7 @@ def test_the_metric_is_taken_from_a_quarter_of_the_examples(
 @pytest.mark.slow
 def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     networks, data = members(Residual, 2), loader(512)
-    monkeypatch.setattr(units, "COLUMNS", 40)
+    monkeypatch.setattr(sensitivity, "COLUMNS", 40)
     folded = merge(networks, data, align="permutation", fold="least_squares", target="pruning")
     assert onefold.evaluate(folded.model, TEST).accuracy > 0.85
 
@@ -299,7 +303,7 @@ def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> No
         [nn.Identity()] * 2, counts=[[30, 1, 5], [2, 80, 6]], shares=[0.2, 0.3, 0.5]
     )
     pool = {"logits": None, "probabilities": mean_pool((0.3, 0.7)), "classes": counted}[ensemble]
-    found = torch.cat(units._directions(logits, (0.3, 0.7), pool, generator), 1)
+    found = torch.cat(sensitivity._directions(logits, (0.3, 0.7), pool, generator), 1)
     metric = found.T @ found / len(found)
     z = torch.cat([x[0] for x in logits]).requires_grad_()
     if pool is not None:

@@ -31,7 +31,7 @@ def sentence(error: pytest.ExceptionInfo[OnefoldError]) -> None:
 
 
 def pair(**changes: object) -> SoftMerge:
-    return SoftMerge(random_members(Plain, 2), **changes)  # type: ignore[arg-type]
+    return SoftMerge(random_members(Plain, 2), **{"level": "model", **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_members_of_one_class_but_other_shapes_are_pointed_to_the_model_level(le
 
 
 def test_members_with_different_numbers_of_outputs() -> None:
-    soft = SoftMerge([Wider(4), Wider(5)])
+    soft = SoftMerge([Wider(4), Wider(5)], "model")
     with pytest.raises(
         MembersError,
         match="Member 1 returns 5 numbers per example, but member 0 4; only networks of one task",

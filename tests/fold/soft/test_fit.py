@@ -48,7 +48,7 @@ def test_the_best_of_the_candidates_on_held_out_data_is_returned(residual: list[
 def test_without_fallback_nothing_is_held_out_and_the_gated_network_is_returned(
     plain: list[nn.Module],
 ) -> None:
-    result = quick(SoftMerge(plain), fallback=False)
+    result = quick(SoftMerge(plain, "model"), fallback=False)
     assert result.choice == "gated"
     assert result.scores == {}
     assert str(result).startswith("gated")
@@ -59,7 +59,7 @@ def test_the_setting_of_noise_is_as_before_after_learning(plain: list[nn.Module]
         soft = SoftMerge(plain, "layer", align="none", stochastic=stochastic)
         quick(soft)
         assert soft.stochastic is stochastic
-    assert SoftMerge(plain).stochastic is True
+    assert SoftMerge(plain, "model").stochastic is True
     assert SoftMerge(plain, "layer").stochastic is False
 
 

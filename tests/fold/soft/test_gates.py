@@ -40,12 +40,12 @@ def test_gates_start_nearly_equal_and_not_quite(members: int, seed: int) -> None
     assert len(log_alpha.unique()) > 1900  # none the same, so that no two members are tied
     shares = table().detach()
     torch.testing.assert_close(shares, torch.full_like(shares, 1 / members), rtol=0.03, atol=0)
-    plain = Gates(50, members, normalised=False, seed=seed)().detach()
+    plain = Gates(50, members, normalized=False, seed=seed)().detach()
     torch.testing.assert_close(plain, torch.full_like(plain, 0.5), rtol=0, atol=0.015)
 
 
 def test_gates_are_normalised_and_drawn_from_seed_0_unless_something_else_is_said() -> None:
-    assert torch.equal(Gates(3, 2).log_alpha, Gates(3, 2, normalised=True, seed=0).log_alpha)
+    assert torch.equal(Gates(3, 2).log_alpha, Gates(3, 2, normalized=True, seed=0).log_alpha)
     assert not torch.equal(Gates(3, 2).log_alpha, Gates(3, 2, seed=1).log_alpha)
     torch.testing.assert_close(Gates(3, 2)().sum(-1), torch.ones(3))
 
@@ -171,7 +171,7 @@ def test_normalising_divides_by_the_sum_and_keeps_zeros() -> None:
     torch.testing.assert_close(table().detach(), z / z.sum(-1, keepdim=True))
     assert table()[0, 1].item() == 0.0
     torch.testing.assert_close(
-        filled([[0.0, -5.0, 5.0]], normalised=False)().detach(), torch.tensor([[0.5, 0.0, 1.0]])
+        filled([[0.0, -5.0, 5.0]], normalized=False)().detach(), torch.tensor([[0.5, 0.0, 1.0]])
     )
 
 
@@ -181,7 +181,7 @@ def test_a_row_of_shut_gates_becomes_one_hot_at_its_largest_log_alpha(
     stochastic: bool, normalised: bool
 ) -> None:
     table = filled(
-        [[-60.0, -50.0, -70.0], [-50.0, -60.0, -70.0], [3.0, -60.0, 3.0]], normalised=normalised
+        [[-60.0, -50.0, -70.0], [-50.0, -60.0, -70.0], [3.0, -60.0, 3.0]], normalized=normalised
     )
     for training in (True, False):
         found = table.train(training)(stochastic)
@@ -197,8 +197,8 @@ def test_the_one_hot_guard_never_picks_a_masked_member() -> None:
 
 def test_the_guard_starts_below_a_thousandth() -> None:
     alive, log_alpha = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[-2.0, -2.3]])
-    assert normalise(torch.tensor([[0.0004, 0.0004]]), log_alpha, alive).tolist() == [[1.0, 0.0]]
-    assert normalise(torch.tensor([[0.0006, 0.0006]]), log_alpha, alive).tolist() == [[0.5, 0.5]]
+    assert normalize(torch.tensor([[0.0004, 0.0004]]), log_alpha, alive).tolist() == [[1.0, 0.0]]
+    assert normalize(torch.tensor([[0.0006, 0.0006]]), log_alpha, alive).tolist() == [[0.5, 0.5]]
 
 
 @settings(deadline=None)

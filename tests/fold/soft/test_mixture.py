@@ -71,7 +71,7 @@ def test_at_model_level_architectures_may_differ(
 ) -> None:
     torch.manual_seed(0)
     networks = [plain[0], residual[0], Bare().eval()]
-    soft = SoftMerge(networks, screen=False).eval()
+    soft = SoftMerge(networks, "model", screen=False).eval()
     gates = set_gates(soft)[0]
     x = TEST[0][0]
     expected = (
@@ -80,7 +80,7 @@ def test_at_model_level_architectures_may_differ(
     torch.testing.assert_close(soft(x), expected)
     with torch.no_grad():
         assert torch.equal(soft.harden()(x), soft(x))
-    result = quick(SoftMerge(networks), steps=50)
+    result = quick(SoftMerge(networks, "model"), steps=50)
     assert accuracy(result.model) > 0.95
 
 
@@ -90,7 +90,7 @@ def test_outputs_are_summed_as_logits_or_as_probabilities(
 ) -> None:
     x = TEST[0][0]
     for outputs in ("logits", "probabilities"):
-        soft = SoftMerge(plain, outputs=outputs, stochastic=stochastic).train(stochastic)
+        soft = SoftMerge(plain, "model", outputs=outputs, stochastic=stochastic).train(stochastic)
         twin = copy.deepcopy(soft.gate)
         set_gates(soft)
         twin.log_alpha.data.copy_(soft.gate.log_alpha)
@@ -103,7 +103,7 @@ def test_outputs_are_summed_as_logits_or_as_probabilities(
         torch.testing.assert_close(soft(x).detach(), expected, rtol=1e-4, atol=1e-4)
         if not stochastic:
             torch.testing.assert_close(soft.harden()(x).detach(), expected, rtol=1e-4, atol=1e-4)
-    result = quick(SoftMerge(plain, outputs="probabilities"), steps=30, fallback=False)
+    result = quick(SoftMerge(plain, "model", outputs="probabilities"), steps=30, fallback=False)
     with torch.no_grad():
         torch.testing.assert_close(result.model(x).softmax(-1), result.soft(x).exp())
 

@@ -15,8 +15,8 @@ from soft_networks import TEST, set_gates, unaligned
 from torch import nn
 
 from onefold.fold import SoftMerge, fit_gates
+from onefold.fold.soft.candidates import aligned_average
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.fit import aligned_average
 
 
 def port() -> int:

@@ -15,8 +15,8 @@ import onefold
 from onefold.alignment import align
 from onefold.errors import MembersError
 from onefold.fold import SoftMerge, SoftResult, fit_gates, merge
+from onefold.fold.soft.candidates import aligned_average
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.fit import aligned_average
 
 Attack = Callable[[nn.Module, int], None]
 
@@ -159,7 +159,7 @@ def test_bad_members_are_shut_out_at_model_level(
     honest: list[nn.Module], attack: Attack, bad: list[int]
 ) -> None:
     networks = attacked(honest, attack, bad)
-    check(fit(SoftMerge(networks), steps=200), networks, bad)
+    check(fit(SoftMerge(networks, "model"), steps=200), networks, bad)
 
 
 @pytest.mark.slow
@@ -195,7 +195,7 @@ def test_gates_alone_shut_out_bad_members_at_model_level_without_screening(
     honest: list[nn.Module], attack: Attack
 ) -> None:
     networks = attacked(honest, attack, [0, 3])
-    result = fit(SoftMerge(networks, screen=False), steps=300)
+    result = fit(SoftMerge(networks, "model", screen=False), steps=300)
     check(result, networks, [0, 3])
     assert not result.gates.dropped
 
@@ -207,7 +207,7 @@ def test_the_report_says_why_in_words(honest: list[nn.Module]) -> None:
     with torch.no_grad():
         networks[2].head.weight.mul_(1e6)
         networks[2].head.bias.mul_(1e6)
-    result = fit(SoftMerge(networks), steps=20)
+    result = fit(SoftMerge(networks, "model"), steps=20)
     fates = result.gates.fates()
     assert fates[0] == "screened out: its outputs are not finite"
     assert fates[2].startswith("screened out: its outputs are ")
@@ -292,7 +292,7 @@ def test_a_perfect_member_times_a_million_does_not_screen_out_the_honest_ones() 
     """Its loss is exactly 0, the lowest, so that nobody may be measured against its outputs."""
     networks = members(Plain, 5)
     data = [(x, networks[0](x).argmax(-1).detach()) for x, _ in loader(512)]
-    soft = SoftMerge(attacked(networks, times_a_million, [0])).prepare(data)
+    soft = SoftMerge(attacked(networks, times_a_million, [0]), "model").prepare(data)
     assert soft.scores is not None
     assert soft.scores[0].loss == 0
     assert set(soft.dropped) == {0}, soft.dropped
@@ -332,7 +332,7 @@ def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
     outputs may serve to lower.
     """
     networks = attacked(members(Plain, 5), sign_flipped, [1])
-    result = fit(SoftMerge(networks), steps=200)
+    result = fit(SoftMerge(networks, "model"), steps=200)
     best = max(
         (onefold.evaluate(networks[k], TEST) for k in (0, 2, 3, 4)),
         key=lambda scores: scores.accuracy,

@@ -1,6 +1,4 @@
-"""Least-squares folding: from unlabelled data, layer by layer, towards the aligned members'
-features.
-"""
+"""Least-squares folding: layers refitted on unlabelled data to the aligned members' features."""
 
 from onefold.fold.least_squares.fold import LeastSquares
 from onefold.fold.least_squares.targets import TARGETS

@@ -1,18 +1,20 @@
-"""Which units a layer that reads them can least do without: backward elimination in ridge
-regression.
+"""Backward elimination of units in ridge regression.
 
-    E(S) = min over V of  |Y - X_S V|^2 / n + lambda m |V|^2,    m = the mean of the diagonal of X'X
-    / n,
+The units that stay are those which the layers that read them need most:
 
-with the columns of X in blocks, one for each unit, and S the units that are kept. With P = (X'X / n
-+ lambda m I)^-1 and V = P X'Y / n, to take out unit j raises E by exactly  tr V_j' (P_jj)^-1 V_j,
-and P and V follow by a step of Gaussian elimination. Several layers that read the same units each
-have their own X and Y; their errors add up. Backward elimination: Marill & Green 1963; by the
-inverse of a Gram matrix, as here: Hassibi & Stork 1993, "Second order derivatives for network
-pruning: Optimal Brain Surgeon".
+    E(S) = min over V of  |Y - X_S V|^2 / n + lambda m |V|^2,
+    m    = the mean of the diagonal of X'X / n.
 
-Cost: for N columns O(N^3) flops in all, when a share of the units is taken out in each step.
-Memory: N^2 float64 numbers for each reader, twice.
+The columns of X form blocks, one for each unit. S are the units that stay. With P = (X'X / n +
+lambda m I)^-1 and V = P X'Y / n, taking out unit j raises E by exactly  tr V_j' (P_jj)^-1 V_j.  P
+and V follow by a step of Gaussian elimination. Several layers that read the same units each have
+their own X and Y, and their errors add up.
+
+Backward elimination: Marill & Green 1963. By the inverse of a Gram matrix, as here: Hassibi & Stork
+1993, "Second order derivatives for network pruning: Optimal Brain Surgeon".
+
+Cost: O(N^3) flops in all for N columns, if a fixed share of the units is taken out in each step.
+Memory: N^2 float64 numbers for each regression, twice.
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ from torch import Tensor
 
 AT_ONCE = 0.1  # the share of the remaining units that one step takes out
 
-
 _State = tuple[Tensor, Tensor]  # P and V
 
 
 @dataclass
 class Regression:
-    """One layer that reads the units: X'X / n and X'Y / n, centred, float64.
+    """The regression of one layer that reads the units.
 
-    Columns: unit by unit, `block` of each.
+    Attributes:
+        gram: X'X / n (N, N), centred, float64. Columns are ordered by unit.
+        cross: X'Y / n (N, outputs), centred, float64.
+        block: the number of columns of one unit.
     """
 
     gram: Tensor
@@ -41,27 +45,35 @@ class Regression:
     block: int
 
 
-def keep(
-    readers: Sequence[Regression], units: int, count: int, ridge: float, at_once: float = AT_ONCE
+def eliminate(
+    regressions: Sequence[Regression],
+    units: int,
+    count: int,
+    ridge: float,
+    at_once: float = AT_ONCE,
 ) -> Tensor:
-    """(count,) int64, ascending: the units that stay when the rest of all `units` is taken out, the
-    least needed first.
+    """The units that stay after the least needed ones are taken out.
+
+    Args:
+        regressions: of the layers that read the units; their errors are added.
+        units: the number of units.
+        count: the number of units that stay.
+        ridge: lambda.
+        at_once: the largest share of the remaining units that one step takes out.
+
+    Returns:
+        Unit numbers (count,), int64, ascending.
     """
     alive = torch.arange(units)
-    states = [_start(reader, ridge) for reader in readers]
-    blocks = [reader.block for reader in readers]
+    states = [_start(regression, ridge) for regression in regressions]
+    blocks = [regression.block for regression in regressions]
     while len(alive) > count and states:
         number = max(1, min(len(alive) - count, int(at_once * len(alive))))
-        likely = (len(alive) - 1 - _costs(states, blocks).flip(0).argsort(stable=True))[
-            : 2 * number
-        ]  # of equal ones the last goes first
-        out = likely[
-            _least_needed(
-                [_part(*state, likely, block) for state, block in zip(states, blocks, strict=True)],
-                blocks,
-                number,
-            )
-        ]
+        # Of units of equal cost the last goes first.
+        order = len(alive) - 1 - _costs(states, blocks).flip(0).argsort(stable=True)
+        likely = order[: 2 * number]
+        parts = [_part(*state, likely, block) for state, block in zip(states, blocks, strict=True)]
+        out = likely[_least_needed(parts, blocks, number)]
         states = [_without(*state, out, block) for state, block in zip(states, blocks, strict=True)]
         stays = torch.ones(len(alive), dtype=torch.bool)
         stays[out.cpu()] = False
@@ -70,8 +82,9 @@ def keep(
 
 
 def _least_needed(states: list[_State], blocks: Sequence[int], number: int) -> Tensor:
-    """Of a few units the `number` that go first when they go one by one: of two that do the same
-    only one is without cost.
+    """The `number` of these few units that go first if they go one by one.
+
+    Of two units that do the same only one costs nothing.
     """
     left = torch.arange(len(states[0][0]) // blocks[0])
     gone: list[int] = []
@@ -85,34 +98,31 @@ def _least_needed(states: list[_State], blocks: Sequence[int], number: int) -> T
     return torch.tensor(gone)
 
 
-def _start(reader: Regression, ridge: float) -> _State:
-    gram = reader.gram
-    loading = max(
-        ridge * float(gram.diagonal().mean()), 1e-12 * float(gram.diagonal().max()), 1e-30
-    )
-    factor = torch.linalg.cholesky(
-        gram + loading * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    )
-    inverse = torch.cholesky_inverse(factor)
-    return inverse, inverse @ reader.cross
+def _start(regression: Regression, ridge: float) -> _State:
+    gram = regression.gram
+    diagonal = gram.diagonal()
+    loading = max(ridge * float(diagonal.mean()), 1e-12 * float(diagonal.max()), 1e-30)
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram + loading * identity))
+    return inverse, inverse @ regression.cross
 
 
 def _costs(states: Sequence[_State], blocks: Sequence[int]) -> Tensor:
-    """What each unit's absence adds to the error of all readers."""
+    """The rise of the summed error without each unit, (units,) float64."""
     total = torch.zeros(())
     for (inverse, solution), block in zip(states, blocks, strict=True):
         units = len(inverse) // block
-        each = torch.arange(units, device=inverse.device)
-        own = solution.reshape(units, block, -1)
-        diagonal = inverse.reshape(units, block, units, block)[each, :, each, :]
-        total = total + (own * torch.linalg.solve(diagonal, own)).sum((1, 2)).cpu()
+        index = torch.arange(units, device=inverse.device)
+        rows = solution.reshape(units, block, -1)
+        diagonal = inverse.reshape(units, block, units, block)[index, :, index, :]
+        total = total + (rows * torch.linalg.solve(diagonal, rows)).sum((1, 2)).cpu()
     return total
 
 
 def _part(inverse: Tensor, solution: Tensor, units: Tensor, block: int) -> _State:
     """The rows and columns of some of the units."""
-    own = _columns(units, block).to(inverse.device)
-    return inverse[own][:, own], solution[own]
+    columns = _columns(units, block).to(inverse.device)
+    return inverse[columns][:, columns], solution[columns]
 
 
 def _columns(units: Tensor, block: int) -> Tensor:
@@ -120,7 +130,7 @@ def _columns(units: Tensor, block: int) -> Tensor:
 
 
 def _without(inverse: Tensor, solution: Tensor, units: Tensor, block: int) -> _State:
-    """The inverse and the solution once these units are gone."""
+    """The inverse and the solution without these units."""
     out = _columns(units, block).to(inverse.device)
     stays = torch.ones(len(inverse), dtype=torch.bool, device=inverse.device)
     stays[out] = False

@@ -1,9 +1,9 @@
-"""What is solved together, and towards what: read from the traced graph.
+"""Sites: the layers that are solved together, and the value they are solved towards.
 
-A layer's target is its own output (with its norm), unless that goes nowhere but into a sum. Then it
-is the sum, less what the folded network itself gives as the other operand, so that each block
-corrects the drift of the stream. Where both operands are layers that are not solved yet (the last
-convolution of a block and its projected shortcut), they are solved together towards the sum.
+A layer's target is its own output, with its norm. If that output feeds a sum alone, the target is
+the sum, less what the folded network itself gives as the other operand. So each block corrects the
+drift of the stream. If both operands are layers that are not solved yet (the last convolution of a
+block and its projected shortcut), they are solved together towards the sum.
 """
 
 from __future__ import annotations
@@ -21,14 +21,8 @@ from onefold.symmetry.rules.call import operator_name
 from onefold.symmetry.spec import SymmetrySpec
 from onefold.symmetry.tracing import TracedNetwork
 
-PASSED = (
-    "dropout",
-    "feature_dropout",
-    "clone",
-    "contiguous",
-    "alias",
-    "detach",
-)  # what changes nothing in eval mode
+# Operators that change nothing in eval mode.
+PASSED = ("dropout", "feature_dropout", "clone", "contiguous", "alias", "detach")
 POINTWISE = (
     "relu",
     "leaky_relu",
@@ -46,11 +40,17 @@ POINTWISE = (
 
 @dataclass(frozen=True)
 class Site:
-    """Layers (one, or two that feed one sum) solved at once towards the value of the node `target`,
-    less that of `minus`.
+    """Layers that are solved at once: one, or two that feed one sum.
 
-    activation: the pointwise function through which alone the target is read, if there is one;
-    outputs: whether the target's channels are in no group, as logits are.
+    Attributes:
+        layers: the layers.
+        geometries: how each of them reads its input.
+        target: the node whose value is the target.
+        axis: the axis of the target's channels.
+        shape: the target's shape in the trace.
+        minus: a node whose value is taken from the target first; None for nothing.
+        activation: the pointwise function through which alone the target is read; None if there is
+            none.
     """
 
     layers: tuple[Layer, ...]
@@ -63,44 +63,40 @@ class Site:
 
     @property
     def name(self) -> str:
+        """The names of the layers' weights."""
         return " + ".join(layer.weight for layer in self.layers)
 
 
 def find_sites(
     traced: TracedNetwork, spec: SymmetrySpec, state: Mapping[str, Tensor]
 ) -> tuple[list[Site], dict[str, str]]:
-    """The sites in the order in which they are solved, and the names of the layers' weights that
-    are not solved, with the reason.
+    """Sites in the order in which they are solved.
+
+    Args:
+        traced: the traced network.
+        spec: its symmetries.
+        state: a state dict, read for dtypes.
+
+    Returns:
+        The sites, and weight name -> reason for every layer that is not solved.
     """
     nodes = {node.name: node for node in traced.graph.nodes}
     order = {name: k for k, name in enumerate(nodes)}
     tied = {name for names in spec.tied for name in names}
-    runs = {node.name for node in traced.graph.nodes if node.op == "call_function"} | _inputs(
-        traced
-    )
-    kept: dict[str, str] = {}
+    features = {node.name for node in traced.graph.nodes if node.op == "call_function"}
+    features |= _inputs(traced)
+    unsolved: dict[str, str] = {}
     free: dict[str, tuple[Layer, Geometry]] = {}  # output node -> layer
     for layer in spec.layers:
         geometry = geometry_of(layer, nodes[layer.node])
-        reason = (
-            "its weight is used more than once"
-            if layer.shared or layer.weight in tied
-            else (
-                "what it reads is no feature"
-                if layer.source not in runs
-                else (
-                    "a padding or shape that is not unfolded"
-                    if geometry is None
-                    else (
-                        "no floating-point weight"
-                        if not state[layer.weight].is_floating_point()
-                        else ""
-                    )
-                )
-            )
-        )
-        if reason or geometry is None:
-            kept[layer.weight] = reason
+        if layer.shared or layer.weight in tied:
+            unsolved[layer.weight] = "its weight is used more than once"
+        elif layer.source not in features:
+            unsolved[layer.weight] = "what it reads is no feature"
+        elif geometry is None:
+            unsolved[layer.weight] = "a padding or shape that is not unfolded"
+        elif not state[layer.weight].is_floating_point():
+            unsolved[layer.weight] = "no floating-point weight"
         else:
             free[layer.output] = (layer, geometry)
     sites: list[Site] = []
@@ -117,7 +113,7 @@ def find_sites(
             _activation(nodes[output]),
         )
         sites.append(_at_sum(site, nodes, order, free))
-    return sites, kept
+    return sites, unsolved
 
 
 def _at_sum(
@@ -126,8 +122,10 @@ def _at_sum(
     order: Mapping[str, int],
     free: dict[str, tuple[Layer, Geometry]],
 ) -> Site:
-    """The site aimed at the sum that its output alone feeds, if it feeds one and the rest of the
-    sum is known or solved along with it.
+    """The site with the sum as its target that its output alone feeds.
+
+    The site stays as it is if its output feeds no such sum, or if the rest of the sum is neither
+    known nor solved together with it.
     """
     found = _sum_of(nodes[site.target])
     if found is None:
@@ -170,8 +168,9 @@ def _at_sum(
 
 
 def _sum_of(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-    """The sum that the node alone feeds (through nothing but what passes values on), and its other
-    operand, of the same shape.
+    """The sum that the node alone feeds, and the sum's other operand, of the same shape.
+
+    Operators that pass values on may lie in between.
     """
     shape = shape_of(node.meta["val"])
     while len(node.users) == 1:
@@ -210,7 +209,10 @@ def _behind(node: fx.Node) -> fx.Node:
 
 
 def _activation(node: fx.Node) -> fx.Node | None:
-    """The pointwise function that alone reads the node, through what passes values on."""
+    """The pointwise function that alone reads the node, if there is one.
+
+    Operators that pass values on may lie in between.
+    """
     users = list(node.users)
     while len(users) == 1 and operator_name(users[0]) in PASSED:
         users = list(users[0].users)
@@ -224,7 +226,7 @@ def _activation(node: fx.Node) -> fx.Node | None:
 
 
 def activated(site: Site, rows: Tensor) -> Tensor:
-    """Rows of the target as those that read it see them."""
+    """Rows of the target behind its activation."""
     if site.activation is None:
         return rows
     if not callable(site.activation.target):

@@ -1,11 +1,12 @@
-"""The last step of a fold that aims at a pool of classes: a shift of the network's logits, one
-number for each class, after which its mean probabilities are those of the pool,
+"""Class means: a shift of the logits after which mean probabilities are those of a pool.
+
+The shift b is one number for each class,
 
     mean_x softmax(f(x) + b) = mean_x q(x).
 
 Least squares of log-probabilities does not see to that, and a class that is lost in the mean is
-lost altogether. It is the condition for the constant that brings f nearest to q in the
-Kullback-Leibler divergence.
+lost altogether. The equation is the condition for the constant that brings f nearest to q in the
+Kullback-Leibler divergence. It is the last step of a fold that aims at a pool of classes.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ def match_means(
     site: Site,
     calibration: Calibration,
     samples: Sequence[Sample],
-    goal: Tensor,
+    target: Tensor,
 ) -> None:
-    """Shift the bias of the layer that puts out the logits, if it has one, in `state`. goal (rows,
-    classes): log q at the sampled positions.
+    """Shift the bias of the output layer in `state`, in place, if it has one.
+
+    Args:
+        traced: the traced network.
+        state: the folded state.
+        site: the site of the output layer.
+        calibration: the batches.
+        samples: the sampled positions of every batch.
+        target: log q at these positions (rows, classes).
     """
     layer = next(
         (x for x in site.layers if x.bias is not None and x.norm is None and x.groups == 1), None
@@ -47,6 +55,6 @@ def match_means(
         traced.replay(
             [state], batch.args, batch.kwargs, visit=visit, nodes=[site.target], until=site.target
         )
-    shifts = matching_shifts(torch.cat(rows).double(), goal.double().softmax(1).mean(0))
+    shifts = matching_shifts(torch.cat(rows).double(), target.double().softmax(1).mean(0))
     bias = state[layer.bias]
     state[layer.bias] = (bias.double() + shifts).to(bias.dtype)

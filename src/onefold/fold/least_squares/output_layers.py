@@ -1,6 +1,4 @@
-"""What the network puts out, as least squares needs it: the node of the graph that is meant, the
-axis of its classes, and its values as scores.
-"""
+"""The network's output: its node in the graph, the axis of its classes, and its values."""
 
 from __future__ import annotations
 
@@ -19,9 +17,14 @@ Read = Callable[[Any], Tensor]  # from what the network returns to the tensor wh
 
 
 @dataclass(frozen=True)
-class PutOut:
-    """node: of the graph, whose value is the meant output; None where the output is computed from
-    values that are returned. axis: of the classes.
+class OutputNode:
+    """The output of classes.
+
+    Attributes:
+        node: the graph's node whose value it is. None if the output is computed from several
+            returned values.
+        axis: the axis of the classes.
+        read: from what the network returns to the output (..., classes).
     """
 
     node: str | None
@@ -29,9 +32,9 @@ class PutOut:
     read: Read
 
 
-def put_out(
+def find_output(
     traced: TracedNetwork, state: Mapping[str, Tensor], batches: Sequence[Batch], output: Output
-) -> PutOut:
+) -> OutputNode:
     """The output of classes of the traced network, found on the first batch.
 
     Raises:
@@ -56,12 +59,13 @@ def put_out(
         found, batch.labels, where=f" of batch {batch.index}"
     )
     node = next((name for name, value in values.items() if value is found), None)
-    return PutOut(node, axis, lambda own: output.of(own).movedim(axis, -1))
+    return OutputNode(node, axis, lambda own: output.of(own).movedim(axis, -1))
 
 
 def any_output(output: Output) -> Read:
-    """Reads the meant output where it is known, else all floating-point outputs in one row: where a
-    network is to keep all of them.
+    """A function that reads all that the network is to keep.
+
+    It gives the meant output if that is known, else all floating-point outputs in one row.
     """
 
     def read(returned: Any) -> Tensor:
@@ -71,4 +75,4 @@ def any_output(output: Output) -> Read:
     return read
 
 
-__all__ = ["PutOut", "Read", "any_output", "put_out"]
+__all__ = ["OutputNode", "Read", "any_output", "find_output"]

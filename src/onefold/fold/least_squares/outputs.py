@@ -1,8 +1,8 @@
-"""What the members' layers put out at sampled positions of the calibration examples: the rows that
-targets are made of.
+"""Outputs of the members' layers at sampled positions: the rows that targets are made of.
 
-A member runs over the examples when its rows are asked for, unless they were kept as all members
-ran side by side for something else (`read`). Then the rows of all of them are in memory at once.
+A member runs over the examples when its rows are asked for. It need not if its rows were recorded
+by `read`, as all members ran together for another purpose; then the rows of all of them are in
+memory at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ _SPREAD = 7919  # seeds of neighbouring batches and sites lie apart
 
 @dataclass(frozen=True)
 class Calibration:
-    """The batches, and which positions of each are sampled: `per` of each example; the last `held`
-    of all examples are held out.
+    """The batches, and the positions that are sampled in them.
+
+    Attributes:
+        batches: the batches, in memory.
+        rows: sampled positions of a layer's output over all examples.
+        seed: of the sampling.
+        share: the part of the examples, the last ones, that is held out.
     """
 
     batches: Sequence[Batch]
@@ -36,16 +41,20 @@ class Calibration:
 
     @property
     def examples(self) -> int:
+        """The number of examples in all batches."""
         return sum(batch.size for batch in self.batches)
 
     def held_in(self, batch: int) -> int:
-        """How many of the last examples of a batch are held out."""
+        """The number of a batch's last examples that are held out."""
         sizes = [b.size for b in self.batches]
         first = self.examples - round(self.share * self.examples)  # of the examples held out
         return min(sizes[batch], max(0, sum(sizes[: batch + 1]) - first))
 
     def sample(self, number: int, site: Site, batch: int, shape: Sequence[int]) -> Sample:
-        """A sample of the site of that number in a batch, where the target's value has that shape."""
+        """Sampled positions in one batch of the site with that number.
+
+        `shape` is the shape of the target's value on this batch.
+        """
         generator = torch.Generator().manual_seed(self.seed + _SPREAD * (batch + _SPREAD * number))
         per = max(1, self.rows // self.examples)
         return draw(
@@ -61,8 +70,14 @@ class Calibration:
 
 @dataclass
 class SiteOutputs:
-    """The members (state dicts), the sites whose targets are read, and of each site the sample of
-    each batch that was read so far.
+    """The members' outputs at all sites.
+
+    Attributes:
+        traced: the traced network.
+        states: the members' state dicts.
+        sites: the sites whose targets are read.
+        calibration: the batches and the sampled rows.
+        samples: of each site the sample of each batch that was read so far.
     """
 
     traced: TracedNetwork
@@ -77,11 +92,14 @@ class SiteOutputs:
 
     @property
     def nodes(self) -> set[str]:
-        """What is read."""
+        """The nodes whose values are read."""
         return {site.target for site in self.sites}
 
     def read(self, node: str, batch: int, values: Mapping[int, Tensor]) -> None:
-        """Keep the rows of a node's values in one batch, by member. Batches come in their order."""
+        """Record the rows of a node's values in one batch, by member.
+
+        Batches come in their order.
+        """
         for number, site in enumerate(self.sites):
             if site.target != node:
                 continue
@@ -97,11 +115,12 @@ class SiteOutputs:
                 )
 
     def of(self, member: int) -> list[Tensor]:
-        """Of every site the sampled rows of one member, in the order of the batches; not kept any
-        longer.
+        """The sampled rows of one member at every site, in the order of the batches.
+
+        They are released here: a second call runs the member again.
 
         Raises:
-            DataError: the member puts out something that is not finite.
+            DataError: the member gives values that are not finite.
         """
         if member not in self._kept:
             self._run(member)

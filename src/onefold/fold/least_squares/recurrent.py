@@ -1,12 +1,15 @@
-"""Recurrent layers by least squares: LSTM, GRU and plain recurrent nets, layer by layer and
-direction by direction.
+"""Recurrent layers by least squares: LSTM, GRU and plain recurrent networks.
 
-What a cell's gates are computed from is linear in what it reads: a_t = W x_t + U h_{t-1} + b. The
-target is the members' own a_t in the reference's basis, made to one as for any layer
-(`targets.py`). x_t is what the folded layers before put out. h_{t-1} is the members' own state,
-made to one in the same way, in the first round, and in the second what the folded cell itself makes
-of the first round's solution, so that it learns to go on from its own mistakes. The candidate of a
-GRU, n_t = tanh(V x_t + c + r_t * (U h_{t-1} + b)), has two targets, one for each product.
+Layers and directions are solved one after the other. A cell's gates are computed from a linear map
+of its inputs, a_t = W x_t + U h_{t-1} + b. The target is the members' own a_t in the reference's
+basis, combined as for any layer (`targets.py`). x_t is the output of the folded layers before.
+
+h_{t-1} differs between rounds. In the first round it is the members' own state, combined in the
+same way. In the second it is the state that the folded cell computes with the first round's
+solution, so that the cell learns to correct its own errors.
+
+The candidate of a GRU, n_t = tanh(V x_t + c + r_t * (U h_{t-1} + b)), has two targets, one for each
+product.
 
 Cells: Hochreiter & Schmidhuber 1997; Cho et al. 2014 (arXiv 1406.1078), with the gates' order of
 torch.
@@ -32,27 +35,36 @@ _ZEROS = ("zeros", "new_zeros", "zeros_like")
 
 @dataclass(frozen=True)
 class Cell:
-    """One layer in one direction: the state-dict names of its tensors, W (gates x h, inputs), U
-    (gates x h, h), and the biases if it has any.
+    """One layer in one direction, by the state-dict names of its tensors.
+
+    Attributes:
+        kind: "lstm", "gru", "rnn_tanh" or "rnn_relu".
+        layer: the layer's number.
+        reverse: whether the sequence is read backwards.
+        inputs: the name of W (gates x h, inputs).
+        hidden: the name of U (gates x h, h).
+        biases: the names of the biases of W x and U h, if there are any.
     """
 
     kind: str
     layer: int
     reverse: bool
     inputs: str
-    own: str
+    hidden: str
     biases: tuple[str, ...]
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        return (self.inputs, self.own, *self.biases)
+        """The names of all tensors."""
+        return (self.inputs, self.hidden, *self.biases)
 
     def states(self, x: Tensor, state: Mapping[str, Tensor]) -> Tensor:
-        """(examples, time, h): what the cell puts out over a whole sequence x (examples, time,
-        inputs), from a state of zeros.
+        """The cell's states (examples, time, h) over whole sequences x (examples, time, inputs).
+
+        The first state is zeros.
         """
         weights = [state[name] for name in self.tensors]
-        start = x.new_zeros(1, len(x), state[self.own].shape[1])
+        start = x.new_zeros(1, len(x), state[self.hidden].shape[1])
         x = x.flip(1) if self.reverse else x
         arguments = (weights, bool(self.biases), 1, 0.0, False, False, True)
         out: Tensor = (
@@ -63,13 +75,14 @@ class Cell:
         return out.flip(1) if self.reverse else out
 
     def before(self, h: Tensor) -> Tensor:
-        """The state that each step starts from."""
+        """The state that each step starts from, for states h (examples, time, h)."""
         none = torch.zeros_like(h[:, :1])
         return torch.cat([h[:, 1:], none], 1) if self.reverse else torch.cat([none, h[:, :-1]], 1)
 
     def blocks(self, width: int) -> list[tuple[slice, bool, bool]]:
-        """Which rows of the weights have a target of their own, and whether it is of W x, of U h,
-        or of both together.
+        """The rows of the weights that have a target of their own.
+
+        Each comes with two flags: whether the target contains W x, and whether it contains U h.
         """
         if self.kind != "gru":
             return [(slice(0, _GATES[self.kind] * width), True, True)]
@@ -82,8 +95,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class RecurrentSite:
-    """A recurrent operator: its node, the node that it reads, its cells by layer, and whether
-    examples come first.
+    """A recurrent operator in the graph.
+
+    Attributes:
+        node: the operator's node.
+        source: the node that it reads.
+        layers: its cells, by layer and direction.
+        batch_first: whether the first axis counts examples.
     """
 
     node: str
@@ -93,11 +111,13 @@ class RecurrentSite:
 
     @property
     def cells(self) -> Iterator[Cell]:
+        """All cells, in order."""
         for layer in self.layers:
             yield from layer
 
     @property
     def tensors(self) -> frozenset[str]:
+        """The names of all tensors."""
         return frozenset(name for cell in self.cells for name in cell.tensors)
 
     def sequence(self, value: Tensor) -> Tensor:
@@ -105,7 +125,7 @@ class RecurrentSite:
         return value if self.batch_first else value.transpose(0, 1)
 
     def run(self, x: Tensor, state: Mapping[str, Tensor]) -> Iterator[tuple[Cell, Tensor, Tensor]]:
-        """Every cell with what it reads, and its states, both (examples, time, features)."""
+        """Every cell with its input and its states, both (examples, time, features)."""
         for layer in self.layers:
             out = [cell.states(x, state) for cell in layer]
             yield from ((cell, x, h) for cell, h in zip(layer, out, strict=True))
@@ -113,8 +133,10 @@ class RecurrentSite:
 
 
 def find_recurrent(traced: TracedNetwork, spec: SymmetrySpec) -> list[RecurrentSite]:
-    """The recurrent operators that can be solved: over whole sequences, from states of zeros,
-    without projections or weights used twice.
+    """The recurrent operators that can be solved.
+
+    They run over whole sequences from states of zeros, and have no projections and no weights used
+    twice.
     """
     nodes = list(traced.graph.nodes)
     used = [
@@ -166,13 +188,17 @@ def _parts(names: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
 
 
 @dataclass
-class CellGoal:
-    """Of all sampled steps: the gates' W x and U h (rows, gates x h), each with its bias, and the
-    state before (rows, h), made to one.
+class CellTarget:
+    """The target of a cell over all sampled steps.
+
+    Attributes:
+        inputs: W x with its bias (rows, gates x h).
+        hidden: U h with its bias (rows, gates x h).
+        before: the state before the step (rows, h).
     """
 
     inputs: Tensor
-    own: Tensor
+    hidden: Tensor
     before: Tensor
 
 
@@ -182,7 +208,7 @@ def gates_of(
     """W x + b and U h + b' of rows x (n, inputs) and h (n, h)."""
     first, second = (state[name] for name in cell.biases) if cell.biases else (None, None)
     return torch.nn.functional.linear(x, state[cell.inputs], first), torch.nn.functional.linear(
-        before, state[cell.own], second
+        before, state[cell.hidden], second
     )
 
 
@@ -191,24 +217,36 @@ def solve_recurrent(
     state: Mapping[str, Tensor],
     priors: Sequence[Mapping[str, Tensor]],
     inputs: Sequence[Tensor],
-    goals: Mapping[Cell, CellGoal],
+    targets: Mapping[Cell, CellTarget],
     steps: Sequence[Tensor],
     held: Sequence[int],
     ridge: float | None,
 ) -> list[tuple[Cell, int, list[Solution]]]:
-    """Solve every cell in the tensors of `state`: what was solved, from how many rows.
+    """Solve every cell in the tensors of `state`, in place.
 
-    inputs: of each batch, what the folded network gives the operator. steps: of each batch, the
-    sampled positions in (examples x time). held: how many of them are held out.
+    Args:
+        site: the recurrent operator.
+        state: the folded state.
+        priors: state dicts that the solutions may be drawn to.
+        inputs: of each batch, the value that the folded network gives the operator.
+        targets: of each cell.
+        steps: of each batch, the sampled positions in (examples x time).
+        held: of each batch, how many of the last sampled positions are held out.
+        ridge: lambda; None to choose it.
+
+    Returns:
+        Each cell with its number of rows and the solutions of its blocks.
     """
     xs, report = [site.sequence(value) for value in inputs], []
     for layer in site.layers:
         for cell in layer:
-            goal = goals[cell]
+            cell_target = targets[cell]
             for turn in range(ROUNDS):
-                own = None if turn == 0 else [cell.before(cell.states(x, state)) for x in xs]
-                solutions = _solve(cell, state, priors, xs, own, goal, steps, held, ridge)
-            report.append((cell, len(goal.before), solutions))
+                before = None
+                if turn > 0:
+                    before = [cell.before(cell.states(x, state)) for x in xs]
+                solutions = _solve(cell, state, priors, xs, before, cell_target, steps, held, ridge)
+            report.append((cell, len(cell_target.before), solutions))
         outs = [[cell.states(x, state) for cell in layer] for x in xs]
         xs = [torch.cat(out, 2) for out in outs]
     return report
@@ -219,13 +257,13 @@ def _solve(
     state: Mapping[str, Tensor],
     priors: Sequence[Mapping[str, Tensor]],
     xs: Sequence[Tensor],
-    own: Sequence[Tensor] | None,
-    goal: CellGoal,
+    folded_before: Sequence[Tensor] | None,
+    cell_target: CellTarget,
     steps: Sequence[Tensor],
     held: Sequence[int],
     ridge: float | None,
 ) -> list[Solution]:
-    width, found = state[cell.own].shape[1], []
+    width, found = state[cell.hidden].shape[1], []
     for rows, reads, keeps in cell.blocks(width):
         sums = Ridge(
             [_matrix(cell, prior, rows, reads, keeps) for prior in priors], bool(cell.biases)
@@ -234,11 +272,13 @@ def _solve(
         for batch, (x, at) in enumerate(zip(xs, steps, strict=True)):
             here = slice(start, start + len(at))
             start = here.stop
-            target = (goal.inputs[here, rows] if reads else 0) + (
-                goal.own[here, rows] if keeps else 0
+            target = (cell_target.inputs[here, rows] if reads else 0) + (
+                cell_target.hidden[here, rows] if keeps else 0
             )
             assert isinstance(target, Tensor)
-            h = goal.before[here] if own is None else own[batch].flatten(0, 1)[at]
+            h = cell_target.before[here]
+            if folded_before is not None:
+                h = folded_before[batch].flatten(0, 1)[at]
             parts = [x.flatten(0, 1)[at]] * reads + [h] * keeps
             sums.add(
                 torch.cat([part.to(target.dtype) for part in parts], 1)[None],
@@ -254,10 +294,11 @@ def _solve(
 def _matrix(
     cell: Cell, state: Mapping[str, Tensor], rows: slice, reads: bool, keeps: bool
 ) -> tuple[Tensor, Tensor]:
-    """The cell's rows as (1, what they are applied to, rows), and their constant (1, rows),
-    float64.
+    """The prior of a cell's rows as a matrix and a constant.
+
+    The matrix is (1, inputs, rows), the constant (1, rows), both float64.
     """
-    parts = [state[cell.inputs][rows]] * reads + [state[cell.own][rows]] * keeps
+    parts = [state[cell.inputs][rows]] * reads + [state[cell.hidden][rows]] * keeps
     biases = [
         state[name][rows] for name, taken in zip(cell.biases, (reads, keeps), strict=False) if taken
     ]
@@ -282,7 +323,7 @@ def _write(
     if reads:
         state[cell.inputs][rows] = matrix[:, :inputs].to(state[cell.inputs].dtype)
     if keeps:
-        state[cell.own][rows] = matrix[:, inputs:].to(state[cell.own].dtype)
+        state[cell.hidden][rows] = matrix[:, inputs:].to(state[cell.hidden].dtype)
     for name, taken in zip(cell.biases, (reads, keeps), strict=False):
         if taken:
             state[name][rows] = constant.to(state[name].dtype)

@@ -1,9 +1,8 @@
-"""What the gates of recurrent layers shall put out, and from which states: the members' own, in the
-reference's basis, made to one.
+"""Targets of recurrent cells: the members' own gates and states in the reference's basis.
 
-As for other layers (see `targets.py`): a member's unit counts with the member's weight times its
-correlation with the reference's, or all or nothing where units are picked; all gates of a unit
-count alike.
+They are combined as for other layers (`targets.py`). A member's unit counts with the member's
+weight times its correlation with the reference's unit, or fully or not at all if units are
+selected. All gates of a unit count alike.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from onefold.alignment import Alignment
 from onefold.fold.least_squares.outputs import Calibration
-from onefold.fold.least_squares.recurrent import Cell, CellGoal, RecurrentSite, gates_of
-from onefold.fold.least_squares.selection import Picks
+from onefold.fold.least_squares.recurrent import Cell, CellTarget, RecurrentSite, gates_of
+from onefold.fold.least_squares.selection import UnitSelection
 from onefold.fold.least_squares.targets import correlations
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, map_features
@@ -29,15 +28,18 @@ _SEED = 32452843
 
 @dataclass(frozen=True)
 class Steps:
-    """Of every batch the sampled positions in (examples x time), and how many of the last belong to
-    examples that are held out.
+    """The sampled steps of a recurrent operator.
+
+    Attributes:
+        at: of every batch the sampled positions in (examples x time).
+        held: of every batch how many of the last of them belong to held-out examples.
     """
 
     at: list[Tensor]
     held: list[int]
 
 
-def recurrent_aims(
+def recurrent_targets(
     traced: TracedNetwork,
     spec: SymmetrySpec,
     states: Sequence[Mapping[str, Tensor]],
@@ -47,48 +49,56 @@ def recurrent_aims(
     shares: Sequence[float],
     reference: int,
     kind: str,
-    picks: Mapping[str, Picks],
-) -> tuple[list[dict[Cell, CellGoal]], list[Steps]]:
-    """For each site the goals of its cells and the steps that were sampled.
+    selections: Mapping[str, UnitSelection],
+) -> tuple[list[dict[Cell, CellTarget]], list[Steps]]:
+    """The targets of the cells of every site, and the sampled steps of every site.
 
     One member runs at a time.
+
+    Args:
+        traced: the traced network.
+        spec: its symmetries.
+        states: the members' own state dicts.
+        alignment: the maps into the common basis; None for members that were left as they are.
+        sites: the recurrent operators.
+        calibration: the batches and the sampled rows.
+        shares: the members' weights, which sum to 1.
+        reference: the reference's number.
+        kind: the target, a name of TARGETS.
+        selections: group -> the units that pruning keeps.
     """
     steps = [Steps([], []) for _ in sites]
     order = [reference, *(k for k in range(len(states)) if k != reference)]
-    first: list[dict[Cell, CellGoal]] = []
-    goals: list[dict[Cell, CellGoal]] = [{} for _ in sites]
+    reference_rows: list[dict[Cell, CellTarget]] = []
+    targets: list[dict[Cell, CellTarget]] = [{} for _ in sites]
     for k in order:
         rows = _read(traced, states[k], sites, calibration, steps, k)
-        own = [
-            {cell: _mapped(cell, goal, spec, alignment, k) for cell, goal in cells.items()}
+        mapped_rows = [
+            {cell: _mapped(cell, target, spec, alignment, k) for cell, target in cells.items()}
             for cells in rows
         ]
-        first = first or own
-        for total, cells, firsts in zip(goals, own, first, strict=True):
-            for cell, goal in cells.items():
+        reference_rows = reference_rows or mapped_rows
+        for total, cells, firsts in zip(targets, mapped_rows, reference_rows, strict=True):
+            for cell, target in cells.items():
                 units, gates = _weights(
-                    cell, goal, firsts[cell], spec, picks, shares[k], k, k == reference, kind
+                    cell, target, firsts[cell], spec, selections, shares[k], k, k == reference, kind
                 )
                 parts = (
-                    (goal.inputs, firsts[cell].inputs, gates),
-                    (goal.own, firsts[cell].own, gates),
-                    (goal.before, firsts[cell].before, units),
+                    (target.inputs, firsts[cell].inputs, gates),
+                    (target.hidden, firsts[cell].hidden, gates),
+                    (target.before, firsts[cell].before, units),
                 )
-                picked = _group(cell, spec) in picks
-                made = [
-                    w * (value if picked or k == reference else value - base)
-                    for value, base, w in parts
-                ]
-                total[cell] = (
-                    CellGoal(*made)
-                    if cell not in total
-                    else CellGoal(*(a + b for a, b in zip(_parts(total[cell]), made, strict=True)))
-                )
-    return goals, steps
+                whole = k == reference or _group(cell, spec) in selections
+                terms = [w * (value if whole else value - base) for value, base, w in parts]
+                if cell in total:
+                    sums = _parts(total[cell])
+                    terms = [a + b for a, b in zip(sums, terms, strict=True)]
+                total[cell] = CellTarget(*terms)
+    return targets, steps
 
 
-def _parts(goal: CellGoal) -> tuple[Tensor, Tensor, Tensor]:
-    return goal.inputs, goal.own, goal.before
+def _parts(target: CellTarget) -> tuple[Tensor, Tensor, Tensor]:
+    return target.inputs, target.hidden, target.before
 
 
 def _read(
@@ -98,10 +108,10 @@ def _read(
     calibration: Calibration,
     steps: Sequence[Steps],
     member: int,
-) -> list[dict[Cell, CellGoal]]:
+) -> list[dict[Cell, CellTarget]]:
     """One member's gates and states at the sampled steps.
 
-    The first member that is run draws the steps.
+    The first member that runs draws the steps.
     """
     found: list[dict[Cell, list[tuple[Tensor, ...]]]] = [
         {cell: [] for cell in site.cells} for site in sites
@@ -133,7 +143,7 @@ def _read(
         traced.replay([state], batch.args, batch.kwargs, visit=visitor(number), nodes=nodes)
     return [
         {
-            cell: CellGoal(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+            cell: CellTarget(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
             for cell, rows in cells.items()
         }
         for cells in found
@@ -154,12 +164,12 @@ def _draw(x: Tensor, steps: Steps, calibration: Calibration, batch: int, number:
 
 
 def _mapped(
-    cell: Cell, goal: CellGoal, spec: SymmetrySpec, alignment: Alignment | None, member: int
-) -> CellGoal:
+    cell: Cell, target: CellTarget, spec: SymmetrySpec, alignment: Alignment | None, member: int
+) -> CellTarget:
     """The member's rows in the reference's basis."""
     if alignment is None:
-        return goal
-    rows = Fixed("sampled steps", len(goal.before))
+        return target
+    rows = Fixed("sampled steps", len(target.before))
 
     def on(value: Tensor, axes: Axes) -> Tensor:
         names = [
@@ -168,48 +178,49 @@ def _mapped(
             for name in dict.fromkeys(live_groups(term))
             if name in alignment.maps
         ]
-        return (
-            map_features(value, axes, spec, {name: alignment.maps[name][member] for name in names})
-            if names
-            else value
-        )
+        if not names:
+            return value
+        maps = {name: alignment.maps[name][member] for name in names}
+        return map_features(value, axes, spec, maps)
 
-    gates, units = spec.axes[cell.inputs][0], spec.axes[cell.own][1]
-    return CellGoal(
-        on(goal.inputs, (rows, gates)), on(goal.own, (rows, gates)), on(goal.before, (rows, units))
+    gates, units = spec.axes[cell.inputs][0], spec.axes[cell.hidden][1]
+    return CellTarget(
+        on(target.inputs, (rows, gates)),
+        on(target.hidden, (rows, gates)),
+        on(target.before, (rows, units)),
     )
 
 
 def _group(cell: Cell, spec: SymmetrySpec) -> str:
-    """The group of the cell's units; empty where they stay in place."""
-    units = spec.axes[cell.own][1]
+    """The group of the cell's units; empty if they stay in place."""
+    units = spec.axes[cell.hidden][1]
     return units.group if isinstance(units, Live) else ""
 
 
 def _weights(
     cell: Cell,
-    goal: CellGoal,
-    first: CellGoal,
+    target: CellTarget,
+    first: CellTarget,
     spec: SymmetrySpec,
-    picks: Mapping[str, Picks],
+    selections: Mapping[str, UnitSelection],
     share: float,
     member: int,
     leads: bool,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
-    """What each unit, and each row of the gates, counts in this member."""
-    name, size = _group(cell, spec), goal.before.shape[1]
-    if name in picks:
-        units = picks[name].owned(member)
+    """The weights of one member's units, and of the rows of its gates."""
+    name, size = _group(cell, spec), target.before.shape[1]
+    if name in selections:
+        units = selections[name].owned(member)
     elif leads:
         units = torch.ones(size, dtype=torch.float64)
     elif not name or kind == "equal":
         units = torch.full((size,), share, dtype=torch.float64)
     else:
-        units = share * correlations(first.before, goal.before).clamp_min(0.0).cpu()
+        units = share * correlations(first.before, target.before).clamp_min(0.0).cpu()
     gates = (
         spread(spec.axes[cell.inputs][0], {name: units}, share)
         if name
-        else units.repeat(goal.inputs.shape[1] // size)
+        else units.repeat(target.inputs.shape[1] // size)
     )
-    return units.to(goal.before), gates.to(goal.inputs)
+    return units.to(target.before), gates.to(target.inputs)

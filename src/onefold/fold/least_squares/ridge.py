@@ -1,11 +1,14 @@
 """Ridge regression towards a prior, from sums of products alone.
 
-    minimise over W   |X W - T|^2 / n + lambda m |W - W0|^2,    m = the mean of the diagonal of X'X
-    / n, W = W0 + (X'X / n + lambda m I)^-1 X'(T - X W0) / n
+    minimise over W   |X W - T|^2 / n + lambda m |W - W0|^2,
+    W = W0 + (X'X / n + lambda m I)^-1 X'(T - X W0) / n,
+    m = the mean of the diagonal of X'X / n.
 
-The constant is not penalised: X and T are centred, X already before the products by the mean of the
-first rows, as rows that are far from zero beside what they vary would leave nothing but rounding.
-lambda and the prior W0 are those with the least error on rows that are held out; one candidate,
+The constant is not penalised: X and T are centred. X is centred already before the products, by the
+mean of the first rows: if rows are far from zero compared with their variation, the products would
+hold rounding errors alone.
+
+lambda and the prior W0 are those with the least error on rows that are held out. One candidate,
 lambda = inf, changes nothing but the constant. Products are taken in the rows' precision, sums and
 solutions in float64. Hoerl & Kennard 1970.
 """
@@ -17,23 +20,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-RIDGES = (
-    1.0,
-    3e-1,
-    1e-1,
-    3e-2,
-    1e-2,
-    3e-3,
-    1e-3,
-    1e-4,
-)  # most layers want a large one: the search stops behind the first minimum
+# In falling order: most layers want a large one, and the search stops behind the first minimum.
+RIDGES = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """matrix (groups, D, outputs) and constant (groups, outputs), float64; which ridge (inf: the
-    prior's matrix) and prior; r2: the explained share of the target's variance on the held-out
-    rows; mean and covariance of the inputs (groups, D), (groups, D, D).
+    """The solution of one regression, in groups of outputs.
+
+    Attributes:
+        matrix: (groups, D, outputs), float64.
+        constant: (groups, outputs), float64.
+        ridge: lambda that was chosen; inf for the prior's matrix.
+        prior: the number of the prior that was chosen.
+        r2: the explained share of the target's variance on the held-out rows; NaN without any.
+        mean: of the inputs (groups, D).
+        covariance: of the inputs (groups, D, D).
     """
 
     matrix: Tensor
@@ -46,8 +48,9 @@ class Solution:
 
 
 class _Sums:
-    """n, and the sums of x, y, x x', x y', y^2; y: the target less each prior's output, (priors,
-    ...).
+    """The number n of rows, and sums of x, y, x x', x y' and y^2.
+
+    y is the target less each prior's output, with the priors as the first axis.
     """
 
     def __init__(self) -> None:
@@ -78,21 +81,24 @@ class _Sums:
 
 
 class Ridge:
-    """Sums over rows that are fitted and rows that are held out, and the solution from them.
-    priors: each (matrix, constant), float64.
+    """Sums over fitted and held-out rows, and the solution from them.
+
+    Args:
+        priors: matrix (groups, D, outputs) and constant (groups, outputs) of each, float64.
+        intercept: whether the solution may have a constant of its own.
     """
 
     def __init__(self, priors: list[tuple[Tensor, Tensor]], intercept: bool) -> None:
         self._priors, self._intercept = priors, intercept
         self._fitted, self._held = _Sums(), _Sums()
-        self._target = torch.zeros(
-            3, dtype=torch.float64
-        )  # of held-out rows: sum over outputs of n, t, t^2
-        self._totals: list[Tensor] = []
+        self._totals: list[Tensor] = []  # of held-out rows: sums of t and t^2
         self._shift: Tensor | None = None  # (groups, D), in the rows' precision
 
     def add(self, x: Tensor, target: Tensor, held: int) -> None:
-        """x (groups, n, D) and target (groups, n, outputs), the last `held` rows being held out."""
+        """Add rows x (groups, n, D) and target (groups, n, outputs).
+
+        The last `held` rows are held out.
+        """
         if self._intercept:
             if self._shift is None:
                 self._shift = x.mean(1)
@@ -112,18 +118,17 @@ class Ridge:
             self._totals.append(torch.stack([rows.sum(1), rows.square().sum(1)]))
 
     def solve(self, ridge: float | None) -> Solution:
-        """The best of all ridges and priors on the held-out rows, or of all priors for this ridge,
-        fitted again to all rows.
+        """The solution with the least error on the held-out rows, fitted again to all rows.
+
+        Args:
+            ridge: lambda; None to choose among RIDGES and inf.
         """
-        everything = (
-            self._fitted.plus(self._held)
-            if self._fitted.n and self._held.n
-            else self._fitted
-            if self._fitted.n
-            else self._held
-        )
+        both = self._fitted.n and self._held.n
+        everything = self._fitted if self._fitted.n else self._held
+        if both:
+            everything = self._fitted.plus(self._held)
         best: tuple[float, float, int] = (float("inf"), ridge or 1e-2, 0)
-        if self._fitted.n and self._held.n:
+        if both:
             previous = float("inf")
             for candidate in [ridge] if ridge is not None else [float("inf"), *RIDGES]:
                 errors = self._error(*self._correction(self._fitted, candidate))
@@ -137,25 +142,24 @@ class Ridge:
         matrix, constant = self._correction(everything, chosen)
         mean = everything.x / everything.n
         covariance = everything.xx / everything.n - mean[:, :, None] * mean[:, None, :]
-        own_matrix, own_constant = self._shifted(self._priors[prior])
-        matrix, constant = own_matrix + matrix[prior], own_constant + constant[prior]
+        prior_matrix, prior_constant = self._shifted(self._priors[prior])
+        matrix, constant = prior_matrix + matrix[prior], prior_constant + constant[prior]
         if self._shift is not None:
             constant = constant - torch.einsum("gd,gdo->go", self._shift.double(), matrix)
             mean = mean + self._shift
         return Solution(matrix, constant, chosen, prior, self._r2(error), mean, covariance)
 
     def _shifted(self, prior: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """A matrix and constant for rows that the shift has been taken from."""
+        """A matrix and its constant for rows from which the shift has been taken."""
         matrix, constant = prior
-        return (
-            (matrix, constant)
-            if self._shift is None
-            else (matrix, constant + torch.einsum("gd,gdo->go", self._shift.double(), matrix))
-        )
+        if self._shift is None:
+            return matrix, constant
+        return matrix, constant + torch.einsum("gd,gdo->go", self._shift.double(), matrix)
 
     def _correction(self, sums: _Sums, ridge: float) -> tuple[Tensor, Tensor]:
-        """W - W0 and b - b0 for every prior: (priors, groups, D, outputs), (priors, groups,
-        outputs).
+        """The change of matrix and constant against every prior.
+
+        W - W0 is (priors, groups, D, outputs), b - b0 is (priors, groups, outputs).
         """
         n = sums.n
         mean_x = sums.x / n if self._intercept else torch.zeros_like(sums.x)
@@ -166,11 +170,8 @@ class Ridge:
         cross = sums.xy / n - mean_x[None, :, :, None] * mean_y[:, :, None, :]
         diagonal = gram.diagonal(dim1=1, dim2=2).clamp_min(0.0).mean(1)
         loading = (ridge * diagonal).clamp_min(max(1e-12 * float(diagonal.max()), 1e-30))
-        factor = torch.linalg.cholesky(
-            gram
-            + loading[:, None, None]
-            * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        )
+        identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        factor = torch.linalg.cholesky(gram + loading[:, None, None] * identity)
         matrix = torch.cholesky_solve(cross, factor.expand(len(cross), *factor.shape))
         return matrix, mean_y - torch.einsum("gd,pgdo->pgo", mean_x, matrix)
 
@@ -178,9 +179,8 @@ class Ridge:
         """Squared error on the held-out rows for each prior, summed over rows and outputs."""
         held = self._held
         fitted = 2 * (matrix * held.xy).sum((1, 2, 3)) + 2 * (constant * held.y).sum((1, 2))
-        quadratic = (matrix * (held.xx @ matrix)).sum((1, 2, 3)) + held.n * constant.square().sum(
-            (1, 2)
-        )
+        squares = constant.square().sum((1, 2))
+        quadratic = (matrix * (held.xx @ matrix)).sum((1, 2, 3)) + held.n * squares
         mixed = 2 * (constant * torch.einsum("gd,pgdo->pgo", held.x, matrix)).sum((1, 2))
         return held.yy.sum((1, 2)) - fitted + quadratic + mixed
 

@@ -1,10 +1,9 @@
-"""Rows of a layer's least squares: what it reads and what it puts out at sampled positions, for
-linear layers and convolutions alike.
+"""Rows of a layer's least squares: its inputs and outputs at sampled positions.
 
-Every layer is one matrix for each of its groups: the output at a position is x W + b, where x holds
-the inputs under the kernel's taps (im2col). A transposed convolution too: the output position p
-gets the input (p + padding - dilation k) / stride through the tap k, where that is an integer. Only
-the sampled positions are unfolded.
+Every layer is one matrix for each of its groups. The output at a position is x W + b, and x holds
+the inputs under the kernel's taps (im2col). This holds for linear layers, convolutions and
+transposed convolutions: there the output position p gets the input (p + padding - dilation k) /
+stride through the tap k, if that is an integer. Only the sampled positions are unfolded.
 """
 
 from __future__ import annotations
@@ -23,9 +22,17 @@ from onefold.symmetry.exporting import shape_of
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a layer reads for an output position.
+    """The input positions that a layer reads for an output position.
 
-    For linear layers all tuples are empty. `example`: the axis of its values that counts examples.
+    All tuples have one entry for each axis of space. They are empty for linear layers.
+
+    Attributes:
+        kernel: the kernel's size.
+        stride: the stride.
+        padding: zeros on either side.
+        dilation: the distance between taps.
+        transposed: whether the convolution is transposed.
+        example: the axis of the layer's values that counts examples.
     """
 
     kernel: tuple[int, ...] = ()
@@ -36,8 +43,12 @@ class Geometry:
     example: int = 0
 
     def inputs(self, value: Tensor, sample: Sample, groups: int) -> Tensor:
-        """(groups, rows, taps x inputs of a group): what the layer reads for every row of the
-        sample, from the value that it reads.
+        """The layer's inputs for every row, (groups, rows, taps x inputs of a group).
+
+        Args:
+            value: the value that the layer reads.
+            sample: the sampled positions of its output.
+            groups: the layer's groups.
         """
         if not self.kernel:
             return sample.take(value)[None]
@@ -60,7 +71,7 @@ class Geometry:
         )
 
     def _under(self, outputs: Sequence[Tensor], space: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """For each row and tap the flat position of the input, and whether there is one."""
+        """The flat input position of each row and tap, and whether there is one."""
         taps = torch.tensor(list(itertools.product(*(range(k) for k in self.kernel))))
         flat = torch.zeros(len(outputs[0]), len(taps), dtype=torch.long)
         valid = torch.ones_like(flat, dtype=torch.bool)
@@ -79,10 +90,13 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled positions of a layer's output: coordinates along every axis but the channels', the
-    examples' axis first; rows go by example.
+    """Sampled positions of a layer's output. Rows are ordered by example.
 
-    held: how many of the last rows belong to examples that are held out.
+    Attributes:
+        coordinates: positions along every axis but the channels', the examples' axis first.
+        axis: the axis of the channels.
+        example: the axis that counts examples.
+        held: how many of the last rows belong to held-out examples.
     """
 
     coordinates: tuple[Tensor, ...]
@@ -96,13 +110,12 @@ class Sample:
     def take(self, value: Tensor) -> Tensor:
         """(rows, channels) of a value at these positions.
 
-        Of what a linear layer reads too, whose last axis alone differs.
+        The value may be the layer's output, or the input of a linear layer, whose last axis alone
+        differs.
         """
-        moved = (
-            value.movedim((self.example, self.axis), (0, -1))
-            if self.example != self.axis
-            else value
-        )
+        moved = value
+        if self.example != self.axis:
+            moved = value.movedim((self.example, self.axis), (0, -1))
         return moved[tuple(c.to(value.device) for c in self.coordinates)]
 
 
@@ -115,19 +128,27 @@ def draw(
     held: int,
     generator: torch.Generator,
 ) -> Sample:
-    """Positions of an output of that shape: `per` of each example (all, where there are no more),
-    the last `held` examples being held out.
+    """Positions of an output of the given shape.
+
+    Args:
+        shape: the output's shape.
+        axis: the axis of its channels.
+        example: the axis that counts examples.
+        examples: the number of examples.
+        per: positions of each example; all of them if there are no more.
+        held: how many of the last examples are held out.
+        generator: the source of random positions.
     """
     order = [example, *(k for k in range(len(shape)) if k not in (example, axis))]
     sizes = [int(shape[k]) for k in order]
     total = math.prod(sizes)
     if total % examples == 0:
-        each = total // examples
-        if per >= each:
-            within = torch.arange(each).expand(examples, each)
+        positions = total // examples
+        if per >= positions:
+            within = torch.arange(positions).expand(examples, positions)
         else:
-            within = torch.randint(each, (examples, per), generator=generator).sort(1).values
-        flat = (within + each * torch.arange(examples)[:, None]).reshape(-1)
+            within = torch.randint(positions, (examples, per), generator=generator).sort(1).values
+        flat = (within + positions * torch.arange(examples)[:, None]).reshape(-1)
         held_rows = held * within.shape[1]
     else:  # the axis does not count examples: positions go by their order
         count = min(total, per * examples)
@@ -141,8 +162,9 @@ def draw(
 
 
 def geometry_of(layer: Layer, node: fx.Node) -> Geometry | None:
-    """How the layer reads, from the arguments of its node; None where its padding or shape is one
-    that this does not know.
+    """The layer's geometry from the arguments of its node.
+
+    None if its padding or shape is of a kind that this does not know.
     """
     value = node.meta["val"]
     if layer.kind == "linear":

@@ -1,22 +1,24 @@
-"""What the folded layers shall put out: the members' outputs in the reference's basis, made to one
-target.
+"""Targets of the folded layers: the members' outputs in the reference's basis, combined.
 
-    equal         t = sum_k a_k z_k
-    correlation   t = z_0 + sum_k a_k rho_k (z_k - z_0): member k's unit enters with its weight
-    times its correlation with the reference's unit selection     the same with rho = 1, but where
-    the least correlation is below a threshold the one unit of most importance: its deviation
-                  times the norm of its outgoing weights, divided by the sum of these over the
-                  member's layer
-    pruning       of all members' units those that the next layers can least do without
-                  (`units.py`), each as its own member has it. What is no unit that can be picked is
-                  weighed as by "correlation"
+- "equal": t = sum_k a_k z_k.
+- "correlation": t = z_0 + sum_k a_k rho_k (z_k - z_0). Member k's unit enters with its weight a_k
+  times its correlation rho_k with the reference's unit.
+- "selection": as "correlation" with rho = 1. If the least correlation of a unit is below a
+  threshold, the unit of the most important member is taken instead. Importance is the unit's
+  deviation times the norm of its outgoing weights, divided by the sum of these over the member's
+  layer.
+- "pruning": of all members' units those that the next layers need most (`units.py`), each as its
+  own member has it. Channels that are no units which can be selected are combined as by
+  "correlation".
 
-z_k = T_k (member k's own output): the map acts on what the member computes, not on its weights. For
-a permutation both are the same; through a dense map's nonlinearities a mapped member is no more
-what it was, and its own outputs, mapped, are the better target. Correlations are taken behind the
-activation that reads the target. Outputs that no map can move get the plain weighted mean; where
-the ensemble is of probabilities, the network's own output gets log sum_k w_k softmax(z_k + b_k),
-less its mean over the classes (`ensemble/pool.py`).
+z_k = T_k (member k's own output): the map acts on the member's output, not on its weights. For a
+permutation both are the same. Through a dense map's nonlinearities a mapped member no longer
+computes its own function, so its own outputs, mapped, are the better target. Correlations are
+measured behind the activation that reads the target.
+
+Outputs that no map can move get the plain weighted mean. For an ensemble of probabilities, the
+network's own output gets log sum_k w_k softmax(z_k + b_k), less its mean over the classes
+(`ensemble/pool.py`).
 
 Memory: the sampled rows of all targets, three times (the target, the reference's, one member's),
 four times for the selection.
@@ -32,18 +34,18 @@ from torch import Tensor
 from onefold.alignment import Alignment
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.least_squares.layers import Site, activated
-from onefold.fold.least_squares.output_layers import PutOut
+from onefold.fold.least_squares.output_layers import OutputNode
 from onefold.fold.least_squares.outputs import SiteOutputs
-from onefold.fold.least_squares.selection import Picks
+from onefold.fold.least_squares.selection import UnitSelection
 from onefold.symmetry import SymmetrySpec, features, map_features
-from onefold.symmetry.axes import Fixed, Live, Slot, live_groups
+from onefold.symmetry.axes import Fixed, Live, Slot, Term, live_groups
 from onefold.symmetry.maps import maps_of_output
 from onefold.symmetry.probing import spread
 
 TARGETS = ("correlation", "equal", "selection", "pruning")
 
 
-def aims(
+def site_targets(
     outputs: SiteOutputs,
     spec: SymmetrySpec,
     aligned: Sequence[Mapping[str, Tensor]],
@@ -52,95 +54,106 @@ def aims(
     reference: int,
     kind: str,
     threshold: float,
-    picks: Mapping[str, Picks],
+    selections: Mapping[str, UnitSelection],
     pool: ClassPool | None = None,
-    put: PutOut | None = None,
+    output_node: OutputNode | None = None,
 ) -> list[Tensor]:
-    """For each site the target of all its sampled rows, in the order of the batches.
+    """The target of every site over all its sampled rows, in the order of the batches.
 
-    picks: of "pruning", which the alignment holds as maps. pool: of the network's own output `put`;
-    None: the mean of logits.
+    Args:
+        outputs: the members' outputs at the sites.
+        spec: the network's symmetries.
+        aligned: the members' states in the common basis.
+        alignment: the maps into it; None for members that were left as they are.
+        shares: the members' weights, which sum to 1.
+        reference: the reference's number.
+        kind: a name of TARGETS.
+        threshold: the least correlation of "selection".
+        selections: group -> units of "pruning", which the alignment holds as maps.
+        pool: the ensemble of the network's own output; None for the mean of logits.
+        output_node: the network's own output; None without a pool.
 
     Raises:
-        DataError: a member puts out something that is not finite.
+        DataError: a member gives values that are not finite.
     """
     sites = outputs.sites
-    own = outputs.of(reference)
-    own = [
+    ref_rows = [  # a common basis maps the reference too
         _mapped(rows, spec, site, alignment, reference)
-        for rows, site in zip(own, sites, strict=True)
-    ]  # a common basis maps it too
-    picked = [_picked(spec, site, picks) for site in sites]
-    goals = [
-        rows * _places(spec, site, picks, reference, shares).to(rows) if chosen else rows.clone()
-        for site, rows, chosen in zip(sites, own, picked, strict=True)
+        for rows, site in zip(outputs.of(reference), sites, strict=True)
     ]
-    mixed = [pool is not None and is_put_out(put, spec, site) for site in sites]
-    goals = [
+    selected = [_is_selected(spec, site, selections) for site in sites]
+    targets = [
+        rows * _channel_shares(spec, site, selections, reference, shares).to(rows)
+        if chosen
+        else rows.clone()
+        for site, rows, chosen in zip(sites, ref_rows, selected, strict=True)
+    ]
+    pooled = [pool is not None and is_output_layer(output_node, spec, site) for site in sites]
+    targets = [
         pool.log_part(rows, reference) if pool is not None and whole else rows
-        for rows, whole in zip(goals, mixed, strict=True)
+        for rows, whole in zip(targets, pooled, strict=True)
     ]
-    kept = [
-        _Pick(_importance(spec, aligned[reference], site, rows), rows)
-        for site, rows in zip(sites, own, strict=True)
+    candidates = [
+        _MostImportant(_importance(spec, aligned[reference], site, rows), rows)
+        for site, rows in zip(sites, ref_rows, strict=True)
     ]
     for k in range(len(aligned)):
-        if k == reference or (shares[k] == 0 and not picks):
+        if k == reference or (shares[k] == 0 and not selections):
             continue
         others = outputs.of(k)
         for number, site in enumerate(sites):
             rows = _mapped(others[number], spec, site, alignment, k)
-            others[number] = rows  # the unmapped ones are let go
-            if pool is not None and mixed[number]:
-                goals[number] = torch.logaddexp(goals[number], pool.log_part(rows, k))
+            others[number] = rows  # the unmapped rows are freed
+            if pool is not None and pooled[number]:
+                targets[number] = torch.logaddexp(targets[number], pool.log_part(rows, k))
                 continue
-            if picked[number]:
-                goals[number] += rows * _places(spec, site, picks, k, shares).to(rows)
+            if selected[number]:
+                share = _channel_shares(spec, site, selections, k, shares).to(rows)
+                targets[number] += rows * share
                 continue
             rho = torch.ones(rows.shape[1], dtype=rows.dtype, device=rows.device)
             if _is_live(spec, site) and kind != "equal":
-                rho = correlations(activated(site, own[number]), activated(site, rows)).to(
-                    rows.dtype
-                )
+                rho = correlations(activated(site, ref_rows[number]), activated(site, rows))
+                rho = rho.to(rows.dtype)
             if kind == "selection":
-                kept[number].offer(_importance(spec, aligned[k], site, rows), rows, rho)
+                candidates[number].offer(_importance(spec, aligned[k], site, rows), rows, rho)
                 rho = torch.ones_like(rho)
-            goals[number] += shares[k] * rho.clamp_min(0.0) * (rows - own[number])
+            targets[number] += shares[k] * rho.clamp_min(0.0) * (rows - ref_rows[number])
     if kind == "selection":
-        for number, site in enumerate(sites):
-            if _is_live(spec, site) and kept[number].importance is not None:
-                goals[number] = torch.where(
-                    kept[number].least < threshold, kept[number].rows, goals[number]
-                )
+        for number, (site, best) in enumerate(zip(sites, candidates, strict=True)):
+            if _is_live(spec, site) and best.importance is not None:
+                targets[number] = torch.where(best.least < threshold, best.rows, targets[number])
     return [
         rows - rows.mean(1, keepdim=True) if whole else rows
-        for rows, whole in zip(goals, mixed, strict=True)
+        for rows, whole in zip(targets, pooled, strict=True)
     ]
 
 
-def is_put_out(put: PutOut | None, spec: SymmetrySpec, site: Site) -> bool:
-    """Whether the target is the output that is meant, class by class."""
+def is_output_layer(output_node: OutputNode | None, spec: SymmetrySpec, site: Site) -> bool:
+    """Whether the site's target is the meant output, class by class."""
     return (
-        put is not None
-        and site.target == put.node
-        and site.axis == put.axis
+        output_node is not None
+        and site.target == output_node.node
+        and site.axis == output_node.axis
         and not _is_live(spec, site)
     )
 
 
-class _Pick:
-    """Of every unit the most important member's rows so far, and the least correlation of the
-    others with the reference.
+class _MostImportant:
+    """The rows of the most important member for every unit, and the least correlation.
+
+    Attributes:
+        importance: of that member's units (C,); None if units have none.
+        rows: its rows.
+        least: the least correlation of the other members' units with the reference's.
     """
 
     def __init__(self, importance: Tensor | None, rows: Tensor) -> None:
-        self.importance, self.rows, self.least = (
-            importance,
-            rows,
-            torch.ones(rows.shape[1], dtype=rows.dtype, device=rows.device),
-        )
+        self.importance, self.rows = importance, rows
+        self.least = torch.ones(rows.shape[1], dtype=rows.dtype, device=rows.device)
 
     def offer(self, importance: Tensor | None, rows: Tensor, rho: Tensor) -> None:
+        """Take a further member into account."""
         self.least = torch.minimum(self.least, rho)
         if importance is None or self.importance is None:
             return
@@ -150,7 +163,10 @@ class _Pick:
 
 
 def correlations(first: Tensor, second: Tensor) -> Tensor:
-    """(C,) correlations of the columns of two (n, C), in float64; 0 where a column does not vary."""
+    """Correlations (C,) of the columns of two tensors (n, C), in float64.
+
+    The correlation of a column that does not vary is 0.
+    """
     a, b = (x.double() - x.double().mean(0) for x in (first, second))
     norms = a.norm(dim=0) * b.norm(dim=0)
     return torch.where(norms > 0, (a * b).sum(0) / norms.clamp_min(1e-300), 0.0)
@@ -179,36 +195,40 @@ def _mapped(
 
 
 def _is_live(spec: SymmetrySpec, site: Site) -> bool:
+    return any(True for _ in live_groups(_channels(spec, site)))
+
+
+def _is_selected(spec: SymmetrySpec, site: Site, selections: Mapping[str, UnitSelection]) -> bool:
+    return any(name in selections for name in live_groups(_channels(spec, site)))
+
+
+def _channels(spec: SymmetrySpec, site: Site) -> Term:
     layer = site.layers[0]
-    return any(True for _ in live_groups(spec.nodes[layer.output][layer.output_axis]))
+    return spec.nodes[layer.output][layer.output_axis]
 
 
-def _picked(spec: SymmetrySpec, site: Site, picks: Mapping[str, Picks]) -> bool:
-    layer = site.layers[0]
-    return any(name in picks for name in live_groups(spec.nodes[layer.output][layer.output_axis]))
-
-
-def _places(
-    spec: SymmetrySpec, site: Site, picks: Mapping[str, Picks], member: int, shares: Sequence[float]
+def _channel_shares(
+    spec: SymmetrySpec,
+    site: Site,
+    selections: Mapping[str, UnitSelection],
+    member: int,
+    shares: Sequence[float],
 ) -> Tensor:
-    """What share the member has in every channel of the site: all or nothing where it is a unit."""
-    layer = site.layers[0]
-    term = spec.nodes[layer.output][layer.output_axis]
-    return spread(
-        term,
-        {name: picks[name].owned(member) for name in live_groups(term) if name in picks},
-        shares[member],
-    )
+    """The member's share in every channel of the site; all or nothing for a unit."""
+    term = _channels(spec, site)
+    names = [name for name in live_groups(term) if name in selections]
+    return spread(term, {name: selections[name].owned(member) for name in names}, shares[member])
 
 
 def _importance(
     spec: SymmetrySpec, state: Mapping[str, Tensor], site: Site, rows: Tensor
 ) -> Tensor | None:
-    """Deviation times norm of outgoing weights of every unit of an aligned member, divided by their
-    sum; None where units are no coordinates of one group.
+    """Importance of every unit of an aligned member; the units' sum is 1.
+
+    It is the unit's deviation times the norm of its outgoing weights, divided by the sum of these.
+    None if units are no coordinates of one group.
     """
-    layer = site.layers[0]
-    axis = spec.nodes[layer.output][layer.output_axis]
+    axis = _channels(spec, site)
     if not isinstance(axis, Live) or spec.group(axis.group).over:
         return None
     group = spec.group(axis.group)

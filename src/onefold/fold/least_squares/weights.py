@@ -1,10 +1,11 @@
-"""A layer together with its batch norm as one matrix for each group, read from a state dict and
-written back into it.
+"""A layer together with its batch norm as one matrix for each group.
 
-Read: with s = scale / sqrt(variance + eps), W x + b and its norm are (s W) x + s (b - mean) +
-shift. Written: the layer holds the solved matrix, and its norm only shifts; the norm's scale and
-shift are the deviation and mean of its output, so that statistics which are estimated again later,
-or in training mode, give the same function.
+Read from a state dict: with s = scale / sqrt(variance + eps), W x + b and its norm are (s W) x + s
+(b - mean) + shift.
+
+Written into a state dict: the layer holds the solved matrix, and its norm only shifts. The norm's
+scale and shift are the deviation and mean of its output. So statistics that are estimated again
+later, or in training mode, give the same function.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from onefold.layers import Layer
 
 
 def has_intercept(layer: Layer) -> bool:
-    """Whether the layer, or its norm, can add a constant to its output."""
+    """Whether the layer or its norm can add a constant to its output."""
     return layer.bias is not None or layer.norm is not None
 
 
 def effective(state: Mapping[str, Tensor], layer: Layer) -> tuple[Tensor, Tensor]:
-    """The layer with its norm as (groups, taps x inputs, outputs) and the constant (outputs of all
-    groups,), float64.
+    """The layer with its norm as a matrix and a constant, float64.
+
+    The matrix is (groups, taps x inputs, outputs), the constant (outputs of all groups,).
     """
     weight = state[layer.weight].detach().double()
-    outputs = weight.shape[layer.weight_axis] * (
-        layer.groups if layer.kind == "conv_transpose" else 1
-    )
-    bias = (
-        state[layer.bias].detach().double() if layer.bias is not None else weight.new_zeros(outputs)
-    )
+    outputs = weight.shape[layer.weight_axis]
+    if layer.kind == "conv_transpose":
+        outputs *= layer.groups
+    bias = weight.new_zeros(outputs)
+    if layer.bias is not None:
+        bias = state[layer.bias].detach().double()
     norm = layer.norm
     if norm is not None:
         gain = 1 / (state[norm.variance].double() + norm.eps).sqrt()
@@ -47,8 +49,9 @@ def effective(state: Mapping[str, Tensor], layer: Layer) -> tuple[Tensor, Tensor
 
 
 def matrix_of(weight: Tensor, layer: Layer) -> Tensor:
-    """A weight as (groups, taps x inputs of a group, outputs of a group): inputs vary fastest among
-    its rows.
+    """A weight as a matrix (groups, taps x inputs of a group, outputs of a group).
+
+    Inputs vary fastest among its rows.
     """
     g = layer.groups
     if layer.kind == "conv_transpose":  # (inputs, outputs / g, kernel...)
@@ -65,14 +68,11 @@ def matrix_of(weight: Tensor, layer: Layer) -> Tensor:
 
 
 def tensor_of(matrix: Tensor, layer: Layer, shape: torch.Size) -> Tensor:
-    """The weight of that shape whose matrix is `matrix`: `matrix_of` undone."""
+    """The weight of that shape whose matrix is `matrix`: the inverse of `matrix_of`."""
     g, taps = layer.groups, math.prod(shape[2:])
     inner = matrix.reshape(g, taps, -1, matrix.shape[-1])
-    return (
-        inner.permute(0, 2, 3, 1).reshape(shape)
-        if layer.kind == "conv_transpose"
-        else inner.permute(0, 3, 2, 1).reshape(shape)
-    )
+    order = (0, 2, 3, 1) if layer.kind == "conv_transpose" else (0, 3, 2, 1)
+    return inner.permute(order).reshape(shape)
 
 
 def write(
@@ -83,8 +83,15 @@ def write(
     mean: Tensor,
     variance: Tensor,
 ) -> None:
-    """Put a solved layer into the state's own tensors. mean, variance: of its output (outputs,),
-    which its norm takes over.
+    """Write a solved layer into the state's own tensors, in place.
+
+    Args:
+        state: the state dict.
+        layer: the layer.
+        matrix: (groups, taps x inputs, outputs), float64.
+        bias: the constant (outputs of all groups,), float64.
+        mean: of the layer's output (outputs,), which its norm takes over.
+        variance: likewise.
     """
     state[layer.weight].copy_(tensor_of(matrix, layer, state[layer.weight].shape))
     norm = layer.norm

@@ -1,6 +1,4 @@
-"""Partial merging: one trunk for all members up to a chosen place, and each member's own layers
-behind it.
-"""
+"""Partial merging: one trunk for all members, and each member's own layers behind it."""
 
 from onefold.fold.partial.cost import Cost, Costs
 from onefold.fold.partial.module import PartialMerge

@@ -1,5 +1,6 @@
-"""What a partial merge costs beside one member and all of them: parameters, and multiply-adds of
-matrix products and convolutions.
+"""The cost of a partial merge beside one member and all of them.
+
+It counts parameters, and multiply-adds of matrix products and convolutions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from onefold.batches import Batch, forward
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: numbers that are stored as parameters. multiply_adds: for one example."""
+    """The cost of one network.
+
+    Attributes:
+        parameters: numbers that are stored as parameters.
+        multiply_adds: of one example.
+    """
 
     parameters: int
     multiply_adds: float
@@ -25,8 +31,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one member (the mean, where they differ), of the partial merge, and of the ensemble of all
-    members.
+    """The costs that are compared.
+
+    Attributes:
+        one: of one member; the mean, if they differ.
+        partial: of the partial merge.
+        ensemble: of all members.
     """
 
     one: Cost
@@ -38,29 +48,34 @@ class Costs:
         return asdict(self)
 
     def __str__(self) -> str:
-        def times(own: float, of: float) -> str:
-            return f"{own / of:.2f}" if of else "-"
+        def times(amount: float, of: float) -> str:
+            return f"{amount / of:.2f}" if of else "-"
 
+        one, partial, ensemble = self.one, self.partial, self.ensemble
         return (
-            f"Parameters {self.partial.parameters:,}:"
-            f" {times(self.partial.parameters, self.one.parameters)} of one network, the ensemble"
-            f" has {times(self.ensemble.parameters, self.one.parameters)}. Multiply-adds of an"
-            f" example {self.partial.multiply_adds:,.0f}:"
-            f" {times(self.partial.multiply_adds, self.one.multiply_adds)} of one network, the"
-            f" ensemble takes {times(self.ensemble.multiply_adds, self.one.multiply_adds)}."
+            f"Parameters {partial.parameters:,}:"
+            f" {times(partial.parameters, one.parameters)} of one network, the ensemble"
+            f" has {times(ensemble.parameters, one.parameters)}. Multiply-adds of an"
+            f" example {partial.multiply_adds:,.0f}:"
+            f" {times(partial.multiply_adds, one.multiply_adds)} of one network, the"
+            f" ensemble takes {times(ensemble.multiply_adds, one.multiply_adds)}."
         )
 
 
 def costs_of(models: Sequence[nn.Module], partial: nn.Module, batch: Batch) -> Costs:
-    """Measured by running each once on `batch`. Raises DataError where one cannot run."""
+    """The costs, measured by running each network once on `batch`.
+
+    Raises:
+        DataError: a network cannot run on it.
+    """
     members = [cost_of(model, batch) for model in models]
-    total = Cost(sum(own.parameters for own in members), sum(own.multiply_adds for own in members))
+    total = Cost(sum(m.parameters for m in members), sum(m.multiply_adds for m in members))
     one = Cost(round(total.parameters / len(models)), total.multiply_adds / len(models))
     return Costs(one, cost_of(partial, batch), total)
 
 
 def cost_of(model: nn.Module, batch: Batch) -> Cost:
-    """The cost of one network; it is run in evaluation mode and left as it was."""
+    """The cost of one network. It runs in evaluation mode and is left as it was."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -69,6 +84,5 @@ def cost_of(model: nn.Module, batch: Batch) -> Cost:
     finally:
         for module, flag in flags:
             module.training = flag
-    return Cost(
-        sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2 / batch.size
-    )
+    multiply_adds = counter.get_total_flops() / 2 / batch.size
+    return Cost(sum(p.numel() for p in model.parameters()), multiply_adds)

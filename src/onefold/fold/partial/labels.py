@@ -1,8 +1,8 @@
-"""Members with label sets of different sizes: alike but for the axes of tensors behind the cut that
-nothing inside the network reads.
+"""Members with label sets of different sizes.
 
-Alignment and folding take networks of one set of shapes. For them the smaller members are filled up
-with zeros there; only the trunk is kept of what comes out, and the heads are the members' own.
+They are alike but for axes of tensors behind the cut that nothing inside the network reads.
+Alignment and folding need networks of one set of shapes, so the smaller members are filled up with
+zeros there. Only the trunk of the result is used; the heads are the members' own.
 """
 
 from __future__ import annotations
@@ -18,17 +18,23 @@ from onefold.symmetry.cutting import Cut, Cutting
 
 
 def largest(models: Sequence[nn.Module]) -> int:
-    """The first member that has the most numbers."""
+    """The number of the first member that has the most tensor elements."""
     sizes = [sum(tensor.numel() for tensor in model.state_dict().values()) for model in models]
     return sizes.index(max(sizes))
 
 
 def filled(models: Sequence[nn.Module], cutting: Cutting, cut: Cut) -> list[nn.Module]:
-    """The members, those that differ from member `largest` in the number of labels alone filled up
-    to its shapes; `cutting` is of that member.
+    """The members in the shapes of member `largest`, filled up with zeros behind fewer labels.
+
+    Members of these shapes are passed on as they are.
+
+    Args:
+        models: the members.
+        cutting: the traced network of member `largest`.
+        cut: the place.
 
     Raises:
-        MembersError: a member differs in something else than the number of labels behind the cut.
+        MembersError: a member differs in more than the number of labels behind the cut.
     """
     spec, template = cutting.spec, models[largest(models)]
     wanted = template.state_dict()
@@ -54,11 +60,8 @@ def filled(models: Sequence[nn.Module], cutting: Cutting, cut: Cut) -> list[nn.M
                 for axis, (a, b) in enumerate(zip(value.shape, wanted[name].shape, strict=False))
                 if a != b
             ]
-            fits = (
-                value.dim() == wanted[name].dim()
-                and set(differ) <= set(free)
-                and all(value.shape[a] < wanted[name].shape[a] for a in differ)
-            )
+            smaller = all(value.shape[a] < wanted[name].shape[a] for a in differ)
+            fits = value.dim() == wanted[name].dim() and set(differ) <= set(free) and smaller
             if name in before or not fits:
                 raise MembersError(
                     f"'{name}' has shape {tuple(value.shape)} in member {k} but"

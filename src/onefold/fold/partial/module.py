@@ -1,5 +1,4 @@
-"""A network merged up to a place: one trunk for all members, and behind it each member's own
-layers.
+"""Partially merged networks: one trunk for all members, and each member's own layers behind it.
 
     y = sum_k a_k f_k(x_k),   x_k = T_k^-1 h,   h = trunk(input)
 
@@ -29,8 +28,11 @@ OUTPUTS: tuple[Outputs, ...] = ("mean", "probabilities", "members")
 
 
 class Head(nn.Module):
-    """One member behind the cut: what brings the trunk's features into its own basis (`unmerge`),
-    and its own layers (`layers`).
+    """One member behind the cut.
+
+    Attributes:
+        unmerge: the steps that bring the trunk's features into the member's own basis.
+        layers: its own layers.
     """
 
     def __init__(self, rest: Rest, unmerge: Sequence[Unmerge] = ()) -> None:
@@ -39,25 +41,31 @@ class Head(nn.Module):
         self.layers = rest
 
     def forward(self, *values: Any) -> Any:
-        """The trunk's values to what the member returns."""
-        own = list(values)
+        """The member's output from the trunk's values."""
+        mapped = list(values)
         for step in self.unmerge:
             assert isinstance(step, Unmerge)
-            own[step.place] = step(own[step.place])
-        return self.layers(*own)
+            mapped[step.place] = step(mapped[step.place])
+        return self.layers(*mapped)
 
 
 class PartialMerge(nn.Module):
-    """Several networks in one: `trunk` runs once, each of `heads` on what it returns.
+    """Several networks in one: `trunk` runs once, each of `heads` on its values.
 
-    Call it as the members are called; it always evaluates.
+    Call it as the members are called. It always evaluates.
 
-    outputs: "mean" returns what the members return, in the same form: floating-point tensors are
-    averaged with `shares`, the rest is member 0's. "probabilities" takes their logits (`output`
-    says which those are and where the classes lie, see `onefold.inference`) and returns the
-    logarithm of the averaged probabilities, as ensembles are scored, in the members' axes.
-    "members" returns a list of what each returns. It may be changed at any time. until, inputs:
-    what a file must say for the network to be made again.
+    Args:
+        trunk: the merged part.
+        heads: one for each member.
+        shares: the members' weights in a mean.
+        outputs: the form of the result; it may be changed at any time. "mean" returns the members'
+            form: floating-point tensors are averaged with `shares`, the rest is member 0's.
+            "probabilities" takes their logits and returns the logarithm of the averaged
+            probabilities, as ensembles are scored, in the members' axes. "members" returns a list
+            of what each returns.
+        until: the module behind which the networks are cut, for files.
+        inputs: the shapes and dtypes of the inputs, for files.
+        output: which output the logits are and where the classes lie (`onefold.inference`).
     """
 
     def __init__(
@@ -80,29 +88,29 @@ class PartialMerge(nn.Module):
 
     @property
     def selects_output(self) -> bool:
-        """Whether what it returns is the meant output itself."""
+        """Whether the returned value is the meant output itself."""
         return self.outputs == "probabilities"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What `outputs` says of the members' outputs.
+        """The members' outputs in the form of `outputs`.
 
-        Raises DataError where the inputs are not of the traced kind.
+        Raises:
+            DataError: the inputs are not of the traced kind.
         """
         values = self.trunk(*args, **kwargs)
-        found = [head(*values) for head in self.heads]
+        returned = [head(*values) for head in self.heads]
         if self.outputs == "members":
-            return found
+            return returned
         if self.outputs == "probabilities":
-            meant = [self.output.of(own) for own in found]
+            meant = [self.output.of(value) for value in returned]
             axis = ClassAxis(self.output, "a mean of probabilities").of(meant[0])
-            logits = [own.movedim(axis, -1) for own in meant]
-            mixed = weighted_outputs(
-                torch.tensor(self.shares, device=logits[0].device), logits, "probabilities"
-            )
-            return mixed.movedim(-1, axis)
-        return pytree.tree_map(lambda *own: _mean(own, self.shares), *found)
+            logits = [value.movedim(axis, -1) for value in meant]
+            shares = torch.tensor(self.shares, device=logits[0].device)
+            return weighted_outputs(shares, logits, "probabilities").movedim(-1, axis)
+        return pytree.tree_map(lambda *leaves: _mean(leaves, self.shares), *returned)
 
     def extra_repr(self) -> str:
+        """The place and the form of outputs, as torch prints them."""
         return f"until='{self.until}', outputs='{self.outputs}'"
 
 
@@ -119,22 +127,43 @@ def assemble(
     inputs: Any = None,
     output: Output = ANY,
 ) -> PartialMerge:
-    """The module. trunk, heads: whole state dicts. rests: of each member, where they differ in
-    shape behind the cut; None for one and the same.
+    """The module from its parts.
+
+    Args:
+        cutting: the traced network.
+        cut: the place.
+        trunk: a whole state dict.
+        heads: a whole state dict of each member.
+        unmerge: the steps of each member.
+        shares: the members' weights.
+        rests: the traced network and the part behind the cut of each member; None if they are all
+            the same.
+        outputs: see `PartialMerge`.
+        inputs: see `PartialMerge`.
+        output: see `PartialMerge`.
     """
     rests = rests or [(cutting, piece_behind(cutting, cut))] * len(heads)
-    made = [
-        Head(Rest(piece, state, own), steps)
-        for (own, piece), state, steps in zip(rests, heads, unmerge, strict=True)
+    members = [
+        Head(Rest(piece, state, member_cutting), steps)
+        for (member_cutting, piece), state, steps in zip(rests, heads, unmerge, strict=True)
     ]
-    before = Trunk(piece_before(cutting, cut), trunk, cutting)
     return PartialMerge(
-        before, made, shares, outputs=outputs, until=cut.until, inputs=inputs, output=output
+        Trunk(piece_before(cutting, cut), trunk, cutting),
+        members,
+        shares,
+        outputs=outputs,
+        until=cut.until,
+        inputs=inputs,
+        output=output,
     ).eval()
 
 
 def check_outputs(outputs: str) -> Outputs:
-    """Raises SettingError where there is no such way to return the members' outputs."""
+    """The form of outputs of that name.
+
+    Raises:
+        SettingError: there is no such form.
+    """
     for known in OUTPUTS:
         if outputs == known:
             return known

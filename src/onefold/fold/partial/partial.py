@@ -1,43 +1,36 @@
-"""`onefold.partial_merge`: check, cut, merge, and put the members' own layers behind the part of
-the merge before the cut.
-"""
+"""`onefold.partial_merge`: one trunk up to a place, and each member's own layers behind it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-from onefold.alignment import Alignment, check_networks, differ_in_width, in_one_precision, trace_on
-from onefold.alignment.matchers import Matcher, matchers
-from onefold.batches import Data, batches, check_reiterable, device_of
+from onefold.alignment import Alignment, check_networks, in_one_precision
+from onefold.alignment.matchers import Matcher
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import MembersError, NothingToAlignError, SettingError
 from onefold.fold.average import folds, normalized
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
-from onefold.fold.merge_report import MergeReport
+from onefold.fold.merge_report import MergeReport, MergeResult
 from onefold.fold.network_fold import NetworkFold, fold_name
 from onefold.fold.partial.cost import Costs, costs_of
-from onefold.fold.partial.heads import head_state
-from onefold.fold.partial.labels import filled, largest
+from onefold.fold.partial.heads import HeadState, head_state
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
 from onefold.fold.partial.saved import form_of
+from onefold.fold.partial.splitting import Split, split_members
 from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.symmetry import SymmetrySpec
-from onefold.symmetry.cutting import Cut, Cutting
-from onefold.symmetry.parts import Piece, piece_behind
 
-DEFAULT = "zipit"  # what aligns where nothing was asked for
-KEEPING = (
-    LeastSquares,
-    UniformSoup,
-)  # folds whose features are in the alignment's basis, as an average's are
-BASED = ("correlation", "equal", "selection")  # targets of least squares of which that is so
+DEFAULT = "zipit"  # the alignment if nothing was asked for
+KEEPING = (LeastSquares, UniformSoup)  # folds with features in the alignment's basis
+BASED = ("correlation", "equal", "selection")  # targets of least squares in that basis
 _SETTINGS = (
     "target",
     "rows",
@@ -53,12 +46,19 @@ _SETTINGS = (
 
 @dataclass
 class PartialReport:
-    """What a partial merge did. until: the module behind which it was cut; share: of the layers
-    before it. crossing: how many values cross.
+    """The record of a partial merge.
 
-    heads: how each member reads the trunk: "own" (as it is), "written" (a map in its weights that
-    keeps its function), "read" (the map's inverse in the weights that read the trunk), "unmerged"
-    (mapped back when it runs). costs: beside one network and the ensemble. merged: of the trunk.
+    Attributes:
+        until: the module behind which the networks were cut.
+        share: the part of the layers before it, 0 to 1.
+        crossing: the number of values that cross.
+        heads: how each member reads the trunk: "own" (as it is), "written" (a map in its weights
+            that keeps its function), "read" (the map's inverse in the weights that read the trunk),
+            "unmerged" (mapped back at run time).
+        costs: beside one network and the ensemble.
+        merged: the report of the trunk's merge.
+        seconds: of all.
+        warnings: sentences for the user.
     """
 
     until: str
@@ -85,7 +85,13 @@ class PartialReport:
 
 @dataclass
 class PartialResult:
-    """The module, the maps that its trunk was made with (None for align="none"), and what was done."""
+    """The result of a partial merge.
+
+    Attributes:
+        model: the module.
+        alignment: the maps that its trunk was made with; None for align="none".
+        report: how it was made.
+    """
 
     model: PartialMerge
     alignment: Alignment | None
@@ -107,170 +113,185 @@ def partial_merge(
     output: OutputChoice = None,
     **settings: Any,
 ) -> PartialResult:
-    """Merge K networks up to a place and keep each one's own layers behind it (see `PartialMerge`).
+    """Merge K networks up to a place and keep each one's own layers behind it.
+
+    `align`, `fold`, `repair`, `weights`, `reference` and `spec` are those of `onefold.merge`, but
+    for the defaults below. Their result behind the cut is thrown away.
 
     Args:
         models: K >= 2 networks of one class. They are not modified. They may differ in the number
             of their labels (then with outputs="members").
         data: calibration batches as for `onefold.merge`, labels ignored.
-        until: the name of the module behind which to cut, as "layer3": everything that the network
+        until: the name of the module behind which to cut, as "layer3". Everything that the network
             runs up to the end of it is merged, and every value that is read behind it is handed
             over, skip connections too. Or the share of the layers to merge, between 0 and 1, for
             the nearest place where a cut is possible.
-        align, fold, repair, weights, reference, spec: as of `onefold.merge`, but that align=None is
-            "zipit". What they make of the layers behind the cut is thrown away. The fold must leave
-            features in the alignment's basis: "average", and "least_squares" towards "correlation"
-            (its default here), "equal" or "selection". A fold of your own says so by the class
-            attribute `keeps_basis = True`.
-        outputs: how the members' outputs are returned: "mean", "probabilities" or "members" (see
-            `PartialMerge`), with `weights` as their shares.
-        output: which output is meant where the members return several, and on which axis its
-            classes lie; only outputs="probabilities" needs it.
-        settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe,
+        align: see `onefold.merge`. None is "zipit", and merges the networks as they are if nothing
+            can be aligned.
+        fold: must leave features in the alignment's basis: "average", or "least_squares" towards
+            "correlation" (its default here), "equal" or "selection". A fold of your own says so by
+            the class attribute `keeps_basis = True`.
+        repair: see `onefold.merge`.
+        weights: the members' weights, also as their shares in the outputs.
+        outputs: the form of the members' outputs: "mean", "probabilities" or "members" (see
+            `PartialMerge`).
+        reference: see `onefold.merge`.
+        spec: see `onefold.merge`.
+        output: which output is meant if the members return several, and on which axis its classes
+            lie; only outputs="probabilities" needs it.
+        **settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe,
             regularization, prior, max_positions, seed.
 
     Raises:
         SymmetryError: the network cannot be cut there; the message names where it can.
         MembersError: they differ in more than their labels, or their outputs cannot be averaged.
-        SettingError, WeightsError, TraceError, DataError, AlignmentError: as of `onefold.merge`.
+        SettingError: a setting is wrong, or the fold leaves the alignment's basis. Further ones,
+            WeightsError, TraceError, DataError and AlignmentError as of `onefold.merge`.
     """
     start = time.perf_counter()
     check_outputs(outputs)
     meant = as_output(output)
-    for name in settings:
-        if name not in _SETTINGS:
-            raise SettingError(
-                f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}."
-            )
+    _check_settings(settings)
     check_networks(models, shapes=False)
-    models = list(models)
     shares = normalized(weights, len(models))
     if "target" in settings or _is_least_squares(fold):
         settings["target"] = _target(fold, settings.get("target"))
     _check_basis(fold)
-    if reference is not None and not 0 <= reference < len(models):
-        raise MembersError(
-            f"The reference is {reference}, but the members are numbered 0 to {len(models) - 1}."
-        )
+    _check_reference(reference, len(models))
     models = list(in_one_precision(models, reference or 0))
     data = check_reiterable(data, "calibration data")
     if outputs == "probabilities":
         # Labels may tell it, but not when the module runs.
         meant = replace(meant, class_axis=class_axis_of(models[0], data, meant))
     given = DEFAULT if align is None else align
-    widths = differ_in_width(models) and _takes_widths(given)
-    base = (given.reference if isinstance(given, Alignment) else reference) or 0
-    template = models[base if widths else largest(models)]
-    cutting = Cutting(trace_on(template, data))
-    cut = cutting.at(until)
-    alike = list(models) if widths else filled(models, cutting, cut)
-    rests = _rests(models, template, data, cutting, cut)
-    if outputs != "members" and any(
-        own is not model for own, model in zip(alike, models, strict=True)
-    ):
+    split = split_members(models, data, until, given, reference)
+    filled_up = any(a is not model for a, model in zip(split.alike, models, strict=True))
+    if outputs != "members" and filled_up:
         raise MembersError(
             "The members have label sets of different sizes, so that their outputs have no mean;"
             " use outputs='members'."
         )
-    shared: dict[str, Any] = {
-        "fold": fold,
-        "repair": repair,
-        "weights": weights,
-        "reference": reference,
-        "spec": spec or cutting.spec,
-        "output": meant,
+    merged = _merge_trunk(
+        split.alike,
+        data,
+        given,
+        optional=align is None,
+        fold=fold,
+        repair=repair,
+        weights=weights,
+        reference=reference,
+        spec=spec or split.cutting.spec,
+        output=meant,
         **settings,
-    }
-    try:
-        done = merge(alike, data, align=given, **shared)
-    except NothingToAlignError as error:
-        if align is not None and not error.fixed:
-            raise
-        kept = {
-            name: value
-            for name, value in shared.items()
-            if name not in ("probe", "regularization", "prior")
-        }
-        done = merge(alike, data, align="none", **kept)
-        done.report.warnings.insert(
-            0, f"nothing was aligned, and the networks are averaged as they are: {error}"
-        )
+    )
+    first = next(batches(data, device_of(split.template), "calibration data"))
     heads = [
-        head_state(rests[k][0], cut, done.alignment, model.state_dict(), k)
+        head_state(split.rests[k][0], split.cut, merged.alignment, model.state_dict(), k)
         for k, model in enumerate(models)
     ]
-    first = next(batches(data, device_of(template), "calibration data"))
-    made = assemble(
-        cutting,
-        cut,
-        done.model.state_dict(),
+    partial = _assemble(split, merged.model, heads, shares, outputs, first, meant)
+    _take_flags(partial, merged.model, models)
+    report = PartialReport(
+        split.cut.until,
+        split.cut.share,
+        len(split.cut.crossing),
+        [head.way for head in heads],
+        costs_of(models, partial, first),
+        merged.report,
+        warnings=merged.report.warnings,
+    )
+    report.seconds = time.perf_counter() - start
+    return PartialResult(partial, merged.alignment, report)
+
+
+def _merge_trunk(
+    models: Sequence[nn.Module],
+    data: Data,
+    align: str | Matcher | Alignment,
+    *,
+    optional: bool,
+    **settings: Any,
+) -> MergeResult[nn.Module]:
+    """The merge of whole networks. Only what lies before the cut is used of it.
+
+    If nothing can be aligned and the alignment is `optional`, the networks are merged as they are.
+    """
+    try:
+        return merge(models, data, align=align, **settings)
+    except NothingToAlignError as error:
+        if not optional and not error.fixed:
+            raise
+        told = f"nothing was aligned, and the networks are averaged as they are: {error}"
+    for name in ("probe", "regularization", "prior"):
+        settings.pop(name, None)
+    result = merge(models, data, align="none", **settings)
+    result.report.warnings.insert(0, told)
+    return result
+
+
+def _assemble(
+    split: Split,
+    merged: nn.Module,
+    heads: Sequence[HeadState],
+    shares: Sequence[float],
+    outputs: Outputs,
+    first: Batch,
+    meant: Output,
+) -> PartialMerge:
+    """The module, on the template's device."""
+    return assemble(
+        split.cutting,
+        split.cut,
+        merged.state_dict(),
         [head.state for head in heads],
         [head.unmerge for head in heads],
         shares,
-        rests=rests,
+        rests=split.rests,
         outputs=outputs,
         inputs=form_of(first),
         output=meant,
-    ).to(device_of(template))
-    _take_flags(made.trunk, done.model)
-    for head, model in zip(made.heads, models, strict=True):
-        _take_flags(head.get_submodule("layers"), model)
-    costs = costs_of(models, made, first)
-    report = PartialReport(
-        cut.until,
-        cut.share,
-        len(cut.crossing),
-        [head.way for head in heads],
-        costs,
-        done.report,
-        warnings=done.report.warnings,
-    )
-    report.seconds = time.perf_counter() - start
-    return PartialResult(made, done.alignment, report)
+    ).to(device_of(split.template))
 
 
 def class_axis_of(model: nn.Module, data: Data, output: Output) -> int:
     """The axis of the classes in the model's output on the first batch.
 
-    Raises DataError where nothing says which it is.
+    Raises:
+        DataError: nothing says which it is.
     """
     batch = next(batches(data, device_of(model), "calibration data"))
     with eval_mode([model]):
-        return ClassAxis(output, "a mean of probabilities").of(
-            run(model, batch, output), batch.labels, where=f" of batch {batch.index}"
-        )
+        found, where = run(model, batch, output), f" of batch {batch.index}"
+        return ClassAxis(output, "a mean of probabilities").of(found, batch.labels, where=where)
 
 
-def _take_flags(part: nn.Module, network: nn.Module) -> None:
-    """Let the parameters of a part need gradients where those of the same name in the network do."""
-    flags = {
-        name: parameter.requires_grad
-        for name, parameter in network.named_parameters(remove_duplicate=False)
-    }
-    for name, parameter in part.named_parameters():
-        parameter.requires_grad_(flags.get(name, True))
+def _take_flags(partial: PartialMerge, merged: nn.Module, models: Sequence[nn.Module]) -> None:
+    """Let parameters need gradients as those of the same name in their network do."""
+    layers = [head.get_submodule("layers") for head in partial.heads]
+    for part, network in zip([partial.trunk, *layers], [merged, *models], strict=True):
+        flags = {
+            name: parameter.requires_grad
+            for name, parameter in network.named_parameters(remove_duplicate=False)
+        }
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_(flags.get(name, True))
 
 
-def _rests(
-    models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut
-) -> list[tuple[Cutting, Piece]]:
-    """What runs behind the cut of every member; members of other shapes are traced by themselves."""
-    shapes = {name: value.shape for name, value in template.state_dict().items()}
-    common = (cutting, piece_behind(cutting, cut))
-    rests = []
-    for k, model in enumerate(models):
-        if {name: value.shape for name, value in model.state_dict().items()} == shapes:
-            rests.append(common)
-            continue
-        own = Cutting(trace_on(model, data))
-        theirs = own.at(cut.until)
-        if theirs.crossing != cut.crossing:
-            raise MembersError(
-                f"Member {k} hands other values over behind '{cut.until}' than the others; only"
-                " networks with the same layers fit."
+def _check_settings(settings: Collection[str]) -> None:
+    """Raises SettingError for a setting that a partial merge does not have."""
+    for name in settings:
+        if name not in _SETTINGS:
+            raise SettingError(
+                f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}."
             )
-        rests.append((own, piece_behind(own, theirs)))
-    return rests
+
+
+def _check_reference(reference: int | None, members: int) -> None:
+    """Raises MembersError for a number that no member has."""
+    if reference is not None and not 0 <= reference < members:
+        raise MembersError(
+            f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
+        )
 
 
 def _is_least_squares(fold: str | NetworkFold) -> bool:
@@ -278,9 +299,10 @@ def _is_least_squares(fold: str | NetworkFold) -> bool:
 
 
 def _target(fold: str | NetworkFold, target: str | None) -> str | None:
-    """The target of least squares: one whose features are in the alignment's basis.
+    """The target of least squares, whose features must be in the alignment's basis.
 
-    Raises SettingError for one whose are not.
+    Raises:
+        SettingError: they are not.
     """
     if not _is_least_squares(fold):
         return target
@@ -294,26 +316,16 @@ def _target(fold: str | NetworkFold, target: str | None) -> str | None:
 
 
 def _check_basis(fold: str | NetworkFold) -> None:
-    """Raises SettingError for a fold that may leave the alignment's basis: the heads bring features
-    back by the alignment's maps.
+    """Refuse a fold that may leave the alignment's basis, since heads use the alignment's maps.
+
+    Raises:
+        SettingError: the fold may leave it.
     """
     kind: Any = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
-    if (
-        isinstance(kind, type)
-        and issubclass(kind, NetworkFold)
-        and not (issubclass(kind, KEEPING) or getattr(kind, "keeps_basis", False))
-    ):
+    if not isinstance(kind, type) or not issubclass(kind, NetworkFold):
+        return
+    if not (issubclass(kind, KEEPING) or getattr(kind, "keeps_basis", False)):
         raise SettingError(
             f"The fold '{fold_name(fold)}' may put features into a basis of its own, which no head"
             " can read; use average or least_squares."
         )
-
-
-def _takes_widths(align: str | Matcher | Alignment) -> bool:
-    if isinstance(align, Alignment):
-        return align.specs is not None
-    return (
-        matchers.get(align).widths
-        if isinstance(align, str) and align in matchers
-        else isinstance(align, Matcher) and align.widths
-    )

@@ -1,6 +1,4 @@
-"""Partial merges in files: the tensors, and a description from which the two sides of the cut are
-traced again.
-"""
+"""Partial merges in files: the tensors, and a description from which the networks are cut again."""
 
 from __future__ import annotations
 
@@ -36,9 +34,11 @@ def form_of(batch: Batch) -> Any:
 
 
 def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Write a partial merge to `path`, as `onefold.save` does; `load_partial` reads it again.
+    """Write a partial merge to `path`, as `onefold.save` does. `load_partial` reads it.
 
-    Raises OutputError, WeightsError as `onefold.save`.
+    Raises:
+        OutputError: as `onefold.save`.
+        WeightsError: as `onefold.save`.
     """
     return save(model, path, metadata=describe(model), force=force)
 
@@ -48,8 +48,10 @@ def load_partial(
 ) -> PartialMerge:
     """The partial merge that `save_partial` wrote.
 
-    models: a network of the members' architecture, whose weights play no part; one for each member
-    where they have other numbers of labels.
+    Args:
+        path: the file.
+        models: a network of the members' architecture, whose weights play no part; one for each
+            member if their numbers of labels differ.
 
     Raises:
         WeightsError: the file cannot be read, is no partial merge, or not one of this architecture.
@@ -58,18 +60,17 @@ def load_partial(
     if KEY not in checkpoint.metadata:
         raise WeightsError(f"{path} holds no partial merge; read it by onefold.load.")
     count = None if isinstance(models, nn.Module) else len(models)
-    made = rebuild(
-        lambda k: models if isinstance(models, nn.Module) else models[k],
-        checkpoint.metadata,
-        str(path),
-        count=count,
-    )
-    load_into(made, checkpoint.tensors, str(path))
-    return made
+
+    def build(k: int) -> nn.Module:
+        return models if isinstance(models, nn.Module) else models[k]
+
+    partial = rebuild(build, checkpoint.metadata, str(path), count=count)
+    load_into(partial, checkpoint.tensors, str(path))
+    return partial
 
 
 def describe(model: PartialMerge) -> dict[str, str]:
-    """Metadata that says how the module is put together."""
+    """Metadata from which the module can be put together again."""
     steps = [[_step(step) for step in head.unmerge] for head in model.heads]  # type: ignore[union-attr]
     facts = {
         "until": model.until,
@@ -89,8 +90,13 @@ def rebuild(
     *,
     count: int | None = None,
 ) -> PartialMerge:
-    """A partial merge as `metadata` describes it; its weights are to be loaded. build: member's
-    number -> a network of its architecture.
+    """A partial merge as `metadata` describes it. Its weights are to be loaded.
+
+    Args:
+        build: member's number -> a network of its architecture.
+        metadata: the file's metadata.
+        where: the file's name, for messages.
+        count: the number of members, if it is known.
 
     Raises:
         WeightsError: the description is damaged, or does not fit the architecture.
@@ -98,11 +104,9 @@ def rebuild(
     try:
         facts = json.loads(metadata[KEY])
         members, until = len(facts["shares"]), str(facts["until"])
-        if (
-            not 2 <= members <= MOST
-            or len(facts["unmerge"]) != members
-            or (count is not None and count != members)
-        ):
+        if not 2 <= members <= MOST or len(facts["unmerge"]) != members:
+            raise ValueError(f"{members} members")
+        if count is not None and count != members:
             raise ValueError(f"{members} members")
         args = tuple(_zeros(form) for form in facts["inputs"]["args"])
         kwargs = {str(name): _zeros(form) for name, form in facts["inputs"]["kwargs"].items()}
@@ -112,10 +116,9 @@ def rebuild(
             if id(network) not in known:
                 known[id(network)] = Cutting(trace(network, args, kwargs))
         cuttings = [known[id(network)] for network in networks]
-        rests = [(own, piece_behind(own, own.at(until))) for own in cuttings]
-        steps = [
-            [_unmerge(step, dtype_of(networks[0])) for step in own] for own in facts["unmerge"]
-        ]
+        rests = [(cutting, piece_behind(cutting, cutting.at(until))) for cutting in cuttings]
+        dtype = dtype_of(networks[0])
+        steps = [[_unmerge(step, dtype) for step in of_member] for of_member in facts["unmerge"]]
         states = [network.state_dict() for network in networks]
         return assemble(
             cuttings[0],

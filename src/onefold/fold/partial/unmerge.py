@@ -1,8 +1,7 @@
-"""Features of the common basis back in one member's own: x = T^-1 h along one axis of one crossing
-value.
+"""Maps from the common basis back to one member's: x = T^-1 h along one axis of one crossing value.
 
-Where every feature is a copy of one of the trunk's (a permutation; ZipIt's unmerge matrix, arXiv
-2305.03053) it is a lookup, else a product.
+If every feature is a copy of one of the trunk's (a permutation; ZipIt's unmerge matrix, arXiv
+2305.03053) it is a lookup, otherwise a matrix product.
 """
 
 from __future__ import annotations
@@ -20,8 +19,14 @@ WIDEST = 8192  # of an axis of several groups, which needs one matrix for all of
 
 
 class Unmerge(nn.Module):
-    """One axis of the crossing value number `place`, seen as (features, after), by a lookup `index`
-    (C,) or a `matrix` (C_member, C_trunk).
+    """The map along one axis of one crossing value.
+
+    Args:
+        place: the number of the crossing value.
+        axis: its axis, seen as (features, after).
+        after: the number of positions behind each feature on that axis.
+        index: a lookup (C_member,); None for a matrix.
+        matrix: (C_member, C_trunk); None for a lookup.
     """
 
     index: Tensor | None
@@ -44,11 +49,9 @@ class Unmerge(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         """The value with its axis in the member's basis."""
         shape = value.shape
-        spread = (
-            value
-            if self.after == 1
-            else value.reshape(*shape[: self.axis], -1, self.after, *shape[self.axis + 1 :])
-        )
+        spread = value
+        if self.after != 1:
+            spread = value.reshape(*shape[: self.axis], -1, self.after, *shape[self.axis + 1 :])
         if self.index is not None:
             mapped = spread.index_select(self.axis, self.index)
         else:
@@ -57,50 +60,55 @@ class Unmerge(nn.Module):
         return mapped if self.after == 1 else mapped.flatten(self.axis, self.axis + 1)
 
     def extra_repr(self) -> str:
-        return (
-            f"place={self.place}, axis={self.axis},"
-            f" {'lookup' if self.index is not None else 'matrix'}"
-        )
+        """The place, the axis and the kind, as torch prints them."""
+        kind = "lookup" if self.index is not None else "matrix"
+        return f"place={self.place}, axis={self.axis}, {kind}"
 
 
 def unmerges(
     place: int, terms: tuple[Term, ...], spec: SymmetrySpec, maps: dict[str, GroupMap], like: Tensor
 ) -> list[Unmerge]:
-    """What brings a crossing value with these axes back. maps: group -> T as it acts on its
-    features. like: whose dtype and device matrices have.
+    """The steps that bring a crossing value back.
+
+    Args:
+        place: the number of the crossing value.
+        terms: its axes.
+        spec: the network's symmetries.
+        maps: group -> T as it acts on the group's features.
+        like: a tensor whose dtype and device matrices get.
 
     Raises:
         AlignmentError: an axis holds several groups and is too wide for one matrix.
     """
-    found = []
+    steps = []
     for axis, term in enumerate(terms):
         if not any(name in maps for name in live_groups(term)):
             continue
-        own, after = _single(term)
-        if own.size > WIDEST and not isinstance(own, Live):
+        mapped, after = _single(term)
+        if mapped.size > WIDEST and not isinstance(mapped, Live):
             raise AlignmentError(
-                f"A value that crosses the cut has {own.size} mixed features, too many for one"
+                f"A value that crosses the cut has {mapped.size} mixed features, too many for one"
                 " matrix; choose another place to cut."
             )
-        matrix = back_matrix(own, spec, maps)
+        matrix = back_matrix(mapped, spec, maps)
         if bool(((matrix != 0).sum(1) == 1).all()) and bool((matrix.sum(1) == 1).all()):
             index = matrix.argmax(1)
             if matrix.shape[1] == len(index) and torch.equal(index, torch.arange(len(index))):
                 continue
-            found.append(Unmerge(place, axis, after, index=index.to(like.device)))
+            steps.append(Unmerge(place, axis, after, index=index.to(like.device)))
         else:
-            found.append(Unmerge(place, axis, after, matrix=matrix.to(like)))
-    return found
+            steps.append(Unmerge(place, axis, after, matrix=matrix.to(like)))
+    return steps
 
 
 def _single(term: Term) -> tuple[Term, int]:
-    """A term that is one group before fixed parts (channels before positions), as the group and the
-    number behind it; others as they are.
+    """The group of a term, and the number of positions behind each feature.
+
+    This holds for one group before fixed parts (channels before positions). Other terms are
+    returned as they are, with 1.
     """
-    if (
-        isinstance(term, Prod)
-        and isinstance(term.parts[0], Live)
-        and all(isinstance(part, Fixed) for part in term.parts[1:])
-    ):
-        return term.parts[0], term.size // term.parts[0].size
-    return term, 1
+    if not isinstance(term, Prod) or not isinstance(term.parts[0], Live):
+        return term, 1
+    if not all(isinstance(part, Fixed) for part in term.parts[1:]):
+        return term, 1
+    return term.parts[0], term.size // term.parts[0].size

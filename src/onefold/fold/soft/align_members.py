@@ -1,8 +1,8 @@
-"""The members in one basis, before parts of one may stand beside parts of another.
+"""A common basis for the members, in which parts of one can take the place of parts of another.
 
-Independent members keep their features in orders of their own, so that unaligned gates can only
-select one member. Members that share an origin are aligned as they are. "auto" tries several ways
-on labelled data and keeps the one that gives the plain average the lowest loss.
+Independent members hold their features in orders of their own, so that unaligned gates can only
+select one member. Members that share an origin are used as they are. "auto" tries several
+alignments on labelled data, and takes the one that gives the plain average the lowest loss.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from onefold.measure.scores import flatten
 from onefold.symmetry import apply_maps
 from onefold.weights import check_members, check_state
 
-Read = Callable[
-    [Any, Batch], Tensor
-]  # from what a network returns on a batch to logits (..., classes)
-AUTO = (
-    "permutation",
-    "cca",
-)  # the first keeps every member's function; the second, a dense map, often averages better
+# From what a network returns on a batch to logits (..., classes).
+Read = Callable[[Any, Batch], Tensor]
+# The first keeps every member's function. The second, a dense map, often averages better.
+AUTO = ("permutation", "cca")
 
 
 @dataclass(frozen=True)
 class CommonBasis:
-    """One state dict for each member. alignment: of the `aligned` members, by position there; None
-    where they were left as they are.
+    """The members' state dicts in one basis.
 
-    unfit: members that cannot be brought into the basis, and why. notes: what was decided, one
-    sentence each.
+    Attributes:
+        states: one for each member.
+        alignment: of the `aligned` members, by position there; None if all were left as they are.
+        aligned: the numbers of the aligned members.
+        unfit: member that cannot be brought into the basis -> why.
+        notes: what was decided, one sentence each.
     """
 
     states: list[dict[str, Tensor]]
@@ -67,11 +67,11 @@ class CommonBasis:
 def check_alike(models: Sequence[nn.Module], align: str | Alignment) -> None:
     """Refuse members whose parts cannot stand for one another, and unknown alignments.
 
-    Values may be NaN; they are masked later.
+    Values may be NaN: they are masked later.
 
     Raises:
-        MembersError: the members differ in class, keys or shapes. SettingError: there is no such
-            alignment.
+        MembersError: the members differ in class, keys or shapes.
+        SettingError: there is no such alignment.
         AlignmentError: the alignment was computed for another number of members.
     """
     hint = (
@@ -115,8 +115,18 @@ def common_basis(
     read: Read,
     seed: int = 0,
 ) -> CommonBasis:
-    """Bring the survivors into the basis of `reference`; members that are out keep their own. read:
-    the logits among what a network returns.
+    """The survivors in the basis of `reference`. Members that are out stay in their own.
+
+    Args:
+        members: all networks.
+        survivors: the members that take part.
+        sites: what is gated.
+        align: "auto", "none", the name of a matcher, or an Alignment.
+        reference: the member whose basis is used.
+        examples: labelled examples to align with; None if there are none.
+        level: "module" or "layer".
+        read: the logits among what a network returns.
+        seed: of the alignment.
 
     Raises:
         SettingError: an alignment is to be computed without examples, or a dense one would part a
@@ -130,65 +140,100 @@ def common_basis(
     if align == "none":
         return CommonBasis(raw)
     if isinstance(align, Alignment):
-        return CommonBasis(
-            _mapped(raw, align, range(len(members)), reference, sites, level),
-            align,
-            tuple(range(len(members))),
-        )
+        everyone = tuple(range(len(members)))
+        states = _mapped(raw, align, everyone, reference, sites, level)
+        return CommonBasis(states, align, everyone)
     unfit = {k: why for k in survivors if (why := _not_finite(members[k], k)) and k != reference}
     able = [k for k in survivors if k not in unfit]
-    notes: list[str] = []
     if len(able) < 2:
-        return CommonBasis(
-            raw, unfit=unfit, notes=["only one member is left, so nothing was aligned"]
-        )
+        note = "only one member is left, so nothing was aligned"
+        return CommonBasis(raw, unfit=unfit, notes=[note])
     if examples is None:
         raise SettingError(
             f"align='{align}' needs data to align with; call soft.prepare(labelled_data), or pass"
             " data=, or align='none'."
         )
-    network, index = members[reference], able.index(reference)
-    everywhere = layer_sites(network)
-    found: dict[str, tuple[float, Alignment | None]] = {}
-    states: dict[str, list[dict[str, Tensor]]] = {}
-    if align == "auto":
-        found["none"] = (
-            average_loss(network, everywhere, [raw[k] for k in able], examples, read),
-            None,
+    search = _Search(raw, members, able, reference, sites, level, examples, seed)
+    if align != "auto":
+        alignment, states = search.aligned(align)
+        return CommonBasis(states, alignment, tuple(able), unfit, list(alignment.warnings))
+    return _best_basis(search, read, unfit)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The members that an alignment is computed for.
+
+    Attributes:
+        raw: the state dicts of all members.
+        networks: all members.
+        able: the members that can be aligned.
+        reference: the member whose basis is used.
+        sites: what is gated.
+        level: "module" or "layer".
+        examples: the data to align with.
+        seed: of the alignment.
+    """
+
+    raw: list[dict[str, Tensor]]
+    networks: Sequence[nn.Module]
+    able: Sequence[int]
+    reference: int
+    sites: Sequence[Site]
+    level: str
+    examples: Examples
+    seed: int
+
+    def aligned(self, method: str) -> tuple[Alignment, list[dict[str, Tensor]]]:
+        """The alignment by a method, and all members' states in its basis.
+
+        Raises:
+            SettingError: see `common_basis`. Others as `onefold.align`.
+        """
+        alignment = compute_alignment(
+            [self.networks[k] for k in self.able],
+            list(self.examples),
+            method=method,
+            reference=self.able.index(self.reference),
+            targets=False,
+            seed=self.seed,
         )
-    for method in AUTO if align == "auto" else (align,):
+        return alignment, _mapped(
+            self.raw, alignment, self.able, self.reference, self.sites, self.level
+        )
+
+    def loss(self, alignment: Alignment | None, read: Read) -> float:
+        """The loss of the plain average of whole members in the alignment's basis."""
+        network, states = self.networks[self.reference], self.raw
+        sites = layer_sites(network)
+        if alignment is not None:
+            states = _mapped(self.raw, alignment, self.able, self.reference, sites, "layer")
+        return average_loss(network, sites, [states[k] for k in self.able], self.examples, read)
+
+
+def _best_basis(search: _Search, read: Read, unfit: dict[int, str]) -> CommonBasis:
+    """The basis in which the plain average has the lowest loss: the members' own, or of AUTO."""
+    losses = {"none": search.loss(None, read)}
+    found: dict[str, tuple[Alignment, list[dict[str, Tensor]]]] = {}
+    notes: list[str] = []
+    for method in AUTO:
         try:
-            alignment = compute_alignment(
-                [members[k] for k in able],
-                list(examples),
-                method=method,
-                reference=index,
-                targets=False,
-                seed=seed,
-            )
-            states[method] = _mapped(raw, alignment, able, reference, sites, level)
+            found[method] = search.aligned(method)
         except (TraceError, DataError, SettingError, NothingToAlignError) as error:
-            if align != "auto":
-                raise
             notes.append(f"{method} was not tried: {error}")
             continue
-        loss = 0.0
-        if align == "auto":
-            whole = _mapped(raw, alignment, able, reference, everywhere, "layer")
-            loss = average_loss(network, everywhere, [whole[k] for k in able], examples, read)
-        found[method] = loss, alignment
-    losses = from_first_rank({name: loss for name, (loss, _) in found.items()})
+        losses[method] = search.loss(found[method][0], read)
+    losses = from_first_rank(losses)
     best = min(losses, key=lambda name: losses[name])
-    if align == "auto":
-        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-        notes.append(
-            f"alignment chosen by the loss of the plain average at its best temperature: {best}"
-            f" ({told} nats)"
-        )
-    chosen = found[best][1]
-    if chosen is None:
-        return CommonBasis(raw, notes=notes)
-    return CommonBasis(states[best], chosen, tuple(able), unfit, notes + chosen.warnings)
+    told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+    notes.append(
+        f"alignment chosen by the loss of the plain average at its best temperature: {best}"
+        f" ({told} nats)"
+    )
+    if best == "none":
+        return CommonBasis(search.raw, notes=notes)
+    alignment, states = found[best]
+    return CommonBasis(states, alignment, tuple(search.able), unfit, [*notes, *alignment.warnings])
 
 
 @torch.no_grad()
@@ -199,26 +244,23 @@ def average_loss(
     examples: Examples,
     read: Read,
 ) -> float:
-    """The loss in nats, at its best temperature, of the plain average of these states; norms use
-    the statistics of the batch.
+    """The loss in nats, at its best temperature, of the plain average of these states.
+
+    Norms use the statistics of the batch. The loss is infinite if an output is not finite.
     """
     alive = torch.ones(len(sites), len(states), dtype=torch.bool)
     body = GatedLayers(shared_copy(network, states[0]), sites, states, alive)
-    device = device_of(network)
-    weights = body.weights(
-        torch.full((len(sites), len(states)), 1.0 / len(states), device=device), batch=True
-    )
-    rows = [
+    gates = torch.full(alive.shape, 1.0 / len(states), device=device_of(network))
+    weights = body.weights(gates, batch=True)
+    pairs = [
         flatten(read(body.run(weights, b.args, b.kwargs, batch=True), b), b.labels)
         for b in examples.batches(256)
         if b.labels is not None
     ]
-    logits = torch.cat([logits for logits, _ in rows])
-    return (
-        fitted_loss(logits, torch.cat([labels for _, labels in rows]))
-        if bool(logits.isfinite().all())
-        else float("inf")
-    )
+    logits = torch.cat([rows for rows, _ in pairs])
+    if not bool(logits.isfinite().all()):
+        return float("inf")
+    return fitted_loss(logits, torch.cat([labels for _, labels in pairs]))
 
 
 def _mapped(
@@ -231,9 +273,8 @@ def _mapped(
 ) -> list[dict[str, Tensor]]:
     """The members' states in the reference's basis.
 
-    Norms are folded into gated layers, whose raw channels have scales of their own.
-
-    What is not gated stays bit for bit as it is in the reference.
+    Norms are folded into gated layers, whose raw channels have scales of their own. What is not
+    gated stays bit for bit as it is in the reference.
     """
     spec = alignment.spec
     gated = {name for site in sites for name in tensor_names(site, states[reference])}
@@ -248,16 +289,14 @@ def _mapped(
                 )
     result = list(states)
     for position, k in enumerate(able):
-        folds: Sequence[Layer] = (
-            ()
-            if level == "module" and not dense
-            else spec.layers
-            if dense and k != reference
-            else pairs
-        )
+        folds: Sequence[Layer] = pairs
+        if dense and k != reference:
+            folds = spec.layers
+        elif level == "module" and not dense:
+            folds = ()
         state = fold_norms(states[k], folds)
-        own = {group: maps[position] for group, maps in alignment.maps.items()}
-        result[k] = state if k == reference else apply_maps(state, spec, own)
+        maps = {group: of_group[position] for group, of_group in alignment.maps.items()}
+        result[k] = state if k == reference else apply_maps(state, spec, maps)
     return result
 
 

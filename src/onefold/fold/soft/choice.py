@@ -1,13 +1,14 @@
-"""Which of the gated network, the aligned average and the best member is returned, and the reason
-in words.
+"""The choice between the gated network, the aligned average and the best member.
 
-Of the members only one stands for choice: that of the lowest mean loss on all labelled examples, at
+Of the members only one is a candidate: that of the lowest mean loss on all labelled examples, at
 its best temperature on each of the two parts. A member has seen neither part, and a choice among
-many on few held-out examples is luck. Of those that stand, the one of the lowest held-out loss is
-taken among those whose accuracy is within one standard error of the highest, the error being that
-of the paired difference (measure/paired.py): the accuracies of nearly equal networks differ by
-chance on a few hundred examples, and their losses tell more. The rule of one standard error:
-Breiman, Friedman, Olshen & Stone 1984, "Classification and Regression Trees", section 3.4.3.
+many on few held-out examples is luck.
+
+Of the candidates, the one of the lowest held-out loss is taken among those whose accuracy is within
+one standard error of the highest. The error is that of the paired difference (measure/paired.py).
+The accuracies of nearly equal networks differ by chance on a few hundred examples, and their losses
+tell more. The rule of one standard error: Breiman, Friedman, Olshen & Stone 1984, "Classification
+and Regression Trees", section 3.4.3.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ from onefold.measure.scores import Scores
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen and by what.
+    """The decision and what it was made by.
 
     Attributes:
         name: of the network that was taken.
-        standing: the networks that stood for choice. close: those of them within one standard error
-            of the highest accuracy.
-        held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of those,
-            on `examples` examples.
+        candidates: the networks that could be chosen.
+        close: the candidates within one standard error of the highest accuracy.
+        held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of the
+            candidates, on `examples` examples.
         members: name -> mean loss (nats) of every member on all `labelled` examples.
+        examples: the number of held-out examples.
+        labelled: the number of all labelled examples.
     """
 
     name: str
-    standing: tuple[str, ...]
+    candidates: tuple[str, ...]
     close: tuple[str, ...]
     held_out: dict[str, tuple[float, float]]
     members: dict[str, float]
@@ -56,13 +59,13 @@ class Choice:
                 f"Of those within one paired standard error of the highest accuracy ({near}) it has"
                 " the lowest loss."
             )
-        elif len(self.standing) > 1:
+        elif len(self.candidates) > 1:
             parts.append("The others are less accurate by more than one paired standard error.")
         if len(self.members) > 1:
-            best = next(name for name in self.standing if name in self.members)
+            best = next(name for name in self.candidates if name in self.members)
             losses = ", ".join(f"{name} {loss:.4f}" for name, loss in self.members.items())
             parts.append(
-                f"Of the members only {best} stood for choice, as its loss is the lowest on all"
+                f"Of the members only {best} was a candidate, as its loss is the lowest on all"
                 f" {self.labelled} labelled examples ({losses} nats)."
             )
         return " ".join(parts)
@@ -74,7 +77,7 @@ class Choice:
             return value if math.isfinite(value) else str(value)
 
         return {
-            "standing": list(self.standing),
+            "candidates": list(self.candidates),
             "within one paired standard error": list(self.close),
             "members' losses on all labelled examples": {
                 name: plain(loss) for name, loss in self.members.items()
@@ -91,13 +94,13 @@ def choose(
     learned: Mapping[str, float],
     examples: int,
 ) -> Choice:
-    """Choose among candidates.
+    """Choose among networks.
 
     Args:
-        scores, losses: of every candidate on the held-out examples; losses in nats, at the best
-            temperature.
-        learned: of the members among them, the same loss on the `examples` examples that gates were
-            learned from.
+        scores: name -> scores on the held-out examples.
+        losses: name -> loss there, in nats, at the best temperature.
+        learned: name of a member -> the same loss on the examples that gates were learned from.
+        examples: the number of these examples.
     """
     held = next(iter(scores.values())).n
     members = {
@@ -105,13 +108,13 @@ def choose(
         for name, loss in learned.items()
     }
     best = min(members, key=lambda name: members[name], default="")
-    standing = [name for name in scores if name not in members or name == best]
-    close = near_the_top(standing, scores, losses)
+    candidates = [name for name in scores if name not in members or name == best]
+    close = near_the_top(candidates, scores, losses)
     return Choice(
         min(close, key=lambda name: losses[name]),
-        tuple(standing),
+        tuple(candidates),
         tuple(close),
-        {name: (scores[name].accuracy, losses[name]) for name in standing},
+        {name: (scores[name].accuracy, losses[name]) for name in candidates},
         members,
         held,
         examples + held,
@@ -121,8 +124,9 @@ def choose(
 def near_the_top(
     names: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]
 ) -> list[str]:
-    """Those whose accuracy is within one paired standard error of the highest; on a tie that of the
-    lowest loss.
+    """The names whose accuracy is within one paired standard error of the highest.
+
+    On a tie the highest is that of the lowest loss.
     """
     top = scores[max(names, key=lambda name: (scores[name].accuracy, -losses[name]))]
     found = {name: difference(top, scores[name]) for name in names}

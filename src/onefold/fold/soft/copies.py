@@ -1,6 +1,4 @@
-"""Networks that share another's tensors: a structure of one's own, without gradients, around the
-very weights of a member.
-"""
+"""Copies of networks that share another network's tensors."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
-    """A copy of `network`'s structure in eval mode whose parameters need no gradient; their memory
-    is the network's own, or that of `state`.
+    """A copy of a network's structure in eval mode that shares its tensors, or those of `state`.
 
-    Flags, hooks and attributes may be changed in the copy; its tensors must not be written to.
+    No parameter of the copy needs a gradient. Flags, hooks and attributes may be changed in the
+    copy. Its tensors must not be written to.
     """
     tensors = dict(state) if state is not None else {}
     memo: dict[int, Any] = {}
@@ -35,8 +33,9 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
 
 
 def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> M:
-    """An `own_copy` of `network` with the values of `skeleton`, and those of `weights` in their
-    place; tied names stay tied.
+    """An `own_copy` of `network` with the values of `skeleton`, and `weights` in their place.
+
+    Tied names stay tied.
     """
     twin = own_copy(network)
     values = {name: value.clone() for name, value in skeleton.state_dict().items()}
@@ -54,8 +53,9 @@ def filled_copy(network: M, skeleton: nn.Module, weights: Mapping[str, Tensor]) 
 
 
 def own_copy(network: M) -> M:
-    """A copy of `network` with tensors of its own, whose parameters are trainable where they were
-    in the network that they come from.
+    """A copy of `network` with tensors of its own.
+
+    Its parameters are trainable if they were in the network that they come from.
     """
     twin = copy.deepcopy(network)
     for own, given in zip(twin.parameters(), network.parameters(), strict=True):

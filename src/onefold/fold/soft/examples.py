@@ -17,11 +17,12 @@ from onefold.errors import DataError
 
 
 class Examples:
-    """The batches of somebody's loader as one big batch; where their shapes differ, as with padded
-    text, as several that are never mixed.
+    """The batches of a loader as one big batch.
 
-    Raises:
-        DataError: there is no batch, or one has no labels.
+    If their shapes differ, as with padded text, they stay several chunks that are never mixed.
+
+    Attributes:
+        chunks: the big batches.
     """
 
     def __init__(self, chunks: Sequence[Batch]) -> None:
@@ -31,7 +32,12 @@ class Examples:
     def of(
         data: Data, device: torch.device | str | None = None, what: str = "labelled data"
     ) -> Examples:
-        """All examples that `data` yields, on `device`."""
+        """All examples that `data` yields, on `device`.
+
+        Raises:
+            DataError: there is no batch, or one has no labels, or its first axis does not count
+                examples.
+        """
         found = list(batches(data, device, what))
         for batch in found:
             labels = labels_of(batch, "gates are learned from them", what)
@@ -62,7 +68,7 @@ class Examples:
                 yield _rows(chunk, rows)
 
     def draw(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` different examples at random, all of one chunk; fewer where the chunk is smaller."""
+        """`size` different examples at random, all of one chunk; fewer if the chunk is smaller."""
         chunk = self.chunks[0]
         if len(self.chunks) > 1:
             sizes = torch.tensor([float(c.size) for c in self.chunks])
@@ -72,7 +78,7 @@ class Examples:
         return _rows(chunk, torch.randperm(chunk.size, generator=generator)[:size])
 
     def split(self, share: float, seed: int) -> tuple[Examples, Examples]:
-        """Two parts, the second with about `share` of the examples of every chunk, drawn at random."""
+        """Two parts, drawn at random, the second with about `share` of every chunk."""
         generator = torch.Generator().manual_seed(seed)
         first, second = [], []
         for chunk in self.chunks:
@@ -94,11 +100,9 @@ class Examples:
 
 def _rows(batch: Batch, rows: Tensor) -> Batch:
     def take(value: Any) -> Any:
-        return (
-            value[rows.to(value.device)]
-            if isinstance(value, Tensor) and value.dim() and len(value) == batch.size
-            else value
-        )
+        if isinstance(value, Tensor) and value.dim() and len(value) == batch.size:
+            return value[rows.to(value.device)]
+        return value
 
     labels = take(batch.labels)
     return replace(
@@ -110,7 +114,7 @@ def _rows(batch: Batch, rows: Tensor) -> Batch:
 
 
 def _merged(found: Sequence[Batch]) -> Batch | None:
-    """One batch of all, or None where shapes or structures differ."""
+    """One batch of all, or None if shapes or structures differ."""
     first = found[0]
 
     def joined(values: Sequence[Any]) -> Any:

@@ -1,18 +1,19 @@
-"""Hard-concrete gates: numbers between 0 and 1 that are exactly 0 or exactly 1 with positive
-probability, and that gradients can train.
+"""Hard-concrete gates: trainable numbers in 0..1 that are exactly 0 or 1 with positive probability.
 
-    u ~ U(eps, 1 - eps),   s = sigmoid((log u - log(1 - u) + log_alpha) / beta),   z = clamp(s (zeta
-    - gamma) + gamma, 0, 1) without noise:         z = clamp(sigmoid(log_alpha) (zeta - gamma) +
-    gamma, 0, 1)
-    penalty:               P(z != 0) = sigmoid(log_alpha - beta log(-gamma / zeta)),  averaged over
-        all gates
-    normalised:            g_k = z_k / sum_j z_j;  a row without any z left becomes one-hot at its
-        largest log_alpha
+    u ~ U(eps, 1 - eps),   s = sigmoid((log u - log(1 - u) + log_alpha) / beta),
+    z = clamp(s (zeta - gamma) + gamma, 0, 1)
+    without noise:  z = clamp(sigmoid(log_alpha) (zeta - gamma) + gamma, 0, 1)
+    penalty:        P(z != 0) = sigmoid(log_alpha - beta log(-gamma / zeta)),
+                    averaged over all gates
+    normalised:     g_k = z_k / sum_j z_j;  a row without any z left becomes one-hot at its
+                    largest log_alpha
 
-with beta = 2/3, gamma = -0.1, zeta = 1.1, so that a gate without noise is exactly 0 below log_alpha
-= -2.398 and exactly 1 above 2.398. Louizos, Welling & Kingma 2018, "Learning Sparse Neural Networks
-through L0 Regularization" (arXiv 1712.01312). The normalisation and its guard are ours: a softmax
-never reaches 0, and a share of 1e-14 of a weight of 1e23 still rules the sum.
+with beta = 2/3, gamma = -0.1, zeta = 1.1. A gate without noise is exactly 0 below log_alpha =
+-2.398 and exactly 1 above 2.398.
+
+Louizos, Welling & Kingma 2018, "Learning Sparse Neural Networks through L0 Regularization" (arXiv
+1712.01312). The normalisation and its guard are ours: a softmax never reaches 0, and a share of
+1e-14 of a weight of 1e23 still rules the sum.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
-EPS = 1e-6  # the noise stays this far from 0 and 1
+EPS = 1e-6  # the least distance of the noise from 0 and 1
 LEAST = 1e-3  # a row whose gates sum to less counts as all zero
 SPREAD = 0.01  # standard deviation of the initial log_alpha
 
@@ -45,9 +46,10 @@ def probability_open(log_alpha: Tensor) -> Tensor:
     return torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA))
 
 
-def normalise(z: Tensor, log_alpha: Tensor, alive: Tensor, *, divide: bool = True) -> Tensor:
-    """Rows of gates (rows, members), dead ones masked by `alive`, divided by their sum if `divide`,
-    with the guard against all-zero rows.
+def normalize(z: Tensor, log_alpha: Tensor, alive: Tensor, *, divide: bool = True) -> Tensor:
+    """Rows of gates (rows, members), divided by their sum if `divide`.
+
+    Gates that are not `alive` are 0. A row of zeros becomes one-hot at its largest log_alpha.
     """
     z = torch.where(alive, z, torch.zeros_like(z))
     total = z.sum(-1, keepdim=True)
@@ -60,8 +62,7 @@ def normalise(z: Tensor, log_alpha: Tensor, alive: Tensor, *, divide: bool = Tru
 
 
 class _Guard(torch.autograd.Function):
-    """The identity, whose gradient is divided by max(1, max |g|), and set to 0 where it is not
-    finite.
+    """The identity, whose gradient is divided by max(1, max |g|), and 0 where it is not finite.
 
     One member with extreme values gives gradients of extreme size. An L2 norm of them overflows;
     the elementwise maximum does not.
@@ -80,17 +81,25 @@ class _Guard(torch.autograd.Function):
 class Gates(nn.Module):
     """A table (rows, members) of gates, whose only parameter is `log_alpha`.
 
-    `alive` marks the gates that may be open at all.
+    The state dict holds the generator of the noise too, so that a resumed run goes on with the same
+    draws.
 
-    The state dict holds the generator of the noise too, so that a run that is resumed goes on with
-    the same draws.
+    Args:
+        rows: the number of gated parts.
+        members: the number of members.
+        normalized: whether every row is divided by its sum.
+        seed: of the initial values and of the noise.
+
+    Attributes:
+        log_alpha: (rows, members).
+        alive: (rows, members), the gates that may be open at all.
     """
 
     alive: Tensor
 
-    def __init__(self, rows: int, members: int, *, normalised: bool = True, seed: int = 0) -> None:
+    def __init__(self, rows: int, members: int, *, normalized: bool = True, seed: int = 0) -> None:
         super().__init__()
-        self.normalised = normalised
+        self.normalized = normalized
         self.generator = torch.Generator().manual_seed(seed)
         self.log_alpha = nn.Parameter(SPREAD * torch.randn(rows, members, generator=self.generator))
         self.register_buffer("alive", torch.ones(rows, members, dtype=torch.bool))
@@ -103,7 +112,7 @@ class Gates(nn.Module):
             z = sample(log_alpha, noise)
         else:
             z = deterministic(log_alpha)
-        return normalise(z, log_alpha, self.alive, divide=self.normalised)
+        return normalize(z, log_alpha, self.alive, divide=self.normalized)
 
     def penalty(self) -> Tensor:
         """The mean probability (scalar) that a gate which may be open is not 0."""
@@ -117,13 +126,14 @@ class Gates(nn.Module):
         return self.generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restore it."""
+        """Restore the state of the noise's generator."""
         self.generator.set_state(state.cpu())
 
     def extra_repr(self) -> str:
+        """The arguments, as torch prints them."""
         return (
             f"rows={self.log_alpha.shape[0]}, members={self.log_alpha.shape[1]},"
-            f" normalised={self.normalised}"
+            f" normalized={self.normalized}"
         )
 
 

@@ -1,6 +1,4 @@
-"""Weighted sums of networks' outputs: y = sum_k g_k f_k(x), for whole networks and for the modules
-inside one.
-"""
+"""Weighted sums of outputs, y = sum_k g_k f_k(x), of whole networks or of modules inside one."""
 
 from __future__ import annotations
 
@@ -20,11 +18,15 @@ OUTPUTS: tuple[Outputs, ...] = ("logits", "probabilities")
 class Mixture(nn.Module):
     """Several modules of one interface as one. Parts of weight exactly 0 are not run.
 
-    parts: the modules. weights: (parts,). outputs: "logits" or "probabilities" for classifiers,
-    whose logits `output` finds in whatever form they are returned (`onefold.inference`): their
-    logits are summed, or the result is the logarithm of their summed probabilities. None: outputs
-    of any nested form are summed tensor by tensor; what is no floating-point tensor comes from the
-    first part that is run.
+    Args:
+        parts: the modules.
+        weights: (parts,).
+        outputs: "logits" or "probabilities" for classifiers. Their logits are summed, or the result
+            is the logarithm of their summed probabilities. None sums outputs of any nested form
+            tensor by tensor; what is no floating-point tensor comes from the first part that is
+            run.
+        output: finds a classifier's logits in whatever form they are returned
+            (`onefold.inference`).
     """
 
     weights: Tensor
@@ -45,7 +47,7 @@ class Mixture(nn.Module):
 
     @property
     def selects_output(self) -> bool:
-        """Whether what it returns is the meant output itself."""
+        """Whether the returned value is the meant output itself."""
         return self.outputs is not None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,10 +55,8 @@ class Mixture(nn.Module):
         open_parts = [k for k, weight in enumerate(self.weights.tolist()) if weight != 0.0]
         outputs = [self.parts[k](*args, **kwargs) for k in open_parts]
         if self.outputs is not None:
-            meant = [
-                self.output.of(own, self.parts[k])
-                for k, own in zip(open_parts, outputs, strict=True)
-            ]
+            pairs = zip(open_parts, outputs, strict=True)
+            meant = [self.output.of(returned, self.parts[k]) for k, returned in pairs]
             return mixed_outputs(self.weights[open_parts], meant, self.outputs, self.output)
         weights = [self.weights[k] for k in open_parts]
         if len(outputs) == 1 and not isinstance(outputs[0], Tensor) and float(weights[0]) == 1.0:
@@ -64,6 +64,7 @@ class Mixture(nn.Module):
         return pytree.tree_map(lambda *values: _sum(values, weights), *outputs)
 
     def extra_repr(self) -> str:
+        """The weights, as torch prints them."""
         return f"weights={[round(weight, 4) for weight in self.weights.tolist()]}"
 
 
@@ -80,7 +81,7 @@ def _sum(values: Sequence[Any], weights: Sequence[Tensor]) -> Any:
 def mixed_outputs(
     gates: Tensor, found: Sequence[Tensor], outputs: Outputs, output: Output
 ) -> Tensor:
-    """`weighted_outputs` of tensors in the axes in which networks put them out.
+    """`weighted_outputs` of tensors in the axes in which networks return them.
 
     Raises:
         DataError: probabilities need the axis of the classes, which is not known.
@@ -88,21 +89,20 @@ def mixed_outputs(
     if outputs == "logits":
         return weighted_outputs(gates, found, outputs)
     axis = ClassAxis(output, "a mean of probabilities").of(found[0])
-    return weighted_outputs(gates, [own.movedim(axis, -1) for own in found], outputs).movedim(
-        -1, axis
-    )
+    rows = [tensor.movedim(axis, -1) for tensor in found]
+    return weighted_outputs(gates, rows, outputs).movedim(-1, axis)
 
 
 def weighted_outputs(gates: Tensor, logits: Sequence[Tensor], outputs: Outputs) -> Tensor:
-    """For gates (K,) and K logits (n, ..., classes): sum_k gates[k] logits[k], or the logarithm of
-    sum_k gates[k] softmax(logits[k]).
+    """The weighted sum of K logits (n, ..., classes) for gates (K,).
+
+    It is sum_k gates[k] logits[k], or the logarithm of sum_k gates[k] softmax(logits[k]).
     """
     stacked = torch.stack(list(logits))
     if outputs == "logits":
         total: Tensor = torch.tensordot(gates.to(stacked.dtype), stacked, dims=1)
         return total
-    open_gates = gates.to(stacked.dtype).clamp_min(torch.finfo(stacked.dtype).tiny).log()
-    mixed: Tensor = torch.logsumexp(
-        torch.log_softmax(stacked, -1) + open_gates.reshape(-1, *[1] * (stacked.dim() - 1)), 0
-    )
+    log_gates = gates.to(stacked.dtype).clamp_min(torch.finfo(stacked.dtype).tiny).log()
+    log_gates = log_gates.reshape(-1, *[1] * (stacked.dim() - 1))
+    mixed: Tensor = torch.logsumexp(torch.log_softmax(stacked, -1) + log_gates, 0)
     return mixed

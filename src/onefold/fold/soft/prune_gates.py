@@ -1,12 +1,15 @@
-"""The last steps to zero: leave a member out wherever its gates are not worth what they cost.
+"""The last steps to zero: members are left out if their gates are not worth their cost.
 
 Gradients follow a surrogate of the number of open gates, and stop after some steps. Here the
-objective is taken at its word: a member is shut out if that does not raise  mean CE(soft(x), y) +
-lambda * (share of gates that are not 0).  A suspect, a member that is worse than guessing as it
-stands, must do better than that: it stays only if leaving it out makes the loss worse by more than
-two standard errors of the difference, example by example. An honest member that knows only some
-classes is a suspect too, and passes easily. Members are tried once each, the one with the smallest
-gates first, so that this costs at most K + 1 passes over the labelled examples.
+objective itself decides: a member is shut out if that does not raise  mean CE(soft(x), y) + lambda
+* (share of gates that are not 0).
+
+A suspect is a member that by itself is worse than guessing. It stays only if leaving it out makes
+the loss worse by more than two standard errors of the difference, example by example. An honest
+member that knows only some classes is a suspect too, and passes easily.
+
+Members are tried once each, the one with the smallest gates first. So this costs at most K + 1
+passes over the labelled examples.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ from onefold.fold.soft.gates import Gates
 
 
 @torch.no_grad()
-def prune(
+def prune_gates(
     gate: Gates, losses: Callable[[], Tensor], weight: float, suspects: Collection[int] = ()
 ) -> list[int]:
     """Shut out members in `gate.alive`, in place, and return them.
 
     Args:
+        gate: the gates.
         losses: the loss of every example (n,), in nats, of the gated network with the gates as they
             are.
         weight: lambda, in nats.
@@ -37,17 +41,14 @@ def prune(
     def cost() -> float:
         return weight * float((gate(False) != 0).sum()) / size
 
-    start, paid, out = (
-        losses(),
-        cost(),
-        [],
-    )  # everything is compared with the start, so that small rises cannot add up
+    # Every member is compared with the start, so that small rises cannot add up.
+    start, paid, out = losses(), cost(), []
     for k in gate(False).mean(0).argsort().tolist():
         values = gate(False)
         others = gate.alive.clone()
         others[:, k] = False
         if not bool((values[:, k] != 0).any()) or not bool(others.any(1).all()):
-            continue  # shut already, or some part is kept by this member alone
+            continue  # shut already, or some part is left to this member alone
         before = gate.alive.clone()
         gate.alive.copy_(others)
         rise = (losses() - start).double()

@@ -1,6 +1,4 @@
-"""Mixtures in files: a state dict does not say where a Mixture stands, so that a description goes
-with it.
-"""
+"""Mixtures in files: a description of where they are, which a state dict does not hold."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ MOST = 10_000  # parts that are believed; a file may come from somebody else
 
 
 def describe(network: nn.Module) -> dict[str, str]:
-    """Metadata that says where Mixtures stand in `network` ("" for the whole); empty for a plain
-    network.
+    """Metadata that names the Mixtures in `network` ("" for the whole).
+
+    It is empty for a plain network.
     """
     outermost: dict[str, Mixture] = {}
     for name, module in network.named_modules():
@@ -39,12 +38,13 @@ def describe(network: nn.Module) -> dict[str, str]:
 
 
 def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: str) -> nn.Module:
-    """A network of the architecture that `build` makes, with Mixtures where `metadata` says; its
-    weights are to be loaded.
+    """A network of the architecture that `build` makes, with Mixtures at the places in `metadata`.
+
+    Its weights are to be loaded.
 
     Raises:
-        WeightsError: the description is damaged, or names a module that the architecture has not
-            got.
+        WeightsError: the description is damaged, or names a module that the architecture does not
+            have.
     """
     try:
         facts: dict[str, Any] = json.loads(metadata[KEY])

@@ -1,9 +1,9 @@
-"""What a gate governs: at layer level the tensors of one layer, at module level a whole submodule;
-chosen by name patterns.
+"""Sites: the parts of a network that one gate governs, chosen by name patterns.
 
-A layer is a module that owns parameters. Of a recurrent module every layer and direction is one of
-its own, and of a module that also has children with parameters, as attention has, the tensors that
-differ in "weight" and "bias" only belong together.
+At layer level a site is the tensors of one layer, at module level a whole submodule. A layer is a
+module that owns parameters. Every layer and direction of a recurrent module is a site of its own.
+In a module that also has children with parameters, as attention has, only tensors that differ in
+"weight" and "bias" alone belong together.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ _RECURRENT = re.compile(r"_l\d+(_reverse)?$")
 
 @dataclass(frozen=True)
 class Site:
-    """One gate for each member. name: of the module, with what tells its parts apart. module: the
-    module's own name.
+    """A part with one gate for each member.
 
-    tensors: state-dict names of its parameters. norm: the module has running statistics, which go
-    with them.
+    Attributes:
+        name: the module's name, with what tells its parts apart.
+        module: the module's own name.
+        tensors: state-dict names of its parameters.
+        norm: whether the module has running statistics, which belong to the site.
     """
 
     name: str
@@ -44,8 +46,9 @@ def sites_of(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
 ) -> list[Site]:
-    """All that is gated at this level, in the order of the network's modules; at level "model" the
-    network as a whole.
+    """The sites of this level, in the order of the network's modules.
+
+    At level "model" that is the network as a whole.
 
     Raises:
         SettingError: there is nothing to gate, or a pattern matches nothing.
@@ -62,8 +65,9 @@ def sites_of(
 
 
 def layer_sites(network: nn.Module) -> list[Site]:
-    """All layers of `network` in the order of its modules; a parameter that several modules share
-    belongs to the first.
+    """All layers of `network` in the order of its modules.
+
+    A parameter that several modules share belongs to the first.
     """
     first = {id(parameter): name for name, parameter in network.named_parameters()}
     sites = []
@@ -91,10 +95,10 @@ def layer_sites(network: nn.Module) -> list[Site]:
 
 
 def module_sites(network: nn.Module, include: Sequence[str] | None) -> list[Site]:
-    """The outermost modules that match a pattern; with None the children of the network that have
-    parameters.
+    """The outermost modules that match a pattern.
 
-    A network of one child, such as a wrapper, is looked into.
+    None stands for the children of the network that have parameters. If there is only one child, as
+    in a wrapper, its own children are taken instead.
 
     Raises:
         SettingError: a pattern matches no module with parameters.
@@ -137,17 +141,15 @@ def broken(site: Site, state: Mapping[str, Tensor]) -> str | None:
 
 def tensor_names(site: Site, state: Mapping[str, Tensor]) -> list[str]:
     """The state-dict names of the site's parameters and running statistics."""
-    statistics = (
-        [f"{site.module}.{name}".lstrip(".") for name in ("running_mean", "running_var")]
-        if site.norm
-        else []
-    )
+    names = ("running_mean", "running_var") if site.norm else ()
+    statistics = [f"{site.module}.{name}".lstrip(".") for name in names]
     return [*site.tensors, *(name for name in statistics if name in state)]
 
 
 def _part(name: str) -> str:
-    """What tells the parts of a module apart: "weight_ih_l0" -> "l0", "in_proj_bias" -> "in_proj",
-    "cls_token" as it is.
+    """The words that tell the parts of a module apart.
+
+    "weight_ih_l0" -> "l0", "in_proj_bias" -> "in_proj", "cls_token" as it is.
     """
     return "_".join(word for word in name.split("_") if word not in _KINDS)
 

@@ -1,5 +1,6 @@
-"""Statistics of gated batch norms, measured on data: what gated layers or modules feed them is what
-no member's norm has seen.
+"""Statistics of gated batch norms, measured on data.
+
+Their inputs come from gated layers or modules, and no member's norm has seen such inputs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,15 @@ from onefold.fold.soft.weighted import GatedLayers
 
 
 def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Tensor, Tensor]]:
-    """Module name of every gated batch norm -> mean and variance (channels,) of its inputs over
-    `data`, for gates (sites, members).
+    """Mean and variance (channels,) of every gated batch norm's inputs over `data`.
+
+    Args:
+        body: the gated layers.
+        gates: (sites, members).
+        data: batches; labels are not used.
+
+    Returns:
+        Module name -> mean and variance.
 
     Raises:
         DataError: the data is empty, used up, or the network cannot run on it.
@@ -43,8 +51,9 @@ def measure(body: GatedLayers, gates: Tensor, data: Data) -> dict[str, tuple[Ten
 
 
 def own_statistics(body: nn.Module, gated: Collection[str]) -> dict[str, NormModule]:
-    """The batch norms within the gated modules of `body`, by name; their statistics become their
-    own, so that the members' stay as they are.
+    """The batch norms within the gated modules of `body`, by name.
+
+    Their statistics become copies, so that the members' stay as they are.
     """
     norms = {id(norm) for norm in norms_of(body)}
     found = {}
@@ -61,10 +70,12 @@ def own_statistics(body: nn.Module, gated: Collection[str]) -> dict[str, NormMod
 
 
 def remeasure(body: nn.Module, norms: dict[str, NormModule], data: Data) -> int:
-    """Measure the statistics of the norms in mixtures on `data`, in place, but for those in parts
-    that are not run.
+    """Measure the statistics of the norms in mixtures on `data`, in place.
 
-    Returns how many.
+    Norms in parts that are not run are left out.
+
+    Returns:
+        The number of norms that were measured.
 
     Raises:
         DataError: the data is empty, used up, or the network cannot run on it.

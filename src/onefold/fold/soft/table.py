@@ -12,10 +12,14 @@ from onefold.report import Column, Table
 
 @dataclass(frozen=True, eq=False)
 class GateTable:
-    """values: (parts, members), without noise. dropped: member -> why it takes no part. masked:
-    (part, member) -> why that gate is shut.
+    """The gates without noise.
 
-    pruned: member -> why it was left out after the gates were learned.
+    Attributes:
+        names: of the gated parts.
+        values: (parts, members).
+        dropped: member -> why it takes no part.
+        masked: (part, member) -> why that gate is shut.
+        pruned: member -> why it was left out after the gates were learned.
     """
 
     names: list[str]
@@ -25,8 +29,9 @@ class GateTable:
     pruned: dict[int, str] = field(default_factory=dict)
 
     def fates(self) -> dict[int, str]:
-        """Member -> what became of it: screened out and why, gated out, or the share of it that is
-        kept.
+        """Member -> its fate, in words.
+
+        It is screened out or gated out, with the reason, or kept in some of the parts.
         """
         told = {}
         for k in range(self.values.shape[1]):
@@ -46,7 +51,7 @@ class GateTable:
         return told
 
     def table(self) -> Table:
-        """As a table for a report or a terminal."""
+        """A table for a report or a terminal."""
         columns = (
             Column(name="part"),
             *(Column(name=f"member {k}", digits=3) for k in range(self.values.shape[1])),
@@ -73,18 +78,12 @@ class GateTable:
 
     def __str__(self) -> str:
         width = max(len(name) for name in ["part", *self.names])
-        lines = [
-            f"{'part':<{width}}"
-            + "".join(f"{f'member {k}':>11}" for k in range(self.values.shape[1]))
-        ]
+        members = range(self.values.shape[1])
+        lines = [f"{'part':<{width}}" + "".join(f"{f'member {k}':>11}" for k in members)]
         lines += [
             f"{name:<{width}}" + "".join(f"{float(v):>11.3f}" for v in row)
             for name, row in zip(self.names, self.values, strict=True)
         ]
         lines += [f"member {k}: {what}" for k, what in self.fates().items()]
-        return "\n".join(
-            [
-                *lines,
-                *(f"{part}, member {k}: masked, {why}" for (part, k), why in self.masked.items()),
-            ]
-        )
+        lines += [f"{part}, member {k}: masked, {why}" for (part, k), why in self.masked.items()]
+        return "\n".join(lines)

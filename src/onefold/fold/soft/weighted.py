@@ -1,12 +1,14 @@
-"""Layer level: every gated layer gets the weights  W = sum_k g_k W_k,  so that any number of
-members costs about one forward pass.
+"""Layer level: every gated layer gets the weights  W = sum_k g_k W_k.
 
-For a layer that is linear in its weights this is the weighted sum of the members' layers applied to
-the same input, sum_k g_k (W_k x + b_k) = (sum_k g_k W_k) x + sum_k g_k b_k.  A norm with running
-statistics is the affine map  a_k x + b_k  with a_k = weight_k / sqrt(var_k + eps), b_k = bias_k -
-a_k mean_k; it gets the weight and bias that make it  (sum_k g_k a_k) x + sum_k g_k b_k whatever
-statistics it holds. With statistics measured on data (`recalibrate`), its weight and bias are plain
-weighted sums instead.
+So any number of members costs about one forward pass. For a layer that is linear in its weights
+this is the weighted sum of the members' layers applied to the same input,
+
+    sum_k g_k (W_k x + b_k) = (sum_k g_k W_k) x + sum_k g_k b_k.
+
+A norm with running statistics is the affine map  a_k x + b_k  with a_k = weight_k / sqrt(var_k +
+eps), b_k = bias_k - a_k mean_k. It gets the weight and bias that make it  (sum_k g_k a_k) x + sum_k
+g_k b_k  whatever statistics it holds. With statistics measured on data (`recalibrate`), its weight
+and bias are plain weighted sums instead.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from onefold.fold.soft.sites import RunningNorm, Site
 
 
 class _WeightedSum(torch.autograd.Function):
-    """sum_k g_k T_k for gates (K,) and K tensors of one shape, in at least float32; the gradient of
-    g_k is <T_k, gradient>.
+    """sum_k g_k T_k for gates (K,) and K tensors of one shape, in at least float32.
+
+    The gradient of g_k is <T_k, gradient>.
     """
 
     @staticmethod
@@ -54,9 +57,7 @@ class _WeightedSum(torch.autograd.Function):
             products = [
                 torch.vdot(tensor.reshape(-1).to(flat.dtype), flat).real for tensor in ctx.tensors
             ]
-        elif (
-            ctx.tensors[0].dim() == 1 and ctx.tensors[0].dtype == flat.dtype
-        ):  # the usual case, without a detour
+        elif ctx.tensors[0].dim() == 1 and ctx.tensors[0].dtype == flat.dtype:  # the usual case
             products = [torch.dot(flat, tensor) for tensor in ctx.tensors]
         else:
             products = [
@@ -76,8 +77,11 @@ def weighted_sum(gates: Tensor, tensors: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Stack:
-    """The live members' tensors of one name. flat: as vectors that share their memory, where all
-    are contiguous; else they keep their format.
+    """The live members' tensors of one name.
+
+    Attributes:
+        tensors: as they are.
+        flat: as vectors that share their memory; None if one of them is not contiguous.
     """
 
     tensors: list[Tensor]
@@ -85,10 +89,8 @@ class _Stack:
 
     @staticmethod
     def of(tensors: list[Tensor]) -> _Stack:
-        return _Stack(
-            tensors,
-            [t.view(-1) for t in tensors] if all(t.is_contiguous() for t in tensors) else None,
-        )
+        contiguous = all(t.is_contiguous() for t in tensors)
+        return _Stack(tensors, [t.view(-1) for t in tensors] if contiguous else None)
 
     def sum(self, gates: Tensor) -> Tensor:
         if self.flat is None:
@@ -99,9 +101,12 @@ class _Stack:
 class GatedLayers:
     """A network whose gated tensors are weighted sums of the members'; the rest is the reference's.
 
-    skeleton: the reference's structure around shared tensors. states: one state dict for each
-    member, in a common basis, of which only the tensors of `sites` are read. alive: (sites,
-    members), what may be read at all.
+    Args:
+        skeleton: the reference's structure around shared tensors.
+        sites: the gated layers.
+        states: one state dict for each member, in a common basis, of which only the tensors of
+            `sites` are read.
+        alive: (sites, members), what may be read at all.
     """
 
     def __init__(
@@ -135,10 +140,12 @@ class GatedLayers:
         *,
         batch: bool = False,
     ) -> dict[str, Tensor]:
-        """State-dict name -> gated tensor, for gates (sites, members).
+        """State-dict name -> gated tensor.
 
-        statistics: module of a norm -> mean and variance measured on data, which it then holds.
-        batch: norms use the batch's own.
+        Args:
+            gates: (sites, members).
+            statistics: module of a norm -> mean and variance measured on data, which it then holds.
+            batch: whether norms use the statistics of the batch.
         """
         result: dict[str, Tensor] = {}
         for s, site in enumerate(self.sites):
@@ -161,8 +168,9 @@ class GatedLayers:
         *,
         batch: bool = False,
     ) -> Any:
-        """The skeleton's output with these weights; `batch`: gated norms use the statistics of the
-        batch, and keep none.
+        """The skeleton's output with these weights.
+
+        With `batch`, gated norms use the statistics of the batch, and record none.
         """
         for norm in self.norms.values():
             norm.training = batch
@@ -172,10 +180,8 @@ class GatedLayers:
     def _affine(self, site: Site, own: Mapping[str, _Stack]) -> tuple[list[Tensor], list[Tensor]]:
         """a_k and b_k of a norm, for every live member."""
         eps = float(self.norms[site.module].eps)
-        means, variances = (
-            own[_of(site, "running_mean")].tensors,
-            own[_of(site, "running_var")].tensors,
-        )
+        means = own[_of(site, "running_mean")].tensors
+        variances = own[_of(site, "running_var")].tensors
         weights, biases = (
             own[name].tensors if (name := _of(site, kind)) in own else None
             for kind in ("weight", "bias")
@@ -214,10 +220,8 @@ class GatedLayers:
 
 
 def _names(site: Site) -> list[str]:
-    return [
-        *site.tensors,
-        *([_of(site, "running_mean"), _of(site, "running_var")] if site.norm else []),
-    ]
+    statistics = [_of(site, "running_mean"), _of(site, "running_var")]
+    return [*site.tensors, *(statistics if site.norm else [])]
 
 
 def _of(site: Site, name: str) -> str:

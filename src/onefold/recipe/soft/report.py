@@ -205,7 +205,7 @@ def choice_table(result: SoftResult) -> Table:
         Column(name="accuracy", unit="%", digits=2),
         Column(name="loss at best temperature", unit="nats", digits=4),
         Column(name=f"loss on all {done.labelled} labelled examples", unit="nats", digits=4),
-        Column(name="stood for choice"),
+        Column(name="candidate"),
         Column(name="within a standard error of the top"),
     )
     names = list(result.scores)
@@ -215,7 +215,7 @@ def choice_table(result: SoftResult) -> Table:
             100 * result.scores[name].accuracy,
             result.held_out_losses[name],
             done.members.get(name),
-            name in done.standing,
+            name in done.candidates,
             name in done.close,
         )
         for name in names

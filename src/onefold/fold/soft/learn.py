@@ -1,0 +1,143 @@
+"""Learning of gates: the training loop, and the removal of members that cost too much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onefold.batches import Batch, dtype_of, forward
+from onefold.distributed import mean_over_ranks
+from onefold.fold.soft.examples import Examples
+from onefold.fold.soft.mixture import weighted_outputs
+from onefold.fold.soft.prune_gates import prune_gates
+from onefold.fold.soft.soft_merge import SoftMerge
+from onefold.progress import track
+
+NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
+
+
+def train(
+    soft: SoftMerge, examples: Examples, steps: int, lr: float, penalty: float, size: int, seed: int
+) -> list[float]:
+    """Train the gates of `soft` in place, and return the loss of every step.
+
+    A step whose loss is not finite changes nothing.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    gate = soft.gate
+    optimizer = torch.optim.Adam(gate.parameters(), lr, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 20)
+    draw = _cached_batches if soft.level == "model" else _run_batches
+    batches = draw(soft, examples, size, generator)
+    losses = []
+    with _training(soft):
+        for step in track(range(steps), "Learning gates"):
+            if soft.level != "model" and step >= (1 - NOISELESS) * steps:
+                soft.stochastic = False
+            logits, labels = next(batches)
+            loss = F.cross_entropy(logits.float(), labels) + penalty * soft.penalty()
+            optimizer.zero_grad()
+            if bool(loss.isfinite()):
+                loss.backward()  # type: ignore[no-untyped-call]
+            log_alpha = gate.log_alpha
+            gradient = torch.zeros_like(log_alpha) if log_alpha.grad is None else log_alpha.grad
+            log_alpha.grad = mean_over_ranks(gradient)
+            optimizer.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+    return losses
+
+
+def prune(soft: SoftMerge, examples: Examples, penalty: float) -> None:
+    """Leave out members that are not worth their gates.
+
+    They are judged on the examples that the gates were learned from.
+    """
+    if soft.level == "model":
+        live = soft.survivors
+        outputs = soft.outputs_on(examples)
+
+        def losses() -> Tensor:
+            logits = weighted_outputs(soft.gate(False)[0][live], outputs, soft.outputs)
+            return F.cross_entropy(logits, examples.labels, reduction="none")
+
+    else:
+
+        def losses() -> Tensor:
+            with _training(soft):
+                soft.stochastic = False
+                pairs = [
+                    (soft.logits(_run(soft, batch), batch, soft), batch.labels)
+                    for batch in examples.batches(256)
+                ]
+            rows = [
+                F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none")
+                for x, y in pairs
+                if y is not None
+            ]
+            return torch.cat(rows)
+
+    scores = soft.scores or []
+    classes = soft.classes or 2
+    suspects = [
+        k for k in soft.survivors if k < len(scores) and scores[k].loss >= math.log(classes)
+    ]
+    for k in prune_gates(soft.gate, losses, penalty, suspects):
+        reason = "leaving it out costs no more than its gates do"
+        soft.pruned[k] = "nothing shows that it is needed" if k in suspects else reason
+
+
+def _cached_batches(
+    soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gated logits and labels of random batches, at model level.
+
+    The members' outputs are computed once.
+    """
+    live = soft.survivors
+    outputs = torch.stack(soft.outputs_on(examples))
+    labels = examples.labels
+    while True:
+        rows = torch.randperm(len(labels), generator=generator)[:size].to(labels.device)
+        gates = soft.gate(soft.stochastic)[0][live]
+        yield weighted_outputs(gates, list(outputs[:, rows]), soft.outputs), labels[rows]
+
+
+def _run_batches(
+    soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gated logits and labels of random batches."""
+    while True:
+        batch: Batch = examples.draw(size, generator)
+        assert batch.labels is not None
+        logits = soft.logits(_run(soft, batch), batch, soft)
+        yield logits.reshape(-1, logits.shape[-1]), batch.labels.reshape(-1)
+
+
+def _run(soft: SoftMerge, batch: Batch) -> Any:
+    """The gated output on inputs of the members' dtype, which may differ from the gates'."""
+    return forward(soft, batch, dtype_of(soft.members[0]))
+
+
+@contextmanager
+def _training(soft: SoftMerge) -> Iterator[None]:
+    """Training mode within the block.
+
+    Afterwards the gates are in eval mode, and the setting of noise is as before.
+    """
+    stochastic = soft.stochastic
+    soft.train()
+    try:
+        yield
+    finally:
+        soft.eval()
+        soft.stochastic = stochastic
+
+
+__all__ = ["prune", "train"]
