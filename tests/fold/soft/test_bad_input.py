@@ -67,11 +67,11 @@ def pair(**changes: object) -> SoftMerge:
         ({"level": "layer", "exclude": []}, "list `exclude` is empty"),
         (
             {"level": "layer", "include": "conv1", "exclude": "conv*"},
-            "No part of the network is left: `exclude` takes away",
+            "No part of the network is left: `exclude` removes",
         ),
         (
             {"level": "layer", "exclude": "*"},
-            "No part of the network is left: `exclude` takes away",
+            "No part of the network is left: `exclude` removes",
         ),
     ],
 )

@@ -24,7 +24,7 @@ from onefold.fold.soft.gates import (
     ZETA,
     Gates,
     deterministic,
-    normalise,
+    normalize,
     probability_open,
     sample,
 )
