@@ -115,12 +115,12 @@ def test_costs_by_hand_of_units_that_are_orthogonal() -> None:
     cross = torch.tensor([[3.0, 0.0], [1.0, 2.0], [0.0, 0.5], [2.0, 2.0]], dtype=torch.float64)
     reader = Regression(torch.eye(4, dtype=torch.float64), cross, 1)  # costs 9, 5, 0.25, 8
     for count, stays in ((3, [0, 1, 3]), (2, [0, 3]), (1, [0]), (0, [])):
-        assert keep([reader], 4, count, 0.0).tolist() == stays
+        assert eliminate([reader], 4, count, 0.0).tolist() == stays
     blocks = Regression(torch.eye(4, dtype=torch.float64), cross, 2)  # costs 14 and 8.25
-    assert keep([blocks], 2, 1, 0.0).tolist() == [0]
+    assert eliminate([blocks], 2, 1, 0.0).tolist() == [0]
 
 
 def test_nothing_is_taken_out_if_all_are_to_stay_or_nothing_reads() -> None:
     reader = Regression(torch.eye(3, dtype=torch.float64), torch.ones(3, 1).double(), 1)
-    assert keep([reader], 3, 3, 0.1).tolist() == [0, 1, 2]
-    assert keep([], 3, 2, 0.1).tolist() == [0, 1]
+    assert eliminate([reader], 3, 3, 0.1).tolist() == [0, 1, 2]
+    assert eliminate([], 3, 2, 0.1).tolist() == [0, 1]

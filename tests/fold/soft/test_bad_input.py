@@ -69,10 +69,7 @@ def pair(**changes: object) -> SoftMerge:
             {"level": "layer", "include": "conv1", "exclude": "conv*"},
             "No part of the network is left: `exclude` removes",
         ),
-        (
-            {"level": "layer", "exclude": "*"},
-            "No part of the network is left: `exclude` removes",
-        ),
+        ({"level": "layer", "exclude": "*"}, "No part of the network is left: `exclude` removes"),
     ],
 )
 def test_unusable_arguments(arguments: dict[str, object], message: str) -> None:
