@@ -71,6 +71,15 @@ class Registry(Generic[T]):
 
         return add
 
+    def unregister(self, *names: str) -> None:
+        """Remove members, such as to register a changed one in a notebook.
+
+        Args:
+            names: names to remove; those that are not registered are passed over.
+        """
+        for name in names:
+            self._entries.pop(name, None)
+
     def get(self, name: str) -> T:
         """The member registered under `name`.
 

@@ -129,7 +129,7 @@ def test_the_contributing_guides_matcher_works(root: Path) -> None:
             mapped[1].state_dict()["conv3.bias"], models[1].state_dict()["conv3.bias"].flip(0)
         )
     finally:
-        matchers._entries.pop("reverse", None)
+        matchers.unregister("reverse")
 
 
 def test_the_architecture_names_every_package_and_only_files_that_exist(root: Path) -> None:

@@ -59,7 +59,7 @@ def test_classes(section: Any) -> None:
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     yield
-    operator_rules._entries.pop("smooth", None)
+    operator_rules.unregister("smooth")
 
 
 @pytest.mark.usefixtures("forgotten")

@@ -53,6 +53,7 @@ WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_examples_of_every_step_are_those_that_came_out_of_the_loader(
     residual: list[nn.Module], way: str
@@ -67,6 +68,7 @@ def test_examples_of_every_step_are_those_that_came_out_of_the_loader(
     assert report.to_dict()["examples"] == report.examples
 
 
+@pytest.mark.slow
 def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(
     plain: list[nn.Module],
 ) -> None:
@@ -77,6 +79,7 @@ def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(
     assert report.examples == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", ["auto", "greedy_soup"])
 @pytest.mark.parametrize("given", [True, False])
 def test_examples_that_chose_are_told_apart(
@@ -98,6 +101,7 @@ def test_examples_that_chose_are_told_apart(
         assert report.used.get("fold", seen[0]) == seen[0]
 
 
+@pytest.mark.slow
 def test_settings_are_those_that_reached_the_code(
     plain: list[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +162,7 @@ def test_settings_are_those_that_reached_the_code(
     )
 
 
+@pytest.mark.slow
 def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
     report = merge(plain, loader(200, batch=50), align="permutation", fold="least_squares").report
     assert report.settings["fold"] == {
@@ -198,6 +203,7 @@ PLACES = {  # every setting of a recipe -> the fact that tells it
 }
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_it_did(
     onefold: Callable, members: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +284,7 @@ def test_the_command_reports_what_it_did(
     assert "calibration examples</dt><dd>150" in (tmp_path / "f.html").read_text()
 
 
+@pytest.mark.slow
 def test_every_setting_of_a_recipe_has_a_fact(
     onefold: Callable, members: list[Path], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def plain() -> list[nn.Module]:
     return members(Plain, 2)
 
 
+@pytest.mark.slow
 def test_gates_report_what_they_learned_from_and_chose_on(
     onefold: Callable, members: list[Path], tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_gates_report_what_they_learned_from_and_chose_on(
     assert facts["held-out data"] == "a share of 0.3 of the labelled data"
 
 
+@pytest.mark.slow
 def test_gates_count_their_examples(plain: list[nn.Module]) -> None:
     data, held_out = Watched(loader(120, batch=50)), Watched(loader(40, seed=5))
     given = fit_gates(SoftMerge(plain, "model"), data, held_out=held_out, steps=2)
@@ -67,6 +69,7 @@ def test_gates_count_their_examples(plain: list[nn.Module]) -> None:
     assert alone.examples == {"learned from": 120, "chosen on": 0}
 
 
+@pytest.mark.slow
 def test_rounds_report_what_they_trained_on(
     onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +91,7 @@ def test_rounds_report_what_they_trained_on(
     assert rounds.training.warm_up is None
 
 
+@pytest.mark.slow
 def test_a_subspace_reports_what_it_trained_on(
     onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

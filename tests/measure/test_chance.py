@@ -172,7 +172,7 @@ def test_memory_is_bounded_for_many_classes() -> None:
     answers = AnswerCounts()
     logits, labels = torch.randn(64, MOST + 1), torch.randint(MOST + 1, (64,))
     answers.add(logits, logits.argmax(1), labels)
-    assert answers._pairs == []
+    assert answers.pairs == []
     assert "near chance" in answers.hint()[0]
     evaluate(nn.Linear(12, MOST), [(torch.randn(30, 12), torch.randint(MOST, (30,)))])
 

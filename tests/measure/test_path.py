@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.errors import DataError, MembersError, SettingError
 from onefold.measure import LinearPath, Scores, combine, evaluate, triangle
-from onefold.measure.path import _above_line
+from onefold.measure.path import above_line
 
 
 class Net(nn.Module):
@@ -142,8 +142,8 @@ def test_combine_is_exact_at_the_ends_and_half_precision_sums_in_float32() -> No
 
 
 def test_barrier_is_measured_from_the_straight_line_between_unequal_ends() -> None:
-    assert _above_line([0, 0.5, 1], [1.0, 2.0, 3.0]) == [0, 0, 0]
-    assert _above_line([0, 0.25, 1], [1.0, 5.0, 3.0]) == [0, 3.5, 0]
+    assert above_line([0, 0.5, 1], [1.0, 2.0, 3.0]) == [0, 0, 0]
+    assert above_line([0, 0.25, 1], [1.0, 5.0, 3.0]) == [0, 3.5, 0]
     scores = [
         Scores(accuracy, nll, 0.1, 0.2, 100)
         for accuracy, nll in ((0.9, 1.0), (0.4, 4.0), (0.7, 3.0))

@@ -11,6 +11,7 @@ from small_networks import examples
 from torch import Tensor, nn
 
 import onefold
+from onefold.explore.persistent.snapshot import unwrapped
 
 STEPS = 8
 
@@ -61,7 +62,9 @@ def definition(
     annealed. points: of the control.
     """
     start = {n: t.double() for n, t in run.state_dict()["start"][0].items()}
-    now = {n: p.detach().double().requires_grad_() for n, p in run._network.named_parameters()}
+    now = {
+        n: p.detach().double().requires_grad_() for n, p in unwrapped(run.model).named_parameters()
+    }
     points = points or [s.snapshot().parameters for s in run.solutions[: run.round]]
     total = torch.zeros((), dtype=torch.float64)
     for point in points:
@@ -80,7 +83,9 @@ def definition(
 
 def found(run: onefold.PersistentTraining) -> dict[str, Tensor]:
     """The gradients that the run has added."""
-    return {n: p.grad.clone() for n, p in run._network.named_parameters() if p.grad is not None}
+    return {
+        n: p.grad.clone() for n, p in unwrapped(run.model).named_parameters() if p.grad is not None
+    }
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -95,20 +100,20 @@ def check(
     run: onefold.PersistentTraining, expected: tuple[Tensor, dict[str, Tensor]], tolerance: float
 ) -> None:
     """Penalty and gradient are those expected, by both ways; a tenth of a percent would show."""
-    run._network.zero_grad()
+    unwrapped(run.model).zero_grad()
     value = run.penalty()
     value.backward()  # type: ignore[no-untyped-call]
     assert value.item() == pytest.approx(expected[0].item(), rel=tolerance)
     assert distance(found(run), expected[1]) < tolerance
     by_node = found(run)
-    run._network.zero_grad()
+    unwrapped(run.model).zero_grad()
     run.add_gradient()
     assert all(torch.equal(g, by_node[n]) for n, g in found(run).items())
     assert (
         max(g.abs().max().item() for g in expected[1].values()) > 1e-5
     )  # there is something to be wrong about
     run.strength *= 1.001
-    run._network.zero_grad()
+    unwrapped(run.model).zero_grad()
     run.penalty().backward()  # type: ignore[no-untyped-call]
     assert distance(found(run), expected[1]) > 5e-4  # the comparison tells a tenth of a percent
 

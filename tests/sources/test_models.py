@@ -175,4 +175,4 @@ def test_anybody_may_add_a_source() -> None:
     try:
         assert build_model("test-only:4?outputs=2").weight.shape == (2, 4)
     finally:
-        del model_sources._entries["test-only:"]
+        model_sources.unregister("test-only:")

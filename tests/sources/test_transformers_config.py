@@ -16,7 +16,7 @@ import torch
 
 from onefold import load, save
 from onefold.errors import SettingError
-from onefold.recipe.reading import _in_name
+from onefold.recipe.reading import in_name
 from onefold.sources import build_model, resolve_model
 
 SMALL = {
@@ -160,7 +160,7 @@ def test_nothing_of_the_config_is_run_or_fetched(
 
 def test_its_path_moves_with_a_recipe() -> None:
     assert (
-        _in_name("hf:nets/small?task=causal-lm", lambda path: f"/there/{path}")
+        in_name("hf:nets/small?task=causal-lm", lambda path: f"/there/{path}")
         == "hf:/there/nets/small?task=causal-lm"
     )
 

@@ -72,7 +72,7 @@ def test_the_key_tells_inputs_versions_and_rules_apart(monkeypatch: pytest.Monke
     try:
         assert len({key(traced, small), other, *keys}) == 4
     finally:
-        operator_rules._entries.pop("a new rule")
+        operator_rules.unregister("a new rule")
 
 
 def test_what_is_refuted_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

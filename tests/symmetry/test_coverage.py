@@ -77,11 +77,11 @@ def test_features_that_an_operator_takes_for_positions_are_features(
 
 
 def test_spaces_are_part_of_the_spec_and_of_what_is_pruned() -> None:
-    from onefold.symmetry.pruning import REFUTED, _without
+    from onefold.symmetry.pruning import REFUTED, without
 
     spec = find_symmetries(pair(Partly)[0], words()[0])
     assert SymmetrySpec.from_json(spec.to_json()) == spec
-    left = _without(spec, {spec.groups[0].name}, {})
+    left = without(spec, {spec.groups[0].name}, {})
     assert left.spaces[0].reason == REFUTED
     assert left.feature_coverage == 0.0
     assert "cummax" in why_still(left)

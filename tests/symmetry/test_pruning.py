@@ -13,7 +13,7 @@ from refuted_specs import deep, swapped
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, prune, verify_symmetries
 from onefold.symmetry.axes import Group
-from onefold.symmetry.pruning import REFUTED, _offenders
+from onefold.symmetry.pruning import REFUTED, offenders
 
 
 def test_sound_specs_are_left_as_they_are() -> None:
@@ -59,9 +59,9 @@ def test_fibres_of_a_frozen_group_are_numbered_by_what_stays() -> None:
     model, x = nets.FlatCNN(), torch.randn(2, 1, 8, 8)
     spec = find_symmetries(model, x)
     index = next(g.over[0] for g in spec.groups if g.over)
-    from onefold.symmetry.pruning import _without
+    from onefold.symmetry.pruning import without
 
-    left = _without(spec, {index}, {})
+    left = without(spec, {index}, {})
     assert index not in {g.name for g in left.groups}
     assert verify_symmetries(left, model, x).passed
 
@@ -78,7 +78,7 @@ def test_bisection_finds_offenders_alone_and_in_company() -> None:
             names = {g.name for g in own}
             return bool(names & wrong) or any(pair <= names for pair in pairs)
 
-        return [g.name for g in _offenders(groups, [], test)], calls
+        return [g.name for g in offenders(groups, [], test)], calls
 
     assert found(set()) == ([], 1)
     assert found({"g3", "g11"})[0] == ["g3", "g11"]

@@ -16,7 +16,7 @@ from onefold.batches import batches
 from onefold.errors import DataError, TraceError
 from onefold.symmetry import segments, sizes, trace
 from onefold.symmetry.axes import Fixed, Live, Prod
-from onefold.symmetry.probing import _sizes
+from onefold.symmetry.probing import part_sizes
 
 
 def traced_on(network: nn.Module, item: Any) -> Any:
@@ -119,8 +119,8 @@ def test_what_serves_single_sizes_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         x = torch.randn(2, length, 3)
         with torch.no_grad():
             torch.testing.assert_close(traced.replay([network.state_dict()], (x,))[0], network(x))
-    assert traced._sizes is not None
-    assert len(traced._sizes._single) == 2
+    assert traced.plans is not None
+    assert len(traced.plans.single) == 2
 
 
 def test_tracing_marks_nothing_on_the_inputs_and_runs_change_no_buffers() -> None:
@@ -157,10 +157,10 @@ def test_a_run_in_segments_halts_at_the_same_place_for_every_size() -> None:
 
 def test_features_of_a_flattened_axis_follow_the_part_that_stays() -> None:
     term = Prod((Fixed("batch", 3), Live("g0", 4)))
-    assert _sizes(12, term) == [3, 4]
-    assert _sizes(20, term) == [5, 4]
+    assert part_sizes(12, term) == [3, 4]
+    assert part_sizes(20, term) == [5, 4]
     with pytest.raises(Exception, match="An axis of length 21 was traced with 3 x 4"):
-        _sizes(21, term)
+        part_sizes(21, term)
 
 
 def test_graphs_of_several_sizes_are_matched() -> None:

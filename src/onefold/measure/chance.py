@@ -75,7 +75,7 @@ class AnswerCounts:
         self._first: Tensor | None = None
         self._constant = True
         self._labels = self._given = torch.zeros(0, dtype=torch.long)
-        self._pairs: list[Tensor] = []
+        self.pairs: list[Tensor] = []
 
     def add(self, logits: Tensor, answers: Tensor, labels: Tensor) -> None:
         """Add logits (n, C), the answers (n,), -1 where there is none, and labels (n,), all on the
@@ -87,7 +87,7 @@ class AnswerCounts:
         if self._first is None:
             self._first = logits[0].clone()
             self._labels = self._given = torch.zeros(classes, dtype=torch.long)
-            self._pairs = (
+            self.pairs = (
                 [torch.zeros(classes, classes, dtype=torch.long) for _ in range(2)]
                 if classes <= MOST
                 else []
@@ -98,7 +98,7 @@ class AnswerCounts:
         self._given = self._given + torch.bincount(answers[given], minlength=classes)
         self.correct += int((answers == labels).sum())
         half = (torch.arange(len(labels)) + self.n) % 2
-        for k, pairs in enumerate(self._pairs):
+        for k, pairs in enumerate(self.pairs):
             chosen = given & (half == k)
             flat = labels[chosen] * classes + answers[chosen]
             pairs.view(-1).index_put_((flat,), torch.ones_like(flat), accumulate=True)
@@ -168,18 +168,18 @@ class AnswerCounts:
 
         None where it is no clear gain.
         """
-        if not self._pairs:
+        if not self.pairs:
             return None
-        both = self._pairs[0] + self._pairs[1]
+        both = self.pairs[0] + self.pairs[1]
         most = int(both.max(0).values.sum()) / self.n
         needed = accuracy + max(
             GAIN, 4 * math.sqrt(max(accuracy, 0.05) * (1 - min(accuracy, 0.95)) / self.n)
         )
         if most < needed:
             return None
-        found = [_assigned(pairs) for pairs in self._pairs]
+        found = [_assigned(pairs) for pairs in self.pairs]
         right = sum(
-            int(self._pairs[1 - k][range(len(own)), own].sum()) for k, own in enumerate(found)
+            int(self.pairs[1 - k][range(len(own)), own].sum()) for k, own in enumerate(found)
         )
         judged = right / self.n
         if judged < needed:

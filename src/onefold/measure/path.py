@@ -60,14 +60,14 @@ class LinearPath:
         """The most by which the loss lies above the straight line between its ends, in units of the
         loss; never negative.
         """
-        return max(_above_line(self.positions, self.losses))
+        return max(above_line(self.positions, self.losses))
 
     @property
     def accuracy_dip(self) -> float:
         """The most by which the accuracy lies below the straight line between its ends, a fraction
         of 1; never negative.
         """
-        return max(_above_line(self.positions, [-scores.accuracy for scores in self.scores]))
+        return max(above_line(self.positions, [-scores.accuracy for scores in self.scores]))
 
     @property
     def midpoint(self) -> Scores:
@@ -325,7 +325,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict([*module.named_parameters(), *module.named_buffers()])
 
 
-def _above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
+def above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
     # The ends lie on their own line; writing 0 there keeps them from being 0 only up to rounding.
     inner = zip(positions[1:-1], values[1:-1], strict=True)
     return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]

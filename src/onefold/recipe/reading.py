@@ -169,12 +169,12 @@ def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
     """
 
     def data(part: D) -> D:
-        return part.model_copy(update={"source": _in_name(part.source, rename)})
+        return part.model_copy(update={"source": in_name(part.source, rename)})
 
     def file(part: InputFile) -> InputFile:
         return part.model_copy(update={"path": rename(part.path)})
 
-    changed: dict[str, Any] = {"model": _in_name(recipe.model, rename)}
+    changed: dict[str, Any] = {"model": in_name(recipe.model, rename)}
     changed |= {
         name: rename(path) for name in ("output", "html") if (path := getattr(recipe, name, None))
     }
@@ -189,7 +189,7 @@ def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
     return recipe.model_copy(update=changed)
 
 
-def _in_name(name: str, rename: Callable[[str], str]) -> str:
+def in_name(name: str, rename: Callable[[str], str]) -> str:
     """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`;
     other names hold none.
     """

@@ -97,7 +97,7 @@ def _occurrences(
         if isinstance(term, Live) and term.group == name:
             yield value, k, axes
         elif isinstance(term, Prod) and term.parts and _holds(term, name):
-            sizes = _sizes(value.shape[k], term)
+            sizes = part_sizes(value.shape[k], term)
             inner = value.reshape(*value.shape[:k], *sizes, *value.shape[k + 1 :])
             yield from _occurrences(inner, [*axes[:k], *term.parts, *axes[k + 1 :]], name)
             return
@@ -128,14 +128,14 @@ def _apart(
         if k == axis or not isinstance(term, Prod):
             continue
         if any(_name(part) in names for part in term.parts):
-            sizes = _sizes(value.shape[k], term)
+            sizes = part_sizes(value.shape[k], term)
             value = value.reshape(*value.shape[:k], *sizes, *value.shape[k + 1 :])
             terms = [*terms[:k], *term.parts, *terms[k + 1 :]]
             axis += len(term.parts) - 1 if k < axis else 0
     return value, axis, terms
 
 
-def _sizes(length: int, term: Prod) -> list[int]:
+def part_sizes(length: int, term: Prod) -> list[int]:
     """The sizes of an axis' parts.
 
     A part that stays in place may differ from the traced one: examples, times.

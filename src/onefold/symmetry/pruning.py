@@ -86,7 +86,7 @@ def prune(
     trial.check_steady(tolerance)
 
     def offenders_in(groups: Sequence[Group], kind: str, folded: bool = False) -> list[Group]:
-        return _offenders(groups, [], lambda tried: trial.error(tried, kind, folded) > tolerance)
+        return offenders(groups, [], lambda tried: trial.error(tried, kind, folded) > tolerance)
 
     dropped = tuple(offenders_in(spec.groups, "permutation"))
     names = {group.name for group in dropped}
@@ -100,10 +100,10 @@ def prune(
             narrowed[group.name] = narrowed.get(group.name, frozenset()) | {kind}
     if not dropped and not narrowed:
         return Pruned(spec, (), {})
-    return Pruned(_without(spec, names, narrowed), dropped, narrowed)
+    return Pruned(without(spec, names, narrowed), dropped, narrowed)
 
 
-def _offenders(
+def offenders(
     groups: Sequence[Group], context: Sequence[Group], wrong: Callable[[Sequence[Group]], bool]
 ) -> list[Group]:
     """The groups to leave out so that the others, with those of the context, are no longer wrong.
@@ -118,12 +118,12 @@ def _offenders(
     if len(groups) == 1:
         return list(groups)
     middle = len(groups) // 2
-    first = _offenders(groups[:middle], context, wrong)
+    first = offenders(groups[:middle], context, wrong)
     sound = [group for group in groups[:middle] if group not in first]
-    return first + _offenders(groups[middle:], [*context, *sound], wrong)
+    return first + offenders(groups[middle:], [*context, *sound], wrong)
 
 
-def _without(
+def without(
     spec: SymmetrySpec, names: set[str], narrowed: dict[str, frozenset[str]]
 ) -> SymmetrySpec:
     """The spec with these groups frozen and the others' maps narrowed."""

@@ -116,11 +116,12 @@ class Sizes:
     Attributes:
         covers: traces of many shapes each, the first trace first.
         first: shapes of the first trace's inputs; None for an input that is no tensor.
+        single: shapes of inputs -> plan for these alone, the last used last; at most KEPT.
     """
 
     covers: list[Cover]
     first: list[list[int] | None]
-    _single: OrderedDict[Any, Plan] = field(default_factory=OrderedDict)
+    single: OrderedDict[Any, Plan] = field(default_factory=OrderedDict)
     _axes: set[tuple[int, int]] = field(default_factory=set)
     _tried: set[frozenset[tuple[int, int]]] = field(default_factory=set)
 
@@ -129,9 +130,9 @@ class Sizes:
     ) -> Plan | None:
         """The plan that runs on these inputs, if there is one."""
         key = _shapes(inputs)
-        if key in self._single:
-            self._single.move_to_end(key)
-            return self._single[key]
+        if key in self.single:
+            self.single.move_to_end(key)
+            return self.single[key]
         return next((c.plan for c in self.covers if c.accepts(args, kwargs, inputs)), None)
 
     def to_try(self, inputs: Sequence[Any]) -> list[tuple[int, int]]:
@@ -155,9 +156,9 @@ class Sizes:
 
     def keep(self, inputs: Sequence[Any], plan: Plan) -> Plan:
         """Cache the plan of a single shape, and drop the one that was not used for longest."""
-        self._single[_shapes(inputs)] = plan
-        if len(self._single) > KEPT:
-            self._single.popitem(last=False)
+        self.single[_shapes(inputs)] = plan
+        if len(self.single) > KEPT:
+            self.single.popitem(last=False)
         return plan
 
 

@@ -41,6 +41,7 @@ class TracedNetwork:
         tied: groups of state-dict names that share one tensor; slots name the first of each.
         fingerprint: see SymmetrySpec.
         keywords: names of the inputs that are passed as keywords.
+        plans: traces and plans for inputs of other sizes; None before the first run.
     """
 
     model: nn.Module
@@ -50,7 +51,7 @@ class TracedNetwork:
     tied: tuple[tuple[str, ...], ...]
     fingerprint: str
     keywords: tuple[str, ...] = ()
-    _sizes: Sizes | None = field(default=None, repr=False)
+    plans: Sizes | None = field(default=None, repr=False)
 
     @property
     def graph(self) -> fx.Graph:
@@ -131,11 +132,11 @@ class TracedNetwork:
 
         The network is traced again if no trace covers them.
         """
-        if self._sizes is None:
+        if self.plans is None:
             cover = Cover.of(self.program, self.model, compile_plan(self.program))
             first = [shape_of(x) if isinstance(x, Tensor) else None for x in cover.inputs]
-            self._sizes = Sizes([cover], first)
-        sizes = self._sizes
+            self.plans = Sizes([cover], first)
+        sizes = self.plans
         if len(sizes.first) != len(inputs):
             raise TraceError(
                 f"The network was traced with {len(sizes.first)} inputs, but was given"

@@ -14,6 +14,7 @@ from soft_networks import Recurrent, Tied, VisionTransformer, inputs_for, random
 from torch import nn
 
 import onefold
+from onefold.explore.persistent.snapshot import unwrapped
 
 KINDS = (Plain, Residual, VisionTransformer, Recurrent, Tied)
 KERNELS = {"gaussian": 0.8, "inverse": 1.3, "hinge": 1.5, "cosine": 1.2}
@@ -50,7 +51,7 @@ def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: 
     run.penalty()
     start, points = run.state_dict()["start"][0], []
     names = [n for group in run.groups for n in group.parameters]
-    for anchor, solution in zip(run._repulsion.anchors, run.solutions, strict=True):  # type: ignore[union-attr]
+    for anchor, solution in zip(run.repulsion.anchors, run.solutions, strict=True):  # type: ignore[union-attr]
         points.append({n: start[n] + way for n, way in zip(names, anchor.tensors, strict=True)})
         for group in run.groups:
             ours, theirs = (
@@ -63,7 +64,7 @@ def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: 
     others = run_of(random_network(Residual, 0, torch.float64), kernel=kernel, control=True, seed=4)
     others.penalty()
     ways = [
-        anchor.tensors[0].flatten() for each in (run, others) for anchor in each._repulsion.anchors
+        anchor.tensors[0].flatten() for each in (run, others) for anchor in each.repulsion.anchors
     ]  # type: ignore[union-attr]
     assert all(
         F.cosine_similarity(ways[i], ways[j], 0).abs() < 0.95 for i in range(4) for j in range(i)
@@ -95,7 +96,7 @@ def test_the_mirror_image_of_the_last_solution_repels_too(
 
 def test_with_the_mirror_image_nothing_pushes_at_the_start_after_one_round() -> None:
     run = run_of(random_network(Residual, 0, torch.float64), rounds=1, mirror=True)
-    run._start.put_into(run._network)
+    run.start.put_into(unwrapped(run.model))
     run.add_gradient()
     assert max(gradient.abs().max() for gradient in found(run).values()) < 1e-15
     assert run.penalty().item() == pytest.approx(2 * math.exp(-0.5), rel=1e-9)
@@ -103,7 +104,7 @@ def test_with_the_mirror_image_nothing_pushes_at_the_start_after_one_round() -> 
         random_network(Residual, 0, torch.float64), rounds=1, mirror=True, control=True
     )
     control.penalty()
-    one, other = control._repulsion.anchors  # type: ignore[union-attr]
+    one, other = control.repulsion.anchors  # type: ignore[union-attr]
     assert all(torch.equal(a, -b) for a, b in zip(one.tensors, other.tensors, strict=True))
 
 
@@ -169,7 +170,7 @@ def test_the_penalty_is_exactly_zero_in_round_0_and_after_annealing() -> None:
 def test_at_the_start_every_solution_is_at_distance_one() -> None:
     network = random_network(Plain, 0, torch.float64)
     run = run_of(network)
-    run._start.put_into(network)
+    run.start.put_into(network)
     assert run.penalty().item() == pytest.approx(2 * torch.tensor(-0.5).exp().item(), rel=1e-7)
 
 

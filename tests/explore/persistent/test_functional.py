@@ -12,12 +12,14 @@ from small_networks import Plain, Residual
 from soft_networks import Recurrent, bits, inputs_for, random_network, same_bits
 from torch import Tensor, nn
 
+from onefold.explore.persistent.snapshot import unwrapped
+
 
 def test_the_function_kernel_repels_from_mirrored_predictions() -> None:
     x = inputs_for(Plain, 12, 5, torch.float64)
     network = random_network(Plain, 0, torch.float64)
     run = run_of(network, rounds=1, kernel="function", reference=x, mirror=True)
-    run._start.put_into(network)
+    run.start.put_into(network)
     start = network(x).softmax(-1).detach()
     solution = run.network(0)(x).softmax(-1).detach()
     move(network, 7, 0.2)
@@ -74,7 +76,7 @@ def test_the_function_kernel_is_blind_to_permutations_and_its_control_is_another
     run = run_of(network, 1, kernel="function", reference=x)
     value, weights = run.penalty().item(), run_of(copy.deepcopy(network), 1)
     before = weights.penalty().item()
-    for each in (network, weights._network):
+    for each in (network, unwrapped(weights.model)):
         with torch.no_grad():
             for name in ("hidden.weight", "hidden.bias"):
                 each.get_parameter(name).copy_(each.get_parameter(name).flip(0))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import DataError, OnefoldError, PersistentError, SettingError
+from onefold.explore.persistent.snapshot import unwrapped
 
 
 def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
@@ -37,7 +38,7 @@ def test_restart_brings_back_the_initialisation_bit_for_bit() -> None:
     assert network.norm0.num_batches_tracked == 0
     assert all(p.grad is None for p in network.parameters())
     assert [id(p) for p in network.parameters()] == identities
-    assert run._network is network is run.model
+    assert unwrapped(run.model) is network is run.model
     assert (run.round, run.steps) == (1, 0)
 
 

@@ -22,12 +22,12 @@ def test_memory_keeps_the_last_solutions_near_and_all_recorded() -> None:
     check(run, expected, 1e-12)
     assert run.scores == [0, 1, 2]
     before = run_of(random_network(Plain, 0, torch.float64), 2)
-    value, before._repulsion = before.penalty().item(), None
+    value, before.repulsion = before.penalty().item(), None
     before.record(2.0)  # it repels from the next round on
     assert before.penalty().item() == value
-    before._repulsion.device = torch.device("meta")  # as if the network had been moved since
+    before.repulsion.device = torch.device("meta")  # as if the network had been moved since
     before.penalty()
-    assert before._repulsion.device.type == "cpu"
+    assert before.repulsion.device.type == "cpu"
     assert len(run.ensemble().members) == 3
 
 
@@ -64,7 +64,7 @@ def test_networks_that_keep_tensors_of_a_graph_can_be_copied_and_others_are_name
     run = run_of(layer, 1)
     layer(torch.ones(2, 3)).sum().backward()
     best = run.best()
-    run._start.put_into(layer)
+    run.start.put_into(layer)
     move(layer, 0)
     assert torch.equal(best(torch.ones(2, 3)), layer(torch.ones(2, 3)))
     layer.lock = threading.Lock()  # type: ignore[assignment]

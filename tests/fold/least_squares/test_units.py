@@ -216,9 +216,9 @@ def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_o
     kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, data = [network(kind, k) for k in range(3)], batches_of(kind)
-    run, alone = SiteOutputs._run, []
+    run, alone = SiteOutputs.run_member, []
     monkeypatch.setattr(
-        SiteOutputs, "_run", lambda own, member: alone.append(member) or run(own, member)
+        SiteOutputs, "run_member", lambda own, member: alone.append(member) or run(own, member)
     )
     together = merge(
         models, data, align="permutation", fold="least_squares", target="pruning"
@@ -237,9 +237,9 @@ def test_the_metric_is_taken_from_a_quarter_of_the_examples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
-    slopes = sensitivity._slopes
+    slopes = sensitivity.slopes_of
     monkeypatch.setattr(
-        sensitivity, "_slopes", lambda *given: sizes.append(given[3].size) or slopes(*given)
+        sensitivity, "slopes_of", lambda *given: sizes.append(given[3].size) or slopes(*given)
     )
     models = [network(Mlp, k) for k in range(2)]
     for count, most, wanted in (
@@ -303,7 +303,7 @@ def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> No
         [nn.Identity()] * 2, counts=[[30, 1, 5], [2, 80, 6]], shares=[0.2, 0.3, 0.5]
     )
     pool = {"logits": None, "probabilities": mean_pool((0.3, 0.7)), "classes": counted}[ensemble]
-    found = torch.cat(sensitivity._directions(logits, (0.3, 0.7), pool, generator), 1)
+    found = torch.cat(sensitivity.directions(logits, (0.3, 0.7), pool, generator), 1)
     metric = found.T @ found / len(found)
     z = torch.cat([x[0] for x in logits]).requires_grad_()
     if pool is not None:

@@ -51,7 +51,7 @@ def smooth() -> Iterator[None]:
         return torch.empty_like(x)
 
     yield
-    operator_rules._entries.pop("smooth", None)
+    operator_rules.unregister("smooth")
 
 
 @pytest.mark.usefixtures("smooth")
@@ -119,7 +119,7 @@ def gate() -> Iterator[Any]:
         return torch.empty_like(x)
 
     yield channel_gate
-    operator_rules._entries.pop("channel_gate", None)
+    operator_rules.unregister("channel_gate")
 
 
 def test_a_user_adds_a_rule_with_one_decorated_function(gate: Any) -> None:

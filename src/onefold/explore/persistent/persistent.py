@@ -142,14 +142,14 @@ class PersistentTraining:
             )
             raise PersistentError(f"The kernel '{kernel}' {need}.")
         self.groups: list[Group] = groups_of(self._network, scope, exclude)
-        self._start = Snapshot.of(self._network)
-        self._start.check_ranks(self._network)
+        self.start = Snapshot.of(self._network)
+        self.start.check_ranks(self._network)
         self._reference: Any = reference
         if reference is not None:
             self._builder().predictions(
-                self._start
+                self.start
             )  # learn now, and not after a round, whether the network can run on it
-        self._store = Solutions(self._start, store, precision)
+        self._store = Solutions(self.start, store, precision)
         self.round, self.steps, self._order, self._restarts = 0, 0, 0, 0
         self._find_owners()
 
@@ -226,7 +226,7 @@ class PersistentTraining:
                 f"Round {self.round} is recorded already; call restart() before the next round."
             )
         number = from_first_rank(check_score(score))
-        self._start.check(self._network)
+        self.start.check(self._network)
         self._store.add(self.round, number, self._network)
 
     def restart(self, order: str = SAME, *, abandon: bool = False) -> None:
@@ -256,7 +256,7 @@ class PersistentTraining:
                 else "has no recorded solution yet; call record(score) first, or pass abandon=True"
             )
             raise PersistentError(f"Round {self.round} {done}.")
-        self._start.put_into(self._network)
+        self.start.put_into(self._network)
         self.round += not abandon
         self.steps, self._restarts = 0, self._restarts + 1
         self._order = self._restarts if order == NEW else 0
@@ -329,7 +329,7 @@ class PersistentTraining:
             "precision": self._store.precision,
             "options": {name: getattr(self, name) for name in OPTIONS},
             "counters": [self.round, self.steps, self._order, self._restarts],
-            "start": [dict(self._start.parameters), dict(self._start.buffers)],
+            "start": [dict(self.start.parameters), dict(self.start.buffers)],
             "solutions": self._store.state(),
         }
 
@@ -357,7 +357,7 @@ class PersistentTraining:
             )
         )
         self._store.load(state["solutions"], start)
-        self._start = start
+        self.start = start
         for name, value in state["options"].items():
             setattr(self, name, tuple(value) if name == "anneal" else value)
         self._check_options()
@@ -386,7 +386,7 @@ class PersistentTraining:
 
     def _builder(self) -> RepulsionBuilder:
         return RepulsionBuilder(
-            self._kernel, self._network, self.groups, self._start, self._reference, self._output
+            self._kernel, self._network, self.groups, self.start, self._reference, self._output
         )
 
     def _check_any(self, what: str) -> None:
@@ -402,7 +402,7 @@ class PersistentTraining:
         self._owners = [
             (self._network.get_submodule(module)._parameters, name) for module, _, name in names
         ]
-        self._repulsion: Repulsion | None = None
+        self.repulsion: Repulsion | None = None
 
     def _parameters(self) -> list[Tensor]:
         """The parameters of the scope, group by group, as they stand in the network now."""
@@ -416,11 +416,11 @@ class PersistentTraining:
         parameters = self._parameters()
         device = parameters[0].device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            if self._repulsion is None or self._repulsion.device != device:
+            if self.repulsion is None or self.repulsion.device != device:
                 near = [solution for solution in self._store.all if solution.round < self.round]
                 near = near if self.memory is None else near[-self.memory :]
-                self._repulsion = self._builder().build(near, self.control, self.mirror, self.seed)
-            return self._repulsion.evaluate(parameters, factor, float(self.width), gradient)
+                self.repulsion = self._builder().build(near, self.control, self.mirror, self.seed)
+            return self.repulsion.evaluate(parameters, factor, float(self.width), gradient)
 
 
 def _brief(value: object) -> str:

@@ -123,7 +123,7 @@ class SiteOutputs:
             DataError: the member gives values that are not finite.
         """
         if member not in self._kept:
-            self._run(member)
+            self.run_member(member)
         joined = []
         for site, parts in zip(self.sites, self._kept.pop(member), strict=True):
             rows = torch.cat(parts)
@@ -136,7 +136,7 @@ class SiteOutputs:
             joined.append(rows)
         return joined
 
-    def _run(self, member: int) -> None:
+    def run_member(self, member: int) -> None:
         def visitor(batch: int) -> Callable[[str, list[Tensor]], None]:
             return lambda node, values: self.read(node, batch, {member: values[0]})
 

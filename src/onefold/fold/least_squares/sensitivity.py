@@ -58,13 +58,13 @@ def measure_sensitivity(
             break
         seen += batch.size
         generator = torch.Generator().manual_seed(calibration.seed + number)
-        slopes = _slopes(
+        slopes = slopes_of(
             traced,
             states,
             consumers,
             batch,
             read,
-            partial(_directions, shares=shares, pool=pool, generator=generator),
+            partial(directions, shares=shares, pool=pool, generator=generator),
         )
         for consumer in consumers:
             output = consumer.layer.output
@@ -79,7 +79,7 @@ def measure_sensitivity(
         consumer.basis = _basis(consumer, states, components) if taps > components else None
 
 
-def _directions(
+def directions(
     logits: Sequence[Tensor],
     shares: Sequence[float],
     pool: ClassPool | None,
@@ -107,7 +107,7 @@ def _directions(
     return found
 
 
-def _slopes(
+def slopes_of(
     traced: TracedNetwork,
     states: Sequence[Mapping[str, Tensor]],
     consumers: Sequence[Consumer],
