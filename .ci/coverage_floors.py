@@ -4,7 +4,8 @@
     python .ci/coverage_floors.py            a table; exit with 1 if a package is below its floor
     python .ci/coverage_floors.py weights    these packages alone
 
-FLOORS_SOURCE says how the floors were measured.
+The floors were not measured: 60 is a first, cautious number for every package. The workflow `tests`
+prints the coverage of each package. Raise its floor to two points below what is printed there.
 """
 
 from __future__ import annotations
