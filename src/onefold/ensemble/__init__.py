@@ -1,6 +1,4 @@
-"""Several networks that answer as one: means of their outputs, and pools that weight members class
-by class.
-"""
+"""Several networks that answer as one: means of outputs, and pools class by class."""
 
 from onefold.ensemble.class_shares import EVEN, class_pool, pooled
 from onefold.ensemble.ensemble import Ensemble

@@ -1,12 +1,12 @@
-"""What classifiers saw of each class, from counts or, where nobody counted, from their own
-predictions on unlabelled data:
+"""The shares of classes that classifiers saw in training, from counts or from their predictions.
+
+Without counts they are estimated from each member's predictions on unlabelled data:
 
     s_kc ~ pi_c exp(-b_kc),    b_k such that mean_x softmax(f_k(x) + b_k) = pi,
 
 which is found by scaling rows and columns in turn (Sinkhorn & Knopp 1967, "Concerning nonnegative
 matrices and doubly stochastic matrices", Pacific Journal of Mathematics 21). pi are the shares of
-the classes in the data, which have to be known; by default they are even. What is done with s_k:
-`pool.py`.
+the classes in the data, which have to be known; by default they are even. `pool.py` uses s_k.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from onefold.inference import OutputChoice, as_output
 from onefold.inference.running import class_outputs
 from onefold.weights import warn_of_repeated
 
-EVEN = (  # a fold's note
+# A note of folds.
+EVEN = (
     "the classes of the calibration data are taken to be even, and what each member saw of them is"
     " estimated by that"
 )
 ROUNDS = 1000
-FEWER = 200  # at each temperature that is only compared
-CLOSE = 1e-4  # of the logarithms of shares
-MISSED = 1e-2  # of the mean probability of a class
+FEWER = 200  # rounds at each temperature that is only compared
+CLOSE = 1e-4  # error of the logarithms of shares at which the rounds end
+MISSED = 1e-2  # error of the mean probability of a class from which nothing is known
 
 
 def class_pool(
@@ -45,29 +46,28 @@ def class_pool(
     shares: Sequence[float] | Tensor | None = None,
     output: OutputChoice = None,
 ) -> ClassPool:
-    """How to pool classifiers that saw the classes in different shares, from what they predict on
-    unlabelled data or from counts.
+    """A pool of classifiers that saw the classes in different shares, from predictions or counts.
 
-    It goes wherever an `ensemble` is asked for: `onefold.evaluate(models, test, ensemble=pool)`,
-    `onefold.merge(models, data, ensemble=pool, ...)`. Of one model alone it balances its
-    predictions. `print(pool)` says how sure the estimated shares are (`share_errors.py`), and
-    `pool.doubts` of which members they cannot be told: members near chance that are sure of
-    themselves show shares far from what they saw.
+    It goes wherever an `ensemble` is asked for: `onefold.Ensemble(models, pool)`,
+    `onefold.evaluate(models, test, ensemble=pool)`, `onefold.merge(models, data, ensemble=pool,
+    ...)`. For one model alone it balances the predictions. `print(pool)` says how sure the
+    estimated shares are (`share_errors.py`). `pool.doubts` names the members for which they cannot
+    be told: members near chance that are sure of themselves show shares far from what they saw.
 
     Args:
-        models: networks that return logits (n, C); others where labels or `output` say on which
+        models: networks that return logits (n, C); other shapes if labels or `output` say on which
             axis the classes lie.
-        data: unlabelled batches, at least a hundred examples of each class or so, whose classes
-            come in the `shares`. Not needed with `counts`.
+        data: unlabelled batches, about a hundred examples of each class or more, whose classes come
+            in the `shares`. Not needed with `counts`.
         counts: (K, C) how many examples of each class each member was trained on, if that is known.
-        shares: (C,) of the classes in the data that the pool is asked about; None: even. Divided by
-            their sum.
+        shares: (C,) of the classes in the data that the pool is asked about, which are divided by
+            their sum; None: even.
         output: which output holds the classes' logits, and on which axis (`onefold.inference`).
 
     Raises:
         SettingError: there are neither data nor counts, or counts or shares are no such numbers.
-        DataError: a member cannot run on the data, or puts out what is not finite, or nothing says
-        where its classes are.
+        DataError: a member cannot run on the data, its outputs are not finite, or nothing says
+            where its classes are.
     """
     meant = as_output(output)
     if counts is not None:
@@ -94,10 +94,10 @@ def class_pool(
         shifts = matching_shifts(logits, own)
         seen.append((own.log() - shifts).softmax(-1))
         errors.append(sampling_errors(logits, shifts, own, seen[-1]))
-        if float(((logits + shifts).softmax(-1).mean(0) - own).abs().max()) > MISSED:
-            errors[-1] = torch.ones_like(
-                own
-            )  # no shift brings its predictions to the shares, so that nothing is known
+        mean = (logits + shifts).softmax(-1).mean(0)
+        if float((mean - own).abs().max()) > MISSED:
+            # No shift brings its predictions to the shares, so that nothing is known.
+            errors[-1] = torch.ones_like(own)
         answers.append(logits)
     if len({len(own) for own in seen}) > 1:
         raise SettingError(
@@ -131,11 +131,18 @@ def pooled(
 
 
 def matching_shifts(logits: Tensor, shares: Tensor, rounds: int = ROUNDS) -> Tensor:
-    """(C,) of mean 0, float64: what to add to the logits (n, C) so that their mean probabilities
-    are `shares` (C,).
+    """The shifts of logits by which their mean probabilities are the shares.
+
+    Args:
+        logits: (n, C).
+        shares: (C,) float64, of sum 1.
+        rounds: of scaling, at most.
+
+    Returns:
+        (C,) float64 of mean 0, to be added to the logits.
     """
     shifts = torch.zeros_like(shares)
-    most = math.log(logits.shape[1] / FLOOR)  # more is below the floor of what is estimated
+    most = math.log(logits.shape[1] / FLOOR)  # a larger shift is below the least share
     for _ in range(rounds):
         off = (logits + shifts).softmax(-1).mean(0).clamp_min(1e-30).log() - shares.log()
         shifts = (shifts - off).clamp(-2 * most, 2 * most)

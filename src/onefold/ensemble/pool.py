@@ -1,19 +1,19 @@
-r"""One opinion of several classifiers that were trained on different shares of the classes.
+"""One opinion of several classifiers that were trained on different shares of the classes.
 
-Member k is asked as if it had seen the classes as the data hold them, and is heard on each class in
-proportion to what it saw of it:
+Each member's prediction is shifted to the class shares of the data, and is weighted on each class
+in proportion to how much of that class it saw:
 
-    q_c(x) ~ sum_k w_kc p_kc(x),    p_k = softmax(f_k + b_k),    b_kc = log pi_c - log s_kc,    w_kc
-    = n_k s_kc / sum_j n_j s_jc,
+    q_c(x) ~ sum_k w_kc p_kc(x),    p_k = softmax(f_k + b_k),
+    b_kc = log pi_c - log s_kc,     w_kc = n_k s_kc / sum_j n_j s_jc,
 
-where s_k are the shares of the classes among what member k was trained on, n_k how much that was,
-and pi the shares of the classes in the data. It is Bayes' rule for p(x | c) = sum_k w_kc p_k(x |
-c), the classes of all that the members saw pooled, with every p_k(x) taken to be the same. The
-shifts b_k: Saerens, Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a
-Priori Probabilities" (Neural Computation 14); Menon et al. 2021, "Long-tail learning via logit
-adjustment" (arXiv 2007.07314).
+with s_k the shares of the classes in the training data of member k, n_k the size of that data, and
+pi the shares of the classes in the data. It is Bayes' rule for p(x | c) = sum_k w_kc p_k(x | c),
+the classes of all that the members saw pooled, with every p_k(x) taken to be the same. The shifts
+b_k: Saerens, Latinne & Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori
+Probabilities" (Neural Computation 14); Menon et al. 2021, "Long-tail learning via logit adjustment"
+(arXiv 2007.07314).
 
-Where s_k comes from: `class_shares.py`.
+`class_shares.py` finds s_k.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from torch import Tensor
 
 from onefold.errors import SettingError
 
-# the least share of a class that a member is taken to have seen, of an even one: it bounds the
-# shifts
+# The least share of a class that a member is taken to have seen, as a fraction of an even share. It
+# bounds the shifts.
 FLOOR = 1e-2
 
 DOUBT = 0.1  # a share that may be off by more than so much is no fact about a member
@@ -38,14 +38,18 @@ DOUBT = 0.1  # a share that may be off by more than so much is no fact about a m
 class ClassPool:
     """How K classifiers make one opinion.
 
-    seen: (K, C) float64, the shares of the classes among what each member was trained on, rows that
-    sum to 1; (K, 1) ones: not told apart. shares: (C,) float64, those of the data that it is asked
-    about. weights: (K,) float64, of each member altogether. estimated: whether `seen` was.
+    The last three fields are facts for reports. The pool does not use them.
 
-    Where it was estimated: errors (K, C), the standard errors of `seen` by the chance of the
-    examples; corrected (K, C), what `seen` would be if each member were as sure as the others'
-    answers bear out, NaN for one member alone; examples: how many it was estimated from. All are
-    plain facts for reports, by which nothing is pooled.
+    Attributes:
+        seen: (K, C) float64, the shares of the classes in each member's training data; rows sum to
+            1. (K, 1) ones if classes are not told apart.
+        shares: (C,) float64, of the classes in the data that the pool is asked about.
+        weights: (K,) float64, of each member as a whole.
+        estimated: whether `seen` was estimated.
+        errors: (K, C), the standard errors of an estimated `seen` by the chance of the examples.
+        corrected: (K, C), the estimate of `seen` if each member were as sure as the others' answers
+            bear out; NaN for one member alone.
+        examples: how many examples `seen` was estimated from.
     """
 
     seen: Tensor
@@ -58,8 +62,9 @@ class ClassPool:
 
     @property
     def doubts(self) -> list[str]:
-        """One sentence for each member whose estimated shares cannot be told: they hang on its
-        confidence, or on the draw of examples.
+        """One sentence for each member whose estimated shares cannot be told.
+
+        They depend on its confidence, or on the draw of examples.
         """
         if self.errors is None or self.corrected is None:
             return []
@@ -113,7 +118,7 @@ class ClassPool:
 
     @property
     def shifts(self) -> Tensor:
-        """(K, C) what is added to the members' logits."""
+        """(K, C) the shifts that are added to the members' logits."""
         floor = FLOOR / self.seen.shape[1]
         return self.shares.log() - self.seen.clamp_min(floor).log()
 
@@ -121,27 +126,31 @@ class ClassPool:
     def parts(self) -> Tensor:
         """(K, C) the weights of the members' probabilities; those of a class sum to 1.
 
-        One that no member of any weight saw goes by weight alone.
+        For a class that no member of any weight saw they are the members' weights.
         """
         weighed = self.weights[:, None] * self.seen
         weighed = torch.where(weighed.sum(0) > 0, weighed, self.weights[:, None])
         return weighed / weighed.sum(0)
 
     def led_by(self, weights: Sequence[float]) -> ClassPool:
-        """The same, but every member's weight multiplied."""
+        """The same pool with every member's weight multiplied."""
         return replace(
             self, weights=self.weights * torch.tensor(list(weights), dtype=torch.float64)
         )
 
     def log_part(self, logits: Tensor, member: int) -> Tensor:
-        """log (w_k p_k) of one member's logits (..., C)."""
-        return (logits + self.shifts[member].to(logits)).log_softmax(-1) + self.parts[
-            member
-        ].log().to(logits)
+        """The weighted log-probabilities log (w_k p_k) of one member's logits (..., C)."""
+        shifted = logits + self.shifts[member].to(logits)
+        return shifted.log_softmax(-1) + self.parts[member].log().to(logits)
 
     def combined(self, logits: Sequence[Tensor]) -> Tensor:
-        """The unnormalised log-probabilities (..., C) of the pool, from all members' logits of this
-        shape.
+        """The unnormalised log-probabilities (..., C) of the pool.
+
+        Args:
+            logits: of every member (..., C), all of one shape.
+
+        Raises:
+            SettingError: the pool is of another number of members or classes.
         """
         if len(logits) != len(self.seen):
             raise SettingError(
@@ -153,9 +162,8 @@ class ClassPool:
                 f"The pool is of {self.seen.shape[1]} classes but the members put out"
                 f" {logits[0].shape[-1]}; make one for these members."
             )
-        return torch.logsumexp(
-            torch.stack([self.log_part(own, k) for k, own in enumerate(logits)]), 0
-        )
+        parts = [self.log_part(of_member, k) for k, of_member in enumerate(logits)]
+        return torch.logsumexp(torch.stack(parts), 0)
 
     def only(self, member: int) -> ClassPool:
         """One member by itself, shifted to the classes of the data."""
@@ -170,7 +178,7 @@ class ClassPool:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassPool:
-        """What `to_dict` made."""
+        """The inverse of `to_dict`."""
         seen, shares, weights = (
             torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights")
         )

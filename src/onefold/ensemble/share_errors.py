@@ -1,4 +1,4 @@
-"""How sure are the shares of classes that are read off a member's predictions (`class_shares.py`)?
+"""The errors of class shares that are estimated from a member's predictions (`class_shares.py`).
 
 Two things move them.
 
@@ -14,8 +14,8 @@ the examples gives the same.
 Confidence. The shares are right for a member whose probabilities are calibrated. One that is near
 chance and sure of itself shows shares far from what it saw, and no number of examples tells. The
 other members' mean opinion q can: the temperature T of least cross-entropy  -mean_i q_i . log
-softmax(f_i / T + b(T))  is 1 where the member is as sure as they bear it out (temperatures: Guo et
-al. 2017, arXiv 1706.04599), and what the shares are at T says how much hangs on its confidence.
+softmax(f_i / T + b(T))  is 1 if the member is as sure as they bear it out (temperatures: Guo et
+al. 2017, arXiv 1706.04599), and the shares at T say how much depends on its confidence.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-MOST_CLASSES = 2000  # beyond, the covariance of shifts is not computed
-EXAMPLES, VALUES = (
-    2000,
-    1_000_000,
-)  # examples, and logits, that temperatures are compared on, at most
+MOST_CLASSES = 2000  # with more, the covariance of shifts is not computed
+# Temperatures are compared on at most so many examples and logits.
+EXAMPLES, VALUES = 2000, 1_000_000
 TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 SINGULAR = 1e-12  # of the mean curvature: below, a shift moves no prediction
 
@@ -40,7 +38,10 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
     """(C,) the standard errors of the shares `seen`, at most 1 each.
 
     Args:
-        logits: (n, C) of one member. shifts, shares, seen: (C,) float64; `seen` sums to 1.
+        logits: (n, C) of one member.
+        shifts: (C,) float64, of its logits.
+        shares: (C,) float64, of the classes in the data.
+        seen: (C,) float64, the member's shares, of sum 1.
     """
     count, classes = logits.shape
     if classes > MOST_CLASSES or count < 2:
@@ -49,10 +50,8 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
     curvature = torch.diag(p.mean(0)) - p.T @ p / count
     off = p - shares
     values, vectors = torch.linalg.eigh(curvature)
-    values, vectors = (
-        values[1:].clamp_min(SINGULAR),
-        vectors[:, 1:],
-    )  # the first is that of equal shifts, which move nothing
+    # The first is that of equal shifts, which move nothing.
+    values, vectors = values[1:].clamp_min(SINGULAR), vectors[:, 1:]
     spread = (off @ vectors) / values
     own = spread @ (vectors.T @ (torch.diag(seen) - torch.outer(seen, seen)))
     errors: Tensor = (own.square().mean(0) / (count - 1)).sqrt().clamp(max=1.0)
@@ -60,12 +59,14 @@ def sampling_errors(logits: Tensor, shifts: Tensor, shares: Tensor, seen: Tensor
 
 
 def corrected_shares(logits: Sequence[Tensor], shares: Tensor, shifts: Shifts) -> Tensor:
-    """(K, C): each member's shares if it were as sure as the other members' answers bear out; NaN
-    for a single member.
+    """(K, C): each member's shares if it were as sure as the other members' answers bear out.
+
+    They are NaN for a single member.
 
     Args:
-        logits: of every member (n, C), on the same examples. shifts: `matching_shifts`, of logits
-            and shares.
+        logits: of every member (n, C), on the same examples.
+        shares: (C,) float64, of the classes in the data.
+        shifts: `matching_shifts`, a function of logits and shares.
     """
     if len(logits) < 2:
         return torch.full((1, len(shares)), torch.nan, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""explore: one training run to many good minima."""
+"""One training run to many good minima: subspaces, persistent rounds, comparisons of networks."""
 
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent import PersistentTraining

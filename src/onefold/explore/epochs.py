@@ -1,5 +1,6 @@
-"""Training batches whose order depends on a seed and the number of the epoch alone, so that a run
-can be taken up where it was left.
+"""Training batches whose order depends on a seed and the number of the epoch alone.
+
+A run can therefore be continued where it was stopped.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ PADDING = 1 / 8  # of an image's height: 4 pixels of 32
 class Epochs:
     """Labelled batches, each epoch in an order of its own.
 
-    data: images in memory, which are shuffled here, or a function that gives the batches of an
-    epoch from a seed. augment: "none", or "flip-crop" for images (n, c, h, w), which are flipped
-    and moved by up to an eighth of their height at random.
+    Args:
+        data: images in memory, which are shuffled here; or a function from a seed to the batches of
+            an epoch.
+        seed: of all orders.
+        augment: "none", or "flip-crop" for images (n, c, h, w), which are mirrored and moved by up
+            to an eighth of their height at random.
     """
 
     def __init__(
@@ -38,6 +42,10 @@ class Epochs:
         """The batches of an epoch, the same in every process.
 
         All generators of this process are seeded, for dropout and the like.
+
+        Args:
+            number: of the epoch, from 0.
+            process: the number of this process, which seeds the generators once the order is drawn.
         """
         own = seed_all(self.seed, number, 0)
         if isinstance(self.data, ImageBatches):
@@ -48,9 +56,8 @@ class Epochs:
             found = self.data(own % 2**32)
         generator = torch.Generator().manual_seed(own)
         for batch in batches(found, what="training data"):
-            if (
-                batch.index == 0
-            ):  # whatever shuffles by a generator of the process has done so by now
+            # Data that shuffle by a generator of the process have done so by the first batch.
+            if batch.index == 0:
                 seed_all(self.seed, number, 1 + process)
             if self.augment == "flip-crop":
                 batch = replace(
@@ -61,7 +68,7 @@ class Epochs:
 
 
 def share(batch: Batch, process: int, processes: int) -> Batch:
-    """The examples of a batch that belong to one of several processes: every so many-th."""
+    """The examples of a batch that belong to one of several processes: every `processes`-th one."""
     if processes == 1:
         return batch
 
@@ -81,8 +88,9 @@ def share(batch: Batch, process: int, processes: int) -> Batch:
 
 
 def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (n, c, h, w), each mirrored with probability one half and cut out of itself padded
-    with zeros, at random.
+    """Images (n, c, h, w), each mirrored with probability one half and moved at random.
+
+    An image is padded with zeros by an eighth of its height, and a part of the old size is cut out.
     """
     n, _, height, width = images.shape
     margin = max(1, round(PADDING * height))
@@ -102,8 +110,10 @@ def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def seed_all(*numbers: int) -> int:
-    """Seed the generators of torch, NumPy and Python by these numbers, 0 or more; returns the seed
-    that stands for them.
+    """Seed the generators of torch, NumPy and Python by these numbers, 0 or more.
+
+    Returns:
+        The seed that they were given.
     """
     value = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
     torch.manual_seed(value)
@@ -114,7 +124,7 @@ def seed_all(*numbers: int) -> int:
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Afterwards the generators of NumPy and Python are as they were before."""
+    """Restore the generators of NumPy and Python afterwards."""
     of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
         yield

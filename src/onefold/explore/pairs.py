@@ -1,17 +1,17 @@
-"""Are several networks the same: how far apart, how often of another opinion, and what barrier lies
-between every two of them.
+"""Whether several networks are the same: distance, disagreement and barrier of every two.
 
-    distance(a, b) = |theta_a - theta_b|        disagreement(a, b) = share of examples with another
-    predicted class        barrier: measure/path.py
+    distance(a, b) = |theta_a - theta_b|
+    disagreement(a, b) = share of examples with another predicted class
+    barrier: measure/path.py
 
-Hidden units may be renumbered without changing what a network computes, so that two networks may be
-far apart and yet be one function. All three are therefore measured twice, as the networks are, and
-after the second of every pair has been permuted onto the first (Entezari et al. 2022, arXiv
-2110.06296; the permutation is that of the activations, alignment/matchers/permutation.py, read
-before nonlinearities, where dead units still differ). Rescalings of units, another symmetry of ReLU
-networks, are left alone: a distance that alignment leaves may still be one of those. The
+Hidden units may be renumbered without changing the function of a network, so that two networks may
+be far apart and yet be one function. All three are therefore measured twice: for the networks as
+they are, and after the second of every pair has been permuted onto the first (Entezari et al. 2022,
+arXiv 2110.06296). The permutation is that of the activations, read before nonlinearities, where
+dead units still differ (alignment/matchers/permutation.py). Rescalings of units, another symmetry
+of ReLU networks, are not removed: a distance that alignment leaves may still be one of those. The
 permutation is not that of the least distance: networks that begin alike and keep the order of their
-units may be farther apart for it.
+units may be farther apart after it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
 from onefold.symmetry.coverage import shortfall, why_still
 from onefold.weights import repeated
 
+Line = Callable[[nn.Module, nn.Module], LinearPath]
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -50,7 +53,7 @@ class Pairs:
 
     Attributes:
         distances: the Euclidean length of the difference of all parameters; buffers do not count.
-        disagreement: the share, a fraction of 1, of examples for which two networks predict
+        disagreement: the share of examples, a fraction of 1, for which two networks predict
             different classes.
         paths: (i, j) with i < j -> scores along the straight line from network i to j.
     """
@@ -72,8 +75,10 @@ class Pairs:
         return f"Pairs(networks={len(self.distances)}, {means})"
 
     def means(self) -> dict[str, float]:
-        """The means over the pairs: "distance", "disagreement" (a fraction of 1) and "barrier" (in
-        units of the loss).
+        """The means over the pairs.
+
+        Returns:
+            "distance", "disagreement" (a fraction of 1) and "barrier" (in units of the loss).
         """
         found = {
             "distance": self.distances,
@@ -101,16 +106,16 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """What `compare_networks` found.
+    """The result of `compare_networks`.
 
     Attributes:
-        norms: (K,), float64: the Euclidean length of each network's parameters, to read distances
-            by.
+        norms: (K,), float64: the Euclidean length of each network's parameters, as a measure for
+            distances.
         plain: the pairs as the networks are.
-        aligned: the pairs with the second network of each permuted onto the first; None where they
+        aligned: the pairs with the second network of each permuted onto the first; None if they
             could not be aligned, or were not to be.
         note: which networks are given twice, and why the networks could not be aligned or how
-            little of them could be; "" where there is nothing to say.
+            little of them could be; "" if there is nothing to say.
     """
 
     norms: Tensor
@@ -160,32 +165,28 @@ def compare_networks(
     loss: Loss = "nll",
     output: OutputChoice = None,
 ) -> Compared:
-    """Compare every two of several networks: distance, disagreement and barrier, before and after
-    permuting one onto the other.
+    """Compare every two of several networks, before and after one is permuted onto the other.
 
-    The networks may be any of one class, such as the rounds of a PersistentTraining:
-    `[run.network(k) for k in range(4)]`. They stay as they are. Batch-norm statistics, where there
-    are any, are computed anew at every point of a path.
+    Distance, disagreement and barrier are measured. The networks may be any of one class, such as
+    the rounds of a PersistentTraining: `[run.network(k) for k in range(4)]`. They stay as they are.
+    Statistics of batch norms are computed anew at every point of a path.
 
     Args:
         networks: K >= 2 networks of one class with equal names and shapes, on one device.
-        data: batches with labels, walked through `points` times for each pair, and as often again
-            for the aligned ones.
+        data: batches with labels, read `points` times for each pair, and as often again for the
+            aligned ones.
         align: whether to permute. Permutations keep each network's function, so that the
             disagreement stays, up to rounding.
         calibration_data: batches to align by and to compute batch-norm statistics on; labels are
             ignored. Take training data; None takes `data`.
         points: evenly spaced positions on each line, the ends included.
-        loss: what barriers are measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of
-            1).
-        output: which output is compared where the networks return several, as in
-            `onefold.evaluate`.
+        loss: the unit of barriers: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+        output: which output is compared if the networks return several, as in `onefold.evaluate`.
 
     Raises:
         MembersError: fewer than two networks, they differ in a tensor, or one has no finite loss on
             the data.
-        DataError: the data has no labels, can be walked through only once, or a network cannot run
-            on it.
+        DataError: the data has no labels, can be read only once, or a network cannot run on it.
         SettingError: fewer than three points, or an unknown loss.
     """
     members = matching(list(networks))
@@ -202,49 +203,57 @@ def compare_networks(
         else {}
     )
 
-    def pair(a: nn.Module, b: nn.Module) -> LinearPath:
-        return barrier(a, b, data, points=points, loss=loss, output=output, **extra)
-
-    chosen = list(itertools.combinations(range(len(members)), 2))
-    distances, disagreement = _empty(len(members)), 1 - agreement(members, data, output=output)
-    paths = {}
-    for i, j in track(chosen, "Between the networks"):
-        distances[i, j] = distances[j, i] = distance(members[i], members[j])
-        paths[i, j] = pair(members[i], members[j])
-    norms = torch.tensor(
-        [math.sqrt(sum(_squares(p) for p in member.parameters())) for member in members],
-        dtype=torch.float64,
-    )
-    plain = Pairs(distances, disagreement, paths)
-    again = [f"{text[:1].upper()}{text[1:]}." for text in repeated(members)]
+    line = partial(barrier, data=data, points=points, loss=loss, output=output, **extra)
+    plain = _plain_pairs(members, data, line, output)
+    squares = [sum(_squares(p) for p in member.parameters()) for member in members]
+    norms = torch.tensor(squares, dtype=torch.float64).sqrt()
+    notes = [f"{text[:1].upper()}{text[1:]}." for text in repeated(members)]
     if not align:
-        return Compared(norms, plain, None, " ".join(again))
-
-    distances, disagreement, paths = _empty(len(members)), _empty(len(members)), {}
+        return Compared(norms, plain, None, " ".join(notes))
     try:
-        structure = _structure(members[0], calibration)
-        if not structure[1].groups:
-            why = (
-                "No symmetry was found in this network, so that nothing can be aligned:"
-                f" {why_still(structure[1])}."
-            )
-            return Compared(norms, plain, None, " ".join([*again, why]))
-        for i, j in track(chosen, "Between the aligned networks"):
-            moved = permuted(members[j], members[i], calibration, structure)
-            distances[i, j] = distances[j, i] = distance(members[i], moved)
-            disagreement[i, j] = disagreement[j, i] = 1 - float(
-                agreement([members[i], moved], data, output=output)[0, 1]
-            )
-            paths[i, j] = pair(members[i], moved)
-    except (
-        OnefoldError
-    ) as error:  # the data and the networks are sound, as what came before has shown
-        return Compared(
-            norms, plain, None, " ".join([*again, f"The networks could not be aligned: {error}"])
+        aligned, note = _aligned_pairs(members, data, calibration, line, output)
+    except OnefoldError as error:  # data and networks are sound, as the plain pairs have shown
+        aligned, note = None, f"The networks could not be aligned: {error}"
+    return Compared(norms, plain, aligned, " ".join([*notes, *([note] if note else [])]))
+
+
+def _plain_pairs(
+    members: Sequence[nn.Module], data: Data, line: Line, output: OutputChoice
+) -> Pairs:
+    """All pairs of the networks as they are."""
+    distances, paths = _empty(len(members)), {}
+    disagreement = 1 - agreement(members, data, output=output)
+    for i, j in track(_index_pairs(len(members)), "Between the networks"):
+        distances[i, j] = distances[j, i] = distance(members[i], members[j])
+        paths[i, j] = line(members[i], members[j])
+    return Pairs(distances, disagreement, paths)
+
+
+def _aligned_pairs(
+    members: Sequence[nn.Module], data: Data, calibration: Data, line: Line, output: OutputChoice
+) -> tuple[Pairs | None, str]:
+    """All pairs with the second network permuted onto the first, and a note.
+
+    The pairs are None if there is no symmetry; the note says why, or how little can be aligned.
+    """
+    structure = _structure(members[0], calibration)
+    spec = structure[1]
+    if not spec.groups:
+        why = why_still(spec)
+        return (
+            None,
+            f"No symmetry was found in this network, so that nothing can be aligned: {why}.",
         )
-    short = shortfall(structure[1])
-    notes = [*again, *([f"{short[0].upper()}{short[1:]}."] if short else [])]
-    return Compared(norms, plain, Pairs(distances, disagreement, paths), " ".join(notes))
+    distances, disagreement, paths = _empty(len(members)), _empty(len(members)), {}
+    for i, j in track(_index_pairs(len(members)), "Between the aligned networks"):
+        moved = permuted(members[j], members[i], calibration, structure)
+        distances[i, j] = distances[j, i] = distance(members[i], moved)
+        equal = float(agreement([members[i], moved], data, output=output)[0, 1])
+        disagreement[i, j] = disagreement[j, i] = 1 - equal
+        paths[i, j] = line(members[i], moved)
+    short = shortfall(spec)
+    note = f"{short[0].upper()}{short[1:]}." if short else ""
+    return Pairs(distances, disagreement, paths), note
 
 
 def permuted(
@@ -253,14 +262,15 @@ def permuted(
     data: Data,
     structure: tuple[TracedNetwork, SymmetrySpec] | None = None,
 ) -> nn.Module:
-    """A copy of `network` of the same function, its units in the order in which they are most like
-    those of `onto` on the data.
+    """A copy of `network` of the same function, its units in the order of those of `onto`.
+
+    The order is that in which units are most like on the data.
 
     Raises:
         OnefoldError: as `onefold.align`.
     """
     traced, spec = structure or _structure(onto, data)
-    found = find_alignment(
+    alignment = find_alignment(
         [onto, network],
         data,
         method="permutation",
@@ -272,26 +282,23 @@ def permuted(
     # Not Alignment.apply, which folds batch norms into their layers first: permutations need no
     # such thing, and it would change the distances.
     twin = copy.deepcopy(network)
-    twin.load_state_dict(
-        apply_maps(
-            network.state_dict(), spec, {group: maps[1] for group, maps in found.maps.items()}
-        )
-    )
+    maps = {group: of_both[1] for group, of_both in alignment.maps.items()}
+    twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
     clear_eval_caches(twin)
     return twin
 
 
 def distance(a: nn.Module, b: nn.Module) -> float:
-    """The Euclidean length of the difference of all parameters of two networks of equal names and
-    shapes, summed in float64.
+    """The Euclidean length of the difference of all parameters, summed in float64.
+
+    The networks have equal names and shapes.
     """
-    others = dict(b.named_parameters())
-    return math.sqrt(
-        sum(
-            _squares(own.detach().double() - others[name].detach().to(own.device).double())
-            for name, own in a.named_parameters()
-        )
-    )
+    of_b = dict(b.named_parameters())
+    total = 0.0
+    for name, parameter in a.named_parameters():
+        other = of_b[name].detach().to(parameter.device)
+        total += _squares(parameter.detach().double() - other.double())
+    return math.sqrt(total)
 
 
 def _structure(network: nn.Module, data: Data) -> tuple[TracedNetwork, SymmetrySpec]:
@@ -301,6 +308,10 @@ def _structure(network: nn.Module, data: Data) -> tuple[TracedNetwork, SymmetryS
 
 def _squares(tensor: Tensor) -> float:
     return float(tensor.detach().double().square().sum())
+
+
+def _index_pairs(count: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(count), 2))
 
 
 def _empty(count: int) -> Tensor:

@@ -1,14 +1,14 @@
-"""Train persistent rounds, and the networks they are compared with, by stochastic gradient descent:
-on any device, in one process or several.
+"""Train persistent rounds, and the networks they are compared with, by stochastic gradient descent.
 
     round        from theta_0, loss = cross-entropy + the repulsion from the rounds before
-    (persistent/persistent.py) restart k    from another initialisation, cross-entropy alone: what
-    an independent seed gives for the same budget rerun k      from theta_0, cross-entropy alone, in
-    another order of the data
+                 (persistent/persistent.py)
+    restart k    from another initialisation, cross-entropy alone: what an independent seed gives
+                 for the same budget
+    rerun k      from theta_0, cross-entropy alone, in another order of the data
 
-All take as many steps, and the first round is also the first restart and the first rerun. The runs
-come one after the other, and what was reached is kept after every epoch: a run that was broken off
-goes on as if it never had been.
+All take as many steps, and the first round is also the first restart and the first rerun. Training
+runs on any device, in one process or several. The runs come one after the other, and the state is
+handed over after every epoch: a run that was broken off continues to the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from onefold.batches import Data, dtype_of
 from onefold.errors import PersistentError
@@ -36,14 +36,19 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """One network to train: `kind` and number, counted from 0."""
+    """One network to train.
+
+    Attributes:
+        kind: "round", "restart" or "rerun".
+        number: among its kind, from 0.
+    """
 
     kind: str
     number: int
 
     @property
     def name(self) -> str:
-        """Such as "round 0"."""
+        """The name in titles and states, such as "round 0"."""
         return f"{self.kind} {self.number}"
 
 
@@ -59,12 +64,17 @@ def runs_of(rounds: int, baselines: bool) -> list[Run]:
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """What is trained, and on what.
+    """The networks to train, and the data.
 
-    network: as it begins. persistent: makes the PersistentTraining of a network. fresh: another
-    initialisation, from its number; of 0 that of the network itself. epochs: the batches, from the
-    seed of their order. validation: what decides which round is best. order: whether rounds see the
-    data in the "same" order or a "new" one.
+    Attributes:
+        network: as it is at the start.
+        persistent: makes the PersistentTraining of a network.
+        fresh: another initialisation, from its number; for 0 that of the network itself.
+        epochs: the batches, from the seed of their order.
+        validation: batches with labels, which decide which round is best.
+        training: steps and learning rate.
+        order: whether rounds see the data in the "same" order or a "new" one.
+        seed: of the orders.
     """
 
     network: nn.Module
@@ -98,24 +108,21 @@ def train_rounds(
     Args:
         fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other
             processes.
-        before: what `keep` was given last by a run that was broken off; None begins.
-        keep: is given, in the first process and after every epoch, all that the epochs to come
-            depend on: plain containers, numbers, tensors. "done" holds, by name of a run, tensors
-            "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1) and
-            "losses".
+        rounds: the networks and the data.
+        runs: in order, as `runs_of` gives them.
+        before: the last state that `keep` was given by a run that was broken off; None begins.
+        keep: is given, in the first process and after every epoch, the state on which all further
+            epochs depend: plain containers, numbers, tensors. "done" holds, by name of a run,
+            tensors "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1)
+            and "losses".
 
     Raises:
-        PersistentError: the loss is not finite. DataError: the network cannot run on a batch, or
-            its outputs do not fit the labels.
+        PersistentError: the loss is not finite.
+        DataError: the network cannot run on a batch, or its outputs do not fit the labels.
     """
     network, training = rounds.network, rounds.training
     inputs = dtype_of(network)
-    optimiser = optim.SGD(
-        network.parameters(),
-        training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
+    optimiser = training.optimiser(network.parameters())
     module, wrapped = fabric.setup(network, optimiser)
     start = Snapshot.of(network)
     persistent = rounds.persistent(network)
@@ -140,7 +147,7 @@ def train_rounds(
 
     with generators_kept():
         for run in runs[len(done) :]:
-            own = persistent if run.kind == ROUND else None
+            repelled = persistent if run.kind == ROUND else None
             if not losses:
                 _begin(network, run, start, rounds)
                 optimiser.state.clear()  # every run has an optimiser as good as new
@@ -148,44 +155,49 @@ def train_rounds(
             for number in range(len(losses), training.epochs):
                 network.train()
                 title = f"{run.name.capitalize()}, epoch {number + 1} of {training.epochs}"
-                extra: dict[str, Any] = (
-                    {} if own is None else {"penalty": own.penalty, "stepped": own.step}
-                )
+                hooks: dict[str, Any] = {}
+                if repelled is not None:
+                    hooks = {"penalty": repelled.penalty, "stepped": repelled.step}
                 mean = train_epoch(
-                    fabric, module, wrapped, epochs, number, training, inputs, title, **extra
+                    fabric, module, wrapped, epochs, number, training, inputs, title, **hooks
                 )
-                if not math.isfinite(mean):
-                    raise PersistentError(
-                        f"The loss is not finite ({title}); lower the learning rate or the"
-                        " strength, or lengthen the warm-up."
-                    )
-                losses.append(mean)
+                losses.append(_finite(mean, title))
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
-            # As it is written, whatever precision it is trained in or recorded solutions are kept
-            # in.
+            # The network as it is written to a file, whatever the precision of training and of the
+            # recorded solutions.
             plain = copy_at(rounds.fresh(0).to(fabric.device), Snapshot.of(network))
             score = evaluate(plain, rounds.validation).accuracy if fabric.is_global_zero else 0.0
             done[run.name] = {"score": score, "losses": losses, **_tensors(plain)}
-            if own is not None:
-                own.record(score)
-                own.restart()
+            if repelled is not None:
+                repelled.record(score)
+                repelled.restart()
             losses = []
             _keep(fabric, keep, state)
 
 
+def _finite(mean: float, title: str) -> float:
+    if not math.isfinite(mean):
+        raise PersistentError(
+            f"The loss is not finite ({title}); lower the learning rate or the strength, or"
+            " lengthen the warm-up."
+        )
+    return mean
+
+
 def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> None:
-    """Put the run's initialisation into the network."""
+    """Write the run's initialisation into the network."""
     if run.kind == RESTART:
         fresh = Snapshot.of(rounds.fresh(run.number))
-        pairs = ((fresh.parameters, start.parameters), (fresh.buffers, start.buffers))
         start = Snapshot(
-            *(
-                {name: tensor.to(own[name].dtype) for name, tensor in new.items()}
-                for new, own in pairs
-            )
+            _in_dtypes_of(start.parameters, fresh.parameters),
+            _in_dtypes_of(start.buffers, fresh.buffers),
         )
     start.put_into(network)
+
+
+def _in_dtypes_of(like: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(like[name].dtype) for name, tensor in tensors.items()}
 
 
 def _tensors(network: nn.Module) -> dict[str, dict[str, Tensor]]:

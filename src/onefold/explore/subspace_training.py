@@ -1,10 +1,10 @@
-"""Train a subspace by stochastic gradient descent, on any device, in any precision, in one process
-or several.
+"""Train a subspace by stochastic gradient descent.
 
     loss = cross-entropy at the drawn point + beta cos^2(v_i, v_j)
 
-The learning rate is a function of the step alone (training.py), as the order of the batches is one
-of the epoch, so that a run that was broken off goes on from the last epoch as if it never had been.
+Training runs on any device, in any precision, in one process or several. The learning rate is a
+function of the step alone (training.py), and the order of the batches one of the epoch. A run that
+was broken off therefore continues from the last epoch to the same bits.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from torch import optim
 
 from onefold.batches import dtype_of
 from onefold.errors import SubspaceError
@@ -37,22 +35,19 @@ def train(
     Args:
         fabric: a launched lightning_fabric.Fabric, which knows device, precision and the other
             processes.
+        space: is trained.
         epochs: the batches; each process takes its share of every one.
-        before: what `keep` was given last by a run that was broken off; None begins.
-        keep: is given, in the first process and after every epoch, all that the epochs to come
-            depend on: plain containers, numbers, tensors.
+        training: steps and learning rate.
+        before: the last state that `keep` was given by a run that was broken off; None begins.
+        keep: is given, in the first process and after every epoch, the state on which all further
+            epochs depend: plain containers, numbers, tensors.
 
     Raises:
-        SubspaceError: the loss is not finite. DataError: the network cannot run on a batch, or its
-            outputs do not fit the labels.
+        SubspaceError: the loss is not finite.
+        DataError: the network cannot run on a batch, or its outputs do not fit the labels.
     """
     inputs = dtype_of(space)  # of the batches, whatever precision the network is given
-    optimiser = optim.SGD(
-        space.parameters(),
-        training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
+    optimiser = training.optimiser(space.parameters())
     module, wrapped = fabric.setup(space, optimiser)
     losses: list[float] = []
     if before is not None:

@@ -1,5 +1,4 @@
-"""What runs of training share: the learning rate of every step, which batches can be shared by
-processes, and an epoch.
+"""The parts that all training runs share: learning rate, batches for several processes, an epoch.
 
 The learning rate rises for the warm-up and falls as half a cosine (Loshchilov & Hutter 2017, arXiv
 1608.03983).
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from onefold.batches import Batch, labels_of
@@ -25,8 +24,15 @@ from onefold.progress import track
 
 @dataclass(frozen=True)
 class Training:
-    """How to train. epochs: passes over the data, of `steps` steps each; warm_up: epochs in which
-    the rate rises, None for a tenth, at most 5.
+    """How to train.
+
+    Attributes:
+        epochs: passes over the data.
+        steps: of one epoch.
+        lr: the highest learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        warm_up: epochs in which the rate rises; None for a tenth, at most 5.
     """
 
     epochs: int
@@ -35,6 +41,12 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warm_up: float | None = None
+
+    def optimiser(self, parameters: Iterable[nn.Parameter]) -> optim.SGD:
+        """SGD with these settings; `rate` gives the learning rate of each step."""
+        return optim.SGD(
+            parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over all epochs."""
@@ -51,8 +63,10 @@ def warm_up_of(epochs: int, asked: float | None) -> float:
 
 
 def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
-    """The batches that can be shared: those with two examples for every process, which batch norm
-    needs; if the first has fewer, with one.
+    """The batches that can be shared by the processes.
+
+    These have two examples for every process, which batch norm needs. If the first batch has fewer,
+    they have one.
     """
     least = 0
     for batch in found:
@@ -74,14 +88,22 @@ def train_epoch(
     penalty: Callable[[], Tensor] | None = None,
     stepped: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train for one epoch; the mean of its losses, without the penalty, over all processes.
+    """Train for one epoch.
 
     Args:
-        module, optimiser: as the launched `fabric` has set them up.
-        number: of the epoch, counted from 0: it decides order and learning rate.
+        fabric: a launched lightning_fabric.Fabric.
+        module: as `fabric` has set it up.
+        optimiser: as `fabric` has set it up.
+        epochs: the batches.
+        number: of the epoch, from 0: it decides order and learning rate.
+        training: steps and learning rate.
         dtype: of the batches, whatever precision the network is given.
         title: of the progress bar.
-        penalty: is added to every step's loss. stepped: is called after every step.
+        penalty: is added to every step's loss; None for nothing.
+        stepped: is called after every step.
+
+    Returns:
+        The mean of the losses, without the penalty, over all processes.
 
     Raises:
         DataError: there is no batch that the processes can share, or the network cannot run on one.
@@ -108,8 +130,9 @@ def train_epoch(
 
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
-    """The mean loss of a process's share; weighted so that the mean over all processes is that of
-    the whole batch.
+    """The mean loss of a process's share of a batch.
+
+    It is weighted so that its mean over all processes is the mean loss of the whole batch.
     """
     labels_of(batch, "training needs them", "training data")
     own = share(batch, fabric.global_rank, fabric.world_size)

@@ -1,14 +1,13 @@
-"""Running networks on batches, and which of their outputs is meant."""
+"""Networks on batches, and which of their outputs is meant."""
 
+from onefold.inference.class_axis import ClassAxis, class_axes
 from onefold.inference.outputs import (
     ANY,
-    ClassAxis,
     Output,
     OutputChoice,
     Select,
     as_output,
     broken_rows,
-    class_axes,
     described,
     floating_outputs,
     restored,

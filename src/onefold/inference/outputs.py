@@ -1,18 +1,12 @@
-"""Which of the tensors that a network returns is meant, and along which axis its classes lie.
+"""Which of the tensors that a network returns is meant.
 
-Everything that reads scores asks here: evaluation, barriers, folds, distillation, gates, ensembles.
+Evaluation, barriers, folds, distillation, gates and ensembles all read outputs by this rule, and
+the axis of the classes by that of `class_axis.py`.
 
-Which output. A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and
-the entry `out` of a mapping whose other entries begin with `aux` (torchvision's segmentation).
-Numbers without an axis are losses and are passed over. A single floating-point tensor that is left
-is meant. Several are refused: the argument `output` says which one, by a name, an index or a
-function.
-
-Which axis. Labels have the outputs' shape without the class axis, and the class axis is the second
-or the last: (N, C) goes with (N,), (N, C, H, W) with (N, H, W), (N, C, L) and (N, L, C) with (N,
-L). Where both axes fit, an earlier batch of the same pass decides. Where there was none, it is
-refused. Without labels (N, C) of two classes or more is taken for a classifier's, and everything
-else is refused: the argument `output=Output(class_axis=...)` says what shapes do not.
+A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the entry `out`
+of a mapping whose other entries begin with `aux` (torchvision's segmentation). Numbers without an
+axis are losses and are passed over. A single floating-point tensor that is left is meant. Several
+are refused: the argument `output` says which one, by a name, an index or a function.
 """
 
 from __future__ import annotations
@@ -63,10 +57,13 @@ class Output:
             )
 
     def of(self, returned: Any, network: nn.Module | None = None) -> Tensor:
-        """The meant tensor among what a network returned.
+        """The meant tensor among those that a network returned.
 
-        network: which returned it. Ensembles and mixtures of this library select for their
-        members, and return the tensor itself; they say so by the attribute `selects_output`.
+        Args:
+            returned: by the network.
+            network: which returned it. Ensembles and mixtures of this library select for their
+                members, and return the tensor itself; they say so by the attribute
+                `selects_output`.
 
         Raises:
             DataError: it cannot be known which tensor is meant, or there is no such output.
@@ -90,7 +87,7 @@ class Output:
         return found
 
     def to_dict(self) -> dict[str, str | int | None]:
-        """Plain data for JSON; a function is named."""
+        """Plain data for JSON; a function becomes its name."""
         name = (
             getattr(self.select, "__name__", "a function") if callable(self.select) else self.select
         )
@@ -100,7 +97,8 @@ class Output:
 def described(output: Output) -> dict[str, str | int | None]:
     """An Output as plain data for a file, from which `restored` makes it again.
 
-    Raises SettingError where it is a function.
+    Raises:
+        SettingError: the output is a function.
     """
     if callable(output.select):
         raise SettingError(
@@ -111,7 +109,11 @@ def described(output: Output) -> dict[str, str | int | None]:
 
 
 def restored(facts: Any) -> Output:
-    """The inverse of `described`; None gives ANY. Raises ValueError where it is damaged."""
+    """The inverse of `described`; None gives ANY.
+
+    Raises:
+        ValueError: the data is damaged.
+    """
     if facts is None:
         return ANY
     if not isinstance(facts, Mapping) or not isinstance(facts.get("select"), str | int | None):
@@ -124,9 +126,10 @@ ANY = Output()  # nothing is said: the rules decide
 
 
 def as_output(output: OutputChoice) -> Output:
-    """What an argument `output=` stands for.
+    """The Output that an argument `output=` stands for.
 
-    Raises SettingError where it is no name, index, function or Output.
+    Raises:
+        SettingError: the argument is no name, index, function or Output.
     """
     return output if isinstance(output, Output) else Output(output)
 
@@ -134,16 +137,26 @@ def as_output(output: OutputChoice) -> Output:
 def run(
     network: nn.Module, batch: Batch, output: Output = ANY, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The meant output of `network` on `batch`, in its own axes; errors as `forward` and `of`."""
+    """The meant output of `network` on `batch`, in its own axes.
+
+    Args:
+        network: runs in its present mode.
+        batch: on the network's device.
+        output: which output is meant.
+        dtype: to which floating inputs are cast; None leaves them.
+
+    Raises:
+        DataError: as `onefold.batches.forward` and `Output.of`.
+    """
     return output.of(forward(network, batch, dtype), network)
 
 
 def floating_outputs(
     returned: Any, output: Output = ANY, network: nn.Module | None = None
 ) -> list[Tensor]:
-    """The meant tensor where it is known, else every floating-point tensor that has an axis.
+    """The meant tensor if it is known, else every floating-point tensor that has an axis.
 
-    It is for what needs no scores.
+    It is for callers that need no scores.
     """
     if output.select is None:
         try:
@@ -151,131 +164,6 @@ def floating_outputs(
         except DataError:
             return [tensor for _, tensor in _tensors(returned)]
     return [output.of(returned, network)]
-
-
-class ClassAxis:
-    """Brings the classes of a network's outputs to the last axis, batch after batch of one pass.
-
-    What one batch decides holds for the next. output: says the axis, if it says one. todo: what the
-    classes are needed for, as words before "needs two classes or more".
-    """
-
-    def __init__(self, output: Output = ANY, todo: str = "This") -> None:
-        self._given, self._todo = output.class_axis, todo
-        self._known: int | None = None
-
-    @property
-    def known(self) -> int | None:
-        """The axis that was said or that labels decided; None where neither, and of (N, C)."""
-        return self._known if self._given is None else self._given
-
-    def last(
-        self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = ""
-    ) -> Tensor:
-        """values (N, ..., C, ...) as (N, ..., C).
-
-        labels: whatever the batch holds, read for their shape. scored: they must fit.
-
-        Raises:
-            DataError: there is no such axis, it holds fewer than two classes, or nothing says which
-                it is.
-        """
-        return values.movedim(self.of(values, labels, scored=scored, where=where), -1)
-
-    def of(
-        self, values: Tensor, labels: object = None, *, scored: bool = False, where: str = ""
-    ) -> int:
-        """The class axis of values, from 1 on; arguments and errors as `last`."""
-        axis = self._axis(values, labels if isinstance(labels, Tensor) else None, scored, where)
-        if values.shape[axis] < 2:
-            raise DataError(
-                f"The outputs have shape {tuple(values.shape)}{where}, one number for each example,"
-                f" as a regressor's or a binary classifier's; {self._todo} needs two classes or"
-                " more."
-            )
-        return axis
-
-    def _axis(self, values: Tensor, labels: Tensor | None, scored: bool, where: str) -> int:
-        shape = tuple(values.shape)
-        if self._given is not None:
-            if not -values.dim() < self._given < values.dim():
-                raise DataError(
-                    f"The class axis was said to be {self._given}, but the outputs have shape"
-                    f" {shape}{where}; give another."
-                )
-            return self._given % values.dim()
-        if values.dim() < 2:
-            raise DataError(
-                f"The outputs have shape {shape}{where}, one number for each example, as a"
-                f" regressor's or a binary classifier's; {self._todo} needs two classes or more."
-            )
-        if values.dim() == 2 and shape[1] < 2:
-            return 1
-        fitting = [] if labels is None else class_axes(shape, tuple(labels.shape))
-        if len(fitting) == 1:
-            if values.dim() == 2:
-                return 1
-            self._known = (
-                fitting[0] - values.dim() if fitting[0] == values.dim() - 1 else fitting[0]
-            )
-            return fitting[0]
-        if fitting and self._known is not None:
-            return self._known % values.dim()
-        if fitting:
-            raise DataError(
-                f"The outputs have shape {shape} and the labels"
-                f" {tuple(labels.shape) if labels is not None else ()}{where}, so that the classes"
-                " may lie on axis 1 or on the last; say which by"
-                " output=onefold.inference.Output(class_axis=...)."
-            )
-        if labels is not None and (scored or _one_for_each(values, labels)):
-            raise DataError(_misfit(shape, labels, where))
-        if values.dim() == 2:
-            return 1
-        if self._known is not None:
-            return self._known % values.dim()
-        raise DataError(
-            f"The outputs have shape {shape}{where}, and without labels nothing says on which axis"
-            f" the classes lie, if they are classes; {self._todo} needs that, so say it by"
-            " output=onefold.inference.Output(class_axis=...), as 1 for (N, C, H, W) or -1 for (N,"
-            " T, C)."
-        )
-
-
-def class_axes(shape: tuple[int, ...], labels: tuple[int, ...]) -> list[int]:
-    """The axes, of the second and the last, without which `shape` is that of the labels."""
-    axes = sorted({1, len(shape) - 1}) if len(shape) > 1 else []
-    return [axis for axis in axes if shape[:axis] + shape[axis + 1 :] == labels]
-
-
-def _misfit(shape: tuple[int, ...], labels: Tensor, where: str) -> str:
-    """Why labels of another shape than outputs of `shape` can have are no labels of classes."""
-    kind = str(labels.dtype).removeprefix("torch.")
-    if tuple(labels.shape) == shape:
-        one_hot = "one-hot labels are made class numbers by labels.argmax(1)"
-        return (
-            f"The labels have the shape of the outputs, {shape}{where} ({kind}), one for every"
-            " output, as in regression or with several classes at once; class numbers are needed,"
-            f" and {one_hot}."
-        )
-    wanted = " or ".join(
-        dict.fromkeys(str(shape[:axis] + shape[axis + 1 :]) for axis in sorted({1, len(shape) - 1}))
-    )
-    return (
-        f"The labels have shape {tuple(labels.shape)} but the logits {shape}{where}; give labels"
-        f" {wanted}."
-    )
-
-
-def _one_for_each(values: Tensor, labels: Tensor) -> bool:
-    """Whether there is a label for every output, and the rows of labels are no probabilities.
-
-    Then the outputs are no scores of classes.
-    """
-    if labels.shape != values.shape or values.dim() < 2 or labels.is_complex() or len(labels) == 0:
-        return False
-    rows = labels.double()
-    return bool((rows < 0).any()) or bool(((rows.sum(1) - 1).abs() > 1e-3).any())
 
 
 def _the_one(returned: Any) -> Tensor:
@@ -328,7 +216,7 @@ def _named(returned: Any, name: str) -> Any:
 
 
 def _told(returned: Any, name: str = "", known: list[str] | None = None) -> str:
-    """What there is instead, as words that end a sentence."""
+    """What the network returns instead, as words that end a sentence."""
     if isinstance(returned, Tensor):
         return f"it returns one tensor {tuple(returned.shape)}, so leave output= out"
     found = _tensors(returned)
@@ -350,7 +238,7 @@ def _listed(found: list[tuple[str, Tensor]]) -> str:
 
 
 def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
-    """Every different floating-point tensor with an axis, and where it stands."""
+    """Every different floating-point tensor with an axis, and its path in the returned value."""
     if isinstance(returned, Tensor):
         return (
             [(path or "a tensor", returned)]
@@ -377,7 +265,7 @@ def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
 def broken_rows(logits: Tensor) -> Tensor:
     """(n,) bool: which rows of logits (n, classes) have no softmax.
 
-    A class masked by -inf is no fault as long as another is left.
+    A class masked by -inf is no fault as long as another class is finite.
     """
     top = logits.amax(-1)  # NaN wins the maximum
     return ~top.isfinite()

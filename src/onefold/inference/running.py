@@ -1,6 +1,4 @@
-"""Networks on all of the data: in eval mode, one or many in lockstep, members on disk one after the
-other.
-"""
+"""Networks on all of the data in eval mode: one, several, or members on disk in turn."""
 
 from __future__ import annotations
 
@@ -31,10 +29,17 @@ def predictions(
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """The logits (n, ...) of a network on all of the data, in its dtype and on the CPU, and the
-    labels (n, ...), None where there are none.
+    """The logits of a network on all of the data, and the labels.
 
-    Axes are as the network puts them out; `output` is as in `evaluate`.
+    Args:
+        model: runs in eval mode, without gradients.
+        data: batches; labels in all or in none.
+        device: where to compute; a network on another device is copied there.
+        output: as in `onefold.evaluate`.
+
+    Returns:
+        The logits (n, ...) in the network's dtype and axes, on the CPU; and the labels (n, ...),
+        None if there are none.
 
     Raises:
         DataError: the data is empty, only some batches have labels, or the network cannot run on a
@@ -44,8 +49,8 @@ def predictions(
     labels: list[Tensor] = []
     models = networks(model).on(device)
     with eval_mode(models):
-        for (own,), batch in outputs_of(models, data, "Predicting", as_output(output)):
-            logits.append(own.cpu())
+        for (values,), batch in outputs_of(models, data, "Predicting", as_output(output)):
+            logits.append(values.cpu())
             if batch.labels is not None:
                 labels.append(batch.labels.cpu())
     if labels and len(labels) < len(logits):
@@ -57,27 +62,34 @@ def predictions(
 
 
 def class_outputs(model: nn.Module, data: Data, meant: Output, todo: str) -> Tensor:
-    """The logits (n, C) of a network on all of the data, in its dtype and on the CPU, for what
-    reads no labels. todo: as of `ClassAxis`.
+    """The logits (n, C) of a network on all of the data, in its dtype and on the CPU.
+
+    It is for callers that need no labels.
+
+    Args:
+        model: runs in eval mode, without gradients.
+        data: batches.
+        meant: which output.
+        todo: as in `ClassAxis`.
 
     Raises:
         DataError: as `predictions`, or nothing says where the classes are.
     """
     axis, rows = ClassAxis(meant, todo), []
     with eval_mode([model]):
-        for (own,), batch in outputs_of([model], data, "Predicting", meant):
-            rows.append(
-                axis.last(own, batch.labels, where=f" of batch {batch.index}").flatten(0, -2).cpu()
-            )
+        for (values,), batch in outputs_of([model], data, "Predicting", meant):
+            logits = axis.last(values, batch.labels, where=f" of batch {batch.index}")
+            rows.append(logits.flatten(0, -2).cpu())
     return torch.cat(rows)
 
 
 @contextmanager
 def eval_mode(models: Sequence[nn.Module]) -> Iterator[None]:
-    """All networks in eval mode without gradients; afterwards every submodule has its training flag
-    back, also after an error.
+    """All networks in eval mode without gradients.
+
+    Afterwards every submodule has its training flag back, also after an error.
     """
-    models = [] if on_disk(models) else models  # they are
+    models = [] if on_disk(models) else models  # members on disk are in eval mode already
     flags = [(module, module.training) for model in models for module in model.modules()]
     try:
         for model in models:
@@ -107,7 +119,12 @@ def networks(models: Any) -> Members:
 def outputs_of(
     models: Sequence[nn.Module], data: Data, title: str, meant: Output
 ) -> Iterator[tuple[list[Tensor], Batch]]:
-    """Every network's logits on every batch."""
+    """Every network's logits on every batch.
+
+    Raises:
+        DataError: the data is empty, or a network cannot run on a batch.
+        MembersError: the networks' outputs differ in shape.
+    """
     if on_disk(models):
         yield from _in_turn(models, data, title, meant)
         return
@@ -131,32 +148,34 @@ def outputs_of(
 def _in_turn(
     models: Members, data: Data, title: str, meant: Output
 ) -> Iterator[tuple[list[Tensor], Batch]]:
-    """The same, one network after the other; the logits of all wait in memory, no two networks do.
+    """Every network's logits on every batch, one network after the other.
+
+    The logits of all wait in memory, but never two networks.
 
     Raises:
         DataError: the data can be read only once, or come in another order when they are read
             again.
     """
     data = check_reiterable(data)
-    found: list[list[Tensor]] = []
-    first: list[list[float]] = []
+    found: list[list[Tensor]] = []  # for each member its outputs, batch by batch
+    first: list[list[float]] = []  # for each batch its sums, as the first member saw it
     for k in range(len(models)):
-        own = [
-            (output.cpu(), _sums(batch))
-            for (output,), batch in outputs_of([models[k]], data, f"{title} member {k}", meant)
-        ]
-        found.append([output for output, _ in own])
-        first = first or [sums for _, sums in own]
-        if [sums for _, sums in own] != first:
+        outputs, sums = [], []
+        for (output,), batch in outputs_of([models[k]], data, f"{title} member {k}", meant):
+            outputs.append(output.cpu())
+            sums.append(_sums(batch))
+        found.append(outputs)
+        first = first or sums
+        if sums != first:
             raise DataError(DISORDER)
     for position, batch in enumerate(batches(data)):
         if first[position : position + 1] != [_sums(batch)]:
             raise DataError(DISORDER)
-        yield [outputs[position] for outputs in found], batch
+        yield [of_member[position] for of_member in found], batch
 
 
 def _sums(batch: Batch) -> list[float]:
-    """What tells a batch from another."""
+    """Sums that tell a batch from another."""
     tensors = [
         x for x in (*batch.args, *batch.kwargs.values(), batch.labels) if isinstance(x, Tensor)
     ]

@@ -1,4 +1,4 @@
-"""Was it worth it: scores, calibration, paired comparisons, paths and barriers."""
+"""Measures of networks: scores, calibration, paired comparisons, paths and barriers."""
 
 from onefold.measure.answers import Answers
 from onefold.measure.calibration import Binning, Reliability, bin_confidences

@@ -1,6 +1,4 @@
-"""What a network answered, example by example: kept so that differences can be paired
-(`paired.py`).
-"""
+"""The answers of a network, example by example, by which differences are paired (`paired.py`)."""
 
 from __future__ import annotations
 
@@ -13,13 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one network answered, example by example, in the order of the data: 5 bytes for each
-    example.
+    """The answers of one network in the order of the data: 5 bytes for each example.
 
     Attributes:
         hits: (n,) bool, whether the answer was right.
-        losses: (n,) float32, the negative log-likelihood in nats; infinite where the outputs are
-            not finite.
+        losses: (n,) float32, the negative log-likelihood in nats; infinite if the outputs are not
+            finite.
         labels: a fingerprint of the n labels in their order.
     """
 
@@ -32,7 +29,7 @@ class Answers:
 
 
 class AnswersKept:
-    """Collects `Answers` batch by batch. How the examples are cut into batches does not matter."""
+    """Collects `Answers` batch by batch. The cut of the examples into batches does not matter."""
 
     def __init__(self) -> None:
         self._hits: list[Tensor] = []
@@ -46,5 +43,5 @@ class AnswersKept:
         self._digest.update(labels.cpu().long().contiguous().numpy().tobytes())
 
     def answers(self) -> Answers:
-        """What was added."""
+        """The answers that were added."""
         return Answers(torch.cat(self._hits), torch.cat(self._losses), self._digest.hexdigest())

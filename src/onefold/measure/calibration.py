@@ -1,5 +1,4 @@
-"""Does a network's confidence mean what it says: confidences in bins, and the expected calibration
-error.
+"""Calibration: confidences in bins, and the expected calibration error.
 
 Confidence is the largest predicted probability. In each bin b of examples, calibration is the
 agreement of mean confidence and accuracy:
@@ -27,11 +26,14 @@ BINNINGS: tuple[Binning, ...] = ("equal-width", "adaptive")
 
 @dataclass(frozen=True)
 class Reliability:
-    """A calibration curve: mean confidence, accuracy (both fractions of 1) and number of examples
-    of every bin that is not empty.
+    """A calibration curve: the bins that are not empty, from low to high confidence.
 
-    `bins` is the number of bins asked for; empty ones are left out of the three tuples, which run
-    from low to high confidence.
+    Attributes:
+        confidence: the mean confidence of each bin, a fraction of 1.
+        accuracy: of each bin, a fraction of 1.
+        count: the number of examples in each bin.
+        bins: the number of bins asked for, with empty ones.
+        binning: "equal-width" or "adaptive".
     """
 
     confidence: tuple[float, ...]
@@ -43,14 +45,8 @@ class Reliability:
     @property
     def ece(self) -> float:
         """Expected calibration error, a fraction of 1."""
-        n = sum(self.count)
-        return (
-            sum(
-                c * abs(a - p)
-                for p, a, c in zip(self.confidence, self.accuracy, self.count, strict=True)
-            )
-            / n
-        )
+        bins = zip(self.confidence, self.accuracy, self.count, strict=True)
+        return sum(c * abs(a - p) for p, a, c in bins) / sum(self.count)
 
     def __repr__(self) -> str:
         return (
@@ -64,7 +60,11 @@ class Reliability:
 
 
 def check_binning(bins: int, binning: str) -> None:
-    """Raises SettingError where the number of bins is below 1 or the binning is unknown."""
+    """Check the number of bins and the binning.
+
+    Raises:
+        SettingError: the number is below 1, or the binning is unknown.
+    """
     if bins < 1:
         raise SettingError(
             f"Calibration was asked for with {bins} bins; give at least 1 (15 is usual)."
@@ -93,9 +93,8 @@ def bin_confidences(
     check_binning(bins, binning)
     confidence, correct = confidence.double(), correct.double()
     if binning == "equal-width":
-        inner_edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)[
-            1:-1
-        ]
+        edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)
+        inner_edges = edges[1:-1]
     else:
         ranks = torch.arange(1, bins, device=confidence.device) * len(confidence) // bins - 1
         inner_edges = confidence.sort().values[ranks.clamp(min=0)]

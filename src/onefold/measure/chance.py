@@ -1,17 +1,17 @@
-"""Near chance: what gives it away where a network answers no better than always the same class.
+"""Hints for a network whose accuracy is near that of always giving the same class.
 
     near chance:   accuracy <= p + 2 sqrt(p (1 - p) / n)
 
-p is the share of the commonest class among n labels; of data of one class alone it is 1 / C. An
+p is the share of the commonest class among n labels; for data of one class alone it is 1 / C. An
 accuracy near chance is rarely the network's fault. Classes in another order than the network was
 trained with, labels that count from 1, inputs of another scale: each leaves a trace in the counts
-of (label, answer), which are problem here batch by batch. Another numbering of the classes is
+of (label, answer), which are gathered here batch by batch. Another numbering of the classes is
 found by the assignment that makes most answers right (Kuhn 1955, "The Hungarian method for the
 assignment problem"). Chance alone makes the best of C! numberings look good. A numbering is
 therefore found on every second example and judged on the others, both ways.
 
 Memory: two tables of C x C numbers for each network, up to MOST classes. Beyond that only the
-counts of each class are kept.
+counts of each class are gathered.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ SHOWN = 8  # classes of a renumbering that are written out
 
 
 class InputFacts:
-    """What a hint says beside the answers: the range of the first batch's inputs, and the names."""
+    """Facts for a hint that are not in the answers.
+
+    They are the range of the first batch's inputs, and the names of the classes.
+    """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
@@ -54,7 +57,7 @@ class InputFacts:
 
 
 def _range(value: Tensor) -> str:
-    """The mean and deviation of inputs, told where they are far from 0 and 1."""
+    """The mean and deviation of inputs in words; "" if they are near 0 and 1."""
     wide = value.flatten()[:RANGED].double()
     if not bool(wide.isfinite().all()):
         return "they hold NaN or infinity"
@@ -78,8 +81,12 @@ class AnswerCounts:
         self.pairs: list[Tensor] = []
 
     def add(self, logits: Tensor, answers: Tensor, labels: Tensor) -> None:
-        """Add logits (n, C), the answers (n,), -1 where there is none, and labels (n,), all on the
-        CPU.
+        """Add one batch, all on the CPU.
+
+        Args:
+            logits: (n, C).
+            answers: (n,) the class that is answered, -1 for none.
+            labels: (n,).
         """
         if len(labels) == 0:
             return
@@ -106,16 +113,21 @@ class AnswerCounts:
 
     @property
     def chance(self) -> float:
-        """The accuracy of always giving the commonest class; of data of one class alone 1 / C."""
+        """The accuracy of always giving the commonest class; for data of one class alone 1 / C."""
         classes = len(self._labels)
         return (
             1 / classes if int((self._labels > 0).sum()) == 1 else int(self._labels.max()) / self.n
         )
 
     def hint(self, facts: InputFacts | None = None) -> tuple[str, tuple[int, ...] | None]:
-        """What to check, clause by clause, and the class that is answered for each label.
+        """The things to check, and the class that is answered for each label.
 
-        "" and None where nothing is odd.
+        Args:
+            facts: on the inputs; None for none.
+
+        Returns:
+            The hint, clause by clause, and for each label the class that is answered if another
+            numbering would be far more accurate. "" and None if nothing is odd.
         """
         if self.n < FEWEST or self._first is None:
             return "", None
@@ -164,9 +176,10 @@ class AnswerCounts:
         return "; ".join(clauses), None if found is None else found[0]
 
     def _renumbered(self, accuracy: float) -> tuple[tuple[int, ...], float] | None:
-        """For each label the class that is answered, and how often on examples it was not found on.
+        """For each label the class that is answered, and the accuracy of this numbering.
 
-        None where it is no clear gain.
+        The accuracy is that on examples on which the numbering was not found. None if the numbering
+        is no clear gain.
         """
         if not self.pairs:
             return None
@@ -187,7 +200,7 @@ class AnswerCounts:
         return tuple(_assigned(both)), judged
 
     def _mapping(self, answers: Sequence[int], names: Sequence[str]) -> str:
-        """The renumbering in words, label -> answer, of labels that there are."""
+        """The renumbering in words, label -> answer, for the labels in the data."""
         seen = [(label, answer) for label, answer in enumerate(answers) if int(self._labels[label])]
         moved = [(label, answer) for label, answer in seen if label != answer]
         shown = ", ".join(f"{_named(label, names)} -> {answer}" for label, answer in moved[:SHOWN])
@@ -202,7 +215,7 @@ class AnswerCounts:
 def _assigned(pairs: Tensor) -> list[int]:
     """For each label (row) a different answer, so that most are right.
 
-    Of numberings that are as good, the one that leaves most in place.
+    Of numberings that are as good it is the one that leaves most labels as they are.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -1,5 +1,4 @@
-"""Networks on data: their predictions, scores and agreement, one network, many, or their ensemble,
-in one pass over the data.
+"""Scores and agreement of one network, several, or their ensemble, in one pass over the data.
 
 An ensemble of K networks predicts with the mean of their probabilities, (1/K) sum_k softmax(f_k(x))
 (Lakshminarayanan et al. 2017, arXiv 1612.01474), or with the softmax of their mean logits. The two
@@ -31,8 +30,12 @@ from onefold.weights import warn_of_repeated
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Several networks on the same data: each one's scores, those of their ensemble, and
-    `agreement` (K, K), the shares of equal predictions.
+    """Several networks on the same data.
+
+    Attributes:
+        members: each network's scores.
+        ensemble: the scores of their ensemble; of one network alone its own.
+        agreement: (K, K) float64, the shares of equal predictions.
     """
 
     members: tuple[Scores, ...]
@@ -79,6 +82,10 @@ def evaluate(
 ) -> Scores:
     """Score one network, or the ensemble of several, on labelled data.
 
+    An accuracy that is no better than answering always the same class has a `hint` (`Scores.hint`).
+    The networks run in eval mode without gradients; their training flags are as before afterwards.
+    Warns (RepeatedMembers) of a network that is given twice.
+
     Args:
         model: a network that returns logits (n, classes), or a list of them, whose ensemble is then
             scored.
@@ -86,22 +93,18 @@ def evaluate(
             (n, ...) are fine too.
         ensemble: what answers for several networks: the mean of their "probabilities", "logits" or
             "outputs", or a pool (`onefold.class_pool`), as in `onefold.Ensemble`.
-        bins, binning: of the calibration error: "equal-width" or "adaptive" (equal numbers of
-            examples).
-        device: where to compute; a network that lies elsewhere is copied there. Default: each
+        bins: of the calibration error.
+        binning: "equal-width" or "adaptive" (equal numbers of examples).
+        device: where to compute; a network on another device is copied there. Default: each
             network's own device.
-        output: which output is scored where a network returns several, and on which axis its
-            classes lie (`onefold.inference`): a name, an index, a function, or an Output.
-
-    An accuracy that is no better than answering always the same class has a `hint` (`Scores.hint`).
-    The networks run in eval mode without gradients; their training flags are as before afterwards.
-    Warns (RepeatedMembers) of a network that is given twice.
+        output: which output is scored if a network returns several, and on which axis its classes
+            lie (`onefold.inference`): a name, an index, a function, or an Output.
 
     Raises:
         DataError: the data is empty or has no labels, a label is out of range, a network cannot run
             on a batch, or returns several outputs and `output` names none.
         MembersError: there is no network, or the networks have different numbers of classes.
-        SettingError: unknown ensemble or binning.
+        SettingError: unknown ensemble or binning, or a pool of another number of members.
     """
     models = networks(model)
     result = evaluate_all(
@@ -120,8 +123,19 @@ def evaluate_all(
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> Evaluation:
-    """Score every network and their ensemble in one pass over the data; arguments and errors as
-    `evaluate`.
+    """Score every network and their ensemble in one pass over the data.
+
+    Args:
+        models: one network or more.
+        data: as in `evaluate`, and so are all further arguments.
+        ensemble: as in `evaluate`.
+        bins: as in `evaluate`.
+        binning: as in `evaluate`.
+        device: as in `evaluate`.
+        output: as in `evaluate`.
+
+    Raises:
+        DataError, MembersError, SettingError: as `evaluate`.
     """
     models = networks(models)
     check_ensemble(ensemble, ENSEMBLE_MEANS, len(models))
@@ -149,15 +163,10 @@ def evaluate_all(
             equal += _equal(rows)
     members = tuple(tally.scores(facts=facts) for tally in tallies)
     shares = equal / members[0].n
-    return Evaluation(
-        members,
-        (
-            together.scores(len(models), name_of(ensemble), mean_of_pairs(shares), facts)
-            if several
-            else members[0]
-        ),
-        shares,
-    )
+    if not several:
+        return Evaluation(members, members[0], shares)
+    together_scores = together.scores(len(models), name_of(ensemble), mean_of_pairs(shares), facts)
+    return Evaluation(members, together_scores, shares)
 
 
 def agreement(
@@ -169,8 +178,13 @@ def agreement(
 ) -> Tensor:
     """The shares of examples (K, K), float64, on which two networks predict the same class.
 
-    Labels are not needed; where there are some, their shape says where the classes lie. `output` is
-    as in `evaluate`.
+    Labels are not needed; if there are some, their shape says where the classes lie.
+
+    Args:
+        models: K networks.
+        data: batches.
+        device: as in `evaluate`.
+        output: as in `evaluate`.
 
     Raises:
         DataError: the data is empty or a network cannot run on it.
@@ -197,12 +211,10 @@ def agreement(
 
 def _equal(rows: list[Tensor]) -> Tensor:
     """Numbers (K, K) of equal predictions; a broken row agrees with no other member."""
-    predicted = torch.stack(
-        [
-            logits.argmax(-1).masked_fill(broken_rows(logits), -1 - k)
-            for k, logits in enumerate(rows)
-        ]
-    )
+    answers = [
+        logits.argmax(-1).masked_fill(broken_rows(logits), -1 - k) for k, logits in enumerate(rows)
+    ]
+    predicted = torch.stack(answers)
     return (predicted.unsqueeze(0) == predicted.unsqueeze(1)).double().sum(-1)
 
 

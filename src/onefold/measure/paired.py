@@ -2,17 +2,17 @@
 
 With n examples, of which only the first network answers `won` rightly and only the second `lost`,
 
-    gain = (won - lost) / n,    error^2 = (1 / (n - 1)) (mean_i d_i^2 - gain^2),    d_i = hit_i -
-    hit'_i,
+    gain = (won - lost) / n,    error^2 = (1 / (n - 1)) (mean_i d_i^2 - gain^2),
+    d_i = hit_i - hit'_i,
 
 which is the standard error of a mean of paired differences; that of losses is the same with d_i =
 loss_i - loss'_i. Whether a gain is more than chance is McNemar's question (1947, "Note on the
 sampling error of the difference between correlated proportions or percentages", Psychometrika 12):
 of the won + lost examples on which the two disagree, is half won? The p-value is that of z = |won -
-lost| / sqrt(won + lost), and below FEW such examples that of the binomial distribution itself.
-Where answers cannot be paired the error is sqrt(e^2 + e'^2), that of two independent test sets.
+lost| / sqrt(won + lost), and below FEW such examples that of the binomial distribution itself. If
+answers cannot be paired the error is sqrt(e^2 + e'^2), that of two independent test sets.
 
-Ensembles and pools are networks here: their answers are kept as those of one.
+Ensembles and pools are networks here: their answers are collected as those of one.
 """
 
 from __future__ import annotations
@@ -37,14 +37,18 @@ class Difference:
     """One network's scores less another's.
 
     Attributes:
-        gain: of accuracies, a fraction of 1. error: its standard error.
-        loss: of mean losses in nats; below 0 where the first is better. loss_error: its standard
-            error, NaN unless `paired` and finite.
-        won, lost: examples that only the first, and only the second, answers rightly; 0 unless
-            `paired`.
-        p: the probability, where neither is better, of a gain as far from 0 as this one.
-        n: examples of the first. paired: whether example was held against example. why: why not.
-        same: every answer is right in both or wrong in both, and of equal loss up to rounding.
+        gain: of accuracies, a fraction of 1.
+        error: the standard error of the gain.
+        loss: of mean losses in nats; below 0 if the first is better.
+        loss_error: the standard error of the loss; NaN unless `paired` and finite.
+        won: examples that only the first answers rightly; 0 unless `paired`.
+        lost: examples that only the second answers rightly; 0 unless `paired`.
+        p: the probability of a gain as far from 0 as this one if neither is better.
+        n: examples of the first.
+        paired: whether the two were compared example by example.
+        same: whether every answer is right in both or wrong in both, and of equal loss up to
+            rounding.
+        why: why the two were not paired; "" if they were.
     """
 
     gain: float
@@ -61,9 +65,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the gain is one that chance gives as rarely as two standard errors, or more
-        rarely.
-        """
+        """Whether chance gives such a gain as rarely as two standard errors, or more rarely."""
         return self.gain != 0 and self.p <= TWO_ERRORS
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,12 +88,11 @@ class Difference:
 
 
 def difference(first: Scores, second: Scores) -> Difference:
-    """The first network's scores less the second's: paired where both were taken on the same
-    examples in one order.
+    """The first network's scores less the second's.
 
-    The same examples are as many examples of the same labels in the same order. Should two data
-    sets agree in that by chance, their pairs are independent, and the paired error is that of
-    independent test sets.
+    They are paired if both were taken on the same examples in one order: as many examples of the
+    same labels in the same order. Should two data sets agree in that by chance, their pairs are
+    independent, and the paired error is that of independent test sets.
     """
     gain, loss = first.accuracy - second.accuracy, first.nll - second.nll
     why = _unpaired(first, second)
@@ -102,9 +103,10 @@ def difference(first: Scores, second: Scores) -> Difference:
     mine, other = first.answers, second.answers
     won, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
     steps = mine.hits.double() - other.hits.double()
+    # Equal losses differ by 0, infinite ones too.
     losses = torch.where(
         mine.losses == other.losses, 0.0, mine.losses.double() - other.losses.double()
-    )  # inf - inf is 0
+    )
     rounding = ALIKE * (1 + torch.minimum(mine.losses, other.losses).double())
     same = not won and not lost and bool(((losses == 0) | (losses.abs() <= rounding)).all())
     return Difference(
@@ -121,16 +123,18 @@ def difference(first: Scores, second: Scores) -> Difference:
 
 
 def mean_error(values: Tensor) -> float:
-    """The standard error of the mean of independent values (n,); NaN where one is not finite, 0 for
-    a single one.
+    """The standard error of the mean of independent values (n,).
+
+    It is NaN if a value is not finite, and 0 for a single value.
     """
     values = values.double()
     return float((values.var(correction=0) / max(1, len(values) - 1)).sqrt())
 
 
 def sign_test(won: int, lost: int) -> float:
-    """The two-sided p-value of `won` against `lost` where both are as likely: exact for few, by
-    McNemar's z for many.
+    """The two-sided p-value of `won` against `lost` if both are as likely.
+
+    It is exact for few examples, and by McNemar's z for many.
     """
     count = won + lost
     if count >= FEW:
@@ -140,7 +144,7 @@ def sign_test(won: int, lost: int) -> float:
 
 
 def _unpaired(first: Scores, second: Scores) -> str:
-    """Why two scores cannot be paired, as words behind "as"; "" where they can."""
+    """Why two scores cannot be paired, as words behind "as"; "" if they can."""
     if first.answers is None or second.answers is None:
         return "single answers were not kept"
     if first.n != second.n or len(first.answers.hits) != len(second.answers.hits):

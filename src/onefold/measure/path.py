@@ -40,9 +40,12 @@ Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
 class LinearPath:
     """Scores along the straight line from one network (position 0) to another (position 1).
 
-    `loss` is what `barrier` is measured in: "nll" (nats), "brier" (0 to 2) or "error" (fraction of
-    1). `recalibrated` says whether the statistics of the network at each position, the ends
-    included, were computed anew.
+    Attributes:
+        positions: from 0 to 1.
+        scores: of the network at each position.
+        loss: the unit of `barrier`: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+        recalibrated: whether the statistics of the network at each position, the ends included,
+            were computed anew.
     """
 
     positions: tuple[float, ...]
@@ -57,15 +60,17 @@ class LinearPath:
 
     @property
     def barrier(self) -> float:
-        """The most by which the loss lies above the straight line between its ends, in units of the
-        loss; never negative.
+        """The most by which the loss lies above the straight line between its ends.
+
+        It is in units of the loss and never negative.
         """
         return max(above_line(self.positions, self.losses))
 
     @property
     def accuracy_dip(self) -> float:
-        """The most by which the accuracy lies below the straight line between its ends, a fraction
-        of 1; never negative.
+        """The most by which the accuracy lies below the straight line between its ends.
+
+        It is a fraction of 1 and never negative.
         """
         return max(above_line(self.positions, [-scores.accuracy for scores in self.scores]))
 
@@ -117,8 +122,12 @@ class LinearPath:
 
 @dataclass(frozen=True)
 class Triangle:
-    """Scores over the triangle of three networks: `weights` (a, b, c) >= 0 with sum 1, one triple
-    for each entry of `scores`.
+    """Scores over the triangle of three networks.
+
+    Attributes:
+        weights: triples (a, b, c) >= 0 with sum 1.
+        scores: of the network at each triple.
+        recalibrated: whether the statistics of the network at each triple were computed anew.
     """
 
     weights: tuple[tuple[float, float, float], ...]
@@ -159,22 +168,25 @@ def barrier(
     """Score the networks on the straight line from `a` to `b` on labelled data.
 
     Args:
-        a, b: two networks of one class whose tensors have equal names and shapes. They stay as they
-            are.
-        data: batches with labels, walked through once for each point.
+        a: a network, which stays as it is.
+        b: a network of the same class whose tensors have equal names and shapes.
+        data: batches with labels, read once for each point.
         points: number of evenly spaced positions, the ends included.
         recalibrate: "batchnorm" re-estimates the batch-norm statistics on `calibration_data` at
-            every position; a function does what it likes to the network there, in place; None
-            leaves the interpolated statistics.
+            every position; a function may change the network there in place; None leaves the
+            interpolated statistics.
         calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training
             data, not the data that is scored.
-        loss: what the barrier is measured in: "nll", "brier" or "error".
-        bins, binning, device, output: as in `evaluate`.
+        loss: the unit of the barrier: "nll", "brier" or "error".
+        bins: as in `evaluate`.
+        binning: as in `evaluate`.
+        device: as in `evaluate`.
+        output: as in `evaluate`.
 
     Raises:
         MembersError: the networks differ in a tensor, which is named, or one of them has no finite
             loss on the data.
-        DataError: as `evaluate`, or the data can be walked through only once.
+        DataError: as `evaluate`, or the data can be read only once.
         SettingError: fewer than three points, or an unknown option.
     """
     if points < 3:
@@ -188,11 +200,8 @@ def barrier(
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
     scores: dict[int, Scores] = {}
-    for i in (
-        0,
-        points - 1,
-        *range(1, points - 1),
-    ):  # the ends first: without them there is no barrier
+    # The ends come first, since there is no barrier without them.
+    for i in (0, points - 1, *range(1, points - 1)):
         t = i / (points - 1)
         network = combine(members, (1 - t, t)).to(device)
         repair(network)
@@ -220,12 +229,24 @@ def triangle(
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> Triangle:
-    """Score the networks of the triangle between three, at (resolution + 1)(resolution + 2)/2
-    evenly spaced points; arguments as `barrier`.
+    """Score the networks of the triangle between three.
+
+    There are (resolution + 1)(resolution + 2)/2 evenly spaced points.
+
+    Args:
+        a: the first corner.
+        b: the second corner.
+        c: the third corner.
+        data: batches with labels, read once for each point.
+        resolution: the number of steps along an edge.
+        recalibrate: as in `barrier`.
+        calibration_data: as in `barrier`.
+        device: as in `evaluate`.
+        output: as in `evaluate`.
 
     Raises:
         MembersError, DataError: as `barrier`.
-        SettingError: the resolution, the number of steps along an edge, is below 1.
+        SettingError: the resolution is below 1.
     """
     if resolution < 1:
         raise SettingError(
@@ -245,8 +266,9 @@ def triangle(
 
 
 def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
-    """Evenly spaced weights (a, b, c) >= 0 with sum 1, `resolution` steps along an edge, from the
-    first corner on.
+    """Evenly spaced weights (a, b, c) >= 0 with sum 1, from the first corner on.
+
+    There are `resolution` steps along an edge.
     """
     counts = [
         (i, j, resolution - i - j)
@@ -258,11 +280,11 @@ def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
 
 @torch.no_grad()
 def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
-    """A copy of the first network with the weighted sum of all networks' floating parameters and
-    buffers; other buffers are the first one's.
+    """A copy of the first network with the weighted sum of all networks' tensors.
 
-    Sums run in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first
-    network bit for bit.
+    The sum is that of floating parameters and buffers; other buffers are the first one's. Sums run
+    in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first network
+    bit for bit.
     """
     result = copy.deepcopy(members[0])
     tensors = [_tensors(member) for member in members]
@@ -285,10 +307,10 @@ def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module
 
 
 def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
-    """The networks as a list, after checking that they have one class and the same tensors.
+    """The networks as a list, after a check that they have one class and the same tensors.
 
     Raises:
-        MembersError: names the first tensor in which two of them differ.
+        MembersError: they differ; the message names the first tensor in which two of them do.
     """
     members = list(networks(members))
     first, reference = members[0], _tensors(members[0])
@@ -326,7 +348,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
-    # The ends lie on their own line; writing 0 there keeps them from being 0 only up to rounding.
+    # The ends lie on their own line: their difference is exactly 0, without rounding.
     inner = zip(positions[1:-1], values[1:-1], strict=True)
     return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]
 

@@ -1,18 +1,18 @@
-"""How good predictions are: accuracy, negative log-likelihood, expected calibration error and Brier
-score.
+"""Scores of predictions: accuracy, negative log-likelihood, calibration error and Brier score.
 
 For n examples with predicted probabilities p_ic and labels y_i:
 
-    accuracy = mean_i [argmax_c p_ic = y_i]        NLL   = mean_i -log p_(i, y_i)                 in
-    nats ECE: see calibration.py                        Brier = mean_i sum_c (p_ic - [c = y_i])^2
-    from 0 to 2 (Brier 1950)
+    accuracy = mean_i [argmax_c p_ic = y_i]
+    NLL      = mean_i -log p_(i, y_i)                   in nats
+    ECE      : see calibration.py
+    Brier    = mean_i sum_c (p_ic - [c = y_i])^2        from 0 to 2 (Brier 1950)
 
 All sums run in float64. An example whose logits hold a NaN or +inf (or -inf only) has no
 probabilities. It counts as a wrong answer given with full confidence, so that NLL is infinite, and
 `Scores.nonfinite` says how many there were.
 
 A label that is no class is left out of every score and of n: a negative one (-100, the ignore index
-of torch), and 255 (of segmentation masks) where there are no more classes. `Scores.ignored` counts
+of torch), and 255 (of segmentation masks) if there are no more classes. `Scores.ignored` counts
 them.
 """
 
@@ -42,15 +42,24 @@ OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities")
 class Scores:
     """The scores of one network or ensemble on n labelled examples.
 
-    `accuracy` and `ece` are fractions of 1, `nll` is in nats, `brier` runs from 0 to 2. `bins` and
-    `binning` are those of the calibration error. For several networks, `members` is their number,
-    `ensemble` what was averaged, `agreement` the mean share of equal predictions of two members.
-    `nonfinite` counts the examples without finite probabilities: wrong answers here. `ignored`
-    counts the labels that are no class (-100, 255) and were left out; n does not hold them. `hint`
-    says what to check where the accuracy is near chance, and is empty elsewhere (see chance.py).
-    `renumbered`: for each label the class that is answered, where another numbering would be far
-    more accurate. `answers` holds every example's hit and loss (5 bytes each), by which differences
-    are paired; it is no part of `to_dict` or of equality.
+    Attributes:
+        accuracy: a fraction of 1.
+        nll: the negative log-likelihood, in nats.
+        ece: the expected calibration error, a fraction of 1.
+        brier: from 0 to 2.
+        n: the number of examples.
+        bins: of the calibration error.
+        binning: of the calibration error.
+        members: the number of networks.
+        ensemble: what was averaged; None for one network.
+        agreement: the mean share of equal predictions of two members; None for one network.
+        nonfinite: how many examples had no finite probabilities. They count as wrong answers.
+        ignored: how many labels were no class (-100, 255) and were left out; n does not count them.
+        hint: what to check if the accuracy is near chance, else "" (see chance.py).
+        renumbered: for each label the class that is answered, if another numbering would be far
+            more accurate.
+        answers: every example's hit and loss (5 bytes each), by which differences are paired; no
+            part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -71,8 +80,9 @@ class Scores:
 
     @property
     def accuracy_error(self) -> float:
-        """Binomial standard error of the accuracy, a fraction of 1: how far another test set of
-        this size would move it.
+        """Binomial standard error of the accuracy, a fraction of 1.
+
+        It says how far another test set of this size would move the accuracy.
         """
         return math.sqrt(self.accuracy * (1 - self.accuracy) / self.n)
 
@@ -98,8 +108,9 @@ class Scores:
         return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON, which has no infinity: an infinite or undefined number
-        becomes the string "inf" or "nan".
+        """Plain data, ready for JSON.
+
+        JSON has no infinity: an infinite or undefined number becomes the string "inf" or "nan".
         """
         values = {
             each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"
@@ -133,10 +144,14 @@ class Scores:
 def score_logits(
     logits: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width"
 ) -> Scores:
-    """Score logits (n, classes) of any floating dtype against labels (n,) of integers; (...,
-    classes) and (...) are flattened.
+    """Score logits against labels.
 
-    (n, classes, ...) goes with labels (n, ...), too; where both would fit, the last axis is taken.
+    Args:
+        logits: (n, classes) or (..., classes), which is flattened, of any floating dtype; (n,
+            classes, ...) with labels (n, ...) is fine, too. If both fit, the last axis is taken.
+        labels: (n,) or (...) of integers.
+        bins: of the calibration error.
+        binning: "equal-width" or "adaptive".
 
     Raises:
         DataError: the shapes do not fit, a label lies outside 0..classes-1, or there is no example.
@@ -151,7 +166,7 @@ def score_logits(
 def score_probabilities(
     probabilities: Tensor, labels: Tensor, *, bins: int = 15, binning: Binning = "equal-width"
 ) -> Scores:
-    """Like `score_logits`, for probabilities (n, classes) whose rows sum to 1.
+    """Score probabilities (n, classes), whose rows sum to 1; otherwise as `score_logits`.
 
     Raises:
         DataError: as `score_logits`, or a row is negative somewhere or does not sum to 1 (rows with
@@ -170,11 +185,18 @@ def reliability(
     binning: Binning = "equal-width",
     kind: OutputKind = "logits",
 ) -> Reliability:
-    """The calibration curve of logits, or with kind="probabilities" of probabilities, (n, classes)
-    against labels (n,).
+    """The calibration curve of logits or probabilities.
+
+    Args:
+        outputs: (n, classes).
+        labels: (n,) of integers.
+        bins: number of bins.
+        binning: "equal-width" or "adaptive".
+        kind: whether `outputs` are "logits" or "probabilities".
 
     Raises:
-        DataError, SettingError: as `score_logits` and `score_probabilities`.
+        DataError: as `score_logits` and `score_probabilities`.
+        SettingError: as `score_logits`, or an unknown kind.
     """
     if kind not in OUTPUT_KINDS:
         raise SettingError(
@@ -187,10 +209,12 @@ def reliability(
 
 
 def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (..., classes) and labels (...) as (n, classes) in float64 and (n,) int64, on the CPU,
-    checked.
+    """Logits (..., classes) and labels (...) as (n, classes) and (n,), checked.
 
-    Those whose label is no class (-100, 255) are left out.
+    Examples whose label is no class (-100, 255) are left out.
+
+    Returns:
+        The logits in float64 and the labels in int64, both on the CPU.
 
     Raises:
         DataError: the shapes do not fit, the labels are no integers, or one lies outside
@@ -214,8 +238,9 @@ def flatten(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_ignored(labels: Tensor, classes: int) -> Tensor:
-    """Which labels, of any shape, say that an example has no class: negative ones; 255 where there
-    is no such class.
+    """Which labels, of any shape, say that an example has no class.
+
+    These are negative ones, and 255 if there is no such class.
     """
     return (labels < 0) | ((labels == IGNORED) & (classes <= IGNORED))
 
@@ -223,7 +248,8 @@ def is_ignored(labels: Tensor, classes: int) -> Tensor:
 def check_labels(labels: Tensor, classes: int) -> Tensor:
     """Labels of any shape as (n,) int64 on the CPU.
 
-    Raises DataError where they are no integers from 0 to classes - 1.
+    Raises:
+        DataError: they are no integers from 0 to classes - 1.
     """
     if labels.is_floating_point() or labels.is_complex():
         raise DataError(
@@ -246,8 +272,10 @@ def check_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class Tally:
-    """Adds up scores batch by batch: float64 sums, the confidence of every example (9 bytes each)
-    for the calibration bins, and its hit and loss (5 bytes) for paired differences.
+    """Adds up scores batch by batch.
+
+    Sums are float64. The confidence of every example (9 bytes each) is held for the calibration
+    bins, and its hit and loss (5 bytes) for paired differences.
     """
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
@@ -261,10 +289,12 @@ class Tally:
         self._counts = AnswerCounts()
 
     def add(self, logits: Tensor, labels: Tensor, ignored: int = 0) -> None:
-        """Add logits (n, classes) in float64, unnormalised, and labels (n,), as `flatten` returns
-        them.
+        """Add one batch, as `flatten` returns it.
 
-        ignored: how many labels it left out.
+        Args:
+            logits: (n, classes) float64, unnormalised.
+            labels: (n,).
+            ignored: how many labels `flatten` left out.
         """
         self.ignored += ignored
         broken = broken_rows(logits)
@@ -284,10 +314,10 @@ class Tally:
         self._counts.add(logits, prediction.masked_fill(broken, -1), labels)
 
     def reliability(self) -> Reliability:
-        """The calibration curve of what was added.
+        """The calibration curve of all that was added.
 
         Raises:
-            DataError: nothing was.
+            DataError: nothing was added.
         """
         if self.n == 0:
             left = f", as all {self.ignored} labels are negative or {IGNORED}" * bool(self.ignored)
@@ -303,10 +333,16 @@ class Tally:
         agreement: float | None = None,
         facts: InputFacts | None = None,
     ) -> Scores:
-        """The scores of what was added. facts: on the inputs, for the hint.
+        """The scores of all that was added.
+
+        Args:
+            members: the number of networks.
+            ensemble: what was averaged.
+            agreement: of the members.
+            facts: on the inputs, for the hint.
 
         Raises:
-            DataError: nothing was.
+            DataError: nothing was added.
         """
         ece = self.reliability().ece
         accuracy = float(torch.cat(self._correct).double().mean())

@@ -1,6 +1,4 @@
-"""Persistent neurons: training again from the same start, repelled from the solutions already
-found.
-"""
+"""Persistent neurons: train again from one start, repelled from earlier solutions."""
 
 from onefold.explore.persistent.persistent import PersistentTraining
 

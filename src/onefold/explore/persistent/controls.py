@@ -1,10 +1,9 @@
-"""The uninformed control: random points as far from the start as the solutions are, which tells
-what the solutions themselves contribute.
+"""The uninformed control: random points as far from the start as the solutions are.
 
     theta_0l + |theta*_l - theta_0l| e_l,    e_l uniform on the unit sphere of the group l
 
-If being repelled from these does as well, the gain comes from being pushed away from the start at
-all, not from knowing where the solutions are.
+The control tells what the solutions themselves contribute. If repulsion from these points does as
+well, the gain comes from the push away from the start, not from knowledge of the solutions.
 """
 
 from __future__ import annotations
@@ -21,10 +20,16 @@ from onefold.explore.persistent.distances import by_group, squares, wide
 def random_displacement(
     way: Sequence[Tensor], members: Tensor, seed: int, number: int
 ) -> list[Tensor]:
-    """A displacement of the same length as `way` in every group, on the CPU, in a random direction
-    that seed and `number` decide.
+    """A displacement of the same length as `way` in every group, in a random direction.
 
-    members: (groups, tensors), 1 where a tensor belongs to the group and else 0.
+    Args:
+        way: a solution less the start, one tensor for each parameter.
+        members: (groups, tensors), 1 if a tensor belongs to the group, else 0.
+        seed: decides the direction, together with `number`.
+        number: of the solution.
+
+    Returns:
+        Tensors shaped as `way` and of its dtypes, on the CPU.
     """
     generator = torch.Generator().manual_seed(
         int(np.random.default_rng([seed, 1, number]).integers(2**62))

@@ -1,8 +1,7 @@
-"""Squared lengths and inner products of lists of tensors, summed over groups of them, and linear
-combinations with one factor for each tensor.
+"""Squared lengths, inner products and scaled sums of lists of tensors, by groups of them.
 
-On a CPU a product is one call of BLAS; on other devices a whole list goes through one kernel, and
-no number is read back, which would wait for it.
+On a CPU a product is one call of BLAS. On other devices a whole list goes through one kernel, and
+no number is read back, since reading would wait for it.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ Tensors = Sequence[Tensor]
 
 
 def wide(tensors: Tensors) -> torch.dtype:
-    """The dtype to sum in: float64 where there is such a tensor, else float32."""
-    return (
-        torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-    )
+    """The dtype to sum in: float64 if one of the tensors has it, else float32."""
+    precise = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return torch.float64 if precise else torch.float32
 
 
 def differences(a: Tensors, b: Tensors) -> list[Tensor]:
-    """a - b for every tensor, in the wider dtype of the two."""
+    """The differences a - b of corresponding tensors, in the wider dtype of the two."""
     return list(torch._foreach_sub(list(a), list(b)))
 
 
@@ -33,33 +31,30 @@ def squares(tensors: Tensors) -> Tensor:
 
 
 def inner(a: Tensors, b: Tensors) -> Tensor:
-    """The inner products of corresponding tensors, (tensors,), on the first one's device."""
+    """The inner products of corresponding tensors, (tensors,), on the device of the first one."""
     dtype, device = wide(a), a[0].device
-    if on_cpu(a[0]):
-        found = [
-            (
-                torch.dot(_flat(x, dtype), _flat(y, dtype))
-                if _same_order(x, y)
-                else (x.to(dtype) * y.to(dtype)).sum()
-            )
-            for x, y in zip(a, b, strict=True)
-        ]
-    elif a is b:
-        norms = torch._foreach_norm(
-            [x if x.dtype in (torch.float32, dtype) else x.to(dtype) for x in a]
-        )
+    if a is b and not on_cpu(a[0]):
+        precise = [x if x.dtype in (torch.float32, dtype) else x.to(dtype) for x in a]
+        norms = torch._foreach_norm(precise)
         return torch.stack([norm.to(device, dtype) for norm in norms]).square()
-    else:
-        found = [(x.to(dtype) * y.to(dtype)).sum().to(device) for x, y in zip(a, b, strict=True)]
-    return torch.stack(found)
+    products = []
+    for x, y in zip(a, b, strict=True):
+        if on_cpu(a[0]) and _same_order(x, y):
+            products.append(torch.dot(_flat(x, dtype), _flat(y, dtype)))
+        else:
+            products.append((x.to(dtype) * y.to(dtype)).sum().to(device))
+    return torch.stack(products)
 
 
 def by_group(values: Tensor, members: Tensor) -> Tensor:
-    """Sums over the tensors of each group, (groups,). members: (groups, tensors), 1 where a tensor
-    belongs to the group and else 0.
+    """Sums over the tensors of each group, (groups,).
 
-    Not as a matrix product, which some devices would round; nor by scattering, whose order some
-    leave open.
+    The sum is no matrix product, which some devices would round. It does not scatter, since some
+    devices leave the order of that open.
+
+    Args:
+        values: (tensors,).
+        members: (groups, tensors), 1 if a tensor belongs to the group, else 0.
     """
     return (members * values).sum(-1)
 
@@ -68,21 +63,14 @@ def scale_(tensors: list[Tensor], factors: Tensor) -> list[Tensor]:
     """Multiply every tensor by its own factor, in place."""
     if on_cpu(tensors[0]):
         torch._foreach_mul_(tensors, factors.tolist())
-    else:
-        torch._foreach_mul_(
-            tensors,
-            [
-                factor.to(tensor.device)
-                for factor, tensor in zip(factors.unbind(), tensors, strict=True)
-            ],
-        )
+        return tensors
+    pairs = zip(factors.unbind(), tensors, strict=True)
+    torch._foreach_mul_(tensors, [factor.to(tensor.device) for factor, tensor in pairs])
     return tensors
 
 
 def on_cpu(tensor: Tensor) -> bool:
-    """Whether the tensor lies in the memory of this process, and its numbers may be read without
-    waiting.
-    """
+    """Whether the tensor lies in the memory of this process, so that reading it does not wait."""
     return tensor.device.type == "cpu"
 
 

@@ -1,16 +1,16 @@
 """The "function" kernel: repulsion between predictions on a small reference batch.
 
-    factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0))),    D_j(theta) = mean over the examples
-    of |f(theta) - f(theta*_j)|^2
+    factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0)))
+    D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
 
-f are probabilities, the softmax over the classes of outputs (n, C) or of those that the reference
-batch's labels tell (`onefold.inference`), or where there are no classes the outputs themselves.
-Permutations and rescalings of hidden units leave f as it is, so that they cannot satisfy this
-distance as they can one between parameters. The gradient is that of autograd, through one more
-forward and backward pass over the reference batch.
+f are probabilities: the softmax over the classes of outputs (n, C), or over the class axis that the
+labels of the reference batch tell (`onefold.inference`). If there are no classes, f are the outputs
+themselves. Permutations and rescalings of hidden units leave f as it is. They cannot satisfy this
+distance, though they can satisfy one between parameters. The gradient is that of autograd, through
+one more forward and backward pass over the reference batch.
 
-Predictions are made without dropout, and by batch norms with the batch's own statistics, so that
-they depend on the parameters and on nothing that training has problem; the network's buffers stay
+Predictions are made without dropout, and by batch norms with the batch's own statistics. They
+depend on the parameters and on nothing else that training has gathered. The network's buffers stay
 as they are.
 """
 
@@ -32,8 +32,14 @@ from onefold.inference import ANY, ClassAxis, Output, run
 
 
 class FunctionRepulsion:
-    """Repulsion in the space of functions. start: the predictions at theta_0, as `predict` makes
-    them.
+    """Repulsion in the space of functions.
+
+    Args:
+        kernel: of predictions.
+        network: whose predictions are compared; it is left as it is.
+        reference: the batch that it predicts on.
+        start: the predictions at theta_0, as `predict` makes them.
+        output: which output the predictions are.
     """
 
     def __init__(
@@ -50,8 +56,9 @@ class FunctionRepulsion:
         self._anchors: list[tuple[Tensor, Tensor]] = []
 
     def add(self, predictions: Tensor, mirrored: bool = False) -> None:
-        """Repel from these predictions, and from their mirror image if `mirrored`; they are left
-        out where they are exactly those of the start.
+        """Repel from these predictions, and from their reflection about the start if `mirrored`.
+
+        Predictions that equal those of the start are left out.
         """
         length = _apart(self.start, predictions)
         if length > 0:
@@ -61,6 +68,7 @@ class FunctionRepulsion:
     def evaluate(
         self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
     ) -> Evaluated:
+        """The penalty and, if `gradient`, its gradient; as `Repulsion.evaluate`."""
         if not self._anchors:
             dtype = wide(parameters)
             return torch.zeros((), device=self.device, dtype=dtype), (
@@ -91,9 +99,9 @@ def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tenso
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
-        DataError: the network cannot run on the batch, returns several outputs, or puts out more
-        than (n, C) and nothing says on which axis its classes lie. PersistentError: it returns NaN
-        or infinity.
+        DataError: the network cannot run on the batch or returns several outputs, or nothing says
+            on which axis the classes of an output with more axes than (n, C) lie.
+        PersistentError: a prediction is NaN or infinite.
     """
     with _at_rest(network):
         outputs = run(network, reference, output)
@@ -109,13 +117,16 @@ def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tenso
 
 
 def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """The mean over the examples of the squared distance."""
     return (a - b).square().sum() / len(a)
 
 
 @contextmanager
 def _at_rest(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but for batch norms, which use the batch's own statistics and gather none,
-    and recurrent layers, whose gradients on a GPU need training mode (their dropout is off).
+    """Evaluation mode, with two exceptions.
+
+    Batch norms use the batch's own statistics and gather none. Recurrent layers are in training
+    mode with their dropout off, since their gradients on a GPU need that mode.
     """
     modes = [(module, module.training) for module in network.modules()]
     norms = [(norm, norm.track_running_stats) for norm in norms_of(network)]

@@ -1,11 +1,13 @@
-"""How strongly a solution repels at a distance: kernels of normalised quantities, each with its
-derivatives.
+"""Kernels: how strongly a solution repels at a distance, with derivatives.
 
 With u = theta - theta_0 and v = theta* - theta_0 of one group, everything is measured in units of
-|v|, so that no kernel depends on the scale of a layer: the squared distance d2 = |u - v|^2 / |v|^2
-(1 at the start, 0 at the solution), the squared way gone r2 = |u|^2 / |v|^2, and the way gone
-toward the solution p = <u, v> / |v|^2. The paper's own kernel is not known (see persistent.py); all
-of these are reconstructions.
+|v|, so that no kernel depends on the scale of a layer:
+
+    d2 = |u - v|^2 / |v|^2      squared distance, 1 at the start and 0 at the solution
+    r2 = |u|^2 / |v|^2          squared length of the way gone
+    p  = <u, v> / |v|^2         the way gone toward the solution
+
+The paper's own kernel is not known (see persistent.py). All of these are reconstructions.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ FLOOR = 1e-12  # keeps the root of the hinge differentiable at the solution itse
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel. of: what it is a function of, and so what `values` takes and gives; all tensors
-    have one shape, and `width` is a number > 0.
+    """One kernel. All tensors have one shape, and `width` is a number above 0.
 
-    "distance" and "predictions": values(d2, width) -> kernel, d kernel / d d2. "direction":
-    values(p, r2, width) -> kernel, d / d p, d / d r2.
+    Attributes:
+        of: "distance" or "predictions", a function of d2; or "direction", a function of p and r2.
+        values: (d2, width) -> kernel, d kernel / d d2; or of a direction (p, r2, width) -> kernel,
+            d / d p, d / d r2.
     """
 
     of: str
@@ -39,7 +42,11 @@ kernels: Registry[Kernel] = Registry("kernel")
 
 
 def kernel_named(name: str) -> Kernel:
-    """The kernel of this name. Raises PersistentError with the nearest known name otherwise."""
+    """The kernel of this name.
+
+    Raises:
+        PersistentError: there is none; the message gives the nearest known name.
+    """
     if not isinstance(name, str) or name not in kernels:
         raise PersistentError(
             f"There is no kernel named '{name}'; {nearest(str(name), kernels.names())}"
@@ -48,27 +55,29 @@ def kernel_named(name: str) -> Kernel:
 
 
 def gaussian(d2: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """exp(-d2 / (2 width^2))"""
+    """exp(-d2 / (2 width^2))."""
     value = (d2 * (-0.5 / width**2)).exp()
     return value, value * (-0.5 / width**2)
 
 
 def inverse(d2: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """1 / (d2 + width^2 / 10)"""
+    """1 / (d2 + width^2 / 10)."""
     value = (d2 + 0.1 * width**2).reciprocal()
     return value, -value.square()
 
 
 def hinge(d2: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """max(0, width - d)^2 of the distance d = sqrt(d2 + 1e-12)"""
+    """max(0, width - d)^2 of the distance d = sqrt(d2 + 1e-12)."""
     distance = (d2 + FLOOR).sqrt()
     inside = (width - distance).clamp_min(0)
     return inside.square(), -inside / distance
 
 
 def cosine(p: Tensor, r2: Tensor, width: float) -> tuple[Tensor, Tensor, Tensor]:
-    """max(0, p)^2 / (r2 + width^2 / 100), which is the squared cosine of u and v but for the second
-    summand, without which it would jump at u = 0
+    """max(0, p)^2 / (r2 + width^2 / 100).
+
+    It is the squared cosine of u and v but for the second summand, without which it would jump at
+    u = 0.
     """
     toward, below = p.clamp_min(0), r2 + 0.01 * width**2
     value = toward.square() / below

@@ -1,16 +1,19 @@
-"""The repulsion from recorded solutions and its gradient in closed form.
+"""The repulsion from recorded solutions, and its gradient in closed form.
 
-    penalty       (factor / L) sum_j sum_l k(d2_lj),    d2_lj = |theta_l - theta*_lj|^2 / n_lj,
-    n_lj = |theta*_lj - theta_0l|^2 + 1e-12 gradient      (factor / L) sum_j k'(d2_lj) 2 (theta_l -
-    theta*_lj) / n_lj
+    penalty       (factor / L) sum_j sum_l k(d2_lj)
+    with          d2_lj = |theta_l - theta*_lj|^2 / n_lj,   n_lj = |theta*_lj - theta_0l|^2 + 1e-12
+    gradient      (factor / L) sum_j k'(d2_lj) 2 (theta_l - theta*_lj) / n_lj
 
-over the solutions j and the L groups l of the scope; for kernels of a direction, with u = theta -
-theta_0 and v = theta* - theta_0, the gradient is (factor / L) sum_j (dk/dp v + 2 dk/dr2 u) / n_lj.
-Where a solution's group is exactly as it was at the start there is no distance to measure in, and
-the group is left out of that solution's sum; L stays the number of groups.
+The sums run over the solutions j and the L groups l of the scope. For kernels of a direction, with
+u = theta - theta_0 and v = theta* - theta_0, the gradient is
 
-Value and gradient are computed together, and what enters the graph is one node that holds the
-gradient: the loss may be scaled, accumulated, clipped and reduced over processes as ever.
+    (factor / L) sum_j (dk/dp v + 2 dk/dr2 u) / n_lj
+
+If a group of a solution is exactly as it was at the start, there is no distance to measure in. The
+group is then left out of that solution's sum; L stays the number of groups.
+
+Value and gradient are computed together. One node of the graph holds the gradient: the loss may be
+scaled, accumulated, clipped and reduced over processes as usual.
 """
 
 from __future__ import annotations
@@ -30,24 +33,36 @@ Evaluated = tuple[Tensor, list[Tensor] | None]
 
 
 class Repulsion(Protocol):
-    """What penalises the parameters of a round."""
+    """A penalty on the parameters of a round."""
 
     device: torch.device
 
     def evaluate(
         self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
     ) -> Evaluated:
-        """The penalty, a number outside any graph, and where it is wanted its gradient, new
-        tensors.
+        """The penalty, and its gradient.
+
+        Args:
+            parameters: those of the scope, in the order of the groups.
+            factor: multiplies the kernels.
+            width: of the kernel.
+            gradient: whether the gradient is wanted.
+
+        Returns:
+            The penalty as a tensor without axes and outside any graph, and the gradient as new
+            tensors, or None.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
-    """What is repelled from. tensors: theta* or, if `displaced`, theta* - theta_0. inverse: 1 / n,
-    (groups,), and 0 where a group is left out.
+    """A point that repels.
 
-    counts: 1, or 0 where a group is left out, (groups,).
+    Attributes:
+        tensors: theta* or, if `displaced`, theta* - theta_0.
+        displaced: which of the two.
+        inverse: (groups,) 1 / n; 0 if a group is left out.
+        counts: (groups,) 1; 0 if a group is left out.
     """
 
     tensors: list[Tensor]
@@ -59,8 +74,10 @@ class Anchor:
 class ParameterRepulsion:
     """Repulsion in the space of parameters.
 
-    start: theta_0, one tensor for each parameter of the scope. members: to which group each of them
-    belongs, (groups, tensors) of 0 and 1.
+    Args:
+        kernel: of a distance or a direction.
+        start: theta_0, one tensor for each parameter of the scope.
+        members: (groups, tensors), 1 if a tensor belongs to the group, else 0.
     """
 
     def __init__(self, kernel: Kernel, start: Sequence[Tensor], members: Tensor) -> None:
@@ -71,7 +88,7 @@ class ParameterRepulsion:
         self.anchors: list[Anchor] = []
 
     def add(self, tensors: Sequence[Tensor], displaced: bool) -> None:
-        """Repel from one more place: theta*, or theta* - theta_0 if it is `displaced`."""
+        """Repel from one more point: theta*, or theta* - theta_0 if it is `displaced`."""
         found = [tensor.to(own.device) for tensor, own in zip(tensors, self.start, strict=True)]
         way = found if displaced else differences(found, self.start)
         length = self.lengths(way)
@@ -91,6 +108,7 @@ class ParameterRepulsion:
     def evaluate(
         self, parameters: Sequence[Tensor], factor: float, width: float, gradient: bool
     ) -> Evaluated:
+        """The penalty and, if `gradient`, its gradient; as `Repulsion.evaluate`."""
         factor /= len(self.members)
         direction = self.kernel.of == DIRECTION
         way = (
@@ -159,7 +177,8 @@ def as_node(value: Tensor, gradient: list[Tensor], parameters: Sequence[Tensor])
 class _Known(torch.autograd.Function):
     """A number with a gradient that is known already.
 
-    It belongs to the parameters as they were, whatever has become of them since.
+    The gradient is that of the parameters at the time of the forward pass, even if they change
+    after.
     """
 
     @staticmethod

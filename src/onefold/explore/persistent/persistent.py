@@ -1,18 +1,18 @@
-"""Persistent training: train again from the same start, repelled from the solutions already found.
+"""Persistent training: train again from the same start, repelled from the solutions of before.
 
-    minimise   L(theta) + (strength s(t) / L) sum_j sum_l k(|theta_l - theta*_lj|^2 / |theta_0l -
-    theta*_lj|^2)
+    minimise   L(theta) + (strength s(t) / L) sum_j sum_l k(d2_lj)
+    with       d2_lj = |theta_l - theta*_lj|^2 / |theta_0l - theta*_lj|^2
 
-from theta_0 in every round, over the solutions j of earlier rounds and the groups l of parameters
-(penalty.py, kernels.py). s(t) is 1 up to the fraction a of the round's steps, falls linearly to 0
-at b, and stays 0, so that a round ends at a minimum of L itself.
+Every round starts at theta_0. The sums run over the solutions j of earlier rounds and the groups l
+of parameters (`penalty.py`, `kernels.py`). s(t) is 1 up to the fraction a of the round's steps,
+falls linearly to 0 at b, and stays 0, so that a round ends at a minimum of L itself.
 
-Min 2020, "Persistent Neurons" (arXiv 2007.01419). Only the abstract was available to us: that
-updates carry deterministic error terms away from earlier convergence points, from the same
+Min 2020, "Persistent Neurons" (arXiv 2007.01419). Only the abstract was available to us. It says
+that updates carry deterministic error terms away from earlier convergence points, from the same
 initialisation, in full and in partial variants. The penalty's form and all of its constants are a
 reconstruction.
 
-The network trains as ever, in any loop: the penalty is one node of the graph, or its gradient is
+The network trains as usual, in any loop: the penalty is one node of the graph, or its gradient is
 added after the backward pass.
 """
 
@@ -31,7 +31,16 @@ from onefold.ensemble.names import EnsembleMean
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import PersistentError
 from onefold.explore.persistent.kernels import PREDICTIONS, kernel_named
-from onefold.explore.persistent.options import annealed, check_options
+from onefold.explore.persistent.options import (
+    NEW,
+    OPTIONS,
+    SAME,
+    annealed,
+    check_options,
+    check_order,
+    check_reference,
+    check_same_run,
+)
 from onefold.explore.persistent.penalty import Evaluated, Repulsion, as_node
 from onefold.explore.persistent.repulsion import RepulsionBuilder, copy_at
 from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
@@ -40,21 +49,9 @@ from onefold.explore.persistent.solutions import Solution, Solutions, check_scor
 from onefold.inference import OutputChoice, as_output
 from onefold.patterns import Patterns
 
-SAME, NEW = "same", "new"
-OPTIONS = (
-    "steps_per_round",
-    "strength",
-    "width",
-    "anneal",
-    "memory",
-    "control",
-    "mirror",
-    "seed",
-)  # what a state brings along, as an optimiser's does
-
 
 class PersistentTraining:
-    """Rounds of training from one initialisation, each repelled from the solutions of those before.
+    """Rounds of training from one start, each repelled from the solutions of earlier rounds.
 
         run = onefold.PersistentTraining(model, steps_per_round=1000)
         for _ in range(4):
@@ -66,45 +63,46 @@ class PersistentTraining:
             run.restart()
         network = run.best()
 
-    The model stays the caller's own and is trained by the caller, under any optimiser, precision or
-    wrapper; what it holds now is the initialisation.
+    The caller owns the model and trains it, under any optimiser, precision or wrapper. The
+    initialisation is what the model holds when the PersistentTraining is made.
+
+    A group is the weight and bias of a layer. A group of a solution that did not move from the
+    start at all is left out, since nothing can be measured in it.
 
     Args:
         model: the network, or a wrapper of it (torch.compile, DistributedDataParallel).
-        steps_per_round: optimiser steps of a round; the annealing is measured in them. Steps beyond are
-            allowed, and free of the penalty.
-        scope: what is repelled: "all" trainable parameters, those of the "first" layer, of the
-            last, the "head", or of the "last:n" layers; else a pattern of parameter or module
-            names, or several. With kernel="function", what the penalty's gradient may move.
+        steps_per_round: optimiser steps of a round, in which the annealing is measured. Further
+            steps are allowed; they have no penalty.
+        scope: the parameters that are repelled: "all" trainable ones, those of the "first" layer,
+            of the last, the "head", or of the "last:n" layers; else a pattern of parameter or
+            module names, or several. With kernel="function", what the penalty's gradient may move.
         kernel: "gaussian", "inverse", "hinge", "cosine" (all between parameters, normalised for
             every group) or "function" (between predictions).
-        strength: weight of the penalty. width: reach of the kernel, in units of the way from the
-            start to the solution.
+        strength: weight of the penalty.
+        width: reach of the kernel, in units of the way from the start to the solution.
         anneal: the fractions (a, b) of the round between which the strength falls to 0.
         memory: how many of the last solutions repel; None for all.
         control: repel from random points instead, which in every group are as far from the start as
             the solutions: the uninformed control.
-        mirror: repel also from the mirror image of the last solution through the start, 2 theta_0 -
-            theta*, so that a round leaves to the side of the way it went before and not just the
-            other way. Ours, beyond the paper.
-        exclude: patterns of what is left out of the scope.
-        reference: of kernel="function" the batch whose predictions are compared: inputs, (inputs,
+        mirror: also repel from the reflection of the last solution about the start, 2 theta_0 -
+            theta*. Without it a round tends to move in exactly the opposite direction; with it the
+            round moves sideways. Ours, not in the paper.
+        exclude: patterns of parameters that are left out of the scope.
+        reference: for kernel="function", the batch whose predictions are compared: inputs, (inputs,
             labels) or a dict.
-        output: of kernel="function" and `ensemble` which output is meant where the network returns
-            several, and on which axis its classes lie (`onefold.inference`).
-        store: a folder for the solutions, so that only those that repel are in memory; None keeps
-            all of them there.
-        precision: "bfloat16", "float16" or "float32", in which solutions are kept; None keeps them
-            exact.
+        store: a folder for the solutions, so that memory holds only those that repel; None holds
+            all of them in memory.
+        precision: "bfloat16", "float16" or "float32", in which solutions are stored; None stores
+            exact values.
         seed: of the control's points and of `order_seed`.
-
-    Groups (a layer's weight and bias) of a solution that did not move from the start at all are
-    left out, as nothing can be measured in them.
+        output: for kernel="function" and `ensemble`, which output is meant if the network returns
+            several, and on which axis its classes lie (`onefold.inference`).
 
     Raises:
-        PersistentError: an option is out of its range. SettingError: a pattern matches nothing.
-        DataError: the network cannot run on the reference batch. OutputError: the folder cannot be
-        made.
+        PersistentError: an option is out of its range.
+        SettingError: a pattern matches nothing.
+        DataError: the network cannot run on the reference batch.
+        OutputError: the folder cannot be made.
     """
 
     def __init__(
@@ -134,21 +132,14 @@ class PersistentTraining:
         self._check_options()
         self.model, self._network = model, unwrapped(model)
         self.kernel, self._kernel = kernel, kernel_named(kernel)
-        if (self._kernel.of == PREDICTIONS) != (reference is not None):
-            need = (
-                "compares predictions; pass reference=, a small batch"
-                if reference is None
-                else "compares parameters; leave reference= out"
-            )
-            raise PersistentError(f"The kernel '{kernel}' {need}.")
+        check_reference(kernel, self._kernel.of == PREDICTIONS, reference)
         self.groups: list[Group] = groups_of(self._network, scope, exclude)
         self.start = Snapshot.of(self._network)
         self.start.check_ranks(self._network)
         self._reference: Any = reference
         if reference is not None:
-            self._builder().predictions(
-                self.start
-            )  # learn now, and not after a round, whether the network can run on it
+            # Fails now, and not after a round, if the network cannot run on it.
+            self._builder().predictions(self.start)
         self._store = Solutions(self.start, store, precision)
         self.round, self.steps, self._order, self._restarts = 0, 0, 0, 0
         self._find_owners()
@@ -157,13 +148,12 @@ class PersistentTraining:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def penalty(self) -> Tensor:
-        """The penalty at the network's parameters, a number to be added to the loss; exactly 0 in
-        round 0 and once annealed.
+        """The penalty at the network's parameters, a number to be added to the loss.
 
-        Its gradient is that of the parameters as they are now, in closed form. With
-        kernel="function" this runs the network on the reference batch. Where the loss itself does
-        not reach some parameters, DistributedDataParallel allows no other gradient for them: use
-        `add_gradient` there.
+        It is exactly 0 in round 0 and once annealed. Its gradient, in closed form, is that of the
+        parameters as they are now. With kernel="function" this runs the network on the reference
+        batch. If the loss itself does not reach some parameters, DistributedDataParallel allows no
+        other gradient for them: use `add_gradient` there.
         """
         known = self._evaluate(torch.is_grad_enabled())
         if known is None:
@@ -176,11 +166,10 @@ class PersistentTraining:
     @torch.no_grad()
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def add_gradient(self, scale: float = 1.0) -> None:
-        """Add the penalty's gradient, times `scale`, to the parameters' `.grad`: instead of
-        `penalty()`, between backward pass and optimiser step.
+        """Add the penalty's gradient, times `scale`, to the parameters' `.grad`.
 
-        Gradients that a GradScaler has scaled need its `get_scale()` as scale, or `unscale_`
-        before.
+        Call it instead of `penalty()`, between backward pass and optimiser step. Gradients that a
+        GradScaler has scaled need its `get_scale()` as scale, or `unscale_` before.
         """
         known = self._evaluate(True)
         if known is None or known[1] is None:
@@ -197,24 +186,25 @@ class PersistentTraining:
                 parameter.grad.add_(gradient, alpha=scale)
 
     def step(self) -> None:
-        """Count one step, for the annealing; call it after the optimiser's."""
+        """Count one step, for the annealing; call it after the optimiser's step."""
         if self.round == 0 and self.steps == 0:
             self._store.check_free()
         self.steps += 1
 
     @property
     def factor(self) -> float:
-        """What the kernels are multiplied with now: the strength, annealed."""
+        """The number that multiplies the kernels now: the strength, annealed."""
         return float(self.strength) * annealed(self.steps / self.steps_per_round, self.anneal)
 
     # ---- between rounds
 
     def record(self, score: Any) -> None:
-        """End the round: keep what the network holds now, and how good it is (a number; higher is
-        better).
+        """End the round: record the network as it is now, with a score.
 
-        Where there are several processes, the first one's score counts, and it writes what goes to
-        disk.
+        If there are several processes, the first one's score counts, and it writes the files.
+
+        Args:
+            score: a number; higher is better.
 
         Raises:
             PersistentError: the round is recorded already, a weight is NaN or infinite, the score
@@ -230,25 +220,21 @@ class PersistentTraining:
         self._store.add(self.round, number, self._network)
 
     def restart(self, order: str = SAME, *, abandon: bool = False) -> None:
-        """Begin the next round: the initialisation again, bit for bit, with the buffers; gradients
-        are dropped.
+        """Begin the next round from the initialisation.
 
-        Make a new optimiser.
+        Parameters and buffers of the start are written into the network, bit for bit. Gradients are
+        dropped. Make a new optimiser.
 
         Args:
-            order: whether `order_seed` becomes that of the first round, "same", or one that was not
-                there before, "new".
+            order: "same" for the `order_seed` of the first round, "new" for one that was not used
+                before.
             abandon: repeat this round, which is not recorded.
 
         Raises:
             PersistentError: the round is not recorded, there is no such order, or the network is
                 not that of round 0.
         """
-        if order not in (SAME, NEW):
-            raise PersistentError(
-                f"The data's order in a round is the '{SAME}' as in the first or a '{NEW}' one, not"
-                f" '{order}'."
-            )
+        check_order(order)
         if self._recorded == abandon:
             done = (
                 "is recorded and cannot be abandoned"
@@ -264,9 +250,7 @@ class PersistentTraining:
 
     @property
     def order_seed(self) -> int:
-        """The seed for the generator of this round's data order:
-        `torch.Generator().manual_seed(run.order_seed)`.
-        """
+        """The seed of this round's data order: `torch.Generator().manual_seed(run.order_seed)`."""
         return int(np.random.default_rng([self.seed, 2, self._order]).integers(2**62))
 
     @property
@@ -280,8 +264,7 @@ class PersistentTraining:
         return [solution.score for solution in self._store.all]
 
     def network(self, number: int) -> nn.Module:
-        """The network of a recorded round: a plain copy with weights and buffers of its own, in
-        evaluation mode.
+        """The network of a recorded round: a plain copy with its own weights, in evaluation mode.
 
         Raises:
             PersistentError: there is no such round, or its file is missing or changed.
@@ -295,9 +278,12 @@ class PersistentTraining:
         return copy_at(self._network, found[0].snapshot()).eval()
 
     def best(self) -> nn.Module:
-        """The network of the best round, as `network` gives it; of equals the first.
+        """The network of the round with the highest score; of equals the first.
 
-        Raises PersistentError before anything is recorded.
+        It is a copy, as `network` gives it.
+
+        Raises:
+            PersistentError: nothing is recorded.
         """
         self._check_any("best")
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
@@ -320,8 +306,9 @@ class PersistentTraining:
     # ---- state
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rounds to come depend on but the network itself: tensors and plain data,
-        which torch.load reads with weights_only=True.
+        """The state on which all further rounds depend, but for the network itself.
+
+        It holds tensors and plain data, which torch.load reads with weights_only=True.
         """
         return {
             "kernel": self.kernel,
@@ -334,28 +321,21 @@ class PersistentTraining:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, to the same bits; the network and the optimiser of that
-        moment are loaded by the caller.
+        """Continue from a state, to the same bits; the caller loads network and optimiser.
 
         Raises:
-            PersistentError: it is of another kernel, scope, precision or network, or a solution's
-                file is missing or changed.
+            PersistentError: the state is of another kernel, scope, precision or network, or a
+                solution's file is missing or changed.
         """
         mine = self.state_dict()
-        for name in ("kernel", "scope", "precision"):
-            if state[name] != mine[name]:
-                raise PersistentError(
-                    f"The state is of a run with another {name} ({_brief(state[name])}, not"
-                    f" {_brief(mine[name])}); make it alike first."
-                )
+        check_same_run(state, mine)
         start = Snapshot(*state["start"])
         start.check(self._network)
-        start = Snapshot(
-            *(
-                {n: t.to(own[n].device, copy=True) for n, t in each.items()}
-                for each, own in zip(state["start"], mine["start"], strict=True)
-            )
+        parameters, buffers = (
+            {n: t.to(own[n].device, copy=True) for n, t in saved.items()}
+            for saved, own in zip(state["start"], mine["start"], strict=True)
         )
+        start = Snapshot(parameters, buffers)
         self._store.load(state["solutions"], start)
         self.start = start
         for name, value in state["options"].items():
@@ -372,8 +352,6 @@ class PersistentTraining:
             f" anneal={self.anneal}, groups={len(self.groups)}, tensors={tensors},"
             f" recorded={len(self._store.all)})"
         )
-
-    # ---- within
 
     @property
     def _recorded(self) -> bool:
@@ -397,19 +375,18 @@ class PersistentTraining:
             )
 
     def _find_owners(self) -> None:
-        """Look up the modules that own the parameters, and forget what the penalty was made of."""
+        """Look up the modules that own the parameters, and drop the current repulsion."""
         names = [name.rpartition(".") for group in self.groups for name in group.parameters]
-        self._owners = [
-            (self._network.get_submodule(module)._parameters, name) for module, _, name in names
-        ]
+        module = self._network.get_submodule
+        self._owners = [(module(owner)._parameters, name) for owner, _, name in names]
         self.repulsion: Repulsion | None = None
 
     def _parameters(self) -> list[Tensor]:
-        """The parameters of the scope, group by group, as they stand in the network now."""
+        """The parameters of the scope, group by group, as they are in the network now."""
         return [tensor for owner, name in self._owners if (tensor := owner[name]) is not None]
 
     def _evaluate(self, gradient: bool) -> Evaluated | None:
-        """Penalty and gradient; None where there is none, so that nothing is computed."""
+        """The penalty and its gradient; None if the penalty is 0, so that nothing is computed."""
         factor = self.factor
         if factor == 0 or self.round == 0:
             return None
@@ -421,8 +398,3 @@ class PersistentTraining:
                 near = near if self.memory is None else near[-self.memory :]
                 self.repulsion = self._builder().build(near, self.control, self.mirror, self.seed)
             return self.repulsion.evaluate(parameters, factor, float(self.width), gradient)
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

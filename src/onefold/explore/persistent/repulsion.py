@@ -1,5 +1,6 @@
-"""What repels in a round: the solutions before it, or the control's random points, in the space of
-parameters or of functions.
+"""The repulsion of a round, in the space of parameters or of functions.
+
+It is built from the solutions of earlier rounds, or from the random points of the control.
 """
 
 from __future__ import annotations
@@ -27,10 +28,15 @@ from onefold.inference import ANY, Output
 
 @dataclass(frozen=True, eq=False)
 class RepulsionBuilder:
-    """What every round's repulsion is made from. start: the initialisation. reference: one batch,
-    or None for kernels of parameters.
+    """The facts from which every round's repulsion is built.
 
-    output: which output of the network its predictions are.
+    Attributes:
+        kernel: of parameters or of predictions.
+        network: which is trained.
+        groups: the parameters that are repelled.
+        start: the initialisation.
+        reference: one batch, for a kernel of predictions; else None.
+        output: which output of the network its predictions are.
     """
 
     kernel: Kernel
@@ -43,11 +49,14 @@ class RepulsionBuilder:
     def build(
         self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int
     ) -> Repulsion:
-        """The repulsion from these solutions, on the network's device; from random points as far
-        from the start if `control`.
+        """The repulsion from these solutions, on the network's device.
 
-        mirror: also from the mirror image of the last one through the start, 2 theta_0 - theta*, or
-        that of its predictions.
+        Args:
+            solutions: those that repel, in order.
+            control: repel from random points as far from the start instead.
+            mirror: repel also from the reflection of the last solution about the start, 2 theta_0 -
+                theta*, or from that of its predictions.
+            seed: of the random points.
         """
         by_function = self.kernel.of == PREDICTIONS
         names = [name for group in self.groups for name in group.parameters]
@@ -91,9 +100,10 @@ class RepulsionBuilder:
         return in_functions or in_parameters
 
     def predictions(self, at: Snapshot) -> Tensor:
-        """What the network predicts on the reference batch with these tensors.
+        """The network's predictions on the reference batch with these tensors.
 
-        Raises DataError where it cannot run on it.
+        Raises:
+            DataError: the network cannot run on it.
         """
         with torch.no_grad():
             return predict(copy_at(self.network, at), self._batch(), self.output)
@@ -105,7 +115,8 @@ class RepulsionBuilder:
 def copy_at(network: nn.Module, tensors: Snapshot) -> nn.Module:
     """A copy of the network that holds these tensors.
 
-    Raises PersistentError where the network cannot be copied.
+    Raises:
+        PersistentError: the network cannot be copied.
     """
     # What a forward pass left as an attribute (as torch.nn.utils.weight_norm does) belongs to a
     # graph, and torch copies no such tensor.

@@ -1,9 +1,10 @@
-"""Which parameters are kept away from earlier solutions, and in which groups: those that one module
-owns, such as a layer's weight and bias.
+"""The parameters that are repelled from earlier solutions, and their groups.
 
-A layer, as far as "first", "head" and "last:n" count them, is a module that owns a weight of two or
-more dimensions; norms are none, and neither are tokens and positions that a network keeps as raw
-parameters. They are counted in the order in which the network registered them.
+A group holds the parameters that one module owns, such as a layer's weight and bias.
+
+"first", "head" and "last:n" count layers in the order in which the network registered them. A layer
+is a module that owns a weight of two or more dimensions. Norms are no layers, and neither are
+tokens and positions that a network holds as raw parameters.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ Scope = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Group:
-    """The parameters that are measured together. module: its name, "" for the network's own.
-    parameters: their names, shared ones under the first.
+    """Parameters that are measured together.
+
+    Attributes:
+        module: the name of the module that owns them, "" for the network itself.
+        parameters: their names; a shared one has its first name.
     """
 
     module: str
@@ -33,12 +37,14 @@ class Group:
 def groups_of(network: nn.Module, scope: Scope, exclude: Patterns = None) -> list[Group]:
     """The groups of trainable parameters in a scope, in the order of the network.
 
-    scope: "all", "first", "head", "last:n", or patterns of parameter or module names. exclude:
-    patterns of what is left out of it.
+    Args:
+        network: owns the parameters.
+        scope: "all", "first", "head", "last:n", or patterns of parameter or module names.
+        exclude: patterns of parameters that are left out.
 
     Raises:
-        PersistentError: there is no trainable parameter, or no such layer. SettingError: a pattern
-            matches nothing, or nothing is left.
+        PersistentError: there is no trainable parameter, or no such layer.
+        SettingError: a pattern matches nothing, or nothing is left.
     """
     first: dict[str, str] = {}  # every name of a trainable parameter -> its first name
     seen: dict[int, str] = {}
@@ -64,15 +70,16 @@ def groups_of(network: nn.Module, scope: Scope, exclude: Patterns = None) -> lis
 
 
 def owner(name: str) -> str:
-    """The module that a parameter belongs to; what torch.nn.utils.parametrize keeps beside a layer
-    belongs to the layer.
+    """The name of the module that a parameter belongs to.
+
+    Parameters that torch.nn.utils.parametrize holds beside a layer belong to the layer.
     """
     module = name.rpartition(".")[0]
     return f".{module}".partition(".parametrizations.")[0].lstrip(".")
 
 
 def _named(network: nn.Module, names: list[str], scope: Scope) -> list[str]:
-    """Those of the names that the scope means."""
+    """The names that the scope means."""
     if scope == ALL:
         return names
     if not isinstance(scope, str) or not (scope in (FIRST, HEAD) or scope.startswith(LAST)):

@@ -1,5 +1,6 @@
-"""What a network held at one moment, bit for bit: parameters and buffers, under the names that they
-have without wrappers.
+"""The tensors of a network at one moment, bit for bit.
+
+Parameters and buffers have the names that they have without wrappers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, out of torch.compile, (Distributed)DataParallel, and the wrapper of
-    lightning-fabric.
+    """The network itself, without its wrappers.
+
+    These are torch.compile, (Distributed)DataParallel and the wrapper of lightning-fabric.
     """
     while True:
         inner = (
@@ -34,16 +36,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 class Snapshot:
-    """The tensors of a network: its parameters and its buffers, by name; shared ones once."""
+    """The tensors of a network: parameters and buffers, by name; a shared one comes once."""
 
     def __init__(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
         self.parameters, self.buffers = dict(parameters), dict(buffers)
 
     @classmethod
     def of(cls, network: nn.Module) -> Snapshot:
-        """A copy of what the network holds now.
+        """A copy of the network's tensors.
 
-        Raises PersistentError where a parameter has no value yet.
+        Raises:
+            PersistentError: a parameter has no value yet.
         """
         for name, parameter in network.named_parameters():
             if isinstance(parameter, UninitializedParameter):
@@ -57,8 +60,10 @@ class Snapshot:
         )
 
     def check(self, network: nn.Module) -> None:
-        """Raises PersistentError where a tensor of the network is gone, is new, or has another
-        shape or dtype; devices may differ.
+        """Check that a network has the same tensors; devices may differ.
+
+        Raises:
+            PersistentError: a tensor of the network is gone, is new, or has another shape or dtype.
         """
         for kind, own, now in zip(
             ("parameter", "buffer"), (self.parameters, self.buffers), _tensors(network), strict=True
@@ -72,7 +77,11 @@ class Snapshot:
                     )
 
     def put_into(self, network: nn.Module) -> None:
-        """Write all values into a network of the same tensors, in place, and drop its gradients."""
+        """Write all values into a network of the same tensors, in place, and drop its gradients.
+
+        Raises:
+            PersistentError: as `check`.
+        """
         self.check(network)
         with torch.no_grad():
             for own, now in zip((self.parameters, self.buffers), _tensors(network), strict=True):
@@ -81,8 +90,10 @@ class Snapshot:
         network.zero_grad(set_to_none=True)
 
     def check_ranks(self, network: nn.Module) -> None:
-        """Raises PersistentError, on every rank, where the ranks do not begin with the same
-        tensors.
+        """Check that all ranks begin with the same tensors.
+
+        Raises:
+            PersistentError: they do not; it is raised on every rank.
         """
         if several_ranks():
             own = state_checksum(self.parameters | self.buffers)

@@ -1,8 +1,8 @@
 """Recorded solutions: in memory or as one safetensors file each, exact or in a lower precision.
 
-In a lower precision it is the way from the start that is stored, not the value, since the way may
-be smaller than what the rounding of a value would change. Exact files are checkpoints of the
-network as `onefold.load` reads them. Buffers are always exact.
+In a lower precision the way from the start is stored and not the value, since the way may be
+smaller than the rounding error of a value. Exact files are checkpoints of the network, as
+`onefold.load` reads them. Buffers are always exact.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ class Solution:
     Attributes:
         round: its number, from 0.
         score: as it was given to `record`; higher is better.
-        file: where it lies, or None where it is in memory.
-        displaced: what is stored is the way from the start, in a lower precision.
+        file: its file, or None if it is in memory.
+        displaced: whether the way from the start is stored, in a lower precision.
+        checksum: of the file; "" if it is in memory.
+        held: the tensors in memory; empty if there is a file.
+        start: the initialisation.
     """
 
     round: int
@@ -47,10 +50,10 @@ class Solution:
     start: Snapshot = field(repr=False)
 
     def snapshot(self) -> Snapshot:
-        """A copy of parameters and buffers, on the CPU; exact, or within the precision they are
-        kept in.
+        """A copy of parameters and buffers, on the CPU, as exact as they are stored.
 
-        Raises PersistentError as `stored`.
+        Raises:
+            PersistentError: as `stored`.
         """
         stored, parameters = self.stored(), {}
         for name, start in self.start.parameters.items():
@@ -64,7 +67,8 @@ class Solution:
     def stored(self) -> Mapping[str, Tensor]:
         """The tensors as they are stored.
 
-        Raises PersistentError where the file is gone, or is not what was written.
+        Raises:
+            PersistentError: the file is gone, or is not the file that was written.
         """
         if self.file is None:
             return self.held
@@ -89,11 +93,14 @@ class Solution:
 class Solutions:
     """All solutions recorded so far, in order.
 
-    start: the initialisation. folder: where they are written, made where it is missing; None keeps
-    them in memory. precision: "bfloat16", "float16" or "float32", or None for exact values.
+    Args:
+        start: the initialisation.
+        folder: where they are written; it is made if it is missing. None holds them in memory.
+        precision: "bfloat16", "float16" or "float32", or None for exact values.
 
     Raises:
-        PersistentError: there is no such precision. OutputError: the folder cannot be made.
+        PersistentError: there is no such precision.
+        OutputError: the folder cannot be made.
     """
 
     def __init__(
@@ -117,9 +124,16 @@ class Solutions:
                 raise explain(error, self.folder) from error
 
     def add(self, number: int, score: float, network: nn.Module) -> None:
-        """Record what the network holds now.
+        """Record the network as it is now.
 
-        Raises PersistentError where a weight is not finite; OutputError where it cannot be written.
+        Args:
+            number: of the round.
+            score: of the network; higher is better.
+            network: as it is at the end of the round.
+
+        Raises:
+            PersistentError: a weight is not finite.
+            OutputError: the solution cannot be written.
         """
         now = Snapshot.of(network)
         unfit = [
@@ -134,28 +148,22 @@ class Solutions:
                 " the learning rate or the strength and repeat the round with"
                 " restart(abandon=True)."
             )
-        tensors = {name: self._kept(name, tensor) for name, tensor in now.parameters.items()} | {
-            n: t.cpu() for n, t in now.buffers.items()
-        }
-        names = tensors | {
-            name: tensors[first] for name, first in _aliases(network).items()
-        }  # so that a file has all names of shared weights
-        file, digest = self._write(number, score, names) if self.folder is not None else (None, "")
-        self.all.append(
-            Solution(
-                number,
-                score,
-                file,
-                self.precision is not None,
-                digest,
-                {} if file else tensors,
-                self.start,
-            )
-        )
+        tensors = {name: self._kept(name, tensor) for name, tensor in now.parameters.items()}
+        tensors |= {name: tensor.cpu() for name, tensor in now.buffers.items()}
+        file, digest = None, ""
+        if self.folder is not None:
+            # A file has all names of shared weights.
+            aliases = {name: tensors[first] for name, first in _aliases(network).items()}
+            file, digest = self._write(number, score, tensors | aliases)
+        held = {} if file else tensors
+        displaced = self.precision is not None
+        self.all.append(Solution(number, score, file, displaced, digest, held, self.start))
 
     def check_free(self) -> None:
-        """Raises PersistentError where the folder holds solutions of another run, which this one
-        would replace.
+        """Check that the folder holds no solutions of another run, which this one would replace.
+
+        Raises:
+            PersistentError: it does.
         """
         if self.folder is None or self._mine:
             return
@@ -182,10 +190,10 @@ class Solutions:
         ]
 
     def load(self, state: list[dict[str, Any]], start: Snapshot) -> None:
-        """Take over what `state` gave.
+        """Replace the solutions by those of a `state`.
 
-        Raises PersistentError where a file is missing or changed, or where there is no folder to
-        find it in.
+        Raises:
+            PersistentError: a file is missing or changed, or there is no folder to look in.
         """
         found = []
         for each in state:
@@ -224,7 +232,7 @@ class Solutions:
         return way
 
     def _write(self, number: int, score: float, tensors: dict[str, Tensor]) -> tuple[Path, str]:
-        """Rank 0 writes, and all ranks learn of it."""
+        """Write one file, by rank 0. All ranks get its path and checksum, or its error."""
         assert self.folder is not None
         self.check_free()
         file, failure = self.folder / f"round-{number:02d}.safetensors", None
@@ -232,8 +240,8 @@ class Solutions:
             texts = {"onefold.round": str(number), "onefold.score": repr(score)} | (
                 {} if self.precision is None else {"onefold.displacement": "true"}
             )
-            # a run that was killed after it wrote and before its state was kept writes the round
-            # again
+            # A run that was killed after it wrote the file and before it wrote its state writes the
+            # round again, so that the file is replaced.
             try:
                 save(tensors, file, metadata=texts, force=True, check_finite=False)
             except OnefoldError as error:
@@ -245,7 +253,11 @@ class Solutions:
 
 
 def check_score(score: Any) -> float:
-    """The score as a number. Raises PersistentError where it is none."""
+    """The score as a number.
+
+    Raises:
+        PersistentError: it is no number, or NaN.
+    """
     try:
         value = float(score)
     except (TypeError, ValueError) as error:
@@ -261,7 +273,7 @@ def check_score(score: Any) -> float:
 
 
 def _aliases(network: nn.Module) -> dict[str, str]:
-    """The further names of shared parameters, each with the first."""
+    """The further names of shared parameters, each with the first name."""
     first: dict[int, str] = {}
     return {
         n: first[id(p)]
@@ -271,7 +283,10 @@ def _aliases(network: nn.Module) -> dict[str, str]:
 
 
 def _broken(tensor: Tensor, weight: bool) -> bool:
-    """Buffers may hold infinities, as masks do."""
+    """Whether a tensor holds NaN, or a weight an infinity.
+
+    Buffers may hold infinities, as masks do.
+    """
     return tensor.is_floating_point() and not bool(
         tensor.isfinite().all() if weight else ~tensor.isnan().any()
     )

@@ -13,8 +13,7 @@ Optimiser, clipping, accumulation, mixed precision and distributed wrappers see 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,32 +21,21 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, check_reiterable
-from onefold.caches import clear_eval_caches
-from onefold.distributed import rank
 from onefold.ensemble.ensemble import Ensemble
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SubspaceError
+from onefold.explore.subspace.drawn_network import PER_RANK, SHARED, DrawnNetwork
 from onefold.explore.subspace.initialization import Initialiser
-from onefold.explore.subspace.mixing import Draw, mix
-from onefold.explore.subspace.parametrize import (
-    ParameterRef,
-    assign,
-    detach_parameters,
-    find_parameters,
-    owners_in,
-    plain_copy,
-)
+from onefold.explore.subspace.parametrize import find_parameters
 from onefold.explore.subspace.points import with_statistics
-from onefold.explore.subspace.shapes import Coefficients, Shape
-from onefold.explore.subspace.vertices import as_module, check_alike, network_between, vertex_values
+from onefold.explore.subspace.shapes import Shape
+from onefold.explore.subspace.vertices import check_alike, network_between, vertex_values
 from onefold.inference import OutputChoice
 from onefold.patterns import Patterns
 
-SHARED, PER_RANK = "shared", "per rank"
 
-
-class Subspace(nn.Module):
+class Subspace(DrawnNetwork):
     """A line, curve or simplex of networks of one architecture; train it like the network itself.
 
         space = onefold.Subspace(model, shape="simplex")
@@ -90,11 +78,6 @@ class Subspace(nn.Module):
         SettingError: a pattern matches nothing.
     """
 
-    vertices: nn.ModuleList
-    # Otherwise the Trainer of Hugging Face takes **kwargs as a sign that the loss is divided for
-    # accumulation already.
-    accepts_loss_kwargs = False
-
     def __init__(
         self,
         model: nn.Module,
@@ -111,8 +94,7 @@ class Subspace(nn.Module):
         draws: str = SHARED,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.shape = Shape.of(shape, vertices)
+        chosen = Shape.of(shape, vertices)
         if not beta >= 0 or beta == float("inf"):
             raise SubspaceError(
                 "The likeness of vertices is penalised with a weight of 0 or more, not"
@@ -121,25 +103,20 @@ class Subspace(nn.Module):
         if draws not in (SHARED, PER_RANK):
             raise SubspaceError(f"Points are drawn '{SHARED}' or '{PER_RANK}', not '{draws}'.")
         for k in fixed:
-            self.shape.corner(k)
-        self.beta, self.layerwise, self.draws = float(beta), layerwise, draws
-        self.seed, self.drawn = int(seed), 0
-        self.fixed = tuple(sorted(set(fixed)))
-        self.varied = find_parameters(model, include, exclude)
-        values = vertex_values(model, self.varied, self.shape.vertices, init, starts, seed)
-        self.network = copy.deepcopy(model)
-        self._orders = detach_parameters(self.network, self.varied)
-        self.vertices = nn.ModuleList(
-            as_module(self.varied, each, k not in self.fixed) for k, each in enumerate(values)
+            chosen.corner(k)
+        varied = find_parameters(model, include, exclude)
+        values = vertex_values(model, varied, chosen.vertices, init, starts, seed)
+        super().__init__(
+            model,
+            chosen,
+            varied,
+            values,
+            layerwise=layerwise,
+            beta=beta,
+            fixed=fixed,
+            draws=draws,
+            seed=seed,
         )
-        self._rows = _rows(self.varied) if layerwise else [0] * len(self.varied)
-        weights = [t for t, value in enumerate(values[0]) if value.dim() > 1]
-        self._compared: list[int] = weights or list(range(len(self.varied)))
-        self._middle = Draw(self._columns([self.shape.middle()] * (max(self._rows) + 1)), (0, 0))
-        self._by_hand = False
-        self._draw: Draw | None = None
-        self._reset_draw()
-        self.register_load_state_dict_post_hook(_reset_after_loading)  # type: ignore[no-untyped-call]
 
     @classmethod
     def between(
@@ -335,22 +312,6 @@ class Subspace(nn.Module):
             output,
         )
 
-    # ---- state
-
-    def get_extra_state(self) -> Tensor:
-        """(2,) int64: seed and number of draws, on which all further draws on every rank depend."""
-        return torch.tensor([self.seed, self.drawn], dtype=torch.int64)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Continue the draws from where `state` was taken."""
-        self.seed, self.drawn = (int(value) for value in state)
-
-    def train(self, mode: bool = True) -> Subspace:
-        """Set the mode, as for any module. A change of mode ends the use of the drawn point."""
-        if mode != self.training:
-            self._assign_first_vertex()
-        return super().train(mode)
-
     def extra_repr(self) -> str:
         """The settings in one line."""
         fixed = self.fixed if len(self.fixed) <= 8 else f"{len(self.fixed)} vertices"
@@ -362,121 +323,3 @@ class Subspace(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({type(self.network).__name__}, {self.extra_repr()})"
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Subspace:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._reset_draw()
-        return self
-
-    def _replicate_for_data_parallel(self) -> Subspace:
-        raise SubspaceError(
-            "A subspace cannot run under nn.DataParallel, whose replicas have no parameters; use"
-            " nn.parallel.DistributedDataParallel."
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The state of copies and pickles: all but the point in use, which belongs to a graph."""
-        self._assign_first_vertex()
-        state = dict(self.__dict__)
-        for name in ("_owners", "_draw", "_assigned", "_likeness"):
-            state[name] = None
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._reset_draw()
-
-    # ---- the point that the network holds
-
-    def _tensors(self) -> list[list[Tensor]]:
-        """The tensors of every vertex, looked up anew, since .to() and loading may replace them."""
-        return [[vertex.get_parameter(ref.name) for ref in self.varied] for vertex in self.vertices]
-
-    def _reset_draw(self) -> None:
-        """Drop the drawn point, as after a move to another device or new values."""
-        self._owners = owners_in(self.network, self.varied)
-        self._draw = None
-        self._assign_first_vertex()
-
-    def _assign_first_vertex(self) -> None:
-        """Let the network hold the first vertex, without a copy and outside any graph."""
-        self._assigned: tuple[Draw, list[int], bool] | None = None
-        self._likeness: Tensor | None = None
-        assign(self._owners, [tensor.detach() for tensor in self._tensors()[0]])
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _prepare(self) -> None:
-        """Let the network hold the point at which a forward pass should run."""
-        if not self.training:
-            self._assign(self._middle)
-            return
-        if self._draw is None or (self._draw.spent and not self._by_hand):
-            self._draw = self._new_draw()
-        self._assign(self._draw)
-
-    def _assign(self, draw: Draw) -> None:
-        tensors = self._tensors()
-        state = (
-            draw,
-            [tensor._version for vertex in tensors for tensor in vertex],
-            torch.is_grad_enabled(),
-        )
-        if (
-            self._assigned is not None
-            and self._assigned[0] is draw
-            and self._assigned[1:] == state[1:]
-        ):
-            return
-        if self._assigned is not None:
-            self._assign_first_vertex()  # frees the last point before there is another
-        with torch.autocast(tensors[0][0].device.type, enabled=False):
-            point, self._likeness = mix(tensors, draw)
-        assign(self._owners, point)
-        if not self.training:
-            clear_eval_caches(self.network)
-        self._assigned = state
-
-    def _new_draw(self) -> Draw:
-        stream = rank() + 1 if self.draws == PER_RANK else 0
-        random = np.random.default_rng([self.seed, stream, self.drawn])
-        self.drawn += 1
-        points = self.shape.draw(random, max(self._rows) + 1)
-        return Draw(
-            self._columns(points),
-            self.shape.pair(random),
-            self._compared if self.beta else (),
-            check=self._check,
-        )
-
-    def _columns(self, points: Sequence[Coefficients]) -> list[list[float]]:
-        """For every vertex its coefficient of each tensor."""
-        return [[points[row][k] for row in self._rows] for k in range(self.shape.vertices)]
-
-    def _check(self, draw: Draw) -> None:
-        if self._assigned is None or self._assigned[0] is not draw:
-            raise SubspaceError(
-                "Gradients were asked of a point that no longer stands in the network, as another"
-                " was drawn since; call backward() before the next draw, or run all passes of one"
-                " loss at one point."
-            )
-
-    def _copy_at(self, coefficients: Coefficients) -> nn.Module:
-        tensors = self._tensors()
-        with torch.no_grad():
-            point, _ = mix(
-                tensors, Draw(self._columns([coefficients] * (max(self._rows) + 1)), (0, 0))
-            )
-        self._assign_first_vertex()
-        clear_eval_caches(self.network)
-        return plain_copy(self.network, self.varied, self._orders, point)
-
-
-def _reset_after_loading(space: Subspace, keys: object) -> None:
-    """Reset the draw after loading. The hook has a name, since pickles can hold no lambda."""
-    space._reset_draw()
-
-
-def _rows(refs: Sequence[ParameterRef]) -> list[int]:
-    """For every parameter the number of its module, counted in order."""
-    numbers: dict[str, int] = {}
-    return [numbers.setdefault(ref.module, len(numbers)) for ref in refs]
