@@ -348,6 +348,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
+    """For each position how far its value lies above the straight line between the ends."""
     # The ends lie on their own line: their difference is exactly 0, without rounding.
     inner = zip(positions[1:-1], values[1:-1], strict=True)
     return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]
