@@ -41,6 +41,7 @@ EVEN = torch.full((4,), 0.25, dtype=torch.float64)
 BAYES = [Bayes(seen) for seen in SEEN]
 
 
+@pytest.mark.slow
 def test_what_members_saw_is_read_off_their_predictions() -> None:
     for shares in (EVEN, torch.tensor([0.4, 0.1, 0.2, 0.3], dtype=torch.float64)):
         x, _ = points(shares)

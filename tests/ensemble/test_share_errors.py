@@ -184,6 +184,7 @@ def test_temperatures_are_compared_on_a_part_of_large_data(monkeypatch: pytest.M
     torch.testing.assert_close(found.sum(1), torch.ones(2, dtype=torch.float64))
 
 
+@pytest.mark.slow
 def test_merges_and_reports_carry_the_doubts() -> None:
     networks = members(Plain, 2)
     for network in networks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 import torch
 from small_networks import Plain, loader, members
 from torch import nn
@@ -24,6 +25,7 @@ def skewed(model: nn.Module, shifts: list[float]) -> nn.Module:
     return twin
 
 
+@pytest.mark.slow
 def test_folds_aim_at_the_pool() -> None:
     networks, test = members(Plain, 2), loader(512, seed=99, batch=128)
     images = [x for x, _ in loader(512)]
@@ -57,6 +59,7 @@ def test_folds_aim_at_the_pool() -> None:
     assert own.report.folded["classes"]["weights"] == [0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_a_fold_says_every_class_as_often_as_the_pool() -> None:
     networks, images = members(Plain, 2), [x for x, _ in loader(512)]
     lean = [skewed(networks[0], [4.0, 4.0, 0.0, 0.0]), skewed(networks[1], [0.0, 4.0, 4.0, 0.0])]
@@ -78,6 +81,7 @@ def test_a_fold_says_every_class_as_often_as_the_pool() -> None:
     assert off["probabilities"] > 1e-3  # the control: squares alone do not see to it
 
 
+@pytest.mark.slow
 def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     networks, test = members(Plain, 2), loader(512, seed=99, batch=128)
     images = [x for x, _ in loader(512)]

@@ -71,6 +71,7 @@ def test_scores_equal_those_of_scikit_learn(n: int, classes: int, seed: int, bin
     assert curve.confidence == pytest.approx(confidence)
 
 
+@pytest.mark.slow
 def test_scores_equal_those_of_torchmetrics() -> None:
     try:
         from torchmetrics.functional.classification import (

@@ -234,6 +234,7 @@ MANY = Lanes(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lanes",
     [lanes_of(transformer(2)), lanes_of(transformer(33)), MANY],
@@ -261,6 +262,7 @@ def test_what_cannot_be_drawn_is_named() -> None:
         group_lanes(Lanes(("a",), (Lane("g0", "2", "dense", ((1, "makes"),)),)))
 
 
+@pytest.mark.slow
 def test_inspect_draws(onefold: Callable, tmp_path: Path) -> None:
     common = ["inspect", "digits?width=4", "--shape", "1,8,8", "--picture"]
     result = onefold(*common, tmp_path / "a.svg")
@@ -277,6 +279,7 @@ def test_inspect_draws(onefold: Callable, tmp_path: Path) -> None:
     assert "let the name end in .svg or .png" in onefold(*common, tmp_path / "a.jpg").err
 
 
+@pytest.mark.slow
 def test_the_report_of_a_merge_shows_it(
     onefold: Callable, members: list[Path], tmp_path: Path
 ) -> None:

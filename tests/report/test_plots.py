@@ -13,6 +13,7 @@ from onefold.measure import LinearPath
 from onefold.report import Report, barrier_curves, correlation_spectra, heat_map, to_png, to_svg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_deterministic_and_can_be_embedded(name: str) -> None:
     first, second = to_svg(FIGURES[name](), "x"), to_svg(FIGURES[name](), "x")

@@ -44,6 +44,7 @@ def test_json_is_complete_and_strict() -> None:
         report.to_json()
 
 
+@pytest.mark.slow
 def test_the_page_is_escaped_and_self_contained() -> None:
     html = full_report().to_html()
     assert "<script" not in html

@@ -92,6 +92,7 @@ def test_names_that_look_like_numbers_or_words_stay_names(tmp_path: Path) -> Non
     assert sorted(label for _, y in data for label in y.tolist()) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_digits_and_idx_are_renumbered_by_their_numbers(tmp_path: Path) -> None:
     plain, turned = (
         build_data(f"sklearn:digits{option}", limit=50)

@@ -12,6 +12,7 @@ from onefold.sources import build_data
 pytestmark = pytest.mark.data
 
 
+@pytest.mark.slow
 def test_cifar10_test_split(real_data: Path) -> None:
     pytest.importorskip("pyarrow")
     data = build_data(f"parquet:{real_data / 'cifar10'}", split="test")

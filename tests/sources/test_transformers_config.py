@@ -40,6 +40,7 @@ def transformers() -> Any:
     return pytest.importorskip("transformers", reason="transformers is not installed")
 
 
+@pytest.mark.slow
 def test_a_task_or_the_class_that_the_config_names(transformers: Any, tmp_path: Path) -> None:
     folder = config(tmp_path, architectures=["BertForMaskedLM"])
     assert type(build_model(f"hf:{folder}")) is transformers.BertForMaskedLM
@@ -178,6 +179,7 @@ def sentences(split, seed=0):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("transformers")
 def test_inspect_merge_and_eval(onefold: Callable, tmp_path: Path) -> None:
     name = f"hf:{config(tmp_path)}?task=sequence-classification"

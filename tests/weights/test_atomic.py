@@ -73,6 +73,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 def test_the_operating_system_refuses_half_way(tmp_path: Path) -> None:
     paths = [tmp_path / f"a.{form}" for form in FORMS]

@@ -72,6 +72,7 @@ def value_of(output: Path, mode: str) -> float:
     return values.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("mode", ["safetensors", "pt", "shards", "folder"])
 def test_killed_writer(tmp_path: Path, mode: str) -> None:
