@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from random_steps import Pictures, Sequences, Tokens
+from random_pictures import Pictures
+from random_sequences import Sequences
+from random_tokens import Tokens
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 

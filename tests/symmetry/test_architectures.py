@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from symmetry_builders import NETWORKS
+from symmetry_builders import NETWORKS as OTHERS
+from symmetry_language_builders import LANGUAGE_NETWORKS
 
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
+
+NETWORKS = OTHERS | LANGUAGE_NETWORKS
 
 
 @pytest.mark.slow
