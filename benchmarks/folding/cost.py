@@ -40,8 +40,9 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, align, build_problem, matchers, solve_problem
+from onefold.alignment import Alignment, Reading, align, build_problem, matchers, solve_problem
 from onefold.alignment.matchers import JointMatcher, StateMatcher
+from onefold.fold import LeastSquares
 from onefold.fold.least_squares.consumers import Consumer
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
@@ -215,12 +216,14 @@ def time_matchers(
         problem = build_problem(
             members,
             data,
+            Reading(
+                probe=matcher.probe,
+                full=matcher.covariances,
+                every=isinstance(matcher, JointMatcher),
+                features=not isinstance(matcher, StateMatcher),
+            ),
             spec=spec,
             traced=traced,
-            probe=matcher.probe,
-            full=matcher.covariances,
-            every=isinstance(matcher, JointMatcher),
-            read=not isinstance(matcher, StateMatcher),
         )
         middle = clock()
         alignment = solve_problem(problem, matcher)
@@ -295,7 +298,7 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
                 mock.patch.object(Consumer, "add", recorded),
             ):
                 result = onefold.merge(
-                    members, data, align=alignment, fold="least_squares", target=target, spec=spec
+                    members, data, align=alignment, fold=LeastSquares(target=target), spec=spec
                 )
             fold = clock() - start
             for site in result.report.folded["layers"]:
@@ -308,7 +311,7 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
             gram = products(sizes, 1)
             start = clock()
             if target != "pruning":
-                align(members, data, method="permutation", spec=spec, traced=traced, targets=False)
+                align(members, data, method="permutation", spec=spec, traced=traced)
             seconds = clock() - start
             row = {
                 "forward": forward,
@@ -345,7 +348,7 @@ def time_zipit(arguments: argparse.Namespace) -> dict[str, Any]:
     data = images(arguments, 300, 50)
     traced = trace(members[0], (data[0],))
     spec = solve(traced)
-    problem = build_problem(members, data, spec=spec, traced=traced, every=True, targets=False)
+    problem = build_problem(members, data, Reading(every=True), spec=spec, traced=traced)
     moments = max(problem.statistics.groups.values(), key=lambda m: m.width)
     matcher = matchers.get("zipit")()
     assert isinstance(matcher, JointMatcher)

@@ -31,7 +31,7 @@ from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
 
-from onefold.alignment import build_problem, matchers, solve_problem
+from onefold.alignment import Reading, build_problem, matchers, solve_problem
 from onefold.alignment.matchers import Match, StateMatcher
 from onefold.fold import merge
 from onefold.fold.repair import repair
@@ -119,7 +119,7 @@ class Pair:
         self.traced = trace(members[0], (self.data[0],))
         self.spec = solve(self.traced)
         self.problem = build_problem(
-            members, self.data, spec=self.spec, every=True, traced=self.traced
+            members, self.data, Reading(every=True), spec=self.spec, traced=self.traced
         )
         self.official = Official(checkout, network, members, images)
 

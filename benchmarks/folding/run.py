@@ -28,7 +28,7 @@ from peer import official_merge, official_reset
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, align, build_problem, matchers, solve_problem
+from onefold.alignment import Alignment, Reading, align, build_problem, matchers, solve_problem
 from onefold.fold import merge
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
@@ -204,7 +204,7 @@ def quality(
         row(f"member {k}", "", member)
     row("ensemble", "", members)
 
-    problem = build_problem(members, calibration, every=True)
+    problem = build_problem(members, calibration, Reading(every=True))
 
     def fold(method: str, repair: str, **settings: Any) -> nn.Module:
         alignment = (
@@ -335,7 +335,7 @@ def many(
             "seconds per member": round(statistics.median(times) / k, 2),
             **scores,
         }
-        alignment = align(members[:k], calibration[:2], method="cca", spec=spec, targets=False)
+        alignment = align(members[:k], calibration[:2], method="cca", spec=spec)
         row["moments MB"] = round(alignment.numbers * 8 / 2**20, 3)
         rows.append(row)
         print(row, flush=True)

@@ -42,7 +42,14 @@ from groups import GROUPS, Batches, Views, load_batches, load_members, open_reco
 from torch import nn
 
 import onefold
-from onefold.alignment import Alignment, AlignmentProblem, build_problem, matchers, solve_problem
+from onefold.alignment import (
+    Alignment,
+    AlignmentProblem,
+    Reading,
+    build_problem,
+    matchers,
+    solve_problem,
+)
 from onefold.fold import polish
 
 ALIGNMENTS: dict[str, list[dict[str, Any]]] = {
@@ -162,7 +169,7 @@ class Study:
             if method in ("permutation", "procrustes", "cca"):
                 if matcher.covariances not in self.problem:
                     self.problem[matcher.covariances] = build_problem(
-                        self.members, self.images, spec=self.spec, full=matcher.covariances
+                        self.members, self.images, Reading(full=matcher.covariances), spec=self.spec
                     )
                 self.alignments[key] = solve_problem(self.problem[matcher.covariances], matcher)
             else:

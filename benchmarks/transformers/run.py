@@ -27,7 +27,15 @@ from tasks import TASKS, Split, Task, accuracy, members, task
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, AlignmentProblem, build_problem, matchers, solve_problem
+from onefold.alignment import (
+    Alignment,
+    AlignmentProblem,
+    Reading,
+    build_problem,
+    matchers,
+    solve_problem,
+)
+from onefold.fold import LeastSquares, Polish
 
 CALIBRATION = 2000  # examples
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
@@ -67,9 +75,9 @@ def alignments(
     whole: AlignmentProblem | None = None
     for method, settings in CANDIDATES.items():
         if method == "permutation":
-            problem = build_problem(pair, data, full=False)
+            problem = build_problem(pair, data, Reading(full=False))
         else:
-            problem = whole = whole or build_problem(pair, data, full=True)
+            problem = whole = whole or build_problem(pair, data, Reading(full=True))
         for setting in settings:
             yield (
                 method,
@@ -108,7 +116,7 @@ def solved(
     found: dict[str, dict[str, Any]] = {}
     for target in ("correlation", "pruning"):
         for method in ("permutation", "cca" if recurrent else "rotation"):
-            result = onefold.merge(pair, data, align=method, fold="least_squares", target=target)
+            result = onefold.merge(pair, data, align=method, fold=LeastSquares(target=target))
             scores = {
                 "held out": accuracy(result.model, own.held_out),
                 "test": accuracy(result.model, own.test),
@@ -116,7 +124,7 @@ def solved(
             found[f"least squares, {target}, {json.dumps({'align': method})}"] = scores
     best = max(pair, key=lambda m: accuracy(m, own.held_out))
     for rate in (1e-4, 3e-4):
-        model = onefold.fold.polish(best, pair, data, passes=3, lr=rate).model
+        model = onefold.fold.polish(best, pair, data, Polish(passes=3, lr=rate)).model
         scores = {"held out": accuracy(model, own.held_out), "test": accuracy(model, own.test)}
         found[f"distillation, 3 passes, {json.dumps({'lr': rate})}"] = scores
     return found

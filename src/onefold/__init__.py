@@ -17,6 +17,22 @@ _EXPORTS = {
     "align": "onefold.alignment",
     "Alignment": "onefold.alignment",
     "merge": "onefold.fold",
+    "measure_targets": "onefold.alignment",
+    "repair": "onefold.fold",
+    "polish": "onefold.fold",
+    "Polish": "onefold.fold",
+    "GreedySoup": "onefold.fold",
+    "UniformSoup": "onefold.fold",
+    "CorrelatedAverage": "onefold.fold",
+    "Auto": "onefold.fold",
+    "LeastSquares": "onefold.fold",
+    "ZipIt": "onefold.alignment.matchers",
+    "WeightMatching": "onefold.alignment.matchers",
+    "Transport": "onefold.alignment.matchers",
+    "Procrustes": "onefold.alignment.matchers",
+    "Rotation": "onefold.alignment.matchers",
+    "Permutation": "onefold.alignment.matchers",
+    "CCA": "onefold.alignment.matchers",
     "MergeResult": "onefold.fold",
     "partial_merge": "onefold.fold",
     "PartialMerge": "onefold.fold",
@@ -40,6 +56,14 @@ __all__ = [*_EXPORTS, "__version__"]
 if TYPE_CHECKING:
     from onefold.alignment import Alignment as Alignment
     from onefold.alignment import align as align
+    from onefold.alignment import measure_targets as measure_targets
+    from onefold.alignment.matchers import CCA as CCA
+    from onefold.alignment.matchers import Permutation as Permutation
+    from onefold.alignment.matchers import Procrustes as Procrustes
+    from onefold.alignment.matchers import Rotation as Rotation
+    from onefold.alignment.matchers import Transport as Transport
+    from onefold.alignment.matchers import WeightMatching as WeightMatching
+    from onefold.alignment.matchers import ZipIt as ZipIt
     from onefold.ensemble import ClassPool as ClassPool
     from onefold.ensemble import Ensemble as Ensemble
     from onefold.ensemble import class_pool as class_pool
@@ -47,12 +71,20 @@ if TYPE_CHECKING:
     from onefold.explore import PersistentTraining as PersistentTraining
     from onefold.explore import Subspace as Subspace
     from onefold.explore import compare_networks as compare_networks
+    from onefold.fold import Auto as Auto
+    from onefold.fold import CorrelatedAverage as CorrelatedAverage
+    from onefold.fold import GreedySoup as GreedySoup
+    from onefold.fold import LeastSquares as LeastSquares
     from onefold.fold import MergeResult as MergeResult
     from onefold.fold import PartialMerge as PartialMerge
+    from onefold.fold import Polish as Polish
     from onefold.fold import SoftMerge as SoftMerge
+    from onefold.fold import UniformSoup as UniformSoup
     from onefold.fold import fit_gates as fit_gates
     from onefold.fold import partial_merge as partial_merge
+    from onefold.fold import polish as polish
     from onefold.fold import recalibrate as recalibrate
+    from onefold.fold import repair as repair
     from onefold.fold.merge import merge as merge
     from onefold.measure import barrier as barrier
     from onefold.measure import evaluate as evaluate

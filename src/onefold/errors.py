@@ -71,6 +71,17 @@ class RepeatedMembers(UserWarning):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known name, or all names if none is near."""
-    known = sorted(known)
+    known, name = sorted(known), str(name)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."
+
+
+def shown(value: object) -> str:
+    """A value in an error message: its type, with the value itself if that is short."""
+    kind = value.__name__ if isinstance(value, type) else type(value).__name__
+    if isinstance(value, type):
+        return f"the class {kind}"
+    text = repr(value)
+    if isinstance(value, str) and len(text) <= 80:
+        return text
+    return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"a {kind}"

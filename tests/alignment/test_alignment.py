@@ -10,6 +10,7 @@ from small_networks import Plain, Residual, loader, logits, members
 from torch import nn
 
 from onefold.alignment import Alignment, align
+from onefold.alignment.matchers import CCA
 from onefold.batchnorm import reestimate
 
 KINDS = [Plain, Residual]
@@ -80,4 +81,4 @@ def test_saved_and_loaded_alignments_are_equal(tmp_path: Path) -> None:
     assert loaded == found
     for a, b in zip(found.apply(networks), loaded.apply(networks), strict=True):
         assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
-    assert align(networks, loader(), method="cca", regularization=5.0) != found
+    assert align(networks, loader(), method=CCA(regularization=5.0)) != found

@@ -10,6 +10,7 @@ from small_networks import Plain, Residual, loader, logits, members, trained
 from torch import nn
 
 from onefold.alignment import Moments, align, matchers
+from onefold.alignment.matchers import Permutation
 from onefold.alignment.matchers.cca import CCA
 from onefold.errors import (
     AlignmentError,
@@ -47,7 +48,7 @@ def test_permutations_undo_a_scrambling(kind: type[nn.Module], probe: str) -> No
         k for k, v in network.state_dict().items() if not torch.equal(v, twin.state_dict()[k])
     ]
     assert different, "the scrambling did nothing"
-    found = align([network, twin], loader(), method="permutation", probe=probe)
+    found = align([network, twin], loader(), method=Permutation(probe=probe))
     first, second = found.apply([network, twin])
     middle = copy.deepcopy(
         first
@@ -198,7 +199,7 @@ def test_a_cap_on_positions_counts_fewer_samples_and_changes_little() -> None:
 @pytest.mark.slow
 def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> None:
     networks = members(Plain, 3)
-    small, large = (align(networks, loader(n), method="cca", targets=False) for n in (256, 1024))
+    small, large = (align(networks, loader(n), method="cca") for n in (256, 1024))
     widths = [g.size for g in small.spec.groups]
     assert small.numbers == large.numbers == sum((2 * 3 - 1) * c * c + 2 * 3 * c for c in widths)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from disk_networks import COUNT, NETWORKS, assert_same, doubles, members_of, same_weights, written
+from disk_networks import COUNT, NETWORKS, assert_same, doubles, members_of, written
 from small_networks import Plain
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
@@ -75,15 +75,12 @@ def test_what_was_measured_is_not_measured_again(
     monkeypatch.setattr(
         module, "collect_statistics", lambda *a, **o: calls.append(1) or collect_statistics(*a, **o)
     )
-    first = onefold.merge(both[1], doubles(), align="permutation", resume=tmp_path / "kept")
+    first = onefold.align(both[1], doubles(), method="permutation", resume=tmp_path / "kept")
     assert len(calls) == COUNT - 1
-    second = onefold.merge(both[1], doubles(), align="permutation", resume=tmp_path / "kept")
+    second = onefold.align(both[1], doubles(), method="permutation", resume=tmp_path / "kept")
     assert len(calls) == COUNT - 1
-    assert same_weights(first.model, second.model)
-    assert (second.report.examples, second.report.numbers) == (
-        first.report.examples,
-        first.report.numbers,
-    )
+    assert_same(first, second)
+    assert (second.examples, second.numbers) == (first.examples, first.numbers)
 
 
 @pytest.mark.slow

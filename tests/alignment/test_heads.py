@@ -10,7 +10,7 @@ import pytest
 import torch
 from head_networks import HEADS, WIDTH, Attention, Grouped, average, built, gap, inputs, moved
 
-from onefold.alignment import Alignment, align, build_problem, solve_problem
+from onefold.alignment import Alignment, Reading, align, build_problem, solve_problem
 from onefold.alignment.layout import layouts
 from onefold.alignment.matchers import Matcher, matchers
 from onefold.alignment.matchers.cca import CCA
@@ -142,7 +142,7 @@ def test_a_user_matcher_serves_heads_too_and_settings_reach_it() -> None:
             return super().match(moments, member)
 
     networks = [built(Attention(), seed) for seed in range(2)]
-    problem = build_problem(networks, inputs(networks[0]), full=False)
+    problem = build_problem(networks, inputs(networks[0]), Reading(full=False))
     matcher: Matcher = Watching()
     solve_problem(problem, matcher)
     size = WIDTH // HEADS

@@ -18,7 +18,7 @@ from torch import nn
 
 import onefold
 from onefold.errors import DataError, MembersError, WeightsError
-from onefold.fold.polish import polish
+from onefold.fold.distillation import polish
 from onefold.measure import evaluate_all
 from onefold.sources import DiskMembers
 
@@ -88,8 +88,7 @@ def test_scores_and_distillation_of_members_on_disk(
     data = doubles()
     assert evaluate_all(models, data).to_dict() == evaluate_all(disk, data).to_dict()
     assert same_weights(
-        polish(models[0], models, data, passes=1).model,
-        polish(models[0], disk, data, passes=1).model,
+        polish(models[0], models, data, 1).model, polish(models[0], disk, data, 1).model
     )
 
 

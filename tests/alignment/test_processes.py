@@ -37,11 +37,12 @@ def _rank(rank: int, folder: str) -> None:
     disk = DiskMembers(NETWORKS["Residual"], sorted(Path(folder).glob("*.safetensors")))
     report["permutation"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
     for turn in ("disk", "resumed"):
+        found = onefold.align(disk, data, method="cca", resume=f"{folder}/kept")
         report[turn] = onefold.merge(
-            disk, data, **CASES["cca"], resume=f"{folder}/kept"
+            disk, data, **{**CASES["cca"], "align": found}
         ).model.state_dict()
     report["sharded"] = onefold.merge(
-        models, data[rank::2], **CASES["zipit"], sharded=True
+        models, RankShare(data[rank::2], rank, 2, sharded=True), **CASES["zipit"]
     ).model.state_dict()
     report["one batch"] = onefold.merge(models, data[:1], **CASES["permutation"]).model.state_dict()
     if importlib.util.find_spec("ot"):
@@ -49,7 +50,7 @@ def _rank(rank: int, folder: str) -> None:
     report["statistics"] = re_estimated(models[0], RankShare(data, rank, 2))
     for arguments in ({"polish": 1}, {"fold": "least_squares"}):
         with pytest.raises(SettingError, match="a part of the data only"):
-            onefold.merge(models, data[rank::2], sharded=True, **arguments)
+            onefold.merge(models, RankShare(data[rank::2], rank, 2, sharded=True), **arguments)
     with pytest.raises(DataError, match="Rank 1 failed" if rank == 0 else "parameters are float64"):
         onefold.align(
             models,

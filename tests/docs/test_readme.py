@@ -95,7 +95,7 @@ def test_the_methods_of_the_readme_exist(root: Path, onefold: Callable) -> None:
     onefold("methods")
     from onefold.alignment import matchers
     from onefold.fold import folds
-    from onefold.fold.merge import REPAIRS
+    from onefold.fold.plan import REPAIRS
 
     known = {
         "align": {*matchers.names(), "none"},

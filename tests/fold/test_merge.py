@@ -12,7 +12,7 @@ from small_networks import Plain, Residual, loader, members, trained
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import align
+from onefold.alignment import align, measure_targets
 from onefold.batchnorm import reestimate
 from onefold.errors import (
     AlignmentError,
@@ -84,7 +84,7 @@ def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> 
     networks, data = members(kind, 3), loader(1024, batch=256)
     found = align(networks, data, method="permutation")
     node = found.spec.layers[1].output
-    target = found.targets[node]
+    target = measure_targets(networks, data, found).layers[node]
 
     def measured(model: nn.Module) -> tuple[Tensor, Tensor]:
         values: list[Tensor] = []
@@ -134,10 +134,11 @@ def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -
 @pytest.mark.slow
 def test_the_targets_of_repair_have_the_same_bits_whatever_the_order_of_the_others() -> None:
     networks = members(Residual, 5)
-    found = [
-        align([networks[k] for k in order], loader(), method="cca").targets
-        for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3])
-    ]
+    found = []
+    for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3]):
+        models = [networks[k] for k in order]
+        alignment = align(models, loader(), method="cca")
+        found.append(measure_targets(models, loader(), alignment).layers)
     for node, target in found[0].items():
         assert torch.equal(target.mean, found[1][node].mean)
         assert torch.equal(target.deviation, found[1][node].deviation)
@@ -150,7 +151,10 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
     for n in networks:
         n.train()
     first, second = (
-        merge(networks, loader(), align="cca", max_positions=8, seed=3).model for _ in range(2)
+        merge(
+            networks, loader(), align=align(networks, loader(), max_positions=8, seed=3), seed=3
+        ).model
+        for _ in range(2)
     )
     assert equal(first, second)
     assert all(equal(a, b) for a, b in zip(networks, before, strict=True))
@@ -234,7 +238,14 @@ def test_the_report_says_what_was_done() -> None:
     assert facts["members"] == 2
     assert facts["examples"] == 256
     assert facts["coverage"] > 0.99
-    assert set(facts["seconds"]) == {"trace", "statistics", "solve", "apply and fold", "repair"}
+    assert set(facts["seconds"]) == {
+        "trace",
+        "statistics",
+        "solve",
+        "apply and fold",
+        "repair",
+        "targets",
+    }
     assert len(facts["groups"]) == 2
     assert facts["repaired"]["norms"] == 3
     assert "align cca to member 0" in str(report)

@@ -11,7 +11,7 @@ from small_networks import Plain, Residual, loader, members
 from spoilt_networks import equal
 
 from onefold.errors import DataError, OnefoldError, SettingError
-from onefold.fold import merge, polish
+from onefold.fold import Auto, Polish, merge, polish
 
 TEST = loader(512, seed=99, batch=128)
 UNLABELLED = [x for x, _ in loader()]
@@ -22,7 +22,9 @@ UNLABELLED = [x for x, _ in loader()]
 def test_polishing_lowers_the_divergence_and_changes_nothing_else(batchnorm: str) -> None:
     teachers = members(Residual, 3)
     before = [copy.deepcopy(m) for m in teachers]
-    result = polish(teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm)
+    result = polish(
+        teachers[0], teachers, UNLABELLED, Polish(passes=6, lr=1e-3, batchnorm=batchnorm)
+    )
     assert result.divergence[-1] < 0.9 * result.divergence[0]
     assert result.steps == 6 * len(UNLABELLED)
     assert all(equal(a, b) for a, b in zip(teachers, before, strict=True))
@@ -33,12 +35,18 @@ def test_polishing_lowers_the_divergence_and_changes_nothing_else(batchnorm: str
     assert statistics[0] == statistics[1]
     assert all(p.requires_grad and p.grad is None for p in result.model.parameters())
     assert not result.model.training
-    again = polish(teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm).model
+    again = polish(
+        teachers[0], teachers, UNLABELLED, Polish(passes=6, lr=1e-3, batchnorm=batchnorm)
+    ).model
     assert equal(result.model, again)
     assert not equal(
         result.model,
         polish(
-            teachers[0], teachers, UNLABELLED, passes=6, lr=1e-3, batchnorm=batchnorm, seed=1
+            teachers[0],
+            teachers,
+            UNLABELLED,
+            Polish(passes=6, lr=1e-3, batchnorm=batchnorm),
+            seed=1,
         ).model,
     )
 
@@ -46,18 +54,18 @@ def test_polishing_lowers_the_divergence_and_changes_nothing_else(batchnorm: str
 def test_the_ensemble_by_logits_and_by_probabilities_differ() -> None:
     teachers = members(Plain, 2)
     one, other = (
-        polish(teachers[0], teachers, UNLABELLED, passes=1, ensemble=e)
+        polish(teachers[0], teachers, UNLABELLED, Polish(passes=1, ensemble=e))
         for e in ("logits", "probabilities")
     )
     assert one.divergence != other.divergence
-    own = polish(teachers[0], [teachers[0]], UNLABELLED, passes=2)
+    own = polish(teachers[0], [teachers[0]], UNLABELLED, 2)
     assert own.divergence[0] < 1e-6  # distilled into itself, a network stays
     torch.testing.assert_close(own.model.head.weight, teachers[0].head.weight, atol=1e-2, rtol=0)
 
 
 def test_low_precision_is_polished_in_float32() -> None:
     teachers = [m.bfloat16() for m in members(Plain, 2)]
-    result = polish(teachers[0], teachers, [x.bfloat16() for x in UNLABELLED], passes=4)
+    result = polish(teachers[0], teachers, [x.bfloat16() for x in UNLABELLED], 4)
     assert {p.dtype for p in result.model.parameters()} == {torch.bfloat16}
     assert not equal(result.model, teachers[0])
 
@@ -67,7 +75,7 @@ def test_a_merge_polishes_last() -> None:
     networks = members(Plain, 2)
     result = merge(networks, UNLABELLED, align="permutation", fold="least_squares", polish=2)
     plain = merge(networks, UNLABELLED, align="permutation", fold="least_squares").model
-    assert equal(result.model, polish(plain, networks, UNLABELLED, passes=2).model)
+    assert equal(result.model, polish(plain, networks, UNLABELLED, 2).model)
     assert result.report.polished["passes"] == 2
     assert "polish 2 passes" in str(result.report)
 
@@ -86,30 +94,25 @@ def test_a_merge_polishes_last() -> None:
             DataError,
             "the calibration data is one batch",
         ),
-        (
-            lambda m: merge(m, loader(), fold="soup", ridge=0.1),
-            SettingError,
-            "takes no ridge; leave it out, or use auto or least_squares",
-        ),
-        (lambda m: merge(m, loader(), fold="auto", rows=0), SettingError, "asked for 0 rows"),
+        (lambda m: merge(m, loader(), fold=Auto(rows=0)), SettingError, "asked for 0 rows"),
         (
             lambda m: merge(m, loader(), fold="soup", validation=iter(TEST)),
             DataError,
             "validation data is an iterator",
         ),
-        (lambda m: polish(m[0], m, UNLABELLED, passes=0), SettingError, "asked for 0 passes"),
+        (lambda m: polish(m[0], m, UNLABELLED, 0), SettingError, "asked for 0 passes"),
         (
-            lambda m: polish(m[0], m, UNLABELLED, lr=0.0),
+            lambda m: polish(m[0], m, UNLABELLED, Polish(lr=0.0)),
             SettingError,
             "rate of distillation is 0.0",
         ),
         (
-            lambda m: polish(m[0], m, UNLABELLED, batchnorm="off"),
+            lambda m: polish(m[0], m, UNLABELLED, Polish(batchnorm="off")),
             SettingError,
             "'eval' or 'train', not 'off'",
         ),
         (
-            lambda m: polish(m[0], m, UNLABELLED, ensemble="logit"),
+            lambda m: polish(m[0], m, UNLABELLED, Polish(ensemble="logit")),
             SettingError,
             "did you mean 'logits'",
         ),

@@ -7,11 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from disk_networks import doubles, members_of
-from small_networks import Plain
-
-import onefold
-from onefold.errors import SettingError
 
 
 @pytest.fixture
@@ -84,9 +79,4 @@ def test_what_cannot_be_resumed_or_shared_is_refused(
         result = merge("-o", tmp_path / "x.safetensors", *more)
         assert result.status == 2, result.err
         assert what in result.err
-    models = members_of(Plain)
-    alignment = onefold.align(models, doubles(), method="permutation")
-    for align, repair in ((alignment, "auto"), ("none", "none")):
-        with pytest.raises(SettingError, match="nothing to resume"):
-            onefold.merge(models, doubles(), align=align, repair=repair, resume=tmp_path / "kept")
     assert not (tmp_path / "kept").exists()

@@ -17,7 +17,7 @@ from onefold.batches import batches
 from onefold.ensemble.ensemble import Ensemble
 from onefold.errors import DataError, OnefoldError, SettingError
 from onefold.explore.persistent.functional import predict
-from onefold.fold import LeastSquares, polish
+from onefold.fold import Auto, LeastSquares, Polish, polish
 from onefold.fold.soft.mixture import Mixture
 from onefold.fold.soft.saved import describe, rebuild
 from onefold.inference import Output
@@ -75,7 +75,7 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
         lambda: evaluate(pair[0], data),
         lambda: agreement(pair, data),
         lambda: onefold.barrier(*pair, data, points=3),
-        lambda: polish(pair[0], pair, data, passes=1),
+        lambda: polish(pair[0], pair, data, 1),
         lambda: onefold.class_pool(pair, [x for x, _ in data]),
         lambda: onefold.merge(pair, data, align="none", repair="none", fold="greedy_soup"),
         lambda: onefold.merge(pair, data, align="none", repair="none", polish=1),
@@ -116,8 +116,7 @@ def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> N
             )
         assert not any("no layer that is solved puts out" in note for note in first.report.warnings)
     first, second = (
-        polish(own[0], own, data, passes=2, output=how)
-        for own, how in ((pair, output), (bare, None))
+        polish(own[0], own, data, 2, output=how) for own, how in ((pair, output), (bare, None))
     )
     assert first.divergence == second.divergence
     seen = [
@@ -218,7 +217,7 @@ def test_segmentation_is_distilled_over_the_classes_of_each_pixel(labels: bool, 
     pair = made(lambda: Segmenter(last=last))
     axis, data = 3 if last else 1, pictures(labels)
     output = None if labels else Output(class_axis=axis)
-    found = polish(pair[0], pair, data, passes=1, lr=1e-12, output=output).divergence[0]
+    found = polish(pair[0], pair, data, Polish(passes=1, lr=1e-12), output=output).divergence[0]
     x = torch.cat([item[0] if labels else item for item in data])
     with torch.no_grad():
         aim = ((pair[0](x) + pair[1](x)) / 2).log_softmax(axis)
@@ -231,7 +230,7 @@ def test_segmentation_is_distilled_over_the_classes_of_each_pixel(labels: bool, 
     assert pool.seen.shape == (2, 4)
     if not labels:
         for call in (
-            lambda: polish(pair[0], pair, data, passes=1),
+            lambda: polish(pair[0], pair, data, 1),
             lambda: onefold.class_pool(pair, data),
             lambda: agreement(pair, data),
         ):
@@ -259,7 +258,7 @@ def test_least_squares_aims_at_probabilities_of_each_pixel() -> None:
             for own in (found.model(x), rest)
         ]
     assert far[0] < far[1]
-    auto = onefold.merge(pair, data, align="permutation", fold="auto", rows=200)
+    auto = onefold.merge(pair, data, align="permutation", fold=Auto(rows=200))
     assert "choice" in auto.report.folded
     with pytest.raises(DataError, match="on which axis"):
         onefold.merge(
@@ -286,12 +285,11 @@ def test_what_has_no_classes_is_not_distilled() -> None:
     several = made(lambda: nn.Linear(10, 3))
     targets = [(own, torch.randn(16, 3)) for own in x]
     with pytest.raises(DataError, match="one for every output, as in regression"):
-        polish(several[0], several, targets, passes=1)
+        polish(several[0], several, targets, 1)
     soft_labels = [(own, torch.randn(16, 3).softmax(1)) for own in x]
-    assert polish(several[0], several, soft_labels, passes=1).divergence[0] > 0
+    assert polish(several[0], several, soft_labels, 1).divergence[0] > 0
     assert (
-        polish(several[0], several, targets, passes=1, output=Output(class_axis=1)).divergence[0]
-        > 0
+        polish(several[0], several, targets, 1, output=Output(class_axis=1)).divergence[0] > 0
     )  # said is said
 
 

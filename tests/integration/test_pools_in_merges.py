@@ -12,7 +12,7 @@ from torch import nn
 
 import onefold
 from onefold.ensemble.pool import ClassPool, mean_pool
-from onefold.fold import LeastSquares, merge, polish
+from onefold.fold import LeastSquares, Polish, merge, polish
 from onefold.sources import DiskMembers
 
 
@@ -87,7 +87,7 @@ def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     images = [x for x, _ in loader(512)]
     lean = [skewed(networks[0], [4.0, 4.0, 0.0, 0.0]), skewed(networks[1], [0.0, 4.0, 4.0, 0.0])]
     plain, classes = (
-        polish(lean[0], lean, images, passes=4, lr=1e-2, ensemble=e)
+        polish(lean[0], lean, images, Polish(passes=4, lr=1e-2, ensemble=e))
         for e in ("probabilities", "classes")
     )
     assert classes.ensemble == "classes"
@@ -106,5 +106,7 @@ def test_polish_aims_at_the_pool(tmp_path: Path) -> None:
     paths = [tmp_path / f"{k}.safetensors" for k in range(2)]
     for model, path in zip(lean, paths, strict=True):
         onefold.save(model, path)
-    disk = polish(lean[0], DiskMembers(Plain, paths), images, passes=4, lr=1e-2, ensemble="classes")
+    disk = polish(
+        lean[0], DiskMembers(Plain, paths), images, Polish(passes=4, lr=1e-2, ensemble="classes")
+    )
     torch.testing.assert_close(disk.model.state_dict(), classes.model.state_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,13 @@ from small_networks import Plain, Residual, loader, members
 from torch import nn
 from watched_loaders import Spy, Watched, facts_of, size
 
+import onefold.fold.steps as steps_of_merges
+from onefold.alignment.matchers import CCA
 from onefold.fold import MergeReport, merge
 from onefold.fold.least_squares import LeastSquares
 from onefold.recipe.document import DataPart
 from onefold.recipe.merge.document import AlignPart, FoldPart
 
-merging = importlib.import_module("onefold.fold.merge")  # the module, not the function of that name
 DIGITS = ["--model", "digits?width=4", "--data", "sklearn:digits"]
 
 
@@ -35,10 +35,16 @@ def residual() -> list[nn.Module]:
 
 WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "least squares alone": ({"align": "none", "repair": "none", "fold": "least_squares"}, {"fold"}),
-    "aligned and repaired": ({"align": "permutation"}, {"alignment", "repair"}),
+    "aligned and repaired": (
+        {"align": "permutation"},
+        {"alignment", "targets of repair", "repair"},
+    ),
     "re-estimated": ({"align": "none", "repair": "batchnorm"}, {"repair"}),
     "distilled": ({"align": "none", "repair": "none", "polish": 1}, {"polish"}),
-    "unaligned and repaired": ({"align": "none", "repair": "full"}, {"statistics", "repair"}),
+    "unaligned and repaired": (
+        {"align": "none", "repair": "full"},
+        {"targets of repair", "repair"},
+    ),
     "pooled": (
         {
             "align": "none",
@@ -73,7 +79,7 @@ def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(
     plain: list[nn.Module],
 ) -> None:
     report = merge(
-        plain, loader(200, batch=50), align="none", repair="none", fold="least_squares", rows=120
+        plain, loader(200, batch=50), align="none", repair="none", fold=LeastSquares(rows=120)
     ).report
     assert report.used == {"fold": report.folded["examples"]} == {"fold": 100}
     assert report.examples == 100
@@ -94,7 +100,7 @@ def test_examples_that_chose_are_told_apart(
     report = merge(
         plain, data, align="permutation", fold=fold, validation=validation if given else None
     ).report
-    assert report.used[merging.CHOOSING] == (validation.longest if given else 40)
+    assert report.used[steps_of_merges.CHOOSING] == (validation.longest if given else 40)
     assert report.examples == data.longest == 200
     if fold == "auto":
         assert set(seen) == {200 if given else 160}
@@ -105,26 +111,21 @@ def test_examples_that_chose_are_told_apart(
 def test_settings_are_those_that_reached_the_code(
     plain: list[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distil, align, folded = Spy(merging.distil), Spy(merging.compute_alignment), []
+    distil, align, folded = Spy(steps_of_merges.distil), Spy(steps_of_merges.align), []
     inner = LeastSquares.fold
-    monkeypatch.setattr(merging, "distil", distil)
-    monkeypatch.setattr(merging, "compute_alignment", align)
+    monkeypatch.setattr(steps_of_merges, "distil", distil)
+    monkeypatch.setattr(steps_of_merges, "align", align)
     monkeypatch.setattr(
         LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1]
     )
     report = merge(
         plain,
         loader(200, batch=50),
-        align="cca",
-        fold="least_squares",
-        target="equal",
-        rows=900,
-        ridge=0.02,
+        align=CCA(regularization=0.03),
+        fold=LeastSquares(target="equal", rows=900, ridge=0.02),
         ensemble="probabilities",
         polish=2,
         weights=[3, 1],
-        regularization=0.03,
-        max_positions=9,
         seed=5,
     ).report
     ((fold, job),) = folded
@@ -134,15 +135,15 @@ def test_settings_are_those_that_reached_the_code(
     }
     assert report.weights == job.shares == (0.75, 0.25)
     ((_, asked),) = align.calls
-    assert report.settings["align"]["regularization"] == asked["regularization"] == 0.03
-    assert report.settings["align"]["positions of an example"] == asked["max_positions"] == 9
+    assert report.settings["align"]["regularization"] == asked["method"].regularization == 0.03
+    assert report.settings["align"]["positions of an example"] == "all"
     assert report.settings["align"]["features read"] in ("pre", "post")
     assert report.settings["align"]["prior"] is not None  # the matcher's default, by its value
     assert report.settings["seed"] == asked["seed"] == job.seed == 5
-    ((_, used),) = distil.calls
-    assert {name: report.polished[name] for name in ("passes", "ensemble", "seed")} == {
-        k: used[k] for k in ("passes", "ensemble", "seed")
-    }
+    (((*_, asked_polish), used),) = distil.calls
+    assert report.polished["passes"] == asked_polish.passes == 2
+    assert report.polished["ensemble"] == asked_polish.ensemble
+    assert report.polished["seed"] == used["seed"]
     assert (report.polished["lr"], report.polished["batchnorm"]) == (1e-4, "eval")
     assert report.polished["steps"] == 8
     text = str(report)
@@ -175,7 +176,7 @@ def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
     again = merge(
         plain, loader(200, batch=50), align=merge(plain, loader(), align="permutation").alignment
     ).report
-    assert again.settings["align"] == {"computed before": True}
+    assert again.settings["align"]["computed before"] is True
 
 
 PLACES = {  # every setting of a recipe -> the fact that tells it
@@ -207,9 +208,9 @@ PLACES = {  # every setting of a recipe -> the fact that tells it
 def test_the_command_reports_what_it_did(
     onefold: Callable, members: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folded, distil = [], Spy(merging.distil)
+    folded, distil = [], Spy(steps_of_merges.distil)
     inner = LeastSquares.fold
-    monkeypatch.setattr(merging, "distil", distil)
+    monkeypatch.setattr(steps_of_merges, "distil", distil)
     monkeypatch.setattr(
         LeastSquares, "fold", lambda self, job: (folded.append((self, job)), inner(self, job))[1]
     )
@@ -259,7 +260,7 @@ def test_the_command_reports_what_it_did(
     assert result.status == 0, result.err
     facts = facts_of(tmp_path / "f.report.json")
     ((fold, job),) = folded
-    ((_, used),) = distil.calls
+    (((*_, polishing), _),) = distil.calls
     assert facts["calibration examples"] == size(job.data) == 150
     assert facts["examples for fold"] == facts["examples for polish"] == 150
     assert (
@@ -269,9 +270,9 @@ def test_the_command_reports_what_it_did(
     assert facts["evaluation examples"] == 80
     for name in ("target", "rows", "ridge", "ensemble"):
         assert facts[f"fold: {name}"] == getattr(fold, name)
-    assert facts["polish: ensemble"] == used["ensemble"]
+    assert facts["polish: ensemble"] == polishing.ensemble
     assert (facts["polish (passes)"], facts["polish: lr"], facts["polish: steps"]) == (
-        used["passes"],
+        polishing.passes,
         1e-4,
         6,
     )

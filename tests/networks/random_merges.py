@@ -176,7 +176,7 @@ def tried(made: Case, norms: Norms, options: Options) -> Outcome:
 
 def norms_of(made: Case) -> Norms:
     """Read from what the library finds in the network."""
-    module = sys.modules["onefold.fold.merge"]
+    module = sys.modules["onefold.fold.steps"]
     try:
         spec = solve(module.trace_on(made.network, made.data))
     except onefold.OnefoldError:
@@ -194,7 +194,7 @@ def norms_of(made: Case) -> Norms:
 @contextmanager
 def traced_once(made: Case) -> Iterator[None]:
     """All merges of this network share one trace, which takes ten times as long as the rest."""
-    module = sys.modules["onefold.fold.merge"]
+    module = sys.modules["onefold.fold.steps"]
     original = module.trace_on
     kept: list[Any] = []
 

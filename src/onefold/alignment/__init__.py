@@ -1,12 +1,13 @@
 """How one network's features map onto another's: moments, matchers, and the Alignment they make."""
 
-from onefold.alignment.alignment import Alignment, Target
-from onefold.alignment.api import align, solve_problem
+from onefold.alignment.alignment import Alignment
+from onefold.alignment.api import align, as_matcher, solve_problem
 from onefold.alignment.checks import check_networks, in_one_precision
 from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.moments import Moments
-from onefold.alignment.problem import AlignmentProblem, build_problem
+from onefold.alignment.problem import AlignmentProblem, Reading, build_problem
 from onefold.alignment.structure import trace_on
+from onefold.alignment.targets import Target, Targets, measure_targets
 from onefold.alignment.widths import differ_in_width
 
 __all__ = [
@@ -16,14 +17,18 @@ __all__ = [
     "Match",
     "Matcher",
     "Moments",
+    "Reading",
     "StateMatcher",
     "Target",
+    "Targets",
     "align",
+    "as_matcher",
     "build_problem",
     "check_networks",
     "differ_in_width",
     "in_one_precision",
     "matchers",
+    "measure_targets",
     "solve_problem",
     "trace_on",
 ]

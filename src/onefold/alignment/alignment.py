@@ -23,29 +23,30 @@ from onefold.weights import load, read, save
 M = TypeVar("M", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Target:
-    """Mean and standard deviation (channels,) that repair gives a layer's output: the average over
-    the aligned members.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Alignment:
-    """How the features of K networks map onto the reference's, or into a basis common to all
-    (reference None).
+    """How the features of K networks map onto the reference's, or into a common basis.
 
-    maps: group -> one map for each member (the reference's is the identity, but for matchers that
-    map all members at once). scores: group -> (K, C) correlations of matched features (canonical
-    correlations where the map is dense; ones for the reference). conditions: group -> condition
-    number of each member's map. matchers: group -> the matcher that solved it; fallbacks: group ->
-    why another one than `method`. targets: output node of a layer -> what repair aims at. probes:
-    group -> the nodes where it was read. folds_norms: batch norms are folded into their layers
-    before the maps act; folds_scales: so are the learned scales of norms into the weights behind
-    them. specs: of each member, where they have unequal widths; `spec` is then the reference's.
+    Attributes:
+        method: the name of the matcher that was asked for.
+        spec: the symmetries of the networks, of the reference where widths differ.
+        reference: the member that keeps its basis; None: all are mapped into a common one.
+        members: K.
+        maps: group -> one map for each member. The reference's is the identity, but for matchers
+            that map all members at once.
+        scores: group -> (K, C) correlations of matched features (canonical correlations where the
+            map is dense; ones for the reference).
+        conditions: group -> the condition number of each member's map.
+        matchers: group -> the name of the matcher that solved it.
+        fallbacks: group -> why another one than `method` solved it.
+        probes: group -> the nodes where it was read.
+        folds_norms: batch norms are folded into their layers before the maps act.
+        folds_scales: so are the learned scales of norms into the weights behind them.
+        examples: how many calibration examples were read.
+        numbers: how many float64 numbers of moments were kept at once.
+        seconds: phase -> seconds.
+        specs: the symmetries of each member, where they have unequal widths.
+        settings: the settings of the matcher and of what was read, as plain data.
     """
 
     method: str
@@ -57,7 +58,6 @@ class Alignment:
     conditions: dict[str, tuple[float, ...]]
     matchers: dict[str, str]
     fallbacks: dict[str, str] = field(default_factory=dict)
-    targets: dict[str, Target] = field(default_factory=dict)
     probes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folds_norms: bool = False
     folds_scales: bool = False
@@ -65,6 +65,7 @@ class Alignment:
     numbers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     specs: tuple[SymmetrySpec, ...] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
         """The state dict of `member` in the reference's basis; new tensors wherever something
@@ -151,16 +152,23 @@ class Alignment:
             *(f"{', '.join(names)}: {what}" for what, names in groups.items()),
         ]
 
+    def __repr__(self) -> str:
+        return (
+            f"Alignment({self.members} members, {self.method}, reference={self.reference},"
+            f" {len(self.maps)} groups, {self.examples} examples)"
+        )
+
     def __str__(self) -> str:
         lines = [
-            f"{'group':<8}{'features':>9} "
-            f" {'matcher':<13}{'mean corr.':>10}{'least':>8}{'condition':>11}  probe"
+            f"{'group':<8}{'features':>9}  {'matcher':<13}{'mean corr.':>10}{'least':>8}"
+            f"{'condition':>11}  probe"
         ]
         for row in self.table():
+            note = f"  ({row['note']})" if row["note"] else ""
             lines.append(
-                f"{row['group']:<8}{row['features']:>9} "
-                f" {row['matcher']:<13}{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}{row['condition number']:>11.3g}"
-                f"  {row['probe']}{'  (' + row['note'] + ')' if row['note'] else ''}"
+                f"{row['group']:<8}{row['features']:>9}  {row['matcher']:<13}"
+                f"{row['mean correlation']:>10.3f}{row['least correlation']:>8.3f}"
+                f"{row['condition number']:>11.3g}  {row['probe']}{note}"
             )
         aim = "a common basis" if self.reference is None else f"member {self.reference}"
         lines.append(
@@ -183,8 +191,6 @@ class Alignment:
                 tensors[f"forward/{group}/{k}"] = m.forward
                 if m.inverse is not None:
                     tensors[f"inverse/{group}/{k}"] = m.inverse
-        for node, target in self.targets.items():
-            tensors[f"mean/{node}"], tensors[f"deviation/{node}"] = target.mean, target.deviation
         plain = [
             "method",
             "reference",
@@ -196,6 +202,7 @@ class Alignment:
             "examples",
             "numbers",
             "seconds",
+            "settings",
         ]
         plain += ["folds_norms", "folds_scales"]
         facts = {name: getattr(self, name) for name in plain} | {
@@ -227,13 +234,6 @@ class Alignment:
             )
             for group, kinds in facts.pop("kinds").items()
         }
-        targets = {
-            key.removeprefix("mean/"): Target(
-                value, tensors["deviation/" + key.removeprefix("mean/")]
-            )
-            for key, value in tensors.items()
-            if key.startswith("mean/")
-        }
         scores = {group: tensors[f"scores/{group}"] for group in maps}
         facts["probes"] = {group: tuple(places) for group, places in facts["probes"].items()}
         facts["conditions"] = {
@@ -250,7 +250,6 @@ class Alignment:
             specs=specs,
             maps=maps,
             scores=scores,
-            targets=targets,
             **facts,
         )
 
@@ -272,7 +271,7 @@ def _flat(value: Any) -> Any:
         return (value.dtype, tuple(value.shape), value.tolist())
     if isinstance(value, SymmetrySpec):
         return value
-    if isinstance(value, Alignment | GroupMap | Target):
+    if isinstance(value, Alignment | GroupMap):
         return {name: _flat(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, dict):
         return {k: _flat(v) for k, v in value.items()}

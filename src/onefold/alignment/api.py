@@ -1,4 +1,4 @@
-"""Compute an alignment: gather the features' moments, then solve every group for every member."""
+"""`onefold.align`: build the problem, solve every group, assemble the alignment."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from onefold.alignment.alignment import Alignment
-from onefold.alignment.assemble import alignment_of, solve_members
+from onefold.alignment.assemble import assemble
 from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint, open_checkpoint
 from onefold.alignment.checks import check_networks, in_one_precision
-from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
-from onefold.alignment.matchers.identity import Identity
-from onefold.alignment.on_disk import align_streamed, one_by_one
-from onefold.alignment.problem import AlignmentProblem, build_problem, check_reference
+from onefold.alignment.matchers import Matcher, StateMatcher, matchers
+from onefold.alignment.on_disk import align_on_disk, one_by_one
+from onefold.alignment.problem import AlignmentProblem, Reading, build_problem, check_reference
 from onefold.alignment.results import name_of
+from onefold.alignment.solve import solve_groups
 from onefold.alignment.statistics import Statistics
 from onefold.alignment.structure import check_movable
 from onefold.alignment.widths import build_problem_of_widths, differ_in_width
 from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
-from onefold.errors import AlignmentError, SettingError
+from onefold.errors import AlignmentError, SettingError, shown
 from onefold.sources import on_disk
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
@@ -37,22 +37,17 @@ def align(
     method: str | Matcher = "cca",
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
-    probe: str = "auto",
-    regularization: float | None = None,
-    prior: float | None = None,
     max_positions: int | None = None,
-    targets: bool = True,
     seed: int = 0,
     traced: TracedNetwork | None = None,
     resume: str | os.PathLike[str] | None = None,
     sharded: bool | None = None,
 ) -> Alignment:
-    """Find the maps that bring every network's features onto the reference's, from unlabelled data
-    or from the weights alone.
+    """Find the maps that bring every network's features onto the reference's.
 
-    `warnings` of the result says what could not be done as asked: which groups stayed or were
-    served by another matcher, and where less than 80 % of the parameters or of the feature spaces
-    between layers could move.
+    They come from unlabelled data, or from the weights alone. `warnings` of the result says what
+    could not be done as asked: which groups stayed or were served by another matcher, and whether
+    less than 80 % of the parameters or of the feature spaces between layers could move.
 
     Args:
         models: K >= 2 networks of one class and one set of shapes, on one device. They are not
@@ -61,28 +56,20 @@ def align(
             time, with the same result to the bit; the reference then runs once for every other
             member.
         data: batches as `onefold.batches` describes; labels are ignored. Every batch is seen once.
-            Only method="weights" works without, given a `spec`; there are no targets for repair
-            then.
-        method: name of a matcher (`onefold methods matcher` lists them), or a matcher with its
-            settings.
-        spec: what `find_symmetries` found for this architecture; found here where it is None.
+            Only method="weights" works without, given a `spec`.
+        method: the name of a matcher (`onefold methods matcher` lists them), or one with its
+            settings, as `onefold.CCA(regularization=1.0)`.
+        spec: the symmetries that `find_symmetries` found for this architecture. None: they are
+            found here.
         reference: index of the network that keeps its basis. None: all are mapped to a basis they
             agree on, whatever their order; groups of heads then take the basis of the member that
             agrees most with the others.
-        probe: where features are read: "pre" or "post" activation, or "auto" for the matcher's own
-            choice.
-        regularization: the ridge of matchers that have one, relative to the mean variance; None for
-            the matcher's default.
-        prior: how strongly dense matchers hold on to the best permutation, relative to the mean
-            variance; None for their default.
-        max_positions: at most so many positions of each example serve as samples; None for all.
-        targets: also measure what repair needs, the mean and deviation of the outputs of every
-            layer whose features may move; the outputs of the network are not among them.
+        max_positions: at most so many positions of each example serve as samples; None: all.
         seed: of the draw of positions, and of whatever else is random in a matcher.
-        traced: reuse what `onefold.symmetry.trace` returned for a network of this architecture.
-        resume: a folder in which moments and solved groups are checkpoint, and taken from where they are
-            there already, so that the same call goes on where one was killed, to the same bits. The
-            folder of another run is refused.
+        traced: what `onefold.symmetry.trace` returned for a network of this architecture.
+        resume: a folder in which moments and solved groups are saved, and from which they are read
+            if they are there already. The same call so goes on where one was killed, to the same
+            bits. The folder of another run is refused.
         sharded: under torch.distributed rank r runs the batches r, r + world, ... of `data`; True
             says that `data` is its part already, as None takes a DataLoader with a
             DistributedSampler to be. Moments are summed over all ranks, and each gets the same
@@ -96,44 +83,36 @@ def align(
             widest group.
         NothingToAlignError: no parameter can be moved (any method but "identity"); the message says
             why.
-        SettingError, AlignmentError: an unknown or unusable setting. OutputError: `resume` cannot be
-            written or keeps another run.
+        SettingError, AlignmentError: an unknown or unusable setting.
+        OutputError: `resume` cannot be written or keeps another run.
     """
-    matcher = _matcher(method, {"regularization": regularization, "prior": prior})
-    if probe not in ("auto", "pre", "post"):
-        raise SettingError(f"The probe is '{probe}'; choose 'auto', 'pre' or 'post'.")
+    matcher = as_matcher(method)
+    reading = Reading.of(matcher, max_positions, seed)
     if data is not None:
         data = shard_for_rank(check_reiterable(data, "calibration data"), sharded)
-    where = matcher.probe if probe == "auto" else probe
     checkpoint = NO_CHECKPOINT
     if resume is not None:
         settings = {
+            "matcher": repr(matcher),
             "reference": reference,
-            "probe": where,
             "max_positions": max_positions,
-            "targets": targets,
             "seed": seed,
         }
-        checkpoint = open_checkpoint(
-            resume, {"matcher": repr(matcher), **settings, **identity(models, data)}
-        )
+        checkpoint = open_checkpoint(resume, settings | identity(models, data))
     if (
         not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models)
-    ):  # else refused below
+    ):  # others are refused below
         models = in_one_precision(models, reference or 0)
     if data is None:
-        return _weights_alone(models, matcher, spec, reference, seed, checkpoint)
+        return _weights_alone(models, matcher, reading, spec, reference, checkpoint)
     if on_disk(models):
-        return align_streamed(
+        return align_on_disk(
             models,
             data,
             matcher,
+            reading,
             spec=spec,
             reference=reference,
-            probe=where,
-            max_positions=max_positions,
-            targets=targets,
-            seed=seed,
             traced=traced,
             checkpoint=checkpoint,
         )
@@ -143,38 +122,40 @@ def align(
                 "Networks of unequal widths need a reference, whose width they take; pass its"
                 " index."
             )
-        problem = build_problem_of_widths(
+        problem = build_problem_of_widths(models, data, reading, reference=reference)
+    else:
+        problem = build_problem(
             models,
             data,
+            reading,
+            spec=spec,
             reference=reference,
-            probe=where,
-            max_positions=max_positions,
-            targets=targets,
-            seed=seed,
+            traced=traced,
+            checkpoint=checkpoint,
         )
-        return solve_problem(problem, matcher, checkpoint)
-    problem = build_problem(
-        models,
-        data,
-        spec=spec,
-        reference=reference,
-        probe=where,
-        full=matcher.covariances,
-        every=isinstance(matcher, JointMatcher),
-        read=not isinstance(matcher, StateMatcher),
-        max_positions=max_positions,
-        targets=targets,
-        seed=seed,
-        traced=traced,
-        checkpoint=checkpoint,
-        moves=not isinstance(matcher, Identity),
-    )
     return solve_problem(problem, matcher, checkpoint)
 
 
+def as_matcher(method: str | Matcher) -> Matcher:
+    """The matcher of that name with its default settings; a matcher as it is.
+
+    Raises:
+        SettingError: there is no such matcher, or it is neither a name nor a matcher.
+    """
+    if isinstance(method, Matcher):
+        return method
+    if not isinstance(method, str):
+        raise SettingError(
+            f"A matcher is a name or an instance such as onefold.CCA(), not {shown(method)}; see"
+            " `onefold methods matcher`."
+        )
+    return matchers.get(method)()
+
+
 def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
-    """What tells one run from another beside its settings: the members' weights, the data and the
-    number of processes.
+    """What tells one run from another beside its settings.
+
+    These are the members' weights, the data and the number of processes.
     """
     members = [state_checksum(model.state_dict()) for model in models]
     return {
@@ -187,9 +168,9 @@ def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
 def _weights_alone(
     models: Sequence[nn.Module],
     matcher: Matcher,
+    reading: Reading,
     spec: SymmetrySpec | None,
     reference: int | None,
-    seed: int,
     checkpoint: NoCheckpoint,
 ) -> Alignment:
     """The alignment without data."""
@@ -206,60 +187,39 @@ def _weights_alone(
     check_networks(models)
     check_reference(reference, len(models))
     check_movable(spec, type(models[0]).__name__)
-    folds = any(layer.norm is not None for layer in spec.layers)
 
-    def problem(states: tuple[Mapping[str, Tensor], ...], own: int | None) -> AlignmentProblem:
+    def problem(*states: Mapping[str, Tensor], relative: int | None) -> AlignmentProblem:
+        folds = any(layer.norm is not None for layer in spec.layers)
         return AlignmentProblem(
-            spec, len(states), own, Statistics({}, {}), {}, (), folds, False, {}, states, seed
+            spec, len(states), relative, Statistics(), reading, folds_norms=folds, states=states
         )
 
-    if on_disk(models) and reference is not None:
-        start, first = time.perf_counter(), models[reference].state_dict()
-        solution = one_by_one(
-            len(models),
-            reference,
-            lambda k: problem((first, models[k].state_dict()), 0),
-            lambda pair, k: solve_members(pair, matcher, checkpoint.part(f"pair-{reference}-{k}")),
-        )
-        whole = dataclasses.replace(problem((), reference), members=len(models))
-        return alignment_of(whole, solution, matcher, {"solve": time.perf_counter() - start})
-    return solve_problem(
-        problem(tuple(model.state_dict() for model in models), reference), matcher, checkpoint
+    if not on_disk(models) or reference is None:
+        states = [model.state_dict() for model in models]
+        return solve_problem(problem(*states, relative=reference), matcher, checkpoint)
+    start, first = time.perf_counter(), models[reference].state_dict()
+    solution = one_by_one(
+        len(models),
+        reference,
+        lambda k: problem(first, models[k].state_dict(), relative=0),
+        lambda pair, k: solve_groups(pair, matcher, checkpoint.part(f"pair-{reference}-{k}")),
     )
+    common = dataclasses.replace(problem(relative=reference), members=len(models))
+    return assemble(common, solution, matcher, {"solve": time.perf_counter() - start})
 
 
 def solve_problem(
     problem: AlignmentProblem, matcher: Matcher, checkpoint: NoCheckpoint = NO_CHECKPOINT
 ) -> Alignment:
-    """The alignment that `matcher` finds in what `build_problem` measured.
+    """The alignment that `matcher` finds for what `build_problem` measured.
 
     Solving again with other settings costs no pass over the data.
 
     Raises:
-        AlignmentError: the matcher cannot work with these features. DataError: it needs more
-            moments than were problem.
+        AlignmentError: the matcher cannot work with these features.
+        DataError: it needs more moments than were gathered.
     """
     start = time.perf_counter()
-    solution = solve_members(problem, matcher, checkpoint)
-    return alignment_of(
-        problem, solution, matcher, problem.seconds | {"solve": time.perf_counter() - start}
-    )
-
-
-def _matcher(method: str | Matcher, settings: Mapping[str, float | None]) -> Matcher:
-    """The matcher with the settings that are not None.
-
-    Raises SettingError for a setting that it has not got.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    kind = type(method) if isinstance(method, Matcher) else matchers.get(method)
-    for name in given:
-        if name not in {f.name for f in dataclasses.fields(kind)}:
-            having = [
-                e.name for e in matchers if name in {f.name for f in dataclasses.fields(e.value)}
-            ]
-            raise SettingError(
-                f"The matcher '{name_of(kind)}' takes no {name}; leave it out, or use"
-                f" {' or '.join(having)}."
-            )
-    return dataclasses.replace(method, **given) if isinstance(method, Matcher) else kind(**given)
+    solution = solve_groups(problem, matcher, checkpoint)
+    seconds = problem.seconds | {"solve": time.perf_counter() - start}
+    return assemble(problem, solution, matcher, seconds)

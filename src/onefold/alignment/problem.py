@@ -1,12 +1,11 @@
-"""What an alignment is computed from: the structure of the networks, where their features are read,
-and the moments problem there.
-"""
+"""The problem that a matcher solves: the networks' structure and the moments of their features."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,158 +13,190 @@ from torch import Tensor, nn
 from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint
 from onefold.alignment.checks import check_networks
 from onefold.alignment.layout import Layout, layouts
+from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher
+from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.probes import ROTATIONS, choose_probes
-from onefold.alignment.statistics import Statistics, collect_statistics
+from onefold.alignment.statistics import Sampling, Statistics, collect_statistics
 from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Data, check_reiterable, device_of
 from onefold.errors import AlignmentError, SettingError, SymmetryError
-from onefold.layers import Layer
 from onefold.symmetry import SymmetrySpec, TracedNetwork, fold_scales, solve
-from onefold.symmetry.axes import Probe, live_groups
+from onefold.symmetry.axes import Probe
 
 DUAL = "'"  # behind a group's name: its features that take the inverse transpose
 
 
 @dataclass(frozen=True)
-class AlignmentProblem:
-    """Everything that a matcher needs. probes: group -> where it was read, and group + DUAL ->
-    where the features that take the inverse transpose were. layers: those whose output moments
-    repair will need.
+class Reading:
+    """What is read of the members for a matcher.
 
-    reference: None where every pair of members was measured and none is preferred. folds_norms:
-    there are batch norms to fold into the layers before, once maps act; the features read are the
-    same with and without. folds_scales: the scales of norms were folded into the weights behind
-    them before features were read. seconds: of each phase. states, seed: the members' weights as
-    they came and where random choices start, for matchers that read weights. specs: what was found
-    in each member, where they have unequal widths; `spec` is then the reference's.
+    Attributes:
+        probe: where features are read, "pre" or "post" activation.
+        full: whole covariance matrices, which dense matchers need; False reads variances.
+        every: the cross moments of all pairs of members, which joint matchers need. They are always
+            read if there is no reference.
+        features: features are read at all; False for matchers that read weights.
+        moves: the matcher moves features, so that a network in which nothing can move is refused.
+        positions: at most so many positions of an example are samples; None: all.
+        seed: of the draw of positions, and of what is random in a matcher.
+    """
+
+    probe: str = "post"
+    full: bool = True
+    every: bool = False
+    features: bool = True
+    moves: bool = False
+    positions: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.positions is not None and self.positions < 1:
+            raise SettingError(f"max_positions is {self.positions}; it must be at least 1.")
+
+    @staticmethod
+    def of(matcher: Matcher, positions: int | None = None, seed: int = 0) -> Reading:
+        """What a matcher needs."""
+        return Reading(
+            probe=matcher.read_at,
+            full=matcher.covariances,
+            every=isinstance(matcher, JointMatcher),
+            features=not isinstance(matcher, StateMatcher),
+            moves=not isinstance(matcher, Identity),
+            positions=positions,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class AlignmentProblem:
+    """Everything that a matcher needs to align networks.
+
+    Attributes:
+        spec: the symmetries of the network, of the reference where widths differ.
+        members: K.
+        reference: the member that the others are mapped to. None: every pair of members was
+            measured, and none is preferred.
+        statistics: the moments of the groups.
+        reading: what was read.
+        probes: group -> where it was read; and group + DUAL -> where the features that take the
+            inverse transpose were read.
+        folds_norms: batch norms are to be folded into the layers before them once maps act. The
+            features read are the same with and without.
+        folds_scales: the scales of norms were folded into the weights behind them before features
+            were read.
+        seconds: phase -> seconds.
+        states: the members' weights as they came, for matchers that read weights.
+        specs: the symmetries of each member, where they have unequal widths.
     """
 
     spec: SymmetrySpec
     members: int
     reference: int | None
     statistics: Statistics
-    probes: dict[str, tuple[Probe, ...]]
-    layers: tuple[Layer, ...]
-    folds_norms: bool
-    folds_scales: bool
-    seconds: dict[str, float]
+    reading: Reading = Reading()
+    probes: dict[str, tuple[Probe, ...]] = field(default_factory=dict)
+    folds_norms: bool = False
+    folds_scales: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
     states: tuple[Mapping[str, Tensor], ...] = ()
-    seed: int = 0
     specs: tuple[SymmetrySpec, ...] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of what was read as plain data, for reports."""
+        positions = "all" if self.reading.positions is None else self.reading.positions
+        return {"positions of an example": positions}
 
 
 def build_problem(
     models: Sequence[nn.Module],
     data: Data,
+    reading: Reading = Reading(),
     *,
     spec: SymmetrySpec | None = None,
     reference: int | None = 0,
-    probe: str = "post",
-    full: bool = True,
-    every: bool = False,
-    read: bool = True,
-    max_positions: int | None = None,
-    targets: bool = True,
-    seed: int = 0,
     traced: TracedNetwork | None = None,
     numbers: Sequence[int] | None = None,
     scales: bool | None = None,
     checkpoint: NoCheckpoint = NO_CHECKPOINT,
-    moves: bool = False,
 ) -> AlignmentProblem:
-    """Check the networks, trace them, and gather the moments of their features in one pass over the
-    data.
+    """Check the networks, trace them, and gather the moments of their features in one pass.
 
     Args:
-        full: whole covariance matrices, which dense matchers need; False keeps variances.
-        every: the cross moments of all pairs of members, which joint matchers need; always with
-            reference=None.
-        read: False measures what repair needs and no features of groups.
-        models, data, spec, reference, probe, max_positions, targets, seed, traced: as in
-            `onefold.align`.
-        numbers: the models are these among more members, which were checked together. scales:
-            whether the scales of norms can be folded in all of them; None: these models show it.
-        checkpoint: where the moments are checkpoint, and taken from where they are there already.
-        moves: something must move, so that a network in which nothing can is refused.
+        models: as in `onefold.align`.
+        data: as in `onefold.align`.
+        reading: what is read.
+        spec: as in `onefold.align`.
+        reference: as in `onefold.align`.
+        traced: as in `onefold.align`.
+        numbers: the models are these among more members, which were checked together.
+        scales: whether the scales of norms can be folded in all members; None: these models show
+            it.
+        checkpoint: where moments are saved, and read from if they are there already.
 
     Raises:
-        NothingToAlignError: `moves`, and nothing can.
-        MembersError, WeightsError, TraceError, DataError, SettingError, AlignmentError: as
-            `onefold.align`.
+        NothingToAlignError: something must move, and nothing can.
+        MembersError, WeightsError, TraceError, DataError, AlignmentError: as `onefold.align`.
     """
     if numbers is None:
         check_networks(models)
         check_reference(reference, len(models))
-        check_positions(max_positions)
     data = check_reiterable(data, "calibration data")
     start = time.perf_counter()
     traced = traced or trace_on(models[0], data)
     spec = spec or solve(traced)
-    if spec.fingerprint != traced.fingerprint:
-        raise AlignmentError(
-            "The symmetry spec was found for another architecture than these networks; run"
-            " find_symmetries on one of them."
-        )
-    if moves:
+    check_spec(spec, traced)
+    if reading.moves:
         check_movable(spec, type(models[0]).__name__)
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
-    folds = any(layer.norm is not None for layer in spec.layers)
-    own = [model.state_dict() for model in models]
-    folded = (
-        fold_all(own, spec)
-        if full and scales is not False and any(group.folded for group in spec.groups)
-        else None
-    )
-    states = [_channels_last(state) for state in folded or own]
-    probes, where = (
-        _probes(spec, probe, rotations=full, folded=folded is not None) if read else ({}, {})
-    )
-    # What a norm stands behind has a target even where its features stay: else its statistics would
-    # be those of the data, and not the members'.
-    layers = tuple(
-        layer
-        for layer in spec.layers
-        if targets and not layer.shared and (layer.norm is not None or _is_live(spec, layer))
-    )
+    states = tuple(model.state_dict() for model in models)
+    folded = None
+    if reading.full and scales is not False and any(group.folded for group in spec.groups):
+        folded = fold_all(states, spec)
+    probes, where = _probes(spec, reading, folded=folded is not None)
     statistics = checkpoint.statistics(
         lambda: collect_statistics(
             traced,
             spec,
-            states,
+            [channels_last(state) for state in folded or states],
             data,
             probes=probes,
             layouts=where,
             reference=reference,
-            full=full,
-            every=every or reference is None,
-            layers=layers,
-            max_positions=max_positions,
-            seed=seed,
+            full=reading.full,
+            every=reading.every or reference is None,
+            sampling=Sampling(reading.positions, reading.seed),
             numbers=numbers,
         ),
         device_of(models[0]),
     )
     seconds["statistics"] = time.perf_counter() - start
     return AlignmentProblem(
-        spec,
-        len(models),
-        reference,
-        statistics,
-        probes,
-        layers,
-        folds,
-        folded is not None,
-        seconds,
-        tuple(own),
-        seed,
+        spec=spec,
+        members=len(models),
+        reference=reference,
+        statistics=statistics,
+        reading=reading,
+        probes=probes,
+        folds_norms=any(layer.norm is not None for layer in spec.layers),
+        folds_scales=folded is not None,
+        seconds=seconds,
+        states=states,
     )
 
 
-def check_positions(max_positions: int | None) -> None:
-    """Raises SettingError where no position would be left."""
-    if max_positions is not None and max_positions < 1:
-        raise SettingError(f"max_positions is {max_positions}; it must be at least 1.")
+def check_spec(spec: SymmetrySpec, traced: TracedNetwork) -> None:
+    """Refuse symmetries that were found for another architecture.
+
+    Raises:
+        AlignmentError: as said.
+    """
+    if spec.fingerprint != traced.fingerprint:
+        raise AlignmentError(
+            "The symmetry spec was found for another architecture than these networks; run"
+            " find_symmetries on one of them."
+        )
 
 
 def check_reference(reference: int | None, members: int) -> None:
@@ -177,33 +208,30 @@ def check_reference(reference: int | None, members: int) -> None:
 
 
 def _probes(
-    spec: SymmetrySpec, kind: str, *, rotations: bool, folded: bool
+    spec: SymmetrySpec, reading: Reading, *, folded: bool
 ) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:
     """Where every group is read, and how its fibres stand there.
 
-    What numbers the fibres of others is not read: it follows from them.
-
-    rotations: maps may mix features. Of groups that only take maps which keep the function,
-    features are then read before nonlinearities, where they turn as the maps do.
+    What numbers the fibres of others is not read: it follows from them. If maps may mix features,
+    those of groups that only take maps which keep the function are read before nonlinearities,
+    where they turn as the maps do.
     """
-    indices = {name for group in spec.groups for name in group.over}
     probes: dict[str, tuple[Probe, ...]] = {}
     where: dict[str, Layout] = {}
+    if not reading.features:
+        return probes, where
+    indices = {name for group in spec.groups for name in group.over}
     for name, layout in layouts(spec).items():
         group = layout.group
         if name in indices:
             continue
-        turning = (
-            rotations
-            and not group.dense
-            and not ROTATIONS.isdisjoint(group.maps | (group.folded if folded else frozenset()))
-        )
+        allowed = group.maps | (group.folded if folded else frozenset())
+        turns = reading.full and not group.dense and not ROTATIONS.isdisjoint(allowed)
+        kind = "pre" if turns else reading.probe
         for dual in (False, True):
-            found = choose_probes(
-                spec, group, "pre" if turning else kind, per_fibre=layout.apart, duals=dual
-            )
-            if found:
-                probes[name + DUAL * dual], where[name + DUAL * dual] = found, layout
+            chosen = choose_probes(spec, group, kind, per_fibre=layout.apart, duals=dual)
+            if chosen:
+                probes[name + DUAL * dual], where[name + DUAL * dual] = chosen, layout
     return probes, where
 
 
@@ -219,13 +247,9 @@ def fold_all(
         return None
 
 
-def _channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state with convolution weights in the layout that makes features cheap to read as rows."""
     return {
         k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v
         for k, v in state.items()
     }
-
-
-def _is_live(spec: SymmetrySpec, layer: Layer) -> bool:
-    return any(True for _ in live_groups(spec.nodes[layer.output][layer.output_axis]))

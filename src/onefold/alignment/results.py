@@ -1,25 +1,32 @@
-"""What was found for one group, whichever way it was solved."""
+"""Solutions: the maps and scores of every group, for all members or for some of them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from onefold.alignment.matchers import Matcher, matchers
+from onefold.errors import WeightsError
 from onefold.symmetry import GroupMap
 
 
 @dataclass(frozen=True)
 class GroupSolution:
-    """One group: a map and scores (K, C) for each member, the condition numbers, which matcher it
-    was and, if not the one asked for, why.
+    """The solution of one group.
 
-    still: in how many fibres the features of each member never vary, so that there is nothing to
-    match; () where they were not read.
+    Attributes:
+        maps: one map for each member.
+        scores: (K, C), how well each member's features match, float64.
+        conditions: the condition number of each member's map.
+        matcher: the name of the matcher that solved the group.
+        fallback: why it is not the matcher that was asked for; "" if it is.
+        still: in how many fibres the features of each member never vary, so that nothing can be
+            matched there; () if features were not read.
     """
 
     maps: tuple[GroupMap, ...]
@@ -29,60 +36,63 @@ class GroupSolution:
     fallback: str = ""
     still: tuple[int, ...] = ()
 
+    def only(self, members: Sequence[int]) -> GroupSolution:
+        """The solution of some of the members, by their numbers."""
+        return dataclasses.replace(
+            self,
+            maps=tuple(self.maps[k] for k in members),
+            scores=self.scores[list(members)],
+            conditions=tuple(self.conditions[k] for k in members),
+            still=tuple(self.still[k] for k in members if self.still),
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Tensors and plain data, for a checkpoint."""
+        maps = [{"kind": m.kind, "forward": m.forward, "inverse": m.inverse} for m in self.maps]
+        return {**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, "maps": maps}
+
+    @staticmethod
+    def from_plain(content: Mapping[str, Any]) -> GroupSolution:
+        """The inverse of `to_plain`.
+
+        Raises:
+            WeightsError: a map is no tensor.
+        """
+        maps = tuple(
+            GroupMap(m["kind"], _tensor(m["forward"]), m["inverse"]) for m in content["maps"]
+        )
+        return GroupSolution(**{**content, "maps": maps})
+
+
+Solution = dict[str, GroupSolution]  # by the group's name
+
+
+def only(solution: Mapping[str, GroupSolution], members: Sequence[int]) -> Solution:
+    """The solutions of some of the members."""
+    return {name: group.only(members) for name, group in solution.items()}
+
+
+def joined(parts: Sequence[Mapping[str, GroupSolution]]) -> Solution:
+    """The members of all parts, one after the other."""
+    return {
+        name: dataclasses.replace(
+            group,
+            maps=tuple(m for part in parts for m in part[name].maps),
+            scores=torch.cat([part[name].scores for part in parts]),
+            conditions=tuple(c for part in parts for c in part[name].conditions),
+            still=tuple(count for part in parts for count in part[name].still),
+        )
+        for name, group in parts[0].items()
+    }
+
 
 def name_of(matcher: Matcher | type[Matcher]) -> str:
-    """The name that a matcher is registered by, or its class's."""
+    """The name that a matcher is registered by, or its class's in lower case."""
     kind = matcher if isinstance(matcher, type) else type(matcher)
     return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
 
 
-@dataclass(frozen=True)
-class Solution:
-    """solved: group -> what was found. outputs: node of a layer's output -> the mean and deviation
-    (K, channels) of every member, mapped.
-    """
-
-    solved: dict[str, GroupSolution]
-    outputs: dict[str, tuple[Tensor, Tensor]]
-
-    def only(self, members: Sequence[int]) -> Solution:
-        """The same of some of the members."""
-        solved = {
-            name: dataclasses.replace(
-                one,
-                maps=tuple(one.maps[k] for k in members),
-                scores=one.scores[list(members)],
-                conditions=tuple(one.conditions[k] for k in members),
-                still=tuple(one.still[k] for k in members if one.still),
-            )
-            for name, one in self.solved.items()
-        }
-        return Solution(
-            solved,
-            {
-                node: (mean[list(members)], deviation[list(members)])
-                for node, (mean, deviation) in self.outputs.items()
-            },
-        )
-
-
-def joined(parts: Sequence[Solution]) -> Solution:
-    """The members of all parts, one after the other."""
-    solved = {
-        name: dataclasses.replace(
-            one,
-            maps=tuple(m for part in parts for m in part.solved[name].maps),
-            scores=torch.cat([part.solved[name].scores for part in parts]),
-            conditions=tuple(c for part in parts for c in part.solved[name].conditions),
-            still=tuple(count for part in parts for count in part.solved[name].still),
-        )
-        for name, one in parts[0].solved.items()
-    }
-    outputs = {
-        node: (
-            torch.cat([p.outputs[node][0] for p in parts]),
-            torch.cat([p.outputs[node][1] for p in parts]),
-        )
-        for node in parts[0].outputs
-    }
-    return Solution(solved, outputs)
+def _tensor(value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise WeightsError("A map in the checkpoint is damaged; remove its folder, and begin anew.")
+    return value

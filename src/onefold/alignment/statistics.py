@@ -1,17 +1,16 @@
-"""Collect the moments that an alignment needs, in one pass of all members over the calibration
-data.
+"""Moments of features, gathered in one pass of all members over the calibration data.
 
 The members run in lockstep through the traced graph. At every probed node the features of all
-members meet, are added to the moments and are dropped, so that what is kept is (2K - 1) C^2 numbers
-for each probe (K (K + 1) / 2 C^2 with all pairs of members; and K C^2, or K C for permutations, for
-each layer output that repair will need) whatever the number of samples.
+members meet, are added to the moments and are dropped. What stays in memory are (2K - 1) C^2
+numbers for each probe (K (K + 1) / 2 C^2 with all pairs of members), whatever the number of
+samples.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,13 +27,16 @@ from onefold.symmetry import TracedNetwork, features, fibre_features
 from onefold.symmetry.axes import Probe
 from onefold.symmetry.spec import SymmetrySpec
 
-TARGET_POSITIONS = 64  # of each example at a layer's output: its mean and deviation need no more
-
 
 @dataclass(frozen=True)
 class ReadPoint:
-    """One place where moments are taken: a node and either a group probed there (its site `number`)
-    or a layer whose output is measured.
+    """A node where features are read: those of a group, or the output of a layer.
+
+    Attributes:
+        node: the node of the traced graph.
+        group: the layout of the group that is probed there.
+        layer: the layer whose output is measured there, if no group is.
+        number: which of the group's several sites it is.
     """
 
     node: str
@@ -43,9 +45,7 @@ class ReadPoint:
     number: int = 0
 
     def rows(self, value: Tensor, spec: SymmetrySpec) -> Tensor:
-        """The (samples, C) features of a node's value here; batch elements and positions are
-        samples.
-        """
+        """The features (samples, C) in a node's value; examples and positions are samples."""
         if self.group is not None and self.group.apart:
             rows = fibre_features(value, spec.nodes[self.node], self.group.group)
             return rows.movedim(-2, 0).reshape(rows.shape[-2], -1)
@@ -56,24 +56,52 @@ class ReadPoint:
         return moved.reshape(-1, moved.shape[-1])
 
 
+ReadPoints = dict[str, list[tuple[ReadPoint, Moments]]]  # by node
+
+
 @dataclass
 class Statistics:
-    """Moments by group and by layer output, with how many examples they rest on and how many
-    numbers they hold.
+    """The moments of every group that was read.
+
+    Attributes:
+        groups: the name of a group (with DUAL behind it for its other side) -> its moments.
+        examples: how many examples were read.
+        before: how many float64 numbers moments held that are gone, where all is solved.
     """
 
-    groups: dict[str, Moments]
-    layers: dict[str, Moments]
+    groups: dict[str, Moments] = field(default_factory=dict)
     examples: int = 0
-    before: int = 0  # numbers of moments that were kept and are gone, where everything is solved
+    before: int = 0
 
     @property
     def numbers(self) -> int:
         """How many float64 numbers the moments hold together."""
         return self.before or sum(
-            m.numbers
-            for m in {id(m): m for m in (*self.groups.values(), *self.layers.values())}.values()
+            m.numbers for m in {id(m): m for m in self.groups.values()}.values()
         )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which positions of an example serve as samples.
+
+    Attributes:
+        positions: at most so many of each example (a convolution has height x width of them);
+            None: all.
+        seed: of their draw, with replacement.
+    """
+
+    positions: int | None = None
+    seed: int = 0
+
+    def rows(self, rows: list[Tensor], examples: int, batch: int) -> list[Tensor]:
+        """The same rows of every member, of a batch of `examples` with that number."""
+        if self.positions is None:
+            return rows
+        return sampled(rows, self.positions * examples, self.seed + 7919 * batch)
+
+
+ALL = Sampling()
 
 
 def collect_statistics(
@@ -87,39 +115,37 @@ def collect_statistics(
     reference: int | None,
     full: bool,
     every: bool = False,
-    layers: Sequence[Layer] = (),
-    max_positions: int | None = None,
-    seed: int = 0,
+    sampling: Sampling = ALL,
     numbers: Sequence[int] | None = None,
 ) -> Statistics:
-    """Run all members over `data` once and gather moments at the groups' probes and at the outputs
-    of `layers`.
-
-    Args:
-        probes: what is read -> where; several places are pooled. layouts: what is read -> the
-            group, and how its fibres stand.
-        full: keep whole covariances of each member; False keeps variances. every: keep the cross
-            moments of all pairs of members.
-        layers: layers whose output means and deviations repair will need.
-        max_positions: at most so many positions of each example serve as samples (a convolution has
-            height x width of them).
-        seed: of the draw of these positions.
-        numbers: of the members, for messages; None: 0, 1, ...
+    """Run all members over `data` once and gather moments at the groups' probes.
 
     Under torch.distributed each process runs its own batches, and every one gets the moments of
     all.
+
+    Args:
+        traced: the network's graph.
+        spec: its symmetries.
+        states: the members' weights.
+        data: calibration batches; labels are ignored.
+        probes: the name of what is read -> where; several places are pooled.
+        layouts: the name of what is read -> the group, and how its fibres stand.
+        reference: the member whose cross moments with all others are wanted.
+        full: whole covariances of each member; False gathers variances.
+        every: the cross moments of all pairs of members.
+        sampling: which positions are samples.
+        numbers: of the members, for messages; None: 0, 1, ...
 
     Raises:
         DataError: the data is empty, has the wrong dtype or cannot be run; or features are not
             finite.
     """
     device = next(iter(states[0].values())).device
-    sites: dict[str, list[tuple[ReadPoint, Moments]]] = {}
-    by_group: dict[str, Moments] = {}
-    by_layer: dict[str, Moments] = {}
+    points: ReadPoints = {}
+    moments: dict[str, Moments] = {}
     for name, places in probes.items():
         layout = layouts[name]
-        by_group[name] = Moments(
+        moments[name] = Moments(
             len(states),
             layout.width,
             reference,
@@ -129,84 +155,73 @@ def collect_statistics(
             device=device,
         )
         for number, probe in enumerate(places):
-            sites.setdefault(probe.node, []).append(
-                (ReadPoint(probe.node, layout, number=number), by_group[name])
-            )
-    for layer in layers:
-        axis = spec.nodes[layer.output][layer.output_axis]
-        shared = [
-            m
-            for site, m in sites.get(layer.output, [])
-            if site.group is not None and site.group.width == axis.size and m.sites == 1
-        ]
-        if (
-            shared
-        ):  # the layer's output alone is probed already, and the group is the whole channel axis
-            by_layer[layer.output] = shared[0]
-            continue
-        by_layer[layer.output] = Moments(len(states), axis.size, None, full=full, device=device)
-        sites.setdefault(layer.output, []).append(
-            (ReadPoint(layer.output, layer=layer), by_layer[layer.output])
-        )
-    statistics = Statistics(by_group, by_layer)
-    if not sites:  # nothing can move in this network, so there is nothing to measure
-        return statistics
-    dtype = next(t.dtype for t in states[0].values() if t.is_floating_point())
-    last = max(sites, key={node.name: k for k, node in enumerate(traced.graph.nodes)}.__getitem__)
-
-    def add(node: str, values: list[Tensor]) -> None:
-        for site, moments in sites[node]:
-            rows = [site.rows(value, spec) for value in values]
-            cap = (
-                max_positions
-                if site.layer is None
-                else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
-            )
-            if cap is not None:
-                rows = sampled(rows, cap * current.size, seed + 7919 * current.index)
-            moments.update(rows, site.number)
-
-    with raise_together():
-        for batch in track(batches(data, device, "calibration data"), "statistics"):
-            current = traced.counted(batch)
-            check_dtype(current, dtype)
-            traced.replay(
-                states, current.args, current.kwargs, visit=add, nodes=list(sites), until=last
-            )
-            statistics.examples += current.size
-    statistics.examples = sum(from_every_rank(statistics.examples))
-    statistics.groups = {name: moments.reduced() for name, moments in by_group.items()}
-    statistics.layers = {
-        node: statistics.groups[_key(by_group, m)] if _key(by_group, m) else m.reduced()
-        for node, m in by_layer.items()
-    }
-    for name, moments in statistics.groups.items():
-        _check(name, moments, layouts[name].group.size, numbers or range(len(states)))
+            point = ReadPoint(probe.node, layout, number=number)
+            points.setdefault(probe.node, []).append((point, moments[name]))
+    examples = accumulate(traced, spec, states, data, points, sampling)
+    statistics = Statistics({name: m.reduced() for name, m in moments.items()}, examples)
+    for name, group in statistics.groups.items():
+        _check(name, group, layouts[name].group.size, numbers or range(len(states)))
     return statistics
 
 
-def _key(by_group: Mapping[str, Moments], moments: Moments) -> str:
-    return next((name for name, m in by_group.items() if m is moments), "")
+def accumulate(
+    traced: TracedNetwork,
+    spec: SymmetrySpec,
+    states: Sequence[Mapping[str, Tensor]],
+    data: Data,
+    points: ReadPoints,
+    sampling: Sampling = ALL,
+) -> int:
+    """Add the features at all `points` to their moments, which are changed; count the examples.
+
+    Sums of several processes are left to be joined (`Moments.reduced`); the examples are those of
+    all processes.
+
+    Raises:
+        DataError: the data is empty, has the wrong dtype or cannot be run.
+    """
+    if not points:
+        return 0
+    device = next(iter(states[0].values())).device
+    dtype = next(t.dtype for t in states[0].values() if t.is_floating_point())
+    position = {node.name: k for k, node in enumerate(traced.graph.nodes)}
+    last = max(points, key=position.__getitem__)
+    examples = 0
+
+    def add(node: str, values: list[Tensor]) -> None:
+        for point, moments in points[node]:
+            rows = [point.rows(value, spec) for value in values]
+            moments.update(sampling.rows(rows, batch.size, batch.index), point.number)
+
+    with raise_together():
+        for item in track(batches(data, device, "calibration data"), "statistics"):
+            batch = traced.counted(item)
+            check_dtype(batch, dtype)
+            traced.replay(
+                states, batch.args, batch.kwargs, visit=add, nodes=list(points), until=last
+            )
+            examples += batch.size
+    return sum(from_every_rank(examples))
 
 
 def sampled(rows: list[Tensor], limit: int, seed: int) -> list[Tensor]:
-    """The same `limit` rows of every member, drawn with replacement; all rows where there are no
-    more.
+    """The same `limit` rows of every member, drawn with replacement.
+
+    All rows are returned if there are no more.
     """
     count = len(rows[0])
     if count <= limit:
         return rows
-    chosen = (
-        torch.randint(count, (limit,), generator=torch.Generator().manual_seed(seed))
-        .sort()
-        .values.to(rows[0].device)
-    )
+    draw = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(count, (limit,), generator=draw).sort().values.to(rows[0].device)
     return [r.index_select(0, chosen) for r in rows]
 
 
 def _check(name: str, moments: Moments, width: int, numbers: Sequence[int]) -> None:
-    """Raises DataError for non-finite features, and for so few samples that nothing can be matched
-    by them.
+    """Refuse non-finite features, and too few samples for any match.
+
+    Raises:
+        DataError: as said.
     """
     for k, variance in zip(numbers, moments.variances, strict=True):
         if not math.isfinite(float(variance.sum())):

@@ -2,7 +2,7 @@
 number are compared through the data.
 
 Every member is traced and solved by itself. The same layers, groups and slots must be found in
-each; only sizes may differ. Moments are problem with narrower features filled up with zeros, and
+each; only sizes may differ. Moments are gathered with narrower features filled up with zeros, and
 cut to size where a matcher looks at them. The maps are matrices (C_r, C_k), so that mapped members
 have the reference's shapes.
 """
@@ -21,18 +21,17 @@ from onefold.alignment.layout import Layout, layouts
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
-from onefold.alignment.problem import AlignmentProblem, check_reference
+from onefold.alignment.problem import AlignmentProblem, Reading, check_reference
 from onefold.alignment.results import GroupSolution, name_of
-from onefold.alignment.statistics import TARGET_POSITIONS, ReadPoint, Statistics, sampled
+from onefold.alignment.statistics import ReadPoint, Sampling, Statistics
 from onefold.alignment.structure import check_movable, trace_on
 from onefold.batches import Batch, Data, batches, check_dtype, check_reiterable, device_of, dtype_of
 from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import AlignmentError, DataError, MembersError
-from onefold.layers import Layer
 from onefold.progress import track
 from onefold.sources import on_disk
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve
-from onefold.symmetry.axes import Group, Probe, live_groups
+from onefold.symmetry.axes import Group, Probe
 
 
 def differ_in_width(models: Sequence[nn.Module]) -> bool:
@@ -46,61 +45,45 @@ def differ_in_width(models: Sequence[nn.Module]) -> bool:
 
 
 def build_problem_of_widths(
-    models: Sequence[nn.Module],
-    data: Data,
-    *,
-    reference: int,
-    probe: str,
-    max_positions: int | None,
-    targets: bool,
-    seed: int,
+    models: Sequence[nn.Module], data: Data, reading: Reading, *, reference: int
 ) -> AlignmentProblem:
-    """As `build_problem`, for networks that differ in width alone.
+    """`build_problem` for networks that differ in width alone.
 
     Raises:
-        MembersError: they differ in more than width. AlignmentError: a group that differs takes no
-            matrix. TraceError, DataError: as `build_problem`.
+        MembersError: they differ in more than width.
+        AlignmentError: a group that differs takes no matrix.
+        TraceError, DataError: as `build_problem`.
     """
     check_networks(models, shapes=False)
     check_reference(reference, len(models))
     data = check_reiterable(data, "calibration data")
     start = time.perf_counter()
     traced = [trace_on(model, data) for model in models]
-    specs = [solve(own) for own in traced]
+    specs = [solve(graph) for graph in traced]
     for k, spec in enumerate(specs):
         _check_alike(specs[reference], spec, reference, k)
     seconds = {"trace": time.perf_counter() - start}
     start = time.perf_counter()
-    own = specs[reference]
-    check_movable(own, type(models[reference]).__name__)
+    spec = specs[reference]
+    check_movable(spec, type(models[reference]).__name__)
     probes = {
-        group.name: found for group in own.groups if (found := choose_probes(own, group, probe))
+        group.name: chosen
+        for group in spec.groups
+        if (chosen := choose_probes(spec, group, reading.probe))
     }
-    layers = tuple(
-        layer
-        for layer in own.layers
-        if targets
-        and not layer.shared
-        and any(live_groups(own.nodes[layer.output][layer.output_axis]))
-    )
-    statistics = _collect(
-        models, traced, specs, data, probes, layers, reference, max_positions, seed
-    )
+    statistics = _collect(models, traced, specs, data, probes, reference, reading)
     seconds["statistics"] = time.perf_counter() - start
-    folds = any(layer.norm is not None for layer in own.layers)
     return AlignmentProblem(
-        own,
-        len(models),
-        reference,
-        statistics,
-        probes,
-        layers,
-        folds,
-        False,
-        seconds,
-        tuple(m.state_dict() for m in models),
-        seed,
-        tuple(specs),
+        spec=spec,
+        members=len(models),
+        reference=reference,
+        statistics=statistics,
+        reading=reading,
+        probes=probes,
+        folds_norms=any(layer.norm is not None for layer in spec.layers),
+        seconds=seconds,
+        states=tuple(model.state_dict() for model in models),
+        specs=tuple(specs),
     )
 
 
@@ -179,60 +162,44 @@ def _collect(
     specs: Sequence[SymmetrySpec],
     data: Data,
     probes: dict[str, tuple[Probe, ...]],
-    layers: Sequence[Layer],
     reference: int,
-    max_positions: int | None,
-    seed: int,
+    reading: Reading,
 ) -> Statistics:
-    """Each member runs its own graph, batch by batch; the features of a batch wait until all have
-    run.
-    """
+    """Each member runs its own graph; the features of a batch wait until all members have run."""
     device, dtype = device_of(models[0]), dtype_of(models[0])
     states = [model.state_dict() for model in models]
     groups: dict[str, Moments] = {}
-    outputs: dict[str, Moments] = {}
-    sites: list[tuple[list[ReadPoint], Moments]] = []
+    sites: list[tuple[list[ReadPoint], Moments]] = []  # of one group: a point for each member
     for name, places in probes.items():
-        sizes = [spec.group(name).size for spec in specs]
-        groups[name] = Moments(len(models), max(sizes), reference, sites=len(places), device=device)
+        widest = max(spec.group(name).size for spec in specs)
+        groups[name] = Moments(len(models), widest, reference, sites=len(places), device=device)
         for number, place in enumerate(places):
-            sites.append(
-                (
-                    [
-                        ReadPoint(place.node, Layout(spec.group(name)), number=number)
-                        for spec in specs
-                    ],
-                    groups[name],
-                )
-            )
-    for layer in layers:
-        sizes = [spec.nodes[layer.output][layer.output_axis].size for spec in specs]
-        outputs[layer.output] = Moments(len(models), max(sizes), None, device=device)
-        sites.append(([ReadPoint(layer.output, layer=layer) for _ in specs], outputs[layer.output]))
-    statistics = Statistics(groups, outputs)
+            points = [
+                ReadPoint(place.node, Layout(spec.group(name)), number=number) for spec in specs
+            ]
+            sites.append((points, groups[name]))
+    sampling = Sampling(reading.positions, reading.seed)
+    statistics = Statistics(groups)
     with raise_together():
-        for found in track(batches(data, device, "calibration data"), "statistics"):
-            batch = traced[0].counted(found)
+        for item in track(batches(data, device, "calibration data"), "statistics"):
+            batch = traced[0].counted(item)
             check_dtype(batch, dtype)
             rows = [
                 _rows(
-                    own,
+                    graph,
                     state,
                     spec,
                     batch,
-                    [(site[k], moments.width) for site, moments in sites],
-                    max_positions,
-                    seed,
+                    [(points[k], moments.width) for points, moments in sites],
+                    sampling,
                 )
-                for k, (own, state, spec) in enumerate(zip(traced, states, specs, strict=True))
+                for k, (graph, state, spec) in enumerate(zip(traced, states, specs, strict=True))
             ]
-            for number, (site, moments) in enumerate(sites):
-                moments.update([own[number] for own in rows], site[0].number)
+            for number, (points, moments) in enumerate(sites):
+                moments.update([member[number] for member in rows], points[0].number)
             statistics.examples += batch.size
     statistics.examples = sum(from_every_rank(statistics.examples))
-    statistics.groups, statistics.layers = (
-        {name: m.reduced() for name, m in own.items()} for own in (groups, outputs)
-    )
+    statistics.groups = {name: moments.reduced() for name, moments in groups.items()}
     for name, moments in statistics.groups.items():
         for k, variance in enumerate(moments.variances):
             if not bool(variance.sum().isfinite()):
@@ -248,32 +215,21 @@ def _rows(
     state: Mapping[str, Tensor],
     spec: SymmetrySpec,
     batch: Batch,
-    sites: Sequence[tuple[ReadPoint, int]],
-    max_positions: int | None,
-    seed: int,
+    points: Sequence[tuple[ReadPoint, int]],
+    sampling: Sampling,
 ) -> dict[int, Tensor]:
-    """The features of one member and batch at every site, filled up with zeros to the width beside
-    it.
-    """
-    found: dict[int, Tensor] = {}
+    """The features of one member at every point, filled up with zeros to the width beside it."""
+    features: dict[int, Tensor] = {}
 
     def read(node: str, values: list[Tensor]) -> None:
-        for number, (site, width) in enumerate(sites):
-            if site.node == node:
-                rows = site.rows(values[0], spec)
-                cap = (
-                    max_positions
-                    if site.layer is None
-                    else min(max_positions or TARGET_POSITIONS, TARGET_POSITIONS)
-                )
-                if cap is not None:
-                    rows = sampled([rows], cap * batch.size, seed + 7919 * batch.index)[0]
-                found[number] = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
+        for number, (point, width) in enumerate(points):
+            if point.node == node:
+                rows = sampling.rows([point.rows(values[0], spec)], batch.size, batch.index)[0]
+                features[number] = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))
 
-    traced.replay(
-        [state], batch.args, batch.kwargs, visit=read, nodes=[site.node for site, _ in sites]
-    )
-    return found
+    nodes = [point.node for point, _ in points]
+    traced.replay([state], batch.args, batch.kwargs, visit=read, nodes=nodes)
+    return features
 
 
 def _identity(group: Group) -> Match:

@@ -73,12 +73,13 @@ def align(
 ) -> None:
     """Line checkpoints up with one another, and show how well each group of features matches."""
     from onefold.alignment import align as compute
-    from onefold.alignment import matchers
+    from onefold.alignment import as_matcher, matchers
     from onefold.cli.console import note, print_json, say, table, warn
     from onefold.errors import OutputError
     from onefold.recipe import InputFile, check_data
     from onefold.recipe.inputs import check_runs, load_data, load_members
     from onefold.recipe.merge.report import alignment_table
+    from onefold.registry import with_settings
     from onefold.weights import check_output
 
     if output is not None:
@@ -103,11 +104,10 @@ def align(
     found = compute(
         models,
         loaded,
-        method=method,
+        method=with_settings(
+            as_matcher(method), probe=probe, regularization=regularization, prior=prior
+        ),
         reference=reference,
-        probe=probe,
-        regularization=regularization,
-        prior=prior,
         max_positions=max_positions,
         seed=seed,
         resume=resume,

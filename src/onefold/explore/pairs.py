@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment import align as find_alignment
+from onefold.alignment.matchers import Permutation
 from onefold.alignment.structure import trace_on
 from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import norms_of
@@ -271,13 +272,7 @@ def permuted(
     """
     traced, spec = structure or _structure(onto, data)
     alignment = find_alignment(
-        [onto, network],
-        data,
-        method="permutation",
-        spec=spec,
-        traced=traced,
-        probe="pre",
-        targets=False,
+        [onto, network], data, method=Permutation(probe="pre"), spec=spec, traced=traced
     )
     # Not Alignment.apply, which folds batch norms into their layers first: permutations need no
     # such thing, and it would change the distances.

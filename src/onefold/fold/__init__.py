@@ -3,6 +3,7 @@
 from onefold.fold.auto import Auto
 from onefold.fold.average import folds
 from onefold.fold.correlated import CorrelatedAverage
+from onefold.fold.distillation import Polish, Polished, polish
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
 from onefold.fold.merge_report import MergeReport, MergeResult
@@ -14,7 +15,6 @@ from onefold.fold.partial import (
     partial_merge,
     save_partial,
 )
-from onefold.fold.polish import Polished, polish
 from onefold.fold.repair import recalibrate, repair
 from onefold.fold.soft import Mixture, SoftMerge, SoftResult, fit_gates
 from onefold.fold.soup import GreedySoup, UniformSoup
@@ -30,6 +30,7 @@ __all__ = [
     "PartialMerge",
     "PartialReport",
     "PartialResult",
+    "Polish",
     "Polished",
     "SoftMerge",
     "SoftResult",

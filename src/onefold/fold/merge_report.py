@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from torch import nn
 
 from onefold.alignment import Alignment
-from onefold.fold.settings import told
+from onefold.fold.network_fold import told
+from onefold.symmetry import SymmetrySpec
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -17,16 +21,33 @@ CHOOSING = "choice by labels"
 
 @dataclass
 class MergeReport:
-    """What a merge did. seconds: of each phase. groups: one row for each group (`Alignment.table`).
-    numbers: float64 numbers of moments kept.
+    """What a merge did.
 
-    coverage: the share of the parameters in tensors that can move. spaces: feature spaces between
-    layers; moving_spaces: those that can move. folded: what the fold itself reports (of least
-    squares: every layer); polished: passes, examples and loss of the distillation. kept: state-dict
-    name -> why it was not averaged but taken from one member, the reference where it has any
-    weight; with a warning where members differ in it (see `onefold.fold.unaveraged`). used: step ->
-    how many examples it read. examples: different calibration examples that any step but the choice
-    by labels read. settings: step -> setting -> value, defaults filled in.
+    Attributes:
+        align: the name of the matcher, or "none".
+        fold: the name of the fold.
+        repair: what was repaired: "none", "batchnorm", "full" or "auto".
+        members: K.
+        reference: the member that the others were mapped to; None: a common basis.
+        weights: the members' shares, which sum to 1.
+        examples: how many different calibration examples any step but the choice by labels read.
+        parameters: of one network.
+        coverage: the share of the parameters in tensors that can move.
+        spaces: how many feature spaces lie between layers.
+        moving_spaces: how many of them can move.
+        numbers: how many float64 numbers of moments were kept at once.
+        seconds: phase -> seconds.
+        groups: one row for each group (`Alignment.table`).
+        repaired: what repair did (`RepairReport`).
+        folded: what the fold itself reports (least squares: every layer).
+        polished: passes, examples and loss of the distillation (`Polished.to_dict`).
+        frozen: state-dict name -> why no axis of it can move.
+        unknown: operator without a rule -> how often it was met.
+        kept: state-dict name -> why it was not averaged but taken from one member, the reference
+            where it has any weight. A warning says where members differ in it (`unaveraged.py`).
+        warnings: notes for the user, one sentence each.
+        used: step -> how many examples it read.
+        settings: step -> setting -> value, with defaults filled in.
     """
 
     align: str
@@ -53,32 +74,62 @@ class MergeReport:
     used: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds that the block takes to those of a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+
     def read(self, step: str, examples: int) -> None:
-        """Enter that a step read so many examples; what is not read, as 0, is not entered."""
-        if examples:
-            self.used[step] = examples
-            self.examples = (
-                max(count for name, count in self.used.items() if name != CHOOSING)
-                if set(self.used) - {CHOOSING}
-                else 0
-            )
+        """Enter that a step read so many examples; 0 is not entered."""
+        if not examples:
+            return
+        self.used[step] = examples
+        counts = [count for name, count in self.used.items() if name != CHOOSING]
+        self.examples = max(counts, default=0)
+
+    def describe(self, alignment: Alignment, *, computed: bool = True) -> None:
+        """Enter what an alignment measured and solved.
+
+        Groups that another matcher served become warnings. computed: by this merge, so that its
+        seconds and examples are the merge's.
+        """
+        self.align, self.reference = alignment.method, alignment.reference
+        self.settings["align"] = dict(alignment.settings)
+        self.numbers = alignment.numbers
+        self.groups = alignment.table()
+        self.warnings += alignment.warnings
+        if computed:
+            spent = {name: value for name, value in alignment.seconds.items() if name != "trace"}
+            self.seconds |= spent
+            self.read("alignment", alignment.examples)
+        else:
+            self.settings["align"]["computed before"] = True
+
+    def cover(self, spec: SymmetrySpec) -> None:
+        """Enter how much of the network can move."""
+        self.coverage = spec.coverage
+        self.frozen, self.unknown = dict(spec.frozen), dict(spec.unknown)
+        self.spaces = len(spec.spaces)
+        self.moving_spaces = sum(bool(space.groups) for space in spec.spaces)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
     @property
-    def _steps(self) -> list[str]:
-        own = [
+    def _settings(self) -> str:
+        parts = [
             f"{step}{told(self.settings[step])}"
             for step in ("align", "fold")
             if self.settings.get(step)
         ]
-        return [
-            *own,
-            f"shares {', '.join(f'{share:.3g}' for share in self.weights)}",
-            f"seed {self.settings.get('seed', 0)}",
-        ]
+        shares = ", ".join(f"{share:.3g}" for share in self.weights)
+        return "; ".join([*parts, f"shares {shares}", f"seed {self.settings.get('seed', 0)}"])
 
     @property
     def _polishing(self) -> str:
@@ -89,47 +140,40 @@ class MergeReport:
 
     def __str__(self) -> str:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
+        aim = "a common basis" if self.reference is None else f"member {self.reference}"
         lines = [
-            (
-                f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to"
-                f" {_aim(self.reference)}, fold {self.fold}, repair {self.repair}{self._polishing},"
-                f" {self.examples} calibration examples{told(self.used)}."
-            ),
-            f"Settings: {'; '.join(self._steps)}.",
-            (
-                f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters,"
-                f" {self.moving_spaces} of {self.spaces} feature spaces between layers can move."
-                f" {seconds}."
-            ),
+            f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to"
+            f" {aim}, fold {self.fold}, repair {self.repair}{self._polishing}, {self.examples}"
+            f" calibration examples{told(self.used)}.",
+            f"Settings: {self._settings}.",
+            f"{len(self.groups)} groups cover {100 * self.coverage:.1f} % of the parameters,"
+            f" {self.moving_spaces} of {self.spaces} feature spaces between layers can move."
+            f" {seconds}.",
         ]
         return "\n".join(lines + [f"note: {warning}" for warning in self.warnings])
 
 
-@dataclass
+@dataclass(repr=False)
 class MergeResult(Generic[M]):
-    """A plain network of the members' class, the maps it was made with (None for align="none"), and
-    what was done.
+    """What `onefold.merge` returns.
+
+    Attributes:
+        model: a plain network of the members' class.
+        alignment: the maps it was made with; None if the members were folded as they are.
+        report: what was done.
     """
 
     model: M
     alignment: Alignment | None
     report: MergeReport
 
+    def __repr__(self) -> str:
+        report = self.report
+        return (
+            f"MergeResult({type(self.model).__name__} of {report.members} members, align"
+            f" {report.align}, fold {report.fold}, repair {report.repair},"
+            f" {len(report.warnings)} warnings; print(result.report) tells all)"
+        )
 
-def _aim(reference: int | None) -> str:
-    return "a common basis" if reference is None else f"member {reference}"
-
-
-def _describe(alignment: Alignment, report: MergeReport) -> None:
-    """Enter what was measured and solved into the report, with a warning for groups that another
-    matcher served.
-    """
-    report.seconds |= {
-        phase: value for phase, value in alignment.seconds.items() if phase != "trace"
-    }
-    report.numbers = alignment.numbers
-    report.read("alignment" if report.align != "none" else "statistics", alignment.examples)
-    if report.align == "none":
-        return
-    report.groups = alignment.table()
-    report.warnings += alignment.warnings
+    def __str__(self) -> str:
+        return f"{type(self.model).__name__}: {self.report}"

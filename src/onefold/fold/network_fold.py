@@ -1,12 +1,13 @@
-"""Folds that need more than the members' weights: calibration data to run, labels to choose by.
+"""Folds with settings: what a fold is, what it may use, and what it returns.
 
-A fold of state dicts alone is a function (see `average.py`). One of these is a frozen dataclass
-whose fields are its settings, as matchers are.
+A fold is a frozen dataclass whose fields are its settings, as matchers are, registered by a
+decorator. A plain function of state dicts (see `average.py`) is a fold, too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,27 +17,38 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import Data
-from onefold.errors import SettingError
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import SettingError, shown
 from onefold.fold.average import Fold, folds
 from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
+CHOSEN = "chosen for each layer"  # a ridge that is not given
+
 
 @dataclass(frozen=True)
-class FoldJob:
+class FoldJob(ABC):
     """Everything that a fold may use.
 
-    models: the members as they came. states: theirs in the reference's basis. average: what the
-    plain fold of these states gives. shares: the members' weights, which sum to 1. data:
-    calibration batches. validation: labelled batches to choose by, if there are any besides `data`.
-    output: which output is meant where scores are needed. plain, repaired: the network with that
-    state, as it is, and repaired as the merge's settings say, which takes `Folded.based` of it.
-    always: what is folded will be repaired whatever the fold says, as it was asked for by name.
+    Attributes:
+        models: the members as they came.
+        states: the members' state dicts in the reference's basis.
+        shares: the members' weights, which sum to 1.
+        reference: the member whose shapes and integer buffers the result has.
+        alignment: the maps into that basis; None: the members are as they came.
+        spec: the symmetries of the network, if it could be traced.
+        traced: its graph, if it could be traced.
+        data: calibration batches.
+        validation: labelled batches to choose by, if there are any besides `data`.
+        seed: of what is random in the fold.
+        kept: what is not averaged, with the reason (see `unaveraged.py`).
+        output: which output is meant if scores are needed.
+        always: what is folded will be repaired whatever the fold says, as repair was asked for by
+            name.
     """
 
     models: Sequence[nn.Module]
     states: Sequence[Mapping[str, Tensor]]
-    average: Callable[[Sequence[float]], dict[str, Tensor]]
     shares: tuple[float, ...]
     reference: int
     alignment: Alignment | None
@@ -44,23 +56,44 @@ class FoldJob:
     traced: TracedNetwork | None
     data: Data | None
     validation: Data | None
-    plain: Callable[[Mapping[str, Tensor]], nn.Module]
-    repaired: Callable[[Mapping[str, Tensor], bool], nn.Module]
-    seed: int
-    kept: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what is not averaged, with the reason (see `unaveraged.py`)
+    seed: int = 0
+    kept: Mapping[str, str] = field(default_factory=dict)
     output: Output = ANY
     always: bool = False
+
+    @abstractmethod
+    def average(self, shares: Sequence[float]) -> dict[str, Tensor]:
+        """The plain average of the states by these shares."""
+
+    @abstractmethod
+    def complete(self, state: dict[str, Tensor], shares: Sequence[float]) -> dict[str, Tensor]:
+        """A folded state with what is not averaged taken from one member."""
+
+    @abstractmethod
+    def plain(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """The network with that state, not repaired."""
+
+    @abstractmethod
+    def repaired(self, state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
+        """The network with that state, repaired as the merge will repair it.
+
+        based: as `Folded.based`.
+        """
 
 
 @dataclass(frozen=True)
 class Folded:
-    """The folded state dict; whether `repair="auto"` shall repair it; what was done, as plain data
-    for the report, and notes for the user.
+    """What a fold returns.
 
-    based: the features stand where the alignment puts them, so that the members' statistics, which
-    are measured there, are theirs.
+    Attributes:
+        state: the folded state dict.
+        repair: whether `repair="auto"` shall repair it.
+        details: what was done, as plain data for the report.
+        warnings: notes for the user, one sentence each.
+        based: the features stand where the alignment puts them, so that the members' statistics,
+            which are measured there, are the targets of repair.
+        wants_alignment: members were averaged that nothing had aligned; the merge aligns them by
+            its default, unless it was asked not to, and folds again.
     """
 
     state: dict[str, Tensor]
@@ -68,64 +101,112 @@ class Folded:
     details: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     based: bool = True
+    wants_alignment: bool = False
 
 
 class NetworkFold(ABC):
-    """A fold with settings. labelled: it may use labels; traced: it needs the traced graph;
-    repairs: repair may have something to do after it.
+    """A fold with settings, which may run networks.
+
+    Attributes:
+        labelled: the fold may use labels.
+        traced: it needs the traced graph, and so calibration data.
+        repairs: repair may have something to do after it.
+        runs: it runs networks, and so needs all of the data in one process.
+        aligns: it uses an alignment, so that one is computed by default.
     """
 
     labelled: ClassVar[bool] = False
     traced: ClassVar[bool] = True
     repairs: ClassVar[bool] = True
+    runs: ClassVar[bool] = True
+
+    @property
+    def aligns(self) -> bool:
+        """Whether an alignment changes the result, so that one is computed by default."""
+        return True
 
     @abstractmethod
     def fold(self, job: FoldJob) -> Folded:
         """The members of the job as one network."""
 
+    def settings(self) -> dict[str, Any]:
+        """The settings as plain data, for reports."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        found = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        if "ridge" in found and found["ridge"] is None:
+            found["ridge"] = CHOSEN
+        return found
 
-def fold_with(fold: str | NetworkFold, settings: Mapping[str, Any]) -> Fold | NetworkFold:
-    """The fold of that name with the settings that are not None.
+    @property
+    def name(self) -> str:
+        """The name that the fold is registered by, or its class's in lower case."""
+        kind = type(self)
+        return next((e.name for e in folds if e.value is kind), kind.__name__.lower())
 
-    Raises SettingError for a name or a setting that there is not.
+
+class StateFold(NetworkFold):
+    """A fold that is a function of aligned state dicts alone."""
+
+    traced: ClassVar[bool] = False
+    runs: ClassVar[bool] = False
+
+    def __init__(self, function: Fold) -> None:
+        self.function = function
+
+    def fold(self, job: FoldJob) -> Folded:
+        """What the function makes of the states."""
+        state = self.function(job.states, job.shares, reference=job.reference)
+        return Folded(job.complete(state, job.shares), repair=True)
+
+    @property
+    def name(self) -> str:
+        """The name that the function is registered by, or its own."""
+        own = getattr(self.function, "__name__", "fold")
+        return next((e.name for e in folds if e.value is self.function), own)
+
+
+def as_fold(fold: str | NetworkFold | Callable[..., Any]) -> NetworkFold:
+    """The fold of that name with its default settings; a fold as it is; a function as a fold.
+
+    Raises:
+        SettingError: there is no such fold, or it is none of these.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
-    kind = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
-    known = _settings(kind)
-    for name in given:
-        if name not in known:
-            having = [entry.name for entry in folds if name in _settings(entry.value)]
-            shown = fold if isinstance(fold, str) else type(fold).__name__
-            raise SettingError(
-                f"The fold '{shown}' takes no {name}; leave it out, or use"
-                f" {' or '.join(having) or 'another fold'}."
-            )
     if isinstance(fold, NetworkFold):
-        return dataclasses.replace(fold, **given)  # type: ignore[type-var]
-    if isinstance(kind, type):
-        made: NetworkFold = kind(**given)
-        return made
-    plain: Fold = kind
-    return plain
-
-
-def takes(fold: str | NetworkFold, setting: str) -> bool:
-    """Whether a fold has that setting. Raises SettingError for a name that there is not."""
-    return setting in _settings(type(fold) if isinstance(fold, NetworkFold) else folds.get(fold))
-
-
-def fold_name(fold: str | NetworkFold) -> str:
-    """The name that a fold is registered by, or its class's."""
-    if isinstance(fold, str):
         return fold
-    return next(
-        (entry.name for entry in folds if entry.value is type(fold)), type(fold).__name__.lower()
-    )
+    value: Any = folds.get(fold) if isinstance(fold, str) else fold
+    if isinstance(value, type) and issubclass(value, NetworkFold):
+        if not isinstance(fold, str):
+            raise SettingError(
+                f"A fold is a name or an instance, not {shown(fold)}; write {value.__name__}()."
+            )
+        return value()
+    if not callable(value):
+        raise SettingError(
+            f"A fold is a name or an instance such as onefold.LeastSquares(), not {shown(fold)};"
+            " see `onefold methods fold`."
+        )
+    return StateFold(value)
 
 
-def _settings(kind: Any) -> set[str]:
-    return (
-        {f.name for f in dataclasses.fields(kind)}
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind)
-        else set()
+def takes(fold: NetworkFold, setting: str) -> bool:
+    """Whether a fold has that setting."""
+    return dataclasses.is_dataclass(fold) and setting in {f.name for f in dataclasses.fields(fold)}
+
+
+def plain(value: Any) -> Any:
+    """A setting as plain data for JSON."""
+    if isinstance(value, ClassPool):
+        return "classes"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def told(settings: Mapping[str, Any]) -> str:
+    """The settings of one step in brackets; "" if there are none."""
+    words = ", ".join(
+        f"{name} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in settings.items()
     )
+    return f" ({words})" if words else ""

@@ -49,8 +49,6 @@ def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> 
     for name, pair in found[0].maps.items():
         assert [m.kind for m in found[1].maps[name]] == ["permutation"] * 2
         assert torch.equal(found[1].maps[name][1].forward, pair[1].forward)
-    for node, target in found[0].targets.items():
-        torch.testing.assert_close(found[1].targets[node].deviation, target.deviation)
     assert "of equal widths without entropy the same as permutation" in next(
         e.summary for e in matchers if e.name == "transport"
     )

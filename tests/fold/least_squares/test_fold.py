@@ -79,7 +79,7 @@ def test_all_weight_on_the_reference_gives_the_reference(
     assert difference(result.model, models[0], inputs_of(kind, 64, 9)) < 1e-8
     if kind is Convolutional:  # the control: another target gives another network
         other = merge(
-            models, batches_of(kind), align=result.alignment, fold="least_squares", target="equal"
+            models, batches_of(kind), align=result.alignment, fold=LeastSquares(target="equal")
         ).model
         assert difference(other, models[0], inputs_of(kind, 64, 9)) > 1e-2
 
@@ -97,14 +97,13 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
         [model, twin],
         data,
         align=known_alignment(spec, back, data, [model, twin]),
-        fold="least_squares",
-        target=target,
+        fold=LeastSquares(target=target),
         seed=4,
     )
     assert difference(result.model, model, x) < 1e-8
     if kind is Projected:  # the control: without the maps it is another function
         unaligned = merge(
-            [model, twin], data, align="none", fold="least_squares", target="equal"
+            [model, twin], data, align="none", fold=LeastSquares(target="equal")
         ).model
         assert difference(unaligned, model, x) > 1e-2
 
@@ -164,7 +163,7 @@ def test_inputs_stay_as_they_are_and_the_same_seed_gives_the_same_bits() -> None
     networks = members(Residual, 2)
     before = [copy.deepcopy(n.state_dict()) for n in networks]
     first, second, third = (
-        merge(networks, loader(), align="permutation", fold="least_squares", rows=500, seed=s).model
+        merge(networks, loader(), align="permutation", fold=LeastSquares(rows=500), seed=s).model
         for s in (1, 1, 2)
     )
     assert all(
@@ -255,7 +254,7 @@ def test_features_far_from_zero_fold_as_others_do(target: str) -> None:
             model[2].bias -= 1000.0 * model[2].weight.sum(1)  # type: ignore[operator]
         models.append(model)
     data = list(torch.randn(2000, 10, generator=torch.Generator().manual_seed(2)).split(100))
-    folded = merge(models, data, align="permutation", fold="least_squares", target=target).model
+    folded = merge(models, data, align="permutation", fold=LeastSquares(target=target)).model
     x = torch.randn(500, 10, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         wanted = torch.stack([model(x) for model in models]).mean(0)

@@ -12,7 +12,7 @@ from least_squares_networks import difference, known_alignment, permuted
 from torch import Tensor, nn
 
 from onefold.batches import batches
-from onefold.fold import merge
+from onefold.fold import LeastSquares, merge
 from onefold.fold.least_squares import recurrent
 from onefold.fold.least_squares.layers import find_sites
 from onefold.fold.least_squares.outputs import Calibration, SiteOutputs
@@ -106,16 +106,14 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
     assert difference(twin, model, x) < 1e-10
     alignment = known_alignment(spec, back, data, [model, twin])
     result = merge(
-        [model, twin], data, align=alignment, fold="least_squares", target=target, ridge=1e-10
+        [model, twin], data, align=alignment, fold=LeastSquares(target=target, ridge=1e-10)
     )
     assert difference(result.model, model, x) < (1e-7 if target == "correlation" else 5e-2)
     assert any("net.weight_ih_l0" in layer["weights"] for layer in result.report.folded["layers"])
     if target == "correlation":  # the control: without the maps it is another function
         assert (
             difference(
-                merge(
-                    [model, twin], data, align="none", fold="least_squares", target="equal"
-                ).model,
+                merge([model, twin], data, align="none", fold=LeastSquares(target="equal")).model,
                 model,
                 x,
             )

@@ -109,10 +109,7 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
         [model, twin],
         data,
         align=align,
-        fold="least_squares",
-        target="pruning",
-        rows=100_000,
-        ridge=1e-9,
+        fold=LeastSquares(target="pruning", rows=100_000, ridge=1e-9),
     )
     assert difference(result.model, model, x) < 1e-3
     assert all(
@@ -123,10 +120,7 @@ def test_permuted_copies_fold_to_the_function_that_they_share(
         [model, network(kind, 1)],
         data,
         align=align,
-        fold="least_squares",
-        target="pruning",
-        rows=100_000,
-        ridge=1e-9,
+        fold=LeastSquares(target="pruning", rows=100_000, ridge=1e-9),
     )
     assert difference(other.model, model, x) > 1e-2
 
@@ -137,7 +131,7 @@ def test_every_layer_is_folded_or_named(kind: type[nn.Module]) -> None:
     models = [network(kind, k) for k in range(3)]
     before = [copy.deepcopy(m.state_dict()) for m in models]
     report = merge(
-        models, batches_of(kind), align="permutation", fold="least_squares", target="pruning"
+        models, batches_of(kind), align="permutation", fold=LeastSquares(target="pruning")
     ).report
     names = {name for name, p in models[0].named_parameters() if p.dim() > 1}
     assert names <= {
@@ -197,7 +191,7 @@ def test_members_that_put_out_what_is_not_finite_are_refused() -> None:
 def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
     networks, data = members(Residual, 3), loader(512)
     folded, again = (
-        merge(networks, data, align="permutation", fold="least_squares", target="pruning")
+        merge(networks, data, align="permutation", fold=LeastSquares(target="pruning"))
         for _ in range(2)
     )
     average = merge(networks, data, align="permutation")
@@ -221,12 +215,12 @@ def test_it_is_all_one_whether_targets_are_read_on_the_way_or_in_runs_of_their_o
         SiteOutputs, "run_member", lambda own, member: alone.append(member) or run(own, member)
     )
     together = merge(
-        models, data, align="permutation", fold="least_squares", target="pruning"
+        models, data, align="permutation", fold=LeastSquares(target="pruning")
     ).model.state_dict()
     assert not alone
     monkeypatch.setattr(least_squares, "IN_MEMORY", 2)
     apart = merge(
-        models, data, align="permutation", fold="least_squares", target="pruning"
+        models, data, align="permutation", fold=LeastSquares(target="pruning")
     ).model.state_dict()
     assert sorted(alone) == [0, 1, 2]
     for name, value in together.items():
@@ -257,7 +251,7 @@ def test_the_metric_is_taken_from_a_quarter_of_the_examples(
 def test_few_columns_serve_where_all_would_be_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     networks, data = members(Residual, 2), loader(512)
     monkeypatch.setattr(sensitivity, "COLUMNS", 40)
-    folded = merge(networks, data, align="permutation", fold="least_squares", target="pruning")
+    folded = merge(networks, data, align="permutation", fold=LeastSquares(target="pruning"))
     assert onefold.evaluate(folded.model, TEST).accuracy > 0.85
 
 
@@ -278,8 +272,7 @@ def test_a_mean_of_probabilities_is_aimed_at() -> None:
             pair,
             data,
             align="permutation",
-            fold="least_squares",
-            target="correlation",
+            fold=LeastSquares(target="correlation"),
             ensemble=ensemble,
         ).model
         accuracy[ensemble] = onefold.evaluate(folded, TEST).accuracy

@@ -42,7 +42,7 @@ def test_permuted_members_keep_their_functions(
 
 
 def test_an_alignment_computed_before_gives_the_same_bits(residual: list[nn.Module]) -> None:
-    found = align(residual, loader(256), method="permutation", reference=2, targets=False)
+    found = align(residual, loader(256), method="permutation", reference=2)
     given = SoftMerge(residual, "layer", align=found)
     assert given.reference == 2
     computed = SoftMerge(residual, "layer", align="permutation", reference=2, data=loader(256))

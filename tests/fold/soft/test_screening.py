@@ -343,7 +343,7 @@ def test_a_flipped_member_beside_overconfident_ones_costs_no_accuracy() -> None:
 @pytest.mark.slow
 def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
     networks = attacked(members(Residual, 3), outputs_negated, [2])
-    found = align(networks, loader(256), method="permutation", targets=False)
+    found = align(networks, loader(256), method="permutation")
     soft = SoftMerge(networks, "layer", align=found).prepare(loader(256))
     assert list(soft.dropped) == [2]
     average = aligned_average(soft, Examples.of(loader(256)))

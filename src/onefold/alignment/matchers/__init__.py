@@ -1,33 +1,27 @@
-"""Matchers: each solves one group, from its moments or from weights, one member against the
-reference or all together.
+"""Matchers: how one member's features are mapped to the reference's. One file each."""
 
-One matcher per file; importing it files it.
-"""
-
-from onefold.alignment.matchers import (
-    cca,
-    identity,
-    permutation,
-    procrustes,
-    rotation,
-    transport,
-    weight_matching,
-    zipit,
-)
 from onefold.alignment.matchers.base import JointMatcher, Match, Matcher, StateMatcher, matchers
+from onefold.alignment.matchers.cca import CCA
+from onefold.alignment.matchers.identity import Identity
+from onefold.alignment.matchers.permutation import Permutation
+from onefold.alignment.matchers.procrustes import Procrustes
+from onefold.alignment.matchers.rotation import Rotation
+from onefold.alignment.matchers.transport import Transport
+from onefold.alignment.matchers.weight_matching import WeightMatching
+from onefold.alignment.matchers.zipit import ZipIt
 
 __all__ = [
+    "CCA",
+    "Identity",
     "JointMatcher",
     "Match",
     "Matcher",
+    "Permutation",
+    "Procrustes",
+    "Rotation",
     "StateMatcher",
-    "cca",
-    "identity",
+    "Transport",
+    "WeightMatching",
+    "ZipIt",
     "matchers",
-    "permutation",
-    "procrustes",
-    "rotation",
-    "transport",
-    "weight_matching",
-    "zipit",
 ]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from onefold.alignment.features import Features
 from onefold.alignment.moments import Moments
-from onefold.errors import AlignmentError
+from onefold.errors import AlignmentError, SettingError
 from onefold.registry import Registry
 from onefold.symmetry import GroupMap, SymmetrySpec
+
+PROBES = ("auto", "pre", "post")
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a matcher found for one group and one member.
+    """The map of one member's features to the reference's.
 
-    map: takes the member's features to the reference's. scores (C,): for permutations the
-    correlation of each matched pair, in the reference's order; for dense maps the canonical
-    correlations, descending. condition: condition number of the map.
+    Attributes:
+        map: takes the member's features to the reference's.
+        scores: (C,). For permutations the correlation of each matched pair, in the reference's
+            order; for dense maps the canonical correlations, descending.
+        condition: the condition number of the map.
     """
 
     map: GroupMap
@@ -34,14 +39,21 @@ class Match:
 class Matcher(ABC):
     """Base of all matchers: a frozen dataclass whose fields are its settings.
 
-    dense: gives matrices rather than permutations, so that it serves only groups with
-    `Group.dense`; others get a rotation where they take one, else a permutation. exact: of a dense
-    matcher, that it gives no map that changes a member's function. rotates: of a dense matcher,
-    that groups which take rotations and no other matrix get one; False gives them a permutation.
-    inverts: needs more samples than features. covariances: needs whole covariance matrices of each
-    member, not only variances. widths: maps between features of unequal numbers, too. probe: where
-    it reads features by default.
+    Attributes:
+        probe: where features are read: "pre" or "post" activation, or "auto" for what suits the
+            matcher (`reads`).
+        dense: the matcher returns matrices. Groups that take only permutations fall back to a
+            rotation if they take one, else to a permutation.
+        exact: the maps of a dense matcher leave every member's function unchanged.
+        rotates: groups that take rotations and no other matrix get one from a dense matcher; if
+            False they get a permutation.
+        inverts: the matcher needs more samples than features.
+        covariances: the matcher needs whole covariance matrices of each member, not only variances.
+        widths: the matcher also maps between features of unequal numbers.
+        reads: where it reads features by default, "pre" or "post".
     """
+
+    probe: str = field(default="auto", kw_only=True)
 
     dense: ClassVar[bool] = False
     exact: ClassVar[bool] = False
@@ -49,7 +61,29 @@ class Matcher(ABC):
     inverts: ClassVar[bool] = False
     covariances: ClassVar[bool] = False
     widths: ClassVar[bool] = False
-    probe: ClassVar[str] = "post"
+    reads: ClassVar[str] = "post"
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            SettingError: one of them is unusable.
+        """
+        if self.probe not in PROBES:
+            raise SettingError(
+                f"The probe is {self.probe!r}; it is where features are read, 'auto', 'pre' or"
+                " 'post'."
+            )
+
+    @property
+    def read_at(self) -> str:
+        """Where features are read, "pre" or "post"."""
+        return self.reads if self.probe == "auto" else self.probe
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as plain data, for reports: the fields, with `read_at` for the probe."""
+        names = [f.name for f in dataclasses.fields(self) if f.name != "probe"]
+        return {name: getattr(self, name) for name in names} | {"features read": self.read_at}
 
     @abstractmethod
     def match(self, moments: Features, member: int) -> Match:
@@ -84,6 +118,13 @@ class JointMatcher(Matcher):
 
 class StateMatcher(Matcher):
     """A matcher that reads the members' weights and no data."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probe != "auto":
+            raise SettingError(
+                f"{type(self).__name__} reads weights and no features; leave out the probe."
+            )
 
     @abstractmethod
     def match_states(

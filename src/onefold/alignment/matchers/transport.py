@@ -96,6 +96,7 @@ class Transport(Matcher):
     widths = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not math.isfinite(self.entropy) or self.entropy < 0:
             raise AlignmentError(
                 f"The entropy of transport is {self.entropy}; it must be 0 or greater."

@@ -238,6 +238,7 @@ class WeightMatching(StateMatcher):
     sweeps: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value in (("starts", self.starts), ("sweeps", self.sweeps)):
             if value < 1:
                 raise AlignmentError(

@@ -117,6 +117,7 @@ class ZipIt(JointMatcher):
     within: float = 0.125
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value in (("penalty", self.penalty), ("within", self.within)):
             if not math.isfinite(value) or not 0 <= value <= 1:
                 what = "a share of each member's features" if name == "within" else "a factor"

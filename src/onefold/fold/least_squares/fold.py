@@ -91,6 +91,11 @@ class LeastSquares(NetworkFold):
 
     repairs: ClassVar[bool] = False
 
+    @property
+    def aligns(self) -> bool:
+        """Whether the target lies in the alignment's basis; pruning takes units as they are."""
+        return self.target != "pruning"
+
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise SettingError(
@@ -148,6 +153,7 @@ class LeastSquares(NetworkFold):
             details=self._details(plan, solved, selections),
             warnings=plan.notes,
             based=not selections,
+            wants_alignment=self.target == "pruning" and not selections and job.alignment is None,
         )
 
     def _pool(self, job: FoldJob) -> ClassPool | None:

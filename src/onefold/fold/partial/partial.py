@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,35 +13,24 @@ from onefold.alignment import Alignment, check_networks, in_one_precision
 from onefold.alignment.matchers import Matcher
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import MembersError, NothingToAlignError, SettingError
-from onefold.fold.average import folds, normalized
+from onefold.fold.average import normalized
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
 from onefold.fold.merge_report import MergeReport, MergeResult
-from onefold.fold.network_fold import NetworkFold, fold_name
+from onefold.fold.network_fold import NetworkFold, StateFold, as_fold
 from onefold.fold.partial.cost import Costs, costs_of
 from onefold.fold.partial.heads import HeadState, head_state
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
 from onefold.fold.partial.saved import form_of
 from onefold.fold.partial.splitting import Split, split_members
+from onefold.fold.plan import check_member
 from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
-from onefold.symmetry import SymmetrySpec
 
 DEFAULT = "zipit"  # the alignment if nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds with features in the alignment's basis
 BASED = ("correlation", "equal", "selection")  # targets of least squares in that basis
-_SETTINGS = (
-    "target",
-    "rows",
-    "ridge",
-    "validation",
-    "probe",
-    "regularization",
-    "prior",
-    "max_positions",
-    "seed",
-)
 
 
 @dataclass
@@ -108,15 +97,15 @@ def partial_merge(
     repair: str = "auto",
     weights: Sequence[float] | None = None,
     outputs: Outputs = "mean",
+    validation: Data | None = None,
     reference: int | None = 0,
-    spec: SymmetrySpec | None = None,
     output: OutputChoice = None,
-    **settings: Any,
+    seed: int = 0,
 ) -> PartialResult:
     """Merge K networks up to a place and keep each one's own layers behind it.
 
-    `align`, `fold`, `repair`, `weights`, `reference` and `spec` are those of `onefold.merge`, but
-    for the defaults below. Their result behind the cut is thrown away.
+    `align`, `fold`, `repair`, `weights`, `validation`, `reference` and `seed` are those of
+    `onefold.merge`, but for the defaults below. Their result behind the cut is thrown away.
 
     Args:
         models: K >= 2 networks of one class. They are not modified. They may differ in the number
@@ -135,12 +124,11 @@ def partial_merge(
         weights: the members' weights, also as their shares in the outputs.
         outputs: the form of the members' outputs: "mean", "probabilities" or "members" (see
             `PartialMerge`).
+        validation: see `onefold.merge`.
         reference: see `onefold.merge`.
-        spec: see `onefold.merge`.
         output: which output is meant if the members return several, and on which axis its classes
             lie; only outputs="probabilities" needs it.
-        **settings: further ones of `onefold.merge`: target, rows, ridge, validation, probe,
-            regularization, prior, max_positions, seed.
+        seed: of everything random.
 
     Raises:
         SymmetryError: the network cannot be cut there; the message names where it can.
@@ -150,14 +138,10 @@ def partial_merge(
     """
     start = time.perf_counter()
     check_outputs(outputs)
-    meant = as_output(output)
-    _check_settings(settings)
+    meant, folder = as_output(output), _based(fold)
     check_networks(models, shapes=False)
     shares = normalized(weights, len(models))
-    if "target" in settings or _is_least_squares(fold):
-        settings["target"] = _target(fold, settings.get("target"))
-    _check_basis(fold)
-    _check_reference(reference, len(models))
+    check_member(reference, len(models))
     models = list(in_one_precision(models, reference or 0))
     data = check_reiterable(data, "calibration data")
     if outputs == "probabilities":
@@ -176,13 +160,13 @@ def partial_merge(
         data,
         given,
         optional=align is None,
-        fold=fold,
+        fold=folder,
         repair=repair,
         weights=weights,
+        validation=validation,
         reference=reference,
-        spec=spec or split.cutting.spec,
         output=meant,
-        **settings,
+        seed=seed,
     )
     first = next(batches(data, device_of(split.template), "calibration data"))
     heads = [
@@ -222,8 +206,6 @@ def _merge_trunk(
         if not optional and not error.fixed:
             raise
         told = f"nothing was aligned, and the networks are averaged as they are: {error}"
-    for name in ("probe", "regularization", "prior"):
-        settings.pop(name, None)
     result = merge(models, data, align="none", **settings)
     result.report.warnings.insert(0, told)
     return result
@@ -277,55 +259,27 @@ def _take_flags(partial: PartialMerge, merged: nn.Module, models: Sequence[nn.Mo
             parameter.requires_grad_(flags.get(name, True))
 
 
-def _check_settings(settings: Collection[str]) -> None:
-    """Raises SettingError for a setting that a partial merge does not have."""
-    for name in settings:
-        if name not in _SETTINGS:
-            raise SettingError(
-                f"A partial merge takes no {name}; leave it out, or use {', '.join(_SETTINGS)}."
-            )
+def _based(fold: str | NetworkFold) -> NetworkFold:
+    """The fold, which must leave features in the alignment's basis.
 
-
-def _check_reference(reference: int | None, members: int) -> None:
-    """Raises MembersError for a number that no member has."""
-    if reference is not None and not 0 <= reference < members:
-        raise MembersError(
-            f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
-        )
-
-
-def _is_least_squares(fold: str | NetworkFold) -> bool:
-    return isinstance(fold, LeastSquares) or fold == "least_squares"
-
-
-def _target(fold: str | NetworkFold, target: str | None) -> str | None:
-    """The target of least squares, whose features must be in the alignment's basis.
+    The heads bring features back by the alignment's maps. Least squares by name aims at
+    "correlation", as its default target has a basis of its own.
 
     Raises:
-        SettingError: they are not.
+        SettingError: the fold may leave the basis.
     """
-    if not _is_least_squares(fold):
-        return target
-    asked = target or (fold.target if isinstance(fold, LeastSquares) else "correlation")
-    if asked not in BASED:
+    if fold == "least_squares":
+        return LeastSquares(target="correlation")
+    folder = as_fold(fold)
+    if isinstance(folder, LeastSquares) and folder.target not in BASED:
         raise SettingError(
-            f"Least squares towards '{asked}' puts features into a basis of its own, which no head"
-            f" can read; use {' or '.join(BASED)}."
+            f"Least squares towards '{folder.target}' puts features into a basis of its own, which"
+            f" no head can read; use {' or '.join(BASED)}."
         )
-    return asked
-
-
-def _check_basis(fold: str | NetworkFold) -> None:
-    """Refuse a fold that may leave the alignment's basis, since heads use the alignment's maps.
-
-    Raises:
-        SettingError: the fold may leave it.
-    """
-    kind: Any = type(fold) if isinstance(fold, NetworkFold) else folds.get(fold)
-    if not isinstance(kind, type) or not issubclass(kind, NetworkFold):
-        return
-    if not (issubclass(kind, KEEPING) or getattr(kind, "keeps_basis", False)):
+    keeps = isinstance(folder, (StateFold, *KEEPING)) or getattr(folder, "keeps_basis", False)
+    if not keeps:
         raise SettingError(
-            f"The fold '{fold_name(fold)}' may put features into a basis of its own, which no head"
+            f"The fold '{folder.name}' may put features into a basis of its own, which no head"
             " can read; use average or least_squares."
         )
+    return folder

@@ -195,7 +195,6 @@ class _Search:
             list(self.examples),
             method=method,
             reference=self.able.index(self.reference),
-            targets=False,
             seed=self.seed,
         )
         return alignment, _mapped(

@@ -89,7 +89,6 @@ def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
             members,
             data,
             align=alignment,
-            spec=alignment.spec,
             repair="batchnorm",
             weights=[float(k in soft.survivors) for k in soft.basis.aligned],
         ).model

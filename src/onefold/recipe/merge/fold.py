@@ -8,14 +8,17 @@ from typing import Any
 
 from torch import nn
 
-from onefold.alignment import Alignment
+from onefold.alignment import Alignment, as_matcher
+from onefold.alignment import align as find_alignment
 from onefold.batches import Data
 from onefold.ensemble import ClassPool, class_pool
 from onefold.ensemble.names import EnsembleName
 from onefold.errors import NothingToAlignError, RecipeError
 from onefold.fold import MergeResult, merge, partial_merge
-from onefold.fold.merge import DEFAULT
-from onefold.recipe.merge.document import Recipe
+from onefold.fold.network_fold import NetworkFold, StateFold, as_fold
+from onefold.fold.plan import DEFAULT
+from onefold.recipe.merge.document import AlignPart, FoldPart, Recipe
+from onefold.registry import with_settings
 
 
 def fold_networks(
@@ -24,26 +27,59 @@ def fold_networks(
     """The merge that the recipe describes, without reading or writing anything but a saved
     alignment and the folder `resume`.
     """
-    part = recipe.align
-    align = Alignment.load(part.file.path) if part.file else part.method
-    shared: dict[str, Any] = {
-        name: getattr(recipe.fold, name)
-        for name in ("repair", "weights", "target", "rows", "ridge")
-    }
-    shared |= {
-        name: getattr(part, name)
-        for name in ("reference", "probe", "regularization", "prior", "max_positions")
-    }
+    part, fold = recipe.align, recipe.fold
+    align: Any = part.method
+    if part.file:
+        align = Alignment.load(part.file.path)
+    elif part.method != "none" and _tuned(part) and data is not None:
+        align = with_settings(
+            as_matcher(part.method or DEFAULT),
+            regularization=part.regularization,
+            prior=part.prior,
+            probe=None if part.probe == "auto" else part.probe,
+        )
     meant = recipe.network_output.output
-    shared |= {"align": align, "fold": recipe.fold.method, "seed": recipe.seed, "output": meant}
-    if recipe.fold.until is not None and data is not None:
-        return _partial(models, data, recipe.fold.until, shared)
-    ensemble: EnsembleName | ClassPool | None = recipe.fold.ensemble
-    if recipe.fold.class_shares is not None:
-        ensemble = class_pool(models, data, shares=recipe.fold.class_shares, output=meant)
-    return merge(
-        models, data, ensemble=ensemble, polish=recipe.fold.polish, resume=resume, **shared
-    )
+    shared: dict[str, Any] = {
+        "align": align,
+        "fold": fold_of(fold),
+        "repair": fold.repair,
+        "weights": fold.weights,
+        "reference": part.reference,
+        "seed": recipe.seed,
+        "output": meant,
+    }
+    if fold.until is not None and data is not None:
+        return _partial(models, data, fold.until, shared)
+    if (resume or part.max_positions) and align != "none" and not part.file:
+        found = find_alignment(
+            models,
+            data,
+            method=align or DEFAULT,
+            reference=part.reference,
+            max_positions=part.max_positions,
+            seed=recipe.seed,
+            resume=resume,
+        )
+        shared["align"] = found
+    ensemble: EnsembleName | ClassPool | None = fold.ensemble
+    if fold.class_shares is not None:
+        ensemble = class_pool(models, data, shares=fold.class_shares, output=meant)
+    return merge(models, data, ensemble=ensemble, polish=fold.polish, **shared)
+
+
+def _tuned(part: AlignPart) -> bool:
+    return part.regularization is not None or part.prior is not None or part.probe != "auto"
+
+
+def fold_of(part: FoldPart) -> NetworkFold:
+    """The fold with its settings."""
+    fold = as_fold(part.method)
+    given = {"target": part.target, "rows": part.rows, "ridge": part.ridge}
+    if isinstance(fold, StateFold):
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise RecipeError(f"The fold '{part.method}' takes no {wrong[0]}; leave it out.")
+        return fold
+    return with_settings(fold, **given)
 
 
 def _partial(
@@ -58,10 +94,7 @@ def _partial(
     except NothingToAlignError as error:
         if settings["align"] is not None:
             raise
-        plain: dict[str, Any] = {
-            name: None if name in ("regularization", "prior") else value
-            for name, value in settings.items()
-        }
+        plain = dict(settings)
         done = partial_merge(models, data, until=place, **{**plain, "align": "none"})
         told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = told

@@ -17,9 +17,8 @@ from onefold.alignment import matchers
 from onefold.batches import check_reiterable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import MergeResult, PartialMerge, folds
-from onefold.fold.merge import DEFAULT, REPAIRS
-from onefold.fold.network_fold import NetworkFold, fold_with
 from onefold.fold.partial.saved import describe
+from onefold.fold.plan import DEFAULT, REPAIRS
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import (
     check_device,
@@ -31,7 +30,7 @@ from onefold.recipe.inputs import (
 )
 from onefold.recipe.merge import processes as merge_processes
 from onefold.recipe.merge.document import Recipe
-from onefold.recipe.merge.fold import fold_networks
+from onefold.recipe.merge.fold import fold_networks, fold_of
 from onefold.recipe.merge.report import Scored, score, summarise
 from onefold.recipe.outputs import Outputs, check_outputs, write
 from onefold.report import Report
@@ -154,9 +153,8 @@ def check_names(recipe: Recipe) -> None:
         raise RecipeError(
             f"There is no matcher named '{method}'; {nearest(method, [*matchers.names(), 'none'])}"
         )
-    names = ("target", "rows", "ridge") + (() if recipe.fold.polish else ("ensemble",))
-    fold = fold_with(recipe.fold.method, {name: getattr(recipe.fold, name) for name in names})
-    if isinstance(fold, NetworkFold) and recipe.data is None and (fold.traced or fold.labelled):
+    fold = fold_of(recipe.fold)
+    if recipe.data is None and (fold.traced or fold.labelled):
         raise RecipeError(
             f"The fold '{recipe.fold.method}' needs calibration data; add the key 'data', or give"
             " --data."

@@ -1,0 +1,279 @@
+"""The plan of a merge: every argument checked, in its final form, before anything slow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+from onefold.alignment import (
+    Alignment,
+    Matcher,
+    StateMatcher,
+    as_matcher,
+    check_networks,
+    differ_in_width,
+    in_one_precision,
+)
+from onefold.batches import (
+    Data,
+    RankShare,
+    batches,
+    check_reiterable,
+    device_of,
+    shard_for_rank,
+    unsharded,
+)
+from onefold.ensemble.names import EnsembleName, check_ensemble
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import AlignmentError, MembersError, SettingError, nearest, shown
+from onefold.fold.average import normalized
+from onefold.fold.distillation import POLISHING, Polish, as_polish, check_distillable
+from onefold.fold.network_fold import NetworkFold, as_fold, takes
+from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
+from onefold.inference.running import eval_mode
+
+M = TypeVar("M", bound=nn.Module)
+REPAIRS = ("auto", "none", "batchnorm", "full")
+DEFAULT = "cca"  # the matcher if none is asked for
+
+
+@dataclass(frozen=True)
+class MergePlan(Generic[M]):
+    """What a merge will do.
+
+    Attributes:
+        models: the members, in one precision.
+        data: calibration batches, or this process's share of them.
+        align: the matcher, an alignment that was computed before, or None for the members as they
+            are.
+        named: the alignment was asked for, so that it is an error if nothing can be aligned.
+        fold: the fold with its settings.
+        repair: one of REPAIRS.
+        polish: the distillation behind everything else, if any.
+        weights: the members' shares, which sum to 1.
+        goal: the ensemble that fold and polish aim at.
+        validation: labelled batches to choose by, if there are any besides `data`.
+        reference: the member that the others are mapped to; None: a common basis.
+        output: which output is meant if scores are needed.
+        seed: of everything random.
+        widths: the members differ in width.
+        asked_repair: repair was asked for by name.
+    """
+
+    models: Sequence[M]
+    data: Data | None
+    align: Matcher | Alignment | None
+    named: bool
+    fold: NetworkFold
+    repair: str
+    polish: Polish | None
+    weights: tuple[float, ...]
+    goal: EnsembleName | ClassPool
+    validation: Data | None
+    reference: int | None
+    output: Output
+    seed: int
+    widths: bool
+    asked_repair: bool
+
+    @property
+    def base(self) -> int:
+        """The member whose shapes and whose buffers of integers the result has."""
+        return self.reference or 0
+
+    @property
+    def whole(self) -> Data | None:
+        """All of the data, not this process's share."""
+        return None if self.data is None else unsharded(self.data)
+
+    @property
+    def matcher(self) -> Matcher | None:
+        """The matcher that is still to align, if any."""
+        return self.align if isinstance(self.align, Matcher) else None
+
+
+def plan_merge(
+    models: Sequence[M],
+    data: Data | None,
+    *,
+    align: str | Matcher | Alignment | None,
+    fold: str | NetworkFold,
+    repair: str,
+    polish: int | Polish,
+    weights: Sequence[float] | None,
+    ensemble: EnsembleName | ClassPool | None,
+    validation: Data | None,
+    reference: int | None,
+    output: OutputChoice,
+    seed: int,
+) -> MergePlan[M]:
+    """Check the arguments of `onefold.merge`, whose meaning is told there.
+
+    Raises:
+        SettingError, MembersError, WeightsError, AlignmentError, DataError: as `onefold.merge`.
+    """
+    folder, last = as_fold(fold), as_polish(polish)
+    check_choices(repair, ensemble, seed)
+    aligner = _aligner(align, folder)
+    widths = _takes_widths(aligner) and differ_in_width(models)
+    check_networks(models, shapes=not widths)
+    shares = normalized(weights, len(models))
+    if isinstance(aligner, Alignment):
+        reference = _reference_of(aligner, len(models))
+    check_member(reference, len(models))
+    if widths and folder.runs:
+        raise MembersError(
+            f"The fold '{folder.name}' takes networks of one width only; use fold='average'."
+        )
+    if ensemble is not None and takes(folder, "ensemble"):
+        folder = dataclasses.replace(folder, ensemble=ensemble)  # type: ignore[type-var]
+    elif ensemble is not None and last is None:
+        raise SettingError(
+            f"The fold '{folder.name}' aims at no ensemble; leave out `ensemble`, or polish, or use"
+            " least_squares."
+        )
+    mode = "none" if repair == "auto" and not folder.repairs else repair
+    if data is None:
+        _check_needs_no_data(aligner, folder, mode, last)
+    else:
+        data = shard_for_rank(check_reiterable(data, "calibration data"), None)
+        _check_whole(data, folder, last)
+    goal: EnsembleName | ClassPool = getattr(folder, "ensemble", "logits")
+    if last is not None and last.ensemble is not None:
+        goal = last.ensemble
+    if ensemble is not None:
+        goal = ensemble
+    plan = MergePlan(
+        models=in_one_precision(models, reference or 0),
+        data=data,
+        align=aligner,
+        named=align is not None,
+        fold=folder,
+        repair=mode,
+        polish=last,
+        weights=shares,
+        goal=goal,
+        validation=None if validation is None else check_reiterable(validation, "validation data"),
+        reference=reference,
+        output=as_output(output),
+        seed=seed,
+        widths=widths,
+        asked_repair=repair != "auto",
+    )
+    return plan if data is None else dataclasses.replace(plan, output=_checked_output(plan))
+
+
+def check_choices(repair: object, ensemble: Any, seed: object) -> None:
+    """Refuse values of the simple settings that there are not.
+
+    Raises:
+        SettingError: as said.
+    """
+    if not isinstance(repair, str) or repair not in REPAIRS:
+        raise SettingError(f"There is no repair {shown(repair)}; {nearest(str(repair), REPAIRS)}")
+    if ensemble is not None:
+        check_ensemble(ensemble)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise SettingError(f"The seed is {shown(seed)}; it is a whole number.")
+
+
+def check_member(reference: object, members: int) -> None:
+    """Refuse a reference that is no member.
+
+    Raises:
+        MembersError: there is no such member.
+        SettingError: it is no number.
+    """
+    if reference is None:
+        return
+    if not isinstance(reference, int) or isinstance(reference, bool):
+        raise SettingError(
+            f"The reference is {shown(reference)}; it is the number of a member, or None for a"
+            " common basis."
+        )
+    if not 0 <= reference < members:
+        raise MembersError(
+            f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
+        )
+
+
+def _aligner(
+    align: str | Matcher | Alignment | None, fold: NetworkFold
+) -> Matcher | Alignment | None:
+    """Who aligns: what was asked for, or the default if the fold needs an alignment."""
+    if isinstance(align, Alignment):
+        return align
+    if align is None:
+        return as_matcher(DEFAULT) if fold.aligns else None
+    return None if isinstance(align, str) and align == "none" else as_matcher(align)
+
+
+def _takes_widths(align: Matcher | Alignment | None) -> bool:
+    if isinstance(align, Alignment):
+        return align.specs is not None
+    return align is not None and align.widths
+
+
+def _reference_of(alignment: Alignment, members: int) -> int | None:
+    """The reference of an alignment that was computed before."""
+    if alignment.members != members:
+        raise AlignmentError(
+            f"The alignment was computed for {alignment.members} members but {members} were"
+            " given; pass all, in order."
+        )
+    return alignment.reference
+
+
+def _check_needs_no_data(
+    align: Matcher | Alignment | None, fold: NetworkFold, repair: str, polish: Polish | None
+) -> None:
+    if isinstance(align, Matcher) and isinstance(align, StateMatcher):
+        raise SettingError(
+            "Without calibration data the networks cannot be traced; pass `data`, or the alignment"
+            " that onefold.align(models, method='weights', spec=...) returns."
+        )
+    if isinstance(align, Matcher) or repair != "none" or fold.traced or polish is not None:
+        raise SettingError(
+            "Aligning and repairing need calibration data; pass `data`, or use align='none' with"
+            " repair='none'."
+        )
+
+
+def _check_whole(data: Data, fold: NetworkFold, polish: Polish | None) -> None:
+    """Refuse data of which every rank holds a part, where a step needs all of it."""
+    if isinstance(data, RankShare) and data.sharded and (polish is not None or fold.runs):
+        raise SettingError(
+            "Every rank holds a part of the data only, which fold and polish need whole; pass all"
+            " of it, or use fold='average'."
+        )
+
+
+def _checked_output(plan: MergePlan[M]) -> Output:
+    """The output, with the axis of its classes where labels to choose by tell it.
+
+    Raises:
+        DataError: what is asked for needs an output that is not known; said before anything slow.
+    """
+    model, data, meant, fold = plan.models[plan.base], plan.whole, plan.output, plan.fold
+    assert data is not None
+    own = fold.labelled and plan.validation is not None
+    source = plan.validation if own and plan.validation is not None else data
+    first = next(batches(source, device_of(model), "calibration data"))
+    chooses = fold.labelled and first.labels is not None
+    if chooses or meant.select is not None:
+        with eval_mode([model]):
+            value = run(model, first, meant)
+        if chooses:
+            axis = ClassAxis(meant, "choosing by labels").of(
+                value, first.labels, scored=True, where=f" of batch {first.index}"
+            )
+            meant = meant if value.dim() == 2 else dataclasses.replace(meant, class_axis=axis)
+    if plan.polish is not None:
+        check_distillable(model, data, meant, POLISHING)
+    elif plan.goal not in ("logits", "outputs") and fold.runs:
+        check_distillable(model, data, meant, "an ensemble of probabilities or classes")
+    return meant
