@@ -28,6 +28,18 @@ class Result:
     err: str
 
 
+# Folders whose tests run whole merges, trainings or documents: no test of theirs is quick.
+SLOW_FOLDERS = {"cli", "demo", "docs"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders as slow."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def onefold(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def test_dense_maps_act_on_producers_by_t_and_on_consumers_by_its_inverse() -> N
     )  # a linear network: dense maps keep its function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["permutation", "scale"])
 def test_dense_matrices_of_sparse_maps_give_the_same_linear_weights(kind: str) -> None:
     model = digits(6)

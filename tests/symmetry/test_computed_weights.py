@@ -20,6 +20,7 @@ def spec_of(model: nn.Module, args: tuple[Any, ...]) -> SymmetrySpec:
     return find_symmetries(model, (args, None) if len(args) > 1 else args[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_feature_space_moves_and_the_proof_holds(name: str) -> None:
     torch.manual_seed(0)

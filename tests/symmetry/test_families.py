@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import symmetry_zoo as zoo
 import torch
 from proved_specs import groups_of, proved
@@ -41,6 +42,7 @@ def test_a_wrong_class_of_maps_is_refuted() -> None:
         assert proof.max_error > 1e-3, kind
 
 
+@pytest.mark.slow
 def test_a_tensor_without_effect_is_no_control() -> None:
     model = zoo.Encoder()
     proof = verify_symmetries(

@@ -38,6 +38,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_replay_gives_the_bits_of_the_members(name: str, dtype: torch.dtype) -> None:
@@ -73,6 +74,7 @@ def test_a_trace_in_float32_runs_float64_members_and_channels_last_inputs() -> N
         assert all(torch.equal(out, model(x)) for out, model in zip(outputs, models, strict=True))
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_runs_and_a_trace_of_one_is_dynamic() -> None:
     (model,) = members(lambda: resnet20(0.25), 1)
     for traced_with, run_with in ((4, 1), (1, 5)):

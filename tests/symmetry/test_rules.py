@@ -83,6 +83,7 @@ TRICKY: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]], set[str], 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRICKY)
 def test_tricky_calls_are_sound(name: str) -> None:
     function, shapes, some, none = TRICKY[name]

@@ -24,6 +24,7 @@ def traced_on(network: nn.Module, item: Any) -> Any:
     return trace(network, batch.args, batch.kwargs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_replay_gives_what_the_network_gives_at_every_size(name: str) -> None:
     models, data = pair(NETWORKS[name]), list(batches(inputs(name)))

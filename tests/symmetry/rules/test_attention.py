@@ -13,6 +13,7 @@ EVERY = {"permutation", "scale", "sign", "orthogonal", "orthogonal_mean", "inver
 ROTATIONS = {"permutation", "sign", "orthogonal", "orthogonal_mean"}
 
 
+@pytest.mark.slow
 def test_each_head_has_a_map_of_queries_and_keys_and_one_of_values_and_output() -> None:
     spec = proved(zoo.EinsumAttention(), torch.randn(2, 5, 6))
     (heads,) = groups_of(spec, "q", 1)
@@ -52,6 +53,7 @@ def test_a_fused_weight_holds_queries_keys_and_values_as_segments_of_heads_times
     assert not {"scale", "invertible"} & stream.maps  # the tied head takes what the table gives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gqa", [True, False])
 def test_grouped_queries_move_with_their_keys_and_rotary_axes_stay(gqa: bool) -> None:
     spec = proved(zoo.Grouped(gqa), zoo.tokens())

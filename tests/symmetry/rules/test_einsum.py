@@ -46,6 +46,7 @@ SHAPED: dict[str, tuple[Callable[[Tensor], Tensor], int, bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPED)
 def test_operators_of_shape(name: str) -> None:
     function, width, moves = SHAPED[name]

@@ -124,6 +124,7 @@ def spec_of(name: str) -> tuple[SymmetrySpec, nn.Module, Tensor]:
     return find_symmetries(model, x), model, x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
 def test_scales_are_claimed_where_they_keep_the_function_and_only_there(name: str) -> None:
     spec, model, x = spec_of(name)
@@ -189,6 +190,7 @@ WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITTEN)
 def test_norms_written_out_allow_what_they_keep(name: str) -> None:
     function, classes = WRITTEN[name]

@@ -50,6 +50,7 @@ CLASSES: dict[str, tuple[Callable[[Tensor], Tensor], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSES)
 def test_map_classes_of_functions(name: str) -> None:
     function, classes = CLASSES[name]

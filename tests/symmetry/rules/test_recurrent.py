@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import symmetry_zoo as zoo
 import torch
 from proved_specs import groups_of, proved
@@ -29,6 +30,7 @@ def test_the_gates_of_a_recurrent_net_move_together() -> None:
     assert state.maps == {"permutation"}
 
 
+@pytest.mark.slow
 def test_plain_recurrent_nets_take_the_maps_of_their_nonlinearity() -> None:
     tanh, relu = (
         proved(zoo.Recurrent("RNN", nonlinearity=kind), zoo.tokens()) for kind in ("tanh", "relu")
@@ -37,6 +39,7 @@ def test_plain_recurrent_nets_take_the_maps_of_their_nonlinearity() -> None:
     assert groups_of(relu, "net.weight_hh_l0", 1)[0].maps == {"permutation", "scale"}
 
 
+@pytest.mark.slow
 def test_directions_and_layers_move_on_their_own_unless_one_weight_reads_them_all() -> None:
     spec = proved(zoo.Recurrent("LSTM", num_layers=2, bidirectional=True), zoo.tokens())
     names = [f"net.weight_hh_l{layer}{way}" for layer in (0, 1) for way in ("", "_reverse")]
@@ -75,6 +78,7 @@ def test_a_given_first_state_holds_the_state_in_place_and_a_learned_one_moves_al
     )
 
 
+@pytest.mark.slow
 def test_features_are_read_out_of_stacked_states() -> None:
     """Every probe of every group shows its features, also the last states of all layers at once."""
     model, x = zoo.Stacked().eval(), zoo.tokens()

@@ -9,6 +9,7 @@ from torch import nn
 from onefold.symmetry import find_symmetries, verify_symmetries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2, 6])
 @pytest.mark.parametrize("transposed", [False, True])
