@@ -45,7 +45,9 @@ class Attention(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, Residual, Attention])
 def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> None:
-    found = [align(*random_pair(kind), method=name) for name in ("permutation", "transport")]
+    networks, data = random_pair(kind)
+    networks, data = [model.double() for model in networks], [x.double() for x in data]
+    found = [align(networks, data, method=name) for name in ("permutation", "transport")]
     for name, pair in found[0].maps.items():
         assert [m.kind for m in found[1].maps[name]] == ["permutation"] * 2
         assert torch.equal(found[1].maps[name][1].forward, pair[1].forward)

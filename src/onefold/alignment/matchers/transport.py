@@ -78,8 +78,7 @@ def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
 @matchers.register("transport")
 @dataclass(frozen=True)
 class Transport(Matcher):
-    """Optimal transport of features (OT Fusion); of equal widths without entropy the same as
-    permutation.
+    """Optimal transport (OT Fusion); of equal widths without entropy the same as permutation.
 
     entropy: relative to the mean distance, 0 for exact transport. standardised: distances of
     features that are divided by their deviations. It takes members of unequal widths, too.
