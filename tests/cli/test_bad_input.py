@@ -60,7 +60,7 @@ def refuses(onefold: Callable, members: list[Path], tmp_path: Path) -> Callable[
 
 
 def changed(members: list[Path], folder: Path, **changes: Tensor | None) -> Path:
-    """The second member with tensors replaced, added or (None) left out; written without any check."""
+    """The second member with tensors replaced, added or (None) left out, written unchecked."""
     state = {
         **of.load(members[1]),
         **{name.replace("__", "."): value for name, value in changes.items()},
@@ -256,27 +256,29 @@ def test_a_device_that_is_not_there(refuses: Callable, members: list[Path]) -> N
     [
         (
             ["--align", "permutaton"],
-            "There is no matcher named 'permutaton'; did you mean 'permutation'?",
+            (
+                "The merge, key 'align': there is no matcher named 'permutaton'; did you mean"
+                " 'permutation'?"
+            ),
         ),
-        (["--fold", "avrage"], "There is no fold named 'avrage'; did you mean 'average'?"),
-        (["--repair", "ful"], "There is no repair 'ful'; did you mean 'full'?"),
         (
-            ["--probe", "mid"],
-            "The merge, key 'align.probe': input should be 'auto', 'pre' or 'post' (found: 'mid').",
+            ["--fold", "avrage"],
+            "The merge, key 'fold': there is no fold named 'avrage'; did you mean 'average'?",
         ),
+        (["--repair", "ful"], "The merge: there is no repair 'ful'; did you mean 'full'?"),
         (
             ["--split", "dev"],
             "The merge, key 'data.split': input should be 'train' or 'test' (found: 'dev').",
         ),
         (
             ["--reference", "2"],
-            "The merge: align.reference is 2, but there are only 2 members, counted from 0.",
+            "The merge: reference is 2, but there are only 2 members, counted from 0.",
         ),
         (
             ["--weights", "1,x"],
             "--weights takes numbers separated by commas, as 0.7,0.3, not '1,x'.",
         ),
-        (["--weights", "1,2,3"], "The merge: fold.weights has 3 numbers for 2 members."),
+        (["--weights", "1,2,3"], "The merge: weights has 3 numbers for 2 members."),
         (["--barrier"], "The merge: a barrier needs labelled data, so give evaluation too."),
         (
             ["--report", "page.txt"],
@@ -284,7 +286,7 @@ def test_a_device_that_is_not_there(refuses: Callable, members: list[Path]) -> N
         ),
         (
             ["--align", "cca", "--alignment", "x"],
-            "--align and --alignment exclude each other; give one of them.",
+            "The merge has an unknown key 'align.name'; known: file.",
         ),
         (
             ["--skip", "1257"],
@@ -309,10 +311,10 @@ def test_a_merge_needs_two_members_a_model_and_an_output(
         in onefold("merge", members[0], *MODEL, *DATA, "-o", tmp_path / "f.safetensors").err
     )
     assert (
-        "A merge by flags needs --model"
+        "The merge needs --model"
         in onefold("merge", *members, *DATA, "-o", tmp_path / "f.safetensors").err
     )
-    assert "A merge by flags needs --output" in onefold("merge", *members, *DATA, *MODEL).err
+    assert "The merge needs --output" in onefold("merge", *members, *DATA, *MODEL).err
 
 
 UNTRACEABLE = """
@@ -320,7 +322,8 @@ import torch
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.norm, self.second = torch.nn.Linear(8, 6), torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 3)
+        self.first, self.norm = torch.nn.Linear(8, 6), torch.nn.BatchNorm1d(6)
+        self.second = torch.nn.Linear(6, 3)
     def forward(self, x):
         x = self.norm(self.first(x)).relu()
         if float(x.detach().numpy().sum()) > 1e9:  # numpy cannot be traced

@@ -1,4 +1,4 @@
-"""The program answers at once, says one sentence when something is wrong, and lists what it knows."""
+"""The program answers at once, says one sentence if something is wrong, and lists its methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROGRAM = [sys.executable, "-c", "from onefold.cli import main; main()"]
 HEAVY = ("torch", "numpy", "scipy", "matplotlib", "sklearn", "pyarrow", "timm")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["methods", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from onefold.cli import run; status = run(sys.argv[1:]);"
@@ -83,7 +83,7 @@ def test_an_unexpected_error_is_one_sentence_too(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("onefold.recipe.read", broken)
+    monkeypatch.setattr("onefold.cli.command.read_as", broken)
     result = onefold("merge", "a.yaml")
     assert result.status == 1
     assert (
@@ -99,7 +99,7 @@ def test_an_interrupt_is_one_line_and_130(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onefold.recipe.read", stopped)
+    monkeypatch.setattr("onefold.cli.command.read_as", stopped)
     result = onefold("merge", "a.yaml")
     assert (result.status, result.err) == (130, "error: interrupted; no output was written.\n")
 
@@ -228,12 +228,10 @@ def test_align_saves_what_merge_takes(
         tmp_path / "a.safetensors",
         ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"],
     )
-    result = onefold("align", *members[:2], *data, "--method", "permutation", "-o", saved)
+    result = onefold("align", *members[:2], *data, "--align", "permutation", "-o", saved)
     assert result.status == 0, result.err
     assert "mean correlation" in result.out
-    rows = json.loads(
-        onefold("align", *members[:2], *data, "--method", "permutation", "--json").out
-    )
+    rows = json.loads(onefold("align", *members[:2], *data, "--align", "permutation", "--json").out)
     assert {row["matcher"] for row in rows} == {"permutation"}
     for name, how in (("x", ["--alignment", saved]), ("y", ["--align", "permutation"])):
         assert (

@@ -23,7 +23,8 @@ from torch import nn
 class Reader(nn.Module):
     def __init__(self, odd=False):
         super().__init__()
-        self.table, self.lstm, self.head = nn.Embedding(30, 8), nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 3)
+        self.table, self.head = nn.Embedding(30, 8), nn.Linear(6, 3)
+        self.lstm = nn.LSTM(8, 6, batch_first=True)
         self.odd = odd
 
     def forward(self, x):

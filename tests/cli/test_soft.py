@@ -156,7 +156,10 @@ def test_recipes_are_for_their_own_command(
             ),
         ),
         (["--align", "ccca"], "There is no alignment 'ccca'; did you mean 'cca'?"),
-        (["--reference", "seven"], "--reference takes a member's number or 'best'"),
+        (
+            ["--reference", "seven"],
+            "key 'soft.reference': input should be a valid integer or input should be 'best'",
+        ),
         (["--reference", "9"], "soft.reference is 9, but there are only 2 members"),
         (["--steps", "0"], "key 'soft.steps'"),
         (["--outputs", "logit"], "key 'soft.outputs'"),

@@ -213,7 +213,8 @@ LABELLED = """
 import torch
 def make(split):
     g = torch.Generator().manual_seed(0)
-    return [(torch.randn(60, 1, 8, 8, generator=g), (torch.arange(60) + {shift}) % 10 + {base}) for _ in range(3)]
+    labels = (torch.arange(60) + {shift}) % 10 + {base}
+    return [(torch.randn(60, 1, 8, 8, generator=g), labels) for _ in range(3)]
 """
 
 
@@ -329,9 +330,9 @@ def test_a_soft_merge_needs_a_model_data_and_an_output(
     onefold: Callable, trained: list[Path], tmp_path: Path
 ) -> None:
     output = ["-o", tmp_path / "s.safetensors"]
-    assert "A soft merge by flags needs --model" in onefold("soft", *trained, *DATA, *output).err
-    assert "A soft merge by flags needs --data" in onefold("soft", *trained, *MODEL, *output).err
-    assert "A soft merge by flags needs --output" in onefold("soft", *trained, *MODEL, *DATA).err
+    assert "The soft merge needs --model" in onefold("soft", *trained, *DATA, *output).err
+    assert "The soft merge needs --data" in onefold("soft", *trained, *MODEL, *output).err
+    assert "The soft merge needs --output" in onefold("soft", *trained, *MODEL, *DATA).err
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -206,7 +206,7 @@ def test_merges_and_reports_carry_the_doubts() -> None:
         assert set(kept["doubts"]) <= set(report.warnings)
     pool = ClassPool.from_dict(kept)
     notes = [row.note for row in pooled_candidates(networks, report, loader(40), 0)]
-    assert "each member heard on a class by what it is estimated to have seen of it" in notes
+    assert "each member weighed on a class by how much it is estimated to have seen of it" in notes
     section = onefold.report.Report(title="t").section("s")
     add_shares(section, pool)
     table, *texts = section.blocks

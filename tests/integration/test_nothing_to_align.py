@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import NothingToAlignError
-from onefold.recipe import absolute, check, read
+from onefold.recipe import check, read
+from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.merge.run import make as carry_out
 
 
@@ -133,10 +134,10 @@ def test_a_recipe_that_names_no_matcher_stays_one(files: Path) -> None:
         "data": {"source": f"{files}/own.py:data"},
         "output": str(files / "made.safetensors"),
     }
-    made = carry_out(absolute(check(content)))
+    made = carry_out(check(content))
     assert "nothing was aligned" in made.warnings[0]
     again = read(files / "made.recipe.yaml")
-    assert again.align.method is None
-    assert carry_out(again, force=True).warnings == made.warnings
+    assert again.align is None
+    assert carry_out(again, MergeRunning(force=True)).warnings == made.warnings
     with pytest.raises(NothingToAlignError):
-        carry_out(absolute(check({**content, "align": {"method": "cca"}})), force=True)
+        carry_out(check({**content, "align": "cca"}), MergeRunning(force=True))

@@ -5,49 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from onefold.errors import SettingError
-from onefold.fold import folds
-from onefold.fold.least_squares import TARGETS
 from onefold.recipe import check
-from onefold.recipe.merge.document import FoldPart
-from onefold.recipe.merge.run import check_names
-
-
-def test_the_recipes_targets_are_those_of_least_squares() -> None:
-    choices = get_args(get_args(FoldPart.model_fields["target"].annotation)[0])
-    assert set(choices) == set(TARGETS)
-    assert {"least_squares", "soup", "greedy_soup", "auto", "average"} <= set(folds.names())
 
 
 @pytest.mark.parametrize(
-    ("fold", "message"),
+    ("keys", "message"),
     [
-        ({"method": "average", "ridge": 0.1}, "The fold 'average' takes no ridge"),
-        ({"method": "least_squares", "target": "mean"}, "key 'fold.target'"),
-        ({"method": "least_squares", "rows": 0}, "key 'fold.rows'"),
-        ({"method": "least_squares", "polish": -1}, "key 'fold.polish'"),
+        ({"fold": {"name": "average", "ridge": 0.1}}, "the fold 'average' takes no ridge"),
+        ({"fold": {"name": "least_squares", "target": "mean"}}, "There is no target 'mean'"),
+        ({"fold": {"name": "least_squares", "rows": 0}}, "asked for 0 rows"),
+        ({"polish": -1}, "key 'polish.passes'"),
         (
-            {"method": "least_squares", "polsih": 1},
-            "unknown key 'fold.polsih'; did you mean 'polish'",
+            {"fold": {"name": "least_squares", "ridg": 1}},
+            "unknown key 'fold.ridg'; did you mean 'ridge'",
         ),
     ],
 )
-def test_recipe_keys_are_checked(fold: dict[str, object], message: str) -> None:
+def test_recipe_keys_are_checked(keys: dict[str, object], message: str) -> None:
+    content = {
+        "model": "digits",
+        "members": ["a.safetensors", "b.safetensors"],
+        "data": {"source": "sklearn:digits"},
+    }
     with pytest.raises(SettingError, match=message):
-        check_names(
-            check(
-                {
-                    "model": "digits",
-                    "members": ["a.safetensors", "b.safetensors"],
-                    "data": {"source": "sklearn:digits"},
-                    "fold": fold,
-                }
-            )
-        )
+        check({**content, **keys})
 
 
 @pytest.mark.slow

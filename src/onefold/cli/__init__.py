@@ -1,49 +1,94 @@
 """The command line: one program, one file per command.
 
-Commands parse, call the library and print; torch is imported only by those that need it.
+A command's module is imported when the command is asked for, as most import torch. The help of the
+program shows the first lines of their docstrings, which are the commands' own help.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from onefold._version import __version__
-from onefold.cli.align import align
 from onefold.cli.console import error, say
-from onefold.cli.demo import demo
-from onefold.cli.eval import evaluate
-from onefold.cli.inspect import inspect
-from onefold.cli.merge import merge
-from onefold.cli.methods import methods
-from onefold.cli.persist import persist
-from onefold.cli.report import report
-from onefold.cli.soft import soft
-from onefold.cli.subspace import subspace
 from onefold.errors import OnefoldError, RepeatedMembers
+
+COMMANDS = (
+    "demo",
+    "inspect",
+    "align",
+    "merge",
+    "soft",
+    "subspace",
+    "persist",
+    "eval",
+    "report",
+    "methods",
+)
+
+
+class Commands(TyperGroup):
+    """The commands by name; each is imported when it is run, and summarised without."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=summary(name)) for name in COMMANDS}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command that `args` begin with, built from its documents, and what follows.
+
+        Files under --use are run first, as they may register methods that have options.
+        """
+        name, _, rest = super().resolve_command(ctx, args)
+        if used := _values(rest, "--use"):
+            reading = importlib.import_module("onefold.recipe.reading")
+            reading.load_used({"use": used}, "The command")
+        module = importlib.import_module(f"onefold.cli.{name}")
+        if hasattr(module, "COMMAND"):
+            return name, module.COMMAND.build(), rest
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(name, help=module.__doc__)(module.command)
+        return name, typer.main.get_command(app), rest
+
+
+def summary(name: str) -> str:
+    """The first line of the docstring of a command's module, which is not imported for that."""
+    spec = importlib.util.find_spec(f"onefold.cli.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    return text.split("\n")[0]
+
+
+def _values(arguments: Sequence[str], option: str) -> list[str]:
+    """The values of an option that may be repeated."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
+    return [
+        after if argument == option else argument.removeprefix(f"{option}=")
+        for argument, after in pairs
+        if argument == option or argument.startswith(f"{option}=")
+    ]
+
 
 app = typer.Typer(
     name="onefold",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("demo")(demo)
-app.command("inspect")(inspect)
-app.command("align")(align)
-app.command("merge")(merge)
-app.command("soft")(soft)
-app.command("subspace")(subspace)
-app.command("persist")(persist)
-app.command("eval")(evaluate)
-app.command("report")(report)
-app.command("methods")(methods)
 
 
 def _version(wanted: bool) -> None:
@@ -56,12 +101,10 @@ def _version(wanted: bool) -> None:
 def _options(
     context: typer.Context,
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Use so many CPU threads (default: as many as torch likes)."),
+        int | None, typer.Option(min=1, help="CPU threads; left out, as many as torch likes.")
     ] = None,
     debug: Annotated[
-        bool,
-        typer.Option("--debug", help="Show the whole traceback of an error; may stand anywhere."),
+        bool, typer.Option("--debug", help="Show the whole traceback of an error.")
     ] = False,
     version: Annotated[
         bool,
@@ -79,8 +122,9 @@ def _options(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line on `arguments` (default: those of the process) and return its exit
-    status: 0, 1, 2 or 130.
+    """Run the command line on `arguments`, or those of the process, and return its exit status.
+
+    It is 0, 1, 2 or 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments

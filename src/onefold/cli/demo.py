@@ -1,4 +1,4 @@
-"""`onefold demo`: the whole thing in under a minute, on data that scikit-learn brings along."""
+"""Train three small networks on digits, fold them in several ways, and show what it did."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def demo(
+def command(
     output: Annotated[
         Path,
         typer.Option(
@@ -20,9 +20,7 @@ def demo(
         bool, typer.Option("--force", help="Replace the folder if it exists.")
     ] = False,
 ) -> None:
-    """Train three small networks on handwritten digits, fold them in several ways, and show what it
-    did.
-    """
+    """Run the demo and print its table."""
     from onefold.cli.console import note, say, show
     from onefold.demo.run import run
 

@@ -1,149 +1,119 @@
-"""`onefold eval`: how good checkpoints are, one by one and as an ensemble."""
+"""Score checkpoints and their ensemble: accuracy, NLL, calibration and Brier score."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-import typer
+from pydantic import Field
+from torch import nn
+
+from onefold.cli.command import RequestCommand
+from onefold.cli.console import note, print_json, say, show, warn
+from onefold.ensemble.names import EnsembleMean
+from onefold.measure import evaluate_all
+from onefold.measure.calibration import Binning
+from onefold.measure.evaluation import Evaluation
+from onefold.recipe.document import EvaluationPart, Flag, InputFile, Job, NetworkOutputPart, Request
+from onefold.recipe.inputs import check_labelled, load_data, load_networks
+from onefold.recipe.scores import parameters_of
+from onefold.report import Candidate, comparison_table, verdict
+from onefold.report.comparison import best_names, paired_rows
+from onefold.sources import build_model
+from onefold.sources.class_names import class_map, class_names_of
+
+KEYS: Any = Job.model_fields
 
 
-def evaluate(
-    checkpoints: Annotated[
-        list[str], typer.Argument(help="One or more checkpoints of one architecture.")
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or"
-                " hf:FOLDER."
-            )
-        ),
-    ],
-    data: Annotated[
-        str,
-        typer.Option(
-            help=(
-                "Labelled data: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR,"
-                " file.py:factory."
-            )
-        ),
-    ],
-    split: Annotated[str, typer.Option(help="The split of the data: train or test.")] = "test",
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Score on at most so many examples (default: all).")
-    ] = None,
-    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many examples.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples in a batch.")] = 128,
-    ensemble: Annotated[
-        str, typer.Option(help="What the ensemble averages: probabilities or logits.")
-    ] = "probabilities",
-    bins: Annotated[int, typer.Option(min=1, help="Bins of the calibration error.")] = 15,
-    binning: Annotated[str, typer.Option(help="equal-width or adaptive.")] = "equal-width",
-    network_output: Annotated[
-        str | None,
-        typer.Option(
-            help="Which output is scored, a name or an index, where networks return several."
-        ),
-    ] = None,
-    class_axis: Annotated[
-        int | None,
-        typer.Option(help="The axis of its classes, where labels do not tell it (1 or -1)."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-) -> None:
-    """Score checkpoints on labelled data: accuracy, NLL, calibration, Brier score, and that of
-    their ensemble.
-    """
-    from pathlib import Path
+class EvalRequest(Request):
+    """An evaluation by options."""
 
-    from onefold.cli.console import note, print_json, say, show, warn
-    from onefold.cli.flags import selected
-    from onefold.inference import Output
-    from onefold.measure import evaluate_all
-    from onefold.recipe import InputFile, check_data
-    from onefold.recipe.inputs import check_labelled, load_data, load_networks
-    from onefold.recipe.merge.report import parameters_of
-    from onefold.report import Candidate, comparison_table, verdict
-    from onefold.report.comparison import best_names, paired_rows
-    from onefold.sources import build_model
-    from onefold.sources.class_names import class_map, class_names_of
-
-    part = check_data(
-        {"source": data, "split": split, "samples": samples, "skip": skip, "batch_size": batch_size}
+    command: ClassVar[str] = "eval"
+    noun: ClassVar[str] = "evaluation"
+    members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
+        min_length=1, description="One or more checkpoints of one architecture."
     )
-    networks, _, notes = load_networks(
-        model, [InputFile(path=path) for path in checkpoints], device, mixtures=True
+    data: EvaluationPart = Field(description="Labelled data to score on.")
+    ensemble: EnsembleMean = Field(
+        default="probabilities", description="The outputs that the ensemble averages."
     )
+    bins: int = Field(default=15, ge=1, description="Bins of the calibration error.")
+    binning: Binning = Field(default="equal-width", description="How the bins are cut.")
+    network_output: NetworkOutputPart = KEYS["network_output"]
+    device: str = KEYS["device"]
+    table: Annotated[bool, Flag(name="json")] = Field(
+        default=False, description="Print everything as JSON."
+    )
+
+
+def run(asked: EvalRequest) -> None:
+    """Load, score and print."""
+    networks, _, notes = load_networks(asked.model, asked.members, asked.device, mixtures=True)
     for text in notes:
         warn(text)
-    loaded = load_data(part)
-    check_labelled(loaded, part)
-    note(f"Scoring {len(networks)} networks on the {split} split of {data}")
-    meant = Output(selected(network_output), class_axis)
+    data = load_data(asked.data)
+    check_labelled(data, asked.data)
+    note(f"Scoring {len(networks)} networks on the {asked.data.split} split of {asked.data.source}")
     found = evaluate_all(
         networks,
-        loaded,
-        ensemble=ensemble,  # type: ignore[arg-type]
-        bins=bins,
-        binning=binning,  # type: ignore[arg-type]
-        output=meant,
+        data,
+        ensemble=asked.ensemble,
+        bins=asked.bins,
+        binning=asked.binning,
+        output=asked.network_output.output,
     )
-    names = class_names_of(loaded)
-    if as_json:
-        paired = paired_rows(
-            [*found.members, *([found.ensemble] if len(networks) > 1 else [])], found.best
-        )
-        classes = {"classes": names} if names else {}
-        print_json(
-            {
-                "checkpoints": checkpoints,
-                **classes,
-                **found.to_dict(),
-                "best": found.best,
-                "less the best, paired": paired,
-            }
-        )
-        return
+    names = class_names_of(data)
+    if asked.table:
+        print_json(_plain(asked, found, names))
+    else:
+        _print(asked, found, networks, names)
+
+
+def _plain(asked: EvalRequest, found: Evaluation, names: Any) -> dict[str, Any]:
+    """Everything as plain data."""
+    scores = [*found.members, *([found.ensemble] if len(found.members) > 1 else [])]
+    return {
+        "checkpoints": [member.path for member in asked.members],
+        **({"classes": names} if names else {}),
+        **found.to_dict(),
+        "best": found.best,
+        "less the best, paired": paired_rows(scores, found.best),
+    }
+
+
+def _print(
+    asked: EvalRequest, found: Evaluation, networks: Sequence[nn.Module], names: Any
+) -> None:
+    """Print the table, and sentences on the best and on agreement if there are several."""
     sizes, count = [parameters_of(network) for network in networks], len(networks)
-    one = parameters_of(build_model(model))  # a mixture is as large and as slow as several
-    labels = _labels([Path(path) for path in checkpoints])
+    one = parameters_of(build_model(asked.model))  # a mixture is as large and as slow as several
     rows = [
         Candidate(label, scores, size, size / one)
-        for label, scores, size in zip(labels, found.members, sizes, strict=True)
+        for label, scores, size in zip(_labels(asked), found.members, sizes, strict=True)
     ]
+    best = best_names(rows)[0]
     if count > 1:
-        rows.append(
-            Candidate(
-                f"ensemble of {count}",
-                found.ensemble,
-                sum(sizes),
-                sum(sizes) / one,
-                f"mean of {ensemble}",
-            )
-        )
-    best = best_names(rows[:count])[0]
+        title, note_ = f"ensemble of {count}", f"mean of {asked.ensemble}"
+        rows.append(Candidate(title, found.ensemble, sum(sizes), sum(sizes) / one, note_))
     show(comparison_table(rows, against=best if count > 1 else None))
     if names:
         say(f"Classes: {class_map(names)}")
     if count > 1:
+        first = next(row for row in rows if row.name == best)
         others = [row for row in rows if row.name != best]
-        say(
-            verdict(
-                next(row for row in rows if row.name == best)._replace(
-                    name=f"The best of them ({best})"
-                ),
-                others,
-            )
-        )
+        say(verdict(first._replace(name=f"The best of them ({best})"), others))
         say(
             f"The networks agree with one another on {100 * (found.ensemble.agreement or 0):.1f} %"
             " of the examples, on average over pairs."
         )
 
 
-def _labels(paths: list) -> list[str]:  # type: ignore[type-arg]
-    """File names, or whole paths where the names alone are not different."""
+def _labels(asked: EvalRequest) -> list[str]:
+    """File names, or whole paths if the names alone are not different."""
+    paths = [Path(member.path) for member in asked.members]
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+COMMAND = RequestCommand(EvalRequest, run)

@@ -1,4 +1,4 @@
-"""`onefold methods`: everything that can be named in a command or a recipe."""
+"""List all matchers, folds, repairs, kernels, sources and operator rules, each with one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 LONG = 50  # a family of more than so many is only counted, unless it is asked for
 
 
-def methods(
+def command(
     pattern: Annotated[
         str,
         typer.Argument(
@@ -17,7 +17,7 @@ def methods(
         ),
     ] = "*",
 ) -> None:
-    """List all matchers, folds, repairs, kernels, sources and operator rules, each with one line."""
+    """Print the table of all registered names."""
     import importlib
     from fnmatch import fnmatch
 
@@ -25,15 +25,15 @@ def methods(
     from onefold.errors import RecipeError
     from onefold.registry import FAMILIES
 
-    for room in (
+    for package in (
         "symmetry",
         "alignment",
         "fold",
         "explore",
         "sources",
         "measure",
-    ):  # a room fills its registries when it is imported
-        importlib.import_module(f"onefold.{room}")
+    ):  # a package fills its registries when it is imported
+        importlib.import_module(f"onefold.{package}")
     wanted = f"*{pattern.lower()}*"
     rows, long = [], []
     for kind, family in sorted(FAMILIES.items()):
@@ -52,6 +52,6 @@ def methods(
         raise RecipeError(
             f"Nothing is named like '{pattern}'; run `onefold methods` to see everything."
         )
-    table(("kind", "name", "what it does"), rows)
+    table(("kind", "name", "summary"), rows)
     for line in long:
         say(line)

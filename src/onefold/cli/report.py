@@ -1,6 +1,4 @@
-"""`onefold report`: the page to read, made again from the report.json that lies beside every
-result.
-"""
+"""Turn a report for machines, REPORT.json, into one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def report(
+def command(
     source: Annotated[
         Path, typer.Argument(help="A .report.json written by onefold.", metavar="REPORT.json")
     ],
@@ -22,7 +20,7 @@ def report(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
 ) -> None:
-    """Turn a report for machines into one self-contained HTML page."""
+    """Write the page."""
     from onefold.cli.console import say
     from onefold.errors import DataError
     from onefold.report import Report

@@ -20,19 +20,12 @@ from onefold.demo.train import train
 from onefold.fold import MergeResult
 from onefold.fold.reasons import reason
 from onefold.measure import evaluate
-from onefold.recipe import AlignPart, DataPart, EvaluationPart, FoldPart, InputFile, Recipe
+from onefold.recipe import DataPart, EvaluationPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.fold import fold_networks
-from onefold.recipe.merge.report import (
-    CAPTION,
-    add_alignment,
-    add_barriers,
-    add_groups,
-    barriers,
-    member_candidates,
-    parameters_of,
-)
-from onefold.recipe.merge.run import make
+from onefold.recipe.merge.report import add_alignment, add_barriers, add_groups, barriers
+from onefold.recipe.merge.run import MergeRunning, make
+from onefold.recipe.scores import CAPTION, member_candidates, parameters_of
 from onefold.report import Candidate, Report, Table, comparison_table, verdict
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
@@ -114,7 +107,7 @@ def run(
         tell("Writing the members, the best fold, its recipe and the report")
         for k, model in enumerate(models):
             save(model, folder / f"member-{k}.safetensors")
-        make(recipes[best], threads=1)
+        make(recipes[best], MergeRunning(threads=1))
         why = reason(best, held_out)
         report = _report(models, results, table, best, sentence, why, test, calibration, seed)
         report.save(folder / "report.html")
@@ -143,8 +136,8 @@ def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
         model=MODEL,
         members=tuple(InputFile(path=file) for file in files),
         data=_part(TRAINING, CALIBRATION),
-        align=AlignPart(method=align),
-        fold=FoldPart(repair=repair),
+        align=align,
+        repair=repair,
         evaluation=EvaluationPart(source=DATA),
         seed=seed,
         output=str(folder / "folded.safetensors"),

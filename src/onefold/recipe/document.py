@@ -1,14 +1,17 @@
-"""The recipe of a merge: a checked document that holds all a merge depends on, so that its result
-can be made again bit for bit.
+"""The documents of recipes: all that a result depends on, so that its bits can be made again.
+
+Every key has its name, type, default and description here and nowhere else: files are checked
+against these classes, and the options of the commands are generated from them (`onefold.cli`).
 
 Relative paths in a recipe file are relative to the file's own folder, so that a folder with its
-recipe can be moved as a whole. In memory they are absolute: `read` and `write` translate.
+recipe can be moved as a whole. In memory they are absolute: `read_as` and `text_of` translate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -16,60 +19,117 @@ from onefold.inference import Output
 from onefold.patterns import as_list
 
 
+@dataclass(frozen=True)
+class Flag:
+    """How a key of a document appears on the command line.
+
+    Attributes:
+        name: the option without its dashes; None: the key itself; "": the prefix alone.
+        short: a second spelling of one letter, such as "-o".
+        prefix: of the options of the keys inside a part.
+        panel: the heading of the option in the help, and of those inside a part.
+        metavar: how a positional argument is shown; None: the key is an option.
+        hidden: no option is made of the key.
+        always: the option may be given beside a recipe file.
+        needed: the option must be given where no recipe file is.
+    """
+
+    name: str | None = None
+    short: str = ""
+    prefix: str = ""
+    panel: str = ""
+    metavar: str | None = None
+    hidden: bool = False
+    always: bool = False
+    needed: bool = False
+
+
 class Part(BaseModel):
-    """Unknown keys are refused; a recipe does not change once it is made."""
+    """A part of a recipe: unknown keys are refused, and types are not converted.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `main`: the key that a plain value stands for, as in `polish: 3` for `polish: {passes: 3}`.
+    """
 
-
-def _several(value: object) -> object:
-    return as_list(value) if isinstance(value, str) else value
-
-
-NamePatterns = Annotated[
-    tuple[str, ...] | None, BeforeValidator(_several)
-]  # one pattern may stand without a list
-
-
-class InputFile(Part):
-    """A file that the merge reads, and the SHA-256 of its bytes where it is to be checked."""
-
-    path: str = Field(min_length=1)
-    sha256: str | None = None
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+    main: ClassVar[str | None] = None
 
     @model_validator(mode="before")
     @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+    def _from_plain(cls, value: Any) -> Any:
+        """A plain value as that of the main key; YAML's lists as the tuples that are meant."""
+        if cls.main is not None and isinstance(value, str | int | float):
+            value = {cls.main: value}
+        if not isinstance(value, Mapping):
+            return value
+        tuples = {name for name, key in cls.model_fields.items() if _is_tuple(key.annotation)}
+        return {
+            name: tuple(entry) if isinstance(entry, list) and name in tuples else entry
+            for name, entry in value.items()
+        }
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_is_tuple, get_args(annotation)))
+
+
+def _several(value: object) -> object:
+    return tuple(as_list(value) or ()) if isinstance(value, str) else value
+
+
+NamePatterns = Annotated[tuple[str, ...] | None, BeforeValidator(_several)]  # one needs no list
+
+
+class InputFile(Part):
+    """A file that is read, and the SHA-256 of its bytes if it is to be checked."""
+
+    main: ClassVar[str | None] = "path"
+    path: str = Field(min_length=1)
+    sha256: str | None = None
 
 
 class DataPart(Part):
-    """A named data source and the part of it to read.
+    """A named data source and the part of it to read."""
 
-    `samples`: at most so many examples (null: all); `skip`: after the first so many.
-    """
-
-    source: str = Field(min_length=1)
-    split: Literal["train", "test"] = "train"
-    samples: int | None = Field(default=4000, ge=1)
-    skip: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=128, ge=1)
+    main: ClassVar[str | None] = "source"
+    source: Annotated[str, Flag(name="data")] = Field(
+        min_length=1,
+        description="A source: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR,"
+        " file.py:factory or a registered one.",
+    )
+    split: Literal["train", "test"] = Field(default="train", description="The split that is read.")
+    samples: int | None = Field(default=4000, ge=1, description="Read at most so many examples.")
+    skip: int = Field(default=0, ge=0, description="Leave out the first so many examples.")
+    batch_size: int = Field(default=128, ge=1, description="Examples in a batch.")
 
 
 class EvaluationPart(DataPart):
-    """Labelled data to score the members, their ensemble, their plain average and the fold on."""
+    """Labelled data to score on; the source is that of `data` unless another is named."""
 
-    split: Literal["train", "test"] = "test"
-    samples: int | None = Field(default=None, ge=1)
+    split: Literal["train", "test"] = Field(
+        default="test", description="The split that is scored on."
+    )
+    samples: int | None = Field(
+        default=None, ge=1, description="Score on at most so many examples."
+    )
 
 
 class NetworkOutputPart(Part):
-    """Which output of the networks is scored and distilled, by name or index, and the axis of its
-    classes; null: found (onefold.inference).
-    """
+    """Which output of the networks is scored and distilled; null: found (onefold.inference)."""
 
-    select: int | str | None = None
-    class_axis: int | None = None
+    main: ClassVar[str | None] = "select"
+    select: Annotated[int | str | None, Flag(name="network-output")] = Field(
+        default=None, description="A name or an index, if the networks return several outputs."
+    )
+    class_axis: int | None = Field(
+        default=None, description="The axis of the classes (1 or -1), if labels do not tell it."
+    )
 
     @property
     def output(self) -> Output:
@@ -78,7 +138,7 @@ class NetworkOutputPart(Part):
 
 
 class Record(Part):
-    """What a merge was made with; written, never needed.
+    """The versions that a result was made with; written, never needed.
 
     `data_sha256`: of the batches read. `result_sha256`: of the result file.
     """
@@ -93,19 +153,50 @@ class Record(Part):
     result_sha256: str | None = None
 
 
-class Document(Part):
-    """What every recipe is: the architecture `model`, and more.
+SCORING = Flag(prefix="eval-", panel="How to score")
 
-    `command` carries it out; `again`: an output's name, as an example.
-    """
 
+class Request(Part):
+    """What every command of networks and data takes: an architecture, and files to load first."""
+
+    noun: ClassVar[str]  # the command's work in messages: "The {noun} has an unknown key ..."
     command: ClassVar[str]
-    again: ClassVar[str] = "again.safetensors"
-    model: str = Field(min_length=1)
+    model: str = Field(
+        min_length=1,
+        description="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or"
+        " hf:FOLDER.",
+    )
+    use: Annotated[tuple[InputFile, ...], Flag(always=True)] = Field(
+        default=(),
+        description="Python files that register matchers, folds or data sources; loaded first.",
+    )
 
-    def further_paths(self, rename: Callable[[InputFile], InputFile]) -> dict[str, Any]:
-        """The parts that hold other files than those of every recipe, with each of them renamed."""
-        return {}
+    @model_validator(mode="before")
+    @classmethod
+    def _same_source(cls, value: Any) -> Any:
+        """Parts of labelled data that name no source read that of `data`."""
+        if not isinstance(value, Mapping):
+            return value
+        data = value.get("data")
+        source = data.get("source") if isinstance(data, Mapping) else data
+        changed = {
+            name: {"source": source, **value[name]}
+            for name in ("evaluation", "validation", "held_out")
+            if isinstance(value.get(name), Mapping) and isinstance(source, str)
+        }
+        return {**value, **changed}
+
+
+class Document(Request):
+    """What every recipe holds."""
+
+    again: ClassVar[str] = "again.safetensors"  # an output's name, as an example
+    seed: int = Field(default=0, ge=0, description="The seed of everything random.")
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:N.")
+    output: Annotated[str | None, Flag(short="-o", always=True, needed=True)] = Field(
+        default=None, description="The checkpoint to write (.safetensors)."
+    )
+    record: Annotated[Record | None, Flag(hidden=True)] = None
 
 
 class Repeatable(Protocol):
@@ -120,14 +211,20 @@ class Repeatable(Protocol):
 
 
 class Job(Document):
-    """A recipe that folds: `members` of the architecture, `data`, and where the result goes."""
+    """A recipe that makes one network of `members` of one architecture."""
 
-    members: tuple[InputFile, ...] = Field(min_length=2)
-    data: DataPart | None = None
-    evaluation: EvaluationPart | None = None
-    network_output: NetworkOutputPart = NetworkOutputPart()
-    seed: int = Field(default=0, ge=0)
-    device: str = "cpu"
-    output: str | None = None
-    html: str | None = None
-    record: Record | None = None
+    members: Annotated[tuple[InputFile, ...], Flag(metavar="MEMBERS... | RECIPE.yaml")] = Field(
+        min_length=2, description="Two or more checkpoints, or one recipe (.yaml)."
+    )
+    data: DataPart | None = Field(
+        default=None, description="Calibration data; labels are not used."
+    )
+    evaluation: Annotated[EvaluationPart | None, SCORING] = Field(
+        default=None, description="Labelled data to score on; given any of these, scores are taken."
+    )
+    network_output: Annotated[NetworkOutputPart, Flag(panel="How to score")] = Field(
+        default=NetworkOutputPart(), description="The output that is scored."
+    )
+    html: Annotated[str | None, Flag(name="report", panel="How to score", always=True)] = Field(
+        default=None, description="Also write a report to read (.html)."
+    )

@@ -1,6 +1,4 @@
-"""What the bits of a result depend on beside the recipe: versions, threads, seeds and the batches
-themselves.
-"""
+"""The versions, threads, seeds and batches that the bits of a result depend on."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ def settings(recipe: Repeatable, threads: int | None) -> Iterator[int]:
 def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False) -> str | None:
     """The fingerprint of the batches that `recipe` names.
 
-    Raises RecipeError where it is not the recorded one.
+    Raises RecipeError if it is not the recorded one.
     """
     if data is None:
         return None
@@ -62,7 +60,7 @@ def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False
 
 
 def other_versions(recorded: Record, threads: int) -> list[str]:
-    """A warning where a recipe was made with other versions than these."""
+    """A warning if a recipe was made with other versions than these."""
     now = record(threads)
     changed = [
         f"{name} {getattr(recorded, name)}, now {getattr(now, name)}"

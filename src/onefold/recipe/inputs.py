@@ -1,4 +1,4 @@
-"""What a recipe names, read and checked: the members as networks, the data, the device."""
+"""The members, data and device of a recipe, read and checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, device_of, forward
+from onefold.batches import Data, batches, check_reiterable, device_of, forward
 from onefold.caches import restored_attributes
 from onefold.errors import DataError, MembersError, RecipeError
 from onefold.fold.partial.saved import KEY as PARTIAL
@@ -50,26 +50,15 @@ def load_networks(
     sums = [verify(member) for member in members]
     checkpoints = [read(member.path, check_finite=check_finite) for member in members]
     names = [member.path for member in members]
-    mixed = [
-        MIXTURE in checkpoint.metadata or PARTIAL in checkpoint.metadata
-        for checkpoint in checkpoints
-    ]
-    for name, checkpoint in zip(names, checkpoints, strict=True):
-        if not mixtures:
+    several = [bool({MIXTURE, PARTIAL} & set(checkpoint.metadata)) for checkpoint in checkpoints]
+    if not mixtures:
+        for name, checkpoint in zip(names, checkpoints, strict=True):
             _refuse_several(name, checkpoint.metadata)
-    if len(members) > 1 and not any(mixed):
-        check_members([c.tensors for c in checkpoints], names)
+    if len(members) > 1 and not any(several):
+        check_members([checkpoint.tensors for checkpoint in checkpoints], names)
     networks = []
-    for checkpoint, name, several in zip(checkpoints, names, mixed, strict=True):
-        if PARTIAL in checkpoint.metadata:
-            one = build_model(model).eval()
-            network: nn.Module = rebuild_partial(lambda _, own=one: own, checkpoint.metadata, name)  # type: ignore[misc]
-        else:
-            network = (
-                rebuild(lambda: build_model(model), checkpoint.metadata, name)
-                if several
-                else build_model(model)
-            )
+    for name, checkpoint in zip(names, checkpoints, strict=True):
+        network = _network(model, checkpoint.metadata, name)
         check_state(checkpoint.tensors, name, network, check_finite=False)
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
@@ -81,21 +70,24 @@ def load_networks(
     return networks, sums, notes + repeated(networks)
 
 
+def _network(model: str, metadata: Mapping[str, str], name: str) -> nn.Module:
+    """The network of a file: of the architecture, or of what several of them were made into."""
+    network = build_model(model)
+    if PARTIAL in metadata:
+        network.eval()
+        return rebuild_partial(lambda _: network, metadata, name)
+    if MIXTURE in metadata:
+        return rebuild(lambda: build_model(model), metadata, name)
+    return network
+
+
 def load_members(
     model: str, members: Sequence[InputFile], device: str = "cpu", *, on_disk: bool | None = None
 ) -> tuple[Sequence[nn.Module], list[str], list[str]]:
-    """As `load_networks`, for a fold: members that stay on disk where that is wanted, or where None
-    is said and they are large together.
-    """
+    """As `load_networks`, for a fold. on_disk: members stay on disk; None: if they are large."""
     if on_disk is None:
-        on_disk = (
-            sum(
-                Path(member.path).stat().st_size
-                for member in members
-                if Path(member.path).is_file()
-            )
-            > ON_DISK
-        )
+        files = [Path(member.path) for member in members]
+        on_disk = sum(file.stat().st_size for file in files if file.is_file()) > ON_DISK
     if not on_disk:
         return load_networks(model, members, device)
     target, sums = check_device(device), [verify(member) for member in members]
@@ -117,8 +109,8 @@ def _refuse_several(path: str, metadata: Mapping[str, str]) -> None:
 def verify(file: InputFile) -> str:
     """The SHA-256 of a file.
 
-    Raises RecipeError where the recipe records another one, WeightsError where the file cannot be
-    read.
+    Raises:
+        RecipeError: the recipe records another one. WeightsError: the file cannot be read.
     """
     found = checksum(file.path)
     if file.sha256 is not None and found != file.sha256:
@@ -133,7 +125,7 @@ def verify(file: InputFile) -> str:
 def load_data(part: DataPart, seed: int = 0) -> Data:
     """The batches that a part of a recipe names.
 
-    Raises RecipeError or DataError where they cannot be had.
+    Raises SettingError or DataError if they cannot be had.
     """
     return build_data(
         part.source,
@@ -148,25 +140,34 @@ def load_data(part: DataPart, seed: int = 0) -> Data:
 def check_labelled(
     data: Data,
     part: DataPart,
-    todo: str = "score with; choose other data, or leave the evaluation out",
+    use: str = "score with; choose other data, or leave the evaluation out",
 ) -> None:
-    """Raises DataError unless the first batch of `data` has labels. todo: what they are for, and
-    what to do without.
+    """Raises DataError unless the first batch of `data` has labels.
+
+    Args:
+        use: what the labels are for, and what to do without.
     """
     if next(batches(data, what=f"data '{part.source}'")).labels is None:
-        raise DataError(f"The {part.split} split of '{part.source}' has no labels to {todo}.")
+        raise DataError(f"The {part.split} split of '{part.source}' has no labels to {use}.")
+
+
+def labelled(part: DataPart | None, seed: int, what: str) -> Data | None:
+    """The labelled data of a part, if there is one. Raises DataError if it has no labels."""
+    if part is None:
+        return None
+    data = check_reiterable(load_data(part, seed), what)
+    check_labelled(data, part)
+    return data
 
 
 def check_runs(network: nn.Module, data: Data) -> None:
-    """Raises DataError where `network` cannot run on the first batch of `data`: a plainer sentence
-    than that of whatever would come first.
-    """
+    """Raises DataError if `network` cannot run on the first batch of `data`."""
     with torch.no_grad(), restored_attributes(network):
         forward(network, next(batches(data, device_of(network), "calibration data")))
 
 
 def check_device(name: str) -> torch.device:
-    """The device of that name. Raises RecipeError where there is none here."""
+    """The device of that name. Raises RecipeError if there is none here."""
     try:
         device = torch.device(name)
     except RuntimeError:

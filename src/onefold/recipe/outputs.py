@@ -25,7 +25,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the result goes, and what is written beside it."""
+    """The files of a result, and of what is written beside it."""
 
     result: Path
     recipe: Path
@@ -72,9 +72,7 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
 
 @dataclass(frozen=True)
 class Written(Generic[J]):
-    """The recipe as it was written, with the result's checksum, the report, and what the user
-    should know.
-    """
+    """The recipe as it was written, the report, and what the user should know."""
 
     recipe: J
     report: Report
@@ -91,30 +89,16 @@ def write(
     metadata: Mapping[str, str] | None = None,
 ) -> Written[J]:
     """Write every file under a hidden name, then put all into place, the result last."""
-    warnings = []
     with staged(files.result) as folder:
         folder.mkdir()
         ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
-        try:
-            facts = {
-                "onefold.version": __version__,
-                "onefold.members": ",".join(member.sha256 or "" for member in recipe.members),
-            }
-            save(network, ready[files.result], metadata=facts | dict(metadata or {}))
-        except OutputError as error:  # the user knows the file under its final name
-            raise OutputError(
-                str(error).replace(str(ready[files.result]), str(files.result))
-            ) from error
+        sums = ",".join(member.sha256 or "" for member in recipe.members)
+        facts = {"onefold.version": __version__, "onefold.members": sums, **(metadata or {})}
+        save_as(network, ready[files.result], files.result, facts)
         assert recipe.record is not None
         digest = checksum(ready[files.result])
-        if recorded is not None and recorded.result_sha256 not in (None, digest):
-            warnings.append(
-                f"the result has other bits (SHA-256 {digest[:12]}) than the recipe records"
-                f" ({str(recorded.result_sha256)[:12]})"
-            )
-        recipe = recipe.model_copy(
-            update={"record": recipe.record.model_copy(update={"result_sha256": digest})}
-        )
+        record = recipe.record.model_copy(update={"result_sha256": digest})
+        recipe = recipe.model_copy(update={"record": record})
         report = summary(relative(recipe, files.report.resolve().parent))
         fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
         fill(ready[files.report], report.to_json(), files.report)
@@ -123,12 +107,30 @@ def write(
         for path in files.all():
             check_output(path, force)  # somebody else may have written meanwhile
         try:
-            for path in (
-                files.all()
-            ):  # at once, so that hardly a moment lies between the first and the result
+            # at once, so that hardly a moment lies between the first and the result
+            for path in files.all():
                 os.replace(ready[path], path)
             for parent in {path.parent for path in files.all()}:
                 sync(parent)
         except OSError as error:
             raise explain(error, files.result) from error
-    return Written(recipe, report, warnings)
+    return Written(recipe, report, other_bits("the result", digest, recorded))
+
+
+def save_as(network: nn.Module, hidden: Path, final: Path, facts: Mapping[str, str]) -> None:
+    """Save a network under a hidden name. Raises OutputError that names the final one."""
+    try:
+        save(network, hidden, metadata=dict(facts))
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(hidden), str(final))) from error
+
+
+def other_bits(name: str, digest: str, recorded: Record | None) -> list[str]:
+    """A warning if a result has another checksum than the recipe records."""
+    before = recorded.result_sha256 if recorded else None
+    if before in (None, digest):
+        return []
+    return [
+        f"{name} has other bits (SHA-256 {digest[:12]}) than the recipe records"
+        f" ({str(before)[:12]})"
+    ]

@@ -1,36 +1,49 @@
-"""Documents as files: read, checked with one sentence for what is wrong, written; relative paths in
-files, absolute ones in memory.
-"""
+"""Documents as files: read, checked, written; relative paths in files, absolute ones in memory."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from onefold.errors import RecipeError, nearest
-from onefold.recipe.document import DataPart, Document, InputFile, Job, Part
+from onefold.errors import RecipeError
+from onefold.recipe.document import DataPart, Document, InputFile, Part, Request
+from onefold.recipe.inputs import verify
+from onefold.recipe.problems import problem_of
+from onefold.sources.python_file import run_file
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
-
-
-# keys that only the recipes of these commands have
-COMMANDS = {
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
+COMMANDS = {  # keys that only the recipes of these commands have
     "soft": ["soft"],
     "subspace": ["subspace"],
     "rounds": ["persist"],
     "training": ["subspace", "persist"],
 }
 
+Asked = TypeVar("Asked", bound=Request)
+P = TypeVar("P", bound=Part)
 
-FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-4 for text; here it is a number, as in YAML 1.2."""
 
 
-Asked = TypeVar("Asked", bound=Document)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parsed(text: str) -> Any:
+    """YAML text as plain data. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
 
 
 def read_as(kind: type[Asked], path: str | Path) -> Asked:
@@ -42,91 +55,88 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"The recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}; check"
             " the path."
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise RecipeError(
-            f"The recipe {path} is no valid YAML{where}:"
-            f" {getattr(error, 'problem', None) or 'it cannot be parsed'}."
-        ) from error
-    folder = path.resolve().parent
-    others = next(
-        (
-            commands
-            for key, commands in COMMANDS.items()
-            if isinstance(content, Mapping) and key in content
-        ),
-        ["merge"],
-    )
-    if isinstance(content, Mapping) and kind.command not in others:
-        raise RecipeError(
-            f"The recipe {path} is one of onefold {others[0]}; run: onefold {others[0]} {path}"
-        )
-    return _with_paths(
-        check_as(kind, content, f"The recipe {path}"),
-        lambda name: os.path.normpath(folder / Path(name).expanduser()),
-    )
+        reason = getattr(error, "problem", None) or "it cannot be parsed"
+        raise RecipeError(f"The recipe {path} is no valid YAML{where}: {reason}.") from error
+    if isinstance(content, Mapping):
+        owners = next((own for key, own in COMMANDS.items() if key in content), ["merge"])
+        if kind.command not in owners:
+            raise RecipeError(
+                f"The recipe {path} is one of onefold {owners[0]}; run: onefold {owners[0]} {path}"
+            )
+    return check_as(kind, content, f"The recipe {path}", path.resolve().parent)
 
 
-Checked = TypeVar("Checked", bound=Part)
+def check_as(
+    kind: type[Asked], content: object, what: str, folder: str | Path | None = None
+) -> Asked:
+    """`content`, as parsed from YAML or built from flags, as a recipe with absolute paths.
+
+    The files under `use` are run first, so that what they register is known.
+
+    Args:
+        what: the beginning of the messages.
+        folder: that relative paths are relative to; None: the working folder.
+
+    Raises:
+        RecipeError: it is no such recipe; the message names the key.
+        SettingError: a file under `use` is missing or fails.
+    """
+    load_used(content, what, folder)
+    return absolute(checked(kind, content, what), folder)
 
 
-def check_as(kind: type[Asked], content: object, what: str) -> Asked:
-    """`content` as a recipe of this kind; errors as `check`."""
-    return checked(kind, content, what)
+def load_used(content: object, what: str, folder: str | Path | None = None) -> None:
+    """Run the files that `content` names under `use`, each once; errors as `check_as`."""
+    if not isinstance(content, Mapping) or not content.get("use"):
+        return
+    named = checked(_Used, {"use": content["use"]}, what)
+    base = Path(folder or ".").resolve()
+    for file in named.use:
+        load_file(file.model_copy(update={"path": _joined(base, file.path)}))
 
 
-def check_data(content: Mapping[str, object]) -> DataPart:
-    """A data source and part by itself, as flags name it. Raises RecipeError where it is none."""
-    return checked(DataPart, content, "The data")
+class _Used(Part):
+    use: tuple[InputFile, ...] = ()
 
 
-def checked(kind: type[Checked], content: object, what: str) -> Checked:
+def load_file(file: InputFile) -> None:
+    """Run a Python file that registers methods; once for every version of it.
+
+    Raises:
+        RecipeError: it is not the file that the recipe was made with, or it is missing.
+        SettingError: it fails.
+    """
+    path = Path(file.path).resolve()
+    if not path.is_file():
+        raise RecipeError(f"The file {file.path} under 'use' does not exist; check its path.")
+    verify(file)
+    run_file(path, path.stat().st_mtime_ns)
+
+
+def checked(kind: type[P], content: object, what: str) -> P:
+    """`content` as a part or document of this kind, its paths as they are; errors as `check_as`."""
     if not isinstance(content, Mapping):
-        raise RecipeError(
-            f"{what} holds {'nothing' if content is None else f'a {type(content).__name__}'}, not"
-            " keys and values; see the README."
-        )
+        held = "nothing" if content is None else f"a {type(content).__name__}"
+        raise RecipeError(f"{what} holds {held}, not keys and values; see the README.")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = min(
-            error.errors(), key=lambda one: one["type"] != "extra_forbidden"
-        )  # a misspelt key explains a missing one
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise RecipeError(
-                f"{what} has an unknown key '{key}';"
-                f" {nearest(str(first['loc'][-1]), _fields(kind, first['loc'][:-1]))}"
-            ) from None
-        if first["type"] == "missing":
-            raise RecipeError(f"{what} lacks the key '{key}'; add it.") from None
-        plain = {
-            "model_type": "it must hold keys and values",
-            "too_short": f"it needs at least {first.get('ctx', {}).get('min_length')} entries",
-        }
-        reason = (
-            plain.get(first["type"], str(first["msg"])).removeprefix("Value error, ").rstrip(".")
-        )
-        found = (
-            f" (found: {first['input']!r})"
-            if key and isinstance(first["input"], str | int | float | None)
-            else ""
-        )
-        raise RecipeError(
-            f"{what}{f', key {key!r}' if key else ''}: {reason[:1].lower() + reason[1:]}{found}."
-        ) from None
+        raise problem_of(error, kind).told(what) from None
 
 
 def text_of(recipe: Document, path: str | Path) -> str:
-    """The YAML text of `recipe` for a file at `path`: the same recipe always gives the same bytes;
-    paths relative to the file's folder.
+    """The YAML text of `recipe` for a file at `path`: the same recipe gives the same bytes.
+
+    Paths are relative to the file's folder.
     """
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
@@ -135,63 +145,45 @@ def text_of(recipe: Document, path: str | Path) -> str:
 
 
 def absolute(recipe: Asked, folder: str | Path | None = None) -> Asked:
-    """`recipe` with its relative paths taken as relative to `folder` (default: the working folder)."""
+    """`recipe` with its relative paths taken as relative to `folder`, or the working folder."""
     base = Path(folder or ".").resolve()
-    return _with_paths(recipe, lambda name: os.path.normpath(base / Path(name).expanduser()))
+    return _renamed(recipe, lambda name: _joined(base, name))
 
 
 def relative(recipe: Asked, folder: str | Path) -> Asked:
     """`recipe` with its absolute paths as seen from `folder`."""
-    return _with_paths(recipe, lambda name: os.path.relpath(name, folder))
+    return _renamed(recipe, lambda name: os.path.relpath(name, folder))
 
 
-def _fields(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The known keys at a place in the document."""
-    for part in location:
-        if isinstance(part, str) and part in kind.model_fields:
-            kind = _inner(kind.model_fields[part].annotation) or kind
-    return list(kind.model_fields)
+def _joined(base: Path, name: str) -> str:
+    return os.path.normpath(base / Path(name).expanduser())
 
 
-def _inner(annotation: Any) -> type[BaseModel] | None:
-    """The model in an annotation such as `DataPart | None` or `tuple[InputFile, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _inner(part))), None)
-
-
-D = TypeVar("D", bound=DataPart)
-
-
-def _with_paths(recipe: Asked, rename: Callable[[str], str]) -> Asked:
-    """`recipe` with every path in it, also those inside model and data names, replaced by
-    `rename(path)`.
-    """
-
-    def data(part: D) -> D:
-        return part.model_copy(update={"source": in_name(part.source, rename)})
-
-    def file(part: InputFile) -> InputFile:
-        return part.model_copy(update={"path": rename(part.path)})
-
-    changed: dict[str, Any] = {"model": in_name(recipe.model, rename)}
-    changed |= {
-        name: rename(path) for name in ("output", "html") if (path := getattr(recipe, name, None))
-    }
-    if isinstance(recipe, Job):
-        changed["members"] = tuple(file(member) for member in recipe.members)
-    changed |= {
-        name: data(part)
-        for name in type(recipe).model_fields
-        if isinstance(part := getattr(recipe, name), DataPart)
-    }
-    changed |= recipe.further_paths(file)
-    return recipe.model_copy(update=changed)
+def _renamed(part: P, rename: Callable[[str], str]) -> P:
+    """A part with every path in it, also those in names of models and data, renamed."""
+    changed: dict[str, Any] = {}
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, Part):
+            changed[name] = _renamed(value, rename)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Part):
+            changed[name] = tuple(_renamed(entry, rename) for entry in value)
+        elif isinstance(value, str) and (name, type(part)) == ("path", InputFile):
+            changed[name] = rename(value)
+        elif isinstance(value, str) and isinstance(part, Request):
+            if name == "model":
+                changed[name] = in_name(value, rename)
+            elif name in ("output", "html"):
+                changed[name] = rename(value)
+        elif isinstance(part, DataPart) and name == "source":
+            changed[name] = in_name(value, rename)
+    return part.model_copy(update=changed)
 
 
 def in_name(name: str, rename: Callable[[str], str]) -> str:
-    """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`;
-    other names hold none.
+    """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`.
+
+    Other names hold none.
     """
     head, colon, tail = name.partition(":")
     if colon and head in FOLDER_SOURCES:

@@ -38,7 +38,7 @@ def load_function(name: Name) -> Callable[..., Any]:
     if not path.is_file():
         raise SettingError(f"The file {path} of '{name.text}' does not exist; check its path.")
     path = path.resolve()
-    module = _run(path, path.stat().st_mtime_ns)
+    module = run_file(path, path.stat().st_mtime_ns)
     functions = [
         key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
     ]
@@ -140,7 +140,7 @@ def call(
 
 
 @functools.cache
-def _run(path: Path, changed: int) -> ModuleType:
+def run_file(path: Path, changed: int) -> ModuleType:
     """Run a file once per version of it.
 
     Networks that are built from it later are then of one and the same class.

@@ -1,114 +1,165 @@
-"""The recipe of a merge: members, how they are aligned and folded, on what data, and where the
-result goes.
-"""
+"""The recipe of a merge: its keys are the arguments of `onefold.merge`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import InputFile, Job, Part
-from onefold.recipe.reading import checked, read_as
+from onefold.alignment.matchers import Matcher, matchers
+from onefold.errors import nearest
+from onefold.fold import folds
+from onefold.fold.distillation import Polish
+from onefold.fold.plan import DEFAULT, REPAIRS
+from onefold.recipe.document import DataPart, Flag, InputFile, Job, Part
+from onefold.recipe.reading import check_as, read_as
+from onefold.recipe.settings import OneOf, described_fields
+
+POLISH = described_fields(Polish)
+ALIGNING, FOLDING = Flag(panel="How to align"), Flag(panel="How to fold")
 
 
-class AlignPart(Part):
-    """How the members are aligned: a matcher, "none", or a saved alignment in `file`.
+class SavedAlignment(Part):
+    """An alignment that `onefold align` has written, instead of a matcher."""
 
-    method: null is cca, and where no parameter can be moved a warning; for a matcher that is named
-    that is an error.
-    """
-
-    method: str | None = None
-    file: InputFile | None = None
-    reference: int = Field(default=0, ge=0)
-    probe: Literal["auto", "pre", "post"] = "auto"
-    regularization: float | None = Field(default=None, ge=0)
-    prior: float | None = Field(default=None, ge=0)
-    max_positions: int | None = Field(default=None, ge=1)
+    file: Annotated[InputFile, Flag(name="alignment")] = Field(
+        description="A saved alignment, instead of --align."
+    )
 
 
-class FoldPart(Part):
-    """How the aligned members become one network, how its statistics are repaired, and in how many
-    passes it is distilled from their ensemble.
+ALIGN = OneOf(matchers, also=("none",), other=SavedAlignment, optional=True)
+FOLD = OneOf(folds)
 
-    target, rows, ridge: of least squares; null: its defaults. ensemble: what least squares and
-    polish aim at; null: the mean of logits. class_shares: of "classes", those of the calibration
-    data; null: even. until: the module up to which they are merged, or a share of the layers as
-    50%; null: all of it.
-    """
 
-    method: str = "average"
-    weights: tuple[float, ...] | None = None
-    repair: str = "auto"
-    target: Literal["pruning", "correlation", "equal", "selection"] | None = None
-    rows: int | None = Field(default=None, ge=1)
-    ridge: float | None = Field(default=None, gt=0)
-    ensemble: Literal["logits", "probabilities", "classes"] | None = None
-    class_shares: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = None
-    polish: int = Field(default=0, ge=0)
-    until: str | None = None
+class PolishPart(Part):
+    """Distillation from the members' ensemble, behind everything else."""
+
+    main: ClassVar[str | None] = "passes"
+    passes: Annotated[int, Flag(name="polish")] = Field(
+        default=0, ge=0, description="Passes of distillation from the ensemble, last."
+    )
+    lr: float = Field(default=Polish.lr, gt=0, description=POLISH["lr"])
+    batchnorm: Literal["eval", "train"] = Field(default="eval", description=POLISH["batchnorm"])
+
+
+class EnsemblePart(Part):
+    """The ensemble of the members that least squares and polish aim at."""
+
+    main: ClassVar[str | None] = "name"
+    name: Annotated[Literal["logits", "probabilities", "classes"], Flag(name="ensemble")] = Field(
+        description="The ensemble that least squares and polish aim at: the mean of logits or of"
+        " probabilities, or classes, which weighs each member by how much it saw of a class."
+    )
+    shares: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None, Flag(name="class-shares")
+    ] = Field(
+        default=None,
+        description="Of --ensemble classes: the shares of the classes in --data, as 0.5,0.3,0.2;"
+        " even ones if they are left out.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EnsemblePart:
+        if self.shares is not None and self.name != "classes":
+            raise ValueError(
+                "shares go with the name classes, so give that too, or leave the shares out"
+            )
+        return self
 
 
 class Recipe(Job):
-    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`, written
-    to `output`.
-
-    devices: how many processes share the calibration data, on which the last bits of sums depend.
-    """
+    """A whole merge: `members` of the architecture `model`, aligned and folded on `data`."""
 
     command: ClassVar[str] = "merge"
-    align: AlignPart = AlignPart()
-    fold: FoldPart = FoldPart()
-    barrier: bool = False
-    devices: int = Field(default=1, ge=1)
-
-    def further_paths(self, rename: Callable[[InputFile], InputFile]) -> dict[str, Any]:
-        return (
-            {"align": self.align.model_copy(update={"file": rename(self.align.file)})}
-            if self.align.file
-            else {}
-        )
+    noun: ClassVar[str] = "merge"
+    align: Annotated[Matcher | SavedAlignment | str | None, ALIGN, ALIGNING] = Field(
+        default=None,
+        description=f"A matcher, or none; left out, {DEFAULT} if any parameter can be moved.",
+    )
+    reference: Annotated[int, ALIGNING] = Field(
+        default=0, ge=0, description="The member that the others are mapped to."
+    )
+    max_positions: Annotated[int | None, ALIGNING] = Field(
+        default=None, ge=1, description="Use at most so many positions of a feature map."
+    )
+    fold: Annotated[Any, FOLD, FOLDING] = Field(default="average", description="A fold.")
+    weights: Annotated[tuple[float, ...] | None, FOLDING] = Field(
+        default=None,
+        description="The members' weights, as 0.7,0.3; equal ones if they are left out.",
+    )
+    repair: Annotated[str, FOLDING] = Field(
+        default="auto", description=f"How statistics are repaired: {', '.join(REPAIRS)}."
+    )
+    polish: Annotated[PolishPart, FOLDING] = Field(default=PolishPart(), description="")
+    ensemble: Annotated[EnsemblePart | None, FOLDING] = Field(default=None, description="")
+    until: Annotated[str | None, FOLDING] = Field(
+        default=None,
+        description="Merge up to this module, or this share of the layers, as 50%; the rest stays"
+        " the members'.",
+    )
+    barrier: Annotated[bool, Flag(panel="How to score")] = Field(
+        default=False, description="Measure the barrier between members 0 and 1."
+    )
+    devices: int = Field(default=1, ge=1, description="Processes that share the calibration data.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.align.reference >= len(self.members):
-            raise ValueError(
-                f"align.reference is {self.align.reference}, but there are only {len(self.members)}"
-                " members, counted from 0"
-            )
-        if self.fold.weights is not None and len(self.fold.weights) != len(self.members):
-            raise ValueError(
-                f"fold.weights has {len(self.fold.weights)} numbers for {len(self.members)} members"
-            )
-        if self.data is None and (self.align.method, self.fold.repair) != ("none", "none"):
-            raise ValueError(
-                "aligning and repairing need calibration data, so give data, or set align.method"
-                " and fold.repair to none"
-            )
-        if self.data is None and self.fold.polish:
-            raise ValueError(
-                "fold.polish needs calibration data, so give data, or leave polish out"
-            )
-        if self.fold.until is not None and (
-            self.data is None or self.fold.polish or self.fold.ensemble
-        ):
-            raise ValueError(
-                "fold.until needs calibration data and takes no polish and no ensemble, so give"
-                " data and leave these out"
-            )
-        if self.fold.class_shares is not None and self.fold.ensemble != "classes":
-            raise ValueError(
-                "fold.class_shares goes with fold.ensemble classes, so give that too, or leave the"
-                " shares out"
-            )
-        if (self.align.method == "saved") != (self.align.file is not None):
-            raise ValueError("align.file goes with align.method saved, and the other way round")
-        if self.barrier and self.evaluation is None:
-            raise ValueError("a barrier needs labelled data, so give evaluation too")
+        for wrong, reason in _contradictions(self):
+            if wrong:
+                raise ValueError(reason)
         return self
+
+
+def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
+    """Whether keys contradict each other, and what to do, for every rule."""
+    count, weights, without = len(recipe.members), recipe.weights, recipe.data is None
+    cut, polish = recipe.until is not None, bool(recipe.polish.passes)
+    return [
+        (
+            recipe.reference >= count,
+            f"reference is {recipe.reference}, but there are only {count} members, counted from 0",
+        ),
+        (
+            weights is not None and len(weights) != count,
+            f"weights has {len(weights or ())} numbers for {count} members",
+        ),
+        (
+            recipe.repair not in REPAIRS,
+            f"there is no repair '{recipe.repair}'; {nearest(recipe.repair, REPAIRS)}",
+        ),
+        (
+            without and (recipe.align, recipe.repair) != ("none", "none"),
+            "aligning and repairing need calibration data, so give data, or set align and repair"
+            " to none",
+        ),
+        (without and polish, "polish needs calibration data, so give data, or leave polish out"),
+        (
+            without and any(getattr(recipe.fold, need, False) for need in ("traced", "labelled")),
+            f"the fold '{FOLD.name_of(recipe.fold)}' needs calibration data, so give data",
+        ),
+        (
+            cut and (without or polish or recipe.ensemble is not None),
+            "until needs calibration data and takes no polish and no ensemble, so give data and"
+            " leave these out",
+        ),
+        (
+            cut and recipe.max_positions is not None,
+            "until takes no max_positions, so leave one of them out",
+        ),
+        (
+            isinstance(recipe.align, SavedAlignment) and recipe.max_positions is not None,
+            "max_positions goes with a matcher, so leave it out beside a saved alignment",
+        ),
+        (
+            recipe.barrier and recipe.evaluation is None,
+            "a barrier needs labelled data, so give evaluation too",
+        ),
+        (
+            recipe.devices > 1 and without,
+            "several processes share the calibration data, so give data, or leave devices out",
+        ),
+    ]
 
 
 def read(path: str | Path) -> Recipe:
@@ -116,10 +167,19 @@ def read(path: str | Path) -> Recipe:
     return read_as(Recipe, path)
 
 
-def check(content: object, what: str = "The recipe") -> Recipe:
-    """`content`, as parsed from YAML or built from flags, as a Recipe.
+def check(content: object, what: str = "The recipe", folder: str | Path | None = None) -> Recipe:
+    """`content` as the recipe of a merge, with absolute paths; see `check_as`."""
+    return check_as(Recipe, content, what, folder)
 
-    Raises:
-        RecipeError: it is not one; the message starts with `what` and names the key.
-    """
-    return checked(Recipe, content, what)
+
+__all__ = [
+    "ALIGN",
+    "FOLD",
+    "DataPart",
+    "EnsemblePart",
+    "PolishPart",
+    "Recipe",
+    "SavedAlignment",
+    "check",
+    "read",
+]

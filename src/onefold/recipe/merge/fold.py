@@ -1,4 +1,6 @@
-"""The merge that a recipe describes, without reading or writing anything but a saved alignment."""
+"""The call of `onefold.merge` that a recipe describes. Nothing is read or written but a saved
+alignment and the folder `resume`.
+"""
 
 from __future__ import annotations
 
@@ -8,103 +10,82 @@ from typing import Any
 
 from torch import nn
 
-from onefold.alignment import Alignment, as_matcher
-from onefold.alignment import align as find_alignment
+from onefold.alignment import Alignment, align
+from onefold.alignment.matchers import Matcher
 from onefold.batches import Data
 from onefold.ensemble import ClassPool, class_pool
 from onefold.ensemble.names import EnsembleName
 from onefold.errors import NothingToAlignError, RecipeError
 from onefold.fold import MergeResult, merge, partial_merge
-from onefold.fold.network_fold import NetworkFold, StateFold, as_fold
+from onefold.fold.distillation import Polish
 from onefold.fold.plan import DEFAULT
-from onefold.recipe.merge.document import AlignPart, FoldPart, Recipe
-from onefold.registry import with_settings
+from onefold.recipe.merge.document import Recipe, SavedAlignment
 
 
 def fold_networks(
     recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None = None
 ) -> MergeResult[nn.Module]:
-    """The merge that the recipe describes, without reading or writing anything but a saved
-    alignment and the folder `resume`.
-    """
-    part, fold = recipe.align, recipe.fold
-    align: Any = part.method
-    if part.file:
-        align = Alignment.load(part.file.path)
-    elif part.method != "none" and _tuned(part) and data is not None:
-        align = with_settings(
-            as_matcher(part.method or DEFAULT),
-            regularization=part.regularization,
-            prior=part.prior,
-            probe=None if part.probe == "auto" else part.probe,
-        )
+    """The merge that the recipe describes. resume: the folder of an alignment's checkpoints."""
     meant = recipe.network_output.output
     shared: dict[str, Any] = {
-        "align": align,
-        "fold": fold_of(fold),
-        "repair": fold.repair,
-        "weights": fold.weights,
-        "reference": part.reference,
+        "align": _alignment(recipe, models, data, resume),
+        "fold": recipe.fold,
+        "repair": recipe.repair,
+        "weights": recipe.weights,
+        "reference": recipe.reference,
         "seed": recipe.seed,
         "output": meant,
     }
-    if fold.until is not None and data is not None:
-        return _partial(models, data, fold.until, shared)
-    if (resume or part.max_positions) and align != "none" and not part.file:
-        found = find_alignment(
-            models,
-            data,
-            method=align or DEFAULT,
-            reference=part.reference,
-            max_positions=part.max_positions,
-            seed=recipe.seed,
-            resume=resume,
-        )
-        shared["align"] = found
-    ensemble: EnsembleName | ClassPool | None = fold.ensemble
-    if fold.class_shares is not None:
-        ensemble = class_pool(models, data, shares=fold.class_shares, output=meant)
-    return merge(models, data, ensemble=ensemble, polish=fold.polish, **shared)
+    if recipe.until is not None and data is not None:
+        return _partial(models, data, recipe.until, shared)
+    ensemble: EnsembleName | ClassPool | None = recipe.ensemble.name if recipe.ensemble else None
+    if recipe.ensemble is not None and recipe.ensemble.shares is not None:
+        ensemble = class_pool(models, data, shares=recipe.ensemble.shares, output=meant)
+    polish = Polish(**recipe.polish.model_dump()) if recipe.polish.passes else 0
+    return merge(models, data, ensemble=ensemble, polish=polish, **shared)
 
 
-def _tuned(part: AlignPart) -> bool:
-    return part.regularization is not None or part.prior is not None or part.probe != "auto"
-
-
-def fold_of(part: FoldPart) -> NetworkFold:
-    """The fold with its settings."""
-    fold = as_fold(part.method)
-    given = {"target": part.target, "rows": part.rows, "ridge": part.ridge}
-    if isinstance(fold, StateFold):
-        if wrong := [name for name, value in given.items() if value is not None]:
-            raise RecipeError(f"The fold '{part.method}' takes no {wrong[0]}; leave it out.")
-        return fold
-    return with_settings(fold, **given)
+def _alignment(
+    recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None
+) -> Alignment | Matcher | str | None:
+    """The `align` of the call: computed here if only `onefold.align` takes what is asked for."""
+    if isinstance(recipe.align, SavedAlignment):
+        return Alignment.load(recipe.align.file.path)
+    if recipe.align == "none" or not (resume or recipe.max_positions):
+        return recipe.align
+    return align(
+        models,
+        data,
+        method=recipe.align or DEFAULT,
+        reference=recipe.reference,
+        max_positions=recipe.max_positions,
+        seed=recipe.seed,
+        resume=resume,
+    )
 
 
 def _partial(
     models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]
 ) -> MergeResult[nn.Module]:
-    """The same up to a place in the network; what was done there is part of what the fold reports."""
-    place = share_of(until) if until.endswith("%") else until
-    given = DEFAULT if settings["align"] is None else settings["align"]
-    told = []
+    """The merge up to a module or share of the layers, told in the report of its fold."""
+    where = share_of(until) if until.endswith("%") else until
+    asked, notes = settings["align"], []
+    given = {**settings, "align": DEFAULT if asked is None else asked}
     try:
-        done = partial_merge(models, data, until=place, **{**settings, "align": given})
+        done = partial_merge(models, data, until=where, **given)
     except NothingToAlignError as error:
-        if settings["align"] is not None:
+        if asked is not None:
             raise
-        plain = dict(settings)
-        done = partial_merge(models, data, until=place, **{**plain, "align": "none"})
-        told = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
-    done.report.merged.warnings[:0] = told
+        done = partial_merge(models, data, until=where, **{**given, "align": "none"})
+        notes = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
+    done.report.merged.warnings[:0] = notes
     facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
     done.report.merged.folded["partial"] = facts | {"text": str(done.report).splitlines()[0]}
     return MergeResult(done.model, done.alignment, done.report.merged)
 
 
 def share_of(text: str) -> float:
-    """50% as 0.5. Raises RecipeError where it is no number."""
+    """50% as 0.5. Raises RecipeError if it is no number."""
     try:
         return float(text.removesuffix("%")) / 100
     except ValueError:

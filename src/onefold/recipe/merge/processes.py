@@ -1,5 +1,6 @@
-"""Carry out a merge in several processes, each with its part of the calibration data; the first
-hands the result over in files.
+"""A merge in several processes, each with its part of the calibration data.
+
+The first process hands the result over in files.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from torch import nn
 
 from onefold.alignment import Alignment
 from onefold.distributed import rank
-from onefold.errors import RecipeError
 from onefold.fold import MergeReport, MergeResult
-from onefold.processes import check_processes, launch
+from onefold.processes import launch
 from onefold.recipe.inputs import check_device, load_data, load_members
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.fold import fold_networks
@@ -27,35 +27,13 @@ from onefold.weights.atomic import fill
 STATE, MAPS, REPORT = "result.safetensors", "alignment.safetensors", "report.json"
 
 
-def check(recipe: Recipe, on_disk: bool | None, resume: Path | None) -> bool | None:
-    """Whether members stay on disk (None: where they are large).
-
-    Raises:
-        RecipeError: the recipe's processes cannot be started, or have nothing to share; or a
-            partial merge was asked for what it cannot.
-    """
-    if recipe.fold.until is not None:
-        if recipe.devices > 1 or on_disk or resume is not None:
-            raise RecipeError(
-                "A partial merge (until) runs in one process with its members in memory; leave out"
-                " --devices, --on-disk and --resume."
-            )
-        return False
-    if recipe.devices > 1:
-        check_processes(check_device(recipe.device), recipe.devices)
-        if recipe.data is None:
-            raise RecipeError(
-                "Several processes share the calibration data, but the recipe names none; leave"
-                " devices out, or give data."
-            )
-    return on_disk
-
-
 def fold_in_processes(
     recipe: Recipe, threads: int, *, on_disk: bool | None, resume: Path | None
 ) -> MergeResult[nn.Module]:
-    """What `fold_networks` gives, from `recipe.devices` new processes. threads: of all of them
-    together.
+    """The result of `fold_networks`, from `recipe.devices` new processes.
+
+    Args:
+        threads: of all processes together.
 
     Raises what one of them raises.
     """

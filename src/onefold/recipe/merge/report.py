@@ -1,10 +1,11 @@
-"""Was the merge worth it: scores of everything it must be compared with, and the report of it all."""
+"""The report of a merge, with scores of everything that it must be compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from torch import nn
 
@@ -14,9 +15,18 @@ from onefold.batchnorm import norms_of
 from onefold.ensemble import ClassPool
 from onefold.fold import MergeReport, MergeResult, merge
 from onefold.inference import ANY, Output
-from onefold.measure import LinearPath, barrier, evaluate, evaluate_all
-from onefold.recipe.document import DataPart
-from onefold.recipe.merge.document import Recipe
+from onefold.measure import LinearPath, barrier, evaluate
+from onefold.recipe import scores
+from onefold.recipe.merge.document import Recipe, SavedAlignment
+from onefold.recipe.scores import (
+    best_of,
+    candidate,
+    described,
+    member_candidates,
+    parameters_of,
+    together,
+    written,
+)
 from onefold.report import (
     Candidate,
     Column,
@@ -24,7 +34,6 @@ from onefold.report import (
     Section,
     Table,
     barrier_curves,
-    comparison_table,
     correlation_spectra,
     group_lanes,
     verdict,
@@ -34,78 +43,38 @@ from onefold.sources.class_names import class_map, class_names_of
 from onefold.symmetry import SymmetrySpec
 
 FOLD = "folded"
-CAPTION = "In bold: the most accurate. Differences are taken example by example."
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Everything that was scored on the same data: rows of a table, the fold among them, barriers
-    by name, and the classes by number.
+class Scored(scores.Scored):
+    """The scores of a merge.
+
+    Attributes:
+        paths: barriers between the first two members, by name.
     """
 
-    candidates: tuple[Candidate, ...]
-    fold: Candidate
-    verdict: str
     paths: Mapping[str, LinearPath] = field(default_factory=dict)
-    classes: str = ""
-
-    @property
-    def table(self) -> Table:
-        """All candidates, the best in bold, held against the fold."""
-        return comparison_table(self.candidates, against=self.fold.name, caption=CAPTION)
-
-
-def parameters_of(model: nn.Module) -> int:
-    """Number of elements of all parameters."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def member_candidates(
-    models: Sequence[nn.Module], data: Data, output: Output = ANY
-) -> tuple[list[Candidate], Candidate]:
-    """A row for each member, and one for their ensemble, which costs as much as all of them."""
-    scores, size, count = (
-        evaluate_all(models, data, output=output),
-        parameters_of(models[0]),
-        len(models),
-    )
-    members = [Candidate(f"member {k}", each, size, 1.0) for k, each in enumerate(scores.members)]
-    return members, Candidate(
-        f"ensemble of {count}", scores.ensemble, count * size, float(count), "mean of probabilities"
-    )
 
 
 def pooled_candidates(
     models: Sequence[nn.Module], done: MergeReport, data: Data, best: int, output: Output = ANY
 ) -> list[Candidate]:
-    """Where a pool of classes was aimed at: a row for the pool itself, and one for the best member,
-    shifted to the same classes by itself.
+    """Rows for the pool of classes that was aimed at, if one was: all members, and the best alone.
+
+    The best member is shifted to the same classes by itself.
     """
     found = done.folded.get("classes") or done.polished.get("classes")
     if found is None:
         return []
     pool, size, count = ClassPool.from_dict(found), parameters_of(models[0]), len(models)
-    note = (
-        "each member heard on a class by what it"
-        f" {'is estimated to have seen' if pool.estimated else 'saw'} of it"
-    )
-    together = Candidate(
-        f"ensemble of {count}, by class",
-        evaluate(models, data, ensemble=pool, output=output),
-        count * size,
-        float(count),
-        note,
-    )
+    how = "is estimated to have seen" if pool.estimated else "saw"
+    note = f"each member weighed on a class by how much it {how} of it"
+    scored = evaluate(models, data, ensemble=pool, output=output)
     alone = evaluate([models[best]], data, ensemble=pool.only(best), output=output)
+    shifted = "its answers shifted to the classes of the data"
     return [
-        together,
-        Candidate(
-            f"member {best}, balanced",
-            alone,
-            size,
-            1.0,
-            "its answers shifted to the classes of the data",
-        ),
+        together(f"ensemble of {count}, by class", scored, size, count, note),
+        Candidate(f"member {best}, balanced", alone, size, 1.0, shifted),
     ]
 
 
@@ -116,14 +85,9 @@ def mapped_candidates(
 
     Permutations cost nothing, dense maps do.
     """
+    note = f"to member {alignment.reference}, alone"
     return [
-        Candidate(
-            f"member {k}, mapped",
-            evaluate(model, data, output=output),
-            parameters_of(model),
-            1.0,
-            f"to member {alignment.reference}, alone",
-        )
+        candidate(f"member {k}, mapped", model, data, note, output=output)
         for k, model in enumerate(alignment.each(models))
         if k != alignment.reference
     ]
@@ -136,21 +100,15 @@ def barriers(
     calibration: Data | None,
     output: Output = ANY,
 ) -> dict[str, LinearPath]:
-    """The barrier between the first two members, before alignment and after each, with batch-norm
-    statistics re-estimated where there are any.
+    """The barrier between the first two members, before alignment and after each.
+
+    Batch-norm statistics are re-estimated if there are any.
     """
 
     def line(first: nn.Module, second: nn.Module) -> LinearPath:
-        if calibration is None or not norms_of(first):
-            return barrier(first, second, data, output=output)
-        return barrier(
-            first,
-            second,
-            data,
-            recalibrate="batchnorm",
-            calibration_data=calibration,
-            output=output,
-        )
+        again: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration}
+        settings = again if calibration is not None and norms_of(first) else {}
+        return barrier(first, second, data, output=output, **settings)
 
     paths = {"as trained": line(models[0], models[1])}
     for alignment in alignments:
@@ -165,61 +123,43 @@ def score(
     calibration: Data | None,
     output: Output = ANY,
 ) -> Scored:
-    """Score members, ensemble, plain average, mapped members and the fold; with `calibration` data
-    also the barrier of the first two members.
+    """Score members, ensemble, plain average, mapped members and the fold.
+
+    With `calibration` data also the barrier of the first two members.
     """
     members, ensemble = member_candidates(models, data, output)
-    plain = merge(
-        models, align="none", fold="average", repair="none", weights=result.report.weights
-    ).model
-    average = Candidate(
-        "plain average",
-        evaluate(plain, data, output=output),
-        parameters_of(plain),
-        1.0,
-        "not aligned, not repaired",
-    )
-    done, cost = (
-        f"align {result.report.align}, fold {result.report.fold}, repair {result.report.repair}",
-        1.0,
-    )
-    if partial := result.report.folded.get("partial"):
-        done, costs = f"{done}, up to '{partial['until']}'", partial["costs"]
-        cost = (
-            costs["partial"]["multiply_adds"] / costs["one"]["multiply_adds"]
-            if costs["one"]["multiply_adds"]
-            else float(len(models))
-        )
-    fold = Candidate(
-        FOLD, evaluate(result.model, data, output=output), parameters_of(result.model), cost, done
-    )
+    weights = result.report.weights
+    plain = merge(models, align="none", fold="average", repair="none", weights=weights).model
+    average = candidate("plain average", plain, data, "not aligned, not repaired", output=output)
+    fold = _folded(result, len(models), data, output)
     mapped = mapped_candidates(models, result.alignment, data, output) if result.alignment else []
-    best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
-    baselines = [
+    best = best_of(members)
+    rivals = [
         best._replace(name=f"the best member ({best.name})"),
         ensemble._replace(name="the ensemble"),
         average._replace(name="the plain average"),
     ]
     pooled = pooled_candidates(models, result.report, data, members.index(best), output)
-    if pooled:
-        together, alone = pooled
-        baselines += [
-            together._replace(name="the ensemble by class"),
-            alone._replace(name="the best member, balanced"),
-        ]
-    sentence = verdict(fold._replace(name="The fold"), baselines)
-    paths = (
-        barriers(models, [result.alignment] if result.alignment else [], data, calibration, output)
-        if calibration is not None
-        else {}
-    )
+    names = ("the ensemble by class", "the best member, balanced")
+    rivals += [row._replace(name=name) for row, name in zip(pooled, names, strict=False)]
+    alignments = [result.alignment] if result.alignment else []
     return Scored(
         (*members, ensemble, *pooled, average, *mapped, fold),
-        fold,
-        sentence,
-        paths,
+        verdict(fold._replace(name="The fold"), rivals),
+        FOLD,
         class_map(class_names_of(data)),
+        barriers(models, alignments, data, calibration, output) if calibration is not None else {},
     )
+
+
+def _folded(result: MergeResult[nn.Module], count: int, data: Data, output: Output) -> Candidate:
+    done, cost = result.report, 1.0
+    note = f"align {done.align}, fold {done.fold}, repair {done.repair}"
+    if partial := done.folded.get("partial"):
+        note, costs = f"{note}, up to '{partial['until']}'", partial["costs"]
+        one = costs["one"]["multiply_adds"]
+        cost = costs["partial"]["multiply_adds"] / one if one else float(count)
+    return candidate(FOLD, result.model, data, note, output=output, cost=cost)
 
 
 def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
@@ -230,16 +170,15 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
         summary=scored.verdict if scored else "The fold was not scored.",
     )
     if scored is not None:
-        section = report.section("Was it worth it").table(scored.table).text(scored.verdict)
-        if scored.classes:
-            section.text(f"Classes: {scored.classes}.")
+        section = scored.told(report)
         if scored.paths:
             add_barriers(section, scored.paths)
-    add_merge(report.section("What was done"), recipe, done, scored.fold.scores.n if scored else 0)
+    section = report.section("What was done").facts(_facts(recipe, done, scored))
+    for warning in done.warnings:
+        section.text(f"Note: {warning}.")
     if found := done.folded.get("classes") or done.polished.get("classes"):
-        add_shares(
-            report.section("What the members saw of the classes"), ClassPool.from_dict(found)
-        )
+        pool = ClassPool.from_dict(found)
+        add_shares(report.section("What the members saw of the classes"), pool)
     if layers := done.folded.get("layers"):
         add_layers(report.section("Least squares"), layers, done.folded.get("averaged", {}))
     if result.alignment is not None:
@@ -248,115 +187,63 @@ def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | N
     report.data = {
         "recipe": recipe.model_dump(mode="json"),
         "merge": done.to_dict(),
-        "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
+        "scores": scored.data() if scored else {},
         "barriers": {name: path.to_dict() for name, path in scored.paths.items()} if scored else {},
         "spectra": spectra(result.alignment) if result.alignment else {},
     }
     return report
 
 
-def add_merge(section: Section, recipe: Recipe, done: MergeReport, scored: int) -> None:
-    """What was folded and how, with which settings and on how many examples, and how long it took.
-    scored: examples of the scores.
-    """
-    polished = {
-        f"polish: {name}": written(done.polished[name])
-        for name in ("ensemble", "lr", "batchnorm", "steps")
-        if done.polished
+def _facts(recipe: Recipe, done: MergeReport, scored: Scored | None) -> dict[str, Any]:
+    """The members, the settings of every step, the examples it read, and the time it took."""
+    saved = recipe.align.file.path if isinstance(recipe.align, SavedAlignment) else None
+    shares = recipe.ensemble.shares if recipe.ensemble else None
+    partial, polished = done.folded.get("partial"), done.polished
+    facts: dict[str, Any] = {"architecture": recipe.model}
+    facts |= scores.files_facts("member", recipe.members)
+    facts |= {"calibration data": described(recipe.data), "calibration examples": done.examples}
+    facts |= {f"examples for {step}": count for step, count in done.used.items()}
+    facts |= scores.scored_facts(recipe, scored) | {"align": done.align}
+    facts |= {"file of the alignment": saved} if saved else {}
+    common = done.reference is None
+    facts["reference"] = "a common basis" if common else f"member {done.reference}"
+    facts["fold"] = done.fold
+    facts |= {"fold that was chosen": done.folded["choice"]} if "choice" in done.folded else {}
+    if partial:
+        facts["merged up to"] = partial["until"]
+        facts["merged share of the layers (%)"] = 100 * partial["share"]
+    facts |= {"repair": done.repair, "polish (passes)": polished.get("passes", 0)}
+    told = ("ensemble", "lr", "batchnorm", "steps") if polished else ()
+    facts |= {f"polish: {name}": written(polished[name]) for name in told}
+    for step in ("align", "fold"):
+        settings = done.settings.get(step) or {}
+        facts |= {f"{step}: {name}": written(value) for name, value in settings.items()}
+    facts |= {"shares of the classes asked about": written(shares)} if shares else {}
+    facts |= {
+        "members' shares": ", ".join(f"{weight:.3g}" for weight in done.weights),
+        "parameters of a member": done.parameters,
+        "parameters in a live group (%)": 100 * done.coverage,
+        "feature spaces between layers that can move": f"{done.moving_spaces} of {done.spaces}",
+        "moments kept (numbers of 8 bytes)": done.numbers,
     }
-    partial = done.folded.get("partial")
-    chosen = {"fold that was chosen": done.folded["choice"]} if "choice" in done.folded else {}
-    settings = {step: own for step in ("align", "fold") if (own := done.settings.get(step))}
-    section.facts(
-        {
-            "architecture": recipe.model,
-            **{
-                f"member {k}": f"{member.path}, SHA-256 {(member.sha256 or 'unknown')[:12]}…"
-                for k, member in enumerate(recipe.members)
-            },
-            "calibration data": described(recipe.data),
-            "calibration examples": done.examples,
-            **{f"examples for {step}": count for step, count in done.used.items()},
-            "evaluation data": described(recipe.evaluation if scored else None),
-            "evaluation examples": scored,
-            "align": done.align,
-            **({"file of the alignment": recipe.align.file.path} if recipe.align.file else {}),
-            "reference": "a common basis" if done.reference is None else f"member {done.reference}",
-            "fold": done.fold,
-            **chosen,
-            **(
-                {
-                    "merged up to": partial["until"],
-                    "merged share of the layers (%)": 100 * partial["share"],
-                }
-                if partial
-                else {}
-            ),
-            "repair": done.repair,
-            "polish (passes)": done.polished.get("passes", 0),
-            **polished,
-            **{
-                f"{step}: {name}": written(value)
-                for step, own in settings.items()
-                for name, value in own.items()
-            },
-            **(
-                {"shares of the classes asked about": written(recipe.fold.class_shares)}
-                if recipe.fold.class_shares
-                else {}
-            ),
-            "members' shares": ", ".join(f"{w:.3g}" for w in done.weights),
-            "parameters of a member": done.parameters,
-            "parameters in a live group (%)": 100 * done.coverage,
-            "feature spaces between layers that can move": f"{done.moving_spaces} of {done.spaces}",
-            "moments kept (numbers of 8 bytes)": done.numbers,
-            **{f"time to {phase} (s)": seconds for phase, seconds in done.seconds.items()},
-            "seed": done.settings.get("seed", recipe.seed),
-            "device": recipe.device,
-            "processes": recipe.devices,
-            "threads": recipe.record.threads if recipe.record else None,
-        }
-    )
-    for warning in done.warnings:
-        section.text(f"Note: {warning}.")
-
-
-def described(part: DataPart | None) -> str:
-    """A data source and which part of it was named."""
-    if part is None:
-        return "none"
-    return (
-        f"{part.source}, {part.split}"
-        f" split{f' after the first {part.skip:,}' if part.skip else ''}, in batches of"
-        f" {part.batch_size}"
-    )
+    facts |= {f"time to {phase} (s)": seconds for phase, seconds in done.seconds.items()}
+    facts |= scores.ending_facts(recipe) | {"seed": done.settings.get("seed", recipe.seed)}
+    return facts | {"processes": recipe.devices}
 
 
 def add_shares(section: Section, pool: ClassPool) -> None:
-    """What each member saw of each class, how sure that is, and of which members it cannot be told."""
-    columns = [
-        Column(name="class"),
-        *(Column(name=f"member {k}", digits=3) for k in range(len(pool.seen))),
-    ]
+    """How much each member saw of each class, the errors of that, and doubts about members."""
+    kinds = {"member": pool.seen}
     if pool.errors is not None:
-        columns += [
-            Column(name=f"standard error of member {k}", digits=3) for k in range(len(pool.seen))
-        ]
-    table = (
-        pool.seen.T.tolist()
-        if pool.errors is None
-        else [a + b for a, b in zip(pool.seen.T.tolist(), pool.errors.T.tolist(), strict=True)]
-    )
-    what = (
-        f"Estimated from predictions on {pool.examples} examples, not counted"
-        if pool.estimated
-        else "Counted"
-    )
-    section.table(
-        columns,
-        [(c, *row) for c, row in enumerate(table)],
-        caption=f"{what}; shares of what a member was trained on",
-    )
+        kinds["standard error of member"] = pool.errors
+    columns = [Column(name="class")]
+    rows: list[list[float]] = [[number] for number in range(pool.seen.shape[1])]
+    for title, values in kinds.items():
+        columns += [Column(name=f"{title} {k}", digits=3) for k in range(len(values))]
+        rows = [row + more for row, more in zip(rows, values.T.tolist(), strict=True)]
+    estimated = f"Estimated from predictions on {pool.examples} examples, not counted"
+    origin = estimated if pool.estimated else "Counted"
+    section.table(columns, rows, caption=f"{origin}; shares of what a member was trained on")
     if pool.estimated:
         section.text(
             "The estimates are right for members whose confidence means what it says. The errors"
@@ -468,10 +355,3 @@ def spectra(alignment: Alignment) -> dict[str, list[float]]:
         for group, scores in alignment.scores.items()
         if alignment.matchers[group] != "identity"
     }
-
-
-def written(value: object) -> str | int | float | bool | None:
-    """A setting as a report's fact."""
-    return (
-        value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))  # type: ignore[call-overload]
-    )

@@ -1,180 +1,123 @@
-"""Carry out a recipe: check everything, fold, score, and write the result with its recipe and
-report, all of it or nothing.
-
-The result file is put into place last, so that where it is, its recipe and report are too, and it
-is complete.
-"""
+"""Carry out the recipe of a merge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from onefold.alignment import matchers
-from onefold.batches import check_reiterable
-from onefold.errors import RecipeError, nearest
-from onefold.fold import MergeResult, PartialMerge, folds
+from onefold.batches import Data, check_reiterable
+from onefold.errors import RecipeError
+from onefold.fold import MergeResult, PartialMerge
 from onefold.fold.partial.saved import describe
-from onefold.fold.plan import DEFAULT, REPAIRS
-from onefold.recipe.environment import check_batches, other_versions, record, settings
-from onefold.recipe.inputs import (
-    check_device,
-    check_labelled,
-    check_runs,
-    load_data,
-    load_members,
-    verify,
-)
-from onefold.recipe.merge import processes as merge_processes
-from onefold.recipe.merge.document import Recipe
-from onefold.recipe.merge.fold import fold_networks, fold_of
+from onefold.fold.plan import DEFAULT
+from onefold.processes import check_processes
+from onefold.recipe.inputs import check_device, check_runs, load_data, load_members, verify
+from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
+from onefold.recipe.merge.fold import fold_networks
+from onefold.recipe.merge.processes import fold_in_processes
 from onefold.recipe.merge.report import Scored, score, summarise
-from onefold.recipe.outputs import Outputs, check_outputs, write
+from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.report import Report
-from onefold.sources import check_source
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came of a recipe: the network, the recipe as it was written, the report, the files, and
-    what the user should know.
+class MergeRunning(Running):
+    """How a merge is carried out.
+
+    Attributes:
+        on_disk: Members stay on disk, two in memory at a time; None: large ones do.
+        resume: Keep the alignment in this folder, and go on from what is there.
     """
 
-    recipe: Recipe
-    result: MergeResult[nn.Module]
-    scored: Scored | None
-    report: Report
-    files: Outputs
-    warnings: list[str] = field(default_factory=list)
+    on_disk: bool | None = None
+    resume: Path | None = None
+
+
+class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
+    """A merge, carried out; see `JobTask`."""
+
+    running: MergeRunning
+
+    def check(self) -> None:
+        """Raises RecipeError if the options of the run do not fit the recipe."""
+        recipe, running = self.recipe, self.running
+        self.on_disk = running.on_disk
+        if recipe.until is not None:
+            if recipe.devices > 1 or running.on_disk or running.resume is not None:
+                raise RecipeError(
+                    "A partial merge (until) runs in one process with its members in memory; leave"
+                    " out --devices, --on-disk and --resume."
+                )
+            self.on_disk = False
+        if recipe.devices > 1:
+            check_processes(check_device(recipe.device), recipe.devices)
+        if isinstance(recipe.align, SavedAlignment):
+            verify(recipe.align.file)
+
+    def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
+        recipe = self.recipe
+        return load_members(recipe.model, recipe.members, recipe.device, on_disk=self.on_disk)
+
+    def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:
+        if self.recipe.data is None:
+            return None, None
+        data = check_reiterable(load_data(self.recipe.data, self.recipe.seed), "calibration data")
+        check_runs(models[0], data)
+        return data, data
+
+    def reads_labels(self) -> bool:
+        return bool(getattr(self.recipe.fold, "labelled", False))
+
+    def compute(
+        self, models: Sequence[nn.Module], data: Data | None, threads: int
+    ) -> MergeResult[nn.Module]:
+        recipe, passes = self.recipe, self.recipe.polish.passes
+        align = "saved" if isinstance(recipe.align, SavedAlignment) else recipe.align or DEFAULT
+        self.tell(
+            f"Folding: align {ALIGN.name_of(align)}, fold {FOLD.name_of(recipe.fold)}, repair"
+            f" {recipe.repair}" + f", polish {passes} passes" * bool(passes)
+        )
+        if recipe.devices == 1:
+            return fold_networks(recipe, models, data, self.running.resume)
+        return fold_in_processes(recipe, threads, on_disk=self.on_disk, resume=self.running.resume)
+
+    def score(
+        self,
+        models: Sequence[nn.Module],
+        result: MergeResult[nn.Module],
+        evaluation: Data,
+        data: Data | None,
+    ) -> Scored:
+        calibration = data if self.recipe.barrier else None
+        return score(models, result, evaluation, calibration, self.recipe.network_output.output)
+
+    def summarise(
+        self, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None
+    ) -> Report:
+        return summarise(recipe, result, scored)
+
+    def network_of(self, result: MergeResult[nn.Module]) -> nn.Module:
+        return result.model
+
+    def metadata(self, result: MergeResult[nn.Module]) -> Mapping[str, str] | None:
+        return describe(result.model) if isinstance(result.model, PartialMerge) else None
+
+    def notes(self, result: MergeResult[nn.Module]) -> Sequence[str]:
+        return result.report.warnings
+
+    def _with_checksums(self, sums: Sequence[str]) -> Recipe:
+        recipe = super()._with_checksums(sums)
+        if not isinstance(recipe.align, SavedAlignment):
+            return recipe
+        file = recipe.align.file.model_copy(update={"sha256": verify(recipe.align.file)})
+        return recipe.model_copy(update={"align": SavedAlignment(file=file)})
 
 
 def make(
-    recipe: Recipe,
-    *,
-    force: bool = False,
-    threads: int | None = None,
-    on_disk: bool | None = None,
-    resume: Path | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Made:
-    """Carry out `recipe`, whose paths are absolute (`read`, `absolute`), and write its outputs.
-
-    Args:
-        recipe: where it has a record, its checksums must hold.
-        force: outputs that exist may be replaced; inputs never are.
-        threads: CPU threads; None: as recorded, or as many as torch likes. Sums on other numbers of
-            threads round otherwise.
-        on_disk: members stay on disk, at most two in memory; None: where their files are large. It
-            changes no bit of the result.
-        resume: a folder in which the alignment is kept, and taken from as far as it is there.
-        tell: is called with one line on what goes on.
-
-    Raises:
-        OnefoldError: of every kind, one sentence each; nothing has been written then.
-    """
-    files = check_outputs(recipe, force)
-    check_names(recipe)
-    on_disk = merge_processes.check(recipe, on_disk, resume)
-    with settings(recipe, threads) as used:
-        tell(f"Reading {len(recipe.members)} members")
-        models, sums, warnings = load_members(
-            recipe.model, recipe.members, recipe.device, on_disk=on_disk
-        )
-        data = load_data(recipe.data, recipe.seed) if recipe.data else None
-        if data is not None:
-            check_runs(models[0], check_reiterable(data, "calibration data"))
-        evaluation = load_data(recipe.evaluation, recipe.seed) if recipe.evaluation else None
-        if evaluation is not None and recipe.evaluation is not None:
-            check_labelled(evaluation, recipe.evaluation)
-        chooses = getattr(folds.get(recipe.fold.method), "labelled", False)
-        digest = check_batches(recipe, data, labels=chooses)
-        if recipe.record is not None:
-            warnings += other_versions(recipe.record, used)
-
-        polish = f", polish {recipe.fold.polish} passes" if recipe.fold.polish else ""
-        tell(
-            f"Folding: align {recipe.align.method or DEFAULT}, fold {recipe.fold.method}, repair"
-            f" {recipe.fold.repair}{polish}"
-        )
-        if recipe.devices > 1:
-            result = merge_processes.fold_in_processes(recipe, used, on_disk=on_disk, resume=resume)
-        else:
-            result = fold_networks(recipe, models, data, resume)
-        scored = None
-        if evaluation is not None:
-            tell("Scoring the members, their ensemble, their plain average and the fold")
-            scored = score(
-                models,
-                result,
-                evaluation,
-                data if recipe.barrier else None,
-                recipe.network_output.output,
-            )
-        members = tuple(
-            member.model_copy(update={"sha256": found})
-            for member, found in zip(recipe.members, sums, strict=True)
-        )
-        complete = recipe.model_copy(
-            update={
-                "members": members,
-                "align": _with_checksum(recipe),
-                "record": record(used, digest),
-            }
-        )
-        facts = describe(result.model) if isinstance(result.model, PartialMerge) else None
-        written = write(
-            files,
-            complete,
-            result.model,
-            lambda done: summarise(done, result, scored),
-            recipe.record,
-            force,
-            facts,
-        )
-    return Made(
-        written.recipe,
-        result,
-        scored,
-        written.report,
-        files,
-        list(dict.fromkeys([*warnings, *result.report.warnings, *written.warnings])),
-    )
-
-
-def check_names(recipe: Recipe) -> None:
-    """Raises RecipeError, with the nearest known name, where a matcher, fold, repair, data source
-    or device does not exist, or a fold lacks a setting.
-    """
-    method = recipe.align.method or DEFAULT
-    if method not in matchers and method not in ("none", "saved"):
-        raise RecipeError(
-            f"There is no matcher named '{method}'; {nearest(method, [*matchers.names(), 'none'])}"
-        )
-    fold = fold_of(recipe.fold)
-    if recipe.data is None and (fold.traced or fold.labelled):
-        raise RecipeError(
-            f"The fold '{recipe.fold.method}' needs calibration data; add the key 'data', or give"
-            " --data."
-        )
-    if recipe.fold.repair not in REPAIRS:
-        raise RecipeError(
-            f"There is no repair '{recipe.fold.repair}'; {nearest(recipe.fold.repair, REPAIRS)}"
-        )
-    for part in (recipe.data, recipe.evaluation):
-        if part is not None:
-            check_source(part.source)
-    if recipe.align.file is not None:
-        verify(recipe.align.file)
-    check_device(recipe.device)
-
-
-def _with_checksum(recipe: Recipe) -> object:
-    file = recipe.align.file
-    return (
-        recipe.align.model_copy(update={"file": file.model_copy(update={"sha256": verify(file)})})
-        if file
-        else recipe.align
-    )
+    recipe: Recipe, running: MergeRunning | None = None, tell: Tell = silent
+) -> Made[Recipe, MergeResult[nn.Module], Scored]:
+    """Carry out `recipe`, whose paths are absolute, and write its outputs; see `JobTask`."""
+    return MergeTask(recipe, running or MergeRunning(), tell).make()

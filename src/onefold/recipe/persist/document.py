@@ -1,53 +1,86 @@
-"""The recipe of persistent rounds: all that their networks depend on, so that the same bits can be
-made again.
-"""
+"""The recipe of persistent rounds: all that their networks depend on."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, NamePatterns, Part
-from onefold.recipe.training.document import TrainedRecipe, TrainingData
+from onefold.recipe.document import DataPart, Flag, NamePatterns, Part
+from onefold.recipe.training.document import TRAINING, TrainedRecipe, TrainingData
+
+CHOOSING = Flag(prefix="val-", panel="How to choose the best round")
 
 
 class RoundsPart(Part):
-    """Which rounds: the arguments of PersistentTraining, their number, and what stands beside them.
+    """The arguments of PersistentTraining, the number of rounds, and the baselines."""
 
-    solutions: the precision in which they are kept while training; null is exact. reference: of the
-    function kernel, how many training examples predictions are compared on. order: of the data in
-    each round. baselines: as many restarts and reruns are trained too.
-    """
+    main: ClassVar[str | None] = "number"
+    number: Annotated[int, Flag(name="rounds")] = Field(
+        default=4, ge=1, description="How many rounds."
+    )
+    scope: NamePatterns = Field(
+        default=("all",), description="all, first, head, last:N, or patterns; may be repeated."
+    )
+    exclude: NamePatterns = Field(
+        default=None, description="What matches is left out; may be repeated."
+    )
+    kernel: str = Field(
+        default="gaussian",
+        description="The repulsion: gaussian, inverse, hinge, cosine or function.",
+    )
+    strength: float = Field(
+        default=1.0, ge=0, description="The weight of the repulsion; 10 for a poor start."
+    )
+    width: float = Field(default=1.0, gt=0, description="The reach of the kernel; 1 is the start.")
+    anneal: tuple[float, float] = Field(
+        default=(0.5, 0.75),
+        description="The fractions of a round between which it fades, as 0.5,0.75.",
+    )
+    memory: int | None = Field(
+        default=None, ge=1, description="Only so many of the last rounds repel; left out, all."
+    )
+    control: bool = Field(default=False, description="Random points repel: the uninformed control.")
+    mirror: bool = Field(
+        default=False, description="The reflection of the last solution repels, too."
+    )
+    order: Annotated[Literal["same", "new"], TRAINING] = Field(
+        default="same", description="The order of the data in each round."
+    )
+    solutions: Literal["bfloat16", "float16", "float32"] | None = Field(
+        default=None,
+        description="The precision of earlier solutions while training; left out, exact.",
+    )
+    reference: int = Field(
+        default=128, ge=1, description="Examples that the function kernel compares predictions on."
+    )
+    baselines: bool = Field(
+        default=False, description="Also train as many restarts, and reruns that nothing repels."
+    )
 
-    number: int = Field(default=4, ge=1)
-    scope: NamePatterns = ("all",)
-    exclude: NamePatterns = None
-    kernel: str = "gaussian"
-    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    width: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    anneal: tuple[float, float] = (0.5, 0.75)
-    memory: int | None = Field(default=None, ge=1)
-    control: bool = False
-    mirror: bool = False
-    order: Literal["same", "new"] = "same"
-    solutions: Literal["bfloat16", "float16", "float32"] | None = None
-    reference: int = Field(default=128, ge=1)
-    baselines: bool = False
+    def arguments(self) -> dict[str, Any]:
+        """The settings that are arguments of PersistentTraining by their own names."""
+        other = {"number", "scope", "order", "solutions", "reference", "baselines"}
+        return self.model_dump(exclude=other)
 
 
 class PersistRecipe(TrainedRecipe):
-    """A whole run of persistent rounds; its main result is the best of them.
-
-    validation: labelled data that decides which round that is; null takes the share `held_out` of
-    the training data, drawn at random by the seed, which is not trained on then.
-    """
+    """A whole run of persistent rounds; its main result is the best of them."""
 
     command: ClassVar[str] = "persist"
-    main: ClassVar[str] = "best.safetensors"
-    rounds: RoundsPart = RoundsPart()
-    validation: TrainingData | None = None
-    held_out: float = Field(default=0.1, gt=0, lt=1)
+    noun: ClassVar[str] = "run"
+    result: ClassVar[str] = "best.safetensors"
+    rounds: Annotated[RoundsPart, Flag(panel="What repels")] = RoundsPart()
+    validation: Annotated[TrainingData | None, CHOOSING] = Field(
+        default=None,
+        description="Labelled data to choose the best round by, instead of --held-out.",
+    )
+    held_out: Annotated[float, Flag(panel=CHOOSING.panel)] = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="The share of the training data to choose the best round by.",
+    )
 
     @model_validator(mode="after")
     def _several(self) -> PersistRecipe:

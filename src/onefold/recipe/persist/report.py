@@ -1,6 +1,4 @@
-"""What came of persistent rounds: scores of every network, how alike the rounds are, and the report
-of it all.
-"""
+"""The report of persistent rounds, with scores of every network and a comparison of the rounds."""
 
 from __future__ import annotations
 
@@ -17,50 +15,31 @@ from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
 from onefold.explore.training import warm_up_of
 from onefold.measure import evaluate
-from onefold.recipe.merge.report import CAPTION, described, parameters_of, written
+from onefold.recipe import scores
 from onefold.recipe.persist.document import PersistRecipe
-from onefold.report import (
-    Candidate,
-    Report,
-    Section,
-    Table,
-    barrier_curves,
-    comparison_table,
-    heat_map,
-    verdict,
-)
+from onefold.recipe.scores import candidate, described, parameters_of, settings_facts, together
+from onefold.report import Candidate, Report, Section, Table, barrier_curves, heat_map, verdict
 from onefold.report.blocks import Column
 from onefold.sources.loader import Part
 
-COMPARED = (
-    2000  # examples on which rounds are compared, and as many training examples to align them by
-)
+COMPARED = 2000  # examples that rounds are compared on, and training examples to align them by
 POINTS = 7  # along the line between two rounds
 CURVES = 6  # that one picture shows
 
 
 @dataclass(frozen=True)
-class PersistScored:
-    """Everything that was scored on the same data: rows of a table, the best round's name, and the
-    rounds compared.
+class PersistScored(scores.Scored):
+    """The scores of persistent rounds.
 
-    compared: None where there is one round only, or where `note` says why they could not be
-    compared.
+    Attributes:
+        on: the name of the data that was scored on.
+        compared: the rounds compared; None: there is one only, or `note` says why not.
+        note: why the rounds could not be compared.
     """
 
-    candidates: tuple[Candidate, ...]
-    best: str
-    verdict: str
-    on: str
-    compared: Compared | None
+    on: str = ""
+    compared: Compared | None = None
     note: str = ""
-
-    @property
-    def table(self) -> Table:
-        """All candidates, the most accurate in bold, held against the round that the validation
-        data chose.
-        """
-        return comparison_table(self.candidates, against=self.best, caption=CAPTION)
 
 
 def score(
@@ -71,79 +50,64 @@ def score(
     held_out: Data,
     evaluation: Data | None,
 ) -> PersistScored:
-    """Score all networks and the ensembles of each kind, and compare the rounds. validation:
-    accuracy by name, which decided what is best.
+    """Score all networks and the ensembles of each kind, and compare the rounds.
 
-    Without evaluation data the held-out data is scored on: the best round's accuracy is flattered
-    there, as the data has chosen it.
+    Without evaluation data the held-out data is scored on: it has chosen the best round, so it
+    flatters that round's accuracy.
+
+    Args:
+        validation: accuracy by name, which decided which round is best.
     """
-    data, on = (
-        (held_out, "validation data") if evaluation is None else (evaluation, "evaluation data")
-    )
-    size = parameters_of(next(iter(networks.values())))
+    data = held_out if evaluation is None else evaluation
     rows = {
-        name: Candidate(
-            name,
-            evaluate(own, data),
-            size,
-            1.0,
-            f"validation accuracy {100 * validation[name]:.2f} %",
-        )
-        for name, own in networks.items()
+        name: candidate(name, network, data, f"validation accuracy {100 * validation[name]:.2f} %")
+        for name, network in networks.items()
     }
-    kinds = {
-        kind: [name for name in networks if name.startswith(kind)]
-        for kind in (ROUND, RESTART, RERUN)
-    }
-    for kind in (RESTART, RERUN):
-        if kinds[kind]:
-            kinds[kind].insert(0, f"{ROUND} 0")
-    found = [rows[name] for name in networks]
-    rivals = []
-    for kind, names in kinds.items():
+    kinds = {kind: [n for n in networks if n.startswith(kind)] for kind in (ROUND, RESTART, RERUN)}
+    ensembles: list[Candidate] = []
+    rivals: list[Candidate] = []
+    if best != f"{ROUND} 0":
+        rivals.append(rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
+    for kind, members in kinds.items():
+        names = [f"{ROUND} 0", *members] if members and kind != ROUND else members
         if len(names) > 1:
-            scores = evaluate([networks[name] for name in names], data)
-            found.append(
-                Candidate(
-                    f"ensemble of {len(names)} {kind}s",
-                    scores,
-                    len(names) * size,
-                    float(len(names)),
-                    "mean of probabilities",
-                )
-            )
+            scored = evaluate([networks[name] for name in names], data)
+            size = parameters_of(networks[names[0]])
+            title = f"ensemble of {len(names)} {kind}s"
+            ensembles.append(together(title, scored, size, len(names)))
         if kind != ROUND and names:
             first = max(names, key=validation.__getitem__)
-            rivals += [rows[first]._replace(name=f"the best {kind} by validation ({first})")] * (
-                first != best
-            )
-    if best != f"{ROUND} 0":
-        rivals.insert(0, rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
-    sentence = (
-        verdict(rows[best]._replace(name=f"The best of the rounds by validation ({best})"), rivals)
-        if rivals
-        else alone(best, validation)
-    )
-    members = [networks[name] for name in kinds[ROUND]]
-    compared, note = None, ""
-    if len(members) > 1:
-        try:
-            compared = compare_networks(
-                members,
-                Part(data, 0, COMPARED),
-                calibration_data=Part(training, 0, COMPARED),
-                points=POINTS,
-            )
-        except (
-            MembersError
-        ) as error:  # a round of no finite loss, for which the others shall not be lost
-            note = f"The rounds could not be compared: {error}"
-    return PersistScored(tuple(found), best, sentence, on, compared, note)
+            name = f"the best {kind} by validation ({first})"
+            rivals += [rows[first]._replace(name=name)] * (first != best)
+    chosen = rows[best]._replace(name=f"The best of the rounds by validation ({best})")
+    sentence = verdict(chosen, rivals) if rivals else alone(best, validation)
+    on = "validation data" if evaluation is None else "evaluation data"
+    compared, note = _compared([networks[name] for name in kinds[ROUND]], data, training)
+    found = (*rows.values(), *ensembles)
+    return PersistScored(found, sentence, best, on=on, compared=compared, note=note)
+
+
+def _compared(
+    rounds: Sequence[nn.Module], data: Data, training: Data
+) -> tuple[Compared | None, str]:
+    """The rounds compared, or why they cannot be: one may have no finite loss."""
+    if len(rounds) < 2:
+        return None, ""
+    calibration = Part(training, 0, COMPARED)
+    try:
+        found = compare_networks(
+            rounds, Part(data, 0, COMPARED), calibration_data=calibration, points=POINTS
+        )
+    except MembersError as error:
+        return None, f"The rounds could not be compared: {error}"
+    return found, ""
 
 
 def alone(best: str, validation: Mapping[str, float]) -> str:
-    """The sentence where the round that validation chose has nothing to be held against.
-    validation: accuracy by name.
+    """The sentence if the round that validation chose has nothing to be compared with.
+
+    Args:
+        validation: accuracy by name.
     """
     rounds = [name for name in validation if name.startswith(ROUND)]
     if len(rounds) == 1:
@@ -163,23 +127,21 @@ def summarise(
 ) -> Report:
     """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`).
 
-    sums: file -> SHA-256. examples: how many were trained on ("training"), chose the best round
-    ("validation"), and were the batch that predictions are compared on ("reference", 0 where none
-    are).
+    Args:
+        found: the runs by name.
+        sums: file -> SHA-256.
+        examples: how many were trained on ("training"), chose the best round ("validation"), and
+            predictions are compared on ("reference", 0 if none are).
     """
-    part = recipe.rounds
-    report = Report(title=f"{part.number} persistent rounds", summary=scored.verdict)
-    worth = (
-        report.section("Was it worth it")
-        .table(scored.table)
-        .text(f"{scored.verdict} All were scored on the {scored.on}.")
-    )
+    count = recipe.rounds.number
+    report = Report(title=f"{count} persistent rounds", summary=scored.verdict)
+    worth = scored.told(report).text(f"All were scored on the {scored.on}.")
     if recipe.evaluation is None:
         worth.text(
             "No evaluation data was named. The validation data decided which round is the best, and"
             " flatters it."
         )
-    if part.baselines:
+    if recipe.rounds.baselines:
         worth.text(
             "Restarts begin from other initialisations, reruns see the data in another order; each"
             " took as many steps as a round."
@@ -191,55 +153,52 @@ def summarise(
             " rounds repelled from random points instead."
         )
     if scored.compared is not None:
-        _compare(report.section("Are the rounds different networks"), scored.compared, part.number)
+        _compare(report.section("Are the rounds different networks"), scored.compared, count)
     elif scored.note:
         worth.text(scored.note)
-    report.section("What was done").facts(
-        {
-            "architecture": recipe.model,
-            "training data": described(recipe.data),
-            "training examples": examples["training"],
-            "validation data": (
-                described(recipe.validation)
-                if recipe.validation
-                else f"a share of {recipe.held_out:g} of the training data"
-            ),
-            "validation examples": examples["validation"],
-            "evaluation data": described(recipe.evaluation),
-            "scored on": scored.on,
-            "scored examples": scored.candidates[0].scores.n,
-            "examples in a step": recipe.data.batch_size,
-            **{
-                key.replace("_", " "): written(value)
-                for key, value in part.model_dump(exclude={"reference"}).items()
-            },
-            "examples that predictions are compared on": examples["reference"],
-            **{
-                key.replace("_", " "): written(value)
-                for key, value in recipe.training.model_dump().items()
-            },
-            "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
-            "threads": recipe.record.threads if recipe.record else None,
-            **{
-                f"mean loss of {name}, last epoch (nats)": one["losses"][-1]
-                for name, one in found.items()
-            },
-            **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},
-            "device": recipe.device,
-            "seed": recipe.seed,
-        }
-    )
+    facts = _facts(recipe, scored, found, sums, examples)
+    report.section("What was done").facts(facts)
     report.data = {
         "recipe": recipe.model_dump(mode="json"),
-        "best": scored.best,
+        "best": scored.against,
         "scored on": scored.on,
-        "validation": {name: one["score"] for name, one in found.items()},
-        "losses": {name: list(one["losses"]) for name, one in found.items()},
+        "validation": {name: run["score"] for name, run in found.items()},
+        "losses": {name: list(run["losses"]) for name, run in found.items()},
         "files": dict(sums),
-        "scores": {row.name: row.scores.to_dict() for row in scored.candidates},
+        "scores": scored.data(),
         "compared": scored.compared.to_dict() if scored.compared else None,
     }
     return report
+
+
+def _facts(
+    recipe: PersistRecipe,
+    scored: PersistScored,
+    found: Mapping[str, Mapping[str, Any]],
+    sums: Mapping[str, str],
+    examples: Mapping[str, int],
+) -> dict[str, Any]:
+    share = f"a share of {recipe.held_out:g} of the training data"
+    facts: dict[str, Any] = {
+        "architecture": recipe.model,
+        "training data": described(recipe.data),
+        "training examples": examples["training"],
+        "validation data": described(recipe.validation) if recipe.validation else share,
+        "validation examples": examples["validation"],
+        "evaluation data": described(recipe.evaluation),
+        "scored on": scored.on,
+        "scored examples": scored.examples,
+        "examples in a step": recipe.data.batch_size,
+    }
+    facts |= settings_facts(recipe.rounds.model_dump(exclude={"reference"}))
+    facts["examples that predictions are compared on"] = examples["reference"]
+    facts |= settings_facts(recipe.training.model_dump())
+    facts["warm up"] = warm_up_of(recipe.training.epochs, recipe.training.warm_up)
+    facts |= {
+        f"mean loss of {name}, last epoch (nats)": run["losses"][-1] for name, run in found.items()
+    }
+    facts |= {f"SHA-256 of {file}": scores.short(digest) for file, digest in sums.items()}
+    return facts | scores.ending_facts(recipe)
 
 
 def _compare(section: Section, compared: Compared, count: int) -> None:

@@ -1,11 +1,10 @@
-"""Was the soft merge worth it: scores of all that it must be compared with, its gates, and the
-report of it all.
-"""
+"""The report of a soft merge, with scores of all that it must be compared with, and its gates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -14,29 +13,24 @@ from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
 from onefold.inference import ANY, Output
 from onefold.measure import evaluate
-from onefold.recipe.merge.report import CAPTION, described, member_candidates, parameters_of
+from onefold.recipe import scores
+from onefold.recipe.scores import best_of, candidate, described, member_candidates, parameters_of
 from onefold.recipe.soft.document import SoftRecipe
-from onefold.report import Candidate, Column, Report, Table, comparison_table, heat_map, verdict
+from onefold.report import Candidate, Column, Report, Section, Table, heat_map, verdict
 from onefold.sources.class_names import class_map, class_names_of
 
 RESULT = "soft merge"
 
 
 @dataclass(frozen=True)
-class SoftScored:
-    """Everything that was scored on the same data: rows of a table, the result among them. notes:
-    what could not be had. classes: by number.
+class SoftScored(scores.Scored):
+    """The scores of a soft merge.
+
+    Attributes:
+        notes: baselines that could not be had.
     """
 
-    candidates: tuple[Candidate, ...]
-    verdict: str
     notes: tuple[str, ...] = ()
-    classes: str = ""
-
-    @property
-    def table(self) -> Table:
-        """All candidates, the best in bold, held against the result."""
-        return comparison_table(self.candidates, against=RESULT, caption=CAPTION)
 
 
 def score(
@@ -44,141 +38,114 @@ def score(
 ) -> SoftScored:
     """Score members, ensembles, plain average and the result.
 
-    A member of non-finite outputs counts as wrong everywhere.
-
-    Where members were screened out, the result is held against the ensemble and the average of
-    those that are left: to beat an ensemble that a broken member has spoilt proves nothing.
+    A member of non-finite outputs counts as wrong everywhere. If members were screened out, the
+    result is compared with the ensemble and the average of those that are left: to beat an ensemble
+    that a broken member has spoilt proves nothing.
     """
     members, ensemble = member_candidates(models, data, output)
-    baselines, notes, left = [], [], [models[k] for k in result.soft.survivors]
-    rival = ensemble._replace(name="the ensemble")
-    if 1 < len(left) < len(models):
-        fit = ensemble._replace(
-            name=f"ensemble of {len(left)}",
-            scores=evaluate(left, data, output=output),
-            parameters=sum(map(parameters_of, left)),
-        )
-        baselines.append(
-            fit._replace(
-                cost=float(len(left)), note=f"{fit.note}, without members that were screened out"
-            )
-        )
-        rival = fit._replace(name=f"the ensemble of the {len(left)} members left")
-    rivals = [rival] if len(left) > 1 else []
+    left = [models[k] for k in result.soft.survivors]
+    fewer, without = len(left) < len(models), ", without members that were screened out"
+    baselines, rivals, notes = [], [], []
+    if len(left) > 1:
+        rival = ensemble._replace(name="the ensemble")
+        if fewer:
+            rival = _left(left, ensemble, data, output)
+            baselines.append(rival._replace(note=f"{rival.note}{without}"))
+            rival = rival._replace(name=f"the ensemble of the {len(left)} members left")
+        rivals.append(rival)
     try:
         average = merge(left, align="none", repair="none").model
-        note = "not aligned, not repaired" + ", without members that were screened out" * (
-            len(left) < len(models)
-        )
-        baselines.append(
-            Candidate(
-                "plain average",
-                evaluate(average, data, output=output),
-                parameters_of(average),
-                1.0,
-                note,
-            )
-        )
+        note = "not aligned, not repaired" + without * fewer
+        baselines.append(candidate("plain average", average, data, note, output=output))
         rivals.append(baselines[-1]._replace(name="the plain average"))
     except OnefoldError as error:
         notes.append(f"the plain average cannot be had: {str(error).rstrip('.')}")
-    size = parameters_of(result.model)
-    done = f"{result.soft.level} level, {result.choice}"
-    own = Candidate(
-        RESULT,
-        evaluate(result.model, data, output=output),
-        size,
-        size / parameters_of(models[0]),
-        done,
-    )
-    best = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
-    sentence = verdict(
-        own._replace(name="The soft merge"),
-        [best._replace(name=f"the best member ({best.name})"), *rivals],
-    )
+    note = f"{result.soft.level} level, {result.choice}"
+    cost = parameters_of(result.model) / parameters_of(models[0])
+    row = candidate(RESULT, result.model, data, note, output=output, cost=cost)
+    best = best_of(members)
+    rivals.insert(0, best._replace(name=f"the best member ({best.name})"))
     return SoftScored(
-        (*members, ensemble, *baselines, own),
-        sentence,
-        tuple(notes),
+        (*members, ensemble, *baselines, row),
+        verdict(row._replace(name="The soft merge"), rivals),
+        RESULT,
         class_map(class_names_of(data)),
+        tuple(notes),
+    )
+
+
+def _left(left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: Output) -> Candidate:
+    """The ensemble of the members that were not screened out."""
+    return ensemble._replace(
+        name=f"ensemble of {len(left)}",
+        scores=evaluate(left, data, output=output),
+        parameters=sum(map(parameters_of, left)),
+        cost=float(len(left)),
     )
 
 
 def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
     """The report of a soft merge, for people (`to_html`) and for machines (`to_json`)."""
-    count = len(recipe.members)
-    chosen = (
-        f"Of {count} members, the {result.choice} network was chosen on held-out examples."
-        if result.scores
-        else "Nothing was held out."
-    )
+    count, chosen = len(recipe.members), "Nothing was held out."
+    if result.scores:
+        chosen = f"Of {count} members, the {result.choice} network was chosen on held-out examples."
     report = Report(
         title=f"{count} networks behind learned gates", summary=scored.verdict if scored else chosen
     )
     if scored is not None:
-        section = report.section("Was it worth it").table(scored.table).text(scored.verdict)
-        if scored.classes:
-            section.text(f"Classes: {scored.classes}.")
+        scored.told(report)
     if result.scores:
-        report.section("What was chosen").table(choice_table(result)).text(
-            f"{chosen} {result.decision}"
-        )
-    gates = report.section("Gates").table(result.gates.table())
-    gates.picture(
-        lambda: heat_map(
-            result.gates.values.tolist(),
-            result.gates.names,
-            [f"member {k}" for k in range(count)],
-            label="gate (0 to 1)",
-            low=0,
-            high=1,
-        ),
-        "How much of each part comes from which member.",
-        "A heat map of the gates, parts in rows and members in columns.",
-    )
-    gates.facts({f"member {k}": what for k, what in result.gates.fates().items()})
-    facts = report.section("What was done").facts(
-        {
-            "architecture": recipe.model,
-            **{
-                f"file of member {k}": f"{m.path}, SHA-256 {(m.sha256 or 'unknown')[:12]}…"
-                for k, m in enumerate(recipe.members)
-            },
-            "labelled data": described(recipe.data),
-            "held-out data": held_out_of(recipe, result),
-            "examples learned from": result.examples.get("learned from", 0),
-            "examples chosen on": result.examples.get("chosen on", 0),
-            "evaluation data": described(recipe.evaluation if scored else None),
-            "evaluation examples": scored.candidates[0].scores.n if scored else 0,
-            **{
-                name.replace("_", " "): _written(value)
-                for name, value in recipe.soft.model_dump().items()
-            },
-            "align": aligned_by(result),
-            "stochastic": result.soft.stochastic,
-            "steps": len(result.losses),
-            "reference": (
-                f"member {result.soft.reference}" if result.soft.reference is not None else "none"
-            ),
-            "networks in the result": max(
-                (len(m.parts) for m in result.model.modules() if isinstance(m, Mixture)), default=1
-            ),
-            **{f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()},
-            "seed": recipe.seed,
-        }
-    )
+        section = report.section("What was chosen").table(choice_table(result))
+        section.text(f"{chosen} {result.decision}")
+    _gates(report.section("Gates"), result, count)
+    section = report.section("What was done").facts(_facts(recipe, result, scored))
     for note in (*result.notes, *(scored.notes if scored else ())):
-        facts.text(f"Note: {note}.")
+        section.text(f"Note: {note}.")
     report.data = {
         "recipe": recipe.model_dump(mode="json"),
         "soft": result.to_dict(),
-        "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
+        "scores": scored.data() if scored else {},
     }
     return report
 
 
+def _gates(section: Section, result: SoftResult, count: int) -> None:
+    members = [f"member {k}" for k in range(count)]
+    values = result.gates.values.tolist()
+    section.table(result.gates.table()).picture(
+        lambda: heat_map(values, result.gates.names, members, label="gate (0 to 1)", low=0, high=1),
+        "How much of each part comes from which member.",
+        "A heat map of the gates, parts in rows and members in columns.",
+    )
+    section.facts({f"member {k}": fate for k, fate in result.gates.fates().items()})
+
+
+def _facts(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> dict[str, Any]:
+    reference = result.soft.reference
+    mixtures = [m for m in result.model.modules() if isinstance(m, Mixture)]
+    facts: dict[str, Any] = {"architecture": recipe.model}
+    facts |= scores.files_facts("file of member", recipe.members)
+    facts |= {
+        "labelled data": described(recipe.data),
+        "held-out data": held_out_of(recipe, result),
+        "examples learned from": result.examples.get("learned from", 0),
+        "examples chosen on": result.examples.get("chosen on", 0),
+    }
+    facts |= scores.scored_facts(recipe, scored)
+    facts |= scores.settings_facts(recipe.soft.model_dump())
+    facts |= {
+        "align": aligned_by(result),
+        "stochastic": result.soft.stochastic,
+        "steps": len(result.losses),
+        "reference": "none" if reference is None else f"member {reference}",
+        "networks in the result": max((len(m.parts) for m in mixtures), default=1),
+    }
+    facts |= {f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()}
+    return facts | scores.ending_facts(recipe)
+
+
 def held_out_of(recipe: SoftRecipe, result: SoftResult) -> str:
-    """Where the examples that the network was chosen on come from."""
+    """The data of the examples that the network was chosen on."""
     if not result.scores:
         return "none"
     return (
@@ -223,10 +190,4 @@ def choice_table(result: SoftResult) -> Table:
     caption = f"On {done.examples} held-out examples; in bold what was chosen"
     return Table(
         columns=columns, rows=rows, caption=caption, emphasis=(names.index(result.choice),)
-    )
-
-
-def _written(value: object) -> str | int | float | bool | None:
-    return (
-        value if isinstance(value, str | int | float | bool | None) else ", ".join(map(str, value))  # type: ignore[call-overload]
     )

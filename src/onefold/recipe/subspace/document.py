@@ -1,34 +1,42 @@
-"""The recipe of a trained subspace: all that its networks depend on, so that the same bits can be
-made again.
-"""
+"""The recipe of a trained subspace: all that its networks depend on."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from onefold.recipe.document import NamePatterns, Part
+from onefold.recipe.document import Flag, NamePatterns, Part
 from onefold.recipe.training.document import TrainedRecipe
 
 
 class ShapePart(Part):
-    """What subspace: the arguments of Subspace. vertices: null takes 2 for a line and 3 for the
-    others.
-    """
+    """The arguments of Subspace."""
 
-    shape: Literal["line", "curve", "simplex"] = "simplex"
-    vertices: int | None = None
-    layerwise: bool = False
-    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    include: NamePatterns = None
-    exclude: NamePatterns = None
-    draws: Literal["shared", "per rank"] = "shared"
+    main: ClassVar[str | None] = "shape"
+    shape: Literal["line", "curve", "simplex"] = Field(
+        default="simplex", description="The shape of the subspace."
+    )
+    vertices: int | None = Field(
+        default=None, description="The number of vertices; left out, 2 for a line, else 3."
+    )
+    layerwise: bool = Field(default=False, description="Draw a point for every layer of its own.")
+    beta: float = Field(default=1.0, ge=0, description="The weight of the vertices' likeness.")
+    include: NamePatterns = Field(
+        default=None, description="Only what matches differs; may be repeated."
+    )
+    exclude: NamePatterns = Field(
+        default=None, description="What matches is shared by all points; may be repeated."
+    )
+    draws: Literal["shared", "per rank"] = Field(
+        default="shared", description="Whether the processes draw the same points."
+    )
 
 
 class SubspaceRecipe(TrainedRecipe):
     """A whole run of subspace training; its main result is the midpoint."""
 
     command: ClassVar[str] = "subspace"
-    main: ClassVar[str] = "midpoint.safetensors"
-    subspace: ShapePart = ShapePart()
+    noun: ClassVar[str] = "subspace"
+    result: ClassVar[str] = "midpoint.safetensors"
+    subspace: Annotated[ShapePart, Flag(panel="What subspace")] = ShapePart()

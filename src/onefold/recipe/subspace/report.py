@@ -1,12 +1,10 @@
-"""What came of a subspace: scores of its vertices, midpoint and ensembles, the accuracy between
-them, and the report of it all.
-"""
+"""The report of a subspace, with scores of its points and ensembles and the accuracy between."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +17,17 @@ from onefold.explore.training import warm_up_of
 from onefold.inference import predictions
 from onefold.measure import LinearPath, Reliability, Scores, Triangle, evaluate, reliability
 from onefold.measure.path import grid
-from onefold.recipe.merge.report import CAPTION, described, parameters_of, written
-from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.report import (
-    Candidate,
-    Report,
-    Table,
-    barrier_curves,
-    comparison_table,
-    reliability_diagram,
-    triangle_map,
-    verdict,
+from onefold.recipe import scores
+from onefold.recipe.scores import (
+    best_of,
+    candidate,
+    described,
+    parameters_of,
+    settings_facts,
+    together,
 )
+from onefold.recipe.subspace.document import SubspaceRecipe
+from onefold.report import Report, barrier_curves, reliability_diagram, triangle_map, verdict
 from onefold.sources.loader import Part
 
 if TYPE_CHECKING:
@@ -45,73 +42,65 @@ ENSEMBLES = (2, 3)
 
 
 @dataclass(frozen=True)
-class SubspaceScored:
-    """Everything that was scored on the same data: rows of a table, accuracies between the
-    vertices, calibration curves by name.
+class SubspaceScored(scores.Scored):
+    """The scores of a subspace.
+
+    Attributes:
+        curves: calibration curves by name.
+        paths: accuracies between the vertices by name.
+        triangle: accuracies over the triangle; None: there is none.
     """
 
-    candidates: tuple[Candidate, ...]
-    verdict: str
-    curves: Mapping[str, Reliability]
-    paths: Mapping[str, LinearPath]
+    curves: Mapping[str, Reliability] = field(default_factory=dict)
+    paths: Mapping[str, LinearPath] = field(default_factory=dict)
     triangle: Triangle | None = None
-
-    @property
-    def table(self) -> Table:
-        """All candidates, the best in bold, held against the midpoint."""
-        return comparison_table(self.candidates, against=MIDPOINT, caption=CAPTION)
 
 
 def score(
     space: Subspace, networks: Sequence[nn.Module], training: Data, data: Data
 ) -> SubspaceScored:
-    """Score the vertices and the midpoint, which are `networks` in this order, ensembles of two and
-    three points, and the points between.
+    """Score vertices, midpoint, ensembles of two and three points, and the points between.
+
+    Args:
+        networks: the vertices and the midpoint, in this order.
     """
-    size = parameters_of(networks[0])
-    names = [*(f"vertex {k}" for k in range(len(networks) - 1)), MIDPOINT]
-    rows = [
-        Candidate(name, evaluate(network, data), size, 1.0)
-        for name, network in zip(names, networks, strict=True)
-    ]
+    size, count = parameters_of(networks[0]), len(networks) - 1
+    names = [*(f"vertex {k}" for k in range(count)), MIDPOINT]
+    rows = [candidate(name, net, data) for name, net in zip(names, networks, strict=True)]
     curves = {MIDPOINT: _curve(networks[-1], data)}
-    for count in ENSEMBLES:
-        together = space.ensemble(count, training)
-        scores, name = evaluate(list(together.members), data), f"ensemble of {count} points"
-        rows.append(
-            Candidate(
-                name,
-                scores,
-                count * size,
-                float(count),
-                f"mean of probabilities at {_where(space)}",
-            )
-        )
-        curves[name] = _curve(together, data)
-    best = max(rows[: len(networks) - 1], key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    for points in ENSEMBLES:
+        ensemble, name = space.ensemble(points, training), f"ensemble of {points} points"
+        note = f"mean of probabilities at {_where(space)}"
+        rows.append(together(name, evaluate(list(ensemble.members), data), size, points, note))
+        curves[name] = _curve(ensemble, data)
+    best = best_of(rows[:count])
     rivals = [
         best._replace(name=f"the best vertex ({best.name})"),
         rows[-1]._replace(name=f"the {rows[-1].name}"),
     ]
-    sentence = verdict(rows[len(networks) - 1]._replace(name="The midpoint"), rivals)
-    at = _scorer(space, training, data)
-    if space.shape.name != "simplex" or space.shape.vertices == 2:
-        last = space.shape.vertices - 1
+    sentence = verdict(rows[count]._replace(name="The midpoint"), rivals)
+    paths, triangle = _between(space, training, data)
+    return SubspaceScored(
+        tuple(rows), sentence, MIDPOINT, curves=curves, paths=paths, triangle=triangle
+    )
+
+
+def _between(
+    space: Subspace, training: Data, data: Data
+) -> tuple[dict[str, LinearPath], Triangle | None]:
+    """The accuracies along the way or the edges, and over the triangle if there is one."""
+    at, again = _scorer(space, training, data), bool(norms_of(space))
+    simplex, vertices = space.shape.name == "simplex", space.shape.vertices
+    if not simplex or vertices == 2:
         where = [k / (POSITIONS - 1) for k in range(POSITIONS)]
-        points = where if space.shape.name != "simplex" else [(1 - a, a) for a in where]
-        paths = {
-            f"vertex 0 to {last}": LinearPath(
-                tuple(where), tuple(map(at, points)), recalibrated=bool(norms_of(space))
-            )
-        }
-        return SubspaceScored(tuple(rows), sentence, curves, paths)
-    if space.shape.vertices == 3:
-        triangle = _triangle(at, bool(norms_of(space)))
-        known = dict(zip(triangle.weights, triangle.scores, strict=True))
-        return SubspaceScored(
-            tuple(rows), sentence, curves, _edges(space, lambda weights: known[weights]), triangle
-        )
-    return SubspaceScored(tuple(rows), sentence, curves, _edges(space, at))
+        points = [(1 - a, a) for a in where] if simplex else where
+        path = LinearPath(tuple(where), tuple(map(at, points)), recalibrated=again)
+        return {f"vertex 0 to {vertices - 1}": path}, None
+    if vertices > 3:
+        return _edges(space, at), None
+    triangle = Triangle(grid(STEPS), tuple(map(at, grid(STEPS))), again)
+    known = dict(zip(triangle.weights, triangle.scores, strict=True))
+    return _edges(space, known.__getitem__), triangle
 
 
 def summarise(
@@ -122,8 +111,12 @@ def summarise(
     scored: SubspaceScored | None,
     examples: int,
 ) -> Report:
-    """The report of a subspace, for people (`to_html`) and for machines (`to_json`). sums: file ->
-    SHA-256. examples: trained on.
+    """The report of a subspace, for people (`to_html`) and for machines (`to_json`).
+
+    Args:
+        losses: mean loss of every epoch.
+        sums: file -> SHA-256.
+        examples: how many were trained on.
     """
     count, name = space.shape.vertices, space.shape.name
     unscored = (
@@ -135,8 +128,7 @@ def summarise(
         summary=scored.verdict if scored else unscored,
     )
     if scored is not None:
-        worth = report.section("Was it worth it").table(scored.table).text(scored.verdict)
-        worth.text(
+        scored.told(report).text(
             "The points were trained together, in the steps of one network. Whether a network"
             " trained alone for as long would be as accurate was not measured here, nor an ensemble"
             " of independent ones, which is usually better and costs as many trainings as it has"
@@ -144,31 +136,7 @@ def summarise(
         )
         _draw(report, space, scored)
     done = report.section("What was done").facts(
-        {
-            "architecture": recipe.model,
-            "training data": described(recipe.data),
-            "training examples": examples,
-            "evaluation data": described(recipe.evaluation if scored else None),
-            "evaluation examples": scored.candidates[0].scores.n if scored else 0,
-            "examples in a step": recipe.data.batch_size,
-            "vertices": count,
-            **{
-                key.replace("_", " "): written(value)
-                for key, value in recipe.subspace.model_dump(exclude={"vertices"}).items()
-            },
-            **{
-                key.replace("_", " "): written(value)
-                for key, value in recipe.training.model_dump().items()
-            },
-            "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
-            "epochs": len(losses),
-            "threads": recipe.record.threads if recipe.record else None,
-            "mean loss of the first epoch (nats)": losses[0],
-            "mean loss of the last epoch (nats)": losses[-1],
-            **{f"SHA-256 of {file}": f"{digest[:12]}…" for file, digest in sums.items()},
-            "device": recipe.device,
-            "seed": recipe.seed,
-        }
+        _facts(recipe, count, losses, scored, examples, sums)
     )
     if norms_of(space):
         done.text(
@@ -183,7 +151,7 @@ def summarise(
         "recipe": recipe.model_dump(mode="json"),
         "losses": list(losses),
         "files": dict(sums),
-        "scores": {row.name: row.scores.to_dict() for row in scored.candidates} if scored else {},
+        "scores": scored.data() if scored else {},
         "paths": {name: path.to_dict() for name, path in scored.paths.items()} if scored else {},
         "triangle": scored.triangle.to_dict() if scored and scored.triangle else None,
         "calibration": (
@@ -191,6 +159,33 @@ def summarise(
         ),
     }
     return report
+
+
+def _facts(
+    recipe: SubspaceRecipe,
+    vertices: int,
+    losses: Sequence[float],
+    scored: SubspaceScored | None,
+    examples: int,
+    sums: Mapping[str, str],
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "architecture": recipe.model,
+        "training data": described(recipe.data),
+        "training examples": examples,
+    }
+    facts |= scores.scored_facts(recipe, scored)
+    facts |= {"examples in a step": recipe.data.batch_size, "vertices": vertices}
+    facts |= settings_facts(recipe.subspace.model_dump(exclude={"vertices"}))
+    facts |= settings_facts(recipe.training.model_dump())
+    facts |= {
+        "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
+        "epochs": len(losses),
+        "mean loss of the first epoch (nats)": losses[0],
+        "mean loss of the last epoch (nats)": losses[-1],
+    }
+    facts |= {f"SHA-256 of {file}": scores.short(digest) for file, digest in sums.items()}
+    return facts | scores.ending_facts(recipe)
 
 
 def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
@@ -245,10 +240,6 @@ def _scorer(space: Subspace, training: Data, data: Data) -> Callable[[Any], Scor
     """
     some = Part(training, 0, BETWEEN)
     return lambda where: evaluate(space.at(where, some), data)
-
-
-def _triangle(at: Callable[[Any], Scores], recalibrated: bool) -> Triangle:
-    return Triangle(grid(STEPS), tuple(map(at, grid(STEPS))), recalibrated)
 
 
 def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, LinearPath]:

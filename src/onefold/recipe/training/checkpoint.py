@@ -1,5 +1,6 @@
-"""What a run has reached, in one file that is replaced in one step: DIR/training.pt, which is there
-as long as the run is not finished.
+"""The checkpoint of a run, DIR/training.pt, which is there as long as the run is not finished.
+
+It is one file, and is replaced in one step.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from onefold.weights.torch_file import read_torch
 NAME = "training.pt"
 FORMAT = "onefold {} training 1"
 
+State = dict[str, Any]
+Kept = tuple[dict[str, Any], Record, State]
+
 
 def keep(folder: Path, recipe: TrainedRecipe, record: Record, state: Mapping[str, Any]) -> None:
-    """Write `state` with what it belongs to.
+    """Write `state` with the settings and versions that it belongs to.
 
-    Raises OutputError where the disk refuses; what was kept before is untouched then.
+    Raises OutputError if the disk refuses; the checkpoint before is untouched then.
     """
     texts = {
         "format": FORMAT.format(recipe.command),
@@ -37,10 +41,10 @@ def keep(folder: Path, recipe: TrainedRecipe, record: Record, state: Mapping[str
     )
 
 
-def kept(folder: Path, command: str) -> tuple[dict[str, Any], Record, dict[str, Any]] | None:
-    """Settings, record and state of an unfinished run of a command; None where there is none.
+def kept(folder: Path, command: str) -> Kept | None:
+    """Settings, record and state of an unfinished run of a command; None if there is none.
 
-    Raises WeightsError where the file is no such thing.
+    Raises WeightsError if the file is no such checkpoint.
     """
     path = folder / NAME
     if not path.exists():
@@ -59,9 +63,7 @@ def kept(folder: Path, command: str) -> tuple[dict[str, Any], Record, dict[str, 
 
 
 def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -> None:
-    """Raises RecipeError, which names the first difference, where `recipe` is not the one of the
-    settings `before`.
-    """
+    """Raises RecipeError, which names the first difference, if `recipe` has other settings."""
     found = _difference(recipe.settings(), before)
     if found is not None:
         name, now, then = found

@@ -1,38 +1,45 @@
-"""What the recipes of networks that are trained share: the data, how to train, and where the
-results go.
-"""
+"""The keys that the recipes of trained networks share: the data, and how to train."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, Document, EvaluationPart, Part, Record
+from onefold.explore.training import Training
+from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, Flag, Part
+
+TRAINING = Flag(panel="How to train")
+PRECISIONS = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 
 
 class TrainingData(DataPart):
-    """Labelled examples to train on, all of them by default.
+    """Labelled examples to train on, all of them by default."""
 
-    `batch_size`: of a step, shared among the processes.
-    """
-
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, description="Read at most so many examples.")
+    batch_size: Annotated[int, TRAINING] = Field(
+        default=128, ge=1, description="Examples in a step, shared among the processes."
+    )
 
 
 class TrainingPart(Part):
-    """How it is trained: SGD under a cosine. warm_up: epochs in which the rate rises; null takes a
-    tenth of all, at most 5.
-    """
+    """The settings of SGD under a cosine."""
 
-    epochs: int = Field(ge=1)
-    lr: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
-    warm_up: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    augment: Literal["none", "flip-crop"] = "none"
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"] = "32-true"
-    devices: int = Field(default=1, ge=1)
+    main: ClassVar[str | None] = "epochs"
+    epochs: int = Field(ge=1, description="Passes over the data, for each network.")
+    lr: float = Field(default=0.1, gt=0, description="The highest learning rate.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="The momentum of SGD.")
+    weight_decay: float = Field(default=1e-4, ge=0, description="The weight decay of SGD.")
+    warm_up: float | None = Field(
+        default=None,
+        ge=0,
+        description="Epochs in which the rate rises; left out, a tenth of all, at most 5.",
+    )
+    augment: Literal["none", "flip-crop"] = Field(
+        default="none", description="Flip and crop images at random."
+    )
+    precision: PRECISIONS = Field(default="32-true", description="The precision of training.")
+    devices: int = Field(default=1, ge=1, description="Processes, one on each device.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingPart:
@@ -42,19 +49,29 @@ class TrainingPart(Part):
             )
         return self
 
+    def of(self, steps: int) -> Training:
+        """The same for the library, for epochs of so many steps."""
+        names = ("epochs", "lr", "momentum", "weight_decay", "warm_up")
+        return Training(steps=steps, **{name: getattr(self, name) for name in names})
+
 
 class TrainedRecipe(Document):
-    """A whole run. `output` is a folder; record.result_sha256 is that of the file `main` in it."""
+    """A whole run. `output` is a folder; record.result_sha256 is of the file `result` in it."""
 
     again: ClassVar[str] = "again"
-    main: ClassVar[str]
-    data: TrainingData
-    training: TrainingPart
-    evaluation: EvaluationPart | None = None
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    device: str = "cpu"
-    output: str | None = None
-    record: Record | None = None
+    result: ClassVar[str]
+    data: TrainingData = Field(description="Labelled data to train on.")
+    training: Annotated[TrainingPart, TRAINING]
+    evaluation: Annotated[EvaluationPart | None, SCORING] = Field(
+        default=None, description="Labelled data to score on; given any of these, scores are taken."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="The seed of everything random.")
+    device: str = Field(
+        default="cpu", description="cpu, cuda, cuda:N, or auto: cuda if there is one."
+    )
+    output: Annotated[str | None, Flag(short="-o", always=True, needed=True)] = Field(
+        default=None, description="The folder to write into."
+    )
 
     @model_validator(mode="after")
     def _trainable(self) -> TrainedRecipe:
@@ -70,7 +87,5 @@ class TrainedRecipe(Document):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the result, as plain data: everything but where it goes and what it was
-        made with.
-        """
+        """All that decides the result, as plain data."""
         return self.model_dump(mode="json", exclude={"output", "record"})

@@ -1,6 +1,4 @@
-"""What every recipe of training checks and reads before anything slow begins: device, names, data,
-and whether network and data fit.
-"""
+"""The checks of every recipe of training before anything slow begins: device, data, and fit."""
 
 from __future__ import annotations
 
@@ -16,10 +14,9 @@ from onefold.explore.training import usable
 from onefold.inference import ANY, ClassAxis, floating_outputs
 from onefold.measure.scores import check_labels, flatten
 from onefold.processes import check_processes
-from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
 from onefold.recipe.training.document import TrainedRecipe
-from onefold.sources import ImageBatches, build_data, check_source, resolve_model
+from onefold.sources import ImageBatches, build_data
 
 R = TypeVar("R", bound=TrainedRecipe)
 
@@ -27,35 +24,24 @@ R = TypeVar("R", bound=TrainedRecipe)
 def on_a_device(recipe: R) -> R:
     """The recipe with a device that is there.
 
-    Raises RecipeError where it is not, or where it does not go with the precision.
+    Raises RecipeError if it is not, or if it does not go with the precision.
     """
     if recipe.device == "auto":
-        content = recipe.model_dump() | {"device": "cuda" if torch.cuda.is_available() else "cpu"}
-        try:
-            recipe = type(recipe).model_validate(content)
-        except ValueError:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cpu" and recipe.training.precision == "16-mixed":
             raise RecipeError(
                 "The precision 16-mixed needs a GPU, and there is none here; take bf16-mixed or"
                 " 32-true."
-            ) from None
+            )
+        recipe = recipe.model_copy(update={"device": device})
     check_processes(check_device(recipe.device), recipe.training.devices)
     return recipe
-
-
-def check_names(recipe: TrainedRecipe, *parts: DataPart | None) -> None:
-    """Raises an error where the network or a data source does not exist. parts: data beside the
-    training and evaluation data.
-    """
-    for part in (recipe.data, recipe.evaluation, *parts):
-        if part is not None:
-            check_source(part.source)
-    resolve_model(recipe.model)
 
 
 def training_data(recipe: TrainedRecipe) -> Data:
     """The training data in its own order.
 
-    Raises DataError or RecipeError where it has no labels or cannot be shuffled.
+    Raises DataError or SettingError if it has no labels or cannot be shuffled.
     """
     data = check_reiterable(load_data(recipe.data, recipe.seed), "training data")
     check_labelled(data, recipe.data, "train with; choose other data")
@@ -65,9 +51,7 @@ def training_data(recipe: TrainedRecipe) -> Data:
 
 
 def shuffled(recipe: TrainedRecipe) -> Callable[[int], Data]:
-    """A function that gives the training data in the order of a seed, for sources that keep no
-    images in memory.
-    """
+    """Makes the training data in the order of a seed, for sources that keep no images in memory."""
     part = recipe.data
     return lambda seed: build_data(
         part.source,
@@ -80,19 +64,8 @@ def shuffled(recipe: TrainedRecipe) -> Callable[[int], Data]:
     )
 
 
-def labelled(part: DataPart | None, seed: int, what: str) -> Data | None:
-    """The labelled data of a part, if there is one. Raises DataError where it has no labels."""
-    if part is None:
-        return None
-    data = check_reiterable(load_data(part, seed), what)
-    check_labelled(data, part)
-    return data
-
-
 def check_fit(network: nn.Module, data: Data, what: str) -> None:
-    """Raises DataError where the network cannot run on the data, or its outputs do not fit all of
-    the labels.
-    """
+    """Raises DataError if the network cannot run on the data, or its outputs do not fit labels."""
     check_runs(network, data)
     classes = 0
     for batch in batches(data, device_of(network), what):
@@ -114,7 +87,7 @@ def check_fit(network: nn.Module, data: Data, what: str) -> None:
 
 
 def steps_of(recipe: TrainedRecipe, data: Data) -> int:
-    """The number of steps in an epoch. Raises DataError where there is none."""
+    """The number of steps in an epoch. Raises DataError if there is none."""
     steps = sum(1 for _ in usable(batches(data), recipe.training.devices))
     if steps == 0:
         raise DataError(

@@ -1,24 +1,40 @@
-"""How carrying out any recipe of training begins and ends: the folder, a run that was broken off,
-versions and data as they were.
+"""Carry out any recipe of training: check, train, checkpoint, score and write.
+
+The networks are made from the checkpoint after the last epoch, in a run that was never broken off
+as in one that was, so that both end in the same bits. The checkpoint is removed last: as long as it
+is there, the run is not finished.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onefold.batches import Data
 from onefold.errors import OutputError, RecipeError
-from onefold.processes import fabric_package
-from onefold.recipe.document import DataPart, Record
-from onefold.recipe.environment import check_batches, other_versions, record
+from onefold.processes import fabric_package, launch
+from onefold.recipe.document import Record
+from onefold.recipe.environment import check_batches, other_versions, record, settings
+from onefold.recipe.inputs import check_device, labelled
 from onefold.recipe.reading import read_as
-from onefold.recipe.training.checkpoint import NAME, check_same, kept
+from onefold.recipe.run import Made, Running, Tell, check_sources, silent, with_checksums
+from onefold.recipe.training.checkpoint import NAME, Kept, State, check_same, keep, kept
 from onefold.recipe.training.document import TrainedRecipe
-from onefold.recipe.training.folder import RECIPE, REPORT, check_folder
-from onefold.recipe.training.inputs import check_names, on_a_device
+from onefold.recipe.training.folder import (
+    PAGE,
+    RECIPE,
+    REPORT,
+    Outcome,
+    check_folder,
+    open_folder,
+    write,
+)
+from onefold.recipe.training.inputs import on_a_device, steps_of, training_data
 from onefold.report import Report
+from onefold.sources import resolve_model
 from onefold.weights.atomic import explain
 
 R = TypeVar("R", bound=TrainedRecipe)
@@ -26,99 +42,165 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True)
-class Trained(Generic[R, S]):
-    """What came of a recipe: the recipe as it was written, the report, the folder, its scores
-    (None: not scored), what the user should know.
+class TrainRunning(Running):
+    """How a run of training is carried out.
+
+    Attributes:
+        force: Begin anew in a folder that holds something.
+        resume: Go on with a run that was broken off in the folder, from its last epoch.
     """
 
-    recipe: R
-    report: Report
-    folder: Path
-    scored: S | None = None
-    warnings: list[str] = field(default_factory=list)
-    finished_before: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True)
-class Begun(Generic[R]):
-    """A run that is sure of its folder. before: settings, record and state of one that was broken
-    off there. report: of one that came to its end.
+class Job(Generic[R]):
+    """All that a process of the training is given.
+
+    Attributes:
+        recipe: what is trained.
+        folder: of the checkpoints.
+        now: the versions that the run is made with.
+        steps: of an epoch.
+        resumed: there is a checkpoint to go on from.
+        threads: CPU threads of this process.
+        at_hand: data and networks of the process that began; None: read them again.
     """
 
     recipe: R
     folder: Path
-    before: tuple[dict[str, Any], Record, dict[str, Any]] | None = None
-    report: Report | None = None
+    now: Record
+    steps: int
+    resumed: bool
+    threads: int
+    at_hand: Any = None
 
-    @property
-    def recorded(self) -> Record | None:
-        """What the run was made with so far, or should be made with."""
-        return self.before[1] if self.before is not None else self.recipe.record
+    def before(self) -> State | None:
+        """The state of the last checkpoint, if the run goes on from one."""
+        found = kept(self.folder, self.recipe.command) if self.resumed else None
+        return found[2] if found else None
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """What was reached before; empty where nothing was."""
-        return self.before[2] if self.before is not None else {}
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        keep(self.folder, self.recipe, self.now, state)
 
-    def threads(self, wanted: int | None) -> int | None:
-        """The CPU threads to use: as wanted, else as recorded."""
-        return wanted or (self.recorded.threads if self.recorded else None)
 
-    def made_with(self, threads: int, data: Data, what: str) -> tuple[Record, list[str]]:
-        """What the run is made with, and a warning where it was another version before. data: all
-        that decides the result; what: its name.
+class TrainingTask(ABC, Generic[R, S]):
+    """A recipe of training, carried out.
+
+    Args:
+        recipe: its paths are absolute; where it has a record, its checksums must hold.
+        running: see there.
+        tell: is called with one line on what goes on.
+    """
+
+    patterns: Sequence[str] = ()  # files that an earlier run may have left
+
+    def __init__(self, recipe: R, running: TrainRunning, tell: Tell = silent) -> None:
+        self.recipe, self.running, self.tell = recipe, running, tell
+
+    def make(self) -> Made[R, Any, S]:
+        """Carry out the recipe, and write its outputs into the folder `recipe.output`.
 
         Raises:
-            RecipeError: the data is not what it was when the run began, or what the recipe records.
+            OnefoldError: of every kind, one sentence each; the checkpoint of the run stays.
         """
-        now = record(threads, check_batches(self.recipe, data, labels=True))
-        if self.before is not None and now.data_sha256 != self.before[1].data_sha256:
+        self.check()
+        fabric_package()
+        self.recipe = on_a_device(self.recipe)
+        folder = check_folder(self.recipe, self.running.force, self.running.resume)
+        check_sources(self.recipe)
+        resolve_model(self.recipe.model)
+        before = kept(folder, self.recipe.command) if self.running.resume else None
+        if before is not None:
+            check_same(self.recipe, before[0], folder)
+        elif self.running.resume and (folder / RECIPE).exists():
+            return _finished(self.recipe, folder)
+        recorded = before[1] if before else self.recipe.record
+        wanted = self.running.threads or (recorded.threads if recorded else None)
+        with settings(self.recipe, wanted) as threads:
+            return self._carried_out(folder, before, recorded, threads)
+
+    def _carried_out(
+        self, folder: Path, before: Kept | None, recorded: Record | None, threads: int
+    ) -> Made[R, Any, S]:
+        recipe, part, device = self.recipe, self.recipe.training, check_device(self.recipe.device)
+        self.tell(f"Reading {recipe.data.source}")
+        data, evaluation = (
+            training_data(recipe),
+            labelled(recipe.evaluation, recipe.seed, "evaluation data"),
+        )
+        data, fingerprinted, what = self.prepare(data, evaluation)
+        steps = steps_of(recipe, data)
+        now = record(threads, check_batches(recipe, fingerprinted, labels=True))
+        if before is not None and now.data_sha256 != before[1].data_sha256:
             raise RecipeError(
-                f"{what} has changed since the run in {self.folder} began; get the old data, or"
-                " give --force."
+                f"{what} has changed since the run in {folder} began; get the old data, or give"
+                " --force."
             )
-        return now, other_versions(self.recorded, threads) if self.recorded is not None else []
+        warnings = other_versions(recorded, threads) if recorded else []
+        open_folder(folder, self.patterns)
+        if line := self.begin(before[2] if before else {}):
+            self.tell(line)
+            at_hand = self.at_hand(data) if part.devices == 1 else None
+            share = max(1, threads // part.devices)
+            job = Job(recipe, folder, now, steps, before is not None, share, at_hand)
+            launch(self.train, (job,), device, part.devices, part.precision)
+        outcome = self.finish(_reached(recipe, folder), data, evaluation)
+        complete, report, more = write(folder, with_checksums(recipe), now, outcome, self.patterns)
+        names = [*outcome.networks, RECIPE, PAGE]
+        files = tuple(folder / name for name in names)
+        return Made(complete, None, outcome.scored, report, files, warnings + more)
 
-    def reached(self) -> dict[str, Any]:
-        """The state that the training has kept last. Raises OutputError where it is gone."""
-        found = kept(self.folder, self.recipe.command)
-        if found is None:
-            raise OutputError(
-                f"{self.folder / NAME} is gone, though the training has just written it; leave the"
-                " folder alone, and run again."
-            )
-        return found[2]
+    def check(self) -> None:
+        """Checks before anything is read, beyond those of every run."""
+
+    @abstractmethod
+    def prepare(self, data: Data, evaluation: Data | None) -> tuple[Data, Data, str]:
+        """Check that network and data fit.
+
+        Returns:
+            What is trained on; all data that decides the result; its name in a message.
+        """
+
+    @abstractmethod
+    def begin(self, state: State) -> str:
+        """The line that tells of the training that is left to do; "" if nothing is."""
+
+    @abstractmethod
+    def at_hand(self, data: Data) -> Any:
+        """What `train` needs not read again in the process that began."""
+
+    @staticmethod
+    @abstractmethod
+    def train(fabric: Any, job: Job[Any]) -> None:
+        """The work of every process."""
+
+    @abstractmethod
+    def finish(self, state: State, data: Data, evaluation: Data | None) -> Outcome[R, S]:
+        """The networks that the last checkpoint holds, and their scores."""
 
 
-def begin(recipe: R, force: bool, resume: bool, *parts: DataPart | None) -> Begun[R]:
-    """Check all that can be checked before anything is read. parts: data beside the training and
-    evaluation data.
-
-    Raises:
-        OnefoldError: the device, the folder, a name, or the run to resume is not as it should be.
-    """
-    fabric_package()
-    recipe = on_a_device(recipe)
-    folder = check_folder(recipe, force, resume)
-    check_names(recipe, *parts)
-    before = kept(folder, recipe.command) if resume else None
-    if before is not None:
-        check_same(recipe, before[0], folder)
-    elif resume and (folder / RECIPE).exists():
-        return _finished(recipe, folder)
-    return Begun(recipe, folder, before)
+def _reached(recipe: TrainedRecipe, folder: Path) -> State:
+    """The state of the last checkpoint. Raises OutputError if it is gone."""
+    found = kept(folder, recipe.command)
+    if found is None:
+        raise OutputError(
+            f"{folder / NAME} is gone, though the training has just written it; leave the folder"
+            " alone, and run again."
+        )
+    return found[2]
 
 
-def _finished(recipe: R, folder: Path) -> Begun[R]:
-    """What a run that came to its end left: its recipe and report.
+def _finished(recipe: R, folder: Path) -> Made[R, Any, Any]:
+    """The recipe and report of a run that came to its end.
 
-    Raises RecipeError where it had other settings.
+    Raises RecipeError if it had other settings.
     """
     before = read_as(type(recipe), folder / RECIPE)
     check_same(recipe, before.settings(), folder)
     try:
-        return Begun(
-            before, folder, report=Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
-        )
+        report = Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
     except OSError as error:
         raise explain(error, folder / REPORT) from error
+    return Made(before, None, None, report, (folder / RECIPE,), finished_before=True)

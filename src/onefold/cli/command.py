@@ -1,0 +1,161 @@
+"""The form of all commands of networks and data: options make a document, and it is carried out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from onefold.cli.console import note, say, show, warn
+from onefold.cli.options import Option, command_of, nested, options_of, options_of_dataclass
+from onefold.errors import RecipeError
+from onefold.recipe.document import Document, Flag, InputFile, Request
+from onefold.recipe.reading import check_as, read_as
+from onefold.recipe.run import Made, Running
+
+D = TypeVar("D", bound=Document)
+Q = TypeVar("Q", bound=Request)
+
+PATHS = ("output", "html")  # keys of what may be given beside a recipe
+RECIPE = Option(
+    "recipe", ("recipe",), str, "A recipe (.yaml), instead of options.", Flag(metavar="RECIPE.yaml")
+)
+
+
+@dataclass(frozen=True)
+class RequestCommand(Generic[Q]):
+    """A command that its options describe in full, and that writes no recipe.
+
+    Attributes:
+        kind: the document.
+        run: carries it out.
+    """
+
+    kind: type[Q]
+    run: Callable[[Q], None]
+
+    def build(self) -> Any:
+        """The command of typer's. Its help is the docstring of the module of `run`."""
+        options = options_of(self.kind)
+
+        def call(context: Any, given: dict[str, Any]) -> None:
+            content = nested(options, given)
+            _check_needed(options, content, self.kind)
+            self.run(check_as(self.kind, content, f"The {self.kind.noun}"))
+
+        return command_of(self.kind.command, _help(self.run), options, call)
+
+
+@dataclass(frozen=True)
+class RecipeCommand(Generic[D]):
+    """A command that carries out a recipe: one that its options make, or one in a file.
+
+    Attributes:
+        kind: the document.
+        running: the dataclass of how it is carried out.
+        make: carries it out.
+        tell: prints what came of it, and returns the last sentence.
+    """
+
+    kind: type[D]
+    running: type[Running]
+    make: Callable[..., Made[D, Any, Any]]
+    tell: Callable[[Any], str]
+
+    def build(self) -> Any:
+        """The command of typer's. Its help is the docstring of the module of `tell`."""
+        options, running = options_of(self.kind), options_of_dataclass(self.running)
+        if "members" not in self.kind.model_fields:
+            options.insert(0, RECIPE)
+
+        def call(context: Any, given: dict[str, Any]) -> None:
+            recipe = self._asked(options, given)
+            how = self.running(threads=context.obj, **nested(running, given))
+            try:
+                made = self.make(recipe, how, note)
+            except KeyboardInterrupt:
+                if hasattr(how, "resume") and "members" not in self.kind.model_fields:
+                    note(
+                        "What was reached after the last whole epoch is kept; the same command"
+                        " with --resume goes on from there."
+                    )
+                raise
+            self._told(made)
+
+        return command_of(self.kind.command, _help(self.tell), [*options, *running], call)
+
+    def _asked(self, options: list[Option], given: dict[str, Any]) -> D:
+        """The recipe of the file or of the options. Raises RecipeError if both are given."""
+        content = nested(options, given)
+        file = _recipe_file(content)
+        if file is None:
+            _check_needed(options, content, self.kind)
+            return check_as(self.kind, content, f"The {self.kind.noun}")
+        for option in options:
+            if option.keys[0] in content and not (option.flag.always or option.flag.metavar):
+                if given.get(option.variable) in (None, []):
+                    continue
+                raise RecipeError(
+                    f"A recipe says everything, so it takes no --{option.name}; edit a copy of it,"
+                    " or give only where it writes and how it runs."
+                )
+        recipe = read_as(self.kind, file)
+        files: dict[str, Any] = {
+            key: str(Path(content[key]).absolute()) for key in PATHS if key in content
+        }
+        if "output" in files and "html" in self.kind.model_fields:
+            files = {"html": None, **files}
+        added = [InputFile(path=str(Path(path).absolute())) for path in content.get("use", ())]
+        known = {used.path for used in recipe.use}
+        more = tuple(used for used in added if used.path not in known)
+        return recipe.model_copy(update={**files, "use": (*recipe.use, *more)})
+
+    def _told(self, made: Made[D, Any, Any]) -> None:
+        if made.finished_before:
+            folder = made.files[0].parent
+            say(f"The run in {folder} came to its end before; nothing is left to do.")
+            return
+        for warning in made.warnings:
+            warn(warning)
+        last = self.tell(made)
+        say(last)
+
+
+def show_scores(made: Made[Any, Any, Any]) -> None:
+    """Print the table of scores, if any were taken, and the classes by number."""
+    if made.scored is not None:
+        show(made.scored.table)
+        if made.scored.classes:
+            say(f"Classes: {made.scored.classes}")
+
+
+def names_of(files: tuple[Path, ...]) -> str:
+    """The names of files in words."""
+    names = [path.name for path in files]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _recipe_file(content: dict[str, Any]) -> str | None:
+    """The recipe's file, if one is given instead of members."""
+    if "recipe" in content:
+        return str(content["recipe"])
+    members = content.get("members") or []
+    one = len(members) == 1 and str(members[0]).endswith((".yaml", ".yml"))
+    return str(members[0]) if one else None
+
+
+def _check_needed(options: list[Option], content: dict[str, Any], kind: type[Request]) -> None:
+    for option in options:
+        inner: Any = content
+        for key in option.keys:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if option.required and inner is None:
+            raise RecipeError(
+                f"The {kind.noun} needs --{option.name}; see `onefold {kind.command} --help`."
+            )
+
+
+def _help(function: Callable[..., Any]) -> str:
+    return sys.modules[function.__module__].__doc__ or ""

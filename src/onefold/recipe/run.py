@@ -1,0 +1,192 @@
+"""The protocol by which every recipe is carried out, and the base of all that comes out.
+
+A recipe's task checks everything, computes, scores, and writes the result with its recipe and
+report, all of it or nothing. Tasks differ in the steps that `JobTask` and `TrainingTask` leave out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from torch import nn
+
+from onefold.batches import Data
+from onefold.recipe.document import DataPart, Document, Flag, Job
+from onefold.recipe.environment import check_batches, other_versions, record, settings
+from onefold.recipe.inputs import check_device, labelled, verify
+from onefold.recipe.outputs import check_outputs, write
+from onefold.report import Report
+from onefold.sources import check_source
+
+D = TypeVar("D", bound=Document)
+J = TypeVar("J", bound=Job)
+R = TypeVar("R")
+S = TypeVar("S")
+Tell = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a recipe is carried out. It changes no bit of the result, but for the threads.
+
+    Attributes:
+        force: Replace outputs that exist; inputs never are.
+        threads: CPU threads of all processes together; None: as recorded, or as many as torch
+            likes. Sums on other numbers of threads round otherwise.
+    """
+
+    force: bool = False
+    threads: int | None = field(default=None, metadata={"flag": Flag(hidden=True)})
+
+
+@dataclass(frozen=True)
+class Made(Generic[D, R, S]):
+    """The outcome of a recipe.
+
+    Attributes:
+        recipe: as it was written.
+        result: what was computed.
+        scored: the scores; None: not scored.
+        report: the report.
+        files: the files that were written, the main result last.
+        warnings: what the user should know.
+        finished_before: an earlier run had come to its end, and nothing was done.
+    """
+
+    recipe: D
+    result: R
+    scored: S | None
+    report: Report
+    files: tuple[Path, ...]
+    warnings: list[str] = field(default_factory=list)
+    finished_before: bool = False
+
+
+class Task(Protocol):
+    """A recipe that can be carried out, once."""
+
+    def make(self) -> Made[Any, Any, Any]:
+        """Check, compute, score and write. Raises OnefoldError; nothing is written then."""
+
+
+class JobTask(ABC, Generic[J, R, S]):
+    """A recipe that makes one network of several, carried out.
+
+    Args:
+        recipe: its paths are absolute; where it has a record, its checksums must hold.
+        running: see there.
+        tell: is called with one line on what goes on.
+    """
+
+    compared = "the fold"  # the result, in the line that tells of scoring
+
+    def __init__(self, recipe: J, running: Running, tell: Tell = silent) -> None:
+        self.recipe, self.running, self.tell = recipe, running, tell
+
+    def make(self) -> Made[J, R, S]:
+        """Carry out the recipe, and write its outputs; the result file is put into place last.
+
+        Raises:
+            OnefoldError: of every kind, one sentence each; nothing has been written then.
+        """
+        files = check_outputs(self.recipe, self.running.force)
+        check_sources(self.recipe)
+        check_device(self.recipe.device)
+        self.check()
+        with settings(self.recipe, self.running.threads) as threads:
+            self.tell(f"Reading {len(self.recipe.members)} members")
+            models, sums, warnings = self.members()
+            data, recorded = self.batches(models)
+            evaluation = labelled(self.recipe.evaluation, self.recipe.seed, "evaluation data")
+            digest = check_batches(self.recipe, recorded, labels=self.reads_labels())
+            if self.recipe.record is not None:
+                warnings += other_versions(self.recipe.record, threads)
+            result = self.compute(models, data, threads)
+            scored = None
+            if evaluation is not None:
+                self.tell(f"Scoring the members, their ensemble, their average and {self.compared}")
+                scored = self.score(models, result, evaluation, data)
+            complete = self._with_checksums(sums).model_copy(
+                update={"record": record(threads, digest)}
+            )
+            written = write(
+                files,
+                complete,
+                self.network_of(result),
+                lambda done: self.summarise(done, result, scored),
+                self.recipe.record,
+                self.running.force,
+                self.metadata(result),
+            )
+        told = list(dict.fromkeys([*warnings, *self.notes(result), *written.warnings]))
+        return Made(written.recipe, result, scored, written.report, tuple(files.all()), told)
+
+    @abstractmethod
+    def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
+        """The members, the checksums of their files, and notes."""
+
+    @abstractmethod
+    def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:
+        """The data that is computed on, and all of it whose fingerprint is recorded."""
+
+    @abstractmethod
+    def compute(self, models: Sequence[nn.Module], data: Data | None, threads: int) -> R:
+        """The result."""
+
+    @abstractmethod
+    def score(
+        self, models: Sequence[nn.Module], result: R, evaluation: Data, data: Data | None
+    ) -> S:
+        """The scores on `evaluation`; `data`: that it was computed on."""
+
+    @abstractmethod
+    def summarise(self, recipe: J, result: R, scored: S | None) -> Report:
+        """The report; `recipe`: as it is written."""
+
+    @abstractmethod
+    def network_of(self, result: R) -> nn.Module:
+        """The network to write."""
+
+    @abstractmethod
+    def notes(self, result: R) -> Sequence[str]:
+        """What the user should know of the result."""
+
+    def check(self) -> None:
+        """Checks before anything is read, beyond those of every job."""
+
+    def metadata(self, result: R) -> Mapping[str, str] | None:
+        """Facts for the header of the result file."""
+        return None
+
+    def reads_labels(self) -> bool:
+        """Whether labels are part of the recorded fingerprint."""
+        return True
+
+    def _with_checksums(self, sums: Sequence[str]) -> J:
+        members = [
+            member.model_copy(update={"sha256": found})
+            for member, found in zip(self.recipe.members, sums, strict=True)
+        ]
+        return with_checksums(self.recipe).model_copy(update={"members": tuple(members)})
+
+
+def check_sources(recipe: Document) -> None:
+    """Raises SettingError or DataError where a data source that the recipe names does not exist."""
+    for name in type(recipe).model_fields:
+        part = getattr(recipe, name)
+        if isinstance(part, DataPart):
+            check_source(part.source)
+
+
+def with_checksums(recipe: D) -> D:
+    """The recipe with the checksums of the files under `use`."""
+    used = [file.model_copy(update={"sha256": verify(file)}) for file in recipe.use]
+    return recipe.model_copy(update={"use": tuple(used)})
