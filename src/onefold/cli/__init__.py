@@ -113,7 +113,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """onefold folds several trained networks into one better network. Begin with: onefold demo"""
+    """Fold several trained networks into one better network. Begin with: onefold demo."""
     context.obj = threads
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported, later

@@ -1,5 +1,6 @@
-"""What the commands print with: results on standard output, notes and errors on standard error;
-plain text where there is no terminal.
+"""Printing: results on standard output, notes and errors on standard error.
+
+Without a terminal all of it is plain text.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def error(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output, numbers aligned to the right; lines of any length where
-    there is no terminal.
+    """Print a table on standard output, numbers aligned to the right.
+
+    Without a terminal lines have any length.
     """
     from rich import box
     from rich.table import Table as Grid
@@ -76,8 +78,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores, its caption as a warning; the most telling columns under short
-    headings if `brief`, or if the terminal is narrow.
+    """Print a table of scores, its caption as a warning.
+
+    If `brief`, or if the terminal is narrow, only the most telling columns are shown.
     """
     brief = brief or console().width < 150
     shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]

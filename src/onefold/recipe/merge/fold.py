@@ -1,5 +1,6 @@
-"""The call of `onefold.merge` that a recipe describes. Nothing is read or written but a saved
-alignment and the folder `resume`.
+"""The call of `onefold.merge` that a recipe describes.
+
+Nothing is read or written but a saved alignment and the folder `resume`.
 """
 
 from __future__ import annotations

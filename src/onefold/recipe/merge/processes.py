@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from onefold.distributed import rank
 from onefold.fold import MergeReport, MergeResult
 from onefold.processes import launch
 from onefold.recipe.inputs import check_device, load_data, load_members
-from onefold.recipe.merge.document import Recipe
+from onefold.recipe.merge.document import Recipe, check
 from onefold.recipe.merge.fold import fold_networks
 from onefold.sources import build_model
 from onefold.weights import load, save
@@ -39,7 +40,9 @@ def fold_in_processes(
     """
     with tempfile.TemporaryDirectory(prefix="onefold-") as name:
         folder = Path(name)
-        job = (recipe, folder, max(1, threads // recipe.devices), on_disk, resume)
+        # as plain data: methods of a user's own cannot be pickled before their files are run
+        content = recipe.model_dump(mode="json")
+        job = (content, folder, max(1, threads // recipe.devices), on_disk, resume)
         launch(_fold, job, check_device(recipe.device), recipe.devices)
         model = build_model(recipe.model).to(check_device(recipe.device)).eval()
         model.load_state_dict(load(folder / STATE, check_finite=False))
@@ -52,13 +55,14 @@ def fold_in_processes(
 
 def _fold(
     fabric: Any,
-    recipe: Recipe,
+    content: Mapping[str, Any],
     folder: Path,
     threads: int,
     on_disk: bool | None,
     resume: Path | None,
 ) -> None:
-    """What every process does."""
+    """The work of every process."""
+    recipe = check(content)
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     models, _, _ = load_members(recipe.model, recipe.members, str(fabric.device), on_disk=on_disk)

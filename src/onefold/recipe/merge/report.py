@@ -344,8 +344,9 @@ def add_barriers(section: Section, paths: Mapping[str, LinearPath]) -> None:
 
 
 def spectra(alignment: Alignment) -> dict[str, list[float]]:
-    """Group -> correlations, best first, averaged over the mapped members; groups that stayed in
-    place are left out.
+    """Group -> correlations, best first, averaged over the mapped members.
+
+    Groups that stayed in place are left out.
     """
     others = [k for k in range(alignment.members) if k != alignment.reference]
     return {

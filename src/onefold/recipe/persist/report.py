@@ -202,9 +202,7 @@ def _facts(
 
 
 def _compare(section: Section, compared: Compared, count: int) -> None:
-    """Distances, disagreement and barriers of the rounds as a table and as pictures, as they are
-    and aligned.
-    """
+    """Distances, disagreement and barriers of the rounds, as they are and aligned."""
     names = [f"{ROUND} {k}" for k in range(count)]
     ways = {"as they are": compared.plain} | (
         {"aligned": compared.aligned} if compared.aligned is not None else {}

@@ -235,9 +235,7 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
 
 
 def _scorer(space: Subspace, training: Data, data: Data) -> Callable[[Any], Scores]:
-    """A function that scores the network at a point, its statistics computed on some of the
-    training data.
-    """
+    """Scores the network at a point, its statistics computed on some of the training data."""
     some = Part(training, 0, BETWEEN)
     return lambda where: evaluate(space.at(where, some), data)
 
