@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from random_merges import Outcome
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Refusal:
     applies: Callable[[Outcome], bool]
 
 
+def _differs_in_training(outcome: Outcome) -> bool:
+    """Whether an instance norm keeps statistics: batch norms behind it saw other values then."""
+    kinds = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    return any(
+        isinstance(m, kinds) and m.track_running_stats for m in outcome.made.network.modules()
+    )
+
+
 REFUSALS = (
     Refusal(
         "a soup by labels without labels",
@@ -37,7 +46,12 @@ REFUSALS = (
         "weighs units by their correlation with one member's",
         lambda o: (
             o.options.fold == "correlated_average"
-            and (o.options.align == "none" or o.options.reference is None)
+            and (
+                o.options.align == "none"
+                or o.options.reference is None
+                or any("nothing was aligned" in text for text in o.warnings)
+                or o.coverage == 0
+            )
         ),
     ),
     Refusal("nothing can move", "can be aligned: ", lambda o: o.options.align != "none"),
@@ -49,7 +63,7 @@ EXCEPTIONS = (
         float("inf"),
         lambda o: (
             o.norms.count > 0
-            and o.made.statistics == "other"
+            and (o.made.statistics == "other" or _differs_in_training(o))
             and o.repaired in ("batchnorm", "full")
             and (o.options.align == "none" or o.options.fold in ("greedy_soup", "auto", "pruning"))
         ),
@@ -58,10 +72,10 @@ EXCEPTIONS = (
 
 STANDING = (
     Excepted(
-        "pruning in a stream behind layer norms, whose features have one dimension fewer than"
-        " units: one is left out",
+        "pruning keeps a unit twice, and leaves out one that others nearly stand for (behind a"
+        " layer norm one unit follows from the others)",
         0.3,
-        lambda o: o.options.fold in ("pruning", "auto") and o.made.family == "tokens",
+        lambda o: o.options.fold in ("pruning", "auto"),
     ),
     Excepted(
         "a norm without a layer before it is estimated again",
