@@ -12,7 +12,7 @@ from norm_places import Siamese, images, off, settled
 from signed_norms import Ahead, Mlp, signed
 from torch import Tensor, nn
 
-from onefold.batchnorm import fold_norms, neutralised, norms_of, reestimate
+from onefold.batchnorm import fold_norms, neutralized, norms_of, reestimate
 from onefold.errors import DataError
 from onefold.fold import merge, recalibrate
 from onefold.fold.repair import repair
@@ -65,12 +65,12 @@ def test_scales_too_small_for_their_eps_are_folded_without_a_negative_variance(
     torch.testing.assert_close(network(x).detach(), expected)
     large = scale**2 > 2 * eps
     assert network[1].weight[0] == (abs(scale) if large else 1.0)
-    again = neutralised(network.state_dict(), [layer])
+    again = neutralized(network.state_dict(), [layer])
     assert all(torch.equal(again[k], v) for k, v in network.state_dict().items())
 
 
 @pytest.mark.parametrize(("scale", "shift"), [("scale", None), (None, "shift"), (None, None)])
-@pytest.mark.parametrize("fold", [fold_norms, neutralised])
+@pytest.mark.parametrize("fold", [fold_norms, neutralized])
 def test_norms_without_scale_or_shift_are_left_alone(
     scale: str | None, shift: str | None, fold: Callable[..., dict[str, Tensor]]
 ) -> None:
@@ -106,7 +106,7 @@ def test_the_guard_starts_where_the_variance_would_be_less_than_eps() -> None:
         "mean": torch.zeros(4),
         "variance": torch.ones(4).double(),
     }
-    found = neutralised(state, [layer])
+    found = neutralized(state, [layer])
     torch.testing.assert_close(
         found["scale"], torch.tensor([1.0, 0.15, 1.0, -0.15], dtype=torch.float64)
     )

@@ -41,7 +41,7 @@ Settings = dict[str, Any]
 OURS: dict[str, list[Settings]] = {
     "permutation": [{}],
     "weights": [{}, {"starts": 10}, {"balanced": True, "norms": "folded"}],
-    "transport": [{}, {"standardised": False}, {"entropy": 0.03}],
+    "transport": [{}, {"standardized": False}, {"entropy": 0.03}],
     "zipit": [
         {"penalty": 0.3, "within": 0.125},
         {"penalty": 0.1, "within": 0.125},

@@ -49,11 +49,11 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
         {"outputs": o, "penalty": p} for o in ("logits", "probabilities") for p in (0.01, 0.001)
     ],
     "module": [
-        {"normalise": True},
-        {"normalise": True, "modules": "body and head"},
-        {"normalise": False},
+        {"normalize": True},
+        {"normalize": True, "modules": "body and head"},
+        {"normalize": False},
     ],
-    "layer": [{"normalise": True}, {"normalise": False}],
+    "layer": [{"normalize": True}, {"normalize": False}],
 }
 KINDS = {"different": lacking, "siblings": siblings, "same": honest}
 FIT = ("penalty", "steps", "batch_size")

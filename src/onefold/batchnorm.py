@@ -5,7 +5,7 @@ Folding. With s = scale / sqrt(variance + eps), a layer W x + b followed by its 
     (s W) x + s (b - mean) + shift.
 
 Here the folded network stays one of the same class. The layer's weight becomes s W and its bias 0.
-The norm is *neutralised*, so that it only shifts: its mean is s (mean - b), its scale |scale|, its
+The norm is *neutralized*, so that it only shifts: its mean is s (mean - b), its scale |scale|, its
 variance scale^2 - eps. A linear map of the channels may then act on weight, mean and shift alone.
 Statistics that are estimated again later still give the output the mean and deviation that it had.
 """
@@ -35,7 +35,7 @@ NormModule = nn.modules.batchnorm._BatchNorm
 
 
 def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
-    """A new state dict of the same function, with every layer's batch norm folded and neutralised.
+    """A new state dict of the same function, with every layer's batch norm folded and neutralized.
 
     Args:
         state: state dict of the network; it is left as it is.
@@ -60,10 +60,10 @@ def fold_norms(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str
             folded[layer.bias] = torch.zeros_like(state[layer.bias])
         folded[norm.scale] = state[norm.scale].abs()
         folded[norm.mean] = (gain * (mean - bias)).to(state[norm.mean].dtype)
-    return neutralised(folded, layers)
+    return neutralized(folded, layers)
 
 
-def neutralised(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
+def neutralized(state: Mapping[str, Tensor], layers: Sequence[Layer]) -> dict[str, Tensor]:
     """A new state dict in which folded norms only shift: variance = scale^2 - eps.
 
     An average of folded networks needs it again, since the mean of the variances is not that of the

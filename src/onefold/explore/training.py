@@ -42,7 +42,7 @@ class Training:
     weight_decay: float = 1e-4
     warm_up: float | None = None
 
-    def optimiser(self, parameters: Iterable[nn.Parameter]) -> optim.SGD:
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.SGD:
         """SGD with these settings; `rate` gives the learning rate of each step."""
         return optim.SGD(
             parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay
@@ -78,7 +78,7 @@ def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
 def train_epoch(
     fabric: Any,
     module: nn.Module,
-    optimiser: Any,
+    optimizer: Any,
     epochs: Epochs,
     number: int,
     training: Training,
@@ -93,7 +93,7 @@ def train_epoch(
     Args:
         fabric: a launched lightning_fabric.Fabric.
         module: as `fabric` has set it up.
-        optimiser: as `fabric` has set it up.
+        optimizer: as `fabric` has set it up.
         epochs: the batches.
         number: of the epoch, from 0: it decides order and learning rate.
         training: steps and learning rate.
@@ -113,12 +113,12 @@ def train_epoch(
         found = track(found, title, training.steps)
     sums = []
     for step, batch in enumerate(found):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = training.rate(number * training.steps + step)
         loss = batch_loss(fabric, module, batch, dtype)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         fabric.backward(loss if penalty is None else loss + penalty())
-        optimiser.step()
+        optimizer.step()
         stepped()
         sums.append(loss.detach())
     if not sums:

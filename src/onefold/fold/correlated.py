@@ -20,7 +20,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from onefold.alignment import Alignment
-from onefold.batchnorm import neutralised
+from onefold.batchnorm import neutralized
 from onefold.errors import SettingError
 from onefold.fold.average import folds, owner_of, wide
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
@@ -79,7 +79,7 @@ class CorrelatedAverage(NetworkFold):
             for group in alignment.maps
         }
         if alignment.folds_norms:
-            folded = neutralised(folded, alignment.spec.layers)
+            folded = neutralized(folded, alignment.spec.layers)
         return Folded(folded, repair=True, details={"correlations": means})
 
 

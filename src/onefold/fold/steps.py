@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment, Targets, align, measure_targets, trace_on
 from onefold.batches import RankShare
-from onefold.batchnorm import neutralised, norms_of, reestimate
+from onefold.batchnorm import neutralized, norms_of, reestimate
 from onefold.caches import clear_eval_caches, copied, fill
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
@@ -217,7 +217,7 @@ class MergeJob(FoldJob):
         whole = keep(state, self.states, self.kept, shares, self.reference)
         if self.alignment is None or not self.alignment.folds_norms:
             return whole
-        return neutralised(whole, self.alignment.spec.layers)
+        return neutralized(whole, self.alignment.spec.layers)
 
     def plain(self, state: Mapping[str, Tensor]) -> nn.Module:
         """The network with that state, not repaired."""

@@ -121,7 +121,7 @@ class JobTask(ABC, Generic[J, R, S]):
                 files,
                 complete,
                 self.network_of(result),
-                lambda done: self.summarise(done, result, scored),
+                lambda done: self.summarize(done, result, scored),
                 self.recipe.record,
                 self.running.force,
                 self.metadata(result),
@@ -148,7 +148,7 @@ class JobTask(ABC, Generic[J, R, S]):
         """The scores on `evaluation`; `data`: that it was computed on."""
 
     @abstractmethod
-    def summarise(self, recipe: J, result: R, scored: S | None) -> Report:
+    def summarize(self, recipe: J, result: R, scored: S | None) -> Report:
         """The report; `recipe`: as it is written."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ them as W -> W T^-1. Tensors of norms follow:
 - positive scale c: weight, shift and mean are multiplied with c. The variance v becomes c^2 (v +
 eps) - eps, which makes the identity exact.
 - sign: only shift and mean change.
-- dense: only mean and shift change. The caller has neutralised the norm, so that it only shifts.
+- dense: only mean and shift change. The caller has neutralized the norm, so that it only shifts.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def parities(facts: Facts) -> Parities:
                 holders[atom][node] = None
     odd: dict[Atom, Mapping[fx.Node, bool]] = {}
     for atom, pairs in contracted.items():
-        colours = _two_colours(holders[atom], pairs)
+        colours = _two_colors(holders[atom], pairs)
         uses = [use for use in facts.uses if atom in atoms(use.term)]
         if colours is None or not all(_fits(use, colours) for use in uses):
             atom.maps &= ORTHOGONAL
@@ -76,7 +76,7 @@ def _atoms_of(axes: Any) -> set[Atom]:
     return {atom for term in every for atom in atoms(term)}
 
 
-def _two_colours(
+def _two_colors(
     holders: Mapping[fx.Node, None], pairs: Mapping[fx.Node, tuple[fx.Node, fx.Node]]
 ) -> dict[fx.Node, bool] | None:
     """Parities for all holders, the first of each connected part even; None if no parities fit."""

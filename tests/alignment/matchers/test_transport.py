@@ -65,7 +65,7 @@ def test_with_entropy_or_plain_distances_transport_is_another_map() -> None:
     plain = matchers.get("permutation")().match(moments, 1).map
     assert torch.equal(transport().match(moments, 1).map.forward, plain.forward)
     assert not torch.equal(
-        transport(standardised=False).match(moments, 1).map.forward, plain.forward
+        transport(standardized=False).match(moments, 1).map.forward, plain.forward
     )  # type: ignore[call-arg]
     assert transport(entropy=0.05).match(moments, 1).map.kind == "dense"  # type: ignore[call-arg]
 
@@ -183,14 +183,14 @@ def test_exact_maps_are_permutations_with_their_correlations() -> None:
     torch.testing.assert_close(
         found.scores, moments.correlation(1)[range(WIDTH), found.map.forward]
     )
-    assert (Transport().entropy, Transport().standardised) == (0.0, True)
+    assert (Transport().entropy, Transport().standardized) == (0.0, True)
 
 
 def test_distances_that_are_not_standardised_are_squares_of_differences() -> None:
     a, b = features(3.0)
     centred = a - a.mean(0), b - b.mean(0)
     expected = (centred[0][:, :, None] - centred[1][:, None, :]).square().mean(0)
-    torch.testing.assert_close(Transport(standardised=False).costs(moments_of(a, b), 1), expected)
+    torch.testing.assert_close(Transport(standardized=False).costs(moments_of(a, b), 1), expected)
     torch.testing.assert_close(
         Transport().costs(moments_of(a, b), 1), 2 - 2 * moments_of(a, b).correlation(1)
     )
@@ -277,7 +277,7 @@ def test_distances_are_those_of_the_activations() -> None:
         return (a[:, :, None] - b[:, None]).square().mean(0)
 
     centred = [z - z.mean(0) for z in (x, y)]
-    torch.testing.assert_close(Transport(standardised=False).costs(moments, 1), distances(*centred))
+    torch.testing.assert_close(Transport(standardized=False).costs(moments, 1), distances(*centred))
     torch.testing.assert_close(
         Transport().costs(moments, 1), distances(*(z / z.std(0, unbiased=False) for z in centred))
     )

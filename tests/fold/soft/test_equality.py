@@ -79,13 +79,13 @@ def summed_by_hand(members: Sequence[nn.Module], gates: dict[str, Tensor]) -> nn
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
-@pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "plain"])
 @pytest.mark.parametrize("kind", LINEAR)
 def test_gating_weights_equals_summing_outputs(
-    kind: type[nn.Module], normalise: bool, dtype: torch.dtype
+    kind: type[nn.Module], normalize: bool, dtype: torch.dtype
 ) -> None:
     members = random_members(kind, 3, dtype)
-    soft = layer_level(members, normalise=normalise)
+    soft = layer_level(members, normalize=normalize)
     gates = set_gates(soft).to(dtype)
     assert bool((gates > 0).all())
     x = inputs_for(kind, 200, dtype=dtype)
@@ -169,7 +169,7 @@ def test_eval_mode_runs_with_gradients_enabled(kind: type[nn.Module]) -> None:
 )
 def test_plain_gates_of_a_norm_without_weight_and_bias_scale_its_output_in_training_too() -> None:
     members = random_members(WithoutAffine, 3, torch.float64)
-    soft = layer_level(members, normalise=False).train()
+    soft = layer_level(members, normalize=False).train()
     gates = set_gates(soft).double()
     x = inputs_for(WithoutAffine, 40, dtype=torch.float64)
     assert difference(soft(x), summed_by_hand(members, as_rows(soft, gates)).train()(x)) <= 1e-12

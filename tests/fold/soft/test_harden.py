@@ -37,12 +37,12 @@ def test_the_hardened_network_is_the_gated_one_bit_for_bit(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("normalise", [True, False], ids=["normalised", "plain"])
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "plain"])
 def test_the_hardened_network_is_the_gated_one_bit_for_bit_after_recalibration(
-    kind: type[nn.Module], normalise: bool
+    kind: type[nn.Module], normalize: bool
 ) -> None:
     members = random_members(kind, 3)
-    soft = layer_level(members, normalise=normalise)
+    soft = layer_level(members, normalize=normalize)
     set_gates(soft)
     x = inputs_for(kind)
     with torch.no_grad():

@@ -7,9 +7,9 @@ Each feature of the reference takes the mean of what is moved there, and hands i
     shares: T_k = diag(1 / a) P   (C_r, C_k),      in place of the inverse   P' diag(1 / b)   (C_k,
     C_r).
 Exact transport (e = 0) between equal numbers of features is a permutation. D is the squared
-distance of the activations over the data, divided by their variances if `standardised`: D_ij = 2 -
+distance of the activations over the data, divided by their variances if `standardized`: D_ij = 2 -
 2 corr_ij, else var_i + var_j - 2 cov_ij. The entropy e is relative to the mean of D. With the
-defaults, e = 0 and standardised, between equal widths it is the permutation of the greatest sum of
+defaults, e = 0 and standardized, between equal widths it is the permutation of the greatest sum of
 correlations, the same that the matcher `permutation` finds.
 
 Singh & Jaggi 2020, "Model Fusion via Optimal Transport" (arXiv 1910.05653); Cuturi 2013, "Sinkhorn
@@ -80,14 +80,14 @@ def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
 class Transport(Matcher):
     """Optimal transport (OT Fusion); of equal widths without entropy the same as permutation.
 
-    entropy: relative to the mean distance, 0 for exact transport. standardised: distances of
+    entropy: relative to the mean distance, 0 for exact transport. standardized: distances of
     features that are divided by their deviations. It takes members of unequal widths, too.
 
     Raises AlignmentError where the entropy is negative or not finite.
     """
 
     entropy: float = 0.0
-    standardised: bool = True
+    standardized: bool = True
 
     dense = True
     rotates = False
@@ -104,7 +104,7 @@ class Transport(Matcher):
     def match(self, moments: Features, member: int) -> Match:
         correlations = moments.correlation(member).cpu()
         assigned = (
-            self.entropy == 0 and self.standardised
+            self.entropy == 0 and self.standardized
         )  # ties are decided as by the matcher `permutation`
         moved = plan(
             2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member),
@@ -126,7 +126,7 @@ class Transport(Matcher):
 
     def costs(self, moments: Features, member: int) -> Tensor:
         """D (C_r, C_k), see above."""
-        if self.standardised:
+        if self.standardized:
             return 2.0 - 2.0 * moments.correlation(member)
         assert moments.reference is not None
         own, other = (

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
 
-Initialiser = Callable[[nn.Module], object]
+Initializer = Callable[[nn.Module], object]
 
 
 def initial_tensors(
-    model: nn.Module, refs: Sequence[ParameterRef], initialiser: Initialiser | None, seed: int
+    model: nn.Module, refs: Sequence[ParameterRef], initializer: Initializer | None, seed: int
 ) -> list[Tensor]:
     """New values for some parameters of a network, drawn as a whole network is initialised.
 
@@ -28,7 +28,7 @@ def initial_tensors(
     Args:
         model: the network that has the parameters.
         refs: which of its parameters.
-        initialiser: is given a copy of the model and initialises its weights in place. None calls
+        initializer: is given a copy of the model and initialises its weights in place. None calls
             `reset_parameters` of the modules that own the parameters.
         seed: of the draw.
 
@@ -36,18 +36,18 @@ def initial_tensors(
         One detached tensor for each of `refs`, shaped as the parameter.
 
     Raises:
-        SubspaceError: a module has parameters but no `reset_parameters`, or the initialiser left a
+        SubspaceError: a module has parameters but no `reset_parameters`, or the initializer left a
             weight as it was.
     """
     network = copy.deepcopy(model)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        if initialiser is not None:
-            initialiser(network)
+        if initializer is not None:
+            initializer(network)
         else:
             _reset(network, refs)
     before, after = parameters_of(model, refs), parameters_of(network, refs)
-    if initialiser is not None:
+    if initializer is not None:
         same = [
             p.name
             for p, old, new in zip(refs, before, after, strict=True)
@@ -56,7 +56,7 @@ def initial_tensors(
         if same:
             others = f" and {len(same) - 1} other weights" * (len(same) > 1)
             raise SubspaceError(
-                f"The initialiser left '{same[0]}'{others} as it was, but every vertex must start"
+                f"The initializer left '{same[0]}'{others} as it was, but every vertex must start"
                 " on its own; let it set them in place, or leave them out with exclude=."
             )
     return [parameter.detach() for parameter in after]

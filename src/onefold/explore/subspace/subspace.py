@@ -26,7 +26,7 @@ from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.drawn_network import PER_RANK, SHARED, DrawnNetwork
-from onefold.explore.subspace.initialization import Initialiser
+from onefold.explore.subspace.initialization import Initializer
 from onefold.explore.subspace.parametrize import find_parameters
 from onefold.explore.subspace.points import with_statistics
 from onefold.explore.subspace.shapes import Shape
@@ -89,7 +89,7 @@ class Subspace(DrawnNetwork):
         beta: float = 1.0,
         fixed: Sequence[int] = (),
         *,
-        init: Initialiser | None = None,
+        init: Initializer | None = None,
         starts: Sequence[nn.Module | None] = (),
         draws: str = SHARED,
         seed: int = 0,
@@ -163,7 +163,7 @@ class Subspace(DrawnNetwork):
         self,
         network: nn.Module | None = None,
         *,
-        init: Initialiser | None = None,
+        init: Initializer | None = None,
         fixed: Sequence[int] | None = None,
         seed: int = 0,
     ) -> Subspace:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.initialization import Initialiser, initial_tensors
+from onefold.explore.subspace.initialization import Initializer, initial_tensors
 from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
 
 
@@ -18,7 +18,7 @@ def vertex_values(
     model: nn.Module,
     refs: Sequence[ParameterRef],
     count: int,
-    init: Initialiser | None,
+    init: Initializer | None,
     starts: Sequence[nn.Module | None],
     seed: int,
 ) -> list[list[Tensor]]:

@@ -74,7 +74,7 @@ class SoftMerge(nn.Module):
             computed before.
         reference: the member whose basis and whose ungated parts are used: a number, or "best" for
             the one of lowest loss.
-        normalise: divide every row of gates by its sum.
+        normalize: divide every row of gates by its sum.
         stochastic: noise in training mode: True, False, or "auto" for True at model level alone.
         screen: leave out members that `screening.py` finds unfit.
         outputs: what level "model" sums: "logits", or "probabilities" (the result is then their
@@ -107,7 +107,7 @@ class SoftMerge(nn.Module):
         exclude: Patterns = None,
         align: str | Alignment = "auto",
         reference: int | str = "best",
-        normalise: bool = True,
+        normalize: bool = True,
         stochastic: bool | str = "auto",
         screen: bool = True,
         *,
@@ -131,7 +131,7 @@ class SoftMerge(nn.Module):
             reference = align.reference or 0
         self.reference: int | None = None if reference == "best" else int(reference)
         self.sites = sites_of(models[self.reference or 0], level, self.include, self.exclude)
-        self.gate = Gates(len(self.sites), len(models), normalized=normalise, seed=seed)
+        self.gate = Gates(len(self.sites), len(models), normalized=normalize, seed=seed)
         self.to(device_of(models[0]))
         self.scores: list[MemberScore] | None = None
         self.classes: int | None = None

@@ -162,7 +162,7 @@ def _folded(result: MergeResult[nn.Module], count: int, data: Data, output: Outp
     return candidate(FOLD, result.model, data, note, output=output, cost=cost)
 
 
-def summarise(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
+def summarize(recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None) -> Report:
     """The report of a merge, for people (`to_html`) and for machines (`to_json`)."""
     done = result.report
     report = Report(

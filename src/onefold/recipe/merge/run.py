@@ -18,7 +18,7 @@ from onefold.recipe.inputs import check_device, check_runs, load_data, load_memb
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
-from onefold.recipe.merge.report import Scored, score, summarise
+from onefold.recipe.merge.report import Scored, score, summarize
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.report import Report
 
@@ -94,10 +94,10 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
         calibration = data if self.recipe.barrier else None
         return score(models, result, evaluation, calibration, self.recipe.network_output.output)
 
-    def summarise(
+    def summarize(
         self, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None
     ) -> Report:
-        return summarise(recipe, result, scored)
+        return summarize(recipe, result, scored)
 
     def network_of(self, result: MergeResult[nn.Module]) -> nn.Module:
         return result.model

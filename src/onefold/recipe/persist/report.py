@@ -118,7 +118,7 @@ def alone(best: str, validation: Mapping[str, float]) -> str:
     )
 
 
-def summarise(
+def summarize(
     recipe: PersistRecipe,
     scored: PersistScored,
     found: Mapping[str, Mapping[str, Any]],

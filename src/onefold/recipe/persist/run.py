@@ -27,7 +27,7 @@ from onefold.recipe.persist.networks import (
     divided,
     persistent_of,
 )
-from onefold.recipe.persist.report import PersistScored, score, summarise
+from onefold.recipe.persist.report import PersistScored, score, summarize
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
@@ -114,7 +114,7 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
             {file: networks[name] for file, name in names.items()},
             lambda file: {"onefold.run": names[file]},
             scored,
-            lambda written, sums: summarise(written, scored, found, sums, examples),
+            lambda written, sums: summarize(written, scored, found, sums, examples),
         )
 
 

@@ -50,7 +50,7 @@ class SoftPart(Part):
     reference: Annotated[int | Literal["best"], GATING] = Field(
         default="best", description="A member's number, or best."
     )
-    normalise: Annotated[bool, GATING] = Field(
+    normalize: Annotated[bool, GATING] = Field(
         default=True, description="Divide gates by their sum."
     )
     stochastic: Annotated[bool | Literal["auto"], GATING] = Field(

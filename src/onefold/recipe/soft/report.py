@@ -84,7 +84,7 @@ def _left(left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: Ou
     )
 
 
-def summarise(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
+def summarize(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
     """The report of a soft merge, for people (`to_html`) and for machines (`to_json`)."""
     count, chosen = len(recipe.members), "Nothing was held out."
     if result.scores:

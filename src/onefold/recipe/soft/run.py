@@ -17,7 +17,7 @@ from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_labelled, check_runs, load_data, load_networks
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.recipe.soft.document import GATING, LEARNING, SoftRecipe
-from onefold.recipe.soft.report import SoftScored, score, summarise
+from onefold.recipe.soft.report import SoftScored, score, summarize
 from onefold.report import Report
 from onefold.sources import resolve_model
 
@@ -61,10 +61,10 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
     ) -> SoftScored:
         return score(models, result, evaluation, self.recipe.network_output.output)
 
-    def summarise(
+    def summarize(
         self, recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None
     ) -> Report:
-        return summarise(recipe, result, scored)
+        return summarize(recipe, result, scored)
 
     def network_of(self, result: SoftResult) -> nn.Module:
         return result.model

@@ -103,7 +103,7 @@ def _between(
     return _edges(space, known.__getitem__), triangle
 
 
-def summarise(
+def summarize(
     recipe: SubspaceRecipe,
     space: Subspace,
     losses: Sequence[float],

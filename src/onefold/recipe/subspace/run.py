@@ -19,7 +19,7 @@ from onefold.explore.subspace_training import train
 from onefold.recipe.inputs import check_device, load_data
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.recipe.subspace.report import SubspaceScored, score, summarise
+from onefold.recipe.subspace.report import SubspaceScored, score, summarize
 from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
 from onefold.recipe.training.inputs import check_fit, shuffled
@@ -85,7 +85,7 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
                 "onefold.point": Path(name).stem,
             },
             scored,
-            lambda written, sums: summarise(
+            lambda written, sums: summarize(
                 written, space, state["losses"], sums, scored, count_examples(data)
             ),
         )

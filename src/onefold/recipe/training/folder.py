@@ -36,13 +36,13 @@ class Outcome(Generic[R, S]):
         networks: by the names of their files.
         facts: the header of a network's file, from the file's name.
         scored: the scores; None: not scored.
-        summarise: makes the report from the recipe as written and the checksums of the files.
+        summarize: makes the report from the recipe as written and the checksums of the files.
     """
 
     networks: Mapping[str, nn.Module]
     facts: Callable[[str], Mapping[str, str]]
     scored: S | None
-    summarise: Callable[[R, Mapping[str, str]], Report]
+    summarize: Callable[[R, Mapping[str, str]], Report]
 
 
 def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
@@ -116,7 +116,7 @@ def write(
         warnings = other_bits(recipe.result, main, recorded)
         record = now.model_copy(update={"result_sha256": main})
         recipe = recipe.model_copy(update={"record": record})
-        report = outcome.summarise(relative(recipe, folder), sums)
+        report = outcome.summarize(relative(recipe, folder), sums)
         fill(hidden / PAGE, report.to_html(), folder / PAGE)
         fill(hidden / REPORT, report.to_json(), folder / REPORT)
         fill(hidden / RECIPE, text_of(recipe, folder / RECIPE), folder / RECIPE)
