@@ -122,7 +122,7 @@ def train_rounds(
     """
     network, training = rounds.network, rounds.training
     inputs = dtype_of(network)
-    optimiser = training.optimiser(network.parameters())
+    optimiser = training.optimizer(network.parameters())
     module, wrapped = fabric.setup(network, optimiser)
     start = Snapshot.of(network)
     persistent = rounds.persistent(network)

@@ -47,7 +47,7 @@ def train(
         DataError: the network cannot run on a batch, or its outputs do not fit the labels.
     """
     inputs = dtype_of(space)  # of the batches, whatever precision the network is given
-    optimiser = training.optimiser(space.parameters())
+    optimiser = training.optimizer(space.parameters())
     module, wrapped = fabric.setup(space, optimiser)
     losses: list[float] = []
     if before is not None:
