@@ -6,8 +6,8 @@ from onefold.alignment.checks import check_networks, in_one_precision
 from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.problem import AlignmentProblem, Reading, build_problem
+from onefold.alignment.repair_targets import Target, Targets, measure_targets
 from onefold.alignment.structure import trace_on
-from onefold.alignment.targets import Target, Targets, measure_targets
 from onefold.alignment.widths import differ_in_width
 
 __all__ = [
