@@ -1,4 +1,4 @@
-"""How one network's features map onto another's: moments, matchers, and the Alignment they make."""
+"""Maps of one network's features onto another's: moments, matchers and the Alignment."""
 
 from onefold.alignment.alignment import Alignment
 from onefold.alignment.api import align, as_matcher, solve_problem

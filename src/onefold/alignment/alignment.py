@@ -1,7 +1,4 @@
-"""Alignment: one map for each group and member.
-
-It applies itself to networks, prints, saves and loads.
-"""
+"""Alignment: one map for each group and member, which is applied, printed, saved and loaded."""
 
 from __future__ import annotations
 
@@ -25,28 +22,29 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, repr=False)
 class Alignment:
-    """How the features of K networks map onto the reference's, or into a common basis.
+    """The maps of the features of K networks onto the reference's, or into a common basis.
 
     Attributes:
         method: the name of the matcher that was asked for.
-        spec: the symmetries of the networks, of the reference where widths differ.
+        spec: the symmetries of the networks; of the reference if widths differ.
         reference: the member that keeps its basis; None: all are mapped into a common one.
         members: K.
-        maps: group -> one map for each member. The reference's is the identity, but for matchers
-            that map all members at once.
-        scores: group -> (K, C) correlations of matched features (canonical correlations where the
-            map is dense; ones for the reference).
+        maps: group -> one map for each member. The reference's is the identity, except with
+            matchers that map all members at once.
+        scores: group -> (K, C) correlations of matched features: canonical correlations if the map
+            is dense, ones for the reference.
         conditions: group -> the condition number of each member's map.
         matchers: group -> the name of the matcher that solved it.
-        fallbacks: group -> why another one than `method` solved it.
+        fallbacks: group -> why another matcher than `method` solved it, or why it stayed in place.
         probes: group -> the nodes where it was read.
         folds_norms: batch norms are folded into their layers before the maps act.
-        folds_scales: so are the learned scales of norms into the weights behind them.
+        folds_scales: the learned scales of norms are folded into the weights behind them before
+            the maps act.
         examples: how many calibration examples were read.
-        numbers: how many float64 numbers of moments were kept at once.
+        numbers: how many float64 numbers of moments were in memory at once.
         seconds: phase -> seconds.
-        specs: the symmetries of each member, where they have unequal widths.
-        settings: the settings of the matcher and of what was read, as plain data.
+        specs: the symmetries of each member, if they have unequal widths; else None.
+        settings: the settings of the matcher and of the reading, as plain data.
     """
 
     method: str
@@ -68,8 +66,9 @@ class Alignment:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
-        """The state dict of `member` in the reference's basis; new tensors wherever something
-        moved.
+        """The state dict of `member` in the reference's basis.
+
+        Tensors that moved are new, `state` is not modified.
 
         Raises:
             AlignmentError: there is no such member.
@@ -87,11 +86,11 @@ class Alignment:
         return apply_maps(state, spec, {group: maps[member] for group, maps in self.maps.items()})
 
     def apply(self, models: Sequence[M]) -> list[M]:
-        """Copies of the networks in one common basis, in the same order; the inputs stay as they
-        are.
+        """Copies of the networks in one common basis, in the same order.
 
-        With permutations each copy computes what its original does. Dense maps are exact only up to
-        the nonlinearities: evaluate each copy alone to see what the map cost.
+        The inputs stay as they are. With permutations each copy computes what its original does.
+        Dense maps are exact only up to the nonlinearities: evaluate each copy alone to see what the
+        map cost.
 
         Raises:
             AlignmentError: another number of networks than the alignment was computed for.
@@ -104,7 +103,7 @@ class Alignment:
         return list(self.each(models))
 
     def each(self, models: Sequence[M]) -> Iterator[M]:
-        """The same one after the other, so that no two copies need be in memory."""
+        """The copies of `apply` one after the other, so that no two need be in memory."""
         for k, model in enumerate(models):
             twin = copied(models[self.reference or 0] if self.specs else model)
             twin.load_state_dict(self.apply_to_state(model.state_dict(), k))
@@ -112,8 +111,11 @@ class Alignment:
             yield twin
 
     def table(self) -> list[dict[str, Any]]:
-        """One row for each group: size, matcher, probe, mean and least score over the other
-        members, worst condition number, fallback.
+        """One row of facts for each group, as plain data.
+
+        Its keys are "group", "features", "matcher", "probe", "mean correlation" and "least
+        correlation" over the members but the reference, "condition number" (the worst) and "note"
+        (the fallback).
         """
         rows = []
         for group in self.spec.groups:
@@ -137,20 +139,19 @@ class Alignment:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be done as asked: that little can move, which groups another matcher
-        served or stay in place, and why.
+        """Notes on what could not be done as asked, one sentence each.
+
+        They say that little can move, which groups another matcher served or stayed in place, and
+        why.
         """
         short = shortfall(self.spec) if self.method != "identity" else None
         groups: dict[str, list[str]] = {}
         for group, reason in self.fallbacks.items():
-            own = self.matchers[group]
-            groups.setdefault(
-                reason if own == self.method else f"{own} instead of {self.method} ({reason})", []
-            ).append(group)
-        return [
-            *([short] if short else []),
-            *(f"{', '.join(names)}: {what}" for what, names in groups.items()),
-        ]
+            served = self.matchers[group]
+            note = f"{served} instead of {self.method} ({reason})"
+            groups.setdefault(reason if served == self.method else note, []).append(group)
+        notes = [f"{', '.join(names)}: {note}" for note, names in groups.items()]
+        return [short, *notes] if short else notes
 
     def __repr__(self) -> str:
         return (
@@ -182,7 +183,12 @@ class Alignment:
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write everything to one safetensors file.
 
-        Raises OutputError where the path exists and `force` is not given.
+        Args:
+            path: the file.
+            force: replace a file that is there.
+
+        Raises:
+            OutputError: the path exists and `force` is not given, or it cannot be written.
         """
         tensors: dict[str, Tensor] = {}
         for group, maps in self.maps.items():
@@ -217,8 +223,9 @@ class Alignment:
     def load(path: str | Path) -> Alignment:
         """The alignment that `save` wrote.
 
-        Raises WeightsError for an unreadable file, AlignmentError for one that holds something
-        else.
+        Raises:
+            WeightsError: the file cannot be read.
+            AlignmentError: it holds no alignment.
         """
         metadata = read(path).metadata
         if "onefold.alignment" not in metadata:

@@ -55,8 +55,8 @@ def align(
             wide as the reference. `onefold.sources.DiskMembers` stay on disk, two in memory at a
             time, with the same result to the bit; the reference then runs once for every other
             member.
-        data: batches as `onefold.batches` describes; labels are ignored. Every batch is seen once.
-            Only method="weights" works without, given a `spec`.
+        data: batches as `onefold.batches` describes; labels are ignored. Every batch is read once.
+            Only method="weights" works without data, given a `spec`.
         method: the name of a matcher (`onefold methods matcher` lists them), or one with its
             settings, as `onefold.CCA(regularization=1.0)`.
         spec: the symmetries that `find_symmetries` found for this architecture. None: they are
@@ -68,11 +68,11 @@ def align(
         seed: of the draw of positions, and of whatever else is random in a matcher.
         traced: what `onefold.symmetry.trace` returned for a network of this architecture.
         resume: a folder in which moments and solved groups are saved, and from which they are read
-            if they are there already. The same call so goes on where one was killed, to the same
+            if they are there already. The same call resumes a run that was killed, to the same
             bits. The folder of another run is refused.
-        sharded: under torch.distributed rank r runs the batches r, r + world, ... of `data`; True
-            says that `data` is its part already, as None takes a DataLoader with a
-            DistributedSampler to be. Moments are summed over all ranks, and each gets the same
+        sharded: under torch.distributed rank r runs the batches r, r + world, ... of `data`. True:
+            `data` is the rank's own part already. None: it is if it is a DataLoader with a
+            DistributedSampler. Moments are summed over all ranks, and each gets the same
             alignment.
 
     Raises:
@@ -99,9 +99,8 @@ def align(
             "seed": seed,
         }
         checkpoint = open_checkpoint(resume, settings | identity(models, data))
-    if (
-        not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models)
-    ):  # others are refused below
+    # Other arguments are refused below.
+    if not isinstance(models, nn.Module) and len(models) and 0 <= (reference or 0) < len(models):
         models = in_one_precision(models, reference or 0)
     if data is None:
         return _weights_alone(models, matcher, reading, spec, reference, checkpoint)
@@ -153,7 +152,7 @@ def as_matcher(method: str | Matcher) -> Matcher:
 
 
 def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:
-    """What tells one run from another beside its settings.
+    """Facts that tell one run from another beside its settings, as plain data.
 
     These are the members' weights, the data and the number of processes.
     """

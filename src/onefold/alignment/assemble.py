@@ -1,4 +1,4 @@
-"""From a solution to an `Alignment`, with what is to be said about groups that stayed in place."""
+"""The `Alignment` of a solution, with a reason for every group that stayed in place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ def assemble(
     matcher: Matcher,
     seconds: Mapping[str, float],
 ) -> Alignment:
-    """The alignment of the members of `solution`, which is that of `problem`.
+    """The alignment of the members of a problem.
+
+    Args:
+        problem: the problem.
+        solution: its solution.
+        matcher: the matcher that was asked for.
+        seconds: phase -> seconds.
 
     Raises:
         NothingToAlignError: a matcher that moves features moved none of any group.
@@ -61,7 +67,7 @@ def assemble(
 def _with_dead_features(
     group: GroupSolution, problem: AlignmentProblem, matcher: Matcher, name: str
 ) -> GroupSolution:
-    """The same with a word on members whose features never vary.
+    """The same solution with a note on members whose features never vary.
 
     If no member moved for that reason, the matcher of the group is named "identity".
     """

@@ -1,11 +1,15 @@
 """Checkpoints of an alignment: an interrupted run resumes from a folder, to the same bits.
 
-A part of the work (all members at once, or one pair of members) first writes its moments
-(PART.statistics.pt), then each group's maps (PART.group-NAME.pt), and at last its whole solution
-(PART.solution.pt), which replaces the others. Every file appears in one step. A run goes on with
-what was read back from the file, which is mapped into memory and so needs none of its own.
-run.json says which run it is; the folder of another run is refused. Of several processes the first
-reads and writes.
+A part of the work is all members at once, or one pair of members. Each part writes three kinds of
+files:
+
+    PART.statistics.pt    its moments
+    PART.group-NAME.pt    the maps of each group, as soon as they are solved
+    PART.solution.pt      its whole solution, which replaces the others
+
+Every file appears in one step. A run continues with the content that is read back from the file.
+The file is mapped into memory, so the content needs no memory of its own. run.json says which run
+it is; the folder of another run is refused. Of several processes the first reads and writes.
 """
 
 from __future__ import annotations
@@ -58,23 +62,30 @@ NO_CHECKPOINT = NoCheckpoint()
 
 
 class FolderCheckpoint(NoCheckpoint):
-    """A checkpoint in a folder; see the file's head. Make one with `open_checkpoint`."""
+    """A checkpoint in a folder; see the file's head. Make one with `open_checkpoint`.
 
-    def __init__(self, place: Path, prefix: str = "all") -> None:
-        self._place, self._prefix = place, prefix
+    Args:
+        folder: the folder, which is there.
+        prefix: the name of the part of the work.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "all") -> None:
+        self._folder, self._prefix = folder, prefix
 
     def part(self, name: str) -> FolderCheckpoint:
-        return FolderCheckpoint(self._place, name)
+        """The checkpoint of a part of the work, in the same folder."""
+        return FolderCheckpoint(self._folder, name)
 
     def statistics(self, make: Callable[[], Statistics], device: torch.device) -> Statistics:
+        """The moments of a part, computed and saved, or read if they are there."""
         if self._exists("solution"):  # nothing is left to be solved from the moments
             facts = self._read("solution")
             return Statistics({}, facts["examples"], facts["numbers"])
 
         def plain() -> dict[str, Any]:
-            made = make()
-            moments = {name: m.to_plain() for name, m in made.groups.items()}
-            return {"moments": moments, "examples": made.examples}
+            statistics = make()
+            moments = {name: m.to_plain() for name, m in statistics.groups.items()}
+            return {"moments": moments, "examples": statistics.examples}
 
         content = self._cached("statistics", plain)
         moments = {name: Moments.from_plain(m, device) for name, m in content["moments"].items()}
@@ -83,12 +94,15 @@ class FolderCheckpoint(NoCheckpoint):
     def groups(
         self, name: str, make: Callable[[], dict[str, GroupSolution]]
     ) -> dict[str, GroupSolution]:
+        """The groups that are solved together, solved and saved, or read if they are there."""
         content = self._cached(
             f"group-{name}", lambda: {group: s.to_plain() for group, s in make().items()}
         )
         return {group: GroupSolution.from_plain(plain) for group, plain in content.items()}
 
     def solution(self, make: Callable[[], Solution]) -> Solution:
+        """The whole solution of a part, solved and saved, or read if it is there."""
+
         def plain() -> dict[str, Any]:
             solved = {group: s.to_plain() for group, s in make().items()}
             if not self._exists("statistics"):
@@ -99,12 +113,12 @@ class FolderCheckpoint(NoCheckpoint):
 
         content = self._cached("solution", plain)
         if rank() == 0:
-            for old in (self._path("statistics"), *self._place.glob(f"{self._prefix}.group-*.pt")):
+            for old in (self._path("statistics"), *self._folder.glob(f"{self._prefix}.group-*.pt")):
                 old.unlink(missing_ok=True)
         return {group: GroupSolution.from_plain(s) for group, s in content["solved"].items()}
 
     def _path(self, what: str) -> Path:
-        return self._place / f"{self._prefix}.{what}.pt"
+        return self._folder / f"{self._prefix}.{what}.pt"
 
     def _exists(self, what: str) -> bool:
         return from_first_rank(self._path(what).exists())
@@ -114,35 +128,39 @@ class FolderCheckpoint(NoCheckpoint):
 
     def _cached(self, what: str, make: Callable[[], dict[str, Any]]) -> Any:
         if not self._exists(what):
-            made = make()
+            content = make()
             with raise_together():
                 if rank() == 0:
+                    path = self._path(what)
                     atomic_write(
-                        self._path(what), lambda temporary: write_torch(made, temporary), force=True
+                        path, lambda temporary: write_torch(content, temporary), force=True
                     )
         return self._read(what)
 
 
 def open_checkpoint(place: str | os.PathLike[str], run: Mapping[str, Any]) -> FolderCheckpoint:
-    """The folder `place`, made where it is not there, for the run that `run` (plain data) tells
-    from others.
+    """A checkpoint of a run in a folder, which is made if it is not there.
+
+    Args:
+        place: the folder.
+        run: plain data that tells the run from others.
 
     Raises:
-        OutputError: it cannot be made or written, holds something else, or belongs to another run;
-            the first difference is named.
+        OutputError: the folder cannot be made or written, holds something else, or belongs to
+            another run; the first difference is named.
     """
     path = Path(place).expanduser()
     now = json.loads(
         json.dumps({"format": FORMAT, "onefold": __version__, "torch": torch.__version__, **run})
     )
-    problem = from_first_rank(_prepare(path, now) if rank() == 0 else None)
-    if problem is not None:
-        raise OutputError(problem)
+    fault = from_first_rank(_prepare(path, now) if rank() == 0 else None)
+    if fault is not None:
+        raise OutputError(fault)
     return FolderCheckpoint(path)
 
 
 def _prepare(path: Path, now: dict[str, Any]) -> str | None:
-    """Make or check the folder; what is wrong with it, if anything."""
+    """Make or check the folder; return the sentence of the error, if there is one."""
     try:
         path.mkdir(exist_ok=True)
         for left in path.glob(".*.tmp"):  # of a writer that was killed

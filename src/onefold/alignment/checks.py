@@ -1,4 +1,4 @@
-"""Check that networks can be aligned and averaged at all, before anything slow begins."""
+"""Checks that networks can be aligned and averaged at all, before anything slow begins."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool = True) -> None:
-    """Refuse networks that do not belong together. shapes: False lets the shapes of their tensors
-    differ.
+    """Refuse networks that do not belong together.
+
+    Args:
+        models: the networks.
+        least: how many there must be.
+        shapes: whether the shapes of their tensors must agree.
 
     Raises:
         MembersError: fewer than `least`, or they differ in class, device, keys or shapes (the first
@@ -67,19 +71,19 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
 
 
 def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
-    """The same networks, those of another precision than the reference's as copies in its dtypes,
-    tensor by tensor.
+    """The same networks, with copies of those whose precision is not the reference's.
 
-    Only floating-point and complex tensors are cast. Members on disk are in their network's
-    precision already.
+    The copies have the reference's dtypes, tensor by tensor. Only floating-point and complex
+    tensors are cast. Members on disk are in their network's precision already.
     """
     if on_disk(models):
         return models  # type: ignore[return-value]
-    own = _dtypes(models[reference])
-    return [
-        model if all(own.get(n, d) == d for n, d in _dtypes(model).items()) else _cast(model, own)
-        for model in models
-    ]
+    wanted = _dtypes(models[reference])
+
+    def fits(model: nn.Module) -> bool:
+        return all(wanted.get(name, dtype) == dtype for name, dtype in _dtypes(model).items())
+
+    return [model if fits(model) else _cast(model, wanted) for model in models]
 
 
 def _dtypes(model: nn.Module) -> dict[str, torch.dtype]:

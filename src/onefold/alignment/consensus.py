@@ -1,14 +1,18 @@
 """A common basis of all members that prefers none of them, and so does not depend on their order.
 
 Each member in turn is matched to the mean of the others as they are mapped so far, until nothing
-    moves: T_k = match(1 / (K - 1) sum over j != k of T_j x_j,  x_k),
-whatever the matcher is. For rotations this is generalised Procrustes analysis (Gower 1975,
-Psychometrika 40), for permutations the iterated assignment to the sum (Ainsworth et al. 2023,
-algorithm 3, on correlations); every step of these two raises sum over pairs of <T_j S_jk, T_k>.
-Everything follows from the cross moments of all pairs, so that the data are read once.
+moves:
 
-The start is the member whose features agree most with the others', |corr_jk|^2 summed over members
-and groups, which no map changes; turns are taken in the order of that agreement.
+    T_k = match(1 / (K - 1) sum over j != k of T_j x_j,  x_k)
+
+Any matcher serves. For rotations this is generalised Procrustes analysis (Gower 1975, Psychometrika
+40). For permutations it is the iterated assignment to the sum (Ainsworth et al. 2023, algorithm 3,
+on correlations). Every step of these two raises the sum over pairs of <T_j S_jk, T_k>. Everything
+follows from the cross moments of all pairs, so that the data are read once.
+
+The start is the member whose features agree most with the others', by |corr_jk|^2 summed over
+members and groups, which no permutation changes. Turns are taken in the order of that
+agreement.
 """
 
 from __future__ import annotations
@@ -29,10 +33,10 @@ def order_of(moments: Mapping[str, Moments]) -> list[int]:
     """The members by how much their features agree with the others', best first."""
     members = next(iter(moments.values())).members if moments else 1
     total = torch.zeros(members, dtype=torch.float64)
-    for own in moments.values():
+    for group in moments.values():
         for i in range(members):
             for j in range(i + 1, members):
-                agreement = float(own.correlation_between(i, j).square().sum()) / own.width
+                agreement = float(group.correlation_between(i, j).square().sum()) / group.width
                 total[i] += agreement
                 total[j] += agreement
     return sorted(range(members), key=lambda k: -float(total[k]))
@@ -45,8 +49,14 @@ def consensus(
     fibre: slice,
     still: Collection[int] = (),
 ) -> list[Match]:
-    """The match of every member to the mean of the others. order: of the members, see `order_of`.
-    still: members that stay as they are.
+    """The match of every member to the mean of the others.
+
+    Args:
+        moments: of all pairs of members.
+        match: the matcher's function of features and a member.
+        order: the members, in the order in which they take turns (`order_of`).
+        fibre: the columns of the fibre that is matched.
+        still: the members that stay as they are.
     """
     width = fibre.stop - fibre.start
     first = GroupMap.identity(width)
@@ -57,9 +67,8 @@ def consensus(
     for sweep in range(SWEEPS):
         before = dict(maps)
         for k in order[1:] if sweep == 0 else order:
-            placed = {
-                j: maps[j] for j in order if j in maps
-            }  # always in this order: sums have the same bits whatever the members' numbers
+            # Always in this order: sums have the same bits whatever the members' numbers.
+            placed = {j: maps[j] for j in order if j in maps}
             apart = k in still or all(j in still for j in placed if j != k)
             found[k] = (
                 unmatched if apart else match(ConsensusFeatures(moments, k, placed, fibre), k)
@@ -74,8 +83,8 @@ def consensus(
 
 def _same(before: Mapping[int, GroupMap], after: Mapping[int, GroupMap]) -> bool:
     return all(
-        own.kind == after[k].kind
-        and own.forward.shape == after[k].forward.shape
-        and torch.equal(own.forward, after[k].forward)
-        for k, own in before.items()
+        old.kind == after[k].kind
+        and old.forward.shape == after[k].forward.shape
+        and torch.equal(old.forward, after[k].forward)
+        for k, old in before.items()
     )

@@ -1,8 +1,9 @@
-"""How one group, or the groups over one index, are solved for every member.
+"""Solutions of one group, or of the groups over one index, for every member.
 
-A group is matched against the reference (pairwise), in a basis that all members agree on
-(consensus), by a matcher that maps all members at once (joint), or together with the groups whose
-fibres it shares (indexed).
+- Pairwise: every member is matched to the reference.
+- Consensus: every member is matched into a basis that all agree on.
+- Joint: a matcher maps all members at once.
+- Indexed: the groups that share the numbering of their fibres are matched together.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class GroupTask:
     """One group to be matched.
 
     Attributes:
-        layout: how its features are laid out.
+        layout: the layout of its features.
         moments: of its features.
-        dual: moments of its features that take the inverse transpose, if there are any.
-        matcher: who matches; None: the balanced map of two sides.
+        dual: moments of its features that take the inverse transpose; None if there are none.
+        matcher: the matcher that serves it; None: the balanced map of two sides.
         label: the name of the matcher, for reports.
         fallback: why it is not the matcher that was asked for; "" if it is.
         ridge: the regularization of the balanced map.
@@ -49,7 +50,7 @@ class GroupTask:
     ridge: float
 
     def pairs(self, member: int) -> list[MemberPair]:
-        """The reference and a member side by side, for either side of the group."""
+        """The features of the reference and of a member, for either side of the group."""
         return [
             MemberPair(m, member, self.layout.fibres)
             for m in (self.moments, self.dual)
@@ -59,7 +60,7 @@ class GroupTask:
     def match(self, pairs: Sequence[MemberPair], ours: int, theirs: int) -> Match:
         """Match fibre `ours` of the reference with fibre `theirs` of the member."""
         member, reference = pairs[0].member, self.moments.reference or 0
-        still = [bool(own[reference, ours] or own[member, theirs]) for own in self._constant]
+        still = [bool(side[reference, ours] or side[member, theirs]) for side in self._constant]
         blocks = [
             pair.block(ours, theirs) for pair, never in zip(pairs, still, strict=True) if not never
         ]
@@ -74,22 +75,22 @@ class GroupTask:
 
     @cached_property
     def _constant(self) -> list[Tensor]:
-        """(K, fibres), bool, of either side: where all features of a member never vary."""
+        """(K, fibres), bool, of either side: all features of a member's fibre never vary."""
         return [
-            own.constant.reshape(own.members, self.layout.fibres, -1).all(-1)
-            for own in (self.moments, self.dual)
-            if own is not None
+            side.constant.reshape(side.members, self.layout.fibres, -1).all(-1)
+            for side in (self.moments, self.dual)
+            if side is not None
         ]
 
     @cached_property
     def still(self) -> Tensor:
-        """(K, fibres), bool: where a member stays as it is."""
+        """(K, fibres), bool: the fibre of the member stays as it is."""
         sides = torch.stack(self._constant)
         return sides.any(0) if self.matcher is None else sides.all(0)
 
 
 def solve_pairwise(task: GroupTask, members: int, reference: int) -> GroupSolution:
-    """Match every member to the reference; fibres, if there are any, stay in their places."""
+    """Match every member to the reference; the order of fibres stays."""
     found: list[list[Match]] = []
     for k in range(members):
         pairs = task.pairs(k) if k != reference else []
@@ -103,18 +104,20 @@ def solve_pairwise(task: GroupTask, members: int, reference: int) -> GroupSoluti
 
 
 def solve_consensus(task: GroupTask, order: Sequence[int]) -> GroupSolution:
-    """Match every member into a basis that all agree on. order: of the members (`order_of`)."""
+    """Match every member into a basis that all agree on.
+
+    Args:
+        task: the group.
+        order: the members, in the order in which they take turns (`order_of`).
+    """
     assert task.matcher is not None
     size = task.layout.width // task.layout.fibres
-    each = []
+    of_fibres = []
     for f in range(task.layout.fibres):
         still = [k for k in range(task.moments.members) if task.still[k, f]]
-        each.append(
-            consensus(
-                task.moments, task.matcher.match, order, slice(f * size, (f + 1) * size), still
-            )
-        )
-    found = [[own[k] for own in each] for k in range(task.moments.members)]
+        columns = slice(f * size, (f + 1) * size)
+        of_fibres.append(consensus(task.moments, task.matcher.match, order, columns, still))
+    found = [[matches[k] for matches in of_fibres] for k in range(task.moments.members)]
     return _as_solution(task, found, [range(task.layout.fibres)] * task.moments.members)
 
 
@@ -132,8 +135,14 @@ def solve_indexed(
 ) -> dict[str, GroupSolution]:
     """Match all groups over one index together.
 
-    Every fibre is matched with every other. The assignment of fibres that agrees best over all
-    groups is taken, with the maps that go with it.
+    Every fibre of the reference is matched with every fibre of a member. The assignment of fibres
+    that agrees best over all groups is taken, with the maps of these matches.
+
+    Args:
+        index: the name of the group that numbers the fibres.
+        tasks: the groups over it.
+        members: K.
+        reference: the number of the reference.
     """
     count = tasks[0].layout.fibres
     orders: list[list[int]] = []
@@ -142,28 +151,20 @@ def solve_indexed(
     for k in range(members):
         if k == reference:
             orders.append(list(range(count)))
-            for own, task in zip(chosen, tasks, strict=True):
-                own.append([_identity(task.layout.group)] * count)
+            for matches_of_task, task in zip(chosen, tasks, strict=True):
+                matches_of_task.append([_identity(task.layout.group)] * count)
             continue
         every = []
         for task in tasks:
             pairs = task.pairs(k)
             every.append([[task.match(pairs, i, j) for j in range(count)] for i in range(count)])
-        score = torch.stack(
-            [
-                torch.tensor(
-                    [[float(m.scores.mean()) for m in row] for row in own], dtype=torch.float64
-                )
-                for own in every
-            ]
-        ).mean(0)
-        order = [
-            int(j) for j in linear_sum_assignment(score.nan_to_num().numpy(), maximize=True)[1]
-        ]
+        score = torch.stack([_mean_scores(matches) for matches in every]).mean(0)
+        columns = linear_sum_assignment(score.nan_to_num().numpy(), maximize=True)[1]
+        order = [int(j) for j in columns]
         orders.append(order)
         agreement[k] = score[range(count), order]
-        for own, matches in zip(chosen, every, strict=True):
-            own.append([matches[i][j] for i, j in enumerate(order)])
+        for matches_of_task, matches in zip(chosen, every, strict=True):
+            matches_of_task.append([matches[i][j] for i, j in enumerate(order)])
     maps = tuple(GroupMap("permutation", torch.tensor(order)) for order in orders)
     solved = {
         index: GroupSolution(
@@ -175,31 +176,34 @@ def solve_indexed(
     return solved
 
 
+def _mean_scores(matches: Sequence[Sequence[Match]]) -> Tensor:
+    """The mean score of every match (fibres of the reference, fibres of a member), float64."""
+    scores = [[float(m.scores.mean()) for m in row] for row in matches]
+    return torch.tensor(scores, dtype=torch.float64)
+
+
 def _as_solution(
     task: GroupTask, found: Sequence[Sequence[Match]], orders: Sequence[Sequence[int]]
 ) -> GroupSolution:
-    """The matches of every member's fibres as maps, which go by the member's numbers.
+    """The matches of every member's fibres as maps, in the order of the member's own fibres.
 
     Args:
         task: the group.
-        found: the matches of each member, fibre by fibre of the reference.
-        orders: which of the member's fibres each match is of.
+        found: the matches of each member, in the order of the reference's fibres.
+        orders: the member's fibre of each of these matches.
     """
     maps = []
     for matches, order in zip(found, orders, strict=True):
         if not task.layout.apart:
             maps.append(matches[0].map)
             continue
-        own = [matches[i].map for i in sorted(range(len(order)), key=lambda i: order[i])]
-        if len({m.kind for m in own}) > 1:
-            own = [m.dense() for m in own]
-        forward = torch.stack([m.forward for m in own])
-        inverse = (
-            None
-            if own[0].inverse is None
-            else torch.stack([m.inverse for m in own if m.inverse is not None])
-        )
-        maps.append(GroupMap(own[0].kind, forward, inverse))
+        of_fibres = [matches[i].map for i in sorted(range(len(order)), key=lambda i: order[i])]
+        if len({m.kind for m in of_fibres}) > 1:
+            of_fibres = [m.dense() for m in of_fibres]
+        forward = torch.stack([m.forward for m in of_fibres])
+        inverses = [m.inverse for m in of_fibres if m.inverse is not None]
+        inverse = None if of_fibres[0].inverse is None else torch.stack(inverses)
+        maps.append(GroupMap(of_fibres[0].kind, forward, inverse))
     scores = torch.stack(
         [torch.cat([m.scores.cpu().double() for m in matches]) for matches in found]
     )
@@ -210,7 +214,7 @@ def _as_solution(
         conditions,
         task.label,
         task.fallback,
-        tuple(int(own.sum()) for own in task.still),
+        tuple(int(fibres.sum()) for fibres in task.still),
     )
 
 
@@ -219,7 +223,7 @@ def _identity(group: Group) -> Match:
 
 
 def identity_solution(group: Group, members: int, reason: str) -> GroupSolution:
-    """A group that stays in place, and why."""
+    """The solution of a group that stays in place, with the reason."""
     maps = (GroupMap.identity(group.size),) * members
     return GroupSolution(
         maps,

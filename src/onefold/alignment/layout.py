@@ -1,9 +1,9 @@
-"""Which groups take a map of their own for each fibre (each attention head, each group of
-channels), and which of them share their numbering.
+"""Layouts of groups: which take one map for each fibre, and which share the fibres' numbering.
 
-Fibres are numbered by an index: a group of its own (heads that may change places) or a part that
-stays. All groups over one index move with it, so that they are matched together: head i of the
-reference with head j of a member, wherever queries, keys and values agree best.
+A fibre is an attention head or a group of channels. Fibres are numbered by an index. The index is a
+group itself (heads that may change places) or a part that stays. All groups over one index move
+with it, so they are matched together: head i of the reference with the head j of a member for which
+queries, keys and values agree best.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ WIDEST = 8192
 
 @dataclass(frozen=True)
 class Layout:
-    """How a group's features are laid out: `fibres` blocks of `group.size`, numbered by `index` (a
-    group's name) or in fixed places (None).
+    """How a group's features are laid out: `fibres` blocks of `group.size` features.
+
+    Attributes:
+        group: the group.
+        fibres: the number of blocks.
+        index: the name of the group that numbers the blocks; None: they stay in fixed places.
+        apart: whether each fibre has its own map.
     """
 
     group: Group
     fibres: int = 1
     index: str | None = None
-    apart: bool = False  # whether each fibre has a map of its own
+    apart: bool = False
 
     @property
     def width(self) -> int:
@@ -39,9 +44,9 @@ class Layout:
 def layouts(spec: SymmetrySpec) -> dict[str, Layout]:
     """The layout of every group, by name.
 
-    A group over one other group, which itself has no fibres, is matched together with it; over
-    parts that stay, fibre by fibre. Where both occur at once, or the group is very wide, one map
-    serves all fibres, which is always sound.
+    A group over one other group, which itself has no fibres, is matched together with it. A group
+    over parts that stay is matched fibre by fibre. If both occur at once, or the group is very
+    wide, one map serves all fibres, which is always sound.
     """
     groups = {group.name: group for group in spec.groups}
     found = {}

@@ -1,14 +1,18 @@
 """Streaming second moments of the features of K networks, in bounded memory.
 
-For features x_k of member k (rows of shape (C,)) and a reference r this keeps the counts, the means
-    and the scatter matrices S_kk = sum (x_k - m_k)(x_k - m_k)'      and      S_rk = sum (x_r -
-    m_r)(x_k - m_k)'   for k != r,
-(2K - 1) C^2 numbers and never the activations; on demand S_ij for all pairs of members, K (K + 1) /
-2 C^2 numbers. Where a mean exceeds three deviations in a sample of the first block, features are
-shifted by that sample's means before they are squared, which removes the cancellation of the
-textbook formula. Products run in the features' dtype (at least float32), sums in float64. Two
-accumulators merge by the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing
-the sample variance".
+For features x_k of member k (rows of shape (C,)) and a reference r the accumulator holds the
+counts, the means m_k and the scatter matrices
+
+    S_kk = sum (x_k - m_k)(x_k - m_k)'
+    S_rk = sum (x_r - m_r)(x_k - m_k)'      for k != r.
+
+These are (2K - 1) C^2 numbers. On demand it holds S_ij for all pairs of members, K (K + 1) / 2 C^2
+numbers. Activations are never stored.
+
+If a mean exceeds three deviations in a sample of the first block, features are shifted by that
+sample's means before they are squared. This removes the cancellation of the textbook formula.
+Products run in the features' dtype (at least float32), sums in float64. Two accumulators merge by
+the pairwise update of Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance".
 """
 
 from __future__ import annotations
@@ -31,17 +35,18 @@ class Moments:
 
     Features are (samples, C), row for row the same samples.
 
-    A group of a residual stream shows at several sites, each with means of its own; every site is
-    centred by itself and the scatter matrices are added, so that the memory does not grow with the
-    number of sites.
+    The features of a group of a residual stream occur at several sites, each with its own means.
+    Every site is centred by itself and the scatter matrices are added. The memory does not grow
+    with the number of sites.
 
     Args:
         members: K.
         width: C.
-        reference: index r of the reference; None keeps no cross moments.
-        full: keep whole scatter matrices S_kk; False keeps their diagonals only.
-        every: keep the cross moments of all pairs of members, not only those with the reference.
+        reference: index r of the reference; None stores no cross moments.
+        full: store whole scatter matrices S_kk; False stores their diagonals only.
+        every: store the cross moments of all pairs of members, not only those with the reference.
         sites: how many sites are pooled.
+        device: the device of the numbers.
     """
 
     def __init__(
@@ -55,25 +60,16 @@ class Moments:
         sites: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.members, self.width, self.reference, self.full, self.every, self.sites = (
-            members,
-            width,
-            reference,
-            full,
-            every,
-            sites,
-        )
+        self.members, self.width, self.reference = members, width, reference
+        self.full, self.every, self.sites = full, every, sites
         where = torch.device(device)
         self._counts = [0] * sites
-        self._shift: list[Tensor | None] = [
-            None
-        ] * sites  # (K, C), taken off all features of a site
-        self._sum = torch.zeros(
-            sites, members, width, dtype=torch.float64, device=where
-        )  # of shifted features
-        self._within = torch.zeros(
-            (members, width, width) if full else (members, width), dtype=torch.float64, device=where
-        )
+        # (K, C), subtracted from all features of a site
+        self._shift: list[Tensor | None] = [None] * sites
+        # of shifted features
+        self._sum = torch.zeros(sites, members, width, dtype=torch.float64, device=where)
+        shape = (members, width, width) if full else (members, width)
+        self._within = torch.zeros(shape, dtype=torch.float64, device=where)
         self._pairs = (
             [(i, j) for i in range(members) for j in range(i + 1, members)] if every else []
         )
@@ -83,7 +79,7 @@ class Moments:
 
     @property
     def device(self) -> torch.device:
-        """Where the numbers are."""
+        """The device of the numbers."""
         return self._sum.device
 
     @property
@@ -93,13 +89,18 @@ class Moments:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are checkpoint: (2K - 1) C^2 + O(sites K C) with cross and full scatter
-        matrices.
+        """How many float64 numbers are stored.
+
+        With cross moments and full scatter matrices these are (2K - 1) C^2 + O(sites K C).
         """
         return sum(t.numel() for t in (self._sum, self._sum, self._within, self._cross))
 
     def update(self, features: Sequence[Tensor], site: int = 0) -> None:
-        """Add one block of a site: K tensors (n, C). Raises DataError where they do not fit."""
+        """Add one block of a site: K tensors (n, C).
+
+        Raises:
+            DataError: their number or shapes do not fit.
+        """
         rows = features[0].shape[0]
         if len(features) != self.members or any(f.shape != (rows, self.width) for f in features):
             raise DataError(
@@ -150,7 +151,11 @@ class Moments:
         return self.variances[member].sqrt()
 
     def covariance(self, member: int) -> Tensor:
-        """Biased covariance (C, C) of one member, float64."""
+        """Biased covariance (C, C) of one member, float64.
+
+        Raises:
+            DataError: only variances are stored, or no features were added.
+        """
         self._require()
         if not self.full:
             raise DataError("Only variances were kept; collect with full=True for covariances.")
@@ -162,7 +167,10 @@ class Moments:
     def cross_covariance(self, member: int) -> Tensor:
         """Biased cross-covariance (C, C), rows: the reference's features, columns: `member`'s.
 
-        For the reference itself, its covariance.
+        For the reference itself it is the covariance.
+
+        Raises:
+            DataError: no cross moments with a reference are stored.
         """
         if self.reference is None:
             raise DataError(
@@ -171,8 +179,10 @@ class Moments:
         return self.between(self.reference, member)
 
     def between(self, i: int, j: int) -> Tensor:
-        """Biased cross-covariance (C, C), rows: the features of member i, columns: those of member
-        j.
+        """Biased cross-covariance (C, C), rows: features of member i, columns: those of j.
+
+        Raises:
+            DataError: the cross moments of these two members are not stored.
         """
         self._require()
         if i == j:
@@ -188,30 +198,39 @@ class Moments:
             - self._means_part(lambda sums: torch.outer(sums[i], sums[j]))
         ) / self.count
 
-    def seen_from(self, reference: int) -> Moments:
-        """The same moments with another reference; they must hold all pairs. Nothing is copied."""
+    def with_reference(self, reference: int) -> Moments:
+        """The same moments with another reference; they must hold all pairs.
+
+        The numbers are shared, not copied.
+        """
         result = copy.copy(self)
         result.reference = reference
         return result
 
     def correlation(self, member: int) -> Tensor:
-        """Correlations (C, C) between the reference's features (rows) and `member`'s; 0 where a
-        feature never varies.
+        """Correlations (C, C) between the reference's features (rows) and `member`'s.
+
+        They are 0 for a feature that never varies.
         """
         assert self.reference is not None
         return self.correlation_between(self.reference, member)
 
     def correlation_between(self, i: int, j: int, floor: float = 1e-12) -> Tensor:
-        """Correlations (C, C) between the features of member i (rows) and those of member j; 0
-        where a feature never varies.
+        """Correlations (C, C) between the features of member i (rows) and those of member j.
+
+        They are 0 if the product of the two deviations is at most `floor`.
         """
         deviations = self.variances.sqrt()
         norm = torch.outer(deviations[i], deviations[j])
         return torch.where(norm > floor, self.between(i, j) / norm.clamp_min(floor), 0.0)
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both samples together (Chan et al. 1983), as a new accumulator; neither
-        input changes.
+        """The moments of both samples together (Chan et al. 1983), as a new accumulator.
+
+        Neither input changes.
+
+        Raises:
+            DataError: the two are of other members, widths, references or sites.
         """
         kind = (self.members, self.width, self._pairs, self.full, self.sites)
         if kind != (other.members, other.width, other._pairs, other.full, other.sites):
@@ -221,43 +240,44 @@ class Moments:
         result = copy.deepcopy(self)
         result._within += other._within
         result._cross += other._cross
-        for site, (own, its) in enumerate(zip(self._shift, other._shift, strict=True)):
+        for site, (shift, other_shift) in enumerate(zip(self._shift, other._shift, strict=True)):
             result._counts[site] += other._counts[site]
             result._sum[site] += other._sum[site]
-            if its is None:
+            if other_shift is None:
                 continue
-            if own is None:
-                result._shift[site] = its.clone()
+            if shift is None:
+                result._shift[site] = other_shift.clone()
                 continue
             # Move the other's sums onto this one's shift; both are then plain sums about one point.
-            result._move(site, its - own, other._sum[site], other._counts[site])
+            result._move(site, other_shift - shift, other._sum[site], other._counts[site])
         return result
 
     def reduced(self) -> Moments:
-        """The moments over all ranks of torch.distributed; itself where there is one process."""
+        """The moments over all ranks of torch.distributed; itself if there is one process."""
         if ranks() == 1:
             return self
         plain, total = self.to_plain(), self
-        for number in range(
-            ranks()
-            # in rank order on every rank, so that all ranks hold the same bits; one rank's at a time
-        ):
+        # In rank order on every rank, so that all ranks hold the same bits; one rank's at a time.
+        for number in range(ranks()):
             part = Moments.from_plain(from_rank(number, plain), self.device)
             total = part if number == 0 else total.merge(part)
         return total
 
-    def place(self, part: Moments, members: Sequence[int]) -> None:
-        """Take over the moments of some members from `part`, in which member i is this one's
-        `members[i]`; all parts are of the same samples.
+    def copy_from(self, part: Moments, members: Sequence[int]) -> None:
+        """Copy the moments of some members from `part` into this accumulator.
+
+        Args:
+            part: moments of some of the members, of the same samples as every other part.
+            members: member i of `part` is member `members[i]` of this accumulator.
         """
         for i, k in enumerate(members):
             for site, shift in enumerate(part._shift):
                 if shift is not None:
-                    own = self._shift[site]
-                    self._shift[site] = own = (
-                        self._sum.new_zeros(self.members, self.width) if own is None else own
-                    )
-                    own[k] = shift[i]
+                    shifts = self._shift[site]
+                    if shifts is None:
+                        shifts = self._sum.new_zeros(self.members, self.width)
+                        self._shift[site] = shifts
+                    shifts[k] = shift[i]
             self._sum[:, k] = part._sum[:, i]
             self._within[k] = part._within[i]
         self._counts = list(part._counts)
@@ -269,7 +289,7 @@ class Moments:
                 self._cross[self._pairs.index((second, first))] = part._cross[row].T
 
     def to_plain(self) -> dict[str, Any]:
-        """All that is checkpoint, as tensors on the CPU and plain data, for a file or another process."""
+        """All that is stored, as tensors on the CPU and plain data, for a file or a process."""
         names = ("members", "width", "reference", "full", "every", "sites")
         tensors = {"sum": self._sum.cpu(), "within": self._within.cpu(), "cross": self._cross.cpu()}
         shift = [None if own is None else own.cpu() for own in self._shift]
@@ -283,7 +303,7 @@ class Moments:
     @staticmethod
     def from_plain(content: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:
         """The moments that `to_plain` gave."""
-        found = Moments(
+        moments = Moments(
             content["members"],
             content["width"],
             content["reference"],
@@ -292,16 +312,21 @@ class Moments:
             sites=content["sites"],
             device="meta",
         )
-        found._counts = list(content["counts"])
-        found._shift = [None if shift is None else shift.to(device) for shift in content["shift"]]
-        found._sum, found._within, found._cross = (
-            content[name].to(device) for name in ("sum", "within", "cross")
-        )
-        return found
+        moments._counts = list(content["counts"])
+        moments._shift = [None if shift is None else shift.to(device) for shift in content["shift"]]
+        moments._sum = content["sum"].to(device)
+        moments._within = content["within"].to(device)
+        moments._cross = content["cross"].to(device)
+        return moments
 
     def _move(self, site: int, gap: Tensor, sums: Tensor, count: int) -> None:
-        """Account for `count` samples whose sums (K, C) were taken about a point that lies `gap`
-        (K, C) further.
+        """Account for samples whose sums were taken about another point.
+
+        Args:
+            site: the site of the samples.
+            gap: (K, C), their point less this accumulator's.
+            sums: (K, C), their sums about their point.
+            count: how many they are.
         """
 
         def moved(a: int, b: int) -> Tensor:
@@ -318,8 +343,9 @@ class Moments:
             self._cross[row] += moved(i, j)
 
     def _means_part(self, product: Callable[[Tensor], Tensor]) -> Tensor:
-        """Sum over the sites of product(sums) / count: what the shifted squares hold too much, as
-        the shift is not quite the mean.
+        """Sum over the sites of product(sums) / count.
+
+        It is subtracted from the shifted squares, as the shift is not quite the mean.
         """
         return torch.stack(
             [product(s) / n for s, n in zip(self._sum, self._counts, strict=True) if n]
@@ -331,14 +357,13 @@ class Moments:
 
 
 def _shift(block: Tensor, ratio: float = 3.0, rows: int = 1024) -> Tensor:
-    """The means of a block (n, C), or zeros where no mean exceeds `ratio` deviations: then squares
-    lose next to nothing, and a pass is saved.
+    """The means of a block (n, C), or zeros if no mean exceeds `ratio` deviations.
 
-    Some `rows` rows tell that well enough: deviations of all rows would take longer than all else
-    that is done with the block.
+    With zeros the squares lose next to nothing, and a pass is saved. About `rows` rows of the block
+    are enough to decide: deviations of all rows would take longer than everything else that is
+    done with the block.
     """
-    some = block[
-        :: block.shape[0] // rows | 1
-    ]  # an odd step, so that the rows of an image are not all from one of its columns
+    # An odd step, so that the rows of an image are not all from one of its columns.
+    some = block[:: block.shape[0] // rows | 1]
     deviation, mean = torch.std_mean(some, 0, unbiased=False)
     return mean if bool((mean.abs() > ratio * deviation).any()) else torch.zeros_like(mean)

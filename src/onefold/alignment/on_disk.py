@@ -1,13 +1,12 @@
-"""Align members that stay on disk: two of them are in memory at a time.
+"""Alignment of members that stay on disk, of which two are in memory at a time.
 
-With a reference r each other member k is read, run beside r over the data, solved, and forgotten
-but for its maps: the moments of one pair are there at a time, 3 C^2 numbers for each probe. Where
-all members are solved at once (joint matchers, a common basis) the moments of all pairs are
-gathered pair after pair, K (K - 1) / 2 of them, and kept: K (K + 1) / 2 C^2 numbers.
+With a reference r each other member k is read, run beside r over the data, and solved. Then only
+its maps stay in memory. The moments are those of one pair at a time, 3 C^2 numbers for each probe.
+If all members are solved at once (joint matchers, a common basis), the moments of all K (K - 1) / 2
+pairs are gathered pair after pair and stored: K (K + 1) / 2 C^2 numbers.
 
-Every number is the same as if all members had run in lockstep, bit for bit. The price is that the
-reference runs K - 1 times instead of once (each member K - 1 times where all pairs are needed), and
-that the data are read as often.
+All results are bit-identical to those of running all members together. The reference runs K - 1
+times instead of once, each member K - 1 times if all pairs are needed. The data are read as often.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class Job:
         reference: the member that the others are mapped to, or None.
         reading: what is read of the members.
         scales: whether the scales of norms can be folded in every member.
-        checkpoint: where results are saved.
+        checkpoint: saves the results.
     """
 
     models: Members
@@ -144,9 +143,10 @@ def one_by_one(
 
     Args:
         members: K.
-        reference: its number.
-        measure: the problem of the reference (number 0 in it) and a member (number 1).
-        solve: the solution of that problem, given the member's number, too.
+        reference: the number of the reference.
+        measure: a function of a member's number that returns the problem of the reference (number
+            0 in it) and the member (number 1).
+        solve: a function of that problem and the member's number that returns the solution.
     """
     parts: dict[int, Solution] = {}
     for k in track([k for k in range(members) if k != reference], "members", members - 1):
@@ -192,7 +192,7 @@ def _against_reference(
 def _all_pairs(job: Job) -> AlignmentProblem:
     """The moments of all members and, for a matcher that reads features, of all pairs.
 
-    They are those that one pass of all members would have given.
+    They are bit-identical to those of one pass of all members.
     """
     count, reads = len(job.models), not isinstance(job.matcher, StateMatcher)
     every = list(combinations(range(count), 2)) if reads else [(0, k) for k in range(1, count)]
@@ -202,7 +202,7 @@ def _all_pairs(job: Job) -> AlignmentProblem:
         problem = job.pair(job.models[i], i, k, every=True)
         whole = whole or _widened(problem.statistics, count, job.reference)
         for name, moments in problem.statistics.groups.items():
-            whole.groups[name].place(moments, (i, k))
+            whole.groups[name].copy_from(moments, (i, k))
         problem = dataclasses.replace(problem, statistics=Statistics(), states=())
     assert whole is not None
     assert problem is not None
@@ -210,7 +210,7 @@ def _all_pairs(job: Job) -> AlignmentProblem:
 
 
 def _widened(pair: Statistics, members: int, reference: int | None) -> Statistics:
-    """Room for the moments of all members, where `pair` holds those of two."""
+    """Empty moments of all members, with the groups and settings of those of two, `pair`."""
     groups = {
         name: Moments(
             members, m.width, reference, full=m.full, every=True, sites=m.sites, device=m.device

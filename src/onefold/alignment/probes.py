@@ -1,4 +1,4 @@
-"""Where the features of a group are read."""
+"""The choice of the nodes at which the features of a group are read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ ROTATIONS = frozenset({"orthogonal", "orthogonal_mean", "invertible"})
 def choose_probes(
     spec: SymmetrySpec, group: Group, kind: str, *, per_fibre: bool = False, duals: bool = False
 ) -> tuple[Probe, ...]:
-    """All nodes of the wanted kind ("pre", "post") where a group can be read; else those before a
-    nonlinearity; else the first node.
+    """All nodes of the wanted kind where a group can be read.
 
-    A layer's output in front of its own batch norm is left out: with the norm folded, the norm's
-    output shows the same.
+    If there are none, the nodes before a nonlinearity are taken; if there are none of these either,
+    the first node. A layer's output in front of its own batch norm is left out: with the norm
+    folded, the norm's output shows the same.
 
     Args:
+        spec: the symmetries of the network.
+        group: the group to be read.
+        kind: "pre" or "post" activation.
         per_fibre: only nodes where the fibres can be told apart.
-        duals: where the features that take the inverse transpose are read.
+        duals: nodes of the features that take the inverse transpose.
     """
     behind = {layer.node for layer in spec.layers if layer.norm is not None}
     every = group.duals if duals else group.probes
@@ -39,9 +42,9 @@ def _of_kind(probes: Sequence[Probe], kind: str) -> tuple[Probe, ...]:
 
 
 def _tells_apart(spec: SymmetrySpec, group: Group, probe: Probe) -> bool:
-    """Whether the node holds what numbers the fibres beside the group.
+    """Whether the node holds the group that numbers the fibres, beside the group itself.
 
-    A group that is itself a number (the heads of queries that share a head of keys) shows nothing
+    A group that is itself an index (the heads of queries that share a head of keys) cannot be read
     beside features whose maps are not known.
     """
     axes = spec.nodes[probe.node]

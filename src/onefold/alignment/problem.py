@@ -31,7 +31,7 @@ class Reading:
     """What is read of the members for a matcher.
 
     Attributes:
-        probe: where features are read, "pre" or "post" activation.
+        probe: "pre" or "post": features are read before or after the activation.
         full: whole covariance matrices, which dense matchers need; False reads variances.
         every: the cross moments of all pairs of members, which joint matchers need. They are always
             read if there is no reference.
@@ -55,7 +55,13 @@ class Reading:
 
     @staticmethod
     def of(matcher: Matcher, positions: int | None = None, seed: int = 0) -> Reading:
-        """What a matcher needs."""
+        """The reading that a matcher needs.
+
+        Args:
+            matcher: the matcher.
+            positions: at most so many positions of an example are samples; None: all.
+            seed: of the draw of positions, and of what is random in the matcher.
+        """
         return Reading(
             probe=matcher.read_at,
             full=matcher.covariances,
@@ -78,9 +84,9 @@ class AlignmentProblem:
             measured, and none is preferred.
         statistics: the moments of the groups.
         reading: what was read.
-        probes: group -> where it was read; and group + DUAL -> where the features that take the
-            inverse transpose were read.
-        folds_norms: batch norms are to be folded into the layers before them once maps act. The
+        probes: group -> the nodes where it was read; and group + DUAL -> the nodes where the
+            features that take the inverse transpose were read.
+        folds_norms: batch norms are folded into the layers before them before maps act. The
             features read are the same with and without.
         folds_scales: the scales of norms were folded into the weights behind them before features
             were read.
@@ -129,13 +135,14 @@ def build_problem(
         spec: as in `onefold.align`.
         reference: as in `onefold.align`.
         traced: as in `onefold.align`.
-        numbers: the models are these among more members, which were checked together.
-        scales: whether the scales of norms can be folded in all members; None: these models show
-            it.
-        checkpoint: where moments are saved, and read from if they are there already.
+        numbers: the numbers of the models among more members, which were checked together; None:
+            these models are all members, and are checked here.
+        scales: whether the scales of norms can be folded in all members; None: it is found out
+            from these models.
+        checkpoint: saves the moments, and returns them if they are there already.
 
     Raises:
-        NothingToAlignError: something must move, and nothing can.
+        NothingToAlignError: the matcher moves features, and none can move.
         MembersError, WeightsError, TraceError, DataError, AlignmentError: as `onefold.align`.
     """
     if numbers is None:
@@ -200,7 +207,11 @@ def check_spec(spec: SymmetrySpec, traced: TracedNetwork) -> None:
 
 
 def check_reference(reference: int | None, members: int) -> None:
-    """Raises AlignmentError where there is no such member."""
+    """Refuse a reference that is no member; None is a common basis.
+
+    Raises:
+        AlignmentError: there is no such member.
+    """
     if reference is not None and not 0 <= reference < members:
         raise AlignmentError(
             f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
@@ -210,11 +221,11 @@ def check_reference(reference: int | None, members: int) -> None:
 def _probes(
     spec: SymmetrySpec, reading: Reading, *, folded: bool
 ) -> tuple[dict[str, tuple[Probe, ...]], dict[str, Layout]]:
-    """Where every group is read, and how its fibres stand there.
+    """The nodes where every group is read, and the layout of its fibres there.
 
-    What numbers the fibres of others is not read: it follows from them. If maps may mix features,
-    those of groups that only take maps which keep the function are read before nonlinearities,
-    where they turn as the maps do.
+    A group that numbers the fibres of others is not read: its map follows from theirs. If maps may
+    mix features, groups that only take maps which leave the function unchanged are read before
+    nonlinearities, where features rotate as the maps do.
     """
     probes: dict[str, tuple[Probe, ...]] = {}
     where: dict[str, Layout] = {}
@@ -238,8 +249,9 @@ def _probes(
 def fold_all(
     states: Sequence[Mapping[str, Tensor]], spec: SymmetrySpec
 ) -> list[dict[str, Tensor]] | None:
-    """The states with the scales of norms in the weights behind them; None where a zero scale does
-    not let one of them fold.
+    """The states with the scales of norms in the weights behind them.
+
+    None if a scale of zero prevents it in one of them.
     """
     try:
         return [fold_scales(state, spec) for state in states]
@@ -248,7 +260,7 @@ def fold_all(
 
 
 def channels_last(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with convolution weights in the layout that makes features cheap to read as rows."""
+    """The state with convolution weights in the layout in which rows of features are read fast."""
     return {
         k: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v
         for k, v in state.items()

@@ -1,10 +1,13 @@
-"""What repair aims at: the mean and deviation of the members' layer outputs, after alignment.
+"""Targets of repair: the mean and deviation of the members' layer outputs, after alignment.
 
-For every output channel of a layer whose features may move, or that a norm stands behind, over all
-calibration examples and positions,
-    m* = mean_k (T_k m_k),    s* = mean_k diag(T_k S_kk T_k')^(1/2)
-with m_k and S_kk the mean and covariance of member k's channels, and T_k its map (the identity
-without an alignment). The outputs of the network are not among them.
+For every output channel of a layer whose features may move, or that a norm follows, over all
+calibration examples and positions:
+
+    m* = mean_k (T_k m_k)
+    s* = mean_k diag(T_k S_kk T_k')^(1/2)
+
+m_k and S_kk are the mean and covariance of member k's channels. T_k is its map, or the identity
+without an alignment. The outputs of the network have no targets.
 
 Jordan, Sedghi, Saukh, Entezari & Neyshabur 2023, "REPAIR: REnormalizing Permuted Activations for
 Interpolation Repair" (arXiv 2211.08403).
@@ -43,7 +46,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets of a network, and on how many examples they rest.
+    """The targets of a network, and the number of examples they were measured on.
 
     Attributes:
         layers: output node of a layer -> its target.
@@ -108,9 +111,9 @@ def measure_targets(
 
 
 def repaired_layers(spec: SymmetrySpec) -> tuple[Layer, ...]:
-    """The layers whose outputs have a target: their features may move, or a norm is behind them.
+    """The layers whose outputs have a target: their features may move, or a norm follows.
 
-    A norm whose features stay has a target too. Without one its statistics would become those of
+    A norm whose features stay has a target, too. Without one its statistics would become those of
     the data, and not the members'. Weights that are used more than once have none.
     """
     return tuple(
@@ -169,13 +172,13 @@ def _mapped(
         axis = _axis(spec, layer)
         read = Slot(layer.weight, layer.weight_axis, "consumer")
         duals = [name for name in set(live_groups(axis)) if read in spec.group(name).slots]
-        own = maps_of_output({name: group[k] for name, group in maps.items()}, duals)
-        means.append(map_features(moments.means[k], (axis,), spec, own))
+        member_maps = maps_of_output({name: group[k] for name, group in maps.items()}, duals)
+        means.append(map_features(moments.means[k], (axis,), spec, member_maps))
         if moments.full:
-            covariance = map_features(moments.covariance(k), (axis, axis), spec, own)
+            covariance = map_features(moments.covariance(k), (axis, axis), spec, member_maps)
             variance = covariance.diagonal()
         else:
-            variance = map_features(moments.variances[k], (axis,), spec, own)
+            variance = map_features(moments.variances[k], (axis,), spec, member_maps)
         deviations.append(variance.clamp_min(0.0).sqrt())
     return torch.stack(means), torch.stack(deviations)
 

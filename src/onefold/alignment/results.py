@@ -21,12 +21,12 @@ class GroupSolution:
 
     Attributes:
         maps: one map for each member.
-        scores: (K, C), how well each member's features match, float64.
+        scores: (K, C), the correlations of each member's matched features, float64.
         conditions: the condition number of each member's map.
         matcher: the name of the matcher that solved the group.
         fallback: why it is not the matcher that was asked for; "" if it is.
-        still: in how many fibres the features of each member never vary, so that nothing can be
-            matched there; () if features were not read.
+        still: the number of fibres in which the features of each member never vary, so that
+            nothing can be matched there; () if features were not read.
     """
 
     maps: tuple[GroupMap, ...]

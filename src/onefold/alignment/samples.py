@@ -1,9 +1,8 @@
-"""How many samples the maps that are asked for need: two, or more than there are features where a
-matcher inverts.
+"""How many samples a map needs: two, or more than there are features if a matcher inverts.
 
-A permutation, and no map at all, come from correlations, which two samples have. A dense map comes
-from whole covariances of a group's features: with no more samples than features these are singular,
-and the map is arbitrary along what the data never showed.
+Permutations come from correlations, for which two samples are enough; the identity is scored by
+them, too. A dense map comes from whole covariances of a group's features. With no more samples than
+features these are singular, and the map is arbitrary in the directions that the data never showed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,11 @@ LEAST = 2
 
 
 def check_least(name: str, width: int, moments: Moments) -> None:
-    """Raises DataError where there is no correlation of a group's features at all."""
+    """Refuse moments of fewer samples than any correlation needs.
+
+    Raises:
+        DataError: as said.
+    """
     if moments.count < LEAST:
         raise DataError(
             f"Group {name} has {width} features but the calibration data gave only {moments.count}"
@@ -33,19 +36,24 @@ def check_rank(
     moments: Mapping[str, Moments],
     serving: Callable[[Group], Matcher | None],
 ) -> None:
-    """Raises DataError for the first group whose matcher inverts and has too few samples for it.
+    """Refuse the first group whose matcher inverts and has too few samples for it.
 
-    groups: by the name under which their moments are checkpoint. serving: who maps a group; None: the
-    balanced map of two sides, which inverts.
+    Args:
+        groups: the groups, by the names of their moments.
+        moments: the moments by name.
+        serving: the matcher of a group; None: the balanced map of two sides, which inverts.
+
+    Raises:
+        DataError: as said.
     """
-    for name, own in moments.items():
+    for name, group_moments in moments.items():
         group = groups[name]
         matcher = serving(group)
-        if own.count > group.size or not (matcher is None or matcher.inverts):
+        if group_moments.count > group.size or not (matcher is None or matcher.inverts):
             continue
         raise DataError(
             f"Group {group.name} has {group.size} features but the calibration data gave only"
-            f" {own.count} samples; pass enough examples for at least {group.size + 1} samples"
-            " (positions of a convolution count as samples), or align by 'permutation' or 'none',"
-            " which invert nothing."
+            f" {group_moments.count} samples; pass enough examples for at least {group.size + 1}"
+            " samples (positions of a convolution count as samples), or align by 'permutation' or"
+            " 'none', which invert nothing."
         )

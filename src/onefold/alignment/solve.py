@@ -1,7 +1,7 @@
 """Solve every group for every member.
 
-Here is decided which matcher may serve a group, and which groups are solved together; how one is
-solved stands in group_task.py.
+This file decides which matcher may serve a group, and which groups are solved together. The
+solution of one group is in group_task.py.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def solve_groups(
     """Every group of the spec by name; groups that cannot be read stay in place.
 
     Args:
-        problem: what was measured.
-        matcher: who solves.
-        checkpoint: where each group is saved as soon as it is solved.
+        problem: the structure and the moments of the networks.
+        matcher: the matcher that was asked for.
+        checkpoint: saves each group as soon as it is solved.
 
     Raises:
         AlignmentError: the matcher cannot work with these features.
@@ -70,7 +70,7 @@ def _solve_features(
     if reference is None:
         order = order_of(moments)
         reference = order[0]
-        moments = {name: m.seen_from(reference) for name, m in moments.items()}
+        moments = {name: m.with_reference(reference) for name, m in moments.items()}
     if not isinstance(matcher, JointMatcher):
         groups = {g.name + dual: g for g in problem.spec.groups for dual in ("", DUAL)}
         check_rank(groups, moments, lambda group: _choose(group, matcher, problem.folds_scales)[0])
@@ -203,10 +203,10 @@ def _read_from_weights(
     label = name_of(matcher)
     return {
         name: GroupSolution(
-            tuple(m.map for m in own),
-            torch.stack([m.scores for m in own]),
-            tuple(m.condition for m in own),
+            tuple(m.map for m in matches),
+            torch.stack([m.scores for m in matches]),
+            tuple(m.condition for m in matches),
             label,
         )
-        for name, own in found.items()
+        for name, matches in found.items()
     }

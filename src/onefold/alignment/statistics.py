@@ -1,9 +1,8 @@
 """Moments of features, gathered in one pass of all members over the calibration data.
 
 The members run in lockstep through the traced graph. At every probed node the features of all
-members meet, are added to the moments and are dropped. What stays in memory are (2K - 1) C^2
-numbers for each probe (K (K + 1) / 2 C^2 with all pairs of members), whatever the number of
-samples.
+members are added to the moments and are freed. In memory there are (2K - 1) C^2 numbers for each
+probe (K (K + 1) / 2 C^2 with all pairs of members), whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -64,9 +63,10 @@ class Statistics:
     """The moments of every group that was read.
 
     Attributes:
-        groups: the name of a group (with DUAL behind it for its other side) -> its moments.
+        groups: the name of a group (with DUAL behind it for the features that take the inverse
+            transpose) -> its moments.
         examples: how many examples were read.
-        before: how many float64 numbers moments held that are gone, where all is solved.
+        before: how many float64 numbers the moments held, if they are freed because all is solved.
     """
 
     groups: dict[str, Moments] = field(default_factory=dict)
@@ -86,8 +86,8 @@ class Sampling:
     """Which positions of an example serve as samples.
 
     Attributes:
-        positions: at most so many of each example (a convolution has height x width of them);
-            None: all.
+        positions: at most so many positions of each example are samples; None: all. The output of
+            a convolution has height x width positions.
         seed: of their draw, with replacement.
     """
 
@@ -95,7 +95,13 @@ class Sampling:
     seed: int = 0
 
     def rows(self, rows: list[Tensor], examples: int, batch: int) -> list[Tensor]:
-        """The same rows of every member, of a batch of `examples` with that number."""
+        """The same drawn rows of every member.
+
+        Args:
+            rows: (samples, C) of each member.
+            examples: how many examples the batch has.
+            batch: the number of the batch.
+        """
         if self.positions is None:
             return rows
         return sampled(rows, self.positions * examples, self.seed + 7919 * batch)
@@ -128,13 +134,14 @@ def collect_statistics(
         spec: its symmetries.
         states: the members' weights.
         data: calibration batches; labels are ignored.
-        probes: the name of what is read -> where; several places are pooled.
-        layouts: the name of what is read -> the group, and how its fibres stand.
+        probes: the name of a group (or group + DUAL) -> the nodes where it is read, which are
+            pooled.
+        layouts: the same name -> the layout of the group.
         reference: the member whose cross moments with all others are wanted.
         full: whole covariances of each member; False gathers variances.
         every: the cross moments of all pairs of members.
         sampling: which positions are samples.
-        numbers: of the members, for messages; None: 0, 1, ...
+        numbers: the members' numbers, for messages; None: 0, 1, ...
 
     Raises:
         DataError: the data is empty, has the wrong dtype or cannot be run; or features are not

@@ -1,5 +1,6 @@
-"""Trace a network on the first batch of the calibration data, and tell a batch that does not fit
-from a network that cannot be traced.
+"""Trace a network on the first batch of the calibration data.
+
+A batch that does not fit is told apart from a network that cannot be traced.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
     try:
         return trace(model, first.args, first.kwargs)
     except TraceError:
-        with torch.no_grad():
-            forward(
-                copy.deepcopy(model).eval(), first
-            )  # raises DataError where the batch is to blame
+        with torch.no_grad():  # raises DataError if the batch is to blame
+            forward(copy.deepcopy(model).eval(), first)
         raise
 
 
 def check_movable(spec: SymmetrySpec, name: str) -> None:
-    """Raises NothingToAlignError where nothing in the network `name` may move, with what stands in
-    the way.
+    """Refuse a network in which nothing may move.
+
+    Args:
+        spec: the symmetries of the network.
+        name: its name, for the message.
+
+    Raises:
+        NothingToAlignError: as said; the message names the obstacle.
     """
     if not spec.groups:
         raise nothing_to_align(name, why_still(spec), fixed=all_positions(spec))

@@ -1,10 +1,10 @@
-"""Networks that differ in width alone: their groups correspond by name, and features of unequal
-number are compared through the data.
+"""Alignment of networks that differ in width alone.
 
-Every member is traced and solved by itself. The same layers, groups and slots must be found in
-each; only sizes may differ. Moments are gathered with narrower features filled up with zeros, and
-cut to size where a matcher looks at them. The maps are matrices (C_r, C_k), so that mapped members
-have the reference's shapes.
+Their groups correspond by name, and features of unequal number are compared through the data. Every
+member is traced and solved by itself. The same layers, groups and slots must be found in each; only
+sizes may differ. Moments are gathered with narrower features padded with zeros, and are cut to size
+when a matcher reads them. The maps are matrices (C_r, C_k), so that mapped members have the
+reference's shapes.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ from onefold.symmetry.axes import Group, Probe
 
 
 def differ_in_width(models: Sequence[nn.Module]) -> bool:
-    """Whether the same tensors are there in every network, of unequal shapes in some."""
+    """Whether all networks have the same tensors, in unequal shapes in some."""
     if on_disk(models):  # one architecture made them all
         return False
     shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in models]
-    return all(own.keys() == shapes[0].keys() for own in shapes) and any(
-        own != shapes[0] for own in shapes
-    )
+    same_names = all(shape.keys() == shapes[0].keys() for shape in shapes)
+    return same_names and any(shape != shapes[0] for shape in shapes)
 
 
 def build_problem_of_widths(
@@ -88,10 +87,11 @@ def build_problem_of_widths(
 
 
 def solve_widths(problem: AlignmentProblem, matcher: Matcher) -> dict[str, GroupSolution]:
-    """Every group: by the matcher where widths differ or matrices can be written, else by
-    permutation.
+    """Every group, by the matcher if it takes matrices, else by permutation.
 
-    Raises AlignmentError for another matcher.
+    Raises:
+        AlignmentError: the matcher maps between equal widths only, or a group of unequal widths
+            cannot be read.
     """
     specs, reference = problem.specs, problem.reference
     assert specs is not None
@@ -111,13 +111,11 @@ def solve_widths(problem: AlignmentProblem, matcher: Matcher) -> dict[str, Group
                 )
             found, label = [_identity(group) for _ in specs], "identity"
         else:
-            own = matcher if group.dense else matchers.get("permutation")()
-            features, label = (
-                CroppedFeatures(problem.statistics.groups[group.name], widths),
-                name_of(own),
-            )
+            serving = matcher if group.dense else matchers.get("permutation")()
+            label = name_of(serving)
+            features = CroppedFeatures(problem.statistics.groups[group.name], widths)
             found = [
-                _identity(group) if k == reference else own.match(features, k)
+                _identity(group) if k == reference else serving.match(features, k)
                 for k in range(problem.members)
             ]
         scores = torch.stack([m.scores.cpu().double() for m in found])
@@ -128,8 +126,11 @@ def solve_widths(problem: AlignmentProblem, matcher: Matcher) -> dict[str, Group
 
 
 def _check_alike(reference: SymmetrySpec, other: SymmetrySpec, r: int, k: int) -> None:
-    """Raises MembersError where two networks differ in more than width, AlignmentError where a
-    group that differs takes no matrix.
+    """Refuse two networks, members r and k, that cannot be compared.
+
+    Raises:
+        MembersError: they differ in more than width.
+        AlignmentError: a group whose widths differ takes no matrix.
     """
 
     def structure(spec: SymmetrySpec) -> object:
@@ -165,7 +166,10 @@ def _collect(
     reference: int,
     reading: Reading,
 ) -> Statistics:
-    """Each member runs its own graph; the features of a batch wait until all members have run."""
+    """The moments of all members, of which each runs its own graph.
+
+    The features of a batch are added once all members have run on it.
+    """
     device, dtype = device_of(models[0]), dtype_of(models[0])
     states = [model.state_dict() for model in models]
     groups: dict[str, Moments] = {}
@@ -218,7 +222,7 @@ def _rows(
     points: Sequence[tuple[ReadPoint, int]],
     sampling: Sampling,
 ) -> dict[int, Tensor]:
-    """The features of one member at every point, filled up with zeros to the width beside it."""
+    """The features of one member at every point, padded with zeros to the width of the point."""
     features: dict[int, Tensor] = {}
 
     def read(node: str, values: list[Tensor]) -> None:

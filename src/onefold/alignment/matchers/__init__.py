@@ -1,4 +1,4 @@
-"""Matchers: how one member's features are mapped to the reference's. One file each."""
+"""Matchers: methods that map one member's features to the reference's, one file each."""
 
 from onefold.alignment.matchers.base import JointMatcher, Match, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.cca import CCA

@@ -1,13 +1,20 @@
-"""One map for features that are only ever multiplied with others, as queries with keys: q -> T q, k
--> T^(-T) k keeps every product k'q.
+"""Balanced map: one map for features that are only ever multiplied with others.
 
-Of all invertible T, the one that brings both sides near the reference's. Each network is first put
-into balanced coordinates, where queries and keys have the same covariance (Moore 1981, "Principal
-component analysis in linear systems", who balances controllability and observability): with S_q = L
-L' and L' S_k L = U diag(s^2) U',  B = diag(s)^(1/2) U' L^(-1)  makes both  B S_q B' = B^(-T) S_k
-B^(-1) = diag(s). In these coordinates the map is a rotation, by Procrustes on queries and keys
-together:
-    B_r S_q,rk B_k' + B_r^(-T) S_k,rk B_k^(-1) = U diag(.) V',     T = B_r^(-1) U V' B_k.
+Queries q and keys k are an example: q -> T q, k -> T^(-T) k leaves every product k'q unchanged. Of
+all invertible T this file finds one that brings both sides near the reference's.
+
+Each network is first transformed into balanced coordinates, in which queries and keys have the same
+covariance. With S_q = L L' and L' S_k L = U diag(s^2) U' these are
+
+    B = diag(s)^(1/2) U' L^(-1),      B S_q B' = B^(-T) S_k B^(-1) = diag(s).
+
+In these coordinates the map is a rotation, by Procrustes on queries and keys together:
+
+    B_r S_q,rk B_k' + B_r^(-T) S_k,rk B_k^(-1) = U diag(.) V'
+    T = B_r^(-1) U V' B_k
+
+Moore 1981, "Principal component analysis in linear systems", balances controllability and
+observability in this way.
 """
 
 from __future__ import annotations
@@ -25,9 +32,14 @@ from onefold.symmetry import GroupMap
 def match_balanced(primal: Features, dual: Features, member: int, ridge: float = 0.1) -> Match:
     """The map of `primal` features, whose inverse transpose acts on `dual` ones.
 
-    `ridge`: relative to the mean variance of each.
+    Args:
+        primal: the features that get T.
+        dual: the features that get T^(-T).
+        member: the member that is mapped to the reference.
+        ridge: added to the diagonals of covariances, relative to their means.
 
-    Raises AlignmentError where features never vary.
+    Raises:
+        AlignmentError: features never vary.
     """
     assert primal.reference is not None
     ours = _balance(primal.covariance(primal.reference), dual.covariance(primal.reference), ridge)

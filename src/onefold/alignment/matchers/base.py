@@ -1,4 +1,4 @@
-"""What a matcher is, and the registry that a decorator fills."""
+"""The base classes of matchers, and the registry that a decorator fills."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Match:
     """The map of one member's features to the reference's.
 
     Attributes:
-        map: takes the member's features to the reference's.
-        scores: (C,). For permutations the correlation of each matched pair, in the reference's
-            order; for dense maps the canonical correlations, descending.
+        map: the map from the member's features to the reference's.
+        scores: (C,), float64. For permutations they are the correlations of the matched pairs, in
+            the reference's order; for dense maps the canonical correlations, descending.
         condition: the condition number of the map.
     """
 
@@ -89,13 +89,13 @@ class Matcher(ABC):
     def match(self, moments: Features, member: int) -> Match:
         """Map `member` to `moments.reference`.
 
-        Raises AlignmentError where the moments do not allow it.
+        Raises:
+            AlignmentError: the moments do not allow it.
         """
 
 
 class JointMatcher(Matcher):
-    """A matcher that maps all members at once, the reference included, from the moments between all
-    of them.
+    """A matcher that maps all members at once, the reference included, from moments of all pairs.
 
     It serves groups with `Group.dense` and without fibres; others get permutations to the
     reference.
@@ -107,10 +107,14 @@ class JointMatcher(Matcher):
 
     @abstractmethod
     def match_all(self, moments: Moments) -> list[Match]:
-        """The map of every member into one common basis. `moments` hold all pairs of members."""
+        """The map of every member into one common basis; `moments` hold all pairs of members."""
 
     def match(self, moments: Features, member: int) -> Match:
-        """Not for one member alone. Raises AlignmentError."""
+        """Refuse: this matcher does not map one member alone.
+
+        Raises:
+            AlignmentError: always.
+        """
         raise AlignmentError(
             f"{type(self).__name__} maps all members at once; use match_all, or onefold.align."
         )
@@ -136,13 +140,21 @@ class StateMatcher(Matcher):
     ) -> dict[str, tuple[Match, ...]]:
         """Group -> a match for each member.
 
-        `states`: of networks that `spec` describes. reference None: a common basis of all members.
+        Maps of groups with fibres are (fibres, C), in the order of the member's fibres.
 
-        Maps of groups with fibres are (fibres, C), by the member's numbers.
+        Args:
+            spec: the symmetries of the networks.
+            states: the members' weights.
+            reference: the member that the others are mapped to; None: a common basis of all.
+            seed: of what is random in the matcher.
         """
 
     def match(self, moments: Features, member: int) -> Match:
-        """Not from features. Raises AlignmentError."""
+        """Refuse: this matcher reads no features.
+
+        Raises:
+            AlignmentError: always.
+        """
         raise AlignmentError(
             f"{type(self).__name__} reads weights and no features; use match_states, or"
             " onefold.align."

@@ -1,9 +1,15 @@
 """CCA Merge: map features by canonical correlation analysis.
 
-With the covariances S~ of `dense` (a scale-free ridge gamma, a permutation prior pi) and the
-    singular value decomposition S~_rr^(-1/2)  S~_rk  S~_kk^(-1/2) = U diag(s) V'
-member k's features are mapped to the reference's basis by
-    T_k = S~_rr^(1/2) U V' S~_kk^(-1/2),      T_k^(-1) = S~_kk^(1/2) V U' S~_rr^(-1/2).
+S~ are the covariances of `dense`, with a scale-free ridge gamma and a permutation prior pi. The
+singular value decomposition
+
+    S~_rr^(-1/2)  S~_rk  S~_kk^(-1/2) = U diag(s) V'
+
+gives the map of member k's features into the reference's basis:
+
+    T_k      = S~_rr^(1/2) U V' S~_kk^(-1/2)
+    T_k^(-1) = S~_kk^(1/2) V U' S~_rr^(-1/2)
+
 Producers of the features get T_k, their consumers its inverse. The scores are the correlations of
 the canonical variates on the data themselves; with a prior, single ones may be negative.
 
@@ -27,11 +33,16 @@ from onefold.symmetry import GroupMap
 @matchers.register("cca")
 @dataclass(frozen=True)
 class CCA(Matcher):
-    """Canonical correlation analysis (CCA Merge); approximate through nonlinearities, so measure
-    each mapped member alone.
+    """Canonical correlation analysis (CCA Merge); approximate through nonlinearities.
+
+    Measure each mapped member alone to see what the approximation costs.
+
+    Attributes:
+        regularization: the ridge gamma, relative to the mean variance of each network's features.
+        prior: the weight pi of the best permutation, in the same unit; 0 is the paper's method.
     """
 
-    # Both chosen on held-out images, benchmarks/folding.
+    # Both were chosen on held-out images, benchmarks/folding.
     regularization: float = 10.0
     prior: float = 0.1
 
@@ -40,6 +51,11 @@ class CCA(Matcher):
     covariances = True
 
     def match(self, moments: Features, member: int) -> Match:
+        """Map `member` to the reference by a matrix.
+
+        Raises:
+            AlignmentError: a setting is negative or not finite, or features never vary.
+        """
         covariances = shrunk(moments, member, self.regularization, self.prior)
         root_r, inverse_r = roots(covariances.reference)
         root_k, inverse_k = roots(covariances.member)

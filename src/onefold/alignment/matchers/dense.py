@@ -1,12 +1,15 @@
-"""Shared linear algebra of the dense matchers: covariances with a ridge and a prior, their
-symmetric roots, and honest correlations.
+"""Shared linear algebra of the dense matchers: covariances, their roots, and correlations.
 
-Ridge and prior are relative to the mean variances t_r = tr S_rr / C and t_k, so that they do not
-    depend on the features' scale: S~_rr = S_rr + (gamma + pi) t_r I,    S~_kk = S_kk + (gamma + pi)
-    t_k I,    S~_rk = S_rk + pi (t_r t_k)^(1/2) P_k
-with P_k the best permutation. The prior pi acts like further samples in which every unit agrees
-with its match. It decides where the data do not (units that hardly ever fire, directions without
-variance), and leads from the free dense map (0) to the permutation (large).
+The covariances have a ridge gamma and a prior pi. Both are relative to the mean variances
+t_r = tr S_rr / C and t_k, so that they do not depend on the features' scale:
+
+    S~_rr = S_rr + (gamma + pi) t_r I
+    S~_kk = S_kk + (gamma + pi) t_k I
+    S~_rk = S_rk + pi (t_r t_k)^(1/2) P_k
+
+P_k is the best permutation. The prior acts like further samples in which every unit agrees with its
+match. It decides where the data do not: units that hardly ever fire, directions without variance.
+It leads from the free dense map (0) to the permutation (large).
 """
 
 from __future__ import annotations
@@ -27,7 +30,13 @@ NOISE = 1e-6  # of the largest variance: products of float32 features are not ex
 
 @dataclass(frozen=True)
 class Covariances:
-    """S~_rr, S~_kk and S~_rk, each (C, C), float64."""
+    """Covariances with ridge and prior, each (C, C), float64.
+
+    Attributes:
+        reference: S~_rr.
+        member: S~_kk.
+        cross: S~_rk.
+    """
 
     reference: Tensor
     member: Tensor
@@ -35,35 +44,36 @@ class Covariances:
 
 
 def shrunk(moments: Features, member: int, regularization: float, prior: float) -> Covariances:
-    """The covariances with ridge and prior; see above.
+    """The covariances of the reference and a member, with ridge and prior.
 
-    Raises AlignmentError where a setting is negative or not finite, or the features never vary.
+    Args:
+        moments: of the features.
+        member: the member.
+        regularization: gamma.
+        prior: pi.
+
+    Raises:
+        AlignmentError: a setting is negative or not finite, or the features never vary.
     """
     for name, value in (("regularization", regularization), ("prior", prior)):
         if not math.isfinite(value) or value < 0:
             raise AlignmentError(f"The {name} is {value}; it must be 0 or greater.")
     assert moments.reference is not None
-    own, other, cross = (
-        moments.covariance(moments.reference),
-        moments.covariance(member),
-        moments.cross_covariance(member),
-    )
-    scale_own, scale_other = own.diagonal().mean(), other.diagonal().mean()
-    if not (scale_own > 0 and scale_other > 0):
+    s_rr = moments.covariance(moments.reference)
+    s_kk = moments.covariance(member)
+    s_rk = moments.cross_covariance(member)
+    t_r, t_k = s_rr.diagonal().mean(), s_kk.diagonal().mean()
+    if not (t_r > 0 and t_k > 0):
         raise AlignmentError(
             "A group's features never vary on the calibration data; pass more varied data or use"
             " align='permutation'."
         )
-    eye = torch.eye(moments.width, dtype=own.dtype, device=own.device)
+    eye = torch.eye(moments.width, dtype=s_rr.dtype, device=s_rr.device)
     ridge = regularization + prior
     if prior > 0:
-        cross = (
-            cross
-            + prior
-            * (scale_own * scale_other).sqrt()
-            * eye[best_permutation(moments, member).to(eye.device)]
-        )
-    return Covariances(own + ridge * scale_own * eye, other + ridge * scale_other * eye, cross)
+        p_k = eye[best_permutation(moments, member).to(eye.device)]
+        s_rk = s_rk + prior * (t_r * t_k).sqrt() * p_k
+    return Covariances(s_rr + ridge * t_r * eye, s_kk + ridge * t_k * eye, s_rk)
 
 
 def placed(moments: Features, member: int) -> Tensor:
@@ -73,12 +83,18 @@ def placed(moments: Features, member: int) -> Tensor:
 
 
 def resolved(u: Tensor, s: Tensor, vh: Tensor, preferred: Callable[[], Tensor]) -> Tensor:
-    """U (C, C) of a singular value decomposition, whose last columns are turned so that U V' is
-    nearest to `preferred()` there.
+    """U (C, C) of a singular value decomposition, with its columns of no variance chosen anew.
 
-    Features of fewer dimensions than units leave directions in which every rotation is as good as
-    another by the data. Features vary there no more, but their means do not vanish: an arbitrary
-    rotation would mix units that lie far from zero.
+    These columns are rotated so that U V' is nearest to `preferred()` there. Features of fewer
+    dimensions than units leave directions in which the data favour no rotation. Features do not
+    vary there, but their means do not vanish: an arbitrary rotation would mix units that lie far
+    from zero.
+
+    Args:
+        u: (C, C), the left singular vectors.
+        s: (C,), the singular values, descending.
+        vh: (C, C), the right singular vectors, transposed.
+        preferred: a function that returns the preferred map (C, C).
     """
     null = s <= NOISE * s[0]
     if not bool(null.any()):
@@ -100,18 +116,15 @@ def roots(matrix: Tensor, floor: float = 1e-10) -> tuple[Tensor, Tensor]:
 
 
 def matched_correlations(moments: Features, member: int, left: Tensor, right: Tensor) -> Tensor:
-    """Correlations (C,), descending, of left[:, i]' x_r with right[:, i]' x_k on the data
-    themselves, without ridge or prior.
+    """Correlations (C,), descending, of left[:, i]' x_r with right[:, i]' x_k on the data.
 
-    0 where a combination hardly varies beside the others, so that its correlation would be one of
-    rounding errors.
+    They are without ridge or prior. A combination that hardly varies beside the others gets 0, as
+    its correlation would be one of rounding errors.
     """
     assert moments.reference is not None
-    own = torch.einsum("ci,cd,di->i", left, moments.covariance(moments.reference), left)
-    other = torch.einsum("ci,cd,di->i", right, moments.covariance(member), right)
-    shared = torch.einsum("ci,cd,di->i", left, moments.cross_covariance(member), right)
-    scale = (own * other).clamp_min(0.0).sqrt()
-    found = torch.where(scale > NOISE * scale.max(), shared / scale.clamp_min(1e-300), 0.0).clamp(
-        -1.0, 1.0
-    )
-    return found.sort(descending=True).values
+    var_r = torch.einsum("ci,cd,di->i", left, moments.covariance(moments.reference), left)
+    var_k = torch.einsum("ci,cd,di->i", right, moments.covariance(member), right)
+    cov = torch.einsum("ci,cd,di->i", left, moments.cross_covariance(member), right)
+    scale = (var_r * var_k).clamp_min(0.0).sqrt()
+    ratios = torch.where(scale > NOISE * scale.max(), cov / scale.clamp_min(1e-300), 0.0)
+    return ratios.clamp(-1.0, 1.0).sort(descending=True).values

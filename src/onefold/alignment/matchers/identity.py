@@ -1,6 +1,6 @@
-"""No map at all: every member keeps its own basis.
+"""Identity: every member stays in its own basis.
 
-The honest baseline of every matcher, and right for members that share an origin.
+It is the baseline of every matcher, and the right choice for members that share an origin.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from onefold.symmetry import GroupMap
 @matchers.register("identity")
 @dataclass(frozen=True)
 class Identity(Matcher):
-    """Leaves every member in its own basis and reports how well its features agree with the
-    reference's.
-    """
+    """Every member in its own basis, with the agreement of its features as scores."""
 
     def match(self, moments: Features, member: int) -> Match:
+        """The identity, with the correlations of features of one number as scores."""
         return Match(
             GroupMap.identity(moments.width), moments.correlation(member).diagonal().clone()
         )

@@ -1,11 +1,10 @@
-"""The widest map that keeps every member's function: rotations where the network lets them through,
-permutations elsewhere.
+"""Rotation: the widest maps that leave every member's function unchanged.
 
-The residual stream of a transformer that normalises before its branches turns as a whole, queries
-with keys and values with outputs take any invertible map of their own in each head, and units
-behind a nonlinearity change places only. Rotations by Procrustes (see `procrustes`), queries and
-keys by `balanced`. Unlike with the other dense matchers each mapped member computes exactly what it
-did, so that what is lost is lost in averaging alone.
+The residual stream of a transformer that normalises before its branches takes a rotation as a
+whole. Queries with keys, and values with outputs, take any invertible map in each head. Units
+behind a nonlinearity take permutations only. Rotations are found by `procrustes`, the maps of
+queries and keys by `balanced`. Unlike with the other dense matchers each mapped member computes
+exactly what it did before, so that everything that is lost is lost in averaging.
 """
 
 from __future__ import annotations
@@ -19,7 +18,13 @@ from onefold.alignment.matchers.procrustes import Procrustes
 @matchers.register("rotation")
 @dataclass(frozen=True)
 class Rotation(Procrustes):
-    """Rotations where they keep the function, permutations elsewhere."""
+    """Rotations where they leave the function unchanged, permutations elsewhere.
+
+    Attributes:
+        prior: the weight pi of the best permutation (see `dense`).
+        fixes_mean: only rotations that leave the all-ones vector, and so the features' mean,
+            unchanged.
+    """
 
     prior: float = 0.0
 

@@ -1,16 +1,25 @@
 """Transport: features of a member are moved onto the reference's at the least cost (OT Fusion).
 
-With uniform marginals a = 1 / C_r, b = 1 / C_k and the squared distances D_ij between feature i of
-    the reference and feature j of the member, P = argmin <P, D> - e H(P)    over P >= 0 with row
-    sums a and column sums b.
-Each feature of the reference takes the mean of what is moved there, and hands it back in the same
-    shares: T_k = diag(1 / a) P   (C_r, C_k),      in place of the inverse   P' diag(1 / b)   (C_k,
-    C_r).
+The marginals are uniform, a = 1 / C_r and b = 1 / C_k. D_ij is the squared distance between feature
+i of the reference and feature j of the member. The plan is
+
+    P = argmin <P, D> - e H(P)    over P >= 0 with row sums a and column sums b.
+
+Each feature of the reference is the mean of the features that are moved there, and is returned in
+the same shares:
+
+    T_k = diag(1 / a) P     (C_r, C_k)
+    P' diag(1 / b)          (C_k, C_r), in place of the inverse
+
 Exact transport (e = 0) between equal numbers of features is a permutation. D is the squared
-distance of the activations over the data, divided by their variances if `standardized`: D_ij = 2 -
-2 corr_ij, else var_i + var_j - 2 cov_ij. The entropy e is relative to the mean of D. With the
-defaults, e = 0 and standardized, between equal widths it is the permutation of the greatest sum of
-correlations, the same that the matcher `permutation` finds.
+distance of the activations over the data, divided by their variances if `standardized`:
+
+    D_ij = 2 - 2 corr_ij                  if standardized
+    D_ij = var_i + var_j - 2 cov_ij       if not
+
+The entropy e is relative to the mean of D. With the defaults (e = 0, standardized) and equal widths
+the map is the permutation of the greatest sum of correlations, the same that the matcher
+`permutation` finds.
 
 Singh & Jaggi 2020, "Model Fusion via Optimal Transport" (arXiv 1910.05653); Cuturi 2013, "Sinkhorn
 distances" (arXiv 1306.0895). The paper divides the map of consumers by a and not by b, which
@@ -37,18 +46,21 @@ from onefold.symmetry import GroupMap
 def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
     """The transport plan (R, C), float64 on the CPU, of uniform marginals for costs (R, C).
 
-    Raises AlignmentError where it needs the package POT, which is not there, or the entropy is too
-    small for the iteration to end well.
+    Args:
+        costs: (R, C).
+        entropy: relative to the mean of the costs; 0 for exact transport.
+
+    Raises:
+        AlignmentError: the package POT is needed and is not installed, or the iteration did not
+            converge because the entropy is too small.
     """
     rows, columns = costs.shape
     costs = costs.detach().to("cpu", torch.float64)
     if entropy == 0 and rows == columns:
         order = torch.as_tensor(linear_sum_assignment(costs.numpy())[1])
         return torch.nn.functional.one_hot(order, columns).to(torch.float64) / columns
-    a, b = (
-        torch.full((rows,), 1.0 / rows, dtype=torch.float64),
-        torch.full((columns,), 1.0 / columns, dtype=torch.float64),
-    )
+    a = torch.full((rows,), 1.0 / rows, dtype=torch.float64)
+    b = torch.full((columns,), 1.0 / columns, dtype=torch.float64)
     ot, scale = _pot(), float(costs.abs().mean()) or 1.0
     if entropy == 0:
         exact: Tensor = torch.as_tensor(
@@ -80,10 +92,11 @@ def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
 class Transport(Matcher):
     """Optimal transport (OT Fusion); of equal widths without entropy the same as permutation.
 
-    entropy: relative to the mean distance, 0 for exact transport. standardized: distances of
-    features that are divided by their deviations. It takes members of unequal widths, too.
+    It takes members of unequal widths, too.
 
-    Raises AlignmentError where the entropy is negative or not finite.
+    Attributes:
+        entropy: weight of the entropy, relative to the mean distance; 0 for exact transport.
+        standardized: whether features are divided by their deviations before distances are taken.
     """
 
     entropy: float = 0.0
@@ -95,6 +108,11 @@ class Transport(Matcher):
     widths = True
 
     def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            AlignmentError: the entropy is negative or not finite.
+        """
         super().__post_init__()
         if not math.isfinite(self.entropy) or self.entropy < 0:
             raise AlignmentError(
@@ -102,38 +120,36 @@ class Transport(Matcher):
             )
 
     def match(self, moments: Features, member: int) -> Match:
+        """Map `member` to the reference by the transport plan.
+
+        Raises:
+            AlignmentError: as `plan`.
+        """
         correlations = moments.correlation(member).cpu()
-        assigned = (
-            self.entropy == 0 and self.standardized
-        )  # ties are decided as by the matcher `permutation`
-        moved = plan(
-            2.0 - 2.0 * likeness(moments, member) if assigned else self.costs(moments, member),
-            self.entropy,
-        )
+        if self.entropy == 0 and self.standardized:
+            # Ties are decided as by the matcher `permutation`.
+            costs = 2.0 - 2.0 * likeness(moments, member)
+        else:
+            costs = self.costs(moments, member)
+        moved = plan(costs, self.entropy)
         rows, columns = moved.shape
         if self.entropy == 0 and rows == columns:
             order = moved.argmax(1)
-            return Match(
-                GroupMap("permutation", order), correlations.gather(1, order[:, None]).squeeze(1)
-            )
+            scores = correlations.gather(1, order[:, None]).squeeze(1)
+            return Match(GroupMap("permutation", order), scores)
         forward, inverse = rows * moved, columns * moved.T
         scores = (forward * correlations).sum(1)
-        return Match(
-            GroupMap("dense", forward.contiguous(), inverse.contiguous()),
-            scores,
-            float(torch.linalg.cond(forward)),
-        )
+        group_map = GroupMap("dense", forward.contiguous(), inverse.contiguous())
+        return Match(group_map, scores, float(torch.linalg.cond(forward)))
 
     def costs(self, moments: Features, member: int) -> Tensor:
-        """D (C_r, C_k), see above."""
+        """The squared distances D (C_r, C_k) of the features."""
         if self.standardized:
             return 2.0 - 2.0 * moments.correlation(member)
         assert moments.reference is not None
-        own, other = (
-            moments.covariance(moments.reference).diagonal(),
-            moments.covariance(member).diagonal(),
-        )
-        return own[:, None] + other[None] - 2.0 * moments.cross_covariance(member)
+        var_r = moments.covariance(moments.reference).diagonal()
+        var_k = moments.covariance(member).diagonal()
+        return var_r[:, None] + var_k[None] - 2.0 * moments.cross_covariance(member)
 
 
 def _pot() -> Any:

@@ -1,24 +1,27 @@
-"""Permutation by weights: the order of units in which a member's weights agree best with the
-reference's.
+"""Permutation by weights: the order of units in which weights agree best with the reference's.
 
 It needs no data.
 
-    max over permutations of all groups  sum over tensors t  w_t <A_rt, A_kt permuted>,      w_t =
-    1, or if `balanced` 1 / (|A_rt| |A_kt|)
+    max over permutations of all groups of  sum over tensors t  w_t <A_rt, A_kt permuted>
+    w_t = 1, or if `balanced` 1 / (|A_rt| |A_kt|)
 
-Coordinate descent: with all other groups as they are, this is linear in the permutation of one
-group, sum_i G_(i, p(i)), where G (C, C) adds up the inner products of all slices of all tensors
-that hold the group; solved exactly by scipy.optimize.linear_sum_assignment. Groups are visited in
-random order until none gains, and the best of several such descents is kept (`starts`; ours). Where
-the group stands on two axes of one tensor, the step solves the linear part and is kept only if the
-sum itself grows. Heads and what each of them holds move in one step: every head is matched with
-every other, and the heads are paired by what these matches are worth.
+Coordinate descent: with all other groups as they are, the sum is linear in the permutation p of one
+group,
+
+    sum_i G_(i, p(i))
+
+G (C, C) adds up the inner products of all slices of all tensors that hold the group. This step is
+solved exactly by scipy.optimize.linear_sum_assignment. Groups are visited in random order until
+none gains. The best of several such descents is taken (`starts`; ours). If the group occurs on two
+axes of one tensor, the step solves the linear part and is taken only if the sum itself grows. Heads
+and the units of each head move in one step: every head is matched with every other, and the heads
+are paired by the values of these matches.
 
 As published, w_t = 1, and a batch norm's scale and shift are tensors beside the weights before it,
-whose own scale means nothing then. Ours are `norms="folded"`, where norms act on their layers as
-they do in the network, and `balanced`, which keeps one large layer from deciding for all. On
-ResNet-20 on CIFAR-10 the published choices are better (docs/benchmarks.md), so they are the
-defaults.
+although the scale of these weights has no effect then. Ours are `norms="folded"`, with which norms
+act on their layers as they do in the network, and `balanced`, which prevents one large layer from
+deciding for all. On ResNet-20 on CIFAR-10 the published choices are better (docs/benchmarks.md), so
+they are the defaults.
 
 Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin: Merging Models modulo Permutation Symmetries",
 section 3.2 and algorithm 3 for a common basis of many members (arXiv 2209.04836).
@@ -52,21 +55,33 @@ NORMS = ("apart", "folded")
 
 @dataclass(frozen=True)
 class Unit:
-    """What one step moves: a group, or an index (heads) with the groups that differ along it."""
+    """The groups that one step moves.
+
+    Attributes:
+        group: a group, or an index (heads).
+        fibres: the groups whose fibres the index numbers; () if the group is no index.
+    """
 
     group: Group
     fibres: tuple[Group, ...] = ()
 
     @property
     def groups(self) -> tuple[Group, ...]:
+        """All of them."""
         return (self.group, *self.fibres)
 
 
 @dataclass
 class Problem:
-    """A reference and a member as float64 tensors, and what is to be made great.
+    """A reference and a member as float64 tensors, and the sum that is maximised.
 
-    `state` is the member with all maps so far.
+    Attributes:
+        spec: the symmetries of the networks.
+        reference: the weights of the reference.
+        state: the member's weights with all maps so far.
+        layout: the layout of every group, by name.
+        weights: the tensors that count -> w_t.
+        maps: the maps so far, by group.
     """
 
     spec: SymmetrySpec
@@ -77,10 +92,15 @@ class Problem:
     maps: Maps = field(default_factory=dict)
 
     def objective(self, names: Sequence[str] | None = None, state: State | None = None) -> float:
-        """The sum over these tensors, or over all."""
-        own = self.state if state is None else state
+        """The sum over some tensors.
+
+        Args:
+            names: the tensors; None: all.
+            state: replaces those of the member's tensors that it holds; None: none.
+        """
+        changed = self.state if state is None else state
         return sum(
-            w * float((self.reference[n].conj() * own.get(n, self.state[n])).sum().real)
+            w * float((self.reference[n].conj() * changed.get(n, self.state[n])).sum().real)
             for n, w in self.weights.items()
             if names is None or n in names
         )
@@ -90,21 +110,21 @@ class Problem:
         return [n for n in dict.fromkeys(slot.tensor for slot in group.slots) if n in self.weights]
 
     def gram(self, group: Group) -> Tensor:
-        """(C, C): what unit i of the reference and unit j of the member are worth together."""
+        """(C, C): the value of matching unit i of the reference with unit j of the member."""
         total = torch.zeros(group.size, group.size, dtype=torch.float64)
         for name in self.holding(group):
-            axes = self.spec.axes[name]
-            total += (
-                self.weights[name]
-                * (
-                    features(self.reference[name], axes, group).mH
-                    @ features(self.state[name], axes, group)
-                ).real
-            )
+            total += self._gram_of(name, group)
         return total
 
+    def _gram_of(self, name: str, group: Group) -> Tensor:
+        """(C, C): the part of `gram` that one tensor adds."""
+        axes = self.spec.axes[name]
+        ours = features(self.reference[name], axes, group)
+        theirs = features(self.state[name], axes, group)
+        return self.weights[name] * (ours.mH @ theirs).real
+
     def fibred_gram(self, group: Group) -> Tensor:
-        """(F, F, C, C): the same for units of fibre f of the reference and fibre g of the member."""
+        """(F, F, C, C): `gram` for each fibre f of the reference and fibre g of the member."""
         count = self.layout[group.name].fibres
         total = torch.zeros(count, count, group.size, group.size, dtype=torch.float64)
         for name in self.holding(group):
@@ -115,9 +135,8 @@ class Problem:
                 strict=True,
             )
             for ours, theirs in pairs:
-                total += (
-                    self.weights[name] * torch.einsum("fnc,gnd->fgcd", ours.conj(), theirs).real
-                )
+                products = torch.einsum("fnc,gnd->fgcd", ours.conj(), theirs).real
+                total += self.weights[name] * products
         return total
 
     def again(self) -> Problem:
@@ -125,15 +144,14 @@ class Problem:
         return dataclasses.replace(self, state=dict(self.state), maps=dict(self.maps))
 
     def step(self, unit: Unit) -> float:
-        """The best move of one unit; carried out if it gains.
+        """The best move of one unit, carried out if it gains.
 
-        Returns the gain, 0 where there is none.
+        Returns:
+            The gain; 0 if there is none.
         """
         move = self._indexed(unit) if unit.fibres else self._single(unit.group)
-        if all(
-            bool((own.forward == torch.arange(own.forward.shape[-1])).all())
-            for own in move.values()
-        ):
+        orders = [group_map.forward for group_map in move.values()]
+        if all(bool((order == torch.arange(order.shape[-1])).all()) for order in orders):
             return 0.0
         changed = mapped_tensors(self.state, self.spec, move)
         names = [name for name in changed if name in self.weights]
@@ -147,12 +165,9 @@ class Problem:
     def _single(self, group: Group) -> Maps:
         if not self.layout[group.name].apart:
             return {group.name: GroupMap("permutation", _assigned(self.gram(group))[0])}
-        every = self.fibred_gram(group)  # of fibres that stay in their places
-        return {
-            group.name: GroupMap(
-                "permutation", torch.stack([_assigned(every[f, f])[0] for f in range(len(every))])
-            )
-        }
+        values = self.fibred_gram(group)  # fibres stay in their places: only f = g is read
+        orders = torch.stack([_assigned(values[f, f])[0] for f in range(len(values))])
+        return {group.name: GroupMap("permutation", orders)}
 
     def _indexed(self, unit: Unit) -> Maps:
         index, count = unit.group, unit.group.size
@@ -160,26 +175,18 @@ class Problem:
         value = torch.zeros(count, count, dtype=torch.float64)
         for name in self.holding(index):
             if name not in among:
-                axes = self.spec.axes[name]
-                value += (
-                    self.weights[name]
-                    * (
-                        features(self.reference[name], axes, index).mH
-                        @ features(self.state[name], axes, index)
-                    ).real
-                )
+                value += self._gram_of(name, index)
         inner: dict[str, list[list[Tensor]]] = {}
         for group in unit.fibres:
             solved = [[_assigned(block) for block in row] for row in self.fibred_gram(group)]
-            value += torch.tensor(
-                [[worth for _, worth in row] for row in solved], dtype=torch.float64
-            )
+            values = [[worth for _, worth in row] for row in solved]
+            value += torch.tensor(values, dtype=torch.float64)
             inner[group.name] = [[order for order, _ in row] for row in solved]
         order = _assigned(value)[0]
-        place = torch.argsort(order)  # of the member's fibres: maps are numbered by these
+        position = torch.argsort(order)  # of the member's fibres: maps are numbered by these
         moves = {
-            name: torch.stack([own[int(place[f])][f] for f in range(count)])
-            for name, own in inner.items()
+            name: torch.stack([orders[int(position[f])][f] for f in range(count)])
+            for name, orders in inner.items()
         }
         return {
             index.name: GroupMap("permutation", order),
@@ -187,9 +194,10 @@ class Problem:
         }
 
     def _record(self, unit: Unit, move: Maps) -> None:
-        """Put the move behind the maps so far.
+        """Compose the maps so far with the move.
 
-        Fibres of the move go by their places now, those of the maps by where they came from.
+        Fibres of the move are numbered by their present positions, those of the maps by the
+        member's original positions.
         """
         index = self.maps.get(unit.group.name)
         for group in unit.fibres:
@@ -203,8 +211,15 @@ class Problem:
 
 
 def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
-    """Sweep over all units in random order until none gains; returns the objective after every step
-    that was checkpoint, from the start on.
+    """Sweep over all units in random order until none gains.
+
+    Args:
+        problem: it is changed in place.
+        seed: of the order.
+        sweeps: at most so many.
+
+    Returns:
+        The objective at the start and after every step that gained.
     """
     generator = torch.Generator().manual_seed(seed)
     units = list(_units(problem))
@@ -224,12 +239,16 @@ def descend(problem: Problem, seed: int, sweeps: int = 100) -> list[float]:
 @matchers.register("weights")
 @dataclass(frozen=True)
 class WeightMatching(StateMatcher):
-    """Permutations from the weights alone (Git Re-Basin); needs no data and keeps every member's
-    function.
+    """Permutations from the weights alone (Git Re-Basin), without data.
 
-    balanced: weigh tensors by their norms. norms: whether batch norms count "apart" from the layers
-    before them or "folded" into these. starts: descents with other orders of the groups, of which
-    the best is kept; a common basis without a reference takes one.
+    They leave every member's function unchanged.
+
+    Attributes:
+        balanced: divide each tensor's part of the sum by the tensor's norms.
+        norms: whether batch norms count "apart" from the layers before them or "folded" into them.
+        starts: descents with other orders of the groups, of which the best is taken; a common
+            basis without a reference takes one.
+        sweeps: at most so many passes over all groups in each descent.
     """
 
     balanced: bool = False
@@ -238,6 +257,11 @@ class WeightMatching(StateMatcher):
     sweeps: int = 100
 
     def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            AlignmentError: a number is below 1, or `norms` is unknown.
+        """
         super().__post_init__()
         for name, value in (("starts", self.starts), ("sweeps", self.sweeps)):
             if value < 1:
@@ -250,7 +274,7 @@ class WeightMatching(StateMatcher):
             )
 
     def problem(self, spec: SymmetrySpec, reference: State, member: State) -> Problem:
-        """What `descend` works on, from states whose norms are folded if they are to be."""
+        """The problem of `descend`, from states whose norms are folded already if they shall be."""
         counted = _counted(spec, self.norms == "folded")
         ours = {name: _wide(reference[name]) for name in counted}
         theirs = {name: _wide(member[name]) for name in spec.axes}
@@ -263,11 +287,10 @@ class WeightMatching(StateMatcher):
     def match_states(
         self, spec: SymmetrySpec, states: Sequence[State], reference: int | None, seed: int
     ) -> dict[str, tuple[Match, ...]]:
-        taken = (
-            [fold_norms(state, spec.layers) for state in states]
-            if self.norms == "folded"
-            else states
-        )
+        """Group -> a permutation for each member, to the reference or into a common basis."""
+        taken = states
+        if self.norms == "folded":
+            taken = [fold_norms(state, spec.layers) for state in states]
         if reference is None:
             solved = self._common(spec, taken, seed)
         else:
@@ -296,7 +319,7 @@ class WeightMatching(StateMatcher):
     def _common(
         self, spec: SymmetrySpec, states: Sequence[State], seed: int, rounds: int = 20
     ) -> dict[int, dict[str, Match]]:
-        """Each member in turn to the mean of the others, until none moves.
+        """Match each member in turn to the mean of the others, until none moves.
 
         The order of turns depends on the members' values alone.
         """
@@ -331,17 +354,19 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _counted(spec: SymmetrySpec, folded: bool) -> list[str]:
-    """The tensors that take part: those that hold a group, once each where tied, and no running
-    statistics of norms, but the means of folded ones, which are constants of their layers.
+    """The tensors that count: those that hold a group, once each if they are tied.
+
+    Running statistics of norms do not count, except the means of folded norms, which are constants
+    of their layers.
     """
     roles: dict[str, set[str]] = {}
     for group in spec.groups:
         for slot in group.slots:
             roles.setdefault(slot.tensor, set()).add(slot.role)
     norms = [layer.norm for layer in spec.layers if layer.norm is not None]
-    running = {norm.variance for norm in norms} | (
-        set() if folded else {norm.mean for norm in norms}
-    )
+    running = {norm.variance for norm in norms}
+    if not folded:
+        running |= {norm.mean for norm in norms}
     return [
         name
         for name in spec.axes
@@ -350,7 +375,7 @@ def _counted(spec: SymmetrySpec, folded: bool) -> list[str]:
 
 
 def _units(problem: Problem) -> Iterator[Unit]:
-    """What is moved together. Groups that take no permutation stay."""
+    """The groups that are moved together; groups that take no permutation stay."""
     groups = {group.name: group for group in problem.spec.groups if "permutation" in group.maps}
     over: dict[str, list[Group]] = {}
     for name, group in groups.items():
@@ -366,31 +391,28 @@ def _units(problem: Problem) -> Iterator[Unit]:
 
 
 def _assigned(values: Tensor) -> tuple[Tensor, float]:
-    """The best assignment of columns to rows, and what it is worth."""
+    """The best assignment of columns to rows, and its value."""
     rows, columns = linear_sum_assignment(values.numpy(), maximize=True)
     return torch.as_tensor(columns, dtype=torch.int64), float(values[rows, columns].sum())
 
 
 def _matches(problem: Problem) -> dict[str, Match]:
-    """The maps that were found, with the cosine of all weights of each unit and its counterpart for
-    scores.
+    """The maps so far as matches.
+
+    The score of a unit is the cosine of all of its weights with those of its counterpart.
     """
-    found = {}
+    matches = {}
     for group in problem.spec.groups:
-        shape = (
-            (problem.layout[group.name].fibres, group.size)
-            if problem.layout[group.name].apart
-            else (group.size,)
-        )
-        group_map = problem.maps.get(
-            group.name, GroupMap("permutation", torch.arange(group.size).expand(shape))
-        )
-        found[group.name] = Match(group_map, _cosines(problem, group))
-    return found
+        layout = problem.layout[group.name]
+        shape = (layout.fibres, group.size) if layout.apart else (group.size,)
+        identity = GroupMap("permutation", torch.arange(group.size).expand(shape))
+        group_map = problem.maps.get(group.name, identity)
+        matches[group.name] = Match(group_map, _cosines(problem, group))
+    return matches
 
 
 def _cosines(problem: Problem, group: Group) -> Tensor:
-    """(fibres x C,) of the units as they stand now."""
+    """(fibres x C,), the cosines of the units in their present order."""
     total = torch.zeros(3, 1, group.size, dtype=torch.float64)
     for name in problem.holding(group):
         axes, weight = problem.spec.axes[name], problem.weights[name]
