@@ -13,7 +13,7 @@ def test_what_matchers_say_of_themselves() -> None:
             kind.rotates,
             kind.covariances,
             kind.widths,
-            kind.probe,
+            kind.reads,
         )
         for entry in matchers
         for kind in [matchers.get(entry.name)]
