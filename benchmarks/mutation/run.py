@@ -75,6 +75,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "alignment/matchers/transport.py": ("alignment/matchers/test_transport.py",),
     "alignment/matchers/zipit.py": ("alignment/matchers/test_zipit.py",),
     "alignment/matchers/weight_matching.py": ("alignment/matchers/test_weight_matching.py",),
+    "alignment/matchers/weight_problem.py": ("alignment/matchers/test_weight_matching.py",),
     "fold/least_squares/ridge.py": ("fold/least_squares/test_ridge.py",),
     "fold/least_squares/targets.py": ("fold/least_squares/test_targets.py",),
     "fold/least_squares/elimination.py": ("fold/least_squares/test_elimination.py",),

@@ -1,17 +1,17 @@
-"""Choose among the folds by labels held out; without labels take the one that did best where there
-were labels.
+"""The fold "auto": the best of several folds by held-out labels.
 
-With labels: the best member, the average (repaired), and least squares in the ways of WAYS are
-scored on labelled batches that none was folded on, and the best is taken, on a tie the one of lower
-loss; the note says which others chance may have decided against. Without: least squares with its
-defaults. Agreement with the members' ensemble is no substitute for labels: a fold may lie nearer to
-the ensemble and be right less often.
+With labels, the best member, the average (repaired) and the variants of least squares in WAYS are
+scored on labelled batches that no fold has read. The one of the highest accuracy is taken, on a tie
+the one of lower loss. A note says which others are worse only within chance. Without labels it is
+least squares with its defaults, which was best in our studies with labels. Agreement with the
+members' ensemble is no substitute for labels: a fold may be nearer to the ensemble and be right
+less often.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,10 +24,9 @@ from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import losses, not_clearly_worse, reason
 from onefold.measure.scores import Scores
 
-ANCHOR = 0.7  # the weight of the best member where it leads
-WAYS: dict[
-    str, tuple[str, EnsembleName, bool]
-] = {  # target, what the outputs aim at, whether the best member leads
+ANCHOR = 0.7  # the weight of the best member in variants that it leads
+# the variant -> its target, the ensemble of its outputs, whether the best member leads
+WAYS: dict[str, tuple[str, EnsembleName, bool]] = {
     "correlation": ("correlation", "logits", False),
     "pruning": ("pruning", "logits", False),
     "pruning, probabilities": ("pruning", "probabilities", False),
@@ -39,10 +38,13 @@ WAYS: dict[
 @folds.register("auto")
 @dataclass(frozen=True)
 class Auto(NetworkFold):
-    """The best of average, least squares and the best member by held-out labels; least squares
-    where there are no labels.
+    """The best of average, least squares and the best member by held-out labels.
 
-    rows, ridge: of least squares.
+    Without labels it is least squares.
+
+    Attributes:
+        rows: `LeastSquares.rows`.
+        ridge: `LeastSquares.ridge`.
     """
 
     rows: int = 20000
@@ -51,11 +53,17 @@ class Auto(NetworkFold):
     labelled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        LeastSquares(rows=self.rows, ridge=self.ridge)  # checks them
+        """Check the settings.
+
+        Raises:
+            SettingError: as `LeastSquares`.
+        """
+        LeastSquares(rows=self.rows, ridge=self.ridge)
 
     def fold(self, job: FoldJob) -> Folded:
-        """The fold that was chosen, with the scores of all in its details and the reason in its
-        notes.
+        """The result of the chosen fold.
+
+        Its details hold the scores of all candidates, its notes the reason of the choice.
         """
         data, validation = held_out(job.data, job.validation)
         if validation is None:
@@ -70,31 +78,22 @@ class Auto(NetworkFold):
         alone = scored(job.models, validation, job.output)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
         member = Folded(job.models[best].state_dict(), repair=False, based=False)
-        found = {
-            f"member {best}": (
-                self._tried(job, lambda: member, validation)
-                if job.always
-                else (member, alone[best])
-            )
-        }
-        found["average"] = self._tried(
-            job, lambda: Folded(job.average(job.shares), repair=True), validation
-        )
+        tried: dict[str, tuple[Folded, Scores]] = {f"member {best}": (member, alone[best])}
+        if job.always:  # the member will be repaired, so that its scores change
+            tried[f"member {best}"] = self._tried(job, member, validation)
+        average = Folded(job.average(job.shares), repair=True)
+        tried["average"] = self._tried(job, average, validation)
         for way, (target, ensemble, leads) in WAYS.items():
             fold = LeastSquares(target=target, ensemble=ensemble, rows=self.rows, ridge=self.ridge)
             shares = led_by(best, job.shares) if leads else job.shares
-            own = dataclasses.replace(job, data=data, shares=shares)
-            found[f"least_squares, {way}"] = self._tried(
-                job,
-                lambda f=fold, o=own: f.fold(o),  # type: ignore[misc]
-                validation,
-            )
-        choice = max(found, key=lambda name: rank(found[name][1]))
-        done, score = found[choice]
-        scores = {name: one for name, (_, one) in found.items()}
+            folded = fold.fold(dataclasses.replace(job, data=data, shares=shares))
+            tried[f"least_squares, {way}"] = self._tried(job, folded, validation)
+        choice = max(tried, key=lambda name: rank(tried[name][1]))
+        done, score = tried[choice]
+        scores = {name: of_fold for name, (_, of_fold) in tried.items()}
         details = {
             "choice": choice,
-            "accuracy": {name: one.accuracy for name, one in scores.items()},
+            "accuracy": {name: of_fold.accuracy for name, of_fold in scores.items()},
             "loss": losses(scores),
             "not clearly different": not_clearly_worse(choice, scores),
             "validation examples": score.n,
@@ -106,24 +105,19 @@ class Auto(NetworkFold):
             warnings=[*done.warnings, f"auto took {choice}: {reason(choice, scores)}"],
         )
 
-    def _tried(
-        self, job: FoldJob, make: Callable[[], Folded], validation: Data
-    ) -> tuple[Folded, Scores]:
-        """A candidate, and its scores as it would be returned: repaired, if it is to be."""
-        done = make()
-        network = (
-            job.repaired(done.state, done.based)
-            if done.repair or job.always
-            else job.plain(done.state)
-        )
-        return done, scored([network], validation, job.output)[0]
+    def _tried(self, job: FoldJob, candidate: Folded, validation: Data) -> tuple[Folded, Scores]:
+        """A candidate and the scores of its network, repaired if the merge will repair it."""
+        if candidate.repair or job.always:
+            network = job.repaired(candidate.state, candidate.based)
+        else:
+            network = job.plain(candidate.state)
+        return candidate, scored([network], validation, job.output)[0]
 
 
 def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:
     """The shares with the best member's raised to ANCHOR, if it is lower."""
-    own = max(ANCHOR, shares[best])
+    leading = max(ANCHOR, shares[best])
     rest = sum(shares) - shares[best]
-    return tuple(
-        own if k == best else share * (1 - own) / rest if rest > 0 else 0.0
-        for k, share in enumerate(shares)
-    )
+    led = [share * (1 - leading) / rest if rest > 0 else 0.0 for share in shares]
+    led[best] = leading
+    return tuple(led)

@@ -1,12 +1,14 @@
-"""Distil the members' ensemble into one network, on unlabelled data.
+"""Distillation of the members' ensemble into one network, on unlabelled data.
 
-    minimise over theta   mean_x KL(q(x) || softmax f_theta(x)),    q(x) = softmax(mean_k f_k(x)),
-    mean_k softmax(f_k(x)), or a pool,
+    minimise over theta   mean_x KL(q(x) || softmax f_theta(x))
+    q(x) = softmax(mean_k f_k(x)), or mean_k softmax(f_k(x)), or a pool
 
-by Adam, rate 1e-4 falling linearly to 0. Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in
-a Neural Network" (arXiv 1503.02531), at temperature 1 and without labels. As the last step of a
-fold it repairs what layer-wise solutions cannot see; applied to the best member it is the honest
-baseline of every fold: `polish(best, members, data, 3)`.
+by Adam, with a rate that falls linearly from 1e-4 to 0. As the last step of a fold it corrects
+errors that layer-wise solutions cannot see. Applied to the best member it is the honest baseline of
+every fold: `polish(best, members, data, 3)`.
+
+Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), at
+temperature 1 and without labels.
 """
 
 from __future__ import annotations
@@ -44,15 +46,15 @@ class Polish:
     """The settings of a distillation.
 
     Attributes:
-        passes: over the data.
-        lr: the first rate of Adam.
-        ensemble: what is distilled: the softmax of the mean "logits", the mean of the
-            "probabilities", or a pool of them (`onefold.class_pool`); "classes" is the pool that is
-            estimated from the data, whose classes are taken to be even. None: what the fold aims
-            at, which is "logits" for most.
-        batchnorm: "eval" keeps the running statistics as they are, so that every step sees the
-            function that is returned; "train" normalises by each batch and lets the statistics
-            follow. Dropout is off in both.
+        passes: passes over the data.
+        lr: the first learning rate of Adam.
+        ensemble: the ensemble that is distilled: the softmax of the mean "logits", the mean of the
+            "probabilities", or a pool of them (`onefold.class_pool`). "classes" is the pool that is
+            estimated from the data, whose classes are taken to be even. None: the ensemble that the
+            fold aims at, which is "logits" for most.
+        batchnorm: "eval" leaves the running statistics as they are, so that every step computes the
+            function that is returned; "train" normalises by each batch and updates the statistics.
+            Dropout is off in both.
     """
 
     passes: int = 3
@@ -100,17 +102,17 @@ def as_polish(polish: int | Polish) -> Polish | None:
 
 @dataclass(repr=False)
 class Polished(Generic[M]):
-    """The distilled network, and how it went.
+    """The distilled network, and the numbers of the distillation.
 
     Attributes:
         model: the network.
-        passes: over the data.
-        ensemble: the name of what was distilled.
-        examples: of a pass.
-        steps: of the optimiser.
+        passes: passes over the data.
+        ensemble: the name of the ensemble that was distilled.
+        examples: the examples of a pass.
+        steps: the steps of the optimiser.
         divergence: the mean KL divergence of every pass in nats.
         classes: the pool that was distilled, if any (`ClassPool.to_dict`).
-        lr: the first rate.
+        lr: the first learning rate.
         batchnorm: "eval" or "train".
         seed: of the order of the batches.
     """
@@ -149,12 +151,12 @@ def polish(
     """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
 
     Args:
-        model: the network to begin with.
+        model: the network at the start.
         teachers: the members of the ensemble. Of members on disk one is in memory at a time, if
             `data` is a list; else all are read again for every batch.
         data: batches in the loader's own order; if they are a list, their order is drawn anew for
-            every pass. Of labels the shape alone is read, which says where the classes are.
-        settings: passes over the data, or `Polish` with more.
+            every pass. Of labels only the shape is read, which tells the axis of the classes.
+        settings: passes over the data, or a `Polish` with more settings.
         seed: of the order of the batches.
         output: which output is distilled if the networks return several, and on which axis its
             classes lie (`onefold.inference`). Only outputs of classes can be distilled: one number
@@ -162,8 +164,8 @@ def polish(
 
     Raises:
         MembersError, WeightsError: the networks do not fit together.
-        DataError: the data cannot be run or gives losses that are not finite, or nothing says which
-            output is meant and where its classes are.
+        DataError: the data cannot be run or gives losses that are not finite, or the output or the
+            axis of its classes is not known.
         SettingError: a setting is unusable.
     """
     chosen = as_polish(settings)
@@ -205,7 +207,7 @@ def _student(model: M, settings: Polish) -> M:
 
 
 def _train(student: nn.Module, data: Data, aims: _Aims, result: Polished[M]) -> None:
-    """All passes; what came of them is entered into `result`."""
+    """Train the student in all passes, and enter the numbers into `result`."""
     device = device_of(student)
     trained = [p for p in student.parameters() if p.requires_grad]
     wide = dtype_of(student) in (torch.float32, torch.float64)
@@ -265,8 +267,16 @@ def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> I
 def check_distillable(
     network: nn.Module, data: Data, output: Output, todo: str = POLISHING
 ) -> None:
-    """Raises DataError where the network's outputs on the first batch are not known to be classes.
-    todo: what they are needed for.
+    """Refuse a network whose outputs on the first batch are not known to be classes.
+
+    Args:
+        network: the network.
+        data: batches.
+        output: which output is meant.
+        todo: what the classes are needed for, for the message.
+
+    Raises:
+        DataError: as said.
     """
     with eval_mode([network]):
         _Logits(output, todo)(network, next(batches(data, device_of(network), "data to distil on")))
@@ -317,7 +327,10 @@ class _Aims:
         return torch.log_softmax(mean_output(outputs, self._ensemble), -1)
 
     def _in_turn(self, data: Data, device: torch.device) -> dict[int, Tensor]:
-        """Those of every batch, one teacher after the other, which are in eval mode on disk."""
+        """The log-probabilities of every batch, with one teacher in memory at a time.
+
+        Teachers on disk are in eval mode.
+        """
         outputs: dict[int, list[Tensor]] = {}
         with torch.no_grad():
             for k in range(len(self._teachers)):
@@ -328,9 +341,9 @@ class _Aims:
 
 
 def _restore(student: nn.Module, model: nn.Module) -> None:
-    """The flags of the network that was copied."""
-    for own, old in zip(student.modules(), model.modules(), strict=True):
-        own.training = old.training
+    """Give the student the flags of the network that was copied."""
+    for module, original in zip(student.modules(), model.modules(), strict=True):
+        module.training = original.training
     for parameter, before in zip(student.parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(before.requires_grad)
         parameter.grad = None

@@ -1,4 +1,4 @@
-"""`onefold.merge`: a plan, then trace, align, fold, repair and polish."""
+"""`onefold.merge`: the plan of a merge and its steps trace, align, fold, repair and polish."""
 
 from __future__ import annotations
 
@@ -51,39 +51,39 @@ def merge(
     Args:
         models: K >= 2 networks of one class and one set of shapes. They are not modified. With
             align="transport" widths may differ; the result has those of the reference.
-            `onefold.sources.DiskMembers` stay on disk; beside the reference and the running sum one
-            is in memory at a time, but for folds that run networks (least squares) and for
+            `onefold.sources.DiskMembers` stay on disk: beside the reference and the running sum one
+            is in memory at a time, except in folds that run networks (least squares) and in
             distillation.
         data: calibration batches (see `onefold.batches`), labels ignored. They are read for the
             moments, for the targets of repair, and for repair itself. Needed unless align="none"
             (or an Alignment) and repair="none". Under torch.distributed every process runs its
             share of them and gets the same network.
-        align: a matcher's name, or one with its settings as `onefold.CCA(regularization=1.0)`;
+        align: the name of a matcher; a matcher with settings, as `onefold.CCA(regularization=1.0)`;
             "none" for the networks as they are; or an Alignment of these networks in this order,
-            which `onefold.align` computes and where its further knobs are. None: "cca" if the fold
-            uses an alignment; where nothing can be moved the networks are then averaged as they
-            are, with a warning. For a matcher that was named that is an error, unless the network
-            takes all its features for positions (a Fourier transform over them): networks as they
-            are then stand aligned.
-        fold: a fold's name (`onefold methods fold`), or one with its settings, as
+            which `onefold.align` computes with further settings. None: "cca" if the fold uses an
+            alignment; if nothing can be moved, the networks are then averaged as they are, with a
+            warning. If a matcher was named, that is an error, unless the network takes all its
+            features for positions (a Fourier transform over them): such networks are aligned as
+            they are.
+        fold: the name of a fold (`onefold methods fold`), or a fold with settings, as
             `onefold.LeastSquares(ridge=0.1)`.
         repair: "full" gives the layers whose features may move the members' means and deviations
             (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics;
             "batchnorm" only re-estimates them; "none" does nothing; "auto" is "full" if the
             network can be traced, else "batchnorm", and nothing after folds that need no repair
-            (least squares, one member alone). By name, behind a fold whose units are not where the
-            alignment puts them (least squares towards "pruning", one member alone), "full" is
-            "batchnorm".
-        polish: passes of distillation from the members' ensemble over `data` behind everything
-            else, or `onefold.Polish` with more settings.
+            (least squares, one member alone). "full" by name is "batchnorm" after a fold whose
+            units are not in the alignment's basis (least squares towards "pruning", one member
+            alone).
+        polish: passes of distillation from the members' ensemble over `data` at the end, or
+            `onefold.Polish` with more settings.
         weights: one for each member, divided by their sum; None: equal ones.
-        ensemble: what least squares and polish aim at: the mean of the members' "logits" (the
-            default) or of their "probabilities", which is for classifiers and better if members
-            are sure of what they do not know; or a pool that weights each member per class by what
-            it saw of it (`onefold.class_pool`), "classes" being the one that is estimated from
-            `data`, whose classes are taken to be even.
-        validation: labelled batches that folds which choose by labels (greedy_soup, auto) choose
-            by; None: the last fifth of `data`, if it has labels.
+        ensemble: the ensemble that least squares and polish aim at: the mean of the members'
+            "logits" (the default) or of their "probabilities", which is for classifiers and better
+            if members are confident on classes they do not know; or a pool that weights each member
+            per class by how much of it was in its training data (`onefold.class_pool`). "classes"
+            is the pool that is estimated from `data`, whose classes are taken to be even.
+        validation: labelled batches for folds that choose by labels (greedy_soup, auto); None: the
+            last fifth of `data`, if it has labels.
         reference: the member that the others are mapped to; None: a basis that all agree on.
         output: which output is meant if the networks return several, and on which axis its
             classes lie (`onefold.inference`). Only what reads scores needs it: polish, folds that
@@ -91,8 +91,8 @@ def merge(
         seed: of everything random.
 
     Raises:
-        SettingError, MembersError, AlignmentError: arguments that cannot be or do not fit together;
-            said before anything slow.
+        SettingError, MembersError, AlignmentError: arguments that are unusable or do not fit
+            together; raised before anything slow.
         WeightsError, TraceError, DataError: as `onefold.align`.
     """
     plan = plan_merge(

@@ -1,4 +1,4 @@
-"""What a merge did, in numbers and in words."""
+"""The result of a merge, and its report in numbers and in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHOOSING = "choice by labels"
 
 @dataclass
 class MergeReport:
-    """What a merge did.
+    """The report of a merge.
 
     Attributes:
         align: the name of the matcher, or "none".
@@ -30,21 +30,21 @@ class MergeReport:
         members: K.
         reference: the member that the others were mapped to; None: a common basis.
         weights: the members' shares, which sum to 1.
-        examples: how many different calibration examples any step but the choice by labels read.
+        examples: the most calibration examples that a step read, except the choice by labels.
         parameters: of one network.
         coverage: the share of the parameters in tensors that can move.
         spaces: how many feature spaces lie between layers.
         moving_spaces: how many of them can move.
-        numbers: how many float64 numbers of moments were kept at once.
+        numbers: how many float64 numbers of moments were in memory at once.
         seconds: phase -> seconds.
         groups: one row for each group (`Alignment.table`).
-        repaired: what repair did (`RepairReport`).
-        folded: what the fold itself reports (least squares: every layer).
+        repaired: the numbers of repair (`RepairReport`).
+        folded: the details of the fold (least squares: every layer).
         polished: passes, examples and loss of the distillation (`Polished.to_dict`).
         frozen: state-dict name -> why no axis of it can move.
-        unknown: operator without a rule -> how often it was met.
+        unknown: operator without a rule -> how often it occurs.
         kept: state-dict name -> why it was not averaged but taken from one member, the reference
-            where it has any weight. A warning says where members differ in it (`unaveraged.py`).
+            if it has any weight. A warning names those in which members differ (`unaveraged.py`).
         warnings: notes for the user, one sentence each.
         used: step -> how many examples it read.
         settings: step -> setting -> value, with defaults filled in.
@@ -76,7 +76,7 @@ class MergeReport:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Add the seconds that the block takes to those of a phase."""
+        """A context whose seconds are added to those of a phase."""
         start = time.perf_counter()
         try:
             yield
@@ -93,10 +93,11 @@ class MergeReport:
         self.examples = max(counts, default=0)
 
     def describe(self, alignment: Alignment, *, computed: bool = True) -> None:
-        """Enter what an alignment measured and solved.
+        """Enter the groups, settings and warnings of an alignment.
 
-        Groups that another matcher served become warnings. computed: by this merge, so that its
-        seconds and examples are the merge's.
+        Args:
+            alignment: the alignment.
+            computed: this merge computed it, so that its seconds and examples are the merge's.
         """
         self.align, self.reference = alignment.method, alignment.reference
         self.settings["align"] = dict(alignment.settings)
@@ -155,12 +156,12 @@ class MergeReport:
 
 @dataclass(repr=False)
 class MergeResult(Generic[M]):
-    """What `onefold.merge` returns.
+    """The result of `onefold.merge`.
 
     Attributes:
         model: a plain network of the members' class.
-        alignment: the maps it was made with; None if the members were folded as they are.
-        report: what was done.
+        alignment: the maps of the members; None if they were folded as they are.
+        report: the report of every step.
     """
 
     model: M

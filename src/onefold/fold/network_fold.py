@@ -1,7 +1,7 @@
-"""Folds with settings: what a fold is, what it may use, and what it returns.
+"""The base class of folds, the job that a fold gets, and its result.
 
-A fold is a frozen dataclass whose fields are its settings, as matchers are, registered by a
-decorator. A plain function of state dicts (see `average.py`) is a fold, too.
+A fold is a frozen dataclass whose fields are its settings, registered by a decorator, as matchers
+are. A plain function of state dicts (see `average.py`) is a fold, too.
 """
 
 from __future__ import annotations
@@ -28,23 +28,22 @@ CHOSEN = "chosen for each layer"  # a ridge that is not given
 
 @dataclass(frozen=True)
 class FoldJob(ABC):
-    """Everything that a fold may use.
+    """The inputs of a fold, and the operations of the merge that it may use.
 
     Attributes:
         models: the members as they came.
         states: the members' state dicts in the reference's basis.
         shares: the members' weights, which sum to 1.
         reference: the member whose shapes and integer buffers the result has.
-        alignment: the maps into that basis; None: the members are as they came.
+        alignment: the maps into that basis; None: the states are as they came.
         spec: the symmetries of the network, if it could be traced.
         traced: its graph, if it could be traced.
-        data: calibration batches.
+        data: calibration batches; None: there are none.
         validation: labelled batches to choose by, if there are any besides `data`.
         seed: of what is random in the fold.
-        kept: what is not averaged, with the reason (see `unaveraged.py`).
+        kept: state-dict name -> why the tensor is not averaged (see `unaveraged.py`).
         output: which output is meant if scores are needed.
-        always: what is folded will be repaired whatever the fold says, as repair was asked for by
-            name.
+        always: the result will be repaired whatever the fold says, as repair was asked for by name.
     """
 
     models: Sequence[nn.Module]
@@ -77,23 +76,25 @@ class FoldJob(ABC):
     def repaired(self, state: Mapping[str, Tensor], based: bool = True) -> nn.Module:
         """The network with that state, repaired as the merge will repair it.
 
-        based: as `Folded.based`.
+        Args:
+            state: the folded state.
+            based: as `Folded.based`.
         """
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What a fold returns.
+    """The result of a fold.
 
     Attributes:
         state: the folded state dict.
         repair: whether `repair="auto"` shall repair it.
-        details: what was done, as plain data for the report.
+        details: facts for the report, as plain data.
         warnings: notes for the user, one sentence each.
-        based: the features stand where the alignment puts them, so that the members' statistics,
+        based: the features are in the basis of the alignment, so that the members' statistics,
             which are measured there, are the targets of repair.
-        wants_alignment: members were averaged that nothing had aligned; the merge aligns them by
-            its default, unless it was asked not to, and folds again.
+        wants_alignment: members were averaged without any alignment; the merge aligns them by its
+            default, unless it was asked not to, and folds again.
     """
 
     state: dict[str, Tensor]
@@ -109,10 +110,9 @@ class NetworkFold(ABC):
 
     Attributes:
         labelled: the fold may use labels.
-        traced: it needs the traced graph, and so calibration data.
-        repairs: repair may have something to do after it.
-        runs: it runs networks, and so needs all of the data in one process.
-        aligns: it uses an alignment, so that one is computed by default.
+        traced: the fold needs the traced graph, and so calibration data.
+        repairs: repair may have something to do after the fold.
+        runs: the fold runs networks, and so needs all of the data in one process.
     """
 
     labelled: ClassVar[bool] = False
@@ -133,10 +133,10 @@ class NetworkFold(ABC):
         """The settings as plain data, for reports."""
         if not dataclasses.is_dataclass(self):
             return {}
-        found = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        if "ridge" in found and found["ridge"] is None:
-            found["ridge"] = CHOSEN
-        return found
+        settings = {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        if "ridge" in settings and settings["ridge"] is None:
+            settings["ridge"] = CHOSEN
+        return settings
 
     @property
     def name(self) -> str:
@@ -146,7 +146,11 @@ class NetworkFold(ABC):
 
 
 class StateFold(NetworkFold):
-    """A fold that is a function of aligned state dicts alone."""
+    """A fold that is a function of aligned state dicts alone.
+
+    Args:
+        function: the function (see `average.py`).
+    """
 
     traced: ClassVar[bool] = False
     runs: ClassVar[bool] = False
@@ -155,19 +159,19 @@ class StateFold(NetworkFold):
         self.function = function
 
     def fold(self, job: FoldJob) -> Folded:
-        """What the function makes of the states."""
+        """The result of the function of the states."""
         state = self.function(job.states, job.shares, reference=job.reference)
         return Folded(job.complete(state, job.shares), repair=True)
 
     @property
     def name(self) -> str:
         """The name that the function is registered by, or its own."""
-        own = getattr(self.function, "__name__", "fold")
-        return next((e.name for e in folds if e.value is self.function), own)
+        unregistered = getattr(self.function, "__name__", "fold")
+        return next((e.name for e in folds if e.value is self.function), unregistered)
 
 
 def as_fold(fold: str | NetworkFold | Callable[..., Any]) -> NetworkFold:
-    """The fold of that name with its default settings; a fold as it is; a function as a fold.
+    """A fold from its name (with default settings), a function of state dicts, or a fold.
 
     Raises:
         SettingError: there is no such fold, or it is none of these.
@@ -190,7 +194,7 @@ def as_fold(fold: str | NetworkFold | Callable[..., Any]) -> NetworkFold:
 
 
 def takes(fold: NetworkFold, setting: str) -> bool:
-    """Whether a fold has that setting."""
+    """Whether a fold has a setting of that name."""
     return dataclasses.is_dataclass(fold) and setting in {f.name for f in dataclasses.fields(fold)}
 
 

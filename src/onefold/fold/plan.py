@@ -43,17 +43,17 @@ DEFAULT = "cca"  # the matcher if none is asked for
 
 @dataclass(frozen=True)
 class MergePlan(Generic[M]):
-    """What a merge will do.
+    """The checked arguments of a merge.
 
     Attributes:
         models: the members, in one precision.
         data: calibration batches, or this process's share of them.
-        align: the matcher, an alignment that was computed before, or None for the members as they
-            are.
+        align: the matcher; an alignment that was computed before; None: the members are folded as
+            they are.
         named: the alignment was asked for, so that it is an error if nothing can be aligned.
         fold: the fold with its settings.
         repair: one of REPAIRS.
-        polish: the distillation behind everything else, if any.
+        polish: the distillation at the end; None: there is none.
         weights: the members' shares, which sum to 1.
         goal: the ensemble that fold and polish aim at.
         validation: labelled batches to choose by, if there are any besides `data`.
@@ -82,7 +82,7 @@ class MergePlan(Generic[M]):
 
     @property
     def base(self) -> int:
-        """The member whose shapes and whose buffers of integers the result has."""
+        """The member whose shapes and integer buffers the result has."""
         return self.reference or 0
 
     @property
@@ -92,7 +92,7 @@ class MergePlan(Generic[M]):
 
     @property
     def matcher(self) -> Matcher | None:
-        """The matcher that is still to align, if any."""
+        """The matcher, if the merge computes an alignment."""
         return self.align if isinstance(self.align, Matcher) else None
 
 
@@ -111,7 +111,7 @@ def plan_merge(
     output: OutputChoice,
     seed: int,
 ) -> MergePlan[M]:
-    """Check the arguments of `onefold.merge`, whose meaning is told there.
+    """Check the arguments of `onefold.merge`, which documents them.
 
     Raises:
         SettingError, MembersError, WeightsError, AlignmentError, DataError: as `onefold.merge`.
@@ -168,10 +168,10 @@ def plan_merge(
 
 
 def check_choices(repair: object, ensemble: Any, seed: object) -> None:
-    """Refuse values of the simple settings that there are not.
+    """Refuse unknown values of the simple settings.
 
     Raises:
-        SettingError: as said.
+        SettingError: a value is unknown or of another type.
     """
     if not isinstance(repair, str) or repair not in REPAIRS:
         raise SettingError(f"There is no repair {shown(repair)}; {nearest(str(repair), REPAIRS)}")
@@ -204,7 +204,7 @@ def check_member(reference: object, members: int) -> None:
 def _aligner(
     align: str | Matcher | Alignment | None, fold: NetworkFold
 ) -> Matcher | Alignment | None:
-    """Who aligns: what was asked for, or the default if the fold needs an alignment."""
+    """The matcher or alignment that was asked for, or the default if the fold uses one."""
     if isinstance(align, Alignment):
         return align
     if align is None:
@@ -244,7 +244,7 @@ def _check_needs_no_data(
 
 
 def _check_whole(data: Data, fold: NetworkFold, polish: Polish | None) -> None:
-    """Refuse data of which every rank holds a part, where a step needs all of it."""
+    """Refuse data of which every rank holds a part if a step needs all of it."""
     if isinstance(data, RankShare) and data.sharded and (polish is not None or fold.runs):
         raise SettingError(
             "Every rank holds a part of the data only, which fold and polish need whole; pass all"
@@ -253,15 +253,16 @@ def _check_whole(data: Data, fold: NetworkFold, polish: Polish | None) -> None:
 
 
 def _checked_output(plan: MergePlan[M]) -> Output:
-    """The output, with the axis of its classes where labels to choose by tell it.
+    """The output, with the axis of its classes if a choice by labels tells it.
 
     Raises:
-        DataError: what is asked for needs an output that is not known; said before anything slow.
+        DataError: a step needs an output that is not known; raised before anything slow.
     """
     model, data, meant, fold = plan.models[plan.base], plan.whole, plan.output, plan.fold
     assert data is not None
-    own = fold.labelled and plan.validation is not None
-    source = plan.validation if own and plan.validation is not None else data
+    source = data
+    if fold.labelled and plan.validation is not None:
+        source = plan.validation
     first = next(batches(source, device_of(model), "calibration data"))
     chooses = fold.labelled and first.labels is not None
     if chooses or meant.select is not None:

@@ -1,8 +1,8 @@
-"""The steps of a merge, each a function of the plan and of what came before it.
+"""The steps of a merge, each a function of the plan and of the results of earlier steps.
 
     trace -> align -> fold -> repair -> polish
 
-A step returns its result and enters what it did into the report.
+A step returns its result and enters its numbers into the report.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Structure:
-    """The graph of the network and its symmetries; None where they are not needed or not known."""
+    """The graph of the network and its symmetries, if they are needed and known.
+
+    Attributes:
+        traced: the traced graph.
+        spec: the symmetries.
+    """
 
     traced: TracedNetwork | None = None
     spec: SymmetrySpec | None = None
@@ -50,8 +55,8 @@ def trace_step(plan: MergePlan[M], report: MergeReport) -> Structure:
     """Trace the reference and find its symmetries.
 
     Raises:
-        TraceError: the network cannot be traced, and alignment or fold need it. If only repair
-            wanted it, that is a note.
+        TraceError: the network cannot be traced, and alignment or fold need the graph. If only
+            repair needs it, a note is entered instead.
     """
     given = plan.align.spec if isinstance(plan.align, Alignment) else None
     needed = plan.align is not None or plan.fold.traced
@@ -72,9 +77,9 @@ def align_step(plan: MergePlan[M], structure: Structure, report: MergeReport) ->
     """The alignment: computed, given, or None for the members as they are.
 
     Raises:
-        NothingToAlignError: nothing can be aligned, and a matcher was asked for by name. It is a
-            note if the matcher is the default, or if the network takes all its features for
-            positions, whose networks stand aligned as they are.
+        NothingToAlignError: nothing can be aligned, and a matcher was asked for by name. A note is
+            entered instead if the matcher is the default, or if the network takes all its features
+            for positions: such networks are aligned as they are.
     """
     if plan.align is None:
         return None
@@ -121,7 +126,14 @@ class Repairer(Generic[M]):
     def __call__(
         self, network: nn.Module, mode: str, report: MergeReport, based: bool = True
     ) -> None:
-        """Repair a network in place. based: as of `Folded`."""
+        """Repair a network in place.
+
+        Args:
+            network: the network.
+            mode: one of REPAIRS.
+            report: gets the numbers.
+            based: as `Folded.based`.
+        """
         if mode == "none" or self.plan.data is None:
             return
         targets = self._targets_of(mode, report) if based else None
@@ -173,9 +185,12 @@ class Repairer(Generic[M]):
         return True
 
     def _untraced(self, error: TraceError, mode: str, report: MergeReport) -> None:
-        """A batch of another size runs other operators, which cannot be traced.
+        """Handle a batch of another size whose operators cannot be traced.
 
-        It is a note if repair is automatic and nothing else needed the graph.
+        A note is entered if repair is automatic and nothing else needed the graph.
+
+        Raises:
+            TraceError: it is not, or something did.
         """
         if self.alignment is not None or mode != "auto" or self.plan.fold.traced:
             raise error
@@ -198,9 +213,9 @@ class MergeJob(FoldJob):
 
     Attributes:
         network: the reference, whose copies get folded states.
-        repairer: repairs candidates that a fold scores.
-        mode: how they are repaired.
-        report: of the merge.
+        repairer: repairs the candidates that a fold scores.
+        mode: the mode of their repair, one of REPAIRS.
+        report: the report of the merge.
     """
 
     network: nn.Module = field(default_factory=nn.Identity)
@@ -258,7 +273,7 @@ def fold_step(
     repairer: Repairer[M],
     report: MergeReport,
 ) -> tuple[M, Folded]:
-    """The members as one network, not repaired yet, and what the fold says of it."""
+    """The members as one network, not repaired yet, and the result of the fold."""
     with report.timed("apply and fold"):
         first = plan.models[plan.base]
         mapped = MappedStates(plan.models, alignment)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import align
-from onefold.alignment.matchers.weight_matching import WeightMatching, descend
+from onefold.alignment.matchers.weight_matching import WeightMatching
+from onefold.alignment.matchers.weight_problem import descend
 from onefold.errors import AlignmentError, SettingError
 from onefold.fold import merge
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
