@@ -137,6 +137,8 @@ class SiteOutputs:
         return joined
 
     def run_member(self, member: int) -> None:
+        """Run one member over the calibration data and store its outputs at every site."""
+
         def visitor(batch: int) -> Callable[[str, list[Tensor]], None]:
             return lambda node, values: self.read(node, batch, {member: values[0]})
 
