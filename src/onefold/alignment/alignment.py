@@ -18,6 +18,21 @@ from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save
 
 M = TypeVar("M", bound=nn.Module)
+PLAIN = (  # the fields that are saved as JSON, in this order
+    "method",
+    "reference",
+    "members",
+    "conditions",
+    "matchers",
+    "fallbacks",
+    "probes",
+    "examples",
+    "numbers",
+    "seconds",
+    "settings",
+    "folds_norms",
+    "folds_scales",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,23 +212,8 @@ class Alignment:
                 tensors[f"forward/{group}/{k}"] = m.forward
                 if m.inverse is not None:
                     tensors[f"inverse/{group}/{k}"] = m.inverse
-        plain = [
-            "method",
-            "reference",
-            "members",
-            "conditions",
-            "matchers",
-            "fallbacks",
-            "probes",
-            "examples",
-            "numbers",
-            "seconds",
-            "settings",
-        ]
-        plain += ["folds_norms", "folds_scales"]
-        facts = {name: getattr(self, name) for name in plain} | {
-            "kinds": {g: [m.kind for m in maps] for g, maps in self.maps.items()}
-        }
+        facts = {name: getattr(self, name) for name in PLAIN}
+        facts["kinds"] = {g: [m.kind for m in maps] for g, maps in self.maps.items()}
         metadata = {"onefold.alignment": json.dumps(facts), "onefold.spec": self.spec.to_json()}
         for k, spec in enumerate(self.specs or ()):
             metadata[f"onefold.spec.{k}"] = spec.to_json()
@@ -246,12 +246,9 @@ class Alignment:
         facts["conditions"] = {
             group: tuple(values) for group, values in facts["conditions"].items()
         }
-        each = [
-            metadata[key]
-            for k in range(facts["members"])
-            if (key := f"onefold.spec.{k}") in metadata
-        ]
-        specs = tuple(SymmetrySpec.from_json(text) for text in each) or None
+        keys = [f"onefold.spec.{k}" for k in range(facts["members"])]
+        texts = [metadata[key] for key in keys if key in metadata]
+        specs = tuple(SymmetrySpec.from_json(text) for text in texts) or None
         return Alignment(
             spec=SymmetrySpec.from_json(metadata["onefold.spec"]),
             specs=specs,

@@ -84,7 +84,7 @@ def align(
         NothingToAlignError: no parameter can be moved (any method but "identity"); the message says
             why.
         SettingError, AlignmentError: an unknown or unusable setting.
-        OutputError: `resume` cannot be written or keeps another run.
+        OutputError: `resume` cannot be written or belongs to another run.
     """
     matcher = as_matcher(method)
     reading = Reading.of(matcher, max_positions, seed)

@@ -169,7 +169,7 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
             if next(path.iterdir(), None) is not None:
                 return (
                     f"{path} holds other files than an unfinished alignment's; choose an empty or"
-                    " new folder to keep it in."
+                    " new folder."
                 )
             atomic_write(path / RUN, json.dumps(now, indent=1))
             return None
@@ -189,4 +189,6 @@ def _prepare(path: Path, now: dict[str, Any]) -> str | None:
         return None
     was, here = json.dumps(then.get(name)), json.dumps(now.get(name))
     how = f"{name} was {was} and is {here} now" if len(was + here) <= 120 else f"of other {name}"
-    return f"{path} keeps another run ({how}); give what it was begun with, or another folder."
+    return (
+        f"{path} belongs to another run ({how}); give the arguments of that run, or another folder."
+    )

@@ -123,11 +123,10 @@ def solve_consensus(task: GroupTask, order: Sequence[int]) -> GroupSolution:
 
 def solve_joint(moments: Moments, matcher: JointMatcher) -> GroupSolution:
     """Let a matcher solve a group for all members at once."""
-    found = matcher.match_all(moments)
-    scores = torch.stack([m.scores.cpu().double() for m in found])
-    return GroupSolution(
-        tuple(m.map for m in found), scores, tuple(m.condition for m in found), name_of(matcher)
-    )
+    matches = matcher.match_all(moments)
+    scores = torch.stack([m.scores.cpu().double() for m in matches])
+    maps, conditions = tuple(m.map for m in matches), tuple(m.condition for m in matches)
+    return GroupSolution(maps, scores, conditions, name_of(matcher))
 
 
 def solve_indexed(
@@ -171,8 +170,8 @@ def solve_indexed(
             maps, agreement, (1.0,) * members, "fibres", "as the groups over it agree best"
         )
     }
-    for task, found in zip(tasks, chosen, strict=True):
-        solved[task.layout.group.name] = _as_solution(task, found, orders)
+    for task, matches_of_task in zip(tasks, chosen, strict=True):
+        solved[task.layout.group.name] = _as_solution(task, matches_of_task, orders)
     return solved
 
 

@@ -158,7 +158,7 @@ class Moments:
         """
         self._require()
         if not self.full:
-            raise DataError("Only variances were kept; collect with full=True for covariances.")
+            raise DataError("Only variances were stored; collect with full=True for covariances.")
         return (
             self._within[member]
             - self._means_part(lambda sums: torch.outer(sums[member], sums[member]))
@@ -174,7 +174,7 @@ class Moments:
         """
         if self.reference is None:
             raise DataError(
-                "No cross moments with a reference were kept; collect with a reference."
+                "No cross moments with a reference were stored; collect with a reference."
             )
         return self.between(self.reference, member)
 
@@ -191,7 +191,7 @@ class Moments:
             return self.between(j, i).T
         if (i, j) not in self._pairs:
             raise DataError(
-                f"No cross moments of members {i} and {j} were kept; collect with every=True."
+                f"No cross moments of members {i} and {j} were stored; collect with every=True."
             )
         return (
             self._cross[self._pairs.index((i, j))]
@@ -292,7 +292,7 @@ class Moments:
         """All that is stored, as tensors on the CPU and plain data, for a file or a process."""
         names = ("members", "width", "reference", "full", "every", "sites")
         tensors = {"sum": self._sum.cpu(), "within": self._within.cpu(), "cross": self._cross.cpu()}
-        shift = [None if own is None else own.cpu() for own in self._shift]
+        shift = [None if s is None else s.cpu() for s in self._shift]
         return {
             **{name: getattr(self, name) for name in names},
             "counts": self._counts,

@@ -28,7 +28,7 @@ DUAL = "'"  # behind a group's name: its features that take the inverse transpos
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of the members for a matcher.
+    """The features that are read of the members for a matcher, and how they are read.
 
     Attributes:
         probe: "pre" or "post": features are read before or after the activation.
@@ -78,7 +78,7 @@ class AlignmentProblem:
     """Everything that a matcher needs to align networks.
 
     Attributes:
-        spec: the symmetries of the network, of the reference where widths differ.
+        spec: the symmetries of the network; of the reference if widths differ.
         members: K.
         reference: the member that the others are mapped to. None: every pair of members was
             measured, and none is preferred.
@@ -92,7 +92,7 @@ class AlignmentProblem:
             were read.
         seconds: phase -> seconds.
         states: the members' weights as they came, for matchers that read weights.
-        specs: the symmetries of each member, where they have unequal widths.
+        specs: the symmetries of each member, if they have unequal widths; else None.
     """
 
     spec: SymmetrySpec
@@ -161,7 +161,7 @@ def build_problem(
     folded = None
     if reading.full and scales is not False and any(group.folded for group in spec.groups):
         folded = fold_all(states, spec)
-    probes, where = _probes(spec, reading, folded=folded is not None)
+    probes, chosen_layouts = _probes(spec, reading, folded=folded is not None)
     statistics = checkpoint.statistics(
         lambda: collect_statistics(
             traced,
@@ -169,7 +169,7 @@ def build_problem(
             [channels_last(state) for state in folded or states],
             data,
             probes=probes,
-            layouts=where,
+            layouts=chosen_layouts,
             reference=reference,
             full=reading.full,
             every=reading.every or reference is None,
@@ -228,9 +228,9 @@ def _probes(
     nonlinearities, where features rotate as the maps do.
     """
     probes: dict[str, tuple[Probe, ...]] = {}
-    where: dict[str, Layout] = {}
+    chosen_layouts: dict[str, Layout] = {}
     if not reading.features:
-        return probes, where
+        return probes, chosen_layouts
     indices = {name for group in spec.groups for name in group.over}
     for name, layout in layouts(spec).items():
         group = layout.group
@@ -242,8 +242,9 @@ def _probes(
         for dual in (False, True):
             chosen = choose_probes(spec, group, kind, per_fibre=layout.apart, duals=dual)
             if chosen:
-                probes[name + DUAL * dual], where[name + DUAL * dual] = chosen, layout
-    return probes, where
+                probes[name + DUAL * dual] = chosen
+                chosen_layouts[name + DUAL * dual] = layout
+    return probes, chosen_layouts
 
 
 def fold_all(

@@ -73,7 +73,7 @@ def measure_targets(
         models: the members as they came, in the alignment's order. They are not modified.
         data: calibration batches; labels are ignored.
         alignment: the maps of the members; None: they stay in their own bases.
-        spec: the symmetries of the network, of the reference where widths differ. None: those of
+        spec: the symmetries of the network; of the reference if widths differ. None: those of
             the alignment, or they are found here.
         traced: the network's graph. None: it is traced here.
 

@@ -43,8 +43,9 @@ class Auto(NetworkFold):
     Without labels it is least squares.
 
     Attributes:
-        rows: `LeastSquares.rows`.
-        ridge: `LeastSquares.ridge`.
+        rows: sampled positions of a layer's output over all examples, for least squares.
+        ridge: lambda of least squares, relative to the mean variance of the inputs. None chooses it
+            for each layer on the last 15 % of the examples.
     """
 
     rows: int = 20000

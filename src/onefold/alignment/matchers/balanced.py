@@ -54,10 +54,9 @@ def match_balanced(primal: Features, dual: Features, member: int, ridge: float =
     inverse = inverse_theirs @ vh.T @ u.T @ ours
     left, right = ours.T @ u, theirs.T @ vh.T
     scores = matched_correlations(primal, member, left, right)
-    other = matched_correlations(dual, member, inverse_ours @ u, inverse_theirs @ vh.T)
-    return Match(
-        GroupMap("dense", forward, inverse), (scores + other) / 2, float(torch.linalg.cond(forward))
-    )
+    dual_scores = matched_correlations(dual, member, inverse_ours @ u, inverse_theirs @ vh.T)
+    mean_scores, condition = (scores + dual_scores) / 2, float(torch.linalg.cond(forward))
+    return Match(GroupMap("dense", forward, inverse), mean_scores, condition)
 
 
 def _balance(primal: Tensor, dual: Tensor, ridge: float) -> Tensor:

@@ -40,8 +40,8 @@ class Matcher(ABC):
     """Base of all matchers: a frozen dataclass whose fields are its settings.
 
     Attributes:
-        probe: where features are read: "pre" or "post" activation, or "auto" for what suits the
-            matcher (`reads`).
+        probe: "pre" or "post": features are read before or after the activation; "auto": as suits
+            the matcher.
         dense: the matcher returns matrices. Groups that take only permutations fall back to a
             rotation if they take one, else to a permutation.
         exact: the maps of a dense matcher leave every member's function unchanged.
@@ -50,7 +50,7 @@ class Matcher(ABC):
         inverts: the matcher needs more samples than features.
         covariances: the matcher needs whole covariance matrices of each member, not only variances.
         widths: the matcher also maps between features of unequal numbers.
-        reads: where it reads features by default, "pre" or "post".
+        reads: "pre" or "post": how "auto" is understood.
     """
 
     probe: str = field(default="auto", kw_only=True)

@@ -39,7 +39,8 @@ class CCA(Matcher):
 
     Attributes:
         regularization: the ridge gamma, relative to the mean variance of each network's features.
-        prior: the weight pi of the best permutation, in the same unit; 0 is the paper's method.
+        prior: the weight pi of the best permutation, relative to the features' mean variances; 0
+            for none, as in the paper.
     """
 
     # Both were chosen on held-out images, benchmarks/folding.

@@ -34,7 +34,8 @@ class Procrustes(Matcher):
     After repair it is level with CCA.
 
     Attributes:
-        prior: the weight pi of the best permutation (see `dense`); 0 is the classical solution.
+        prior: the weight pi of the best permutation, relative to the features' mean variances; 0
+            for none, which is the classical solution.
         fixes_mean: only rotations that leave the all-ones vector, and so the features' mean,
             unchanged.
     """

@@ -18,10 +18,11 @@ from onefold.alignment.matchers.procrustes import Procrustes
 @matchers.register("rotation")
 @dataclass(frozen=True)
 class Rotation(Procrustes):
-    """Rotations where they leave the function unchanged, permutations elsewhere.
+    """Rotations of features that may rotate, permutations of the others; keeps the function.
 
     Attributes:
-        prior: the weight pi of the best permutation (see `dense`).
+        prior: the weight pi of the best permutation, relative to the features' mean variances; 0
+            for none.
         fixes_mean: only rotations that leave the all-ones vector, and so the features' mean,
             unchanged.
     """

@@ -125,7 +125,7 @@ class WeightMatching(StateMatcher):
     ) -> dict[str, Match]:
         problem = self.problem(spec, reference, member)
         tries = [problem.again() for _ in range(self.starts)]
-        reached = [descend(own, seed + start, self.sweeps)[-1] for start, own in enumerate(tries)]
+        reached = [descend(p, seed + start, self.sweeps)[-1] for start, p in enumerate(tries)]
         return _matches(tries[reached.index(max(reached))])
 
     def _common(
