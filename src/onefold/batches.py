@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
 from onefold.distributed import rank, ranks, several_ranks
-from onefold.errors import DataError, OnefoldError
+from onefold.errors import DataError, OnefoldError, SettingError
 
 Data = Iterable[Any]
 
@@ -248,6 +248,22 @@ def fingerprint(data: Data, *, labels: bool = False) -> str:
                 flat = value.detach().cpu().contiguous().reshape(-1)
                 digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def as_device(device: torch.device | str | None) -> torch.device | None:
+    """The device of that name, with its number; None stays None.
+
+    Raises:
+        SettingError: there is no such device here.
+    """
+    if device is None:
+        return None
+    try:
+        return torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    except (RuntimeError, AssertionError):
+        raise SettingError(
+            f"There is no device '{device}' here; use 'cpu', 'cuda' or 'cuda:N'."
+        ) from None
 
 
 def device_of(module: nn.Module) -> torch.device:

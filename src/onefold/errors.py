@@ -78,10 +78,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value in an error message: its type, with the value itself if that is short."""
-    kind = value.__name__ if isinstance(value, type) else type(value).__name__
     if isinstance(value, type):
-        return f"the class {kind}"
+        return kind_of(value)
     text = repr(value)
-    if isinstance(value, str) and len(text) <= 80:
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and len(text) <= 80):
         return text
-    return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"a {kind}"
+    short = len(text) <= 40 and "\n" not in text
+    return f"{text} ({type(value).__name__})" if short else kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """The type of a value in an error message, such as "a dict"; of a class its name."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"

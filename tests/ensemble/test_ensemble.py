@@ -141,8 +141,8 @@ MODELS = networks(count=2)
     ("build", "error", "text"),
     [
         (lambda: Ensemble(MODELS, "logit"), SettingError, "did you mean 'logits'"),
-        (lambda: Ensemble(MODELS, None), SettingError, "by 'None'"),
-        (lambda: Ensemble(MODELS, ["logits"]), SettingError, "There is no ensemble by"),
+        (lambda: Ensemble(MODELS, None), SettingError, "or a ClassPool, not None"),
+        (lambda: Ensemble(MODELS, ["logits"]), SettingError, "mean as 'probabilities', 'logits'"),
         (lambda: Ensemble(MODELS, "classes"), SettingError, "onefold.class_pool"),
         (
             lambda: Ensemble(MODELS, mean_pool([1.0] * 3)),
@@ -164,8 +164,8 @@ MODELS = networks(count=2)
             "of 1 members but there are 2",
         ),
         (lambda: pooled("all", MODELS, [X]), SettingError, "by 'all'"),
-        (lambda: LeastSquares(ensemble=3), SettingError, "by '3'"),  # type: ignore[arg-type]
-        (lambda: merge(MODELS, [X], fold="least_squares", ensemble=3), SettingError, "by .3."),  # type: ignore[arg-type]
+        (lambda: LeastSquares(ensemble=3), SettingError, "not 3"),  # type: ignore[arg-type]
+        (lambda: merge(MODELS, [X], fold="least_squares", ensemble=3), SettingError, "not 3"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_ensembles(build: Any, error: type[Exception], text: str) -> None:

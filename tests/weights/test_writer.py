@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold import weights
-from onefold.errors import OutputError, WeightsError
+from onefold.errors import OutputError, SettingError, WeightsError
 from onefold.sources.networks import digits
 
 FORMS = ("safetensors", "pt")
@@ -95,12 +95,17 @@ def test_plain_torch_files_need_no_onefold_to_load(tmp_path: Path) -> None:
         ({}, "no tensors"),
         ({"a": torch.tensor([float("nan")])}, "not finite"),
         ({"a": 3}, "'a' is a int"),
-        ([1], "from a list"),
     ],
 )
 def test_unfit_states_are_not_written(tmp_path: Path, state: object, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
         onefold.save(state, tmp_path / "a.safetensors")  # type: ignore[arg-type]
+    assert names(tmp_path) == []
+
+
+def test_what_is_neither_a_network_nor_a_state_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="as a network or a dict, not \\[1\\] \\(list\\)"):
+        onefold.save([1], tmp_path / "a.safetensors")  # type: ignore[arg-type]
     assert names(tmp_path) == []
 
 

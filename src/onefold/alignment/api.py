@@ -22,6 +22,7 @@ from onefold.alignment.solve import solve_groups
 from onefold.alignment.statistics import Statistics
 from onefold.alignment.structure import check_movable
 from onefold.alignment.widths import build_problem_of_widths, differ_in_width
+from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
 from onefold.errors import AlignmentError, SettingError, shown
@@ -30,6 +31,7 @@ from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
 
 
+@checked
 def align(
     models: Sequence[nn.Module],
     data: Data | None = None,

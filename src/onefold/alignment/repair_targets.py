@@ -26,7 +26,9 @@ from onefold.alignment.moments import Moments
 from onefold.alignment.problem import channels_last, fold_all
 from onefold.alignment.statistics import ReadPoint, accumulate
 from onefold.alignment.structure import trace_on
+from onefold.arguments import checked
 from onefold.batches import Data, device_of
+from onefold.inference.running import networks
 from onefold.layers import Layer
 from onefold.sources import on_disk
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features, solve
@@ -57,6 +59,7 @@ class Targets:
     examples: int
 
 
+@checked
 def measure_targets(
     models: Sequence[nn.Module],
     data: Data,
@@ -81,6 +84,7 @@ def measure_targets(
         DataError: the data is empty, has the wrong dtype or cannot be run.
         TraceError: a batch of another size needs another graph that cannot be traced.
     """
+    models = networks(models)
     base = (alignment.reference if alignment else None) or 0
     traced = traced or trace_on(models[base], data)
     spec = spec or (alignment.spec if alignment else solve(traced))

@@ -18,13 +18,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable
 from onefold.ensemble.names import EnsembleMean, EnsembleName, check_ensemble
 from onefold.ensemble.pool import FLOOR, ClassPool
 from onefold.ensemble.share_errors import corrected_shares, sampling_errors
 from onefold.errors import DataError, SettingError
 from onefold.inference import OutputChoice, as_output
-from onefold.inference.running import class_outputs
+from onefold.inference.running import class_outputs, networks
 from onefold.weights import warn_of_repeated
 
 # A note of folds.
@@ -38,6 +39,7 @@ CLOSE = 1e-4  # error of the logarithms of shares at which the rounds end
 MISSED = 1e-2  # error of the mean probability of a class from which nothing is known
 
 
+@checked
 def class_pool(
     models: Sequence[nn.Module],
     data: Data | None = None,
@@ -69,7 +71,7 @@ def class_pool(
         DataError: a member cannot run on the data, its outputs are not finite, or nothing says
             where its classes are.
     """
-    meant = as_output(output)
+    meant, models = as_output(output), networks(models)
     if counts is not None:
         known = _table(counts, len(models))
         return ClassPool(
@@ -81,7 +83,7 @@ def class_pool(
             " `counts`."
         )
     data = check_reiterable(data, "data to pool by")
-    warn_of_repeated(models)
+    warn_of_repeated(models, level=4)
     seen, errors, answers = [], [], []
     for k in range(len(models)):
         logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()

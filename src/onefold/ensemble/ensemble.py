@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble, name_of
 from onefold.ensemble.pool import ClassPool
@@ -47,6 +48,7 @@ class Ensemble(nn.Module):
 
     selects_output = True
 
+    @checked
     def __init__(
         self,
         models: Sequence[nn.Module],

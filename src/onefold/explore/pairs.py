@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from onefold.alignment import align as find_alignment
 from onefold.alignment.matchers import Permutation
 from onefold.alignment.structure import trace_on
+from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
@@ -156,6 +157,7 @@ class Compared:
         }
 
 
+@checked
 def compare_networks(
     networks: Sequence[nn.Module],
     data: Data,

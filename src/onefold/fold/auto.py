@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from onefold.arguments import check_fields
 from onefold.batches import Data
 from onefold.ensemble.names import EnsembleName
 from onefold.fold.average import folds
@@ -59,6 +60,7 @@ class Auto(NetworkFold):
         Raises:
             SettingError: as `LeastSquares`.
         """
+        check_fields(self)
         LeastSquares(rows=self.rows, ridge=self.ridge)
 
     def fold(self, job: FoldJob) -> Folded:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.alignment import check_networks
+from onefold.arguments import check_fields, checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
@@ -68,6 +69,7 @@ class Polish:
         Raises:
             SettingError: one of them is unusable.
         """
+        check_fields(self)
         if not isinstance(self.passes, int) or isinstance(self.passes, bool) or self.passes < 1:
             raise SettingError(
                 f"Distillation was asked for {shown(self.passes)} passes; it needs at least 1."
@@ -139,6 +141,7 @@ class Polished(Generic[M]):
         )
 
 
+@checked
 def polish(
     model: M,
     teachers: Sequence[nn.Module],

@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from onefold.alignment import Alignment, Matcher, as_matcher
+from onefold.arguments import checked
 from onefold.batches import Data
 from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool
@@ -31,6 +32,7 @@ from onefold.weights import repeated
 M = TypeVar("M", bound=nn.Module)
 
 
+@checked
 def merge(
     models: Sequence[M],
     data: Data | None = None,

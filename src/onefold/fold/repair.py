@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Target, trace_on
+from onefold.arguments import checked
 from onefold.batches import (
     Data,
     RankShare,
@@ -75,6 +76,7 @@ class RepairReport:
     skipped: list[str] = field(default_factory=list)
 
 
+@checked
 def recalibrate(model: nn.Module, data: Data) -> nn.Module:
     """Re-estimate the batch-norm statistics of `model` over `data`, in place, and return it.
 
@@ -92,6 +94,7 @@ def recalibrate(model: nn.Module, data: Data) -> nn.Module:
     return model
 
 
+@checked
 def repair(
     model: nn.Module,
     data: Data,

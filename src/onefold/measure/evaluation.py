@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batches import Data, labels_of
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble, name_of
@@ -70,6 +71,7 @@ class Evaluation:
         }
 
 
+@checked
 def evaluate(
     model: nn.Module | Sequence[nn.Module],
     data: Data,

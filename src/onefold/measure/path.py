@@ -21,7 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, check_reiterable
+from onefold.arguments import checked
+from onefold.batches import Data, as_device, check_reiterable
 from onefold.batchnorm import reestimate
 from onefold.caches import clear_eval_caches
 from onefold.errors import DataError, MembersError, SettingError, nearest
@@ -151,6 +152,7 @@ class Triangle:
         }
 
 
+@checked
 def barrier(
     a: nn.Module,
     b: nn.Module,
@@ -196,14 +198,14 @@ def barrier(
         )
     if loss not in LOSSES:
         raise SettingError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
-    members = matching([a, b])
+    members, place = matching([a, b]), as_device(device)
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
     scores: dict[int, Scores] = {}
     # The ends come first, since there is no barrier without them.
     for i in (0, points - 1, *range(1, points - 1)):
         t = i / (points - 1)
-        network = combine(members, (1 - t, t)).to(device)
+        network = combine(members, (1 - t, t)).to(place)
         repair(network)
         scores[i] = evaluate(network, data, bins=bins, binning=binning, output=output)
         if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
@@ -253,13 +255,13 @@ def triangle(
             f"A triangle was asked for with resolution {resolution}; give at least 1 step along an"
             " edge."
         )
-    members = matching([a, b, c])
+    members, place = matching([a, b, c]), as_device(device)
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
     weights = grid(resolution)
     scores = []
     for triple in weights:
-        network = combine(members, triple).to(device)
+        network = combine(members, triple).to(place)
         repair(network)
         scores.append(evaluate(network, data, output=output))
     return Triangle(weights, tuple(scores), recalibrate is not None)

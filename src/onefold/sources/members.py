@@ -15,7 +15,7 @@ from typing import Any, TypeGuard, overload
 import torch
 from torch import nn
 
-from onefold.batches import device_of
+from onefold.batches import as_device, device_of
 from onefold.errors import MembersError
 from onefold.weights import repeated
 
@@ -73,9 +73,9 @@ class ResidentMembers(Members):
 
     def on(self, device: torch.device | str | None) -> ResidentMembers:
         """The members on `device`: copies of those that are on another one."""
-        if device is None:
+        wanted = as_device(device)
+        if wanted is None:
             return self
-        wanted = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
         return ResidentMembers(
             network if device_of(network) == wanted else copy.deepcopy(network).to(wanted)
             for network in self._networks

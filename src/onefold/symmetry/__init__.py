@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from onefold.arguments import checked
 from onefold.symmetry.action import apply_maps, map_features
 from onefold.symmetry.cache import cached
 from onefold.symmetry.folding import fold_scales
@@ -26,6 +27,7 @@ from onefold.symmetry.tracing import TracedNetwork, example_batch, trace
 from onefold.symmetry.verify import Verification, verify_symmetries
 
 
+@checked
 def find_symmetries(
     model: nn.Module,
     example_inputs: Any = None,
@@ -63,7 +65,7 @@ def find_symmetries(
         return solve(traced)
     found = cached(traced, example_inputs, cache)
     if found.refuted:
-        warnings.warn(found.refuted, stacklevel=2)
+        warnings.warn(found.refuted, stacklevel=3)
     return found.spec
 
 

@@ -113,6 +113,14 @@ class SymmetrySpec:
             raise SymmetryError("This JSON is not a symmetry spec; run find_symmetries again.")
         return spec
 
+    def __repr__(self) -> str:
+        """One line of counts; `to_json` is the whole."""
+        return (
+            f"SymmetrySpec({len(self.groups)} groups, {len(self.layers)} layers, {len(self.norms)}"
+            f" norms, {100 * self.coverage:.1f} % of {self.parameters:,} parameters,"
+            f" fingerprint={self.fingerprint[:12]!r})"
+        )
+
     def __str__(self) -> str:
         """A readable table.
 

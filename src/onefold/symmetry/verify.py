@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from onefold.arguments import checked
 from onefold.symmetry.axes import MAP_CLASSES, Group
 from onefold.symmetry.drawing import random_cycles
 from onefold.symmetry.spec import SymmetrySpec
@@ -65,6 +66,7 @@ class Verification:
         return "\n".join([line, *missed])
 
 
+@checked
 def verify_symmetries(
     spec: SymmetrySpec,
     model: nn.Module,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from onefold.arguments import checked
 from onefold.errors import WeightsError
 from onefold.weights.checks import check_state
 from onefold.weights.files import PathLike, files_of, format_of
@@ -96,6 +97,7 @@ def read(
     return Checkpoint(tensors, form, tuple(paths), entry, prefix, metadata, notes)
 
 
+@checked
 def load(
     path: PathLike | Sequence[PathLike],
     *,

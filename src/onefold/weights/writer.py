@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.errors import OutputError, WeightsError
 from onefold.weights.atomic import atomic_write, check_output
 from onefold.weights.checks import check_state
@@ -23,6 +24,7 @@ TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 UNWRITABLE = (torch.complex128, torch.complex32)  # dtypes that safetensors has not got
 
 
+@checked
 def save(
     model_or_state: nn.Module | Mapping[str, Tensor],
     path: str | os.PathLike[str],

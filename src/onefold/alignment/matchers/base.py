@@ -12,6 +12,7 @@ from torch import Tensor
 
 from onefold.alignment.features import Features
 from onefold.alignment.moments import Moments
+from onefold.arguments import check_fields
 from onefold.errors import AlignmentError, SettingError
 from onefold.registry import Registry
 from onefold.symmetry import GroupMap, SymmetrySpec
@@ -69,6 +70,7 @@ class Matcher(ABC):
         Raises:
             SettingError: one of them is unusable.
         """
+        check_fields(self)
         if self.probe not in PROBES:
             raise SettingError(
                 f"The probe is {self.probe!r}; it is where features are read, 'auto', 'pre' or"

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.distributed import from_first_rank
 from onefold.ensemble.ensemble import Ensemble
 from onefold.ensemble.names import EnsembleMean
@@ -105,6 +106,7 @@ class PersistentTraining:
         OutputError: the folder cannot be made.
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,

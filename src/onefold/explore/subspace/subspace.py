@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable
 from onefold.ensemble.ensemble import Ensemble
 from onefold.ensemble.names import ENSEMBLE_MEANS, EnsembleMean, check_ensemble
@@ -78,6 +79,7 @@ class Subspace(DrawnNetwork):
         SettingError: a pattern matches nothing.
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from onefold.alignment import Alignment
+from onefold.arguments import check_fields
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool, mean_pool
@@ -97,6 +98,7 @@ class LeastSquares(NetworkFold):
         return self.target != "pruning"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.target not in TARGETS:
             raise SettingError(
                 f"There is no target '{self.target}' of least squares;"

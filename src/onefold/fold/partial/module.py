@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from onefold.arguments import checked
 from onefold.errors import SettingError, nearest
 from onefold.fold.partial.unmerge import Unmerge
 from onefold.fold.soft.mixture import weighted_outputs
@@ -68,6 +69,7 @@ class PartialMerge(nn.Module):
         output: which output the logits are and where the classes lie (`onefold.inference`).
     """
 
+    @checked
     def __init__(
         self,
         trunk: Trunk,

@@ -11,6 +11,7 @@ from torch import nn
 
 from onefold.alignment import Alignment, check_networks, in_one_precision
 from onefold.alignment.matchers import Matcher
+from onefold.arguments import checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import MembersError, NothingToAlignError, SettingError
 from onefold.fold.average import normalized
@@ -87,6 +88,7 @@ class PartialResult:
     report: PartialReport
 
 
+@checked
 def partial_merge(
     models: Sequence[nn.Module],
     data: Data,

@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable, device_of
 from onefold.errors import DataError, SettingError
 from onefold.fold.soft.candidates import GATED, judge
@@ -91,6 +92,7 @@ class SoftResult:
         )
 
 
+@checked
 def fit_gates(
     soft: SoftMerge,
     data: Data,

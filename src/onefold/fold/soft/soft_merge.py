@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.alignment import Alignment, in_one_precision
+from onefold.arguments import checked
 from onefold.batches import Batch, Data, device_of
 from onefold.batchnorm import NormModule
 from onefold.distributed import from_first_rank
@@ -99,6 +100,7 @@ class SoftMerge(nn.Module):
         SettingError: an unknown level, alignment or pattern, or arguments that exclude each other.
     """
 
+    @checked
     def __init__(
         self,
         models: Sequence[nn.Module],

@@ -1,0 +1,115 @@
+"""Types of arguments: a value of a wrong type gets one sentence before anything else is done.
+
+`checked` reads the annotations of a function, `check_fields` those of a dataclass. What can be
+judged is said in `annotations.py`. Ranges and names are checked by the functions themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from torch import nn
+
+from onefold.annotations import REFUSED, Kind, hints_of, kinds_of
+from onefold.errors import MembersError, kind_of, shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+SINGLE = "1 network was given; pass a list of them."
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator that checks the types of a public function's arguments.
+
+    Missing and unknown arguments are left to Python.
+
+    Args:
+        function: a function, or the `__init__` of a class. Its annotations are read at the first
+            call.
+
+    Returns:
+        The function, which raises SettingError, MembersError (networks) or DataError (batches) for
+        an argument of a wrong type.
+    """
+    owner = function.__qualname__.removesuffix(".__init__")
+
+    @functools.cache
+    def kinds() -> tuple[list[str], dict[str, Kind]]:
+        parameters = inspect.signature(function).parameters.values()
+        ordered = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        open_ended = {p.name for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        hints = hints_of(function.__annotations__, function.__module__)
+        return ordered, kinds_of(
+            {k: v for k, v in hints.items() if k not in {"return", *open_ended}}
+        )
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        ordered, known = kinds()
+        given: list[Any] = list(args)
+        for place, (name, value) in enumerate(zip(ordered, args, strict=False)):
+            if name in known:
+                given[place] = _taken(known[name], owner, name, value)
+        named: dict[str, Any] = kwargs
+        for name, value in named.items():
+            if name in known:
+                named[name] = _taken(known[name], owner, name, value)
+        return function(*given, **named)
+
+    return call
+
+
+def check_fields(settings: Any) -> None:
+    """Check the types of a dataclass's fields; call it in `__post_init__`.
+
+    Args:
+        settings: the object. Numbers of numpy and torch in its fields become plain ones.
+
+    Raises:
+        SettingError, MembersError, DataError: a field is of a wrong type.
+    """
+    kind: Any = type(settings)
+    for name, known in _field_kinds(kind).items():
+        value = getattr(settings, name)
+        taken = _taken(known, kind.__name__, name, value)
+        if taken is not value:
+            object.__setattr__(settings, name, taken)
+
+
+@functools.cache
+def _field_kinds(kind: type) -> dict[str, Kind]:
+    hints: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        hints |= hints_of(inspect.get_annotations(base), base.__module__)
+    return kinds_of({f.name: hints[f.name] for f in dataclasses.fields(kind) if f.name in hints})
+
+
+def _taken(kind: Kind, owner: str, name: str, value: Any) -> Any:
+    """The value as the function gets it. Raises the error of the kind if it is refused."""
+    taken = kind.take(value)
+    if taken is not REFUSED:
+        return taken
+    if kind.networks and isinstance(value, nn.Module):
+        raise MembersError(SINGLE)
+    if kind.networks and isinstance(value, list | tuple):
+        k = next(k for k, member in enumerate(value) if not isinstance(member, nn.Module))
+        raise MembersError(
+            f"Member {k} is {kind_of(value[k])}, not an nn.Module; load it into its network first."
+        )
+    hint = ""
+    if isinstance(value, type) and issubclass(value, kind.instances) and _needs_nothing(value):
+        hint = f"; write {value.__name__}()"
+    raise kind.error(f"{owner} takes {name} as {kind.one}, not {shown(value)}{hint}.")
+
+
+def _needs_nothing(kind: type) -> bool:
+    """Whether a class can be called without arguments."""
+    try:
+        inspect.signature(kind).bind()
+    except (TypeError, ValueError):
+        return False
+    return True

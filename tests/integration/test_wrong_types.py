@@ -1,0 +1,147 @@
+"""Every parameter of every public function gets a value of a wrong type: one sentence, or a result.
+
+No value may end in an error of another library. The networks and the data are tiny, and what takes
+long is computed once, so that values that are fine cost little.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import onefold
+from onefold.errors import OnefoldError
+from onefold.symmetry import trace
+
+# Results and records, which users read and do not make.
+RECORDS = {"SymmetrySpec", "Alignment", "MergeResult", "PartialMerge", "ClassPool", "OnefoldError"}
+WRONG: dict[str, Any] = {
+    "None": None,
+    "a lambda": lambda *args, **kwargs: None,
+    "a class": dict,
+    "text": "7",
+    "an empty list": [],
+    "an empty dict": {},
+    "an object": object(),
+    "True": True,
+}
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    """Two layers from 4 numbers to 2 classes."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)).eval()
+
+
+@functools.cache
+def shared() -> dict[str, Any]:
+    """What takes long, computed once."""
+    torch.manual_seed(0)
+    batches = [(torch.randn(12, 4), torch.arange(12) % 2) for _ in range(3)]
+    traced = trace(network(), (batches[0][0],), {})
+    spec = onefold.find_symmetries(network(), traced=traced)
+    models = [network(0), network(1)]
+    alignment = onefold.align(models, batches, method="permutation", spec=spec, traced=traced)
+    return {"data": batches, "traced": traced, "spec": spec, "alignment": alignment}
+
+
+def valid(name: str, folder: Path) -> dict[str, Any]:
+    """Arguments with which a public function runs at once."""
+    known = shared()
+    data, models = known["data"], [network(0), network(1)]
+    graph = {"spec": known["spec"], "traced": known["traced"]}
+    plain = {"align": "none", "repair": "none"}
+    saved = folder / "net.pt"
+    if name == "load":
+        torch.save(network().state_dict(), saved)
+    several = {"models": models, "data": data}
+    single = {"model": network(), "data": data}
+    given: dict[str, dict[str, Any]] = {
+        "find_symmetries": {"model": network(), "traced": known["traced"]},
+        "verify_symmetries": {
+            "spec": known["spec"],
+            "model": network(),
+            "example_inputs": data[0],
+            "trials": 1,
+            "negatives": 1,
+        },
+        "align": {**several, **graph, "method": "permutation"},
+        "merge": {**several, **plain},
+        "measure_targets": {**several, **graph, "alignment": known["alignment"]},
+        "repair": {**single, **graph, "targets": {}},
+        "polish": {"model": network(), "teachers": models, "data": data, "settings": 1},
+        "partial_merge": {**several, **plain, "until": "2"},
+        "recalibrate": single,
+        "SoftMerge": {"models": models, "align": "none"},
+        "fit_gates": {
+            "soft": onefold.SoftMerge(models, "model", screen=False),
+            "data": data,
+            "steps": 1,
+        },
+        "Subspace": {"model": network()},
+        "PersistentTraining": {"model": network(), "steps_per_round": 2},
+        "compare_networks": {"networks": models, "data": data, "align": False, "points": 3},
+        "evaluate": single,
+        "class_pool": {"models": models, "data": data},
+        "Ensemble": {"models": models},
+        "barrier": {"a": models[0], "b": models[1], "data": data, "points": 3},
+        "load": {"path": saved},
+        "save": {"model_or_state": network(), "path": folder / "out.pt", "force": True},
+    }
+    return given.get(name, {})
+
+
+def parameters() -> list[tuple[str, str]]:
+    """(function, parameter) for all public ones."""
+    return [
+        (name, parameter)
+        for name in onefold.__all__
+        if name not in RECORDS and callable(getattr(onefold, name))
+        for parameter in inspect.signature(getattr(onefold, name)).parameters
+    ]
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The sentence with which a call is refused; "" if it runs."""
+    try:
+        call()
+    except OnefoldError as error:
+        return str(error)
+    return ""
+
+
+def test_valid_arguments_run(tmp_path: Path) -> None:
+    for name in dict.fromkeys(name for name, _ in parameters()):
+        assert refusal(lambda name=name: getattr(onefold, name)(**valid(name, tmp_path))) == "", (
+            name
+        )
+
+
+@pytest.mark.parametrize(("name", "parameter"), parameters())
+def test_a_value_of_a_wrong_type_gets_one_sentence(
+    name: str, parameter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = getattr(onefold, name)
+    for wrong in WRONG.values():
+        arguments = valid(name, tmp_path) | {parameter: wrong}
+        sentence = refusal(lambda arguments=arguments: function(**arguments))
+        if sentence:
+            assert "\n" not in sentence, sentence
+            assert sentence.endswith("."), sentence
+            assert len(sentence) <= 300, sentence
+
+
+@pytest.mark.parametrize("name", list(dict.fromkeys(n for n, _ in parameters())))
+def test_arguments_that_are_missing_or_unknown_get_the_error_of_python(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        getattr(onefold, name)(**valid(name, tmp_path), nonsense=1)
