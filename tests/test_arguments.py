@@ -141,7 +141,7 @@ def test_numbers_of_numpy_and_torch_become_plain_ones(name: str, value: Any, pla
         ("count", "x", SettingError, "count as a whole number, not 'x'."),
         ("count", True, SettingError, "count as a whole number, not True."),
         ("count", 1.0, SettingError, "count as a whole number, not 1.0 (float)."),
-        ("count", torch.tensor(True), SettingError, "count as a whole number, not tensor(True) (Tensor)."),
+        ("count", torch.tensor(True), SettingError, "whole number, not tensor(True) (Tensor)."),
         ("rate", "7", SettingError, "rate as a number, not '7'."),
         ("rate", np.bool_(True), SettingError, "rate as a number, not"),
         ("rate", 1j, SettingError, "rate as a number, not 1j (complex)."),

@@ -32,7 +32,12 @@ def results() -> dict[str, Any]:
     run.record(0.5)
     pairs = onefold.compare_networks(models[:3], data(), align=False, points=3)
     evaluation = evaluate_all(models, data())
+    merged = onefold.merge(models[:2], [x for x, _ in data()], align="permutation")
+    assert merged.alignment is not None
     return {
+        "MergeResult": merged,
+        "Alignment": merged.alignment,
+        "SymmetrySpec": merged.alignment.spec,
         "Subspace": space,
         "Subspace of a network as a whole": onefold.Subspace(nn.Linear(2, 2)),
         "PersistentTraining": run,
@@ -71,6 +76,13 @@ def test_a_repr_is_at_most_thirty_lines(name: str) -> None:
     assert len(text) <= 3000
     assert len(text.splitlines()) <= 30
     assert text.startswith(name.split()[0] + "(")
+
+
+def test_a_spec_counts_its_parts_and_prints_a_table() -> None:
+    spec = RESULTS["SymmetrySpec"]
+    assert len(repr(spec).splitlines()) <= 3
+    assert repr(spec).startswith("SymmetrySpec(19 groups, 20 layers, 0 norms, 100.0 % of")
+    assert len(str(spec).splitlines()) > 19
 
 
 def test_a_subspace_says_what_it_is_of() -> None:
