@@ -8,7 +8,7 @@ is there, the run is not finished.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -145,7 +145,9 @@ class TrainingTask(ABC, Generic[R, S]):
             at_hand = self.at_hand(data) if part.devices == 1 else None
             share = max(1, threads // part.devices)
             job = Job(recipe, folder, now, steps, before is not None, share, at_hand)
-            launch(self.train, (job,), device, part.devices, part.precision)
+            # Fabric would set the fields of a dataclass, so they are passed one by one
+            arguments = (self.train, *vars(job).values())
+            launch(_process, arguments, device, part.devices, part.precision)
         outcome = self.finish(_reached(recipe, folder), data, evaluation)
         complete, report, more = write(folder, with_checksums(recipe), now, outcome, self.patterns)
         names = [*outcome.networks, RECIPE, PAGE]
@@ -179,6 +181,10 @@ class TrainingTask(ABC, Generic[R, S]):
     @abstractmethod
     def finish(self, state: State, data: Data, evaluation: Data | None) -> Outcome[R, S]:
         """The networks that the last checkpoint holds, and their scores."""
+
+
+def _process(fabric: Any, train: Callable[[Any, Job[Any]], None], *fields: Any) -> None:
+    train(fabric, Job(*fields))
 
 
 def _reached(recipe: TrainedRecipe, folder: Path) -> State:
