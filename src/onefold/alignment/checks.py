@@ -44,20 +44,14 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
                 f"Member 0 is a {type(models[0]).__name__} but member {k} is a"
                 f" {type(model).__name__}; only networks of one class can be folded."
             )
-        if device_of(model) != device_of(models[0]) and "meta" not in (
-            device_of(model).type,
-            device_of(models[0]).type,
-        ):
+        if _apart(device_of(model), device_of(models[0])):
             raise MembersError(
                 f"Member 0 is on {device_of(models[0])} but member {k} is on {device_of(model)};"
                 " move them to one device."
             )
     for k, model in enumerate(models):
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if tensor.device != device_of(model) and "meta" not in (
-                tensor.device.type,
-                device_of(model).type,
-            ):
+            if _apart(tensor.device, device_of(model)):
                 raise MembersError(
                     f"Member {k} is on {device_of(model)}, but its '{name}' is on {tensor.device};"
                     " move the whole network to one device."
@@ -84,6 +78,11 @@ def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
         return all(wanted.get(name, dtype) == dtype for name, dtype in _dtypes(model).items())
 
     return [model if fits(model) else _cast(model, wanted) for model in models]
+
+
+def _apart(first: torch.device, second: torch.device) -> bool:
+    """Whether two devices differ, and neither is the device of tensors without numbers."""
+    return first != second and "meta" not in (first.type, second.type)
 
 
 def _dtypes(model: nn.Module) -> dict[str, torch.dtype]:

@@ -34,6 +34,8 @@ from onefold.alignment.widths import solve_widths
 from onefold.errors import AlignmentError
 from onefold.symmetry.axes import Group
 
+NO_DENSE = "its tensors take no dense map"
+
 
 def solve_groups(
     problem: AlignmentProblem, matcher: Matcher, checkpoint: NoCheckpoint = NO_CHECKPOINT
@@ -105,11 +107,9 @@ def _with_the_rest(problem: AlignmentProblem, solved: Mapping[str, GroupSolution
     complete = dict(solved)
     for group in problem.spec.groups:
         if group.name not in solved:
-            reason = (
-                "numbers the fibres of other groups"
-                if group.name in indices
-                else "no node shows its features alone"
-            )
+            reason = "no node shows its features alone"
+            if group.name in indices:
+                reason = "numbers the fibres of other groups"
             complete[group.name] = identity_solution(group, problem.members, reason)
     return {group.name: complete[group.name] for group in problem.spec.groups}
 
@@ -151,41 +151,26 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
     """
     allowed = group.maps | (group.folded if folded else frozenset())
     approximate = ROTATIONS.isdisjoint(allowed)
-    if not isinstance(matcher, JointMatcher) and (
-        not matcher.dense or (group.dense and not (matcher.exact and approximate))
-    ):
+    serves = not matcher.dense or (group.dense and not (matcher.exact and approximate))
+    if serves and not isinstance(matcher, JointMatcher):
         return matcher, name_of(matcher), ""
+    permutation = matchers.get("permutation")()
     if not matcher.rotates:
-        return (
-            matchers.get("permutation")(),
-            "permutation",
-            "its fibres take maps of their own" if group.dense else "its tensors take no dense map",
-        )
+        reason = "its fibres take maps of their own"
+        return permutation, "permutation", reason if group.dense else NO_DENSE
     prior = getattr(matcher, "prior", None)
     rotation = Procrustes() if prior is None else Procrustes(prior=prior)
     if "invertible" in group.maps:
-        return (
-            (None, "balanced", "products of two features keep one map for both")
-            if group.duals
-            else (matcher, name_of(matcher), "")
-        )
+        if group.duals:
+            return None, "balanced", "products of two features keep one map for both"
+        return matcher, name_of(matcher), ""
     if "orthogonal" in allowed:
-        return (
-            rotation,
-            "procrustes",
-            "" if isinstance(matcher, Procrustes) else "its tensors take rotations only",
-        )
+        asked = isinstance(matcher, Procrustes)
+        return rotation, "procrustes", "" if asked else "its tensors take rotations only"
     if "orthogonal_mean" in allowed:
-        return (
-            dataclasses.replace(rotation, fixes_mean=True),
-            "procrustes",
-            "its tensors take rotations only that keep the mean",
-        )
-    return (
-        matchers.get("permutation")(),
-        "permutation",
-        "" if group.dense else "its tensors take no dense map",
-    )
+        rotation = dataclasses.replace(rotation, fixes_mean=True)
+        return rotation, "procrustes", "its tensors take rotations only that keep the mean"
+    return permutation, "permutation", "" if group.dense else NO_DENSE
 
 
 def _read_from_weights(

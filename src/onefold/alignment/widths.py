@@ -146,11 +146,9 @@ def _check_alike(reference: SymmetrySpec, other: SymmetrySpec, r: int, k: int) -
         )
     for ours, theirs in zip(reference.groups, other.groups, strict=True):
         if ours.size != theirs.size and (not ours.dense or layouts(reference)[ours.name].apart):
-            why = (
-                "has heads or other fibres"
-                if ours.over
-                else "takes no matrix, so that its units can only change places"
-            )
+            why = "takes no matrix, so that its units can only be permuted"
+            if ours.over:
+                why = "has heads or other fibres"
             raise AlignmentError(
                 f"Group {ours.name} has {ours.size} features in member {r} but {theirs.size} in"
                 f" member {k}, and it {why}."

@@ -203,23 +203,16 @@ def _matches(problem: Problem) -> dict[str, Match]:
 
 def _cosines(problem: Problem, group: Group) -> Tensor:
     """(fibres x C,), the cosines of the units in their present order."""
+    apart = problem.layout[group.name].apart
     total = torch.zeros(3, 1, group.size, dtype=torch.float64)
     for name in problem.holding(group):
         axes, weight = problem.spec.axes[name], problem.weights[name]
         pieces = [
-            (
-                list(all_fibre_features(t, axes, group))
-                if problem.layout[group.name].apart
-                else [features(t, axes, group)[None]]
-            )
+            list(all_fibre_features(t, axes, group)) if apart else [features(t, axes, group)[None]]
             for t in (problem.reference[name], problem.state[name])
         ]
         for ours, theirs in zip(*pieces, strict=True):
-            total = total + weight * torch.stack(
-                [
-                    (ours.conj() * theirs).real.sum(-2),
-                    ours.abs().square().sum(-2),
-                    theirs.abs().square().sum(-2),
-                ]
-            )
+            products = (ours.conj() * theirs).real.sum(-2)
+            squares = [t.abs().square().sum(-2) for t in (ours, theirs)]
+            total = total + weight * torch.stack([products, *squares])
     return (total[0] / (total[1] * total[2]).clamp_min(1e-300).sqrt()).reshape(-1)
