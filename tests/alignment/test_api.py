@@ -209,14 +209,8 @@ def test_memory_is_bounded_by_the_formula_whatever_the_number_of_examples() -> N
     ("arguments", "error", "message"),
     [
         ({"method": "ccaa"}, SettingError, "no matcher named 'ccaa'; did you mean 'cca'"),
-        (
-            {"method": "permutation", "regularization": 0.1},
-            SettingError,
-            "'permutation' takes no regularization",
-        ),
-        ({"regularization": -1.0}, AlignmentError, "must be 0 or greater"),
+        ({"method": CCA(regularization=-1.0)}, AlignmentError, "must be 0 or greater"),
         ({"reference": 2}, AlignmentError, "numbered 0 to 1"),
-        ({"probe": "middle"}, SettingError, "choose 'auto', 'pre' or 'post'"),
         ({"max_positions": 0}, SettingError, "at least 1"),
     ],
 )

@@ -28,3 +28,12 @@ def test_what_matchers_say_of_themselves() -> None:
     assert said["rotation"] == (True, True, *dense[2:])
     assert said["zipit"] == joint
     assert said["transport"] == (*joint[:4], True, "post")
+
+
+def test_a_probe_is_one_of_three_words() -> None:
+    assert Permutation().read_at == "post"
+    assert Permutation(probe="pre").read_at == "pre"
+    with pytest.raises(SettingError, match="'auto', 'pre' or 'post'"):
+        Permutation(probe="middle")
+    with pytest.raises(SettingError, match="reads weights and no features"):
+        WeightMatching(probe="pre")
