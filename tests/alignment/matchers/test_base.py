@@ -1,8 +1,11 @@
-"""Class attributes of the built-in matchers."""
+"""Class attributes of the built-in matchers, and the setting that all of them have."""
 
 from __future__ import annotations
 
-from onefold.alignment.matchers import matchers
+import pytest
+
+from onefold.alignment.matchers import Permutation, WeightMatching, matchers
+from onefold.errors import SettingError
 
 
 def test_what_matchers_say_of_themselves() -> None:
