@@ -143,7 +143,7 @@ class Alignment:
                     "group": group.name,
                     "features": group.size,
                     "matcher": self.matchers[group.name],
-                    "probe": _places(self.probes.get(group.name, ())),
+                    "probe": _shown_probes(self.probes.get(group.name, ())),
                     "mean correlation": float(scores.mean()) if scores.numel() else 1.0,
                     "least correlation": float(scores.min()) if scores.numel() else 1.0,
                     "condition number": max(self.conditions[group.name]),
@@ -242,7 +242,7 @@ class Alignment:
             for group, kinds in facts.pop("kinds").items()
         }
         scores = {group: tensors[f"scores/{group}"] for group in maps}
-        facts["probes"] = {group: tuple(places) for group, places in facts["probes"].items()}
+        facts["probes"] = {group: tuple(nodes) for group, nodes in facts["probes"].items()}
         facts["conditions"] = {
             group: tuple(values) for group, values in facts["conditions"].items()
         }
@@ -265,7 +265,7 @@ class Alignment:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _places(probes: tuple[str, ...]) -> str:
+def _shown_probes(probes: tuple[str, ...]) -> str:
     return probes[0] + (f" and {len(probes) - 1} more" if len(probes) > 1 else "") if probes else ""
 
 

@@ -51,8 +51,8 @@ def assemble(
         matchers={name: group.matcher for name, group in groups.items()},
         fallbacks={name: group.fallback for name, group in groups.items() if group.fallback},
         probes={
-            name: tuple(f"{p.node} ({p.kind})" for p in places)
-            for name, places in problem.probes.items()
+            name: tuple(f"{p.node} ({p.kind})" for p in probes)
+            for name, probes in problem.probes.items()
         },
         specs=problem.specs,
         folds_norms=problem.folds_norms,

@@ -138,18 +138,18 @@ class FolderCheckpoint(NoCheckpoint):
         return self._read(what)
 
 
-def open_checkpoint(place: str | os.PathLike[str], run: Mapping[str, Any]) -> FolderCheckpoint:
+def open_checkpoint(folder: str | os.PathLike[str], run: Mapping[str, Any]) -> FolderCheckpoint:
     """A checkpoint of a run in a folder, which is made if it is not there.
 
     Args:
-        place: the folder.
+        folder: the folder.
         run: plain data that tells the run from others.
 
     Raises:
         OutputError: the folder cannot be made or written, holds something else, or belongs to
             another run; the first difference is named.
     """
-    path = Path(place).expanduser()
+    path = Path(folder).expanduser()
     now = json.loads(
         json.dumps({"format": FORMAT, "onefold": __version__, "torch": torch.__version__, **run})
     )

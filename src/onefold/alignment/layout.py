@@ -49,13 +49,13 @@ def layouts(spec: SymmetrySpec) -> dict[str, Layout]:
     wide, one map serves all fibres, which is always sound.
     """
     groups = {group.name: group for group in spec.groups}
-    found = {}
+    by_name = {}
     for group in spec.groups:
         count = math.prod(fibre_shape(spec, group))
         moving = [name for name in group.over if name in groups]
         alone = not moving or (len(group.over) == 1 and not groups[moving[0]].over)
         if group.over and alone and len(group.over) == 1 and count * group.size <= WIDEST:
-            found[group.name] = Layout(group, count, moving[0] if moving else None, apart=True)
+            by_name[group.name] = Layout(group, count, moving[0] if moving else None, apart=True)
         else:
-            found[group.name] = Layout(group)
-    return found
+            by_name[group.name] = Layout(group)
+    return by_name

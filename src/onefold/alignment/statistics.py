@@ -150,7 +150,7 @@ def collect_statistics(
     device = next(iter(states[0].values())).device
     points: ReadPoints = {}
     moments: dict[str, Moments] = {}
-    for name, places in probes.items():
+    for name, probes_of_group in probes.items():
         layout = layouts[name]
         moments[name] = Moments(
             len(states),
@@ -158,10 +158,10 @@ def collect_statistics(
             reference,
             full=full,
             every=every,
-            sites=len(places),
+            sites=len(probes_of_group),
             device=device,
         )
-        for number, probe in enumerate(places):
+        for number, probe in enumerate(probes_of_group):
             point = ReadPoint(probe.node, layout, number=number)
             points.setdefault(probe.node, []).append((point, moments[name]))
     examples = accumulate(traced, spec, states, data, points, sampling)

@@ -172,12 +172,13 @@ def _collect(
     states = [model.state_dict() for model in models]
     groups: dict[str, Moments] = {}
     sites: list[tuple[list[ReadPoint], Moments]] = []  # of one group: a point for each member
-    for name, places in probes.items():
+    for name, probes_of_group in probes.items():
         widest = max(spec.group(name).size for spec in specs)
-        groups[name] = Moments(len(models), widest, reference, sites=len(places), device=device)
-        for number, place in enumerate(places):
+        count = len(probes_of_group)
+        groups[name] = Moments(len(models), widest, reference, sites=count, device=device)
+        for number, probe in enumerate(probes_of_group):
             points = [
-                ReadPoint(place.node, Layout(spec.group(name)), number=number) for spec in specs
+                ReadPoint(probe.node, Layout(spec.group(name)), number=number) for spec in specs
             ]
             sites.append((points, groups[name]))
     sampling = Sampling(reading.positions, reading.seed)

@@ -38,7 +38,7 @@ class Unit:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """All of them."""
+        """The group and the groups over it."""
         return (self.group, *self.fibres)
 
 
