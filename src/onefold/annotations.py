@@ -77,6 +77,9 @@ def _kind(hint: Any) -> Kind | None:
     if isinstance(hint, TypeVar):
         hint = hint.__bound__
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Iterable and parts != (Any,):  # not batches but a few values
+        many = next((part.many for part in map(_kind, parts) if part is not None), "values")
+        return Kind((f"a list of {many}",), f"lists of {many}", _data)
     if (origin or hint) in SIMPLE:
         return SIMPLE[origin or hint]
     if origin in (Union, types.UnionType):

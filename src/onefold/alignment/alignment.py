@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batchnorm import fold_norms
 from onefold.caches import clear_eval_caches, copied
 from onefold.errors import AlignmentError
@@ -80,6 +81,7 @@ class Alignment:
     specs: tuple[SymmetrySpec, ...] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @checked
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
         """The state dict of `member` in the reference's basis.
 
@@ -100,6 +102,7 @@ class Alignment:
             state = fold_scales(state, spec)
         return apply_maps(state, spec, {group: maps[member] for group, maps in self.maps.items()})
 
+    @checked
     def apply(self, models: Sequence[M]) -> list[M]:
         """Copies of the networks in one common basis, in the same order.
 
@@ -195,6 +198,7 @@ class Alignment:
             lines.append(f"note: {short}")
         return "\n".join(lines)
 
+    @checked
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write everything to one safetensors file.
 
@@ -220,6 +224,7 @@ class Alignment:
         save(tensors, path, metadata=metadata, force=force)
 
     @staticmethod
+    @checked
     def load(path: str | Path) -> Alignment:
         """The alignment that `save` wrote.
 

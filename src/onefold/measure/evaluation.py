@@ -171,6 +171,7 @@ def evaluate_all(
     return Evaluation(members, together_scores, shares)
 
 
+@checked
 def agreement(
     models: Sequence[nn.Module],
     data: Data,

@@ -219,6 +219,7 @@ def barrier(
     )
 
 
+@checked
 def triangle(
     a: nn.Module,
     b: nn.Module,

@@ -94,9 +94,9 @@ def check_same_run(state: Mapping[str, Any], current: Mapping[str, Any]) -> None
         PersistentError: kernel, scope or precision differ.
     """
     for name in ("kernel", "scope", "precision"):
-        if state[name] != current[name]:
+        if state.get(name) != current[name]:
             raise PersistentError(
-                f"The state is of a run with another {name} ({_brief(state[name])}, not"
+                f"The state is of a run with another {name} ({_brief(state.get(name))}, not"
                 f" {_brief(current[name])}); make it alike first."
             )
 

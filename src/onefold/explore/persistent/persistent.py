@@ -221,6 +221,7 @@ class PersistentTraining:
         self.start.check(self._network)
         self._store.add(self.round, number, self._network)
 
+    @checked
     def restart(self, order: str = SAME, *, abandon: bool = False) -> None:
         """Begin the next round from the initialisation.
 
@@ -265,6 +266,7 @@ class PersistentTraining:
         """The score of every recorded round."""
         return [solution.score for solution in self._store.all]
 
+    @checked
     def network(self, number: int) -> nn.Module:
         """The network of a recorded round: a plain copy with its own weights, in evaluation mode.
 
@@ -290,6 +292,7 @@ class PersistentTraining:
         self._check_any("best")
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
 
+    @checked
     def ensemble(self, ensemble: EnsembleMean | ClassPool = "probabilities") -> Ensemble:
         """The networks of all recorded rounds, which answer as one.
 
@@ -322,6 +325,7 @@ class PersistentTraining:
             "solutions": self._store.state(),
         }
 
+    @checked
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state, to the same bits; the caller loads network and optimiser.
 

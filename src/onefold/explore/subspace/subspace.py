@@ -121,6 +121,7 @@ class Subspace(DrawnNetwork):
         )
 
     @classmethod
+    @checked
     def between(
         cls,
         a: nn.Module,
@@ -161,6 +162,7 @@ class Subspace(DrawnNetwork):
             a, shape, count, beta=beta, fixed=(0, count - 1), starts=[a, *bends, b], **options
         )
 
+    @checked
     def grow(
         self,
         network: nn.Module | None = None,
@@ -245,14 +247,17 @@ class Subspace(DrawnNetwork):
 
     # ---- points
 
+    @checked
     def midpoint(self, data: Data | None = None) -> nn.Module:
         """The network at the midpoint, a plain module; see `at`."""
         return with_statistics(self._copy_at(self.shape.middle()), data, "the midpoint")
 
+    @checked
     def vertex(self, index: int, data: Data | None = None) -> nn.Module:
         """The network at one vertex, a plain module; see `at`."""
         return with_statistics(self._copy_at(self.shape.corner(index)), data, f"vertex {index}")
 
+    @checked
     def at(self, where: float | Sequence[float], data: Data | None = None) -> nn.Module:
         """The network at a point, a plain module of the model's class in evaluation mode.
 
@@ -272,6 +277,7 @@ class Subspace(DrawnNetwork):
             self._copy_at(self.shape.point(where)), data, "the network at a point"
         )
 
+    @checked
     def ensemble(
         self,
         n: int,

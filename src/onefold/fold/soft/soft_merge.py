@@ -178,6 +178,7 @@ class SoftMerge(nn.Module):
         """Whether members were screened, and aligned if that was asked for."""
         return self._body is not None and (self.scores is not None or not self.screens)
 
+    @checked
     def prepare(self, data: Data) -> SoftMerge:
         """Screen the members on labelled `data`, choose the reference, and align. Returns itself.
 
@@ -285,6 +286,7 @@ class SoftMerge(nn.Module):
         )
 
     @torch.no_grad()
+    @checked
     def recalibrate(self, data: Data) -> int:
         """Measure the statistics of gated batch norms on `data` with the gates as they are.
 
