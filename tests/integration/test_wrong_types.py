@@ -200,3 +200,25 @@ def test_a_warning_names_the_line_of_the_caller() -> None:
     with pytest.warns(RepeatedMembers) as caught:
         onefold.class_pool([model, model], data)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "sentence"),
+    [
+        ("merge", {"fold": lambda *states, **named: None}, "returns None; it must return a state"),
+        ("merge", {"fold": onefold.Auto}, "not the class Auto; write Auto()."),
+        ("merge", {"align": onefold.CCA}, "not the class CCA; write CCA()."),
+        ("merge", {"polish": onefold.Polish}, "not the class Polish; write Polish()."),
+        ("evaluate", {"device": "7"}, "There is no device '7' here; use 'cpu', 'cuda' or"),
+        ("barrier", {"device": "7"}, "There is no device '7' here; use 'cpu', 'cuda' or"),
+        ("verify_symmetries", {"trials": 0}, "with 0 trials; it needs at least 1."),
+        ("Subspace", {"seed": -1}, "A seed is a whole number of 0 or more, not -1."),
+        ("Subspace.ensemble", {"seed": -1}, "A seed is a whole number of 0 or more, not -1."),
+        ("class_pool", {"models": []}, "There is no network to evaluate; pass at least one."),
+        ("measure_targets", {"models": []}, "There is no network to evaluate; pass at least one."),
+    ],
+)
+def test_what_an_annotation_cannot_say(
+    name: str, argument: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    assert sentence in refusal(lambda: public(name)(**valid(name, tmp_path) | argument))

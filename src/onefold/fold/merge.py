@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -38,7 +38,7 @@ def merge(
     data: Data | None = None,
     *,
     align: str | Matcher | Alignment | None = None,
-    fold: str | NetworkFold = "average",
+    fold: str | NetworkFold | Callable[..., Any] = "average",
     repair: str = "auto",
     polish: int | Polish = 0,
     weights: Sequence[float] | None = None,
@@ -68,7 +68,7 @@ def merge(
             features for positions (a Fourier transform over them): such networks are aligned as
             they are.
         fold: the name of a fold (`onefold methods fold`), or a fold with settings, as
-            `onefold.LeastSquares(ridge=0.1)`.
+            `onefold.LeastSquares(ridge=0.1)`, or a function of the members' aligned states.
         repair: "full" gives the layers whose features may move the members' means and deviations
             (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics;
             "batchnorm" only re-estimates them; "none" does nothing; "auto" is "full" if the

@@ -159,8 +159,16 @@ class StateFold(NetworkFold):
         self.function = function
 
     def fold(self, job: FoldJob) -> Folded:
-        """The result of the function of the states."""
+        """The result of the function of the states.
+
+        Raises:
+            SettingError: the function returns no state dict.
+        """
         state = self.function(job.states, job.shares, reference=job.reference)
+        if not isinstance(state, Mapping) or not state:
+            raise SettingError(
+                f"The fold '{self.name}' returns {shown(state)}; it must return a state dict."
+            )
         return Folded(job.complete(state, job.shares), repair=True)
 
     @property

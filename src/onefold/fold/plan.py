@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -101,7 +101,7 @@ def plan_merge(
     data: Data | None,
     *,
     align: str | Matcher | Alignment | None,
-    fold: str | NetworkFold,
+    fold: str | NetworkFold | Callable[..., Any],
     repair: str,
     polish: int | Polish,
     weights: Sequence[float] | None,

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from onefold.arguments import checked
+from onefold.errors import SettingError
 from onefold.symmetry.axes import MAP_CLASSES, Group
 from onefold.symmetry.drawing import random_cycles
 from onefold.symmetry.spec import SymmetrySpec
@@ -101,7 +102,10 @@ def verify_symmetries(
         SymmetryError: the spec does not fit the network, or the network's output is constant or not
             finite.
         DataError: the network cannot run on the example inputs.
+        SettingError: there is no trial.
     """
+    if trials < 1:
+        raise SettingError(f"A proof was asked for with {trials} trials; it needs at least 1.")
     trial = Trial(model, spec, example_inputs, seed)
     classes = {
         (kind, False): [group for group in spec.groups if kind in group.maps]

@@ -14,6 +14,16 @@ from onefold.caches import clear_eval_caches
 from onefold.errors import SubspaceError
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes.
+
+    Raises:
+        SubspaceError: it is negative.
+    """
+    if seed < 0:
+        raise SubspaceError(f"A seed is a whole number of 0 or more, not {seed}.")
+
+
 def with_statistics(network: nn.Module, data: Data | None, what: str) -> nn.Module:
     """The network in evaluation mode, with its normalisation statistics computed on data.
 

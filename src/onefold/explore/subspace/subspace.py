@@ -29,7 +29,7 @@ from onefold.errors import SubspaceError
 from onefold.explore.subspace.drawn_network import PER_RANK, SHARED, DrawnNetwork
 from onefold.explore.subspace.initialization import Initializer
 from onefold.explore.subspace.parametrize import find_parameters
-from onefold.explore.subspace.points import with_statistics
+from onefold.explore.subspace.points import check_seed, with_statistics
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace.vertices import check_alike, network_between, vertex_values
 from onefold.inference import OutputChoice
@@ -102,6 +102,7 @@ class Subspace(DrawnNetwork):
                 "The likeness of vertices is penalised with a weight of 0 or more, not"
                 f" beta={beta}."
             )
+        check_seed(seed)
         if draws not in (SHARED, PER_RANK):
             raise SubspaceError(f"Points are drawn '{SHARED}' or '{PER_RANK}', not '{draws}'.")
         for k in fixed:
@@ -303,6 +304,7 @@ class Subspace(DrawnNetwork):
             SubspaceError: a point lies outside, there are not n of them, or as `at`.
             SettingError: there is no such ensemble.
         """
+        check_seed(seed)
         check_ensemble(ensemble, ENSEMBLE_MEANS, n)
         points = (
             [self.shape.point(where) for where in at]

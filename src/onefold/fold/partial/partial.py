@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -95,7 +95,7 @@ def partial_merge(
     *,
     until: str | float,
     align: str | Matcher | Alignment | None = None,
-    fold: str | NetworkFold = "average",
+    fold: str | NetworkFold | Callable[..., Any] = "average",
     repair: str = "auto",
     weights: Sequence[float] | None = None,
     outputs: Outputs = "mean",
@@ -261,7 +261,7 @@ def _take_flags(partial: PartialMerge, merged: nn.Module, models: Sequence[nn.Mo
             parameter.requires_grad_(flags.get(name, True))
 
 
-def _based(fold: str | NetworkFold) -> NetworkFold:
+def _based(fold: str | NetworkFold | Callable[..., Any]) -> NetworkFold:
     """The fold, which must leave features in the alignment's basis.
 
     The heads bring features back by the alignment's maps. Least squares by name aims at
