@@ -21,7 +21,7 @@ from onefold.errors import DataError, SettingError
 from onefold.sources import DiskMembers
 
 CASES: dict[str, dict[str, Any]] = {
-    "permutation": {"align": "permutation", "max_positions": 5},
+    "permutation": {"align": "permutation"},
     "cca": {"align": "cca", "reference": 1},
     "zipit": {"align": "zipit"},
 }
@@ -37,7 +37,7 @@ def _rank(rank: int, folder: str) -> None:
     disk = DiskMembers(NETWORKS["Residual"], sorted(Path(folder).glob("*.safetensors")))
     report["permutation"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
     for turn in ("disk", "resumed"):
-        found = onefold.align(disk, data, method="cca", resume=f"{folder}/kept")
+        found = onefold.align(disk, data, method="cca", reference=1, resume=f"{folder}/kept")
         report[turn] = onefold.merge(
             disk, data, **{**CASES["cca"], "align": found}
         ).model.state_dict()

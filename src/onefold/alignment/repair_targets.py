@@ -93,10 +93,10 @@ def measure_targets(
     parts: list[Measured] = []
     examples = 0
     if apart or on_disk(models):
-        for k in range(len(models)):
-            member = models[k]
-            graph = trace_on(member, data) if apart else traced
-            part, examples = _measure([member], [k], data, layers, spec, graph, alignment)
+        for k in range(len(models)):  # of members on disk only this one is in memory
+            part, examples = _measure_alone(
+                models[k], k, data, layers, spec, None if apart else traced, alignment
+            )
             parts.append(part)
     elif layers:
         part, examples = _measure(models, range(len(models)), data, layers, spec, traced, alignment)
@@ -127,6 +127,20 @@ def repaired_layers(spec: SymmetrySpec) -> tuple[Layer, ...]:
     )
 
 
+def _measure_alone(
+    member: nn.Module,
+    number: int,
+    data: Data,
+    layers: Sequence[Layer],
+    spec: SymmetrySpec,
+    traced: TracedNetwork | None,
+    alignment: Alignment | None,
+) -> tuple[Measured, int]:
+    """One member by itself; it is traced if no graph is given, as its width may be its own."""
+    graph = traced or trace_on(member, data)
+    return _measure([member], [number], data, layers, spec, graph, alignment)
+
+
 def _measure(
     models: Sequence[nn.Module],
     numbers: Sequence[int],
@@ -145,7 +159,9 @@ def _measure(
     if alignment is not None and alignment.folds_scales:
         states = fold_all(states, spec) or states
     states = [channels_last(state) for state in states]
-    full = any(m.kind == "dense" for group in maps.values() for m in group)
+    # Of all members, so that those that run alone are measured to the same bits.
+    every = alignment.maps.values() if alignment else ()
+    full = any(m.kind == "dense" for group in every for m in group)
     moments = {
         layer.output: Moments(
             len(states), _axis(specs[0], layer).size, None, full=full, device=device_of(models[0])
