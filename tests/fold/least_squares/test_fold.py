@@ -277,15 +277,6 @@ class Frozen(nn.Module):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"target": "mean"}, SettingError, "no target 'mean' of least squares"),
-        ({"rows": 0}, SettingError, "asked for 0 rows"),
-        ({"ridge": 0.0}, SettingError, "ridge of least squares is 0.0"),
-        ({"ridge": float("nan")}, SettingError, "ridge of least squares is nan"),
-        (
-            {"fold": "average", "target": "equal"},
-            SettingError,
-            "The fold 'average' takes no target; leave it out, or use least_squares",
-        ),
         ({"fold": "least_square"}, SettingError, "did you mean 'least_squares'"),
         ({"data": None}, SettingError, "need calibration data"),
         ({"data": None, "align": "none", "repair": "none"}, SettingError, "need calibration data"),
@@ -305,6 +296,22 @@ def test_unusable_arguments(
             members(Plain, 2),
             **{"data": loader(), "align": "permutation", "fold": "least_squares", **arguments},
         )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": "mean"}, "no target 'mean' of least squares"),
+        ({"target": "prunning"}, "did you mean 'pruning'"),
+        ({"rows": 0}, "asked for 0 rows"),
+        ({"ridge": 0.0}, "ridge of least squares is 0.0"),
+        ({"ridge": float("nan")}, "ridge of least squares is nan"),
+        ({"ensemble": "probability"}, "probabilities"),
+    ],
+)
+def test_unusable_settings(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        LeastSquares(**settings)  # type: ignore[arg-type]
 
 
 def test_networks_without_a_layer_to_solve_and_broken_data() -> None:
