@@ -203,11 +203,16 @@ class Repeatable(Protocol):
     """What the batches and the bits of a recipe's result depend on."""
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """The seed of everything random."""
+
     @property
-    def data(self) -> DataPart | None: ...
+    def data(self) -> DataPart | None:
+        """The data, if there are any."""
+
     @property
-    def record(self) -> Record | None: ...
+    def record(self) -> Record | None:
+        """What the recipe was carried out with, once it was."""
 
 
 class Job(Document):

@@ -145,6 +145,8 @@ def check_labelled(
     """Raises DataError unless the first batch of `data` has labels.
 
     Args:
+        data: the batches.
+        part: their source, for the message.
         use: what the labels are for, and what to do without.
     """
     if next(batches(data, what=f"data '{part.source}'")).labels is None:

@@ -83,6 +83,8 @@ def check_as(
     The files under `use` are run first, so that what they register is known.
 
     Args:
+        kind: the class of the recipe.
+        content: keys and values.
         what: the beginning of the messages.
         folder: that relative paths are relative to; None: the working folder.
 

@@ -34,9 +34,13 @@ def fold_in_processes(
     """The result of `fold_networks`, from `recipe.devices` new processes.
 
     Args:
+        recipe: what is carried out.
         threads: of all processes together.
+        on_disk: whether members stay on disk; None: large ones do.
+        resume: the folder of the alignment's checkpoint, if any.
 
-    Raises what one of them raises.
+    Raises:
+        OnefoldError: what one of the processes raised.
     """
     with tempfile.TemporaryDirectory(prefix="onefold-") as name:
         folder = Path(name)

@@ -58,10 +58,12 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
             verify(recipe.align.file)
 
     def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
+        """The members, the checksums of their files, and notes on how they were read."""
         recipe = self.recipe
         return load_members(recipe.model, recipe.members, recipe.device, on_disk=self.on_disk)
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:
+        """The data to compute with, and the data whose fingerprint is recorded."""
         if self.recipe.data is None:
             return None, None
         data = check_reiterable(load_data(self.recipe.data, self.recipe.seed), "calibration data")
@@ -69,11 +71,13 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
         return data, data
 
     def reads_labels(self) -> bool:
+        """Whether the labels belong to the fingerprint of the data."""
         return bool(getattr(self.recipe.fold, "labelled", False))
 
     def compute(
         self, models: Sequence[nn.Module], data: Data | None, threads: int
     ) -> MergeResult[nn.Module]:
+        """The result of the recipe."""
         recipe, passes = self.recipe, self.recipe.polish.passes
         align = "saved" if isinstance(recipe.align, SavedAlignment) else recipe.align or DEFAULT
         self.tell(
@@ -91,21 +95,26 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
         evaluation: Data,
         data: Data | None,
     ) -> Scored:
+        """The scores of the result, and of what it is compared with."""
         calibration = data if self.recipe.barrier else None
         return score(models, result, evaluation, calibration, self.recipe.network_output.output)
 
     def summarize(
         self, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None
     ) -> Report:
+        """The report of the recipe."""
         return summarize(recipe, result, scored)
 
     def network_of(self, result: MergeResult[nn.Module]) -> nn.Module:
+        """The network that is written."""
         return result.model
 
     def metadata(self, result: MergeResult[nn.Module]) -> Mapping[str, str] | None:
+        """Facts for the header of the checkpoint."""
         return describe(result.model) if isinstance(result.model, PartialMerge) else None
 
     def notes(self, result: MergeResult[nn.Module]) -> Sequence[str]:
+        """What the user should know of the result."""
         return result.report.warnings
 
     def _with_checksums(self, sums: Sequence[str]) -> Recipe:

@@ -56,7 +56,12 @@ def score(
     flatters that round's accuracy.
 
     Args:
+        networks: all networks by name.
         validation: accuracy by name, which decided which round is best.
+        best: the name of the best round.
+        training: the training data.
+        held_out: the data that the best round was chosen on.
+        evaluation: labelled data to score on; None: the held-out data.
     """
     data = held_out if evaluation is None else evaluation
     rows = {
@@ -107,6 +112,7 @@ def alone(best: str, validation: Mapping[str, float]) -> str:
     """The sentence if the round that validation chose has nothing to be compared with.
 
     Args:
+        best: the name of the round that was chosen.
         validation: accuracy by name.
     """
     rounds = [name for name in validation if name.startswith(ROUND)]
@@ -128,6 +134,8 @@ def summarize(
     """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`).
 
     Args:
+        recipe: as it was written.
+        scored: the scores.
         found: the runs by name.
         sums: file -> SHA-256.
         examples: how many were trained on ("training"), chose the best round ("validation"), and

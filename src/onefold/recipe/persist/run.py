@@ -43,6 +43,7 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
     patterns = tuple(f"{kind}-*.safetensors" for kind in (ROUND, RESTART, RERUN))
 
     def prepare(self, data: Data, evaluation: Data | None) -> tuple[Data, Data, str]:
+        """Check that network and data fit; see `TrainingTask.prepare`."""
         recipe = self.recipe
         trained, self.validation = divided(recipe, data)
         self.start = build_network(recipe).to(check_device(recipe.device)).eval()
@@ -58,6 +59,7 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
         return trained, read, what
 
     def begin(self, state: State) -> str:
+        """The line that tells of the training that is left to do; "" if nothing is."""
         runs, done = _runs(self.recipe), len(state.get("done", {}))
         if done >= len(runs):
             return ""
@@ -65,10 +67,12 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
         return line + f", {done} of them done" * bool(done)
 
     def at_hand(self, data: Data) -> tuple[Data, Data]:
+        """What `train` needs not read again in the process that began."""
         return data, self.validation
 
     @staticmethod
     def train(fabric: Any, job: Job[PersistRecipe]) -> None:
+        """The work of every process."""
         torch.set_num_threads(job.threads)
         recipe, before = job.recipe, job.before()
         data, validation = job.at_hand or divided(recipe, load_data(recipe.data, recipe.seed))
@@ -96,6 +100,7 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
     def finish(
         self, state: State, data: Data, evaluation: Data | None
     ) -> Outcome[PersistRecipe, PersistScored]:
+        """The networks that the last checkpoint holds, and their scores."""
         recipe, found = self.recipe, state["done"]
         networks = {name: _network(self.start, run).eval() for name, run in found.items()}
         accuracies = {name: run["score"] for name, run in found.items()}

@@ -37,16 +37,19 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         sites_of(network, soft.level, soft.include, soft.exclude)
 
     def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
+        """The members, the checksums of their files, and notes on how they were read."""
         recipe = self.recipe
         return load_networks(recipe.model, recipe.members, recipe.device, check_finite=False)
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data, Data]:
+        """The data to compute with, and the data whose fingerprint is recorded."""
         data, held_out = self._learned(self.recipe.data), self.recipe.held_out
         self.held_out = self._learned(held_out) if held_out else None
         check_runs(models[0], data)
         return data, [*data, *(self.held_out or ())]
 
     def compute(self, models: Sequence[nn.Module], data: Data | None, threads: int) -> SoftResult:
+        """The result of the recipe."""
         recipe = self.recipe
         self.tell(f"Learning gates at {recipe.soft.level} level")
         assert data is not None
@@ -59,20 +62,25 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
     def score(
         self, models: Sequence[nn.Module], result: SoftResult, evaluation: Data, data: Data | None
     ) -> SoftScored:
+        """The scores of the result, and of what it is compared with."""
         return score(models, result, evaluation, self.recipe.network_output.output)
 
     def summarize(
         self, recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None
     ) -> Report:
+        """The report of the recipe."""
         return summarize(recipe, result, scored)
 
     def network_of(self, result: SoftResult) -> nn.Module:
+        """The network that is written."""
         return result.model
 
     def metadata(self, result: SoftResult) -> Mapping[str, str]:
+        """Facts for the header of the checkpoint."""
         return describe(result.model) | {"onefold.gates": json.dumps(result.gates.to_dict())}
 
     def notes(self, result: SoftResult) -> Sequence[str]:
+        """What the user should know of the result."""
         return result.notes
 
     def _learned(self, part: DataPart) -> Data:

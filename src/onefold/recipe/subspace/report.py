@@ -62,7 +62,10 @@ def score(
     """Score vertices, midpoint, ensembles of two and three points, and the points between.
 
     Args:
+        space: the subspace.
         networks: the vertices and the midpoint, in this order.
+        training: the data that statistics of points are estimated on.
+        data: labelled data to score on.
     """
     size, count = parameters_of(networks[0]), len(networks) - 1
     names = [*(f"vertex {k}" for k in range(count)), MIDPOINT]
@@ -114,8 +117,11 @@ def summarize(
     """The report of a subspace, for people (`to_html`) and for machines (`to_json`).
 
     Args:
+        recipe: as it was written.
+        space: the subspace.
         losses: mean loss of every epoch.
         sums: file -> SHA-256.
+        scored: the scores, if any were taken.
         examples: how many were trained on.
     """
     count, name = space.shape.vertices, space.shape.name

@@ -37,6 +37,7 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         Shape.of(self.recipe.subspace.shape, self.recipe.subspace.vertices)
 
     def prepare(self, data: Data, evaluation: Data | None) -> tuple[Data, Data, str]:
+        """Check that network and data fit; see `TrainingTask.prepare`."""
         recipe = self.recipe
         network = resolve_model(recipe.model)().to(check_device(recipe.device)).eval()
         check_fit(network, data, "training data")
@@ -46,6 +47,7 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         return data, data, f"The data '{recipe.data.source}'"
 
     def begin(self, state: State) -> str:
+        """The line that tells of the training that is left to do; "" if nothing is."""
         done, epochs = len(state.get("losses", [])), self.recipe.training.epochs
         if done >= epochs:
             return ""
@@ -53,10 +55,12 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         return line + f", {done} of them done" * (done > 0)
 
     def at_hand(self, data: Data) -> tuple[Subspace, Data]:
+        """What `train` needs not read again in the process that began."""
         return self.space, data
 
     @staticmethod
     def train(fabric: Any, job: Job[SubspaceRecipe]) -> None:
+        """The work of every process."""
         torch.set_num_threads(job.threads)
         recipe = job.recipe
         space, data = job.at_hand or (build_space(recipe), load_data(recipe.data, recipe.seed))
@@ -67,6 +71,7 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
     def finish(
         self, state: State, data: Data, evaluation: Data | None
     ) -> Outcome[SubspaceRecipe, SubspaceScored]:
+        """The networks that the last checkpoint holds, and their scores."""
         recipe, space = self.recipe, build_space(self.recipe)
         space.load_state_dict(state["space"])
         space = space.to(check_device(recipe.device)).eval()

@@ -75,6 +75,7 @@ def open_folder(folder: Path, files: Sequence[str] = ()) -> None:
     """Make the folder, and remove what writers that were killed left in it.
 
     Args:
+        folder: the folder.
         files: patterns of the files that are written while training.
     """
     try:
@@ -92,6 +93,8 @@ def write(
     """Write every file under a hidden name, put all into place, then remove the checkpoint.
 
     Args:
+        folder: the folder.
+        recipe: as it was asked for.
         now: the versions that the networks were made with; recipe.record: those that they should
             have been made with.
         outcome: the networks, the one of `recipe.result` among them.
