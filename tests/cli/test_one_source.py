@@ -116,7 +116,7 @@ def test_functions_of_the_commands_are_short() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and path.name != "__init__.py":
                 body = (node.end_lineno or 0) - node.body[0].lineno + 1
-                assert body <= 40, f"{path.name}: {node.name}"
+                assert body <= 30, f"{path.name}: {node.name}"
 
 
 def test_options_of_runs_come_from_their_dataclasses() -> None:

@@ -55,14 +55,7 @@ class AlignRequest(Request):
 
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
-    output = Path(asked.output) if asked.output else None
-    if output is not None:
-        if output.suffix != ".safetensors":
-            raise OutputError(
-                f"The alignment cannot be written as '{output.name}'; let the name end in"
-                " .safetensors."
-            )
-        check_output(output, asked.force)
+    output = _checked_output(asked)
     models, _, notes = load_members(asked.model, asked.members, asked.device, on_disk=asked.on_disk)
     data = load_data(asked.data, asked.seed)
     check_runs(models[0], data)
@@ -86,6 +79,19 @@ def run(asked: AlignRequest) -> None:
     )
     if output is not None:
         say(f"Saved as {output}; fold with: onefold merge --alignment {output} ...")
+
+
+def _checked_output(asked: AlignRequest) -> Path | None:
+    """The file to save to, if one is asked for and may be written."""
+    if not asked.output:
+        return None
+    output = Path(asked.output)
+    if output.suffix != ".safetensors":
+        raise OutputError(
+            f"The alignment cannot be written as '{output.name}'; let the name end in .safetensors."
+        )
+    check_output(output, asked.force)
+    return output
 
 
 COMMAND = RequestCommand(AlignRequest, run)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+# A package fills its registries when it is imported.
+PACKAGES = ("symmetry", "alignment", "fold", "explore", "sources", "measure")
 LONG = 50  # a family of more than so many is only counted, unless it is asked for
 
 
@@ -19,39 +21,40 @@ def command(
 ) -> None:
     """Print the table of all registered names."""
     import importlib
-    from fnmatch import fnmatch
 
     from onefold.cli.console import say, table
     from onefold.errors import RecipeError
-    from onefold.registry import FAMILIES
 
-    for package in (
-        "symmetry",
-        "alignment",
-        "fold",
-        "explore",
-        "sources",
-        "measure",
-    ):  # a package fills its registries when it is imported
+    for package in PACKAGES:
         importlib.import_module(f"onefold.{package}")
-    wanted = f"*{pattern.lower()}*"
-    rows, long = [], []
-    for kind, family in sorted(FAMILIES.items()):
-        found = [
-            (kind, e.name, e.summary)
-            for e in family
-            if any(fnmatch(text.lower(), wanted) for text in (kind, e.name, e.summary))
-        ]
-        if pattern == "*" and len(found) > LONG:
-            long.append(
-                f"and {len(found)} of the kind '{kind}': onefold methods '{kind}' lists them."
-            )
-        else:
-            rows += found
-    if not rows:
+    rows, counts = _listed(pattern)
+    if not rows and not counts:
         raise RecipeError(
             f"Nothing is named like '{pattern}'; run `onefold methods` to see everything."
         )
     table(("kind", "name", "summary"), rows)
-    for line in long:
+    for line in counts:
         say(line)
+
+
+def _listed(pattern: str) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """The rows to print, and a line for each family that is only counted."""
+    from fnmatch import fnmatch
+
+    from onefold.registry import FAMILIES
+
+    wanted = f"*{pattern.lower()}*"
+    rows, counts = [], []
+    for kind, family in sorted(FAMILIES.items()):
+        entries = [
+            (kind, entry.name, entry.summary)
+            for entry in family
+            if any(fnmatch(text.lower(), wanted) for text in (kind, entry.name, entry.summary))
+        ]
+        if pattern == "*" and len(entries) > LONG:
+            counts.append(
+                f"and {len(entries)} of the kind '{kind}': onefold methods '{kind}' lists them."
+            )
+        else:
+            rows += entries
+    return rows, counts
