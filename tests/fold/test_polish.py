@@ -123,3 +123,14 @@ def test_a_merge_polishes_last() -> None:
 def test_bad_input(call: Callable, error: type[OnefoldError], message: str) -> None:
     with pytest.raises(error, match=message):
         call(members(Plain, 2))
+
+
+def test_fields_stand_for_an_object_of_settings() -> None:
+    networks = members(Plain, 2)
+    whole = polish(networks[0], networks, UNLABELLED, Polish(passes=1, lr=1e-3))
+    apart = polish(networks[0], networks, UNLABELLED, passes=1, lr=1e-3)
+    assert whole.to_dict() == apart.to_dict()
+    with pytest.raises(SettingError, match="was given settings and lr"):
+        polish(networks[0], networks, UNLABELLED, 1, lr=1e-3)
+    with pytest.raises(TypeError, match="rate"):
+        polish(networks[0], networks, UNLABELLED, rate=1e-3)

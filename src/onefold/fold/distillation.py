@@ -146,10 +146,11 @@ def polish(
     model: M,
     teachers: Sequence[nn.Module],
     data: Data,
-    settings: int | Polish = 3,
+    settings: int | Polish | None = None,
     *,
     seed: int = 0,
     output: OutputChoice = None,
+    **fields: Any,
 ) -> Polished[M]:
     """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
 
@@ -159,11 +160,12 @@ def polish(
             `data` is a list; else all are read again for every batch.
         data: batches in the loader's own order; if they are a list, their order is drawn anew for
             every pass. Of labels only the shape is read, which tells the axis of the classes.
-        settings: passes over the data, or a `Polish` with more settings.
+        settings: passes over the data, or a `Polish` with more settings; None: its defaults.
         seed: of the order of the batches.
         output: which output is distilled if the networks return several, and on which axis its
             classes lie (`onefold.inference`). Only outputs of classes can be distilled: one number
             for each example is refused.
+        **fields: fields of `Polish`, in place of `settings`.
 
     Raises:
         MembersError, WeightsError: the networks do not fit together.
@@ -171,7 +173,12 @@ def polish(
             axis of its classes is not known.
         SettingError: a setting is unusable.
     """
-    chosen = as_polish(settings)
+    named = Polish(**fields)  # also refuses a name that is no field
+    if fields and settings is not None:
+        raise SettingError(
+            f"Distillation was given settings and {', '.join(fields)}; give one of them."
+        )
+    chosen = named if settings is None else as_polish(settings)
     if chosen is None:
         raise SettingError("Distillation was asked for 0 passes; it needs at least 1.")
     meant = as_output(output)
