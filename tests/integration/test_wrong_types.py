@@ -152,7 +152,8 @@ def parameters() -> list[tuple[str, str]]:
     return [
         (name, parameter)
         for name, function in (*functions, *methods)
-        for parameter in inspect.signature(function).parameters
+        for parameter, facts in inspect.signature(function).parameters.items()
+        if facts.kind is not facts.VAR_KEYWORD
         if parameter not in ("self", "options")
     ]
 
