@@ -17,7 +17,8 @@ from onefold.symmetry import (
     map_features,
     trace,
 )
-from onefold.symmetry.axes import Fixed, Group, Live, Prod, Sum
+from onefold.symmetry.axes import Case, Fixed, Group, Live, Prod, Sum
+from onefold.symmetry.probing import spread
 
 
 def test_features_are_rows_of_coordinates_and_views_where_memory_allows() -> None:
@@ -70,3 +71,15 @@ def test_probed_features_move_with_their_group() -> None:
             torch.testing.assert_close(
                 map_features(seen[probe.node][0], axes, spec, maps), seen[probe.node][1]
             )
+
+
+def test_values_are_spread_over_sums_products_and_cases() -> None:
+    values = {"g0": torch.tensor([1.0, 2.0]), "g1": torch.tensor([3.0, 5.0])}
+    line = Sum((Live("g0", 2), Fixed("f0", 1)))
+    assert spread(line, values, 9.0).tolist() == [1.0, 2.0, 9.0]
+    assert spread(Prod((Live("g0", 2), Live("g1", 2))), values, 1.0).tolist() == [3, 5, 6, 10]
+    either = Case("f1", (Live("g0", 2), Live("g1", 2)))
+    assert spread(either, values, 1.0).tolist() == [2.0, 3.5]  # as long as one case, not four
+    numbers = {"g0": torch.arange(2)}
+    away = Sum((Case("f1", (Fixed("f2", 2), Fixed("f3", 2))), Live("g0", 2)))
+    assert spread(away, numbers, -1).tolist() == [-1, -1, 0, 1]

@@ -67,7 +67,8 @@ def all_fibre_features(value: Tensor, axes: Axes, group: Group) -> Iterator[Tens
 def spread(term: Term, values: Mapping[str, Tensor], elsewhere: float) -> Tensor:
     """The values (term.size,) of the groups' coordinates at every place of an axis.
 
-    If several groups meet at one place, their values are multiplied.
+    If several groups meet at one place, their values are multiplied. Of cases, which another axis
+    decides between, the mean is taken.
 
     Args:
         term: the axis.
@@ -81,6 +82,10 @@ def spread(term: Term, values: Mapping[str, Tensor], elsewhere: float) -> Tensor
     parts = [spread(part, values, elsewhere) for part in getattr(term, "parts", ())]
     if isinstance(term, Sum):
         return torch.cat(parts)
+    if isinstance(term, Case):
+        if all(torch.equal(part, parts[0]) for part in parts[1:]):
+            return parts[0]
+        return torch.stack(parts).double().mean(0).to(parts[0].dtype)
     whole = parts[0]
     for part in parts[1:]:
         left, right = whole[:, None].expand(-1, len(part)), part[None].expand(len(whole), -1)
