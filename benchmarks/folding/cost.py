@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
 import json
 import os
 import statistics
@@ -42,7 +41,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.alignment import Alignment, Reading, align, build_problem, matchers, solve_problem
 from onefold.alignment.matchers import JointMatcher, StateMatcher
-from onefold.fold import LeastSquares
+from onefold.fold import LeastSquares, steps
 from onefold.fold.least_squares.consumers import Consumer
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
@@ -210,21 +209,10 @@ def time_matchers(
     record: dict[str, Any] = {"images": sum(map(len, data)), "trace, s": round(clock() - start, 2)}
     floor = Floor(members, data)
 
-    def unsharded(method: str) -> tuple[float, float]:
-        """Seconds of everything, as `align` does it, and of solving and applying."""
+    def everything(method: str) -> tuple[float, float]:
+        """Seconds of all of it, as `align` does it, and of solving and applying."""
         matcher, start = matchers.get(method)(), clock()
-        problem = build_problem(
-            members,
-            data,
-            Reading(
-                probe=matcher.probe,
-                full=matcher.covariances,
-                every=isinstance(matcher, JointMatcher),
-                features=not isinstance(matcher, StateMatcher),
-            ),
-            spec=spec,
-            traced=traced,
-        )
+        problem = build_problem(members, data, Reading.of(matcher), spec=spec, traced=traced)
         middle = clock()
         alignment = solve_problem(problem, matcher)
         _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]
@@ -245,7 +233,7 @@ def time_matchers(
         forward, fast = floor.forward()
         for method in methods:
             bare = products(read[method], pairs(method, len(members)) * len(data))
-            seconds, solving = unsharded(method)
+            seconds, solving = everything(method)
             row = {
                 "forward": forward,
                 "forward, channels last": fast,
@@ -292,13 +280,12 @@ def time_least_squares(arguments: argparse.Namespace, network: str) -> dict[str,
 
             start = clock()
             with (
-                mock.patch.object(
-                    importlib.import_module("onefold.fold.merge"), "trace_on", return_value=traced
-                ),  # the trace is not counted
+                # The trace is not counted.
+                mock.patch.object(steps, "trace_on", return_value=traced),
                 mock.patch.object(Consumer, "add", recorded),
             ):
                 result = onefold.merge(
-                    members, data, align=alignment, fold=LeastSquares(target=target), spec=spec
+                    members, data, align=alignment, fold=LeastSquares(target=target)
                 )
             fold = clock() - start
             for site in result.report.folded["layers"]:
@@ -402,9 +389,8 @@ def official_zipit(arguments: argparse.Namespace, moments: Any) -> dict[str, Any
         code.match_tensors_zipit({"covariance": covariance}, r=1 - 1 / k)
         return {"official, one group, s": round(clock() - start, 1)}
     except StoppedError:
-        done = (
-            calls // 4
-        )  # of the merge matrix, the columns and rows of similarities, and the origins
+        # Of the merge matrix, the columns and rows of similarities, and the origins.
+        done = calls // 4
         return {
             "official merges within the limit": done,
             "merges": (k - 1) * width,
@@ -427,7 +413,7 @@ def child(arguments: argparse.Namespace) -> None:
             member(data[0])
     found = {}
     if task == "least squares":
-        onefold.merge(members, data, align="permutation", fold="least_squares", spec=spec)
+        onefold.merge(members, data, align="permutation", fold="least_squares")
     elif task != "forward":
         alignment = align(members, data, method=task, spec=spec, traced=traced)
         _ = [alignment.apply_to_state(m.state_dict(), k) for k, m in enumerate(members)]

@@ -31,7 +31,7 @@ from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
 
-from onefold.alignment import Reading, build_problem, matchers, solve_problem
+from onefold.alignment import Reading, build_problem, matchers, measure_targets, solve_problem
 from onefold.alignment.matchers import Match, StateMatcher
 from onefold.fold import merge
 from onefold.fold.repair import repair
@@ -127,15 +127,16 @@ class Pair:
         """One folded network."""
         if code == "onefold":
             alignment = solve_problem(self.problem, matchers.get(method)(**settings))
-            return merge(
-                self.members, self.data, align=alignment, repair=COLUMNS[column], spec=self.spec
-            ).model
+            return merge(self.members, self.data, align=alignment, repair=COLUMNS[column]).model
         folded, maps, _ = self.official.merge(method, **settings)
         if column == "reset":
             return self.official.reset(folded)
         if column == "REPAIR":
-            targets = solve_problem(self.problem, given(self.spec, maps)).targets
-            repair(folded, self.data, self.spec, targets, traced=self.traced)
+            alignment = solve_problem(self.problem, given(self.spec, maps))
+            targets = measure_targets(
+                self.members, self.data, alignment, spec=self.spec, traced=self.traced
+            )
+            repair(folded, self.data, self.spec, targets.layers, traced=self.traced)
         return folded
 
 

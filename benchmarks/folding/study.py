@@ -180,9 +180,7 @@ class Study:
 
     def merged(self, method: str, setting: dict[str, Any], **options: Any) -> nn.Module:
         alignment = "none" if method == "none" else self.aligned(method, setting)
-        return onefold.merge(
-            self.members, self.images, align=alignment, spec=self.spec, **options
-        ).model
+        return onefold.merge(self.members, self.images, align=alignment, **options).model
 
     def run(
         self,
@@ -198,11 +196,9 @@ class Study:
                 "held out": accuracy(self.members, self.held_out),
                 "test": accuracy(self.members, self.test),
             }
-        if (
-            "pooled by class" not in self.record
-            # the ensemble that hears each member by what it saw, and the best member's own answers,
-            # balanced
-        ):
+        # The ensemble that weights each member by what it saw, and the best member's own answers,
+        # balanced.
+        if "pooled by class" not in self.record:
             alone = onefold.class_pool(self.members[:1], self.images)
             for name, own, pool in (
                 ("pooled by class", self.members, self.pool),

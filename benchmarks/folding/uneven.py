@@ -52,7 +52,7 @@ def measure(
         "taken to be even": onefold.class_pool(members, drawn),
         "told the shares": onefold.class_pool(members, drawn, shares=shares),
     }
-    told = onefold.measure.ClassPool(
+    told = onefold.ClassPool(
         pools["told the shares"].seen,
         pools["taken to be even"].shares,
         pools["told the shares"].weights,

@@ -92,11 +92,9 @@ def fold(pair: list[nn.Module], own: Task, data: Any) -> dict[str, dict[str, Any
     setting.
     """
     found: dict[str, dict[str, Any]] = {}
-    for method, setting, alignment, problem in alignments(pair, data):
+    for method, setting, alignment, _ in alignments(pair, data):
         for repair in REPAIRS:
-            result = onefold.merge(
-                pair, data, align=alignment, repair=repair, spec=problem.spec if problem else None
-            )
+            result = onefold.merge(pair, data, align=alignment, repair=repair)
             row = {
                 "held out": accuracy(result.model, own.held_out),
                 "test": accuracy(result.model, own.test),
