@@ -82,7 +82,7 @@ def _import(checkout: Path) -> types.SimpleNamespace:
     ]:
         sys.modules.setdefault(name, types.ModuleType(name))
     sys.modules["fvcore.nn.flop_count"].flop_count = None  # type: ignore[attr-defined]
-    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
+    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
     if str(checkout) not in sys.path:
         sys.path.insert(0, str(checkout))
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -99,7 +99,10 @@ def main() -> None:
         "reruns": {"strength": 0.0, "same_order": False},
     }
     tasks = {"kink": lambda seed, options: successes(seed, **options)}
-    choose = lambda options: sum(successes(seed, **options) for seed in CHOOSING) / len(CHOOSING)  # noqa: E731
+
+    def choose(options: dict[str, Any]) -> float:
+        return sum(successes(seed, **options) for seed in CHOOSING) / len(CHOOSING)
+
     compare(CANDIDATES, choose, baselines, tasks, arguments.seeds, arguments.out)
 
 

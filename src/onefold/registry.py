@@ -5,15 +5,13 @@ A user's own package can add a member without a change of this one.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from onefold.errors import SettingError, nearest
 
 T = TypeVar("T")
-D = TypeVar("D")
 FAMILIES: dict[str, Registry[object]] = {}
 
 
@@ -104,17 +102,3 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._entries)
-
-
-def with_settings(thing: D, **settings: Any) -> D:
-    """A copy of a dataclass with the settings that are not None.
-
-    Raises:
-        SettingError: it has no such setting, or refuses the value.
-    """
-    given = {name: value for name, value in settings.items() if value is not None}
-    known = {f.name for f in dataclasses.fields(thing)}  # type: ignore[arg-type]
-    for name in given:
-        if name not in known:
-            raise SettingError(f"{type(thing).__name__} takes no {name}; {nearest(name, known)}")
-    return dataclasses.replace(thing, **given)  # type: ignore[type-var]

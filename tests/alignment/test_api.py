@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from small_networks import Plain, Residual, loader, logits, members, trained
+from small_networks import Plain, Residual, group_normed, loader, logits, members, trained
 from torch import nn
 
 from onefold.alignment import Moments, align, matchers
@@ -103,7 +103,7 @@ def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
     def solved(name: str, scale: float, **settings: float) -> torch.Tensor:
         moments = Moments(2, 5)
         moments.update([scale * x, scale * y])
-        return matchers.get(name)(**settings).match(moments, 1).map.forward  # type: ignore[arg-type]
+        return matchers.get(name)(**settings).match(moments, 1).map.forward
 
     for settings in ({"regularization": 0.1, "prior": 0.0}, {"regularization": 1.0, "prior": 0.5}):
         torch.testing.assert_close(
@@ -162,19 +162,7 @@ def test_a_network_in_which_nothing_can_move_has_no_alignment_but_the_empty_one_
 
 
 def test_groups_that_take_no_dense_map_fall_back_to_permutations_and_say_so() -> None:
-    def network(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(1, 8, 3),
-            nn.GroupNorm(1, 8),
-            nn.ReLU(),
-            nn.Conv2d(8, 6, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(216, 3),
-        ).eval()
-
-    found = align([network(0), network(1)], loader(), method="cca")
+    found = align([group_normed(0), group_normed(1)], loader(), method="cca")
     assert sorted(found.matchers.values()) == ["cca", "permutation"]
     assert list(found.fallbacks.values()) == ["its tensors take no dense map"]
     assert "takes no dense map" in str(found) or "take no dense map" in str(found)

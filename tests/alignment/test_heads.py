@@ -151,7 +151,7 @@ def test_a_user_matcher_serves_heads_too_and_settings_reach_it() -> None:
     )  # queries with keys, and values: every head with every other
 
 
-def test_an_alignment_with_heads_is_saved_and_loaded(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_an_alignment_with_heads_is_saved_and_loaded(tmp_path) -> None:
     networks = [built(Attention(), seed) for seed in range(2)]
     found = align(networks, inputs(networks[0]), method="procrustes")
     found.save(tmp_path / "a.safetensors")

@@ -52,7 +52,7 @@ def seen(model: nn.Module, name: str) -> tuple[Tensor, Tensor]:
     return rows.mean(0), rows.std(0, unbiased=False)
 
 
-def by_module(models: list[nn.Module], alignment: Alignment | None) -> dict[str, tuple]:  # type: ignore[type-arg]
+def by_module(models: list[nn.Module], alignment: Alignment | None) -> dict[str, tuple]:
     spec = find_symmetries(models[0], (data()[0],))
     targets = measure_targets(models, data(), alignment).layers
     names = {"first.weight": "norm", "second.weight": "second"}

@@ -90,7 +90,7 @@ CALIBRATION = list(IMAGES[TRAIN].split(200))
     [Perceptron, Convolutions, lambda width: Convolutions(width, norms=False)],
     ids=["mlp", "norms", "plain"],
 )
-def test_networks_of_widths_16_and_24_become_one_of_either(make) -> None:  # type: ignore[no-untyped-def]
+def test_networks_of_widths_16_and_24_become_one_of_either(make) -> None:
     torch.manual_seed(0)
     networks = [learnt(make(width), seed) for seed, width in enumerate((16, 24))]
     before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]

@@ -7,16 +7,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import re
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from killed_commands import kill_at_random
 
 import onefold as of
 from onefold.recipe import read
@@ -229,60 +227,8 @@ def test_threads_are_recorded_and_taken_again(
 def test_killed_at_random_moments_leaves_nothing_or_everything(
     members: list[Path], tmp_path: Path
 ) -> None:
-    """Fifty kills of `onefold merge`, in forks of this process, which has imported everything
-    already.
-    """
-    from onefold.cli import run
-
-    torch.set_num_threads(1)  # a fork cannot use the threads of its parent
-
-    def start(folder: Path) -> int:
-        child = os.fork()
-        if child == 0:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            os._exit(
-                run(
-                    [
-                        "--threads",
-                        "1",
-                        "merge",
-                        *map(str, members[:2]),
-                        *DATA,
-                        "-o",
-                        str(folder / "f.safetensors"),
-                    ]
-                )
-            )
-        return child
-
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    assert os.waitpid(start(whole), 0)[1] == 0  # also warms what is loaded lazily
-    began = time.perf_counter()
-    (tmp_path / "timed").mkdir()
-    assert os.waitpid(start(tmp_path / "timed"), 0)[1] == 0
-    duration = time.perf_counter() - began
-    expected = {name: sha(whole / name) for name in ("f.safetensors", "f.recipe.yaml")}
-
-    draw, states = random.Random(0), {"nothing": 0, "all": 0}
-    for attempt in range(50):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        child = start(folder)
-        # every second kill comes near the end, where the files are written
-        time.sleep(duration * (draw.uniform(0, 1.1) if attempt % 2 else draw.uniform(0.85, 1.05)))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = {name for name in names(folder) if not name.startswith(".")}
-        if "f.safetensors" in found:
-            assert found == {"f.safetensors", "f.recipe.yaml", "f.report.json"}
-            assert {name: sha(folder / name) for name in expected} == expected
-            json.loads((folder / "f.report.json").read_text())
-        else:  # the result comes last, a few microseconds after the others
-            assert found in (set(), {"f.report.json"}, {"f.recipe.yaml", "f.report.json"})
-        states["all" if "f.safetensors" in found else "nothing"] += 1
+    call = ["merge", *map(str, members[:2]), *DATA]
+    states = kill_at_random(call, "f", tmp_path, attempts=50)
     assert states["nothing"] > 5, states
 
 

@@ -7,10 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import re
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from killed_commands import kill_at_random
 from safetensors import safe_open
 from torch import Tensor
 
@@ -339,51 +337,5 @@ def test_a_soft_merge_needs_a_model_data_and_an_output(
 def test_killed_at_random_moments_leaves_nothing_or_everything(
     trained: list[Path], tmp_path: Path
 ) -> None:
-    """A few kills of `onefold soft`, in forks of this process, which has imported everything
-    already.
-    """
-    from onefold.cli import run
-
-    torch.set_num_threads(1)  # a fork cannot use the threads of its parent
-
-    def start(folder: Path) -> int:
-        folder.mkdir()
-        child = os.fork()
-        if child == 0:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            call = [
-                "--threads",
-                "1",
-                "soft",
-                *map(str, trained[:2]),
-                *MODEL,
-                *DATA,
-                "--steps",
-                "3",
-                "--level",
-                "model",
-            ]
-            os._exit(run([*call, "-o", str(folder / "s.safetensors")]))
-        return child
-
-    assert os.waitpid(start(tmp_path / "whole"), 0)[1] == 0  # also warms what is loaded lazily
-    began = time.perf_counter()
-    assert os.waitpid(start(tmp_path / "timed"), 0)[1] == 0
-    duration = time.perf_counter() - began
-    expected = {name: sha(tmp_path / "whole" / name) for name in ("s.safetensors", "s.recipe.yaml")}
-
-    draw = random.Random(0)
-    for attempt in range(8):
-        folder = tmp_path / str(attempt)
-        child = start(folder)
-        time.sleep(duration * (draw.uniform(0, 1) if attempt % 2 else draw.uniform(0.85, 1.05)))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        found = {name for name in names(folder) if not name.startswith(".")}
-        if "s.safetensors" in found:
-            assert found == {"s.safetensors", "s.recipe.yaml", "s.report.json"}
-            assert {name: sha(folder / name) for name in expected} == expected
-        else:  # the result comes last, a few microseconds after the others
-            assert found in (set(), {"s.report.json"}, {"s.recipe.yaml", "s.report.json"})
+    call = ["soft", *map(str, trained[:2]), *MODEL, *DATA, "--steps", "3", "--level", "model"]
+    kill_at_random(call, "s", tmp_path, attempts=8)

@@ -1,4 +1,4 @@
-"""What the README shows runs, and the house is as its plan says."""
+"""What the README shows runs, and the packages are as docs/architecture.md says."""
 
 from __future__ import annotations
 

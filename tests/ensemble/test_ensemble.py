@@ -165,7 +165,7 @@ MODELS = networks(count=2)
         ),
         (lambda: pooled("all", MODELS, [X]), SettingError, "by 'all'"),
         (lambda: LeastSquares(ensemble=3), SettingError, "not 3"),  # type: ignore[arg-type]
-        (lambda: merge(MODELS, [X], fold="least_squares", ensemble=3), SettingError, "not 3"),  # type: ignore[arg-type]
+        (lambda: merge(MODELS, [X], fold="least_squares", ensemble=3), SettingError, "not 3"),
     ],
 )
 def test_wrong_ensembles(build: Any, error: type[Exception], text: str) -> None:

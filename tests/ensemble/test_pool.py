@@ -159,6 +159,6 @@ def test_what_cannot_be_pooled_is_refused() -> None:
     with pytest.raises(SettingError, match="of 4 classes but the members put out 3"):
         pool.combined([torch.zeros(1, 3)] * 2)
     with pytest.raises(SettingError, match="did you mean 'classes'"):
-        merge(members(Plain, 2), loader(), fold="least_squares", ensemble="clases")  # type: ignore[arg-type]
+        merge(members(Plain, 2), loader(), fold="least_squares", ensemble="clases")
     with pytest.raises(SettingError, match="did you mean 'classes'"):
         LeastSquares(ensemble="clases")  # type: ignore[arg-type]

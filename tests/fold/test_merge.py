@@ -297,7 +297,7 @@ def test_unusable_arguments(
     arguments: dict[str, object], error: type[OnefoldError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        merge(members(Plain, 2), **{"data": loader(), "align": "permutation", **arguments})  # type: ignore[arg-type]
+        merge(members(Plain, 2), **{"data": loader(), "align": "permutation", **arguments})
 
 
 def test_recalibrate_is_for_batch_norm() -> None:

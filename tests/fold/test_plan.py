@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from merge_defaults import MERGE_DEFAULTS
 from small_networks import Plain, loader, members
 
 import onefold
@@ -17,23 +18,10 @@ from onefold.fold.average import average
 from onefold.fold.network_fold import StateFold, as_fold
 from onefold.fold.plan import MergePlan, plan_merge
 
-DEFAULTS: dict[str, Any] = {
-    "align": None,
-    "fold": "average",
-    "repair": "auto",
-    "polish": 0,
-    "weights": None,
-    "ensemble": None,
-    "validation": None,
-    "reference": 0,
-    "output": None,
-    "seed": 0,
-}
-
 
 def planned(**settings: Any) -> MergePlan[Any]:
     models = settings.pop("models", None) or members(Plain, 2)
-    return plan_merge(models, settings.pop("data", loader()), **{**DEFAULTS, **settings})
+    return plan_merge(models, settings.pop("data", loader()), **{**MERGE_DEFAULTS, **settings})
 
 
 def test_names_and_numbers_become_objects() -> None:
@@ -88,11 +76,7 @@ def test_an_alignment_brings_its_reference() -> None:
         ({"fold": None}, SettingError, "A fold is a name or an instance"),
         ({"repair": None}, SettingError, "no repair None"),
         ({"polish": -1}, SettingError, "polish is -1"),
-        ({"polish": "3"}, SettingError, "polish is '3'"),
-        ({"polish": True}, SettingError, "polish is True"),
-        ({"seed": "0"}, SettingError, "The seed is '0'"),
         ({"reference": 2}, MembersError, "numbered 0 to 1"),
-        ({"reference": "0"}, SettingError, "the number of a member"),
         ({"weights": [1.0]}, MembersError, "1 weights were given for 2 members"),
         ({"ensemble": "votes", "polish": 1}, SettingError, "no ensemble by 'votes'"),
         ({"ensemble": "probabilities"}, SettingError, "aims at no ensemble"),

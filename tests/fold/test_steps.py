@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from merge_defaults import MERGE_DEFAULTS
 from small_networks import Plain, Residual, loader, members
 from torch import Tensor, nn
 
@@ -14,33 +15,20 @@ from onefold.fold.merge_report import MergeReport
 from onefold.fold.plan import plan_merge
 from onefold.fold.steps import Repairer, Structure, align_step, fold_step, trace_step
 
-DEFAULTS = {
-    "align": None,
-    "fold": "average",
-    "repair": "auto",
-    "polish": 0,
-    "weights": None,
-    "ensemble": None,
-    "validation": None,
-    "reference": 0,
-    "output": None,
-    "seed": 0,
-}
-
 
 def report() -> MergeReport:
     return MergeReport("none", "average", "auto", 2, 0, (0.5, 0.5))
 
 
 def test_nothing_is_traced_that_nobody_needs() -> None:
-    settings = {**DEFAULTS, "align": "none", "repair": "none"}
+    settings = {**MERGE_DEFAULTS, "align": "none", "repair": "none"}
     plan = plan_merge(members(Plain, 2), loader(), **settings)  # type: ignore[arg-type]
     assert trace_step(plan, report()) == Structure(None, None)
 
 
 def test_steps_give_what_merge_gives() -> None:
     models, data = members(Residual, 2), loader()
-    plan = plan_merge(models, data, **{**DEFAULTS, "align": "permutation", "repair": "full"})  # type: ignore[arg-type]
+    plan = plan_merge(models, data, **{**MERGE_DEFAULTS, "align": "permutation", "repair": "full"})
     told = report()
     structure = trace_step(plan, told)
     alignment = align_step(plan, structure, told)
@@ -66,11 +54,11 @@ class Positions(nn.Module):
 
 def test_a_default_that_aligns_nothing_is_a_note_and_a_name_is_an_error() -> None:
     models, data = [Positions(), Positions()], [torch.randn(8, 6) for _ in range(2)]
-    plan = plan_merge(models, data, **{**DEFAULTS, "repair": "none"})  # type: ignore[arg-type]
+    plan = plan_merge(models, data, **{**MERGE_DEFAULTS, "repair": "none"})
     told = report()
     assert align_step(plan, trace_step(plan, told), told) is None
     assert any("nothing was aligned" in text for text in told.warnings)
-    named = plan_merge(models, data, **{**DEFAULTS, "align": "cca", "repair": "none"})  # type: ignore[arg-type]
+    named = plan_merge(models, data, **{**MERGE_DEFAULTS, "align": "cca", "repair": "none"})
     with pytest.raises(NothingToAlignError):
         align_step(named, trace_step(named, told), told)
 

@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused(inputs: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(MembersError, match="no network"):
         evaluate([], loader(*inputs))
     with pytest.raises(MembersError, match="Member 1 is a dict"):
-        evaluate([model, model.state_dict().copy() and {}], loader(*inputs))  # type: ignore[list-item]
+        evaluate([model, model.state_dict().copy() and {}], loader(*inputs))
     with pytest.raises(MembersError, match="Member 1 returns logits of shape"):
         evaluate([model, nn.Linear(5, 3).double()], loader(*inputs))
     with pytest.raises(SettingError, match="did you mean 'logits'"):

@@ -126,8 +126,8 @@ def test_combine_interpolates_floats_and_keeps_integers_of_the_first() -> None:
     a.norm.num_batches_tracked.fill_(7)  # type: ignore[union-attr]
     b.norm.running_mean.fill_(4)  # type: ignore[union-attr]
     middle = combine([a, b], [0.25, 0.75])
-    assert torch.allclose(middle.body.weight, 0.25 * a.body.weight + 0.75 * b.body.weight)  # type: ignore[union-attr,operator,arg-type]
-    assert torch.equal(middle.norm.running_mean, torch.full((8,), 3.0))  # type: ignore[union-attr,arg-type]
+    assert torch.allclose(middle.body.weight, 0.25 * a.body.weight + 0.75 * b.body.weight)
+    assert torch.equal(middle.norm.running_mean, torch.full((8,), 3.0))
     assert int(middle.norm.num_batches_tracked) == 7  # type: ignore[union-attr,arg-type]
 
 
@@ -135,10 +135,10 @@ def test_combine_is_exact_at_the_ends_and_half_precision_sums_in_float32() -> No
     a, b = Net(0), Net(1)
     with torch.no_grad():
         b.head.weight.fill_(torch.inf)
-    assert torch.equal(combine([a, b], [1, 0]).head.weight, a.head.weight)  # type: ignore[union-attr,arg-type]
+    assert torch.equal(combine([a, b], [1, 0]).head.weight, a.head.weight)
     c, d = Net(0).bfloat16(), Net(1).bfloat16()
     expected = ((c.body.weight.float() * 0.3) + (d.body.weight.float() * 0.7)).bfloat16()
-    assert torch.equal(combine([c, d], [0.3, 0.7]).body.weight, expected)  # type: ignore[union-attr,arg-type]
+    assert torch.equal(combine([c, d], [0.3, 0.7]).body.weight, expected)
 
 
 def test_barrier_is_measured_from_the_straight_line_between_unequal_ends() -> None:
@@ -200,5 +200,5 @@ def test_the_triangle_has_the_networks_at_its_corners(
     assert len(plane.weights) == len(plane.scores) == 10
     assert all(sum(weights) == pytest.approx(1) and min(weights) >= 0 for weights in plane.weights)
     for k, model in enumerate(members):
-        corner = plane.weights.index(tuple(float(i == k) for i in range(3)))  # type: ignore[arg-type]
+        corner = plane.weights.index(tuple(float(i == k) for i in range(3)))
         assert plane.scores[corner] == evaluate(model, data)

@@ -30,4 +30,4 @@ def spec_of(
     others: tuple[Group, ...] = (),
     **more: object,
 ) -> SymmetrySpec:
-    return SymmetrySpec((replace(group, slots=slots), *others), axes, {}, (), **more)  # type: ignore[arg-type]
+    return SymmetrySpec((replace(group, slots=slots), *others), axes, {}, (), **more)

@@ -108,3 +108,17 @@ def logits(network: nn.Module) -> Tensor:
     """Outputs of the network for the first batch of the loader."""
     with torch.no_grad():
         return network(loader()[0][0].to(next(network.parameters()).dtype))
+
+
+def group_normed(seed: int) -> nn.Module:
+    """A network in eval mode with one group of features that takes no matrix, and one that does."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3),
+        nn.GroupNorm(1, 8),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(216, 3),
+    ).eval()

@@ -197,7 +197,7 @@ def as_rows(soft: SoftMerge, gates: Tensor) -> dict[str, Tensor]:
 
 def layer_level(members: Sequence[nn.Module], **arguments: object) -> SoftMerge:
     """A soft merge without alignment and screening."""
-    return SoftMerge(members, "layer", align="none", reference=0, screen=False, **arguments).eval()  # type: ignore[arg-type]
+    return SoftMerge(members, "layer", align="none", reference=0, screen=False, **arguments).eval()
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -106,7 +106,7 @@ def test_digits_and_idx_are_renumbered_by_their_numbers(tmp_path: Path) -> None:
         head = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
         (tmp_path / f"train-{stem}-ubyte.gz").write_bytes(gzip.compress(head + values.tobytes()))
     assert class_names_of(build_data(f"idx:{tmp_path}")) == ()
-    assert build_data(f"idx:{tmp_path}?classes=2,1,0").labels.tolist() == [2, 1, 0, 1]  # type: ignore[attr-defined]
+    assert build_data(f"idx:{tmp_path}?classes=2,1,0").labels.tolist() == [2, 1, 0, 1]
 
 
 def test_parquet_knows_its_names(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_parquet_knows_its_names(tmp_path: Path) -> None:
     )
     assert class_names_of(build_data(f"parquet:{tmp_path}")) == NAMES
     turned = build_data(f"parquet:{tmp_path}?classes=eel,dog,cat")
-    assert (turned.labels.tolist(), class_names_of(turned)) == ([2, 1, 0], ("eel", "dog", "cat"))  # type: ignore[attr-defined]
+    assert (turned.labels.tolist(), class_names_of(turned)) == ([2, 1, 0], ("eel", "dog", "cat"))
 
 
 def test_names_of_other_loaders() -> None:

@@ -148,7 +148,7 @@ def test_timm_by_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = types.ModuleType("timm")
     fake.is_model = lambda name: name == "resnet18"  # type: ignore[attr-defined]
     fake.list_models = lambda: ["resnet18"]  # type: ignore[attr-defined]
-    fake.create_model = lambda name, **options: nn.Linear(1, options["num_classes"])  # type: ignore[attr-defined]
+    fake.create_model = lambda name, **options: nn.Linear(1, options["num_classes"])
     monkeypatch.setitem(sys.modules, "timm", fake)
     assert build_model("timm:resnet18?num_classes=6").out_features == 6
     with pytest.raises(SettingError, match="no network 'resnet81'; did you mean 'resnet18'"):

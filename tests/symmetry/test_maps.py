@@ -107,7 +107,7 @@ def test_which_other_maps_keep_a_function() -> None:
     assert keeps_function(group_of(), GroupMap.identity(3))
     for kind in ("scale", "sign"):
         assert keeps_function(group_of(kind), GroupMap.identity(3, kind))  # type: ignore[arg-type]
-        assert not keeps_function(group_of("permutation"), GroupMap.identity(3, kind))  # type: ignore[arg-type]
+        assert not keeps_function(group_of("permutation"), GroupMap.identity(3, kind))
     wide = GroupMap("dense", torch.randn(4, 3), torch.randn(3, 4))
     assert is_rectangular(wide)
     assert not is_rectangular(dense(TURN))

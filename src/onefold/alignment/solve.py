@@ -7,7 +7,7 @@ solution of one group is in group_task.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -93,12 +93,17 @@ def _solve_features(
                 make = partial(solve_consensus, task, order)
             else:
                 make = partial(solve_pairwise, task, problem.members, reference)
-        solved |= checkpoint.groups(name, lambda name=name, make=make: {name: make()})  # type: ignore[misc]
+        solved |= checkpoint.groups(name, partial(_named, name, make))
     for index, tasks in over_index.items():
         solved |= checkpoint.groups(
             index, partial(solve_indexed, index, tasks, problem.members, reference)
         )
     return _with_the_rest(problem, solved)
+
+
+def _named(name: str, solve: Callable[[], GroupSolution]) -> Solution:
+    """The solution of one group, by its name."""
+    return {name: solve()}
 
 
 def _with_the_rest(problem: AlignmentProblem, solved: Mapping[str, GroupSolution]) -> Solution:

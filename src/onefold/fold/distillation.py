@@ -31,7 +31,7 @@ from onefold.ensemble.class_shares import pooled
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import EnsembleMean, EnsembleName, check_ensemble, name_of
 from onefold.ensemble.pool import ClassPool
-from onefold.errors import DataError, SettingError, shown
+from onefold.errors import DataError, SettingError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.progress import track
@@ -70,14 +70,12 @@ class Polish:
             SettingError: one of them is unusable.
         """
         check_fields(self)
-        if not isinstance(self.passes, int) or isinstance(self.passes, bool) or self.passes < 1:
+        if self.passes < 1:
             raise SettingError(
-                f"Distillation was asked for {shown(self.passes)} passes; it needs at least 1."
+                f"Distillation was asked for {self.passes} passes; it needs at least 1."
             )
-        if not isinstance(self.lr, float | int) or not 0 < self.lr < float("inf"):
-            raise SettingError(
-                f"The rate of distillation is {shown(self.lr)}; it must be greater than 0."
-            )
+        if not 0 < self.lr < float("inf"):
+            raise SettingError(f"The rate of distillation is {self.lr}; it must be greater than 0.")
         if self.ensemble is not None:
             check_ensemble(self.ensemble)
         if self.batchnorm not in ("eval", "train"):
@@ -90,13 +88,13 @@ def as_polish(polish: int | Polish) -> Polish | None:
     """A number of passes as settings; None for 0 passes.
 
     Raises:
-        SettingError: it is neither a number of passes nor settings.
+        SettingError: the number is negative.
     """
     if isinstance(polish, Polish):
         return polish
-    if not isinstance(polish, int) or isinstance(polish, bool) or polish < 0:
+    if polish < 0:
         raise SettingError(
-            f"polish is {shown(polish)}; it is a number of passes over the calibration data, 0 or"
+            f"polish is {polish}; it is a number of passes over the calibration data, 0 or"
             " more, or onefold.Polish(passes=...)."
         )
     return Polish(passes=polish) if polish else None

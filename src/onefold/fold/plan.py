@@ -90,11 +90,6 @@ class MergePlan(Generic[M]):
         """All of the data, not this process's share."""
         return None if self.data is None else unsharded(self.data)
 
-    @property
-    def matcher(self) -> Matcher | None:
-        """The matcher, if the merge computes an alignment."""
-        return self.align if isinstance(self.align, Matcher) else None
-
 
 def plan_merge(
     models: Sequence[M],
@@ -117,7 +112,10 @@ def plan_merge(
         SettingError, MembersError, WeightsError, AlignmentError, DataError: as `onefold.merge`.
     """
     folder, last = as_fold(fold), as_polish(polish)
-    check_choices(repair, ensemble, seed)
+    if repair not in REPAIRS:
+        raise SettingError(f"There is no repair {shown(repair)}; {nearest(repair, REPAIRS)}")
+    if ensemble is not None:
+        check_ensemble(ensemble)
     aligner = _aligner(align, folder)
     widths = _takes_widths(aligner) and differ_in_width(models)
     check_networks(models, shapes=not widths)
@@ -167,35 +165,13 @@ def plan_merge(
     return plan if data is None else dataclasses.replace(plan, output=_checked_output(plan))
 
 
-def check_choices(repair: object, ensemble: Any, seed: object) -> None:
-    """Refuse unknown values of the simple settings.
-
-    Raises:
-        SettingError: a value is unknown or of another type.
-    """
-    if not isinstance(repair, str) or repair not in REPAIRS:
-        raise SettingError(f"There is no repair {shown(repair)}; {nearest(str(repair), REPAIRS)}")
-    if ensemble is not None:
-        check_ensemble(ensemble)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise SettingError(f"The seed is {shown(seed)}; it is a whole number.")
-
-
-def check_member(reference: object, members: int) -> None:
+def check_member(reference: int | None, members: int) -> None:
     """Refuse a reference that is no member.
 
     Raises:
         MembersError: there is no such member.
-        SettingError: it is no number.
     """
-    if reference is None:
-        return
-    if not isinstance(reference, int) or isinstance(reference, bool):
-        raise SettingError(
-            f"The reference is {shown(reference)}; it is the number of a member, or None for a"
-            " common basis."
-        )
-    if not 0 <= reference < members:
+    if reference is not None and not 0 <= reference < members:
         raise MembersError(
             f"The reference is {reference}, but the members are numbered 0 to {members - 1}."
         )

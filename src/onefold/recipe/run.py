@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from torch import nn
 
@@ -68,13 +68,6 @@ class Made(Generic[D, R, S]):
     files: tuple[Path, ...]
     warnings: list[str] = field(default_factory=list)
     finished_before: bool = False
-
-
-class Task(Protocol):
-    """A recipe that can be carried out, once."""
-
-    def make(self) -> Made[Any, Any, Any]:
-        """Check, compute, score and write. Raises OnefoldError; nothing is written then."""
 
 
 class JobTask(ABC, Generic[J, R, S]):

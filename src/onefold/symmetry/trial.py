@@ -173,7 +173,8 @@ def _float64(batch: Batch, device: torch.device) -> Batch:
 
 def _outputs(model: nn.Module, batch: Batch, changed: dict[str, Tensor]) -> list[Tensor]:
     try:
-        with restored_attributes(model), torch.no_grad(), Widening():  # type: ignore[no-untyped-call]
+        widening = Widening()  # type: ignore[no-untyped-call]
+        with restored_attributes(model), torch.no_grad(), widening:
             outputs = functional_call(model, changed, batch.args, batch.kwargs)
     except OnefoldError:  # a module of this library already says what is wrong
         raise

@@ -7,6 +7,7 @@ Hugging Face hub stores it. It is written last: without an index there is no che
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -73,11 +74,8 @@ def save_shards(
         ready = []
         for file, shard in zip(files, shards, strict=True):
             temporary = stack.enter_context(staged(file))
-            fill(
-                temporary,
-                lambda path, shard=shard: write_safetensors(shard, path, metadata),  # type: ignore[misc]
-                file,
-            )
+            write = functools.partial(_write, shard, metadata)
+            fill(temporary, write, file)
             ready.append(temporary)
         listing = stack.enter_context(staged(index))
         fill(listing, _index_text(files, shards), index)
@@ -116,6 +114,10 @@ def remove(*files: Path) -> None:
                 f"{file}, left by an earlier output, cannot be removed ({error.strerror}); remove"
                 " it by hand."
             ) from error
+
+
+def _write(shard: State, metadata: Mapping[str, str], path: Path) -> None:
+    write_safetensors(shard, path, metadata)
 
 
 def _index_text(files: Sequence[Path], shards: Sequence[State]) -> str:

@@ -164,7 +164,7 @@ def test_data_give_targets_for_repair() -> None:
     with_data = merge(networks, loader(), align="weights")
     assert with_data.report.examples == 256
     assert with_data.report.repaired["norms"] == 3
-    alone = align(networks, method="weights", spec=with_data.alignment.spec)  # type: ignore[union-attr]
+    alone = align(networks, method="weights", spec=with_data.alignment.spec)
     for group, maps in with_data.alignment.maps.items():  # type: ignore[union-attr]
         assert torch.equal(maps[1].forward, alone.maps[group][1].forward)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import Plain, Residual, loader, members, trained
+from small_networks import Plain, Residual, group_normed, loader, members, trained
 from torch import nn
 
 from onefold.alignment import Moments, align, build_problem, solve_problem
@@ -174,24 +174,12 @@ def test_the_common_network_does_not_depend_on_the_order_of_the_members() -> Non
 
 @pytest.mark.slow
 def test_groups_without_matrices_are_permuted_and_other_moments_refused() -> None:
-    def network(seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(1, 8, 3),
-            nn.GroupNorm(1, 8),
-            nn.ReLU(),
-            nn.Conv2d(8, 6, 1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(216, 3),
-        ).eval()
-
-    networks = [network(0), network(1)]
+    networks = [group_normed(0), group_normed(1)]
     found = align(networks, loader(), method="zipit")
     assert sorted(found.matchers.values()) == ["permutation", "zipit"]
     assert "take no dense map" in str(found)
     with pytest.raises(DataError, match="collect with every=True"):
-        solve_problem(build_problem([*networks, network(2)], loader()), ZipIt())
+        solve_problem(build_problem([*networks, group_normed(2)], loader()), ZipIt())
     with pytest.raises(AlignmentError, match="maps all members at once"):
         ZipIt().match(Moments(2, 3), 1)
 

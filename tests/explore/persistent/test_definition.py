@@ -51,7 +51,7 @@ def test_the_control_repels_from_random_points_at_the_same_displacement(kernel: 
     run.penalty()
     start, points = run.state_dict()["start"][0], []
     names = [n for group in run.groups for n in group.parameters]
-    for anchor, solution in zip(run.repulsion.anchors, run.solutions, strict=True):  # type: ignore[union-attr]
+    for anchor, solution in zip(run.repulsion.anchors, run.solutions, strict=True):
         points.append({n: start[n] + way for n, way in zip(names, anchor.tensors, strict=True)})
         for group in run.groups:
             ours, theirs = (

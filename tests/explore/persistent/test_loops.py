@@ -73,10 +73,10 @@ def test_sparse_gradients_and_other_memory_orders() -> None:
     run = run_of(network)
     expected = definition(run)[1]
     network(torch.tensor([1, 2])).sum().backward()
-    loss = {n: p.grad.to_dense().clone() for n, p in network.named_parameters()}  # type: ignore[union-attr]
+    loss = {n: p.grad.to_dense().clone() for n, p in network.named_parameters()}
     run.add_gradient()
     assert distance({n: g.to_dense() - loss[n] for n, g in found(run).items()}, expected) < 1e-6
-    channels = random_network(Plain, 0, torch.float64).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels = random_network(Plain, 0, torch.float64).to(memory_format=torch.channels_last)
     run = run_of(channels, kernel="cosine")
     check(run, definition(run), 1e-12)
     assert channels.conv2.weight.grad.is_contiguous(memory_format=torch.channels_last)

@@ -230,7 +230,7 @@ def test_a_state_of_another_run_is_refused() -> None:
         ({"precision": "float16"}, "precision"),
     ):
         with pytest.raises(PersistentError, match=message):
-            onefold.PersistentTraining(Plain(), STEPS, **options).load_state_dict(state)  # type: ignore[arg-type]
+            onefold.PersistentTraining(Plain(), STEPS, **options).load_state_dict(state)
     wider = Plain()
     wider.head = nn.Linear(12, 9)
     with pytest.raises(PersistentError, match="has changed since round 0"):

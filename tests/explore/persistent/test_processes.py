@@ -75,7 +75,7 @@ def _rank(rank: int, store: str, folder: str) -> None:
 def test_two_processes_share_gradients_solutions_and_scores() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), folder), nprocs=2)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), folder), nprocs=2)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for rank in ranks:
         assert distance(rank["found"], rank["expected"]) < 1e-5

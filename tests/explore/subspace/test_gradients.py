@@ -37,7 +37,7 @@ def space_of(
     **options: object,
 ) -> onefold.Subspace:
     network = random_network(kind, 0, dtype) if kind is not Residual else Residual().to(dtype)
-    return onefold.Subspace(network, shape, init=initialise, **options).train()  # type: ignore[arg-type]
+    return onefold.Subspace(network, shape, init=initialise, **options).train()
 
 
 def batch(
@@ -168,7 +168,7 @@ def test_channels_last_keeps_its_order_and_its_gradients() -> None:
     x, y = batch(Residual)
     space.sample()
     expected = definition(space, [(x, y)])
-    loss_of(space, x.contiguous(memory_format=torch.channels_last), y).backward()  # type: ignore[no-untyped-call]
+    loss_of(space, x.contiguous(memory_format=torch.channels_last), y).backward()
     assert distance(gradients(space), expected) < 1e-9
     convolution = next(p for p in space.parameters() if p.dim() == 4 and p.shape[1] > 1)
     assert convolution.is_contiguous(memory_format=torch.channels_last)
@@ -354,7 +354,7 @@ def _rank(rank: int, store: str, draws: str, results: str) -> None:
 def test_two_processes_average_the_gradients_of_their_points(draws: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), draws, folder), nprocs=2)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), draws, folder), nprocs=2)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     mean = [
         [(a + b) / 2 for a, b in zip(v, w, strict=True)]

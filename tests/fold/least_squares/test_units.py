@@ -319,7 +319,7 @@ def test_directions_are_gradients_of_what_the_ensemble_says(ensemble: str) -> No
 def test_bad_settings_are_refused() -> None:
     networks = members(Residual, 2)
     with pytest.raises(SettingError, match="probabilities"):
-        merge(networks, loader(), fold="least_squares", ensemble="probability")  # type: ignore[arg-type]
+        merge(networks, loader(), fold="least_squares", ensemble="probability")
     with pytest.raises(SettingError, match="aims at no ensemble"):
         merge(networks, loader(), fold="average", ensemble="probabilities")
     assert (

@@ -140,7 +140,7 @@ def test_behind_a_trunk_of_one_member_that_member_answers_exactly(method: Any) -
         assert (errors[k] < 1e-10) == exact, errors
         assert all(errors[j] > 1e-3 for j in range(count) if j != k)
         own = [*result.model.heads[1:], result.model.heads[0]]
-        others = PartialMerge(result.model.trunk, own, [1 / count] * count, outputs="members")  # type: ignore[arg-type]
+        others = PartialMerge(result.model.trunk, own, [1 / count] * count, outputs="members")
         assert float((rows(others, IMAGES)[k] - wanted[k]).abs().max()) > 1e-3
 
 

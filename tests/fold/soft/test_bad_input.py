@@ -31,7 +31,7 @@ def sentence(error: pytest.ExceptionInfo[OnefoldError]) -> None:
 
 
 def pair(**changes: object) -> SoftMerge:
-    return SoftMerge(random_members(Plain, 2), **{"level": "model", **changes})  # type: ignore[arg-type]
+    return SoftMerge(random_members(Plain, 2), **{"level": "model", **changes})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_members_that_are_no_networks(level: str) -> None:
     with pytest.raises(
         MembersError, match=r"Member 1 is an OrderedDict, not an nn.Module"
     ) as error:
-        SoftMerge([random_network(Plain, 0), random_network(Plain, 1).state_dict()], level)  # type: ignore[list-item]
+        SoftMerge([random_network(Plain, 0), random_network(Plain, 1).state_dict()], level)
     sentence(error)
 
 

@@ -60,7 +60,7 @@ def test_gated_layers_are_sums_of_the_members_outputs(
     gates = torch.tensor([row, row[::-1], row], dtype=torch.float64, requires_grad=True)
 
     def summed(value: Tensor, layer: int) -> Tensor:
-        return sum(gates[layer, k] * networks[k][layer](value) for k in range(3) if alive[k])  # type: ignore[return-value]
+        return sum(gates[layer, k] * networks[k][layer](value) for k in range(3) if alive[k])
 
     found = gated.run(gated.weights(gates), (x,), {})
     expected = summed(summed(summed(x, 0), 1), 2)

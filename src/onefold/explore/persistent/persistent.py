@@ -333,15 +333,9 @@ class PersistentTraining:
             PersistentError: the state is of another kernel, scope, precision or network, or a
                 solution's file is missing or changed.
         """
-        mine = self.state_dict()
-        check_same_run(state, mine)
-        start = Snapshot(*state["start"])
-        start.check(self._network)
-        parameters, buffers = (
-            {n: t.to(own[n].device, copy=True) for n, t in saved.items()}
-            for saved, own in zip(state["start"], mine["start"], strict=True)
-        )
-        start = Snapshot(parameters, buffers)
+        check_same_run(state, self.state_dict())
+        Snapshot(*state["start"]).check(self._network)
+        start = self.start.placed(state["start"])
         self._store.load(state["solutions"], start)
         self.start = start
         for name, value in state["options"].items():

@@ -5,7 +5,7 @@ Parameters and buffers have the names that they have without wrappers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,14 @@ class Snapshot:
                         f"The model has changed since round 0: the {kind} '{name}' was {before} and"
                         f" is now {after}; give every round the same network."
                     )
+
+    def placed(self, state: Sequence[Mapping[str, Tensor]]) -> Snapshot:
+        """A copy of saved parameters and buffers, each on the device that it has here."""
+        parameters, buffers = (
+            {name: t.to(here[name].device, copy=True) for name, t in saved.items()}
+            for saved, here in zip(state, (self.parameters, self.buffers), strict=True)
+        )
+        return Snapshot(parameters, buffers)
 
     def put_into(self, network: nn.Module) -> None:
         """Write all values into a network of the same tensors, in place, and drop its gradients.

@@ -84,7 +84,8 @@ class DrawnNetwork(nn.Module):
         self._by_hand = False
         self._draw: Draw | None = None
         self._reset_draw()
-        self.register_load_state_dict_post_hook(_reset_after_loading)  # type: ignore[no-untyped-call]
+        hook: Any = self.register_load_state_dict_post_hook
+        hook(_reset_after_loading)
 
     # ---- state
 

@@ -71,7 +71,8 @@ def load_partial(
 
 def describe(model: PartialMerge) -> dict[str, str]:
     """Metadata from which the module can be put together again."""
-    steps = [[_step(step) for step in head.unmerge] for head in model.heads]  # type: ignore[union-attr]
+    heads: Any = model.heads
+    steps = [[_step(step) for step in head.unmerge] for head in heads]
     facts = {
         "until": model.until,
         "inputs": model.inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,24 @@ def module_body(
         weights = torch.full((len(live),), 1.0 / len(live), device=device_of(body))
         body.set_submodule(site.name, Mixture(parts, weights))
     return body
+
+
+def hardened_modules(
+    body: nn.Module, sites: Sequence[Site], gates: Tensor, live: Sequence[Sequence[int]]
+) -> nn.Module:
+    """A copy of a body with what is left of every gated module, with tensors of its own.
+
+    Args:
+        body: as `module_body` made it.
+        sites: the gated modules.
+        gates: (sites, members).
+        live: the members behind each gated module.
+    """
+    network = own_copy(shared_copy(body))
+    for row, site, members in zip(gates, sites, live, strict=True):
+        mixture: Any = body.get_submodule(site.name)
+        network.set_submodule(site.name, remaining(list(mixture.parts), row[list(members)]))
+    return network.eval()
 
 
 def remaining(

@@ -26,8 +26,8 @@ from onefold.distributed import from_first_rank
 from onefold.errors import SettingError
 from onefold.fold.soft.align_members import CommonBasis, common_basis
 from onefold.fold.soft.arguments import LEVELS, check_arguments, check_logits
-from onefold.fold.soft.bodies import module_body, remaining
-from onefold.fold.soft.copies import filled_copy, own_copy, shared_copy
+from onefold.fold.soft.bodies import hardened_modules, module_body, remaining
+from onefold.fold.soft.copies import filled_copy, shared_copy
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.gates import Gates
 from onefold.fold.soft.masks import mask_networks, mask_parts
@@ -328,11 +328,7 @@ class SoftMerge(nn.Module):
             live = self._live()[0]
             parts = [self._body[k] for k in live]
             return remaining(parts, gates[0][live], outputs=self.outputs, output=self.output)
-        network = own_copy(shared_copy(self._body))
-        for row, site, live in zip(gates, self.sites, self._live(), strict=True):
-            mixture: Any = self._body.get_submodule(site.name)
-            network.set_submodule(site.name, remaining(list(mixture.parts), row[live]))
-        return network.eval()
+        return hardened_modules(self._body, self.sites, gates, self._live())
 
     @property
     def _base(self) -> int:

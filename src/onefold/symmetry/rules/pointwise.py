@@ -231,7 +231,8 @@ def _unexpanded(call: Call, operands: Sequence[fx.Node]) -> list[fx.Node]:
         if isinstance(source, fx.Node):
             others = [*result[:k], source, *result[k + 1 :]]
             shapes = [call.shape(x) for x in others]
-            if list(torch.broadcast_shapes(*shapes)) == call.shape():  # type: ignore[no-untyped-call]
+            whole = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+            if list(whole) == call.shape():
                 result = others
     return result
 
