@@ -1,16 +1,18 @@
-"""Train the members of the benchmarks: one network, one or several seeds, for at most five minutes
-of one core each.
+"""Train brief members: one network, one or several seeds, at most five minutes of one core each.
 
     python benchmarks/members/brief.py resnet20 --seed 0 --out members/
-    python benchmarks/members/brief.py smallcnn --seed 0 1 2 --without 3 4 --out members/    members
-    that never saw classes 3 and 4 python benchmarks/members/brief.py smallcnn --seed 0 1
-    --flip-labels --out members/      members trained on wrong labels python
-    benchmarks/members/brief.py resnet20-brief --seed 0 --origin --out members/       a network
-    trained on the first 20,000 images python benchmarks/members/brief.py resnet20-brief --seed 0
-    --from-origin --without 3 4 --out members/    it goes on, on the other images python
-    benchmarks/members/brief.py vgg11-quarter --seed 0 1 --split halves --out members/    each sees
-    most images of five classes, few of five python benchmarks/members/brief.py smallcnn --seed 0 1
-    2 3 --split dirichlet --of 16 --out members/    four of 16 that share out all images
+    python benchmarks/members/brief.py smallcnn --seed 0 1 2 --without 3 4 --out members/
+    python benchmarks/members/brief.py smallcnn --seed 0 1 --flip-labels --out members/
+    python benchmarks/members/brief.py resnet20-brief --seed 0 --origin --out members/
+    python benchmarks/members/brief.py resnet20-brief --seed 0 --from-origin --without 3 4 \\
+        --out members/
+    python benchmarks/members/brief.py vgg11-quarter --seed 0 1 --split halves --out members/
+    python benchmarks/members/brief.py smallcnn --seed 0 1 2 3 --split dirichlet --of 16 \\
+        --out members/
+
+In this order: a network; members that never saw classes 3 and 4; members trained on wrong labels; a
+network trained on the first 20,000 images, which goes on, on the other images; members that each
+see most images of five classes and few of five; four of 16 that share out all images.
 
 The last 5,000 training images are held out: members never see them, and every hyper-parameter of a
 benchmark is chosen on them. SGD with Nesterov momentum under a one-cycle learning rate, random

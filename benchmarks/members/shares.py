@@ -1,13 +1,11 @@
 """Which of the seen images a member is trained on.
 
-| kind      | what member `part` of `of` sees
-|
-|-----------|----------------------------------------------------------------------------------------------|
-| all       | every seen image
-| | halves    | 80 % of the images of five classes and 20 % of the others; the other member sees the
-rest    | | dirichlet | its share of each class, where the shares of a class are one draw of
-Dirichlet(0.5)          | | fold      | every seen image but those of fold `part` of `of`
-(cross-validation)                         |
+| kind      | what member `part` of `of` sees                                                    |
+|-----------|------------------------------------------------------------------------------------|
+| all       | every seen image                                                                   |
+| halves    | 80 % of the images of five classes, 20 % of the others; the other member: the rest |
+| dirichlet | its share of each class; the shares of a class are one draw of Dirichlet(0.5)      |
+| fold      | every seen image but those of fold `part` of `of` (cross-validation)               |
 """
 
 from __future__ import annotations

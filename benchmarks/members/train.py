@@ -3,9 +3,8 @@
     python benchmarks/members/train.py --next            the next missing member of the list
     python benchmarks/members/train.py --next --count 0  one after the other, until none is missing
     python benchmarks/members/train.py --name vgg11-same-0
-    python benchmarks/members/train.py --list            every member, its accuracy, whether it is
-    there python benchmarks/members/train.py --check           load each and compare its accuracy
-    with the list
+    python benchmarks/members/train.py --list            every member, its accuracy, is it there
+    python benchmarks/members/train.py --check           load each, compare its accuracy
 
 A run that is stopped goes on at the last epoch. What it needs for that lies in the folder that
 ONEFOLD_MEMBERS_STATE names (default: ~/.cache/onefold/members). Finished members lie in files/

@@ -1,8 +1,9 @@
 """Train as many members as a time allows on a GPU, several at once.
 
     python benchmarks/members/train_gpu.py --minutes 9 --at-once 6 --out out
-    python benchmarks/members/train_gpu.py --minutes 1 --names digits-tiny --out out    also without
-    a GPU
+    python benchmarks/members/train_gpu.py --minutes 1 --names digits-tiny --out out
+
+The second command also runs without a GPU.
 
 Each member is trained by a process of its own: images on the GPU, channels last, bfloat16 autocast,
 one CUDA graph for a step. Without a GPU the same code runs in float32 and without a graph, which is
