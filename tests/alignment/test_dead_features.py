@@ -206,3 +206,10 @@ def test_from_disk_the_same_and_kept_too(tmp_path: Path) -> None:
     assert here.matchers == there.matchers
     again = onefold.align(streamed, data(), method="cca", resume=tmp_path / "kept")
     assert again.fallbacks == here.fallbacks
+
+
+def test_a_dead_member_is_the_only_reason_that_a_joint_matcher_is_given() -> None:
+    """Units of the group take matrices and have no fibres, which the note must not tell."""
+    networks = [network(0), network(1), switched_off(network(2), 2)]
+    found = solved(networks, "zipit")
+    assert found.fallbacks["g1"] == "its features never vary on the calibration data in member 2"
