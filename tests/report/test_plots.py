@@ -58,3 +58,12 @@ def test_figures_say_what_is_wrong() -> None:
         correlation_spectra({"a": []})
     with pytest.raises(DataError, match="1 row and 3 column"):
         heat_map([[1, 2]], ["a"], ["b", "c", "d"], label="x")
+
+
+@pytest.mark.parametrize("name", ["a$b$", "$x_1", "\\frac$", "a\x1bb", "_$^", "<b>"])
+def test_names_of_modules_are_drawn_as_they_are(name: str) -> None:
+    path = line(0.1)
+    svg = to_svg(barrier_curves({name: path, "other": path}))
+    texts = [text.text for text in ET.fromstring(svg).iter() if text.tag.endswith("text")]
+    assert any((text or "").startswith(name.replace("\x1b", r"\x1b") + ":") for text in texts)
+    assert to_png(barrier_curves({name: path}))

@@ -8,14 +8,18 @@ page itself never does. The same report gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_markup
 
 from onefold._version import __version__
+from onefold.printable import printable
 from onefold.report.blocks import Column, Facts, Picture, Section, Table, Text
 from onefold.report.page_style import STYLE
 
 CONTENTS_FROM = 4  # sections from which a page has a table of contents
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
+    " form-action 'none'"
+)
 
 
 def render(title: str, summary: str, sections: Sequence[Section]) -> str:
@@ -127,6 +131,11 @@ def _is_numeric(table: Table, column: int) -> bool:
 
 def _number(is_number: bool) -> str:
     return ' class="number"' if is_number else ""
+
+
+def escape(text: str, *, quote: bool = False) -> str:
+    """Text for a page: mark-up and characters that do not print are shown, not obeyed."""
+    return escape_markup(printable(text, lines=True), quote=quote)
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import SettingError
+from onefold.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,8 @@ MUTED = "#6e7781"  # of things to compare with; readable on white and on near-bl
 WIDTH = 7.0  # inches; 504 units of SVG
 # The first is matplotlib's own. The second has its widths.
 FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]
+
+JOINS = "stroke-linejoin: round; stroke-linecap: butt"  # of all lines, as matplotlib has them
 
 MISSING = 'Pictures need the package matplotlib; install it with: pip install "onefold[plots]".'
 
@@ -126,6 +129,7 @@ def to_svg(figure: Figure, name: str = "figure") -> str:
     """
     import matplotlib
 
+    _take_literally(figure)
     buffer = io.StringIO()
     settings: Any = {
         "svg.hashsalt": "onefold",
@@ -142,6 +146,9 @@ def to_svg(figure: Figure, name: str = "figure") -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    # Rules of a style element would hold for the whole page; on the root they hold in it alone.
+    svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace("<svg ", f'<svg style="{JOINS}" ', 1)
     svg = svg.replace(INK, "currentColor")
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
@@ -158,9 +165,21 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
     """
     import matplotlib
 
+    _take_literally(figure)
     buffer = io.BytesIO()
     with matplotlib.rc_context({"font.family": "sans-serif", "font.sans-serif": FONTS}):
         figure.savefig(
             buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
         )
     return buffer.getvalue()
+
+
+def _take_literally(figure: Figure) -> None:
+    """Draw names as they are: a dollar sign begins no formula, an escape is shown as one."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(printable(text.get_text(), lines=True))
+        if "$" in text.get_text():  # labels of logarithmic axes, which are formulas, come later
+            text.set_parse_math(False)
