@@ -31,6 +31,7 @@ WIDTH = 7.0  # inches; 504 units of SVG
 FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]
 
 JOINS = "stroke-linejoin: round; stroke-linecap: butt"  # of all lines, as matplotlib has them
+UNNAMED = re.compile(r"_child\d+$|_nolegend_$|$")  # labels that matplotlib gives by itself
 
 MISSING = 'Pictures need the package matplotlib; install it with: pip install "onefold[plots]".'
 
@@ -106,7 +107,16 @@ def legend(axes: Axes, columns: int = 1) -> None:
         axes: the axes.
         columns: the number of columns of the legend.
     """
-    axes.legend(
+    drawn = [
+        artist
+        for artist in (*axes.lines, *axes.collections, *axes.patches)
+        if not UNNAMED.match(str(artist.get_label()))
+    ]
+    # matplotlib leaves out labels that begin with an underscore, as names of modules may: the
+    # texts are set behind its back.
+    made = axes.legend(
+        drawn,
+        [str(number) for number in range(len(drawn))],
         loc="lower left",
         bbox_to_anchor=(0, 1.02),
         borderaxespad=0,
@@ -116,6 +126,8 @@ def legend(axes: Axes, columns: int = 1) -> None:
         fontsize=9,
         handlelength=2.2,
     )
+    for text, artist in zip(made.get_texts(), drawn, strict=True):
+        text.set_text(str(artist.get_label()))
 
 
 def to_svg(figure: Figure, name: str = "figure") -> str:
