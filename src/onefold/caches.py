@@ -7,14 +7,11 @@ exchanged meanwhile, they would go on with the cached value.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def clear_eval_caches(model: nn.Module) -> None:
@@ -28,21 +25,6 @@ def clear_eval_caches(model: nn.Module) -> None:
     model.eval()
     for module, training in flags:
         module.training = training
-
-
-def copied(model: M) -> M:
-    """A deep copy of a network.
-
-    A tensor that a forward pass left as an attribute (as pruning does) belongs to a graph, and is
-    copied without it.
-    """
-    left = (
-        value
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    )
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in left})
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from onefold.arguments import checked
 from onefold.batchnorm import fold_norms
-from onefold.caches import clear_eval_caches, copied
+from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall

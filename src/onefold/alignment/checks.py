@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import device_of
-from onefold.caches import copied
+from onefold.copying import copied
 from onefold.errors import MembersError
 from onefold.sources import on_disk
 from onefold.weights import check_members, check_state

@@ -5,12 +5,11 @@ A batch that does not fit is told apart from a network that cannot be traced.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, unsharded
+from onefold.copying import copied
 from onefold.errors import NothingToAlignError, TraceError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import all_positions, why_still
@@ -30,7 +29,7 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
         return trace(model, first.args, first.kwargs)
     except TraceError:
         with torch.no_grad():  # raises DataError if the batch is to blame
-            forward(copy.deepcopy(model).eval(), first)
+            forward(copied(model).eval(), first)
         raise
 
 

@@ -16,7 +16,6 @@ units may be farther apart after it.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +33,7 @@ from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 from onefold.errors import MembersError, OnefoldError
 from onefold.inference import OutputChoice
 from onefold.measure import LinearPath, agreement, barrier, matching
@@ -278,7 +278,7 @@ def permuted(
     )
     # Not Alignment.apply, which folds batch norms into their layers first: permutations need no
     # such thing, and it would change the distances.
-    twin = copy.deepcopy(network)
+    twin = copied(network)
     maps = {group: of_both[1] for group, of_both in alignment.maps.items()}
     twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
     clear_eval_caches(twin)

@@ -13,7 +13,6 @@ temperature 1 and without labels.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
@@ -27,6 +26,7 @@ from onefold.arguments import check_fields, checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 from onefold.ensemble.class_shares import pooled
 from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import EnsembleMean, EnsembleName, check_ensemble, name_of
@@ -184,8 +184,8 @@ def polish(
         check_networks([model, *group])
     data = check_reiterable(data, "data to distil on")
     check_distillable(model, data, meant)
-    mean = pooled(chosen.ensemble or "logits", teachers, data, meant)
     student = _student(model, chosen)
+    mean = pooled(chosen.ensemble or "logits", teachers, data, meant)
     result = Polished(
         student,
         chosen.passes,
@@ -203,7 +203,7 @@ def polish(
 
 def _student(model: M, settings: Polish) -> M:
     """A copy of the network, ready to be trained."""
-    student = copy.deepcopy(model)
+    student = copied(model)
     clear_eval_caches(student)
     student.eval()
     for parameter in student.parameters():

@@ -27,6 +27,7 @@ from onefold.batches import (
     shard_for_rank,
     unsharded,
 )
+from onefold.copying import check_copyable
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import AlignmentError, MembersError, SettingError, nearest, shown
@@ -35,6 +36,7 @@ from onefold.fold.distillation import POLISHING, Polish, as_polish, check_distil
 from onefold.fold.network_fold import NetworkFold, as_fold, takes
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
+from onefold.sources import on_disk
 
 M = TypeVar("M", bound=nn.Module)
 REPAIRS = ("auto", "none", "batchnorm", "full")
@@ -119,6 +121,8 @@ def plan_merge(
     aligner = _aligner(align, folder)
     widths = _takes_widths(aligner) and differ_in_width(models)
     check_networks(models, shapes=not widths)
+    if not on_disk(models):
+        check_copyable(models[0])
     shares = normalized(weights, len(models))
     if isinstance(aligner, Alignment):
         reference = _reference_of(aligner, len(models))

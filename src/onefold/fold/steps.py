@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from onefold.alignment import Alignment, Targets, align, measure_targets, trace_on
 from onefold.batches import RankShare
 from onefold.batchnorm import neutralized, norms_of, reestimate
-from onefold.caches import clear_eval_caches, copied, fill
+from onefold.caches import clear_eval_caches, fill
+from onefold.copying import copied
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.pool import ClassPool

@@ -12,7 +12,6 @@ definition 1 (arXiv 2110.06296). The accuracy dip is the same for the accuracy, 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from onefold.arguments import checked
 from onefold.batches import Data, as_device, check_reiterable
 from onefold.batchnorm import reestimate
 from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 from onefold.errors import DataError, MembersError, SettingError, nearest
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
@@ -289,7 +289,7 @@ def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module
     in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first network
     bit for bit.
     """
-    result = copy.deepcopy(members[0])
+    result = copied(members[0])
     tensors = [_tensors(member) for member in members]
     for name, target in _tensors(result).items():
         if not (target.is_floating_point() or target.is_complex()):

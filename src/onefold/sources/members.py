@@ -7,7 +7,6 @@ a `Members`, or any sequence of networks. Code that must not have all networks i
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard, overload
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from onefold.batches import as_device, device_of
+from onefold.copying import copied
 from onefold.errors import MembersError
 from onefold.weights import repeated
 
@@ -77,7 +77,7 @@ class ResidentMembers(Members):
         if wanted is None:
             return self
         return ResidentMembers(
-            network if device_of(network) == wanted else copy.deepcopy(network).to(wanted)
+            network if device_of(network) == wanted else copied(network).to(wanted)
             for network in self._networks
         )
 

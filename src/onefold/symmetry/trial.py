@@ -5,7 +5,6 @@ Maps are carried out on it and its outputs compared.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.batches import Batch
 from onefold.caches import clear_eval_caches, restored_attributes
+from onefold.copying import copied
 from onefold.errors import DataError, OnefoldError, SymmetryError
 from onefold.symmetry.action import mapped_tensors
 from onefold.symmetry.axes import Group
@@ -132,7 +132,7 @@ def _well_conditioned(
 
     They have no zeros, no ones and no ties between coordinates.
     """
-    twin = copy.deepcopy(model).double().eval().requires_grad_(False)
+    twin = copied(model).double().eval().requires_grad_(False)
     clear_eval_caches(twin)
     for tensor in (*twin.parameters(), *twin.buffers()):
         if tensor.is_complex():  # which `double` passes over

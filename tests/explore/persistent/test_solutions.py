@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from soft_networks import Tied, bits, inputs_for, random_network, same_bits
 from torch import nn
 
 import onefold
-from onefold.errors import OutputError, PersistentError
+from onefold.errors import MembersError, OutputError, PersistentError
 
 
 def test_memory_keeps_the_last_solutions_near_and_all_recorded() -> None:
@@ -67,8 +66,8 @@ def test_networks_that_keep_tensors_of_a_graph_can_be_copied_and_others_are_name
     run.start.put_into(layer)
     move(layer, 0)
     assert torch.equal(best(torch.ones(2, 3)), layer(torch.ones(2, 3)))
-    layer.lock = threading.Lock()  # type: ignore[assignment]
-    with pytest.raises(PersistentError, match="Linear cannot be copied"):
+    layer.drawn = (k for k in range(3))  # type: ignore[assignment]
+    with pytest.raises(MembersError, match="Linear cannot be copied, as it holds a generator in"):
         run.best()
 
 

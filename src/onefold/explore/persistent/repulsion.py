@@ -5,7 +5,6 @@ It is built from the solutions of earlier rounds, or from the random points of t
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Batch, batches, device_of
-from onefold.errors import PersistentError
+from onefold.copying import copied
 from onefold.explore.persistent.controls import random_displacement
 from onefold.explore.persistent.distances import differences, wide
 from onefold.explore.persistent.functional import FunctionRepulsion, predict
@@ -116,24 +115,9 @@ def copy_at(network: nn.Module, tensors: Snapshot) -> nn.Module:
     """A copy of the network that holds these tensors.
 
     Raises:
-        PersistentError: the network cannot be copied.
+        MembersError: the network cannot be copied.
     """
-    # What a forward pass left as an attribute (as torch.nn.utils.weight_norm does) belongs to a
-    # graph, and torch copies no such tensor.
-    left = (
-        value
-        for module in network.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    )
-    try:
-        result = copy.deepcopy(network, {id(value): value.detach().clone() for value in left})
-    except Exception as error:  # a network may hold anything
-        reason = str(error).split("\n")[0]
-        raise PersistentError(
-            f"{type(network).__name__} cannot be copied ({reason}); drop what it holds beside its"
-            " weights."
-        ) from error
+    result = copied(network)
     with torch.no_grad():
         for own, now in (
             (tensors.parameters, result.named_parameters()),

@@ -7,7 +7,6 @@ the midpoint in evaluation mode (`mixing.py`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 from onefold.distributed import rank
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.mixing import Draw, mix
@@ -72,7 +72,7 @@ class DrawnNetwork(nn.Module):
         self.beta, self.layerwise, self.draws = float(beta), layerwise, draws
         self.seed, self.drawn = int(seed), 0
         self.fixed = tuple(sorted(set(fixed)))
-        self.network = copy.deepcopy(model)
+        self.network = copied(model)
         self._orders = detach_parameters(self.network, self.varied)
         self.vertices = nn.ModuleList(
             as_module(self.varied, each, k not in self.fixed) for k, each in enumerate(values)

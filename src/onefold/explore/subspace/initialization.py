@@ -6,12 +6,12 @@ is 0, so that only the random draws would move them apart.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from onefold.copying import copied
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
 
@@ -39,7 +39,7 @@ def initial_tensors(
         SubspaceError: a module has parameters but no `reset_parameters`, or the initializer left a
             weight as it was.
     """
-    network = copy.deepcopy(model)
+    network = copied(model)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         if initializer is not None:

@@ -8,13 +8,13 @@ device or dtype gets these tensors.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
+from onefold.copying import copied
 from onefold.errors import SubspaceError
 from onefold.patterns import Patterns, select
 
@@ -125,7 +125,7 @@ def plain_copy(
         orders: what `detach_parameters` returned.
         tensors: the values of the parameters; they are copied.
     """
-    result = copy.deepcopy(network)
+    result = copied(network)
     modules = dict(result.named_modules())
     for ref, tensor in zip(refs, tensors, strict=True):
         parameter = nn.Parameter(tensor.detach().clone())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from onefold.copying import copied
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.initialization import Initializer, initial_tensors
 from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
@@ -97,7 +97,7 @@ def check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
 
 def network_between(a: nn.Module, b: nn.Module, share: float) -> nn.Module:
     """A new network on the straight line from a (share 0) to b (share 1)."""
-    result = copy.deepcopy(a)
+    result = copied(a)
     with torch.no_grad():
         for own, other in zip(result.parameters(), b.parameters(), strict=True):
             own.lerp_(other.to(own), share)

@@ -7,11 +7,11 @@ zeros there. Only the trunk of the result is used; the heads are the members' ow
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 from torch import nn
 
+from onefold.copying import copied
 from onefold.errors import MembersError
 from onefold.symmetry.axes import live_groups
 from onefold.symmetry.cutting import Cut, Cutting
@@ -73,7 +73,7 @@ def filled(models: Sequence[nn.Module], cutting: Cutting, cut: Cut) -> list[nn.M
             larger[tuple(slice(n) for n in value.shape)] = value
             state[name], changed = larger, True
         if changed:
-            model = copy.deepcopy(template)
+            model = copied(template)
             model.load_state_dict(state)
         result.append(model)
     return result

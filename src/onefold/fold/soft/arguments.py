@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import device_of
+from onefold.copying import check_copyable
 from onefold.errors import MembersError, SettingError, nearest
 from onefold.fold.soft.align_members import check_alike
 from onefold.fold.soft.mixture import OUTPUTS
@@ -89,6 +90,7 @@ def _check_networks(models: Sequence[nn.Module]) -> None:
                 f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its"
                 " network first."
             )
+        check_copyable(model)
 
 
 def _check_devices(models: Sequence[nn.Module]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from onefold.caches import clear_eval_caches
+from onefold.copying import copied
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -27,7 +27,7 @@ def shared_copy(network: M, state: Mapping[str, Tensor] | None = None) -> M:
         memo.setdefault(id(parameter), shared)
     for name, buffer in network.named_buffers(remove_duplicate=False):
         memo.setdefault(id(buffer), tensors.get(name, buffer).detach())
-    twin = copy.deepcopy(network, memo).eval()
+    twin = copied(network, memo).eval()
     clear_eval_caches(twin)
     return twin
 
@@ -57,7 +57,7 @@ def own_copy(network: M) -> M:
 
     Its parameters are trainable if they were in the network that they come from.
     """
-    twin = copy.deepcopy(network)
+    twin = copied(network)
     for own, given in zip(twin.parameters(), network.parameters(), strict=True):
         own.requires_grad_(_trainable(given))
     return twin
