@@ -162,7 +162,7 @@ def test_numbers_of_numpy_and_torch_become_plain_ones(name: str, value: Any, pla
         ("points", 0.5, SettingError, "points as a list of numbers, not 0.5 (float)."),
         ("texts", [], SettingError, "texts as a dict or None, not [] (list)."),
         ("device", 0, SettingError, "device as a device, a string or None, not 0 (int)."),
-        ("network", "a.pt", MembersError, "network as a network or None, not 'a.pt'."),
+        ("network", "a.pt", MembersError, "not 'a.pt'; load it by network.load_state"),
         ("data", 7, DataError, "data as a list or DataLoader of batches or None, not 7 (int)."),
         ("data", {}, DataError, "not {} (dict)."),
         ("data", nn.Sequential(), DataError, "not Sequential() (Sequential)."),
@@ -181,10 +181,13 @@ def test_other_values_get_one_sentence(
     ("models", "sentence"),
     [
         (MODELS[0], "1 network was given; pass a list of them."),
-        ([MODELS[0], {}], "Member 1 is a dict, not an nn.Module; load it into its network first."),
-        (["a.pt"], "Member 0 is a str, not an nn.Module; load it into its network first."),
+        (
+            [MODELS[0], {}],
+            "Member 1 is a dict, not an nn.Module; load it into its network first, by",
+        ),
+        (["a.pt"], "Member 0 is the path 'a.pt', not an nn.Module; load it by network.load"),
         ([nn.Linear], "Member 0 is the class Linear, not an nn.Module;"),
-        ("a.pt", "everything takes models as a list of networks, not 'a.pt'."),
+        ("a.pt", "everything takes models as a list of networks, not 'a.pt'; load it by"),
         (None, "everything takes models as a list of networks, not None."),
     ],
 )

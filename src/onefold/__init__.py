@@ -1,7 +1,7 @@
 """onefold folds several trained networks into one better network.
 
-The public names, each re-exported from its package. They are resolved on first use, so that `import
-onefold` does not import torch.
+The public names, each re-exported from its package, and the packages themselves. They are resolved
+on first use, so that `import onefold` does not import torch.
 """
 
 from __future__ import annotations
@@ -96,15 +96,20 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its package on first use (PEP 562)."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'onefold' has no attribute '{name}'")
-    import importlib
+    """Import a public name from its package, or a package, on first use (PEP 562)."""
+    import importlib.util
 
-    value = getattr(importlib.import_module(_EXPORTS[name]), name)
-    globals()[name] = value
-    return value
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'onefold' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    import pkgutil
+
+    packages = (found.name for found in pkgutil.iter_modules(__path__))
+    return sorted({*__all__, *(name for name in packages if not name.startswith("_"))})

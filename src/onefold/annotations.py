@@ -38,6 +38,7 @@ class Kind:
         error: the class of the error.
         instances: the classes of settings that a value may be an instance of.
         networks: whether a value may be several networks.
+        network: whether a value may be one network.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Kind:
     error: type[OnefoldError] = SettingError
     instances: tuple[type, ...] = ()
     networks: bool = False
+    network: bool = False
 
     @property
     def one(self) -> str:
@@ -119,13 +121,14 @@ def _union(parts: Sequence[Kind | None]) -> Kind | None:
         errors.pop() if len(errors) == 1 else SettingError,
         tuple(each for part in judged for each in part.instances),
         any(part.networks for part in judged),
+        any(part.network for part in judged),
     )
 
 
 def _sequence(item: Kind | None) -> Kind:
     """The kind of sequences of one kind. Only what is in memory as a list or tuple is looked at."""
     many = item.many if item is not None else "values"
-    networks = item is NETWORK
+    networks = item is not None and item.network
     error = item.error if item is not None else SettingError
 
     def take(value: Any) -> Any:
@@ -191,7 +194,7 @@ def _data(value: Any) -> Any:
 
 
 NOTHING = Kind(("None",), "None", _instances(type(None)))
-NETWORK = Kind(("a network",), "networks", _instances(nn.Module), MembersError)
+NETWORK = Kind(("a network",), "networks", _instances(nn.Module), MembersError, network=True)
 SIMPLE: dict[Any, Kind] = {
     int: Kind(("a whole number",), "whole numbers", _whole),
     float: Kind(("a number",), "numbers", _number),

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 from torch import nn
 
 from onefold.annotations import REFUSED, Kind, hints_of, kinds_of
-from onefold.errors import MembersError, kind_of, shown
+from onefold.errors import MembersError, shown
+from onefold.given import SINGLE, check_ready, hint_for, no_network
 
 P = ParamSpec("P")
 R = TypeVar("R")
-SINGLE = "1 network was given; pass a list of them."
+MEMBERS = ("models", "model", "members", "networks", "teachers")  # parameters that are members
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -91,19 +92,35 @@ def _field_kinds(kind: type) -> dict[str, Kind]:
 def _taken(kind: Kind, owner: str, name: str, value: Any) -> Any:
     """The value as the function gets it. Raises the error of the kind if it is refused."""
     taken = kind.take(value)
+    listed = isinstance(value, list | tuple | nn.ModuleList)
     if taken is not REFUSED:
+        if kind.network and isinstance(value, nn.Module):
+            check_ready(value)
+        if kind.networks and listed:
+            _check_each(value, name)
         return taken
     if kind.networks and isinstance(value, nn.Module):
         raise MembersError(SINGLE)
-    if kind.networks and isinstance(value, list | tuple):
-        k = next(k for k, member in enumerate(value) if not isinstance(member, nn.Module))
-        raise MembersError(
-            f"Member {k} is {kind_of(value[k])}, not an nn.Module; load it into its network first."
-        )
-    hint = ""
+    if kind.networks and listed:
+        _check_each(value, name)
+        raise no_network(None, _entry(name, list(value).index(None)))
+    hint = hint_for(value, kind.networks) if kind.network or kind.networks else ""
     if isinstance(value, type) and issubclass(value, kind.instances) and _needs_nothing(value):
         hint = f"; write {value.__name__}()"
     raise kind.error(f"{owner} takes {name} as {kind.one}, not {shown(value)}{hint}.")
+
+
+def _check_each(members: Iterable[Any], name: str) -> None:
+    """Refuse what is no network among several, and networks that are not ready."""
+    for k, member in enumerate(members):
+        if isinstance(member, nn.Module):
+            check_ready(member, _entry(name, k))
+        elif member is not None:
+            raise no_network(member, _entry(name, k))
+
+
+def _entry(name: str, k: int) -> str:
+    return f"Member {k}" if name in MEMBERS else f"{name}[{k}]"
 
 
 def _needs_nothing(kind: type) -> bool:

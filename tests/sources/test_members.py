@@ -35,7 +35,7 @@ def test_one_network_several_and_a_module_list_become_members() -> None:
 
 
 def test_what_is_no_network_is_refused_with_its_number() -> None:
-    with pytest.raises(MembersError, match=r"Member 1 is a OrderedDict, not an nn\.Module"):
+    with pytest.raises(MembersError, match=r"Member 1 is an OrderedDict, not an nn\.Module"):
         as_members([networks()[0], networks()[0].state_dict()])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
@@ -22,6 +23,7 @@ DISORDER = (
 )
 
 
+@checked
 def predictions(
     model: nn.Module,
     data: Data,

@@ -115,6 +115,7 @@ def evaluate(
     return result.members[0] if len(models) == 1 and isinstance(ensemble, str) else result.ensemble
 
 
+@checked
 def evaluate_all(
     models: Sequence[nn.Module],
     data: Data,

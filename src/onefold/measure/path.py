@@ -281,6 +281,7 @@ def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
     return tuple((i / resolution, j / resolution, k / resolution) for i, j, k in counts)
 
 
+@checked
 @torch.no_grad()
 def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
     """A copy of the first network with the weighted sum of all networks' tensors.

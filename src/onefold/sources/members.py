@@ -16,7 +16,7 @@ from torch import nn
 
 from onefold.batches import as_device, device_of
 from onefold.copying import copied
-from onefold.errors import MembersError
+from onefold.given import check_ready, no_network
 from onefold.weights import repeated
 
 
@@ -49,17 +49,15 @@ class ResidentMembers(Members):
         networks: the networks, in their order. They are not copied.
 
     Raises:
-        MembersError: something is no nn.Module.
+        MembersError: something is no nn.Module, or has lazy modules that did not run yet.
     """
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
         self._networks = list(networks)
         for k, network in enumerate(self._networks):
             if not isinstance(network, nn.Module):
-                raise MembersError(
-                    f"Member {k} is a {type(network).__name__}, not an nn.Module; load it into its"
-                    " network first."
-                )
+                raise no_network(network, f"Member {k}")
+            check_ready(network, f"Member {k}")
 
     @property
     def resident(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from onefold.arguments import checked
 from onefold.symmetry.axes import (
     MAP_CLASSES,
     Axes,
@@ -58,6 +59,7 @@ class Pruned:
         return "\n".join(lines)
 
 
+@checked
 def prune(
     spec: SymmetrySpec,
     model: nn.Module,

@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from onefold.arguments import checked
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
@@ -180,6 +181,7 @@ class TracedNetwork:
             raise
 
 
+@checked
 def trace(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> TracedNetwork:

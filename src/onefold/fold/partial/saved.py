@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from onefold.arguments import checked
 from onefold.batches import Batch, dtype_of
 from onefold.errors import OnefoldError, WeightsError
 from onefold.fold.partial.module import PartialMerge, assemble, check_outputs
@@ -33,6 +34,7 @@ def form_of(batch: Batch) -> Any:
     }
 
 
+@checked
 def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Write a partial merge to `path`, as `onefold.save` does. `load_partial` reads it.
 
@@ -43,6 +45,7 @@ def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bo
     return save(model, path, metadata=describe(model), force=force)
 
 
+@checked
 def load_partial(
     path: str | os.PathLike[str], models: nn.Module | Sequence[nn.Module]
 ) -> PartialMerge:

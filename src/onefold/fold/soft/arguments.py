@@ -12,6 +12,7 @@ from onefold.copying import check_copyable
 from onefold.errors import MembersError, SettingError, nearest
 from onefold.fold.soft.align_members import check_alike
 from onefold.fold.soft.mixture import OUTPUTS
+from onefold.given import no_network
 from onefold.patterns import Patterns
 
 LEVELS = ("model", "module", "layer")
@@ -86,10 +87,7 @@ def _check_networks(models: Sequence[nn.Module]) -> None:
         )
     for k, model in enumerate(models):
         if not isinstance(model, nn.Module):
-            raise MembersError(
-                f"Member {k} is a {type(model).__name__}, not an nn.Module; load it into its"
-                " network first."
-            )
+            raise no_network(model, f"Member {k}")
         check_copyable(model)
 
 
