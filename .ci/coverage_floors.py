@@ -30,6 +30,7 @@ FLOORS: dict[str, float] = {
     "measure": 60,
     "recipe": 60,
     "report": 60,
+    "result_reports": 60,
     "sources": 60,
     "symmetry": 60,
     "weights": 60,

@@ -47,6 +47,7 @@ _EXPORTS = {
     "ClassPool": "onefold.ensemble",
     "Ensemble": "onefold.ensemble",
     "barrier": "onefold.measure",
+    "write_report": "onefold.result_reports",
     "load": "onefold.weights",
     "save": "onefold.weights",
     "OnefoldError": "onefold.errors",
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from onefold.fold.merge import merge as merge
     from onefold.measure import barrier as barrier
     from onefold.measure import evaluate as evaluate
+    from onefold.result_reports import write_report as write_report
     from onefold.symmetry import SymmetrySpec as SymmetrySpec
     from onefold.symmetry import find_symmetries as find_symmetries
     from onefold.symmetry import verify_symmetries as verify_symmetries

@@ -17,7 +17,7 @@ from onefold.ensemble.class_shares import matching_shifts
 from onefold.ensemble.pool import DOUBT, ClassPool
 from onefold.ensemble.share_errors import corrected_shares, sampling_errors
 from onefold.fold import merge
-from onefold.recipe.merge.report import add_shares, pooled_candidates
+from onefold.result_reports.merges import add_shares, pooled_candidates
 
 CENTRES = torch.tensor([[2.0, 0.0], [-1.0, 1.5], [0.0, -2.0], [1.0, 1.0]], dtype=torch.float64)
 EVEN = torch.full((4,), 0.25, dtype=torch.float64)

@@ -20,7 +20,7 @@ from onefold.fold.soft.choice import choose
 from onefold.fold.soft.prune_gates import prune_gates
 from onefold.fold.soft.screening import MARGIN, MemberScore, screen
 from onefold.measure import Scores, difference, score_logits
-from onefold.recipe.persist.report import alone
+from onefold.result_reports.persistent_rounds import alone
 
 
 class Fixed(nn.Module):

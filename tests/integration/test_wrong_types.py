@@ -116,6 +116,13 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         "Alignment.load": {"path": folder / "out.safetensors"},
         "SymmetrySpec.group": {"name": "g0"},
         "SymmetrySpec.from_json": {"text": known["spec"].to_json()},
+        "write_report": {
+            "result": onefold.merge(models, **plain) if name == "write_report" else None,
+            "models": models,
+            "data": data,
+            "path": folder / "page.html",
+            "force": True,
+        },
         "load": {"path": saved},
         "save": {"model_or_state": network(), "path": folder / "out.pt", "force": True},
     }

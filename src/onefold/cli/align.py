@@ -16,9 +16,9 @@ from onefold.fold.plan import DEFAULT
 from onefold.recipe.document import DataPart, Flag, InputFile, Request
 from onefold.recipe.inputs import check_runs, load_data, load_members
 from onefold.recipe.merge.document import Recipe
-from onefold.recipe.merge.report import alignment_table
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.settings import OneOf, described_fields
+from onefold.result_reports.alignments import alignment_table
 from onefold.weights import check_output
 
 KEYS: Any = Recipe.model_fields

@@ -17,9 +17,9 @@ from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
 from onefold.recipe.document import EvaluationPart, Flag, InputFile, Job, NetworkOutputPart, Request
 from onefold.recipe.inputs import check_labelled, load_data, load_networks
-from onefold.recipe.scores import parameters_of
 from onefold.report import Candidate, comparison_table, verdict
 from onefold.report.comparison import best_names, paired_rows
+from onefold.result_reports.scored import parameters_of
 from onefold.sources import build_model
 from onefold.sources.class_names import class_map, class_names_of
 

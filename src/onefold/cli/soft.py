@@ -11,8 +11,8 @@ from onefold.cli.console import say, table
 from onefold.fold import SoftResult
 from onefold.recipe.run import Made, Running
 from onefold.recipe.soft.document import SoftRecipe
-from onefold.recipe.soft.report import SoftScored, choice_table
 from onefold.recipe.soft.run import make
+from onefold.result_reports.soft_merges import SoftScored, choice_table
 
 
 def tell(made: Made[SoftRecipe, SoftResult, SoftScored]) -> str:

@@ -23,10 +23,10 @@ from onefold.measure import evaluate
 from onefold.recipe import DataPart, EvaluationPart, InputFile, Recipe
 from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.fold import fold_networks
-from onefold.recipe.merge.report import add_alignment, add_barriers, add_groups, barriers
 from onefold.recipe.merge.run import MergeRunning, make
-from onefold.recipe.scores import CAPTION, member_candidates, parameters_of
 from onefold.report import Candidate, Report, Table, comparison_table, verdict
+from onefold.result_reports.alignments import add_alignment, add_barriers, add_groups, barriers
+from onefold.result_reports.scored import CAPTION, best_of, member_candidates, parameters_of
 from onefold.sources import ImageBatches, build_data, build_model
 from onefold.weights import atomic_directory, check_output, save
 
@@ -160,9 +160,8 @@ def _verdict(candidates: list[Candidate], best: str) -> str:
     """The sentence that compares the best fold with its baselines."""
     rows = {row.name: row for row in candidates}
     members = [row for row in candidates if row.name.startswith("member")]
-    top = max(members, key=lambda row: (row.scores.accuracy, -row.scores.nll))
     baselines = [
-        top._replace(name=f"the best member ({top.name})"),
+        best_of(members, "member"),
         rows[f"ensemble of {MEMBERS}"]._replace(name="the ensemble"),
     ]
     if best != "plain average":

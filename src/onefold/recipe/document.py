@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from onefold.inference import Output
 from onefold.patterns import as_list
+from onefold.result_reports.provenance import Fact, Provenance, short
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ class InputFile(Part):
     path: str = Field(min_length=1)
     sha256: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.path}, SHA-256 {short(self.sha256)}"
+
 
 class DataPart(Part):
     """A named data source and the part of it to read."""
@@ -107,6 +111,10 @@ class DataPart(Part):
     samples: int | None = Field(default=4000, ge=1, description="Read at most so many examples.")
     skip: int = Field(default=0, ge=0, description="Leave out the first so many examples.")
     batch_size: int = Field(default=128, ge=1, description="Examples in a batch.")
+
+    def __str__(self) -> str:
+        after = f" after the first {self.skip:,}" if self.skip else ""
+        return f"{self.source}, {self.split} split{after}, in batches of {self.batch_size}"
 
 
 class EvaluationPart(DataPart):
@@ -198,6 +206,28 @@ class Document(Request):
     )
     record: Annotated[Record | None, Flag(hidden=True)] = None
 
+    def facts(self) -> dict[str, Fact]:
+        """What goes in and what is asked for, as a report tells it."""
+        return {"architecture": self.model}
+
+    def origin(self, files: Mapping[str, str] | None = None) -> Provenance:
+        """All that a report tells of this recipe.
+
+        Args:
+            files: file -> SHA-256 of the networks that were written, if the report tells them.
+        """
+        run: dict[str, Fact] = {
+            f"file of methods {k}": str(file) for k, file in enumerate(self.use)
+        }
+        threads = self.record.threads if self.record else None
+        run |= {"seed": self.seed, "device": self.device, "threads": threads}
+        return Provenance(self.facts(), run, self.model_dump(mode="json"), files or {})
+
+
+def told(part: DataPart | None) -> str:
+    """A data source and the part of it that is read, as a report tells it."""
+    return "none" if part is None else str(part)
+
 
 class Repeatable(Protocol):
     """What the batches and the bits of a recipe's result depend on."""
@@ -218,6 +248,8 @@ class Repeatable(Protocol):
 class Job(Document):
     """A recipe that makes one network of `members` of one architecture."""
 
+    member_noun: ClassVar[str] = "member"  # its file and its data, in reports
+    data_noun: ClassVar[str] = "calibration data"
     members: Annotated[tuple[InputFile, ...], Flag(metavar="MEMBERS... | RECIPE.yaml")] = Field(
         min_length=2, description="Two or more checkpoints, or one recipe (.yaml)."
     )
@@ -233,3 +265,9 @@ class Job(Document):
     html: Annotated[str | None, Flag(name="report", panel="How to score", always=True)] = Field(
         default=None, description="Also write a report to read (.html)."
     )
+
+    def facts(self) -> dict[str, Fact]:
+        """The architecture, the files of the members, and the data."""
+        files = {f"{self.member_noun} {k}": str(file) for k, file in enumerate(self.members)}
+        data = {self.data_noun: told(self.data), "evaluation data": told(self.evaluation)}
+        return {**super().facts(), **files, **data}

@@ -5,7 +5,7 @@ from onefold.report.blocks import Column, Facts, Picture, Section, Table, Text
 from onefold.report.comparison import Candidate, comparison_table, verdict
 from onefold.report.heat_map import heat_map
 from onefold.report.lanes import Lane, Lanes, group_lanes
-from onefold.report.path_plots import barrier_curves, triangle_map
+from onefold.report.path_plots import barrier_curves, path_texts, triangle_map
 from onefold.report.report import Report
 from onefold.report.score_plots import accuracy_comparison, reliability_diagram
 from onefold.report.style import to_png, to_svg
@@ -28,6 +28,7 @@ __all__ = [
     "correlation_spectra",
     "group_lanes",
     "heat_map",
+    "path_texts",
     "reliability_diagram",
     "to_png",
     "to_svg",

@@ -53,6 +53,11 @@ def barrier_curves(paths: Mapping[str, LinearPath]) -> Figure:
     return figure
 
 
+def path_texts(paths: Mapping[str, LinearPath]) -> str:
+    """The paths in words, for readers who do not see the picture: each one's barrier."""
+    return "; ".join(f"{name}: {str(path).splitlines()[0]}" for name, path in paths.items())
+
+
 def triangle_map(
     triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")
 ) -> Figure:
@@ -117,4 +122,4 @@ def _barrier_text(path: LinearPath) -> str:
     return f"{path.barrier:.3f}" + (" nats" if path.loss == "nll" else "")
 
 
-__all__ = ["barrier_curves", "triangle_map"]
+__all__ = ["barrier_curves", "path_texts", "triangle_map"]

@@ -87,6 +87,14 @@ class PartialResult:
     alignment: Alignment | None
     report: PartialReport
 
+    def merged(self) -> MergeResult[nn.Module]:
+        """The same as the result of a merge; what is partial about it is in `report.folded`."""
+        whole = self.report.merged
+        facts = {name: value for name, value in self.report.to_dict().items() if name != "merged"}
+        facts["text"] = str(self.report).splitlines()[0]
+        told = replace(whole, folded={**whole.folded, "partial": facts})
+        return MergeResult(self.model, self.alignment, told)
+
 
 @checked
 def partial_merge(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,6 +17,7 @@ from onefold.fold.plan import DEFAULT, REPAIRS
 from onefold.recipe.document import DataPart, Flag, InputFile, Job, Part
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.settings import OneOf, described_fields
+from onefold.result_reports.provenance import Fact, Provenance, written
 
 POLISH = described_fields(Polish)
 ALIGNING, FOLDING = Flag(panel="How to align"), Flag(panel="How to fold")
@@ -109,6 +112,20 @@ class Recipe(Job):
             if wrong:
                 raise ValueError(reason)
         return self
+
+    def facts(self) -> dict[str, Fact]:
+        """What every job tells, and the file of the alignment and the shares of the classes."""
+        facts = super().facts()
+        if isinstance(self.align, SavedAlignment):
+            facts["file of the alignment"] = self.align.file.path
+        if self.ensemble is not None and self.ensemble.shares:
+            facts["shares of the classes asked about"] = written(self.ensemble.shares)
+        return facts
+
+    def origin(self, files: Mapping[str, str] | None = None) -> Provenance:
+        """All that a report tells of this recipe; see `Document.origin`."""
+        origin = super().origin(files)
+        return replace(origin, run={**origin.run, "processes": self.devices})
 
 
 def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:

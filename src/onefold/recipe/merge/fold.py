@@ -80,9 +80,7 @@ def _partial(
         done = partial_merge(models, data, until=where, **{**given, "align": "none"})
         notes = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = notes
-    facts = {name: value for name, value in done.report.to_dict().items() if name != "merged"}
-    done.report.merged.folded["partial"] = facts | {"text": str(done.report).splitlines()[0]}
-    return MergeResult(done.model, done.alignment, done.report.merged)
+    return done.merged()
 
 
 def share_of(text: str) -> float:

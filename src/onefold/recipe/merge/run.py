@@ -18,9 +18,9 @@ from onefold.recipe.inputs import check_device, check_runs, load_data, load_memb
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
-from onefold.recipe.merge.report import Scored, score, summarize
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.report import Report
+from onefold.result_reports.merges import MergeScored, report_merge, score_merge
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class MergeRunning(Running):
     resume: Path | None = None
 
 
-class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
+class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
     """A merge, carried out; see `JobTask`."""
 
     running: MergeRunning
@@ -94,16 +94,17 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
         result: MergeResult[nn.Module],
         evaluation: Data,
         data: Data | None,
-    ) -> Scored:
+    ) -> MergeScored:
         """The scores of the result, and of what it is compared with."""
         calibration = data if self.recipe.barrier else None
-        return score(models, result, evaluation, calibration, self.recipe.network_output.output)
+        output = self.recipe.network_output.output
+        return score_merge(result, models, evaluation, calibration=calibration, output=output)
 
     def summarize(
-        self, recipe: Recipe, result: MergeResult[nn.Module], scored: Scored | None
+        self, recipe: Recipe, result: MergeResult[nn.Module], scored: MergeScored | None
     ) -> Report:
         """The report of the recipe."""
-        return summarize(recipe, result, scored)
+        return report_merge(result, scored, recipe.origin())
 
     def network_of(self, result: MergeResult[nn.Module]) -> nn.Module:
         """The network that is written."""
@@ -127,6 +128,6 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], Scored]):
 
 def make(
     recipe: Recipe, running: MergeRunning | None = None, tell: Tell = silent
-) -> Made[Recipe, MergeResult[nn.Module], Scored]:
+) -> Made[Recipe, MergeResult[nn.Module], MergeScored]:
     """Carry out `recipe`, whose paths are absolute, and write its outputs; see `JobTask`."""
     return MergeTask(recipe, running or MergeRunning(), tell).make()

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from onefold.recipe.document import DataPart, Flag, NamePatterns, Part
 from onefold.recipe.training.document import TRAINING, TrainedRecipe, TrainingData
+from onefold.result_reports.provenance import Fact, settings_facts
 
 CHOOSING = Flag(prefix="val-", panel="How to choose the best round")
 
@@ -95,6 +96,13 @@ class PersistRecipe(TrainedRecipe):
                 " data.samples so that they are not"
             )
         return self
+
+    def facts(self) -> dict[str, Fact]:
+        """What every training tells, the data to choose by, and the settings of the rounds."""
+        share = f"a share of {self.held_out:g} of the training data"
+        validation = {"validation data": str(self.validation) if self.validation else share}
+        rounds = settings_facts(self.rounds.model_dump(exclude={"reference"}))
+        return {**super().facts(), **validation, **rounds}
 
 
 def _overlap(a: DataPart, b: DataPart) -> bool:

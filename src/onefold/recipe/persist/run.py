@@ -27,12 +27,12 @@ from onefold.recipe.persist.networks import (
     divided,
     persistent_of,
 )
-from onefold.recipe.persist.report import PersistScored, score, summarize
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
 from onefold.recipe.training.inputs import check_fit, shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
+from onefold.result_reports.persistent_rounds import PersistScored, report_rounds, score_rounds
 from onefold.sources import ImageBatches
 from onefold.weights import save
 
@@ -108,7 +108,7 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
         best = max(rounds, key=rounds.__getitem__)
         more = ", and scoring them" * (evaluation is not None)
         self.tell(f"Comparing the rounds with one another{more}")
-        scored = score(networks, accuracies, best, data, self.validation, evaluation)
+        scored = score_rounds(networks, accuracies, best, data, self.validation, evaluation)
         names = {file_of(name): name for name in networks} | {recipe.result: best}
         examples = {
             "training": count_examples(data),
@@ -119,7 +119,9 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
             {file: networks[name] for file, name in names.items()},
             lambda file: {"onefold.run": names[file]},
             scored,
-            lambda written, sums: summarize(written, scored, found, sums, examples),
+            lambda written, sums: report_rounds(
+                scored, found, written.origin(sums), examples=examples
+            ),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from onefold.recipe.document import DataPart, Flag, Job, NamePatterns, Part
+from onefold.result_reports.provenance import Fact, settings_facts
 
 GATING, LEARNING = Flag(panel="What to gate"), Flag(panel="How to learn")
 BATCH = Annotated[int, Flag(hidden=True)]  # --batch-size is that of the steps
@@ -90,6 +91,8 @@ class SoftRecipe(Job):
 
     command: ClassVar[str] = "soft"
     noun: ClassVar[str] = "soft merge"
+    member_noun: ClassVar[str] = "file of member"  # the gates have facts on members, too
+    data_noun: ClassVar[str] = "labelled data"
     data: LabelledPart = Field(description="Labelled data that no member was trained on.")
     held_out: Annotated[HeldOutPart | None, Flag(prefix="held-out-", panel="How to learn")] = Field(
         default=None, description="Labelled data to choose on; left out, a share of the data is."
@@ -131,3 +134,9 @@ class SoftRecipe(Job):
                 " counted from 0"
             )
         return self
+
+    def facts(self) -> dict[str, Fact]:
+        """What every job tells, the data to choose on, and the settings of the gates."""
+        share = f"a share of {self.soft.share:g} of the labelled data"
+        held_out = {"held-out data": str(self.held_out) if self.held_out else share}
+        return {**super().facts(), **held_out, **settings_facts(self.soft.model_dump())}

@@ -17,8 +17,8 @@ from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import check_labelled, check_runs, load_data, load_networks
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.recipe.soft.document import GATING, LEARNING, SoftRecipe
-from onefold.recipe.soft.report import SoftScored, score, summarize
 from onefold.report import Report
+from onefold.result_reports.soft_merges import SoftScored, report_soft_merge, score_soft_merge
 from onefold.sources import resolve_model
 
 
@@ -63,13 +63,14 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         self, models: Sequence[nn.Module], result: SoftResult, evaluation: Data, data: Data | None
     ) -> SoftScored:
         """The scores of the result, and of what it is compared with."""
-        return score(models, result, evaluation, self.recipe.network_output.output)
+        output = self.recipe.network_output.output
+        return score_soft_merge(result, models, evaluation, output=output)
 
     def summarize(
         self, recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None
     ) -> Report:
         """The report of the recipe."""
-        return summarize(recipe, result, scored)
+        return report_soft_merge(result, scored, recipe.origin())
 
     def network_of(self, result: SoftResult) -> nn.Module:
         """The network that is written."""

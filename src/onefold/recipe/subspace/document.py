@@ -8,6 +8,7 @@ from pydantic import Field
 
 from onefold.recipe.document import Flag, NamePatterns, Part
 from onefold.recipe.training.document import TrainedRecipe
+from onefold.result_reports.provenance import Fact, settings_facts
 
 
 class ShapePart(Part):
@@ -40,3 +41,7 @@ class SubspaceRecipe(TrainedRecipe):
     noun: ClassVar[str] = "subspace"
     result: ClassVar[str] = "midpoint.safetensors"
     subspace: Annotated[ShapePart, Flag(panel="What subspace")] = ShapePart()
+
+    def facts(self) -> dict[str, Fact]:
+        """What every training tells, and the settings of the subspace."""
+        return {**super().facts(), **settings_facts(self.subspace.model_dump())}

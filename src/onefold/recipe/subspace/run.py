@@ -19,11 +19,11 @@ from onefold.explore.subspace_training import train
 from onefold.recipe.inputs import check_device, load_data
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.recipe.subspace.report import SubspaceScored, score, summarize
 from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
 from onefold.recipe.training.inputs import check_fit, shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
+from onefold.result_reports.subspaces import SubspaceScored, report_subspace, score_subspace
 from onefold.sources import ImageBatches, resolve_model
 
 
@@ -82,7 +82,7 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         scored = None
         if evaluation is not None:
             self.tell("Scoring vertices, midpoint, ensembles and the points between")
-            scored = score(space, list(networks.values()), data, evaluation)
+            scored = score_subspace(space, list(networks.values()), data, evaluation)
         return Outcome(
             networks,
             lambda name: {
@@ -90,8 +90,13 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
                 "onefold.point": Path(name).stem,
             },
             scored,
-            lambda written, sums: summarize(
-                written, space, state["losses"], sums, scored, count_examples(data)
+            lambda written, sums: report_subspace(
+                space,
+                state["losses"],
+                scored,
+                written.origin(sums),
+                examples=count_examples(data),
+                processes=recipe.training.devices,
             ),
         )
 

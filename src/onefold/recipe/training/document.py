@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.explore.training import Training
-from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, Flag, Part
+from onefold.explore.training import Training, warm_up_of
+from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, Flag, Part, told
+from onefold.result_reports.provenance import Fact, settings_facts
 
 TRAINING = Flag(panel="How to train")
 PRECISIONS = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
@@ -85,6 +86,19 @@ class TrainedRecipe(Document):
                 "training.precision 16-mixed needs a GPU; take bf16-mixed or 32-true on a CPU"
             )
         return self
+
+    def facts(self) -> dict[str, Fact]:
+        """The architecture, the data, and how the networks are trained."""
+        training = settings_facts(self.training.model_dump())
+        warm_up = warm_up_of(self.training.epochs, self.training.warm_up)
+        return {
+            **super().facts(),
+            "training data": str(self.data),
+            "evaluation data": told(self.evaluation),
+            "examples in a step": self.data.batch_size,
+            **training,
+            "warm up": warm_up,
+        }
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result, as plain data."""

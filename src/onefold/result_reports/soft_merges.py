@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from onefold.batches import Data
 from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
-from onefold.inference import ANY, Output
+from onefold.inference import OutputChoice
 from onefold.measure import evaluate
-from onefold.recipe import scores
-from onefold.recipe.scores import best_of, candidate, described, member_candidates, parameters_of
-from onefold.recipe.soft.document import SoftRecipe
 from onefold.report import Candidate, Column, Report, Section, Table, heat_map, verdict
+from onefold.result_reports import scored as scoring
+from onefold.result_reports.provenance import Fact, Provenance, seconds_facts
+from onefold.result_reports.scored import best_of, candidate, member_candidates, parameters_of
 from onefold.sources.class_names import class_map, class_names_of
 
 RESULT = "soft merge"
 
 
 @dataclass(frozen=True)
-class SoftScored(scores.Scored):
+class SoftScored(scoring.Scored):
     """The scores of a soft merge.
 
     Attributes:
@@ -33,8 +32,8 @@ class SoftScored(scores.Scored):
     notes: tuple[str, ...] = ()
 
 
-def score(
-    models: Sequence[nn.Module], result: SoftResult, data: Data, output: Output = ANY
+def score_soft_merge(
+    result: SoftResult, models: Sequence[nn.Module], data: Data, *, output: OutputChoice = None
 ) -> SoftScored:
     """Score members, ensembles, plain average and the result.
 
@@ -63,8 +62,7 @@ def score(
     note = f"{result.soft.level} level, {result.choice}"
     cost = parameters_of(result.model) / parameters_of(models[0])
     row = candidate(RESULT, result.model, data, note, output=output, cost=cost)
-    best = best_of(members)
-    rivals.insert(0, best._replace(name=f"the best member ({best.name})"))
+    rivals.insert(0, best_of(members, "member"))
     return SoftScored(
         (*members, ensemble, *baselines, row),
         verdict(row._replace(name="The soft merge"), rivals),
@@ -74,7 +72,9 @@ def score(
     )
 
 
-def _left(left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: Output) -> Candidate:
+def _left(
+    left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: OutputChoice
+) -> Candidate:
     """The ensemble of the members that were not screened out."""
     return ensemble._replace(
         name=f"ensemble of {len(left)}",
@@ -84,9 +84,12 @@ def _left(left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: Ou
     )
 
 
-def summarize(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> Report:
+def report_soft_merge(
+    result: SoftResult, scored: SoftScored | None = None, origin: Provenance | None = None
+) -> Report:
     """The report of a soft merge, for people (`to_html`) and for machines (`to_json`)."""
-    count, chosen = len(recipe.members), "Nothing was held out."
+    origin, count = origin or Provenance(), result.gates.values.shape[1]
+    chosen = "Nothing was held out."
     if result.scores:
         chosen = f"Of {count} members, the {result.choice} network was chosen on held-out examples."
     report = Report(
@@ -97,20 +100,22 @@ def summarize(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None)
     if result.scores:
         section = report.section("What was chosen").table(choice_table(result))
         section.text(f"{chosen} {result.decision}")
-    _gates(report.section("Gates"), result, count)
-    section = report.section("What was done").facts(_facts(recipe, result, scored))
+    add_gates(report.section("Gates"), result)
+    section = report.section("What was done").facts(origin.around(_facts(result, scored)))
     for note in (*result.notes, *(scored.notes if scored else ())):
         section.text(f"Note: {note}.")
     report.data = {
-        "recipe": recipe.model_dump(mode="json"),
+        **origin.data(),
         "soft": result.to_dict(),
-        "scores": scored.data() if scored else {},
+        "scores": {},
+        **(scored.data() if scored else {}),
     }
     return report
 
 
-def _gates(section: Section, result: SoftResult, count: int) -> None:
-    members = [f"member {k}" for k in range(count)]
+def add_gates(section: Section, result: SoftResult) -> None:
+    """The gates as a table and as a picture, and what became of every member."""
+    members = [f"member {k}" for k in range(result.gates.values.shape[1])]
     values = result.gates.values.tolist()
     section.table(result.gates.table()).picture(
         lambda: heat_map(values, result.gates.names, members, label="gate (0 to 1)", low=0, high=1),
@@ -120,39 +125,23 @@ def _gates(section: Section, result: SoftResult, count: int) -> None:
     section.facts({f"member {k}": fate for k, fate in result.gates.fates().items()})
 
 
-def _facts(recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None) -> dict[str, Any]:
+def _facts(result: SoftResult, scored: SoftScored | None) -> dict[str, Fact]:
+    """The examples, what was decided where something was left open, and the time it took."""
     reference = result.soft.reference
     mixtures = [m for m in result.model.modules() if isinstance(m, Mixture)]
-    facts: dict[str, Any] = {"architecture": recipe.model}
-    facts |= scores.files_facts("file of member", recipe.members)
-    facts |= {
-        "labelled data": described(recipe.data),
-        "held-out data": held_out_of(recipe, result),
+    nothing: dict[str, Fact] = {} if result.scores else {"held-out data": "none"}
+    return {
+        **nothing,
         "examples learned from": result.examples.get("learned from", 0),
         "examples chosen on": result.examples.get("chosen on", 0),
-    }
-    facts |= scores.scored_facts(recipe, scored)
-    facts |= scores.settings_facts(recipe.soft.model_dump())
-    facts |= {
+        "evaluation examples": scored.examples if scored else 0,
         "align": aligned_by(result),
         "stochastic": result.soft.stochastic,
         "steps": len(result.losses),
         "reference": "none" if reference is None else f"member {reference}",
         "networks in the result": max((len(m.parts) for m in mixtures), default=1),
+        **seconds_facts(result.seconds),
     }
-    facts |= {f"time to {phase} (s)": seconds for phase, seconds in result.seconds.items()}
-    return facts | scores.ending_facts(recipe)
-
-
-def held_out_of(recipe: SoftRecipe, result: SoftResult) -> str:
-    """The data of the examples that the network was chosen on."""
-    if not result.scores:
-        return "none"
-    return (
-        described(recipe.held_out)
-        if recipe.held_out
-        else f"a share of {recipe.soft.share:g} of the labelled data"
-    )
 
 
 def aligned_by(result: SoftResult) -> str:

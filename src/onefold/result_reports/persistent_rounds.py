@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,22 +14,31 @@ from onefold.batches import Data
 from onefold.errors import MembersError
 from onefold.explore.pairs import Compared, Pairs, compare_networks
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
-from onefold.explore.training import warm_up_of
 from onefold.measure import evaluate
-from onefold.recipe import scores
-from onefold.recipe.persist.document import PersistRecipe
-from onefold.recipe.scores import candidate, described, parameters_of, settings_facts, together
-from onefold.report import Candidate, Report, Section, Table, barrier_curves, heat_map, verdict
-from onefold.report.blocks import Column
+from onefold.report import (
+    Candidate,
+    Column,
+    Report,
+    Section,
+    Table,
+    barrier_curves,
+    heat_map,
+    path_texts,
+    verdict,
+)
+from onefold.result_reports import scored as scoring
+from onefold.result_reports.provenance import Fact, Provenance
+from onefold.result_reports.scored import candidate, parameters_of, together
 from onefold.sources.loader import Part
 
 COMPARED = 2000  # examples that rounds are compared on, and training examples to align them by
 POINTS = 7  # along the line between two rounds
 CURVES = 6  # that one picture shows
+VALIDATION = "validation data"
 
 
 @dataclass(frozen=True)
-class PersistScored(scores.Scored):
+class PersistScored(scoring.Scored):
     """The scores of persistent rounds.
 
     Attributes:
@@ -41,8 +51,13 @@ class PersistScored(scores.Scored):
     compared: Compared | None = None
     note: str = ""
 
+    def data(self) -> dict[str, Any]:
+        """The scores and the comparison of the rounds as plain data."""
+        compared = self.compared.to_dict() if self.compared else None
+        return super().data() | {"best": self.against, "scored on": self.on, "compared": compared}
 
-def score(
+
+def score_rounds(
     networks: Mapping[str, nn.Module],
     validation: Mapping[str, float],
     best: str,
@@ -86,7 +101,7 @@ def score(
             rivals += [rows[first]._replace(name=name)] * (first != best)
     chosen = rows[best]._replace(name=f"The best of the rounds by validation ({best})")
     sentence = verdict(chosen, rivals) if rivals else alone(best, validation)
-    on = "validation data" if evaluation is None else "evaluation data"
+    on = VALIDATION if evaluation is None else "evaluation data"
     compared, note = _compared([networks[name] for name in kinds[ROUND]], data, training)
     found = (*rows.values(), *ensembles)
     return PersistScored(found, sentence, best, on=on, compared=compared, note=note)
@@ -124,32 +139,31 @@ def alone(best: str, validation: Mapping[str, float]) -> str:
     )
 
 
-def summarize(
-    recipe: PersistRecipe,
+def report_rounds(
     scored: PersistScored,
-    found: Mapping[str, Mapping[str, Any]],
-    sums: Mapping[str, str],
+    runs: Mapping[str, Mapping[str, Any]],
+    origin: Provenance | None = None,
+    *,
     examples: Mapping[str, int],
 ) -> Report:
     """The report of persistent rounds, for people (`to_html`) and for machines (`to_json`).
 
     Args:
-        recipe: as it was written.
         scored: the scores.
-        found: the runs by name.
-        sums: file -> SHA-256.
+        runs: the runs by name, each with its "score" on the validation data and its "losses".
+        origin: what went in, how the rounds were trained, and the files.
         examples: how many were trained on ("training"), chose the best round ("validation"), and
             predictions are compared on ("reference", 0 if none are).
     """
-    count = recipe.rounds.number
+    origin, count = origin or Provenance(), sum(name.startswith(ROUND) for name in runs)
     report = Report(title=f"{count} persistent rounds", summary=scored.verdict)
     worth = scored.told(report).text(f"All were scored on the {scored.on}.")
-    if recipe.evaluation is None:
+    if scored.on == VALIDATION:
         worth.text(
             "No evaluation data was named. The validation data decided which round is the best, and"
             " flatters it."
         )
-    if recipe.rounds.baselines:
+    if len(runs) > count:
         worth.text(
             "Restarts begin from other initialisations, reruns see the data in another order; each"
             " took as many steps as a round."
@@ -164,49 +178,30 @@ def summarize(
         _compare(report.section("Are the rounds different networks"), scored.compared, count)
     elif scored.note:
         worth.text(scored.note)
-    facts = _facts(recipe, scored, found, sums, examples)
-    report.section("What was done").facts(facts)
+    report.section("What was done").facts(origin.around(_facts(scored, runs, examples)))
     report.data = {
-        "recipe": recipe.model_dump(mode="json"),
-        "best": scored.against,
-        "scored on": scored.on,
-        "validation": {name: run["score"] for name, run in found.items()},
-        "losses": {name: list(run["losses"]) for name, run in found.items()},
-        "files": dict(sums),
-        "scores": scored.data(),
-        "compared": scored.compared.to_dict() if scored.compared else None,
+        **origin.data(),
+        "validation": {name: run["score"] for name, run in runs.items()},
+        "losses": {name: list(run["losses"]) for name, run in runs.items()},
+        **scored.data(),
     }
     return report
 
 
 def _facts(
-    recipe: PersistRecipe,
-    scored: PersistScored,
-    found: Mapping[str, Mapping[str, Any]],
-    sums: Mapping[str, str],
-    examples: Mapping[str, int],
-) -> dict[str, Any]:
-    share = f"a share of {recipe.held_out:g} of the training data"
-    facts: dict[str, Any] = {
-        "architecture": recipe.model,
-        "training data": described(recipe.data),
+    scored: PersistScored, runs: Mapping[str, Mapping[str, Any]], examples: Mapping[str, int]
+) -> dict[str, Fact]:
+    losses = {
+        f"mean loss of {name}, last epoch (nats)": run["losses"][-1] for name, run in runs.items()
+    }
+    return {
         "training examples": examples["training"],
-        "validation data": described(recipe.validation) if recipe.validation else share,
         "validation examples": examples["validation"],
-        "evaluation data": described(recipe.evaluation),
         "scored on": scored.on,
         "scored examples": scored.examples,
-        "examples in a step": recipe.data.batch_size,
+        "examples that predictions are compared on": examples["reference"],
+        **losses,
     }
-    facts |= settings_facts(recipe.rounds.model_dump(exclude={"reference"}))
-    facts["examples that predictions are compared on"] = examples["reference"]
-    facts |= settings_facts(recipe.training.model_dump())
-    facts["warm up"] = warm_up_of(recipe.training.epochs, recipe.training.warm_up)
-    facts |= {
-        f"mean loss of {name}, last epoch (nats)": run["losses"][-1] for name, run in found.items()
-    }
-    facts |= {f"SHA-256 of {file}": scores.short(digest) for file, digest in sums.items()}
-    return facts | scores.ending_facts(recipe)
 
 
 def _compare(section: Section, compared: Compared, count: int) -> None:
@@ -255,13 +250,14 @@ def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> Non
             f"{label[0].upper() + label[1:]} of every two rounds, {way}.",
             f"A heat map of {label}, from {float(matrix.min()):.3g} to {float(matrix.max()):.3g}.",
         )
-    shown = list(pairs.paths.items())[:CURVES]
+    shown = {
+        f"{names[i]} to {names[j]}": path
+        for (i, j), path in itertools.islice(pairs.paths.items(), CURVES)
+    }
     left = f"; the first {CURVES} pairs" * (len(pairs.paths) > CURVES)
     section.picture(
-        lambda: barrier_curves({f"{names[i]} to {names[j]}": path for (i, j), path in shown}),
+        lambda: barrier_curves(shown),
         f"Accuracy and loss along the straight lines between rounds, {way}{left}; dashed, what the"
         " ends alone would lead one to expect.",
-        "; ".join(
-            f"{names[i]} to {names[j]}: {str(path).splitlines()[0]}" for (i, j), path in shown
-        ),
+        path_texts(shown),
     )

@@ -13,21 +13,20 @@ from torch import nn
 from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.explore import Subspace
-from onefold.explore.training import warm_up_of
 from onefold.inference import predictions
 from onefold.measure import LinearPath, Reliability, Scores, Triangle, evaluate, reliability
 from onefold.measure.path import grid
-from onefold.recipe import scores
-from onefold.recipe.scores import (
-    best_of,
-    candidate,
-    described,
-    parameters_of,
-    settings_facts,
-    together,
+from onefold.report import (
+    Report,
+    barrier_curves,
+    path_texts,
+    reliability_diagram,
+    triangle_map,
+    verdict,
 )
-from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.report import Report, barrier_curves, reliability_diagram, triangle_map, verdict
+from onefold.result_reports import scored as scoring
+from onefold.result_reports.provenance import Fact, Provenance
+from onefold.result_reports.scored import best_of, candidate, parameters_of, together
 from onefold.sources.loader import Part
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ ENSEMBLES = (2, 3)
 
 
 @dataclass(frozen=True)
-class SubspaceScored(scores.Scored):
+class SubspaceScored(scoring.Scored):
     """The scores of a subspace.
 
     Attributes:
@@ -55,8 +54,16 @@ class SubspaceScored(scores.Scored):
     paths: Mapping[str, LinearPath] = field(default_factory=dict)
     triangle: Triangle | None = None
 
+    def data(self) -> dict[str, Any]:
+        """The scores, the points between and the calibration as plain data."""
+        return super().data() | {
+            "paths": {name: path.to_dict() for name, path in self.paths.items()},
+            "triangle": self.triangle.to_dict() if self.triangle else None,
+            "calibration": {name: curve.to_dict() for name, curve in self.curves.items()},
+        }
 
-def score(
+
+def score_subspace(
     space: Subspace, networks: Sequence[nn.Module], training: Data, data: Data
 ) -> SubspaceScored:
     """Score vertices, midpoint, ensembles of two and three points, and the points between.
@@ -76,11 +83,7 @@ def score(
         note = f"mean of probabilities at {_where(space)}"
         rows.append(together(name, evaluate(list(ensemble.members), data), size, points, note))
         curves[name] = _curve(ensemble, data)
-    best = best_of(rows[:count])
-    rivals = [
-        best._replace(name=f"the best vertex ({best.name})"),
-        rows[-1]._replace(name=f"the {rows[-1].name}"),
-    ]
+    rivals = [best_of(rows[:count], "vertex"), rows[-1]._replace(name=f"the {rows[-1].name}")]
     sentence = verdict(rows[count]._replace(name="The midpoint"), rivals)
     paths, triangle = _between(space, training, data)
     return SubspaceScored(
@@ -106,24 +109,26 @@ def _between(
     return _edges(space, known.__getitem__), triangle
 
 
-def summarize(
-    recipe: SubspaceRecipe,
+def report_subspace(
     space: Subspace,
     losses: Sequence[float],
-    sums: Mapping[str, str],
-    scored: SubspaceScored | None,
-    examples: int,
+    scored: SubspaceScored | None = None,
+    origin: Provenance | None = None,
+    *,
+    examples: int = 0,
+    processes: int = 1,
 ) -> Report:
     """The report of a subspace, for people (`to_html`) and for machines (`to_json`).
 
     Args:
-        recipe: as it was written.
         space: the subspace.
         losses: mean loss of every epoch.
-        sums: file -> SHA-256.
         scored: the scores, if any were taken.
+        origin: what went in, how it was trained, and the files.
         examples: how many were trained on.
+        processes: that shared every batch.
     """
+    origin = origin or Provenance()
     count, name = space.shape.vertices, space.shape.name
     unscored = (
         "No labelled evaluation data was named, so nothing was scored: whether these networks are"
@@ -141,57 +146,40 @@ def summarize(
             " members."
         )
         _draw(report, space, scored)
-    done = report.section("What was done").facts(
-        _facts(recipe, count, losses, scored, examples, sums)
-    )
+    facts = origin.around(_facts(space, losses, scored, examples))
+    done = report.section("What was done").facts(facts)
     if norms_of(space):
         done.text(
             "Normalisation statistics of every network were computed anew on the training data."
         )
-    if recipe.training.devices > 1:
+    if processes > 1:
         done.text(
             "Several processes shared every batch, and normalised their shares on their own;"
             " another number of them gives other networks."
         )
     report.data = {
-        "recipe": recipe.model_dump(mode="json"),
+        **origin.data(),
         "losses": list(losses),
-        "files": dict(sums),
-        "scores": scored.data() if scored else {},
-        "paths": {name: path.to_dict() for name, path in scored.paths.items()} if scored else {},
-        "triangle": scored.triangle.to_dict() if scored and scored.triangle else None,
-        "calibration": (
-            {name: curve.to_dict() for name, curve in scored.curves.items()} if scored else {}
-        ),
+        "scores": {},
+        "paths": {},
+        "triangle": None,
+        "calibration": {},
+        **(scored.data() if scored else {}),
     }
     return report
 
 
 def _facts(
-    recipe: SubspaceRecipe,
-    vertices: int,
-    losses: Sequence[float],
-    scored: SubspaceScored | None,
-    examples: int,
-    sums: Mapping[str, str],
-) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "architecture": recipe.model,
-        "training data": described(recipe.data),
+    space: Subspace, losses: Sequence[float], scored: SubspaceScored | None, examples: int
+) -> dict[str, Fact]:
+    return {
         "training examples": examples,
-    }
-    facts |= scores.scored_facts(recipe, scored)
-    facts |= {"examples in a step": recipe.data.batch_size, "vertices": vertices}
-    facts |= settings_facts(recipe.subspace.model_dump(exclude={"vertices"}))
-    facts |= settings_facts(recipe.training.model_dump())
-    facts |= {
-        "warm up": warm_up_of(recipe.training.epochs, recipe.training.warm_up),
+        "evaluation examples": scored.examples if scored else 0,
+        "vertices": space.shape.vertices,
         "epochs": len(losses),
         "mean loss of the first epoch (nats)": losses[0],
         "mean loss of the last epoch (nats)": losses[-1],
     }
-    facts |= {f"SHA-256 of {file}": scores.short(digest) for file, digest in sums.items()}
-    return facts | scores.ending_facts(recipe)
 
 
 def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
@@ -220,7 +208,7 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
         along,
         f"Accuracy and loss along the {'edges' if name == 'simplex' else name}; dashed, what the"
         f" ends alone would lead one to expect.{left}{again}",
-        "; ".join(f"{way}: {str(path).splitlines()[0]}" for way, path in scored.paths.items()),
+        path_texts(scored.paths),
     )
     if scored.triangle is not None:
         accuracies = [100 * scores.accuracy for scores in scored.triangle.scores]
