@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -268,7 +269,7 @@ def as_device(device: torch.device | str | None) -> torch.device | None:
 
 def device_of(module: nn.Module) -> torch.device:
     """The device of the module's first parameter or buffer; the CPU if it has none."""
-    for tensor in (*module.parameters(), *module.buffers()):
+    for tensor in itertools.chain(module.parameters(), module.buffers()):
         return tensor.device
     return torch.device("cpu")
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from onefold.alignment.alignment import Alignment
-from onefold.alignment.layout import layouts
+from onefold.alignment.layout import layout_of
 from onefold.alignment.matchers import Matcher
 from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.problem import AlignmentProblem
@@ -73,7 +73,7 @@ def _with_dead_features(
     """
     if not any(group.still) or isinstance(matcher, Identity):
         return group
-    count = layouts(problem.spec)[name].fibres
+    count = layout_of(problem.spec, problem.spec.group(name)).fibres
     dead = [k for k, still in enumerate(group.still) if still == count]
     partly = [k for k, still in enumerate(group.still) if 0 < still < count]
     notes = []

@@ -42,20 +42,20 @@ class Layout:
 
 
 def layouts(spec: SymmetrySpec) -> dict[str, Layout]:
-    """The layout of every group, by name.
+    """The layout of every group, by name."""
+    return {group.name: layout_of(spec, group) for group in spec.groups}
+
+
+def layout_of(spec: SymmetrySpec, group: Group) -> Layout:
+    """The layout of one group.
 
     A group over one other group, which itself has no fibres, is matched together with it. A group
     over parts that stay is matched fibre by fibre. If both occur at once, or the group is very
     wide, one map serves all fibres, which is always sound.
     """
-    groups = {group.name: group for group in spec.groups}
-    by_name = {}
-    for group in spec.groups:
-        count = math.prod(fibre_shape(spec, group))
-        moving = [name for name in group.over if name in groups]
-        alone = not moving or (len(group.over) == 1 and not groups[moving[0]].over)
-        if group.over and alone and len(group.over) == 1 and count * group.size <= WIDEST:
-            by_name[group.name] = Layout(group, count, moving[0] if moving else None, apart=True)
-        else:
-            by_name[group.name] = Layout(group)
-    return by_name
+    moving = [name for name in group.over if name in spec]
+    alone = not moving or (len(group.over) == 1 and not spec.group(moving[0]).over)
+    count = math.prod(fibre_shape(spec, group))
+    if len(group.over) == 1 and alone and count * group.size <= WIDEST:
+        return Layout(group, count, moving[0] if moving else None, apart=True)
+    return Layout(group)

@@ -152,16 +152,14 @@ def _measure(
 ) -> tuple[Measured, int]:
     """The mapped means and deviations of these members, which are `numbers` of the alignment."""
     specs = [alignment.specs[k] if alignment and alignment.specs else spec for k in numbers]
-    maps = (
-        {name: [m[k] for k in numbers] for name, m in alignment.maps.items()} if alignment else {}
-    )
+    every = alignment.maps if alignment else {}
+    maps = [{name: of_group[k] for name, of_group in every.items()} for k in numbers]
     states = [model.state_dict() for model in models]
     if alignment is not None and alignment.folds_scales:
         states = fold_all(states, spec) or states
     states = [channels_last(state) for state in states]
     # Of all members, so that those that run alone are measured to the same bits.
-    every = alignment.maps.values() if alignment else ()
-    full = any(m.kind == "dense" for group in every for m in group)
+    full = any(m.kind == "dense" for of_group in every.values() for m in of_group)
     moments = {
         layer.output: Moments(
             len(states), _axis(specs[0], layer).size, None, full=full, device=device_of(models[0])
@@ -184,7 +182,7 @@ def _mapped(
     specs: Sequence[SymmetrySpec],
     layer: Layer,
     moments: Moments,
-    maps: Mapping[str, Sequence[GroupMap]],
+    maps: Sequence[Mapping[str, GroupMap]],
 ) -> tuple[Tensor, Tensor]:
     """Mean and deviation (K, channels) of every member's mapped output of a layer."""
     means, deviations = [], []
@@ -192,7 +190,7 @@ def _mapped(
         axis = _axis(spec, layer)
         read = Slot(layer.weight, layer.weight_axis, "consumer")
         duals = [name for name in set(live_groups(axis)) if read in spec.group(name).slots]
-        member_maps = maps_of_output({name: group[k] for name, group in maps.items()}, duals)
+        member_maps = maps_of_output(maps[k], duals)
         means.append(map_features(moments.means[k], (axis,), spec, member_maps))
         if moments.full:
             covariance = map_features(moments.covariance(k), (axis, axis), spec, member_maps)

@@ -22,7 +22,7 @@ from onefold.alignment.group_task import (
     solve_joint,
     solve_pairwise,
 )
-from onefold.alignment.layout import layouts
+from onefold.alignment.layout import layout_of
 from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
@@ -121,7 +121,7 @@ def _with_the_rest(problem: AlignmentProblem, solved: Mapping[str, GroupSolution
 
 def _may_be_joint(group: Group, problem: AlignmentProblem, moments: Mapping[str, Moments]) -> bool:
     """Whether a joint matcher may map the group: it takes matrices, without fibres or duals."""
-    apart = layouts(problem.spec)[group.name].apart
+    apart = layout_of(problem.spec, group).apart
     return group.dense and not apart and group.name + DUAL not in moments
 
 
@@ -139,7 +139,7 @@ def _task(
     if isinstance(matcher, JointMatcher) and _may_be_joint(group, problem, moments):
         fallback = ""  # dead features are told apart
     return GroupTask(
-        layouts(problem.spec)[group.name],
+        layout_of(problem.spec, group),
         moments[group.name],
         moments.get(group.name + DUAL),
         chosen,

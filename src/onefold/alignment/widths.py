@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from onefold.alignment.checks import check_networks
 from onefold.alignment.features import CroppedFeatures
-from onefold.alignment.layout import Layout, layouts
+from onefold.alignment.layout import Layout, layout_of
 from onefold.alignment.matchers import Match, Matcher, matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
@@ -145,7 +145,7 @@ def _check_alike(reference: SymmetrySpec, other: SymmetrySpec, r: int, k: int) -
             " the same places can be folded."
         )
     for ours, theirs in zip(reference.groups, other.groups, strict=True):
-        if ours.size != theirs.size and (not ours.dense or layouts(reference)[ours.name].apart):
+        if ours.size != theirs.size and (not ours.dense or layout_of(reference, ours).apart):
             why = "takes no matrix, so that its units can only be permuted"
             if ours.over:
                 why = "has heads or other fibres"

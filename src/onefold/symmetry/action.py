@@ -12,7 +12,7 @@ eps) - eps, which makes the identity exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from onefold.symmetry.axes import Axes, Case, Fixed, Group, Live, Prod, Sum, Ter
 from onefold.symmetry.folding import is_folded
 from onefold.symmetry.maps import GroupMap as GroupMap
 from onefold.symmetry.maps import check_maps, is_rectangular, needs_folding
+from onefold.symmetry.order import concerned, in_turn
 from onefold.symmetry.spec import SymmetrySpec
 
 _CONSUMER = "consumer"
@@ -78,18 +79,17 @@ def mapped_tensors(
     Raises:
         SymmetryError: a tensor is missing or of another shape than the spec says.
     """
-    groups = {group.name: group for group in spec.groups}
-    active = [groups[name] for name in _dependants_first(spec, maps)]
+    active = in_turn(spec, maps)
     tied = {name: names[0] for names in spec.tied for name in names}
-    roles = {
-        (slot.tensor, slot.axis, group.name): slot.role for group in active for slot in group.slots
-    }
+    roles: dict[str, dict[tuple[int, str], str]] = {}
+    for name, (_, group) in active.items():
+        for slot in group.slots:
+            roles.setdefault(slot.tensor, {})[slot.axis, name] = slot.role
     eps = {norm.variance: norm.eps for norm in spec.norms} | spec.epsilons
-    touched = {slot.tensor for group in active for slot in group.slots}
     changed: dict[str, Tensor] = {}
     for name, axes in spec.axes.items():
         first = tied.get(name, name)
-        if first not in touched or (first != name and first in changed):
+        if first not in roles or (first != name and first in changed):
             continue
         if name not in state:
             raise SymmetryError(
@@ -102,8 +102,7 @@ def mapped_tensors(
                 f"'{name}' has shape {tuple(tensor.shape)}, but the symmetry spec says {wanted};"
                 " find the symmetries again."
             )
-        here = {(axis, group): role for (slot, axis, group), role in roles.items() if slot == first}
-        action = _Action(active, maps, here, eps.get(first, 0.0))
+        action = _Action(active, maps, roles[first], eps.get(first, 0.0))
         changed[name] = action.on(tensor.detach(), axes)
     return changed
 
@@ -122,9 +121,10 @@ def map_features(
     Raises:
         SymmetryError: a map does not fit its group.
     """
+    maps = concerned(spec, maps, axes)
     check_maps(spec, maps)
-    active = [spec.group(name) for name in _dependants_first(spec, maps)]
-    roles = {(axis, group.name): "producer" for axis in range(len(axes)) for group in active}
+    active = in_turn(spec, maps)
+    roles = {(axis, name): "producer" for axis in range(len(axes)) for name in active}
     return _Action(active, maps, roles, 0.0).on(value, axes)
 
 
@@ -144,30 +144,12 @@ def back_matrix(term: Term, spec: SymmetrySpec, maps: Mapping[str, GroupMap]) ->
     Raises:
         SymmetryError: a map does not fit its group, or depends on another axis.
     """
+    maps = concerned(spec, maps, (term,))
     check_maps(spec, maps)
-    active = [spec.group(name) for name in _dependants_first(spec, maps)]
+    active = in_turn(spec, maps)
     eye = torch.eye(term.size, dtype=torch.float64)
-    roles = {(1, group.name): _CONSUMER for group in active}
+    roles = {(1, name): _CONSUMER for name in active}
     return _Action(active, maps, roles, 0.0).on(eye, (Fixed("", term.size), term))
-
-
-def _dependants_first(spec: SymmetrySpec, maps: Mapping[str, GroupMap]) -> list[str]:
-    """The groups with a map, each before the groups that number its fibres.
-
-    Fibres are numbered as before any map.
-    """
-    over = {group.name: set(group.over) for group in spec.groups if group.name in maps}
-    order: list[str] = []
-    while over:
-        ready = [
-            name
-            for name in over
-            if not any(name in others for other, others in over.items() if other != name)
-        ]
-        for name in ready or list(over):
-            order.append(name)
-            del over[name]
-    return order
 
 
 @dataclass(frozen=True)
@@ -175,13 +157,13 @@ class _Action:
     """The maps on one tensor.
 
     Attributes:
-        groups: groups with a map, in the order of `_dependants_first`.
+        groups: name of a group with a map -> its turn and the group (see `in_turn`).
         maps: group name -> map.
         roles: (axis of the tensor, group name) -> role of the group there.
         eps: number that the norm of a variance adds to it; 0 for other tensors.
     """
 
-    groups: Sequence[Group]
+    groups: Mapping[str, tuple[int, Group]]
     maps: Mapping[str, GroupMap]
     roles: Mapping[tuple[int, str], str]
     eps: float
@@ -247,11 +229,14 @@ class _Action:
         self, tensor: Tensor, axes: list[Term], origin: list[int], index: dict[str, int]
     ) -> Tensor:
         """The tensor, whose axes are leaves, after the maps of all groups."""
-        for group in self.groups:
-            for k, term in enumerate(axes):
-                if isinstance(term, Live) and term.group == group.name:
-                    role = self.roles[(origin[k], group.name)]
-                    tensor = self._map(tensor, k, group, role, axes, origin, index)
+        live = [
+            (*self.groups[term.group], k)
+            for k, term in enumerate(axes)
+            if isinstance(term, Live) and term.group in self.groups
+        ]
+        for _, group, k in sorted(live, key=lambda found: found[0]):
+            role = self.roles[(origin[k], group.name)]
+            tensor = self._map(tensor, k, group, role, axes, origin, index)
         return tensor
 
     def _map(

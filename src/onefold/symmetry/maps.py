@@ -258,4 +258,4 @@ def dual_of(group_map: GroupMap) -> GroupMap:
 
 def maps_of_output(maps: Mapping[str, GroupMap], duals: Sequence[str]) -> dict[str, GroupMap]:
     """The maps of features of which the groups `duals` take the inverse transpose."""
-    return {name: dual_of(m) if name in duals else m for name, m in maps.items()}
+    return {**maps, **{name: dual_of(maps[name]) for name in duals if name in maps}}

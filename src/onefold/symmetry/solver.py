@@ -32,6 +32,7 @@ from onefold.symmetry.terms import (
 from onefold.symmetry.tracing import TracedNetwork
 
 States = dict[str, list[Term]]  # state-dict name -> terms of its axes
+Features = list[tuple[fx.Node, int, Term]]  # axes of nodes that show an atom
 Roles = dict[tuple[str, int, Atom], str]  # (state-dict name, axis, atom) -> role
 _COVARIANT = {"producer", "bias", "shift", "mean", "table"}  # roles on which T acts alike
 _LINEAR = ("producer", "consumer", "bias", "table")
@@ -113,16 +114,20 @@ def _groups(
     folded = {
         name for layer in layers if layer.norm is not None for name in norm_tensors(layer.norm)
     }
+    held, shown = _held(states), _features(facts, computed)
     groups = []
     for atom, name in naming.groups.items():
-        slots = _slots(atom, states, roles)
+        slots = _slots(atom, held[atom], roles)
         # The map of a slot of role "other" may be inverted there or not.
         unclear = any(slot.role == "other" for slot in slots)
         linear = all(
             slot.role in _LINEAR or (slot.role in _OF_NORM and slot.tensor in folded)
             for slot in slots
         )
-        plain = {node for node in computed if signs.shows(atom, node)}
+        plain: Features = []
+        dual: Features = []
+        for feature in shown.get(atom, []):
+            (plain if signs.shows(atom, feature[0]) else dual).append(feature)
         groups.append(
             Group(
                 name=name,
@@ -130,7 +135,7 @@ def _groups(
                 maps=atom.maps.intersection(MAP_CLASSES) - (_DIRECTED if unclear else set()),
                 slots=slots,
                 probes=_probes(atom, facts, plain),
-                duals=_probes(atom, facts, computed - plain),
+                duals=_probes(atom, facts, dual),
                 over=tuple(naming.name(index) for index in over.get(atom, [])),
                 dense=linear and WRITABLE in atom.maps,
                 folded=folded_maps(atom, slots, folds),
@@ -191,28 +196,41 @@ def _roles(facts: Facts, states: States, signs: Parities) -> Roles:
     return roles
 
 
-def _slots(atom: Atom, states: States, roles: Roles) -> tuple[Slot, ...]:
+def _held(states: States) -> dict[Atom, list[tuple[str, int]]]:
+    """Atom -> (tensor, axis) of every axis of a tensor that holds it."""
+    held: dict[Atom, list[tuple[str, int]]] = {}
+    for name, axes in states.items():
+        for axis, term in enumerate(axes):
+            for atom in dict.fromkeys(atoms(term)):
+                held.setdefault(atom, []).append((name, axis))
+    return held
+
+
+def _slots(atom: Atom, held: Sequence[tuple[str, int]], roles: Roles) -> tuple[Slot, ...]:
     """The axes of tensors that hold an atom."""
-    return tuple(
-        Slot(name, axis, roles.get((name, axis, atom), "other"))
-        for name, axes in states.items()
-        for axis, term in enumerate(axes)
-        if atom in atoms(term)
-    )
+    return tuple(Slot(name, axis, roles.get((name, axis, atom), "other")) for name, axis in held)
 
 
-def _probes(atom: Atom, facts: Facts, computed: set[fx.Node]) -> tuple[Probe, ...]:
-    """Nodes that show the features: on axes of their own, else on composites or segments."""
-    by_rank: list[list[Probe]] = [[], [], []]
+def _features(facts: Facts, computed: set[fx.Node]) -> dict[Atom, Features]:
+    """Atom -> (node, axis, term) of every axis of real features that holds it."""
+    found: dict[Atom, Features] = {}
     for node, axes in facts.axes.items():
         if node not in computed or not axes or isinstance(axes[0], list | None):
             continue
         if node.meta["val"].is_complex():
             continue
         for axis, term in enumerate(map(resolve, axes)):
-            if atom in atoms(term):
-                rank = 0 if term is atom else 1 if isinstance(term, Prod) else 2
-                by_rank[rank].append(Probe(node.name, axis, facts.kinds.get(node.name, "other")))
+            for atom in dict.fromkeys(atoms(term)):
+                found.setdefault(atom, []).append((node, axis, term))
+    return found
+
+
+def _probes(atom: Atom, facts: Facts, features: Features) -> tuple[Probe, ...]:
+    """Nodes that show the features: on axes of their own, else on composites or segments."""
+    by_rank: list[list[Probe]] = [[], [], []]
+    for node, axis, term in features:
+        rank = 0 if term is atom else 1 if isinstance(term, Prod) else 2
+        by_rank[rank].append(Probe(node.name, axis, facts.kinds.get(node.name, "other")))
     return tuple(next((probes for probes in by_rank if probes), []))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from onefold.errors import SymmetryError
@@ -83,13 +84,20 @@ class SymmetrySpec:
         Raises:
             SymmetryError: there is none.
         """
-        for group in self.groups:
-            if group.name == name:
-                return group
+        if (found := self._by_name.get(name)) is not None:
+            return found
         raise SymmetryError(
             f"The symmetry spec has no group '{name}'; its groups are"
             f" {', '.join(g.name for g in self.groups) or 'none'}."
         )
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a group of that name."""
+        return name in self._by_name
+
+    @cached_property
+    def _by_name(self) -> dict[str, Group]:
+        return {group.name: group for group in self.groups}
 
     def to_json(self) -> str:
         """The whole spec as JSON text; `from_json` gives an equal spec back."""
