@@ -10,6 +10,7 @@ takes most of them.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ def perceptron(depth: int, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     sizes = [INPUTS, *[WIDTH] * (depth - 1), CLASSES]
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1]).eval()
 
