@@ -71,7 +71,7 @@ class RepeatedMembers(UserWarning):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known name, or all names if none is near."""
-    known, name = sorted(known), str(name)
+    known, name = sorted(known), str(name)[:100]  # a long text would take long to compare
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."
 

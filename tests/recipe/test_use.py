@@ -126,7 +126,10 @@ def test_settings_of_such_methods_are_checked(
     call = ["merge", *members[:2], *OPTIONS, "--use", own, "-o", tmp_path / "x.safetensors"]
     for options, message in (
         (["--align", "shifted", "--places", "-1"], "Features move forward"),
-        (["--align", "cca", "--places", "1"], "unknown key 'align.places'"),
+        (
+            ["--align", "cca", "--places", "1"],
+            "--places: the matcher 'cca' takes no places; use shifted",
+        ),
         (["--align", "shifte"], "did you mean 'shifted'?"),
     ):
         assert message in onefold(*call, *options).err

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onefold.cli.console import note, say, show, warn
-from onefold.cli.options import Option, command_of, nested, options_of, options_of_dataclass
+from onefold.cli.options import (
+    Option,
+    command_of,
+    nested,
+    options_of,
+    options_of_dataclass,
+    source_of,
+)
 from onefold.errors import RecipeError
 from onefold.recipe.document import Document, Flag, InputFile, Request
 from onefold.recipe.reading import check_as, read_as
@@ -43,7 +50,8 @@ class RequestCommand(Generic[Q]):
         def call(context: Any, given: dict[str, Any]) -> None:
             content = nested(options, given)
             _check_needed(options, content, self.kind)
-            self.run(check_as(self.kind, content, f"The {self.kind.noun}"))
+            source = source_of(f"The {self.kind.noun}", options)
+            self.run(check_as(self.kind, content, source))
 
         return command_of(self.kind.command, _help(self.run), options, call)
 
@@ -92,7 +100,7 @@ class RecipeCommand(Generic[D]):
         file = _recipe_file(content)
         if file is None:
             _check_needed(options, content, self.kind)
-            return check_as(self.kind, content, f"The {self.kind.noun}")
+            return check_as(self.kind, content, source_of(f"The {self.kind.noun}", options))
         for option in options:
             if option.keys[0] in content and not (option.flag.always or option.flag.metavar):
                 if given.get(option.variable) in (None, []):

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from onefold.errors import RecipeError
 from onefold.recipe.document import Flag, InputFile
-from onefold.recipe.problems import part_of
+from onefold.recipe.problems import Source, part_of
 from onefold.recipe.reading import parsed
 from onefold.recipe.settings import NAME, OneOf, described_fields, keys_of
 
@@ -107,6 +107,25 @@ def options_of(kind: type[BaseModel]) -> list[Option]:
         panel = _flag(kind.model_fields[option.keys[0]]).panel
         plain[name] = dataclasses.replace(option, name=name, flag=Flag(panel=panel))
     return list(plain.values())
+
+
+def source_of(what: str, options: list[Option]) -> Source:
+    """Where a document that `options` make is from: its errors name the options."""
+
+    def option(keys: tuple[int | str, ...]) -> str:
+        names = tuple(key for key in keys if isinstance(key, str))
+        while names:
+            below = [one for one in options if one.keys[: len(names)] == names]
+            # Of the options of a part, that of its main key stands for the part
+            main = [(*names, key) for key in ("source", NAME, names[-1])]
+            below.sort(key=lambda one: (one.keys != names, one.keys not in main))
+            if below:
+                flag = below[0].flag
+                return f"--{below[0].name}" if flag.metavar is None else flag.metavar.split()[0]
+            names = names[:-1]
+        return ""
+
+    return Source(what, option=option)
 
 
 def options_of_dataclass(kind: type) -> list[Option]:

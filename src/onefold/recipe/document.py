@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from onefold.inference import Output
 from onefold.patterns import as_list
+from onefold.recipe.problems import check_numbers
 from onefold.result_reports.provenance import Fact, Provenance, short
 
 
@@ -69,6 +70,7 @@ class Part(BaseModel):
             value = {cls.main: value}
         if not isinstance(value, Mapping):
             return value
+        check_numbers(value)
         tuples = {name for name, key in cls.model_fields.items() if _is_tuple(key.annotation)}
         return {
             name: tuple(entry) if isinstance(entry, list) and name in tuples else entry
@@ -199,7 +201,7 @@ class Document(Request):
     """What every recipe holds."""
 
     again: ClassVar[str] = "again.safetensors"  # an output's name, as an example
-    seed: int = Field(default=0, ge=0, description="The seed of everything random.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="The seed of everything random.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:N.")
     output: Annotated[str | None, Flag(short="-o", always=True, needed=True)] = Field(
         default=None, description="The checkpoint to write (.safetensors)."

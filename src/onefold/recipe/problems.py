@@ -1,15 +1,24 @@
-"""One sentence for whatever is wrong with a document, that names the key."""
+"""One sentence for whatever is wrong with a document, that names the key, its line or its option.
+
+Reasons are written once. A key in braces in them, as `{data.samples}`, is told as the key in a
+recipe, and as the option where options make the document.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, get_args
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from onefold.errors import RecipeError, nearest
 
 MISSING = object()
+LONGEST = 60  # characters of a value that are shown
+WIDEST = 2**63  # whole numbers are smaller, as those of torch are
+MENTION = re.compile(r"\{([a-z][a-z_.]*)\}")
 Keys = tuple[int | str, ...]
 
 
@@ -19,32 +28,83 @@ class WrongKey(ValueError):  # noqa: N818
 
     Attributes:
         keys: where it is, from the document or part that was checked.
-        reason: what is wrong, as the end of a sentence.
+        reason: what is wrong, as the end of a sentence; {key} is told as `Source` says.
         found: the value; MISSING: not told.
-        whole: the reason is about the key and not about its value, and names it as `{key}`.
+        fault: whether the value is wrong, or the key itself is unknown or missing.
     """
 
     keys: Keys
     reason: str
     found: object = MISSING
-    whole: bool = False
+    fault: Literal["value", "unknown", "missing"] = "value"
 
     def __str__(self) -> str:
         return self.reason
 
     def inside(self, keys: Keys) -> WrongKey:
         """The same, seen from a document that has the part at `keys`."""
-        return WrongKey((*keys, *self.keys), self.reason, self.found, self.whole)
+        return replace(self, keys=(*keys, *self.keys))
 
-    def told(self, what: str) -> RecipeError:
-        """The error whose sentence begins with `what` was checked."""
-        key = ".".join(map(str, self.keys))
-        if self.whole:
-            return RecipeError(f"{what} {self.reason.replace('{key}', key)}")
-        where = f", key {key!r}" if key else ""
-        tail = f" (found: {self.found!r})" if key and _is_plain(self.found) else ""
-        end = "" if self.reason.endswith("?") and not tail else "."
-        return RecipeError(f"{what}{where}: {self.reason.rstrip('.')}{tail}{end}")
+
+def key_name(keys: Keys) -> str:
+    """A key as it is called in a recipe, as "data.samples"."""
+    return ".".join(map(str, keys))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a document is from, for its errors.
+
+    Attributes:
+        what: the beginning of the sentences.
+        lines: of a file, the line of each key.
+        option: the option that makes a key, or "" if none does; None: it is from a file.
+    """
+
+    what: str
+    lines: Mapping[Keys, int] = field(default_factory=dict)
+    option: Callable[[Keys], str] | None = None
+
+    def error(self, wrong: WrongKey) -> RecipeError:
+        """The sentence on one wrong key."""
+        reason = MENTION.sub(self._mentioned, wrong.reason)
+        if wrong.fault != "value":
+            return RecipeError(self._of_key(wrong, reason))
+        name, tail = self._name(wrong.keys), ""
+        if name and _is_plain(wrong.found):
+            tail = f" (found: {_short(wrong.found)})"
+        where = f", {name}" if name else ""
+        end = "" if reason.endswith("?") and not tail else "."
+        about = [wrong.keys, *(tuple(key.split(".")) for key in MENTION.findall(wrong.reason))]
+        at = next((keys for keys in about if keys and keys[:1] in self.lines), ())
+        return RecipeError(f"{self._at(at)}{where}: {reason.rstrip('.')}{tail}{end}")
+
+    def _of_key(self, wrong: WrongKey, reason: str) -> str:
+        known, option = key_name(wrong.keys), self.option and self.option(wrong.keys)
+        if wrong.fault == "missing":
+            return (
+                f"{self.what} needs {option}."
+                if option
+                else f"{self._at(wrong.keys[:-1], ',')} lacks the key '{known}'; add it."
+            )
+        if option:
+            return f"{self.what} takes no {option} beside its other options; leave it out."
+        return f"{self._at(wrong.keys, ',')} has an unknown key '{known[:LONGEST]}'; {reason}"
+
+    def _at(self, keys: Keys, then: str = "") -> str:
+        """The beginning of the sentence, with the line of the nearest key that has one."""
+        while keys and keys not in self.lines:
+            keys = keys[:-1]
+        return f"{self.what}, line {self.lines[keys]}{then}" if keys else self.what
+
+    def _name(self, keys: Keys) -> str:
+        if self.option is not None and keys:
+            return self.option(keys)
+        return f"key {key_name(keys)!r}" if keys else ""
+
+    def _mentioned(self, match: re.Match[str]) -> str:
+        keys: Keys = tuple(match[1].split("."))
+        return (self.option(keys) if self.option else "") or match[1]
 
 
 def problem_of(error: ValidationError, kind: type[BaseModel]) -> WrongKey:
@@ -57,10 +117,10 @@ def problem_of(error: ValidationError, kind: type[BaseModel]) -> WrongKey:
         return cause.inside(keys)
     if first["type"] == "extra_forbidden":
         keys = (*_keys(first["loc"][:-1], kind), first["loc"][-1])
-        near = nearest(str(keys[-1]), _known(kind, keys[:-1]))
-        return WrongKey(keys, f"has an unknown key '{{key}}'; {near}", whole=True)
+        near = nearest(str(keys[-1])[:LONGEST], _known(kind, keys[:-1]))
+        return WrongKey(keys, near, fault="unknown")
     if first["type"] == "missing":
-        return WrongKey(keys, "lacks the key '{key}'; add it.", whole=True)
+        return WrongKey(keys, "", fault="missing")
     reasons = [_reason(one) for one in problems if _keys(one["loc"], kind) == keys]
     return WrongKey(keys, " or ".join(dict.fromkeys(reasons)), first["input"])
 
@@ -76,8 +136,23 @@ def _reason(problem: Any) -> str:
     return text[:1].lower() + text[1:].rstrip(".")
 
 
+def check_numbers(content: Mapping[str, Any]) -> None:
+    """Raises WrongKey if a value, or an entry of a list, is a whole number beyond 64 bits."""
+    for key, value in content.items():
+        for entry in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(entry, int) and abs(entry) >= WIDEST:
+                raise WrongKey((key,), "the number is too large")
+
+
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= WIDEST:
+        return "a number beyond 64 bits"
+    text = repr(value[: LONGEST + 1] if isinstance(value, str) else value)
+    return text if len(text) <= LONGEST + 2 else f"{text[:LONGEST]}..."
 
 
 def _keys(location: Keys, kind: type[BaseModel]) -> Keys:

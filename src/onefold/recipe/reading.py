@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from yaml.reader import ReaderError
 
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, InputFile, Part, Request
 from onefold.recipe.inputs import verify
-from onefold.recipe.problems import problem_of
+from onefold.recipe.problems import Source, problem_of
+from onefold.recipe.yaml_text import NotPlain, plain_data
 from onefold.sources.python_file import run_file
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
+LONGEST = 2**20  # bytes of a recipe
+LONGEST_PATH = 4096  # characters
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
 COMMANDS = {  # keys that only the recipes of these commands have
     "soft": ["soft"],
@@ -30,20 +33,9 @@ Asked = TypeVar("Asked", bound=Request)
 P = TypeVar("P", bound=Part)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-4 for text; here it is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
 def parsed(text: str) -> Any:
     """YAML text as plain data. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
+    return plain_data(text).content
 
 
 def read_as(kind: type[Asked], path: str | Path) -> Asked:
@@ -54,29 +46,56 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
             message names the file and the key.
     """
     path = Path(path)
+    text = _text_of(path)
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"The recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}; check"
-            " the path."
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise RecipeError(f"The recipe {path} is no valid YAML{where}: {reason}.") from error
-    if isinstance(content, Mapping):
-        owners = next((own for key, own in COMMANDS.items() if key in content), ["merge"])
+        found = plain_data(text)
+    except yaml.YAMLError as error:
+        raise _no_yaml(error, path) from error
+    if isinstance(found.content, Mapping):
+        owners = next((own for key, own in COMMANDS.items() if key in found.content), ["merge"])
         if kind.command not in owners:
             raise RecipeError(
                 f"The recipe {path} is one of onefold {owners[0]}; run: onefold {owners[0]} {path}"
             )
-    return check_as(kind, content, f"The recipe {path}", path.resolve().parent)
+    source = Source(f"The recipe {path}", found.lines)
+    return check_as(kind, found.content, source, path.resolve().parent)
+
+
+def _text_of(path: Path) -> str:
+    """The text of a recipe file. Raises RecipeError if it cannot be read, or is too long."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"The recipe {path} is no text in UTF-8 (byte {error.start}); save it as that."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"The recipe {path} cannot be read: {reason}; check the path.") from error
+    if len(content) > LONGEST:
+        raise RecipeError(
+            f"The recipe {path} has more than {LONGEST:,} bytes, so it is no recipe; check the"
+            " path."
+        )
+    return text
+
+
+def _no_yaml(error: yaml.YAMLError, path: Path) -> RecipeError:
+    mark = getattr(error, "problem_mark", None)
+    reason = " ".join(str(getattr(error, "problem", None) or "it cannot be parsed").split())
+    if isinstance(error, NotPlain) and mark is not None:
+        return RecipeError(f"The recipe {path}, line {mark.line + 1}: {reason}.")
+    if isinstance(error, ReaderError):
+        where, reason = "", f"it holds the character {error.character!r}"
+    else:
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return RecipeError(f"The recipe {path} is no valid YAML{where}: {reason}.")
 
 
 def check_as(
-    kind: type[Asked], content: object, what: str, folder: str | Path | None = None
+    kind: type[Asked], content: object, source: str | Source, folder: str | Path | None = None
 ) -> Asked:
     """`content`, as parsed from YAML or built from flags, as a recipe with absolute paths.
 
@@ -85,22 +104,22 @@ def check_as(
     Args:
         kind: the class of the recipe.
         content: keys and values.
-        what: the beginning of the messages.
+        source: where it is from, or the beginning of the messages alone.
         folder: that relative paths are relative to; None: the working folder.
 
     Raises:
         RecipeError: it is no such recipe; the message names the key.
         SettingError: a file under `use` is missing or fails.
     """
-    load_used(content, what, folder)
-    return absolute(checked(kind, content, what), folder)
+    load_used(content, source, folder)
+    return absolute(checked(kind, content, source), folder)
 
 
-def load_used(content: object, what: str, folder: str | Path | None = None) -> None:
+def load_used(content: object, source: str | Source, folder: str | Path | None = None) -> None:
     """Run the files that `content` names under `use`, each once; errors as `check_as`."""
     if not isinstance(content, Mapping) or not content.get("use"):
         return
-    named = checked(_Used, {"use": content["use"]}, what)
+    named = checked(_Used, {"use": content["use"]}, source)
     base = Path(folder or ".").resolve()
     for file in named.use:
         load_file(file.model_copy(update={"path": _joined(base, file.path)}))
@@ -118,21 +137,26 @@ def load_file(file: InputFile) -> None:
         SettingError: it fails.
     """
     path = Path(file.path).resolve()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecipeError(f"The file {file.path} under 'use' does not exist; check its path.")
     verify(file)
     run_file(path, path.stat().st_mtime_ns)
 
 
-def checked(kind: type[P], content: object, what: str) -> P:
+def checked(kind: type[P], content: object, source: str | Source) -> P:
     """`content` as a part or document of this kind, its paths as they are; errors as `check_as`."""
+    source = _as_source(source)
     if not isinstance(content, Mapping):
         held = "nothing" if content is None else f"a {type(content).__name__}"
-        raise RecipeError(f"{what} holds {held}, not keys and values; see the README.")
+        raise RecipeError(f"{source.what} holds {held}, not keys and values; see the README.")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise problem_of(error, kind).told(what) from None
+        raise source.error(problem_of(error, kind)) from None
+
+
+def _as_source(source: str | Source) -> Source:
+    return Source(source) if isinstance(source, str) else source
 
 
 def text_of(recipe: Document, path: str | Path) -> str:
@@ -158,7 +182,18 @@ def relative(recipe: Asked, folder: str | Path) -> Asked:
 
 
 def _joined(base: Path, name: str) -> str:
-    return os.path.normpath(base / Path(name).expanduser())
+    """A path from `base`. Raises RecipeError if no file can have it."""
+    try:
+        if len(name) > LONGEST_PATH:
+            raise ValueError("it is too long")
+        path = os.path.normpath(base / Path(name).expanduser())
+        if b"\0" in os.fsencode(path):
+            raise ValueError("it holds a null byte")
+    except (RuntimeError, ValueError) as error:  # an unknown ~user, half a character
+        raise RecipeError(
+            f"{name[:40]!r} can be no file's path ({str(error).rstrip('.')}); check it."
+        ) from error
+    return path
 
 
 def _renamed(part: P, rename: Callable[[str], str]) -> P:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from onefold.errors import OnefoldError, nearest
 from onefold.recipe.document import Part
-from onefold.recipe.problems import WrongKey, problem_of
+from onefold.recipe.problems import LONGEST, WrongKey, problem_of
 from onefold.registry import Registry
 
 NAME = "name"
@@ -118,23 +118,27 @@ class OneOf:
             raise WrongKey((NAME,), f"it needs the name of a {self.registry.kind}: {known}", name)
         if name not in self.registry and name not in self.also:
             near = nearest(name, [*self.registry.names(), *self.also])
-            raise WrongKey((), f"there is no {self.registry.kind} named '{name}'; {near}")
+            raise WrongKey((), f"there is no {self.registry.kind} named '{name[:LONGEST]}'; {near}")
         kind = self.registry.get(name) if name in self.registry else None
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            keys: type[Part] = keys_of(kind)
-            return _made(kind, keys, content, f"{self.registry.kind} '{name}'")
-        if content:
+        made = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        self._check_settings(name, keys_of(kind).model_fields if made else (), content)
+        if isinstance(kind, type) and made:
+            return _made(kind, keys_of(kind), content, f"{self.registry.kind} '{name}'")
+        return name
+
+    def _check_settings(self, name: str, own: Collection[str], content: Mapping[str, Any]) -> None:
+        """Raises WrongKey for a setting of another entry, or of an entry that has none."""
+        for key in content:
             having = [
                 entry.name
                 for entry in self.registry
                 if dataclasses.is_dataclass(entry.value)
-                and set(content) <= {field.name for field in dataclasses.fields(entry.value)}
+                and str(key) in {field.name for field in dataclasses.fields(entry.value)}
             ]
-            tail = f"use {' or '.join(having)}" if having else "leave it out"
-            raise WrongKey(
-                (), f"the {self.registry.kind} '{name}' takes no {_first(content)}; {tail}"
-            )
-        return name
+            if key not in own and (having or not own):
+                tail = f"use {' or '.join(having)}, or leave it out" if having else "leave it out"
+                kind, setting = self.registry.kind, str(key)[:LONGEST]
+                raise WrongKey((key,), f"the {kind} '{name}' takes no {setting}; {tail}")
 
     def plain(self, value: Any) -> Any:
         """The key as plain data: a name alone where there are no settings."""
@@ -166,8 +170,8 @@ def _made(kind: type, keys: type[Part], content: Mapping[str, Any], what: str = 
     except ValidationError as error:
         raise problem_of(error, keys) from None
     except (OnefoldError, ValueError, TypeError) as error:
-        raise WrongKey((), f"the {what} refuses its settings: {error}") from None
-
-
-def _first(content: Mapping[str, Any]) -> str:
-    return str(next(iter(content)))
+        refused, text = "", str(error)
+        named = [name for name in content if re.search(rf"\b{re.escape(str(name))}\b", text)]
+        where: tuple[str, ...] = (named[0],) if len(named) == 1 else ()
+        refused = f"the {what} refuses its settings: {text}"
+        raise WrongKey(where, refused) from None

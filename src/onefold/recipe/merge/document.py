@@ -66,7 +66,8 @@ class EnsemblePart(Part):
     def _consistent(self) -> EnsemblePart:
         if self.shares is not None and self.name != "classes":
             raise ValueError(
-                "shares go with the name classes, so give that too, or leave the shares out"
+                "{ensemble.shares} goes with the name classes, so give {ensemble.name} classes, or"
+                " leave the shares out"
             )
         return self
 
@@ -135,46 +136,50 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
     return [
         (
             recipe.reference >= count,
-            f"reference is {recipe.reference}, but there are only {count} members, counted from 0",
+            f"{{reference}} is {recipe.reference}, but there are only {count} members, counted from"
+            " 0",
         ),
         (
             weights is not None and len(weights) != count,
-            f"weights has {len(weights or ())} numbers for {count} members",
+            f"{{weights}} has {len(weights or ())} numbers for {count} members",
         ),
         (
             recipe.repair not in REPAIRS,
-            f"there is no repair '{recipe.repair}'; {nearest(recipe.repair, REPAIRS)}",
+            f"there is no repair '{recipe.repair[:60]}'; {nearest(recipe.repair, REPAIRS)}",
         ),
         (
             without and (recipe.align, recipe.repair) != ("none", "none"),
-            "aligning and repairing need calibration data, so give data, or set align and repair"
-            " to none",
+            "aligning and repairing need calibration data, so give {data}, or set {align} and"
+            " {repair} to none",
         ),
-        (without and polish, "polish needs calibration data, so give data, or leave polish out"),
+        (
+            without and polish,
+            "{polish} needs calibration data, so give {data}, or leave {polish} out",
+        ),
         (
             without and any(getattr(recipe.fold, need, False) for need in ("traced", "labelled")),
-            f"the fold '{FOLD.name_of(recipe.fold)}' needs calibration data, so give data",
+            f"the fold '{FOLD.name_of(recipe.fold)}' needs calibration data, so give {{data}}",
         ),
         (
             cut and (without or polish or recipe.ensemble is not None),
-            "until needs calibration data and takes no polish and no ensemble, so give data and"
-            " leave these out",
+            "{until} needs calibration data and takes no {polish} and no {ensemble}, so give {data}"
+            " and leave these out",
         ),
         (
             cut and recipe.max_positions is not None,
-            "until takes no max_positions, so leave one of them out",
+            "{until} takes no {max_positions}, so leave one of them out",
         ),
         (
             isinstance(recipe.align, SavedAlignment) and recipe.max_positions is not None,
-            "max_positions goes with a matcher, so leave it out beside a saved alignment",
+            "{max_positions} goes with a matcher, so leave it out beside a saved alignment",
         ),
         (
             recipe.barrier and recipe.evaluation is None,
-            "a barrier needs labelled data, so give evaluation too",
+            "{barrier} needs labelled data, so give {evaluation} too",
         ),
         (
             recipe.devices > 1 and without,
-            "several processes share the calibration data, so give data, or leave devices out",
+            "several processes share the calibration data, so give {data}, or leave {devices} out",
         ),
     ]
 

@@ -87,13 +87,13 @@ class PersistRecipe(TrainedRecipe):
     def _several(self) -> PersistRecipe:
         if self.rounds.baselines and self.rounds.number < 2:
             raise ValueError(
-                "one round has nothing to be compared with; give rounds.number 2 or more, or leave"
-                " rounds.baselines out"
+                "one round has nothing to be compared with; give {rounds.number} 2 or more, or"
+                " leave {rounds.baselines} out"
             )
         if self.validation is not None and _overlap(self.data, self.validation):
             raise ValueError(
-                "validation examples are among those trained on; give validation.skip or"
-                " data.samples so that they are not"
+                "validation examples are among those trained on; give {validation.skip} or"
+                " {data.samples} so that they are not"
             )
         return self
 

@@ -125,13 +125,13 @@ class SoftRecipe(Job):
         patterns, reference = (self.soft.include, self.soft.exclude), self.soft.reference
         if self.soft.level == "model" and patterns != (None, None):
             raise ValueError(
-                "soft.include and soft.exclude name parts of a network, and at level model there"
-                " are none"
+                "{soft.include} and {soft.exclude} name parts of a network, and at {soft.level}"
+                " model there are none"
             )
         if isinstance(reference, int) and not 0 <= reference < len(self.members):
             raise ValueError(
-                f"soft.reference is {reference}, but there are only {len(self.members)} members,"
-                " counted from 0"
+                f"{{soft.reference}} is {reference}, but there are only {len(self.members)}"
+                " members, counted from 0"
             )
         return self
 

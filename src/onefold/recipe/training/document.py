@@ -46,7 +46,8 @@ class TrainingPart(Part):
     def _consistent(self) -> TrainingPart:
         if self.warm_up is not None and self.warm_up >= self.epochs:
             raise ValueError(
-                f"a warm-up of {self.warm_up:g} epochs leaves nothing of {self.epochs} to train in"
+                f"a warm-up of {self.warm_up:g} epochs leaves nothing of {self.epochs} to train in;"
+                " give {training.warm_up} fewer"
             )
         return self
 
@@ -79,11 +80,11 @@ class TrainedRecipe(Document):
         if self.data.batch_size < self.training.devices:
             raise ValueError(
                 f"batches of {self.data.batch_size} cannot be shared by {self.training.devices}"
-                " processes; enlarge data.batch_size"
+                " processes; enlarge {data.batch_size}"
             )
         if self.training.precision == "16-mixed" and self.device == "cpu":
             raise ValueError(
-                "training.precision 16-mixed needs a GPU; take bf16-mixed or 32-true on a CPU"
+                "{training.precision} 16-mixed needs a GPU; take bf16-mixed or 32-true on a CPU"
             )
         return self
 

@@ -1,0 +1,148 @@
+"""YAML text as plain data, with the line of every key.
+
+A recipe holds text, numbers, true, false, null, lists and mappings. Whatever else YAML knows is
+refused: tags of any other kind, keys that are no text, and keys that are given twice. What is read
+is never much larger than its text: aliases may be used, but not to blow a short text up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+Keys = tuple[int | str, ...]
+
+DEEPEST = 40  # levels of lists and mappings inside one another
+GROWTH = 4  # characters that aliases may make of one character of the text
+CORE = "tag:yaml.org,2002:"
+PLAIN = {CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+MERGE = CORE + "merge"
+
+
+class NotPlain(yaml.MarkedYAMLError):
+    """YAML that is no plain data, or more of it than a recipe can mean."""
+
+
+@dataclass(frozen=True)
+class PlainData:
+    """What a YAML text holds.
+
+    Attributes:
+        content: text, numbers, truth values, None, lists and dicts.
+        lines: the line of each key and entry, from 1, by the keys that lead to it.
+    """
+
+    content: Any
+    lines: Mapping[Keys, int] = field(default_factory=dict)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-4 for text, and 1:30 and dates for no text; here it is as in YAML 1.2."""
+
+    depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise _refused(f"it is nested more than {DEEPEST} levels deep", self.peek_event())  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag in PLAIN | {MERGE}]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    CORE + "float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def plain_data(text: str) -> PlainData:
+    """Read YAML text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or no plain data; most errors have the place as
+            `problem_mark`.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return PlainData(None)
+        reader = _Reader(loader, GROWTH * len(text) + 1000)
+        return PlainData(reader.value(node, ()), reader.lines)
+    finally:
+        loader.dispose()
+
+
+class _Reader:
+    """Makes plain data of nodes. left: how many characters it may hold still."""
+
+    def __init__(self, loader: _Loader, left: int) -> None:
+        self.loader, self.left = loader, left
+        self.lines: dict[Keys, int] = {}
+
+    def value(self, node: Node, keys: Keys) -> Any:
+        self.lines.setdefault(keys, node.start_mark.line + 1)
+        self.left -= 1 + (len(node.value) if isinstance(node, ScalarNode) else 0)
+        if self.left < 0:
+            raise _refused("its aliases repeat far more than it holds", node)
+        if len(keys) > DEEPEST:  # an alias inside what it stands for
+            raise _refused(f"it is nested more than {DEEPEST} levels deep", node)
+        if node.tag not in PLAIN:
+            name = node.tag.removeprefix(CORE)
+            raise _refused(f"the tag '{name[:60]}' is not taken; write plain text or numbers", node)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, keys)
+        if isinstance(node, SequenceNode):
+            return [self.value(entry, (*keys, k)) for k, entry in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _scalar(self, node: Node) -> Any:
+        try:
+            return self.loader.construct_object(node)
+        except (ValueError, OverflowError, KeyError):
+            raise _refused(f"'{node.value[:40]}' is no number that can be read", node) from None
+
+    def _mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == MERGE:
+                merged = {**self._merged(value, keys), **merged}
+                continue
+            name = self._key(key)
+            if name in found:
+                raise _refused(f"the key '{name[:60]}' is given twice; give it once", key)
+            inner = (*keys, name)
+            self.lines[inner] = key.start_mark.line + 1
+            found[name] = self.value(value, inner)
+        return {**merged, **found}
+
+    def _key(self, node: Node) -> str:
+        if node.tag != CORE + "str" or not isinstance(node, ScalarNode):
+            shown = f"'{node.value[:40]}'" if isinstance(node, ScalarNode) else "of a mapping"
+            raise _refused(f"the key {shown} is no text", node)
+        self.left -= len(node.value)
+        return str(node.value)
+
+    def _merged(self, node: Node, keys: Keys) -> dict[str, Any]:
+        """The mapping, or the mappings, that `<<` adds; an earlier one wins."""
+        parts = node.value if isinstance(node, SequenceNode) else [node]
+        found: dict[str, Any] = {}
+        for part in parts:
+            if not isinstance(part, MappingNode):
+                raise _refused("'<<' takes mappings", node)
+            found = {**self.value(part, keys), **found}
+        return found
+
+
+def _refused(reason: str, at: Any) -> NotPlain:
+    return NotPlain(problem=reason, problem_mark=at.start_mark)
