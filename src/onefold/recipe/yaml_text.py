@@ -18,6 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 Keys = tuple[int | str, ...]
 
 DEEPEST = 40  # levels of lists and mappings inside one another
+MOST = 20_000  # entries of lists and mappings together
 GROWTH = 4  # characters that aliases may make of one character of the text
 CORE = "tag:yaml.org,2002:"
 PLAIN = {CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
@@ -42,14 +43,16 @@ class PlainData:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-4 for text, and 1:30 and dates for no text; here it is as in YAML 1.2."""
+    """YAML 1.1 takes 1e-4 for text, and dates for no text; here it is as in YAML 1.2."""
 
-    depth = 0
+    depth = entries = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise _refused(f"it is nested more than {DEEPEST} levels deep", self.peek_event())  # type: ignore[no-untyped-call]
+        self.depth, self.entries = self.depth + 1, self.entries + 1
+        deep = self.depth > DEEPEST
+        if deep or self.entries > MOST:
+            why = f"nested more than {DEEPEST} levels deep" if deep else f"of over {MOST} entries"
+            raise _refused(f"it is {why}", self.peek_event())  # type: ignore[no-untyped-call]
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -106,9 +109,11 @@ class _Reader:
         return self._scalar(node)
 
     def _scalar(self, node: Node) -> Any:
+        if ":" in node.value and node.tag in (CORE + "int", CORE + "float"):
+            return node.value  # YAML 1.1 takes 1:30 for ninety
         try:
             return self.loader.construct_object(node)
-        except (ValueError, OverflowError, KeyError):
+        except (ValueError, OverflowError, LookupError):
             raise _refused(f"'{node.value[:40]}' is no number that can be read", node) from None
 
     def _mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
