@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import pytest
+from refusals import Result, sentence_of
 from tvshim import import_torchvision
 
 import_torchvision()
@@ -17,17 +18,7 @@ hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command did: its exit status, and what it printed on standard output and standard
-    error.
-    """
-
-    status: int
-    out: str
-    err: str
-
-
+INTERRUPTED = 130
 # Folders whose tests run whole merges, trainings or documents: no test of theirs is quick.
 SLOW_FOLDERS = {"cli", "demo", "docs"}
 
@@ -42,20 +33,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def onefold(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """Run the command line in this process: `onefold("merge", "a.safetensors", ...)`."""
+    """Run the command line in this process: `onefold("merge", "a.safetensors", ...)`.
+
+    Whatever it refuses, it refuses in one sentence, and no warning of a library gets past it.
+    """
     from onefold.cli import run
 
     monkeypatch.setenv("NO_COLOR", "1")
 
     def call(*arguments: str | Path) -> Result:
-        capsys.readouterr()
-        status = run([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
+        capfd.readouterr()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            status = run([str(a) for a in arguments])
+        captured = capfd.readouterr()
+        assert [str(warning.message) for warning in told] == []
+        result = Result(status, captured.out, captured.err)
+        if status and "error: " in result.err and status != INTERRUPTED:
+            sentence_of(result)
+        return result
 
     return call
+
+
+@pytest.fixture
+def refused(onefold: Callable[..., Result]) -> Callable[..., str]:
+    """Run a command that has to refuse; returns its one sentence.
+
+    `before="Reading"`: the command must not have come to reading anything.
+    """
+    return lambda *arguments, before="": sentence_of(onefold(*arguments), before)
 
 
 @pytest.fixture(scope="session")

@@ -301,7 +301,8 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise DataError(
-            f"{type(module).__name__} cannot run on {batch.describe()}: {reason}"
+            f"{type(module).__name__} cannot run on {batch.describe()}: {reason.rstrip('.')}; give"
+            " inputs of the shapes and types that it takes."
         ) from error
 
 

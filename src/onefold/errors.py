@@ -69,11 +69,23 @@ class RepeatedMembers(UserWarning):
     """A network is given twice among several: an object, a file, or equal weights."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, or all names if none is near."""
+class Note(str):
+    """A sentence among warnings that only tells what was decided."""
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of an error message: the nearest known name, or what to do if none is near.
+
+    Args:
+        name: the unknown name.
+        known: the known names.
+        otherwise: the advice if none is near; "" names them all.
+    """
     known, name = sorted(known), str(name)[:100]  # a long text would take long to compare
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}."
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return otherwise or f"known: {', '.join(known) or 'none'}."
 
 
 def shown(value: object) -> str:

@@ -113,22 +113,21 @@ def test_a_recipe_written_by_hand_does_what_the_flags_do(
 
 
 def test_a_changed_member_is_noticed(
-    onefold: Callable, merged: Path, members: list[Path], tmp_path: Path
+    refused: Callable, merged: Path, members: list[Path], tmp_path: Path
 ) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text().replace(sha(members[1]), "f" * 64)
     (tmp_path / "changed.yaml").write_text(text)
-    result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
-    assert result.status == 2
-    assert f"{members[1]} is not the file that the recipe was made with" in result.err
+    result = refused("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
+    assert f"{members[1]} is not the file that the recipe was made with" in result
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_changed_data_is_noticed(onefold: Callable, merged: Path, tmp_path: Path) -> None:
+def test_changed_data_is_noticed(refused: Callable, merged: Path, tmp_path: Path) -> None:
     (tmp_path / "changed.yaml").write_text(
         merged.with_suffix(".recipe.yaml").read_text().replace("skip: 0", "skip: 1", 1)
     )
-    result = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
-    assert "gives other batches than the recipe was made with" in result.err
+    result = refused("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors")
+    assert "gives other batches than the recipe was made with" in result
 
 
 def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
@@ -140,55 +139,49 @@ def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_p
     assert "warning: the result has other bits" in err
 
 
-def test_a_recipe_takes_no_other_flags(onefold: Callable, merged: Path) -> None:
-    result = onefold("merge", merged.with_suffix(".recipe.yaml"), "--align", "none")
-    assert "error: A recipe says everything, so it takes no --align" in result.err
+def test_a_recipe_takes_no_other_flags(refused: Callable, merged: Path) -> None:
+    result = refused("merge", merged.with_suffix(".recipe.yaml"), "--align", "none")
+    assert "A recipe says everything, so it takes no --align" in result
 
 
 def test_outputs_are_not_overwritten_without_force(
-    onefold: Callable, merged: Path, members: list[Path]
+    onefold: Callable, refused: Callable, merged: Path, members: list[Path]
 ) -> None:
     before = {path.name: path.read_bytes() for path in merged.parent.iterdir()}
-    result = onefold("merge", *members, *DATA, "--align", "none", "-o", merged)
-    assert result.status == 2
-    assert "exists already; choose another name, or give --force" in result.err
+    result = refused("merge", *members, *DATA, "--align", "none", "-o", merged)
+    assert "exists already; choose another name, or give --force" in result
     assert {path.name: path.read_bytes() for path in merged.parent.iterdir()} == before
     merged.unlink()
-    assert "f.recipe.yaml exists already" in " ".join(
-        onefold("merge", *members, *DATA, "-o", merged).err.split()
-    )
+    assert "f.recipe.yaml exists already" in refused("merge", *members, *DATA, "-o", merged)
     assert onefold("merge", *members, *DATA, "--align", "none", "--force", "-o", merged).status == 0
     assert read(merged.with_suffix(".recipe.yaml")).align == "none"
 
 
-def test_a_member_is_never_overwritten(onefold: Callable, members: list[Path]) -> None:
+def test_a_member_is_never_overwritten(refused: Callable, members: list[Path]) -> None:
     before = sha(members[0])
-    assert (
-        "is one of the members to fold"
-        in onefold("merge", *members, *DATA, "--force", "-o", members[0]).err
+    assert "is one of the members to fold" in refused(
+        "merge", *members, *DATA, "--force", "-o", members[0]
     )
     assert sha(members[0]) == before
 
 
 def test_report_renders_the_same_page_again(
-    onefold: Callable, merged: Path, tmp_path: Path
+    onefold: Callable, refused: Callable, merged: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again.html"
     assert onefold("report", merged.with_suffix(".report.json"), "-o", again).status == 0
     assert again.read_bytes() == (tmp_path / "f.html").read_bytes()
-    assert (
-        "exists already" in onefold("report", merged.with_suffix(".report.json"), "-o", again).err
-    )
+    assert "exists already" in refused("report", merged.with_suffix(".report.json"), "-o", again)
     (tmp_path / "no.json").write_text("{}")
-    assert "no onefold report" in onefold("report", tmp_path / "no.json").err
-    assert "cannot be read: No such file" in onefold("report", tmp_path / "none.json").err
+    assert "no onefold report" in refused("report", tmp_path / "no.json")
+    assert "cannot be read: No such file" in refused("report", tmp_path / "none.json")
 
 
 def test_plain_averaging_needs_no_data(
-    onefold: Callable, members: list[Path], tmp_path: Path
+    onefold: Callable, refused: Callable, members: list[Path], tmp_path: Path
 ) -> None:
     call = ["merge", *members[:2], "--model", "digits?width=4", "-o", tmp_path / "p.safetensors"]
-    assert "give data, or set align and repair to none" in onefold(*call).err
+    assert "give --data, or set --align and --repair to none" in refused(*call)
     assert onefold(*call, "--align", "none", "--repair", "none", "--weights", "3,1").status == 0
     a, b = of.load(members[0])["conv1.weight"], of.load(members[1])["conv1.weight"]
     assert torch.allclose(of.load(tmp_path / "p.safetensors")["conv1.weight"], 0.75 * a + 0.25 * b)
@@ -233,7 +226,7 @@ def test_killed_at_random_moments_leaves_nothing_or_everything(
 
 
 def test_members_are_heard_by_what_they_saw(
-    onefold: Callable, members: list[Path], tmp_path: Path
+    onefold: Callable, refused: Callable, members: list[Path], tmp_path: Path
 ) -> None:
     options = [
         "--align",
@@ -266,13 +259,12 @@ def test_members_are_heard_by_what_they_saw(
         ),
         (["--ensemble", "classes", "--class-shares", "0.5,a"], "--class-shares takes numbers"),
         (["--ensemble", "classes", "--class-shares", "0.5,-1"], "greater than 0"),
-        (["--class-shares", "0.5,0.5"], "lacks the key 'ensemble.name'"),
+        (["--class-shares", "0.5,0.5"], "The merge needs --ensemble."),
     ):
-        wrong = onefold(
+        wrong = refused(
             "merge", *members, *DATA, *options[:4], *flags, "-o", tmp_path / "h.safetensors"
         )
-        assert wrong.status != 0
-        assert message in re.sub(r"\s+", " ", wrong.err), wrong.err
+        assert message in wrong
     shares = ",".join(["1"] * 9 + ["3"])
     uneven = onefold(
         "merge",

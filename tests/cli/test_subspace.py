@@ -174,7 +174,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bits(
 
 
 def test_resume_with_other_settings_or_data_is_refused(
-    onefold: Callable, runs: Callable, tmp_path: Path
+    onefold: Callable, refused: Callable, runs: Callable, tmp_path: Path
 ) -> None:
     (tmp_path / "data.py").write_text(
         "import torch\nfrom onefold.sources import build_data\ndef digits(split, shuffle=False,"
@@ -196,36 +196,36 @@ def test_resume_with_other_settings_or_data_is_refused(
     assert runs("kept1", [*call, "-o", folder]) == "killed"
     kept = (folder / "training.pt").read_bytes()
 
-    def refused(*arguments: object) -> str:
-        result = onefold(*call, *arguments, "-o", folder)
-        assert result.status == 2
-        assert result.err.count("error: ") == 1
-        return result.err
+    def told(*arguments: object) -> str:
+        sentence: str = refused(*call, *arguments, "-o", folder)
+        return sentence
 
-    assert "holds a run that is not finished; give --resume" in refused()
-    assert "cannot be resumed with other settings: 'training.lr' is 0.2 now and was 0.1" in refused(
+    assert "holds a run that is not finished; give --resume" in told()
+    assert "cannot be resumed with other settings: --lr is 0.2 now and was 0.1" in told(
         "--lr", "0.2", "--resume"
     )
-    assert "'subspace.vertices'" in refused("--vertices", "2", "--resume")
-    assert "give one of the two" in refused("--resume", "--force")
+    assert "--vertices" in told("--vertices", "2", "--resume")
+    assert "give one of the two" in told("--resume", "--force")
     text = (tmp_path / "data.py").read_text()
     (tmp_path / "data.py").write_text(text.replace("LIMIT = 200", "LIMIT = 199"))
-    assert "has changed since the run" in refused("--resume")
+    assert "has changed since the run" in told("--resume")
     (tmp_path / "data.py").write_text(text)
     assert (folder / "training.pt").read_bytes() == kept
     (folder / "training.pt").write_bytes(kept[: len(kept) // 2])
-    assert "training.pt" in refused("--resume")
+    assert "training.pt" in told("--resume")
     (folder / "training.pt").write_bytes(kept)
     assert onefold(*call, "--resume", "-o", folder).status == 0
     whole = tmp_path / "whole"
     assert onefold(*call, "-o", whole).status == 0
     assert sums(whole) == sums(folder)
-    assert "exists already" in refused()
-    assert "'training.momentum'" in refused("--momentum", "0.5", "--resume")
+    assert "exists already" in told()
+    assert "--momentum" in told("--momentum", "0.5", "--resume")
     assert sums(whole) == sums(folder)
 
 
-def test_force_replaces_a_larger_subspace_as_a_whole(onefold: Callable, tmp_path: Path) -> None:
+def test_force_replaces_a_larger_subspace_as_a_whole(
+    onefold: Callable, refused: Callable, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     assert onefold("subspace", *DATA, "--epochs", "1", "--vertices", "4", "-o", folder).status == 0
     (folder / "notes.txt").write_text("mine")
@@ -245,7 +245,7 @@ def test_force_replaces_a_larger_subspace_as_a_whole(onefold: Callable, tmp_path
     other.mkdir()
     (other / "notes.txt").write_text("mine")
     for more in ([], ["--resume"]):
-        assert "exists already" in onefold("subspace", *RUN, *more, "-o", other).err
+        assert "exists already" in refused("subspace", *RUN, *more, "-o", other)
 
 
 # ---- several processes
@@ -317,15 +317,13 @@ def test_two_processes_end_with_the_one_that_started_them_and_go_on_in_the_same_
 
 @pytest.mark.slow
 def test_an_error_in_one_of_several_processes_is_one_sentence(
-    onefold: Callable, tmp_path: Path
+    refused: Callable, tmp_path: Path
 ) -> None:
-    result = onefold("subspace", *RUN, "--devices", "2", "--lr", "1e30", "-o", tmp_path / "run")
-    assert result.status == 2
+    result = refused("subspace", *RUN, "--devices", "2", "--lr", "1e30", "-o", tmp_path / "run")
     assert (
-        "error: The loss is not finite in epoch 1; lower the learning rate, or lengthen the"
-        " warm-up.\n" in result.err
+        "The loss is not finite in epoch 1; lower the learning rate, or lengthen the"
+        " warm-up." in result
     )
-    assert "Traceback" not in result.err
 
 
 # ---- mistakes
@@ -337,27 +335,27 @@ def test_an_error_in_one_of_several_processes_is_one_sentence(
         (["--model", "digit"], "did you mean 'digits'?"),
         (["--data", "sklearn:digit"], "did you mean 'sklearn:digits'?"),
         (["--data", "parquet:/nowhere"], "does not exist"),
-        (["--epochs", "0"], "key 'training.epochs'"),
-        (["--shape", "circle"], "key 'subspace.shape'"),
+        (["--epochs", "0"], "--epochs: "),
+        (["--shape", "circle"], "--shape: "),
         (["--shape", "line", "--vertices", "3"], "A line has exactly 2 vertices, not 3"),
-        (["--beta", "-1"], "key 'subspace.beta'"),
+        (["--beta", "-1"], "--beta: "),
         (["--include", "cnv1"], "did you mean"),
-        (["--draws", "alone"], "key 'subspace.draws'"),
+        (["--draws", "alone"], "--draws: "),
         (["--warm-up", "2"], "leaves nothing of 2 to train in"),
-        (["--augment", "mixup"], "key 'training.augment'"),
-        (["--precision", "8"], "key 'training.precision'"),
+        (["--augment", "mixup"], "--augment: "),
+        (["--precision", "8"], "--precision: "),
         (["--precision", "16-mixed"], "needs a GPU"),
         (["--precision", "16-mixed", "--device", "auto"], "needs a GPU"),
         (["--device", "cuda:7"], "The device 'cuda:7' is not there"),
         (["--device", "tpu9"], "There is no device 'tpu9'"),
         (["--devices", "64", "--batch-size", "50"], "cannot be shared by 64 processes"),
-        (["--seed", "-1"], "key 'seed'"),
+        (["--seed", "-1"], "--seed: "),
         (["--eval-data", "sklearn:digit"], "did you mean 'sklearn:digits'?"),
         (["--skip", "5000"], "none is left after skipping 5000"),
     ],
 )
 def test_mistakes_are_found_before_training_and_told_in_one_sentence(
-    onefold: Callable,
+    refused: Callable,
     tmp_path: Path,
     arguments: list[str],
     message: str,
@@ -365,16 +363,14 @@ def test_mistakes_are_found_before_training_and_told_in_one_sentence(
 ) -> None:
     if "auto" in arguments or "16-mixed" in arguments:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = onefold("subspace", *RUN, *arguments, "-o", tmp_path / "run")
-    assert result.status == 2, result.err
-    assert message in result.err
-    assert [line for line in result.err.splitlines() if "Training" in line] == []
-    assert result.err.count("error: ") == 1
-    assert "Traceback" not in result.err
+    result = refused("subspace", *RUN, *arguments, "-o", tmp_path / "run", before="Training")
+    assert message in result
     assert list(tmp_path.iterdir()) == []
 
 
-def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) -> None:
+def test_networks_and_data_that_do_not_fit(
+    onefold: Callable, refused: Callable, tmp_path: Path
+) -> None:
     (tmp_path / "own.py").write_text(
         "import torch\nfrom torch import nn\nclass Own(nn.Module):\n    def __init__(self,"
         " random):\n        super().__init__()\n        self.w = nn.Parameter(torch.randn(64, 10)"
@@ -396,15 +392,13 @@ def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) ->
         (MODEL, place + "ordered", "takes no argument shuffle"),
         (MODEL, place + "late", "Batch 1 of the training data has no labels"),
     ):
-        result = onefold(
+        result = refused(
             "subspace", "--model", model, "--data", data, "--epochs", "1", "-o", tmp_path / "run"
         )
-        assert result.status == 2, result.err
-        assert message in result.err
-        assert "Traceback" not in result.err
+        assert message in result
         assert not (tmp_path / "run").exists()
-    scored = onefold("subspace", *RUN, "--eval-data", place + "many", "-o", tmp_path / "run")
-    assert "but the network has 10 classes" in scored.err
+    scored = refused("subspace", *RUN, "--eval-data", place + "many", "-o", tmp_path / "run")
+    assert "but the network has 10 classes" in scored
     assert not (tmp_path / "run").exists()
     fresh = onefold(
         "subspace", "--model", place + "fresh", *DATA[2:], "--epochs", "1", "-o", tmp_path / "run"
@@ -412,57 +406,54 @@ def test_networks_and_data_that_do_not_fit(onefold: Callable, tmp_path: Path) ->
     assert fresh.status == 0, fresh.err
 
 
-def test_places_that_cannot_be_written(onefold: Callable, tmp_path: Path) -> None:
-    missing = onefold("subspace", *RUN, "-o", tmp_path / "no" / "run")
-    assert "does not exist; create it first" in missing.err
+def test_places_that_cannot_be_written(refused: Callable, tmp_path: Path) -> None:
+    missing = refused("subspace", *RUN, "-o", tmp_path / "no" / "run")
+    assert "does not exist; create it first" in missing
     (tmp_path / "file").write_text("mine")
-    assert "it is a file" in onefold("subspace", *RUN, "--force", "-o", tmp_path / "file").err
+    assert "it is a file" in refused("subspace", *RUN, "--force", "-o", tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
     for left_out in ("--model", "--data", "--epochs", "-o"):
         call = [*RUN, "-o", tmp_path / "run"]
         at = call.index(left_out)
-        result = onefold("subspace", *call[:at], *call[at + 2 :])
-        assert result.status == 2
+        result = refused("subspace", *call[:at], *call[at + 2 :])
         assert (
             f"needs {left_out.replace('-o', '--output') if left_out == '-o' else left_out}"
-            in result.err
+            in result
         )
 
 
-def test_recipes_are_for_their_own_command(onefold: Callable, tmp_path: Path) -> None:
+def test_recipes_are_for_their_own_command(
+    onefold: Callable, refused: Callable, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     assert onefold("subspace", *RUN, "-o", folder).status == 0
-    wrong = onefold("merge", folder / "recipe.yaml", "-o", tmp_path / "x.safetensors")
-    assert "is one of onefold subspace; run: onefold subspace" in wrong.err
+    wrong = refused("merge", folder / "recipe.yaml", "-o", tmp_path / "x.safetensors")
+    assert "is one of onefold subspace; run: onefold subspace" in wrong
     (tmp_path / "merge.yaml").write_text("model: digits\nmembers: [a, b]\n")
-    assert (
-        "is one of onefold merge"
-        in onefold("subspace", tmp_path / "merge.yaml", "-o", tmp_path / "x").err
+    assert "is one of onefold merge" in refused(
+        "subspace", tmp_path / "merge.yaml", "-o", tmp_path / "x"
     )
     text = (folder / "recipe.yaml").read_text()
     (tmp_path / "bad.yaml").write_text(text.replace("momentum:", "momentun:"))
-    assert (
-        "unknown key 'training.momentun'; did you mean 'momentum'?"
-        in onefold("subspace", tmp_path / "bad.yaml", "-o", tmp_path / "x").err
+    assert "unknown key 'training.momentun'; did you mean 'momentum'?" in refused(
+        "subspace", tmp_path / "bad.yaml", "-o", tmp_path / "x"
     )
     (tmp_path / "other.yaml").write_text(text.replace("skip: 0", "skip: 1", 1))
-    assert (
-        "gives other batches than the recipe was made with"
-        in onefold("subspace", tmp_path / "other.yaml", "-o", tmp_path / "x").err
+    assert "gives other batches than the recipe was made with" in refused(
+        "subspace", tmp_path / "other.yaml", "-o", tmp_path / "x"
     )
-    assert (
-        "so it takes no --"
-        in onefold("subspace", folder / "recipe.yaml", "--seed", "1", "-o", tmp_path / "x").err
+    assert "so it takes no --" in refused(
+        "subspace", folder / "recipe.yaml", "--seed", "1", "-o", tmp_path / "x"
     )
     assert not (tmp_path / "x").exists()
 
 
 def test_a_missing_package_and_a_foreign_launcher(
-    onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    onefold: Callable, refused: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as changed:
         changed.setenv("WORLD_SIZE", "2")
-        assert "run it without torchrun" in onefold("subspace", *RUN, "-o", tmp_path / "run").err
+        assert "run it without torchrun" in refused("subspace", *RUN, "-o", tmp_path / "run")
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     result = onefold("subspace", *RUN, "-o", tmp_path / "run")
     assert (result.status, result.err) == (
@@ -477,18 +468,17 @@ def test_a_missing_package_and_a_foreign_launcher(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of the system")
 def test_a_disk_that_refuses_is_one_sentence_and_leaves_what_was_kept(
-    onefold: Callable, tmp_path: Path
+    onefold: Callable, refused: Callable, tmp_path: Path
 ) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
-        result = onefold("subspace", *RUN, "-o", tmp_path / "run")
+        result = refused("subspace", *RUN, "-o", tmp_path / "run")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert result.status == 2
-    assert "training.pt cannot be written: the file would be larger than allowed here" in result.err
+    assert "training.pt cannot be written: the file would be larger than allowed here" in result
     assert list((tmp_path / "run").iterdir()) == []
     assert onefold("subspace", *RUN, "--resume", "-o", tmp_path / "run").status == 0
 

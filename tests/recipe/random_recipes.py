@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import random
+import resource
 import signal
+import sys
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from onefold.recipe.soft.document import SoftRecipe
 from onefold.recipe.subspace.document import SubspaceRecipe
 
 SECONDS = 20.0  # for one file, on a busy machine; most take some milliseconds
-ALLOWED = 48 * 2**20  # bytes that reading may take, besides SPARE times the size of the file
+ALLOWED = 48 * 2**20  # bytes that reading may add to the most that the process had before,
+# besides SPARE times the size of the file
 SPARE = 16
 LONGEST = 700  # characters of a message, without the path
 METHODS = "methods.py"  # a file under `use`
@@ -112,7 +114,8 @@ class Spoiled:
 @dataclass(frozen=True)
 class Verdict:
     """What came of reading a file: the message of an error of ours, or None for a valid recipe;
-    what is wrong with that, or ""; the seconds and bytes that it took.
+    what is wrong with that, or ""; the seconds that it took, and the bytes that it added to the
+    most that the process had before.
     """
 
     message: str | None
@@ -460,8 +463,7 @@ def verdict(spoiled: Spoiled, folder: Path) -> Verdict:
     path, kind = folder / "spoiled.yaml", KINDS[spoiled.kind][0]
     path.write_bytes(spoiled.content)
     fault, message = "", None
-    tracemalloc.start()
-    start = time.perf_counter()
+    before, start = _most_memory(), time.perf_counter()
     try:
         with limited(SECONDS):
             recipe = read_as(kind, path)
@@ -473,13 +475,18 @@ def verdict(spoiled: Spoiled, folder: Path) -> Verdict:
         fault = f"took more than {SECONDS:g} s"
     except Exception as error:
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    seconds, peak = time.perf_counter() - start, _most_memory() - before
     if peak > ALLOWED + SPARE * len(spoiled.content) and not fault:
         fault = f"took {peak / 2**20:.0f} MiB for a file of {len(spoiled.content)} bytes"
     if (folder / OUTSIDE).exists() or Path(OUTSIDE).exists():
         fault = "ran what the file says"
     return Verdict(message, fault, seconds, peak)
+
+
+def _most_memory() -> int:
+    """The most memory, in bytes, that this process had at any time."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _not_kept(recipe: Document, folder: Path) -> str:

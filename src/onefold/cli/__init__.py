@@ -21,9 +21,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from onefold._version import __version__
-from onefold.cli.console import error, say
-from onefold.errors import OnefoldError, RepeatedMembers
+from onefold.cli.console import error, forget, say
+from onefold.cli.usage import WrongUsage, sentence
+from onefold.errors import OnefoldError, SettingError, nearest
 
+SEE = "see `onefold --help`."
 COMMANDS = (
     "demo",
     "inspect",
@@ -50,6 +52,10 @@ class Commands(TyperGroup):
 
         Files under --use are run first, as they may register methods that have options.
         """
+        if args[0] not in COMMANDS:
+            raise SettingError(
+                f"There is no command '{args[0]}'; {nearest(args[0], COMMANDS, SEE)}"
+            )
         name, _, rest = super().resolve_command(ctx, args)
         if used := _values(rest, "--use"):
             reading = importlib.import_module("onefold.recipe.reading")
@@ -128,14 +134,20 @@ def run(arguments: list[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    forget()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RepeatedMembers)  # commands say so themselves
-            app([a for a in arguments if a != "--debug"], prog_name="onefold")
+            if not debug:
+                warnings.simplefilter("ignore")  # of libraries; ours are told by the commands
+            given = [argument for argument in arguments if argument != "--debug"]
+            status = app(given or ["--help"], prog_name="onefold", standalone_mode=False)
     except SystemExit as stop:
-        if stop.code == 130:
-            error("interrupted; no output was written.")
-        return _status(stop.code)
+        status = stop.code
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except WrongUsage as problem:
+        error(sentence(problem))
+        return 2
     except OnefoldError as problem:
         if debug:
             raise
@@ -150,7 +162,9 @@ def run(arguments: list[str] | None = None) -> int:
             " --debug to see where."
         )
         return 1
-    return 0
+    if status == 130:
+        error("interrupted; no output was written.")
+    return 2 if not arguments else _status(status)
 
 
 def main() -> None:

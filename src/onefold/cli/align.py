@@ -10,7 +10,7 @@ from pydantic import Field
 from onefold.alignment import align
 from onefold.alignment.matchers import matchers
 from onefold.cli.command import RequestCommand
-from onefold.cli.console import note, print_json, say, table, warn
+from onefold.cli.console import note, print_json, say, table, tell
 from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
 from onefold.recipe.document import DataPart, Flag, InputFile, Request
@@ -57,6 +57,7 @@ def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
     output = _checked_output(asked)
     models, _, notes = load_members(asked.model, asked.members, asked.device, on_disk=asked.on_disk)
+    tell(notes)
     data = load_data(asked.data, asked.seed)
     check_runs(models[0], data)
     note(f"Aligning {len(models)} members by {MATCHER.name_of(asked.align)}")
@@ -66,8 +67,7 @@ def run(asked: AlignRequest) -> None:
     found = align(models, data, method=asked.align, **settings)
     if output is not None:
         found.save(output, force=asked.force)
-    for text in (*notes, *found.warnings):
-        warn(text)
+    tell(found.warnings)
     if asked.table:
         print_json(found.table())
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from onefold.cli.console import note, say, show, warn
+from onefold.cli.console import note, say, show, tell
 from onefold.cli.options import (
     Option,
     command_of,
@@ -19,8 +19,10 @@ from onefold.cli.options import (
 )
 from onefold.errors import RecipeError
 from onefold.recipe.document import Document, Flag, InputFile, Request
+from onefold.recipe.problems import Source, at_hand
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
+from onefold.recipe.scores import CAPTION
 
 D = TypeVar("D", bound=Document)
 Q = TypeVar("Q", bound=Request)
@@ -81,8 +83,11 @@ class RecipeCommand(Generic[D]):
         def call(context: Any, given: dict[str, Any]) -> None:
             recipe = self._asked(options, given)
             how = self.running(threads=context.obj, **nested(running, given))
+            from_file = _recipe_file(nested(options, given)) is not None
+            source = Source("") if from_file else source_of("", options)
             try:
-                made = self.make(recipe, how, note)
+                with at_hand(source):
+                    made = self.make(recipe, how, note)
             except KeyboardInterrupt:
                 if hasattr(how, "resume") and "members" not in self.kind.model_fields:
                     note(
@@ -125,8 +130,7 @@ class RecipeCommand(Generic[D]):
             folder = made.files[0].parent
             say(f"The run in {folder} came to its end before; nothing is left to do.")
             return
-        for warning in made.warnings:
-            warn(warning)
+        tell(made.warnings)
         last = self.tell(made)
         say(last)
 
@@ -134,7 +138,7 @@ class RecipeCommand(Generic[D]):
 def show_scores(made: Made[Any, Any, Any]) -> None:
     """Print the table of scores, if any were taken, and the classes by number."""
     if made.scored is not None:
-        show(made.scored.table)
+        show(made.scored.table, told=CAPTION)
         if made.scored.classes:
             say(f"Classes: {made.scored.classes}")
 

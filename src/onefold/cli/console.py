@@ -5,14 +5,17 @@ Without a terminal all of it is plain text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from onefold.errors import Note
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from onefold.report import Table
 
+_warned: set[str] = set()
 ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
 
 
@@ -36,14 +39,30 @@ def say(text: object = "") -> None:
     console().print(str(text), markup=False, soft_wrap=True)
 
 
-def note(text: str) -> None:
-    """What goes on, on standard error."""
-    console(stderr=True).print(text, markup=False, style="dim", soft_wrap=True)
+def note(text: str, *, warning: bool = False) -> None:
+    """What goes on, on standard error; as a warning, what is in doubt of it."""
+    if warning:
+        warn(text)
+    else:
+        console(stderr=True).print(text, markup=False, style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Something to know, on standard error, in yellow."""
-    console(stderr=True).print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
+    """Something to know, on standard error, in yellow; each text once for a command."""
+    if text not in _warned:
+        _warned.add(text)
+        console(stderr=True).print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
+
+
+def tell(texts: Iterable[str]) -> None:
+    """Warnings, and notes among them as such."""
+    for text in texts:
+        note(text, warning=not isinstance(text, Note))
+
+
+def forget() -> None:
+    """Begin a command: no warning was told."""
+    _warned.clear()
 
 
 def error(text: str) -> None:
@@ -77,8 +96,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     target.print(grid)
 
 
-def show(scores: Table, *, brief: bool = False) -> None:
-    """Print a table of scores, its caption as a warning.
+def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
+    """Print a table of scores, and its caption: `told` as a note, what follows it as a warning.
 
     If `brief`, or if the terminal is narrow, only the most telling columns are shown.
     """
@@ -95,8 +114,10 @@ def show(scores: Table, *, brief: bool = False) -> None:
             for column in scores.columns
         ]
     table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
-    if scores.caption:
-        warn(scores.caption)
+    if told:
+        note(told)
+    if doubt := scores.caption.removeprefix(told).strip():
+        warn(doubt)
 
 
 def print_json(value: Any) -> None:

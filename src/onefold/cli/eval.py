@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from onefold.cli.command import RequestCommand
-from onefold.cli.console import note, print_json, say, show, warn
+from onefold.cli.console import note, print_json, say, show, tell
 from onefold.ensemble.names import EnsembleMean
 from onefold.measure import evaluate_all
 from onefold.measure.calibration import Binning
@@ -50,10 +50,9 @@ class EvalRequest(Request):
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
     networks, _, notes = load_networks(asked.model, asked.members, asked.device, mixtures=True)
-    for text in notes:
-        warn(text)
+    tell(notes)
     data = load_data(asked.data)
-    check_labelled(data, asked.data)
+    check_labelled(data, asked.data, "score with; choose other data")
     note(f"Scoring {len(networks)} networks on the {asked.data.split} split of {asked.data.source}")
     found = evaluate_all(
         networks,

@@ -18,6 +18,7 @@ from typing import ClassVar
 from onefold.arguments import check_fields
 from onefold.batches import Data
 from onefold.ensemble.names import EnsembleName
+from onefold.errors import Note
 from onefold.fold.average import folds
 from onefold.fold.held_out import held_out, rank, scored
 from onefold.fold.least_squares import LeastSquares
@@ -72,7 +73,7 @@ class Auto(NetworkFold):
         if validation is None:
             fold = LeastSquares(rows=self.rows, ridge=self.ridge)
             done = fold.fold(job)
-            note = "auto took least squares, as there are no labels to choose by"
+            note = Note("auto took least squares, as there are no labels to choose by")
             return dataclasses.replace(
                 done,
                 details={"choice": f"least_squares, {fold.target}", **done.details},
@@ -105,7 +106,7 @@ class Auto(NetworkFold):
         return dataclasses.replace(
             done,
             details=details,
-            warnings=[*done.warnings, f"auto took {choice}: {reason(choice, scores)}"],
+            warnings=[*done.warnings, Note(f"auto took {choice}: {reason(choice, scores)}")],
         )
 
     def _tried(self, job: FoldJob, candidate: Folded, validation: Data) -> tuple[Folded, Scores]:

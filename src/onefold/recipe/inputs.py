@@ -10,7 +10,7 @@ from torch import nn
 
 from onefold.batches import Data, batches, check_reiterable, device_of, forward
 from onefold.caches import restored_attributes
-from onefold.errors import DataError, MembersError, RecipeError
+from onefold.errors import DataError, MembersError, Note, RecipeError
 from onefold.fold.partial.saved import KEY as PARTIAL
 from onefold.fold.partial.saved import rebuild as rebuild_partial
 from onefold.fold.soft.saved import KEY as MIXTURE
@@ -62,8 +62,8 @@ def load_networks(
         check_state(checkpoint.tensors, name, network, check_finite=False)
         load_into(network, checkpoint.tensors, name)
         networks.append(network.to(target).eval())
-    notes = [
-        f"{name}: {text}"
+    notes: list[str] = [
+        Note(f"{name}: {text}")
         for name, checkpoint in zip(names, checkpoints, strict=True)
         for text in checkpoint.notes
     ]
@@ -94,7 +94,8 @@ def load_members(
     found = DiskMembers(model, [member.path for member in members], device=target)
     for member, metadata in zip(members, found.metadata, strict=True):
         _refuse_several(member.path, metadata)
-    return found, sums, list(found.notes)
+    told = (text if text in found.repeated else Note(text) for text in found.notes)
+    return found, sums, list(told)
 
 
 def _refuse_several(path: str, metadata: Mapping[str, str]) -> None:

@@ -7,7 +7,9 @@ recipe, and as the option where options make the document.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -16,9 +18,10 @@ from pydantic import BaseModel, ValidationError
 from onefold.errors import RecipeError, nearest
 
 MISSING = object()
+_at_hand: ContextVar[Source | None] = ContextVar("source", default=None)
 LONGEST = 60  # characters of a value that are shown
 WIDEST = 2**63  # whole numbers are smaller, as those of torch are
-MENTION = re.compile(r"\{([a-z][a-z_.]*)\}")
+MENTION = re.compile(r"\{(\.?[a-z][a-z_.]*)\}")  # {.file}: beside the key that is wrong
 Keys = tuple[int | str, ...]
 
 
@@ -51,6 +54,23 @@ def key_name(keys: Keys) -> str:
     return ".".join(map(str, keys))
 
 
+def told(key: str) -> str:
+    """A key in a message while a document is carried out: the option, if options made it."""
+    source = _at_hand.get()
+    option = source.option(tuple(key.split("."))) if source and source.option else ""
+    return option or f"'{key}'"
+
+
+@contextmanager
+def at_hand(source: Source) -> Iterator[None]:
+    """A context in which messages name the keys of a document as `source` does."""
+    before = _at_hand.set(source)
+    try:
+        yield
+    finally:
+        _at_hand.reset(before)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a document is from, for its errors.
@@ -67,7 +87,13 @@ class Source:
 
     def error(self, wrong: WrongKey) -> RecipeError:
         """The sentence on one wrong key."""
-        reason = MENTION.sub(self._mentioned, wrong.reason)
+        keys = wrong.keys
+
+        def mentioned(match: re.Match[str]) -> str:
+            named = _mention(match[1], keys)
+            return (self.option(named) if self.option else "") or key_name(named)
+
+        reason = MENTION.sub(mentioned, wrong.reason)
         if wrong.fault != "value":
             return RecipeError(self._of_key(wrong, reason))
         name, tail = self._name(wrong.keys), ""
@@ -75,7 +101,7 @@ class Source:
             tail = f" (found: {_short(wrong.found)})"
         where = f", {name}" if name else ""
         end = "" if reason.endswith("?") and not tail else "."
-        about = [wrong.keys, *(tuple(key.split(".")) for key in MENTION.findall(wrong.reason))]
+        about = [wrong.keys, *(_mention(text, keys) for text in MENTION.findall(wrong.reason))]
         at = next((keys for keys in about if keys and keys[:1] in self.lines), ())
         return RecipeError(f"{self._at(at)}{where}: {reason.rstrip('.')}{tail}{end}")
 
@@ -89,7 +115,7 @@ class Source:
             )
         if option:
             return f"{self.what} takes no {option} beside its other options; leave it out."
-        return f"{self._at(wrong.keys, ',')} has an unknown key '{known[:LONGEST]}'; {reason}"
+        return f"{self._at(wrong.keys, ',')} has an unknown key {known[:LONGEST]!r}; {reason}"
 
     def _at(self, keys: Keys, then: str = "") -> str:
         """The beginning of the sentence, with the line of the nearest key that has one."""
@@ -102,9 +128,11 @@ class Source:
             return self.option(keys)
         return f"key {key_name(keys)!r}" if keys else ""
 
-    def _mentioned(self, match: re.Match[str]) -> str:
-        keys: Keys = tuple(match[1].split("."))
-        return (self.option(keys) if self.option else "") or match[1]
+
+def _mention(text: str, keys: Keys) -> Keys:
+    """The keys that a reason about `keys` names."""
+    named: Keys = tuple(text.lstrip(".").split("."))
+    return (*keys[:-1], *named) if text.startswith(".") else named
 
 
 def problem_of(error: ValidationError, kind: type[BaseModel]) -> WrongKey:

@@ -7,14 +7,15 @@ report, all of it or nothing. Tasks differ in the steps that `JobTask` and `Trai
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from torch import nn
 
 from onefold.batches import Data
+from onefold.errors import Note
 from onefold.recipe.document import DataPart, Document, Flag, Job
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import check_device, labelled, verify
@@ -26,11 +27,23 @@ D = TypeVar("D", bound=Document)
 J = TypeVar("J", bound=Job)
 R = TypeVar("R")
 S = TypeVar("S")
-Tell = Callable[[str], None]
 
 
-def silent(text: str) -> None:
+class Tell(Protocol):
+    """Takes what goes on, line by line."""
+
+    def __call__(self, text: str, *, warning: bool = False) -> None:
+        """Take one line. warning: it is in doubt whether all is as it was meant."""
+
+
+def silent(text: str, *, warning: bool = False) -> None:
     """Tells nobody."""
+
+
+def tell_all(tell: Tell, texts: Iterable[str]) -> None:
+    """Tell of warnings before what they concern, and of notes among them as such."""
+    for text in texts:
+        tell(text, warning=not isinstance(text, Note))
 
 
 @dataclass(frozen=True)
@@ -97,11 +110,14 @@ class JobTask(ABC, Generic[J, R, S]):
         with settings(self.recipe, self.running.threads) as threads:
             self.tell(f"Reading {len(self.recipe.members)} members")
             models, sums, warnings = self.members()
+            tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
             evaluation = labelled(self.recipe.evaluation, self.recipe.seed, "evaluation data")
             digest = check_batches(self.recipe, recorded, labels=self.reads_labels())
             if self.recipe.record is not None:
-                warnings += other_versions(self.recipe.record, threads)
+                other = other_versions(self.recipe.record, threads)
+                tell_all(self.tell, other)
+                warnings += other
             result = self.compute(models, data, threads)
             scored = None
             if evaluation is not None:

@@ -104,6 +104,10 @@ class OneOf:
             if isinstance(value, self.other):
                 return value
             if isinstance(value, Mapping) and set(value) & set(self.other.model_fields):
+                stands = next(iter(self.other.model_fields))
+                if NAME in value:
+                    reason = f"it cannot stand beside {{.{stands}}}; leave one of them out"
+                    raise WrongKey((NAME,), reason)
                 return _made(self.other, self.other, value)
         if not isinstance(value, Mapping):
             if any(entry.value is type(value) for entry in self.registry):
@@ -118,7 +122,7 @@ class OneOf:
             raise WrongKey((NAME,), f"it needs the name of a {self.registry.kind}: {known}", name)
         if name not in self.registry and name not in self.also:
             near = nearest(name, [*self.registry.names(), *self.also])
-            raise WrongKey((), f"there is no {self.registry.kind} named '{name[:LONGEST]}'; {near}")
+            raise WrongKey((), f"there is no {self.registry.kind} named {name[:LONGEST]!r}; {near}")
         kind = self.registry.get(name) if name in self.registry else None
         made = isinstance(kind, type) and dataclasses.is_dataclass(kind)
         self._check_settings(name, keys_of(kind).model_fields if made else (), content)
@@ -137,7 +141,7 @@ class OneOf:
             ]
             if key not in own and (having or not own):
                 tail = f"use {' or '.join(having)}, or leave it out" if having else "leave it out"
-                kind, setting = self.registry.kind, str(key)[:LONGEST]
+                kind, setting = self.registry.kind, repr(str(key)[:LONGEST])[1:-1]
                 raise WrongKey((key,), f"the {kind} '{name}' takes no {setting}; {tail}")
 
     def plain(self, value: Any) -> Any:

@@ -101,7 +101,7 @@ class _Reader:
             raise _refused(f"it is nested more than {DEEPEST} levels deep", node)
         if node.tag not in PLAIN:
             name = node.tag.removeprefix(CORE)
-            raise _refused(f"the tag '{name[:60]}' is not taken; write plain text or numbers", node)
+            raise _refused(f"the tag {name[:60]!r} is not taken; write plain text or numbers", node)
         if isinstance(node, MappingNode):
             return self._mapping(node, keys)
         if isinstance(node, SequenceNode):
@@ -109,12 +109,13 @@ class _Reader:
         return self._scalar(node)
 
     def _scalar(self, node: Node) -> Any:
+        _check_text(node)
         if ":" in node.value and node.tag in (CORE + "int", CORE + "float"):
             return node.value  # YAML 1.1 takes 1:30 for ninety
         try:
             return self.loader.construct_object(node)
         except (ValueError, OverflowError, LookupError):
-            raise _refused(f"'{node.value[:40]}' is no number that can be read", node) from None
+            raise _refused(f"{node.value[:40]!r} is no number that can be read", node) from None
 
     def _mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -125,7 +126,7 @@ class _Reader:
                 continue
             name = self._key(key)
             if name in found:
-                raise _refused(f"the key '{name[:60]}' is given twice; give it once", key)
+                raise _refused(f"the key {name[:60]!r} is given twice; give it once", key)
             inner = (*keys, name)
             self.lines[inner] = key.start_mark.line + 1
             found[name] = self.value(value, inner)
@@ -133,8 +134,9 @@ class _Reader:
 
     def _key(self, node: Node) -> str:
         if node.tag != CORE + "str" or not isinstance(node, ScalarNode):
-            shown = f"'{node.value[:40]}'" if isinstance(node, ScalarNode) else "of a mapping"
+            shown = repr(node.value[:40]) if isinstance(node, ScalarNode) else "of a mapping"
             raise _refused(f"the key {shown} is no text", node)
+        _check_text(node)
         self.left -= len(node.value)
         return str(node.value)
 
@@ -147,6 +149,12 @@ class _Reader:
                 raise _refused("'<<' takes mappings", node)
             found = {**self.value(part, keys), **found}
         return found
+
+
+def _check_text(node: Node) -> None:
+    """Raises NotPlain for half a character, which no file and no terminal takes."""
+    if any("\ud800" <= letter <= "\udfff" for letter in node.value):
+        raise _refused("it holds half a character", node)
 
 
 def _refused(reason: str, at: Any) -> NotPlain:

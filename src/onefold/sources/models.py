@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from onefold.errors import SettingError
+from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 from onefold.sources import networks
 from onefold.sources.names import Name, parse
-from onefold.sources.packages import near, optional_package
+from onefold.sources.packages import optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
 
 ModelFactory = Callable[[], nn.Module]
@@ -93,7 +93,7 @@ def timm_model(name: Name) -> Callable[..., nn.Module]:
     if not timm.is_model(name.place):
         raise SettingError(
             f"The package timm has no network '{name.place}';"
-            f" {near(name.place, timm.list_models(), DOCUMENTED)}"
+            f" {nearest(name.place, timm.list_models(), DOCUMENTED)}"
         )
 
     def build(**options: Any) -> nn.Module:
@@ -110,7 +110,7 @@ def torchvision_model(name: Name) -> Callable[..., nn.Module]:
     if name.place not in models.list_models():
         raise SettingError(
             f"The package torchvision has no network '{name.place}';"
-            f" {near(name.place, models.list_models(), DOCUMENTED)}"
+            f" {nearest(name.place, models.list_models(), DOCUMENTED)}"
         )
 
     def build(**options: Any) -> nn.Module:

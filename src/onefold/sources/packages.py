@@ -1,12 +1,11 @@
-"""Optional packages that model sources need, and suggestions among their many names."""
+"""Optional packages that model sources need."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from typing import Any
 
-from onefold.errors import SettingError, nearest
+from onefold.errors import SettingError
 from onefold.sources.names import Name
 
 
@@ -34,17 +33,3 @@ def optional_package(package: str, extra: str, name: Name) -> Any:
             f"The package {package} cannot be imported here ({reason}); install a version that fits"
             " this torch."
         ) from error
-
-
-def near(given: str, known: Iterable[str], otherwise: str) -> str:
-    """The nearest known name as a suggestion, or else the advice `otherwise`.
-
-    The list of a thousand names is never part of it.
-
-    Args:
-        given: the unknown name.
-        known: the known names.
-        otherwise: the advice if no known name is near.
-    """
-    suggestion = nearest(given, known)
-    return suggestion if suggestion.startswith("did") else otherwise

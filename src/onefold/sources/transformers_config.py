@@ -18,7 +18,7 @@ from torch import nn
 from onefold.errors import SettingError, nearest
 from onefold.sources.models import model_sources
 from onefold.sources.names import Name
-from onefold.sources.packages import near, optional_package
+from onefold.sources.packages import optional_package
 
 FILE = "look its values up in the file."
 TASKS = {  # option `task` -> the class of transformers that finds the network for a config
@@ -47,7 +47,7 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
     transformers = optional_package("transformers", "hf", name)
     family = content.pop("model_type", None)
     if family not in transformers.CONFIG_MAPPING:
-        hint = near(
+        hint = nearest(
             str(family),
             transformers.CONFIG_MAPPING.keys(),
             "use another version of it, or file.py:factory for code of your own.",
@@ -112,7 +112,8 @@ def _config(
     for option in settings:
         if option not in known:
             raise SettingError(
-                f"The config of '{name.text}' has no value '{option}'; {near(option, known, FILE)}"
+                f"The config of '{name.text}' has no value '{option}';"
+                f" {nearest(option, known, FILE)}"
             )
     if hasattr(config, "use_cache"):
         settings = {"use_cache": False, **settings}

@@ -23,6 +23,7 @@ from onefold.errors import (
     AlignmentError,
     DataError,
     MembersError,
+    Note,
     NothingToAlignError,
     SettingError,
     TraceError,
@@ -225,10 +226,8 @@ def _best_basis(search: _Search, read: Read, unfit: dict[int, str]) -> CommonBas
     losses = from_first_rank(losses)
     best = min(losses, key=lambda name: losses[name])
     told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-    notes.append(
-        f"alignment chosen by the loss of the plain average at its best temperature: {best}"
-        f" ({told} nats)"
-    )
+    chosen = "alignment chosen by the loss of the plain average at its best temperature"
+    notes.append(Note(f"{chosen}: {best} ({told} nats)"))
     if best == "none":
         return CommonBasis(search.raw, notes=notes)
     alignment, states = found[best]

@@ -21,7 +21,7 @@ from torch import nn
 
 from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable, device_of
-from onefold.errors import DataError, SettingError
+from onefold.errors import DataError, Note, SettingError
 from onefold.fold.soft.candidates import GATED, judge
 from onefold.fold.soft.choice import Choice
 from onefold.fold.soft.examples import Examples
@@ -150,7 +150,7 @@ def fit_gates(
     result = SoftResult(gated, GATED, {}, gates, soft, losses=losses, seconds=seconds)
     result.notes = [*repeated(soft.members), *(soft.basis.notes if soft.basis else [])]
     result.notes += [
-        f"member {k} was {told}" for k, told in gates.fates().items() if "out:" in told
+        Note(f"member {k} was {told}") for k, told in gates.fates().items() if "out:" in told
     ]
     result.examples = {"learned from": len(examples), "chosen on": 0}
     if chosen_on is not None:

@@ -145,7 +145,7 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
         ),
         (
             recipe.repair not in REPAIRS,
-            f"there is no repair '{recipe.repair[:60]}'; {nearest(recipe.repair, REPAIRS)}",
+            f"there is no repair {recipe.repair[:60]!r}; {nearest(recipe.repair, REPAIRS)}",
         ),
         (
             without and (recipe.align, recipe.repair) != ("none", "none"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from onefold.errors import RecipeError, WeightsError
 from onefold.recipe.document import Record
+from onefold.recipe.problems import told
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights.atomic import atomic_write
 from onefold.weights.file_writers import write_torch
@@ -68,8 +69,8 @@ def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -
     if found is not None:
         name, now, then = found
         raise RecipeError(
-            f"The run in {folder} cannot be resumed with other settings: '{name}' is {now!r} now"
-            f" and was {then!r}; give the same command as before, or --force to begin anew."
+            f"The run in {folder} cannot be resumed with other settings: {told(name)} is {now!r}"
+            f" now and was {then!r}; give the same command as before, or --force to begin anew."
         )
 
 

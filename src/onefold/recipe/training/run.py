@@ -20,7 +20,7 @@ from onefold.recipe.document import Record
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import check_device, labelled
 from onefold.recipe.reading import read_as
-from onefold.recipe.run import Made, Running, Tell, check_sources, silent, with_checksums
+from onefold.recipe.run import Made, Running, Tell, check_sources, silent, tell_all, with_checksums
 from onefold.recipe.training.checkpoint import NAME, Kept, State, check_same, keep, kept
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.recipe.training.folder import (
@@ -139,6 +139,7 @@ class TrainingTask(ABC, Generic[R, S]):
                 " --force."
             )
         warnings = other_versions(recorded, threads) if recorded else []
+        tell_all(self.tell, warnings)
         open_folder(folder, self.patterns)
         if line := self.begin(before[2] if before else {}):
             self.tell(line)
