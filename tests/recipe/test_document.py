@@ -133,7 +133,7 @@ def words_of(content: Any) -> list[str]:
         ),
         (
             {"align": {"name": "cca", "file": "a.safetensors"}},
-            "has an unknown key 'align.name'; known: file.",
+            "key 'align.name': it cannot stand beside align.file; leave one",
         ),
         (
             {"data": {"source": "x", "samples": "many"}},

@@ -22,7 +22,7 @@ from onefold.recipe.document import Document, Flag, InputFile, Request
 from onefold.recipe.problems import Source, at_hand
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
-from onefold.recipe.scores import CAPTION
+from onefold.result_reports.scored import CAPTION
 
 D = TypeVar("D", bound=Document)
 Q = TypeVar("Q", bound=Request)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import Note
+from onefold.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(text: object = "") -> None:
     """One result, on standard output, as it is."""
-    console().print(str(text), markup=False, soft_wrap=True)
+    console().print(printable(str(text), lines=True), markup=False, soft_wrap=True)
 
 
 def note(text: str, *, warning: bool = False) -> None:
@@ -44,14 +45,16 @@ def note(text: str, *, warning: bool = False) -> None:
     if warning:
         warn(text)
     else:
-        console(stderr=True).print(text, markup=False, style="dim", soft_wrap=True)
+        console(stderr=True).print(printable(text), markup=False, style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something to know, on standard error, in yellow; each text once for a command."""
     if text not in _warned:
         _warned.add(text)
-        console(stderr=True).print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
+        console(stderr=True).print(
+            f"warning: {printable(text)}", markup=False, style="yellow", soft_wrap=True
+        )
 
 
 def tell(texts: Iterable[str]) -> None:
@@ -68,7 +71,7 @@ def forget() -> None:
 def error(text: str) -> None:
     """One red line on standard error."""
     console(stderr=True).print(
-        "error: " + " ".join(text.split()), markup=False, style="red", soft_wrap=True
+        f"error: {printable(' '.join(text.split()))}", markup=False, style="red", soft_wrap=True
     )
 
 

@@ -12,10 +12,11 @@ from pydantic import Field
 from onefold.batches import batches
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, say
-from onefold.errors import OutputError, RecipeError
+from onefold.errors import OutputError, RecipeError, SettingError
 from onefold.recipe.document import DataPart, Document, Flag, InputFile, Request
 from onefold.recipe.inputs import load_data, load_networks
 from onefold.report import group_lanes, to_png, to_svg
+from onefold.report.style import MISSING, can_draw
 from onefold.report.symmetry_picture import lanes_of
 from onefold.sources import build_model
 from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
@@ -107,6 +108,8 @@ def _check_picture(path: Path, force: bool) -> None:
             f"The picture cannot be written as '{path.name}'; let the name end in .svg or .png."
         )
     check_output(path, force)
+    if not can_draw():
+        raise SettingError(MISSING)
 
 
 def _draw(spec: SymmetrySpec, path: Path, force: bool) -> None:
