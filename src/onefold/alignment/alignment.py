@@ -15,6 +15,7 @@ from onefold.batchnorm import fold_norms
 from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import AlignmentError
+from onefold.isolation import isolated
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save
@@ -83,6 +84,7 @@ class Alignment:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @checked
+    @isolated
     def apply_to_state(self, state: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
         """The state dict of `member` in the reference's basis.
 
@@ -104,6 +106,7 @@ class Alignment:
         return apply_maps(state, spec, {group: maps[member] for group, maps in self.maps.items()})
 
     @checked
+    @isolated
     def apply(self, models: Sequence[M]) -> list[M]:
         """Copies of the networks in one common basis, in the same order.
 

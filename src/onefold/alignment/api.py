@@ -26,12 +26,14 @@ from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable, fingerprint, shard_for_rank
 from onefold.distributed import from_every_rank
 from onefold.errors import AlignmentError, SettingError, shown
+from onefold.isolation import isolated
 from onefold.sources import on_disk
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
 
 
 @checked
+@isolated
 def align(
     models: Sequence[nn.Module],
     data: Data | None = None,

@@ -29,6 +29,7 @@ from onefold.alignment.structure import trace_on
 from onefold.arguments import checked
 from onefold.batches import Data, device_of
 from onefold.inference.running import networks
+from onefold.isolation import isolated
 from onefold.layers import Layer
 from onefold.sources import on_disk
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, map_features, solve
@@ -60,6 +61,7 @@ class Targets:
 
 
 @checked
+@isolated
 def measure_targets(
     models: Sequence[nn.Module],
     data: Data,

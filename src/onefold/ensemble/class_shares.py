@@ -26,6 +26,7 @@ from onefold.ensemble.share_errors import corrected_shares, sampling_errors
 from onefold.errors import DataError, SettingError
 from onefold.inference import OutputChoice, as_output
 from onefold.inference.running import class_outputs, networks
+from onefold.isolation import isolated
 from onefold.weights import warn_of_repeated
 
 # A note of folds.
@@ -40,6 +41,7 @@ MISSED = 1e-2  # error of the mean probability of a class from which nothing is 
 
 
 @checked
+@isolated
 def class_pool(
     models: Sequence[nn.Module],
     data: Data | None = None,

@@ -94,7 +94,7 @@ def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     n, _, height, width = images.shape
     margin = max(1, round(PADDING * height))
-    flips = torch.rand(n, generator=generator) < 0.5
+    flips = torch.rand(n, generator=generator, dtype=torch.float32) < 0.5
     top, left = torch.randint(2 * margin + 1, (2, n), generator=generator)
     padded = functional.pad(
         torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images), [margin] * 4

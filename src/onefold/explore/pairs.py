@@ -36,6 +36,7 @@ from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import MembersError, OnefoldError
 from onefold.inference import OutputChoice
+from onefold.isolation import isolated
 from onefold.measure import LinearPath, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
 from onefold.measure.path import Loss
@@ -158,6 +159,7 @@ class Compared:
 
 
 @checked
+@isolated
 def compare_networks(
     networks: Sequence[nn.Module],
     data: Data,

@@ -34,6 +34,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
+from onefold.isolation import isolated
 from onefold.progress import track
 from onefold.sources import on_disk
 
@@ -140,6 +141,7 @@ class Polished(Generic[M]):
 
 
 @checked
+@isolated
 def polish(
     model: M,
     teachers: Sequence[nn.Module],

@@ -27,12 +27,14 @@ from onefold.fold.steps import (
     trace_step,
 )
 from onefold.inference import OutputChoice
+from onefold.isolation import isolated
 from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @checked
+@isolated
 def merge(
     models: Sequence[M],
     data: Data | None = None,

@@ -52,6 +52,7 @@ from onefold.caches import fill
 from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
 from onefold.fold.repair_places import Place, places_of
+from onefold.isolation import isolated
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 
@@ -77,6 +78,7 @@ class RepairReport:
 
 
 @checked
+@isolated
 def recalibrate(model: nn.Module, data: Data) -> nn.Module:
     """Re-estimate the batch-norm statistics of `model` over `data`, in place, and return it.
 
@@ -95,6 +97,7 @@ def recalibrate(model: nn.Module, data: Data) -> nn.Module:
 
 
 @checked
+@isolated
 def repair(
     model: nn.Module,
     data: Data,

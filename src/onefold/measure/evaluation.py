@@ -22,6 +22,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.inference.outputs import broken_rows
 from onefold.inference.running import eval_mode, networks, outputs_of
+from onefold.isolation import isolated
 from onefold.measure.calibration import Binning
 from onefold.measure.chance import InputFacts
 from onefold.measure.scores import Scores, Tally, flatten
@@ -72,6 +73,7 @@ class Evaluation:
 
 
 @checked
+@isolated
 def evaluate(
     model: nn.Module | Sequence[nn.Module],
     data: Data,
@@ -116,6 +118,7 @@ def evaluate(
 
 
 @checked
+@isolated
 def evaluate_all(
     models: Sequence[nn.Module],
     data: Data,
@@ -173,6 +176,7 @@ def evaluate_all(
 
 
 @checked
+@isolated
 def agreement(
     models: Sequence[nn.Module],
     data: Data,

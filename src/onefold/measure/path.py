@@ -28,6 +28,7 @@ from onefold.copying import copied
 from onefold.errors import DataError, MembersError, SettingError, nearest
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
+from onefold.isolation import isolated
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import evaluate
 from onefold.measure.scores import Scores
@@ -153,6 +154,7 @@ class Triangle:
 
 
 @checked
+@isolated
 def barrier(
     a: nn.Module,
     b: nn.Module,
@@ -220,6 +222,7 @@ def barrier(
 
 
 @checked
+@isolated
 def triangle(
     a: nn.Module,
     b: nn.Module,

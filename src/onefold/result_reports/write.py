@@ -13,6 +13,7 @@ from onefold.batches import Data
 from onefold.errors import MembersError, OutputError
 from onefold.fold import MergeResult, PartialResult, SoftResult
 from onefold.inference import OutputChoice
+from onefold.isolation import isolated
 from onefold.report import Report
 from onefold.result_reports.merges import report_merge, score_merge
 from onefold.result_reports.soft_merges import report_soft_merge, score_soft_merge
@@ -20,6 +21,7 @@ from onefold.weights import check_output
 
 
 @checked
+@isolated
 def write_report(
     result: MergeResult[nn.Module] | PartialResult | SoftResult,
     models: Sequence[nn.Module],

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from onefold.arguments import checked
+from onefold.isolation import isolated
 from onefold.symmetry.action import apply_maps, map_features
 from onefold.symmetry.cache import cached
 from onefold.symmetry.folding import fold_scales
@@ -28,6 +29,7 @@ from onefold.symmetry.verify import Verification, verify_symmetries
 
 
 @checked
+@isolated
 def find_symmetries(
     model: nn.Module,
     example_inputs: Any = None,

@@ -32,7 +32,7 @@ def random_maps(
 def random_cycles(spec: SymmetrySpec, group: Group, generator: torch.Generator) -> GroupMap:
     """A random permutation of the group's coordinates, in each fibre, without a fixed point."""
     shape = (*fibre_shape(spec, group), group.size)
-    order = torch.rand(shape, generator=generator).argsort(-1)
+    order = torch.rand(shape, generator=generator, dtype=torch.float32).argsort(-1)
     cycle = torch.empty(shape, dtype=torch.int64).scatter_(-1, order, order.roll(1, -1))
     return GroupMap("permutation", cycle)
 
@@ -50,7 +50,7 @@ def random_map(
     """
     shape = (*fibres, size)
     if kind == "permutation":
-        draw = torch.rand(shape, generator=generator).argsort(-1)
+        draw = torch.rand(shape, generator=generator, dtype=torch.float32).argsort(-1)
         identity = torch.arange(size)
         same = (draw == identity).all(-1, keepdim=True)
         return GroupMap("permutation", torch.where(same, identity.roll(1), draw))

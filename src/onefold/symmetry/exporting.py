@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
+from onefold.copying import copied
 from onefold.errors import TraceError
 from onefold.symmetry.sizes import tidy
 
@@ -49,9 +50,9 @@ def export(
             open_axes = [0, *(axis for k, axis in axes if k == number)]
             shapes[value] = dict.fromkeys(open_axes, Dim.AUTO)
     try:
-        with evaluating(model), _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad():
             program = torch.export.export(
-                model, args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
+                _twin(model), args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
             )
         tidy(program)
         return program
@@ -66,6 +67,16 @@ def export(
             ' unknown; plain averaging without alignment still works with align="none" (--align'
             " none)."
         ) from error
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """The network in eval mode, in modules of its own that hold the same tensors.
+
+    While torch.export runs, the modules that it is given hold tensors without numbers, which
+    another thread could meet in the network itself.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    return copied(model, {id(tensor): tensor for tensor in tensors}).eval()
 
 
 def doubled(

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from onefold.arguments import checked
+from onefold.isolation import isolated
 from onefold.symmetry.axes import (
     MAP_CLASSES,
     Axes,
@@ -60,6 +61,7 @@ class Pruned:
 
 
 @checked
+@isolated
 def prune(
     spec: SymmetrySpec,
     model: nn.Module,

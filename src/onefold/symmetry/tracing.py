@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from onefold.arguments import checked
 from onefold.batches import Batch, batches, forward
 from onefold.errors import TraceError
+from onefold.isolation import isolated
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
 from onefold.symmetry.fingerprint import fingerprint
 from onefold.symmetry.replay import Plan, Visit, compile_plan
@@ -182,6 +183,7 @@ class TracedNetwork:
 
 
 @checked
+@isolated
 def trace(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> TracedNetwork:

@@ -16,6 +16,7 @@ from torch import nn
 
 from onefold.arguments import checked
 from onefold.errors import SettingError
+from onefold.isolation import isolated
 from onefold.symmetry.axes import MAP_CLASSES, Group
 from onefold.symmetry.drawing import random_cycles
 from onefold.symmetry.spec import SymmetrySpec
@@ -68,6 +69,7 @@ class Verification:
 
 
 @checked
+@isolated
 def verify_symmetries(
     spec: SymmetrySpec,
     model: nn.Module,

@@ -48,6 +48,7 @@ from onefold.explore.persistent.scopes import ALL, Group, Scope, groups_of
 from onefold.explore.persistent.snapshot import Snapshot, unwrapped
 from onefold.explore.persistent.solutions import Solution, Solutions, check_score
 from onefold.inference import OutputChoice, as_output
+from onefold.isolation import isolated
 from onefold.patterns import Patterns
 
 
@@ -107,6 +108,7 @@ class PersistentTraining:
     """
 
     @checked
+    @isolated
     def __init__(
         self,
         model: nn.Module,
@@ -222,6 +224,7 @@ class PersistentTraining:
         self._store.add(self.round, number, self._network)
 
     @checked
+    @isolated
     def restart(self, order: str = SAME, *, abandon: bool = False) -> None:
         """Begin the next round from the initialisation.
 
@@ -267,6 +270,7 @@ class PersistentTraining:
         return [solution.score for solution in self._store.all]
 
     @checked
+    @isolated
     def network(self, number: int) -> nn.Module:
         """The network of a recorded round: a plain copy with its own weights, in evaluation mode.
 

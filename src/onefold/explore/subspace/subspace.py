@@ -33,6 +33,7 @@ from onefold.explore.subspace.points import check_seed, with_statistics
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace.vertices import check_alike, network_between, vertex_values
 from onefold.inference import OutputChoice
+from onefold.isolation import isolated
 from onefold.patterns import Patterns
 
 
@@ -80,6 +81,7 @@ class Subspace(DrawnNetwork):
     """
 
     @checked
+    @isolated
     def __init__(
         self,
         model: nn.Module,
@@ -123,6 +125,7 @@ class Subspace(DrawnNetwork):
 
     @classmethod
     @checked
+    @isolated
     def between(
         cls,
         a: nn.Module,
@@ -164,6 +167,7 @@ class Subspace(DrawnNetwork):
         )
 
     @checked
+    @isolated
     def grow(
         self,
         network: nn.Module | None = None,
@@ -249,16 +253,19 @@ class Subspace(DrawnNetwork):
     # ---- points
 
     @checked
+    @isolated
     def midpoint(self, data: Data | None = None) -> nn.Module:
         """The network at the midpoint, a plain module; see `at`."""
         return with_statistics(self._copy_at(self.shape.middle()), data, "the midpoint")
 
     @checked
+    @isolated
     def vertex(self, index: int, data: Data | None = None) -> nn.Module:
         """The network at one vertex, a plain module; see `at`."""
         return with_statistics(self._copy_at(self.shape.corner(index)), data, f"vertex {index}")
 
     @checked
+    @isolated
     def at(self, where: float | Sequence[float], data: Data | None = None) -> nn.Module:
         """The network at a point, a plain module of the model's class in evaluation mode.
 

@@ -90,7 +90,7 @@ def directions(
     That is the mean of logits along a normal direction, or log q_c for a class c drawn from q.
     """
     if pool is None:
-        u = torch.randn(logits[0].shape, generator=generator).to(logits[0])
+        u = torch.randn(logits[0].shape, generator=generator, dtype=torch.float32).to(logits[0])
         return [share * u for share in shares]
     weighed = torch.stack([pool.log_part(z.double(), k) for k, z in enumerate(logits)]).exp()
     total = weighed.sum(0)

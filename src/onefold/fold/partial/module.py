@@ -107,7 +107,7 @@ class PartialMerge(nn.Module):
             meant = [self.output.of(value) for value in returned]
             axis = ClassAxis(self.output, "a mean of probabilities").of(meant[0])
             logits = [value.movedim(axis, -1) for value in meant]
-            shares = torch.tensor(self.shares, device=logits[0].device)
+            shares = torch.tensor(self.shares, device=logits[0].device, dtype=torch.float32)
             return weighted_outputs(shares, logits, "probabilities").movedim(-1, axis)
         return pytree.tree_map(lambda *leaves: _mean(leaves, self.shares), *returned)
 

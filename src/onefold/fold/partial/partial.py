@@ -28,6 +28,7 @@ from onefold.fold.plan import check_member
 from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
+from onefold.isolation import isolated
 
 DEFAULT = "zipit"  # the alignment if nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds with features in the alignment's basis
@@ -97,6 +98,7 @@ class PartialResult:
 
 
 @checked
+@isolated
 def partial_merge(
     models: Sequence[nn.Module],
     data: Data,

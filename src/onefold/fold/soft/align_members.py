@@ -248,7 +248,9 @@ def average_loss(
     """
     alive = torch.ones(len(sites), len(states), dtype=torch.bool)
     body = GatedLayers(shared_copy(network, states[0]), sites, states, alive)
-    gates = torch.full(alive.shape, 1.0 / len(states), device=device_of(network))
+    gates = torch.full(
+        alive.shape, 1.0 / len(states), device=device_of(network), dtype=torch.float32
+    )
     weights = body.weights(gates, batch=True)
     pairs = [
         flatten(read(body.run(weights, b.args, b.kwargs, batch=True), b), b.labels)

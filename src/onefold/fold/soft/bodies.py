@@ -38,7 +38,9 @@ def module_body(
     for site, row in zip(sites, alive, strict=True):
         live = [k for k in range(len(members)) if row[k]]
         parts = [sources[k].get_submodule(site.name) for k in live]
-        weights = torch.full((len(live),), 1.0 / len(live), device=device_of(body))
+        weights = torch.full(
+            (len(live),), 1.0 / len(live), device=device_of(body), dtype=torch.float32
+        )
         body.set_submodule(site.name, Mixture(parts, weights))
     return body
 

@@ -71,7 +71,7 @@ class Examples:
         """`size` different examples at random, all of one chunk; fewer if the chunk is smaller."""
         chunk = self.chunks[0]
         if len(self.chunks) > 1:
-            sizes = torch.tensor([float(c.size) for c in self.chunks])
+            sizes = torch.tensor([c.size for c in self.chunks], dtype=torch.float32)
             chunk = self.chunks[int(torch.multinomial(sizes, 1, generator=generator))]
         if chunk.size <= size:
             return chunk

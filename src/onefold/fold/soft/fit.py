@@ -28,6 +28,7 @@ from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.learn import prune, train
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.fold.soft.table import GateTable
+from onefold.isolation import isolated
 from onefold.measure.scores import Scores, check_labels
 from onefold.weights import repeated
 
@@ -93,6 +94,7 @@ class SoftResult:
 
 
 @checked
+@isolated
 def fit_gates(
     soft: SoftMerge,
     data: Data,

@@ -101,14 +101,18 @@ class Gates(nn.Module):
         super().__init__()
         self.normalized = normalized
         self.generator = torch.Generator().manual_seed(seed)
-        self.log_alpha = nn.Parameter(SPREAD * torch.randn(rows, members, generator=self.generator))
+        self.log_alpha = nn.Parameter(
+            SPREAD * torch.randn(rows, members, generator=self.generator, dtype=torch.float32)
+        )
         self.register_buffer("alive", torch.ones(rows, members, dtype=torch.bool))
 
     def forward(self, stochastic: bool = False) -> Tensor:
         """The gates (rows, members) in float32; with noise if `stochastic`."""
         log_alpha = _Guard.apply(self.log_alpha)  # type: ignore[no-untyped-call]
         if stochastic:
-            noise = torch.rand(log_alpha.shape, generator=self.generator).to(log_alpha.device)
+            noise = torch.rand(log_alpha.shape, generator=self.generator, dtype=torch.float32).to(
+                log_alpha.device
+            )
             z = sample(log_alpha, noise)
         else:
             z = deterministic(log_alpha)

@@ -58,7 +58,7 @@ def rebuild(build: Callable[[], nn.Module], metadata: Mapping[str, str], where: 
             ]
             mixture = Mixture(
                 parts,
-                torch.zeros(len(parts)),
+                torch.zeros(len(parts), dtype=torch.float32),
                 outputs=fact["outputs"],
                 output=restored(fact.get("output")),
             )

@@ -45,6 +45,7 @@ from onefold.fold.soft.statistics import measure, own_statistics, remeasure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.inference import ClassAxis, OutputChoice, as_output
+from onefold.isolation import isolated
 from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
 
@@ -101,6 +102,7 @@ class SoftMerge(nn.Module):
     """
 
     @checked
+    @isolated
     def __init__(
         self,
         models: Sequence[nn.Module],
@@ -179,6 +181,7 @@ class SoftMerge(nn.Module):
         return self._body is not None and (self.scores is not None or not self.screens)
 
     @checked
+    @isolated
     def prepare(self, data: Data) -> SoftMerge:
         """Screen the members on labelled `data`, choose the reference, and align. Returns itself.
 
@@ -287,6 +290,7 @@ class SoftMerge(nn.Module):
 
     @torch.no_grad()
     @checked
+    @isolated
     def recalibrate(self, data: Data) -> int:
         """Measure the statistics of gated batch norms on `data` with the gates as they are.
 

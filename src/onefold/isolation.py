@@ -1,0 +1,91 @@
+"""The same bits in every caller's context, and from every thread.
+
+Torch has state that belongs to the process or to the caller: gradients on or off, inference mode,
+autocast, a default device. A public function that ran under whatever its caller had set would give
+other weights in a notebook than in a script. torch.export changes `nn.Module` itself while it
+traces, for all threads. So public functions that run networks do it in a context of their own, one
+after another.
+
+The default dtype stays the caller's, as a network may rely on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Turn:
+    """Whose turn it is: one thread's, with all calls inside of its call."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.depth = 0
+
+
+_turn = _Turn()
+
+
+def isolated(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a public function that runs networks.
+
+    Calls of several threads run one after another. Inside, gradients are on, inference mode and
+    autocast are off, and the default device is no "meta", whatever they are outside. Calls inside
+    of such a call run as they stand.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        turn = _turn
+        with turn.lock:
+            if turn.depth:
+                return function(*args, **kwargs)
+            turn.depth += 1
+            try:
+                with _plain_context():
+                    return function(*args, **kwargs)
+            finally:
+                turn.depth -= 1
+
+    return call
+
+
+@contextlib.contextmanager
+def _plain_context() -> Iterator[None]:
+    """Torch as it is in a fresh process, apart from the default dtype and device."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", _accelerator()):
+            if device is not None and torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type == "meta":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def _accelerator() -> str | None:
+    """The type of this machine's accelerator, if there is one."""
+    if not torch.accelerator.is_available():
+        return None
+    found = torch.accelerator.current_accelerator()
+    return None if found is None else found.type
+
+
+def _renew() -> None:
+    """Forget the turn of the parent process, of which no thread lives on here."""
+    global _turn
+    _turn = _Turn()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

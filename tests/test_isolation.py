@@ -1,0 +1,210 @@
+"""The same bits in every caller's context and from every thread; members that stay as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensor
+
+import onefold
+from onefold.isolation import isolated
+from onefold.symmetry.exporting import export
+
+DATA = [torch.randn(24, 1, 6, 6, generator=torch.Generator().manual_seed(k)) for k in range(3)]
+LABELED = [(x, torch.arange(24) % 4) for x in DATA]
+
+
+def network(seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(4, 4),
+        ).eval()
+
+
+def gates(models: list[nn.Module]) -> nn.Module:
+    soft = onefold.SoftMerge(models, level="layer", screen=False)
+    return onefold.fit_gates(soft, LABELED, steps=3).model
+
+
+JOBS: dict[str, Callable[[list[nn.Module]], Any]] = {
+    "permutation": lambda m: onefold.merge(m, DATA, align="permutation").model,
+    "least squares": lambda m: onefold.merge(m, DATA, align="none", fold="least_squares").model,
+    "polish": lambda m: onefold.merge(m, DATA, align="permutation", polish=1).model,
+    "gates": gates,
+    "subspace": lambda m: onefold.Subspace(m[0], shape="line", starts=m).midpoint(DATA),
+    "partial": lambda m: onefold.partial_merge(m, DATA, until="3", align="permutation").model,
+    "align": lambda m: onefold.align(m, DATA, method="permutation").apply(m)[1],
+    "evaluate": lambda m: onefold.evaluate(m, LABELED).nll,
+    "barrier": lambda m: onefold.barrier(m[0], m[1], LABELED).losses,
+}
+PLAIN: dict[str, Any] = {}
+
+
+def bits(result: Any) -> Any:
+    if isinstance(result, nn.Module):
+        assert not any(tensor.is_inference() for tensor in result.parameters())
+        return {name: tensor.clone() for name, tensor in result.state_dict().items()}
+    return result
+
+
+def right(job: str) -> Any:
+    """The result in a plain context."""
+    if job not in PLAIN:
+        PLAIN[job] = bits(JOBS[job]([network(0), network(1)]))
+    return PLAIN[job]
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    return bool(a == b)
+
+
+@contextlib.contextmanager
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+CONTEXTS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "device meta": lambda: torch.device("meta"),
+    "default dtype": double,
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("job", JOBS)
+def test_the_caller_s_context_changes_no_bit_and_stays(job: str, context: str) -> None:
+    want, models = right(job), [network(0), network(1)]
+    before = [bits(model) for model in models]
+    with CONTEXTS[context]():
+        found = (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+        got = JOBS[job](models)
+        assert found == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+    assert same(bits(got), want)
+    assert all(same(bits(model), old) for model, old in zip(models, before, strict=True))
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_network_that_is_recalibrated_in_place_gets_the_same_bits(context: str) -> None:
+    want, model = bits(onefold.recalibrate(network(0), DATA)), network(0)
+    with CONTEXTS[context]():
+        onefold.recalibrate(model, DATA)
+    assert same(bits(model), want)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["permutation", "gates", "subspace", "evaluate"])
+def test_two_threads_get_what_each_would_get_alone(other: str) -> None:
+    jobs = ("permutation", other)
+    wanted = [right(job) for job in jobs]
+    models = [network(0), network(1)]
+    before = [bits(model) for model in models]
+    got: dict[int, Any] = {}
+
+    def work(number: int) -> None:
+        try:
+            got[number] = bits(JOBS[jobs[number]](models))
+        except Exception as error:  # shown by the comparison
+            got[number] = error
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k in range(2):
+        assert same(got[k], wanted[k]), got[k]
+    assert all(same(bits(model), old) for model, old in zip(models, before, strict=True))
+
+
+def test_a_network_keeps_its_tensors_while_it_is_traced() -> None:
+    original = network(0)
+    seen: list[tuple[bool, bool]] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = original
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = next(original.parameters())
+            seen.append((isinstance(weight, FakeTensor), original.training))
+            return self.inner(x)
+
+    model = Watched().train()
+    program = export(model, (DATA[0],), {}, dynamic=False)
+    assert seen == [(False, True)]
+    assert model.training
+    shared = {id(tensor) for tensor in model.parameters()}
+    assert {id(tensor) for tensor in program.parameters()} == shared
+
+
+def test_calls_inside_of_a_call_run_as_they_stand() -> None:
+    @isolated
+    def inner() -> bool:
+        return torch.is_grad_enabled()
+
+    @isolated
+    def outer() -> tuple[bool, bool]:
+        with torch.no_grad():
+            return inner(), torch.is_grad_enabled()
+
+    with torch.no_grad():
+        assert inner()
+        assert outer() == (False, False)
+
+
+def test_an_error_ends_the_turn() -> None:
+    @isolated
+    def fails() -> None:
+        raise ValueError("no")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            fails()
+    done = threading.Thread(target=isolated(lambda: None), daemon=True)
+    done.start()
+    done.join(10)
+    assert not done.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent() -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    @isolated
+    def long() -> None:
+        begun.set()
+        end.wait(30)
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    begun.wait(10)
+    child = os.fork()
+    if child == 0:
+        isolated(lambda: None)()
+        os._exit(7)
+    _, status = os.waitpid(child, 0)
+    end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 7
