@@ -61,7 +61,7 @@ def definition(
         [v.get_parameter(p.name).detach().clone().requires_grad_() for p in space.varied]
         for v in space.vertices
     ]
-    draw = space._draw
+    draw = space.drawn_point
     assert draw is not None
     network = copy.deepcopy(space).network
     total = torch.zeros((), dtype=vertices[0][0].dtype)

@@ -85,7 +85,9 @@ def test_the_search_for_a_ridge_stops_behind_the_first_minimum(
     ):
         sums, given = Ridge([prior], True), iter(errors)
         sums.add(x, t, 20)
-        monkeypatch.setattr(sums, "_error", lambda *_, given=given: torch.tensor([next(given)]))
+        monkeypatch.setattr(
+            sums, "held_out_error", lambda *_, given=given: torch.tensor([next(given)])
+        )
         assert sums.solve(None).ridge == chosen
 
 

@@ -55,7 +55,7 @@ def test_a_head_undoes_any_map_that_keeps_the_function(
     if way != "the first that is exact":
         monkeypatch.setattr(heads, "keeps_function", lambda *_, **__: False)
     if way == "neither written nor read":
-        monkeypatch.setattr(heads, "_consumers", lambda *_: None)
+        monkeypatch.setattr(heads, "consumers_of", lambda *_: None)
 
     def error(of: dict[str, Tensor], steps: list[Any], trunk: dict[str, Tensor], cut: Any) -> float:
         got = pytree.tree_leaves(rows(assemble(cutting, cut, trunk, [of], [steps], [1.0]), x))

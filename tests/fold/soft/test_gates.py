@@ -27,6 +27,7 @@ from onefold.fold.soft.gates import (
     normalize,
     probability_open,
     sample,
+    with_bounded_gradient,
 )
 
 
@@ -229,10 +230,8 @@ def test_a_masked_member_of_infinite_log_alpha_spoils_neither_gates_nor_gradient
 
 def passed_back(gradient: Tensor) -> Tensor:
     """What reaches log_alpha from this gradient of the gates' own input."""
-    from onefold.fold.soft.gates import _Guard
-
     value = torch.zeros_like(gradient, requires_grad=True)
-    _Guard.apply(value).backward(gradient)  # type: ignore[no-untyped-call]
+    with_bounded_gradient(value).backward(gradient)
     assert value.grad is not None
     return value.grad
 

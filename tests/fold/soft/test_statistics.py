@@ -6,7 +6,7 @@ import copy
 
 import torch
 from small_networks import loader
-from soft_networks import bits, same_bits, set_gates, unaligned
+from soft_networks import bits, keep_only, same_bits, set_gates, unaligned
 from torch import Tensor, nn
 
 from onefold.fold import SoftMerge
@@ -77,13 +77,12 @@ def test_norms_in_mixtures_are_measured_where_they_stand(residual: list[nn.Modul
     first = norms[0]  # nothing before it is measured, so that its input is the same in both passes
     for part in hardened.get_submodule(first).parts:
         torch.testing.assert_close(part.running_mean, torch.cat(seen[first]).mean((0, 2, 3)))
-    idle = soft._body.get_submodule(first).parts[2]
-    torch.testing.assert_close(
-        idle.running_mean, residual[2].get_submodule(first).running_mean, rtol=0, atol=0
-    )
     assert not torch.allclose(training, evaluated)
     assert not torch.allclose(soft(data[0][0]), evaluated)
     torch.testing.assert_close(
         soft.train()(data[0][0]), training
     )  # training keeps no statistics, whatever was measured
     assert all(same_bits(bits(network), old) for network, old in zip(residual, before, strict=True))
+    keep_only(soft, 2)  # nothing was measured for the idle member, which is itself as before
+    with torch.no_grad():
+        torch.testing.assert_close(soft.eval()(data[0][0]), residual[2].eval()(data[0][0]))

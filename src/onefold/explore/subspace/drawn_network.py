@@ -82,7 +82,7 @@ class DrawnNetwork(nn.Module):
         self._compared: list[int] = weights or list(range(len(self.varied)))
         self._middle = Draw(self._columns([self.shape.middle()] * (max(self._rows) + 1)), (0, 0))
         self._by_hand = False
-        self._draw: Draw | None = None
+        self.drawn_point: Draw | None = None
         self._reset_draw()
         hook: Any = self.register_load_state_dict_post_hook
         hook(_reset_after_loading)
@@ -118,7 +118,7 @@ class DrawnNetwork(nn.Module):
         """The state of copies and pickles: all but the point in use, which belongs to a graph."""
         self._assign_first_vertex()
         state = dict(self.__dict__)
-        for name in ("_owners", "_draw", "_assigned", "_likeness"):
+        for name in ("_owners", "drawn_point", "_assigned", "_likeness"):
             state[name] = None
         return state
 
@@ -135,7 +135,7 @@ class DrawnNetwork(nn.Module):
     def _reset_draw(self) -> None:
         """Drop the drawn point, as after a move to another device or new values."""
         self._owners = owners_in(self.network, self.varied)
-        self._draw = None
+        self.drawn_point = None
         self._assign_first_vertex()
 
     def _assign_first_vertex(self) -> None:
@@ -150,9 +150,9 @@ class DrawnNetwork(nn.Module):
         if not self.training:
             self._assign(self._middle)
             return
-        if self._draw is None or (self._draw.spent and not self._by_hand):
-            self._draw = self._new_draw()
-        self._assign(self._draw)
+        if self.drawn_point is None or (self.drawn_point.spent and not self._by_hand):
+            self.drawn_point = self._new_draw()
+        self._assign(self.drawn_point)
 
     def _assign(self, draw: Draw) -> None:
         tensors = self._tensors()

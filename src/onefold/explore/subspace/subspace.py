@@ -74,6 +74,8 @@ class Subspace(DrawnNetwork):
         vertices: one module for each vertex, which holds its parameters.
         varied: the parameters that differ between points.
         network: a copy of the model, which runs at the drawn point.
+        drawn_point: the coefficients of the last drawn point and the pair of vertices drawn with
+            it; None before the first.
 
     Raises:
         SubspaceError: the shape or the vertices do not fit, or a vertex cannot be initialised.
@@ -219,7 +221,7 @@ class Subspace(DrawnNetwork):
     def sample(self) -> None:
         """Draw the point of the next steps. From the first call on, only this call draws."""
         self._by_hand = True
-        self._draw = self._new_draw()
+        self.drawn_point = self._new_draw()
 
     def diversity_penalty(self) -> Tensor:
         """The likeness of the drawn pair of vertices times beta, to be added to the loss.
@@ -244,9 +246,9 @@ class Subspace(DrawnNetwork):
         Raises:
             SubspaceError: no point has been drawn yet.
         """
-        if self._draw is None:
+        if self.drawn_point is None:
             raise SubspaceError("No point has been drawn yet; call sample() or run a step first.")
-        rows = dict(zip(self._rows, zip(*self._draw.coefficients, strict=True), strict=True))
+        rows = dict(zip(self._rows, zip(*self.drawn_point.coefficients, strict=True), strict=True))
         table = torch.tensor([rows[row] for row in sorted(rows)], dtype=torch.float64)
         return table if self.layerwise else table[0]
 

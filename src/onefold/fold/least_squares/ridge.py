@@ -131,7 +131,7 @@ class Ridge:
         if both:
             previous = float("inf")
             for candidate in [ridge] if ridge is not None else [float("inf"), *RIDGES]:
-                errors = self._error(*self._correction(self._fitted, candidate))
+                errors = self.held_out_error(*self._correction(self._fitted, candidate))
                 error, least = float(errors.min()), int(errors.argmin())
                 if error < best[0]:
                     best = (error, candidate, least)
@@ -175,8 +175,16 @@ class Ridge:
         matrix = torch.cholesky_solve(cross, factor.expand(len(cross), *factor.shape))
         return matrix, mean_y - torch.einsum("gd,pgdo->pgo", mean_x, matrix)
 
-    def _error(self, matrix: Tensor, constant: Tensor) -> Tensor:
-        """Squared error on the held-out rows for each prior, summed over rows and outputs."""
+    def held_out_error(self, matrix: Tensor, constant: Tensor) -> Tensor:
+        """The squared error on the held-out rows, summed over rows and outputs.
+
+        Args:
+            matrix: (priors, groups, inputs, outputs), what is added to each prior's matrix.
+            constant: (priors, groups, outputs), the same for its constant.
+
+        Returns:
+            (priors,).
+        """
         held = self._held
         fitted = 2 * (matrix * held.xy).sum((1, 2, 3)) + 2 * (constant * held.y).sum((1, 2))
         squares = constant.square().sum((1, 2))

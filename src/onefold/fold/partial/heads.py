@@ -103,7 +103,7 @@ def head_state(
     folded = alignment.folds_scales
     if all(keeps_function(spec.group(name), m, folded=folded) for name, m in maps.items()):
         return HeadState(apply_maps(state, spec, maps), [], "written")
-    consumers = _consumers(cutting, cut, set(maps))
+    consumers = consumers_of(cutting, cut, set(maps))
     if consumers is not None and not any(is_rectangular(m) for m in maps.values()):
         mapped = apply_maps(state, spec, maps)
         written = {name: mapped[name] if name in consumers else v for name, v in state.items()}
@@ -138,7 +138,7 @@ def _is_identity(group_map: GroupMap) -> bool:
     return forward.shape == identity.shape and bool((forward == identity).all())
 
 
-def _consumers(cutting: Cutting, cut: Cut, groups: set[str]) -> set[str] | None:
+def consumers_of(cutting: Cutting, cut: Cut, groups: set[str]) -> set[str] | None:
     """The weights that read the crossing features of these groups and nothing else of theirs.
 
     None if something else reads these features too.

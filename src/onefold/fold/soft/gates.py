@@ -61,13 +61,7 @@ def normalize(z: Tensor, log_alpha: Tensor, alive: Tensor, *, divide: bool = Tru
     return z / torch.where(shut, torch.ones_like(total), total) if divide else z
 
 
-class _Guard(torch.autograd.Function):
-    """The identity, whose gradient is divided by max(1, max |g|), and 0 where it is not finite.
-
-    One member with extreme values gives gradients of extreme size. An L2 norm of them overflows;
-    the elementwise maximum does not.
-    """
-
+class _BoundedGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
         return value.view_as(value)
@@ -76,6 +70,17 @@ class _Guard(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         finite = torch.where(gradient.isfinite(), gradient, torch.zeros_like(gradient))
         return finite / finite.abs().amax().clamp_min(1.0)
+
+
+def with_bounded_gradient(value: Tensor) -> Tensor:
+    """The same values (...), whose gradient is bounded.
+
+    The gradient is divided by max(1, max |g|), and 0 where it is not finite. One member with
+    extreme values gives gradients of extreme size. An L2 norm of them overflows; the elementwise
+    maximum does not.
+    """
+    bounded: Tensor = _BoundedGradient.apply(value)  # type: ignore[no-untyped-call]
+    return bounded
 
 
 class Gates(nn.Module):
@@ -108,7 +113,7 @@ class Gates(nn.Module):
 
     def forward(self, stochastic: bool = False) -> Tensor:
         """The gates (rows, members) in float32; with noise if `stochastic`."""
-        log_alpha = _Guard.apply(self.log_alpha)  # type: ignore[no-untyped-call]
+        log_alpha = with_bounded_gradient(self.log_alpha)
         if stochastic:
             noise = torch.rand(log_alpha.shape, generator=self.generator, dtype=torch.float32).to(
                 log_alpha.device
