@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import re
@@ -100,3 +101,18 @@ def test_no_package_hides_a_public_function() -> None:
     for name in dir(onefold):
         getattr(onefold, name)
     assert all(callable(getattr(onefold, n)) for n in onefold.__all__ if n != "__version__")
+
+
+PACKAGES = sorted(
+    ".".join(found.parent.relative_to(ROOT.parent).parts) for found in ROOT.rglob("*/__init__.py")
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_has_the_name_of_a_public_function_or_object(package: str) -> None:
+    """Whatever was imported before, a package's dotted name is the package."""
+    outer, _, own = package.rpartition(".")
+    importlib.import_module(package)
+    parent = importlib.import_module(outer)
+    assert own not in getattr(parent, "__all__", ())
+    assert getattr(parent, own) is sys.modules[package]

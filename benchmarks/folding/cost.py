@@ -39,7 +39,14 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, Reading, align, build_problem, matchers, solve_problem
+from onefold.alignment import (
+    Alignment,
+    Reading,
+    align,
+    build_problem,
+    feature_matchers,
+    solve_problem,
+)
 from onefold.alignment.matchers import JointMatcher, StateMatcher
 from onefold.fold import LeastSquares, steps
 from onefold.fold.least_squares.consumers import Consumer
@@ -65,7 +72,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # and how many ima
 }
 FOLDED = {"resnet20-brief": 2000}  # for least squares, as in study.py
 PARTS = ("matchers", "least-squares", "zipit", "memory")
-METHODS = [entry.name for entry in matchers]
+METHODS = [entry.name for entry in feature_matchers]
 TARGETS = ("pruning", "correlation", "equal", "selection")
 
 
@@ -129,7 +136,7 @@ def products(shapes: Sequence[tuple[int, int, int]], times: int) -> float:
 
 def pairs(method: str, k: int) -> int:
     """How many products of each place a matcher cannot do without."""
-    kind = matchers.get(method)
+    kind = feature_matchers.get(method)
     if issubclass(kind, StateMatcher) or method == "identity":
         return 0
     return (
@@ -169,7 +176,7 @@ def bound(alignment: Alignment, method: str) -> int:
     For each group its scatter matrices (variances) and cross products, and 2 K C for each place;
     for repair the scatter matrices (variances) of each layer's output and 2 K C.
     """
-    spec, k, kind = alignment.spec, alignment.members, matchers.get(method)
+    spec, k, kind = alignment.spec, alignment.members, feature_matchers.get(method)
     cross = k * (k - 1) // 2 if issubclass(kind, JointMatcher) else k - 1
 
     def own(c: int) -> int:
@@ -211,7 +218,7 @@ def time_matchers(
 
     def everything(method: str) -> tuple[float, float]:
         """Seconds of all of it, as `align` does it, and of solving and applying."""
-        matcher, start = matchers.get(method)(), clock()
+        matcher, start = feature_matchers.get(method)(), clock()
         problem = build_problem(members, data, Reading.of(matcher), spec=spec, traced=traced)
         middle = clock()
         alignment = solve_problem(problem, matcher)
@@ -337,7 +344,7 @@ def time_zipit(arguments: argparse.Namespace) -> dict[str, Any]:
     spec = solve(traced)
     problem = build_problem(members, data, Reading(every=True), spec=spec, traced=traced)
     moments = max(problem.statistics.groups.values(), key=lambda m: m.width)
-    matcher = matchers.get("zipit")()
+    matcher = feature_matchers.get("zipit")()
     assert isinstance(matcher, JointMatcher)
     ours = []
     for _ in range(arguments.rounds):

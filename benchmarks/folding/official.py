@@ -31,7 +31,13 @@ from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
 
-from onefold.alignment import Reading, build_problem, matchers, measure_targets, solve_problem
+from onefold.alignment import (
+    Reading,
+    build_problem,
+    feature_matchers,
+    measure_targets,
+    solve_problem,
+)
 from onefold.alignment.matchers import Match, StateMatcher
 from onefold.fold import merge
 from onefold.fold.repair import repair
@@ -126,7 +132,7 @@ class Pair:
     def fold(self, code: str, method: str, settings: Settings, column: str) -> nn.Module:
         """One folded network."""
         if code == "onefold":
-            alignment = solve_problem(self.problem, matchers.get(method)(**settings))
+            alignment = solve_problem(self.problem, feature_matchers.get(method)(**settings))
             return merge(self.members, self.data, align=alignment, repair=COLUMNS[column]).model
         folded, maps, _ = self.official.merge(method, **settings)
         if column == "reset":

@@ -28,7 +28,14 @@ from peer import official_merge, official_reset
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import Alignment, Reading, align, build_problem, matchers, solve_problem
+from onefold.alignment import (
+    Alignment,
+    Reading,
+    align,
+    build_problem,
+    feature_matchers,
+    solve_problem,
+)
 from onefold.fold import merge
 from onefold.sources import build_data
 from onefold.sources.networks import resnet20, vgg11
@@ -208,7 +215,9 @@ def quality(
 
     def fold(method: str, repair: str, **settings: Any) -> nn.Module:
         alignment = (
-            "none" if method == "none" else solve_problem(problem, matchers.get(method)(**settings))
+            "none"
+            if method == "none"
+            else solve_problem(problem, feature_matchers.get(method)(**settings))
         )
         return merge(members, calibration, align=alignment, repair=repair).model
 

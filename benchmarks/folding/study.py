@@ -47,7 +47,7 @@ from onefold.alignment import (
     AlignmentProblem,
     Reading,
     build_problem,
-    matchers,
+    feature_matchers,
     solve_problem,
 )
 from onefold.fold import polish
@@ -165,7 +165,7 @@ class Study:
         """
         key = f"{method} {setting}"
         if key not in self.alignments:
-            matcher = matchers.get(method)(**setting)
+            matcher = feature_matchers.get(method)(**setting)
             if method in ("permutation", "procrustes", "cca"):
                 if matcher.covariances not in self.problem:
                     self.problem[matcher.covariances] = build_problem(

@@ -32,7 +32,7 @@ from onefold.alignment import (
     AlignmentProblem,
     Reading,
     build_problem,
-    matchers,
+    feature_matchers,
     solve_problem,
 )
 from onefold.fold import LeastSquares, Polish
@@ -82,7 +82,7 @@ def alignments(
             yield (
                 method,
                 setting,
-                solve_problem(problem, matchers.get(method)(**setting)),
+                solve_problem(problem, feature_matchers.get(method)(**setting)),
                 problem,
             )
 

@@ -9,7 +9,7 @@ import torch
 from small_networks import Plain, Residual, group_normed, loader, logits, members, trained
 from torch import nn
 
-from onefold.alignment import Moments, align, matchers
+from onefold.alignment import Moments, align, feature_matchers
 from onefold.alignment.matchers import Permutation
 from onefold.alignment.matchers.cca import CCA
 from onefold.errors import (
@@ -103,7 +103,7 @@ def test_the_ridge_is_free_of_scale_and_its_limit_is_procrustes() -> None:
     def solved(name: str, scale: float, **settings: float) -> torch.Tensor:
         moments = Moments(2, 5)
         moments.update([scale * x, scale * y])
-        return matchers.get(name)(**settings).match(moments, 1).map.forward
+        return feature_matchers.get(name)(**settings).match(moments, 1).map.forward
 
     for settings in ({"regularization": 0.1, "prior": 0.0}, {"regularization": 1.0, "prior": 0.5}):
         torch.testing.assert_close(
@@ -132,17 +132,17 @@ def test_a_strong_prior_gives_the_permutation_and_a_weak_one_settles_what_the_da
             + 0.5 * torch.randn(300, 6, dtype=torch.float64, generator=generator),
         ]
     )
-    forward = matchers.get(name)(prior=1e6).match(moments, 1).map.forward
+    forward = feature_matchers.get(name)(prior=1e6).match(moments, 1).map.forward
     scale = forward.norm() / 6**0.5
     expected = torch.eye(6, dtype=torch.float64)[
-        matchers.get("permutation")().match(moments, 1).map.forward
+        feature_matchers.get("permutation")().match(moments, 1).map.forward
     ]
     torch.testing.assert_close(forward / scale, expected, atol=1e-4, rtol=0)
     x[:, 4:] = 0.0  # two units never fire: any map between them fits the data
     silent = Moments(2, 6)
     silent.update([x, x])
     torch.testing.assert_close(
-        matchers.get(name)(prior=0.1).match(silent, 1).map.forward,
+        feature_matchers.get(name)(prior=0.1).match(silent, 1).map.forward,
         torch.eye(6, dtype=torch.float64),
         atol=1e-6,
         rtol=0,

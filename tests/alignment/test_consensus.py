@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_networks import Plain, Residual, loader, members, trained
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment, Match, Moments, align, matchers
+from onefold.alignment import Alignment, Match, Moments, align, feature_matchers
 from onefold.alignment.consensus import consensus, order_of
 from onefold.fold import merge
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
@@ -102,7 +102,10 @@ def agreed(blocks: list[Tensor], name: str) -> tuple[Moments, list[Match]]:
     moments = Moments(len(blocks), blocks[0].shape[1], None, every=True)
     moments.update(blocks)
     return moments, consensus(
-        moments, matchers.get(name)().match, order_of({"g": moments}), slice(0, moments.width)
+        moments,
+        feature_matchers.get(name)().match,
+        order_of({"g": moments}),
+        slice(0, moments.width),
     )
 
 

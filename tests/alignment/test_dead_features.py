@@ -118,8 +118,8 @@ def test_some_dead_units_do_no_harm(method: str) -> None:
 @pytest.mark.parametrize("method", ["cca", "procrustes"])
 def test_without_ridge_and_prior_too(method: str) -> None:
     kind = {
-        "cca": onefold.alignment.matchers.get("cca"),
-        "procrustes": onefold.alignment.matchers.get("procrustes"),
+        "cca": onefold.alignment.feature_matchers.get("cca"),
+        "procrustes": onefold.alignment.feature_matchers.get("procrustes"),
     }[method]
     settings = {"regularization": 0.0, "prior": 0.0} if method == "cca" else {"prior": 0.0}
     networks = [

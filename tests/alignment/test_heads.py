@@ -12,7 +12,7 @@ from head_networks import HEADS, WIDTH, Attention, Grouped, average, built, gap,
 
 from onefold.alignment import Alignment, Reading, align, build_problem, solve_problem
 from onefold.alignment.layout import layouts
-from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.alignment.matchers.cca import CCA
 from onefold.symmetry import GroupMap, apply_maps, find_symmetries
 from onefold.symmetry.axes import Group
@@ -136,7 +136,7 @@ def test_heads_are_matched_by_queries_keys_and_values_together() -> None:
 def test_a_user_matcher_serves_heads_too_and_settings_reach_it() -> None:
     seen: list[tuple[int, ...]] = []
 
-    class Watching(matchers.get("permutation")):  # type: ignore[misc]
+    class Watching(feature_matchers.get("permutation")):  # type: ignore[misc]
         def match(self, moments, member):  # type: ignore[no-untyped-def]
             seen.append(tuple(moments.correlation(member).shape))
             return super().match(moments, member)

@@ -11,7 +11,7 @@ from still_networks import Neighbours, Sorted, Waves, floats, pair
 from torch import Tensor, nn
 
 import onefold
-from onefold.alignment import matchers
+from onefold.alignment import feature_matchers
 from onefold.errors import AlignmentError, NothingToAlignError
 from onefold.symmetry import find_symmetries
 
@@ -81,7 +81,13 @@ STILL: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str) -> None:
     kind, why = STILL[name]
     networks = pair(kind)
-    asked: list[Any] = ["permutation", "cca", "weights", "zipit", matchers.get("procrustes")()]
+    asked: list[Any] = [
+        "permutation",
+        "cca",
+        "weights",
+        "zipit",
+        feature_matchers.get("procrustes")(),
+    ]
     for method in asked:
         with pytest.raises(NothingToAlignError, match='use align="none"') as caught:
             onefold.merge(networks, floats(), align=method)

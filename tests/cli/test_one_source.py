@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import onefold
-from onefold.alignment.matchers import matchers
+from onefold.alignment.matchers import feature_matchers
 from onefold.cli.align import AlignRequest
 from onefold.cli.eval import EvalRequest
 from onefold.cli.inspect import InspectRequest
@@ -66,9 +66,9 @@ def test_no_module_of_the_commands_writes_an_option_or_a_default_by_hand() -> No
             assert "(default " not in text, path.name
 
 
-@pytest.mark.parametrize("registry", [matchers, folds], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [feature_matchers, folds], ids=lambda registry: registry.kind)
 def test_settings_of_methods_come_from_their_dataclasses(registry: Any) -> None:
-    part = "align" if registry is matchers else "fold"
+    part = "align" if registry is feature_matchers else "fold"
     options = {o.keys[1]: o for o in options_of(Recipe) if o.keys[0] == part and len(o.keys) == 2}
     fields = {
         field.name

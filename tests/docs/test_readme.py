@@ -93,12 +93,12 @@ def test_the_two_commands_stand_in_the_readme_and_ci_reads_them_there(root: Path
 
 def test_the_methods_of_the_readme_exist(root: Path, onefold: Callable) -> None:
     onefold("methods")
-    from onefold.alignment import matchers
+    from onefold.alignment import feature_matchers
     from onefold.fold import folds
     from onefold.fold.plan import REPAIRS
 
     known = {
-        "align": {*matchers.names(), "none"},
+        "align": {*feature_matchers.names(), "none"},
         "fold": set(folds.names()),
         "repair": set(REPAIRS),
     }
@@ -113,7 +113,7 @@ def test_the_contributing_guides_matcher_works(root: Path) -> None:
     import torch
 
     import onefold as of
-    from onefold.alignment import matchers
+    from onefold.alignment import feature_matchers
     from onefold.sources import build_model
 
     (example,) = blocks((root / "CONTRIBUTING.md").read_text(), "python")
@@ -129,7 +129,7 @@ def test_the_contributing_guides_matcher_works(root: Path) -> None:
             mapped[1].state_dict()["conv3.bias"], models[1].state_dict()["conv3.bias"].flip(0)
         )
     finally:
-        matchers.unregister("reverse")
+        feature_matchers.unregister("reverse")
 
 
 def test_the_architecture_names_every_package_and_only_files_that_exist(root: Path) -> None:

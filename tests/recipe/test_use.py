@@ -20,7 +20,7 @@ METHODS = '''
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
-from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.alignment.matchers.base import Match
 from onefold.errors import SettingError
 from onefold.fold import folds
@@ -28,7 +28,7 @@ from onefold.fold.network_fold import Folded, NetworkFold
 from onefold.sources.data import data_sources
 from onefold.symmetry import GroupMap
 
-@matchers.register("shifted")
+@feature_matchers.register("shifted")
 @dataclass(frozen=True)
 class Shifted(Matcher):
     """Maps every feature to the one so many places on.
@@ -98,13 +98,13 @@ def test_methods_of_a_file_are_used_from_python_recipes_and_commands(
     for path in members[:2]:
         models.append(build_model("digits?width=4").eval())
         models[-1].load_state_dict(of.load(path))
-    from onefold.alignment.matchers import matchers
+    from onefold.alignment.matchers import feature_matchers
     from onefold.fold import folds
 
     result = of.merge(
         models,
         build_data("noise?level=0.5"),
-        align=matchers.get("shifted")(places=2),
+        align=feature_matchers.get("shifted")(places=2),
         fold=folds.get("leaning")(lean=0.7),
     )
     state = result.model.state_dict()

@@ -3,7 +3,7 @@
 from onefold.alignment.alignment import Alignment
 from onefold.alignment.api import align, as_matcher, solve_problem
 from onefold.alignment.checks import check_networks, in_one_precision
-from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, matchers
+from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatcher, feature_matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.problem import AlignmentProblem, Reading, build_problem
 from onefold.alignment.repair_targets import Target, Targets, measure_targets
@@ -26,8 +26,8 @@ __all__ = [
     "build_problem",
     "check_networks",
     "differ_in_width",
+    "feature_matchers",
     "in_one_precision",
-    "matchers",
     "measure_targets",
     "solve_problem",
     "trace_on",

@@ -14,7 +14,7 @@ from onefold.alignment.alignment import Alignment
 from onefold.alignment.assemble import assemble
 from onefold.alignment.checkpoint import NO_CHECKPOINT, NoCheckpoint, open_checkpoint
 from onefold.alignment.checks import check_networks, in_one_precision
-from onefold.alignment.matchers import Matcher, StateMatcher, matchers
+from onefold.alignment.matchers import Matcher, StateMatcher, feature_matchers
 from onefold.alignment.on_disk import align_on_disk, one_by_one
 from onefold.alignment.problem import AlignmentProblem, Reading, build_problem, check_reference
 from onefold.alignment.results import name_of
@@ -152,7 +152,7 @@ def as_matcher(method: str | Matcher) -> Matcher:
             f"A matcher is a name or an instance such as onefold.CCA(), not {shown(method)}; see"
             " `onefold methods matcher`."
         )
-    return matchers.get(method)()
+    return feature_matchers.get(method)()
 
 
 def identity(models: Sequence[nn.Module], data: Data | None) -> dict[str, Any]:

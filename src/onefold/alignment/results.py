@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.errors import WeightsError
 from onefold.symmetry import GroupMap
 
@@ -89,7 +89,9 @@ def joined(parts: Sequence[Mapping[str, GroupSolution]]) -> Solution:
 def name_of(matcher: Matcher | type[Matcher]) -> str:
     """The name that a matcher is registered by, or its class's in lower case."""
     kind = matcher if isinstance(matcher, type) else type(matcher)
-    return next((entry.name for entry in matchers if entry.value is kind), kind.__name__.lower())
+    return next(
+        (entry.name for entry in feature_matchers if entry.value is kind), kind.__name__.lower()
+    )
 
 
 def _tensor(value: object) -> Tensor:

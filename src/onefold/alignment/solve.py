@@ -23,7 +23,7 @@ from onefold.alignment.group_task import (
     solve_pairwise,
 )
 from onefold.alignment.layout import layout_of
-from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, matchers
+from onefold.alignment.matchers import JointMatcher, Matcher, StateMatcher, feature_matchers
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import ROTATIONS
@@ -159,7 +159,7 @@ def _choose(group: Group, matcher: Matcher, folded: bool) -> tuple[Matcher | Non
     serves = not matcher.dense or (group.dense and not (matcher.exact and approximate))
     if serves and not isinstance(matcher, JointMatcher):
         return matcher, name_of(matcher), ""
-    permutation = matchers.get("permutation")()
+    permutation = feature_matchers.get("permutation")()
     if not matcher.rotates:
         reason = "its fibres take maps of their own"
         return permutation, "permutation", reason if group.dense else NO_DENSE

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from onefold.alignment.checks import check_networks
 from onefold.alignment.features import CroppedFeatures
 from onefold.alignment.layout import Layout, layout_of
-from onefold.alignment.matchers import Match, Matcher, matchers
+from onefold.alignment.matchers import Match, Matcher, feature_matchers
 from onefold.alignment.moments import Moments
 from onefold.alignment.probes import choose_probes
 from onefold.alignment.problem import AlignmentProblem, Reading, check_reference
@@ -111,7 +111,7 @@ def solve_widths(problem: AlignmentProblem, matcher: Matcher) -> dict[str, Group
                 )
             found, label = [_identity(group) for _ in specs], "identity"
         else:
-            serving = matcher if group.dense else matchers.get("permutation")()
+            serving = matcher if group.dense else feature_matchers.get("permutation")()
             label = name_of(serving)
             features = CroppedFeatures(problem.statistics.groups[group.name], widths)
             found = [

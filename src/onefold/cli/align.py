@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from onefold.alignment import align
-from onefold.alignment.matchers import matchers
+from onefold.alignment.matchers import feature_matchers
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, table, tell
 from onefold.errors import OutputError
@@ -23,7 +23,7 @@ from onefold.weights import check_output
 
 KEYS: Any = Recipe.model_fields
 RUNNING = described_fields(MergeRunning)
-MATCHER = OneOf(matchers)
+MATCHER = OneOf(feature_matchers)
 
 
 class AlignRequest(Request):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onefold.alignment.matchers import Permutation, WeightMatching, matchers
+from onefold.alignment.matchers import Permutation, WeightMatching, feature_matchers
 from onefold.errors import SettingError
 
 
@@ -18,8 +18,8 @@ def test_what_matchers_say_of_themselves() -> None:
             kind.widths,
             kind.reads,
         )
-        for entry in matchers
-        for kind in [matchers.get(entry.name)]
+        for entry in feature_matchers
+        for kind in [feature_matchers.get(entry.name)]
     }
     exact, dense, joint = (
         (False, False, True, False, False, "post"),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.alignment import Moments, align
-from onefold.alignment.matchers import matchers
+from onefold.alignment.matchers import feature_matchers
 from onefold.alignment.matchers.permutation import Permutation
 from onefold.alignment.matchers.transport import Transport, plan
 from onefold.errors import AlignmentError
@@ -53,7 +53,7 @@ def test_transport_of_equal_widths_is_the_permutation(kind: type[nn.Module]) -> 
         assert [m.kind for m in found[1].maps[name]] == ["permutation"] * 2
         assert torch.equal(found[1].maps[name][1].forward, pair[1].forward)
     assert "of equal widths without entropy the same as permutation" in next(
-        e.summary for e in matchers if e.name == "transport"
+        e.summary for e in feature_matchers if e.name == "transport"
     )
 
 
@@ -62,8 +62,8 @@ def test_with_entropy_or_plain_distances_transport_is_another_map() -> None:
     a, b = (torch.randn(40, 6, generator=generator, dtype=torch.float64) for _ in range(2))
     moments = Moments(2, 6)
     moments.update([a, b * torch.tensor([1, 1, 1, 8, 9, 10]) + 0.5 * a])
-    transport = matchers.get("transport")
-    plain = matchers.get("permutation")().match(moments, 1).map
+    transport = feature_matchers.get("transport")
+    plain = feature_matchers.get("permutation")().match(moments, 1).map
     assert torch.equal(transport().match(moments, 1).map.forward, plain.forward)
     assert not torch.equal(
         transport(standardized=False).match(moments, 1).map.forward, plain.forward

@@ -1,6 +1,12 @@
 """Matchers: methods that map one member's features to the reference's, one file each."""
 
-from onefold.alignment.matchers.base import JointMatcher, Match, Matcher, StateMatcher, matchers
+from onefold.alignment.matchers.base import (
+    JointMatcher,
+    Match,
+    Matcher,
+    StateMatcher,
+    feature_matchers,
+)
 from onefold.alignment.matchers.cca import CCA
 from onefold.alignment.matchers.identity import Identity
 from onefold.alignment.matchers.permutation import Permutation
@@ -23,5 +29,5 @@ __all__ = [
     "Transport",
     "WeightMatching",
     "ZipIt",
-    "matchers",
+    "feature_matchers",
 ]

@@ -163,4 +163,4 @@ class StateMatcher(Matcher):
         )
 
 
-matchers: Registry[type[Matcher]] = Registry("matcher")
+feature_matchers: Registry[type[Matcher]] = Registry("matcher")

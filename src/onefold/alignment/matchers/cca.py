@@ -25,12 +25,12 @@ from dataclasses import dataclass
 import torch
 
 from onefold.alignment.features import Features
-from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, feature_matchers
 from onefold.alignment.matchers.dense import matched_correlations, placed, resolved, roots, shrunk
 from onefold.symmetry import GroupMap
 
 
-@matchers.register("cca")
+@feature_matchers.register("cca")
 @dataclass(frozen=True)
 class CCA(Matcher):
     """Canonical correlation analysis (CCA Merge); approximate through nonlinearities.

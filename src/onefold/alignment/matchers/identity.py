@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onefold.alignment.features import Features
-from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, feature_matchers
 from onefold.symmetry import GroupMap
 
 
-@matchers.register("identity")
+@feature_matchers.register("identity")
 @dataclass(frozen=True)
 class Identity(Matcher):
     """Every member in its own basis, with the agreement of its features as scores."""

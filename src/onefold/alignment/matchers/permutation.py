@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.features import Features, likeness
-from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, feature_matchers
 from onefold.symmetry import GroupMap
 
 
@@ -28,7 +28,7 @@ def best_permutation(moments: Features, member: int) -> Tensor:
     return torch.as_tensor(columns, dtype=torch.int64)
 
 
-@matchers.register("permutation")
+@feature_matchers.register("permutation")
 @dataclass(frozen=True)
 class Permutation(Matcher):
     """Exact assignment on the correlations of activations; keeps every member's function."""

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import torch
 
 from onefold.alignment.features import Features
-from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, feature_matchers
 from onefold.alignment.matchers.dense import matched_correlations, placed, resolved, shrunk
 from onefold.symmetry import GroupMap
 
 
-@matchers.register("procrustes")
+@feature_matchers.register("procrustes")
 @dataclass(frozen=True)
 class Procrustes(Matcher):
     """Nearest rotation of the features; the limit of CCA for strong regularization.

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onefold.alignment.matchers.base import matchers
+from onefold.alignment.matchers.base import feature_matchers
 from onefold.alignment.matchers.procrustes import Procrustes
 
 
-@matchers.register("rotation")
+@feature_matchers.register("rotation")
 @dataclass(frozen=True)
 class Rotation(Procrustes):
     """Rotations of features that may rotate, permutations of the others; keeps the function.

@@ -38,7 +38,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from onefold.alignment.features import Features, likeness
-from onefold.alignment.matchers.base import Match, Matcher, matchers
+from onefold.alignment.matchers.base import Match, Matcher, feature_matchers
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
 
@@ -87,7 +87,7 @@ def plan(costs: Tensor, entropy: float = 0.0) -> Tensor:
     return soft
 
 
-@matchers.register("transport")
+@feature_matchers.register("transport")
 @dataclass(frozen=True)
 class Transport(Matcher):
     """Optimal transport (OT Fusion); of equal widths without entropy the same as permutation.

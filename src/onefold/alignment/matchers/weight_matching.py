@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from onefold.alignment.layout import layouts
-from onefold.alignment.matchers.base import Match, StateMatcher, matchers
+from onefold.alignment.matchers.base import Match, StateMatcher, feature_matchers
 from onefold.alignment.matchers.weight_problem import Problem, State, descend
 from onefold.batchnorm import fold_norms
 from onefold.errors import AlignmentError, nearest
@@ -48,7 +48,7 @@ STATISTICS = frozenset({"mean", "variance"})
 NORMS = ("apart", "folded")
 
 
-@matchers.register("weights")
+@feature_matchers.register("weights")
 @dataclass(frozen=True)
 class WeightMatching(StateMatcher):
     """Permutations from the weights alone (Git Re-Basin), without data.

@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onefold.alignment.matchers.base import JointMatcher, Match, matchers
+from onefold.alignment.matchers.base import JointMatcher, Match, feature_matchers
 from onefold.alignment.moments import Moments
 from onefold.errors import AlignmentError
 from onefold.symmetry import GroupMap
@@ -107,7 +107,7 @@ def zip_features(
     return np.unique(cluster, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
-@matchers.register("zipit")
+@feature_matchers.register("zipit")
 @dataclass(frozen=True)
 class ZipIt(JointMatcher):
     """Greedy merging of the most correlated features, within members, too (ZipIt!).

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from onefold.alignment import Alignment, differ_in_width, trace_on
-from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.batches import Data
 from onefold.errors import MembersError
 from onefold.fold.partial.labels import filled, largest
@@ -91,5 +91,5 @@ def _takes_widths(align: str | Matcher | Alignment) -> bool:
     if isinstance(align, Alignment):
         return align.specs is not None
     if isinstance(align, str):
-        return align in matchers and bool(matchers.get(align).widths)
+        return align in feature_matchers and bool(feature_matchers.get(align).widths)
     return align.widths

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.alignment import Alignment, matchers
+from onefold.alignment import Alignment, feature_matchers
 from onefold.alignment import align as compute_alignment
 from onefold.batches import Batch, device_of
 from onefold.batchnorm import fold_norms
@@ -97,10 +97,10 @@ def check_alike(models: Sequence[nn.Module], align: str | Alignment) -> None:
                 f"The alignment was computed for {align.members} members but {len(models)} were"
                 " given; pass all of them, in order."
             )
-    elif align not in ("auto", "none") and align not in matchers:
+    elif align not in ("auto", "none") and align not in feature_matchers:
         raise SettingError(
             f"There is no alignment '{align}';"
-            f" {nearest(align, [*matchers.names(), 'auto', 'none'])}"
+            f" {nearest(align, [*feature_matchers.names(), 'auto', 'none'])}"
         )
 
 

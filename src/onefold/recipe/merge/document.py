@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.alignment.matchers import Matcher, matchers
+from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.errors import nearest
 from onefold.fold import folds
 from onefold.fold.distillation import Polish
@@ -31,7 +31,7 @@ class SavedAlignment(Part):
     )
 
 
-ALIGN = OneOf(matchers, also=("none",), other=SavedAlignment, optional=True)
+ALIGN = OneOf(feature_matchers, also=("none",), other=SavedAlignment, optional=True)
 FOLD = OneOf(folds)
 
 

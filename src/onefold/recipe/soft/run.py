@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from onefold.alignment import matchers
+from onefold.alignment import feature_matchers
 from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
@@ -30,8 +30,8 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
     def check(self) -> None:
         """Raises RecipeError if the alignment, the network or a pattern does not exist."""
         soft, also = self.recipe.soft, ("auto", "none")
-        if soft.align not in matchers and soft.align not in also:
-            near = nearest(soft.align, [*matchers.names(), *also])
+        if soft.align not in feature_matchers and soft.align not in also:
+            near = nearest(soft.align, [*feature_matchers.names(), *also])
             raise RecipeError(f"There is no alignment '{soft.align}'; {near}")
         network = resolve_model(self.recipe.model)()
         sites_of(network, soft.level, soft.include, soft.exclude)
