@@ -16,6 +16,7 @@ from onefold.errors import NothingToAlignError
 from onefold.recipe import check, read
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.merge.run import make as carry_out
+from onefold.weights import load
 
 
 def test_partial_merges_say_it() -> None:
@@ -141,3 +142,69 @@ def test_a_recipe_that_names_no_matcher_stays_one(files: Path) -> None:
     assert carry_out(again, MergeRunning(force=True)).warnings == made.warnings
     with pytest.raises(NothingToAlignError):
         carry_out(check({**content, "align": "cca"}), MergeRunning(force=True))
+
+
+KEPT: list[list[str]] = [["--resume", "kept"], ["--max-positions", "3"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [*KEPT, [*KEPT[0], *KEPT[1]]])
+def test_what_only_a_computed_alignment_takes_is_no_error_where_nothing_can_be_moved(
+    files: Path, onefold: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.chdir(files)
+    own = ["--model", "own.py:network", "--data", "own.py:data"]
+    call = ["merge", "0.safetensors", "1.safetensors", *own, "-o"]
+    assert onefold(*call, "plain.safetensors").status == 0
+    done = onefold(*call, "out.safetensors", *more)
+    assert done.status == 0, done.err
+    assert done.err.count("warning: nothing was aligned") == 1
+    assert "order along an axis (sort)" in done.err
+    plain, out = (load(files / f"{name}.safetensors") for name in ("plain", "out"))
+    assert all(torch.equal(value, plain[name]) for name, value in out.items())
+    named = onefold(*call, "no.safetensors", *more, "--align", "cca")
+    assert named.status != 0
+    assert "Nothing in Sorted can be aligned" in named.err
+    assert not (files / "no.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", KEPT, ids=lambda more: more[0])
+@pytest.mark.parametrize(
+    "way",
+    [
+        ["--align", "none", "--repair", "none"],
+        ["--fold", "least_squares"],
+        ["--fold", "least_squares", "--target", "pruning", "--repair", "none"],
+        ["--alignment", "saved.safetensors"],
+    ],
+    ids=lambda way: "-".join(way[:2]).strip("-"),
+)
+def test_what_only_a_computed_alignment_takes_is_refused_where_none_is_computed(
+    members: list[Path],
+    tmp_path: Path,
+    onefold: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    way: list[str],
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "100"]
+    assert onefold("align", *members[:2], *digits, "-o", "saved.safetensors").status == 0
+    done = onefold("merge", *members[:2], *digits, *way, *more, "-o", "out.safetensors")
+    assert done.status == 2
+    assert "computes none" in done.err
+    assert more[0].strip("-").replace("-", "_") in done.err.replace("-", "_")
+    assert not (tmp_path / "out.safetensors").exists()
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.slow
+def test_resuming_changes_no_bit(
+    members: list[Path], tmp_path: Path, onefold: Callable[..., Any]
+) -> None:
+    digits = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "100"]
+    plain, kept = tmp_path / "plain.safetensors", tmp_path / "kept.safetensors"
+    assert onefold("merge", *members, *digits, "-o", plain).status == 0
+    assert onefold("merge", *members, *digits, "--resume", tmp_path / "k", "-o", kept).status == 0
+    assert all(torch.equal(v, load(kept)[k]) for k, v in load(plain).items())

@@ -13,6 +13,7 @@ from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.errors import nearest
 from onefold.fold import folds
 from onefold.fold.distillation import Polish
+from onefold.fold.network_fold import as_fold
 from onefold.fold.plan import DEFAULT, REPAIRS
 from onefold.recipe.document import DataPart, Flag, InputFile, Job, Part
 from onefold.recipe.reading import check_as, read_as
@@ -114,6 +115,13 @@ class Recipe(Job):
                 raise ValueError(reason)
         return self
 
+    @property
+    def computes_alignment(self) -> bool:
+        """Whether the merge aligns, if anything can be moved: as asked, or as the fold does."""
+        if self.align is None:
+            return as_fold(self.fold).aligns
+        return self.align != "none" and not isinstance(self.align, SavedAlignment)
+
     def facts(self) -> dict[str, Fact]:
         """What every job tells, and the file of the alignment and the shares of the classes."""
         facts = super().facts()
@@ -170,8 +178,9 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             "{until} takes no {max_positions}, so leave one of them out",
         ),
         (
-            isinstance(recipe.align, SavedAlignment) and recipe.max_positions is not None,
-            "{max_positions} goes with a matcher, so leave it out beside a saved alignment",
+            not recipe.computes_alignment and recipe.max_positions is not None,
+            "{max_positions} is of an alignment that is computed, and this merge computes none, so"
+            " name a matcher with {align}, or leave it out",
         ),
         (
             recipe.barrier and recipe.evaluation is None,

@@ -49,20 +49,26 @@ def fold_networks(
 def _alignment(
     recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None
 ) -> Alignment | Matcher | str | None:
-    """The `align` of the call: computed here if only `onefold.align` takes what is asked for."""
+    """The `align` of the call: computed here if only `onefold.align` takes what is asked for.
+
+    Where nothing can be moved, the merge itself says so, or refuses if a matcher was named.
+    """
     if isinstance(recipe.align, SavedAlignment):
         return Alignment.load(recipe.align.file.path)
-    if recipe.align == "none" or not (resume or recipe.max_positions):
+    if not recipe.computes_alignment or not (resume or recipe.max_positions):
         return recipe.align
-    return align(
-        models,
-        data,
-        method=recipe.align or DEFAULT,
-        reference=recipe.reference,
-        max_positions=recipe.max_positions,
-        seed=recipe.seed,
-        resume=resume,
-    )
+    try:
+        return align(
+            models,
+            data,
+            method=recipe.align or DEFAULT,
+            reference=recipe.reference,
+            max_positions=recipe.max_positions,
+            seed=recipe.seed,
+            resume=resume,
+        )
+    except NothingToAlignError:
+        return recipe.align
 
 
 def _partial(

@@ -52,6 +52,11 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
                     " out --devices, --on-disk and --resume."
                 )
             self.on_disk = False
+        if running.resume is not None and not recipe.computes_alignment:
+            raise RecipeError(
+                "--resume keeps the alignment that a merge computes, and this one computes none;"
+                " leave it out, or name a matcher with --align."
+            )
         if recipe.devices > 1:
             check_processes(check_device(recipe.device), recipe.devices)
         if isinstance(recipe.align, SavedAlignment):
