@@ -5,14 +5,14 @@ No-ops if there is one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-from onefold.errors import DataError
+from onefold.errors import DataError, RanksError
 
 T = TypeVar("T")
 
@@ -34,7 +34,8 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     if not several_ranks():
         return value
     total = value.detach().clone()
-    distributed.all_reduce(total)
+    with _reachable():
+        distributed.all_reduce(total)
     return total / distributed.get_world_size()
 
 
@@ -49,8 +50,41 @@ def from_rank(number: int, value: T) -> T:
         return value
     values: list[T] = [value]
     device = torch.device("cpu") if distributed.get_backend() == "gloo" else None
-    distributed.broadcast_object_list(values, src=number, device=device)
+    with _reachable():
+        distributed.broadcast_object_list(values, src=number, device=device)
     return values[0]
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Name the loss of another process, which transports report in words of their own."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0][:160].rstrip(".")
+        raise RanksError(
+            f"Rank {distributed.get_rank()} cannot reach the other processes ({reason}); one of"
+            " them has ended, and its own output says why."
+        ) from error
+
+
+def check_agreement(facts: Mapping[str, Any]) -> None:
+    """Refuse, on every rank, to go on if ranks were given different things.
+
+    Args:
+        facts: what must be equal on all ranks -> a small value that tells it, such as a digest.
+
+    Raises:
+        RanksError: a fact differs between two ranks; the first that does is named.
+    """
+    of_ranks = from_every_rank(dict(facts))
+    for number, others in enumerate(of_ranks[1:], start=1):
+        for name in {**of_ranks[0], **others}:
+            if of_ranks[0].get(name) != others.get(name):
+                raise RanksError(
+                    f"Rank {number} was given other {name} than rank 0; give all processes the same"
+                    " members, in one order, with the same settings and data."
+                )
 
 
 def ranks() -> int:
@@ -66,7 +100,8 @@ def from_every_rank(value: T) -> list[T]:
     if not several_ranks():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
+    with _reachable():
+        distributed.all_gather_object(values, value)
     return values
 
 

@@ -61,6 +61,10 @@ class PersistentError(OnefoldError):
     """Rounds of training cannot be made, recorded or continued as asked."""
 
 
+class RanksError(OnefoldError, RuntimeError):
+    """Processes that work together were given different things, or one of them is gone."""
+
+
 class OutputError(OnefoldError):
     """An output cannot be written: it exists, its folder is missing, or the disk is full."""
 

@@ -28,6 +28,7 @@ from onefold.distributed import from_every_rank
 from onefold.errors import AlignmentError, SettingError, shown
 from onefold.isolation import isolated
 from onefold.sources import on_disk
+from onefold.sources.agreement import check_ranks_agree
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.weights import state_checksum
 
@@ -94,6 +95,10 @@ def align(
     reading = Reading.of(matcher, max_positions, seed)
     if data is not None:
         data = shard_for_rank(check_reiterable(data, "calibration data"), sharded)
+    if not isinstance(models, nn.Module):
+        check_ranks_agree(
+            models, data, method=matcher, reading=reading, reference=reference, sharded=sharded
+        )
     checkpoint = NO_CHECKPOINT
     if resume is not None:
         settings = {

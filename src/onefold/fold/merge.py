@@ -11,6 +11,7 @@ from torch import nn
 from onefold.alignment import Alignment, Matcher, as_matcher
 from onefold.arguments import checked
 from onefold.batches import Data
+from onefold.distributed import raise_together
 from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.distillation import Polish
@@ -28,6 +29,7 @@ from onefold.fold.steps import (
 )
 from onefold.inference import OutputChoice
 from onefold.isolation import isolated
+from onefold.sources.agreement import check_ranks_agree
 from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
@@ -99,18 +101,31 @@ def merge(
             together; raised before anything slow.
         WeightsError, TraceError, DataError: as `onefold.align`.
     """
-    plan = plan_merge(
-        models,
-        data,
-        align=align,
-        fold=fold,
+    with raise_together():
+        plan = plan_merge(
+            models,
+            data,
+            align=align,
+            fold=fold,
+            repair=repair,
+            polish=polish,
+            weights=weights,
+            ensemble=ensemble,
+            validation=validation,
+            reference=reference,
+            output=output,
+            seed=seed,
+        )
+    check_ranks_agree(
+        plan.models,
+        plan.data,
+        align=plan.align,
+        fold=plan.fold,
         repair=repair,
-        polish=polish,
-        weights=weights,
+        polish=plan.polish,
+        weights=plan.weights,
         ensemble=ensemble,
-        validation=validation,
         reference=reference,
-        output=output,
         seed=seed,
     )
     report = _report(plan)

@@ -29,6 +29,7 @@ from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.isolation import isolated
+from onefold.sources.agreement import check_ranks_agree
 
 DEFAULT = "zipit"  # the alignment if nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds with features in the alignment's basis
@@ -156,6 +157,7 @@ def partial_merge(
     check_member(reference, len(models))
     models = list(in_one_precision(models, reference or 0))
     data = check_reiterable(data, "calibration data")
+    check_ranks_agree(models, data, until=until, align=align, fold=fold, repair=repair, seed=seed)
     if outputs == "probabilities":
         # Labels may tell it, but not when the module runs.
         meant = replace(meant, class_axis=class_axis_of(models[0], data, meant))

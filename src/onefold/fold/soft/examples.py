@@ -32,12 +32,14 @@ class Examples:
     def of(
         data: Data, device: torch.device | str | None = None, what: str = "labelled data"
     ) -> Examples:
-        """All examples that `data` yields, on `device`.
+        """All examples that `data` yields, on `device`; examples are returned as they are.
 
         Raises:
             DataError: there is no batch, or one has no labels, or its first axis does not count
                 examples.
         """
+        if isinstance(data, Examples):
+            return data
         found = list(batches(data, device, what))
         for batch in found:
             labels = labels_of(batch, "gates are learned from them", what)

@@ -25,7 +25,7 @@ from onefold.batchnorm import NormModule
 from onefold.distributed import from_first_rank
 from onefold.errors import SettingError
 from onefold.fold.soft.align_members import CommonBasis, common_basis
-from onefold.fold.soft.arguments import LEVELS, check_arguments, check_logits
+from onefold.fold.soft.arguments import check_arguments, check_logits
 from onefold.fold.soft.bodies import hardened_modules, module_body, remaining
 from onefold.fold.soft.copies import filled_copy, shared_copy
 from onefold.fold.soft.examples import Examples
@@ -48,6 +48,7 @@ from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
+from onefold.sources.agreement import check_ranks_agree
 
 
 class SoftMerge(nn.Module):
@@ -59,8 +60,8 @@ class SoftMerge(nn.Module):
 
     In training mode gates carry noise if `stochastic` says so, and gated batch norms use the
     statistics of the batch. In eval mode there is no noise, and gated batch norms use the members'
-    statistics (weighted at layer level), or those of `recalibrate`. Everything else, such as
-    dropout, is always in eval mode, since no member's weight is trained.
+    statistics (weighted at layer level), or those of `recalibrate`. The rest, such as dropout, is
+    always in eval mode, since no member's weight is trained.
 
     Args:
         models: K >= 2 networks on one device. They are neither copied nor changed; aligned ones
@@ -191,9 +192,8 @@ class SoftMerge(nn.Module):
             DataError: no labels, labels out of range, or a network cannot run.
             MembersError: every member is unfit, or the reference is.
         """
-        examples = data
-        if not isinstance(examples, Examples):
-            examples = Examples.of(examples, device_of(self._members[0]))
+        check_ranks_agree(self._members, level=self.level, align=self.align, seed=self.seed)
+        examples = Examples.of(data, device_of(self._members[0]))
         logits = [member_logits(model, examples, self.output, self.axis) for model in self._members]
         self.output = replace(self.output, class_axis=self.axis.known)
         check_logits(logits)
@@ -398,6 +398,3 @@ class SoftMerge(nn.Module):
     def extra_repr(self) -> str:
         """The level, the number of members and the reference, as torch prints them."""
         return f"level={self.level}, members={len(self._members)}, reference={self.reference}"
-
-
-__all__ = ["LEVELS", "SoftMerge"]
