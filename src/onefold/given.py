@@ -26,13 +26,14 @@ def check_ready(network: nn.Module, who: str = "") -> None:
     Raises:
         MembersError: a lazy module did not run yet.
     """
-    for find in (network.named_parameters, network.named_buffers):
-        for name, tensor in find():
+    for place, module in network.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if is_lazy(tensor):
                 kind = type(network).__name__
                 raise MembersError(
-                    f"{f'{who} ({kind})' if who else kind} has no weights yet, as '{name}' belongs"
-                    " to a lazy module that did not run; run one batch through the network first."
+                    f"{f'{who} ({kind})' if who else kind} has no weights yet, as"
+                    f" '{f'{place}.{name}'.lstrip('.')}' belongs to a lazy module that did not run;"
+                    " run one batch through the network first."
                 )
 
 

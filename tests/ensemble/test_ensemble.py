@@ -150,7 +150,7 @@ MODELS = networks(count=2)
             "of 3 members but there are 2",
         ),
         (lambda: Ensemble([]), MembersError, "no network"),
-        (lambda: Ensemble([MODELS[0], "b"]), MembersError, "Member 1 is a str"),
+        (lambda: Ensemble([MODELS[0], "b"]), MembersError, "Member 1 is the path"),
         (
             lambda: Ensemble([*MODELS, *networks(4, 1)], "outputs")(X),
             MembersError,
