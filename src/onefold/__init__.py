@@ -48,6 +48,7 @@ _EXPORTS = {
     "Ensemble": "onefold.ensemble",
     "barrier": "onefold.measure",
     "write_report": "onefold.result_reports",
+    "Batches": "onefold.batch_parts",
     "load": "onefold.weights",
     "save": "onefold.weights",
     "OnefoldError": "onefold.errors",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from onefold.alignment.matchers import Transport as Transport
     from onefold.alignment.matchers import WeightMatching as WeightMatching
     from onefold.alignment.matchers import ZipIt as ZipIt
+    from onefold.batch_parts import Batches as Batches
     from onefold.ensemble import ClassPool as ClassPool
     from onefold.ensemble import Ensemble as Ensemble
     from onefold.ensemble import class_pool as class_pool

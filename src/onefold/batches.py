@@ -2,7 +2,8 @@
 
 A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords,
 whose entry "labels" holds the labels. Inputs are a tensor, a tuple of tensors (positional
-arguments) or a dict of tensors (keyword arguments).
+arguments) or a dict of tensors (keyword arguments). `onefold.Batches` says what is what in batches
+of more entries, and numpy's arrays do for tensors (`batch_parts.py`).
 
 Labels may be of any kind (names, boxes, dicts). Code that needs no labels ignores them. Code that
 scores calls `labels_of`, which refuses labels of no usable kind. Examples need not lie along the
@@ -11,11 +12,10 @@ first axis: see `Batch.size`.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
+from onefold.batch_parts import Batches, taken_apart, which_is_what
 from onefold.distributed import rank, ranks, several_ranks
 from onefold.errors import DataError, OnefoldError, SettingError
 
@@ -153,7 +154,8 @@ def batches(
     index = -1
     for position, item in enumerate(data):
         index = data.number(position) if isinstance(data, RankShare) else position
-        batch = _parse(item, index, what)
+        args, kwargs, labels, unusable = taken_apart(item, index, what)
+        batch = Batch(args, kwargs, labels, index, unusable=unusable)
         if not any(isinstance(x, Tensor) for x in (*batch.args, *batch.kwargs.values())):
             raise DataError(
                 f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs,"
@@ -194,7 +196,7 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
     if batch.labels is None:
         raise DataError(
             f"Batch {batch.index} of the {what} has no labels, but {purpose}; yield (inputs,"
-            " labels) or a dict with 'labels'."
+            f" labels) or a dict with 'labels'{which_is_what(batch.args, batch.kwargs)}."
         )
     labels, sizes = batch.labels, {len(x) for x in batch.tensors if x.dim()}
     fits = not labels.dim() or any(len(labels) in x.shape for x in batch.tensors)
@@ -224,6 +226,8 @@ def check_reiterable(data: Data, what: str = "data") -> Data:
             f"The {what} is a {type(data).__name__}; pass an iterable of batches, for example a"
             " list or a DataLoader."
         )
+    if isinstance(data, Batches):
+        check_reiterable(data.data, what)
     if isinstance(data, Iterator):
         raise DataError(
             f"The {what} is an iterator, which can be read only once; pass a list or a DataLoader."
@@ -299,11 +303,28 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
     except OnefoldError:  # a module of this library already says what is wrong
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise DataError(
-            f"{type(module).__name__} cannot run on {batch.describe()}: {reason.rstrip('.')}; give"
-            " inputs of the shapes and types that it takes."
-        ) from error
+        raise DataError(_cannot_run(module, batch, error)) from error
+
+
+def _cannot_run(module: nn.Module, batch: Batch, error: Exception) -> str:
+    """Why a network does not run on a batch, and what to do if that is known, as one sentence."""
+    reason = str(error).strip().split("\n")[0][:200].rstrip(".")
+    what = f"{type(module).__name__} cannot run on {batch.describe()}"
+    numbers = not any(x.is_floating_point() for x in batch.tensors) and _speaks_of_types(reason)
+    if numbers and any(x.dtype == torch.uint8 and x.dim() > 2 for x in batch.tensors):
+        return (
+            f"{what}, as its weights are floating-point; divide the images by 255 and normalize"
+            " them as in training, as images.float() / 255."
+        )
+    if numbers:
+        return f"{what}: {reason}; numbers that are no indices need .to(torch.float32)."
+    told = which_is_what(batch.args, batch.kwargs)
+    return f"{what}: {reason}{told or '; give inputs of the shapes and types that it takes'}."
+
+
+def _speaks_of_types(reason: str) -> bool:
+    words = ("dtype", "type", "not implemented for", "Float", "float")
+    return any(word in reason for word in words)
 
 
 def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
@@ -324,43 +345,6 @@ def check_dtype(batch: Batch, dtype: torch.dtype) -> None:
                 f"The network's parameters are {name}, but not the inputs of {what}; convert the"
                 f" data with .to(torch.{name})."
             )
-
-
-def _parse(item: Any, index: int, what: str) -> Batch:
-    labels = None
-    if isinstance(item, tuple | list) and len(item) == 2:
-        item, labels = item
-    elif isinstance(item, tuple | list) and len(item) == 1:
-        item = item[0]
-    elif isinstance(item, Mapping):
-        item = dict(item)
-        labels = item.pop("labels", None)
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if isinstance(item, Tensor):
-        args = (item,)
-    elif isinstance(item, tuple | list):
-        args = tuple(item)
-    elif isinstance(item, Mapping):
-        kwargs = dict(item)
-    else:
-        raise DataError(
-            f"Batch {index} of the {what} is a {type(item).__name__}; yield tensors, (inputs,"
-            " labels) tuples, or dicts for keyword networks."
-        )
-    labels, unusable = _labels(labels)
-    return Batch(args, kwargs, labels, index, unusable=unusable)
-
-
-def _labels(given: Any) -> tuple[Tensor | None, str]:
-    """The labels as a tensor and "", or None and what they are if they cannot be a tensor."""
-    if given is None or isinstance(given, Tensor):
-        return given, ""
-    if not isinstance(given, Mapping | str | bytes):
-        with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
-            return torch.as_tensor(given), ""
-    inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
-    return None, f"a {type(given).__name__}{inside}"
 
 
 def _move(batch: Batch, device: torch.device | str) -> Batch:

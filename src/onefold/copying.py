@@ -1,4 +1,4 @@
-"""Copies of networks, whatever they hold beside their tensors.
+"""Copies of networks, whatever they hold beside their tensors, and whatever made those.
 
 copy.deepcopy refuses much that a network may hold. Three kinds are told apart:
 
@@ -82,6 +82,38 @@ class _Detached(TorchFunctionMode):
                 memo[id(tensor)] = tensor.detach().clone()
             return memo[id(tensor)]
         return func(*args, **(kwargs or {}))
+
+
+def ordinary(network: M) -> M:
+    """The network itself, or a copy if torch.inference_mode() made its tensors.
+
+    Such tensors can neither be traced nor be part of a loss. Those of the copy can.
+
+    Raises:
+        MembersError: as `copied`.
+    """
+    return copied(network) if _frozen_tensor(network) else network
+
+
+def check_changeable(network: nn.Module) -> None:
+    """Refuse a network that cannot be changed in place, as torch.inference_mode() made its tensors.
+
+    Raises:
+        MembersError: as said.
+    """
+    if name := _frozen_tensor(network):
+        raise MembersError(
+            f"{type(network).__name__} was made under torch.inference_mode(), so that its '{name}'"
+            " cannot be changed; pass copy.deepcopy(network)."
+        )
+
+
+def _frozen_tensor(network: nn.Module) -> str:
+    """The name of a tensor that torch.inference_mode() made; "" if there is none, or inside it."""
+    if torch.is_inference_mode_enabled():
+        return ""
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    return next((name for name, tensor in tensors if tensor.is_inference()), "")
 
 
 def check_copyable(network: nn.Module) -> None:

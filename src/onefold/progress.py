@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,8 +30,7 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         TimeRemainingColumn,
     )
 
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    total = length_of(items) if total is None else total
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,3 +39,11 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+def length_of(items: Iterable[object]) -> int | None:
+    """len(items); None if that is not known, as of a loader of streamed data."""
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import device_of
-from onefold.copying import copied
+from onefold.copying import copied, ordinary
 from onefold.errors import MembersError
 from onefold.sources import on_disk
 from onefold.weights import check_members, check_state
@@ -67,11 +67,13 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
 def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
     """The same networks, with copies of those whose precision is not the reference's.
 
-    The copies have the reference's dtypes, tensor by tensor. Only floating-point and complex
+    The copies have the reference's dtypes, tensor by tensor. Networks that torch.inference_mode()
+    made are copied as well (`ordinary`). Only floating-point and complex
     tensors are cast. Members on disk are in their network's precision already.
     """
     if on_disk(models):
         return models  # type: ignore[return-value]
+    models = [ordinary(model) for model in models]
     wanted = _dtypes(models[reference])
 
     def fits(model: nn.Module) -> bool:

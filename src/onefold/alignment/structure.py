@@ -5,12 +5,10 @@ A batch that does not fit is told apart from a network that cannot be traced.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, unsharded
-from onefold.copying import copied
-from onefold.errors import NothingToAlignError, TraceError
+from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, unsharded
+from onefold.errors import NothingToAlignError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import all_positions, why_still
 
@@ -25,12 +23,7 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
     """
     first = next(batches(unsharded(data), device_of(model), "calibration data"))
     check_dtype(first, dtype_of(model))
-    try:
-        return trace(model, first.args, first.kwargs)
-    except TraceError:
-        with torch.no_grad():  # raises DataError if the batch is to blame
-            forward(copied(model).eval(), first)
-        raise
+    return trace(model, first.args, first.kwargs)
 
 
 def check_movable(spec: SymmetrySpec, name: str) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import check_networks
 from onefold.arguments import check_fields, checked
+from onefold.batch_parts import in_memory
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
@@ -216,6 +217,7 @@ def _student(model: M, settings: Polish) -> M:
     return student
 
 
+@torch.enable_grad()
 def _train(student: nn.Module, data: Data, aims: _Aims, result: Polished[M]) -> None:
     """Train the student in all passes, and enter the numbers into `result`."""
     device = device_of(student)
@@ -261,14 +263,14 @@ def _divergence(logits: Tensor, aim: Tensor) -> Tensor:
 
 def _count(data: Data, device: torch.device) -> int:
     """How many batches one pass has."""
-    if isinstance(data, list | tuple):
-        return len(data)
+    if in_memory(data):
+        return len(data)  # type: ignore[arg-type]
     return sum(1 for _ in batches(data, device, "data to distil on"))
 
 
 def _in_order(data: Data, device: torch.device, generator: torch.Generator) -> Iterable[Batch]:
     """The batches of one pass."""
-    if not isinstance(data, list | tuple):
+    if not in_memory(data):
         return batches(data, device, "data to distil on")
     every = list(batches(data, device, "data to distil on"))
     return [every[k] for k in torch.randperm(len(every), generator=generator).tolist()]
@@ -320,7 +322,7 @@ class _Aims:
     ) -> None:
         self.logits = logits
         self._teachers, self._ensemble = teachers, ensemble
-        self._known: dict[int, Tensor] | None = {} if isinstance(data, list | tuple) else None
+        self._known: dict[int, Tensor] | None = {} if in_memory(data) else None
         if self._known is not None and on_disk(teachers):
             self._known |= self._in_turn(data, device)
 

@@ -49,6 +49,7 @@ from onefold.batches import (
 )
 from onefold.batchnorm import FEW, reestimate, too_small
 from onefold.caches import fill
+from onefold.copying import check_changeable
 from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
 from onefold.fold.repair_places import Place, places_of
@@ -87,7 +88,9 @@ def recalibrate(model: nn.Module, data: Data) -> nn.Module:
     Raises:
         DataError: the data is empty or cannot be run, or the network has no batch norm (it then
             needs the members' statistics: `onefold.merge(..., repair="auto")`).
+        MembersError: torch.inference_mode() made the network.
     """
+    check_changeable(model)
     if reestimate(model, data) == 0:
         raise DataError(
             f"{type(model).__name__} has no batch norm with running statistics to recalibrate; use"
@@ -122,7 +125,9 @@ def repair(
 
     Raises:
         DataError: the data is empty, used up or cannot be run.
+        MembersError: torch.inference_mode() made the network.
     """
+    check_changeable(model)
     data = check_reiterable(data, "calibration data")
     state = {k: v.detach().clone() for k, v in model.state_dict().items()}
     if traced is None:

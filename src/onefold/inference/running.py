@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from onefold.arguments import checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
-from onefold.progress import track
+from onefold.progress import length_of, track
 from onefold.sources import Members, as_members, on_disk
 
 DISORDER = (
@@ -131,8 +131,7 @@ def outputs_of(
         yield from _in_turn(models, data, title, meant)
         return
     devices = [device_of(model) for model in models]
-    total = len(data) if isinstance(data, Sized) else None
-    for batch in track(batches(data), title, total):
+    for batch in track(batches(data), title, length_of(data)):
         placed = {device: _moved(batch, device) for device in dict.fromkeys(devices)}
         outputs = [
             run(model, placed[device], meant) for model, device in zip(models, devices, strict=True)

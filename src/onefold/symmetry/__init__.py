@@ -55,6 +55,7 @@ def find_symmetries(
         The SymmetrySpec; print it for a readable table.
 
     Raises:
+        DataError: the network cannot run on the inputs.
         TraceError: torch.export cannot trace the network.
         SymmetryError: with a cache, if nothing can be proved (weights on the meta device, a network
             that is random in eval mode).

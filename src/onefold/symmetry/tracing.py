@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.arguments import checked
 from onefold.batches import Batch, batches, forward
+from onefold.copying import copied, ordinary
 from onefold.errors import TraceError
 from onefold.isolation import isolated
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
@@ -193,14 +194,16 @@ def trace(
     replay takes any batch size.
 
     Args:
-        model: the network, also on the meta device; it is left as it was.
+        model: the network, also on the meta device; it is left as it was. One that
+            torch.inference_mode() made is copied.
         args: positional inputs.
         kwargs: keyword inputs.
 
     Raises:
-        TraceError: torch.export cannot trace the network.
+        DataError: the inputs' dtype is not the network's, or it cannot run on them at all.
+        TraceError: the network runs, but torch.export cannot trace it.
     """
-    args, kwargs = tuple(args), dict(kwargs or {})
+    args, kwargs, model = tuple(args), dict(kwargs or {}), ordinary(model)
     program: ExportedProgram | None = None
     attempts = (*doubled(args, kwargs), (args, kwargs, True), (args, kwargs, False))
     for attempt_args, attempt_kwargs, dynamic in attempts:
@@ -210,6 +213,8 @@ def trace(
         except TraceError as error:
             failure = error
     if program is None:
+        with torch.no_grad():  # raises DataError if the inputs are to blame
+            forward(copied(model).eval(), Batch(args, kwargs))
         raise failure
     state_names = {
         spec.arg.name: str(spec.target)

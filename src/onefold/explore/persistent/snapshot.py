@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 from onefold.batches import device_of
+from onefold.copying import check_changeable
 from onefold.distributed import from_first_rank, mean_over_ranks, several_ranks
 from onefold.errors import PersistentError
 from onefold.weights.checksums import state_checksum
@@ -46,13 +46,9 @@ class Snapshot:
         """A copy of the network's tensors.
 
         Raises:
-            PersistentError: a parameter has no value yet.
+            MembersError: torch.inference_mode() made the network, which could never get them back.
         """
-        for name, parameter in network.named_parameters():
-            if isinstance(parameter, UninitializedParameter):
-                raise PersistentError(
-                    f"'{name}' has no shape yet; run the network on one batch first."
-                )
+        check_changeable(network)
         parameters, buffers = _tensors(network)
         return cls(
             {n: t.detach().clone() for n, t in parameters.items()},

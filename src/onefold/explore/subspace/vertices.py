@@ -58,7 +58,7 @@ def vertex_values(
             check_alike(model, start, f"start {k}")
         found = parameters_of(start or model, refs)
         for ref, tensor in zip(refs, found, strict=True):
-            if not bool(tensor.isfinite().all()):
+            if not bool(tensor.detach().isfinite().all()):
                 raise SubspaceError(
                     f"'{ref.name}' of {f'start {k}' if start is not None else 'the model'} holds"
                     " NaN or infinity; leave this network out."

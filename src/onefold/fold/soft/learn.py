@@ -22,6 +22,7 @@ from onefold.progress import track
 NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
 
 
+@torch.enable_grad()
 def train(
     soft: SoftMerge, examples: Examples, steps: int, lr: float, penalty: float, size: int, seed: int
 ) -> list[float]:

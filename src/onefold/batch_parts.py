@@ -1,0 +1,224 @@
+"""What a loader yields, taken apart into inputs and labels.
+
+The form tells it: a tensor is inputs, a pair is (inputs, labels), and the entry "labels" of a dict
+holds the labels. `Batches` says it where the form does not. Arrays of numpy are taken as tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onefold.errors import DataError, SettingError, kind_of, nearest, shown
+
+Place = int | str  # of an entry: its position or its key
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Data whose batches have more entries than inputs and labels, and which entry is what.
+
+        onefold.merge(models, onefold.Batches(loader, inputs=0, labels=1))
+        onefold.evaluate(model, onefold.Batches(loader, inputs="image", labels="label"))
+
+    Every function takes it as data. Other attributes of the data are its attributes too.
+
+    Attributes:
+        data: batches that are tuples, dicts or objects with attributes.
+        inputs: the position or the key of the network's input; several, as ("image", "mask"), for
+            a network of several positional inputs; a dict, as {"pixel_values": "image"}, for one
+            that takes keywords.
+        labels: the position or the key of the labels; None: there are none.
+
+    Raises:
+        SettingError: an entry is neither a position nor a key.
+        DataError: the data is no iterable of batches.
+    """
+
+    data: Iterable[Any]
+    inputs: Place | Sequence[Place] | Mapping[str, Place] = 0
+    labels: Place | None = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, str | Mapping | Tensor | nn.Module) or not (
+            isinstance(self.data, Iterable) or hasattr(self.data, "__getitem__")
+        ):
+            raise DataError(
+                f"Batches takes data as a list or DataLoader of batches, not {shown(self.data)}."
+            )
+        places = self.inputs
+        if isinstance(places, Mapping):
+            for name in places:
+                if not isinstance(name, str):
+                    raise SettingError(
+                        f"Batches takes inputs by keyword with names as keys, not {shown(name)}."
+                    )
+            places = list(places.values())
+        elif not isinstance(places, list | tuple):
+            places = [places]  # type: ignore[list-item]
+        if not places:
+            raise SettingError("Batches takes at least one entry as inputs, not none.")
+        given = [("inputs", place) for place in places] + [("labels", self.labels)]
+        for name, place in given[: None if self.labels is not None else -1]:
+            if isinstance(place, bool) or not isinstance(place, int | str):
+                raise SettingError(
+                    f"Batches takes {name} as positions or keys, such as 0 or 'image', not"
+                    f" {shown(place)}."
+                )
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """Yield (inputs, labels) of every batch.
+
+        Raises:
+            DataError: a batch has no such entry.
+        """
+        for index, item in enumerate(self.data):
+            labels = None if self.labels is None else _entry(item, self.labels, index)
+            inputs: Any
+            if isinstance(self.inputs, Mapping):
+                inputs = {name: _entry(item, at, index) for name, at in self.inputs.items()}
+            elif isinstance(self.inputs, int | str):
+                inputs = _entry(item, self.inputs, index)
+            else:
+                inputs = tuple(_entry(item, at, index) for at in self.inputs)
+            yield inputs, labels
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        """Attributes of the data, such as the sampler of a DataLoader."""
+        if name.startswith("_") or name == "data":
+            raise AttributeError(name)
+        return getattr(self.data, name)
+
+    def __repr__(self) -> str:
+        return (
+            f"Batches({type(self.data).__name__}, inputs={self.inputs!r}, labels={self.labels!r})"
+        )
+
+
+def in_memory(data: Iterable[Any]) -> bool:
+    """Whether data is a list of batches, which are the same ones in every pass."""
+    if isinstance(data, Batches):
+        return in_memory(data.data)
+    return isinstance(data, list | tuple)
+
+
+def taken_apart(
+    item: Any, index: int, what: str
+) -> tuple[tuple[Any, ...], dict[str, Any], Tensor | None, str]:
+    """The positional inputs, keyword inputs, labels, and what labels are that nothing could score.
+
+    Args:
+        item: what a loader yields.
+        index: its number, for messages.
+        what: name of the data in messages.
+
+    Raises:
+        DataError: the item is of no known kind.
+    """
+    labels = None
+    if isinstance(item, tuple | list) and len(item) == 2:
+        item, labels = item
+    elif isinstance(item, tuple | list) and len(item) == 1:
+        item = item[0]
+    elif isinstance(item, Mapping):
+        item = dict(item)
+        labels = item.pop("labels", None)
+    item = as_tensor(item)
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if isinstance(item, Tensor):
+        args = (item,)
+    elif isinstance(item, tuple | list):
+        args = tuple(as_tensor(value) for value in item)
+    elif isinstance(item, Mapping):
+        kwargs = {name: as_tensor(value) for name, value in item.items()}
+    else:
+        raise DataError(
+            f"Batch {index} of the {what} is {kind_of(item)}; yield tensors, (inputs, labels)"
+            " tuples, or dicts for keyword networks, or say what is what by onefold.Batches."
+        )
+    return args, kwargs, *_labels(labels)
+
+
+def as_tensor(value: Any) -> Any:
+    """An array of numpy, or a tensor that torch.inference_mode() made, as a tensor like any other.
+
+    Anything else, and an array that torch has no type for, is returned as it is.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        # torch takes neither bytes in another order nor negative strides, and shares memory that
+        # must not be written to under a warning.
+        native = np.array(value, dtype=value.dtype.newbyteorder("="))
+        with contextlib.suppress(TypeError):
+            return torch.as_tensor(native)
+    if isinstance(value, Tensor) and value.is_inference() and not torch.is_inference_mode_enabled():
+        return value.clone()
+    return value
+
+
+def which_is_what(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """What to do if inputs hold labels and more, as words that go on with a sentence; "" if not."""
+    if len(args) > 2:
+        return (
+            "; if the batches are (inputs, labels, ...), pass onefold.Batches(data, inputs=0,"
+            " labels=1)"
+        )
+    if kwargs:
+        keys = list(kwargs)
+        named = next((key for key in keys if "label" in key or key in ("target", "y")), keys[-1])
+        return (
+            "; if not all entries are inputs, pass onefold.Batches(data,"
+            f" inputs={keys[0]!r}, labels={named!r})"
+        )
+    return ""
+
+
+def _entry(item: Any, place: Place, index: int) -> Any:
+    """One entry of a batch.
+
+    Raises:
+        DataError: there is none at that place.
+    """
+    if isinstance(item, Mapping):
+        if place in item:
+            return item[place]
+        near = nearest(str(place), [str(key) for key in item])
+        raise DataError(f"Batch {index} of the data has no entry {place!r}; {_ended(near)}")
+    if isinstance(place, str) and not isinstance(item, Tensor) and hasattr(item, place):
+        return getattr(item, place)
+    if isinstance(place, int) and isinstance(item, tuple | list):
+        if -len(item) <= place < len(item):
+            return item[place]
+        raise DataError(
+            f"Batch {index} of the data has {len(item)} entries and none at {place}; give a"
+            f" position from 0 to {len(item) - 1}."
+        )
+    todo = "a position" if isinstance(item, tuple | list) else "data of tuples or dicts"
+    raise DataError(
+        f"Batch {index} of the data is {kind_of(item)} and has no entry {place!r}; give {todo}."
+    )
+
+
+def _ended(words: str) -> str:
+    return words if words.endswith((".", "?")) else f"{words}."
+
+
+def _labels(given: Any) -> tuple[Tensor | None, str]:
+    """The labels as a tensor and "", or None and what they are if they cannot be a tensor."""
+    given = as_tensor(given)
+    if given is None or isinstance(given, Tensor):
+        return given, ""
+    if not isinstance(given, Mapping | str | bytes):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
+            return torch.as_tensor(given), ""
+    inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
+    return None, f"a {type(given).__name__}{inside}"
