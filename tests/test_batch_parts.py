@@ -341,7 +341,8 @@ def test_images_of_bytes_are_told_to_be_divided(first: str) -> None:
             lambda data=data: onefold.merge(models, data, align="permutation"),
             lambda data=data: onefold.merge(models, data, align="none"),
             lambda data=data: onefold.evaluate(models, data),
-            lambda data=data: onefold.find_symmetries(models[0], data[0]),
+            lambda data=data: onefold.align(models, data, method="permutation"),
+            lambda data=data: onefold.merge(models, data, align="none", fold="least_squares"),
             lambda data=data: onefold.fit_gates(onefold.SoftMerge(models, align="none"), data),
             lambda data=data: onefold.barrier(*models, data),
         ):

@@ -84,6 +84,15 @@ class _Detached(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def copied_to_run(network: M) -> M:
+    """A copy in eval mode that shares the network's parameters, for runs that shall leave no trace.
+
+    Raises:
+        MembersError: as `copied`.
+    """
+    return copied(network, {id(tensor): tensor for tensor in network.parameters()}).eval()
+
+
 def ordinary(network: M) -> M:
     """The network itself, or a copy if torch.inference_mode() made its tensors.
 

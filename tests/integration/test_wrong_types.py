@@ -123,6 +123,7 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
             "path": folder / "page.html",
             "force": True,
         },
+        "Batches": {"data": data},
         "load": {"path": saved},
         "save": {"model_or_state": network(), "path": folder / "out.pt", "force": True},
     }

@@ -5,9 +5,11 @@ A batch that does not fit is told apart from a network that cannot be traced.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, unsharded
+from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, unsharded
+from onefold.copying import copied_to_run
 from onefold.errors import NothingToAlignError
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import all_positions, why_still
@@ -23,6 +25,10 @@ def trace_on(model: nn.Module, data: Data) -> TracedNetwork:
     """
     first = next(batches(unsharded(data), device_of(model), "calibration data"))
     check_dtype(first, dtype_of(model))
+    if not any(x.is_floating_point() or x.is_complex() for x in first.tensors):
+        # torch.export takes whole numbers where a network does not.
+        with torch.no_grad():
+            forward(copied_to_run(model), first)
     return trace(model, first.args, first.kwargs)
 
 

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from onefold.arguments import checked
 from onefold.batches import Batch, batches, forward
-from onefold.copying import copied, ordinary
+from onefold.copying import copied_to_run, ordinary
 from onefold.errors import TraceError
 from onefold.isolation import isolated
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
@@ -214,7 +214,7 @@ def trace(
             failure = error
     if program is None:
         with torch.no_grad():  # raises DataError if the inputs are to blame
-            forward(copied(model).eval(), Batch(args, kwargs))
+            forward(copied_to_run(model), Batch(args, kwargs))
         raise failure
     state_names = {
         spec.arg.name: str(spec.target)
