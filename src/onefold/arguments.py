@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-import torch
 from torch import nn
 
 from onefold.annotations import REFUSED, Kind, hints_of, kinds_of
@@ -27,8 +26,7 @@ MEMBERS = ("models", "model", "members", "networks", "teachers")  # parameters t
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator that checks the types of a public function's arguments.
 
-    Missing and unknown arguments are left to Python. The function runs outside of
-    torch.inference_mode(), whatever its caller is in.
+    Missing and unknown arguments are left to Python.
 
     Args:
         function: a function, or the `__init__` of a class. Its annotations are read at the first
@@ -61,9 +59,6 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in named.items():
             if name in known:
                 named[name] = _taken(known[name], owner, name, value)
-        if torch.is_inference_mode_enabled():  # what is made in it could never be trained
-            with torch.inference_mode(False):
-                return function(*given, **named)
         return function(*given, **named)
 
     return call

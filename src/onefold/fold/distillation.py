@@ -217,7 +217,6 @@ def _student(model: M, settings: Polish) -> M:
     return student
 
 
-@torch.enable_grad()
 def _train(student: nn.Module, data: Data, aims: _Aims, result: Polished[M]) -> None:
     """Train the student in all passes, and enter the numbers into `result`."""
     device = device_of(student)

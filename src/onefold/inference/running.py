@@ -14,6 +14,7 @@ from onefold.arguments import checked
 from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
+from onefold.isolation import isolated
 from onefold.progress import length_of, track
 from onefold.sources import Members, as_members, on_disk
 
@@ -24,6 +25,7 @@ DISORDER = (
 
 
 @checked
+@isolated
 def predictions(
     model: nn.Module,
     data: Data,

@@ -285,6 +285,7 @@ def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
 
 
 @checked
+@isolated
 @torch.no_grad()
 def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
     """A copy of the first network with the weighted sum of all networks' tensors.

@@ -288,6 +288,7 @@ class Subspace(DrawnNetwork):
         )
 
     @checked
+    @isolated
     def ensemble(
         self,
         n: int,

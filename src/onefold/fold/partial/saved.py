@@ -17,6 +17,7 @@ from onefold.errors import OnefoldError, WeightsError
 from onefold.fold.partial.module import PartialMerge, assemble, check_outputs
 from onefold.fold.partial.unmerge import Unmerge
 from onefold.inference import ANY, described, restored
+from onefold.isolation import isolated
 from onefold.symmetry import trace
 from onefold.symmetry.cutting import Cutting
 from onefold.symmetry.parts import piece_behind
@@ -46,6 +47,7 @@ def save_partial(model: PartialMerge, path: str | os.PathLike[str], *, force: bo
 
 
 @checked
+@isolated
 def load_partial(
     path: str | os.PathLike[str], models: nn.Module | Sequence[nn.Module]
 ) -> PartialMerge:

@@ -22,7 +22,6 @@ from onefold.progress import track
 NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
 
 
-@torch.enable_grad()
 def train(
     soft: SoftMerge, examples: Examples, steps: int, lr: float, penalty: float, size: int, seed: int
 ) -> list[float]:
