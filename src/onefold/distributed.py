@@ -5,6 +5,7 @@ No-ops if there is one process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -61,7 +62,9 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0][:160].rstrip(".")
+        # Transports begin with a place in their own source and end with guesses.
+        told = re.sub(r"^\[[^\]]*\]\s*", "", str(error).strip() or type(error).__name__)
+        reason = re.split(r"\n|\. ", told)[0][:160].rstrip(".")
         raise RanksError(
             f"Rank {distributed.get_rank()} cannot reach the other processes ({reason}); one of"
             " them has ended, and its own output says why."
