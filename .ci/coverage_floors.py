@@ -23,6 +23,7 @@ FLOORS: dict[str, float] = {
     "alignment": 60,
     "cli": 60,
     "demo": 60,
+    "documents": 60,
     "ensemble": 60,
     "explore": 60,
     "fold": 60,

@@ -20,9 +20,9 @@ from onefold.cli.options import nested, options_of, options_of_dataclass
 from onefold.cli.persist import COMMAND as PERSIST
 from onefold.cli.soft import COMMAND as SOFT
 from onefold.cli.subspace import COMMAND as SUBSPACE
+from onefold.documents.part import Flag
 from onefold.explore.training import Training
 from onefold.fold import folds
-from onefold.recipe.document import Flag
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.persist.document import RoundsPart
 from onefold.recipe.soft.document import SoftPart

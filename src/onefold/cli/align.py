@@ -11,13 +11,14 @@ from onefold.alignment import align
 from onefold.alignment.matchers import feature_matchers
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, table, tell
+from onefold.documents.part import Flag
+from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
-from onefold.recipe.document import DataPart, Flag, InputFile, Request
+from onefold.recipe.document import DataPart, InputFile, Request
 from onefold.recipe.inputs import check_runs, load_data, load_members
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
-from onefold.recipe.settings import OneOf, described_fields
 from onefold.result_reports.alignments import alignment_table
 from onefold.weights import check_output
 

@@ -17,9 +17,10 @@ from onefold.cli.options import (
     options_of_dataclass,
     source_of,
 )
+from onefold.documents.part import Flag
+from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
-from onefold.recipe.document import Document, Flag, InputFile, Request
-from onefold.recipe.problems import Source, at_hand
+from onefold.recipe.document import Document, InputFile, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
 from onefold.result_reports.scored import CAPTION

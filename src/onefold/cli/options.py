@@ -19,11 +19,12 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from onefold.documents.part import Flag
+from onefold.documents.problems import Source, part_of
+from onefold.documents.reading import parsed
+from onefold.documents.settings import NAME, OneOf, described_fields, keys_of
 from onefold.errors import RecipeError
-from onefold.recipe.document import Flag, InputFile
-from onefold.recipe.problems import Source, part_of
-from onefold.recipe.reading import parsed
-from onefold.recipe.settings import NAME, OneOf, described_fields, keys_of
+from onefold.recipe.document import InputFile
 
 Keys = tuple[str, ...]
 

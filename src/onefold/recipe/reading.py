@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
-from yaml.reader import ReaderError
 
+from onefold.documents.part import Part
+from onefold.documents.problems import Source
+from onefold.documents.reading import checked, read_yaml
 from onefold.errors import RecipeError
-from onefold.recipe.document import DataPart, Document, InputFile, Part, Request
+from onefold.recipe.document import DataPart, Document, InputFile, Request
 from onefold.recipe.inputs import verify
-from onefold.recipe.problems import Source, problem_of
-from onefold.recipe.yaml_text import NotPlain, plain_data
 from onefold.sources.python_file import run_file
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
-LONGEST = 2**20  # bytes of a recipe
 LONGEST_PATH = 4096  # characters
 FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
 COMMANDS = {  # keys that only the recipes of these commands have
@@ -33,11 +31,6 @@ Asked = TypeVar("Asked", bound=Request)
 P = TypeVar("P", bound=Part)
 
 
-def parsed(text: str) -> Any:
-    """YAML text as plain data. Raises yaml.YAMLError."""
-    return plain_data(text).content
-
-
 def read_as(kind: type[Asked], path: str | Path) -> Asked:
     """The recipe of this kind in the YAML file `path`, with absolute paths.
 
@@ -46,11 +39,7 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
             message names the file and the key.
     """
     path = Path(path)
-    text = _text_of(path)
-    try:
-        found = plain_data(text)
-    except yaml.YAMLError as error:
-        raise _no_yaml(error, path) from error
+    found = read_yaml(path, f"The recipe {path}")
     if isinstance(found.content, Mapping):
         owners = next((own for key, own in COMMANDS.items() if key in found.content), ["merge"])
         if kind.command not in owners:
@@ -59,39 +48,6 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
             )
     source = Source(f"The recipe {path}", found.lines)
     return check_as(kind, found.content, source, path.resolve().parent)
-
-
-def _text_of(path: Path) -> str:
-    """The text of a recipe file. Raises RecipeError if it cannot be read, or is too long."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST + 1)
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"The recipe {path} is no text in UTF-8 (byte {error.start}); save it as that."
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RecipeError(f"The recipe {path} cannot be read: {reason}; check the path.") from error
-    if len(content) > LONGEST:
-        raise RecipeError(
-            f"The recipe {path} has more than {LONGEST:,} bytes, so it is no recipe; check the"
-            " path."
-        )
-    return text
-
-
-def _no_yaml(error: yaml.YAMLError, path: Path) -> RecipeError:
-    mark = getattr(error, "problem_mark", None)
-    reason = " ".join(str(getattr(error, "problem", None) or "it cannot be parsed").split())
-    if isinstance(error, NotPlain) and mark is not None:
-        return RecipeError(f"The recipe {path}, line {mark.line + 1}: {reason}.")
-    if isinstance(error, ReaderError):
-        where, reason = "", f"it holds the character {error.character!r}"
-    else:
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return RecipeError(f"The recipe {path} is no valid YAML{where}: {reason}.")
 
 
 def check_as(
@@ -141,22 +97,6 @@ def load_file(file: InputFile) -> None:
         raise RecipeError(f"The file {file.path} under 'use' does not exist; check its path.")
     verify(file)
     run_file(path, path.stat().st_mtime_ns)
-
-
-def checked(kind: type[P], content: object, source: str | Source) -> P:
-    """`content` as a part or document of this kind, its paths as they are; errors as `check_as`."""
-    source = _as_source(source)
-    if not isinstance(content, Mapping):
-        held = "nothing" if content is None else f"a {type(content).__name__}"
-        raise RecipeError(f"{source.what} holds {held}, not keys and values; see the README.")
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise source.error(problem_of(error, kind)) from None
-
-
-def _as_source(source: str | Source) -> Source:
-    return Source(source) if isinstance(source, str) else source
 
 
 def text_of(recipe: Document, path: str | Path) -> str:

@@ -15,8 +15,9 @@ from typing import Generic, Protocol, TypeVar
 from torch import nn
 
 from onefold.batches import Data
+from onefold.documents.part import Flag
 from onefold.errors import Note
-from onefold.recipe.document import DataPart, Document, Flag, Job
+from onefold.recipe.document import DataPart, Document, Job
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import check_device, labelled, verify
 from onefold.recipe.outputs import check_outputs, write

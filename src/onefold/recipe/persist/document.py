@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, Flag, NamePatterns, Part
+from onefold.documents.part import Flag, NamePatterns, Part
+from onefold.recipe.document import DataPart
 from onefold.recipe.training.document import TRAINING, TrainedRecipe, TrainingData
 from onefold.result_reports.provenance import Fact, settings_facts
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from onefold.recipe.document import DataPart, Flag, Job, NamePatterns, Part
+from onefold.documents.part import Flag, NamePatterns, Part
+from onefold.recipe.document import DataPart, Job
 from onefold.result_reports.provenance import Fact, settings_facts
 
 GATING, LEARNING = Flag(panel="What to gate"), Flag(panel="How to learn")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from onefold.recipe.document import Flag, NamePatterns, Part
+from onefold.documents.part import Flag, NamePatterns, Part
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.result_reports.provenance import Fact, settings_facts
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onefold.documents.problems import told
 from onefold.errors import RecipeError, WeightsError
 from onefold.recipe.document import Record
-from onefold.recipe.problems import told
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights.atomic import atomic_write
 from onefold.weights.file_writers import write_torch

@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from onefold.documents.part import Flag, Part
 from onefold.explore.training import Training, warm_up_of
-from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, Flag, Part, told
+from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, told
 from onefold.result_reports.provenance import Fact, settings_facts
 
 TRAINING = Flag(panel="How to train")

@@ -19,9 +19,9 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
 from pydantic_core import CoreSchema, core_schema
 
+from onefold.documents.part import Part
+from onefold.documents.problems import LONGEST, WrongKey, problem_of
 from onefold.errors import OnefoldError, nearest
-from onefold.recipe.document import Part
-from onefold.recipe.problems import LONGEST, WrongKey, problem_of
 from onefold.registry import Registry
 
 NAME = "name"

@@ -1,0 +1,80 @@
+"""A part of a checked document, and how its keys appear on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from onefold.documents.problems import check_numbers
+from onefold.patterns import as_list
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a key of a document appears on the command line.
+
+    Attributes:
+        name: the option without its dashes; None: the key itself; "": the prefix alone.
+        short: a second spelling of one letter, such as "-o".
+        prefix: of the options of the keys inside a part.
+        panel: the heading of the option in the help, and of those inside a part.
+        metavar: how a positional argument is shown; None: the key is an option.
+        hidden: no option is made of the key.
+        always: the option may be given beside a recipe file.
+        needed: the option must be given where no recipe file is.
+    """
+
+    name: str | None = None
+    short: str = ""
+    prefix: str = ""
+    panel: str = ""
+    metavar: str | None = None
+    hidden: bool = False
+    always: bool = False
+    needed: bool = False
+
+
+class Part(BaseModel):
+    """A part of a recipe: unknown keys are refused, and types are not converted.
+
+    `main`: the key that a plain value stands for, as in `polish: 3` for `polish: {passes: 3}`.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+    main: ClassVar[str | None] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_plain(cls, value: Any) -> Any:
+        """A plain value as that of the main key; YAML's lists as the tuples that are meant."""
+        if cls.main is not None and isinstance(value, str | int | float):
+            value = {cls.main: value}
+        if not isinstance(value, Mapping):
+            return value
+        check_numbers(value)
+        tuples = {name for name, key in cls.model_fields.items() if _is_tuple(key.annotation)}
+        return {
+            name: tuple(entry) if isinstance(entry, list) and name in tuples else entry
+            for name, entry in value.items()
+        }
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_is_tuple, get_args(annotation)))
+
+
+def _several(value: object) -> object:
+    return tuple(as_list(value) or ()) if isinstance(value, str) else value
+
+
+NamePatterns = Annotated[tuple[str, ...] | None, BeforeValidator(_several)]  # one needs no list
