@@ -106,7 +106,7 @@ def test_documents_have_the_defaults_of_the_signatures(
 def test_the_keys_of_a_merge_are_arguments_of_the_function() -> None:
     arguments = set(inspect.signature(onefold.merge).parameters)
     own = set(Recipe.model_fields) - {"members", "model", "use", "device", "output", "html"}
-    other = {"record", "evaluation", "network_output", "barrier", "devices", "until"}
+    other = {"record", "evaluation", "network_output", "barrier", "devices", "until", "reading"}
     assert own - other - {"max_positions"} <= arguments
 
 

@@ -99,7 +99,7 @@ def test_training_checkpoints(tmp_path: Path, key: str) -> None:
         tmp_path / "a.pt",
     )
     checkpoint = weights.read(tmp_path / "a.pt")
-    assert checkpoint.subdictionary == key
+    assert checkpoint.entry == key
     assert any(f"'{key}'" in note for note in checkpoint.notes)
     assert same(checkpoint.tensors, network.state_dict())
 
@@ -107,11 +107,11 @@ def test_training_checkpoints(tmp_path: Path, key: str) -> None:
 def test_one_of_several_state_dicts(tmp_path: Path) -> None:
     torch.save({"model_ema": plain(1), "model": plain(2)}, tmp_path / "a.pt")
     checkpoint = weights.read(tmp_path / "a.pt")
-    assert checkpoint.subdictionary == "model"
+    assert checkpoint.entry == "model"
     assert any("'model_ema'" in note for note in checkpoint.notes)
-    assert same(onefold.load(tmp_path / "a.pt", subdictionary="model_ema"), plain(1))
+    assert same(onefold.load(tmp_path / "a.pt", entry="model_ema"), plain(1))
     with pytest.raises(WeightsError, match="no state dict 'x'; it has 'model_ema', 'model'"):
-        onefold.load(tmp_path / "a.pt", subdictionary="x")
+        onefold.load(tmp_path / "a.pt", entry="x")
 
 
 def test_entries_that_are_no_tensors(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from onefold.distributed import from_first_rank, raise_together, rank
 from onefold.errors import OutputError, WeightsError
 from onefold.weights.atomic import atomic_write, explain
 from onefold.weights.file_writers import write_torch
-from onefold.weights.torch_file import read_torch
+from onefold.weights.torch_file import read_whole
 
 FORMAT = "onefold alignment 2"
 RUN = "run.json"
@@ -124,7 +124,7 @@ class FolderCheckpoint(NoCheckpoint):
         return from_first_rank(self._path(what).exists())
 
     def _read(self, what: str) -> Any:
-        return from_first_rank(read_torch(self._path(what)) if rank() == 0 else None)
+        return from_first_rank(read_whole(self._path(what)) if rank() == 0 else None)
 
     def _cached(self, what: str, make: Callable[[], dict[str, Any]]) -> Any:
         if not self._exists(what):

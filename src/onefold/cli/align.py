@@ -15,7 +15,7 @@ from onefold.documents.part import Flag
 from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
-from onefold.recipe.document import DataPart, InputFile, Request
+from onefold.recipe.document import DataPart, InputFile, ReadingPart, Request
 from onefold.recipe.inputs import check_runs, load_data, load_members
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
@@ -35,6 +35,7 @@ class AlignRequest(Request):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="MEMBERS...")] = Field(
         min_length=2, description="Two or more checkpoints."
     )
+    reading: ReadingPart = KEYS["reading"]
     data: DataPart = Field(description=KEYS["data"].description)
     align: Annotated[Any, MATCHER] = Field(
         default=DEFAULT, validate_default=True, description="A matcher."
@@ -57,7 +58,9 @@ class AlignRequest(Request):
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
     output = _checked_output(asked)
-    models, _, notes = load_members(asked.model, asked.members, asked.device, on_disk=asked.on_disk)
+    models, _, notes = load_members(
+        asked.model, asked.members, asked.device, on_disk=asked.on_disk, reading=asked.reading
+    )
     tell(notes)
     data = load_data(asked.data, asked.seed)
     check_runs(models[0], data)

@@ -16,7 +16,14 @@ from onefold.ensemble.names import EnsembleMean
 from onefold.measure import evaluate_all
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
-from onefold.recipe.document import EvaluationPart, InputFile, Job, NetworkOutputPart, Request
+from onefold.recipe.document import (
+    EvaluationPart,
+    InputFile,
+    Job,
+    NetworkOutputPart,
+    ReadingPart,
+    Request,
+)
 from onefold.recipe.inputs import check_labelled, load_data, load_networks
 from onefold.report import Candidate, comparison_table, verdict
 from onefold.report.comparison import best_names, paired_rows
@@ -35,6 +42,7 @@ class EvalRequest(Request):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
         min_length=1, description="One or more checkpoints of one architecture."
     )
+    reading: ReadingPart = KEYS["reading"]
     data: EvaluationPart = Field(description="Labelled data to score on.")
     ensemble: EnsembleMean = Field(
         default="probabilities", description="The outputs that the ensemble averages."
@@ -50,7 +58,9 @@ class EvalRequest(Request):
 
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
-    networks, _, notes = load_networks(asked.model, asked.members, asked.device, mixtures=True)
+    networks, _, notes = load_networks(
+        asked.model, asked.members, asked.device, mixtures=True, reading=asked.reading
+    )
     tell(notes)
     data = load_data(asked.data)
     check_labelled(data, asked.data, "score with; choose other data")

@@ -8,13 +8,21 @@ from typing import Annotated, Any, ClassVar
 import torch
 import typer
 from pydantic import Field
+from torch import nn
 
 from onefold.batches import batches
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, say
 from onefold.documents.part import Flag
 from onefold.errors import OutputError, RecipeError, SettingError
-from onefold.recipe.document import DataPart, Document, InputFile, Request
+from onefold.recipe.document import (
+    READING,
+    DataPart,
+    Document,
+    InputFile,
+    ReadingPart,
+    Request,
+)
 from onefold.recipe.inputs import load_data, load_networks
 from onefold.report import group_lanes, to_png, to_svg
 from onefold.report.style import MISSING, can_draw
@@ -35,6 +43,7 @@ class InspectRequest(Request):
     checkpoint: Annotated[InputFile | None, Flag(metavar="CHECKPOINT")] = Field(
         default=None, description="Its weights; without them it is initialised at random."
     )
+    reading: Annotated[ReadingPart, READING] = ReadingPart()
     shape: str | None = Field(
         default=None, description="The shape of one example, as 3,32,32 (float inputs at random)."
     )
@@ -68,8 +77,7 @@ def run(asked: InspectRequest) -> None:
         _check_picture(picture, asked.force)
     sizes = _sizes(asked.shape) if asked.shape is not None else []
     torch.manual_seed(asked.seed)
-    file = asked.checkpoint
-    network = load_networks(asked.model, [file])[0][0] if file else build_model(asked.model).eval()
+    network = _network(asked)
     inputs: Any
     if asked.data is not None:
         part = DataPart(source=asked.data, samples=2, batch_size=2)
@@ -88,6 +96,12 @@ def run(asked: InspectRequest) -> None:
         (note if asked.spec else say)(str(proof))  # JSON stays alone on standard output
         if not proof.passed:
             raise typer.Exit(1)
+
+
+def _network(asked: InspectRequest) -> nn.Module:
+    if asked.checkpoint is None:
+        return build_model(asked.model).eval()
+    return load_networks(asked.model, [asked.checkpoint], reading=asked.reading)[0][0]
 
 
 def _check(asked: InspectRequest) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from onefold.documents.part import Flag, Part
 from onefold.inference import Output
 from onefold.result_reports.provenance import Fact, Provenance, short
+from onefold.weights.selection import Selection
 
 
 class InputFile(Part):
@@ -28,6 +29,35 @@ class InputFile(Part):
 
     def __str__(self) -> str:
         return f"{self.path}, SHA-256 {short(self.sha256)}"
+
+
+class ReadingPart(Part):
+    """The part of every member's file that is read (onefold.weights.Selection)."""
+
+    entry: str | None = Field(
+        default=None,
+        description="The entry of the files that is the state dict, as model_ema or ema.module;"
+        " left out, the one of a usual name.",
+    )
+    prefix: str | None = Field(
+        default=None,
+        description="Take only the names that begin so, without it, as backbone.; the network's"
+        " own names tell prefixes of all names.",
+    )
+    keys: NamePatterns = Field(
+        default=None, description="Take only the names that match; may be repeated."
+    )
+    drop: NamePatterns = Field(
+        default=None, description="Leave out the names that match; may be repeated."
+    )
+
+    @property
+    def selection(self) -> Selection:
+        """The same for the library."""
+        return Selection(self.entry, self.prefix, self.keys, self.drop)
+
+
+READING = Flag(panel="What to read of the files")
 
 
 class DataPart(Part):
@@ -185,6 +215,7 @@ class Job(Document):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="MEMBERS... | RECIPE.yaml")] = Field(
         min_length=2, description="Two or more checkpoints, or one recipe (.yaml)."
     )
+    reading: Annotated[ReadingPart, READING] = ReadingPart()
     data: DataPart | None = Field(
         default=None, description="Calibration data; labels are not used."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,15 +11,25 @@ from torch import nn
 
 from onefold.batches import Data, batches, check_reiterable, device_of, forward
 from onefold.caches import restored_attributes
-from onefold.errors import DataError, MembersError, Note, RecipeError
+from onefold.errors import DataError, MembersError, Note, RecipeError, WeightsError
 from onefold.fold.partial.saved import KEY as PARTIAL
 from onefold.fold.partial.saved import rebuild as rebuild_partial
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
-from onefold.recipe.document import DataPart, InputFile
+from onefold.recipe.document import DataPart, InputFile, ReadingPart
 from onefold.sources import DiskMembers, build_data, build_model
-from onefold.weights import check_members, check_state, checksum, load_into, read, repeated
+from onefold.weights import (
+    check_all_tensors,
+    check_members,
+    check_state,
+    checksum,
+    fitted,
+    load_into,
+    read,
+    repeated,
+)
 
+EVERYTHING = ReadingPart()
 ON_DISK = 4 * 2**30  # bytes of files: members that have more together stay on disk
 
 
@@ -29,11 +40,13 @@ def load_networks(
     *,
     mixtures: bool = False,
     check_finite: bool = True,
+    reading: ReadingPart = EVERYTHING,
 ) -> tuple[list[nn.Module], list[str], list[str]]:
     """Read every member into a network of the architecture `model`, in eval mode on `device`.
 
     mixtures: accept what soft and partial merging wrote where several networks were left, too.
     check_finite: refuse NaN and infinity.
+    reading: the part of every file to read.
 
     Returns:
         The networks; the SHA-256 of every member's file; notes on what was done to get at the
@@ -48,25 +61,31 @@ def load_networks(
     """
     target = check_device(device)
     sums = [verify(member) for member in members]
-    checkpoints = [read(member.path, check_finite=check_finite) for member in members]
+    checkpoints = [
+        read(member.path, check_finite=check_finite, selection=reading.selection)
+        for member in members
+    ]
     names = [member.path for member in members]
     several = [bool({MIXTURE, PARTIAL} & set(checkpoint.metadata)) for checkpoint in checkpoints]
     if not mixtures:
         for name, checkpoint in zip(names, checkpoints, strict=True):
             _refuse_several(name, checkpoint.metadata)
-    if len(members) > 1 and not any(several):
-        check_members([checkpoint.tensors for checkpoint in checkpoints], names)
-    networks = []
-    for name, checkpoint in zip(names, checkpoints, strict=True):
-        network = _network(model, checkpoint.metadata, name)
-        check_state(checkpoint.tensors, name, network, check_finite=False)
-        load_into(network, checkpoint.tensors, name)
+    networks: list[nn.Module] = []
+    notes: list[str] = []
+    for k, name in enumerate(names):
+        network = _network(model, checkpoints[k].metadata, name)
+        check_all_tensors(network.state_dict(), f"The network {type(network).__name__}")
+        try:
+            found = fitted(checkpoints[k], network, name)
+        except WeightsError:
+            if k > 0 and not any(several):  # is it the first of another architecture?
+                pair = [checkpoints[i].tensors for i in (0, k)]
+                check_members(pair, [names[0], name])
+            raise
+        check_state(found.tensors, name, network, check_finite=False)
+        load_into(network, found.tensors, name)
         networks.append(network.to(target).eval())
-    notes: list[str] = [
-        Note(f"{name}: {text}")
-        for name, checkpoint in zip(names, checkpoints, strict=True)
-        for text in checkpoint.notes
-    ]
+        notes += [Note(f"{name}: {text}") for text in found.notes]
     return networks, sums, notes + repeated(networks)
 
 
@@ -82,16 +101,22 @@ def _network(model: str, metadata: Mapping[str, str], name: str) -> nn.Module:
 
 
 def load_members(
-    model: str, members: Sequence[InputFile], device: str = "cpu", *, on_disk: bool | None = None
+    model: str,
+    members: Sequence[InputFile],
+    device: str = "cpu",
+    *,
+    on_disk: bool | None = None,
+    reading: ReadingPart = EVERYTHING,
 ) -> tuple[Sequence[nn.Module], list[str], list[str]]:
     """As `load_networks`, for a fold. on_disk: members stay on disk; None: if they are large."""
     if on_disk is None:
         files = [Path(member.path) for member in members]
         on_disk = sum(file.stat().st_size for file in files if file.is_file()) > ON_DISK
     if not on_disk:
-        return load_networks(model, members, device)
+        return load_networks(model, members, device, reading=reading)
     target, sums = check_device(device), [verify(member) for member in members]
-    found = DiskMembers(model, [member.path for member in members], device=target)
+    paths, part = [member.path for member in members], dataclasses.asdict(reading.selection)
+    found = DiskMembers(model, paths, device=target, **part)
     for member, metadata in zip(members, found.metadata, strict=True):
         _refuse_several(member.path, metadata)
     told = (text if text in found.repeated else Note(text) for text in found.notes)

@@ -16,10 +16,19 @@ import torch
 from torch import nn
 
 from onefold.errors import MembersError, WeightsError
+from onefold.patterns import Patterns
 from onefold.sources.members import Members
 from onefold.sources.models import resolve_model
-from onefold.weights import check_members, check_state, checksum, load_into, read
-from onefold.weights.checks import check_fit
+from onefold.weights import (
+    Selection,
+    check_all_tensors,
+    check_members,
+    check_state,
+    checksum,
+    fitted,
+    load_into,
+    read,
+)
 from onefold.weights.duplicates import told, twins
 from onefold.weights.files import PathLike
 from onefold.weights.reader import Checkpoint
@@ -38,6 +47,11 @@ class DiskMembers(Members):
             this is in use.
         device: the device of the networks.
         check_finite: refuse NaN and infinity, which reads all values.
+        entry: the part of every file to read, as in `onefold.load`. The names of the network say
+            which prefixes are taken off.
+        prefix: as in `onefold.load`.
+        keys: as in `onefold.load`.
+        drop: as in `onefold.load`.
 
     Attributes:
         paths: the checkpoints, as given.
@@ -58,6 +72,10 @@ class DiskMembers(Members):
         *,
         device: torch.device | str = "cpu",
         check_finite: bool = True,
+        entry: str | None = None,
+        prefix: str | None = None,
+        keys: Patterns = None,
+        drop: Patterns = None,
     ) -> None:
         if isinstance(paths, str | os.PathLike) or not paths:
             raise MembersError(
@@ -67,19 +85,26 @@ class DiskMembers(Members):
         self._build = resolve_model(build) if isinstance(build, str) else build
         self._device = torch.device(device)
         self._alive: weakref.WeakValueDictionary[int, nn.Module] = weakref.WeakValueDictionary()
-        network, first = self._new(), read(self.paths[0], check_finite=False)
+        self._selection = Selection(entry, prefix, keys, drop)
+        network = self._new()
+        check_all_tensors(network.state_dict(), f"The network {type(network).__name__}")
         self.metadata: tuple[dict[str, str], ...] = ()
         self.notes: tuple[str, ...] = ()
         self._files: list[tuple[Path, ...]] = []
         self._stamps: list[tuple[tuple[int, int], ...]] = []
         states: list[Mapping[str, torch.Tensor]] = []
+        first = read(self.paths[0], check_finite=False, selection=self._selection)
         for path in self.paths:
-            checkpoint = read(path, check_finite=check_finite)
+            checkpoint = read(path, check_finite=check_finite, selection=self._selection)
             name = str(checkpoint.paths[0])
+            try:
+                checkpoint = fitted(checkpoint, network)
+            except WeightsError:
+                if path is not self.paths[0]:  # is it the first of another architecture?
+                    pair = [first.tensors, checkpoint.tensors]
+                    check_members(pair, [str(first.paths[0]), name])
+                raise
             check_state(checkpoint.tensors, name, network, check_finite=False)
-            if path is not self.paths[0]:
-                check_members([first.tensors, checkpoint.tensors], [str(first.paths[0]), name])
-            check_fit(network, checkpoint.tensors, name)
             self._files.append(checkpoint.paths)
             self._stamps.append(_stamps(checkpoint))
             self.metadata += (checkpoint.metadata,)
@@ -122,14 +147,15 @@ class DiskMembers(Members):
         alive = self._alive.get(k)
         if alive is not None:
             return alive
-        checkpoint = read(self.paths[k], check_finite=False)
+        checkpoint = read(self.paths[k], check_finite=False, selection=self._selection)
         if _stamps(checkpoint) != self._stamps[k]:
             raise WeightsError(
                 f"{checkpoint.paths[0]} was changed while it was in use; leave the members alone,"
                 " and begin anew."
             )
         network = self._new()
-        load_into(network, checkpoint.tensors, str(checkpoint.paths[0]))
+        state = fitted(checkpoint, network).tensors
+        load_into(network, state, str(checkpoint.paths[0]))
         self._alive[k] = network = network.to(self._device).eval()
         return network
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar, overload
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from onefold.arguments import checked
 from onefold.errors import WeightsError
-from onefold.weights.checks import check_state
+from onefold.patterns import Patterns
+from onefold.weights.checks import check_fit, check_state, load_into, needed_names, tensors_of
 from onefold.weights.files import PathLike, files_of, format_of
 from onefold.weights.lazy import LazyState
+from onefold.weights.naming import AVERAGED, change_of, names_for
 from onefold.weights.safetensors_state import check_listed, read_safetensors
+from onefold.weights.selection import Selection
 from onefold.weights.torch_state import read_torch_state
 
 # DataParallel and AveragedModel write the first prefix, torch.compile the second.
 PREFIXES = ("module.", "_orig_mod.")
-COUNTER = "n_averaged"  # AveragedModel's count, which is no weight
+EVERYTHING = Selection()
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Checkpoint:
             those of torch files are memory-mapped.
         format: "safetensors" or "torch".
         paths: the files read.
-        subdictionary: the entry of the file that was taken as the state dict; None if the file
-            itself is one.
+        entry: the entry of the file that was taken as the state dict; None if the file itself is
+            one.
         prefix: the beginning that was removed from every name, such as "module.", or "".
         metadata: the file's own free-text entries.
         notes: the steps to the state dict, one sentence each; empty for a plain state dict.
@@ -43,7 +48,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     format: str
     paths: tuple[Path, ...]
-    subdictionary: str | None = None
+    entry: str | None = None
     prefix: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -53,7 +58,7 @@ def read(
     path: PathLike | Sequence[PathLike],
     *,
     check_finite: bool = True,
-    subdictionary: str | None = None,
+    selection: Selection = EVERYTHING,
 ) -> Checkpoint:
     """Read the checkpoint at `path`, never running code from it.
 
@@ -61,12 +66,11 @@ def read(
         path: a safetensors or torch file, an index file (*.index.json) of shards, or the sequence
             of all shards.
         check_finite: refuse NaN and infinity, which reads all values once.
-        subdictionary: the entry to take if a torch checkpoint holds several state dicts; by default
-            the first of the usual names.
+        selection: the part of it to read.
 
     Raises:
         WeightsError: the file is missing, damaged, unsafe, quantised, not finite, or holds no state
-            dict.
+            dict, or not the part that is asked for.
     """
     paths, listed, notes = files_of(path)
     formats = {format_of(file) for file in paths}
@@ -79,45 +83,140 @@ def read(
     tensors: Mapping[str, Tensor]
     entry: str | None = None
     if form == "safetensors":
-        if subdictionary is not None:
+        if selection.entry is not None:
             raise WeightsError(
-                f"{paths[0]} is a safetensors file, which has no sub-dictionary '{subdictionary}';"
-                " leave that option out."
+                f"{paths[0]} is a safetensors file, which has no entry '{selection.entry}'; leave"
+                " entry out, or name the beginning of the names by prefix=."
             )
         tensors, metadata = read_safetensors(paths, notes)
     else:
-        tensors, metadata, entry = read_torch_state(paths, subdictionary, notes)
+        tensors, metadata, entry = read_torch_state(paths, selection.entry, notes)
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} (and {len(paths) - 1} more files)"
     if listed is not None:
         check_listed(tensors, listed, where, notes)
     if not tensors:
         raise WeightsError(f"{where} holds no tensors; give a checkpoint with a state dict.")
+    if not selection.plain:
+        tensors = _renamed(tensors, selection.names(tensors, where, notes))
     tensors, prefix = _without_prefix(tensors, notes)
     _check(tensors, paths, where, check_finite)
+    prefix = (selection.prefix or "") + prefix
     return Checkpoint(tensors, form, tuple(paths), entry, prefix, metadata, notes)
 
 
+def fitted(checkpoint: Checkpoint, module: nn.Module, where: str | None = None) -> Checkpoint:
+    """The checkpoint with its tensors under the names that the network has for them.
+
+    Args:
+        checkpoint: what was read.
+        module: the network that is to be filled.
+        where: the source of the tensors, for the messages; None: the first file.
+
+    Raises:
+        WeightsError: the tensors do not fit the network, by name, shape or kind of dtype, or fit it
+            in several ways.
+    """
+    where = where or str(checkpoint.paths[0])
+    needed, known = needed_names(module), tensors_of(module)
+    names = names_for(checkpoint.tensors, needed, known, where, type(module).__name__)
+    prefix, told = change_of(names)
+    tensors = _renamed(checkpoint.tensors, names)
+    check_fit(module, tensors, where)
+    notes = [told] if told else []
+    wanted = {name for group in needed for name in group}
+    kept = [name for name in known if name not in tensors and name not in wanted]
+    if kept:
+        notes.append(
+            f"{len(kept)} counters of batch norms are not in the file and stay as the network has"
+            f" them, such as '{kept[0]}'."
+        )
+    return replace(
+        checkpoint,
+        tensors=tensors,
+        prefix=prefix + checkpoint.prefix,
+        notes=[*checkpoint.notes, *notes],
+    )
+
+
+@overload
+def load(
+    path: PathLike | Sequence[PathLike],
+    model: None = None,
+    *,
+    check_finite: bool = True,
+    entry: str | None = None,
+    prefix: str | None = None,
+    keys: Patterns = None,
+    drop: Patterns = None,
+) -> dict[str, Tensor]: ...
+@overload
+def load(
+    path: PathLike | Sequence[PathLike],
+    model: M,
+    *,
+    check_finite: bool = True,
+    entry: str | None = None,
+    prefix: str | None = None,
+    keys: Patterns = None,
+    drop: Patterns = None,
+) -> M: ...
 @checked
 def load(
     path: PathLike | Sequence[PathLike],
+    model: nn.Module | None = None,
     *,
     check_finite: bool = True,
-    subdictionary: str | None = None,
-) -> dict[str, Tensor]:
-    """The state dict of the checkpoint at `path`, as tensors in memory.
+    entry: str | None = None,
+    prefix: str | None = None,
+    keys: Patterns = None,
+    drop: Patterns = None,
+) -> dict[str, Tensor] | nn.Module:
+    """The state dict of the checkpoint at `path`, or a network that is filled from it.
 
-    `read` also says what was done, and reads lazily.
+    `onefold.weights.read` also says what was done, and reads lazily.
 
     Args:
-        path: as in `read`.
-        check_finite: as in `read`.
-        subdictionary: as in `read`.
+        path: a safetensors or torch file, an index file (*.index.json) of shards, or the sequence
+            of all shards. No code in it is run.
+        model: the network to fill. It is changed in place, as by its `load_state_dict`, and
+            returned. Its names say which prefixes of the file are taken off.
+        check_finite: refuse NaN and infinity, which reads all values once.
+        entry: the entry of a torch file that is the state dict, as "model_ema" or "ema.module", or
+            the file in an archive, as "policy.pth". None takes the one of the usual names.
+        prefix: take only the names that begin so, without it, as "backbone.".
+        keys: patterns of the names to take, behind the prefix; None takes all.
+        drop: patterns of the names to leave out.
+
+    Returns:
+        The tensors by name, on the CPU. Tied names of a torch file have one tensor, as they had
+        when it was saved. With `model`, that network.
 
     Raises:
-        WeightsError: as `read`.
+        WeightsError: the file is missing, damaged, unsafe, quantised, not finite, or holds no state
+            dict, not the part that is asked for, or not the weights of `model`, which then stays
+            as it is.
     """
-    checkpoint = read(path, check_finite=check_finite, subdictionary=subdictionary)
-    return {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}
+    selection = Selection(entry, prefix, keys, drop)
+    checkpoint = read(path, check_finite=check_finite, selection=selection)
+    if model is not None:
+        checkpoint = fitted(checkpoint, model)
+        load_into(model, checkpoint.tensors, str(checkpoint.paths[0]))
+        return model
+    return _in_memory(checkpoint.tensors)
+
+
+def _in_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that do not depend on the file."""
+    if isinstance(tensors, LazyState):
+        return {name: tensor.clone() for name, tensor in tensors.items()}
+    copies: dict[tuple[object, ...], Tensor] = {}
+    state = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr() or name, tensor.dtype, tensor.shape, tensor.stride())
+        if place not in copies:
+            copies[place] = tensor.clone()
+        state[name] = copies[place]
+    return state
 
 
 def _check(
@@ -142,15 +241,20 @@ def _without_prefix(
     names = {name: name for name in tensors}
     prefix = ""
     while part := next(
-        (p for p in PREFIXES if all(name.startswith(p) or name == COUNTER for name in names)), None
+        (p for p in PREFIXES if all(name.startswith(p) or name == AVERAGED for name in names)), None
     ):
-        if set(names) == {COUNTER}:
+        if set(names) == {AVERAGED}:
             break
-        names = {name.removeprefix(part): old for name, old in names.items() if name != COUNTER}
+        names = {name.removeprefix(part): old for name, old in names.items() if name != AVERAGED}
         prefix += part
     if not prefix:
         return tensors, ""
     notes.append(f"Took the prefix '{prefix}' off every name.")
+    return _renamed(tensors, names), prefix
+
+
+def _renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Mapping[str, Tensor]:
+    """The tensors under other names: `names` maps each new name to an old one."""
     if isinstance(tensors, LazyState):
-        return tensors.renamed(names), prefix
-    return {name: tensors[old] for name, old in names.items()}, prefix
+        return tensors.renamed(names)
+    return {name: tensors[old] for name, old in names.items()}

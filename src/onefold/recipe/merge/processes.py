@@ -69,7 +69,9 @@ def _fold(
     recipe = check(content)
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
-    models, _, _ = load_members(recipe.model, recipe.members, str(fabric.device), on_disk=on_disk)
+    models, _, _ = load_members(
+        recipe.model, recipe.members, str(fabric.device), on_disk=on_disk, reading=recipe.reading
+    )
     assert recipe.data is not None
     result = fold_networks(recipe, models, load_data(recipe.data, recipe.seed), resume)
     if rank() == 0:

@@ -65,7 +65,13 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
     def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
         """The members, the checksums of their files, and notes on how they were read."""
         recipe = self.recipe
-        return load_members(recipe.model, recipe.members, recipe.device, on_disk=self.on_disk)
+        return load_members(
+            recipe.model,
+            recipe.members,
+            recipe.device,
+            on_disk=self.on_disk,
+            reading=recipe.reading,
+        )
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:
         """The data to compute with, and the data whose fingerprint is recorded."""

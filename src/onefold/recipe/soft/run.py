@@ -39,7 +39,9 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
     def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
         """The members, the checksums of their files, and notes on how they were read."""
         recipe = self.recipe
-        return load_networks(recipe.model, recipe.members, recipe.device, check_finite=False)
+        return load_networks(
+            recipe.model, recipe.members, recipe.device, check_finite=False, reading=recipe.reading
+        )
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data, Data]:
         """The data to compute with, and the data whose fingerprint is recorded."""

@@ -16,7 +16,7 @@ from onefold.recipe.document import Record
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights.atomic import atomic_write
 from onefold.weights.file_writers import write_torch
-from onefold.weights.torch_file import read_torch
+from onefold.weights.torch_file import read_whole
 
 NAME = "training.pt"
 FORMAT = "onefold {} training 1"
@@ -50,7 +50,7 @@ def kept(folder: Path, command: str) -> Kept | None:
     path = folder / NAME
     if not path.exists():
         return None
-    content = read_torch(path)
+    content = read_whole(path)
     if not isinstance(content, Mapping) or content.get("format") != FORMAT.format(command):
         raise WeightsError(
             f"{path} is not what a run of `onefold {command}` left; remove it, or choose another"
