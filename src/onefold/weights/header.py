@@ -17,6 +17,10 @@ from typing import Any
 from onefold.errors import WeightsError
 
 HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+MOST_AXES = 64  # axes that torch allows
+LARGEST = 2**63  # no number of a header is as large; products of larger ones are slow
+LONGEST_NAME = 4096  # characters
+SHOWN = 80  # characters of a value in a message
 
 # Bytes per element of the dtypes that can be read. Sub-byte formats (F4, F6) are quantised and
 # therefore left out.
@@ -108,6 +112,8 @@ def read_header(path: Path) -> Header:
             f"{path} has a damaged header: its metadata is not a table of texts; write the file"
             " again."
         )
+    for name in entries:
+        _check_name(name, path)
     tensors = {name: _entry(name, value, path) for name, value in entries.items()}
     _check_offsets(tensors, size - 8 - length, path)
     return Header(tensors, metadata)
@@ -136,9 +142,27 @@ def _json(text: bytes, path: Path) -> dict[str, Any]:
     return entries
 
 
+def _check_name(name: str, path: Path) -> None:
+    """Refuse a name that is no text (half of a character), or as long as no name is."""
+    whole = name.encode(errors="replace") == name.encode(errors="surrogatepass")
+    if not whole or len(name) > LONGEST_NAME:
+        raise WeightsError(
+            f"{path} has a damaged header: {_short(name)} is no name of a tensor; write the file"
+            " again."
+        )
+
+
+def _short(value: Any) -> str:
+    """A value in a message; it may be long, or nested beyond what can be written."""
+    try:
+        return ascii(value)[:SHOWN]
+    except RecursionError:
+        return "nested without end"
+
+
 def _entry(name: str, value: Any, path: Path) -> Stored:
     def natural(number: Any) -> bool:
-        return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+        return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < LARGEST
 
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise WeightsError(
@@ -148,12 +172,16 @@ def _entry(name: str, value: Any, path: Path) -> Stored:
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
         raise WeightsError(
-            f"{path} holds '{name}' in the dtype {dtype!r}, which cannot be read; convert it to"
-            " float32, float16 or bfloat16."
+            f"{path} holds '{name}' in the dtype {_short(dtype)}, which cannot be read; convert it"
+            " to float32, float16 or bfloat16."
         )
-    if not isinstance(shape, list) or not all(natural(side) for side in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MOST_AXES
+        or not all(natural(side) for side in shape)
+    ):
         raise WeightsError(
-            f"{path} has a damaged header: the shape of '{name}' is {str(shape)[:80]}; write the"
+            f"{path} has a damaged header: the shape of '{name}' is {_short(shape)}; write the"
             " file again."
         )
     if (
@@ -163,7 +191,7 @@ def _entry(name: str, value: Any, path: Path) -> Stored:
         or offsets[0] > offsets[1]
     ):
         raise WeightsError(
-            f"{path} has a damaged header: the offsets of '{name}' are {str(offsets)[:80]}; write"
+            f"{path} has a damaged header: the offsets of '{name}' are {_short(offsets)}; write"
             " the file again."
         )
     needed = math.prod(shape) * ITEM_SIZES[dtype]

@@ -33,9 +33,9 @@ class LazyState(Mapping[str, Tensor]):
         # The file changed or vanished since its header was checked. The library has no common error
         # class.
         except Exception as error:
+            reason = str(error).strip().split("\n")[0][:150]
             raise WeightsError(
-                f"{path} cannot be read any more ({str(error).splitlines()[0]}); was it changed"
-                " meanwhile?"
+                f"{path} cannot be read ({reason}); was it changed meanwhile, or is it damaged?"
             ) from error
         return tensor
 
