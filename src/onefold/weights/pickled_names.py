@@ -12,6 +12,7 @@ KNOWN: dict[str, set[str]] = {
     "builtins": {
         *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"),
         *("object", "range", "set", "slice", "str", "tuple", "Ellipsis", "NotImplemented"),
+        *("long", "unicode", "xrange"),  # of Python 2
     },
     "_codecs": {"encode"},  # bytes, in older pickles
     "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
@@ -115,4 +116,5 @@ def _is_torch_constant(module: str, last: str) -> bool:
         return True
     import torch
 
-    return isinstance(getattr(torch, last, None), torch.dtype | torch.memory_format | torch.layout)
+    constants = torch.dtype | torch.memory_format | torch.layout | torch.qscheme
+    return isinstance(getattr(torch, last, None), constants)

@@ -133,7 +133,7 @@ def fitted(checkpoint: Checkpoint, module: nn.Module, where: str | None = None) 
     return replace(
         checkpoint,
         tensors=tensors,
-        prefix=prefix + checkpoint.prefix,
+        prefix=checkpoint.prefix + prefix,
         notes=[*checkpoint.notes, *notes],
     )
 

@@ -119,13 +119,14 @@ def _entry(content: Mapping[Any, Any], path: Path, wanted: str | None) -> str | 
                 f" {', '.join(map(repr, inner[:SHOWN])) or 'none'}."
             )
         return wanted
-    if _holds_tensors(content):
-        return None
+    # First the usual names: beside them there may be single tensors, such as an accuracy.
     usual = next((key for key in USUAL if key in inner), None)
     if usual is not None:
         return usual
-    # No entry of the content itself has a usual name: one within an entry may be the only one.
-    likely = [key for key in inner if not key.startswith("optim")]
+    likely = [key for key in inner if not key.startswith("optim") and "_extra_state" not in key]
+    own = len(list(_tensor_names(content)))
+    if own and all(len(list(_tensor_names(entry_of(content, key)))) <= own for key in likely):
+        return None
     if len(likely) == 1:
         return likely[0]
     if likely:
@@ -160,19 +161,21 @@ def _inner(content: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _holds_tensors(content: Mapping[Any, Any]) -> bool:
-    return any(
-        isinstance(key, str) and (isinstance(value, Tensor) or lack_of(value) != "")
-        for key, value in content.items()
-    )
+    return any(True for _ in _tensor_names(content))
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The entries that are tensors under a text."""
     return {
-        key: value
-        for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
+        name: content[name] for name in _tensor_names(content) if isinstance(content[name], Tensor)
     }
+
+
+def _tensor_names(content: Mapping[Any, Any]) -> Iterator[str]:
+    """The names of tensors, also of those without plain values."""
+    for key, value in content.items():
+        if isinstance(key, str) and (isinstance(value, Tensor) or lack_of(value)):
+            yield key
 
 
 def _check_size(tensors: Mapping[str, Tensor], paths: Sequence[Path]) -> None:
