@@ -56,6 +56,14 @@ class ReadingPart(Part):
         """The same for the library."""
         return Selection(self.entry, self.prefix, self.keys, self.drop)
 
+    def __str__(self) -> str:
+        asked = {name: getattr(self, name) for name in type(self).model_fields}
+        return ", ".join(
+            f"{name} {value if isinstance(value, str) else ', '.join(value)}"
+            for name, value in asked.items()
+            if value is not None
+        )
+
 
 READING = Flag(panel="What to read of the files")
 
@@ -233,4 +241,7 @@ class Job(Document):
         """The architecture, the files of the members, and the data."""
         files = {f"{self.member_noun} {k}": str(file) for k, file in enumerate(self.members)}
         data = {self.data_noun: told(self.data), "evaluation data": told(self.evaluation)}
-        return {**super().facts(), **files, **data}
+        part: dict[str, Fact] = (
+            {"part of the files": str(self.reading)} if str(self.reading) else {}
+        )
+        return {**super().facts(), **files, **part, **data}
