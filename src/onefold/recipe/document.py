@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from onefold.documents.part import Flag, Part
+from onefold.documents.part import Flag, NamePatterns, Part
 from onefold.inference import Output
 from onefold.result_reports.provenance import Fact, Provenance, short
 from onefold.weights.selection import Selection
