@@ -50,6 +50,14 @@ def entry(begin: int = 0, end: int = 8, dtype: str = "F32", shape: Any = (2,)) -
         ({"a": {"dtype": "F32"}}, b"", None, "entry of 'a'"),
         ({"__metadata__": {"k": 1}, "a": entry()}, b"x" * 8, None, "metadata"),
         ({}, b"", None, "no tensors"),
+        ({"a": entry(shape=(1,) * 65)}, b"x" * 8, None, "shape of 'a'"),
+        ({"a": entry(shape=(0, 2**63))}, b"", None, "shape of 'a'"),
+        ({"a": entry(shape=(10**1000,) * 64)}, b"x" * 8, None, "shape of 'a'"),
+        ({"a": entry(0, 2**64)}, b"x" * 8, None, "offsets of 'a'"),
+        ({"a": entry(dtype=["x" * 9000])}, b"x" * 8, None, "in the dtype"),
+        ({"\ud800": entry()}, b"x" * 8, None, "is no name of a tensor"),
+        ({"n" * 5000: entry()}, b"x" * 8, None, "is no name of a tensor"),
+        (b'{"a": {"dtype": ' + b"[" * 900 + b"]" * 900 + b"}}", b"", None, "entry of 'a'|not JSON"),
     ],
 )
 def test_damaged_safetensors_headers(

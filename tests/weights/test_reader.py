@@ -130,6 +130,42 @@ def test_entries_that_are_no_tensors(tmp_path: Path) -> None:
             weights.read(tmp_path / "b.pt")
 
 
+@pytest.mark.parametrize("form", ["safetensors", "pt"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_is_filled_in_place(
+    tmp_path: Path, form: str, training: bool, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    onefold.save(source, tmp_path / f"a.{form}")
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).to(dtype).train(training)
+    weight = model[0].weight
+    assert onefold.load(tmp_path / f"a.{form}", model) is model
+    assert model[0].weight is weight
+    assert weight.dtype == dtype
+    assert model.training is training
+    for name, value in source.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value.to(model.state_dict()[name].dtype))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Linear(5, 3),
+        nn.Sequential(nn.Linear(4, 3)),
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)),
+    ],
+)
+def test_a_network_that_does_not_fit_stays_as_it_is(tmp_path: Path, other: nn.Module) -> None:
+    onefold.save(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), tmp_path / "a.pt")
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"a\.pt (does not fit|has all names)"):
+        onefold.load(tmp_path / "a.pt", other)
+    assert same(other.state_dict(), before)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
 @pytest.mark.parametrize("form", ["safetensors", "pt"])
 def test_wrappers_prefixes_are_taken_off(tmp_path: Path, prefix: str, form: str) -> None:
