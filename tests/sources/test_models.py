@@ -120,9 +120,11 @@ def test_own_file_is_checked_early(own_file: Path, function: str, message: str) 
 
 
 def test_own_function_that_fails(own_file: Path) -> None:
-    with pytest.raises(SettingError, match="failed with ValueError: width must be odd"):
+    with pytest.raises(
+        SettingError, match=r"failed in line 14 of nets\.py with ValueError: width must be odd"
+    ):
         build_model(f"{own_file}:fails")
-    with pytest.raises(SettingError, match=r"returned a int; it must return a torch.nn.Module"):
+    with pytest.raises(SettingError, match=r"returned an int; return a torch.nn.Module"):
         build_model(f"{own_file}:wrong")
     own_file.write_text("import nothing_of_this_name\n")
     with pytest.raises(SettingError, match=r"nets.py failed with ModuleNotFoundError"):

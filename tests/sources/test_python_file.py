@@ -35,5 +35,5 @@ def test_own_function_that_does_not_fit(own_file: Path) -> None:
         build_data(f"{own_file}:plain?m=1")
     with pytest.raises(DataError, match="iterator, which can be read only once"):
         build_data(f"{own_file}:once")
-    with pytest.raises(DataError, match="failed with KeyError"):
+    with pytest.raises(DataError, match=r"failed in line 10 of own\.py with KeyError"):
         build_data(f"{own_file}:fails")

@@ -156,15 +156,25 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as problem:
         if debug:
             raise
-        text = " ".join(str(problem).split())[:300]
-        error(
-            f"something unexpected went wrong ({type(problem).__name__}: {text}); run again with"
-            " --debug to see where."
-        )
-        return 1
+        return _unexpected(problem)
     if status == 130:
         error("interrupted; no output was written.")
     return 2 if not arguments else _status(status)
+
+
+def _unexpected(problem: Exception) -> int:
+    """Tell of an error that is not ours: one of the user's own code by its file and line."""
+    from onefold.sources.user_code import place_of, reason_of
+
+    if place := place_of(problem):
+        error(f"Your code failed{place} with {reason_of(problem)}; put it right.")
+        return 2
+    text = " ".join(str(problem).split())[:300]
+    error(
+        f"something unexpected went wrong ({type(problem).__name__}: {text}); run again with"
+        " --debug to see where."
+    )
+    return 1
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from onefold.documents.reading import checked, read_yaml
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, InputFile, Request
 from onefold.recipe.inputs import verify
-from onefold.sources.python_file import run_file
+from onefold.sources.user_code import run_file
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
 LONGEST_PATH = 4096  # characters

@@ -81,6 +81,7 @@ class Request:
 
 DataSource = Callable[[Request], "Images | Iterable[Any]"]
 data_sources: Registry[DataSource] = Registry("data source")
+checks: dict[str, Callable[[Request], Any]] = {}  # of sources whose place is no folder
 
 
 def build_data(
@@ -150,7 +151,10 @@ def check_source(name: str) -> None:
         DataError: the folder it names does not exist.
     """
     parsed = parse(name, data_sources, {})
-    if parsed.key.endswith(":") and parsed.key != "file.py:":
+    check = checks.get(parsed.key)
+    if check is not None:
+        check(Request(parsed))
+    elif parsed.key.endswith(":"):
         Request(parsed).folder()
 
 

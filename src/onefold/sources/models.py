@@ -16,11 +16,13 @@ from onefold.sources import networks
 from onefold.sources.names import Name, parse
 from onefold.sources.packages import optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
+from onefold.sources.returned import check_network
 
 ModelFactory = Callable[[], nn.Module]
 # Checks a name, and returns the function that builds the network from the name's options.
 ModelSource = Callable[[Name], Callable[..., nn.Module]]
 model_sources: Registry[ModelSource] = Registry("model source")
+CURE = "; give arguments as ?name=value"
 DOCUMENTED = "look its names up in the package's documentation."
 
 
@@ -42,16 +44,10 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     """
     parsed = parse(name, model_sources, options)
     build = model_sources.get(parsed.key)(parsed)
-    check_arguments(build, parsed.options, parsed)
+    check_arguments(build, parsed.options, parsed, CURE)
 
     def factory() -> nn.Module:
-        model = call(build, parsed.options, parsed, SettingError)
-        if not isinstance(model, nn.Module):
-            raise SettingError(
-                f"The factory of '{name}' returned a {type(model).__name__}; it must return a"
-                " torch.nn.Module."
-            )
-        return model
+        return check_network(call(build, parsed.options, parsed, SettingError), parsed)
 
     return factory
 
@@ -82,7 +78,12 @@ _built_in("vgg11", networks.vgg11)
 
 @model_sources.register("file.py:")
 def python_model(name: Name) -> Callable[..., nn.Module]:
-    """Your own function (file.py:factory), called with the options; returns a torch.nn.Module."""
+    """Your own function (file.py:build), called with the options; returns a torch.nn.Module.
+
+    The options are keyword arguments, as in `nets.py:build?width=32`. A class of networks is such a
+    function, too. It is called anew for each member, and once for each file of weights, so it
+    should load none itself.
+    """
     return load_function(name)
 
 

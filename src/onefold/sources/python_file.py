@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from onefold.batches import check_reiterable
-from onefold.errors import DataError, OnefoldError, SettingError, nearest
-from onefold.sources.data import Request, data_sources
+from onefold.errors import DataError, OnefoldError, SettingError, kind_of, nearest
+from onefold.sources.data import Request, checks, data_sources
 from onefold.sources.loader import Part
 from onefold.sources.names import PYTHON_FILE, Name
+from onefold.sources.returned import check_batches
+from onefold.sources.user_code import place_of, reason_of, run_file
 
+CURE = "; it is called with split= and what it takes of batch_size=, seed= and shuffle="
 REQUEST_ARGUMENTS = ("batch_size", "seed", "shuffle")  # passed to a data factory that takes them
 
 
@@ -39,25 +36,34 @@ def load_function(name: Name) -> Callable[..., Any]:
         raise SettingError(f"The file {path} of '{name.text}' does not exist; check its path.")
     path = path.resolve()
     module = run_file(path, path.stat().st_mtime_ns)
+    wanted = match["factory"]
+    function = getattr(module, wanted, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    if wanted in vars(module):
+        raise SettingError(
+            f"'{wanted}' in the file {path} is {kind_of(function)}, and no function; write one that"
+            " returns it."
+        )
     functions = [
         key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
     ]
-    function = getattr(module, match["factory"], None)
-    if not callable(function):
-        raise SettingError(
-            f"The file {path} has no function '{match['factory']}';"
-            f" {nearest(match['factory'], functions)}"
-        )
-    return function  # type: ignore[no-any-return]
+    own = [key for key in functions if vars(module)[key].__module__ == module.__name__]
+    raise SettingError(
+        f"The file {path} has no function '{wanted}'; {nearest(wanted, own or functions)}"
+    )
 
 
-def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], name: Name) -> None:
+def check_arguments(
+    function: Callable[..., Any], arguments: Mapping[str, Any], name: Name, cure: str = ""
+) -> None:
     """Refuse keyword arguments with which `function` cannot be called.
 
     Args:
         function: the function.
         arguments: the keyword arguments.
         name: the name of the source, for the message.
+        cure: the end of the message, which says what to do.
 
     Raises:
         SettingError: they do not fit its signature.
@@ -71,22 +77,38 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any], 
     except TypeError as error:
         takes = ", ".join(signature.parameters) or "nothing"
         raise SettingError(
-            f"The factory of '{name.text}' cannot be called so ({error}); it takes {takes}."
+            f"The factory of '{name.text}' cannot be called so ({error}); it takes {takes}{cure}."
         ) from None
 
 
 @data_sources.register("file.py:")
 def python_data(request: Request) -> Iterable[Any]:
-    """Your own function (file.py:factory) of split= and the options; returns batches, re-iterable.
+    """Your own function (file.py:load) of split= and the options; returns batches, re-iterable.
 
-    batch_size, seed and shuffle are passed if the function takes them. Else its own batches are
-    used as they are. limit and skip are passed if it takes both. Else they are applied to its
-    batches.
+    split is "train" or "test". batch_size, seed and shuffle are passed if the function takes them.
+    Else its own batches are used as they are. limit and skip (numbers of examples) are passed if it
+    takes both. Else they are applied to its batches. A batch is a tensor of inputs, (inputs,
+    labels), or a dict of keywords with "labels"; inputs are ready for the network, of its dtype,
+    and labels are class numbers (n,). The function returns a list of batches, a DataLoader, or
+    another object whose `__iter__` begins anew.
 
     Raises:
         SettingError: the file, the function or an argument does not fit, or `shuffle` is set and
             the function does not take it.
-        DataError: the function fails, or returns no re-iterable.
+        DataError: the function fails, or returns no re-iterable batches.
+    """
+    function, arguments = prepared(request)
+    data = check_batches(call(function, arguments, request.name, DataError), request.name)
+    if "limit" in arguments or (request.limit is None and request.skip == 0):
+        return data
+    return Part(data, request.skip, request.limit)
+
+
+def prepared(request: Request) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function of a request and the arguments that it will be called with.
+
+    Raises:
+        SettingError: see `python_data`.
     """
     function = load_function(request.name)
     try:
@@ -101,16 +123,11 @@ def python_data(request: Request) -> Iterable[Any]:
     arguments: dict[str, Any] = {
         key: getattr(request, key) for key in REQUEST_ARGUMENTS if key in taken
     }
-    cuts_itself = {"limit", "skip"} <= taken
-    if cuts_itself:
+    if {"limit", "skip"} <= taken:
         arguments |= {"limit": request.limit, "skip": request.skip}
     arguments |= {"split": request.split, **request.name.options}
-    check_arguments(function, arguments, request.name)
-    data = call(function, arguments, request.name, DataError)
-    check_reiterable(data, f"data of '{request.name.text}'")
-    if cuts_itself or (request.limit is None and request.skip == 0):
-        return data  # type: ignore[no-any-return]
-    return Part(data, request.skip, request.limit)
+    check_arguments(function, arguments, request.name, CURE)
+    return function, arguments
 
 
 def call(
@@ -132,36 +149,10 @@ def call(
     except OnefoldError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
         raise kind(
-            f"The factory of '{name.text}' failed with {type(error).__name__}:"
-            f" {reason or 'no message'}; put it right."
-        ) from error
-
-
-@functools.cache
-def run_file(path: Path, changed: int) -> ModuleType:
-    """Run a file once per version of it.
-
-    Networks that are built from it later are then of one and the same class.
-    """
-    private = f"_onefold_{hashlib.sha256(f'{path}:{changed}'.encode()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(private, path)
-    if spec is None or spec.loader is None:
-        raise SettingError(f"The file {path} cannot be imported; is it Python?")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[private] = module  # dataclasses and pickle look their module up here
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[private]
-        reason = str(error).strip().split("\n")[0][:200]
-        raise SettingError(
-            f"The file {path} failed with {type(error).__name__}: {reason or 'no message'}; put it"
+            f"The factory of '{name.text}' failed{place_of(error)} with {reason_of(error)}; put it"
             " right."
         ) from error
-    finally:
-        if str(path.parent) in sys.path:
-            sys.path.remove(str(path.parent))
-    return module
+
+
+checks["file.py:"] = prepared
