@@ -87,6 +87,9 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """
     known, name = sorted(known), str(name)[:100]  # a long text would take long to compare
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:  # in other letters, as ResNet20
+        lower = {one.lower(): one for one in known}
+        close = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=1)]
     if close:
         return f"did you mean '{close[0]}'?"
     return otherwise or f"known: {', '.join(known) or 'none'}."

@@ -76,7 +76,7 @@ def test_number_of_classes() -> None:
     ("name", "options", "message"),
     [
         ("sklearn:digit", {}, "did you mean 'sklearn:digits'"),
-        ("parket:x", {}, "did you mean 'parquet:'"),
+        ("parket:x", {}, "did you mean 'parquet:x'"),
         ("sklearn:digits", {"split": "dev"}, "'train' or 'test'"),
         ("sklearn:digits", {"limit": 0}, "limit .* at least 1"),
         ("sklearn:digits", {"batch_size": 2.5}, "batch_size"),

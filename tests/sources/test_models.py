@@ -66,7 +66,7 @@ def test_a_factory_builds_a_new_network_each_time() -> None:
     ("name", "message"),
     [
         ("vgg12", "no model source named 'vgg12'; did you mean 'vgg11'"),
-        ("tim:resnet18", "did you mean 'timm:'"),
+        ("tim:resnet18", "did you mean 'timm:resnet18'"),
         ("", "non-empty"),
         ("vgg11?widht=1", "unexpected keyword argument 'widht'.*takes width, classes, norm"),
         ("vgg11?width", "malformed"),
@@ -127,10 +127,10 @@ def test_own_function_that_fails(own_file: Path) -> None:
     with pytest.raises(SettingError, match=r"returned an int; return a torch.nn.Module"):
         build_model(f"{own_file}:wrong")
     own_file.write_text("import nothing_of_this_name\n")
-    with pytest.raises(SettingError, match=r"nets.py failed with ModuleNotFoundError"):
+    with pytest.raises(SettingError, match=r"nets\.py failed in line 1 with ModuleNotFoundError"):
         resolve_model(f"{own_file}:make")
     own_file.write_text("raise SystemExit(3)  # a script\n")
-    with pytest.raises(SettingError, match=r"nets.py failed with SystemExit"):
+    with pytest.raises(SettingError, match=r"nets.py ends the program in line 1"):
         resolve_model(f"{own_file}:make")
 
 

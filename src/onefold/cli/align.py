@@ -19,6 +19,7 @@ from onefold.recipe.document import DataPart, InputFile, ReadingPart, Request
 from onefold.recipe.inputs import check_runs, load_data, load_members
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
+from onefold.recipe.run import check_sources
 from onefold.result_reports.alignments import alignment_table
 from onefold.weights import check_output
 
@@ -58,6 +59,7 @@ class AlignRequest(Request):
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
     output = _checked_output(asked)
+    check_sources(asked)
     models, _, notes = load_members(
         asked.model, asked.members, asked.device, on_disk=asked.on_disk, reading=asked.reading
     )

@@ -25,6 +25,7 @@ from onefold.recipe.document import (
     Request,
 )
 from onefold.recipe.inputs import check_labelled, load_data, load_networks
+from onefold.recipe.run import check_sources
 from onefold.report import Candidate, comparison_table, verdict
 from onefold.report.comparison import best_names, paired_rows
 from onefold.result_reports.scored import parameters_of
@@ -58,6 +59,7 @@ class EvalRequest(Request):
 
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
+    check_sources(asked)
     networks, _, notes = load_networks(
         asked.model, asked.members, asked.device, mixtures=True, reading=asked.reading
     )

@@ -8,6 +8,7 @@ import typer
 
 # A package fills its registries when it is imported.
 PACKAGES = ("symmetry", "alignment", "fold", "explore", "sources", "measure")
+FEW = 4  # of no more than so many the whole description is shown
 LONG = 50  # a family of more than so many is only counted, unless it is asked for
 
 
@@ -35,6 +36,19 @@ def command(
     table(("kind", "name", "summary"), rows)
     for line in counts:
         say(line)
+    if len(rows) <= FEW:
+        for kind, name, _ in rows:
+            say(f"\n{name}\n{_described(kind, name)}")
+
+
+def _described(kind: str, name: str) -> str:
+    """The whole docstring of an entry, as far as it is prose."""
+    import inspect
+
+    from onefold.registry import FAMILIES
+
+    text = inspect.getdoc(FAMILIES[kind].get(name)) or ""
+    return text.split("\nRaises:")[0].rstrip()
 
 
 def _listed(pattern: str) -> tuple[list[tuple[str, str, str]], list[str]]:

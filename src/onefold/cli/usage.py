@@ -26,7 +26,7 @@ def sentence(problem: Any) -> str:
     if kind == "NoSuchOption" and context is not None:
         return f"There is no option {option} of {path}; {nearest(option, _options(context), see)}"
     if kind == "BadOptionUsage":
-        return f"The option {option} of {path} takes a value; {see}"
+        return f"The option {option} takes a value; {see}"
     text = " ".join(str(problem.format_message()).split()).rstrip(".")
     return f"{text[:1].upper()}{text[1:]}; {see}"
 

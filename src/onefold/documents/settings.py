@@ -117,6 +117,9 @@ class OneOf:
 
     def _chosen(self, content: dict[str, Any]) -> Any:
         name = content.pop(NAME, None)
+        if name is None and (owners := self._having(next(iter(content), ""))):
+            reason = f"it is a setting of {' or '.join(owners)}; give {{.{NAME}}} too"
+            raise WrongKey((next(iter(content)),), reason)
         if not isinstance(name, str):
             known = ", ".join([*self.registry.names(), *self.also])
             raise WrongKey((NAME,), f"it needs the name of a {self.registry.kind}: {known}", name)
@@ -133,16 +136,20 @@ class OneOf:
     def _check_settings(self, name: str, own: Collection[str], content: Mapping[str, Any]) -> None:
         """Raises WrongKey for a setting of another entry, or of an entry that has none."""
         for key in content:
-            having = [
-                entry.name
-                for entry in self.registry
-                if dataclasses.is_dataclass(entry.value)
-                and str(key) in {field.name for field in dataclasses.fields(entry.value)}
-            ]
+            having = self._having(key)
             if key not in own and (having or not own):
                 tail = f"use {' or '.join(having)}, or leave it out" if having else "leave it out"
                 kind, setting = self.registry.kind, repr(str(key)[:LONGEST])[1:-1]
                 raise WrongKey((key,), f"the {kind} '{name}' takes no {setting}; {tail}")
+
+    def _having(self, key: object) -> list[str]:
+        """The entries that have a setting of that name."""
+        return [
+            entry.name
+            for entry in self.registry
+            if dataclasses.is_dataclass(entry.value)
+            and key in {field.name for field in dataclasses.fields(entry.value)}
+        ]
 
     def plain(self, value: Any) -> Any:
         """The key as plain data: a name alone where there are no settings."""

@@ -75,7 +75,8 @@ class DataPart(Part):
     source: Annotated[str, Flag(name="data")] = Field(
         min_length=1,
         description="A source: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR,"
-        " file.py:factory or a registered one.",
+        " file.py:load (your own function) or a registered one; `onefold methods file.py:` tells"
+        " of each what it gives and takes.",
     )
     split: Literal["train", "test"] = Field(default="train", description="The split that is read.")
     samples: int | None = Field(default=4000, ge=1, description="Read at most so many examples.")
@@ -141,8 +142,8 @@ class Request(Part):
     command: ClassVar[str]
     model: str = Field(
         min_length=1,
-        description="The architecture: a built-in, file.py:factory, timm:NAME, torchvision:NAME or"
-        " hf:FOLDER.",
+        description="The architecture: a built-in, file.py:build (your own function), timm:NAME,"
+        " torchvision:NAME or hf:FOLDER; `onefold methods 'model source'` tells more.",
     )
     use: Annotated[tuple[InputFile, ...], Flag(always=True)] = Field(
         default=(),

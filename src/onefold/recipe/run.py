@@ -17,12 +17,12 @@ from torch import nn
 from onefold.batches import Data
 from onefold.documents.part import Flag
 from onefold.errors import Note
-from onefold.recipe.document import DataPart, Document, Job
+from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record, settings
-from onefold.recipe.inputs import check_device, labelled, verify
+from onefold.recipe.inputs import check_device, labelled, load_data, verify
 from onefold.recipe.outputs import check_outputs, write
 from onefold.report import Report
-from onefold.sources import check_source
+from onefold.sources import check_source, resolve_model
 
 D = TypeVar("D", bound=Document)
 J = TypeVar("J", bound=Job)
@@ -97,6 +97,8 @@ class JobTask(ABC, Generic[J, R, S]):
 
     def __init__(self, recipe: J, running: Running, tell: Tell = silent) -> None:
         self.recipe, self.running, self.tell = recipe, running, tell
+        self.evaluation: Data | None = None
+        self._data: dict[int, Data] = {}
 
     def make(self) -> Made[J, R, S]:
         """Carry out the recipe, and write its outputs; the result file is put into place last.
@@ -109,11 +111,12 @@ class JobTask(ABC, Generic[J, R, S]):
         check_device(self.recipe.device)
         self.check()
         with settings(self.recipe, self.running.threads) as threads:
+            self._read_data()
             self.tell(f"Reading {len(self.recipe.members)} members")
             models, sums, warnings = self.members()
             tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
-            evaluation = labelled(self.recipe.evaluation, self.recipe.seed, "evaluation data")
+            evaluation = self.evaluation
             digest = check_batches(self.recipe, recorded, labels=self.reads_labels())
             if self.recipe.record is not None:
                 other = other_versions(self.recipe.record, threads)
@@ -138,6 +141,19 @@ class JobTask(ABC, Generic[J, R, S]):
             )
         told = list(dict.fromkeys([*warnings, *self.notes(result), *written.warnings]))
         return Made(written.recipe, result, scored, written.report, tuple(files.all()), told)
+
+    def _read_data(self) -> None:
+        """Call for the data before the members are read: a function of the user's may be wrong."""
+        if self.recipe.data is not None:
+            self.tell(f"Reading {self.recipe.data.source}")
+            self.data_of(self.recipe.data)
+        self.evaluation = labelled(self.recipe.evaluation, self.recipe.seed, "evaluation data")
+
+    def data_of(self, part: DataPart) -> Data:
+        """The batches of a part of the recipe, called for once."""
+        if id(part) not in self._data:
+            self._data[id(part)] = load_data(part, self.recipe.seed)
+        return self._data[id(part)]
 
     @abstractmethod
     def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
@@ -188,8 +204,9 @@ class JobTask(ABC, Generic[J, R, S]):
         return with_checksums(self.recipe).model_copy(update={"members": tuple(members)})
 
 
-def check_sources(recipe: Document) -> None:
-    """Raises SettingError or DataError where a data source that the recipe names does not exist."""
+def check_sources(recipe: Request) -> None:
+    """Raises SettingError or DataError where the network or data that are named do not exist."""
+    resolve_model(recipe.model)
     for name in type(recipe).model_fields:
         part = getattr(recipe, name)
         if isinstance(part, DataPart):

@@ -21,11 +21,12 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".
 def imagefolder(request: Request) -> Images:
     """Image files in class folders (imagefolder:DIR); options size, mean, std, channels, classes.
 
-    Images are (n, channels, h, w) in 0..1 before `mean` and `std`. Classes are numbered by the
-    sorted names of the training folders, or in the order of classes=NAME,NAME,... or classes=FILE
-    (one name a line), which may name further classes. The order of the images is fixed and mixes
-    the classes (it is that of the hashes of their paths), so that a `limit` gives a sample of all
-    classes.
+    Images are (n, channels, h, w) in 0..1 before `mean` and `std`. Without these, colors are
+    normalized by the statistics of CIFAR-10 (up to 64 pixels) or ImageNet, grey by none. Classes
+    are numbered by the sorted names of the training folders, or in the order of
+    classes=NAME,NAME,... or classes=FILE (one name a line), which may name further classes. The
+    order of the images is fixed and mixes the classes (it is that of the hashes of their paths), so
+    that a `limit` gives a sample of all classes.
 
     Raises:
         DataError: a folder is missing or without images, a test class is unknown in training, or an

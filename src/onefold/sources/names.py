@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
+from onefold.sources.suggestions import function_in, meant
 
 PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
@@ -76,11 +77,10 @@ def parse(text: str, registry: Registry[Any], options: Mapping[str, Any]) -> Nam
     if bare.endswith(".py"):
         raise SettingError(
             f"The {registry.kind} '{text}' names a file but no function in it; write"
-            f" '{bare}:name_of_the_function'."
+            f" '{function_in(bare, registry.kind)}'."
         )
-    raise SettingError(
-        f"There is no {registry.kind} named '{bare}'; {nearest(kind + colon, registry.names())}"
-    )
+    end = meant(bare, registry.kind, registry.names())
+    raise SettingError(f"There is no {registry.kind} named '{bare}'; {end}")
 
 
 def check_options(name: Name, known: Iterable[str]) -> None:

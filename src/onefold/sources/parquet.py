@@ -25,6 +25,8 @@ def parquet(request: Request) -> Images:
     usual names. The image column is a struct with the encoded file in `bytes`, or plain binary.
     Files are in DIR or DIR/data, named `train.parquet`, `train-*.parquet` or `train_*.parquet`, and
     likewise for the test split. Images are (n, channels, h, w) in 0..1 before `mean` and `std`.
+    Without these, colors are normalized by the statistics of CIFAR-10 (up to 64 pixels) or
+    ImageNet, grey by none.
 
     Raises:
         DataError: pyarrow is missing, there is no file for the split, a column is missing, or an

@@ -14,7 +14,7 @@ from onefold.fold import MergeResult, PartialMerge
 from onefold.fold.partial.saved import describe
 from onefold.fold.plan import DEFAULT
 from onefold.processes import check_processes
-from onefold.recipe.inputs import check_device, check_runs, load_data, load_members, verify
+from onefold.recipe.inputs import check_device, check_runs, load_members, verify
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
@@ -77,7 +77,7 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         """The data to compute with, and the data whose fingerprint is recorded."""
         if self.recipe.data is None:
             return None, None
-        data = check_reiterable(load_data(self.recipe.data, self.recipe.seed), "calibration data")
+        data = check_reiterable(self.data_of(self.recipe.data), "calibration data")
         check_runs(models[0], data)
         return data, data
 

@@ -14,7 +14,7 @@ from onefold.fold import SoftMerge, SoftResult, fit_gates
 from onefold.fold.soft.saved import describe
 from onefold.fold.soft.sites import sites_of
 from onefold.recipe.document import DataPart
-from onefold.recipe.inputs import check_labelled, check_runs, load_data, load_networks
+from onefold.recipe.inputs import check_labelled, check_runs, load_networks
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.recipe.soft.document import GATING, LEARNING, SoftRecipe
 from onefold.report import Report
@@ -88,7 +88,7 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
 
     def _learned(self, part: DataPart) -> Data:
         """Labelled batches that can be read again. Raises DataError if they are not."""
-        data = check_reiterable(load_data(part, self.recipe.seed), "labelled data")
+        data = check_reiterable(self.data_of(part), "labelled data")
         use = "learn from; gates need labelled examples, so choose other data"
         check_labelled(data, part, use)
         return data

@@ -34,7 +34,6 @@ from onefold.recipe.training.folder import (
 )
 from onefold.recipe.training.inputs import on_a_device, steps_of, training_data
 from onefold.report import Report
-from onefold.sources import resolve_model
 from onefold.weights.atomic import explain
 
 R = TypeVar("R", bound=TrainedRecipe)
@@ -110,7 +109,6 @@ class TrainingTask(ABC, Generic[R, S]):
         self.recipe = on_a_device(self.recipe)
         folder = check_folder(self.recipe, self.running.force, self.running.resume)
         check_sources(self.recipe)
-        resolve_model(self.recipe.model)
         before = kept(folder, self.recipe.command) if self.running.resume else None
         if before is not None:
             check_same(self.recipe, before[0], folder)

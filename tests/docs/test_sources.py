@@ -1,0 +1,60 @@
+"""What docs/sources.md says of checkpoints, names and a user's own functions is so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from doc_pages import run_section, text_of
+
+import onefold as of
+from onefold.sources import build_data, build_model, data_sources, model_sources
+from onefold.sources.images import CIFAR, IMAGENET
+
+
+def test_checkpoints_become_networks(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_section(root, "sources.md", "Checkpoints as networks", {})
+    folded = of.load(tmp_path / "folded.safetensors")
+    assert folded.keys() == names["models"][0].state_dict().keys()
+
+
+def own_files(root: Path, folder: Path) -> tuple[str, str]:
+    """The functions of the page in files."""
+    section = text_of(root, "sources.md").split("## Functions of your own")[1]
+    load, build = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    (folder / "data.py").write_text(f"import torch\n\n{load}")
+    (folder / "model.py").write_text(f"import torch\n\n{build}")
+    return f"{folder / 'data.py'}:load", f"{folder / 'model.py'}:build"
+
+
+def test_the_functions_of_the_page_work_in_every_command(
+    root: Path, onefold: Callable, tmp_path: Path
+) -> None:
+    data, model = own_files(root, tmp_path)
+    assert sum(len(y) for _, y in build_data(data, limit=250, skip=20)) == 250
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        files.append(of.save(build_model(f"{model}?width=8"), tmp_path / f"{seed}.safetensors"))
+    flags = ["--model", f"{model}?width=8", "--data", data]
+    merged = onefold(
+        "merge", *files, *flags, "--eval-split", "test", "-o", tmp_path / "f.safetensors"
+    )
+    assert merged.status == 0, merged.err
+    trained = onefold("subspace", *flags, "--epochs", "1", "-o", tmp_path / "run")
+    assert trained.status == 0, trained.err
+
+
+def test_all_names_and_defaults_stand_there(root: Path) -> None:
+    page = text_of(root, "sources.md")
+    for registry in (data_sources, model_sources):
+        for entry in registry:
+            assert f"`{entry.name}" in page, entry.name
+    for values in (*CIFAR, *IMAGENET):
+        assert any(", ".join(f"{v:.{d}f}" for v in values) in page for d in (3, 4)), values
