@@ -55,6 +55,7 @@ def test_all_names_and_defaults_stand_there(root: Path) -> None:
     page = text_of(root, "sources.md")
     for registry in (data_sources, model_sources):
         for entry in registry:
-            assert f"`{entry.name}" in page, entry.name
+            if entry.value.__module__.startswith("onefold."):
+                assert f"`{entry.name}" in page, entry.name
     for values in (*CIFAR, *IMAGENET):
         assert any(", ".join(f"{v:.{d}f}" for v in values) in page for d in (3, 4)), values
