@@ -12,6 +12,8 @@ from norm_places import Siamese, images, off, settled
 from signed_norms import Ahead, Mlp, signed
 from torch import Tensor, nn
 
+from onefold import batchnorm
+from onefold.batches import RankShare
 from onefold.batchnorm import fold_norms, neutralized, norms_of, reestimate
 from onefold.errors import DataError
 from onefold.fold import merge, recalibrate
@@ -329,3 +331,56 @@ def test_one_value_in_all_of_the_data_is_refused_in_a_sentence() -> None:
     ):
         repair(network, [images(1)], find_symmetries(network, images(2)), {})
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
+
+
+class Some(nn.Module):
+    """A norm that reads few examples of every batch, and one that reads them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all, self.some = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.all(x) + self.some(x[:2]).sum(0)
+
+
+UNEVEN = [3.0 * torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) for n in (9, 14, 30)]
+
+
+def averaged(norm: nn.BatchNorm1d, parts: list[Tensor]) -> None:
+    """The statistics are averages over the batches."""
+    torch.testing.assert_close(norm.running_mean, torch.stack([x.mean(0) for x in parts]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([x.var(0) for x in parts]).mean(0))
+    assert int(norm.num_batches_tracked) == len(parts)
+
+
+def pooled(norm: nn.BatchNorm1d, parts: list[Tensor]) -> None:
+    """The statistics are those of all values of all batches."""
+    torch.testing.assert_close(norm.running_mean, torch.cat(parts).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.cat(parts).var(0))
+    assert int(norm.num_batches_tracked) == len(parts)
+
+
+def test_a_norm_that_reads_few_values_of_large_batches_has_the_statistics_of_all_of_them() -> None:
+    network = Some()
+    assert reestimate(network, UNEVEN) == 2
+    averaged(network.all, UNEVEN)
+    pooled(network.some, [x[:2] for x in UNEVEN])
+
+
+@pytest.mark.parametrize("least", [1, 7, 8])
+def test_a_norm_is_measured_alike_on_all_ranks_if_it_reads_few_values_on_one(
+    least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another rank, whose batches are as empty as can be, read at least so many values."""
+    gathered: list[object] = []
+
+    def of_two(value: object) -> list[object]:
+        gathered.append(value)
+        return [value, [least]] if len(gathered) == 1 else [value]
+
+    monkeypatch.setattr(batchnorm, "from_every_rank", of_two)
+    network = nn.Sequential(nn.BatchNorm1d(3))
+    assert reestimate(network, RankShare(UNEVEN, 0, 1)) == 1
+    (pooled if least < 8 else averaged)(network[0], UNEVEN)
+    assert gathered[0] == [8]  # more than enough are not counted

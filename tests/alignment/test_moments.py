@@ -213,3 +213,16 @@ def test_blocks_that_do_not_fit_are_refused() -> None:
         moments.update([torch.zeros(4, 3), torch.zeros(4, 2)])
     with pytest.raises(DataError, match="No features were collected"):
         _ = moments.means
+
+
+@pytest.mark.parametrize("mean", [1000.0, -1000.0, 4.0, -4.0, 0.0])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_feature_is_constant_if_it_deviates_by_less_than_a_millionth_of_its_mean(
+    mean: float, full: bool
+) -> None:
+    swing = torch.tensor([1.0, -1.0] * 20, dtype=torch.float64)
+    near, far = 0.5e-6 * abs(mean), 2e-6 * abs(mean) + 1e-9
+    columns = [torch.full((40,), mean).double(), mean + near * swing, mean + far * swing]
+    moments = Moments(2, 3, full=full)
+    moments.update([torch.stack(columns, 1), torch.stack(columns[::-1], 1)])
+    assert moments.constant.tolist() == [[True, True, False], [False, True, True]]

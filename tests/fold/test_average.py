@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from onefold.errors import MembersError, SettingError
-from onefold.fold.average import average, normalized
+from onefold.fold.average import average, normalized, owner_of
 
 
 def test_weights_are_divided_by_their_sum() -> None:
@@ -60,3 +60,30 @@ def test_the_order_of_the_others_changes_no_bit(weights: tuple[float, ...]) -> N
         summed = sum((weights[k] * given[k]["w"] for k in order[1:]), weights[0] * given[0]["w"])
         different |= not torch.equal(summed, plain)
     assert different  # in the order in which they come the last bits would differ
+
+
+@pytest.mark.parametrize(
+    ("weights", "reference", "owner"),
+    [((0.1, 0.9), 0, 0), ((0.0, 0.3, 0.7), 0, 2), ((0.3, 0.7, 0.0), 2, 1), ((0.6, 0.0, 0.4), 1, 0)],
+)
+def test_counters_come_from_the_reference_or_if_it_has_no_weight_from_the_heaviest(
+    weights: tuple[float, ...], reference: int, owner: int
+) -> None:
+    assert owner_of(weights, reference) == owner
+    assert int(average(states(len(weights)), weights, reference=reference)["n"]) == owner
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_tensors_are_averaged_in_an_order_of_their_own(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(1)
+    given = [
+        {"w": 10.0 ** (3 * k) * torch.randn(30, dtype=torch.complex128, generator=generator)}
+        for k in range(4)
+    ]
+    given = [{"w": state["w"].to(dtype)} for state in given]
+    plain = average(given, (0.25,) * 4, reference=0)["w"]
+    exact = sum(0.25 * state["w"].to(torch.complex128) for state in given)
+    torch.testing.assert_close(plain, exact.to(dtype))
+    for order in ([0, 2, 1, 3], [0, 3, 2, 1], [0, 3, 1, 2]):
+        moved = average([given[k] for k in order], (0.25,) * 4, reference=0)["w"]
+        assert torch.equal(moved, plain)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from onefold.errors import DataError, SettingError
 from onefold.measure import Scores
-from onefold.measure.scores import reliability, score_logits, score_probabilities
+from onefold.measure.scores import check_labels, reliability, score_logits, score_probabilities
 
 
 def test_scores_by_hand() -> None:
@@ -190,3 +190,30 @@ def test_unknown_options_are_refused() -> None:
         score_logits(logits, labels, bins=0)
     with pytest.raises(DataError, match="does not sum to 1"):
         score_probabilities(logits, labels)
+
+
+def test_curves_and_scores_have_the_same_bins_unless_others_are_given() -> None:
+    logits, labels = sample(400)
+    scores = score_logits(logits, labels)
+    assert reliability(logits, labels).ece == scores.ece
+    assert reliability(logits, labels, bins=15).ece == scores.ece
+    assert scores.bins == 15
+    assert reliability(logits, labels, bins=7).ece != scores.ece
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([-1, 2], "range from -1 to 2"),
+        ([0, 3], "range from 0 to 3"),
+        ([-5, -5], "range from -5 to -5"),
+        ([1, 2, 3], "count from 1"),
+    ],
+)
+def test_labels_outside_the_classes_are_refused_on_either_side(
+    labels: list[int], told: str
+) -> None:
+    with pytest.raises(DataError, match=told):
+        check_labels(torch.tensor(labels), 3)
+    assert check_labels(torch.tensor([[0, 2], [1, 1]]), 3).tolist() == [0, 2, 1, 1]
+    assert check_labels(torch.tensor([], dtype=torch.int64), 3).tolist() == []

@@ -13,9 +13,11 @@ from onefold.symmetry.axes import Case, Fixed, Live, Prod, Slot, Sum
 from onefold.symmetry.maps import (
     case_indices,
     check_maps,
+    dual_of,
     is_rectangular,
     keeps_function,
     leaves,
+    maps_of_output,
     needs_folding,
 )
 
@@ -151,3 +153,51 @@ def test_which_maps_need_the_scales_of_norms_folded() -> None:
         spec = spec_of(group, AXES, (PRODUCER, CONSUMER))
         check_maps(spec, {"g0": made})
         assert needs_folding(spec, {"g0": made}) == (["g0"] if needed else [])
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        torch.tensor([1, 2, 0]),
+        torch.tensor([[1, 2, 0], [2, 0, 1]]),
+        torch.tensor([[1, 0, 2], [1, 2, 0], [0, 1, 2]]),
+    ],
+)
+def test_the_matrices_of_a_permutation_undo_each_other_in_every_fibre(forward: Tensor) -> None:
+    made = GroupMap("permutation", forward).dense()
+    assert made.inverse is not None
+    eye = torch.eye(3, dtype=torch.float64).expand_as(made.forward)
+    assert torch.equal(made.forward @ made.inverse, eye)
+    assert torch.equal(made.forward @ vector(0, 1, 2), forward.double())
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [TURN, SHEAR, torch.stack([SHEAR, TURN]), torch.stack([TURN, SHEAR, SHEAR @ TURN, SHEAR.T])],
+)
+def test_a_map_and_its_dual_keep_products_of_features(forward: Tensor) -> None:
+    """(T a) . (T^-T b) = a . b, in every fibre."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, *forward.shape[:-1], 1, generator=generator, dtype=torch.float64)
+    dual = dual_of(dense(forward))
+    torch.testing.assert_close(((forward @ a) * (dual.forward @ b)).sum(-2), (a * b).sum(-2))
+    assert dual.inverse is not None
+    torch.testing.assert_close(dual.inverse, torch.linalg.inv(dual.forward))
+    mapped = maps_of_output({"g0": dense(forward), "g1": dense(forward)}, ["g1", "other"])
+    assert torch.equal(mapped["g0"].forward, forward)
+    assert torch.equal(mapped["g1"].forward, dual.forward)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_a_map_into_another_width_needs_its_groups_columns_and_an_inverse(width: int) -> None:
+    spec = spec_of(group_of("permutation", dense=True), AXES, (PRODUCER, CONSUMER))
+    forward, inverse = torch.ones(width, 3).double(), torch.ones(3, width).double()
+    check_maps(spec, {"g0": GroupMap("dense", forward, inverse)})
+    for wrong in (None, forward, torch.ones(3, 3).double()):
+        with pytest.raises(SymmetryError, match=rf"needs an inverse of shape \(3, {width}\)"):
+            check_maps(spec, {"g0": GroupMap("dense", forward, wrong)})
+    with pytest.raises(SymmetryError, match=r"has shape .*; it needs \(3, 3\)"):
+        check_maps(spec, {"g0": GroupMap("dense", inverse, forward)})
+    bound = spec_of(group_of("permutation"), AXES, (PRODUCER, CONSUMER))
+    with pytest.raises(SymmetryError, match=r"it needs \(3, 3\)"):
+        check_maps(bound, {"g0": GroupMap("dense", forward, inverse)})

@@ -15,6 +15,7 @@ def test_what_matchers_say_of_themselves() -> None:
             kind.exact,
             kind.rotates,
             kind.covariances,
+            kind.inverts,
             kind.widths,
             kind.reads,
         )
@@ -22,15 +23,15 @@ def test_what_matchers_say_of_themselves() -> None:
         for kind in [feature_matchers.get(entry.name)]
     }
     exact, dense, joint = (
-        (False, False, True, False, False, "post"),
-        (True, False, True, True, False, "post"),
-        (True, False, False, True, False, "post"),
+        (False, False, True, False, False, False, "post"),
+        (True, False, True, True, True, False, "post"),
+        (True, False, False, True, False, False, "post"),
     )
     assert said["permutation"] == said["identity"] == said["weights"] == exact
     assert said["cca"] == said["procrustes"] == dense
     assert said["rotation"] == (True, True, *dense[2:])
     assert said["zipit"] == joint
-    assert said["transport"] == (*joint[:4], True, "post")
+    assert said["transport"] == (*joint[:5], True, "post")
 
 
 def test_a_probe_is_one_of_three_words() -> None:

@@ -10,7 +10,7 @@ import torch
 from matcher_features import ROWS, WIDTH, covariance, features, moments_of
 
 from onefold.alignment.matchers.cca import CCA
-from onefold.alignment.matchers.dense import matched_correlations, roots, shrunk
+from onefold.alignment.matchers.dense import matched_correlations, resolved, roots, shrunk
 from onefold.alignment.matchers.permutation import best_permutation
 from onefold.alignment.matchers.procrustes import Procrustes
 from onefold.errors import AlignmentError
@@ -115,3 +115,28 @@ def test_correlations_of_combinations_that_hardly_vary_are_zero() -> None:
         moments_of(a, -a), 1, torch.eye(WIDTH).double(), torch.eye(WIDTH).double()
     )
     torch.testing.assert_close(same, -torch.ones(WIDTH).double())
+
+
+def orthogonal(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64)).Q
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_directions_without_variance_are_turned_as_the_preferred_map_turns_them(
+    rank: int, seed: int
+) -> None:
+    """A rotation that is measured in `rank` directions alone, and preferred, is found whole."""
+    rotation, basis = orthogonal(seed), orthogonal(seed + 10)
+    values = torch.tensor([3.0, 2.5, 2.0, 1.5, 1.0, 0.5]).double()
+    values[rank:] = 0.0
+    u, s, vh = torch.linalg.svd(rotation @ basis @ torch.diag(values) @ basis.T)
+    mirrored = torch.cat([u[:, :rank], -u[:, rank:]], 1)  # as good a decomposition
+    for given in (u, mirrored):
+        torch.testing.assert_close(resolved(given, s, vh, lambda: rotation) @ vh, rotation)
+    assert not all(torch.allclose(given @ vh, rotation) for given in (u, mirrored))
+    other = orthogonal(seed + 20)  # what the data say stays, whatever is preferred
+    turned = resolved(u, s, vh, lambda: other) @ vh
+    torch.testing.assert_close(turned @ basis[:, :rank], rotation @ basis[:, :rank])
+    torch.testing.assert_close(turned @ turned.T, torch.eye(6).double())

@@ -299,3 +299,45 @@ def test_what_cannot_be_done_is_said() -> None:
             spec=find_symmetries(networks[0], loader()[0][0]),
             reference=2,
         )
+
+
+@pytest.mark.parametrize("name", ["apart", "recurrent"])
+def test_in_a_common_basis_no_member_gains_by_another_step(name: str) -> None:
+    """Members are matched to the mean of the others until none moves, and not once each."""
+    networks, spec = independent(name)
+    matcher = WeightMatching()
+    found = align(networks, method=matcher, spec=spec, reference=None).apply(networks)
+    states = [network.state_dict() for network in found]
+    for k, own in enumerate(states):
+        others = [state for j, state in enumerate(states) if j != k]
+        mean = {key: sum(state[key] for state in others) / len(others) for key in own}
+        assert len(descend(matcher.problem(spec, mean, own), 0)) == 1
+
+
+class Layers(nn.Module):
+    """One hidden layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(torch.tanh(self.one(x)))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_scores_are_cosines_of_all_weights_of_a_unit(balanced: bool, seed: int) -> None:
+    networks = [built(Layers(), seed + k) for k in range(2)]
+    spec = find_symmetries(networks[0], torch.randn(2, 4).double())
+    found = align(networks, method=WeightMatching(balanced=balanced), spec=spec)
+    ours, theirs = (network.state_dict() for network in found.apply(networks))
+    total = torch.zeros(3, 6, dtype=torch.float64)
+    for name in ("one.weight", "one.bias", "two.weight"):
+        a, b = (state[name].T if name == "two.weight" else state[name] for state in (ours, theirs))
+        a, b = a.reshape(6, -1), b.reshape(6, -1)
+        share = 1.0 / (a.norm() * b.norm()) if balanced else 1.0
+        total += share * torch.stack([(a * b).sum(1), (a * a).sum(1), (b * b).sum(1)])
+    (group,) = found.scores
+    torch.testing.assert_close(found.scores[group][1], total[0] / (total[1] * total[2]).sqrt())
+    assert found.scores[group][0].tolist() == [1.0] * 6

@@ -317,3 +317,21 @@ def test_features_beyond_one_of_each_member_are_penalised() -> None:
     apart = zip_features(matrix.copy(), 2, 0.02, 1.0)
     assert apart[0] == apart[3] != apart[1]
     assert apart[2] == apart[4]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_ties_are_decided_by_agreement_whatever_the_order_of_the_members(
+    order: tuple[int, ...],
+) -> None:
+    """Features that are equal or correlate by exactly 0, so that most merges are ties."""
+    signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]]).double()
+    walsh = torch.kron(torch.kron(torch.kron(signs, signs), signs), signs)[:, 1:]
+    shared = [[0, 1, 2, 3, 4], [0, 1, 2, 7, 8], [2, 3, 5, 6, 9]]
+    found = []
+    for own in ((0, 1, 2), order):
+        moments = Moments(3, 5, 0, every=True)
+        moments.update([walsh[:, shared[k]] for k in own])
+        found.append(dict(zip(own, ZipIt().match_all(moments), strict=True)))
+    for k in range(3):
+        assert torch.equal(found[0][k].map.forward, found[1][k].map.forward)
+        assert torch.equal(found[0][k].scores, found[1][k].scores)

@@ -125,3 +125,27 @@ def test_only_parameters_that_ask_for_it_get_a_gradient() -> None:
     assert parameters[2].grad is not None
     assert bool((parameters[0].grad == 1).all())
     assert bool((parameters[2].grad == 3).all())
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "inverse", "hinge", "cosine"])
+@pytest.mark.parametrize("scale", [0.1, 1e-3, 30.0])
+@pytest.mark.parametrize("displaced", [False, True])
+def test_distances_are_told_in_lengths_of_the_way_to_the_solution(
+    kernel: str, scale: float, displaced: bool
+) -> None:
+    """A round that moves a tenth as far is repelled as strongly at a tenth of the distance."""
+    start, found = tensors(0), []
+    for factor in (1.0, scale):
+        now, end = (
+            [a + factor * (b - a) for a, b in zip(start, tensors(seed), strict=True)]
+            for seed in (1, 2)
+        )
+        repulsion = ParameterRepulsion(kernels.get(kernel), start, GROUPS)
+        repulsion.add(
+            [b - a for a, b in zip(start, end, strict=True)] if displaced else end, displaced
+        )
+        value, gradient = repulsion.evaluate(now, 1.0, 1.5, True)
+        assert gradient is not None
+        found.append([value, *(factor * g for g in gradient)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)

@@ -124,3 +124,18 @@ def test_nothing_is_taken_out_if_all_are_to_stay_or_nothing_reads() -> None:
     reader = Regression(torch.eye(3, dtype=torch.float64), torch.ones(3, 1).double(), 1)
     assert eliminate([reader], 3, 3, 0.1).tolist() == [0, 1, 2]
     assert eliminate([], 3, 2, 0.1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("at_once", [0.0, 0.1, 0.3])
+def test_units_are_judged_anew_after_each_step(at_once: float) -> None:
+    """y = x_0 - x_1 with x_0 = s + n and x_1 = n, |s| = 1 and |n| = 3: x_0 costs 1, but 0.1 once
+    x_1, which costs 0.9, is gone. Three others cost 0.95 each.
+    """
+    gram = torch.eye(5, dtype=torch.float64)
+    gram[:2, :2] = torch.tensor([[10.0, 9.0], [9.0, 9.0]])
+    cross = torch.zeros(5, 4, dtype=torch.float64)
+    cross[0, 0] = 1.0
+    cross[[2, 3, 4], [1, 2, 3]] = 0.95**0.5
+    reader = Regression(gram, cross, 1)
+    assert eliminate([reader], 5, 4, 0.0, at_once=at_once).tolist() == [0, 2, 3, 4]
+    assert eliminate([reader], 5, 3, 0.0, at_once=at_once).tolist() == [2, 3, 4]

@@ -20,7 +20,7 @@ from target_networks import (
     targets_of,
     turned,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from onefold.fold.least_squares.selection import UnitSelection
 from onefold.fold.least_squares.targets import correlations
@@ -154,3 +154,33 @@ def test_correlations_are_those_of_numpy_and_signed() -> None:
     torch.testing.assert_close(
         correlations(a, b), torch.tensor([*expected, 0.0], dtype=torch.float64)
     )
+
+
+def importance_of(network: nn.Module, rows: Tensor) -> Tensor:
+    """Deviations behind the activation times norms of outgoing weights, as shares of their sum."""
+    value = torch.tanh(rows).std(0) * network.head.weight.detach().norm(dim=0)
+    return value / value.sum()
+
+
+@pytest.mark.parametrize("kind", [Two, Convolved])
+@pytest.mark.parametrize("threshold", [-2.0, 0.0, 0.2, 2.0])
+@pytest.mark.parametrize("reference", [0, 2])
+def test_units_without_a_counterpart_are_those_of_the_member_that_needs_them_most(
+    kind: type[nn.Module], threshold: float, reference: int
+) -> None:
+    networks, x, shares = [member(kind, k) for k in range(3)], inputs(kind), (0.2, 0.3, 0.5)
+    (hidden, head), own = targets_of(
+        networks, x, "selection", shares, threshold=threshold, reference=reference
+    )
+    others = [k for k in range(3) if k != reference]
+    ours = torch.tanh(own[reference][0])
+    least = torch.stack([correlations(ours, torch.tanh(own[k][0])) for k in others]).amin(0)
+    needs = torch.stack([importance_of(n, rows[0]) for n, rows in zip(networks, own, strict=True)])
+    winner = needs.argmax(0)
+    picked = torch.stack([own[int(k)][0][:, unit] for unit, k in enumerate(winner)], 1)
+    mean = sum(share * rows[0] for share, rows in zip(shares, own, strict=True))
+    torch.testing.assert_close(hidden, torch.where(least < threshold, picked, mean))
+    torch.testing.assert_close(
+        head, sum(share * rows[1] for share, rows in zip(shares, own, strict=True))
+    )
+    assert len(winner.unique()) > 1  # else the reference would do for all

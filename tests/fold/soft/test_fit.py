@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from small_networks import loader
 from soft_networks import Tied, bits, labelled, quick, random_members, same_bits, unaligned
 from torch import nn
 
+from onefold.errors import SettingError
 from onefold.fold import SoftMerge, fit_gates
 
 
@@ -51,6 +53,11 @@ def test_without_fallback_nothing_is_held_out_and_the_gated_network_is_returned(
     result = quick(SoftMerge(plain, "model"), fallback=False)
     assert result.choice == "gated"
     assert result.scores == {}
+    assert result.examples == {"learned from": 256, "chosen on": 0}
+    assert quick(SoftMerge(plain, "model"), share=0.25).examples == {
+        "learned from": 192,
+        "chosen on": 64,
+    }
     assert str(result).startswith("gated")
 
 
@@ -81,3 +88,41 @@ def test_dropout_is_off_and_ungated_norms_keep_their_statistics_in_training_mode
     x = torch.randn(16, 8)
     assert torch.equal(soft(x), soft(x))
     assert all(same_bits(bits(n), b) for n, b in zip(networks, before, strict=True))
+
+
+def test_members_that_were_prepared_are_not_screened_again(plain: list[nn.Module]) -> None:
+    soft = SoftMerge(plain, "model").prepare(loader(64, seed=3))
+    scores = soft.scores
+    quick(soft)
+    assert soft.scores is scores
+    fresh = SoftMerge(plain, "model")
+    quick(fresh)
+    assert fresh.scores is not None
+
+
+def test_what_a_fit_took_is_told_in_seconds_of_each_step(plain: list[nn.Module]) -> None:
+    start = time.perf_counter()
+    seconds = quick(SoftMerge(plain, "model")).seconds
+    assert list(seconds) == ["screen and align", "learn gates", "choose"]
+    assert min(seconds.values()) >= 0
+    assert sum(seconds.values()) <= time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refused"),
+    [
+        ({"steps": 1}, {"steps": 0}),
+        ({"batch_size": 1}, {"batch_size": 0}),
+        ({"lr": 1e-9}, {"lr": 0.0}),
+        ({"penalty": 0.0}, {"penalty": -1e-9}),
+    ],
+)
+def test_the_least_settings_that_are_taken(
+    plain: list[nn.Module], allowed: dict[str, float], refused: dict[str, float]
+) -> None:
+    settings = {"steps": 2, "fallback": False}
+    soft = unaligned(plain, "model")
+    losses = fit_gates(soft, loader(16), **(settings | allowed)).losses  # type: ignore[arg-type]
+    assert len(losses) == (settings | allowed)["steps"]
+    with pytest.raises(SettingError, match=f"{next(iter(refused))} (is )?-?[01]"):
+        fit_gates(soft, loader(16), **(settings | refused))  # type: ignore[arg-type]

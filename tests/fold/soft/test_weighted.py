@@ -107,3 +107,32 @@ def test_weighted_sums_and_the_gradient_of_their_gates(
         rtol=0.05 if dtype == torch.bfloat16 else 1e-5,
         atol=0.02 if dtype == torch.bfloat16 else 1e-5,
     )
+
+
+@pytest.mark.parametrize(
+    "row", [(0.0, 1.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (0.0, 0.0, 0.0)]
+)
+def test_gates_of_exactly_0_and_1_leave_out_and_add_whole_tensors(row: tuple[float, ...]) -> None:
+    tensors = [torch.full((3,), 10.0**k, dtype=torch.float64) for k in range(3)]
+    found = weighted_sum(torch.tensor(row, dtype=torch.float64), tensors)
+    assert found.tolist() == [sum(g * 10**k for k, g in enumerate(row))] * 3
+
+
+def test_norms_use_the_batch_where_that_is_asked_for_and_record_nothing() -> None:
+    networks = [network(k) for k in range(2)]
+    x = torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
+    alive = torch.ones(3, 2, dtype=torch.bool)
+    gated = GatedLayers(networks[0], SITES, [n.state_dict() for n in networks], alive)
+    gates = torch.tensor([[0.3, 0.7]] * 3, dtype=torch.float64)
+    found = gated.run(gated.weights(gates, batch=True), (x,), {}, batch=True)
+    features = 0.3 * networks[0][0](x) + 0.7 * networks[1][0](x)
+    for norm, others in zip(networks[0][1:], networks[1][1:], strict=True):
+        spread = (features.var(0, unbiased=False) + norm.eps).sqrt()
+        features = (features - features.mean(0)) / spread
+        if norm.affine:
+            features = features * (0.3 * norm.weight + 0.7 * others.weight)
+            features = features + 0.3 * norm.bias + 0.7 * others.bias
+    torch.testing.assert_close(found, features)
+    for own, kept in zip(networks, before, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in own.state_dict().items())
