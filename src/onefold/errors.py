@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -75,6 +77,15 @@ class RepeatedMembers(UserWarning):
 
 class Note(str):
     """A sentence among warnings that only tells what was decided."""
+
+
+def warn(warning: Warning) -> None:
+    """Warn at the line that called this library."""
+    level, frame = 1, sys._getframe()
+    inside = ("onefold", "torch", "contextlib")  # torch and contextlib as decorators
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in inside:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(warning, stacklevel=level)
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:

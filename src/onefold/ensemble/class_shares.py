@@ -85,7 +85,7 @@ def class_pool(
             " `counts`."
         )
     data = check_reiterable(data, "data to pool by")
-    warn_of_repeated(models, level=4)
+    warn_of_repeated(models)
     seen, errors, answers = [], [], []
     for k in range(len(models)):
         logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()

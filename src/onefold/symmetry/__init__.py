@@ -8,13 +8,13 @@ maps out on a state dict. `verify_symmetries` shows in float64 that the function
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from onefold.arguments import checked
+from onefold.errors import warn
 from onefold.isolation import isolated
 from onefold.symmetry.action import apply_maps, map_features
 from onefold.symmetry.cache import cached
@@ -68,7 +68,7 @@ def find_symmetries(
         return solve(traced)
     found = cached(traced, example_inputs, cache)
     if found.refuted:
-        warnings.warn(found.refuted, stacklevel=3)
+        warn(UserWarning(found.refuted))
     return found.spec
 
 

@@ -84,7 +84,7 @@ class SymmetrySpec:
         Raises:
             SymmetryError: there is none.
         """
-        if (found := self._by_name.get(name)) is not None:
+        if isinstance(name, str) and (found := self._by_name.get(name)) is not None:
             return found
         raise SymmetryError(
             f"The symmetry spec has no group '{name}'; its groups are"

@@ -8,14 +8,13 @@ the reading of one tensor of each.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from onefold.errors import RepeatedMembers
+from onefold.errors import RepeatedMembers, warn
 
 
 def repeated(models: Sequence[nn.Module]) -> list[str]:
@@ -40,15 +39,10 @@ def repeated(models: Sequence[nn.Module]) -> list[str]:
     return told(repeats)
 
 
-def warn_of_repeated(models: Sequence[nn.Module], level: int = 3) -> None:
-    """Warn (`RepeatedMembers`) of each network that is another one again.
-
-    Args:
-        models: the networks.
-        level: the level of the stack at which the user called.
-    """
+def warn_of_repeated(models: Sequence[nn.Module]) -> None:
+    """Warn (`RepeatedMembers`) of each network that is another one again."""
     for text in repeated(models):
-        warnings.warn(RepeatedMembers(f"{text[:1].upper()}{text[1:]}."), stacklevel=level)
+        warn(RepeatedMembers(f"{text[:1].upper()}{text[1:]}."))
 
 
 def told(repeats: Mapping[int, tuple[int, str]]) -> list[str]:
