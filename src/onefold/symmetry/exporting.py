@@ -6,6 +6,7 @@ makes, so that a replay gives the same bits, takes the same time and accepts any
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Collection, Iterator
@@ -20,6 +21,8 @@ from torch.utils import _pytree as pytree
 from onefold.copying import copied
 from onefold.errors import TraceError
 from onefold.symmetry.sizes import tidy
+
+_log = logging.getLogger(__name__)
 
 
 def export(
@@ -57,7 +60,11 @@ def export(
         tidy(program)
         return program
     # torch.export raises nearly anything, from inside the network and from inside torch
-    except Exception as error:
+    except Exception as raised:
+        error = raised
+        if isinstance(raised, _NetworkError):
+            error = raised.error
+            _log.debug("The graph of %s until it failed:%s", type(model).__name__, raised.graph)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = type(error).__name__
         if lines:
@@ -69,14 +76,51 @@ def export(
         ) from error
 
 
+class _NetworkError(RuntimeError):
+    """An error from inside the network.
+
+    If an error speaks of data, torch hangs the graph so far on it, and then prints the graph on
+    standard error if it finds it there. This one keeps the graph under another name.
+
+    Args:
+        error: as it was raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error, self.graph = error, ""
+
+    @property
+    def partial_fx_graph(self) -> str:
+        """Nothing: the graph is in `graph`."""
+        raise AttributeError("partial_fx_graph")
+
+    @partial_fx_graph.setter
+    def partial_fx_graph(self, text: str) -> None:
+        self.graph = text
+
+
 def _twin(model: nn.Module) -> nn.Module:
     """The network in eval mode, in modules of its own that hold the same tensors.
 
     While torch.export runs, the modules that it is given hold tensors without numbers, which
-    another thread could meet in the network itself.
+    another thread could meet in the network itself. Its errors are _NetworkError.
     """
     tensors = (*model.parameters(), *model.buffers())
-    return copied(model, {id(tensor): tensor for tensor in tensors}).eval()
+    twin = copied(model, {id(tensor): tensor for tensor in tensors}).eval()
+    if isinstance(twin, torch.jit.ScriptModule):
+        return twin
+    forward = twin.forward
+
+    @functools.wraps(forward)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except Exception as error:
+            raise _NetworkError(error) from error
+
+    vars(twin)["forward"] = guarded
+    return twin
 
 
 def doubled(
@@ -112,13 +156,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Run torch.export without its warnings: problems are raised, or shown by the spec."""
+    """Run torch.export without its messages: problems are raised, or shown by the spec.
+
+    They are left alone if somebody listens to the debug messages of this module.
+    """
+    if _log.isEnabledFor(logging.DEBUG):
+        yield
+        return
     names = ("torch.export", "torch.fx", "torch._export", "torch._dynamo", "torch._subclasses")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
-            logger.setLevel(logging.ERROR)
+            logger.setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
@@ -128,5 +178,16 @@ def _quiet() -> Iterator[None]:
 
 
 def shape_of(value: Tensor) -> list[int]:
-    """The shape of a traced value, with the sizes of the example for dynamic axes."""
-    return [int(d.node.hint) if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
+    """The shape of a traced value, with the sizes of the example for dynamic axes.
+
+    Raises:
+        TraceError: an axis has no size in the example, as the values of the data tell it.
+    """
+    sizes = [d.node.hint if isinstance(d, torch.SymInt) else int(d) for d in value.shape]
+    if None in sizes:
+        raise TraceError(
+            "The values of the data tell how long an axis inside the network is, as after"
+            " x[mask] or nonzero(), so its symmetries are unknown; plain averaging without"
+            ' alignment still works with align="none" (--align none).'
+        )
+    return [int(size) for size in sizes]
