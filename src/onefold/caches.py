@@ -1,17 +1,52 @@
-"""Values that a network caches between runs, and how they are cleared.
+"""Values that a network caches between runs, and how they are cleared or left out.
 
 Some networks compute a part of themselves from their weights once in eval mode (a table of biases,
 for example), and cache it in a plain attribute until training mode is set. If their weights are
 exchanged meanwhile, they would go on with the cached value.
+
+Others return keys, values or states beside their outputs, which a next call for the next token
+takes (transformers does by default). Those are no outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+# Entries of what a network returns, for the next call.
+RETURNED = ("past_key_values", "past_key_value", "cache_params", "cache", "mems")
+
+
+def is_returned_cache(name: object, value: object) -> bool:
+    """Whether an entry of what a network returned is a cache for the next call.
+
+    Args:
+        name: its key or position.
+        value: the entry. A tensor is none.
+    """
+    return not isinstance(value, Tensor) and (name in RETURNED or _is_cache(value))
+
+
+def without_returned_caches(returned: Any) -> Any:
+    """What a network returned, with None for every object that is a cache."""
+    return pytree.tree_map(lambda leaf: None if _is_cache(leaf) else leaf, returned)
+
+
+def _is_cache(value: object) -> bool:
+    return type(value).__name__.endswith("Cache")
+
+
+def return_no_caches(network: nn.Module) -> None:
+    """Let a network compute no caches for a next call, where its `config.use_cache` says so."""
+    for module in network.modules():
+        config = getattr(module, "config", None)
+        if getattr(config, "use_cache", None) is True:
+            with suppress(Exception):  # a config may refuse anything
+                config.use_cache = False  # type: ignore[union-attr]
 
 
 def clear_eval_caches(model: nn.Module) -> None:

@@ -5,8 +5,9 @@ the axis of the classes by that of `class_axis.py`.
 
 A tensor by itself is meant. So is the entry `logits` of a mapping or an object, and the entry `out`
 of a mapping whose other entries begin with `aux` (torchvision's segmentation). Numbers without an
-axis are losses and are passed over. A single floating-point tensor that is left is meant. Several
-are refused: the argument `output` says which one, by a name, an index or a function.
+axis are losses and are passed over, and so are caches for a next call, as `past_key_values` of
+transformers. A single floating-point tensor that is left is meant. Several are refused: the
+argument `output` says which one, by a name, an index or a function.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Batch, forward
+from onefold.caches import is_returned_cache
 from onefold.errors import DataError, SettingError, nearest
 
 Select: TypeAlias = str | int | Callable[[Any], Any]
@@ -255,6 +257,8 @@ def _tensors(returned: Any, path: str = "") -> list[tuple[str, Tensor]]:
         entries = list(vars(returned).items())
     found: list[tuple[str, Tensor]] = []
     for key, value in entries:
+        if is_returned_cache(key, value):
+            continue
         inner = f"{path}[{key}]" if path or isinstance(key, int) else str(key)
         for place, tensor in _tensors(value, inner):
             if not any(tensor is other for _, other in found):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
+from onefold.caches import return_no_caches, without_returned_caches
 from onefold.copying import copied
 from onefold.errors import TraceError
 from onefold.symmetry.sizes import tidy
@@ -104,18 +105,20 @@ def _twin(model: nn.Module) -> nn.Module:
     """The network in eval mode, in modules of its own that hold the same tensors.
 
     While torch.export runs, the modules that it is given hold tensors without numbers, which
-    another thread could meet in the network itself. Its errors are _NetworkError.
+    another thread could meet in the network itself. Its errors are _NetworkError. It returns no
+    caches.
     """
     tensors = (*model.parameters(), *model.buffers())
     twin = copied(model, {id(tensor): tensor for tensor in tensors}).eval()
     if isinstance(twin, torch.jit.ScriptModule):
         return twin
+    return_no_caches(twin)
     forward = twin.forward
 
     @functools.wraps(forward)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return forward(*args, **kwargs)
+            return without_returned_caches(forward(*args, **kwargs))
         except Exception as error:
             raise _NetworkError(error) from error
 
