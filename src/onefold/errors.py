@@ -97,10 +97,11 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
         otherwise: the advice if none is near; "" names them all.
     """
     known, name = sorted(known), str(name)[:100]  # a long text would take long to compare
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    cutoff = 0.65 if otherwise else 0.5  # a far name is better than none
+    close = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     if not close:  # in other letters, as ResNet20
         lower = {one.lower(): one for one in known}
-        close = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=1)]
+        close = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, 1, cutoff)]
     if close:
         return f"did you mean '{close[0]}'?"
     return otherwise or f"known: {', '.join(known) or 'none'}."

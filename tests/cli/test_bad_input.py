@@ -254,10 +254,7 @@ def test_a_device_that_is_not_there(refuses: Callable, members: list[Path]) -> N
             "The merge, --fold: there is no fold named 'avrage'; did you mean 'average'?",
         ),
         (["--repair", "ful"], "The merge: there is no repair 'ful'; did you mean 'full'?"),
-        (
-            ["--split", "dev"],
-            "The merge, --split: input should be 'train' or 'test' (found: 'dev').",
-        ),
+        (["--split", "dev"], "The merge, --split: it must be 'train' or 'test' (found: 'dev')."),
         (
             ["--reference", "2"],
             "The merge: --reference is 2, but there are only 2 members, counted from 0.",
@@ -266,7 +263,10 @@ def test_a_device_that_is_not_there(refuses: Callable, members: list[Path]) -> N
             ["--weights", "1,x"],
             "--weights takes numbers separated by commas, as 0.7,0.3, not '1,x'.",
         ),
-        (["--weights", "1,2,3"], "The merge: --weights has 3 numbers for 2 members."),
+        (
+            ["--weights", "1,2,3"],
+            "The merge: --weights has 3 numbers for 2 members; give one for each.",
+        ),
         (["--barrier"], "The merge: --barrier needs labelled data, so give --eval-data too."),
         (
             ["--report", "page.txt"],

@@ -118,7 +118,7 @@ def test_an_architecture_that_will_not_do(
         ),
         (["--ridge", "0.1"], "--ridge: it is a setting of auto or least_squares; give --fold too."),
         (["--fold", "least_squares", "--ridge", "-1"], "--ridge: the fold 'least_squares' refuses"),
-        (["--polish", "many"], "Invalid value for '--polish': Input should be a valid integer"),
+        (["--polish", "many"], "Invalid value for '--polish': it takes a whole number; see"),
         (["--seed"], "The option --seed takes a value; see"),
     ],
 )

@@ -67,8 +67,10 @@ def test_one_sentence_for_what_cannot_be(
 
     assert "has no module 'norm7'" in error("--until", "norm7")
     assert "would be parted from its batch norm" in error("--until", "conv1")
-    assert "give a module's name, or a number as 50%" in error("--until", "most%")
-    assert "share of layers before the cut is 1.0" in error("--until", "100%")
+    assert "give a module's name, or a share of the layers" in error("--until", "most%")
+    assert "give a module's name, or a share of the layers between 0% and 100%" in error(
+        "--until", "100%"
+    )
     assert "takes no --polish" in error("--until", "norm1", "--polish", "1")
     assert "no --ensemble" in error(
         "--until", "norm1", "--fold", "least_squares", "--ensemble", "probabilities"

@@ -153,10 +153,7 @@ def test_recipes_are_for_their_own_command(
             ),
         ),
         (["--align", "ccca"], "There is no alignment 'ccca'; did you mean 'cca'?"),
-        (
-            ["--reference", "seven"],
-            "--reference: input should be a valid integer or input should be 'best'",
-        ),
+        (["--reference", "seven"], "--reference: it must be a whole number or it must be 'best'"),
         (["--reference", "9"], "--reference is 9, but there are only 2 members"),
         (["--steps", "0"], "--steps: "),
         (["--outputs", "logit"], "--outputs: "),

@@ -123,7 +123,7 @@ def words_of(content: Any) -> list[str]:
             {"members": ["a", {"path": "b", "sha": "1"}]},
             "has an unknown key 'members.1.sha'; did you mean 'sha256'?",
         ),
-        ({"data": 3}, "key 'data.source': input should be a valid string (found: 3)."),
+        ({"data": 3}, "key 'data.source': it must be a text (found: 3)."),
         (
             {"data": None},
             (
@@ -137,15 +137,15 @@ def words_of(content: Any) -> list[str]:
         ),
         (
             {"data": {"source": "x", "samples": "many"}},
-            "key 'data.samples': input should be a valid integer (found: 'many').",
+            "key 'data.samples': it must be a whole number (found: 'many').",
         ),
         (
             {"data": {"source": "x", "split": "dev"}},
-            "key 'data.split': input should be 'train' or 'test' (found: 'dev').",
+            "key 'data.split': it must be 'train' or 'test' (found: 'dev').",
         ),
         ({"members": ["a"]}, "key 'members': it needs at least 2 entries."),
         ({"reference": 2}, "reference is 2, but there are only 2 members, counted from 0."),
-        ({"weights": [1]}, "weights has 1 numbers for 2 members."),
+        ({"weights": [1]}, "weights has 1 numbers for 2 members; give one for each."),
         ({"barrier": True}, "barrier needs labelled data, so give evaluation too."),
         (
             {"polish": 2, "data": None, "align": "none", "repair": "none"},
@@ -153,7 +153,7 @@ def words_of(content: Any) -> list[str]:
         ),
         ({"fold": {"name": "average", "ridge": 1}}, "takes no ridge; use auto or least_squares"),
         ({"fold": {"name": "least_squares", "ridge": -1}}, "key 'fold.ridge': the fold"),
-        ({"seed": -1}, "key 'seed': input should be greater than or equal to 0 (found: -1)."),
+        ({"seed": -1}, "key 'seed': it must be greater than or equal to 0 (found: -1)."),
     ],
 )
 def test_a_bad_key_is_named_in_one_sentence(

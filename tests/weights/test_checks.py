@@ -164,3 +164,37 @@ def test_a_tied_name_may_be_left_out() -> None:
     assert torch.equal(network.head.weight, value)
     with pytest.raises(WeightsError, match="lacks"):
         weights.load_into(network, {}, "a")
+
+
+class Two(nn.Module):
+    """A body of some width, and a head of some labels."""
+
+    def __init__(self, labels: int, width: int = 4, bias: bool = True) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, width), nn.Linear(width, labels, bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (Two(10), Two(7)),
+        (Two(7), Two(12)),
+        (Two(3, bias=False), Two(2, bias=False)),
+        (digits(4), digits(4, classes=5)),
+        (resnet20(0.25), resnet20(0.25, classes=100)),
+    ],
+)
+def test_members_with_label_sets_of_their_own_are_told_where_to_go(
+    first: nn.Module, other: nn.Module
+) -> None:
+    with pytest.raises(MembersError, match=r"go into onefold\.partial_merge, which keeps"):
+        weights.check_members([first.state_dict(), other.state_dict()], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [(Two(10), Two(10, width=5)), (Two(10), Two(7, width=5)), (digits(4), digits(8))],
+)
+def test_members_of_other_widths_are_not(first: nn.Module, other: nn.Module) -> None:
+    with pytest.raises(MembersError, match="give checkpoints of one and the same network"):
+        weights.check_members([first.state_dict(), other.state_dict()], ["a", "b"])

@@ -151,12 +151,16 @@ def names_of(files: tuple[Path, ...]) -> str:
 
 
 def _recipe_file(content: dict[str, Any]) -> str | None:
-    """The recipe's file, if one is given instead of members."""
+    """The recipe's file, if one is given instead of members. Raises RecipeError beside members."""
     if "recipe" in content:
         return str(content["recipe"])
     members = content.get("members") or []
-    one = len(members) == 1 and str(members[0]).endswith((".yaml", ".yml"))
-    return str(members[0]) if one else None
+    recipes = [str(one) for one in members if str(one).endswith((".yaml", ".yml"))]
+    if recipes and len(members) > 1:
+        raise RecipeError(
+            f"A recipe says everything, so {recipes[0]} stands alone; leave the other files out."
+        )
+    return recipes[0] if recipes else None
 
 
 def _check_needed(options: list[Option], content: dict[str, Any], kind: type[Request]) -> None:

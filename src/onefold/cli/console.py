@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from onefold.report import Table
 
-_warned: set[str] = set()
+_told: set[str] = set()
 ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
 
 
@@ -45,27 +45,29 @@ def note(text: str, *, warning: bool = False) -> None:
     if warning:
         warn(text)
     else:
+        _told.add(text)
         console(stderr=True).print(printable(text), markup=False, style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something to know, on standard error, in yellow; each text once for a command."""
-    if text not in _warned:
-        _warned.add(text)
+    if text not in _told:
+        _told.add(text)
         console(stderr=True).print(
             f"warning: {printable(text)}", markup=False, style="yellow", soft_wrap=True
         )
 
 
 def tell(texts: Iterable[str]) -> None:
-    """Warnings, and notes among them as such."""
+    """Warnings, and notes among them as such; each text once for a command."""
     for text in texts:
-        note(text, warning=not isinstance(text, Note))
+        if text not in _told:
+            note(text, warning=not isinstance(text, Note))
 
 
 def forget() -> None:
-    """Begin a command: no warning was told."""
-    _warned.clear()
+    """Begin a command: nothing was told."""
+    _told.clear()
 
 
 def error(text: str) -> None:

@@ -122,7 +122,8 @@ def source_of(what: str, options: list[Option]) -> Source:
             below.sort(key=lambda one: (one.keys != names, one.keys not in main))
             if below:
                 flag = below[0].flag
-                return f"--{below[0].name}" if flag.metavar is None else flag.metavar.split()[0]
+                spelled = (flag.metavar or "").split(" ")[0].rstrip(".")
+                return spelled or f"--{below[0].name}"
             names = names[:-1]
         return ""
 

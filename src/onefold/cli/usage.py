@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import typer
@@ -9,6 +10,12 @@ import typer
 from onefold.errors import nearest
 
 # Some versions of typer bring the classes of click along, others import them.
+PLAIN = {  # what typer's own parser says of a value -> what it takes
+    r"Input should be a valid integer.*": "it takes a whole number",
+    r"Input should be a valid number.*": "it takes a number",
+    r"Input should be a valid boolean.*": "it takes true or false",
+    r"Input should be (greater|less) than (or equal to )?": r"it must be \1 than \2",
+}
 WrongUsage: Any = typer.BadParameter.__mro__[1]
 
 
@@ -28,6 +35,8 @@ def sentence(problem: Any) -> str:
     if kind == "BadOptionUsage":
         return f"The option {option} takes a value; {see}"
     text = " ".join(str(problem.format_message()).split()).rstrip(".")
+    for form, plain in PLAIN.items():
+        text = re.sub(form, plain, text)
     return f"{text[:1].upper()}{text[1:]}; {see}"
 
 

@@ -18,6 +18,14 @@ from pydantic import BaseModel, ValidationError
 from onefold.errors import RecipeError, nearest
 
 MISSING = object()
+BETTER = {  # what pydantic says of a value -> what is said here
+    "Input should be a valid integer": "it must be a whole number",
+    "Input should be a valid number": "it must be a number",
+    "Input should be a valid string": "it must be a text",
+    "Input should be a valid boolean": "it must be true or false",
+    "Input should be a valid tuple": "it must be a list",
+    "Input should": "it must",
+}
 _at_hand: ContextVar[Source | None] = ContextVar("source", default=None)
 LONGEST = 60  # characters of a value that are shown
 WIDEST = 2**63  # whole numbers are smaller, as those of torch are
@@ -161,6 +169,8 @@ def _reason(problem: Any) -> str:
         "too_short": f"it needs at least {least} entries",
     }
     text = plain.get(problem["type"], str(problem["msg"])).removeprefix("Value error, ")
+    for form, better in BETTER.items():
+        text = text.replace(form, better)
     return text[:1].lower() + text[1:].rstrip(".")
 
 

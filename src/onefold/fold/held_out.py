@@ -37,7 +37,7 @@ def held_out(
     if len(items) < 2:
         raise DataError(
             "Choosing by labels needs batches of its own, but the calibration data is one batch;"
-            " pass `validation`, or smaller batches."
+            " pass `validation`, or smaller batches (--batch-size)."
         )
     cut = len(items) - max(1, round(SHARE * len(items)))
     return items[:cut], items[cut:]

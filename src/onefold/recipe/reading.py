@@ -94,7 +94,7 @@ def load_file(file: InputFile) -> None:
     """
     path = Path(file.path).resolve()
     if not os.path.isfile(path):
-        raise RecipeError(f"The file {file.path} under 'use' does not exist; check its path.")
+        raise RecipeError(f"The file {file.path} of methods does not exist; check its path.")
     verify(file)
     run_file(path, path.stat().st_mtime_ns)
 
@@ -165,5 +165,7 @@ def in_name(name: str, rename: Callable[[str], str]) -> str:
     head, colon, tail = name.partition(":")
     if colon and head in FOLDER_SOURCES:
         path, mark, options = tail.partition("?")
+        if not path:  # refused later, as it says no place
+            return name
         return f"{head}:{rename(path)}{mark}{options}"
     return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name

@@ -6,6 +6,7 @@ report, all of it or nothing. Tasks differ in the steps that `JobTask` and `Trai
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.documents.part import Flag
-from onefold.errors import Note
+from onefold.errors import Note, WeightsError
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import check_device, labelled, load_data, verify
@@ -205,8 +206,21 @@ class JobTask(ABC, Generic[J, R, S]):
 
 
 def check_sources(recipe: Request) -> None:
-    """Raises SettingError or DataError where the network or data that are named do not exist."""
+    """Raises an error where the network, the files or the data that are named do not exist.
+
+    Raises:
+        SettingError: a name is unknown. DataError: a folder of data does not exist. WeightsError: a
+            member does not exist.
+    """
     resolve_model(recipe.model)
+    for member in getattr(recipe, "members", ()):
+        try:
+            os.stat(member.path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise WeightsError(
+                f"{member.path} cannot be read ({reason}); check the path."
+            ) from error
     for name in type(recipe).model_fields:
         part = getattr(recipe, name)
         if isinstance(part, DataPart):

@@ -272,14 +272,30 @@ def _check_pair(
         if tensor.shape != twin.shape:
             raise MembersError(
                 f"The members differ in shape: '{name}' is {tuple(tensor.shape)} in {first_name}"
-                f" but {tuple(twin.shape)} in {other_name}; give checkpoints of one and the same"
-                " network."
+                f" but {tuple(twin.shape)} in {other_name}; {_cure(first, other)}."
             )
         if kind(tensor) != kind(twin) and not is_counter(name):
             raise MembersError(
                 f"The members differ in type: '{name}' is {_dtype(tensor)} in {first_name} but"
                 f" {_dtype(twin)} in {other_name}."
             )
+
+
+def _cure(first: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """What to do about members of unequal shapes.
+
+    Members whose last layer alone differs, in the length of its first axis, have label sets of
+    their own.
+    """
+    differ = {name for name in first if name in other and first[name].shape != other[name].shape}
+    layers = {name.rpartition(".")[0] for name in differ}
+    rows = all(first[name].shape[1:] == other[name].shape[1:] for name in differ)
+    if len(layers) == 1 and rows:
+        return (
+            "members with label sets of their own go into onefold.partial_merge, which keeps the"
+            ' outputs of each (outputs="members")'
+        )
+    return "give checkpoints of one and the same network"
 
 
 def _twins(own: Mapping[str, Any], name: str) -> list[str]:

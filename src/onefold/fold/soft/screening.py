@@ -136,7 +136,7 @@ def check_survivors(
         told = "; ".join(f"member {k}: {why}" for k, why in dropped.items())
         raise MembersError(
             f"No member is left to merge ({told}); check the members and that the labels are"
-            " theirs, or pass screen=False."
+            " theirs, or pass screen=False (--no-screen)."
         )
     if reference is not None and reference in dropped:
         raise MembersError(

@@ -150,7 +150,7 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
         ),
         (
             weights is not None and len(weights) != count,
-            f"{{weights}} has {len(weights or ())} numbers for {count} members",
+            f"{{weights}} has {len(weights or ())} numbers for {count} members; give one for each",
         ),
         (
             recipe.repair not in REPAIRS,
@@ -175,6 +175,11 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             " and leave these out",
         ),
         (
+            cut and _is_no_share(str(recipe.until)),
+            f"{{until}} is {str(recipe.until)[:60]!r}; give a module's name, or a share of the"
+            " layers between 0% and 100%, as 50%",
+        ),
+        (
             cut and recipe.max_positions is not None,
             "{until} takes no {max_positions}, so leave one of them out",
         ),
@@ -192,6 +197,16 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             "several processes share the calibration data, so give {data}, or leave {devices} out",
         ),
     ]
+
+
+def _is_no_share(text: str) -> bool:
+    """Whether this ends like a percentage, and is none that lies between 0 and 100."""
+    if not text.endswith("%"):
+        return False
+    try:
+        return not 0 < float(text.removesuffix("%")) < 100
+    except ValueError:
+        return True
 
 
 def read(path: str | Path) -> Recipe:
