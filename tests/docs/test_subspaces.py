@@ -130,10 +130,7 @@ def test_resuming_the_hugging_face_trainer(section: Any) -> None:
     arguments = copy.copy(names["arguments"])
     arguments.num_train_epochs = 7
     fresh = of.Subspace(
-        names["DistilBertForSequenceClassification"](names["config"]),
-        shape="line",
-        init=names["initialise"],
-        seed=5,
+        names["DistilBertForSequenceClassification"](names["config"]), shape="line", seed=5
     )
     trainer = names["SubspaceTrainer"](fresh, arguments, train_dataset=texts(32, 0))
     trainer.train(resume_from_checkpoint=True)
@@ -191,13 +188,12 @@ def test_growing(section: Any) -> None:
 
 
 def test_networks_without_reset_parameters(section: Any) -> None:
-    pytest.importorskip("timm")
     names = section("Networks without reset_parameters")
     space = names["space"]
     with pytest.raises(of.OnefoldError, match="pass init="):
-        of.Subspace(names["build"](), shape="line")
-    assert type(space.midpoint()) is type(names["build"]())
-    first, second = (vertex.get_parameter("pos_embed") for vertex in space.vertices)
+        of.Subspace(names["Scaled"](), shape="line")
+    assert type(space.midpoint()) is names["Scaled"]
+    first, second = (vertex.get_parameter("scale") for vertex in space.vertices)
     assert not torch.equal(first, second)
 
 

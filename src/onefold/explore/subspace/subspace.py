@@ -64,7 +64,7 @@ class Subspace(DrawnNetwork):
             dimensions; 0 leaves it out.
         fixed: numbers of vertices that are not trained.
         init: initialises a network in place, for the other vertices; by default every module's
-            `reset_parameters`.
+            `reset_parameters`, and then the network's own `init_weights` or `_init_weights`.
         starts: networks of the same architecture as the first vertices, in order; None for one that
             is to be initialised.
         draws: "shared", the same point on all ranks, or "per rank".
