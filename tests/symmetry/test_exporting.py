@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import threading
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import onefold
 from onefold.errors import TraceError
+from onefold.symmetry import trace
 
 X = torch.linspace(-1, 1, 32).view(8, 4)
 
@@ -153,3 +156,16 @@ def test_what_other_threads_print_meanwhile_is_shown(capfd: pytest.CaptureFixtur
         done.set()
         thread.join()
     assert capfd.readouterr().err == "other\n" * lines
+
+
+def test_a_trace_is_freed_with_its_last_reference() -> None:
+    def living() -> int:
+        gc.collect()
+        return sum(type(found) is FakeTensorMode for found in gc.get_objects())
+
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(3, 4)
+    trace(model, (x,))
+    before = living()
+    for _ in range(3):
+        trace(model, (x,))
+    assert living() <= before

@@ -59,6 +59,7 @@ def export(
                 _twin(model), args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
             )
         tidy(program)
+        _break_cycle(program)
         return program
     # torch.export raises nearly anything, from inside the network and from inside torch
     except Exception as raised:
@@ -99,6 +100,21 @@ class _NetworkError(RuntimeError):
     @partial_fx_graph.setter
     def partial_fx_graph(self, text: str) -> None:
         self.graph = text
+
+
+def _break_cycle(program: ExportedProgram) -> None:
+    """Let Python free the program's symbolic sizes once nobody uses it.
+
+    Its shape environment lists tensors whose sizes refer to the environment from inside of torch,
+    where the garbage collector does not look. The list serves guards, which were made by now.
+    """
+    for node in program.graph.nodes:
+        mode = getattr(node.meta.get("val"), "fake_mode", None)
+        environment = getattr(mode, "shape_env", None)
+        if environment is not None:
+            environment.tracked_fakes = []
+            environment.fake_tensor_cache.clear()
+            return
 
 
 def _twin(model: nn.Module) -> nn.Module:
