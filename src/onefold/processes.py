@@ -20,7 +20,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from onefold import errors
-from onefold.errors import OnefoldError, SettingError
+from onefold.errors import OnefoldError, RecipeError, SettingError
 
 NOISY = (
     "lightning_fabric.utilities.distributed",
@@ -172,3 +172,19 @@ def _translated(error: Exception) -> Exception:
     name, _, message = str(error).strip().splitlines()[-1].partition(": ")
     kind = getattr(errors, name.rpartition(".")[2], None)
     return kind(message) if isinstance(kind, type) and issubclass(kind, OnefoldError) else error
+
+
+def check_device(name: str) -> torch.device:
+    """The device of that name. Raises RecipeError if there is none here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"There is no device '{name}'; use cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise RecipeError(
+            f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA"
+            " devices; use --device cpu."
+        )
+    return device

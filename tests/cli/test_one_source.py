@@ -16,10 +16,10 @@ from onefold.cli.align import AlignRequest
 from onefold.cli.eval import EvalRequest
 from onefold.cli.inspect import InspectRequest
 from onefold.cli.merge import COMMAND as MERGE
-from onefold.cli.options import nested, options_of, options_of_dataclass
 from onefold.cli.persist import COMMAND as PERSIST
 from onefold.cli.soft import COMMAND as SOFT
 from onefold.cli.subspace import COMMAND as SUBSPACE
+from onefold.documents.options import nested, options_of, options_of_dataclass
 from onefold.documents.part import Flag
 from onefold.explore.training import Training
 from onefold.fold import folds

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import onefold as of
 from onefold.demo.train import train
-from onefold.recipe.document import InputFile
+from onefold.documents.part import InputFile
 from onefold.recipe.inputs import load_networks
 from onefold.recipe.reading import read_as
 from onefold.recipe.soft.document import SoftRecipe

@@ -21,9 +21,9 @@ from torch import Tensor
 
 import onefold as of
 from onefold.demo.train import train
+from onefold.documents.part import InputFile
 from onefold.fold.soft import Mixture
 from onefold.fold.soft.saved import describe
-from onefold.recipe.document import InputFile
 from onefold.recipe.inputs import load_networks
 from onefold.recipe.reading import read_as
 from onefold.recipe.soft.document import SoftRecipe

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from onefold.documents.part import InputFile
 from onefold.documents.problems import part_of
 from onefold.documents.reading import checked
 from onefold.documents.settings import OneOf, keys_of
 from onefold.errors import RecipeError
-from onefold.recipe.document import Document, InputFile
+from onefold.recipe.document import Document
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe
 from onefold.recipe.persist.document import PersistRecipe
 from onefold.recipe.soft.document import SoftRecipe

@@ -16,8 +16,8 @@ import torch
 
 from onefold import load, save
 from onefold.errors import SettingError
-from onefold.recipe.reading import in_name
 from onefold.sources import build_model, resolve_model
+from onefold.sources.names import in_name
 
 SMALL = {
     "model_type": "bert",

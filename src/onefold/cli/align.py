@@ -11,12 +11,13 @@ from onefold.alignment import align
 from onefold.alignment.matchers import feature_matchers
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, table, tell
-from onefold.documents.part import Flag
+from onefold.documents.part import Flag, InputFile
 from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
-from onefold.recipe.document import DataPart, InputFile, ReadingPart, Request
-from onefold.recipe.inputs import check_runs, load_data, load_members
+from onefold.inference.running import check_runs
+from onefold.recipe.document import DataPart, ReadingPart, Request
+from onefold.recipe.inputs import load_data, load_members
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.run import check_sources

@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onefold.cli.console import note, say, show, tell
-from onefold.cli.options import (
-    Option,
-    command_of,
-    nested,
-    options_of,
-    options_of_dataclass,
-    source_of,
-)
-from onefold.documents.part import Flag
+from onefold.cli.options import command_of
+from onefold.documents.options import Option, nested, options_of, options_of_dataclass, source_of
+from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
-from onefold.recipe.document import Document, InputFile, Request
+from onefold.recipe.document import Document, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
 from onefold.result_reports.scored import CAPTION

@@ -11,19 +11,12 @@ from torch import nn
 
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, show, tell
-from onefold.documents.part import Flag
+from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
 from onefold.measure import evaluate_all
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
-from onefold.recipe.document import (
-    EvaluationPart,
-    InputFile,
-    Job,
-    NetworkOutputPart,
-    ReadingPart,
-    Request,
-)
+from onefold.recipe.document import EvaluationPart, Job, NetworkOutputPart, ReadingPart, Request
 from onefold.recipe.inputs import check_labelled, load_data, load_networks
 from onefold.recipe.run import check_sources
 from onefold.report import Candidate, comparison_table, verdict

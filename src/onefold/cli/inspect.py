@@ -13,9 +13,9 @@ from torch import nn
 from onefold.batches import batches
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, say
-from onefold.documents.part import Flag
+from onefold.documents.part import Flag, InputFile
 from onefold.errors import OutputError, RecipeError, SettingError
-from onefold.recipe.document import READING, DataPart, Document, InputFile, ReadingPart, Request
+from onefold.recipe.document import READING, DataPart, Document, ReadingPart, Request
 from onefold.recipe.inputs import load_data, load_networks
 from onefold.report import group_lanes, to_png, to_svg
 from onefold.report.style import MISSING, can_draw

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from onefold.documents.problems import check_numbers
 from onefold.patterns import as_list
+from onefold.weights.checksums import short
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,14 @@ def _several(value: object) -> object:
 
 
 NamePatterns = Annotated[tuple[str, ...] | None, BeforeValidator(_several)]  # one needs no list
+
+
+class InputFile(Part):
+    """A file that is read, and the SHA-256 of its bytes if it is to be checked."""
+
+    main: ClassVar[str | None] = "path"
+    path: str = Field(min_length=1)
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}, SHA-256 {short(self.sha256)}"

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from onefold.batches import Batch, labels_of
+from onefold.batches import Batch, Data, batches, device_of, forward, labels_of
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
-from onefold.inference import ANY, ClassAxis, run
+from onefold.inference import ANY, ClassAxis, floating_outputs, run
+from onefold.inference.running import check_runs
+from onefold.measure.scores import check_labels, flatten
 from onefold.progress import track
 
 
@@ -143,3 +145,34 @@ def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype)
     )
     loss = functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
     return loss if fabric.world_size == 1 else loss * (own.size * fabric.world_size / batch.size)
+
+
+def check_fit(network: nn.Module, data: Data, what: str) -> None:
+    """Run the network on all of the data, before a training begins.
+
+    Args:
+        network: returns logits (n, classes, ...) or (n, ..., classes).
+        data: labelled batches.
+        what: the name of the data in messages.
+
+    Raises:
+        DataError: the network cannot run on the data, or its outputs do not fit the labels.
+    """
+    check_runs(network, data)
+    classes = 0
+    for batch in batches(data, device_of(network), what):
+        labels = labels_of(batch, "training needs them", what)
+        if batch.index == 0:
+            with torch.no_grad():
+                returned = forward(network, batch)
+            if (count := len(floating_outputs(returned))) > 1:
+                raise DataError(
+                    f"The network returns {count} outputs, and training needs one; let it return"
+                    " its logits alone or as `logits`."
+                )
+            logits = ClassAxis(ANY, "training").last(
+                ANY.of(returned), labels, scored=True, where=f" of batch {batch.index}"
+            )
+            flatten(logits, labels)
+            classes = logits.shape[-1]
+        check_labels(labels, classes)

@@ -168,6 +168,11 @@ class MergeResult(Generic[M]):
     alignment: Alignment | None
     report: MergeReport
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the result: the warnings of the report."""
+        return self.report.warnings
+
     def __repr__(self) -> str:
         report = self.report
         return (

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from onefold.arguments import checked
-from onefold.batches import Batch, Data, batches, check_reiterable, device_of
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of, forward
+from onefold.caches import restored_attributes
 from onefold.errors import DataError, MembersError
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.isolation import isolated
@@ -194,3 +195,9 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
         args=tuple(to(x) for x in batch.args),
         kwargs={key: to(x) for key, x in batch.kwargs.items()},
     )
+
+
+def check_runs(network: nn.Module, data: Data) -> None:
+    """Raises DataError if `network` cannot run on the first batch of `data`."""
+    with torch.no_grad(), restored_attributes(network):
+        forward(network, next(batches(data, device_of(network), "calibration data")))

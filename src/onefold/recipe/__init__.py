@@ -1,6 +1,7 @@
 """Recipes: checked documents, written beside every result, that make its bits again."""
 
-from onefold.recipe.document import DataPart, EvaluationPart, InputFile, Record
+from onefold.documents.part import InputFile
+from onefold.recipe.document import DataPart, EvaluationPart, Record
 from onefold.recipe.merge.document import Recipe, check, read
 from onefold.recipe.reading import absolute, relative, text_of
 

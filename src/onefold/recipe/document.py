@@ -14,21 +14,10 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from onefold.documents.part import Flag, NamePatterns, Part
+from onefold.documents.part import Flag, InputFile, NamePatterns, Part
 from onefold.inference import Output
-from onefold.result_reports.provenance import Fact, Provenance, short
+from onefold.result_reports.provenance import Fact, Provenance
 from onefold.weights.selection import Selection
-
-
-class InputFile(Part):
-    """A file that is read, and the SHA-256 of its bytes if it is to be checked."""
-
-    main: ClassVar[str | None] = "path"
-    path: str = Field(min_length=1)
-    sha256: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.path}, SHA-256 {short(self.sha256)}"
 
 
 class ReadingPart(Part):

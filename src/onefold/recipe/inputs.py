@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_reiterable, device_of, forward
-from onefold.caches import restored_attributes
+from onefold.batches import Data, batches, check_reiterable
+from onefold.documents.part import InputFile
 from onefold.errors import DataError, MembersError, Note, RecipeError, WeightsError
 from onefold.fold.partial.saved import KEY as PARTIAL
 from onefold.fold.partial.saved import rebuild as rebuild_partial
 from onefold.fold.soft.saved import KEY as MIXTURE
 from onefold.fold.soft.saved import rebuild
-from onefold.recipe.document import DataPart, InputFile, ReadingPart
+from onefold.processes import check_device
+from onefold.recipe.document import DataPart, ReadingPart
 from onefold.sources import DiskMembers, build_data, build_model
 from onefold.weights import (
     check_all_tensors,
@@ -186,25 +186,3 @@ def labelled(part: DataPart | None, seed: int, what: str) -> Data | None:
     data = check_reiterable(load_data(part, seed), what)
     check_labelled(data, part)
     return data
-
-
-def check_runs(network: nn.Module, data: Data) -> None:
-    """Raises DataError if `network` cannot run on the first batch of `data`."""
-    with torch.no_grad(), restored_attributes(network):
-        forward(network, next(batches(data, device_of(network), "calibration data")))
-
-
-def check_device(name: str) -> torch.device:
-    """The device of that name. Raises RecipeError if there is none here."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f"There is no device '{name}'; use cpu, cuda or cuda:N.") from None
-    if device.type == "cuda" and (
-        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
-    ):
-        raise RecipeError(
-            f"The device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA"
-            " devices; use --device cpu."
-        )
-    return device

@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from onefold.documents.part import Part
+from onefold.documents.part import InputFile, Part
 from onefold.documents.problems import Source
 from onefold.documents.reading import checked, read_yaml
 from onefold.errors import RecipeError
-from onefold.recipe.document import DataPart, Document, InputFile, Request
+from onefold.recipe.document import DataPart, Document, Request
 from onefold.recipe.inputs import verify
+from onefold.sources.names import in_name
 from onefold.sources.user_code import run_file
 
 HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
 LONGEST_PATH = 4096  # characters
-FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
 COMMANDS = {  # keys that only the recipes of these commands have
     "soft": ["soft"],
     "subspace": ["subspace"],
@@ -155,17 +155,3 @@ def _renamed(part: P, rename: Callable[[str], str]) -> P:
         elif isinstance(part, DataPart) and name == "source":
             changed[name] = in_name(value, rename)
     return part.model_copy(update=changed)
-
-
-def in_name(name: str, rename: Callable[[str], str]) -> str:
-    """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`.
-
-    Other names hold none.
-    """
-    head, colon, tail = name.partition(":")
-    if colon and head in FOLDER_SOURCES:
-        path, mark, options = tail.partition("?")
-        if not path:  # refused later, as it says no place
-            return name
-        return f"{head}:{rename(path)}{mark}{options}"
-    return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name

@@ -18,17 +18,18 @@ from torch import nn
 from onefold.batches import Data
 from onefold.documents.part import Flag
 from onefold.errors import Note, WeightsError
+from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record, settings
-from onefold.recipe.inputs import check_device, labelled, load_data, verify
+from onefold.recipe.inputs import labelled, load_data, verify
 from onefold.recipe.outputs import check_outputs, write
 from onefold.report import Report
 from onefold.sources import check_source, resolve_model
 
 D = TypeVar("D", bound=Document)
 J = TypeVar("J", bound=Job)
-R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Tell(Protocol):
@@ -63,7 +64,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Made(Generic[D, R, S]):
+class Made(Generic[D, T, S]):
     """The outcome of a recipe.
 
     Attributes:
@@ -77,12 +78,27 @@ class Made(Generic[D, R, S]):
     """
 
     recipe: D
-    result: R
+    result: T
     scored: S | None
     report: Report
     files: tuple[Path, ...]
     warnings: list[str] = field(default_factory=list)
     finished_before: bool = False
+
+
+class Result(Protocol):
+    """What a job computes."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network to write."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know of it."""
+
+
+R = TypeVar("R", bound=Result)
 
 
 class JobTask(ABC, Generic[J, R, S]):
@@ -134,13 +150,13 @@ class JobTask(ABC, Generic[J, R, S]):
             written = write(
                 files,
                 complete,
-                self.network_of(result),
+                result.model,
                 lambda done: self.summarize(done, result, scored),
                 self.recipe.record,
                 self.running.force,
                 self.metadata(result),
             )
-        told = list(dict.fromkeys([*warnings, *self.notes(result), *written.warnings]))
+        told = list(dict.fromkeys([*warnings, *result.notes, *written.warnings]))
         return Made(written.recipe, result, scored, written.report, tuple(files.all()), told)
 
     def _read_data(self) -> None:
@@ -177,14 +193,6 @@ class JobTask(ABC, Generic[J, R, S]):
     @abstractmethod
     def summarize(self, recipe: J, result: R, scored: S | None) -> Report:
         """The report; `recipe`: as it is written."""
-
-    @abstractmethod
-    def network_of(self, result: R) -> nn.Module:
-        """The network to write."""
-
-    @abstractmethod
-    def notes(self, result: R) -> Sequence[str]:
-        """What the user should know of the result."""
 
     def check(self) -> None:
         """Checks before anything is read, beyond those of every job."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from onefold.weights.checksums import short
+
 Fact: TypeAlias = str | int | float | bool | None
 
 
@@ -53,8 +55,3 @@ def settings_facts(settings: Mapping[str, Any]) -> dict[str, Fact]:
 def seconds_facts(seconds: Mapping[str, float]) -> dict[str, Fact]:
     """The seconds of each phase, as facts."""
     return {f"time to {phase} (s)": spent for phase, spent in seconds.items()}
-
-
-def short(digest: str | None) -> str:
-    """A checksum as a report shows it."""
-    return f"{(digest or 'unknown')[:12]}…"

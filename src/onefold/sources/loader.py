@@ -5,14 +5,15 @@ Bytes stay bytes. They are normalised batch by batch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from onefold.batches import Batch, batches
+from onefold.batches import Batch, Data, batches
 from onefold.errors import DataError
 
 
@@ -165,3 +166,47 @@ def _cut(item: Any, part: slice, size: int) -> Any:
     if isinstance(item, tuple | list):
         return type(item)(_cut(value, part, size) for value in item)
     return item
+
+
+def hold_out(data: ImageBatches, share: float, seed: int) -> tuple[ImageBatches, ImageBatches]:
+    """Images drawn at random, apart from all others.
+
+    Args:
+        data: the images.
+        share: of them that is held out, between 0 and 1.
+        seed: of the draw.
+
+    Returns:
+        The others, and those held out, each in their old order.
+
+    Raises:
+        DataError: none would be held out, or none left.
+    """
+    images = data.images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    count = round(share * len(images))
+    if not 0 < count < len(images):
+        raise DataError(
+            f"{len(images)} training examples are too few to hold out {share:g} of them; give more"
+            " examples."
+        )
+
+    def some(index: Tensor) -> ImageBatches:
+        chosen = replace(images, inputs=images.inputs[index], labels=images.labels[index])
+        return ImageBatches(chosen, data.batch_size)
+
+    return some(order[count:].sort().values), some(order[:count].sort().values)
+
+
+@dataclass(frozen=True)
+class Chained:
+    """The batches of several data, one after the other.
+
+    Attributes:
+        data: the data.
+    """
+
+    data: tuple[Data, ...]
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self.data)

@@ -6,7 +6,7 @@ Models and data share it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 from onefold.sources.suggestions import function_in, meant
 
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
 PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
 
@@ -131,3 +132,17 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def in_name(name: str, rename: Callable[[str], str]) -> str:
+    """Rename the path in `parquet:DIR?options`, `hf:DIR?options` or `FILE.py:factory?options`.
+
+    Other names hold none.
+    """
+    head, colon, tail = name.partition(":")
+    if colon and head in FOLDER_SOURCES:
+        path, mark, options = tail.partition("?")
+        if not path:  # refused later, as it says no place
+            return name
+        return f"{head}:{rename(path)}{mark}{options}"
+    return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name

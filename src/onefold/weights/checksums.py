@@ -43,3 +43,8 @@ def state_checksum(state: Mapping[str, Tensor]) -> str:
         digest.update(len(head).to_bytes(8, "little") + head)
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def short(digest: str | None) -> str:
+    """A checksum as readers are shown it."""
+    return f"{(digest or 'unknown')[:12]}…"

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch
+from onefold.batches import Batch, Data, batches
 from onefold.batchnorm import norms_of
 from onefold.errors import PersistentError
 from onefold.explore.persistent.distances import wide
@@ -145,3 +146,21 @@ def _at_rest(network: nn.Module) -> Iterator[None]:
             norm.track_running_stats = tracked
         for module, training in modes:
             module.training = training
+
+
+def reference_inputs(data: Data, count: int, dtype: torch.dtype) -> Any:
+    """The inputs of the first `count` training examples, of one batch at most, without labels.
+
+    Floating-point numbers are in the network's precision.
+    """
+    first = next(iter(batches(data, what="training data")))
+
+    def take(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        value = value.to(dtype) if value.is_floating_point() else value
+        return value[:count] if value.dim() and len(value) == first.size else value
+
+    args = tuple(map(take, first.args))
+    kwargs = {name: take(value) for name, value in first.kwargs.items()}
+    return kwargs if kwargs else args[0] if len(args) == 1 else args

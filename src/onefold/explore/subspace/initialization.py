@@ -168,3 +168,27 @@ def _anew(network: nn.Module, initialize: Callable[[], object]) -> None:
     for each in (*network.modules(), *network.parameters(), *network.buffers()):
         vars(each).pop(DRAWN, None)
     initialize()
+
+
+def other_starts(
+    model: nn.Module, refs: Sequence[ParameterRef], factory: Callable[[], nn.Module], count: int
+) -> list[nn.Module | None]:
+    """Further networks as the architecture begins; None for one that begins as `model` does.
+
+    Args:
+        model: the first network.
+        refs: the parameters that are compared.
+        factory: makes a network of the architecture, and draws its weights from torch's generator.
+        count: how many.
+    """
+    first = parameters_of(model, refs)
+    made = [factory() for _ in range(count)]
+    return [None if _alike(first, parameters_of(other, refs)) else other for other in made]
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether a weight that is not filled with one value is the same in both, as if pretrained."""
+    return any(
+        a.dim() > 1 and torch.equal(a, b) and bool((a != a.flatten()[0]).any())
+        for a, b in zip(first, second, strict=True)
+    )

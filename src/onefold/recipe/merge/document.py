@@ -10,14 +10,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from onefold.alignment.matchers import Matcher, feature_matchers
-from onefold.documents.part import Flag, Part
+from onefold.documents.part import Flag, InputFile, Part
 from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import nearest
 from onefold.fold import folds
 from onefold.fold.distillation import Polish
 from onefold.fold.network_fold import as_fold
 from onefold.fold.plan import DEFAULT, REPAIRS
-from onefold.recipe.document import DataPart, InputFile, Job
+from onefold.recipe.document import DataPart, Job
 from onefold.recipe.reading import check_as, read_as
 from onefold.result_reports.provenance import Fact, Provenance, written
 

@@ -17,8 +17,8 @@ from torch import nn
 from onefold.alignment import Alignment
 from onefold.distributed import rank
 from onefold.fold import MergeReport, MergeResult
-from onefold.processes import launch
-from onefold.recipe.inputs import check_device, load_data, load_members
+from onefold.processes import check_device, launch
+from onefold.recipe.inputs import load_data, load_members
 from onefold.recipe.merge.document import Recipe, check
 from onefold.recipe.merge.fold import fold_networks
 from onefold.sources import build_model

@@ -13,8 +13,9 @@ from onefold.errors import RecipeError
 from onefold.fold import MergeResult, PartialMerge
 from onefold.fold.partial.saved import describe
 from onefold.fold.plan import DEFAULT
-from onefold.processes import check_processes
-from onefold.recipe.inputs import check_device, check_runs, load_members, verify
+from onefold.inference.running import check_runs
+from onefold.processes import check_device, check_processes
+from onefold.recipe.inputs import load_members, verify
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
@@ -117,17 +118,9 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         """The report of the recipe."""
         return report_merge(result, scored, recipe.origin())
 
-    def network_of(self, result: MergeResult[nn.Module]) -> nn.Module:
-        """The network that is written."""
-        return result.model
-
     def metadata(self, result: MergeResult[nn.Module]) -> Mapping[str, str] | None:
         """Facts for the header of the checkpoint."""
         return describe(result.model) if isinstance(result.model, PartialMerge) else None
-
-    def notes(self, result: MergeResult[nn.Module]) -> Sequence[str]:
-        """What the user should know of the result."""
-        return result.report.warnings
 
     def _with_checksums(self, sums: Sequence[str]) -> Recipe:
         recipe = super()._with_checksums(sums)

@@ -14,26 +14,23 @@ from torch import nn
 from onefold._version import __version__
 from onefold.batches import Data
 from onefold.counting import count_examples
+from onefold.explore.checkpoint import State
 from onefold.explore.epochs import Epochs
 from onefold.explore.persistent.repulsion import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND, Rounds, runs_of, train_rounds
-from onefold.recipe.inputs import check_device, load_data
+from onefold.explore.training import check_fit
+from onefold.processes import check_device
+from onefold.recipe.inputs import load_data
 from onefold.recipe.persist.document import PersistRecipe
-from onefold.recipe.persist.networks import (
-    Chained,
-    build_network,
-    compared_on,
-    divided,
-    persistent_of,
-)
+from onefold.recipe.persist.networks import build_network, compared_on, divided, persistent_of
 from onefold.recipe.run import Made, Tell, silent
-from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
-from onefold.recipe.training.inputs import check_fit, shuffled
+from onefold.recipe.training.inputs import shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
 from onefold.result_reports.persistent_rounds import PersistScored, report_rounds, score_rounds
 from onefold.sources import ImageBatches
+from onefold.sources.loader import Chained
 from onefold.weights import save
 
 

@@ -13,8 +13,9 @@ from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
 from onefold.fold.soft.saved import describe
 from onefold.fold.soft.sites import sites_of
+from onefold.inference.running import check_runs
 from onefold.recipe.document import DataPart
-from onefold.recipe.inputs import check_labelled, check_runs, load_networks
+from onefold.recipe.inputs import check_labelled, load_networks
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.recipe.soft.document import GATING, LEARNING, SoftRecipe
 from onefold.report import Report
@@ -74,17 +75,9 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         """The report of the recipe."""
         return report_soft_merge(result, scored, recipe.origin())
 
-    def network_of(self, result: SoftResult) -> nn.Module:
-        """The network that is written."""
-        return result.model
-
     def metadata(self, result: SoftResult) -> Mapping[str, str]:
         """Facts for the header of the checkpoint."""
         return describe(result.model) | {"onefold.gates": json.dumps(result.gates.to_dict())}
-
-    def notes(self, result: SoftResult) -> Sequence[str]:
-        """What the user should know of the result."""
-        return result.notes
 
     def _learned(self, part: DataPart) -> Data:
         """Labelled batches that can be read again. Raises DataError if they are not."""

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from onefold.batches import Data
 from onefold.counting import count_examples
 from onefold.explore import Subspace
+from onefold.explore.checkpoint import State
 from onefold.explore.epochs import Epochs
-from onefold.explore.subspace.parametrize import find_parameters, parameters_of
+from onefold.explore.subspace.initialization import other_starts
+from onefold.explore.subspace.parametrize import find_parameters
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace_training import train
-from onefold.recipe.inputs import check_device, load_data
+from onefold.explore.training import check_fit
+from onefold.processes import check_device
+from onefold.recipe.inputs import load_data
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.recipe.training.checkpoint import State
 from onefold.recipe.training.folder import Outcome
-from onefold.recipe.training.inputs import check_fit, shuffled
+from onefold.recipe.training.inputs import shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
 from onefold.result_reports.subspaces import SubspaceScored, report_subspace, score_subspace
 from onefold.sources import ImageBatches, resolve_model
@@ -125,19 +126,7 @@ def build_space(recipe: SubspaceRecipe) -> Subspace:
         torch.manual_seed(recipe.seed)
         model = factory()
         refs = find_parameters(model, part.include, part.exclude)
-        others = (factory() for _ in range(shape.vertices - 1))
-        starts = [
-            None if _alike(parameters_of(model, refs), parameters_of(other, refs)) else other
-            for other in others
-        ]
+        starts = [model, *other_starts(model, refs, factory, shape.vertices - 1)]
         return Subspace(
-            model, shape.name, shape.vertices, starts=[model, *starts], seed=recipe.seed, **options
+            model, shape.name, shape.vertices, starts=starts, seed=recipe.seed, **options
         )
-
-
-def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether a weight that is not filled with one value is the same in both, as if pretrained."""
-    return any(
-        a.dim() > 1 and torch.equal(a, b) and bool((a != a.flatten()[0]).any())
-        for a, b in zip(first, second, strict=True)
-    )

@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from onefold._version import __version__
+from onefold.documents.problems import told
 from onefold.errors import OutputError, RecipeError
+from onefold.explore.checkpoint import NAME, difference
 from onefold.recipe.document import Record
 from onefold.recipe.outputs import other_bits, save_as
 from onefold.recipe.reading import relative, text_of
-from onefold.recipe.training.checkpoint import NAME
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.report import Report
 from onefold.weights import check_output, checksum
@@ -62,6 +63,17 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
     if place.exists() and not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{recipe.output} is read-only for this user; choose another place.")
     return place
+
+
+def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -> None:
+    """Raises RecipeError, which names the first difference, if `recipe` has other settings."""
+    found = difference(recipe.settings(), before)
+    if found is not None:
+        name, now, then = found
+        raise RecipeError(
+            f"The run in {folder} cannot be resumed with other settings: {told(name)} is {now!r}"
+            f" now and was {then!r}; give the same command as before, or --force to begin anew."
+        )
 
 
 def _ours(place: Path) -> bool:

@@ -6,15 +6,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
 
-from onefold.batches import Data, batches, check_reiterable, device_of, forward, labels_of
+from onefold.batches import Data, batches, check_reiterable
 from onefold.errors import DataError, RecipeError
 from onefold.explore.training import usable
-from onefold.inference import ANY, ClassAxis, floating_outputs
-from onefold.measure.scores import check_labels, flatten
-from onefold.processes import check_processes
-from onefold.recipe.inputs import check_device, check_labelled, check_runs, load_data
+from onefold.processes import check_device, check_processes
+from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.sources import ImageBatches, build_data
 
@@ -62,28 +59,6 @@ def shuffled(recipe: TrainedRecipe) -> Callable[[int], Data]:
         seed=seed,
         shuffle=True,
     )
-
-
-def check_fit(network: nn.Module, data: Data, what: str) -> None:
-    """Raises DataError if the network cannot run on the data, or its outputs do not fit labels."""
-    check_runs(network, data)
-    classes = 0
-    for batch in batches(data, device_of(network), what):
-        labels = labels_of(batch, "training needs them", what)
-        if batch.index == 0:
-            with torch.no_grad():
-                returned = forward(network, batch)
-            if (count := len(floating_outputs(returned))) > 1:
-                raise DataError(
-                    f"The network returns {count} outputs, and training needs one; let it return"
-                    " its logits alone or as `logits`."
-                )
-            logits = ClassAxis(ANY, "training").last(
-                ANY.of(returned), labels, scored=True, where=f" of batch {batch.index}"
-            )
-            flatten(logits, labels)
-            classes = logits.shape[-1]
-        check_labels(labels, classes)
 
 
 def steps_of(recipe: TrainedRecipe, data: Data) -> int:

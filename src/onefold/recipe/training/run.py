@@ -15,13 +15,13 @@ from typing import Any, Generic, TypeVar
 
 from onefold.batches import Data
 from onefold.errors import OutputError, RecipeError
-from onefold.processes import fabric_package, launch
+from onefold.explore.checkpoint import NAME, Checkpoint, State, keep, kept
+from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.document import Record
 from onefold.recipe.environment import check_batches, other_versions, record, settings
-from onefold.recipe.inputs import check_device, labelled
+from onefold.recipe.inputs import labelled
 from onefold.recipe.reading import read_as
 from onefold.recipe.run import Made, Running, Tell, check_sources, silent, tell_all, with_checksums
-from onefold.recipe.training.checkpoint import NAME, Kept, State, check_same, keep, kept
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.recipe.training.folder import (
     PAGE,
@@ -29,6 +29,7 @@ from onefold.recipe.training.folder import (
     REPORT,
     Outcome,
     check_folder,
+    check_same,
     open_folder,
     write,
 )
@@ -77,11 +78,13 @@ class Job(Generic[R]):
     def before(self) -> State | None:
         """The state of the last checkpoint, if the run goes on from one."""
         found = kept(self.folder, self.recipe.command) if self.resumed else None
-        return found[2] if found else None
+        return found.state if found else None
 
     def keep(self, state: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
-        keep(self.folder, self.recipe, self.now, state)
+        record = self.now.model_dump(mode="json")
+        recipe = self.recipe
+        keep(self.folder, recipe.command, Checkpoint(recipe.settings(), record, dict(state)))
 
 
 class TrainingTask(ABC, Generic[R, S]):
@@ -111,16 +114,16 @@ class TrainingTask(ABC, Generic[R, S]):
         check_sources(self.recipe)
         before = kept(folder, self.recipe.command) if self.running.resume else None
         if before is not None:
-            check_same(self.recipe, before[0], folder)
+            check_same(self.recipe, before.settings, folder)
         elif self.running.resume and (folder / RECIPE).exists():
             return _finished(self.recipe, folder)
-        recorded = before[1] if before else self.recipe.record
+        recorded = Record.model_validate(before.record) if before else self.recipe.record
         wanted = self.running.threads or (recorded.threads if recorded else None)
         with settings(self.recipe, wanted) as threads:
             return self._carried_out(folder, before, recorded, threads)
 
     def _carried_out(
-        self, folder: Path, before: Kept | None, recorded: Record | None, threads: int
+        self, folder: Path, before: Checkpoint | None, recorded: Record | None, threads: int
     ) -> Made[R, Any, S]:
         recipe, part, device = self.recipe, self.recipe.training, check_device(self.recipe.device)
         self.tell(f"Reading {recipe.data.source}")
@@ -131,7 +134,7 @@ class TrainingTask(ABC, Generic[R, S]):
         data, fingerprinted, what = self.prepare(data, evaluation)
         steps = steps_of(recipe, data)
         now = record(threads, check_batches(recipe, fingerprinted, labels=True))
-        if before is not None and now.data_sha256 != before[1].data_sha256:
+        if before is not None and now.data_sha256 != before.record["data_sha256"]:
             raise RecipeError(
                 f"{what} has changed since the run in {folder} began; get the old data, or give"
                 " --force."
@@ -139,7 +142,7 @@ class TrainingTask(ABC, Generic[R, S]):
         warnings = other_versions(recorded, threads) if recorded else []
         tell_all(self.tell, warnings)
         open_folder(folder, self.patterns)
-        if line := self.begin(before[2] if before else {}):
+        if line := self.begin(before.state if before else {}):
             self.tell(line)
             at_hand = self.at_hand(data) if part.devices == 1 else None
             share = max(1, threads // part.devices)
@@ -194,7 +197,7 @@ def _reached(recipe: TrainedRecipe, folder: Path) -> State:
             f"{folder / NAME} is gone, though the training has just written it; leave the folder"
             " alone, and run again."
         )
-    return found[2]
+    return found.state
 
 
 def _finished(recipe: R, folder: Path) -> Made[R, Any, Any]:
