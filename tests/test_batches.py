@@ -239,3 +239,34 @@ def test_shares_hold_every_batch_once_under_its_own_number() -> None:
     assert [(int(b.args[0][0, 0]), b.index) for b in own] == [(1, 1), (3, 3)]
     with pytest.raises(DataError, match="no batch"):
         list(batches(RankShare([], 1, 2)))
+
+
+X = torch.randn(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        (X.long(), "holds whole numbers as input 0, but batch 0 floating-point numbers"),
+        (X > 0, "truth values"),
+        (X.to(torch.complex64), "complex numbers"),
+        (X.to_sparse(), "floating-point numbers (sparse_coo)"),
+        (X.to("meta"), "holds no numbers"),
+    ],
+)
+@pytest.mark.parametrize("form", ["alone", "pair", "dict"])
+def test_batches_of_another_kind_on_the_way_are_named(odd: Tensor, words: str, form: str) -> None:
+    def made(x: Tensor) -> Any:
+        y = torch.zeros(len(x), dtype=torch.int64)
+        return {"alone": x, "pair": (x, y), "dict": {"x": x, "labels": y}}[form]
+
+    data = [made(X), made(X.double()), made(odd)]
+    with pytest.raises(DataError, match="Batch 2 of the test images") as refusal:
+        list(batches(data, what="test images"))
+    words = words.replace("input 0", "input x") if form == "dict" else words
+    assert words in str(refusal.value)
+
+
+def test_inputs_that_some_batches_lack_are_no_other_kind() -> None:
+    data = [{"x": X, "mask": X > 0}, {"x": X}, {"mask": X > 0, "x": X}]
+    assert len(list(batches(data))) == 3

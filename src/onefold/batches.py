@@ -151,7 +151,7 @@ def batches(
         DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or
             no example.
     """
-    index = -1
+    index, first = -1, None
     for position, item in enumerate(data):
         index = data.number(position) if isinstance(data, RankShare) else position
         args, kwargs, labels, unusable = taken_apart(item, index, what)
@@ -163,6 +163,8 @@ def batches(
             )
         if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
+        first = first or batch
+        _check_kind(batch, first, what)
         yield batch if device is None else _move(batch, device)
     if index >= 0:
         return
@@ -174,6 +176,48 @@ def batches(
             f"The {what} yielded no batch; pass a non-empty list or DataLoader (an iterator that"
             " was used up yields nothing)."
         )
+
+
+def _check_kind(batch: Batch, first: Batch, what: str) -> None:
+    """Refuse inputs without numbers, and inputs of other kinds than those of the first batch.
+
+    Raises:
+        DataError: naming the batch.
+    """
+    for value in batch.tensors:
+        if value.device.type == "meta":
+            raise DataError(
+                f"Batch {batch.index} of the {what} is on the device 'meta', which holds no"
+                " numbers; yield batches on a CPU or an accelerator."
+            )
+    kinds, before = _kinds(batch), _kinds(first)
+    for place in kinds.keys() & before.keys():
+        if kinds[place] != before[place]:
+            raise DataError(
+                f"Batch {batch.index} of the {what} holds {kinds[place]} as input {place}, but"
+                f" batch {first.index} {before[place]}; yield batches of one kind."
+            )
+
+
+def _kinds(batch: Batch) -> dict[int | str, str]:
+    entries: dict[int | str, Any] = {**dict(enumerate(batch.args)), **batch.kwargs}
+    return {place: _kind(x) for place, x in entries.items() if isinstance(x, Tensor)}
+
+
+def _kind(value: Tensor) -> str:
+    """What a network must be made for: the class of the numbers, and how they are stored."""
+    dtype = value.dtype
+    numbers = (
+        "complex numbers"
+        if dtype.is_complex
+        else "floating-point numbers"
+        if dtype.is_floating_point
+        else "truth values"
+        if dtype == torch.bool
+        else "whole numbers"
+    )
+    stored = "" if value.layout == torch.strided else f" ({str(value.layout)[6:]})"
+    return numbers + stored
 
 
 def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:

@@ -321,3 +321,22 @@ def test_networks_without_a_layer_to_solve_and_broken_data() -> None:
     broken[1][0][3, 0, 2, 2] = float("inf")
     with pytest.raises(DataError, match=r"non-finite|not finite"):
         merge([trained(Plain, 0), trained(Plain, 1)], broken, align="none", fold="least_squares")
+
+
+@pytest.mark.parametrize("size", [1e20, 1e30, 1e37])
+@pytest.mark.parametrize("layer", ["first", "last"])
+@pytest.mark.parametrize("target", ["pruning", "correlation"])
+def test_weights_out_of_all_proportion_are_refused_or_folded(
+    size: float, layer: str, target: str
+) -> None:
+    torch.manual_seed(0)
+    models = [nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).eval() for _ in range(2)]
+    spoilt: nn.Linear = models[1][0 if layer == "first" else 2]  # type: ignore[assignment]
+    with torch.no_grad():
+        spoilt.weight.mul_(size)
+    data = [torch.randn(32, 5) for _ in range(3)]
+    try:
+        merged = onefold.merge(models, data, align="none", fold=LeastSquares(target)).model
+    except DataError:
+        return
+    assert all(tensor.isfinite().all() for tensor in merged.state_dict().values())

@@ -43,7 +43,7 @@ from onefold.arguments import check_fields
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool, mean_pool
-from onefold.errors import SettingError, nearest
+from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
 from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.output_layers import any_output
@@ -127,6 +127,17 @@ class LeastSquares(NetworkFold):
             DataError: the data does not serve, or a network gives values that are not finite.
         """
         check_job(job)
+        try:
+            return self._solved(job)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise DataError(
+                "Least squares cannot be solved, as features of the members are too large, or too"
+                f" far apart in size, for their products ({str(error).split('.')[0]}); look for"
+                " weights out of all proportion, or use fold='average'."
+            ) from error
+
+    def _solved(self, job: FoldJob) -> Folded:
+        """The folded state, of a job that has been checked."""
         plan = make_plan(job, self._pool(job), self.rows)
         outputs = SiteOutputs(plan.traced, plan.members, plan.sites, plan.calibration)
         selections = self._select(plan, outputs, job.output)
