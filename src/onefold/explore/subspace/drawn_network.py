@@ -8,6 +8,7 @@ the midpoint in evaluation mode (`mixing.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.distributed import rank
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.mixing import Draw, mix
+from onefold.explore.subspace.mixing import Draw, mix, transforming
 from onefold.explore.subspace.parametrize import (
     ParameterRef,
     assign,
@@ -130,7 +131,8 @@ class DrawnNetwork(nn.Module):
 
     def _tensors(self) -> list[list[Tensor]]:
         """The tensors of every vertex, looked up anew, since .to() and loading may replace them."""
-        return [[vertex.get_parameter(ref.name) for ref in self.varied] for vertex in self.vertices]
+        # Not get_parameter, as torch.func.functional_call puts plain tensors in their place.
+        return [[attrgetter(ref.name)(vertex) for ref in self.varied] for vertex in self.vertices]
 
     def _reset_draw(self) -> None:
         """Drop the drawn point, as after a move to another device or new values."""
@@ -140,7 +142,7 @@ class DrawnNetwork(nn.Module):
 
     def _assign_first_vertex(self) -> None:
         """Let the network hold the first vertex, without a copy and outside any graph."""
-        self._assigned: tuple[Draw, list[int], bool] | None = None
+        self._assigned: tuple[Draw, list[tuple[int, int]], bool] | None = None
         self._likeness: Tensor | None = None
         assign(self._owners, [tensor.detach() for tensor in self._tensors()[0]])
 
@@ -158,7 +160,7 @@ class DrawnNetwork(nn.Module):
         tensors = self._tensors()
         state = (
             draw,
-            [tensor._version for vertex in tensors for tensor in vertex],
+            [(id(tensor), tensor._version) for vertex in tensors for tensor in vertex],
             torch.is_grad_enabled(),
         )
         if (
@@ -174,7 +176,7 @@ class DrawnNetwork(nn.Module):
         assign(self._owners, point)
         if not self.training:
             clear_eval_caches(self.network)
-        self._assigned = state
+        self._assigned = None if transforming() else state  # what is in a transform ends with it
 
     def _new_draw(self) -> Draw:
         stream = rank() + 1 if self.draws == PER_RANK else 0

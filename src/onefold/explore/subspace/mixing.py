@@ -9,7 +9,8 @@
 Wortsman et al. 2021 (arXiv 2102.10472). Both parts of a tensor's gradient meet in one node of the
 graph: each vertex's gradient is written once, and nothing but the vertices themselves is held for
 it. One node covers several tensors. A gradient with respect to the point is therefore freed before
-the vertices' gradients exist for all tensors.
+the vertices' gradients exist for all tensors. With create_graph=True plain operators form the
+gradients, which can then be differentiated again.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
     Returns:
         One tensor for each position, and the likeness as a number, None if nothing is compared.
     """
+    if transforming():
+        return _plainly_mixed(vertices, draw)
     flat = [tensor for vertex in vertices for tensor in vertex]
     differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat)
     points: list[Tensor] = []
@@ -75,6 +78,27 @@ def mix(vertices: Sequence[Sequence[Tensor]], draw: Draw) -> tuple[list[Tensor],
     return points, _Likeness.apply(*products) if products else None  # type: ignore[no-untyped-call]
 
 
+def transforming() -> bool:
+    """Whether a transform of torch.func (grad, vmap, jvp) is at work, which knows no _Mix."""
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return active is not None and bool(active())
+
+
+def _plainly_mixed(
+    vertices: Sequence[Sequence[Tensor]], draw: Draw
+) -> tuple[list[Tensor], Tensor | None]:
+    """The point and the likeness by plain operators."""
+    points = []
+    for t, tensors in enumerate(zip(*vertices, strict=True)):
+        terms = [tensor * row[t] for tensor, row in zip(tensors, draw.coefficients, strict=True)]
+        points.append(sum(terms[1:], terms[0]))
+    if not draw.compared:
+        return points, None
+    both = ([vertices[k][t].flatten() for t in draw.compared] for k in draw.pair)
+    first, second = (torch.cat(tensors) for tensors in both)
+    return points, torch.dot(first, second) ** 2 / (first.square().sum() * second.square().sum())
+
+
 class _Mix(torch.autograd.Function):
     """Some tensors of the point, and <v_i, v_j>, |v_i|^2 and |v_j|^2 of the pair over them.
 
@@ -89,10 +113,11 @@ class _Mix(torch.autograd.Function):
         vertices = [flat[k : k + size] for k in range(0, len(flat), size)]
         points, product = _mixed(vertices, draw, part)
         ctx.draw, ctx.part, ctx.count = draw, part, len(vertices)
+        # The tensors themselves, so that gradients can be differentiated again.
         ctx.compared = (
             []
             if product is None
-            else [[vertices[k][at].detach() for at in _compared(draw, part)] for k in draw.pair]
+            else [[vertices[k][at] for at in _compared(draw, part)] for k in draw.pair]
         )
         ctx.versions = _versions(ctx.compared)
         ctx.set_materialize_grads(False)
@@ -119,6 +144,9 @@ class _Mix(torch.autograd.Function):
             first, second = (dict(zip(at, tensors, strict=True)) for tensors in ctx.compared)
             terms = Terms((first, second), {i: (2 * norm, inner), j: (inner, 2 * other)})
         rows = [[own[t] for t in ctx.part] for own in draw.coefficients]
+        if torch.is_grad_enabled():  # create_graph=True
+            result = _differentiable(rows, of_points, terms, needed)
+            return None, None, *(gradient for vertex in result for gradient in vertex)
         cpu = on_cpu(next(gradient for gradient in gradients if gradient is not None))
         result = (_tensor_by_tensor if cpu else _all_at_once)(rows, of_points, terms, needed)
         return None, None, *(gradient for vertex in result for gradient in vertex)
@@ -132,20 +160,21 @@ class _Likeness(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *products: Tensor) -> Tensor:
-        ctx.total, ctx.parts = torch.stack(products).sum(0), len(products)
+        ctx.products, ctx.total = products, torch.stack(products).sum(0)
         inner, norm, other = ctx.total.unbind()
         value: Tensor = inner**2 / (norm * other)
         return value
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:
-        inner, norm, other = ctx.total.unbind()
+        again = torch.is_grad_enabled()  # create_graph=True
+        total = torch.stack(ctx.products).sum(0) if again else ctx.total
+        inner, norm, other = total.unbind()
         toward = upstream[0] * 2 * inner / (norm * other)
         gradient = torch.stack(
             [toward, -toward * inner / (2 * norm), -toward * inner / (2 * other)]
         )
-        parts: int = ctx.parts
-        return (gradient,) * parts
+        return (gradient,) * len(ctx.products)
 
 
 @dataclass(frozen=True)
@@ -218,6 +247,26 @@ def _mixed(
             for a, b in ((vertices[i][t], vertices[j][t]) for t in sorted(compared))
         ]
     return points, torch.stack(products).sum(0) if products else None
+
+
+def _differentiable(
+    coefficients: Sequence[Sequence[float]],
+    gradients: Sequence[Tensor | None],
+    terms: Terms | None,
+    needed: Sequence[Sequence[bool]],
+) -> Gradients:
+    """The vertices' gradients by operators that can be differentiated again."""
+    result: Gradients = [[None] * len(gradients) for _ in needed]
+    for k, own in enumerate(needed):
+        factors = None if terms is None else terms.factors.get(k)
+        for t, gradient in enumerate(gradients):
+            parts = [] if gradient is None else [gradient * coefficients[k][t]]
+            if terms is not None and factors is not None and t in terms.vertices[0]:
+                both = zip(terms.vertices, factors, strict=True)
+                parts += [tensors[t] * factor.to(tensors[t].dtype) for tensors, factor in both]
+            if own[t] and parts:
+                result[k][t] = sum(parts[1:], parts[0])
+    return result
 
 
 def _tensor_by_tensor(
