@@ -200,8 +200,8 @@ def _check_kind(batch: Batch, first: Batch, what: str) -> None:
 
 
 def _kinds(batch: Batch) -> dict[int | str, str]:
-    entries: dict[int | str, Any] = {**dict(enumerate(batch.args)), **batch.kwargs}
-    return {place: _kind(x) for place, x in entries.items() if isinstance(x, Tensor)}
+    entries = [*enumerate(batch.args), *batch.kwargs.items()]
+    return {place: _kind(x) for place, x in entries if isinstance(x, Tensor)}
 
 
 def _kind(value: Tensor) -> str:
