@@ -200,7 +200,7 @@ def _check_kind(batch: Batch, first: Batch, what: str) -> None:
 
 
 def _kinds(batch: Batch) -> dict[int | str, str]:
-    entries = [*enumerate(batch.args), *batch.kwargs.items()]
+    entries: list[tuple[int | str, Any]] = [*enumerate(batch.args), *batch.kwargs.items()]
     return {place: _kind(x) for place, x in entries if isinstance(x, Tensor)}
 
 
