@@ -373,3 +373,39 @@ def test_data_that_cannot_be_meant_is_refused_before_the_members_are_read(
         before="Reading",
     )
     assert message in result
+
+
+UNTRACEABLE_LINES = {
+    "a branch on numbers": "x = x * 2 if x.sum() > 0 else x",
+    "a number taken out": "x = x[:, : int(x.abs().max() > 0) + 5]",
+    "a loop as long as the data say": "x = x + len(range(int(x.sum().abs()) + 1))",
+    "numpy": "x = x + float(x.detach().numpy().sum() > 1e9)",
+    "an error of its own": "assert type(x) is torch.Tensor, 'plain tensors only'",
+}
+
+
+@pytest.mark.parametrize("line", UNTRACEABLE_LINES)
+@pytest.mark.parametrize("command", ["merge", "align", "inspect"])
+def test_a_trace_that_fails_prints_the_sentence_alone(
+    refused: Callable, tmp_path: Path, command: str, line: str
+) -> None:
+    from onefold.sources import build_model
+
+    code = tmp_path / "net.py"
+    code.write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.a, self.b = nn.Linear(64, 6), nn.Linear(6, 10)\n"
+        f"    def forward(self, x):\n        x = self.a(x.flatten(1)).relu()\n"
+        f"        {UNTRACEABLE_LINES[line]}\n        return self.b(x)\n"
+    )
+    name = f"{code}:Net"
+    files = [of.save(build_model(name), tmp_path / f"{letter}.safetensors") for letter in "ab"]
+    call = {
+        "inspect": [name, "--shape", "1,8,8"],
+        "merge": [*files, "--align", "cca", "-o", tmp_path / "f.safetensors"],
+        "align": files,
+    }[command]
+    if command != "inspect":
+        call = [*call, "--model", name, *DATA]
+    assert "torch.export cannot trace Net" in refused(command, *call)

@@ -202,3 +202,17 @@ def test_recipes_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         check(MINIMAL).seed = 1  # type: ignore[misc]
     assert isinstance(check(MINIMAL), Recipe)
+
+
+@pytest.mark.parametrize("name", ["parquet:", "idx:", "imagefolder:?size=8", "hf:"])
+def test_a_source_without_a_place_gets_none(tmp_path: Path, name: str) -> None:
+    assert check({**MINIMAL, "data": name}, folder=tmp_path).data.source == name
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-that-name/x", "x" * 5000])
+@pytest.mark.parametrize("key", ["members", "output", "use"])
+def test_what_can_be_no_path_is_refused(tmp_path: Path, key: str, path: str) -> None:
+    value = path if key == "output" else [path, "b"]
+    with pytest.raises(RecipeError, match="can be no file's path") as caught:
+        check({**MINIMAL, key: value}, folder=tmp_path)
+    assert str(caught.value).isprintable()
