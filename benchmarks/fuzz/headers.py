@@ -121,6 +121,19 @@ def _numbers(data: bytes, random_: random.Random) -> bytes:
     return _joined(json.dumps(header), body)
 
 
+def _moved(data: bytes, random_: random.Random) -> bytes:
+    """A tensor moved as a whole: over another one, behind a gap, or out of the file."""
+    header, body = _parts(data)
+    names = [name for name in header if name != "__metadata__"]
+    entry = header[random_.choice(names)]
+    far = random_.choice((1, 4, 8, 16, len(body), 2**40))
+    move = random_.choice((-1, 1)) * far
+    entry["data_offsets"] = [max(0, offset + move) for offset in entry["data_offsets"]]
+    if random_.random() < 0.5:
+        entry["data_offsets"] = header[random_.choice(names)]["data_offsets"]
+    return _joined(json.dumps(header), body + bytes(random_.choice((0, 0, far % 1000))))
+
+
 def _swapped(data: bytes, random_: random.Random) -> bytes:
     """The offsets, shapes or dtypes of two tensors exchanged or made the same."""
     header, body = _parts(data)
@@ -205,6 +218,7 @@ KINDS: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "length of the header": _length,
     "shapes and offsets": _numbers,
     "entries exchanged": _swapped,
+    "tensors moved": _moved,
     "keys and dtypes": _keys,
     "JSON": _json,
 }

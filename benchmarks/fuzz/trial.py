@@ -23,7 +23,20 @@ TENSORS = 100, 1 << 16  # tensors may take so many times the file's size, and so
 OBJECTS = 200, 1 << 21  # as well as Python's objects, those of messages and tracebacks among them
 GROWTH = 1 << 26  # bytes that the process may grow by one file
 ENDINGS = (  # beginnings of what a message says of the file -> the kind of ending
-    ("damaged, cut short or no torch file", r"is damaged, cut short or no torch file"),
+    ("archive: bytes are not those written", r"not those that were written|Bad CRC"),
+    (
+        "archive: no directory",
+        r"File is not a zip|zipfiles that span|ad magic number for (central|end)",
+    ),
+    (
+        "archive: directory and records differ",
+        r"directory|does not end within|behind the end|listed",
+    ),
+    ("archive: packed", r"packed by a method|claims to unpack"),
+    ("archive: another byte order", r"byte order"),
+    ("pickle: a storage", r"torch file \(.*storage"),
+    ("pickle: a tensor", r"torch file \(.*(tensor|shape|parameter|dtype)"),
+    ("pickle: no pickle, or not whole", r"torch file \("),
     ("cut short", r"is cut short|is empty"),
     ("header: too long", r"header claims"),
     ("header: not JSON", r"since it is not JSON"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_records_that_contradict_the_pickle(
     write(saved, change(records(saved)))
     with pytest.raises(WeightsError, match=rf"a\.pt is damaged.*({said})"):
         onefold.load(saved)
+
+
+@pytest.mark.parametrize("shape", [(0, 1 << 40, 1 << 40), (1 << 62, 0, 2), (0, (1 << 63) - 1)])
+def test_an_empty_tensor_of_huge_sides(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(
+        {"w": torch.empty(0, 7, 9)[:, : len(shape)].reshape(0, *[1] * (len(shape) - 1))}, path
+    )
+    name, data = next(item for item in records(path).items() if item[0].endswith("data.pkl"))
+    old = pickle.dumps((0, *[1] * (len(shape) - 1)), 2)[2:-3]
+    new = pickle.dumps(shape, 2)[2:-3]
+    assert old in data
+    write(path, {**records(path), name: data.replace(old, new, 1)})
+    with pytest.raises(WeightsError, match="damaged"):
+        onefold.load(path)
 
 
 @pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 20), (3, 1 << 30)])

@@ -179,6 +179,8 @@ def _entry(name: str, value: Any, path: Path) -> Stored:
         not isinstance(shape, list)
         or len(shape) > MOST_AXES
         or not all(natural(side) for side in shape)
+        # An empty tensor takes no bytes, however large its other sides are.
+        or (0 in shape and math.prod(filter(None, shape)) * ITEM_SIZES[dtype] >= LARGEST)
     ):
         raise WeightsError(
             f"{path} has a damaged header: the shape of '{name}' is {_short(shape)}; write the"

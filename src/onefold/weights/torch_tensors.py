@@ -8,6 +8,7 @@ lie within its storage.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +120,9 @@ def _view(
             raise DamagedPickleError("a shape is no list of numbers")
         if not all(map(_natural, numbers)):
             raise DamagedPickleError("a shape has a side that is no natural number")
+    # An empty tensor takes no bytes, however large its other sides are, but torch multiplies them.
+    if not _natural(math.prod(side for side in shape if side) * dtype.itemsize):
+        raise DamagedPickleError("a shape is larger than any memory")
     if len(shape) != len(strides) or not _natural(offset):
         raise DamagedPickleError("a shape and its strides do not fit")
     last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
