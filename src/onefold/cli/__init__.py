@@ -135,6 +135,8 @@ def run(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     forget()
+    if placing := sys.modules.get("onefold.weights.placing"):
+        placing.forget_placed()
     try:
         with warnings.catch_warnings():
             if not debug:
@@ -158,8 +160,22 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         return _unexpected(problem)
     if status == 130:
-        error("interrupted; no output was written.")
+        error(_interrupted())
     return 2 if not arguments else _status(status)
+
+
+def _interrupted() -> str:
+    """What an interrupt leaves."""
+    placing = sys.modules.get("onefold.weights.placing")
+    there = placing.placed() if placing else []
+    if not there:
+        return "interrupted; no output was written."
+    from onefold.explore.checkpoint import NAME
+
+    more = f" and {len(there) - 3} more" if len(there) > 3 else ""
+    names = ", ".join(str(path) for path in there[:3])
+    resume = "; --resume goes on from there" if there[-1].name == NAME else ""
+    return f"interrupted; what was written before is whole: {names}{more}{resume}."
 
 
 def _unexpected(problem: Exception) -> int:

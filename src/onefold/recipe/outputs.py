@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from onefold.recipe.document import Job, Record
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
 from onefold.weights import check_output, checksum, save
-from onefold.weights.atomic import explain, fill, staged, sync
+from onefold.weights.atomic import explain, fill, staged
+from onefold.weights.placing import finish_dead, place_together
 
 J = TypeVar("J", bound=Job)
 
@@ -62,6 +62,7 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
         raise OutputError(
             f"The report cannot be written as '{files.html.name}'; let the name end in .html."
         )
+    finish_dead(result)
     inputs = {Path(member.path).resolve() for member in recipe.members}
     for path in reversed(files.all()):
         if path.resolve() in inputs:
@@ -88,7 +89,7 @@ def write(
     force: bool,
     metadata: Mapping[str, str] | None = None,
 ) -> Written[J]:
-    """Write every file under a hidden name, then put all into place, the result last."""
+    """Write every file under a hidden name, then put all into place together."""
     with staged(files.result) as folder:
         folder.mkdir()
         ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
@@ -107,11 +108,7 @@ def write(
         for path in files.all():
             check_output(path, force)  # somebody else may have written meanwhile
         try:
-            # at once, so that hardly a moment lies between the first and the result
-            for path in files.all():
-                os.replace(ready[path], path)
-            for parent in {path.parent for path in files.all()}:
-                sync(parent)
+            place_together(folder, ready)
         except OSError as error:
             raise explain(error, files.result) from error
     return Written(recipe, report, other_bits("the result", digest, recorded))

@@ -1,21 +1,23 @@
 """Outputs that are written in full or not at all.
 
 An output is first written beside its path under a hidden temporary name, then renamed. A process
-that is killed half-way leaves at most a hidden `.NAME.XXXXXXXX.tmp` beside an untouched old output.
-No such name is ever read as output.
+that is killed half-way leaves at most a hidden `.NAME.PROCESS.tmp` beside an untouched old output,
+which the next writer of that output removes. No such name is ever read as output.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
-import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onefold.errors import OutputError
+from onefold.weights.placing import discard, finish_dead, hidden, note_placed, undisturbed
 
 Content = bytes | str | Callable[[Path], None]
 
@@ -129,22 +131,15 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
 def staged(target: Path) -> Iterator[Path]:
     """A free hidden name beside `target`.
 
-    The file or folder of that name is removed when the block ends, also after an error.
+    The file or folder of that name is removed when the block ends, also after an error. What a
+    process that was killed left there is finished or removed first.
     """
+    finish_dead(target)
     temporary = hidden(target)
     try:
         yield temporary
     finally:
-        if temporary.is_dir() and not temporary.is_symlink():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
-
-def hidden(target: Path) -> Path:
-    """A hidden, unused name beside `target`; a long name is cut."""
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.tmp")
+        discard(temporary)
 
 
 def fill(temporary: Path, content: Content, path: str | os.PathLike[str]) -> None:
@@ -181,7 +176,9 @@ def publish(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None
         OutputError: the operating system refuses.
     """
     try:
-        os.replace(temporary, target)
+        with undisturbed():
+            os.replace(temporary, target)
+            note_placed(target)
         sync(target.parent)
     except OSError as error:
         raise explain(error, path) from error
@@ -227,23 +224,59 @@ def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
 
 
 def _exchange(new: Path, target: Path) -> None:
-    """Rename the folder `new` to `target`.
+    """Rename the folder `new` to `target`, with the entries of the old one that it lacks.
 
-    A folder cannot be replaced in one step, so for a moment there is none.
+    Where the system can exchange two names in one step, there is a whole folder at every moment.
+    Elsewhere there is none for a moment.
     """
     if not target.exists():
-        os.rename(new, target)
+        with undisturbed():
+            os.rename(new, target)
+            note_placed(target)
         sync(target.parent)
         return
-    old = hidden(target)
-    os.rename(target, old)
-    try:
-        os.rename(new, target)
-    except OSError:
-        os.rename(old, target)
-        raise
-    for entry in old.iterdir():
-        if not (target / entry.name).exists():
-            os.rename(entry, target / entry.name)
+    for entry in target.iterdir():
+        if not (new / entry.name).exists() and not (new / entry.name).is_symlink():
+            _carry_over(entry, new / entry.name)
+    sync(new)
+    with undisturbed():
+        if not _exchanged(new, target):
+            old = hidden(target)
+            os.rename(target, old)
+            try:
+                os.rename(new, target)
+            except OSError:
+                os.rename(old, target)
+                raise
+            os.rename(old, new)
+        note_placed(target)
     sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(entry: Path, place: Path) -> None:
+    """The same entry in another folder too: links to files, so that nothing is copied."""
+    if entry.is_symlink():
+        os.symlink(os.readlink(entry), place)
+    elif entry.is_dir():
+        place.mkdir()
+        shutil.copystat(entry, place)
+        for inner in entry.iterdir():
+            _carry_over(inner, place / inner.name)
+    else:
+        try:
+            os.link(entry, place)
+        except OSError:
+            shutil.copy2(entry, place)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two names in one step; False if this system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here = -100  # AT_FDCWD: paths count from the working folder
+    done: int = rename(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(2))
+    return done == 0

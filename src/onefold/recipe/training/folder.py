@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from onefold.recipe.reading import relative, text_of
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.report import Report
 from onefold.weights import check_output, checksum
-from onefold.weights.atomic import explain, fill, staged, sync
+from onefold.weights.atomic import explain, fill, staged
+from onefold.weights.placing import discard, finish_dead, place_together
 
 RECIPE, REPORT, PAGE = "recipe.yaml", "report.json", "report.html"
 
@@ -53,6 +53,7 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
     if force and resume:
         raise RecipeError("--force begins anew and --resume goes on; give one of the two.")
     place = check_output(recipe.output, True, folder=True)
+    finish_dead(place / "results")
     if (place / NAME).exists() and not (force or resume):
         raise OutputError(
             f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or"
@@ -94,7 +95,7 @@ def open_folder(folder: Path, files: Sequence[str] = ()) -> None:
         folder.mkdir(exist_ok=True)
         for name in (NAME, "results", *files):
             for left in folder.glob(f".{name}.*.tmp"):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                discard(left)
     except OSError as error:
         raise explain(error, folder) from error
 
@@ -145,11 +146,8 @@ def write(
 def _into_place(
     hidden: Path, folder: Path, networks: Sequence[str], replaces: Sequence[str]
 ) -> None:
-    for name in (*networks, PAGE, REPORT, RECIPE):
-        os.replace(hidden / name, folder / name)
-    for old in (path for pattern in replaces for path in folder.glob(pattern)):
-        if old.name not in networks:
-            old.unlink()
-    sync(folder)
-    (folder / NAME).unlink()
-    sync(folder)
+    ready = {folder / name: hidden / name for name in (*networks, PAGE, REPORT, RECIPE)}
+    old = [path for pattern in replaces for path in folder.glob(pattern)]
+    place_together(
+        hidden, ready, [*(path for path in old if path.name not in networks), folder / NAME]
+    )

@@ -1,0 +1,159 @@
+"""Finished files come into their places together, whatever ends the process.
+
+    1. every file is finished and on the disk, under a hidden name in one hidden folder
+    2. a list of names and places comes into that folder: from here on the files count as written
+    3. each file is renamed to its place, while signals wait
+    4. the folder is removed
+
+A process that is killed before 2 leaves the hidden folder and no output. One that is killed between
+2 and 4 leaves the list, and the next writer of the same output does first what is still on it
+(`finish_dead`). Hidden names hold the number of their process, so that the next writer also removes
+what a dead one left, and nothing of one that lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+LIST = "places.json"
+_HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_placed: list[Path] = []
+
+
+def placed() -> list[Path]:
+    """The files and folders that this process put into place since `forget_placed`, in order."""
+    return list(dict.fromkeys(_placed))
+
+
+def forget_placed() -> None:
+    """Begin a command: nothing is in place."""
+    _placed.clear()
+
+
+def note_placed(path: Path) -> None:
+    """Enter that an output is in place."""
+    _placed.append(path)
+
+
+def hidden(target: Path) -> Path:
+    """A hidden, unused name beside `target`, which tells the process; a long name is cut."""
+    owner = f"{_HERE}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f".{target.name[:180]}.{owner}.tmp")
+
+
+def dead(target: Path) -> list[Path]:
+    """What processes of this machine that have ended left beside `target` under hidden names."""
+    pattern = re.compile(rf"\.{re.escape(target.name[:180])}\.{_HERE}-(\d+)-[0-9a-f]+\.tmp")
+    found = []
+    with contextlib.suppress(OSError):
+        for path in target.parent.iterdir():
+            match = pattern.fullmatch(path.name)
+            if match is not None and not _lives(int(match[1])):
+                found.append(path)
+    return sorted(found)
+
+
+def finish_dead(target: Path) -> None:
+    """Put into place what a process that was killed had finished; remove what it had not."""
+    for path in dead(target):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            if (path / LIST).is_file():
+                _carry_out(path)
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Remove a hidden file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def place_together(folder: Path, ready: Mapping[Path, Path], remove: Iterable[Path] = ()) -> None:
+    """Rename finished files to their places, all of them, also if the process is killed on the way.
+
+    Args:
+        folder: a hidden folder that `hidden` named.
+        ready: place -> finished file in `folder`; existing files are replaced.
+        remove: files that go when the others have come.
+
+    Raises:
+        OSError: the operating system refuses.
+    """
+    base = folder.parent
+    places = {
+        "rename": [[file.name, os.path.relpath(path, base)] for path, file in ready.items()],
+        "remove": [os.path.relpath(path, base) for path in remove],
+    }
+    draft = folder / f"{LIST}.draft"
+    with open(draft, "x", encoding="utf-8") as file:
+        json.dump(places, file)
+        file.flush()
+        os.fsync(file.fileno())
+    with undisturbed():
+        os.replace(draft, folder / LIST)
+        _sync(folder)
+        _carry_out(folder)
+        for path in ready:
+            note_placed(path)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let interrupts and requests to end wait until the block is over."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _carry_out(folder: Path) -> None:
+    places = json.loads((folder / LIST).read_text(encoding="utf-8"))
+    base = folder.parent
+    for name, place in places["rename"]:
+        if (folder / name).exists():  # else it is in place already
+            os.replace(folder / name, base / place)
+    for place in places["remove"]:
+        (base / place).unlink(missing_ok=True)
+    for parent in {(base / place).parent for _, place in places["rename"]}:
+        _sync(parent)
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems cannot do this for folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this machine is running, as far as can be told."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
