@@ -147,7 +147,12 @@ def test_numbers_of_numpy_and_torch_become_plain_ones(name: str, value: Any, pla
         ("rate", np.bool_(True), SettingError, "rate as a number, not"),
         ("rate", 1j, SettingError, "rate as a number, not 1j (complex)."),
         ("flag", 1, SettingError, "flag as True or False, not 1 (int)."),
-        ("name", None, SettingError, "name as a string, not None."),
+        (
+            "name",
+            None,
+            SettingError,
+            "name as a string, not None; leave it out for its default, 'a'.",
+        ),
         ("path", 3, SettingError, "path as a string or a path, not 3 (int)."),
         ("choice", 3, SettingError, "choice as 'x', 'y' or None, not 3 (int)."),
         ("shares", "12", SettingError, "shares as a list of numbers, a tensor or None, not '12'."),
@@ -195,6 +200,33 @@ def test_what_is_no_list_of_networks(models: Any, sentence: str) -> None:
         with pytest.raises(MembersError) as raised:
             call()
         assert str(raised.value).startswith(sentence)
+
+
+def test_none_for_what_has_a_default_is_told_the_default() -> None:
+    @checked
+    def step(
+        data: Iterable[Any],
+        align: str = "auto",
+        repair: str = "full",
+        level: str = "layer",
+        passes: int = 0,
+        rate: float = 0.5,
+        flag: bool = True,
+    ) -> None:
+        """Has defaults."""
+
+    for name, end in (
+        ("data", "not None."),
+        ("align", "not None; leave it out for its default, 'auto', or write 'none'."),
+        ("repair", "not None; leave it out for its default, 'full', or write 'none'."),
+        ("level", "not None; leave it out for its default, 'layer'."),
+        ("passes", "not None; leave it out for its default, 0."),
+        ("rate", "not None; leave it out for its default, 0.5."),
+        ("flag", "not None; leave it out for its default, True."),
+    ):
+        with pytest.raises(OnefoldError) as raised:
+            step(**{"data": [], name: None})
+        assert str(raised.value).endswith(end)
 
 
 def test_a_module_list_and_other_sequences_of_networks_pass() -> None:

@@ -20,6 +20,7 @@ from onefold.given import SINGLE, check_ready, hint_for, no_network
 
 P = ParamSpec("P")
 R = TypeVar("R")
+OFF = ("align", "repair")  # steps that "none" leaves out
 MEMBERS = ("models", "model", "members", "networks", "teachers")  # parameters that are members
 
 
@@ -54,11 +55,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         given: list[Any] = list(args)
         for place, (name, value) in enumerate(zip(ordered, args, strict=False)):
             if name in known:
-                given[place] = _taken(known[name], owner, name, value)
+                given[place] = _taken(known[name], owner, name, value, function)
         named: dict[str, Any] = kwargs
         for name, value in named.items():
             if name in known:
-                named[name] = _taken(known[name], owner, name, value)
+                named[name] = _taken(known[name], owner, name, value, function)
         return function(*given, **named)
 
     return call
@@ -89,7 +90,7 @@ def _field_kinds(kind: type) -> dict[str, Kind]:
     return kinds_of({f.name: hints[f.name] for f in dataclasses.fields(kind) if f.name in hints})
 
 
-def _taken(kind: Kind, owner: str, name: str, value: Any) -> Any:
+def _taken(kind: Kind, owner: str, name: str, value: Any, function: Any = None) -> Any:
     """The value as the function gets it. Raises the error of the kind if it is refused."""
     taken = kind.take(value)
     listed = isinstance(value, list | tuple | nn.ModuleList)
@@ -107,7 +108,18 @@ def _taken(kind: Kind, owner: str, name: str, value: Any) -> Any:
     hint = hint_for(value, kind.networks) if kind.network or kind.networks else ""
     if isinstance(value, type) and issubclass(value, kind.instances) and _needs_nothing(value):
         hint = f"; write {value.__name__}()"
+    if value is None and function is not None:
+        hint = _default(function, name)
     raise kind.error(f"{owner} takes {name} as {kind.one}, not {shown(value)}{hint}.")
+
+
+def _default(function: Any, name: str) -> str:
+    """What to do instead of passing None, as "; words"; "" for a parameter without a default."""
+    default = inspect.signature(function).parameters[name].default
+    if not isinstance(default, str | int | float):
+        return ""
+    switched = ", or write 'none'" * (name in OFF and isinstance(default, str))
+    return f"; leave it out for its default, {default!r}{switched}"
 
 
 def _check_each(members: Iterable[Any], name: str) -> None:
