@@ -1,8 +1,8 @@
 """The fold "auto": the best of several folds by held-out labels.
 
 With labels, the best member, the average (repaired) and the variants of least squares in WAYS are
-scored on labelled batches that no fold has read. The one of the highest accuracy is taken, on a tie
-the one of lower loss. A note says which others are worse only within chance. Without labels it is
+scored on labelled batches that no fold has read. The best member is the result unless a fold is
+above it by more than a standard error (choosing.py). Without labels it is
 least squares with its defaults, which was best in our studies with labels. Agreement with the
 members' ensemble is no substitute for labels: a fold may be nearer to the ensemble and be right
 less often.
@@ -20,10 +20,11 @@ from onefold.batches import Data
 from onefold.ensemble.names import EnsembleName
 from onefold.errors import Note
 from onefold.fold.average import folds
+from onefold.fold.choosing import choose
 from onefold.fold.held_out import held_out, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.fold.reasons import losses, not_clearly_worse, reason
+from onefold.fold.reasons import losses, not_clearly_worse
 from onefold.measure.scores import Scores
 
 ANCHOR = 0.7  # the weight of the best member in variants that it leads
@@ -92,21 +93,23 @@ class Auto(NetworkFold):
             shares = led_by(best, job.shares) if leads else job.shares
             folded = fold.fold(dataclasses.replace(job, data=data, shares=shares))
             tried[f"least_squares, {way}"] = self._tried(job, folded, validation)
-        choice = max(tried, key=lambda name: rank(tried[name][1]))
-        done, score = tried[choice]
         scores = {name: of_fold for name, (_, of_fold) in tried.items()}
+        choice = choose(scores, f"member {best}")
+        done, score = tried[choice.name]
         details = {
-            "choice": choice,
+            "choice": choice.name,
+            "baseline": choice.baseline,
+            "gains": {name: gain.to_dict() for name, gain in choice.gains.items()},
             "accuracy": {name: of_fold.accuracy for name, of_fold in scores.items()},
             "loss": losses(scores),
-            "not clearly different": not_clearly_worse(choice, scores),
+            "not clearly different": not_clearly_worse(choice.name, scores),
             "validation examples": score.n,
             **done.details,
         }
         return dataclasses.replace(
             done,
             details=details,
-            warnings=[*done.warnings, Note(f"auto took {choice}: {reason(choice, scores)}")],
+            warnings=[*done.warnings, Note(f"auto took {choice.name}: {choice.reason(scores)}")],
         )
 
     def _tried(self, job: FoldJob, candidate: Folded, validation: Data) -> tuple[Folded, Scores]:
