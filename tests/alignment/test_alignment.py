@@ -82,3 +82,11 @@ def test_saved_and_loaded_alignments_are_equal(tmp_path: Path) -> None:
     for a, b in zip(found.apply(networks), loaded.apply(networks), strict=True):
         assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
     assert align(networks, loader(), method=CCA(regularization=5.0)) != found
+
+
+@pytest.mark.parametrize("method", ["permutation", "cca", "zipit"])
+def test_the_same_alignment_twice_gives_the_same_file(tmp_path: Path, method: str) -> None:
+    networks = members(Plain)
+    for name in ("a", "b"):
+        align(networks, loader(), method=method).save(tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()

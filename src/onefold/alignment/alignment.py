@@ -31,7 +31,6 @@ PLAIN = (  # the fields that are saved as JSON, in this order
     "probes",
     "examples",
     "numbers",
-    "seconds",
     "settings",
     "folds_norms",
     "folds_scales",
@@ -60,7 +59,7 @@ class Alignment:
             the maps act.
         examples: how many calibration examples were read.
         numbers: how many float64 numbers of moments were in memory at once.
-        seconds: phase -> seconds.
+        seconds: phase -> seconds; neither saved nor compared.
         specs: the symmetries of each member, if they have unequal widths; else None.
         settings: the settings of the matcher and of the reading, as plain data.
     """
@@ -204,7 +203,9 @@ class Alignment:
 
     @checked
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write everything to one safetensors file.
+        """Write everything but the seconds to one safetensors file.
+
+        Equal alignments give equal bytes.
 
         Args:
             path: the file.
@@ -285,7 +286,8 @@ def _flat(value: Any) -> Any:
     if isinstance(value, SymmetrySpec):
         return value
     if isinstance(value, Alignment | GroupMap):
-        return {name: _flat(getattr(value, name)) for name in value.__dataclass_fields__}
+        fields = [name for name in value.__dataclass_fields__ if name != "seconds"]
+        return {name: _flat(getattr(value, name)) for name in fields}
     if isinstance(value, dict):
         return {k: _flat(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
