@@ -156,7 +156,7 @@ def test_every_function_takes_such_networks(use: str, kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("use", set(USES) - {"pool", "evaluate"})
+@pytest.mark.parametrize("use", sorted(set(USES) - {"pool", "evaluate"}))
 def test_every_function_that_copies_refuses_a_generator(use: str) -> None:
     a, b = Net(), Net()
     a.held = (k for k in range(3))
