@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 
 import onefold as of
 from onefold.demo.train import train
-from onefold.documents.part import InputFile
-from onefold.recipe.inputs import load_networks
+from onefold.fold.saved import load_networks
 from onefold.recipe.reading import read_as
 from onefold.recipe.soft.document import SoftRecipe
 from onefold.sources import ImageBatches, build_data, build_model
@@ -76,7 +75,7 @@ def test_every_level_writes_a_network_that_a_recipe_makes_again(
     assert "other bits" not in again.err
     assert sha(tmp_path / "again.safetensors") == sha(path)
 
-    (network,), _, _ = load_networks(MODEL, [InputFile(path=str(path))], mixtures=True)
+    (network,), _ = load_networks(MODEL, [str(path)], several=True)
     expected = report["data"]["scores"]["soft merge"]["accuracy"]
     assert of.evaluate(network, build_data("sklearn:digits", split="test")).accuracy == expected
     evaluated = onefold("eval", path, "--model", MODEL, "--data", "sklearn:digits", "--json")

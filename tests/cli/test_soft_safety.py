@@ -21,10 +21,9 @@ from torch import Tensor
 
 import onefold as of
 from onefold.demo.train import train
-from onefold.documents.part import InputFile
+from onefold.fold.saved import load_networks
 from onefold.fold.soft import Mixture
 from onefold.fold.soft.saved import describe
-from onefold.recipe.inputs import load_networks
 from onefold.recipe.reading import read_as
 from onefold.recipe.soft.document import SoftRecipe
 from onefold.sources import ImageBatches, build_data, build_model
@@ -115,12 +114,12 @@ def refuses(refused: Callable, trained: list[Path], tmp_path: Path) -> Callable[
 def test_a_mixture_is_built_again_bit_for_bit_and_scored(
     onefold: Callable, refused: Callable, trained: list[Path], tmp_path: Path, level: str
 ) -> None:
-    members, _, _ = load_networks("digits?width=4", [InputFile(path=str(path)) for path in trained])
+    members, _ = load_networks("digits?width=4", [str(path) for path in trained])
     mixture = of.SoftMerge(members, level=level, align="none", reference=1).harden()
     path = tmp_path / "s.safetensors"
     of.save(mixture, path, metadata=describe(mixture))
     assert ("" in json.loads(metadata(path)["onefold.mixture"])) == (level == "model")
-    (network,), _, _ = load_networks("digits?width=4", [InputFile(path=str(path))], mixtures=True)
+    (network,), _ = load_networks("digits?width=4", [str(path)], several=True)
     assert (
         sum(isinstance(module, Mixture) for module in network.modules())
         == sum(isinstance(module, Mixture) for module in mixture.modules())

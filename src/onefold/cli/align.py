@@ -15,9 +15,10 @@ from onefold.documents.part import Flag, InputFile
 from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
+from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
 from onefold.recipe.document import DataPart, ReadingPart, Request
-from onefold.recipe.inputs import load_data, load_members
+from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.run import check_sources
@@ -61,8 +62,9 @@ def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
     output = _checked_output(asked)
     check_sources(asked)
-    models, _, notes = load_members(
-        asked.model, asked.members, asked.device, on_disk=asked.on_disk, reading=asked.reading
+    paths, part = [member.path for member in asked.members], asked.reading.selection
+    models, notes = load_members(
+        asked.model, paths, asked.device, on_disk=asked.on_disk, selection=part
     )
     tell(notes)
     data = load_data(asked.data, asked.seed)

@@ -13,11 +13,12 @@ from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, show, tell
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
+from onefold.fold.saved import load_networks
 from onefold.measure import evaluate_all
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
 from onefold.recipe.document import EvaluationPart, Job, NetworkOutputPart, ReadingPart, Request
-from onefold.recipe.inputs import check_labelled, load_data, load_networks
+from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.run import check_sources
 from onefold.report import Candidate, comparison_table, verdict
 from onefold.report.comparison import best_names, paired_rows
@@ -53,9 +54,8 @@ class EvalRequest(Request):
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
     check_sources(asked)
-    networks, _, notes = load_networks(
-        asked.model, asked.members, asked.device, mixtures=True, reading=asked.reading
-    )
+    paths, part = [member.path for member in asked.members], asked.reading.selection
+    networks, notes = load_networks(asked.model, paths, asked.device, several=True, selection=part)
     tell(notes)
     data = load_data(asked.data)
     check_labelled(data, asked.data, "score with; choose other data")

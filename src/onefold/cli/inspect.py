@@ -15,8 +15,9 @@ from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, say
 from onefold.documents.part import Flag, InputFile
 from onefold.errors import OutputError, RecipeError, SettingError
+from onefold.fold.saved import load_networks
 from onefold.recipe.document import READING, DataPart, Document, ReadingPart, Request
-from onefold.recipe.inputs import load_data, load_networks
+from onefold.recipe.inputs import load_data
 from onefold.report import group_lanes, to_png, to_svg
 from onefold.report.style import MISSING, can_draw
 from onefold.report.symmetry_picture import lanes_of
@@ -94,7 +95,8 @@ def run(asked: InspectRequest) -> None:
 def _network(asked: InspectRequest) -> nn.Module:
     if asked.checkpoint is None:
         return build_model(asked.model).eval()
-    return load_networks(asked.model, [asked.checkpoint], reading=asked.reading)[0][0]
+    part = asked.reading.selection
+    return load_networks(asked.model, [asked.checkpoint.path], selection=part)[0][0]
 
 
 def _check(asked: InspectRequest) -> None:

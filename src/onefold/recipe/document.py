@@ -227,6 +227,11 @@ class Job(Document):
         default=None, description="Also write a report to read (.html)."
     )
 
+    @property
+    def paths(self) -> list[str]:
+        """The files of the members."""
+        return [member.path for member in self.members]
+
     def facts(self) -> dict[str, Fact]:
         """The architecture, the files of the members, and the data."""
         files = {f"{self.member_noun} {k}": str(file) for k, file in enumerate(self.members)}

@@ -130,7 +130,8 @@ class JobTask(ABC, Generic[J, R, S]):
         with settings(self.recipe, self.running.threads) as threads:
             self._read_data()
             self.tell(f"Reading {len(self.recipe.members)} members")
-            models, sums, warnings = self.members()
+            sums = [verify(member) for member in self.recipe.members]
+            models, warnings = self.members()
             tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
             evaluation = self.evaluation
@@ -173,8 +174,8 @@ class JobTask(ABC, Generic[J, R, S]):
         return self._data[id(part)]
 
     @abstractmethod
-    def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
-        """The members, the checksums of their files, and notes."""
+    def members(self) -> tuple[Sequence[nn.Module], list[str]]:
+        """The members, and notes on how they were read."""
 
     @abstractmethod
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:

@@ -17,8 +17,9 @@ from torch import nn
 from onefold.alignment import Alignment
 from onefold.distributed import rank
 from onefold.fold import MergeReport, MergeResult
+from onefold.fold.saved import load_members
 from onefold.processes import check_device, launch
-from onefold.recipe.inputs import load_data, load_members
+from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.document import Recipe, check
 from onefold.recipe.merge.fold import fold_networks
 from onefold.sources import build_model
@@ -69,9 +70,8 @@ def _fold(
     recipe = check(content)
     torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
-    models, _, _ = load_members(
-        recipe.model, recipe.members, str(fabric.device), on_disk=on_disk, reading=recipe.reading
-    )
+    part, device = recipe.reading.selection, str(fabric.device)
+    models, _ = load_members(recipe.model, recipe.paths, device, on_disk=on_disk, selection=part)
     assert recipe.data is not None
     result = fold_networks(recipe, models, load_data(recipe.data, recipe.seed), resume)
     if rank() == 0:

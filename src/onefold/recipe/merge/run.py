@@ -13,9 +13,10 @@ from onefold.errors import RecipeError
 from onefold.fold import MergeResult, PartialMerge
 from onefold.fold.partial.saved import describe
 from onefold.fold.plan import DEFAULT
+from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
 from onefold.processes import check_device, check_processes
-from onefold.recipe.inputs import load_members, verify
+from onefold.recipe.inputs import verify
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
@@ -63,15 +64,12 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         if isinstance(recipe.align, SavedAlignment):
             verify(recipe.align.file)
 
-    def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
-        """The members, the checksums of their files, and notes on how they were read."""
+    def members(self) -> tuple[Sequence[nn.Module], list[str]]:
+        """The members, and notes on how they were read."""
         recipe = self.recipe
+        part = recipe.reading.selection
         return load_members(
-            recipe.model,
-            recipe.members,
-            recipe.device,
-            on_disk=self.on_disk,
-            reading=recipe.reading,
+            recipe.model, recipe.paths, recipe.device, on_disk=self.on_disk, selection=part
         )
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data | None, Data | None]:

@@ -11,11 +11,12 @@ from onefold.alignment import feature_matchers
 from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError, nearest
 from onefold.fold import SoftMerge, SoftResult, fit_gates
+from onefold.fold.saved import load_networks
 from onefold.fold.soft.saved import describe
 from onefold.fold.soft.sites import sites_of
 from onefold.inference.running import check_runs
 from onefold.recipe.document import DataPart
-from onefold.recipe.inputs import check_labelled, load_networks
+from onefold.recipe.inputs import check_labelled
 from onefold.recipe.run import JobTask, Made, Running, Tell, silent
 from onefold.recipe.soft.document import GATING, LEARNING, SoftRecipe
 from onefold.report import Report
@@ -37,11 +38,12 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         network = resolve_model(self.recipe.model)()
         sites_of(network, soft.level, soft.include, soft.exclude)
 
-    def members(self) -> tuple[Sequence[nn.Module], list[str], list[str]]:
-        """The members, the checksums of their files, and notes on how they were read."""
+    def members(self) -> tuple[Sequence[nn.Module], list[str]]:
+        """The members, and notes on how they were read."""
         recipe = self.recipe
+        part = recipe.reading.selection
         return load_networks(
-            recipe.model, recipe.members, recipe.device, check_finite=False, reading=recipe.reading
+            recipe.model, recipe.paths, recipe.device, check_finite=False, selection=part
         )
 
     def batches(self, models: Sequence[nn.Module]) -> tuple[Data, Data]:
