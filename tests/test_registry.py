@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from onefold.errors import SettingError
-from onefold.registry import FAMILIES, Registry
+from onefold.registry import FAMILIES, Registry, description, found
 
 
 @pytest.fixture
@@ -53,3 +53,47 @@ def test_a_member_that_was_removed_can_be_registered_again(family: Registry[obje
     assert "known" not in family
     family.register("known")(2)
     assert family.get("known") == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("zeta", ["zeta"]),
+        ("IN BETWEEN", ["mid"]),
+        ("m?d", ["mid"]),
+        ("between*second", []),
+        ("*", ["mid", "zeta"]),
+        ("[", []),
+    ],
+)
+def test_members_are_found_by_patterns_of_name_and_summary(
+    family: Registry[object], pattern: str, names: list[str]
+) -> None:
+    family.register("zeta", summary="Comes second.")("a value")
+    family.register("mid", summary="In between.")("a value")
+    assert [entry.name for entry in found(pattern).get("trial", [])] == names
+
+
+def test_a_kind_names_all_members_and_kinds_without_any_are_left_out(
+    family: Registry[object],
+) -> None:
+    assert "trial" not in found("trial")
+    family.register("mid", summary="In between.")("a value")
+    assert [entry.name for entry in found("Trial")["trial"]] == ["mid"]
+
+
+def test_a_description_ends_before_what_is_raised(family: Registry[object]) -> None:
+    @family.register("told")
+    def told() -> None:
+        """One line.
+
+        And another.
+
+        Raises:
+            SettingError: never.
+        """
+
+    family.register("bare")(3)
+    entries = {entry.name: entry for entry in family}
+    assert description(entries["told"]) == "One line.\n\nAnd another."
+    assert description(entries["bare"]) == (int.__doc__ or "").split("\nRaises:")[0].rstrip()

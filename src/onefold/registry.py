@@ -5,8 +5,10 @@ A user's own package can add a member without a change of this one.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Generic, TypeVar
 
 from onefold.errors import SettingError, nearest
@@ -102,3 +104,27 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self._entries)
+
+
+def found(pattern: str) -> dict[str, list[Entry[object]]]:
+    """The members of all families that a pattern is about, by the kinds of the families.
+
+    Args:
+        pattern: what their kind, name or summary holds, in letters of any case; * and ? are wild.
+    """
+    wanted = f"*{pattern.lower()}*"
+
+    def is_about(kind: str, entry: Entry[object]) -> bool:
+        return any(fnmatch(text.lower(), wanted) for text in (kind, entry.name, entry.summary))
+
+    entries = {
+        kind: [entry for entry in family if is_about(kind, entry)]
+        for kind, family in sorted(FAMILIES.items())
+    }
+    return {kind: some for kind, some in entries.items() if some}
+
+
+def description(entry: Entry[object]) -> str:
+    """The whole docstring of a member, as far as it is prose."""
+    text = inspect.getdoc(entry.value) or ""
+    return text.split("\nRaises:")[0].rstrip()

@@ -166,3 +166,14 @@ def test_check_output_says_early_what_would_fail_later(tmp_path: Path) -> None:
         weights.check_output(tmp_path / "file", force=True, folder=True)
     with pytest.raises(OutputError, match=r"folder .*file does not exist"):
         weights.check_output(tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.b.json", "folder.x/a.json"])
+def test_known_endings_pass(name: str) -> None:
+    weights.check_ending(name, "A report", (".html", ".json"))
+
+
+@pytest.mark.parametrize("name", ["a", "a.htm", ".json", "a.json.gz", "folder.json/a"])
+def test_other_endings_are_refused(name: str) -> None:
+    with pytest.raises(OutputError, match=r"A report .* '.*'; let the name end in .html or .json."):
+        weights.check_ending(name, "A report", (".html", ".json"))

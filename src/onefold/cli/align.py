@@ -13,7 +13,6 @@ from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, table, tell
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.settings import OneOf, described_fields
-from onefold.errors import OutputError
 from onefold.fold.plan import DEFAULT
 from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
@@ -23,7 +22,7 @@ from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.run import check_sources
 from onefold.result_reports.alignments import alignment_table
-from onefold.weights import check_output
+from onefold.weights import check_ending, check_output
 
 KEYS: Any = Recipe.model_fields
 RUNNING = described_fields(MergeRunning)
@@ -60,7 +59,10 @@ class AlignRequest(Request):
 
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
-    output = _checked_output(asked)
+    output = Path(asked.output) if asked.output else None
+    if output is not None:
+        check_ending(output, "The alignment", (".safetensors",))
+        check_output(output, asked.force)
     check_sources(asked)
     paths, part = [member.path for member in asked.members], asked.reading.selection
     models, notes = load_members(
@@ -88,19 +90,6 @@ def run(asked: AlignRequest) -> None:
     )
     if output is not None:
         say(f"Saved as {output}; fold with: onefold merge --alignment {output} ...")
-
-
-def _checked_output(asked: AlignRequest) -> Path | None:
-    """The file to save to, if one is asked for and may be written."""
-    if not asked.output:
-        return None
-    output = Path(asked.output)
-    if output.suffix != ".safetensors":
-        raise OutputError(
-            f"The alignment cannot be written as '{output.name}'; let the name end in .safetensors."
-        )
-    check_output(output, asked.force)
-    return output
 
 
 COMMAND = RequestCommand(AlignRequest, run)

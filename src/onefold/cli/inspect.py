@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -14,16 +13,15 @@ from onefold.batches import batches
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, say
 from onefold.documents.part import Flag, InputFile
-from onefold.errors import OutputError, RecipeError, SettingError
+from onefold.errors import RecipeError
 from onefold.fold.saved import load_networks
 from onefold.recipe.document import READING, DataPart, Document, ReadingPart, Request
 from onefold.recipe.inputs import load_data
-from onefold.report import group_lanes, to_png, to_svg
-from onefold.report.style import MISSING, can_draw
+from onefold.report import group_lanes
+from onefold.report.figure_files import check_figure, save_figure
 from onefold.report.symmetry_picture import lanes_of
 from onefold.sources import build_model
-from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
-from onefold.weights import atomic_write, check_output
+from onefold.symmetry import find_symmetries, verify_symmetries
 
 KEYS: Any = Document.model_fields
 
@@ -66,9 +64,8 @@ class InspectRequest(Request):
 def run(asked: InspectRequest) -> None:
     """Find the symmetries and print, draw or prove them."""
     _check(asked)
-    picture = Path(asked.picture) if asked.picture else None
-    if picture is not None:
-        _check_picture(picture, asked.force)
+    if asked.picture:
+        check_figure(asked.picture, asked.force)
     sizes = _sizes(asked.shape) if asked.shape is not None else []
     torch.manual_seed(asked.seed)
     network = _network(asked)
@@ -82,9 +79,9 @@ def run(asked: InspectRequest) -> None:
         inputs = torch.randint(asked.tokens, (2, *sizes))
     spec = find_symmetries(network, inputs)
     say(spec.to_json() if asked.spec else spec)
-    if picture is not None:
-        _draw(spec, picture, asked.force)
-        note(f"Drawn into {picture}")
+    if asked.picture:
+        save_figure(group_lanes(lanes_of(spec)), asked.picture, "groups", force=asked.force)
+        note(f"Drawn into {asked.picture}")
     if asked.verify:
         proof = verify_symmetries(spec, network, inputs)
         (note if asked.spec else say)(str(proof))  # JSON stays alone on standard output
@@ -110,22 +107,6 @@ def _check(asked: InspectRequest) -> None:
             "--tokens says what numbers an example of --shape holds; give --shape too, as in"
             " --shape 12 --tokens 30000."
         )
-
-
-def _check_picture(path: Path, force: bool) -> None:
-    if path.suffix not in (".svg", ".png"):
-        raise OutputError(
-            f"The picture cannot be written as '{path.name}'; let the name end in .svg or .png."
-        )
-    check_output(path, force)
-    if not can_draw():
-        raise SettingError(MISSING)
-
-
-def _draw(spec: SymmetrySpec, path: Path, force: bool) -> None:
-    figure = group_lanes(lanes_of(spec))
-    content = to_svg(figure, "groups") + "\n" if path.suffix == ".svg" else to_png(figure)
-    atomic_write(path, content, force=force)
 
 
 def _sizes(text: str) -> list[int]:

@@ -25,50 +25,21 @@ def command(
 
     from onefold.cli.console import say, table
     from onefold.errors import RecipeError
+    from onefold.registry import description, found
 
     for package in PACKAGES:
         importlib.import_module(f"onefold.{package}")
-    rows, counts = _listed(pattern)
-    if not rows and not counts:
+    families = found(pattern)
+    if not families:
         raise RecipeError(
             f"Nothing is named like '{pattern}'; run `onefold methods` to see everything."
         )
-    table(("kind", "name", "summary"), rows)
-    for line in counts:
-        say(line)
+    long = [kind for kind, some in families.items() if pattern == "*" and len(some) > LONG]
+    rows = [(kind, one) for kind, some in families.items() if kind not in long for one in some]
+    table(("kind", "name", "summary"), [(kind, one.name, one.summary) for kind, one in rows])
+    for kind in long:
+        count = len(families[kind])
+        say(f"and {count} of the kind '{kind}': onefold methods '{kind}' lists them.")
     if len(rows) <= FEW:
-        for kind, name, _ in rows:
-            say(f"\n{name}\n{_described(kind, name)}")
-
-
-def _described(kind: str, name: str) -> str:
-    """The whole docstring of an entry, as far as it is prose."""
-    import inspect
-
-    from onefold.registry import FAMILIES
-
-    text = inspect.getdoc(FAMILIES[kind].get(name)) or ""
-    return text.split("\nRaises:")[0].rstrip()
-
-
-def _listed(pattern: str) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """The rows to print, and a line for each family that is only counted."""
-    from fnmatch import fnmatch
-
-    from onefold.registry import FAMILIES
-
-    wanted = f"*{pattern.lower()}*"
-    rows, counts = [], []
-    for kind, family in sorted(FAMILIES.items()):
-        entries = [
-            (kind, entry.name, entry.summary)
-            for entry in family
-            if any(fnmatch(text.lower(), wanted) for text in (kind, entry.name, entry.summary))
-        ]
-        if pattern == "*" and len(entries) > LONG:
-            counts.append(
-                f"and {len(entries)} of the kind '{kind}': onefold methods '{kind}' lists them."
-            )
-        else:
-            rows += entries
-    return rows, counts
+        for _, one in rows:
+            say(f"\n{one.name}\n{description(one)}")

@@ -14,7 +14,7 @@ from onefold.errors import OutputError, RecipeError
 from onefold.recipe.document import Job, Record
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
-from onefold.weights import check_output, checksum, save
+from onefold.weights import check_ending, check_output, checksum, save
 from onefold.weights.atomic import explain, fill, staged
 from onefold.weights.placing import finish_dead, place_together
 
@@ -58,10 +58,8 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
         result.with_suffix(".report.json"),
         Path(recipe.html) if recipe.html else None,
     )
-    if files.html and files.html.suffix != ".html":
-        raise OutputError(
-            f"The report cannot be written as '{files.html.name}'; let the name end in .html."
-        )
+    if files.html:
+        check_ending(files.html, "The report", (".html",))
     finish_dead(result)
     inputs = {Path(member.path).resolve() for member in recipe.members}
     for path in reversed(files.all()):

@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from onefold.errors import DataError, OutputError
+from onefold.errors import DataError
 from onefold.report.blocks import Section, first_problem
 from onefold.report.html import render
-from onefold.weights import atomic_write
+from onefold.weights import atomic_write, check_ending
+
+FORMS = (".html", ".json")
 
 
 class Report(BaseModel):
@@ -94,10 +96,6 @@ class Report(BaseModel):
             DataError: as `to_json`.
         """
         target = Path(path)
-        if target.suffix not in (".html", ".json"):
-            raise OutputError(
-                f"A report cannot be written as '{target.name}'; let the name end in .html or"
-                " .json."
-            )
+        check_ending(target, "A report", FORMS)
         text = self.to_html() if target.suffix == ".html" else self.to_json()
         atomic_write(target, text, force=force)

@@ -10,14 +10,15 @@ from torch import nn
 
 from onefold.arguments import checked
 from onefold.batches import Data
-from onefold.errors import MembersError, OutputError
+from onefold.errors import MembersError
 from onefold.fold import MergeResult, PartialResult, SoftResult
 from onefold.inference import OutputChoice
 from onefold.isolation import isolated
 from onefold.report import Report
+from onefold.report.report import FORMS
 from onefold.result_reports.merges import report_merge, score_merge
 from onefold.result_reports.soft_merges import report_soft_merge, score_soft_merge
-from onefold.weights import check_output
+from onefold.weights import check_ending, check_output
 
 
 @checked
@@ -59,10 +60,7 @@ def write_report(
         DataError: `data` is empty, has no labels, or a network cannot run on it.
     """
     target = Path(path)
-    if target.suffix not in (".html", ".json"):
-        raise OutputError(
-            f"A report cannot be written as '{target.name}'; let the name end in .html or .json."
-        )
+    check_ending(target, "A report", FORMS)
     check_output(target, force)
     _check_number(result, models)
     if isinstance(result, SoftResult):

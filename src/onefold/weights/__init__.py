@@ -1,6 +1,6 @@
 """Read and write checkpoints: validated, lazy and atomic."""
 
-from onefold.weights.atomic import atomic_directory, atomic_write, check_output
+from onefold.weights.atomic import atomic_directory, atomic_write, check_ending, check_output
 from onefold.weights.checks import (
     check_all_tensors,
     check_fit,
@@ -22,6 +22,7 @@ __all__ = [
     "atomic_directory",
     "atomic_write",
     "check_all_tensors",
+    "check_ending",
     "check_fit",
     "check_members",
     "check_output",

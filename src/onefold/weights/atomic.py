@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from onefold.errors import OutputError
@@ -64,6 +64,23 @@ def check_output(
     except OSError as error:  # for example a name too long, or a folder that may not be looked into
         raise explain(error, path) from error
     return target
+
+
+def check_ending(path: str | os.PathLike[str], what: str, endings: Sequence[str]) -> None:
+    """Check that an output's name says one of the forms that it can be written in.
+
+    Args:
+        path: the output.
+        what: the beginning of the message, as "A report".
+        endings: those that are known, with their dots.
+
+    Raises:
+        OutputError: the name ends otherwise.
+    """
+    name = Path(path).name
+    if Path(path).suffix not in endings:
+        known = " or ".join(endings)
+        raise OutputError(f"{what} cannot be written as '{name}'; let the name end in {known}.")
 
 
 def atomic_write(path: str | os.PathLike[str], content: Content, *, force: bool = False) -> Path:
