@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from onefold.alignment import align
+from onefold.alignment import Alignment, align
 from onefold.alignment.matchers import feature_matchers
 from onefold.cli.command import RequestCommand
 from onefold.cli.console import note, print_json, say, table, tell
@@ -59,10 +58,9 @@ class AlignRequest(Request):
 
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
-    output = Path(asked.output) if asked.output else None
-    if output is not None:
-        check_ending(output, "The alignment", (".safetensors",))
-        check_output(output, asked.force)
+    if asked.output:
+        check_ending(asked.output, "The alignment", (".safetensors",))
+        check_output(asked.output, asked.force)
     check_sources(asked)
     paths, part = [member.path for member in asked.members], asked.reading.selection
     models, notes = load_members(
@@ -76,19 +74,24 @@ def run(asked: AlignRequest) -> None:
         name: getattr(asked, name) for name in ("reference", "max_positions", "seed", "resume")
     }
     found = align(models, data, method=asked.align, **settings)
-    if output is not None:
-        found.save(output, force=asked.force)
+    if asked.output:
+        found.save(asked.output, force=asked.force)
     tell(found.warnings)
     if asked.table:
         print_json(found.table())
-        return
+    else:
+        _print(found, asked.output)
+
+
+def _print(found: Alignment, output: str | None) -> None:
+    """Print the table, and where the alignment was saved."""
     rows = alignment_table(found)
     table(rows.headings, rows.plain())
     say(
         f"{found.members} members mapped to member {found.reference} by {found.method}, from"
         f" {found.examples} examples."
     )
-    if output is not None:
+    if output:
         say(f"Saved as {output}; fold with: onefold merge --alignment {output} ...")
 
 
