@@ -148,8 +148,6 @@ class PersistentTraining:
         self.round, self.steps, self._order, self._restarts = 0, 0, 0, 0
         self._find_owners()
 
-    # ---- in training
-
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def penalty(self) -> Tensor:
         """The penalty at the network's parameters, a number to be added to the loss.
@@ -199,8 +197,6 @@ class PersistentTraining:
     def factor(self) -> float:
         """The number that multiplies the kernels now: the strength, annealed."""
         return float(self.strength) * annealed(self.steps / self.steps_per_round, self.anneal)
-
-    # ---- between rounds
 
     def record(self, score: Any) -> None:
         """End the round: record the network as it is now, with a score.
@@ -311,8 +307,6 @@ class PersistentTraining:
         return Ensemble(
             [self.network(solution.round) for solution in self._store.all], ensemble, self._output
         )
-
-    # ---- state
 
     def state_dict(self) -> dict[str, Any]:
         """The state on which all further rounds depend, but for the network itself.
