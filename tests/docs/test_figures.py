@@ -428,3 +428,25 @@ def test_what_the_readme_says_of_gates(root: Path) -> None:
         f"ensemble {mean('ensemble')}, distillation with the same images {mean('distillation')} %"
         in readme
     )
+
+
+def test_the_table_of_attacks_says_what_was_kept(root: Path) -> None:
+    page = (root / "docs" / "benchmarks.md").read_text()
+    merges, races = read(root, "robustness/results.json"), read(root, "reliability/races.json")
+    kept = {
+        "robustness/results.json": (
+            f"{merges['merges']:,} merges of {merges['networks']:,} networks",
+            merges["faults"],
+        ),
+        "reliability/races.json": (
+            f"{races['races']} races of {races['pairs']} pairs",
+            len(races["faults"]),
+        ),
+    }
+    for name in ("headers", "archives", "recipes"):
+        record = read(root, f"fuzz/{name}.json")
+        kept[f"fuzz/{name}.json"] = (f"{record['files']:,}", len(record["faults"]))
+    for name, (trials, faults) in kept.items():
+        assert f" | {trials} | {faults} | `{name}` |" in page, name
+    for layers, seconds in read(root, "large/depth.json").items():
+        assert f"| {layers} | {seconds['merge']:.2f} | {seconds['torch.export']:.2f} |" in page
