@@ -369,7 +369,7 @@ def test_a_norm_that_reads_few_values_of_large_batches_has_the_statistics_of_all
 
 
 @pytest.mark.parametrize("least", [1, 7, 8])
-def test_a_norm_is_measured_alike_on_all_ranks_if_it_reads_few_values_on_one(
+def test_a_norm_that_reads_few_values_in_another_process_is_measured_alike_in_this_one(
     least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another rank, whose batches are as empty as can be, read at least so many values."""
