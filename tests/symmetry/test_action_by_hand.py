@@ -9,7 +9,7 @@ from map_cases import dense, group_of, spec_of, vector
 from onefold.errors import SymmetryError
 from onefold.layers import Norm
 from onefold.symmetry import GroupMap, apply_maps, map_features
-from onefold.symmetry.action import back_matrix
+from onefold.symmetry.action import back_matrix, mapped_tensors
 from onefold.symmetry.axes import Fixed, Group, Live, Prod, Slot, Sum
 from onefold.symmetry.maps import check_maps, fibre_shape
 
@@ -207,3 +207,29 @@ def test_maps_of_a_segment_leave_the_other_one() -> None:
 def test_maps_that_do_not_fit_are_refused(group: Group, made: GroupMap, message: str) -> None:
     with pytest.raises(SymmetryError, match=message):
         check_maps(spec_of(group, AXES, (PRODUCER, CONSUMER)), {"g0": made})
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda m: m.kind)
+@pytest.mark.parametrize("tied", [(), (("w", "again"),)])
+def test_only_tensors_of_the_maps_groups_change_and_tied_ones_once(
+    made: GroupMap, tied: tuple[tuple[str, ...], ...]
+) -> None:
+    other = Group("g1", 2, ALL, (Slot("u", 0, "producer"),))
+    axes = {
+        **AXES,
+        "u": (Live("g1", 2), Fixed("f2", 2)),
+        "free": (Fixed("f3", 4),),
+        "again": (Live("g0", 3), Fixed("f0", 2)),
+    }
+    slots = (PRODUCER, CONSUMER) if tied else (PRODUCER, CONSUMER, Slot("again", 0, "producer"))
+    spec = spec_of(group_of(*ALL, dense=True), axes, slots, (other,), tied=tied)
+    w = torch.arange(6.0, dtype=torch.float64).reshape(3, 2)
+    state = {"w": w, "v": w.T, "u": torch.ones(2, 2), "free": torch.ones(4), "again": w}
+    changed = mapped_tensors(state, spec, {"g0": made})
+    assert set(changed) == ({"w", "v"} if tied else {"w", "v", "again"})
+    moved = apply_maps(state, spec, {"g0": made})
+    assert set(moved) == set(state)
+    torch.testing.assert_close(moved["again"], made.dense().forward @ w)
+    assert torch.equal(moved["u"], state["u"])
+    assert torch.equal(moved["free"], state["free"])
+    assert mapped_tensors(state, spec, {}) == {}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import align
 from onefold.alignment.matchers.weight_matching import WeightMatching
-from onefold.alignment.matchers.weight_problem import Unit
+from onefold.alignment.matchers.weight_problem import Unit, descend
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, find_symmetries
 from onefold.symmetry.maps import fibre_shape
 
@@ -103,3 +103,25 @@ def test_units_over_parts_that_stay_are_matched_part_by_part(seed: int) -> None:
     found = align([network, twin], method="weights", spec=spec)
     for name, value in found.apply([network, twin])[1].state_dict().items():
         assert torch.equal(value, network.state_dict()[name])
+
+
+@pytest.mark.parametrize("factors", [(1e-6, 1e-6), (1.0, 1e-9), (1e-7, 1.0), (1e4, 1e5)])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_networks_of_any_scale_are_matched_alike(
+    factors: tuple[float, float], balanced: bool
+) -> None:
+    """What counts as rounding is told beside the greatest sum that such weights can give."""
+    networks = [built(Gained(), seed) for seed in range(2)]
+    spec, states = structure(networks[0]), [network.state_dict() for network in networks]
+    found = []
+    for own in ((1.0, 1.0), factors):
+        scaled = [
+            {name: factor * value for name, value in state.items()}
+            for factor, state in zip(own, states, strict=True)
+        ]
+        problem = WeightMatching(balanced=balanced).problem(spec, *scaled)
+        assert len(descend(problem, 0)) > 1
+        found.append(problem.maps)
+    assert set(found[0]) == set(found[1])
+    for name, group_map in found[0].items():
+        assert torch.equal(group_map.forward, found[1][name].forward)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -76,6 +77,14 @@ class Problem:
             if names is None or n in names
         )
 
+    @cached_property
+    def greatest(self) -> float:
+        """The greatest sum there can be: sum_t w_t |A_rt| |A_kt|, by Cauchy and Schwarz."""
+        return sum(
+            w * float(self.reference[n].norm() * self.state[n].norm())
+            for n, w in self.weights.items()
+        )
+
     def holding(self, group: Group) -> list[str]:
         """The tensors that count and hold the group."""
         return [n for n in dict.fromkeys(slot.tensor for slot in group.slots) if n in self.weights]
@@ -127,7 +136,7 @@ class Problem:
         changed = mapped_tensors(self.state, self.spec, move)
         names = [name for name in changed if name in self.weights]
         gain = self.objective(names, changed) - self.objective(names)
-        if gain <= GAIN * len(self.weights):
+        if gain <= GAIN * self.greatest:
             return 0.0
         self.state.update(changed)
         self._record(unit, move)
