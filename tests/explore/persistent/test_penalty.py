@@ -149,3 +149,17 @@ def test_distances_are_told_in_lengths_of_the_way_to_the_solution(
         found.append([value, *(factor * g for g in gradient)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "inverse", "hinge", "cosine"])
+@pytest.mark.parametrize("displaced", [False, True])
+def test_an_anchor_says_whether_it_holds_the_solution_or_the_way_to_it(
+    kernel: str, displaced: bool
+) -> None:
+    start, end = tensors(0), tensors(2)
+    way = [b - a for a, b in zip(start, end, strict=True)]
+    repulsion = ParameterRepulsion(kernels.get(kernel), start, GROUPS)
+    repulsion.add(way if displaced else end, displaced)
+    (anchor,) = repulsion.anchors
+    for held, own in zip(anchor.tensors, way if anchor.displaced else end, strict=True):
+        torch.testing.assert_close(held, own)
