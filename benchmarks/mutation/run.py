@@ -101,7 +101,10 @@ FILES: dict[str, tuple[str, ...]] = {
         "fold/soft/test_soft_merge.py",
         "fold/soft/test_bad_input.py",
     ),
-    "explore/subspace/mixing.py": ("explore/subspace/test_mixing.py",),
+    "explore/subspace/mixing.py": (
+        "explore/subspace/test_mixing.py",
+        "explore/subspace/test_second_derivatives.py",
+    ),
     "explore/subspace/shapes.py": ("explore/subspace/test_shapes.py",),
     "explore/persistent/kernels.py": ("explore/persistent/test_kernels.py",),
     "explore/persistent/penalty.py": ("explore/persistent/test_penalty.py",),
