@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
 from onefold._version import __version__
 from onefold.errors import OutputError, RecipeError
-from onefold.recipe.document import Job, Record
+from onefold.recipe.document import Document, Job, Record
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
-from onefold.weights import check_ending, check_output, checksum, save
-from onefold.weights.atomic import explain, fill, staged
-from onefold.weights.placing import finish_dead, place_together
+from onefold.weights import check_ending, check_output
+from onefold.weights.placing import finish_dead
+from onefold.weights.together import together
 
-J = TypeVar("J", bound=Job)
+D = TypeVar("D", bound=Document)
+S = TypeVar("S")
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of a result, and of what is written beside it."""
+    """The files of a result, and of what is written beside it.
+
+    Attributes:
+        result: the checkpoint of the result.
+        recipe: the recipe that makes it again.
+        report: the report for machines.
+        html: the report to read, if it is asked for.
+        beside: the name beside which the files lie hidden until all are finished.
+        name: how messages call the result.
+    """
 
     result: Path
     recipe: Path
     report: Path
     html: Path | None
+    beside: Path
+    name: str = "the result"
 
     def all(self) -> list[Path]:
         """Every file, the result last."""
         return [*([self.html] if self.html else []), self.report, self.recipe, self.result]
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[D, S]):
+    """What was computed, and the functions that describe it.
+
+    Attributes:
+        networks: by the names of their files, that of the result among them.
+        facts: the header of a network's file, from the file's name.
+        scored: the scores; None: not scored.
+        summarize: makes the report from the recipe as written and the checksums of the files.
+    """
+
+    networks: Mapping[str, nn.Module]
+    facts: Callable[[str], Mapping[str, str]]
+    scored: S | None
+    summarize: Callable[[D, Mapping[str, str]], Report]
+
+
+@dataclass(frozen=True)
+class Written(Generic[D]):
+    """The recipe as it was written, the report, and what the user should know."""
+
+    recipe: D
+    report: Report
+    warnings: list[str]
 
 
 def check_outputs(recipe: Job, force: bool) -> Outputs:
@@ -57,6 +95,7 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
         result.with_suffix(".recipe.yaml"),
         result.with_suffix(".report.json"),
         Path(recipe.html) if recipe.html else None,
+        beside=result,
     )
     if files.html:
         check_ending(files.html, "The report", (".html",))
@@ -69,55 +108,46 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
     return files
 
 
-@dataclass(frozen=True)
-class Written(Generic[J]):
-    """The recipe as it was written, the report, and what the user should know."""
-
-    recipe: J
-    report: Report
-    warnings: list[str]
-
-
 def write(
     files: Outputs,
-    recipe: J,
-    network: nn.Module,
-    summary: Callable[[J], Report],
+    recipe: D,
+    outcome: Outcome[D, Any],
     recorded: Record | None,
-    force: bool,
-    metadata: Mapping[str, str] | None = None,
-) -> Written[J]:
-    """Write every file under a hidden name, then put all into place together."""
-    with staged(files.result) as folder:
-        folder.mkdir()
-        ready = {path: folder / f"{number}{path.suffix}" for number, path in enumerate(files.all())}
-        sums = ",".join(member.sha256 or "" for member in recipe.members)
-        facts = {"onefold.version": __version__, "onefold.members": sums, **(metadata or {})}
-        save_as(network, ready[files.result], files.result, facts)
+    *,
+    force: bool = True,
+    remove: Iterable[Path] = (),
+) -> Written[D]:
+    """Write every file under a hidden name, then put all into place together.
+
+    Args:
+        files: where the files shall come; networks other than the result come beside it.
+        recipe: with the versions that the result was made with.
+        outcome: the networks and the report.
+        recorded: what the result should have been made with, if the recipe was made before.
+        force: existing files are replaced.
+        remove: files that go when the others have come.
+
+    Raises:
+        OutputError: the disk is full or refuses. WeightsError: a network is not finite.
+    """
+    folder, texts = files.result.parent, [path for path in files.all() if path != files.result]
+    places = {name: folder / name for name in outcome.networks}
+    with together(files.beside, [*texts, *places.values()]) as new:
+        sums = {}
+        for name, network in outcome.networks.items():
+            facts = {"onefold.version": __version__, **outcome.facts(name)}
+            sums[name] = new.save(network, places[name], facts)
+        digest = sums[files.result.name]
         assert recipe.record is not None
-        digest = checksum(ready[files.result])
         record = recipe.record.model_copy(update={"result_sha256": digest})
         recipe = recipe.model_copy(update={"record": record})
-        report = summary(relative(recipe, files.report.resolve().parent))
-        fill(ready[files.recipe], text_of(recipe, files.recipe), files.recipe)
-        fill(ready[files.report], report.to_json(), files.report)
+        report = outcome.summarize(relative(recipe, files.report.resolve().parent), sums)
+        new.write(text_of(recipe, files.recipe), files.recipe)
+        new.write(report.to_json(), files.report)
         if files.html:
-            fill(ready[files.html], report.to_html(), files.html)
-        for path in files.all():
-            check_output(path, force)  # somebody else may have written meanwhile
-        try:
-            place_together(folder, ready)
-        except OSError as error:
-            raise explain(error, files.result) from error
-    return Written(recipe, report, other_bits("the result", digest, recorded))
-
-
-def save_as(network: nn.Module, hidden: Path, final: Path, facts: Mapping[str, str]) -> None:
-    """Save a network under a hidden name. Raises OutputError that names the final one."""
-    try:
-        save(network, hidden, metadata=dict(facts))
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(hidden), str(final))) from error
+            new.write(report.to_html(), files.html)
+        new.place(force=force, remove=remove)
+    return Written(recipe, report, other_bits(files.name, digest, recorded))
 
 
 def other_bits(name: str, digest: str, recorded: Record | None) -> list[str]:

@@ -22,7 +22,7 @@ from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import labelled, load_data, verify
-from onefold.recipe.outputs import check_outputs, write
+from onefold.recipe.outputs import Outcome, check_outputs, write
 from onefold.report import Report
 from onefold.sources import check_source, resolve_model
 
@@ -148,15 +148,15 @@ class JobTask(ABC, Generic[J, R, S]):
             complete = self._with_checksums(sums).model_copy(
                 update={"record": record(threads, digest)}
             )
-            written = write(
-                files,
-                complete,
-                result.model,
-                lambda done: self.summarize(done, result, scored),
-                self.recipe.record,
-                self.running.force,
-                self.metadata(result),
+            header = {"onefold.members": ",".join(sums), **self.metadata(result)}
+            outcome: Outcome[J, S] = Outcome(
+                {files.result.name: result.model},
+                lambda _: header,
+                scored,
+                lambda done, _: self.summarize(done, result, scored),
             )
+            force = self.running.force
+            written = write(files, complete, outcome, self.recipe.record, force=force)
         told = list(dict.fromkeys([*warnings, *result.notes, *written.warnings]))
         return Made(written.recipe, result, scored, written.report, tuple(files.all()), told)
 
@@ -198,9 +198,9 @@ class JobTask(ABC, Generic[J, R, S]):
     def check(self) -> None:
         """Checks before anything is read, beyond those of every job."""
 
-    def metadata(self, result: R) -> Mapping[str, str] | None:
+    def metadata(self, result: R) -> Mapping[str, str]:
         """Facts for the header of the result file."""
-        return None
+        return {}
 
     def reads_labels(self) -> bool:
         """Whether labels are part of the recorded fingerprint."""

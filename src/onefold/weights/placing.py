@@ -31,8 +31,11 @@ _placed: list[Path] = []
 
 
 def placed() -> list[Path]:
-    """The files and folders that this process put into place since `forget_placed`, in order."""
-    return list(dict.fromkeys(_placed))
+    """The files and folders that this process put into place since `forget_placed`, in order.
+
+    What is gone again, such as a checkpoint of a run that is over, is left out.
+    """
+    return [path for path in dict.fromkeys(_placed) if path.exists()]
 
 
 def forget_placed() -> None:

@@ -116,9 +116,9 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         """The report of the recipe."""
         return report_merge(result, scored, recipe.origin())
 
-    def metadata(self, result: MergeResult[nn.Module]) -> Mapping[str, str] | None:
+    def metadata(self, result: MergeResult[nn.Module]) -> Mapping[str, str]:
         """Facts for the header of the checkpoint."""
-        return describe(result.model) if isinstance(result.model, PartialMerge) else None
+        return describe(result.model) if isinstance(result.model, PartialMerge) else {}
 
     def _with_checksums(self, sums: Sequence[str]) -> Recipe:
         recipe = super()._with_checksums(sums)

@@ -22,10 +22,10 @@ from onefold.explore.persistent_training import RERUN, RESTART, ROUND, Rounds, r
 from onefold.explore.training import check_fit
 from onefold.processes import check_device
 from onefold.recipe.inputs import load_data
+from onefold.recipe.outputs import Outcome
 from onefold.recipe.persist.document import PersistRecipe
 from onefold.recipe.persist.networks import build_network, compared_on, divided, persistent_of
 from onefold.recipe.run import Made, Tell, silent
-from onefold.recipe.training.folder import Outcome
 from onefold.recipe.training.inputs import shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
 from onefold.result_reports.persistent_rounds import PersistScored, report_rounds, score_rounds

@@ -19,9 +19,9 @@ from onefold.explore.subspace_training import train
 from onefold.explore.training import check_fit
 from onefold.processes import check_device
 from onefold.recipe.inputs import load_data
+from onefold.recipe.outputs import Outcome
 from onefold.recipe.run import Made, Tell, silent
 from onefold.recipe.subspace.document import SubspaceRecipe
-from onefold.recipe.training.folder import Outcome
 from onefold.recipe.training.inputs import shuffled
 from onefold.recipe.training.run import Job, TrainingTask, TrainRunning
 from onefold.result_reports.subspaces import SubspaceScored, report_subspace, score_subspace

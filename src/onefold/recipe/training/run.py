@@ -20,6 +20,7 @@ from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.document import Record
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import labelled
+from onefold.recipe.outputs import Outcome
 from onefold.recipe.reading import read_as
 from onefold.recipe.run import Made, Running, Tell, check_sources, silent, tell_all, with_checksums
 from onefold.recipe.training.document import TrainedRecipe
@@ -27,11 +28,10 @@ from onefold.recipe.training.folder import (
     PAGE,
     RECIPE,
     REPORT,
-    Outcome,
     check_folder,
     check_same,
     open_folder,
-    write,
+    write_folder,
 )
 from onefold.recipe.training.inputs import on_a_device, steps_of, training_data
 from onefold.report import Report
@@ -151,10 +151,11 @@ class TrainingTask(ABC, Generic[R, S]):
             arguments = (self.train, *vars(job).values())
             launch(_process, arguments, device, part.devices, part.precision)
         outcome = self.finish(_reached(recipe, folder), data, evaluation)
-        complete, report, more = write(folder, with_checksums(recipe), now, outcome, self.patterns)
-        names = [*outcome.networks, RECIPE, PAGE]
-        files = tuple(folder / name for name in names)
-        return Made(complete, None, outcome.scored, report, files, warnings + more)
+        complete = with_checksums(recipe).model_copy(update={"record": now})
+        done = write_folder(folder, complete, outcome, recipe.record, self.patterns)
+        files = tuple(folder / name for name in (*outcome.networks, RECIPE, PAGE))
+        told = warnings + done.warnings
+        return Made(done.recipe, None, outcome.scored, done.report, files, told)
 
     def check(self) -> None:
         """Checks before anything is read, beyond those of every run."""
