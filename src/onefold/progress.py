@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from onefold.printable import printable
+
 T = TypeVar("T")
 
 
@@ -32,13 +34,13 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
     total = length_of(items) if total is None else total
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, total=total, description=description)
+        yield from bar.track(items, total=total, description=printable(description))
 
 
 def length_of(items: Iterable[object]) -> int | None:

@@ -96,7 +96,7 @@ def test_an_unexpected_error_is_one_sentence_too(
 def test_an_interrupt_is_one_line_and_130(
     onefold: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("onefold.cli.command.read_as", stopped)
@@ -106,20 +106,21 @@ def test_an_interrupt_is_one_line_and_130(
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_program_politely(tmp_path: Path, kind: signal.Signals) -> None:
-    """The program reads a named pipe that nobody writes to, until the signal comes."""
-    os.mkfifo(tmp_path / "wait.yaml")
+    """A file of methods reads a named pipe that nobody writes to, until the signal comes."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "wait.py").write_text(f"open({str(tmp_path / 'pipe')!r}).read()")
     # Whoever runs the tests in the background has SIGINT ignored, and so would have the program.
     before = signal.signal(kind, signal.SIG_DFL)
     try:
         process = subprocess.Popen(
-            [*PROGRAM, "merge", str(tmp_path / "wait.yaml")],
+            [*PROGRAM, "merge", "--use", str(tmp_path / "wait.py")],
             env=ENVIRONMENT,
             stderr=subprocess.PIPE,
             text=True,
         )
     finally:
         signal.signal(kind, before)
-    with open(tmp_path / "wait.yaml", "w"):  # returns once the program has opened the pipe
+    with open(tmp_path / "pipe", "w"):  # returns once the program has opened the pipe
         process.send_signal(kind)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, "error: interrupted; no output was written.\n")

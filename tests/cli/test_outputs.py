@@ -99,9 +99,11 @@ def test_eval_merge_and_soft_score_the_output_that_is_named(
     assert merged.status == 0, merged.err
     assert "Classes: 0 = 0, 1 = 1," in merged.out
     assert "Classes: 0 = 0, 1 = 1," in (tmp_path / "m.html").read_text()
-    recipe = read(tmp_path / "m.recipe.yaml")
+    recipe = read(tmp_path / "m.recipe.yaml", trust=True)
     assert recipe.network_output.select == "cls"
-    again = onefold("merge", tmp_path / "m.recipe.yaml", "-o", tmp_path / "again.safetensors")
+    again = onefold(
+        "merge", tmp_path / "m.recipe.yaml", "--trust", "-o", tmp_path / "again.safetensors"
+    )
     assert again.status == 0, again.err
     assert (tmp_path / "again.safetensors").read_bytes() == (
         tmp_path / "m.safetensors"

@@ -138,10 +138,10 @@ def test_validation_data_that_has_changed_is_noticed(
     text = (tmp_path / "run" / "recipe.yaml").read_text()
     (tmp_path / "other.yaml").write_text(text.replace("../own.py:some", "own.py:some?n=49"))
     assert "gives other batches than the recipe was made with" in refused(
-        "persist", tmp_path / "other.yaml", "-o", tmp_path / "x"
+        "persist", tmp_path / "other.yaml", "--trust", "-o", tmp_path / "x"
     )
     (tmp_path / "same.yaml").write_text(text.replace("../own.py:some", "own.py:some"))
-    assert onefold("persist", tmp_path / "same.yaml", "-o", tmp_path / "x").status == 0
+    assert onefold("persist", tmp_path / "same.yaml", "--trust", "-o", tmp_path / "x").status == 0
 
 
 def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(

@@ -224,10 +224,12 @@ def test_other_labels_are_noticed(
         part: own,
     }
     (tmp_path / "h.yaml").write_text(yaml.safe_dump(content))
-    result = onefold("soft", tmp_path / "h.yaml")
+    result = onefold("soft", tmp_path / "h.yaml", "--trust")
     assert result.status == 0, result.err
     source(tmp_path, shift=1)
-    told = refused("soft", tmp_path / "s.recipe.yaml", "-o", tmp_path / "again.safetensors")
+    told = refused(
+        "soft", tmp_path / "s.recipe.yaml", "--trust", "-o", tmp_path / "again.safetensors"
+    )
     assert "gives other batches than the recipe was made with" in told
 
 

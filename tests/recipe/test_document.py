@@ -40,7 +40,7 @@ def test_paths_are_relative_to_the_recipes_folder(tmp_path: Path) -> None:
         "data": {"source": "parquet:pictures?size=32"},
         "output": "out/x.safetensors",
     }
-    recipe = read(written(tmp_path, content))
+    recipe = read(written(tmp_path, content), trust=True)
     assert recipe.members[0].path == str(tmp_path / "a.safetensors")
     assert recipe.model == f"{tmp_path}/nets.py:build?width=2"
     assert recipe.data.source == f"parquet:{tmp_path}/pictures?size=32"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -52,6 +53,12 @@ class Commands(TyperGroup):
 
         Files under --use are run first, as they may register methods that have options.
         """
+        try:
+            os.getcwd()
+        except OSError:
+            raise SettingError(
+                "The working folder is gone; go to one that exists (cd), and run again."
+            ) from None
         if args[0] not in COMMANDS:
             raise SettingError(
                 f"There is no command '{args[0]}'; {nearest(args[0], COMMANDS, SEE)}"
@@ -199,6 +206,9 @@ def main() -> None:
     A request to end is taken like Ctrl-C, so that nothing half-written stays behind.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not know every letter
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run())
 
 

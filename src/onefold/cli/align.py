@@ -19,9 +19,10 @@ from onefold.recipe.document import DataPart, ReadingPart, Request
 from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
+from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
 from onefold.result_reports.alignments import alignment_table
-from onefold.weights import check_ending, check_output
+from onefold.weights import check_apart, check_ending, check_output
 
 KEYS: Any = Recipe.model_fields
 RUNNING = described_fields(MergeRunning)
@@ -60,6 +61,7 @@ def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
     if asked.output:
         check_ending(asked.output, "The alignment", (".safetensors",))
+        check_apart([asked.output], inputs_of(asked), asked.resume)
         check_output(asked.output, asked.force)
     check_sources(asked)
     paths, part = [member.path for member in asked.members], asked.reading.selection

@@ -76,10 +76,14 @@ class RecipeCommand(Generic[D]):
             options.insert(0, RECIPE)
 
         def call(context: Any, given: dict[str, Any]) -> None:
-            recipe = self._asked(options, given)
-            how = self.running(threads=context.obj, **nested(running, given))
-            from_file = _recipe_file(nested(options, given)) is not None
-            source = Source("") if from_file else source_of("", options)
+            file = _recipe_file(nested(options, given))
+            how = self.running(
+                threads=context.obj,
+                recipe_file=Path(file) if file else None,
+                **nested(running, given),
+            )
+            recipe = self._asked(options, given, how)
+            source = Source("") if file else source_of("", options)
             try:
                 with at_hand(source):
                     made = self.make(recipe, how, note)
@@ -94,10 +98,9 @@ class RecipeCommand(Generic[D]):
 
         return command_of(self.kind.command, _help(self.tell), [*options, *running], call)
 
-    def _asked(self, options: list[Option], given: dict[str, Any]) -> D:
+    def _asked(self, options: list[Option], given: dict[str, Any], how: Running) -> D:
         """The recipe of the file or of the options. Raises RecipeError if both are given."""
-        content = nested(options, given)
-        file = _recipe_file(content)
+        content, file = nested(options, given), how.recipe_file
         if file is None:
             _check_needed(options, content, self.kind)
             return check_as(self.kind, content, source_of(f"The {self.kind.noun}", options))
@@ -109,16 +112,16 @@ class RecipeCommand(Generic[D]):
                     f"A recipe says everything, so it takes no --{option.name}; edit a copy of it,"
                     " or give only where it writes and how it runs."
                 )
-        recipe = read_as(self.kind, file)
-        files: dict[str, Any] = {
+        files: dict[str, str | None] = {
             key: str(Path(content[key]).absolute()) for key in PATHS if key in content
         }
         if "output" in files and "html" in self.kind.model_fields:
             files = {"html": None, **files}
+        recipe = read_as(self.kind, file, trust=how.trust, outputs=files)
         added = [InputFile(path=str(Path(path).absolute())) for path in content.get("use", ())]
         known = {used.path for used in recipe.use}
         more = tuple(used for used in added if used.path not in known)
-        return recipe.model_copy(update={**files, "use": (*recipe.use, *more)})
+        return recipe.model_copy(update={"use": (*recipe.use, *more)})
 
     def _told(self, made: Made[D, Any, Any]) -> None:
         if made.finished_before:

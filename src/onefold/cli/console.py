@@ -21,7 +21,10 @@ ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console; wide enough never to cut a line where there is no terminal."""
+    """A rich console that takes every text as it is, brackets and colons too.
+
+    Where there is no terminal it is wide enough never to cut a line.
+    """
     import sys
 
     from rich.console import Console
@@ -31,13 +34,15 @@ def console(*, stderr: bool = False) -> Console:
         file=stream,
         width=None if stream.isatty() else 1000,
         highlight=False,
+        markup=False,
+        emoji=False,
         soft_wrap=not stream.isatty(),
     )
 
 
 def say(text: object = "") -> None:
     """One result, on standard output, as it is."""
-    console().print(printable(str(text), lines=True), markup=False, soft_wrap=True)
+    console().print(printable(str(text), lines=True), soft_wrap=True)
 
 
 def note(text: str, *, warning: bool = False) -> None:
@@ -46,16 +51,14 @@ def note(text: str, *, warning: bool = False) -> None:
         warn(text)
     else:
         _told.add(text)
-        console(stderr=True).print(printable(text), markup=False, style="dim", soft_wrap=True)
+        console(stderr=True).print(printable(text), style="dim", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Something to know, on standard error, in yellow; each text once for a command."""
     if text not in _told:
         _told.add(text)
-        console(stderr=True).print(
-            f"warning: {printable(text)}", markup=False, style="yellow", soft_wrap=True
-        )
+        console(stderr=True).print(f"warning: {printable(text)}", style="yellow", soft_wrap=True)
 
 
 def tell(texts: Iterable[str]) -> None:
@@ -73,7 +76,7 @@ def forget() -> None:
 def error(text: str) -> None:
     """One red line on standard error."""
     console(stderr=True).print(
-        f"error: {printable(' '.join(text.split()))}", markup=False, style="red", soft_wrap=True
+        f"error: {printable(' '.join(text.split()))}", style="red", soft_wrap=True
     )
 
 
@@ -84,6 +87,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """
     from rich import box
     from rich.table import Table as Grid
+    from rich.text import Text
 
     target = console()
     style: Any = box.SIMPLE_HEAD if target.is_terminal else None
@@ -91,13 +95,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for index, column in enumerate(columns):
         numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
         grid.add_column(
-            column,
+            Text(printable(column)),
             justify="right" if numbers and index else "left",
             overflow="fold",
             no_wrap=not (index and target.is_terminal),
         )
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     target.print(grid)
 
 
@@ -126,7 +130,8 @@ def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
 
 
 def print_json(value: Any) -> None:
-    """Plain data on standard output, as JSON."""
+    """Plain data on standard output, as JSON; what does not print is escaped as JSON does it."""
     import json
 
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

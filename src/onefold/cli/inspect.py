@@ -17,11 +17,13 @@ from onefold.errors import RecipeError
 from onefold.fold.saved import load_networks
 from onefold.recipe.document import READING, DataPart, Document, ReadingPart, Request
 from onefold.recipe.inputs import load_data
+from onefold.recipe.named_files import inputs_of
 from onefold.report import group_lanes
 from onefold.report.figure_files import check_figure, save_figure
 from onefold.report.symmetry_picture import lanes_of
 from onefold.sources import build_model
 from onefold.symmetry import find_symmetries, verify_symmetries
+from onefold.weights import check_apart
 
 KEYS: Any = Document.model_fields
 
@@ -65,6 +67,7 @@ def run(asked: InspectRequest) -> None:
     """Find the symmetries and print, draw or prove them."""
     _check(asked)
     if asked.picture:
+        check_apart([asked.picture], inputs_of(asked))
         check_figure(asked.picture, asked.force)
     sizes = _sizes(asked.shape) if asked.shape is not None else []
     torch.manual_seed(asked.seed)

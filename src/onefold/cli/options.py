@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from onefold.documents.options import Option, kinds_of, typed_by
+from onefold.printable import printable
 
 
 def command_of(
@@ -25,14 +27,14 @@ def command_of(
     body.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
     body.__annotations__ = {one.name: one.annotation for one in [context, *parameters]}
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command(name, help=text)(body)
+    app.command(name, help=as_it_is(text))(body)
     return typer.main.get_command(app)
 
 
 def parameter_of(option: Option) -> inspect.Parameter:
     """An option as typer reads it off a function."""
     kind, spelled = typed_by(option.annotation), f"--{option.name}"
-    settings: dict[str, Any] = {"help": option.help}
+    settings: dict[str, Any] = {"help": as_it_is(option.help)}
     if option.flag.metavar is not None:
         settings |= {"metavar": option.flag.metavar}
         many = kind == list[str]
@@ -48,6 +50,16 @@ def parameter_of(option: Option) -> inspect.Parameter:
     return inspect.Parameter(
         option.variable, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
+
+
+def as_it_is(text: str) -> str:
+    """A text for the help, where rich takes brackets for styles and :names: for pictures.
+
+    Docstrings of a user's own methods are among these texts.
+    """
+    from rich.markup import escape
+
+    return re.sub(r":(?=\S+?:)", ":[none][/none]", escape(printable(text, lines=True)))
 
 
 def _choices(annotation: Any) -> str | None:

@@ -24,13 +24,16 @@ def command(
     from onefold.cli.console import say
     from onefold.errors import DataError
     from onefold.report import Report
+    from onefold.weights import check_apart, check_ordinary
 
     try:
+        check_ordinary(source)
         text = source.read_bytes()
     except OSError as error:
         raise DataError(
             f"The report {source} cannot be read: {error.strerror}; check the path."
         ) from error
     target = output or source.with_suffix(".html")
+    check_apart([target], [source])
     Report.from_json(text).save(target, force=force)
     say(f"Wrote {target}.")

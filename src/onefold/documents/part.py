@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from onefold.documents.problems import check_numbers
+from onefold.documents.problems import check_values
 from onefold.patterns import as_list
 from onefold.weights.checksums import short
 
@@ -62,7 +62,7 @@ class Part(BaseModel):
             value = {cls.main: value}
         if not isinstance(value, Mapping):
             return value
-        check_numbers(value)
+        check_values(value)
         tuples = {name for name, key in cls.model_fields.items() if _is_tuple(key.annotation)}
         return {
             name: tuple(entry) if isinstance(entry, list) and name in tuples else entry

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ValidationError
 
 from onefold.errors import RecipeError, nearest
+from onefold.printable import printable
 
 MISSING = object()
 BETTER = {  # what pydantic says of a value -> what is said here
@@ -174,12 +175,23 @@ def _reason(problem: Any) -> str:
     return text[:1].lower() + text[1:].rstrip(".")
 
 
-def check_numbers(content: Mapping[str, Any]) -> None:
-    """Raises WrongKey if a value, or an entry of a list, is a whole number beyond 64 bits."""
+def check_values(content: Mapping[str, Any]) -> None:
+    """Refuse what no document can hold as a value, or as an entry of a list.
+
+    Raises:
+        WrongKey: a whole number is beyond 64 bits, or a text holds bytes that are no UTF-8, as the
+            names of files may.
+    """
     for key, value in content.items():
         for entry in value if isinstance(value, list | tuple) else (value,):
             if isinstance(entry, int) and abs(entry) >= WIDEST:
                 raise WrongKey((key,), "the number is too large")
+            if isinstance(entry, str) and any("\ud800" <= c <= "\udfff" for c in entry):
+                raise WrongKey(
+                    (key,),
+                    f"'{printable(entry)}' is no text in UTF-8, which recipes and reports are"
+                    " written in; rename the file, or give a link of another name",
+                )
 
 
 def _is_plain(value: object) -> bool:

@@ -14,6 +14,7 @@ from onefold.documents.part import Part
 from onefold.documents.problems import Source, problem_of
 from onefold.documents.yaml_text import NotPlain, PlainData, plain_data
 from onefold.errors import RecipeError
+from onefold.weights.paths import check_ordinary
 
 LONGEST = 2**20  # bytes of a document
 
@@ -66,6 +67,7 @@ def checked(kind: type[P], content: object, source: str | Source) -> P:
 def _text_of(path: Path, what: str) -> str:
     """The text of a file. Raises RecipeError if it cannot be read, or is too long."""
     try:
+        check_ordinary(path)
         with path.open("rb") as file:
             content = file.read(LONGEST + 1)
         text = content.decode("utf-8-sig")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,8 @@ from onefold.errors import OutputError, RecipeError
 from onefold.recipe.document import Document, Job, Record
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
-from onefold.weights import check_ending, check_output
+from onefold.weights import check_apart, check_ending, check_output
+from onefold.weights.paths import real_output
 from onefold.weights.placing import finish_dead
 from onefold.weights.together import together
 
@@ -75,16 +76,25 @@ class Written(Generic[D]):
     warnings: list[str]
 
 
-def check_outputs(recipe: Job, force: bool) -> Outputs:
+def check_outputs(
+    recipe: Job, force: bool, inputs: Sequence[Path], kept: Path | None = None
+) -> Outputs:
     """The files that the recipe will write, once it is sure that they may be written.
 
+    Args:
+        recipe: the recipe. If the result or the page that it names is a link, the file at its end
+            is written, and what comes beside the result is beside that file.
+        force: existing files are replaced.
+        inputs: the files that are read.
+        kept: the folder that is kept to resume from.
+
     Raises:
-        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or cannot
-            be written.
+        RecipeError: it names no output. OutputError: a file exists, is one of the inputs or another
+            output, or cannot be written.
     """
     if recipe.output is None:
         raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
-    result = Path(recipe.output)
+    result = real_output(recipe.output)
     if result.suffix not in SUFFIXES:
         raise OutputError(
             f"{result} has the unknown suffix '{result.suffix}'; let the name end in .safetensors"
@@ -94,16 +104,14 @@ def check_outputs(recipe: Job, force: bool) -> Outputs:
         result,
         result.with_suffix(".recipe.yaml"),
         result.with_suffix(".report.json"),
-        Path(recipe.html) if recipe.html else None,
+        real_output(recipe.html) if recipe.html else None,
         beside=result,
     )
     if files.html:
         check_ending(files.html, "The report", (".html",))
     finish_dead(result)
-    inputs = {Path(member.path).resolve() for member in recipe.members}
+    check_apart(files.all(), inputs, kept)
     for path in reversed(files.all()):
-        if path.resolve() in inputs:
-            raise OutputError(f"{path} is one of the members to fold; choose another output.")
         check_output(path, force)
     return files
 

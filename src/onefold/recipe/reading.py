@@ -15,10 +15,14 @@ from onefold.documents.reading import checked, read_yaml
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
 from onefold.recipe.inputs import verify
+from onefold.recipe.named_files import check_below, check_trusted, python_files
 from onefold.sources.names import in_name
 from onefold.sources.user_code import run_file
 
-HEADER = "# A recipe of onefold. Make its result again with: onefold {command} {name} -o {again}\n"
+HEADER = """\
+# A recipe of onefold. Make its result again with:
+#   onefold {command} {name}{trust} -o {again}
+"""
 LONGEST_PATH = 4096  # characters
 COMMANDS = {  # keys that only the recipes of these commands have
     "soft": ["soft"],
@@ -31,12 +35,28 @@ Asked = TypeVar("Asked", bound=Request)
 P = TypeVar("P", bound=Part)
 
 
-def read_as(kind: type[Asked], path: str | Path) -> Asked:
+def read_as(
+    kind: type[Asked],
+    path: str | Path,
+    *,
+    trust: bool = False,
+    known: Request | None = None,
+    outputs: Mapping[str, str | None] | None = None,
+) -> Asked:
     """The recipe of this kind in the YAML file `path`, with absolute paths.
 
+    Args:
+        kind: the class of the recipe.
+        path: the file.
+        trust: the Python files that it names may be run.
+        known: a document of the user's own, whose Python files may be run anyway.
+        outputs: the absolute paths that are written, by the keys `output` and `html`, in place of
+            those of the file, which must lie below its folder.
+
     Raises:
-        RecipeError: the file cannot be read, is not YAML, or does not hold a valid recipe; the
-            message names the file and the key.
+        RecipeError: the file cannot be read, is not YAML, names Python files without `trust`, or
+            does not hold a valid recipe; the message names the file and the key.
+        OutputError: it would write elsewhere than below its own folder.
     """
     path = Path(path)
     found = read_yaml(path, f"The recipe {path}")
@@ -46,8 +66,12 @@ def read_as(kind: type[Asked], path: str | Path) -> Asked:
             raise RecipeError(
                 f"The recipe {path} is one of onefold {owners[0]}; run: onefold {owners[0]} {path}"
             )
+    if not trust:
+        check_trusted(found.content, path, known)
     source = Source(f"The recipe {path}", found.lines)
-    return check_as(kind, found.content, source, path.resolve().parent)
+    recipe = check_as(kind, found.content, source, path.resolve().parent)
+    check_below(recipe, path, outputs or ())
+    return recipe.model_copy(update=dict(outputs or {}))
 
 
 def check_as(
@@ -106,7 +130,8 @@ def text_of(recipe: Document, path: str | Path) -> str:
     """
     path = Path(path)
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
-    head = HEADER.format(command=recipe.command, name=path.name, again=recipe.again)
+    trust = " --trust" if python_files(content) else ""
+    head = HEADER.format(command=recipe.command, name=path.name, again=recipe.again, trust=trust)
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 

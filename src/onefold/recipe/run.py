@@ -22,6 +22,7 @@ from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import labelled, load_data, verify
+from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome, check_outputs, write
 from onefold.report import Report
 from onefold.sources import check_source, resolve_model
@@ -55,12 +56,16 @@ class Running:
 
     Attributes:
         force: Replace outputs that exist; inputs never are.
+        trust: Run the Python files that a recipe file names; those of options are run anyway.
         threads: CPU threads of all processes together; None: as recorded, or as many as torch
             likes. Sums on other numbers of threads round otherwise.
+        recipe_file: the recipe's own file, which no output may replace.
     """
 
     force: bool = False
+    trust: bool = False
     threads: int | None = field(default=None, metadata={"flag": Flag(hidden=True)})
+    recipe_file: Path | None = field(default=None, metadata={"flag": Flag(hidden=True)})
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,10 @@ class JobTask(ABC, Generic[J, R, S]):
         Raises:
             OnefoldError: of every kind, one sentence each; nothing has been written then.
         """
-        files = check_outputs(self.recipe, self.running.force)
+        read = inputs_of(self.recipe, self.running.recipe_file)
+        files = check_outputs(self.recipe, self.running.force, read, self.kept())
+        placed = {"output": str(files.result), "html": files.html and str(files.html)}
+        self.recipe = self.recipe.model_copy(update=placed)
         check_sources(self.recipe)
         check_device(self.recipe.device)
         self.check()
@@ -197,6 +205,10 @@ class JobTask(ABC, Generic[J, R, S]):
 
     def check(self) -> None:
         """Checks before anything is read, beyond those of every job."""
+
+    def kept(self) -> Path | None:
+        """The folder that is kept to resume from, if there is one."""
+        return None
 
     def metadata(self, result: R) -> Mapping[str, str]:
         """Facts for the header of the result file."""

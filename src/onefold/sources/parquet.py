@@ -83,7 +83,7 @@ def _files(folder: Path, request: Request) -> list[Path]:
         for name in SPLIT_NAMES[request.split]:
             patterns = (f"{name}.parquet", f"{name}-*.parquet", f"{name}_*.parquet")
             files = {file for pattern in patterns for file in parent.glob(pattern)}
-            if files:
+            if files := {file for file in files if file.is_file()}:
                 return sorted(files)
     raise DataError(
         f"The folder {folder} holds no {request.split}-*.parquet file for '{request.name.text}';"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from onefold.errors import nearest
+from onefold.weights import check_ordinary
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf", ".h5")
 DATA_FILES = (".csv", ".npy", ".npz", ".json", ".jsonl", ".txt", ".zip", ".tar", ".gz", ".h5")
@@ -48,6 +49,7 @@ def meant(bare: str, kind: str, known: Iterable[str]) -> str:
 def function_in(bare: str, kind: str) -> str:
     """The name of a Python file with a function in it, as "data.py:load"."""
     try:
+        check_ordinary(Path(bare).expanduser())
         body = ast.parse(Path(bare).expanduser().read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return f"{bare}:name_of_the_function"

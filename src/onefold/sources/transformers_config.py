@@ -19,6 +19,7 @@ from onefold.errors import SettingError, nearest
 from onefold.sources.models import model_sources
 from onefold.sources.names import Name
 from onefold.sources.packages import optional_package
+from onefold.weights import check_ordinary
 
 FILE = "look its values up in the file."
 TASKS = {  # option `task` -> the class of transformers that finds the network for a config
@@ -75,6 +76,7 @@ def _read(name: Name) -> dict[str, Any]:
     """The content of the config file. Raises SettingError if there is none."""
     path: Path = name.path / "config.json" if name.path.is_dir() else name.path
     try:
+        check_ordinary(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         missing = (

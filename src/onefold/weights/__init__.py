@@ -11,6 +11,7 @@ from onefold.weights.checks import (
 from onefold.weights.checksums import checksum, state_checksum
 from onefold.weights.duplicates import repeated, warn_of_repeated
 from onefold.weights.lazy import LazyState
+from onefold.weights.paths import check_apart, check_ordinary
 from onefold.weights.reader import Checkpoint, fitted, load, read
 from onefold.weights.selection import Selection
 from onefold.weights.writer import save
@@ -22,9 +23,11 @@ __all__ = [
     "atomic_directory",
     "atomic_write",
     "check_all_tensors",
+    "check_apart",
     "check_ending",
     "check_fit",
     "check_members",
+    "check_ordinary",
     "check_output",
     "check_state",
     "checksum",

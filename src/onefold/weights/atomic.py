@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from onefold.errors import OutputError
+from onefold.weights.paths import real_output, special
 from onefold.weights.placing import discard, finish_dead, hidden, note_placed, undisturbed
 
 Content = bytes | str | Callable[[Path], None]
@@ -33,10 +34,10 @@ def check_output(
         folder: the output is a folder.
 
     Raises:
-        OutputError: the output exists and `force` is not set, it is of the other kind, or its
-            folder is missing or read-only.
+        OutputError: the output exists and `force` is not set, it is of the other kind or neither
+            file nor folder, its folder is missing or read-only, or as `real_output`.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
+    target = real_output(path)
     kind = "folder" if folder else "file"
     try:
         if not target.parent.is_dir():
@@ -45,6 +46,10 @@ def check_output(
                 " first."
             )
         if target.exists():
+            if other := special(target.stat().st_mode):
+                raise OutputError(
+                    f"{path} cannot be written: it is {other} and no {kind}; choose another name."
+                )
             if target.is_dir() != folder:
                 there = "file" if folder else "folder"
                 raise OutputError(

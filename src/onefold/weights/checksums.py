@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onefold.errors import WeightsError
+from onefold.weights.paths import check_ordinary
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
@@ -21,6 +22,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.sha256()
     try:
+        check_ordinary(path)
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onefold.errors import WeightsError
+from onefold.printable import printable
+from onefold.weights.paths import check_ordinary
 
 PathLike = str | os.PathLike[str]
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
@@ -68,6 +70,11 @@ def format_of(path: Path) -> str:
 
 def _check_file(path: Path, why: str = "") -> None:
     named = f"{path}, {why}," if why else str(path)
+    if any("\ud800" <= c <= "\udfff" for c in str(path)):
+        raise WeightsError(
+            f"{printable(named)} cannot be read: its path is no text in UTF-8, which neither"
+            " safetensors nor torch can open; rename it."
+        )
     try:
         if path.is_dir():
             inside = sorted(file.name for file in path.iterdir() if file.name.endswith(SUFFIXES))
@@ -75,6 +82,7 @@ def _check_file(path: Path, why: str = "") -> None:
             raise WeightsError(f"{named} is a folder; give the checkpoint file in it{hint}.")
         if not path.exists():
             raise WeightsError(f"{named} does not exist; check the path.")
+        check_ordinary(path)
         with open(path, "rb"):
             pass
     except OSError as error:

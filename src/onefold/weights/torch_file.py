@@ -14,6 +14,7 @@ from typing import Any
 
 from onefold.errors import WeightsError
 from onefold.weights.binary import Binary, of_bytes, of_file
+from onefold.weights.paths import check_ordinary
 from onefold.weights.pickled_names import is_known
 from onefold.weights.torch_archive import Archive, read_archive, root_of
 from onefold.weights.torch_legacy import read_legacy
@@ -44,8 +45,14 @@ def read_torch(path: Path, entry: str | None = None) -> tuple[Any, str | None, s
         WeightsError: the file is empty, cut short or no torch file, or describes objects that could
             only be made by running code.
     """
-    with open(path, "rb") as file:
-        start = file.read(8)
+    try:
+        check_ordinary(path)
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror or error}); check the path."
+        ) from error
     if not start:
         raise WeightsError(f"{path} is empty; get the file again.")
     if not start.startswith((ZIP, PICKLE)):

@@ -209,9 +209,14 @@ def _is_no_share(text: str) -> bool:
         return True
 
 
-def read(path: str | Path) -> Recipe:
-    """The recipe of a merge in the YAML file `path`; see `read_as`."""
-    return read_as(Recipe, path)
+def read(path: str | Path, *, trust: bool = False) -> Recipe:
+    """The recipe of a merge in the YAML file `path`; see `read_as`.
+
+    Args:
+        path: the file.
+        trust: the Python files that it names may be run.
+    """
+    return read_as(Recipe, path, trust=trust)
 
 
 def check(content: object, what: str = "The recipe", folder: str | Path | None = None) -> Recipe:

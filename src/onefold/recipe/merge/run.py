@@ -64,6 +64,10 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         if isinstance(recipe.align, SavedAlignment):
             verify(recipe.align.file)
 
+    def kept(self) -> Path | None:
+        """The folder of the alignment's checkpoint, if there is one."""
+        return self.running.resume
+
     def members(self) -> tuple[Sequence[nn.Module], list[str]]:
         """The members, and notes on how they were read."""
         recipe = self.recipe

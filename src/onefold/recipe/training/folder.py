@@ -13,7 +13,7 @@ from onefold.explore.checkpoint import NAME, difference
 from onefold.recipe.document import Record
 from onefold.recipe.outputs import Outcome, Outputs, Written, write
 from onefold.recipe.training.document import TrainedRecipe
-from onefold.weights import check_output
+from onefold.weights import check_apart, check_output
 from onefold.weights.atomic import explain
 from onefold.weights.placing import discard, finish_dead
 
@@ -24,7 +24,11 @@ R = TypeVar("R", bound=TrainedRecipe)
 
 
 def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
-    """The folder. Raises RecipeError or OutputError if nothing may be written there."""
+    """The folder, a link to it followed.
+
+    Raises:
+        RecipeError, OutputError: nothing may be written there.
+    """
     if recipe.output is None:
         raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
     if force and resume:
@@ -41,6 +45,25 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
     if place.exists() and not os.access(place, os.W_OK | os.X_OK):
         raise OutputError(f"{recipe.output} is read-only for this user; choose another place.")
     return place
+
+
+def check_files(
+    folder: Path, recipe: TrainedRecipe, replaces: Sequence[str], inputs: Sequence[Path]
+) -> None:
+    """Refuse a folder in which an input would be replaced.
+
+    Args:
+        folder: the folder.
+        recipe: what is written into it.
+        replaces: patterns of the files that are written or removed.
+        inputs: the files that are read.
+
+    Raises:
+        OutputError: an input is among them.
+    """
+    names = (recipe.result, RECIPE, REPORT, PAGE, NAME)
+    there = [path for pattern in replaces for path in folder.glob(pattern)]
+    check_apart([*(folder / name for name in names), *there], inputs)
 
 
 def check_same(recipe: TrainedRecipe, before: Mapping[str, Any], folder: Path) -> None:

@@ -20,6 +20,7 @@ from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.document import Record
 from onefold.recipe.environment import check_batches, other_versions, record, settings
 from onefold.recipe.inputs import labelled
+from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome
 from onefold.recipe.reading import read_as
 from onefold.recipe.run import Made, Running, Tell, check_sources, silent, tell_all, with_checksums
@@ -28,6 +29,7 @@ from onefold.recipe.training.folder import (
     PAGE,
     RECIPE,
     REPORT,
+    check_files,
     check_folder,
     check_same,
     open_folder,
@@ -46,7 +48,7 @@ class TrainRunning(Running):
     """How a run of training is carried out.
 
     Attributes:
-        force: Begin anew in a folder that holds something.
+        force: Begin anew in a folder that holds something; inputs are never replaced.
         resume: Go on with a run that was broken off in the folder, from its last epoch.
     """
 
@@ -117,6 +119,8 @@ class TrainingTask(ABC, Generic[R, S]):
             check_same(self.recipe, before.settings, folder)
         elif self.running.resume and (folder / RECIPE).exists():
             return _finished(self.recipe, folder)
+        read = inputs_of(self.recipe, self.running.recipe_file)
+        check_files(folder, self.recipe, self.patterns, read)
         recorded = Record.model_validate(before.record) if before else self.recipe.record
         wanted = self.running.threads or (recorded.threads if recorded else None)
         with settings(self.recipe, wanted) as threads:
@@ -206,7 +210,7 @@ def _finished(recipe: R, folder: Path) -> Made[R, Any, Any]:
 
     Raises RecipeError if it had other settings.
     """
-    before = read_as(type(recipe), folder / RECIPE)
+    before = read_as(type(recipe), folder / RECIPE, known=recipe)
     check_same(recipe, before.settings(), folder)
     try:
         report = Report.from_json((folder / REPORT).read_text(encoding="utf-8"))
