@@ -80,7 +80,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(onefold: Callable) -> None
 def test_an_unexpected_error_is_one_sentence_too(
     onefold: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr("onefold.cli.command.read_as", broken)
