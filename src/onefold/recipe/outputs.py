@@ -89,8 +89,8 @@ def check_outputs(
         kept: the folder that is kept to resume from.
 
     Raises:
-        RecipeError: it names no output. OutputError: a file exists, is one of the inputs or another
-            output, or cannot be written.
+        RecipeError: it names no output. OutputError: a file exists, is one of the inputs, or
+            cannot be written.
     """
     if recipe.output is None:
         raise RecipeError("The recipe names no output; add the key 'output', or give -o.")
