@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 
 import onefold
-from onefold.isolation import isolated
+from onefold.isolation import isolated, seeded
 from onefold.symmetry.exporting import export
 
 DATA = [torch.randn(24, 1, 6, 6, generator=torch.Generator().manual_seed(k)) for k in range(3)]
@@ -208,3 +208,20 @@ def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent() -> None:
     end.set()
     thread.join()
     assert os.waitstatus_to_exitcode(status) == 7
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_seed_and_threads_are_those_of_the_context_and_then_the_caller_s_again(
+    threads: int | None,
+) -> None:
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    drawn = []
+    for _ in range(2):
+        with seeded(3, threads) as used:
+            assert used == torch.get_num_threads() == (threads or before)
+            drawn.append(torch.rand(4))
+    assert torch.equal(*drawn)
+    with pytest.raises(ValueError, match="inside"), seeded(3, 2):
+        raise ValueError("inside")
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), state)

@@ -89,3 +89,25 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, threads: int | None = None) -> Iterator[int]:
+    """A context with its own random numbers and number of CPU threads; both are restored.
+
+    Args:
+        seed: of torch's generators, on all devices.
+        threads: of torch; None: as many as there are.
+
+    Yields:
+        The number of threads.
+    """
+    before = torch.get_num_threads()
+    used = threads or before
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            torch.set_num_threads(used)
+            yield used
+    finally:
+        torch.set_num_threads(before)

@@ -159,9 +159,7 @@ def test_outputs_are_not_overwritten_without_force(
 
 def test_a_member_is_never_overwritten(refused: Callable, members: list[Path]) -> None:
     before = sha(members[0])
-    assert "is one of the inputs" in refused(
-        "merge", *members, *DATA, "--force", "-o", members[0]
-    )
+    assert "is one of the inputs" in refused("merge", *members, *DATA, "--force", "-o", members[0])
     assert sha(members[0]) == before
 
 

@@ -13,7 +13,7 @@ import yaml
 
 import onefold as of
 from onefold.fold import load_partial
-from onefold.recipe.merge.fold import share_of
+from onefold.fold.partial.splitting import share_of
 from onefold.sources import build_data, build_model
 
 DATA = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"]

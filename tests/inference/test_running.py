@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.errors import DataError, MembersError
 from onefold.inference import as_output
-from onefold.inference.running import eval_mode, networks, outputs_of, predictions
+from onefold.inference.running import check_runs, eval_mode, networks, outputs_of, predictions
 from onefold.sources import DiskMembers
 
 
@@ -92,3 +93,18 @@ def test_at_least_one_network_is_needed() -> None:
     assert len(networks([Times(), Times()])) == 2
     with pytest.raises(MembersError):
         networks([])
+
+
+@pytest.mark.parametrize(
+    "batch", [torch.zeros(2, 4), (torch.zeros(2, 4), torch.zeros(2)), [torch.zeros(1, 3, 4)]]
+)
+def test_a_network_that_runs_on_the_first_batch_passes(batch: Any) -> None:
+    network = nn.Linear(4, 2)
+    check_runs(network, [batch, "never read"])
+    assert network.weight.grad is None
+
+
+@pytest.mark.parametrize("data", [[], [torch.zeros(2, 5)], [(torch.zeros(2, 5), torch.zeros(2))]])
+def test_a_network_that_does_not_run_on_the_first_batch_is_told(data: Any) -> None:
+    with pytest.raises(DataError):
+        check_runs(nn.Linear(4, 2), data)

@@ -87,8 +87,7 @@ def run(asked: AlignRequest) -> None:
 
 def _print(found: Alignment, output: str | None) -> None:
     """Print the table, and where the alignment was saved."""
-    rows = alignment_table(found)
-    table(rows.headings, rows.plain())
+    table(alignment_table(found))
     say(
         f"{found.members} members mapped to member {found.reference} by {found.method}, from"
         f" {found.examples} examples."

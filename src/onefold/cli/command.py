@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onefold.cli.console import note, say, show, tell
-from onefold.cli.options import command_of
-from onefold.documents.options import Option, nested, options_of, options_of_dataclass, source_of
+from onefold.documents.commands import command_of
+from onefold.documents.options import (
+    Option,
+    needed,
+    nested,
+    options_of,
+    options_of_dataclass,
+    source_of,
+)
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
@@ -161,14 +168,11 @@ def _recipe_file(content: dict[str, Any]) -> str | None:
 
 
 def _check_needed(options: list[Option], content: dict[str, Any], kind: type[Request]) -> None:
-    for option in options:
-        inner: Any = content
-        for key in option.keys:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if option.required and inner is None:
-            raise RecipeError(
-                f"The {kind.noun} needs --{option.name}; see `onefold {kind.command} --help`."
-            )
+    """Raises RecipeError if an option is left out that the document cannot do without."""
+    if lacking := needed(options, content):
+        raise RecipeError(
+            f"The {kind.noun} needs --{lacking[0].name}; see `onefold {kind.command} --help`."
+        )
 
 
 def _help(function: Callable[..., Any]) -> str:

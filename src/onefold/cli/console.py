@@ -5,7 +5,7 @@ Without a terminal all of it is plain text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import Note
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from onefold.report import Table
 
 _told: set[str] = set()
-ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -80,29 +79,11 @@ def error(text: str) -> None:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on standard output, numbers aligned to the right.
+def table(rows: Table) -> None:
+    """Print a table on standard output, without its caption."""
+    from onefold.report.terminal import print_table
 
-    Without a terminal lines have any length.
-    """
-    from rich import box
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    target = console()
-    style: Any = box.SIMPLE_HEAD if target.is_terminal else None
-    grid = Grid(box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
-    for index, column in enumerate(columns):
-        numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
-        grid.add_column(
-            Text(printable(column)),
-            justify="right" if numbers and index else "left",
-            overflow="fold",
-            no_wrap=not (index and target.is_terminal),
-        )
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
-    target.print(grid)
+    print_table(console(), rows.headings, rows.plain())
 
 
 def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
@@ -110,19 +91,9 @@ def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
 
     If `brief`, or if the terminal is narrow, only the most telling columns are shown.
     """
-    brief = brief or console().width < 150
-    shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL or not brief]
-    headings, rows = list(scores.headings), scores.plain()
-    if brief:
-        headings = [
-            (
-                f"{column.name} ({column.unit.split(',')[0]})"
-                if column.unit not in ("", "number")
-                else column.name
-            )
-            for column in scores.columns
-        ]
-    table([headings[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    from onefold.report.terminal import print_scores
+
+    print_scores(console(), scores, brief=brief)
     if told:
         note(told)
     if doubt := scores.caption.removeprefix(told).strip():

@@ -26,6 +26,7 @@ def command(
     from onefold.cli.console import say, table
     from onefold.errors import RecipeError
     from onefold.registry import description, found
+    from onefold.report import Column, Table
 
     for package in PACKAGES:
         importlib.import_module(f"onefold.{package}")
@@ -36,7 +37,8 @@ def command(
         )
     long = [kind for kind, some in families.items() if pattern == "*" and len(some) > LONG]
     rows = [(kind, one) for kind, some in families.items() if kind not in long for one in some]
-    table(("kind", "name", "summary"), [(kind, one.name, one.summary) for kind, one in rows])
+    columns = tuple(Column(name=name) for name in ("kind", "name", "summary"))
+    table(Table(columns=columns, rows=tuple((kind, one.name, one.summary) for kind, one in rows)))
     for kind in long:
         count = len(families[kind])
         say(f"and {count} of the kind '{kind}': onefold methods '{kind}' lists them.")

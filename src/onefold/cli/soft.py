@@ -18,14 +18,13 @@ from onefold.result_reports.soft_merges import SoftScored, choice_table
 def tell(made: Made[SoftRecipe, SoftResult, SoftScored]) -> str:
     """Print the gates, the choice and the scores."""
     result = made.result
-    gates = result.gates.table()
-    table(gates.headings, gates.plain())
+    table(result.gates.table())
     for k, fate in result.gates.fates().items():
         say(f"member {k}: {fate}")
     if result.scores:
         choices = choice_table(result)
         say(choices.caption + ":")
-        table(choices.headings, choices.plain())
+        table(choices)
         say(result.decision)
     show_scores(made)
     if made.scored is not None:

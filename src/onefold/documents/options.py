@@ -134,6 +134,18 @@ def nested(options: list[Option], given: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
+def needed(options: list[Option], content: Mapping[str, Any]) -> list[Option]:
+    """The options that a document cannot do without, and whose keys `content` lacks."""
+
+    def given(keys: Keys) -> Any:
+        inner: Any = content
+        for key in keys:
+            inner = inner.get(key) if isinstance(inner, Mapping) else None
+        return inner
+
+    return [option for option in options if option.required and given(option.keys) is None]
+
+
 _SETTING = Flag(name="setting of a registered dataclass")
 
 

@@ -64,6 +64,26 @@ def warm_up_of(epochs: int, asked: float | None) -> float:
     return min(5.0, epochs / 10) if asked is None else asked
 
 
+def steps_of(data: Data, devices: int, name: str) -> int:
+    """The number of steps in an epoch.
+
+    Args:
+        data: the batches.
+        devices: processes that share each batch.
+        name: of the data, for the message.
+
+    Raises:
+        DataError: there is no step.
+    """
+    steps = sum(1 for _ in usable(batches(data), devices))
+    if steps == 0:
+        raise DataError(
+            f"The data '{name}' has no batch that {devices} processes can share; give larger"
+            " batches."
+        )
+    return steps
+
+
 def usable(found: Iterable[Batch], processes: int) -> Iterable[Batch]:
     """The batches that can be shared by the processes.
 

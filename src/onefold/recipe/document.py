@@ -10,7 +10,7 @@ recipe can be moved as a whole. In memory they are absolute: `read_as` and `text
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -187,22 +187,6 @@ class Document(Request):
 def told(part: DataPart | None) -> str:
     """A data source and the part of it that is read, as a report tells it."""
     return "none" if part is None else str(part)
-
-
-class Repeatable(Protocol):
-    """What the batches and the bits of a recipe's result depend on."""
-
-    @property
-    def seed(self) -> int:
-        """The seed of everything random."""
-
-    @property
-    def data(self) -> DataPart | None:
-        """The data, if there are any."""
-
-    @property
-    def record(self) -> Record | None:
-        """What the recipe was carried out with, once it was."""
 
 
 class Job(Document):

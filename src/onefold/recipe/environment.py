@@ -1,18 +1,14 @@
-"""The versions, threads, seeds and batches that the bits of a result depend on."""
+"""The versions, threads and batches that the bits of a result depend on."""
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from collections.abc import Iterator
 from importlib.metadata import version
-
-import torch
 
 from onefold._version import __version__
 from onefold.batches import Data, fingerprint
 from onefold.errors import RecipeError
-from onefold.recipe.document import Record, Repeatable
+from onefold.recipe.document import Record
 
 
 def record(threads: int, data_sha256: str | None = None) -> Record:
@@ -27,34 +23,29 @@ def record(threads: int, data_sha256: str | None = None) -> Record:
     )
 
 
-@contextlib.contextmanager
-def settings(recipe: Repeatable, threads: int | None) -> Iterator[int]:
-    """The recipe's seed and number of threads, for as long as it is carried out."""
-    before = torch.get_num_threads()
-    used = threads or (recipe.record.threads if recipe.record else before)
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(recipe.seed)
-            torch.set_num_threads(used)
-            yield used
-    finally:
-        torch.set_num_threads(before)
+def check_batches(
+    data: Data | None, source: str, recorded: Record | None, *, labels: bool = False
+) -> str | None:
+    """The fingerprint of batches.
 
+    Args:
+        data: the batches; None: there are none, and no fingerprint.
+        source: their name, for the message.
+        recorded: what a recipe was carried out with, if it was.
+        labels: they belong to the fingerprint.
 
-def check_batches(recipe: Repeatable, data: Data | None, *, labels: bool = False) -> str | None:
-    """The fingerprint of the batches that `recipe` names.
-
-    Raises RecipeError if it is not the recorded one.
+    Raises:
+        RecipeError: it is not the recorded one.
     """
     if data is None:
         return None
     found = fingerprint(data, labels=labels)
-    recorded = recipe.record.data_sha256 if recipe.record else None
-    if recorded is not None and found != recorded:
+    before = recorded.data_sha256 if recorded else None
+    if before is not None and found != before:
         raise RecipeError(
-            f"The data '{recipe.data and recipe.data.source}' gives other batches than the recipe"
-            f" was made with (SHA-256 {found[:12]}, recorded {recorded[:12]}); get the original"
-            " data, or delete the key 'record' to use these."
+            f"The data '{source}' gives other batches than the recipe was made with (SHA-256"
+            f" {found[:12]}, recorded {before[:12]}); get the original data, or delete the key"
+            " 'record' to use these."
         )
     return found
 

@@ -18,9 +18,10 @@ from torch import nn
 from onefold.batches import Data
 from onefold.documents.part import Flag
 from onefold.errors import Note, WeightsError
+from onefold.isolation import seeded
 from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
-from onefold.recipe.environment import check_batches, other_versions, record, settings
+from onefold.recipe.environment import check_batches, other_versions, record
 from onefold.recipe.inputs import labelled, load_data, verify
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome, check_outputs, write
@@ -135,7 +136,9 @@ class JobTask(ABC, Generic[J, R, S]):
         check_sources(self.recipe)
         check_device(self.recipe.device)
         self.check()
-        with settings(self.recipe, self.running.threads) as threads:
+        before = self.recipe.record
+        wanted = self.running.threads or (before.threads if before else None)
+        with seeded(self.recipe.seed, wanted) as threads:
             self._read_data()
             self.tell(f"Reading {len(self.recipe.members)} members")
             sums = [verify(member) for member in self.recipe.members]
@@ -143,9 +146,10 @@ class JobTask(ABC, Generic[J, R, S]):
             tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
             evaluation = self.evaluation
-            digest = check_batches(self.recipe, recorded, labels=self.reads_labels())
-            if self.recipe.record is not None:
-                other = other_versions(self.recipe.record, threads)
+            source = self.recipe.data.source if self.recipe.data else ""
+            digest = check_batches(recorded, source, before, labels=self.reads_labels())
+            if before is not None:
+                other = other_versions(before, threads)
                 tell_all(self.tell, other)
                 warnings += other
             result = self.compute(models, data, threads)
@@ -164,7 +168,7 @@ class JobTask(ABC, Generic[J, R, S]):
                 lambda done, _: self.summarize(done, result, scored),
             )
             force = self.running.force
-            written = write(files, complete, outcome, self.recipe.record, force=force)
+            written = write(files, complete, outcome, before, force=force)
         told = list(dict.fromkeys([*warnings, *result.notes, *written.warnings]))
         return Made(written.recipe, result, scored, written.report, tuple(files.all()), told)
 

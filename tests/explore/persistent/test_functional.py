@@ -12,6 +12,7 @@ from small_networks import Plain, Residual
 from soft_networks import Recurrent, bits, inputs_for, random_network, same_bits
 from torch import Tensor, nn
 
+from onefold.explore.persistent.functional import reference_inputs
 from onefold.explore.persistent.snapshot import unwrapped
 
 
@@ -86,3 +87,24 @@ def test_the_function_kernel_is_blind_to_permutations_and_its_control_is_another
     assert run_of(
         random_network(Plain, 0, torch.float64), 1, kernel="function", reference=x, control=True
     ).penalty().item() != pytest.approx(value)
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1, 1), (3, 3), (4, 4), (9, 4)])
+def test_reference_inputs_are_those_of_the_first_batch(count: int, taken: int) -> None:
+    inputs = torch.arange(12.0, dtype=torch.float64).reshape(4, 3)
+    found = reference_inputs([(inputs, torch.arange(4)), "never read"], count, torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, inputs[:taken].float())
+
+
+def test_reference_inputs_of_several_arguments_keep_what_is_no_example() -> None:
+    tokens, mask, table = torch.arange(8).reshape(4, 2), torch.ones(4, 2), torch.zeros(7, 2)
+    named = {"tokens": tokens, "mask": mask, "table": table, "labels": torch.arange(4)}
+    found = reference_inputs([named], 3, torch.float64)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "tokens": (3, 2),
+        "mask": (3, 2),
+        "table": (7, 2),
+    }
+    assert found["tokens"].dtype == torch.int64
+    assert found["mask"].dtype == torch.float64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.errors import SubspaceError
-from onefold.explore.subspace.initialization import initial_tensors, own_initializers
+from onefold.explore.subspace.initialization import initial_tensors, other_starts, own_initializers
 from onefold.explore.subspace.parametrize import find_parameters
 
 
@@ -208,3 +209,32 @@ def test_networks_of_timm(name: str) -> None:
     for key, value in values.items():
         if value.dim() > 1 and fresh[key].std() > 1e-5:
             assert 0.7 < float(value.std() / fresh[key].std()) < 1.4, key
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_other_starts_are_drawn_one_after_the_other(count: int) -> None:
+    def factory() -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+    torch.manual_seed(1)
+    model = factory()
+    starts = other_starts(model, find_parameters(model, None, None), factory, count)
+    weights = [model[0].weight, *(start[0].weight for start in starts if start is not None)]
+    assert len(starts) == count
+    assert len({tuple(weight.flatten().tolist()) for weight in weights}) == count + 1
+
+
+def test_a_start_of_the_same_weights_is_none_and_constants_do_not_count() -> None:
+    pretrained = nn.Linear(3, 2)
+
+    def same() -> nn.Module:
+        return copy.deepcopy(pretrained)
+
+    def zeros() -> nn.Module:
+        network = nn.Linear(3, 2)
+        nn.init.zeros_(network.weight)
+        return network
+
+    refs = find_parameters(pretrained, None, None)
+    assert other_starts(pretrained, refs, same, 2) == [None, None]
+    assert None not in other_starts(zeros(), refs, zeros, 2)

@@ -93,3 +93,15 @@ def _takes_widths(align: str | Matcher | Alignment) -> bool:
     if isinstance(align, str):
         return align in feature_matchers and bool(feature_matchers.get(align).widths)
     return align.widths
+
+
+def share_of(text: str) -> float | None:
+    """The share of the layers that a text such as "50%" names: 0.5.
+
+    None if it names no share above 0% and below 100%.
+    """
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        return None
+    return share if text.endswith("%") and 0 < share < 1 else None

@@ -16,8 +16,9 @@ from onefold.errors import nearest
 from onefold.fold import folds
 from onefold.fold.distillation import Polish
 from onefold.fold.network_fold import as_fold
+from onefold.fold.partial.splitting import share_of
 from onefold.fold.plan import DEFAULT, REPAIRS
-from onefold.recipe.document import DataPart, Job
+from onefold.recipe.document import Job
 from onefold.recipe.reading import check_as, read_as
 from onefold.result_reports.provenance import Fact, Provenance, written
 
@@ -141,7 +142,7 @@ class Recipe(Job):
 def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
     """Whether keys contradict each other, and what to do, for every rule."""
     count, weights, without = len(recipe.members), recipe.weights, recipe.data is None
-    cut, polish = recipe.until is not None, bool(recipe.polish.passes)
+    cut, polish, until = recipe.until is not None, bool(recipe.polish.passes), str(recipe.until)
     return [
         (
             recipe.reference >= count,
@@ -175,8 +176,8 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             " and leave these out",
         ),
         (
-            cut and _is_no_share(str(recipe.until)),
-            f"{{until}} is {str(recipe.until)[:60]!r}; give a module's name, or a share of the"
+            until.endswith("%") and share_of(until) is None,
+            f"{{until}} is {until[:60]!r}; give a module's name, or a share of the"
             " layers between 0% and 100%, as 50%",
         ),
         (
@@ -199,16 +200,6 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
     ]
 
 
-def _is_no_share(text: str) -> bool:
-    """Whether this ends like a percentage, and is none that lies between 0 and 100."""
-    if not text.endswith("%"):
-        return False
-    try:
-        return not 0 < float(text.removesuffix("%")) < 100
-    except ValueError:
-        return True
-
-
 def read(path: str | Path, *, trust: bool = False) -> Recipe:
     """The recipe of a merge in the YAML file `path`; see `read_as`.
 
@@ -222,16 +213,3 @@ def read(path: str | Path, *, trust: bool = False) -> Recipe:
 def check(content: object, what: str = "The recipe", folder: str | Path | None = None) -> Recipe:
     """`content` as the recipe of a merge, with absolute paths; see `check_as`."""
     return check_as(Recipe, content, what, folder)
-
-
-__all__ = [
-    "ALIGN",
-    "FOLD",
-    "DataPart",
-    "EnsemblePart",
-    "PolishPart",
-    "Recipe",
-    "SavedAlignment",
-    "check",
-    "read",
-]

@@ -16,9 +16,10 @@ from onefold.alignment.matchers import Matcher
 from onefold.batches import Data
 from onefold.ensemble import ClassPool, class_pool
 from onefold.ensemble.names import EnsembleName
-from onefold.errors import NothingToAlignError, RecipeError
+from onefold.errors import NothingToAlignError
 from onefold.fold import MergeResult, merge, partial_merge
 from onefold.fold.distillation import Polish
+from onefold.fold.partial.splitting import share_of
 from onefold.fold.plan import DEFAULT
 from onefold.recipe.merge.document import Recipe, SavedAlignment
 
@@ -75,7 +76,7 @@ def _partial(
     models: Sequence[nn.Module], data: Data, until: str, settings: Mapping[str, Any]
 ) -> MergeResult[nn.Module]:
     """The merge up to a module or share of the layers, told in the report of its fold."""
-    where = share_of(until) if until.endswith("%") else until
+    where = share_of(until) or until
     asked, notes = settings["align"], []
     given = {**settings, "align": DEFAULT if asked is None else asked}
     try:
@@ -87,13 +88,3 @@ def _partial(
         notes = [f"nothing was aligned, and the networks are averaged as they are: {error}"]
     done.report.merged.warnings[:0] = notes
     return done.merged()
-
-
-def share_of(text: str) -> float:
-    """50% as 0.5. Raises RecipeError if it is no number."""
-    try:
-        return float(text.removesuffix("%")) / 100
-    except ValueError:
-        raise RecipeError(
-            f"The share of layers to merge is '{text}'; give a module's name, or a number as 50%."
-        ) from None

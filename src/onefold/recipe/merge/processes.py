@@ -5,7 +5,6 @@ The first process hands the result over in files.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,19 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from onefold.alignment import Alignment
 from onefold.distributed import rank
-from onefold.fold import MergeReport, MergeResult
+from onefold.fold import MergeResult
+from onefold.fold.result_files import load_result, save_result
 from onefold.fold.saved import load_members
 from onefold.processes import check_device, launch
 from onefold.recipe.inputs import load_data
 from onefold.recipe.merge.document import Recipe, check
 from onefold.recipe.merge.fold import fold_networks
 from onefold.sources import build_model
-from onefold.weights import load, save
-from onefold.weights.atomic import fill
-
-STATE, MAPS, REPORT = "result.safetensors", "alignment.safetensors", "report.json"
 
 
 def fold_in_processes(
@@ -50,12 +45,7 @@ def fold_in_processes(
         job = (content, folder, max(1, threads // recipe.devices), on_disk, resume)
         launch(_fold, job, check_device(recipe.device), recipe.devices)
         model = build_model(recipe.model).to(check_device(recipe.device)).eval()
-        model.load_state_dict(load(folder / STATE, check_finite=False))
-        facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        report = MergeReport(**{**facts, "weights": tuple(facts["weights"])})
-        return MergeResult(
-            model, Alignment.load(folder / MAPS) if (folder / MAPS).exists() else None, report
-        )
+        return load_result(model, folder)
 
 
 def _fold(
@@ -75,7 +65,4 @@ def _fold(
     assert recipe.data is not None
     result = fold_networks(recipe, models, load_data(recipe.data, recipe.seed), resume)
     if rank() == 0:
-        save(result.model, folder / STATE, check_finite=False)
-        if result.alignment is not None:
-            result.alignment.save(folder / MAPS)
-        fill(folder / REPORT, json.dumps(result.report.to_dict()), folder / REPORT)
+        save_result(result, folder)

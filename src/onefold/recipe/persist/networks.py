@@ -12,9 +12,9 @@ from onefold.errors import DataError
 from onefold.explore import PersistentTraining
 from onefold.explore.initial_networks import initial_network
 from onefold.explore.persistent.functional import reference_inputs
+from onefold.explore.training import steps_of
 from onefold.recipe.inputs import labelled
 from onefold.recipe.persist.document import PersistRecipe
-from onefold.recipe.training.inputs import steps_of
 from onefold.sources import ImageBatches, resolve_model
 from onefold.sources.loader import hold_out
 
@@ -44,7 +44,8 @@ def persistent_of(recipe: PersistRecipe, data: Data) -> Callable[[nn.Module], Pe
         "precision": part.solutions,
         "seed": recipe.seed,
     }
-    total = recipe.training.epochs * steps_of(recipe, data)
+    training, source = recipe.training, recipe.data.source
+    total = training.epochs * steps_of(data, training.devices, source)
 
     def made(network: nn.Module) -> PersistentTraining:
         if part.kernel != PREDICTIONS:

@@ -7,9 +7,8 @@ from typing import TypeVar
 
 import torch
 
-from onefold.batches import Data, batches, check_reiterable
-from onefold.errors import DataError, RecipeError
-from onefold.explore.training import usable
+from onefold.batches import Data, check_reiterable
+from onefold.errors import RecipeError
 from onefold.processes import check_device, check_processes
 from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.training.document import TrainedRecipe
@@ -59,14 +58,3 @@ def shuffled(recipe: TrainedRecipe) -> Callable[[int], Data]:
         seed=seed,
         shuffle=True,
     )
-
-
-def steps_of(recipe: TrainedRecipe, data: Data) -> int:
-    """The number of steps in an epoch. Raises DataError if there is none."""
-    steps = sum(1 for _ in usable(batches(data), recipe.training.devices))
-    if steps == 0:
-        raise DataError(
-            f"The data '{recipe.data.source}' has no batch that {recipe.training.devices} processes"
-            " can share; give larger batches."
-        )
-    return steps

@@ -16,9 +16,11 @@ from typing import Any, Generic, TypeVar
 from onefold.batches import Data
 from onefold.errors import OutputError, RecipeError
 from onefold.explore.checkpoint import NAME, Checkpoint, State, keep, kept
+from onefold.explore.training import steps_of
+from onefold.isolation import seeded
 from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.document import Record
-from onefold.recipe.environment import check_batches, other_versions, record, settings
+from onefold.recipe.environment import check_batches, other_versions, record
 from onefold.recipe.inputs import labelled
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome
@@ -35,7 +37,7 @@ from onefold.recipe.training.folder import (
     open_folder,
     write_folder,
 )
-from onefold.recipe.training.inputs import on_a_device, steps_of, training_data
+from onefold.recipe.training.inputs import on_a_device, training_data
 from onefold.report import Report
 from onefold.weights.atomic import explain
 
@@ -123,7 +125,7 @@ class TrainingTask(ABC, Generic[R, S]):
         check_files(folder, self.recipe, self.patterns, read)
         recorded = Record.model_validate(before.record) if before else self.recipe.record
         wanted = self.running.threads or (recorded.threads if recorded else None)
-        with settings(self.recipe, wanted) as threads:
+        with seeded(self.recipe.seed, wanted) as threads:
             return self._carried_out(folder, before, recorded, threads)
 
     def _carried_out(
@@ -136,8 +138,10 @@ class TrainingTask(ABC, Generic[R, S]):
             labelled(recipe.evaluation, recipe.seed, "evaluation data"),
         )
         data, fingerprinted, what = self.prepare(data, evaluation)
-        steps = steps_of(recipe, data)
-        now = record(threads, check_batches(recipe, fingerprinted, labels=True))
+        steps = steps_of(data, part.devices, recipe.data.source)
+        now = record(
+            threads, check_batches(fingerprinted, recipe.data.source, recipe.record, labels=True)
+        )
         if before is not None and now.data_sha256 != before.record["data_sha256"]:
             raise RecipeError(
                 f"{what} has changed since the run in {folder} began; get the old data, or give"
