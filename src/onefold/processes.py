@@ -52,7 +52,7 @@ def check_processes(device: torch.device, devices: int) -> None:
 
     Raises:
         SettingError: a launcher started this process, one device is named for several processes, or
-            there are fewer CUDA devices.
+            there are fewer CUDA devices, or far fewer CPU cores.
     """
     fabric_package()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "LOCAL_RANK" in os.environ:
@@ -64,6 +64,12 @@ def check_processes(device: torch.device, devices: int) -> None:
         raise SettingError(
             f"The device '{device}' is a single one, but {devices} were asked for; give the device"
             " as cuda."
+        )
+    most = max(64, 4 * (os.cpu_count() or 1))
+    if device.type != "cuda" and devices > most:
+        raise SettingError(
+            f"{devices} processes are more than the {most} that make sense here; give fewer"
+            " --devices."
         )
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise SettingError(

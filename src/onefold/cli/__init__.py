@@ -193,6 +193,9 @@ def _unexpected(problem: Exception) -> int:
         error(f"Your code failed{place} with {reason_of(problem)}; put it right.")
         return 2
     text = " ".join(str(problem).split())[:300]
+    if isinstance(problem, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        error("This needs more memory than there is; ask for less at a time, or for smaller sizes.")
+        return 2
     error(
         f"something unexpected went wrong ({type(problem).__name__}: {text}); run again with"
         " --debug to see where."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onefold.report import Table
 
 _told: set[str] = set()
+LONGEST, SHOWN = 1000, 60  # characters of a word in an error; those that are shown of a longer one
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -73,10 +74,9 @@ def forget() -> None:
 
 
 def error(text: str) -> None:
-    """One red line on standard error."""
-    console(stderr=True).print(
-        f"error: {printable(' '.join(text.split()))}", style="red", soft_wrap=True
-    )
+    """One red line on standard error; of what no path is as long as, the beginning."""
+    words = (word if len(word) <= LONGEST else f"{word[:SHOWN]}..." for word in text.split())
+    console(stderr=True).print(f"error: {printable(' '.join(words))}", style="red", soft_wrap=True)
 
 
 def table(rows: Table) -> None:

@@ -15,7 +15,7 @@ def command(
             "--output", "-o", help="The folder to write members, fold, recipe and report to."
         ),
     ] = Path("onefold-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="The seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="The seed of everything random.")] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the folder if it exists.")
     ] = False,

@@ -36,7 +36,7 @@ class EvalRequest(Request):
     ensemble: EnsembleMean = Field(
         default="probabilities", description="The outputs that the ensemble averages."
     )
-    bins: int = Field(default=15, ge=1, description="Bins of the calibration error.")
+    bins: int = Field(default=15, ge=1, le=100_000, description="Bins of the calibration error.")
     binning: Binning = Field(default="equal-width", description="How the bins are cut.")
     network_output: NetworkOutputPart = KEYS["network_output"]
     device: str = KEYS["device"]

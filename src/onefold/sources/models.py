@@ -13,6 +13,7 @@ from torch import nn
 from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 from onefold.sources import networks
+from onefold.sources.model_size import check_size
 from onefold.sources.names import Name, parse
 from onefold.sources.packages import optional_package
 from onefold.sources.python_file import call, check_arguments, load_function
@@ -22,6 +23,7 @@ ModelFactory = Callable[[], nn.Module]
 # Checks a name, and returns the function that builds the network from the name's options.
 ModelSource = Callable[[Name], Callable[..., nn.Module]]
 model_sources: Registry[ModelSource] = Registry("model source")
+SIZED = ("digits", "smallcnn", "resnet20", "vgg11", "hf:")  # built from sizes alone
 CURE = "; give arguments as ?name=value"
 DOCUMENTED = "look its names up in the package's documentation."
 
@@ -47,6 +49,8 @@ def resolve_model(name: str, **options: Any) -> ModelFactory:
     check_arguments(build, parsed.options, parsed, CURE)
 
     def factory() -> nn.Module:
+        if parsed.key in SIZED:
+            check_size(build, parsed)
         return check_network(call(build, parsed.options, parsed, SettingError), parsed)
 
     return factory
