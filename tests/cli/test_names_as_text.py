@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from onefold.cli.options import as_it_is
 from rich.text import Text
 
 from onefold.cli.console import console, print_json, say
+from onefold.documents.commands import as_it_is
 from onefold.report.terminal import print_table
 
 FLAGS = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "64"]
