@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import onefold
 from onefold.arguments import check_fields, checked
 from onefold.errors import DataError, MembersError, OnefoldError, SettingError
 
@@ -287,3 +288,24 @@ def test_any_value_passes_or_gets_one_short_sentence(name: str, value: Any) -> N
         assert text.endswith(".")
         assert "\n" not in text
         assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: (network for network in MODELS),
+        lambda: map(nn.Module.eval, MODELS),
+        lambda: iter(MODELS),
+        lambda: nn.ModuleList(MODELS),
+    ],
+)
+def test_networks_that_come_one_by_one_are_a_list(made: Any) -> None:
+    data = [torch.randn(4, 2)]
+    assert onefold.merge(made(), data, align="none", repair="none").report.members == len(MODELS)
+
+
+def test_a_dict_of_networks_is_told_how_to_be_a_list() -> None:
+    networks = {str(k): network for k, network in enumerate(MODELS)}
+    for several in (networks, nn.ModuleDict(networks)):
+        with pytest.raises(MembersError, match=r"list\(models\.values\(\)\)"):
+            onefold.merge(several, None)

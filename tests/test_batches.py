@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -270,3 +272,31 @@ def test_batches_of_another_kind_on_the_way_are_named(odd: Tensor, words: str, f
 def test_inputs_that_some_batches_lack_are_no_other_kind() -> None:
     data = [{"x": X, "mask": X > 0}, {"x": X}, {"mask": X > 0, "x": X}]
     assert len(list(batches(data))) == 3
+
+
+class Streamed:
+    """So many batches that do not say their number."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (X for _ in range(self.count))
+
+
+@pytest.mark.parametrize("data", [Streamed(12), RankShare(Streamed(24), 0, 2), Streamed(11)])
+def test_data_that_may_have_no_end_are_told_once(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onefold.batches.MANY", 10)
+    with pytest.warns(UserWarning, match="test images has yielded 10 batches and does not") as told:
+        list(batches(data, what="test images"))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("data", [[X] * 12, Streamed(10), RankShare([X] * 24, 0, 2)])
+def test_data_that_end_are_not_doubted(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.batches.MANY", 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(batches(data))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from torch import nn
@@ -91,7 +91,12 @@ def _field_kinds(kind: type) -> dict[str, Kind]:
 
 
 def _taken(kind: Kind, owner: str, name: str, value: Any, function: Any = None) -> Any:
-    """The value as the function gets it. Raises the error of the kind if it is refused."""
+    """The value as the function gets it, lists of networks as such.
+
+    Raises the error of the kind if it is refused.
+    """
+    if kind.networks and isinstance(value, nn.ModuleList | Iterator):
+        value = list(value)
     taken = kind.take(value)
     listed = isinstance(value, list | tuple | nn.ModuleList)
     if taken is not REFUSED:
@@ -101,6 +106,8 @@ def _taken(kind: Kind, owner: str, name: str, value: Any, function: Any = None) 
             _check_each(value, name)
         return taken
     if kind.networks and isinstance(value, nn.Module):
+        if isinstance(value, nn.ModuleDict):
+            raise MembersError(SINGLE.replace("a list of them", "list(models.values())"))
         raise MembersError(SINGLE)
     if kind.networks and listed:
         _check_each(value, name)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,8 +27,10 @@ from torch.utils.data import DistributedSampler
 from onefold.batch_parts import Batches, taken_apart, which_is_what
 from onefold.distributed import rank, ranks, several_ranks
 from onefold.errors import DataError, OnefoldError, SettingError
+from onefold.progress import length_of
 
 Data = Iterable[Any]
+MANY = 10_000  # batches after which data that do not say their number may have no end
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,18 @@ def batches(
     Raises:
         DataError: nothing was yielded, an item is of no known kind, or a batch holds no tensor or
             no example.
+
+    Warns:
+        UserWarning: very many batches have come, and the data may have no end.
     """
     index, first = -1, None
     for position, item in enumerate(data):
+        if position == MANY and length_of(unsharded(data)) is None:
+            warnings.warn(
+                f"The {what} has yielded {MANY:,} batches and does not say how many it has; if it"
+                " never ends, pass a part, as list(itertools.islice(data, 100)).",
+                stacklevel=2,
+            )
         index = data.number(position) if isinstance(data, RankShare) else position
         args, kwargs, labels, unusable = taken_apart(item, index, what)
         batch = Batch(args, kwargs, labels, index, unusable=unusable)
