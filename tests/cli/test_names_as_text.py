@@ -140,3 +140,12 @@ def test_a_fifo_as_input_is_one_sentence(
 )
 def test_numbers_beyond_reason_are_one_sentence(refused: Callable, given: list[str]) -> None:
     refused(*given)
+
+
+@pytest.mark.parametrize("devices", [65 * 64, 100_000, 10**9])
+def test_processes_beyond_reason_are_one_sentence(
+    refused: Callable, members: list[Path], tmp_path: Path, devices: int
+) -> None:
+    out = ["-o", tmp_path / "o.safetensors", "--devices", str(devices)]
+    told = refused("merge", *members[:2], *FLAGS, *out, before="Reading")
+    assert "processes are more than the" in told
