@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from onefold.documents.problems import check_values
+from onefold.errors import RecipeError
 from onefold.patterns import as_list
-from onefold.weights.checksums import short
+from onefold.weights.checksums import checksum, short
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,21 @@ class InputFile(Part):
     main: ClassVar[str | None] = "path"
     path: str = Field(min_length=1)
     sha256: str | None = None
+
+    def verify(self) -> str:
+        """The SHA-256 of the file as it is now.
+
+        Raises:
+            RecipeError: another one is recorded. WeightsError: the file cannot be read.
+        """
+        found = checksum(self.path)
+        if self.sha256 is not None and found != self.sha256:
+            raise RecipeError(
+                f"{self.path} is not the file that the recipe was made with: its SHA-256 begins"
+                f" {found[:12]}, the recipe says {self.sha256[:12]}; get the original file, or"
+                " delete the key 'sha256' to use this one."
+            )
+        return found
 
     def __str__(self) -> str:
         return f"{self.path}, SHA-256 {short(self.sha256)}"

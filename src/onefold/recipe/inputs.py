@@ -1,29 +1,11 @@
-"""The files and data that a recipe names, read and checked."""
+"""The data that a recipe names, read and checked."""
 
 from __future__ import annotations
 
 from onefold.batches import Data, batches, check_reiterable
-from onefold.documents.part import InputFile
-from onefold.errors import DataError, RecipeError
+from onefold.errors import DataError
 from onefold.recipe.document import DataPart
 from onefold.sources import build_data
-from onefold.weights import checksum
-
-
-def verify(file: InputFile) -> str:
-    """The SHA-256 of a file.
-
-    Raises:
-        RecipeError: the recipe records another one. WeightsError: the file cannot be read.
-    """
-    found = checksum(file.path)
-    if file.sha256 is not None and found != file.sha256:
-        raise RecipeError(
-            f"{file.path} is not the file that the recipe was made with: its SHA-256 begins"
-            f" {found[:12]}, the recipe says {file.sha256[:12]}; get the original file, or delete"
-            " the key 'sha256' to use this one."
-        )
-    return found
 
 
 def load_data(part: DataPart, seed: int = 0) -> Data:

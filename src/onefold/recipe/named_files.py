@@ -7,14 +7,15 @@ names any is refused unless its reader trusts it, and it writes beside itself al
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from onefold.documents.part import InputFile, Part
+from onefold.documents.part import InputFile
+from onefold.documents.texts import texts_of
 from onefold.errors import OutputError, RecipeError, WeightsError
 from onefold.recipe.document import DataPart, Request
-from onefold.sources.names import PYTHON_FILE, in_name
+from onefold.sources.names import files_in, in_name
 from onefold.weights.files import files_of
 from onefold.weights.paths import real_output
 
@@ -28,27 +29,15 @@ def inputs_of(asked: Request, file: Path | None = None) -> list[Path]:
         asked: the document; its paths are absolute.
         file: its own file, if it is from one.
     """
-    return [*([file] if file else []), *_named(asked)]
-
-
-def _named(part: Part) -> Iterator[Path]:
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if isinstance(value, InputFile):
-            yield from _files(value.path)
-        elif isinstance(value, Part):
-            yield from _named(value)
-        elif isinstance(value, tuple):
-            for entry in value:
-                if isinstance(entry, InputFile):
-                    yield from _files(entry.path)
-                elif isinstance(entry, Part):
-                    yield from _named(entry)
-        elif isinstance(value, str) and (
-            (isinstance(part, Request) and name in ("model", "data"))
-            or (isinstance(part, DataPart) and name == "source")
+    found = [file] if file else []
+    for part, key, text in texts_of(asked):
+        if isinstance(part, InputFile) and key == "path":
+            found += _files(text)
+        elif (isinstance(part, Request) and key in ("model", "data")) or (
+            isinstance(part, DataPart) and key == "source"
         ):
-            yield from _place(value)
+            found += _place(text)
+    return found
 
 
 def _files(path: str) -> list[Path]:
@@ -74,23 +63,8 @@ def _place(name: str) -> list[Path]:
 def python_files(content: Any) -> list[str]:
     """The Python files that the plain content of a recipe names, in their order, each once."""
     used = content.get("use") if isinstance(content, Mapping) else None
-    files = [*_texts(used, paths=True), *_texts(content)]
+    files = [*files_in(used, paths=True), *files_in(content)]
     return list(dict.fromkeys(files))
-
-
-def _texts(content: Any, paths: bool = False) -> Iterator[str]:
-    """The files of all names `FILE.py:function` in plain content; with `paths`, all its texts."""
-    if isinstance(content, str):
-        match = PYTHON_FILE.fullmatch(content.strip().partition("?")[0])
-        if match or paths:
-            yield match["file"] if match else content
-    elif isinstance(content, Mapping):
-        for key, value in content.items():
-            if key != "sha256":
-                yield from _texts(value, paths)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _texts(value, paths)
 
 
 def check_trusted(content: Any, path: Path, known: Request | None = None) -> None:

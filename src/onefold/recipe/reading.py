@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
 from onefold.documents.part import InputFile, Part
 from onefold.documents.problems import Source
 from onefold.documents.reading import checked, read_yaml
+from onefold.documents.texts import with_texts
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
-from onefold.recipe.inputs import verify
 from onefold.recipe.named_files import check_below, check_trusted, python_files
 from onefold.sources.names import in_name
 from onefold.sources.user_code import run_file
@@ -32,7 +32,6 @@ COMMANDS = {  # keys that only the recipes of these commands have
 }
 
 Asked = TypeVar("Asked", bound=Request)
-P = TypeVar("P", bound=Part)
 
 
 def read_as(
@@ -119,7 +118,7 @@ def load_file(file: InputFile) -> None:
     path = Path(file.path).resolve()
     if not os.path.isfile(path):
         raise RecipeError(f"The file {file.path} of methods does not exist; check its path.")
-    verify(file)
+    file.verify()
     run_file(path, path.stat().st_mtime_ns)
 
 
@@ -161,22 +160,15 @@ def _joined(base: Path, name: str) -> str:
     return path
 
 
-def _renamed(part: P, rename: Callable[[str], str]) -> P:
-    """A part with every path in it, also those in names of models and data, renamed."""
-    changed: dict[str, Any] = {}
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if isinstance(value, Part):
-            changed[name] = _renamed(value, rename)
-        elif isinstance(value, tuple) and value and isinstance(value[0], Part):
-            changed[name] = tuple(_renamed(entry, rename) for entry in value)
-        elif isinstance(value, str) and (name, type(part)) == ("path", InputFile):
-            changed[name] = rename(value)
-        elif isinstance(value, str) and isinstance(part, Request):
-            if name == "model":
-                changed[name] = in_name(value, rename)
-            elif name in ("output", "html"):
-                changed[name] = rename(value)
-        elif isinstance(part, DataPart) and name == "source":
-            changed[name] = in_name(value, rename)
-    return part.model_copy(update=changed)
+def _renamed(asked: Asked, rename: Callable[[str], str]) -> Asked:
+    """A document with every path in it, also those in names of models and data, renamed."""
+
+    def change(part: Part, key: str, text: str) -> str:
+        own = isinstance(part, Request)
+        if (own and key in ("output", "html")) or (isinstance(part, InputFile) and key == "path"):
+            return rename(text)
+        if (own and key == "model") or (isinstance(part, DataPart) and key == "source"):
+            return in_name(text, rename)
+        return text
+
+    return with_texts(asked, change)

@@ -22,7 +22,7 @@ from onefold.isolation import seeded
 from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.environment import check_batches, other_versions, record
-from onefold.recipe.inputs import labelled, load_data, verify
+from onefold.recipe.inputs import labelled, load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome, check_outputs, write
 from onefold.report import Report
@@ -141,7 +141,7 @@ class JobTask(ABC, Generic[J, R, S]):
         with seeded(self.recipe.seed, wanted) as threads:
             self._read_data()
             self.tell(f"Reading {len(self.recipe.members)} members")
-            sums = [verify(member) for member in self.recipe.members]
+            sums = [member.verify() for member in self.recipe.members]
             models, warnings = self.members()
             tell_all(self.tell, warnings)
             data, recorded = self.batches(models)
@@ -254,5 +254,5 @@ def check_sources(recipe: Request) -> None:
 
 def with_checksums(recipe: D) -> D:
     """The recipe with the checksums of the files under `use`."""
-    used = [file.model_copy(update={"sha256": verify(file)}) for file in recipe.use]
+    used = [file.model_copy(update={"sha256": file.verify()}) for file in recipe.use]
     return recipe.model_copy(update={"use": tuple(used)})

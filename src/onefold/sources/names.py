@@ -6,7 +6,7 @@ Models and data share it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,3 +146,24 @@ def in_name(name: str, rename: Callable[[str], str]) -> str:
             return name
         return f"{head}:{rename(path)}{mark}{options}"
     return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name
+
+
+def files_in(content: Any, paths: bool = False) -> Iterator[str]:
+    """The Python files of all names `FILE.py:function` in plain content, as it is parsed from YAML.
+
+    Args:
+        content: a text, or mappings and lists with texts in them; what a key "sha256" holds is none
+            of a name.
+        paths: every other text is the path of a Python file.
+    """
+    if isinstance(content, str):
+        match = PYTHON_FILE.fullmatch(content.strip().partition("?")[0])
+        if match or paths:
+            yield match["file"] if match else content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            if key != "sha256":
+                yield from files_in(value, paths)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from files_in(value, paths)

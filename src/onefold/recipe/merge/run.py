@@ -16,7 +16,6 @@ from onefold.fold.plan import DEFAULT
 from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
 from onefold.processes import check_device, check_processes
-from onefold.recipe.inputs import verify
 from onefold.recipe.merge.document import ALIGN, FOLD, Recipe, SavedAlignment
 from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.processes import fold_in_processes
@@ -62,7 +61,7 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         if recipe.devices > 1:
             check_processes(check_device(recipe.device), recipe.devices)
         if isinstance(recipe.align, SavedAlignment):
-            verify(recipe.align.file)
+            recipe.align.file.verify()
 
     def kept(self) -> Path | None:
         """The folder of the alignment's checkpoint, if there is one."""
@@ -128,7 +127,7 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         recipe = super()._with_checksums(sums)
         if not isinstance(recipe.align, SavedAlignment):
             return recipe
-        file = recipe.align.file.model_copy(update={"sha256": verify(recipe.align.file)})
+        file = recipe.align.file.model_copy(update={"sha256": recipe.align.file.verify()})
         return recipe.model_copy(update={"align": SavedAlignment(file=file)})
 
 
