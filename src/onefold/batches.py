@@ -176,7 +176,7 @@ def batches(
         if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
         first = first or batch
-        _check_kind(batch, first, what)
+        _check_kind(batch, first, device, what)
         yield batch if device is None else _move(batch, device)
     if index >= 0:
         return
@@ -190,18 +190,20 @@ def batches(
         )
 
 
-def _check_kind(batch: Batch, first: Batch, what: str) -> None:
-    """Refuse inputs without numbers, and inputs of other kinds than those of the first batch.
+def _check_kind(batch: Batch, first: Batch, device: torch.device | str | None, what: str) -> None:
+    """Refuse inputs of other kinds than those of the first batch, and inputs without numbers.
+
+    Networks on the device 'meta' take such inputs.
 
     Raises:
         DataError: naming the batch.
     """
-    for value in batch.tensors:
-        if value.device.type == "meta":
-            raise DataError(
-                f"Batch {batch.index} of the {what} is on the device 'meta', which holds no"
-                " numbers; yield batches on a CPU or an accelerator."
-            )
+    wanted = first.tensors[0].device if device is None else torch.device(device)
+    if wanted.type != "meta" and any(value.device.type == "meta" for value in batch.tensors):
+        raise DataError(
+            f"Batch {batch.index} of the {what} is on the device 'meta', which holds no numbers;"
+            " yield batches on a CPU or an accelerator."
+        )
     kinds, before = _kinds(batch), _kinds(first)
     for place in kinds.keys() & before.keys():
         if kinds[place] != before[place]:
