@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from onefold.documents.part import Flag, InputFile, NamePatterns, Part
+from onefold.documents.record import Record
 from onefold.inference import Output
 from onefold.result_reports.provenance import Fact, Provenance
 from onefold.weights.selection import Selection
@@ -103,22 +104,6 @@ class NetworkOutputPart(Part):
     def output(self) -> Output:
         """The same for the library."""
         return Output(self.select, self.class_axis)
-
-
-class Record(Part):
-    """The versions that a result was made with; written, never needed.
-
-    `data_sha256`: of the batches read. `result_sha256`: of the result file.
-    """
-
-    onefold: str
-    torch: str
-    numpy: str
-    scipy: str
-    python: str
-    threads: int = Field(ge=1)
-    data_sha256: str | None = None
-    result_sha256: str | None = None
 
 
 SCORING = Flag(prefix="eval-", panel="How to score")

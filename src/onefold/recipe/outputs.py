@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from onefold._version import __version__
+from onefold.documents.record import Record, other_bits
 from onefold.errors import OutputError, RecipeError
-from onefold.recipe.document import Document, Job, Record
+from onefold.recipe.document import Document, Job
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
 from onefold.weights import check_apart, check_ending, check_output
@@ -156,14 +157,3 @@ def write(
             new.write(report.to_html(), files.html)
         new.place(force=force, remove=remove)
     return Written(recipe, report, other_bits(files.name, digest, recorded))
-
-
-def other_bits(name: str, digest: str, recorded: Record | None) -> list[str]:
-    """A warning if a result has another checksum than the recipe records."""
-    before = recorded.result_sha256 if recorded else None
-    if before in (None, digest):
-        return []
-    return [
-        f"{name} has other bits (SHA-256 {digest[:12]}) than the recipe records"
-        f" ({str(before)[:12]})"
-    ]

@@ -15,8 +15,9 @@ from onefold.documents.reading import checked, read_yaml
 from onefold.documents.texts import with_texts
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
-from onefold.recipe.named_files import check_below, check_trusted, python_files
+from onefold.recipe.named_files import check_below
 from onefold.sources.names import in_name
+from onefold.sources.trust import check_trusted, python_files
 from onefold.sources.user_code import run_file
 
 HEADER = """\

@@ -17,11 +17,11 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.documents.part import Flag
+from onefold.documents.record import check_batches, other_versions, record
 from onefold.errors import Note, WeightsError
 from onefold.isolation import seeded
 from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
-from onefold.recipe.environment import check_batches, other_versions, record
 from onefold.recipe.inputs import labelled, load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome, check_outputs, write

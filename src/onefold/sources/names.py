@@ -167,3 +167,15 @@ def files_in(content: Any, paths: bool = False) -> Iterator[str]:
     elif isinstance(content, list | tuple):
         for value in content:
             yield from files_in(value, paths)
+
+
+def place_in(name: str) -> list[Path]:
+    """The file or folder in the name of a model or of data, if there is one."""
+    found: list[Path] = []
+
+    def keep(path: str) -> str:
+        found.append(Path(path))
+        return path
+
+    in_name(name, keep)
+    return found

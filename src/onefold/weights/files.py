@@ -110,3 +110,11 @@ def _read_index(path: Path) -> dict[str, Path]:
                 " index's own folder."
             )
     return {name: path.parent / file for name, file in pairs.items()}
+
+
+def with_shards(path: PathLike) -> list[Path]:
+    """A file, and the shards that it names if it is an index that can be read."""
+    try:
+        return [Path(path), *files_of(path)[0]]
+    except WeightsError:
+        return [Path(path)]

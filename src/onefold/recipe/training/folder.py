@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from onefold.documents.problems import told
+from onefold.documents.record import Record
 from onefold.errors import OutputError, RecipeError
 from onefold.explore.checkpoint import NAME, difference
-from onefold.recipe.document import Record
 from onefold.recipe.outputs import Outcome, Outputs, Written, write
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights import check_apart, check_output

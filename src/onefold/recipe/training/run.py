@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onefold.batches import Data
+from onefold.documents.record import Record, check_batches, other_versions, record
 from onefold.errors import OutputError, RecipeError
 from onefold.explore.checkpoint import NAME, Checkpoint, State, keep, kept
 from onefold.explore.training import steps_of
 from onefold.isolation import seeded
 from onefold.processes import check_device, fabric_package, launch
-from onefold.recipe.document import Record
-from onefold.recipe.environment import check_batches, other_versions, record
 from onefold.recipe.inputs import labelled
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome

@@ -1,14 +1,32 @@
-"""The versions, threads and batches that the bits of a result depend on."""
+"""What the bits of a result depend on, as documents record it: versions, threads and batches."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import version
 
+from pydantic import Field
+
 from onefold._version import __version__
 from onefold.batches import Data, fingerprint
+from onefold.documents.part import Part
 from onefold.errors import RecipeError
-from onefold.recipe.document import Record
+
+
+class Record(Part):
+    """The versions that a result was made with; written, never needed.
+
+    `data_sha256`: of the batches read. `result_sha256`: of the result file.
+    """
+
+    onefold: str
+    torch: str
+    numpy: str
+    scipy: str
+    python: str
+    threads: int = Field(ge=1)
+    data_sha256: str | None = None
+    result_sha256: str | None = None
 
 
 def record(threads: int, data_sha256: str | None = None) -> Record:
@@ -63,3 +81,14 @@ def other_versions(recorded: Record, threads: int) -> list[str]:
         if changed
         else []
     )
+
+
+def other_bits(name: str, digest: str, recorded: Record | None) -> list[str]:
+    """A warning if a result has another checksum than the recipe records."""
+    before = recorded.result_sha256 if recorded else None
+    if before in (None, digest):
+        return []
+    return [
+        f"{name} has other bits (SHA-256 {digest[:12]}) than the recipe records"
+        f" ({str(before)[:12]})"
+    ]
