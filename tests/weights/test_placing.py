@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -76,15 +78,19 @@ def test_what_dead_writers_left_goes_and_what_others_write_stays(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", *left[1:]}
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs masks of signals")
+@pytest.mark.parametrize("threads", [0, 3])
 def test_an_interrupt_waits_until_all_are_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    real = os.replace
+    real, end = os.replace, threading.Event()
+    others = [threading.Thread(target=end.wait, args=(30,)) for _ in range(threads)]
+    for other in others:
+        other.start()
 
     def replace(a: Path, b: Path) -> None:
         real(a, b)
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
 
     folder = placing.hidden(tmp_path / "result")
     folder.mkdir()
@@ -98,8 +104,16 @@ def test_an_interrupt_waits_until_all_are_in_place(
             placing.place_together(folder, {tmp_path / name: folder / name for name in "abc"})
     finally:
         signal.signal(signal.SIGINT, before)
+        end.set()
     assert [path.name for path in placing.placed()] == ["a", "b", "c"]
     assert all((tmp_path / name).read_text() == name for name in "abc")
+
+
+def test_signals_have_their_handlers_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match="x"), placing.undisturbed():
+        raise ValueError("x")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_folder_is_exchanged_whole_and_keeps_the_entries_of_others(tmp_path: Path) -> None:

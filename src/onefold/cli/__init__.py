@@ -23,7 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from onefold._version import __version__
 from onefold.cli.console import error, forget, say
-from onefold.documents.usage import WrongUsage, sentence
+from onefold.usage import WrongUsage, sentence
 from onefold.errors import OnefoldError, SettingError, nearest
 
 SEE = "see `onefold --help`."

@@ -22,6 +22,7 @@ import re
 import secrets
 import shutil
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -115,15 +116,29 @@ def place_together(folder: Path, ready: Mapping[Path, Path], remove: Iterable[Pa
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let interrupts and requests to end wait until the block is over."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Let interrupts and requests to end wait until the block is over.
+
+    Their handlers are exchanged: a mask would hold for this thread alone, and the system gives a
+    signal to any other thread. Handlers run in the main thread, so that others need nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    came: list[int] = []
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not None
+    }
+    for number in before:
+        signal.signal(number, lambda found, _: came.append(found))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for found in came:
+            signal.raise_signal(found)
 
 
 def _carry_out(folder: Path) -> None:
