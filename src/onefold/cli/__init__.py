@@ -23,8 +23,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from onefold._version import __version__
 from onefold.cli.console import error, forget, say
-from onefold.usage import WrongUsage, sentence
 from onefold.errors import OnefoldError, SettingError, nearest
+from onefold.usage import WrongUsage, sentence
 
 SEE = "see `onefold --help`."
 COMMANDS = (
