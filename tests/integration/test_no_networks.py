@@ -122,7 +122,6 @@ def test_none_among_networks(name: str) -> None:
         (lambda: Path("a.pt"), "onefold.sources.DiskMembers(build, paths)."),
         (lambda: net().state_dict(), "network.load_state_dict(state)."),
         (lambda: {"a": net(), "b": net()}, "; pass list(models.values())."),
-        (lambda: (each for each in (net(), net())), "a generator; pass list(models)."),
         (lambda: {net(), net()}, "; pass list(models)."),
         (lambda: {"a": net()}.values(), "; pass list(models)."),
     ],

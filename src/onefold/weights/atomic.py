@@ -37,7 +37,10 @@ def check_output(
         OutputError: the output exists and `force` is not set, it is of the other kind or neither
             file nor folder, its folder is missing or read-only, or as `real_output`.
     """
-    target = real_output(path)
+    try:
+        target = real_output(path)
+    except OSError as error:  # for example a name too long
+        raise explain(error, path) from error
     kind = "folder" if folder else "file"
     try:
         if not target.parent.is_dir():
