@@ -93,6 +93,8 @@ def start(folder: Path, command: Command, more: list[str], before: Callable[[], 
     os.chdir(folder)
     for stream, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     status = 99
     try:
         status = work(command, more, before)
