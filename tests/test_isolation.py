@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,39 +19,18 @@ import onefold
 from onefold.isolation import isolated, seeded
 from onefold.symmetry.exporting import export
 
-DATA = [torch.randn(24, 1, 6, 6, generator=torch.Generator().manual_seed(k)) for k in range(3)]
-LABELED = [(x, torch.arange(24) % 4) for x in DATA]
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "reliability" / "races.py"
+races = runpy.run_path(str(SCRIPT))
+JOBS: dict[str, Callable[[list[nn.Module]], Any]] = races["JOBS"]
+DATA: list[Tensor] = races["DATA"]
 
 
 def network(seed: int) -> nn.Module:
+    """The network of the races; the caller's random numbers stay as they are."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(1, 4, 3),
-            nn.BatchNorm2d(4),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(4, 4),
-        ).eval()
+        return races["network"](seed)  # type: ignore[no-any-return]
 
 
-def gates(models: list[nn.Module]) -> nn.Module:
-    soft = onefold.SoftMerge(models, level="layer", screen=False)
-    return onefold.fit_gates(soft, LABELED, steps=3).model
-
-
-JOBS: dict[str, Callable[[list[nn.Module]], Any]] = {
-    "permutation": lambda m: onefold.merge(m, DATA, align="permutation").model,
-    "least squares": lambda m: onefold.merge(m, DATA, align="none", fold="least_squares").model,
-    "polish": lambda m: onefold.merge(m, DATA, align="permutation", polish=1).model,
-    "gates": gates,
-    "subspace": lambda m: onefold.Subspace(m[0], shape="line", starts=m).midpoint(DATA),
-    "partial": lambda m: onefold.partial_merge(m, DATA, until="3", align="permutation").model,
-    "align": lambda m: onefold.align(m, DATA, method="permutation").apply(m)[1],
-    "evaluate": lambda m: onefold.evaluate(m, LABELED).nll,
-    "barrier": lambda m: onefold.barrier(m[0], m[1], LABELED).losses,
-}
 PLAIN: dict[str, Any] = {}
 
 
@@ -69,8 +50,8 @@ def right(job: str) -> Any:
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-    return bool(a == b)
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
 
 
 @contextlib.contextmanager
@@ -113,9 +94,9 @@ def test_a_network_that_is_recalibrated_in_place_gets_the_same_bits(context: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("other", ["permutation", "gates", "subspace", "evaluate"])
+@pytest.mark.parametrize("other", ["merge, permutation", "fit_gates", "Subspace", "evaluate"])
 def test_two_threads_get_what_each_would_get_alone(other: str) -> None:
-    jobs = ("permutation", other)
+    jobs = ("merge, permutation", other)
     wanted = [right(job) for job in jobs]
     models = [network(0), network(1)]
     before = [bits(model) for model in models]
@@ -225,3 +206,16 @@ def test_seed_and_threads_are_those_of_the_context_and_then_the_caller_s_again(
         raise ValueError("inside")
     assert torch.get_num_threads() == before
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_results_are_read_the_same_in_every_context(context: str) -> None:
+    models = [network(0), network(1)]
+    pool = onefold.class_pool(models, DATA)
+    pairs = onefold.compare_networks(models, races["LABELED"])
+    plain, text, alone = pool.to_dict(), str(pairs), pool.only(1).to_dict()
+    with CONTEXTS[context]():
+        again = onefold.ClassPool.from_dict(plain)
+        assert again.to_dict() == plain
+        assert again.only(1).to_dict() == alone
+        assert str(pairs) == text

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Data, RankShare, batches, check_reiterable, device_of, forward
+from onefold.batches import Data, RankShare, batches, check_reiterable, device_of
 from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
+from onefold.forward import forward
 from onefold.layers import Layer
 from onefold.progress import track
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from onefold.alignment.layout import Layout
 from onefold.alignment.moments import Moments
 from onefold.alignment.samples import check_least
-from onefold.batches import Data, batches, check_dtype
+from onefold.batches import Data, batches
 from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import DataError
+from onefold.forward import check_dtype
 from onefold.layers import Layer
 from onefold.progress import track
 from onefold.symmetry import TracedNetwork, features, fibre_features

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from onefold.batches import Data, batches, check_dtype, device_of, dtype_of, forward, unsharded
+from onefold.batches import Data, batches, device_of, dtype_of, unsharded
 from onefold.copying import copied_to_run
 from onefold.errors import NothingToAlignError
+from onefold.forward import check_dtype, forward
 from onefold.symmetry import SymmetrySpec, TracedNetwork, trace
 from onefold.symmetry.coverage import all_positions, why_still
 

@@ -25,9 +25,10 @@ from onefold.alignment.problem import AlignmentProblem, Reading, check_reference
 from onefold.alignment.results import GroupSolution, name_of
 from onefold.alignment.statistics import ReadPoint, Sampling, Statistics
 from onefold.alignment.structure import check_movable, trace_on
-from onefold.batches import Batch, Data, batches, check_dtype, check_reiterable, device_of, dtype_of
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of, dtype_of
 from onefold.distributed import from_every_rank, raise_together
 from onefold.errors import AlignmentError, DataError, MembersError
+from onefold.forward import check_dtype
 from onefold.progress import track
 from onefold.sources import on_disk
 from onefold.symmetry import GroupMap, SymmetrySpec, TracedNetwork, solve

@@ -135,7 +135,8 @@ class ClassPool:
     def led_by(self, weights: Sequence[float]) -> ClassPool:
         """The same pool with every member's weight multiplied."""
         return replace(
-            self, weights=self.weights * torch.tensor(list(weights), dtype=torch.float64)
+            self,
+            weights=self.weights * torch.tensor(list(weights), dtype=torch.float64, device="cpu"),
         )
 
     def log_part(self, logits: Tensor, member: int) -> Tensor:
@@ -171,7 +172,7 @@ class ClassPool:
         return replace(
             self,
             seen=self.seen[own],
-            weights=torch.ones(1, dtype=torch.float64),
+            weights=torch.ones(1, dtype=torch.float64, device="cpu"),
             errors=None if self.errors is None else self.errors[own],
             corrected=None if self.corrected is None else self.corrected[own],
         )
@@ -180,7 +181,8 @@ class ClassPool:
     def from_dict(cls, data: Mapping[str, Any]) -> ClassPool:
         """The inverse of `to_dict`."""
         seen, shares, weights = (
-            torch.tensor(data[name], dtype=torch.float64) for name in ("seen", "shares", "weights")
+            torch.tensor(data[name], dtype=torch.float64, device="cpu")
+            for name in ("seen", "shares", "weights")
         )
         errors, corrected = (_tensor(data.get(name)) for name in ("errors", "corrected"))
         return cls(
@@ -216,10 +218,11 @@ def _tensor(rows: Sequence[Sequence[float | None]] | None) -> Tensor | None:
     return torch.tensor(
         [[float("nan") if value is None else value for value in row] for row in rows],
         dtype=torch.float64,
+        device="cpu",
     )
 
 
 def mean_pool(weights: Sequence[float]) -> ClassPool:
     """The weighted mean of the members' probabilities, of any number of classes."""
-    even = torch.ones(len(weights), 1, dtype=torch.float64)
-    return ClassPool(even, even[0], torch.tensor(list(weights), dtype=torch.float64))
+    even = torch.ones(len(weights), 1, dtype=torch.float64, device="cpu")
+    return ClassPool(even, even[0], torch.tensor(list(weights), dtype=torch.float64, device="cpu"))

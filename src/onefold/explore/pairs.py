@@ -314,7 +314,7 @@ def _index_pairs(count: int) -> list[tuple[int, int]]:
 
 
 def _empty(count: int) -> Tensor:
-    return torch.zeros(count, count, dtype=torch.float64)
+    return torch.zeros(count, count, dtype=torch.float64, device="cpu")
 
 
 def _line(pairs: Pairs) -> str:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from onefold.batches import Batch, Data, batches, device_of, forward, labels_of
+from onefold.batches import Batch, Data, batches, device_of, labels_of
 from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, share
+from onefold.forward import forward
 from onefold.inference import ANY, ClassAxis, floating_outputs, run
 from onefold.inference.running import check_runs
 from onefold.measure.scores import check_labels, flatten

@@ -38,21 +38,14 @@ from torch import Tensor, nn
 
 from onefold.alignment import Target, trace_on
 from onefold.arguments import checked
-from onefold.batches import (
-    Data,
-    RankShare,
-    batches,
-    check_dtype,
-    check_reiterable,
-    device_of,
-    dtype_of,
-)
+from onefold.batches import Data, RankShare, batches, check_reiterable, device_of, dtype_of
 from onefold.batchnorm import FEW, reestimate, too_small
 from onefold.caches import fill
 from onefold.copying import check_changeable
 from onefold.distributed import from_every_rank, raise_together, sum_over_ranks
 from onefold.errors import DataError
 from onefold.fold.repair_places import Place, places_of
+from onefold.forward import check_dtype
 from onefold.isolation import isolated
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork

@@ -19,9 +19,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from onefold.batches import Batch, forward
+from onefold.batches import Batch
 from onefold.caches import is_returned_cache
 from onefold.errors import DataError, SettingError, nearest
+from onefold.forward import forward
 
 Select: TypeAlias = str | int | Callable[[Any], Any]
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from onefold.arguments import checked
-from onefold.batches import Batch, Data, batches, check_reiterable, device_of, forward
+from onefold.batches import Batch, Data, batches, check_reiterable, device_of
 from onefold.caches import restored_attributes
 from onefold.errors import DataError, MembersError
+from onefold.forward import forward
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.isolation import isolated
 from onefold.progress import length_of, track

@@ -228,5 +228,5 @@ def _equal(rows: list[Tensor]) -> Tensor:
 
 def mean_of_pairs(shares: Tensor) -> float:
     """The mean over all pairs of different networks of a symmetric (K, K)."""
-    first, second = torch.triu_indices(len(shares), len(shares), offset=1)
+    first, second = torch.triu_indices(len(shares), len(shares), offset=1, device=shares.device)
     return float(shares[first, second].mean())

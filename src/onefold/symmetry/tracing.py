@@ -20,9 +20,10 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from onefold.arguments import checked
-from onefold.batches import Batch, batches, forward
+from onefold.batches import Batch, batches
 from onefold.copying import copied_to_run, ordinary
 from onefold.errors import TraceError
+from onefold.forward import forward
 from onefold.isolation import isolated
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
 from onefold.symmetry.fingerprint import fingerprint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from onefold.batches import Batch, Data, batches, check_dtype
+from onefold.batches import Batch, Data, batches
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, SettingError, TraceError
 from onefold.fold.least_squares.layers import Site, find_sites
@@ -17,6 +17,7 @@ from onefold.fold.least_squares.outputs import Calibration
 from onefold.fold.least_squares.recurrent import RecurrentSite, find_recurrent
 from onefold.fold.least_squares.targets import is_output_layer
 from onefold.fold.network_fold import FoldJob
+from onefold.forward import check_dtype
 from onefold.symmetry import SymmetrySpec, TracedNetwork
 from onefold.symmetry.segments import live_bytes
 

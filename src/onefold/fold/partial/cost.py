@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from onefold.batches import Batch, forward
+from onefold.batches import Batch
+from onefold.forward import forward
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onefold.batches import Batch, dtype_of, forward
+from onefold.batches import Batch, dtype_of
 from onefold.distributed import mean_over_ranks
 from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.mixture import weighted_outputs
 from onefold.fold.soft.prune_gates import prune_gates
 from onefold.fold.soft.soft_merge import SoftMerge
+from onefold.forward import forward
 from onefold.progress import track
 
 NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
