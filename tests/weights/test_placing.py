@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_an_interrupt_waits_until_all_are_in_place(
         end.set()
     assert [path.name for path in placing.placed()] == ["a", "b", "c"]
     assert all((tmp_path / name).read_text() == name for name in "abc")
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == Path.cwd().stat().st_dev,
+    reason="there is no second file system",
+)
+def test_a_set_may_lie_on_two_file_systems(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        other, folder = Path(name), placing.hidden(tmp_path / "result")
+        folder.mkdir()
+        places = {other / "report": folder / "0", tmp_path / "result": folder / "1"}
+        for place, file in places.items():
+            file.write_text(place.name)
+        placing.place_together(folder, places)
+        placing.discard(folder)
+        assert {path.name: path.read_text() for path in other.iterdir()} == {"report": "report"}
+        assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
 def test_signals_have_their_handlers_back() -> None:

@@ -97,8 +97,9 @@ def place_together(folder: Path, ready: Mapping[Path, Path], remove: Iterable[Pa
         OSError: the operating system refuses.
     """
     base = folder.parent
+    near = {path: _beside(file, path) for path, file in ready.items()}
     places = {
-        "rename": [[file.name, os.path.relpath(path, base)] for path, file in ready.items()],
+        "rename": [[os.path.relpath(f, base), os.path.relpath(p, base)] for p, f in near.items()],
         "remove": [os.path.relpath(path, base) for path in remove],
     }
     draft = folder / f"{LIST}.draft"
@@ -141,12 +142,29 @@ def undisturbed() -> Iterator[None]:
             signal.raise_signal(found)
 
 
+def _beside(file: Path, place: Path) -> Path:
+    """The file, or a copy beside its place if that is on another file system."""
+    if file.stat().st_dev == place.parent.stat().st_dev:
+        return file
+    for left in dead(place):
+        discard(left)
+    copy = hidden(place)
+    try:
+        shutil.copyfile(file, copy)
+        with open(copy, "rb") as written:
+            os.fsync(written.fileno())
+    except BaseException:
+        discard(copy)
+        raise
+    return copy
+
+
 def _carry_out(folder: Path) -> None:
     places = json.loads((folder / LIST).read_text(encoding="utf-8"))
     base = folder.parent
-    for name, place in places["rename"]:
-        if (folder / name).exists():  # else it is in place already
-            os.replace(folder / name, base / place)
+    for file, place in places["rename"]:
+        if (base / file).exists():  # else it is in place already
+            os.replace(base / file, base / place)
     for place in places["remove"]:
         (base / place).unlink(missing_ok=True)
     for parent in {(base / place).parent for _, place in places["rename"]}:
