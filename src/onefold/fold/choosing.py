@@ -14,15 +14,12 @@ out on the same data, it took a fold over a better member on every group that it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onefold.fold.held_out import rank
 from onefold.measure.paired import Difference, difference
 from onefold.measure.scores import Scores
-
-ONE_ERROR = math.erfc(1 / math.sqrt(2))  # the p-value of one standard error, 0.317
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Choice:
     @property
     def eligible(self) -> list[str]:
         """The candidates that are above the baseline by more than a standard error."""
-        return [name for name, gain in self.gains.items() if _gains(gain)]
+        return [name for name, gain in self.gains.items() if gain.leads]
 
     def reason(self, scores: Mapping[str, Scores]) -> str:
         """One clause: what decided, in figures.
@@ -80,14 +77,9 @@ def choose(scores: Mapping[str, Scores], baseline: str) -> Choice:
         for name, score in scores.items()
         if name != baseline
     }
-    eligible = [name for name in gains if _gains(gains[name])]
+    eligible = [name for name in gains if gains[name].leads]
     if not eligible:
         return Choice(baseline, baseline, gains)
     best = max(eligible, key=lambda name: rank(scores[name]))
-    level = (name for name in eligible if not _gains(difference(scores[best], scores[name])))
+    level = (name for name in eligible if not difference(scores[best], scores[name]).leads)
     return Choice(next(level, best), baseline, gains)
-
-
-def _gains(gain: Difference) -> bool:
-    """Whether a difference is above 0 by a standard error or more."""
-    return gain.gain > 0 and gain.p <= ONE_ERROR

@@ -28,6 +28,7 @@ from onefold.measure.scores import Scores
 
 # discordant answers: below, the normal distribution is no good stand-in for the binomial one
 FEW = 25
+ONE_ERROR = math.erfc(1 / math.sqrt(2))  # the p-value of one standard error, 0.317
 TWO_ERRORS = math.erfc(2 / math.sqrt(2))  # the p-value of two standard errors, 0.0455
 ALIKE = 1e-5  # relative difference of losses that rounding explains
 
@@ -67,6 +68,11 @@ class Difference:
     def clear(self) -> bool:
         """Whether chance gives such a gain as rarely as two standard errors, or more rarely."""
         return self.gain != 0 and self.p <= TWO_ERRORS
+
+    @property
+    def leads(self) -> bool:
+        """Whether the first is ahead, and chance gives that as rarely as one standard error."""
+        return self.gain > 0 and self.p <= ONE_ERROR
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not finite becomes a word."""
