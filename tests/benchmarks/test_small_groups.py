@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.default.data import draw, small_data
+from benchmarks.default.features import of_predictions, of_weights, probabilities
 from benchmarks.default.groups import KINDS, small_groups
 from benchmarks.default.members import Member, Seen
 
@@ -84,3 +85,39 @@ def test_a_spoilt_member_answers_no_more(
     spoilt = Member("mlp", "digits", 0, Seen(last=697), epochs=15, spoilt=kind)
     assert hits(good) > 0.85
     assert hits(spoilt) < 0.6
+
+
+def test_features_of_the_same_and_of_opposite_predictions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(400, 10, generator=generator).softmax(1)
+    same = of_predictions(torch.stack([one, one]))
+    assert same["variation"] == same["hard"] == same["chance"] == 0
+    assert same["agree least"] == same["follow"] == 1
+    apart = torch.zeros(2, 400, 10)
+    apart[0, :, 0], apart[1, :, 1] = 1.0, 1.0
+    opposite = of_predictions(apart)
+    assert opposite["variation"] == opposite["hard"] == opposite["alone"] == 1
+    assert opposite["agree mean"] == 0
+
+
+def test_the_chance_variation_is_that_of_members_with_one_mean() -> None:
+    generator = torch.Generator().manual_seed(1)
+    found = [
+        of_predictions(torch.randn(2, 500, 6, generator=generator).softmax(2)) for _ in range(40)
+    ]
+    mean, chance = (sum(row[name] for row in found) / 40 for name in ("variation", "chance"))
+    assert abs(mean / chance - 1) < 0.15
+
+
+def test_the_middle_of_a_member_and_itself_loses_nothing() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 3)
+    images = [torch.randn(50, 5)]
+    p = probabilities(model, images)
+    found = of_weights([model, model], images, torch.stack([p, p]))
+    assert found == {"distance": 0.0, "line": 1.0, "mean": 1.0}
+    other = torch.nn.Linear(5, 3)
+    with torch.no_grad():
+        other.weight.copy_(-model.weight)
+    p = torch.stack([p, probabilities(other, images)])
+    assert of_weights([model, other], images, p)["distance"] == pytest.approx(2.0)
