@@ -8,7 +8,8 @@ group, the least and the greatest value over repeats and draws. "members" and "e
 accuracies on labelled images for choices: what a rule cannot see. All others are features, p_k(x)
 the probabilities of member k and w_k its weights:
 
-- variation: total variation |mean_x p_a - mean_x p_b|_1 / 2, the most over pairs; hard: of argmax;
+- variation: total variation |mean_x p_a - mean_x p_b|_1 / 2, the most over pairs (where one member
+  is bad, the least is that of good ones); hard: of argmax;
 - chance: the "variation" to be expected of so many images if the two means were equal,
   sum_c s_c / sqrt(2 pi n), s_c the deviation of p_ac - p_bc over images, the most over pairs;
 - seen: the same distance of `class_pool`'s estimates of what the members saw;
@@ -47,11 +48,13 @@ from benchmarks.default.record import keep, kept
 DRAWS = 3
 SHOWN = (
     "variation",
+    "variation least",
     "hard",
     "chance",
     "seen",
     "agree least",
     "agree mean",
+    "agree most",
     "sure",
     "alone",
     "ratio",
@@ -84,10 +87,9 @@ def average(models: Sequence[nn.Module], batches: Sequence[Tensor]) -> nn.Module
     return found.eval()
 
 
-def variation(shares: Tensor) -> float:
-    """The most of the total variations between the rows of (members, classes)."""
-    pairs = itertools.combinations(shares, 2)
-    return max(float((a - b).abs().sum()) / 2 for a, b in pairs)
+def variations(shares: Tensor) -> list[float]:
+    """The total variation of each pair of rows of (members, classes)."""
+    return [float((a - b).abs().sum()) / 2 for a, b in itertools.combinations(shares, 2)]
 
 
 def of_predictions(p: Tensor) -> dict[str, float]:
@@ -108,11 +110,13 @@ def of_predictions(p: Tensor) -> dict[str, float]:
     deviations = [(p[a] - p[b]).std(0).sum() for a, b in pairs]
     chance = [float(d) / math.sqrt(2 * math.pi * p.shape[1]) for d in deviations]
     return {
-        "variation": variation(p.mean(1)),
-        "hard": variation(hard),
+        "variation": max(variations(p.mean(1))),
+        "variation least": min(variations(p.mean(1))),
+        "hard": max(variations(hard)),
         "chance": max(chance),
         "agree least": min(equal),
         "agree mean": sum(equal) / len(equal),
+        "agree most": max(equal),
         "sure": min(sure),
         "alone": max(alone),
         "ratio": min(a / s for a, s in zip(alone, sure, strict=True)),
@@ -152,7 +156,7 @@ def features(group: SmallGroup, number: int) -> dict[str, Any]:
     models, images = group.models(), group.draw(number).unlabelled
     p = torch.stack([probabilities(model, images) for model in models])
     found: dict[str, Any] = of_predictions(p) | of_weights(models, images, p)
-    found["seen"] = variation(onefold.class_pool(models, images).seen)
+    found["seen"] = max(variations(onefold.class_pool(models, images).seen))
     labelled = group.draw(number).labelled
     judged = onefold.evaluate(models, labelled).accuracy
     found["members"] = [round(100 * onefold.evaluate(m, labelled).accuracy, 2) for m in models]
