@@ -19,6 +19,10 @@ from onefold.recipe import check
         ({"fold": {"name": "least_squares", "target": "mean"}}, "There is no target 'mean'"),
         ({"fold": {"name": "least_squares", "rows": 0}}, "asked for 0 rows"),
         ({"polish": -1}, "key 'polish.passes'"),
+        ({"polish": {"passes": 1, "views": "crop"}}, "key 'polish.views': .*mean 'crops'"),
+        ({"polish": {"passes": 1, "schedule": "step"}}, "key 'polish.schedule'"),
+        ({"polish": {"passes": 1, "warmup": 1.0}}, "key 'polish.warmup'"),
+        ({"polish": {"passes": 1, "temperature": 0}}, "key 'polish.temperature'"),
         (
             {"fold": {"name": "least_squares", "ridg": 1}},
             "unknown key 'fold.ridg'; did you mean 'ridge'",
@@ -50,6 +54,16 @@ def test_the_command_and_its_recipe_give_the_same_bits(
         "3000",
         "--polish",
         "1",
+        "--views",
+        "crops+mixed",
+        "--temperature",
+        "2",
+        "--schedule",
+        "cosine",
+        "--warmup",
+        "0.25",
+        "--batchnorm",
+        "reestimate",
     ]
     data = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "300"]
     result = onefold(
@@ -70,7 +84,12 @@ def test_the_command_and_its_recipe_give_the_same_bits(
         "conv3.weight",
         "head.weight",
     ]
-    assert report["polished"]["passes"] == 1
+    polished = report["polished"]
+    assert polished["passes"] == 1
+    assert (polished["views"], polished["temperature"]) == ("crops+mixed", 2.0)
+    assert (polished["schedule"], polished["warmup"]) == ("cosine", 0.25)
+    assert polished["batchnorm"] == "reestimate"
+    assert "polish: estimated seconds" in (tmp_path / "f.html").read_text()
     assert "Least squares" in (tmp_path / "f.html").read_text()
     again = onefold("merge", tmp_path / "f.recipe.yaml", "-o", tmp_path / "g.safetensors")
     assert again.status == 0, again.err

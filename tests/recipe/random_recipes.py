@@ -56,7 +56,7 @@ MERGE: dict[str, Any] = {
     "max_positions": 8,
     "weights": [0.5, 0.25, 0.25],
     "repair": "full",
-    "polish": {"passes": 2, "lr": 0.05},
+    "polish": {"passes": 2, "lr": 0.05, "views": "crops+mixed", "warmup": 0.1},
     "ensemble": {"name": "classes", "shares": [0.5, 0.5]},
     "network_output": {"select": 0, "class_axis": -1},
     "barrier": True,

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from onefold.augmentation import flipped, shifted
 from onefold.batches import Batch, Data, batches
 from onefold.sources import ImageBatches
-
-PADDING = 1 / 8  # of an image's height: 4 pixels of 32
 
 
 class Epochs:
@@ -92,21 +90,7 @@ def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
 
     An image is padded with zeros by an eighth of its height, and a part of the old size is cut out.
     """
-    n, _, height, width = images.shape
-    margin = max(1, round(PADDING * height))
-    flips = torch.rand(n, generator=generator, dtype=torch.float32) < 0.5
-    top, left = torch.randint(2 * margin + 1, (2, n), generator=generator)
-    padded = functional.pad(
-        torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images), [margin] * 4
-    )
-    rows = (top[:, None] + torch.arange(height))[:, None, :, None]
-    columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[
-        torch.arange(n)[:, None, None, None],
-        torch.arange(images.shape[1])[None, :, None, None],
-        rows,
-        columns,
-    ]
+    return shifted(flipped(images, generator), generator)
 
 
 def seed_all(*numbers: int) -> int:

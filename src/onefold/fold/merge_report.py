@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from onefold.alignment import Alignment
+from onefold.fold.distillation import TOLD
 from onefold.fold.network_fold import told
 from onefold.symmetry import SymmetrySpec
 
@@ -40,7 +41,7 @@ class MergeReport:
         groups: one row for each group (`Alignment.table`).
         repaired: the numbers of repair (`RepairReport`).
         folded: the details of the fold (least squares: every layer).
-        polished: passes, examples and loss of the distillation (`Polished.to_dict`).
+        polished: settings, examples, loss and times of the distillation (`Polished.to_dict`).
         frozen: state-dict name -> why no axis of it can move.
         unknown: operator without a rule -> how often it occurs.
         kept: state-dict name -> why it was not averaged but taken from one member, the reference
@@ -136,7 +137,7 @@ class MergeReport:
     def _polishing(self) -> str:
         if not self.polished:
             return ""
-        settings = {name: self.polished[name] for name in ("ensemble", "lr", "batchnorm")}
+        settings = {name: self.polished[name] for name in TOLD}
         return f", polish {self.polished['passes']} passes{told(settings)}"
 
     def __str__(self) -> str:

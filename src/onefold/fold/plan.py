@@ -32,7 +32,7 @@ from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import AlignmentError, MembersError, SettingError, nearest, shown
 from onefold.fold.average import normalized
-from onefold.fold.distillation import POLISHING, Polish, as_polish, check_distillable
+from onefold.fold.distillation import Polish, as_polish, check_distillable, check_polishable
 from onefold.fold.network_fold import NetworkFold, as_fold, takes
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
@@ -254,7 +254,7 @@ def _checked_output(plan: MergePlan[M]) -> Output:
             )
             meant = meant if value.dim() == 2 else dataclasses.replace(meant, class_axis=axis)
     if plan.polish is not None:
-        check_distillable(model, data, meant, POLISHING)
+        check_polishable(model, data, meant, plan.polish.views)
     elif plan.goal not in ("logits", "outputs") and fold.runs:
         check_distillable(model, data, meant, "an ensemble of probabilities or classes")
     return meant

@@ -12,6 +12,7 @@ from onefold.alignment import Alignment
 from onefold.batches import Data
 from onefold.ensemble import ClassPool
 from onefold.fold import MergeReport, MergeResult, merge
+from onefold.fold.distillation import TOLD
 from onefold.inference import OutputChoice
 from onefold.measure import LinearPath, evaluate
 from onefold.report import Candidate, Column, Report, Section, Table, verdict
@@ -200,8 +201,8 @@ def _facts(done: MergeReport, scored: MergeScored | None) -> dict[str, Fact]:
         facts["merged up to"] = partial["until"]
         facts["merged share of the layers (%)"] = 100 * partial["share"]
     facts |= {"repair": done.repair, "polish (passes)": polished.get("passes", 0)}
-    told = ("ensemble", "lr", "batchnorm", "steps") if polished else ()
-    facts |= {f"polish: {name}": written(polished[name]) for name in told}
+    told = (*TOLD, "steps", "estimated_seconds") if polished else ()
+    facts |= {f"polish: {name.replace('_', ' ')}": written(polished[name]) for name in told}
     for step in ("align", "fold"):
         settings = done.settings.get(step) or {}
         facts |= {f"{step}: {name}": written(value) for name, value in settings.items()}

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.documents.part import Flag, InputFile, Part
 from onefold.documents.settings import OneOf, described_fields
-from onefold.errors import nearest
+from onefold.errors import SettingError, nearest
 from onefold.fold import folds
-from onefold.fold.distillation import Polish
+from onefold.fold.distillation import Polish, check_views
 from onefold.fold.network_fold import as_fold
 from onefold.fold.partial.splitting import share_of
 from onefold.fold.plan import DEFAULT, REPAIRS
@@ -46,7 +46,22 @@ class PolishPart(Part):
         default=0, ge=0, description="Passes of distillation from the ensemble, last."
     )
     lr: float = Field(default=Polish.lr, gt=0, description=POLISH["lr"])
-    batchnorm: Literal["eval", "train"] = Field(default="eval", description=POLISH["batchnorm"])
+    batchnorm: Literal["eval", "train", "reestimate"] = Field(
+        default="eval", description=POLISH["batchnorm"]
+    )
+    views: str = Field(default="none", description=POLISH["views"])
+    temperature: float = Field(default=Polish.temperature, gt=0, description=POLISH["temperature"])
+    schedule: Literal["linear", "cosine"] = Field(default="linear", description=POLISH["schedule"])
+    warmup: float = Field(default=Polish.warmup, ge=0, lt=1, description=POLISH["warmup"])
+
+    @field_validator("views")
+    @classmethod
+    def _known(cls, views: str) -> str:
+        try:
+            check_views(views)
+        except SettingError as error:
+            raise ValueError(f"{error}".removesuffix(".")) from None
+        return views
 
 
 class EnsemblePart(Part):

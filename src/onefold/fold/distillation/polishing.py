@@ -1,0 +1,152 @@
+"""Distillation of the members' ensemble into one network, on unlabelled data.
+
+    minimise over theta   T^2 mean_x KL(q(x) || softmax(f_theta(x) / T))
+    q(x) = softmax(g(x) / T),  g = mean_k f_k, or log mean_k softmax(f_k), or a pool
+
+by Adam, with a rate that falls to 0. As the last step of a fold it corrects errors that layer-wise
+solutions cannot see. Applied to the best member it is the honest baseline of every fold:
+`polish(best, members, data, 3)`.
+
+Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531),
+without labels. Views of the inputs: see `views.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from torch import nn
+
+from onefold.alignment import check_networks
+from onefold.arguments import checked
+from onefold.batches import Data, batches, check_reiterable, device_of
+from onefold.caches import clear_eval_caches
+from onefold.copying import copied
+from onefold.ensemble.class_shares import pooled
+from onefold.ensemble.names import name_of
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import SettingError
+from onefold.fold.distillation.aims import WHAT, Lessons, Logits, check_distillable
+from onefold.fold.distillation.settings import Polish, Polished, as_polish
+from onefold.fold.distillation.training import train
+from onefold.fold.distillation.views import View, Viewer, name_of_views
+from onefold.inference import Output, OutputChoice, as_output
+from onefold.isolation import isolated
+from onefold.sources import on_disk
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@checked
+@isolated
+def polish(
+    model: M,
+    teachers: Sequence[nn.Module],
+    data: Data,
+    settings: int | Polish | None = None,
+    *,
+    seed: int = 0,
+    output: OutputChoice = None,
+    **fields: Any,
+) -> Polished[M]:
+    """A copy of `model` distilled from the ensemble of `teachers`; all of them stay as they are.
+
+    Args:
+        model: the network at the start.
+        teachers: the members of the ensemble. Of members on disk one is in memory at a time, if
+            `data` is a list, and each is read once, with views once in every pass; else all are
+            read again for every batch.
+        data: batches in the loader's own order; if they are a list, their order is drawn anew for
+            every pass. Of labels only the shape is read, which tells the axis of the classes.
+        settings: passes over the data, or a `Polish` with more settings; None: its defaults.
+        seed: of the order of the batches and of the views.
+        output: which output is distilled if the networks return several, and on which axis its
+            classes lie (`onefold.inference`). Only outputs of classes can be distilled: one number
+            for each example is refused.
+        **fields: fields of `Polish`, in place of `settings`.
+
+    Raises:
+        MembersError, WeightsError: the networks do not fit together.
+        DataError: the data cannot be run or gives losses that are not finite, the views do not fit
+            the data, or the output or the axis of its classes is not known.
+        SettingError: a setting is unusable.
+    """
+    named = Polish(**fields)  # also refuses a name that is no field
+    if fields and settings is not None:
+        raise SettingError(
+            f"Distillation was given settings and {', '.join(fields)}; give one of them."
+        )
+    chosen = named if settings is None else as_polish(settings)
+    if chosen is None:
+        raise SettingError("Distillation was asked for 0 passes; it needs at least 1.")
+    meant = as_output(output)
+    for group in [[teacher] for teacher in teachers] if on_disk(teachers) else [list(teachers)]:
+        check_networks([model, *group])
+    data = check_reiterable(data, WHAT)
+    check_polishable(model, data, meant, chosen.views)
+    student = _student(model)
+    mean = pooled(chosen.ensemble or "logits", teachers, data, meant)
+    result = Polished(
+        student,
+        chosen.passes,
+        name_of(mean),
+        classes=mean.to_dict() if isinstance(mean, ClassPool) else None,
+        lr=chosen.lr,
+        batchnorm=chosen.batchnorm,
+        views=name_of_views(chosen.views),
+        temperature=chosen.temperature,
+        schedule=chosen.schedule,
+        warmup=chosen.warmup,
+        seed=seed,
+    )
+    lessons = Lessons(
+        teachers,
+        data,
+        mean,
+        Logits(meant),
+        Viewer(chosen.views, seed),
+        temperature=chosen.temperature,
+        device=device_of(model),
+        seed=seed,
+    )
+    train(student, lessons, chosen, result)
+    _restore(student, model)
+    return result
+
+
+def check_polishable(
+    network: nn.Module, data: Data, output: Output, views: str | View = "none"
+) -> None:
+    """Refuse outputs that are not known to be classes, and views that do not fit the first batch.
+
+    Args:
+        network: the network.
+        data: batches.
+        output: which output is meant.
+        views: of the inputs.
+
+    Raises:
+        DataError: as said.
+    """
+    check_distillable(network, data, output)
+    Viewer(views, 0)(next(batches(data, device_of(network), WHAT)))
+
+
+def _student(model: M) -> M:
+    """A copy of the network, ready to be trained."""
+    student = copied(model)
+    clear_eval_caches(student)
+    student.eval()
+    for parameter in student.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return student
+
+
+def _restore(student: nn.Module, model: nn.Module) -> None:
+    """Give the student the flags of the network that was copied."""
+    for module, original in zip(student.modules(), model.modules(), strict=True):
+        module.training = original.training
+    for parameter, before in zip(student.parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(before.requires_grad)
+        parameter.grad = None
