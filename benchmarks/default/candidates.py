@@ -4,7 +4,8 @@
 |-------------------------------|-------------------------------------------------------------|
 | best member                   | the member that all labelled choice images choose           |
 | best member, balanced         | the same, its logits shifted to even classes (`class_pool`) |
-| average                       | the mean of the weights as they are, repaired               |
+| average                       | the mean of the weights as they are, batch norms settled    |
+| average, repaired             | the same, repaired                                          |
 | average, permutation / cca    | the mean after alignment, repaired                          |
 | least squares, ...            | towards "pruning" with that ensemble at its outputs         |
 | least squares, ... best first | the same with 0.7 of the weight on the best member          |
@@ -57,9 +58,15 @@ def candidates(models: list[nn.Module], images: list[Tensor], best: int) -> Iter
     balanced, seconds = timed(lambda: onefold.class_pool(one, images))
     yield Candidate("best member, balanced", (one, balanced), seconds)
     rest = (1 - LEADING) / (len(models) - 1)
+    norms = any(isinstance(module, nn.BatchNorm2d) for module in models[0].modules())
+    settled = "batchnorm" if norms else "none"
     weights = [LEADING if k == best else rest for k in range(len(models))]
+    plain, seconds = timed(
+        lambda: onefold.merge(models, images, align="none", fold="average", repair=settled).model
+    )
+    yield Candidate("average", plain, seconds)
     for name, align, fold, leads in (
-        ("average", "none", "average", False),
+        ("average, repaired", "none", "average", False),
         ("average, permutation", "permutation", "average", False),
         ("average, cca", "cca", "average", False),
         ("least squares, logits", "none", onefold.LeastSquares(), False),

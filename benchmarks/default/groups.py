@@ -104,6 +104,9 @@ def _groups(repeat: int) -> list[SmallGroup]:
     soup = several(5, replace(tuned, seen=Seen(first=4000, last=12000)))
     rates = zip(soup, (1e-4, 3e-4, 5e-4, 1e-3, 2e-3), strict=True)
     soup = tuple(replace(m, lr=lr, weight_decay=0.1 * (m.seed % 2)) for m, lr in rates)
+    noisy = several(
+        4, replace(tuned, lr=2e-3, epochs=15, wrong=0.2), replace(parts, first=4000, last=8000)
+    )
 
     good = several(3, easy_mlp)
     fourth = replace(easy_mlp, seed=first + 60)
@@ -138,6 +141,7 @@ def _groups(repeat: int) -> list[SmallGroup]:
             ("branches-cnn", "origin", several(3, branch)),
             ("tuned-parts-mlp", "origin", several(2, tuned, parted)),
             ("soup-mlp", "origin", soup),
+            ("soup-noisy-mlp", "origin", noisy),
             ("bad-brief", "bad", (*good, replace(fourth, epochs=1, lr=1e-4))),
             ("bad-labels", "bad", (*good, replace(fourth, wrong=0.7))),
             ("bad-flipped", "bad", (*good, replace(fourth, spoilt="flipped"))),
