@@ -14,8 +14,9 @@ def kept(path: Path) -> dict[str, Any]:
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
-    """Write the record, in full or not at all."""
+    """Write the record, in full or not at all, every entry on a line of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in record.items()]
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    part.write_text("{\n" + ",\n".join(rows) + "\n}\n")
     part.replace(path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.default.record import keep, kept
 from benchmarks.default.table import compare, counted, rows_of, show, verdict
 
 
@@ -76,3 +78,15 @@ def test_two_runs_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None
     before, after = {"x/0": group("same", -3.0, 1, 0)}, {"x/0": group("same", 0.5, 1, 0)}
     compare(before, after)
     assert "| x | same | -3.00 | +0.50 | -3.00 | +0.50 |" in capsys.readouterr().out
+
+
+def test_a_record_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "record.json"
+    record = {"x/0": group("same", 0.5, 0.1, 2), "y/1": {"kind": "broken", "words": 'a "b"'}}
+    assert kept(path) == {}
+    keep(record, path)
+    assert kept(path) == record
+    assert len(path.read_text().splitlines()) == 4
+    with pytest.raises(ValueError, match="JSON"):
+        keep({"x/0": {"gain": float("nan")}}, path)
+    assert kept(path) == record
