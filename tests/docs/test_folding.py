@@ -28,7 +28,7 @@ def test_the_examples(root: Path) -> None:
         "ensemble, pooled by class",
     ):
         assert accuracy[name] > best + 0.02
-    polished = run_section(root, "folding.md", "Least squares", names)["polished"]
+    polished = run_section(root, "folding.md", "Polish", names)["polished"]
     assert polished.divergence[-1] < 0.9 * polished.divergence[0]
     assert (
         onefold.evaluate(polished.model, names["test"]).accuracy
