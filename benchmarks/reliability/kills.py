@@ -8,6 +8,8 @@ moment, or at the n-th time that it renames a file or forces one onto the disk, 
 or SIGINT. What is left must be nothing, everything, or a run to go on with. What the command said
 must be true. The same command, or the same with --resume, must then end in the same bits, and leave
 no hidden file. A command runs in a fork of one process that has imported everything.
+
+--commands runs some of the commands; the file keeps what it holds of the others.
 """
 
 from __future__ import annotations
@@ -157,7 +159,8 @@ def judge(
     """What a kill left, and the fault, if there is one."""
     said = (folder / "err.txt").read_text() if (folder / "err.txt").exists() else ""
     if "Traceback" in said:
-        return "traceback", f"a traceback: {said.splitlines()[-1][:150]}"
+        lines = said[max(0, said.index("Traceback") - 200) :].splitlines()
+        return "traceback", f"a traceback: {' | '.join(lines)[:2000]}"
     there = contents(folder, command)
     if "no output was written" in said and there:
         return "false", f"says that no output was written, but there are {sorted(there)}"
@@ -181,8 +184,9 @@ def judge(
     if code != 0 and not exists:
         lines = [line for line in said.splitlines() if line.startswith("error")]
         return left, f"left {left}, run again: exit {code}, {lines[-1][:200] if lines else said}"
-    if contents(folder, command) != wanted:
-        return left, f"left {left}, run again: other files or bits"
+    if (there := contents(folder, command)) != wanted:
+        other = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+        return left, f"left {left}, run again: other files or bits: {other}"
     if names := hidden(folder):
         return left, f"left {left}, run again: {names} stay"
     return left, None
@@ -272,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=200, help="random kills of all commands")
+    parser.add_argument("--kills", type=int, default=200, help="random ones, of all commands")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
@@ -284,7 +288,8 @@ def main() -> None:
 
     os.environ["NO_COLOR"] = "1"
     torch.set_num_threads(1)
-    record: dict[str, object] = {}
+    out = arguments.out
+    record: dict[str, object] = json.loads(out.read_text()) if out and out.exists() else {}
     with tempfile.TemporaryDirectory() as place:
         for seed, file in enumerate(FILES):
             torch.manual_seed(seed)
@@ -302,9 +307,9 @@ def main() -> None:
         each = -(-arguments.kills // len(arguments.commands))
         for name in arguments.commands:
             record[name] = measure(name, each, Path(place), arguments.seed)
-            if arguments.out:
-                arguments.out.parent.mkdir(parents=True, exist_ok=True)
-                arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+            if out:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from onefold.lost_processes import workers_named
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -40,7 +42,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
 
     Calls of several threads run one after another. Inside, gradients are on, inference mode and
     autocast are off, and the default device is no "meta", whatever they are outside. Calls inside
-    of such a call run as they stand.
+    of such a call run as they stand. The loss of a worker of a data loader is named.
     """
 
     @functools.wraps(function)
@@ -51,7 +53,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
                 return function(*args, **kwargs)
             turn.depth += 1
             try:
-                with _plain_context():
+                with _plain_context(), workers_named():
                     return function(*args, **kwargs)
             finally:
                 turn.depth -= 1

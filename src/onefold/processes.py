@@ -20,7 +20,8 @@ import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from onefold import errors
-from onefold.errors import OnefoldError, RecipeError, SettingError
+from onefold.errors import OnefoldError, RanksError, RecipeError, SettingError
+from onefold.lost_processes import MEMORY, ending, lost_peer, workers_named
 
 NOISY = (
     "lightning_fabric.utilities.distributed",
@@ -84,6 +85,8 @@ def launch(
     device: torch.device,
     devices: int = 1,
     precision: str = "32-true",
+    *,
+    again: str = "give the same command again",
 ) -> None:
     """Call `function(fabric, *arguments)` on one device or on several.
 
@@ -97,9 +100,11 @@ def launch(
         device: kind of device; with an index only for one device.
         devices: number of devices.
         precision: precision as lightning-fabric names it.
+        again: clause of an error message that says how to go on if a process is lost.
 
     Raises:
         OnefoldError: as the function does, in whatever process.
+        RanksError: a process ended without an error, as one that is killed.
     """
     fabric_package()
     from lightning_fabric import Fabric
@@ -124,12 +129,12 @@ def launch(
             else:
                 fabric.launch(function, *arguments)
     except ProcessRaisedException as error:
-        raise _translated(error) from error
+        if lost_peer(error):
+            raise _lost(f"One of {devices} processes", "has ended", again) from error
+        raise _translated(error, devices) from error
     except ProcessExitedException as error:
-        raise OnefoldError(
-            f"A process of the training was ended from outside ({error}); give the same command"
-            " with --resume."
-        ) from error
+        which = f"Rank {error.error_index} of {devices} processes"
+        raise _lost(which, ending(error.exit_code), again) from error
     finally:
         for child in set(multiprocessing.active_children()) - children:
             child.terminate()
@@ -162,10 +167,16 @@ class _Entry:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if os.getppid() != self.parent:
             raise KeyboardInterrupt
-        self.function(fabric, *arguments)
+        with workers_named():
+            self.function(fabric, *arguments)
         fabric.barrier()
         # if it is left to the end of the interpreter, its threads may abort the process
         torch.distributed.destroy_process_group()
+
+
+def _lost(which: str, how: str, again: str) -> RanksError:
+    less = "; fewer --devices or smaller batches need less" if how == MEMORY else ""
+    return RanksError(f"{which} {how}; {again}{less}.")
 
 
 def _quiet() -> None:
@@ -173,11 +184,20 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _translated(error: Exception) -> Exception:
-    """The error of a process as it was raised there, read from the last line of its traceback."""
-    name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+def _translated(error: ProcessRaisedException, devices: int) -> OnefoldError:
+    """The error of a process as it was raised there, read from the last line of its traceback.
+
+    An error that is not of this library is one sentence.
+    """
+    last = str(error).strip().splitlines()[-1]
+    name, _, message = last.partition(": ")
     kind = getattr(errors, name.rpartition(".")[2], None)
-    return kind(message) if isinstance(kind, type) and issubclass(kind, OnefoldError) else error
+    if isinstance(kind, type) and issubclass(kind, OnefoldError):
+        return kind(message)
+    return RanksError(
+        f"Rank {error.error_index} of {devices} processes failed with {last[:200].rstrip('.')};"
+        " the same with --debug, or in one process, shows where."
+    )
 
 
 def check_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from process_groups import in_a_group
 
 from onefold.alignment import Moments
 from onefold.errors import DataError
@@ -134,22 +135,19 @@ def test_merging_equals_one_pass(seed: int, cut: int, full: bool) -> None:
             torch.testing.assert_close(merged.covariance(k), whole.covariance(k))
 
 
+@in_a_group
 def _rank(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
     parts = blocks(3, 2, 4, [5, 3, 7, 2])
     own = problem(parts[2 * rank : 2 * rank + 2])
     torch.save(
         {"covariance": own.reduced().covariance(1), "alone": own.covariance(1)},
         f"{folder}/rank{rank}.pt",
     )
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_reduce_to_what_one_would_have(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(_rank, (f"file://{tmp_path}/meeting", str(tmp_path)), nprocs=2)
     first, second = (
         torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)
     )

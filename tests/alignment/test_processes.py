@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from disk_networks import NETWORKS, doubles, members_of, written
+from process_groups import in_a_group
 from small_networks import Residual
 from torch import Tensor, nn
 
@@ -27,11 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@in_a_group
 def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
     report: dict[str, Any] = {}
     models, data = members_of(Residual, 3), doubles()
     disk = DiskMembers(NETWORKS["Residual"], sorted(Path(folder).glob("*.safetensors")))
@@ -60,7 +58,6 @@ def _rank(rank: int, folder: str) -> None:
     Moments.reduced = lambda self: self  # type: ignore[method-assign]  # the control
     report["not reduced"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
     torch.save(report, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def wide() -> list[nn.Module]:
@@ -89,7 +86,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[s
         pytest.skip("torch was built without distributed")
     folder = tmp_path_factory.mktemp("ranks")
     written(members_of(Residual, 3), folder)
-    torch.multiprocessing.spawn(_rank, (str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    torch.multiprocessing.spawn(_rank, (f"file://{folder}/meeting", str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -107,6 +107,26 @@ def test_a_run_killed_while_it_writes_a_round_goes_on_and_leaves_no_litter(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.parametrize("command", ["persist", "subspace"])
+def test_a_run_killed_before_it_finished_a_file_begins_again(
+    command: str, onefold: Callable, refused: Callable, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    more = ["--rounds", "2"] if command == "persist" else ["--shape", "line"]
+    call = [command, *RUN[:6], *RUN[8:], *more, "-o", str(tmp_path / "run")]
+    assert killed_at(call, lambda source, target: target.endswith("training.pt"))
+    (left,) = (tmp_path / "run").iterdir()
+    assert left.name.startswith(".training.pt.")
+    own = tmp_path / "run" / ".kept"
+    own.touch()  # somebody else's file makes it somebody else's folder
+    assert "exists already" in refused(*call)
+    assert left.exists()
+    own.unlink()
+    assert onefold(*call).status == 0
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_round_written_after_a_kill_is_the_one_written_at_the_end(
     onefold: Callable, tmp_path: Path
 ) -> None:

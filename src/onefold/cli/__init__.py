@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from onefold._version import __version__
 from onefold.cli.console import error, forget, say
+from onefold.cli.interrupts import kept_interrupts
 from onefold.errors import OnefoldError, SettingError, nearest
 from onefold.usage import WrongUsage, sentence
 
@@ -145,7 +146,7 @@ def run(arguments: list[str] | None = None) -> int:
     if placing := sys.modules.get("onefold.weights.placing"):
         placing.forget_placed()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), kept_interrupts():
             if not debug:
                 warnings.simplefilter("ignore")  # of libraries; ours are told by the commands
             given = [argument for argument in arguments if argument != "--debug"]

@@ -14,6 +14,7 @@ from onefold.documents.part import InputFile
 from onefold.documents.texts import texts_of
 from onefold.errors import OutputError
 from onefold.recipe.document import DataPart, Request
+from onefold.sources.class_names import class_file
 from onefold.sources.names import place_in
 from onefold.weights.files import with_shards
 from onefold.weights.paths import real_output
@@ -33,7 +34,9 @@ def inputs_of(asked: Request, file: Path | None = None) -> list[Path]:
         elif (isinstance(part, Request) and key in ("model", "data")) or (
             isinstance(part, DataPart) and key == "source"
         ):
-            found += place_in(text)
+            places = place_in(text)
+            names = class_file(text, places[0].expanduser() if places else None)
+            found += places if names is None else [*places, names]
     return found
 
 

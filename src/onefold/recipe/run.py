@@ -20,6 +20,7 @@ from onefold.documents.part import Flag
 from onefold.documents.record import check_batches, other_versions, record
 from onefold.errors import Note, WeightsError
 from onefold.isolation import seeded
+from onefold.lost_processes import workers_named
 from onefold.processes import check_device
 from onefold.recipe.document import DataPart, Document, Job, Request
 from onefold.recipe.inputs import labelled, load_data
@@ -123,6 +124,7 @@ class JobTask(ABC, Generic[J, R, S]):
         self.evaluation: Data | None = None
         self._data: dict[int, Data] = {}
 
+    @workers_named()
     def make(self) -> Made[J, R, S]:
         """Carry out the recipe, and write its outputs; the result file is put into place last.
 

@@ -58,7 +58,7 @@ def wanted_classes(name: Name, folder: Path | None = None) -> tuple[str, ...] | 
     given = name.options.get(OPTION)
     if given is None:
         return None
-    written = dict(parse_qsl(name.text.partition("?")[2], keep_blank_values=True)).get(OPTION)
+    written = _written(name.text)
     if written is not None and _value(written) == given:
         # The text as it was written: 007 and none are names here.
         given = tuple(written.split(",")) if "," in written else written
@@ -78,6 +78,30 @@ def wanted_classes(name: Name, folder: Path | None = None) -> tuple[str, ...] | 
             " them, or name a file."
         )
     return names
+
+
+def class_file(text: str, folder: Path | None = None) -> Path | None:
+    """The file of class names that the name of a source gives, if it is there.
+
+    Args:
+        text: the name of the source with its options.
+        folder: the folder of the data.
+    """
+    written = _written(text)
+    if written is None or "," in written:
+        return None
+    return _found(Path(written).expanduser(), folder)
+
+
+def _written(text: str) -> str | None:
+    """The option `classes` as it is written in the name of a source."""
+    return dict(parse_qsl(text.partition("?")[2], keep_blank_values=True)).get(OPTION)
+
+
+def _found(file: Path, folder: Path | None) -> Path | None:
+    """A file of class names: in the folder of the data, or at its own path."""
+    places = ([folder / file] if folder is not None else []) + [file]
+    return next((path for path in places if path.is_file()), None)
 
 
 def renumbered(
@@ -109,16 +133,16 @@ def renumbered(
 
 def _read(file: Path, folder: Path | None, name: Name) -> tuple[str, ...]:
     """The lines of a file of class names."""
-    for path in ([folder / file] if folder is not None else []) + [file]:
-        if path.is_file():
-            try:
-                return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(
-                    f"The file {path} of class names cannot be read ({error}); give one name a"
-                    " line, in UTF-8."
-                ) from error
-    raise SettingError(
-        f"The option 'classes' of '{name.text}' is '{file}', which is no file; name all classes"
-        " with commas between them, or a file of one name a line."
-    )
+    path = _found(file, folder)
+    if path is None:
+        raise SettingError(
+            f"The option 'classes' of '{name.text}' is '{file}', which is no file; name all classes"
+            " with commas between them, or a file of one name a line."
+        )
+    try:
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The file {path} of class names cannot be read ({error}); give one name a line, in"
+            " UTF-8."
+        ) from error

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from onefold.caches import return_no_caches, without_returned_caches
 from onefold.copying import copied
 from onefold.errors import TraceError
+from onefold.symmetry.leftovers import break_cycle, forgotten
 from onefold.symmetry.sizes import tidy
 
 _log = logging.getLogger(__name__)
@@ -54,12 +55,12 @@ def export(
             open_axes = [0, *(axis for k, axis in axes if k == number)]
             shapes[value] = dict.fromkeys(open_axes, Dim.AUTO)
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), forgotten(), torch.no_grad():
             program = torch.export.export(
                 _twin(model), args, kwargs, strict=False, dynamic_shapes=shapes if dynamic else None
             )
         tidy(program)
-        _break_cycle(program)
+        break_cycle(program)
         return program
     # torch.export raises nearly anything, from inside the network and from inside torch
     except Exception as raised:
@@ -100,21 +101,6 @@ class _NetworkError(RuntimeError):
     @partial_fx_graph.setter
     def partial_fx_graph(self, text: str) -> None:
         self.graph = text
-
-
-def _break_cycle(program: ExportedProgram) -> None:
-    """Let Python free the program's symbolic sizes once nobody uses it.
-
-    Its shape environment lists tensors whose sizes refer to the environment from inside of torch,
-    where the garbage collector does not look. The list serves guards, which were made by now.
-    """
-    for node in program.graph.nodes:
-        mode = getattr(node.meta.get("val"), "fake_mode", None)
-        environment = getattr(mode, "shape_env", None)
-        if environment is not None:
-            environment.tracked_fakes = []
-            environment.fake_tensor_cache.clear()
-            return
 
 
 def _twin(model: nn.Module) -> nn.Module:

@@ -57,10 +57,24 @@ def hidden(target: Path) -> Path:
 
 def dead(target: Path) -> list[Path]:
     """What processes of this machine that have ended left beside `target` under hidden names."""
-    pattern = re.compile(rf"\.{re.escape(target.name[:180])}\.{_HERE}-(\d+)-[0-9a-f]+\.tmp")
+    return _dead_in(target.parent, re.escape(target.name[:180]))
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove what processes that were killed left in a folder, if it holds nothing else."""
+    left = _dead_in(folder, ".+")
+    with contextlib.suppress(OSError):
+        if set(folder.iterdir()) == set(left):
+            for path in left:
+                discard(path)
+
+
+def _dead_in(folder: Path, name: str) -> list[Path]:
+    """What ended processes left in a folder for outputs whose name this expression matches."""
+    pattern = re.compile(rf"\.{name}\.{_HERE}-(\d+)-[0-9a-f]+\.tmp", re.DOTALL)
     found = []
     with contextlib.suppress(OSError):
-        for path in target.parent.iterdir():
+        for path in folder.iterdir():
             match = pattern.fullmatch(path.name)
             if match is not None and not _lives(int(match[1])):
                 found.append(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from persistent_runs import STEPS, definition, distance, found, move
+from process_groups import in_a_group
 from small_networks import Plain, examples
 from soft_networks import random_network, same_bits
 from torch import nn
@@ -18,12 +18,9 @@ import onefold
 from onefold.errors import PersistentError
 
 
-def _rank(rank: int, store: str, folder: str) -> None:
+@in_a_group
+def _rank(rank: int, folder: str) -> None:
     """One of two processes: two rounds, and then the gradients of a step on half of a batch."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
-    )
     refused = ""
     try:
         onefold.PersistentTraining(random_network(Plain, rank), STEPS)
@@ -68,14 +65,12 @@ def _rank(rank: int, store: str, folder: str) -> None:
         "refused": refused,
     }
     torch.save({**result, "best": run.best().state_dict()}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_share_gradients_solutions_and_scores() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), folder), nprocs=2)
+        torch.multiprocessing.spawn(_rank, (f"file://{folder}/store", folder), nprocs=2)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for rank in ranks:
         assert distance(rank["found"], rank["expected"]) < 1e-5

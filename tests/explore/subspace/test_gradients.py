@@ -5,13 +5,13 @@ or the number of processes.
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from process_groups import in_a_group
 from small_networks import Residual
 from soft_networks import Recurrent, Tied, VisionTransformer, inputs_for, random_network
 from torch import Tensor, nn
@@ -328,12 +328,9 @@ def test_a_modified_vertex_is_told_from_a_stale_penalty(nodes: None) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
-def _rank(rank: int, store: str, draws: str, results: str) -> None:
+@in_a_group
+def _rank(rank: int, draws: str, results: str) -> None:
     """One of two processes: a step on its half of a batch."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=2
-    )
     space, (x, y) = space_of(Residual, draws=draws), batch(Residual)
     parallel = nn.parallel.DistributedDataParallel(space)
     half = slice(8 * rank, 8 * rank + 8)
@@ -346,15 +343,13 @@ def _rank(rank: int, store: str, draws: str, results: str) -> None:
         {"expected": expected, "found": gradients(space), "point": space.coefficients},
         f"{results}/{rank}.pt",
     )
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("draws", ["shared", "per rank"])
 def test_two_processes_average_the_gradients_of_their_points(draws: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        torch.multiprocessing.spawn(_rank, (str(Path(folder) / "store"), draws, folder), nprocs=2)
+        torch.multiprocessing.spawn(_rank, (f"file://{folder}/store", draws, folder), nprocs=2)
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
     mean = [
         [(a + b) / 2 for a, b in zip(v, w, strict=True)]

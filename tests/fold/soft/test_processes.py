@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from process_groups import in_a_group
 from small_networks import loader
 from soft_networks import TEST, set_gates, unaligned
 from torch import nn
@@ -19,17 +18,9 @@ from onefold.fold.soft.candidates import aligned_average
 from onefold.fold.soft.examples import Examples
 
 
-def port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def process(rank: int, folder: str, address: str) -> None:
+@in_a_group
+def process(rank: int, folder: str) -> None:
     """One of two processes, each with its own part of the data."""
-    os.environ.pop("MASTER_PORT", None)
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     report: dict[str, object] = {}
     data = loader(256, seed=10 + rank)
     networks = torch.load(f"{folder}/members.pt", weights_only=False)
@@ -63,7 +54,6 @@ def process(rank: int, folder: str, address: str) -> None:
             assert average is not None
             report["aligned average"] = list(average.state_dict().values())
     torch.save(report, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +64,7 @@ def two_ranks(
         pytest.skip("torch was built without distributed")
     folder = tmp_path_factory.mktemp("ranks")
     torch.save(residual, folder / "members.pt")
-    torch.multiprocessing.spawn(process, (str(folder), f"tcp://127.0.0.1:{port()}"), nprocs=2)
+    torch.multiprocessing.spawn(process, (f"file://{folder}/meeting", str(folder)), nprocs=2)
     return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(2)]
 
 

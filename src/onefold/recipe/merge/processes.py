@@ -43,7 +43,12 @@ def fold_in_processes(
         # as plain data: methods of a user's own cannot be pickled before their files are run
         content = recipe.model_dump(mode="json")
         job = (content, folder, max(1, threads // recipe.devices), on_disk, resume)
-        launch(_fold, job, check_device(recipe.device), recipe.devices)
+        again = (
+            "the same command begins again"
+            if resume is None
+            else f"the same command goes on from what {resume} holds"
+        )
+        launch(_fold, job, check_device(recipe.device), recipe.devices, again=again)
         model = build_model(recipe.model).to(check_device(recipe.device)).eval()
         return load_result(model, folder)
 

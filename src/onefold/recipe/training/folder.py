@@ -15,7 +15,7 @@ from onefold.recipe.outputs import Outcome, Outputs, Written, write
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.weights import check_apart, check_output
 from onefold.weights.atomic import explain
-from onefold.weights.placing import discard, finish_dead
+from onefold.weights.placing import clear_dead, discard, finish_dead
 
 RECIPE, REPORT, PAGE = "recipe.yaml", "report.json", "report.html"
 RESULTS = "results"  # of the hidden folder in which all files are finished
@@ -35,6 +35,7 @@ def check_folder(recipe: TrainedRecipe, force: bool, resume: bool) -> Path:
         raise RecipeError("--force begins anew and --resume goes on; give one of the two.")
     place = check_output(recipe.output, True, folder=True)
     finish_dead(place / RESULTS)
+    clear_dead(place)  # a folder in which nothing was finished does not count as a run
     if (place / NAME).exists() and not (force or resume):
         raise OutputError(
             f"{recipe.output} holds a run that is not finished; give --resume to go on with it, or"

@@ -19,6 +19,7 @@ from onefold.errors import OutputError, RecipeError
 from onefold.explore.checkpoint import NAME, Checkpoint, State, keep, kept
 from onefold.explore.training import steps_of
 from onefold.isolation import seeded
+from onefold.lost_processes import workers_named
 from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.inputs import labelled
 from onefold.recipe.named_files import inputs_of
@@ -104,6 +105,7 @@ class TrainingTask(ABC, Generic[R, S]):
     def __init__(self, recipe: R, running: TrainRunning, tell: Tell = silent) -> None:
         self.recipe, self.running, self.tell = recipe, running, tell
 
+    @workers_named()
     def make(self) -> Made[R, Any, S]:
         """Carry out the recipe, and write its outputs into the folder `recipe.output`.
 
@@ -156,7 +158,8 @@ class TrainingTask(ABC, Generic[R, S]):
             job = Job(recipe, folder, now, steps, before is not None, share, at_hand)
             # Fabric would set the fields of a dataclass, so they are passed one by one
             arguments = (self.train, *vars(job).values())
-            launch(_process, arguments, device, part.devices, part.precision)
+            again = "the same command with --resume goes on from the last whole epoch"
+            launch(_process, arguments, device, part.devices, part.precision, again=again)
         outcome = self.finish(_reached(recipe, folder), data, evaluation)
         complete = with_checksums(recipe).model_copy(update={"record": now})
         done = write_folder(folder, complete, outcome, recipe.record, self.patterns)
