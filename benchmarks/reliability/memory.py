@@ -78,10 +78,7 @@ def main() -> None:
         for number in range(1, arguments.merges + 1):
             WAYS[name](members(number), data)
             if number % EVERY == 0:
-                rows[str(number)] = {
-                    "MB": round(resident(), 2),
-                    "objects": len(gc.get_objects()),
-                }
+                rows[str(number)] = {"MB": round(resident(), 2), "objects": len(gc.get_objects())}
                 print(f"{name}, {number} merges: {rows[str(number)]}", flush=True)
         record[name] = rows
         if arguments.out:
