@@ -77,9 +77,10 @@ def merge(
             (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics;
             "batchnorm" only re-estimates them; "none" does nothing; "auto" is "full" if the
             network can be traced, else "batchnorm", and nothing after folds that need no repair
-            (least squares, one member alone). "full" by name is "batchnorm" after a fold whose
-            units are not in the alignment's basis (least squares towards "pruning", one member
-            alone).
+            (least squares, one member alone). Where nothing was aligned, "auto" keeps the repair
+            unless `validation` is clearly better without it, and says so. "full" by name is
+            "batchnorm" after a fold whose units are not in the alignment's basis (least squares
+            towards "pruning", one member alone).
         polish: passes of distillation from the members' ensemble over `data` at the end, or
             `onefold.Polish` with more settings.
         weights: one for each member, divided by their sum; None: equal ones.
@@ -89,7 +90,8 @@ def merge(
             per class by how much of it was in its training data (`onefold.class_pool`). "classes"
             is the pool that is estimated from `data`, whose classes are taken to be even.
         validation: labelled batches for folds that choose by labels (greedy_soup, auto); None: the
-            last fifth of `data`, if it has labels.
+            last fifth of `data`, if it has labels. They also decide whether an average without
+            alignment is repaired.
         reference: the member that the others are mapped to; None: a basis that all agree on.
         output: which output is meant if the networks return several, and on which axis its
             classes lie (`onefold.inference`). Only what reads scores needs it: polish, folds that

@@ -23,16 +23,19 @@ from onefold.copying import copied
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
 from onefold.ensemble.pool import ClassPool
-from onefold.errors import NothingToAlignError, TraceError
+from onefold.errors import Note, NothingToAlignError, TraceError
 from onefold.fold.average import average, owner_of
 from onefold.fold.distillation import Polish
 from onefold.fold.distillation import polish as distil
+from onefold.fold.held_out import scored
 from onefold.fold.mapped import MappedStates
 from onefold.fold.merge_report import CHOOSING, MergeReport
 from onefold.fold.network_fold import Folded, FoldJob, takes
 from onefold.fold.plan import MergePlan
 from onefold.fold.repair import repair
+from onefold.fold.repair_choice import HELD, prefers_plain, told
 from onefold.fold.unaveraged import keep, unaveraged
+from onefold.measure.paired import difference
 from onefold.sources import on_disk
 from onefold.symmetry import SymmetrySpec, TracedNetwork, solve
 
@@ -313,10 +316,30 @@ def fold_step(
 def repair_step(
     plan: MergePlan[M], network: M, folded: Folded, repairer: Repairer[M], report: MergeReport
 ) -> None:
-    """Repair the folded network in place, unless its fold needs none and none was asked for."""
+    """Repair the folded network in place, unless its fold needs none and none was asked for.
+
+    What was not aligned keeps its repair unless labels speak against it (`repair_choice.py`).
+    """
     report.repair = plan.repair if folded.repair or plan.asked_repair else "none"
+    doubtful = report.repair == "auto" and repairer.alignment is None
+    before = copied(network) if doubtful and plan.validation is not None else None
     with report.timed("repair"):
         repairer(network, report.repair, report, folded.based)
+    done = report.repaired
+    if not doubtful or done.get("norms", 0) + done.get("layers", 0) <= done.get("settled", 0):
+        return
+    if before is None or plan.validation is None:
+        report.warnings.append(Note(HELD))
+        return
+    with report.timed("choose repair"):
+        without, repaired = scored([before, network], plan.validation, plan.output)
+    gain = difference(without, repaired)
+    report.warnings.append(told(gain))
+    report.read(CHOOSING, gain.n)
+    if prefers_plain(gain):
+        fill(network, before.state_dict())
+        clear_eval_caches(network)
+        report.repair, report.repaired = "none", {}
 
 
 def polish_step(plan: MergePlan[M], network: M, report: MergeReport) -> M:
