@@ -301,11 +301,13 @@ def test_any_value_passes_or_gets_one_short_sentence(name: str, value: Any) -> N
 )
 def test_networks_that_come_one_by_one_are_a_list(made: Any) -> None:
     data = [torch.randn(4, 2)]
-    assert onefold.merge(made(), data, align="none", repair="none").report.members == len(MODELS)
+    assert onefold.merge(
+        made(), data, align="none", repair="none", fold="average"
+    ).report.members == len(MODELS)
 
 
 def test_a_dict_of_networks_is_told_how_to_be_a_list() -> None:
     networks = {str(k): network for k, network in enumerate(MODELS)}
     for several in (networks, nn.ModuleDict(networks)):
         with pytest.raises(MembersError, match=r"list\(models\.values\(\)\)"):
-            onefold.merge(several, None)
+            onefold.merge(several, None, fold="average")

@@ -86,7 +86,9 @@ FORMS: dict[str, tuple[Callable[[Tensor, Tensor], Any], dict[str, Any]]] = {
     "arrays": (lambda x, y: (x.numpy(), y.numpy(), np.array(names(len(x)))), {}),
 }
 USES: dict[str, Callable[[Any], Any]] = {
-    "merge": lambda d: onefold.merge([net(0), net(1)], d, align="permutation", polish=1),
+    "merge": lambda d: onefold.merge(
+        [net(0), net(1)], d, align="permutation", polish=1, fold="average"
+    ),
     "greedy soup": lambda d: onefold.merge([net(0), net(1)], d, fold="greedy_soup", align="none"),
     "validation": lambda d: onefold.merge(
         [net(0), net(1)], pairs(), fold="auto", align="permutation", validation=d
@@ -106,7 +108,7 @@ USES: dict[str, Callable[[Any], Any]] = {
     "agreement": lambda d: agreement([net(0), net(1)], d),
     "barrier": lambda d: onefold.barrier(net(0), net(1), d, points=3),
     "triangle": lambda d: triangle(net(0), net(1), net(2), d, resolution=1),
-    "compare": lambda d: onefold.compare_networks([net(0), net(1)], d, points=3),
+    "compare": lambda d: onefold.measure_pairs([net(0), net(1)], d, points=3),
     "pool": lambda d: onefold.class_pool([net(0), net(1)], d),
     "midpoint": lambda d: onefold.Subspace(net(0)).midpoint(d),
     "predictions": lambda d: predictions(net(0), d),
@@ -155,7 +157,9 @@ def test_networks_of_several_inputs_and_of_keywords() -> None:
     items = [{"a": x, "m": x > 0, "y": y, "id": 3} for x, y in pairs()]
     data = onefold.Batches(items, inputs=("a", "m"), labels="y")
     assert onefold.evaluate(Two(), data).n == 48
-    assert onefold.merge([Two(), Two()], data, align="permutation").model is not None
+    assert (
+        onefold.merge([Two(), Two()], data, align="permutation", fold="average").model is not None
+    )
     keyed = onefold.Batches(items, inputs={"pixel_values": "a"}, labels="y")
     assert onefold.evaluate(Keyed(), keyed) == onefold.evaluate(net(0), pairs())
     assert next(batches(onefold.Batches(items, "a", None))).labels is None
@@ -221,7 +225,7 @@ def test_an_iterator_inside_is_refused_where_data_are_read_twice() -> None:
     with pytest.raises(DataError, match="is an iterator, which can be read only once"):
         check_reiterable(onefold.Batches(iter(pairs())))
     with pytest.raises(DataError, match="is an iterator, which can be read only once"):
-        onefold.merge([net(0), net(1)], onefold.Batches(iter(pairs())))
+        onefold.merge([net(0), net(1)], onefold.Batches(iter(pairs())), fold="average")
 
 
 class Rows(Dataset[Any]):
@@ -338,8 +342,8 @@ def test_images_of_bytes_are_told_to_be_divided(first: str) -> None:
         model(images.float())
     for data in ([(images, torch.arange(6) % 3)], [(images.numpy(), np.arange(6) % 3)]):
         for call in (
-            lambda data=data: onefold.merge(models, data, align="permutation"),
-            lambda data=data: onefold.merge(models, data, align="none"),
+            lambda data=data: onefold.merge(models, data, align="permutation", fold="average"),
+            lambda data=data: onefold.merge(models, data, align="none", fold="average"),
             lambda data=data: onefold.evaluate(models, data),
             lambda data=data: onefold.align(models, data, method="permutation"),
             lambda data=data: onefold.merge(models, data, align="none", fold="least_squares"),

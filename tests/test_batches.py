@@ -94,7 +94,7 @@ def test_examples_along_the_second_axis_are_counted(build: Any) -> None:
     torch.manual_seed(2)
     models = pair(build)
     data = [(torch.randn(6, n, 4), torch.randint(3, (n,))) for n in (9, 9, 5)]
-    assert onefold.merge(models, data, align="permutation").report.examples == 23
+    assert onefold.merge(models, data, align="permutation", fold="average").report.examples == 23
     assert onefold.evaluate(models[0], data).n == 23
     unlabelled = [x for x, _ in data]
     assert onefold.align(models, unlabelled, method="permutation").examples == 23
@@ -119,7 +119,9 @@ def test_rows_stay_rows_where_another_axis_has_the_length_of_something() -> None
 
 def test_inputs_of_several_first_axes_have_as_many_examples_as_labels() -> None:
     models = pair(Molecules)
-    assert onefold.merge(models, molecules(), align="permutation").report.examples == 6
+    assert (
+        onefold.merge(models, molecules(), align="permutation", fold="average").report.examples == 6
+    )
     assert onefold.evaluate(models[0], molecules()).n == 6
 
 
@@ -140,14 +142,16 @@ KINDS: dict[str, Any] = {
 def test_labels_of_any_kind_are_ignored_where_none_are_needed(name: str) -> None:
     models, x = pair(Rows), [torch.randn(8, 4) for _ in range(2)]
     data = [(part, KINDS[name]) for part in x]
-    merged = onefold.merge(models, data, align="permutation")
+    merged = onefold.merge(models, data, align="permutation", fold="average")
     assert merged.report.examples == 16
-    plain = onefold.merge(models, x, align="permutation")
+    plain = onefold.merge(models, x, align="permutation", fold="average")
     assert all(
         torch.equal(v, plain.model.state_dict()[k]) for k, v in merged.model.state_dict().items()
     )
     assert fingerprint(data) == fingerprint(x)
-    onefold.merge(models, [{"x": part, "labels": KINDS[name]} for part in x], align="none")
+    onefold.merge(
+        models, [{"x": part, "labels": KINDS[name]} for part in x], align="none", fold="average"
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -170,7 +174,9 @@ def test_labels_of_no_usable_kind_are_refused_where_some_are_needed(name: str) -
 
 def test_boxes_of_a_whole_batch_are_no_labels_of_examples() -> None:
     data = [(torch.randn(8, 4), torch.rand(21, 6)) for _ in range(2)]
-    assert onefold.merge(pair(Rows), data, align="permutation").report.examples == 16
+    assert (
+        onefold.merge(pair(Rows), data, align="permutation", fold="average").report.examples == 16
+    )
     with pytest.raises(DataError, match="8 inputs but 21 labels; give one label per input"):
         onefold.evaluate(pair(Rows)[0], data)
 

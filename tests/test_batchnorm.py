@@ -277,7 +277,11 @@ def test_small_batches_give_the_statistics_of_all_of_the_data(
     pictures = images(24)
     network = settled(kind, [pictures])
     result = merge(
-        [network, copy.deepcopy(network)], list(pictures.split(batch)), align="none", repair="full"
+        [network, copy.deepcopy(network)],
+        list(pictures.split(batch)),
+        align="none",
+        repair="full",
+        fold="average",
     )
     assert off(network, result.model, [pictures]) < (0.1 if kind is Siamese else 0.01)
     assert not any("never vary" in warning for warning in result.report.warnings)
@@ -313,7 +317,9 @@ def test_a_short_last_batch_is_left_out_and_larger_ones_are_averaged_as_torch_do
             plain(batch)
     assert torch.equal(plain.behind.running_var, whole.behind.running_var)
     merged = [
-        merge([network, network], list(x.split(64)), align="none", repair="full").model
+        merge(
+            [network, network], list(x.split(64)), align="none", repair="full", fold="average"
+        ).model
         for x in (pictures[:128], pictures)
     ]
     assert off(*merged, [pictures]) < 0.05

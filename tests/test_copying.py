@@ -119,8 +119,8 @@ def use_rounds(a: Net, b: Net) -> object:
 
 
 USES: dict[str, Callable[[Net, Net], object]] = {
-    "merge": lambda a, b: onefold.merge([a, b], data(), align="permutation"),
-    "merge as they are": lambda a, b: onefold.merge([a, b], data(), align="none"),
+    "merge": lambda a, b: onefold.merge([a, b], data(), align="permutation", fold="average"),
+    "merge as they are": lambda a, b: onefold.merge([a, b], data(), align="none", fold="average"),
     "least squares": lambda a, b: onefold.merge(
         [a, b], data(), align="permutation", fold="least_squares", polish=1
     ),
@@ -135,7 +135,7 @@ USES: dict[str, Callable[[Net, Net], object]] = {
     "rounds": use_rounds,
     "barrier": lambda a, b: onefold.barrier(a, b, data(), points=3),
     "triangle": lambda a, b: triangle(a, b, a, data(), resolution=1),
-    "compare": lambda a, b: onefold.compare_networks([a, b], data(), points=3),
+    "compare": lambda a, b: onefold.measure_pairs([a, b], data(), points=3),
     "pool": lambda a, b: onefold.class_pool([a, b], data()),
     "evaluate": lambda a, b: onefold.evaluate([a, b], data(), device="cpu"),
     "verify": lambda a, b: onefold.verify_symmetries(

@@ -212,7 +212,7 @@ def test_seed_and_threads_are_those_of_the_context_and_then_the_caller_s_again(
 def test_results_are_read_the_same_in_every_context(context: str) -> None:
     models = [network(0), network(1)]
     pool = onefold.class_pool(models, DATA)
-    pairs = onefold.compare_networks(models, races["LABELED"])
+    pairs = onefold.measure_pairs(models, races["LABELED"])
     plain, text, alone = pool.to_dict(), str(pairs), pool.only(1).to_dict()
     with CONTEXTS[context]():
         again = onefold.ClassPool.from_dict(plain)

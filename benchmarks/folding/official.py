@@ -133,7 +133,9 @@ class Pair:
         """One folded network."""
         if code == "onefold":
             alignment = solve_problem(self.problem, feature_matchers.get(method)(**settings))
-            return merge(self.members, self.data, align=alignment, repair=COLUMNS[column]).model
+            return merge(
+                self.members, self.data, align=alignment, repair=COLUMNS[column], fold="average"
+            ).model
         folded, maps, _ = self.official.merge(method, **settings)
         if column == "reset":
             return self.official.reset(folded)

@@ -110,7 +110,7 @@ def run(
         if len(rows) > len(cuts):
             continue
         start = time.perf_counter()
-        done = onefold.merge(members, data, **settings)
+        done = onefold.merge(members, data, **{"fold": "average", **settings})
         print(f"  {way}: merged in {time.perf_counter() - start:.1f} s", flush=True)
         states = [model.state_dict() for model in members]
         for cut in cuts:

@@ -219,7 +219,7 @@ def quality(
             if method == "none"
             else solve_problem(problem, feature_matchers.get(method)(**settings))
         )
-        return merge(members, calibration, align=alignment, repair=repair).model
+        return merge(members, calibration, align=alignment, repair=repair, fold="average").model
 
     row("average", "onefold", fold("none", "none"), fold("none", "auto"))
     for name, candidates in CANDIDATES.items():
@@ -333,10 +333,14 @@ def many(
     rows = []
     for k, times in seconds.items():
         folds = {
-            f"{m}, repair": round(accuracy(merge(members[:k], calibration, align=m).model, test), 2)
+            f"{m}, repair": round(
+                accuracy(merge(members[:k], calibration, align=m, fold="average").model, test), 2
+            )
             for m in ("permutation", "cca")
         }
-        plain = round(accuracy(merge(members[:k], align="none", repair="none").model, test), 2)
+        plain = round(
+            accuracy(merge(members[:k], align="none", repair="none", fold="average").model, test), 2
+        )
         scores = {"average": plain, **folds, "ensemble": round(accuracy(members[:k], test), 2)}
         row = {
             "members": k,

@@ -180,7 +180,9 @@ class Study:
 
     def merged(self, method: str, setting: dict[str, Any], **options: Any) -> nn.Module:
         alignment = "none" if method == "none" else self.aligned(method, setting)
-        return onefold.merge(self.members, self.images, align=alignment, **options).model
+        return onefold.merge(
+            self.members, self.images, align=alignment, **{"fold": "average", **options}
+        ).model
 
     def run(
         self,

@@ -44,7 +44,7 @@ def network(seed: int) -> nn.Module:
 
 def merge(**settings: Any) -> Callable[[list[nn.Module]], Any]:
     """A merge with these settings, as a job."""
-    return lambda models: onefold.merge(models, DATA, **settings).model
+    return lambda models: onefold.merge(models, DATA, **{"fold": "average", **settings}).model
 
 
 def gates(models: list[nn.Module]) -> nn.Module:
@@ -56,15 +56,15 @@ def gates(models: list[nn.Module]) -> nn.Module:
 JOBS: dict[str, Callable[[list[nn.Module]], Any]] = {
     "find_symmetries": lambda m: onefold.find_symmetries(m[0], DATA[0]).to_json(),
     "align": lambda m: onefold.align(m, DATA, method="cca").apply(m)[1],
-    "merge, permutation": merge(align="permutation"),
+    "merge, permutation": merge(align="permutation", fold="average"),
     "merge, least squares": merge(align="none", fold="least_squares"),
-    "merge, polish": merge(align="permutation", polish=1),
+    "merge, polish": merge(align="permutation", polish=1, fold="average"),
     "partial_merge": lambda m: onefold.partial_merge(m, DATA, until="3", align="zipit").model,
     "fit_gates": gates,
     "Subspace": lambda m: onefold.Subspace(m[0], shape="line", starts=m).midpoint(DATA),
     "evaluate": lambda m: onefold.evaluate(m, LABELED).nll,
     "barrier": lambda m: onefold.barrier(m[0], m[1], LABELED).losses,
-    "compare_networks": lambda m: str(onefold.compare_networks(m, LABELED)),
+    "measure_pairs": lambda m: str(onefold.measure_pairs(m, LABELED)),
     "class_pool": lambda m: onefold.class_pool(m, DATA).to_dict(),
 }
 

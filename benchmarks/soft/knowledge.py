@@ -88,11 +88,11 @@ def distilled(members: list[nn.Module], labelled: Batches, choose: Batches) -> n
 def averages(members: list[nn.Module], labelled: Batches) -> dict[str, nn.Module]:
     """The plain average, and the averages after alignment, repaired."""
     best = max(range(len(members)), key=lambda k: accuracy(members[k], labelled))
-    found = {"average": onefold.merge(members, align="none", repair="none").model}
+    found = {"average": onefold.merge(members, align="none", repair="none", fold="average").model}
     for method in ("permutation", "cca"):
         try:
             found[f"aligned average, {method}"] = onefold.merge(
-                members, labelled, align=method, reference=best
+                members, labelled, align=method, reference=best, fold="average"
             ).model
         except OnefoldError as error:
             print(f"{method}: {error}", flush=True)

@@ -94,7 +94,7 @@ def fold(pair: list[nn.Module], own: Task, data: Any) -> dict[str, dict[str, Any
     found: dict[str, dict[str, Any]] = {}
     for method, setting, alignment, _ in alignments(pair, data):
         for repair in REPAIRS:
-            result = onefold.merge(pair, data, align=alignment, repair=repair)
+            result = onefold.merge(pair, data, align=alignment, repair=repair, fold="average")
             row = {
                 "held out": accuracy(result.model, own.held_out),
                 "test": accuracy(result.model, own.test),

@@ -41,7 +41,8 @@ _EXPORTS = {
     "fit_gates": "onefold.fold",
     "Subspace": "onefold.explore",
     "PersistentTraining": "onefold.explore",
-    "compare_networks": "onefold.explore",
+    "compare_networks": "onefold.comparison",
+    "measure_pairs": "onefold.explore",
     "evaluate": "onefold.measure",
     "class_pool": "onefold.ensemble",
     "ClassPool": "onefold.ensemble",
@@ -67,13 +68,14 @@ if TYPE_CHECKING:
     from onefold.alignment.matchers import WeightMatching as WeightMatching
     from onefold.alignment.matchers import ZipIt as ZipIt
     from onefold.batch_parts import Batches as Batches
+    from onefold.comparison import compare_networks as compare_networks
     from onefold.ensemble import ClassPool as ClassPool
     from onefold.ensemble import Ensemble as Ensemble
     from onefold.ensemble import class_pool as class_pool
     from onefold.errors import OnefoldError as OnefoldError
     from onefold.explore import PersistentTraining as PersistentTraining
     from onefold.explore import Subspace as Subspace
-    from onefold.explore import compare_networks as compare_networks
+    from onefold.explore import measure_pairs as measure_pairs
     from onefold.fold import Auto as Auto
     from onefold.fold import CorrelatedAverage as CorrelatedAverage
     from onefold.fold import GreedySoup as GreedySoup

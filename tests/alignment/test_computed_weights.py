@@ -39,7 +39,9 @@ def test_copies_in_another_order_fold_into_the_original(name: str, method: str) 
     twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
     with torch.no_grad():
         torch.testing.assert_close(twin(*batches[0]), network(*batches[0]), atol=1e-4, rtol=1e-4)
-    result = onefold.merge([network, twin], data, align=method, repair="none", seed=0)
+    result = onefold.merge(
+        [network, twin], data, align=method, repair="none", seed=0, fold="average"
+    )
     assert result.alignment is not None
     mapped = result.alignment.apply([network, twin])[1]
     with torch.no_grad():

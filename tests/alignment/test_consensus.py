@@ -42,7 +42,9 @@ def test_the_fold_does_not_depend_on_the_order_of_the_members(
 ) -> None:
     networks = NETWORKS[kind]
     made = [
-        merge([networks[k] for k in order], DATA, align=method, reference=None).model
+        merge(
+            [networks[k] for k in order], DATA, align=method, reference=None, fold="average"
+        ).model
         for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2))
     ]
     with torch.no_grad():
@@ -62,7 +64,7 @@ def test_heads_too_and_every_member_keeps_its_function(method: str) -> None:
     for network, twin in zip(networks, found.apply(networks), strict=True):
         assert gap(twin, network) < 1e-8
     one, other = (
-        merge(own, data, align=method, reference=None, repair="none").model
+        merge(own, data, align=method, reference=None, repair="none", fold="average").model
         for own in (networks, networks[::-1])
     )
     assert gap(one, other) < 1e-9
@@ -83,7 +85,7 @@ def test_permuted_copies_fold_into_what_they_are_copies_of(method: str) -> None:
         }
         twin.load_state_dict(apply_maps(network.state_dict(), spec, maps))
         copies.append(twin)
-    result = merge(copies, DATA, align=method, reference=None, repair="none")
+    result = merge(copies, DATA, align=method, reference=None, repair="none", fold="average")
     with torch.no_grad():
         torch.testing.assert_close(result.model(DATA[0][0]), network(DATA[0][0]), rtol=0, atol=1e-6)
 

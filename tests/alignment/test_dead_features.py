@@ -80,7 +80,7 @@ def test_a_member_whose_group_is_dead_stays_and_the_others_are_aligned(method: s
     assert not still(found, "g1", 2)
     assert any(note.endswith("in member 1") or "in member 1)" in note for note in found.warnings)
     assert found.matchers["g1"] != "identity"
-    warnings = onefold.merge(networks, data(), align=method).report.warnings
+    warnings = onefold.merge(networks, data(), align=method, fold="average").report.warnings
     assert any(warning.startswith("g1: ") and "in member 1" in warning for warning in warnings)
 
 
@@ -109,7 +109,9 @@ def test_some_dead_units_do_no_harm(method: str) -> None:
     still fold into themselves.
     """
     off = switched_off(network(0), 2, slice(1, None))
-    result = onefold.merge([off, copy.deepcopy(off)], data(), align=method, repair="none")
+    result = onefold.merge(
+        [off, copy.deepcopy(off)], data(), align=method, repair="none", fold="average"
+    )
     x = torch.randn(50, 5)
     torch.testing.assert_close(result.model(x), off(x), atol=1e-4, rtol=1e-4)
     assert not any("never vary" in warning for warning in result.report.warnings)
@@ -134,7 +136,9 @@ def test_the_function_of_members_that_are_copies_is_kept() -> None:
     off = switched_off(network(0), 2, bias=0.4)
     x = torch.randn(50, 5)
     for method in (*DENSE, "permutation", "zipit", "transport", "weights"):
-        folded = onefold.merge([off, copy.deepcopy(off)], data(), align=method, repair="none").model
+        folded = onefold.merge(
+            [off, copy.deepcopy(off)], data(), align=method, repair="none", fold="average"
+        ).model
         torch.testing.assert_close(folded(x), off(x), atol=1e-5, rtol=1e-5)
 
 

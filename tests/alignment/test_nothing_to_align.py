@@ -90,7 +90,7 @@ def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str
     ]
     for method in asked:
         with pytest.raises(NothingToAlignError, match='use align="none"') as caught:
-            onefold.merge(networks, floats(), align=method)
+            onefold.merge(networks, floats(), align=method, fold="average")
         assert isinstance(caught.value, AlignmentError)
         assert why in str(caught.value)
     for method in ("cca", "permutation"):
@@ -103,8 +103,8 @@ def test_asked_for_by_name_it_is_an_error_that_says_why_and_what_to_do(name: str
 def test_where_nothing_was_asked_for_it_is_a_warning(name: str) -> None:
     kind, why = STILL[name]
     networks = pair(kind)
-    result = onefold.merge(networks, floats(), repair="none")
-    plain = onefold.merge(networks, align="none", repair="none").model
+    result = onefold.merge(networks, floats(), repair="none", fold="average")
+    plain = onefold.merge(networks, align="none", repair="none", fold="average").model
     assert all(
         torch.equal(a, b)
         for a, b in zip(
@@ -119,20 +119,25 @@ def test_where_nothing_was_asked_for_it_is_a_warning(name: str) -> None:
     assert "averaged as they are" in warning
     assert warning in str(result.report)
     assert "0 of" in str(result.report)
-    repaired = onefold.merge(networks, floats()).report
+    repaired = onefold.merge(networks, floats(), fold="average").report
     assert repaired.warnings[0] == warning
 
 
 @pytest.mark.parametrize("method", ["none", "identity"])
 def test_who_asked_for_nothing_is_told_nothing(method: str) -> None:
-    assert onefold.merge(pair(Sorted), floats(), align=method, repair="none").report.warnings == []
+    assert (
+        onefold.merge(
+            pair(Sorted), floats(), align=method, repair="none", fold="average"
+        ).report.warnings
+        == []
+    )
     assert onefold.align(pair(Sorted), floats(), method="identity").warnings == []
 
 
 @pytest.mark.parametrize("kind", [Neighbours, Waves])
 def test_features_that_are_positions_stand_aligned_as_they_are(kind: type[nn.Module]) -> None:
     data = [torch.randn(32, 6, 5) if kind is Neighbours else x for x in floats()]
-    report = onefold.merge(pair(kind), data, align="permutation").report
+    report = onefold.merge(pair(kind), data, align="permutation", fold="average").report
     assert report.align == "none"
     assert "averaged as they are" in report.warnings[0]
     assert spec_reason(kind, data[0]) in report.warnings[0]
@@ -149,5 +154,5 @@ def test_all_groups_dead_is_nothing_to_align_too() -> None:
     with pytest.raises(
         NothingToAlignError, match="its features never vary on the calibration data in members 0, 1"
     ):
-        onefold.merge(networks, floats(), align="permutation")
-    assert "never vary" in onefold.merge(networks, floats()).report.warnings[0]
+        onefold.merge(networks, floats(), align="permutation", fold="average")
+    assert "never vary" in onefold.merge(networks, floats(), fold="average").report.warnings[0]

@@ -66,7 +66,8 @@ def test_a_merge_from_disk_has_the_bits_of_one_in_memory(
     models, disk = both
     data = doubles()
     assert same_weights(
-        onefold.merge(models, data, **options).model, onefold.merge(disk, data, **options).model
+        onefold.merge(models, data, **{"fold": "average", **options}).model,
+        onefold.merge(disk, data, **{"fold": "average", **options}).model,
     )
 
 
@@ -130,7 +131,7 @@ def test_members_in_memory_beside_the_traced_one(
         return model
 
     disk = DiskMembers(build, written(members_of(Plain, 5), tmp_path))
-    onefold.merge(disk, doubles(), **options)
+    onefold.merge(disk, doubles(), **{"fold": "average", **options})
     assert max(most) == expected
     _ = [disk[k] for k in range(3)]  # the control: whoever keeps members sees them counted
     held = [disk[k] for k in range(3)]

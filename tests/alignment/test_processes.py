@@ -33,22 +33,34 @@ def _rank(rank: int, folder: str) -> None:
     report: dict[str, Any] = {}
     models, data = members_of(Residual, 3), doubles()
     disk = DiskMembers(NETWORKS["Residual"], sorted(Path(folder).glob("*.safetensors")))
-    report["permutation"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
+    report["permutation"] = onefold.merge(
+        models, data, **{"fold": "average", **CASES["permutation"]}
+    ).model.state_dict()
     for turn in ("disk", "resumed"):
         found = onefold.align(disk, data, method="cca", reference=1, resume=f"{folder}/kept")
         report[turn] = onefold.merge(
-            disk, data, **{**CASES["cca"], "align": found}
+            disk, data, **{"fold": "average", **CASES["cca"], "align": found}
         ).model.state_dict()
     report["sharded"] = onefold.merge(
-        models, RankShare(data[rank::2], rank, 2, sharded=True), **CASES["zipit"]
+        models,
+        RankShare(data[rank::2], rank, 2, sharded=True),
+        **{"fold": "average", **CASES["zipit"]},
     ).model.state_dict()
-    report["one batch"] = onefold.merge(models, data[:1], **CASES["permutation"]).model.state_dict()
+    report["one batch"] = onefold.merge(
+        models, data[:1], **{"fold": "average", **CASES["permutation"]}
+    ).model.state_dict()
     if importlib.util.find_spec("ot"):
-        report["widths"] = onefold.merge(wide(), data, align="transport").model.state_dict()
+        report["widths"] = onefold.merge(
+            wide(), data, align="transport", fold="average"
+        ).model.state_dict()
     report["statistics"] = re_estimated(models[0], RankShare(data, rank, 2))
     for arguments in ({"polish": 1}, {"fold": "least_squares"}):
         with pytest.raises(SettingError, match="a part of the data only"):
-            onefold.merge(models, RankShare(data[rank::2], rank, 2, sharded=True), **arguments)
+            onefold.merge(
+                models,
+                RankShare(data[rank::2], rank, 2, sharded=True),
+                **{"fold": "average", **arguments},
+            )
     with pytest.raises(DataError, match="Rank 1 failed" if rank == 0 else "parameters are float64"):
         onefold.align(
             models,
@@ -56,7 +68,9 @@ def _rank(rank: int, folder: str) -> None:
             sharded=True,
         )
     Moments.reduced = lambda self: self  # type: ignore[method-assign]  # the control
-    report["not reduced"] = onefold.merge(models, data, **CASES["permutation"]).model.state_dict()
+    report["not reduced"] = onefold.merge(
+        models, data, **{"fold": "average", **CASES["permutation"]}
+    ).model.state_dict()
     torch.save(report, f"{folder}/{rank}.pt")
 
 
@@ -108,7 +122,9 @@ def test_two_processes_fold_what_one_would(
     assert_equal_sums(
         two_ranks,
         case,
-        onefold.merge(members_of(Residual, 3), data, **CASES[options]).model.state_dict(),
+        onefold.merge(
+            members_of(Residual, 3), data, **{"fold": "average", **CASES[options]}
+        ).model.state_dict(),
     )
 
 
@@ -125,7 +141,9 @@ def test_two_processes_line_up_unequal_widths_as_one_would(
 ) -> None:
     pytest.importorskip("ot")
     assert_equal_sums(
-        two_ranks, "widths", onefold.merge(wide(), doubles(), align="transport").model.state_dict()
+        two_ranks,
+        "widths",
+        onefold.merge(wide(), doubles(), align="transport", fold="average").model.state_dict(),
     )
 
 

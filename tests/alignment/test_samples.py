@@ -43,7 +43,10 @@ def convolutions() -> list[nn.Module]:
     "way", ["permutation", "identity", "none", "weights", "transport", "zipit"]
 )
 def test_what_inverts_nothing_takes_few_samples(way: str, count: int) -> None:
-    assert onefold.merge(pair(), [torch.randn(count, 4)], align=way).report.examples == count
+    assert (
+        onefold.merge(pair(), [torch.randn(count, 4)], align=way, fold="average").report.examples
+        == count
+    )
 
 
 @pytest.mark.slow
@@ -59,11 +62,11 @@ def test_partial_merges_comparisons_and_default_repair_take_few_samples() -> Non
     data: list[Any] = [(torch.randn(9, 4), torch.randint(3, (9,))) for _ in range(2)]
     onefold.partial_merge(pair(), data, until=0.5)
     onefold.partial_merge(pair(), data, until=0.5, align="permutation")
-    assert onefold.compare_networks(pair(), data, points=3).aligned is not None
+    assert onefold.measure_pairs(pair(), data, points=3).aligned is not None
     assert (
-        onefold.merge(convolutions(), [torch.randn(4, 1, 6, 6)], align="none").report.repaired[
-            "norms"
-        ]
+        onefold.merge(
+            convolutions(), [torch.randn(4, 1, 6, 6)], align="none", fold="average"
+        ).report.repaired["norms"]
         == 1
     )
 
@@ -71,17 +74,22 @@ def test_partial_merges_comparisons_and_default_repair_take_few_samples() -> Non
 @pytest.mark.parametrize("way", ["cca", "procrustes"])
 def test_what_inverts_names_group_width_and_a_way_out(way: str) -> None:
     with pytest.raises(DataError) as caught:
-        onefold.merge(pair(), [torch.randn(20, 4)], align=way)
+        onefold.merge(pair(), [torch.randn(20, 4)], align=way, fold="average")
     message = str(caught.value)
     assert "Group g0 has 40 features but the calibration data gave only 20 samples" in message
     assert "at least 41 samples" in message
     assert "'permutation' or 'none'" in message
-    assert onefold.merge(pair(), [torch.randn(41, 4)], align=way).report.examples == 41
+    assert (
+        onefold.merge(pair(), [torch.randn(41, 4)], align=way, fold="average").report.examples == 41
+    )
 
 
 def test_groups_that_get_a_permutation_anyway_do_not_ask_for_more() -> None:
     assert (
-        onefold.merge(pair(), [torch.randn(20, 4)], align="rotation").report.examples == 20
+        onefold.merge(
+            pair(), [torch.randn(20, 4)], align="rotation", fold="average"
+        ).report.examples
+        == 20
     )  # behind a ReLU
 
 
@@ -89,4 +97,4 @@ def test_one_sample_has_no_correlation() -> None:
     with pytest.raises(
         DataError, match="gave only 1 samples; pass enough examples for at least 2 samples"
     ):
-        onefold.merge(pair(), [torch.randn(1, 4)], align="permutation")
+        onefold.merge(pair(), [torch.randn(1, 4)], align="permutation", fold="average")

@@ -96,7 +96,9 @@ def test_networks_of_widths_16_and_24_become_one_of_either(make) -> None:
     before = [{k: v.clone() for k, v in n.state_dict().items()} for n in networks]
     assert min(accuracy(n) for n in networks) > 0.85
     for reference in (0, 1):
-        result = merge(networks, CALIBRATION, align="transport", reference=reference)
+        result = merge(
+            networks, CALIBRATION, align="transport", reference=reference, fold="average"
+        )
         shapes = {k: v.shape for k, v in result.model.state_dict().items()}
         assert shapes == {k: v.shape for k, v in networks[reference].state_dict().items()}
         assert type(result.model) is type(networks[0])
@@ -118,7 +120,7 @@ def test_a_network_with_doubled_units_folds_into_the_narrow_one_exactly() -> Non
         wide.head.bias.copy_(narrow.head.bias)
     images = IMAGES[:300].double()
     torch.testing.assert_close(wide(images), narrow(images))
-    result = merge([narrow, wide], [images], align="transport", repair="none")
+    result = merge([narrow, wide], [images], align="transport", repair="none", fold="average")
     torch.testing.assert_close(result.model(images), narrow(images), rtol=0, atol=1e-9)
 
 

@@ -202,7 +202,9 @@ def test_an_iterator_as_loader(refuses: Callable, members: list[Path], tmp_path:
 def test_too_few_samples_for_the_widest_group(
     refuses: Callable, members: list[Path], tmp_path: Path
 ) -> None:
-    message = refuses(members[1], data=source(tmp_path, "[torch.randn(1, 1, 8, 8)]"))
+    message = refuses(
+        members[1], "--fold", "average", data=source(tmp_path, "[torch.randn(1, 1, 8, 8)]")
+    )
     assert "samples" in message
     assert "8" in message
 
@@ -347,6 +349,20 @@ def test_a_network_that_cannot_be_traced(
         "merge", *both, *model, *data, "--align", "none", "-o", tmp_path / "f.safetensors"
     )
     assert result.status == 0, result.err
+    assert result.out.startswith("The default took member ")  # which needs no trace
+    result = onefold(
+        "merge",
+        *both,
+        *model,
+        *data,
+        "--align",
+        "none",
+        "--fold",
+        "average",
+        "-o",
+        tmp_path / "f.safetensors",
+        "--force",
+    )
     assert "warning: only batch-norm statistics can be repaired" in result.err
     mean = sum(of.load(path)["first.weight"] for path in both) / 2
     assert torch.allclose(of.load(tmp_path / "f.safetensors")["first.weight"], mean)

@@ -56,11 +56,13 @@ def soft(level: str) -> nn.Module:
 
 
 MAKERS: dict[str, Callable[[], nn.Module]] = {
-    "average": lambda: onefold.merge(MEMBERS, DATA, align="permutation").model,
+    "average": lambda: onefold.merge(MEMBERS, DATA, align="permutation", fold="average").model,
     "least squares": (
         lambda: onefold.merge(MEMBERS, DATA, align="permutation", fold="least_squares").model
     ),
-    "polished": lambda: onefold.merge(MEMBERS, DATA, align="none", repair="none", polish=1).model,
+    "polished": lambda: (
+        onefold.merge(MEMBERS, DATA, align="none", repair="none", polish=1, fold="average").model
+    ),
     "aligned": lambda: onefold.align(MEMBERS, DATA, method="permutation").apply(MEMBERS)[1],
     "midpoint": lambda: space().midpoint(DATA),
     "vertex": lambda: space().vertex(1, DATA),

@@ -70,7 +70,7 @@ def test_is_what_the_library_gives(merged: Path, members: list[Path]) -> None:
     for path in members:
         models.append(build_model("digits?width=4").eval())
         models[-1].load_state_dict(of.load(path))
-    result = of.merge(models, build_data("sklearn:digits", limit=300), align="cca")
+    result = of.merge(models, build_data("sklearn:digits", limit=300), align="cca", fold="average")
     assert all(
         torch.equal(value, result.model.state_dict()[name])
         for name, value in of.load(merged).items()

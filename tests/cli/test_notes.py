@@ -67,10 +67,17 @@ def test_the_caption_of_scores_is_a_note_and_a_doubt_a_warning(
     assert not [line for line in lines if line.startswith("warning: In bold")]
 
 
-def test_what_was_chosen_is_a_note(onefold: Callable, members: list[Path], tmp_path: Path) -> None:
-    lines = lines_of(onefold, "merge", members[:2], tmp_path, "--fold", "auto")
-    assert len([line for line in lines if line.startswith("auto took ")]) == 1
-    assert not [line for line in lines if line.startswith("warning: auto")]
+def test_what_was_chosen_comes_first_and_the_cost_before_it(
+    onefold: Callable, members: list[Path], tmp_path: Path
+) -> None:
+    output = ["-o", tmp_path / "f.safetensors"]
+    result = onefold("merge", *members[:2], *MODEL, *DATA, *output)
+    assert result.out.startswith("The default took ")
+    assert "To gain more: " in result.out
+    assert "that runs 2 networks on up to 5,000 examples" in result.err
+    named = onefold("merge", *members[:2], *MODEL, *DATA, "--fold", "average", *output, "--force")
+    assert "The default took" not in named.out
+    assert "that runs" not in named.err
 
 
 def test_a_text_is_told_once_in_a_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,7 @@ def test_a_round_without_a_finite_loss_is_said_and_loses_nothing(
             "The first network has no finite nll on the data; a barrier needs two sound ends."
         )
 
-    monkeypatch.setattr("onefold.result_reports.persistent_rounds.compare_networks", refuse)
+    monkeypatch.setattr("onefold.result_reports.persistent_rounds.measure_pairs", refuse)
     result = onefold("persist", *RUN, "-o", tmp_path / "run")
     assert result.status == 0, result.err
     assert (

@@ -66,7 +66,10 @@ def in_memory(**options: Any) -> dict[str, torch.Tensor]:
         model.load_state_dict(of.load(f"{name}.safetensors"))
         models.append(model.eval())
     return of.merge(
-        models, build_data("sklearn:digits", batch_size=128, **options), align="permutation"
+        models,
+        build_data("sklearn:digits", batch_size=128, **options),
+        align="permutation",
+        fold="average",
     ).model.state_dict()
 
 

@@ -199,7 +199,7 @@ def test_merges_and_reports_carry_the_doubts() -> None:
         {"align": "none", "repair": "none", "polish": 1},
         {"align": "none", "repair": "none", "fold": "least_squares"},
     ):
-        report = merge(networks, data, ensemble="classes", **settings).report
+        report = merge(networks, data, ensemble="classes", **{"fold": "average", **settings}).report
         kept = report.polished.get("classes") or report.folded["classes"]
         assert kept["examples"] == 200
         assert kept["doubts"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onefold as of
 from onefold.errors import DataError, MembersError, SettingError
-from onefold.explore import compare_networks
+from onefold.explore import measure_pairs
 from onefold.explore.pairs import distance
 from onefold.symmetry import GroupMap, apply_maps
 
@@ -43,7 +43,7 @@ def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_fa
     network, other = trained(kind, 0), trained(kind, 1)
     networks = [network, shuffled(network), other]
     before = [copy.deepcopy(each.state_dict()) for each in networks]
-    found = compare_networks(networks, DATA, calibration_data=TRAINING, points=5)
+    found = measure_pairs(networks, DATA, calibration_data=TRAINING, points=5)
     plain, aligned = found.plain, found.aligned
     assert aligned is not None
     assert found.note == ""
@@ -74,7 +74,7 @@ def test_a_permuted_copy_is_far_until_it_is_aligned_and_another_network_stays_fa
 
 def test_matrices_hold_what_the_single_measures_say() -> None:
     a, b = trained(Plain, 0), trained(Plain, 1)
-    found = compare_networks([a, b], DATA, align=False, points=3, loss="error").plain
+    found = measure_pairs([a, b], DATA, align=False, points=3, loss="error").plain
     flat = [
         torch.cat([p.detach().double().flatten() for p in each.parameters()]) for each in (a, b)
     ]
@@ -94,7 +94,7 @@ def test_two_equal_networks_with_dead_units_are_aligned_in_place() -> None:
     network = trained(Plain, 0)
     with torch.no_grad():
         network.hidden.bias[:6] = -100.0  # never active behind the nonlinearity
-    found = compare_networks([network, shuffled(network, 3)], DATA, points=3)
+    found = measure_pairs([network, shuffled(network, 3)], DATA, points=3)
     assert found.aligned is not None
     assert found.aligned.distances[0, 1] < 1e-5 * found.norms[0]
 
@@ -105,29 +105,29 @@ class Untraceable(Plain):
 
 
 def test_what_cannot_be_aligned_is_compared_as_it_is_with_a_note() -> None:
-    found = compare_networks([trained(Untraceable, 0), trained(Untraceable, 1)], DATA, points=3)
+    found = measure_pairs([trained(Untraceable, 0), trained(Untraceable, 1)], DATA, points=3)
     assert found.aligned is None
     assert found.note.startswith("The networks could not be aligned: ")
     assert found.plain.disagreement[0, 1] > 0
     bare = [nn.Sequential(nn.Flatten(), nn.Linear(64, 4)) for _ in range(2)]
-    found = compare_networks(bare, DATA, points=3)
+    found = measure_pairs(bare, DATA, points=3)
     assert found.aligned is None
     assert "No symmetry was found" in found.note
-    assert compare_networks(bare, DATA, align=False, points=3).note == ""
+    assert measure_pairs(bare, DATA, align=False, points=3).note == ""
     assert found.to_dict()["aligned"] is None
 
 
 def test_bad_input() -> None:
     a, b = trained(Plain, 0), trained(Residual, 0)
     with pytest.raises(MembersError, match="only one network"):
-        compare_networks([a], DATA)
+        measure_pairs([a], DATA)
     with pytest.raises(MembersError, match="Residual"):
-        compare_networks([a, b], DATA)
+        measure_pairs([a, b], DATA)
     with pytest.raises(DataError, match="only once"):
-        compare_networks([a, a], iter(DATA))
+        measure_pairs([a, a], iter(DATA))
     with pytest.raises(DataError, match="no labels"):
-        compare_networks([a, a], [x for x, _ in DATA])
+        measure_pairs([a, a], [x for x, _ in DATA])
     with pytest.raises(SettingError, match="2 points"):
-        compare_networks([a, a], DATA, points=2)
+        measure_pairs([a, a], DATA, points=2)
     with pytest.raises(SettingError, match="no loss named"):
-        compare_networks([a, a], DATA, loss="eror")  # type: ignore[arg-type]
+        measure_pairs([a, a], DATA, loss="eror")  # type: ignore[arg-type]

@@ -30,9 +30,9 @@ def results() -> dict[str, Any]:
     space = onefold.Subspace(models[0], vertices=40, fixed=range(30))
     run = onefold.PersistentTraining(deep(), 1)
     run.record(0.5)
-    pairs = onefold.compare_networks(models[:3], data(), align=False, points=3)
+    pairs = onefold.measure_pairs(models[:3], data(), align=False, points=3)
     evaluation = evaluate_all(models, data())
-    merged = onefold.merge(models[:2], [x for x, _ in data()], align="permutation")
+    merged = onefold.merge(models[:2], [x for x, _ in data()], align="permutation", fold="average")
     assert merged.alignment is not None
     return {
         "MergeResult": merged,

@@ -1,51 +1,316 @@
-"""The automatic fold chooses by labels, and says why."""
+"""The default of a merge: the best member, unless something is above it beyond noise."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 import torch
-from small_networks import Plain, Residual, loader, members, trained
-from spoilt_networks import equal, spoilt
+import torch.nn.functional as F
+from small_networks import Plain, Residual, examples, loader, members, trained
+from spoilt_networks import equal
+from torch import Tensor, nn
 
 import onefold as of
+from onefold.ensemble import ClassPool
+from onefold.errors import MembersError, SettingError, TraceError
 from onefold.fold import merge
-from onefold.fold.auto import WAYS, Auto, led_by
+from onefold.fold.auto import Auto, most_cost
+from onefold.fold.candidates import ALIGNED, led_by
 from onefold.fold.least_squares import LeastSquares
-from onefold.measure import evaluate
 
+LABELLED = loader(512, seed=7)
+UNLABELLED = [x for x, _ in LABELLED]
 TEST = loader(512, seed=99, batch=128)
-UNLABELLED = [x for x, _ in loader()]
 
 
-@pytest.mark.slow
-def test_auto_chooses_by_labels_and_says_why() -> None:
-    good = trained(Plain, 1)
-    result = merge(
-        [spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST
+def knowing(classes: Sequence[int], seed: int, kind: type[nn.Module] = Plain) -> nn.Module:
+    """A network that saw these classes a hundred times as often as the others."""
+    images, labels = examples(2000, 300 + seed)
+    known = torch.isin(labels, torch.tensor(list(classes)))
+    few = torch.rand(len(labels), generator=torch.Generator().manual_seed(seed)) < 0.01
+    images, labels = images[known | few], labels[known | few]
+    torch.manual_seed(seed)
+    network = kind()
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(80):
+        index = torch.arange(64) + 64 * (step % (len(labels) // 64))
+        loss = F.cross_entropy(network(images[index]), labels[index])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def same() -> list[nn.Module]:
+    return members(Plain, 3)
+
+
+@pytest.fixture(scope="module")
+def different() -> list[nn.Module]:
+    return [knowing((0, 1), 1), knowing((2, 3), 2)]
+
+
+def near(model: nn.Module, seed: int, by: float = 0.1) -> nn.Module:
+    twin = copy.deepcopy(model)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p += by * p.abs().mean() * torch.randn_like(p)
+    return twin
+
+
+def accuracy(model: nn.Module) -> float:
+    return of.evaluate(model, TEST).accuracy
+
+
+def test_of_the_same_knowledge_a_member_is_kept_and_nothing_else_is_done(
+    same: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in ("trace_on", "align"):
+        monkeypatch.setattr(f"onefold.fold.steps.{step}", lambda *_, **__: pytest.fail("a step"))
+    result = merge(same, UNLABELLED)
+    report = result.report
+    choice = report.folded["choice"]
+    agree = report.folded["evidence"]["knowledge"]["with_ensemble"]
+    assert choice == f"member {agree.index(max(agree))}"
+    assert equal(result.model, same[int(choice[-1])])
+    assert str(report).startswith(f"The default took {choice}, unchanged: these networks know the")
+    assert report.chosen[1].startswith("To gain more: keep the ensemble at 3 times the cost")
+    assert (report.align, report.repair, result.alignment) == ("none", "none", None)
+
+
+def test_of_different_knowledge_something_above_every_member_is_taken(
+    different: list[nn.Module],
+) -> None:
+    result = merge(different, UNLABELLED)
+    folded = result.report.folded
+    assert folded["evidence"]["relation"] == "different knowledge"
+    assert accuracy(result.model) > max(map(accuracy, different)) + 0.05
+    assert folded["gains"][folded["choice"]]["gain"] > 0
+    assert "judged by the members' class pool" in result.report.chosen[0]
+    assert set(folded["expected accuracy"]) == {folded["baseline"], *folded["gains"]}
+    assert folded["examples judged"] == 128  # the last fifth of eight batches
+
+
+def test_labels_choose_on_examples_that_no_fold_read(different: list[nn.Module]) -> None:
+    result = merge(different, UNLABELLED, validation=TEST)
+    folded = result.report.folded
+    best = max(map(accuracy, different))
+    assert folded["accuracy"][folded["baseline"]] == pytest.approx(best)
+    assert folded["accuracy"][folded["choice"]] == pytest.approx(accuracy(result.model))
+    assert accuracy(result.model) > best
+    assert "on 512 labelled examples that no fold read it is above" in result.report.chosen[0]
+    assert set(folded["gains"]) == {
+        "member 0, balanced",
+        "member 1, balanced",
+        ALIGNED,
+        "least squares",
+        f"least squares, {folded['baseline']} first",
+    }
+    for name, gain in folded["gains"].items():
+        assert gain["gain"] == pytest.approx(
+            folded["accuracy"][name] - folded["accuracy"][folded["baseline"]]
+        )
+
+
+def test_labels_in_the_data_are_split_off(same: list[nn.Module]) -> None:
+    folded = merge(same, LABELLED).report.folded
+    assert folded["validation examples"] == 128
+    assert "128 labelled examples that no fold read" in merge(same, LABELLED).report.chosen[0]
+
+
+def test_without_a_clear_gain_the_best_member_by_labels_is_kept() -> None:
+    """One member is right on everything, so that nothing can be above it."""
+    good = knowing((0, 1, 2, 3), 5)
+    images = torch.cat([x for x, _ in TEST])
+    labels = good(images).argmax(1)
+    validation = list(zip(images.split(128), labels.split(128), strict=True))
+    result = merge([trained(Plain, 1, steps=4), good], UNLABELLED, validation=validation)
+    assert result.report.folded["choice"] == result.report.folded["baseline"] == "member 1"
+    assert equal(result.model, good)
+    assert "none of" in result.report.chosen[0]
+    assert "is above it by more than a standard error" in result.report.chosen[0]
+    # The alignment was computed for a candidate, and does not belong to the result.
+    assert result.alignment is None
+    assert result.report.align == "none"
+
+
+def test_it_costs_one_alignment_and_two_solves(
+    different: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"align": 0, "solve": 0, "trace": 0}
+
+    def counted(name: str, function):  # type: ignore[no-untyped-def]
+        def call(*args, **kwargs):  # type: ignore[no-untyped-def]
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    from onefold.fold import steps
+
+    monkeypatch.setattr(steps, "align", counted("align", steps.align))
+    monkeypatch.setattr(steps, "trace_on", counted("trace", steps.trace_on))
+    monkeypatch.setattr(LeastSquares, "fold", counted("solve", LeastSquares.fold))
+    merge(different, UNLABELLED, validation=TEST)
+    assert calls == {"align": 1, "solve": 2, "trace": 1}
+    merge(different, UNLABELLED)
+    assert calls == {"align": 1, "solve": 4, "trace": 2}  # no alignment without labels
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_of_one_origin_the_plain_average_is_taken_or_tried(labels: bool) -> None:
+    base = trained(Plain, 1)
+    models = [near(base, seed) for seed in range(3)]
+    result = merge(models, UNLABELLED, validation=TEST if labels else None)
+    folded = result.report.folded
+    assert folded["evidence"]["relation"] == "one origin"
+    average = merge(models, align="none", fold="average", repair="none").model
+    if labels:
+        assert "average" in folded["gains"]
+        assert ALIGNED not in folded["gains"]
+    else:
+        assert folded["choice"] == "average"
+        assert equal(result.model, average)
+        assert result.report.repair == "none"
+
+
+def test_statistics_of_batch_norms_follow_an_average() -> None:
+    base = trained(Residual, 1)
+    of.recalibrate(base, UNLABELLED)
+    models = [near(base, seed, 0.3) for seed in range(3)]
+    result = merge(models, UNLABELLED)
+    assert result.report.folded["choice"] == "average"
+    assert result.report.repair == "batchnorm"
+    assert result.report.repaired["norms"] == 3
+
+
+def test_a_named_fold_takes_members_of_one_origin_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = trained(Plain, 1)
+    models = [near(base, seed) for seed in range(2)]
+    monkeypatch.setattr("onefold.fold.steps.align", lambda *_, **__: pytest.fail("no alignment"))
+    result = merge(models, UNLABELLED, fold="average")
+    assert result.report.align == "none"
+    assert any("nothing was aligned: these networks share an" in w for w in result.notes)
+    monkeypatch.undo()
+    named = merge(models, UNLABELLED, fold="average", align="permutation")
+    assert named.report.align == "permutation"
+
+
+def test_a_named_fold_aligns_other_members(same: list[nn.Module]) -> None:
+    assert merge(same, UNLABELLED, fold="average").report.align == "cca"
+
+
+def test_a_named_alignment_is_carried_out(different: list[nn.Module]) -> None:
+    result = merge(different, UNLABELLED, align="permutation", validation=TEST)
+    assert result.report.align == "permutation"
+    assert result.alignment is not None
+
+
+class Numbers(nn.Module):
+    """A regressor of one number."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.last = nn.Linear(5, 16), nn.Linear(16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.first(x).relu())
+        return out
+
+
+def test_of_a_regressor_the_member_nearest_to_the_mean_is_kept() -> None:
+    models: list[nn.Module] = [Numbers(k) for k in range(3)]
+    torch.manual_seed(0)
+    data = [torch.randn(16, 5) for _ in range(4)]
+    result = merge(models, data)
+    outputs = torch.stack([model(torch.cat(data)) for model in models])
+    off = (outputs - outputs.mean(0)).square().mean((1, 2))
+    assert result.report.folded["choice"] == f"member {int(off.argmin())}"
+    assert "no scores of classes" in result.report.chosen[0]
+
+
+class Branching(Plain):
+    """A network that cannot be traced, as it asks for a value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if float(x.sum()) > -1e9 else -x)
+
+
+def test_a_network_that_cannot_be_traced_falls_back_and_says_so() -> None:
+    different = [knowing((0, 1), 1, Branching), knowing((2, 3), 2, Branching)]
+    with pytest.raises(TraceError):
+        merge(different, UNLABELLED, fold="least_squares")
+    result = merge(different, UNLABELLED)
+    assert any(
+        "least squares was not tried, as the network cannot be traced" in w for w in result.notes
     )
-    accuracy, choice = result.report.folded["accuracy"], result.report.folded["choice"]
-    assert set(accuracy) == {"member 1", "average", *(f"least_squares, {way}" for way in WAYS)}
-    assert accuracy[choice] == of.evaluate(result.model, TEST).accuracy > accuracy["average"]
-    assert choice == "member 1" or result.report.folded["gains"][choice]["gain"] > 0
-    assert any(f"auto took {choice}" in w for w in result.report.warnings)
-    assert any("taken to be even" in w for w in result.report.warnings) == (
-        choice == "least_squares, pruning, classes"
+    assert set(result.report.folded["gains"]) == {"member 0, balanced", "member 1, balanced"}
+    assert accuracy(result.model) >= max(map(accuracy, different))
+    with pytest.raises(TraceError):
+        merge(different, UNLABELLED, align="permutation")
+
+
+def test_without_data_it_says_what_to_do(same: list[nn.Module]) -> None:
+    with pytest.raises(SettingError, match="reads the members' predictions on unlabelled data"):
+        merge(same)
+    assert merge(same, align="none", fold="average", repair="none").report.fold == "average"
+
+
+def test_polish_aims_at_the_pool_of_members_that_know_different_classes(
+    same: list[nn.Module], different: list[nn.Module]
+) -> None:
+    assert merge(different, UNLABELLED, polish=1).report.polished["ensemble"] == "classes"
+    assert merge(same, UNLABELLED, polish=1).report.polished["ensemble"] == "probabilities"
+    asked = merge(different, UNLABELLED, polish=of.Polish(passes=1, ensemble="logits"))
+    assert asked.report.polished["ensemble"] == "logits"
+
+
+def test_an_ensemble_that_was_asked_for_is_aimed_at(
+    different: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    fold = LeastSquares.fold
+    monkeypatch.setattr(
+        LeastSquares, "fold", lambda self, job: (seen.append(self.ensemble), fold(self, job))[1]
     )
+    merge(different, UNLABELLED, ensemble="probabilities")
+    merge(different, UNLABELLED)
+    assert seen[:2] == ["probabilities"] * 2
+    assert all(isinstance(one, ClassPool) for one in seen[2:])
 
 
-def test_auto_says_what_it_took_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefold.fold.auto.WAYS", {"classes": ("pruning", "classes", False)})
-    good = trained(Plain, 1)
-    lean = [copy.deepcopy(good), copy.deepcopy(good)]
-    for model in lean:
-        with torch.no_grad():
-            model.head.weight.mul_(0.1)
-            model.head.bias.mul_(0.1).add_(torch.tensor([4.0, 4.0, 0.0, 0.0]))
-    result = merge(lean, loader(), align="permutation", fold="auto", validation=TEST)
-    assert result.report.folded["choice"] == "least_squares, classes"
-    assert any("taken to be even" in w for w in result.report.warnings)
+def test_repair_by_name_repairs_what_is_kept() -> None:
+    networks = members(Residual, 2)
+    result = merge(networks, UNLABELLED, repair="batchnorm", validation=TEST)
+    assert result.report.repair == "batchnorm"
+    folded = result.report.folded
+    assert folded["accuracy"][folded["choice"]] == pytest.approx(accuracy(result.model))
+
+
+def test_same_seed_same_bits(different: list[nn.Module]) -> None:
+    first, second = (merge(different, UNLABELLED, validation=TEST) for _ in range(2))
+    assert equal(first.model, second.model)
+
+
+def test_members_stay_as_they_are(different: list[nn.Module]) -> None:
+    before = [copy.deepcopy(model) for model in different]
+    merge(different, UNLABELLED, validation=TEST)
+    for model, kept in zip(different, before, strict=True):
+        assert equal(model, kept)
+
+
+def test_other_widths_are_refused_as_before() -> None:
+    wide = Numbers(0)
+    wide.first, wide.last = nn.Linear(5, 20), nn.Linear(20, 1)
+    with pytest.raises(MembersError):
+        merge([Numbers(1), wide], [torch.randn(4, 5)])
 
 
 def test_the_best_member_leads_by_its_share_or_more() -> None:
@@ -54,60 +319,9 @@ def test_the_best_member_leads_by_its_share_or_more() -> None:
     assert led_by(0, (1.0, 0.0)) == (1.0, 0.0)
 
 
-@pytest.mark.slow
-def test_auto_lets_the_best_member_lead_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    good, seen = trained(Plain, 1), []
-    fold = LeastSquares.fold
-    monkeypatch.setattr(
-        LeastSquares, "fold", lambda self, job: (seen.append(job.shares), fold(self, job))[1]
-    )
-    merge([spoilt(good), good], loader(), align="permutation", fold="auto", validation=TEST)
-    assert seen[:-1] == [(0.5, 0.5)] * (len(WAYS) - 1)
-    assert seen[-1] == pytest.approx((0.3, 0.7))
-
-
-@pytest.mark.slow
-def test_auto_without_labels_takes_least_squares() -> None:
-    networks = members(Plain, 2)
-    result = merge(networks, UNLABELLED, align="permutation", fold="auto")
-    assert equal(
-        result.model, merge(networks, UNLABELLED, align="permutation", fold="least_squares").model
-    )
-    assert any("no labels" in w for w in result.report.warnings)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("repair", ["auto", "full", "none"])
-def test_auto_is_what_it_says_it_is(repair: str) -> None:
-    networks = members(Residual, 2)
-    result = merge(
-        networks, loader(), align="permutation", fold="auto", repair=repair, validation=TEST
-    )
-    text = next(w for w in result.report.warnings if w.startswith("auto took"))
-    facts = result.report.folded
-    assert text.startswith(f"auto took {facts['choice']}: on 512 held-out examples")
-    assert len(facts["gains"]) == len(facts["accuracy"]) - 1 == len(WAYS) + 1
-    assert facts["accuracy"][facts["choice"]] == pytest.approx(
-        evaluate(result.model, TEST).accuracy
-    )  # of what is returned, repaired or not
-    for name, gain in facts["gains"].items():
-        assert gain["gain"] == pytest.approx(
-            facts["accuracy"][name] - facts["accuracy"][facts["baseline"]]
-        )
-
-
-@pytest.mark.slow
-def test_auto_over_members_of_the_same_data_returns_the_best_unchanged() -> None:
-    good = trained(Plain, 1)
-    result = merge([spoilt(good), good], loader(), fold="auto", align="none", validation=TEST)
-    if result.report.folded["choice"] == "member 1":
-        assert equal(result.model, good)
-        assert any("auto took member 1: on 512 held-out" in w for w in result.report.warnings)
-
-
-def test_auto_without_labels_says_that_it_did_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onefold.fold.auto.scored", lambda *_: pytest.fail("nothing can be scored"))
-    result = merge(
-        members(Plain, 2), [x for x, _ in loader()], align="permutation", fold=Auto(rows=500)
-    )
-    assert "auto took least squares, as there are no labels to choose by" in result.report.warnings
+def test_the_cost_is_said_in_one_sentence_and_settings_are_checked() -> None:
+    assert "one alignment, two least-squares solves and the scores of 8 networks" in most_cost(2)
+    with pytest.raises(SettingError):
+        Auto(rows=0)
+    with pytest.raises(SettingError):
+        Auto(ensemble="logit")  # type: ignore[arg-type]

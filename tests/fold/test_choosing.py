@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from onefold.fold.choosing import choose
-from onefold.measure import Scores, score_logits
+from onefold.fold.choosing import Choice, choose
+from onefold.measure import Scores, difference, score_logits
 
 EXAMPLES = 400
 
@@ -22,6 +22,11 @@ def scores(right: range | list[int], loss: float = 4.0) -> Scores:
 
 
 MEMBER = scores(range(300))
+
+
+def chosen(of_all: dict[str, Scores], baseline: str) -> Choice:
+    """The choice by paired differences of scores."""
+    return choose(list(of_all), baseline, lambda a, b: difference(of_all[a], of_all[b]))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,7 @@ MEMBER = scores(range(300))
     ],
 )
 def test_the_choice(folds: dict[str, Scores], taken: str) -> None:
-    found = choose({"member 0": MEMBER, **folds}, "member 0")
+    found = chosen({"member 0": MEMBER, **folds}, "member 0")
     assert found.name == taken
     assert set(found.gains) == set(folds)
     assert found.baseline == "member 0"
@@ -57,14 +62,14 @@ def test_the_reason_names_what_decided() -> None:
         "average": scores(range(330)),
         "least squares": scores(range(331)),
     }
-    taken = choose(of_all, "member 2")
-    assert taken.reason(of_all) == (
+    taken = chosen(of_all, "member 2")
+    assert taken.reason("400 held-out examples") == (
         "on 400 held-out examples it is above member 2, the best member, by more than a standard"
         f" error ({taken.gains['average']}), as is least squares"
     )
-    kept = choose({"member 2": MEMBER, "average": scores(range(290))}, "member 2")
-    assert "none of 1 folds is above it" in kept.reason({"member 2": MEMBER})
-    assert "-2.50 percentage points" in kept.reason({"member 2": MEMBER})
-    assert choose({"member 2": MEMBER}, "member 2").reason({"member 2": MEMBER}) == (
+    kept = chosen({"member 2": MEMBER, "average": scores(range(290))}, "member 2")
+    assert "on these none of 1 candidates is above it" in kept.reason("these")
+    assert "-2.50 percentage points" in kept.reason("these")
+    assert chosen({"member 2": MEMBER}, "member 2").reason("these") == (
         "there is no other candidate"
     )

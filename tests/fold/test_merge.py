@@ -45,7 +45,9 @@ def test_merging_a_network_with_itself_gives_the_same_function(
     kind: type[nn.Module], method: str, repair: str
 ) -> None:
     network = trained(kind, 0)
-    result = merge([network, copy.deepcopy(network)], loader(1024), align=method, repair=repair)
+    result = merge(
+        [network, copy.deepcopy(network)], loader(1024), align=method, repair=repair, fold="average"
+    )
     images = TEST[0][0]
     with torch.no_grad():
         difference = (result.model(images) - network(images)).abs().max() / network(
@@ -67,10 +69,10 @@ def test_merging_a_network_with_itself_gives_the_same_function(
 def test_aligned_and_repaired_folds_beat_the_plain_average(kind: type[nn.Module]) -> None:
     networks = members(kind, 2)
     scores = {
-        m: accuracy(merge(networks, loader(512), align=m, repair="auto").model)
+        m: accuracy(merge(networks, loader(512), align=m, repair="auto", fold="average").model)
         for m in ("permutation", "cca")
     }
-    plain = accuracy(merge(networks, align="none", repair="none").model)
+    plain = accuracy(merge(networks, align="none", repair="none", fold="average").model)
     assert min(accuracy(n) for n in networks) > 0.85
     assert min(scores.values()) > plain + 0.1, (scores, plain)
 
@@ -102,8 +104,8 @@ def test_repair_restores_the_deviation_of_the_members(kind: type[nn.Module]) -> 
         rows = torch.cat(values).movedim(1, -1).flatten(0, -2).double()
         return rows.mean(0), rows.std(0)
 
-    broken = merge(networks, data, align=found, repair="none").model
-    repaired = merge(networks, data, align=found, repair="full").model
+    broken = merge(networks, data, align=found, repair="none", fold="average").model
+    repaired = merge(networks, data, align=found, repair="full", fold="average").model
     assert (measured(broken)[1] / target.deviation).mean() < 0.9, (
         "nothing collapsed, so that this test shows nothing"
     )
@@ -117,17 +119,24 @@ def test_five_members_fold_to_the_same_bits_whatever_the_order_of_the_others() -
     results = []
     for order in ([0, 1, 2, 3, 4], [0, 4, 2, 1, 3]):
         for method in ("cca", "permutation"):
-            results.append(merge([networks[k] for k in order], loader(), align=method).model)
+            results.append(
+                merge([networks[k] for k in order], loader(), align=method, fold="average").model
+            )
     assert equal(results[0], results[2])
     assert equal(results[1], results[3])
     assert not equal(results[0], results[1])
     weighted = [
-        merge([networks[k] for k in o], loader(), align="cca", weights=[5, *w]).model
+        merge(
+            [networks[k] for k in o], loader(), align="cca", weights=[5, *w], fold="average"
+        ).model
         for o, w in (([0, 1, 2], [1, 2]), ([0, 2, 1], [2, 1]))
     ]
     assert equal(*weighted)
     assert not equal(
-        results[0], merge([networks[1], networks[0], *networks[2:]], loader(), align="cca").model
+        results[0],
+        merge(
+            [networks[1], networks[0], *networks[2:]], loader(), align="cca", fold="average"
+        ).model,
     )
 
 
@@ -152,7 +161,11 @@ def test_same_seed_same_bits_and_inputs_stay_as_they_are() -> None:
         n.train()
     first, second = (
         merge(
-            networks, loader(), align=align(networks, loader(), max_positions=8, seed=3), seed=3
+            networks,
+            loader(),
+            align=align(networks, loader(), max_positions=8, seed=3),
+            seed=3,
+            fold="average",
         ).model
         for _ in range(2)
     )
@@ -169,7 +182,11 @@ def test_repairing_batch_norms_alone_keeps_their_scales(method: str) -> None:
         norm.weight.data.mul_(torch.linspace(0.2, 4.0, norm.num_features))
     reestimate(network, loader(1024))
     result = merge(
-        [network, copy.deepcopy(network)], loader(1024), align=method, repair="batchnorm"
+        [network, copy.deepcopy(network)],
+        loader(1024),
+        align=method,
+        repair="batchnorm",
+        fold="average",
     )
     images = TEST[0][0]
     with torch.no_grad():
@@ -186,10 +203,11 @@ def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_o
     networks = members(Residual, 2)
     found = align(networks, loader(), method="cca")
     assert equal(
-        merge(networks, loader(), align=found).model, merge(networks, loader(), align="cca").model
+        merge(networks, loader(), align=found, fold="average").model,
+        merge(networks, loader(), align="cca", fold="average").model,
     )
     with pytest.raises(AlignmentError, match="computed for 2 members but 3 were given"):
-        merge([*networks, networks[0]], loader(), align=found)
+        merge([*networks, networks[0]], loader(), align=found, fold="average")
 
 
 @pytest.mark.slow
@@ -197,16 +215,16 @@ def test_an_alignment_computed_before_gives_the_same_bits_and_fits_its_members_o
 def test_other_precisions_are_folded_in_their_own(dtype: torch.dtype) -> None:
     networks = [n.to(dtype) for n in members(Residual, 2)]
     data = [(x.to(dtype), y) for x, y in loader(512)]
-    folded = merge(networks, data, align="cca").model
+    folded = merge(networks, data, align="cca", fold="average").model
     assert {p.dtype for p in folded.parameters()} == {dtype}
     assert onefold.evaluate(folded, [(x.to(dtype), y) for x, y in TEST]).accuracy > 0.6
 
 
 def test_weights_choose_between_the_members() -> None:
     networks = members(Plain, 2)
-    own = merge(networks, align="none", repair="none", weights=[1, 0]).model
+    own = merge(networks, align="none", repair="none", weights=[1, 0], fold="average").model
     assert equal(own, networks[0])
-    halves = merge(networks, align="none", repair="none").model
+    halves = merge(networks, align="none", repair="none", fold="average").model
     torch.testing.assert_close(
         halves.head.weight, (networks[0].head.weight + networks[1].head.weight) / 2
     )
@@ -224,7 +242,7 @@ def test_dead_channels_are_not_blown_up() -> None:
     networks = members(Plain, 2)
     for network in networks:
         network.conv1.weight.data[2] = 0.0
-    result = merge(networks, loader(), align="permutation")
+    result = merge(networks, loader(), align="permutation", fold="average")
     assert result.report.repaired["dead"] >= 1
     assert all(torch.isfinite(p).all() for p in result.model.parameters())
     assert any("never vary" in w for w in result.report.warnings)
@@ -232,7 +250,7 @@ def test_dead_channels_are_not_blown_up() -> None:
 
 @pytest.mark.slow
 def test_the_report_says_what_was_done() -> None:
-    report = merge(members(Residual, 2), loader(), align="cca").report
+    report = merge(members(Residual, 2), loader(), align="cca", fold="average").report
     facts = report.to_dict()
     assert facts["align"] == "cca"
     assert facts["members"] == 2
@@ -269,8 +287,8 @@ class Untraceable(nn.Module):
 def test_what_cannot_be_traced_can_still_be_averaged() -> None:
     networks = [Untraceable(), Untraceable()]
     with pytest.raises(TraceError, match=r"cannot trace Untraceable.*align=.none."):
-        merge(networks, loader(), align="cca")
-    result = merge(networks, loader(), align="none")
+        merge(networks, loader(), align="cca", fold="average")
+    result = merge(networks, loader(), align="none", fold="average")
     assert result.report.repaired == {"norms": 1, "layers": 0}
     assert any("only batch-norm statistics" in w for w in result.report.warnings)
     torch.testing.assert_close(

@@ -13,7 +13,7 @@ from small_networks import Plain, Residual, examples, loader, members
 from torch import Tensor, nn
 
 import onefold
-from onefold.explore import compare_networks
+from onefold.explore import measure_pairs
 from onefold.fold import SoftMerge, fit_gates, merge
 from onefold.fold.reasons import reason
 from onefold.fold.soft.choice import choose
@@ -235,7 +235,7 @@ def test_reasons_tell_chance_and_ties(
 @pytest.mark.slow
 def test_a_matcher_that_stood_in_is_told_for_the_groups_that_it_served() -> None:
     networks = members(Residual, 2)
-    result = merge(networks, loader(), align="cca")
+    result = merge(networks, loader(), align="cca", fold="average")
     assert result.alignment is not None
     for group, why in result.alignment.fallbacks.items():
         served = result.alignment.matchers[group]
@@ -247,7 +247,7 @@ def test_a_matcher_that_stood_in_is_told_for_the_groups_that_it_served() -> None
 
 
 def test_repair_says_why_nothing_was_repaired() -> None:
-    result = merge(members(Plain, 2), loader(), align="none", repair="batchnorm")
+    result = merge(members(Plain, 2), loader(), align="none", repair="batchnorm", fold="average")
     assert "the network has no batch norm, so nothing was repaired" in result.report.warnings
     assert result.report.repaired["norms"] == 0
 
@@ -293,6 +293,6 @@ def test_networks_without_symmetry_are_not_called_alike() -> None:
 
     images, labels = examples(64, 0)
     torch.manual_seed(0)
-    found = compare_networks([Straight(), Straight()], [(images, labels)], points=3)
+    found = measure_pairs([Straight(), Straight()], [(images, labels)], points=3)
     assert "No symmetry was found" in found.note
     assert found.aligned is None

@@ -123,7 +123,9 @@ def test_a_norm_at_several_places_is_repaired_as_one(
 ) -> None:
     data = [images()]
     network = settled(kind, data)
-    result = merge([network, copy.deepcopy(network)], data, align=align, repair=repair, seed=2)
+    result = merge(
+        [network, copy.deepcopy(network)], data, align=align, repair=repair, seed=2, fold="average"
+    )
     assert off(network, result.model, data) < 0.03
     assert not any("never vary" in warning for warning in result.report.warnings)
 
@@ -133,7 +135,9 @@ def test_every_place_counts_alike_and_the_gaps_between_their_means_are_left_out(
     network = settled(Siamese, data)
     plain = copy.deepcopy(network)
     network.norm.reset_running_stats()
-    result = merge([network, copy.deepcopy(network)], data, align="none", repair="full")
+    result = merge(
+        [network, copy.deepcopy(network)], data, align="none", repair="full", fold="average"
+    )
     torch.testing.assert_close(
         result.model.norm.running_mean, plain.norm.running_mean, rtol=1e-4, atol=1e-4
     )
@@ -157,6 +161,8 @@ def test_a_second_name_of_a_repaired_norm_has_the_new_statistics() -> None:
     data = [images()]
     network = settled(Twice, data)
     network.norm.reset_running_stats()
-    model = merge([network, copy.deepcopy(network)], data, align="none", repair="full").model
+    model = merge(
+        [network, copy.deepcopy(network)], data, align="none", repair="full", fold="average"
+    ).model
     assert model.norm is model.again
     assert float((model.norm.running_var - 1).abs().max()) > 0.05

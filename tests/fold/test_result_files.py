@@ -17,7 +17,9 @@ from onefold.fold.result_files import load_result, save_result
 def test_a_result_is_the_same_in_another_process(
     tmp_path: Path, align: str, weights: tuple[float, ...] | None
 ) -> None:
-    result = onefold.merge(members(Plain, 2), loader(100), align=align, weights=weights)
+    result = onefold.merge(
+        members(Plain, 2), loader(100), align=align, weights=weights, fold="average"
+    )
     save_result(result, tmp_path)
     read = load_result(Plain(), tmp_path)
     state = result.model.state_dict()

@@ -35,7 +35,7 @@ def test_steps_give_what_merge_gives() -> None:
     repairer = Repairer(plan, structure, alignment)
     network, folded = fold_step(plan, structure, alignment, repairer, told)
     repairer(network, "full", told, folded.based)
-    whole = onefold.merge(models, data, align="permutation", repair="full")
+    whole = onefold.merge(models, data, align="permutation", repair="full", fold="average")
     for name, value in whole.model.state_dict().items():
         assert torch.equal(network.state_dict()[name], value), name
     assert told.used == {"alignment": 256, "targets of repair": 256, "repair": 256}

@@ -70,7 +70,9 @@ def test_everything_that_has_a_mean_is_averaged_and_the_rest_is_the_references(
     options: dict[str, str],
 ) -> None:
     a, b = pair()
-    result = merge([a, b], DATA, **{"align": "none", "repair": "none", **options})
+    result = merge(
+        [a, b], DATA, **{"fold": "average", "align": "none", "repair": "none", **options}
+    )
     for name in ("spectral", "phase", "narrow.gain", "running_scale"):
         own, first, second = (m.state_dict()[name] for m in (result.model, a, b))
         assert own.dtype == first.dtype
@@ -89,7 +91,7 @@ def test_everything_that_has_a_mean_is_averaged_and_the_rest_is_the_references(
 
 def test_members_that_agree_are_not_warned_of_and_come_out_bit_for_bit() -> None:
     a = pair()[0]
-    result = merge([a, copy.deepcopy(a)], align="none", repair="none")
+    result = merge([a, copy.deepcopy(a)], align="none", repair="none", fold="average")
     assert not [
         warning for warning in result.report.warnings if "hold the same weights" not in warning
     ]
@@ -101,7 +103,7 @@ def test_members_that_agree_are_not_warned_of_and_come_out_bit_for_bit() -> None
 
 def test_a_member_of_all_weight_is_the_result_in_everything() -> None:
     a, b = pair()
-    result = merge([a, b], align="none", repair="none", weights=[0, 1])
+    result = merge([a, b], align="none", repair="none", weights=[0, 1], fold="average")
     assert all(
         torch.equal(value, result.model.state_dict()[name])
         for name, value in b.state_dict().items()
@@ -123,7 +125,7 @@ def test_pruning_masks_are_no_means_and_a_norms_frozen_tensors_go_with_its_stati
             return (self.layer(x) - self.norm.running_mean) * scale + self.norm.bias
 
     a, b = pair(Pruned)
-    result = merge([a, b], align="none", repair="none")
+    result = merge([a, b], align="none", repair="none", fold="average")
     assert set(result.model.layer.weight_mask.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(
         result.model.layer.weight_orig, (a.layer.weight_orig + b.layer.weight_orig) / 2
@@ -148,7 +150,7 @@ def test_fixed_draws_that_are_parameters_or_are_not_saved_are_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(torch.cos(x @ self.draw @ self.rotation))
 
-    said = " ".join(merge(pair(Fixed), align="none", repair="none").report.warnings)
+    said = " ".join(merge(pair(Fixed), align="none", repair="none", fold="average").report.warnings)
     assert "rotation (a buffer that is not saved)" in said
     assert "not trained, which were averaged: draw" in said
 
@@ -216,9 +218,9 @@ def test_members_of_another_precision_are_cast_to_the_references(dtype: torch.dt
     a, b = pair(Small)
     other = copy.deepcopy(b).to(dtype)
     cast = copy.deepcopy(other).float()
-    result = merge([a, other], DATA, align="permutation")
+    result = merge([a, other], DATA, align="permutation", fold="average")
     assert {p.dtype for p in result.model.parameters()} == {torch.float32}
-    wanted = merge([a, cast], DATA, align="permutation").model
+    wanted = merge([a, cast], DATA, align="permutation", fold="average").model
     assert all(
         torch.equal(value, wanted.state_dict()[name])
         for name, value in result.model.state_dict().items()
@@ -235,4 +237,4 @@ def test_members_without_data_are_refused_in_a_sentence_that_names_them(which: i
         (WeightsError, MembersError),
         match=rf"[Mm]ember {which} holds .*meta tensor.*load the network's weights",
     ):
-        merge(members, DATA, align="permutation")
+        merge(members, DATA, align="permutation", fold="average")

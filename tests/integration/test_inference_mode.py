@@ -53,7 +53,7 @@ def moved(result: Any) -> Any:
 
 PERMUTED: dict[str, Any] = {"align": "permutation"}
 USES: dict[str, Callable[[Any, Any, Any], Any]] = {
-    "merge": lambda a, b, d: onefold.merge([a, b], d, **PERMUTED),
+    "merge": lambda a, b, d: onefold.merge([a, b], d, **{"fold": "average", **PERMUTED}),
     "least squares": lambda a, b, d: onefold.merge([a, b], d, fold="least_squares", **PERMUTED),
     "pruning": lambda a, b, d: onefold.merge(
         [a, b], d, fold=onefold.LeastSquares(target="pruning")
@@ -65,11 +65,13 @@ USES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "soft layers": soft("layer"),
     "soft modules": soft("module"),
     "soft models": soft("model"),
-    "weights": lambda a, b, d: onefold.merge([a, b], d, align="weights"),
+    "weights": lambda a, b, d: onefold.merge([a, b], d, align="weights", fold="average"),
     "apply": lambda a, b, d: onefold.align([a, b], d, method="permutation").apply([a, b])[1],
     "barrier": lambda a, b, d: onefold.barrier(a, b, d, points=3),
     "triangle": lambda a, b, d: triangle(a, b, a, d, resolution=1),
-    "compare": lambda a, b, d: onefold.compare_networks([a, b], d, points=3),
+    "default": lambda a, b, d: onefold.merge([a, b], d, fold="average"),
+    "compare": lambda a, b, d: onefold.compare_networks([a, b], d),
+    "pairs": lambda a, b, d: onefold.measure_pairs([a, b], d, points=3),
     "pool": lambda a, b, d: onefold.class_pool([a, b], d),
     "evaluate": lambda a, b, d: onefold.evaluate([a, b], d),
     "agreement": lambda a, b, d: agreement([a, b], d),

@@ -27,7 +27,7 @@ WAYS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 def test_identical_members_stay_what_they_are(name: str, way: dict[str, Any]) -> None:
     model, data = pair(NETWORKS[name])[0], inputs(name)
-    result = onefold.merge([model, model], data, **way)
+    result = onefold.merge([model, model], data, **{"fold": "average", **way})
     assert not [note for note in result.report.warnings if "only batch-norm" in note]
     exact = way.get("repair") == "none" or ("fold" not in way and name == "gru")
     for batch in batches(data):
@@ -68,10 +68,10 @@ def test_permutations_over_several_sizes_keep_the_function(name: str) -> None:
 def test_operators_that_differ_stop_an_alignment_but_not_a_plain_average() -> None:
     models, data = pair(Deeper), [torch.randn(8, t, 3) for t in (2, 4)]
     with pytest.raises(TraceError, match="Deeper runs other operators"):
-        onefold.merge(models, data, align="permutation", repair="full")
+        onefold.merge(models, data, align="permutation", repair="full", fold="average")
     with pytest.raises(TraceError, match="Deeper runs other operators"):
-        onefold.merge(models, data, align="none", repair="full")
-    result = onefold.merge(models, data, align="none")
+        onefold.merge(models, data, align="none", repair="full", fold="average")
+    result = onefold.merge(models, data, align="none", fold="average")
     assert result.report.repaired["norms"] == 1
     assert [
         w
@@ -131,7 +131,7 @@ def test_language_models_take_dynamic_padding(kind: str) -> None:
     }
     torch.manual_seed(0)
     models, data = text(builds[kind], ((6, 7), (6, 11), (4, 9), (1, 5)))
-    result = onefold.merge(models, data, align="permutation")
+    result = onefold.merge(models, data, align="permutation", fold="average")
     assert result.report.examples == 17
     moved = result.alignment.apply(models)[1]
     for batch in data:

@@ -66,10 +66,10 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
     assert triangle(*pair, pair[0], data, resolution=1, output=output) == triangle(
         *bare, bare[0], data, resolution=1
     )
-    found = onefold.compare_networks(pair, data, align=False, points=3, output=output)
+    found = onefold.measure_pairs(pair, data, align=False, points=3, output=output)
     assert torch.equal(
         found.plain.disagreement,
-        onefold.compare_networks(bare, data, align=False, points=3).plain.disagreement,
+        onefold.measure_pairs(bare, data, align=False, points=3).plain.disagreement,
     )
     calls: list[Callable[[], object]] = [
         lambda: evaluate(pair[0], data),
@@ -78,7 +78,7 @@ def test_scores_barriers_and_comparisons_are_of_what_is_said(form: str) -> None:
         lambda: polish(pair[0], pair, data, 1),
         lambda: onefold.class_pool(pair, [x for x, _ in data]),
         lambda: onefold.merge(pair, data, align="none", repair="none", fold="greedy_soup"),
-        lambda: onefold.merge(pair, data, align="none", repair="none", polish=1),
+        lambda: onefold.merge(pair, data, align="none", repair="none", polish=1, fold="average"),
         lambda: onefold.SoftMerge(pair, "model", data=data),
         lambda: Ensemble(pair)(data[0][0]),
         lambda: onefold.PersistentTraining(pair[0], 5, kernel="function", reference=data[0]),
@@ -102,9 +102,9 @@ def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> N
     data, pair = vectors(6, 32), made(lambda: Several(build))
     bare = made(lambda: Several(lambda h, z: z))
     merged = onefold.merge(
-        pair, data, align="permutation"
+        pair, data, align="permutation", fold="average"
     ).model  # nothing is scored, and nothing need be said
-    twin = onefold.merge(bare, data, align="permutation").model
+    twin = onefold.merge(bare, data, align="permutation", fold="average").model
     for name, value in merged.state_dict().items():
         torch.testing.assert_close(value, twin.state_dict()[name])
     for fold in ("greedy_soup", LeastSquares(rows=64, ensemble="probabilities")):
@@ -125,7 +125,9 @@ def test_folds_of_several_outputs_need_one_only_where_they_score(form: str) -> N
     ]
     torch.testing.assert_close(*seen)
     with pytest.raises(DataError, match=r"no output (named 'nothing'|7)"):
-        onefold.merge(pair, data, align="none", output="nothing" if form == "dict" else 7)
+        onefold.merge(
+            pair, data, align="none", output="nothing" if form == "dict" else 7, fold="average"
+        )
 
 
 def test_sensitivity_counts_every_output_where_none_is_said() -> None:
@@ -274,7 +276,7 @@ def test_what_has_no_classes_is_not_distilled() -> None:
     x = [x for x, _ in vectors()]
     for data in (x, [(own, torch.randn(16, 1)) for own in x]):
         with pytest.raises(DataError, match="needs two classes or more"):
-            onefold.merge(regressors, data, align="none", repair="none", polish=2)
+            onefold.merge(regressors, data, align="none", repair="none", polish=2, fold="average")
     with pytest.raises(DataError, match="needs two classes or more"):
         onefold.merge(
             regressors, x, align="permutation", fold=LeastSquares(rows=50, ensemble="probabilities")

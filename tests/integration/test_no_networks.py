@@ -34,7 +34,7 @@ SPEC = onefold.find_symmetries(net(), DATA[0])
 ALIGNMENT = onefold.align([net(), net()], DATA, method="permutation")
 # Functions of several networks, with the number of the networks before the given one.
 SEVERAL: dict[str, Callable[[Any], Any]] = {
-    "merge": lambda models: onefold.merge(models, DATA),
+    "merge": lambda models: onefold.merge(models, DATA, fold="average"),
     "align": lambda models: onefold.align(models, DATA),
     "measure_targets": lambda models: onefold.measure_targets(models, DATA, ALIGNMENT, SPEC),
     "polish": lambda models: onefold.polish(net(), models, DATA, 1),
@@ -44,6 +44,7 @@ SEVERAL: dict[str, Callable[[Any], Any]] = {
     "Ensemble": lambda models: onefold.Ensemble(models),
     "class_pool": lambda models: onefold.class_pool(models, DATA),
     "compare_networks": lambda models: onefold.compare_networks(models, DATA),
+    "measure_pairs": lambda models: onefold.measure_pairs(models, DATA),
     "evaluate": lambda models: onefold.evaluate(models, DATA),
     "evaluate_all": lambda models: evaluate_all(models, DATA),
     "agreement": lambda models: agreement(models, DATA),
@@ -194,7 +195,7 @@ def test_lazy_modules_that_ran_are_fine() -> None:
     models = [LAZY["linear"][0]() for _ in range(2)]
     for model in models:
         model(DATA[0][0])
-    assert onefold.merge(models, DATA, align="permutation").model is not None
+    assert onefold.merge(models, DATA, align="permutation", fold="average").model is not None
 
 
 @pytest.mark.parametrize("kind", LAZY)

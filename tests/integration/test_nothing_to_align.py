@@ -42,14 +42,14 @@ def test_comparisons_say_it() -> None:
     labelled = [
         (x, torch.randint(3, (32,), generator=torch.Generator().manual_seed(0))) for x in floats()
     ]
-    found = onefold.compare_networks(pair(Sorted), labelled, points=3)
+    found = onefold.measure_pairs(pair(Sorted), labelled, points=3)
     assert found.aligned is None
     assert "sort" in found.note
     assert found.note in str(found)
     words_labelled = [
         (x, torch.randint(3, (64,), generator=torch.Generator().manual_seed(0))) for x in words()
     ]
-    partly = onefold.compare_networks(pair(Partly), words_labelled, points=3)
+    partly = onefold.measure_pairs(pair(Partly), words_labelled, points=3)
     assert partly.aligned is not None
     assert partly.note.startswith("Only 1 of 4 feature spaces")
     assert partly.note in str(partly)

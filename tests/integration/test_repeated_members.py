@@ -13,7 +13,7 @@ from torch import nn
 
 import onefold as of
 from onefold.errors import RepeatedMembers
-from onefold.explore import compare_networks
+from onefold.explore import measure_pairs
 from onefold.fold import SoftMerge, fit_gates, merge
 from onefold.measure import evaluate_all
 
@@ -29,11 +29,15 @@ def pair() -> list[nn.Module]:
 
 def test_a_merge_and_its_report_say_it(pair: list[nn.Module]) -> None:
     assert (
-        EQUAL in merge([*pair, copy.deepcopy(pair[0])], align="none", repair="none").report.warnings
+        EQUAL
+        in merge(
+            [*pair, copy.deepcopy(pair[0])], align="none", repair="none", fold="average"
+        ).report.warnings
     )
-    assert ONE in merge([*pair, pair[0]], DATA, align="permutation").report.warnings
+    assert ONE in merge([*pair, pair[0]], DATA, align="permutation", fold="average").report.warnings
     assert not any(
-        "gains nothing" in w for w in merge(pair, align="none", repair="none").report.warnings
+        "gains nothing" in w
+        for w in merge(pair, align="none", repair="none", fold="average").report.warnings
     )
 
 
@@ -57,10 +61,10 @@ def test_ensembles_and_pools_warn(pair: list[nn.Module], call: Callable) -> None
 
 
 def test_compared_networks_carry_the_note(pair: list[nn.Module]) -> None:
-    found = compare_networks([*pair, copy.deepcopy(pair[0])], DATA, align=False, points=3)
+    found = measure_pairs([*pair, copy.deepcopy(pair[0])], DATA, align=False, points=3)
     assert "Members 0 and 2 hold the same weights" in found.note
     assert found.note in str(found)
-    assert compare_networks(pair, DATA, align=False, points=3).note == ""
+    assert measure_pairs(pair, DATA, align=False, points=3).note == ""
 
 
 def test_commands_say_it_once(onefold: Callable, members: list[Path], tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_examples_of_every_step_are_those_that_came_out_of_the_loader(
 ) -> None:
     settings, steps = WAYS[way]
     data = Watched([x for x, _ in loader(200, batch=50)])
-    report = merge(residual, data, **settings).report
+    report = merge(residual, data, **{"fold": "average", **settings}).report
     assert set(report.used) == steps
     assert report.examples == (data.longest if steps else 0) == (200 if steps else 0)
     assert set(report.used.values()) == ({200} if steps else set())
@@ -174,7 +174,10 @@ def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
         "ensemble": "logits",
     }
     again = merge(
-        plain, loader(200, batch=50), align=merge(plain, loader(), align="permutation").alignment
+        plain,
+        loader(200, batch=50),
+        align=merge(plain, loader(), align="permutation", fold="average").alignment,
+        fold="average",
     ).report
     assert again.settings["align"]["computed before"] is True
 

@@ -83,7 +83,7 @@ def test_objects_leave_all_features_free(form: str) -> None:
     spec = onefold.find_symmetries(models[0], labelled()[0])
     assert len(spec.groups) == 2
     assert onefold.verify_symmetries(spec, models[0], labelled()[0]).passed
-    result = onefold.merge(models, labelled(), align="permutation")
+    result = onefold.merge(models, labelled(), align="permutation", fold="average")
     assert type(result.model(labelled()[0][0])) is type(models[0](labelled()[0][0]))
 
 
@@ -131,7 +131,7 @@ def test_a_language_model_with_its_defaults(kind: str) -> None:
     assert [str(group) for group in spec.groups] == [str(group) for group in without.groups]
     assert spec.groups
     assert onefold.verify_symmetries(spec, models[0], tokens(kind)[0], trials=1).passed
-    result = onefold.merge(models, tokens(kind), align="permutation", polish=1)
+    result = onefold.merge(models, tokens(kind), align="permutation", polish=1, fold="average")
     assert result.model.config.use_cache
     assert all(model.config.use_cache for model in models)
     assert onefold.evaluate(result.model, tokens(kind)).n == 2 * 48

@@ -66,7 +66,7 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
     known = shared()
     data, models = known["data"], [network(0), network(1)]
     graph = {"spec": known["spec"], "traced": known["traced"]}
-    plain = {"align": "none", "repair": "none"}
+    plain = {"align": "none", "fold": "average", "repair": "none"}
     saved = folder / "net.pt"
     if name == "load":
         torch.save(network().state_dict(), saved)
@@ -96,7 +96,8 @@ def valid(name: str, folder: Path) -> dict[str, Any]:
         },
         "Subspace": {"model": network()},
         "PersistentTraining": {"model": network(), "steps_per_round": 2},
-        "compare_networks": {"networks": models, "data": data, "align": False, "points": 3},
+        "compare_networks": {"models": models, "data": data},
+        "measure_pairs": {"networks": models, "data": data, "align": False, "points": 3},
         "evaluate": single,
         "class_pool": {"models": models, "data": data},
         "Ensemble": {"models": models},
@@ -220,7 +221,7 @@ def test_a_warning_names_the_line_of_the_caller() -> None:
         ("merge", {"polish": onefold.Polish}, "not the class Polish; write Polish()."),
         ("merge", {"repair": None}, "; leave it out for its default, 'auto', or write 'none'."),
         ("merge", {"polish": None}, "; leave it out for its default, 0."),
-        ("merge", {"fold": None}, "; leave it out for its default, 'average'."),
+        ("merge", {"fold": None}, "; leave it out for its default, 'auto'."),
         ("SoftMerge", {"align": None}, "for its default, 'auto', or write 'none'."),
         ("PersistentTraining", {"kernel": None}, "; leave it out for its default, 'gaussian'."),
         ("evaluate", {"device": "7"}, "There is no device '7' here; use 'cpu', 'cuda' or"),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onefold.errors import RecipeError
+from onefold.fold import Auto
 from onefold.recipe import Recipe, check, read, text_of
 
 MINIMAL: dict[str, Any] = {
@@ -29,7 +30,7 @@ def written(folder: Path, content: object) -> Path:
 
 def test_defaults_are_the_documented_ones() -> None:
     recipe = check(MINIMAL)
-    assert (recipe.align, recipe.fold, recipe.repair, recipe.seed) == (None, "average", "auto", 0)
+    assert (recipe.align, recipe.fold, recipe.repair, recipe.seed) == ("auto", Auto(), "auto", 0)
     assert (recipe.data.split, recipe.data.samples, recipe.data.batch_size) == ("train", 4000, 128)
 
 

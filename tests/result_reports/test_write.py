@@ -24,7 +24,9 @@ def networks() -> list[nn.Module]:
 
 
 def merged(networks: list[nn.Module], **settings: Any) -> Any:
-    return onefold.merge(networks, loader(100), **{"align": "permutation", **settings})
+    return onefold.merge(
+        networks, loader(100), **{"fold": "average", "align": "permutation", **settings}
+    )
 
 
 def partial(networks: list[nn.Module]) -> Any:

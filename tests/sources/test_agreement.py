@@ -36,7 +36,7 @@ def members(*seeds: int) -> list[nn.Module]:
 
 
 def merge(models: Any, data: Any, **settings: Any) -> Any:
-    return onefold.merge(models, data, **settings).model
+    return onefold.merge(models, data, **{"fold": "average", **settings}).model
 
 
 def labeled(data: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -45,23 +45,44 @@ def labeled(data: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 # What each of two ranks does -> words of both ranks' sentence.
 CASES: dict[str, tuple[Callable[[int, Path], Any], str]] = {
-    "another order": (lambda r, _: merge(members(r, 1 - r), batches()), "weights or their order"),
-    "another member": (lambda r, _: merge(members(0, 1 + r), batches()), "weights or their order"),
-    "one fewer": (lambda r, _: merge(members(*range(3 - r)), batches()), "number differs"),
+    "another order": (
+        lambda r, _: merge(members(r, 1 - r), batches(), fold="average"),
+        "weights or their order",
+    ),
+    "another member": (
+        lambda r, _: merge(members(0, 1 + r), batches(), fold="average"),
+        "weights or their order",
+    ),
+    "one fewer": (
+        lambda r, _: merge(members(*range(3 - r)), batches(), fold="average"),
+        "number differs",
+    ),
     "another matcher": (
-        lambda r, _: merge(members(0, 1), batches(), align=["cca", "permutation"][r]),
+        lambda r, _: merge(
+            members(0, 1), batches(), align=["cca", "permutation"][r], fold="average"
+        ),
         "'align' differs",
     ),
     "another setting": (
-        lambda r, _: merge(members(0, 1), batches(), align=onefold.CCA(prior=0.1 + r)),
+        lambda r, _: merge(
+            members(0, 1), batches(), align=onefold.CCA(prior=0.1 + r), fold="average"
+        ),
         "'align' differs",
     ),
-    "another seed": (lambda r, _: merge(members(0, 1), batches(), seed=r), "'seed' differs"),
+    "another seed": (
+        lambda r, _: merge(members(0, 1), batches(), seed=r, fold="average"),
+        "'seed' differs",
+    ),
     "a wrong argument on one": (
-        lambda r, _: merge(members(0, 1), batches(), repair=["full", "none", "ful"][2 * r]),
+        lambda r, _: merge(
+            members(0, 1), batches(), repair=["full", "none", "ful"][2 * r], fold="average"
+        ),
         "There is no repair 'ful'",
     ),
-    "less data": (lambda r, _: merge(members(0, 1), batches(4 + r)), "number of batches"),
+    "less data": (
+        lambda r, _: merge(members(0, 1), batches(4 + r), fold="average"),
+        "number of batches",
+    ),
     "align": (
         lambda r, _: onefold.align(members(r, 1 - r), batches(), method="cca"),
         "weights or their order",
@@ -74,7 +95,10 @@ CASES: dict[str, tuple[Callable[[int, Path], Any], str]] = {
         lambda r, _: onefold.SoftMerge(members(0, r)).prepare(labeled(batches())),
         "weights or their order",
     ),
-    "files": (lambda r, folder: merge(on_disk(folder, r, 1 - r), batches()), "weights or their"),
+    "files": (
+        lambda r, folder: merge(on_disk(folder, r, 1 - r), batches(), fold="average"),
+        "weights or their",
+    ),
     "a spoiled file on one": (lambda r, folder: spoiled(folder, r), "is cut short"),
 }
 
@@ -88,7 +112,7 @@ def spoiled(folder: Path, rank: int) -> Any:
     models = on_disk(folder, 0, 1 + rank)
     if rank:
         (folder / "2.safetensors").write_bytes(b"nothing")
-    return merge(models, batches())
+    return merge(models, batches(), fold="average")
 
 
 def _rank(rank: int, folder: str) -> None:
@@ -107,7 +131,7 @@ def _rank(rank: int, folder: str) -> None:
     if rank == 0:
         try:
             torch.save((said, right.state_dict()), f"{folder}/0.pt")
-            merge(members(0, 1), batches())  # the other rank has ended by then
+            merge(members(0, 1), batches(), fold="average")  # the other rank has ended by then
         except RanksError as error:
             torch.save(str(error), f"{folder}/gone.pt")
         return
@@ -135,4 +159,4 @@ def test_ranks_that_disagree_are_told_apart_in_one_sentence(tmp_path: Path) -> N
 def test_one_process_agrees_with_itself() -> None:
     check_ranks_agree(members(0, 1), None, align=object())
     with pytest.raises(DataError, match="no batch"):
-        onefold.merge(members(0, 1), [])
+        onefold.merge(members(0, 1), [], fold="average")

@@ -22,7 +22,9 @@ def test_little_that_moves_is_a_warning_by_the_worse_of_two_counts() -> None:
     assert {space.reason for space in spec.spaces[1:]} == {"reaches cummax, which has no rule"}
     assert "1 of 4 feature spaces between layers can move." in str(spec)
     for method in ("permutation", "cca", None):
-        report = onefold.merge(networks, words(), align=method, repair="none").report
+        report = onefold.merge(
+            networks, words(), align=method, repair="none", fold="average"
+        ).report
         assert report.moving_spaces == 1
         assert report.spaces == 4
         assert report.warnings[0].startswith("only 1 of 4 feature spaces between layers and 9")

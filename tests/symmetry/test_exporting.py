@@ -89,7 +89,7 @@ def test_what_cannot_be_traced_gets_one_sentence_and_nothing_else(
         onefold.find_symmetries(model, X)
     text = str(raised.value)
     assert "\n" not in text
-    assert text.endswith('align="none" (--align none).')
+    assert text.endswith('align="none" (--fold average --align none).')
     out, err = capfd.readouterr()
     assert out + err == ""
     assert not list(recwarn)

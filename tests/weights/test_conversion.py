@@ -158,7 +158,7 @@ def test_networks_with_extra_state_are_refused_in_one_sentence(tmp_path: Path, e
     members = [Extra(extra), Extra(extra)]
     data = [torch.randn(8, 4)]
     with pytest.raises(WeightsError, match=said):
-        onefold.merge(members, data, align="permutation")
+        onefold.merge(members, data, align="permutation", fold="average")
     with pytest.raises(WeightsError, match=said):
         onefold.align(members, data)
     with pytest.raises(WeightsError, match=said):
@@ -176,4 +176,4 @@ def test_quantised_networks_are_refused_in_one_sentence(kind: torch.dtype) -> No
         return torch.ao.quantization.quantize_dynamic(plain, {nn.Linear}, dtype=kind)
 
     with pytest.raises(WeightsError, match=r"no tensor, as quantised layers.*before quantisation"):
-        onefold.merge([made(), made()], [torch.randn(8, 4)], align="permutation")
+        onefold.merge([made(), made()], [torch.randn(8, 4)], align="permutation", fold="average")

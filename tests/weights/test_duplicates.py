@@ -96,7 +96,7 @@ def test_files_through_links_copies_and_other_formats(tmp_path: Path) -> None:
         members = DiskMembers("digits?width=4", [*paths, again])
         assert members.repeated == (EQUAL,)
         assert EQUAL in members.notes
-        assert EQUAL in merge(members, align="none", repair="none").report.warnings
+        assert EQUAL in merge(members, align="none", repair="none", fold="average").report.warnings
         with pytest.warns(RepeatedMembers, match="hold the same weights"):
             of.evaluate(members, [(torch.rand(4, 1, 8, 8), torch.arange(4))])
     assert DiskMembers("digits?width=4", paths).repeated == ()

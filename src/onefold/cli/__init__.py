@@ -31,6 +31,7 @@ SEE = "see `onefold --help`."
 COMMANDS = (
     "demo",
     "inspect",
+    "compare",
     "align",
     "merge",
     "soft",

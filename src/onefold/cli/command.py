@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -152,6 +152,12 @@ def names_of(files: tuple[Path, ...]) -> str:
     """The names of files in words."""
     names = [path.name for path in files]
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """File names, or whole paths if the names alone are not different."""
+    names = [Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
 
 
 def _recipe_file(content: dict[str, Any]) -> str | None:

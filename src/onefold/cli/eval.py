@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from onefold.cli.command import RequestCommand
+from onefold.cli.command import RequestCommand, short_names
 from onefold.cli.console import note, print_json, say, show, tell
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
@@ -56,7 +54,7 @@ def run(asked: EvalRequest) -> None:
     note(f"Scoring {len(networks)} networks on the {asked.data.split} split of {asked.data.source}")
     found = score_networks(
         networks,
-        _labels(paths),
+        short_names(paths),
         data,
         plain=build_model(asked.model),
         ensemble=asked.ensemble,
@@ -70,12 +68,6 @@ def run(asked: EvalRequest) -> None:
     show(found.table)
     for sentence in found.sentences:
         say(sentence)
-
-
-def _labels(paths: Sequence[str]) -> list[str]:
-    """File names, or whole paths if the names alone are not different."""
-    names = [Path(path).name for path in paths]
-    return names if len(set(names)) == len(names) else list(paths)
 
 
 COMMAND = RequestCommand(EvalRequest, run)

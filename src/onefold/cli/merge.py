@@ -15,13 +15,15 @@ from onefold.recipe.run import Made
 
 
 def tell(made: Made[Recipe, Any, Any]) -> str:
-    """Print the scores and the barriers."""
+    """Print what was chosen, the scores and the barriers."""
+    report = made.result.report
+    for sentence in report.chosen:
+        say(sentence)
     show_scores(made)
     if made.scored is not None:
         for name, path in made.scored.paths.items():
             say(f"{name}: {path}")
         say(made.scored.verdict)
-    report = made.result.report
     if partial := report.folded.get("partial"):
         say(partial["text"])
     count, seconds = len(made.recipe.members), sum(report.seconds.values())

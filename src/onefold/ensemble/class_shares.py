@@ -86,7 +86,7 @@ def class_pool(
         )
     data = check_reiterable(data, "data to pool by")
     warn_of_repeated(models)
-    seen, errors, answers = [], [], []
+    answers = []
     for k in range(len(models)):
         logits = class_outputs(models[k], data, meant, f"pooling member {k}").double()
         if not bool(torch.isfinite(logits).all()):
@@ -94,7 +94,28 @@ def class_pool(
                 f"Member {k} puts out something that is not finite on the data to pool by; check"
                 " its weights and the data's scale."
             )
-        own = _shares(shares, logits.shape[-1]).to(logits.device)
+        answers.append(logits)
+    if len({logits.shape[-1] for logits in answers}) > 1:
+        raise SettingError(
+            f"The members put out {', '.join(str(own.shape[-1]) for own in answers)} classes; only"
+            " members of equal classes can be pooled."
+        )
+    return pool_of(answers, shares)
+
+
+def pool_of(answers: Sequence[Tensor], shares: Sequence[float] | Tensor | None = None) -> ClassPool:
+    """The pool of classifiers that is estimated from their logits on the same examples.
+
+    Args:
+        answers: for each member its finite logits (n, C), float64.
+        shares: as in `class_pool`.
+
+    Raises:
+        SettingError: the shares are no such numbers.
+    """
+    own = _shares(shares, answers[0].shape[-1]).to(answers[0].device)
+    seen, errors = [], []
+    for logits in answers:
         shifts = matching_shifts(logits, own)
         seen.append((own.log() - shifts).softmax(-1))
         errors.append(sampling_errors(logits, shifts, own, seen[-1]))
@@ -102,13 +123,7 @@ def class_pool(
         if float((mean - own).abs().max()) > MISSED:
             # No shift brings its predictions to the shares, so that nothing is known.
             errors[-1] = torch.ones_like(own)
-        answers.append(logits)
-    if len({len(own) for own in seen}) > 1:
-        raise SettingError(
-            f"The members put out {', '.join(str(len(own)) for own in seen)} classes; only members"
-            " of equal classes can be pooled."
-        )
-    own, even = _shares(shares, len(seen[0])), torch.ones(len(seen), dtype=torch.float64)
+    even = torch.ones(len(seen), dtype=torch.float64, device="cpu")
     corrected = corrected_shares(answers, own, partial(matching_shifts, rounds=FEWER))
     return ClassPool(
         torch.stack(seen), own, even, True, torch.stack(errors), corrected, len(answers[0])

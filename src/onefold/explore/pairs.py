@@ -109,7 +109,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The result of `compare_networks`.
+    """The result of `measure_pairs`.
 
     Attributes:
         norms: (K,), float64: the Euclidean length of each network's parameters, as a measure for
@@ -160,7 +160,7 @@ class Compared:
 
 @checked
 @isolated
-def compare_networks(
+def measure_pairs(
     networks: Sequence[nn.Module],
     data: Data,
     align: bool = True,

@@ -1,130 +1,215 @@
-"""The fold "auto": the best of several folds by held-out labels.
+"""The fold "auto", which is the default: never less than what one had, beyond noise.
 
-With labels, the best member, the average (repaired) and the variants of least squares in WAYS are
-scored on labelled batches that no fold has read. The best member is the result unless a fold is
-above it by more than a standard error (choosing.py). Without labels it is
-least squares with its defaults, which was best in our studies with labels. Agreement with the
-members' ensemble is no substitute for labels: a fold may be nearer to the ensemble and be right
-less often.
+How the members relate is told first (`comparison/rule.py`), from their weights and their
+predictions on the data. Then:
+
+- With labels, the candidates of `candidates.py` are scored on labelled examples that no fold has
+  read. The best member by these labels is the result unless a candidate is above it by more than a
+  standard error (`choosing.py`).
+- Without labels, members that share an origin are averaged as they are. Of members that know
+  different classes the candidates are judged by their class pool (`expected.py`), on examples that
+  no fold has read. Of members that know the same, and of outputs that are no classes, the member
+  that agrees most with the ensemble is the result, unchanged.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from torch import nn
 
 from onefold.arguments import check_fields
 from onefold.batches import Data
-from onefold.ensemble.names import EnsembleName
-from onefold.errors import Note
+from onefold.comparison import Evidence, Relation, gather
+from onefold.comparison.predictions import EXAMPLES
+from onefold.ensemble.names import EnsembleName, check_ensemble
+from onefold.ensemble.pool import ClassPool
+from onefold.errors import SettingError
 from onefold.fold.average import folds
-from onefold.fold.choosing import choose
-from onefold.fold.held_out import held_out, rank, scored
+from onefold.fold.candidates import ALIGNED, Candidate, aim, as_member, candidates, name_of_member
+from onefold.fold.choosing import Choice, choose
+from onefold.fold.expected import expected_gain, expected_hits
+from onefold.fold.held_out import held_out, last_part, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.fold.reasons import losses, not_clearly_worse
-from onefold.measure.scores import Scores
+from onefold.fold.reasons import losses
+from onefold.measure.paired import difference
 
-ANCHOR = 0.7  # the weight of the best member in variants that it leads
-# the variant -> its target, the ensemble of its outputs, whether the best member leads
-WAYS: dict[str, tuple[str, EnsembleName, bool]] = {
-    "correlation": ("correlation", "logits", False),
-    "pruning": ("pruning", "logits", False),
-    "pruning, probabilities": ("pruning", "probabilities", False),
-    "pruning, classes": ("pruning", "classes", False),
-    "pruning, probabilities, best member first": ("pruning", "probabilities", True),
-}
+# The default in words, for the help and the documents.
+IN_WORDS = "the best member, unless an average or a fold is above it beyond noise"
+
+
+def most_cost(members: int) -> str:
+    """The end of a sentence: the most that the fold computes, of so many members."""
+    return (
+        f"; that runs {members} networks on up to {EXAMPLES:,} examples, and if there are"
+        " labels, or if the networks know different classes, costs up to one alignment, two"
+        f" least-squares solves and the scores of {2 * members + 4} networks more"
+    )
 
 
 @folds.register("auto")
 @dataclass(frozen=True)
 class Auto(NetworkFold):
-    """The best of average, least squares and the best member by held-out labels.
-
-    Without labels it is least squares.
+    """The best member unless something is above it beyond noise: average, or least squares.
 
     Attributes:
         rows: sampled positions of a layer's output over all examples, for least squares.
         ridge: lambda of least squares, relative to the mean variance of the inputs. None chooses it
             for each layer on the last 15 % of the examples.
+        ensemble: what least squares aims at, as in `LeastSquares`. None: the class pool if the
+            members know different classes, else the mean of their probabilities, and of their
+            outputs if these are no scores of classes.
+
+    Raises:
+        SettingError: as `LeastSquares`.
     """
 
     rows: int = 20000
     ridge: float | None = None
+    ensemble: EnsembleName | ClassPool | None = None
 
     labelled: ClassVar[bool] = True
+    traced: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            SettingError: as `LeastSquares`.
-        """
         check_fields(self)
+        if self.ensemble is not None:
+            check_ensemble(self.ensemble)
         LeastSquares(rows=self.rows, ridge=self.ridge)
 
     def fold(self, job: FoldJob) -> Folded:
-        """The result of the chosen fold.
+        """The chosen network.
 
-        Its details hold the scores of all candidates, its notes the reason of the choice.
+        Its details hold the choice, what it was compared with, and what was measured.
+
+        Raises:
+            SettingError: there is no calibration data.
+            DataError: as `onefold.comparison.gather`.
         """
-        data, validation = held_out(job.data, job.validation)
-        if validation is None:
-            fold = LeastSquares(rows=self.rows, ridge=self.ridge)
-            done = fold.fold(job)
-            note = Note("auto took least squares, as there are no labels to choose by")
-            return dataclasses.replace(
-                done,
-                details={"choice": f"least_squares, {fold.target}", **done.details},
-                warnings=[*done.warnings, note],
+        if job.data is None:
+            raise SettingError(
+                "The fold 'auto' reads the members' predictions; pass `data`, or name another fold."
             )
+        data, validation = held_out(job.data, job.validation, needed=False)
+        evidence = job.evidence or gather(job.models, job.data, job.output, labelled=validation)
+        if validation is not None:
+            return self._by_labels(dataclasses.replace(job, data=data), evidence, validation)
+        if evidence.relation is Relation.DIFFERENT:
+            return self._by_pool(job, evidence)
+        if evidence.relation is Relation.ORIGIN:
+            state = job.average(job.shares)
+            return taken(Folded(state, repair=True), evidence, "average", "it is such an average")
+        k = evidence.knowledge.nearest
+        why = f"it is the nearest to the ensemble of {len(job.models)}"
+        return taken(as_member(job, k).folded, evidence, name_of_member(k), why)
+
+    def _by_labels(self, job: FoldJob, evidence: Evidence, validation: Data) -> Folded:
+        """The choice by scores on labelled examples."""
         alone = scored(job.models, validation, job.output)
         best = max(range(len(alone)), key=lambda k: rank(alone[k]))
-        member = Folded(job.models[best].state_dict(), repair=False, based=False)
-        tried: dict[str, tuple[Folded, Scores]] = {f"member {best}": (member, alone[best])}
-        if job.always:  # the member will be repaired, so that its scores change
-            tried[f"member {best}"] = self._tried(job, member, validation)
-        average = Folded(job.average(job.shares), repair=True)
-        tried["average"] = self._tried(job, average, validation)
-        for way, (target, ensemble, leads) in WAYS.items():
-            fold = LeastSquares(target=target, ensemble=ensemble, rows=self.rows, ridge=self.ridge)
-            shares = led_by(best, job.shares) if leads else job.shares
-            folded = fold.fold(dataclasses.replace(job, data=data, shares=shares))
-            tried[f"least_squares, {way}"] = self._tried(job, folded, validation)
-        scores = {name: of_fold for name, (_, of_fold) in tried.items()}
-        choice = choose(scores, f"member {best}")
-        done, score = tried[choice.name]
+        baseline = name_of_member(best)
+        contest = self._contest(job, evidence, best)
+        scores = {
+            name: scored([network], validation, job.output)[0]
+            for name, network in contest.networks.items()
+        }
+        choice = choose(list(scores), baseline, lambda a, b: difference(scores[a], scores[b]))
+        count = scores[baseline].n
         details = {
-            "choice": choice.name,
+            "accuracy": {name: of_one.accuracy for name, of_one in scores.items()},
+            "members": [of_one.accuracy for of_one in alone],
+            "loss": losses(scores),
+            "validation examples": count,
+        }
+        reason = choice.reason(f"{count} labelled examples that no fold read")
+        return contest.won(choice, evidence, reason, details)
+
+    def _by_pool(self, job: FoldJob, evidence: Evidence) -> Folded:
+        """The choice by the opinion of the members' class pool."""
+        assert evidence.pool is not None
+        assert job.data is not None
+        data, judged = last_part(job.data)
+        own = {name_of_member(k): job.models[k] for k in range(len(job.models))}
+        alone = expected_hits(job.models, own, evidence.pool, judged, job.output)
+        baseline = max(alone, key=lambda name: float(alone[name].mean()))
+        best = list(own).index(baseline)
+        contest = self._contest(dataclasses.replace(job, data=data), evidence, best)
+        hits = expected_hits(job.models, contest.networks, evidence.pool, judged, job.output)
+        choice = choose(list(hits), baseline, lambda a, b: expected_gain(hits[a], hits[b]))
+        count = len(hits[baseline])
+        details = {
+            "expected accuracy": {name: float(of_one.mean()) for name, of_one in hits.items()},
+            "members": [float(of_one.mean()) for of_one in alone.values()],
+            "examples judged": count,
+        }
+        reason = choice.reason(
+            f"{count} unlabelled examples that no fold read, judged by the members' class pool,"
+        )
+        return contest.won(choice, evidence, reason, details)
+
+    def _contest(self, job: FoldJob, evidence: Evidence, best: int) -> Contest:
+        """The best member and all candidates."""
+        aimed = aim(evidence, self.ensemble)
+        fold = LeastSquares(rows=self.rows, ridge=self.ridge, ensemble=aimed)
+        notes: list[str] = []
+        found = {name_of_member(best): as_member(job, best)}
+        found |= candidates(job, evidence, best, fold, notes)
+        return Contest(found, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Candidates by name, the best member first, and notes on those that could not be had."""
+
+    found: Mapping[str, Candidate]
+    notes: list[str]
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by name."""
+        return {name: one.network for name, one in self.found.items()}
+
+    def won(
+        self, choice: Choice, evidence: Evidence, reason: str, details: Mapping[str, Any]
+    ) -> Folded:
+        """The result of a choice, told in full."""
+        folded = taken(self.found[choice.name].folded, evidence, choice.name, reason)
+        facts = {
             "baseline": choice.baseline,
             "gains": {name: gain.to_dict() for name, gain in choice.gains.items()},
-            "accuracy": {name: of_fold.accuracy for name, of_fold in scores.items()},
-            "loss": losses(scores),
-            "not clearly different": not_clearly_worse(choice.name, scores),
-            "validation examples": score.n,
-            **done.details,
+            **details,
         }
         return dataclasses.replace(
-            done,
-            details=details,
-            warnings=[*done.warnings, Note(f"auto took {choice.name}: {choice.reason(scores)}")],
+            folded, details={**folded.details, **facts}, warnings=[*folded.warnings, *self.notes]
         )
 
-    def _tried(self, job: FoldJob, candidate: Folded, validation: Data) -> tuple[Folded, Scores]:
-        """A candidate and the scores of its network, repaired if the merge will repair it."""
-        if candidate.repair or job.always:
-            network = job.repaired(candidate.state, candidate.based)
-        else:
-            network = job.plain(candidate.state)
-        return candidate, scored([network], validation, job.output)[0]
+
+def taken(folded: Folded, evidence: Evidence, name: str, reason: str) -> Folded:
+    """A result with the words for what was taken, why, and what it would take to gain."""
+    kept = name.startswith("member ") and "," not in name
+    what = f"{name}, unchanged" if kept else name
+    sentences = (
+        f"The default took {what}: {evidence.finding}, and {reason}.",
+        to_gain(evidence, kept=kept),
+    )
+    details = {**folded.details, "choice": name, "evidence": evidence.to_dict()}
+    aligned = name == ALIGNED
+    return dataclasses.replace(folded, details=details, aligned=aligned, chosen=sentences)
 
 
-def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:
-    """The shares with the best member's raised to ANCHOR, if it is lower."""
-    leading = max(ANCHOR, shares[best])
-    rest = sum(shares) - shares[best]
-    led = [share * (1 - leading) / rest if rest > 0 else 0.0 for share in shares]
-    led[best] = leading
-    return tuple(led)
+def to_gain(evidence: Evidence, *, kept: bool) -> str:
+    """One sentence: what it would take to gain more."""
+    count = evidence.members
+    ways = [f"keep the ensemble at {count} times the cost", "distill it into the result (polish)"]
+    if evidence.relation is Relation.SAME and kept:
+        ways.append(
+            "or, if the members saw other examples of the same classes, name a fold and compare it"
+            " by labels"
+        )
+    else:
+        ways[-1] = f"or {ways[-1]}"
+    return f"To gain more: {', '.join(ways)}."

@@ -1,12 +1,13 @@
-"""The choice between the best member and folds by held-out labels: no fold without a gain.
+"""The choice between the best member and other candidates: nothing is taken without a gain.
 
-    g_f = accuracy of fold f - accuracy of the best member
-    p_f = probability of a difference as large if neither is better, example by example
+    g_f = score of candidate f - score of the best member, example by example
 
-A fold is eligible if g_f > 0 and p_f is at most that of one standard error, 0.32. Of a few answers
-the binomial distribution gives p_f: one answer gained and none lost is a standard error, and says
-nothing. The first fold in the order of cost is taken that is not as clearly below the highest
-eligible one. If none is eligible, the best member is the result, unchanged.
+A candidate is eligible if g_f leads: it is above 0, and chance gives as much as rarely as a
+standard error. By labels that is the two-sided probability of 0.32 under the binomial distribution
+(`measure/paired.py`), by which one answer gained and none lost says nothing; without labels it is
+the error of expected accuracies (`expected.py`). The first candidate in the order of cost is taken
+that is not as clearly below the highest eligible one. If none is eligible, the best member is the
+result, unchanged.
 
 A plain maximum over many candidates takes what chance favored: on networks that had been trained
 out on the same data, it took a fold over a better member on every group that it was tried on.
@@ -14,12 +15,31 @@ out on the same data, it took a fold over a better member on every group that it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from onefold.fold.held_out import rank
-from onefold.measure.paired import Difference, difference
-from onefold.measure.scores import Scores
+
+class Gain(Protocol):
+    """A paired difference of two candidates."""
+
+    @property
+    def gain(self) -> float:
+        """The first's score less the second's, a fraction of 1."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is above 0 by more than chance gives by a standard error."""
+
+    @property
+    def n(self) -> int:
+        """How many examples were compared."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+
+
+Compare = Callable[[str, str], Gain]
 
 
 @dataclass(frozen=True)
@@ -34,52 +54,48 @@ class Choice:
 
     name: str
     baseline: str
-    gains: Mapping[str, Difference]
+    gains: Mapping[str, Gain]
 
     @property
     def eligible(self) -> list[str]:
         """The candidates that are above the baseline by more than a standard error."""
         return [name for name, gain in self.gains.items() if gain.leads]
 
-    def reason(self, scores: Mapping[str, Scores]) -> str:
+    def reason(self, examples: str) -> str:
         """One clause: what decided, in figures.
 
         Args:
-            scores: of all candidates, by name.
+            examples: which examples decided, as words behind "on".
         """
-        examples = scores[self.baseline].n
         if self.name != self.baseline:
             others = [name for name in self.eligible if name != self.name]
             rest = f", as are {', '.join(others)}" if others else ""
             rest = rest.replace(", as are", ", as is") if len(others) == 1 else rest
             return (
-                f"on {examples} held-out examples it is above {self.baseline}, the best member, by"
-                f" more than a standard error ({self.gains[self.name]}){rest}"
+                f"on {examples} it is above {self.baseline}, the best member, by more than a"
+                f" standard error ({self.gains[self.name]}){rest}"
             )
         if not self.gains:
             return "there is no other candidate"
         near = max(self.gains, key=lambda name: self.gains[name].gain)
         return (
-            f"on {examples} held-out examples none of {len(self.gains)} folds is above it by more"
-            f" than a standard error (the nearest, {near}: {self.gains[near]})"
+            f"on {examples} none of {len(self.gains)} candidates is above it by more than a"
+            f" standard error (the nearest, {near}: {self.gains[near]})"
         )
 
 
-def choose(scores: Mapping[str, Scores], baseline: str) -> Choice:
+def choose(names: Sequence[str], baseline: str, compare: Compare) -> Choice:
     """The candidate to take.
 
     Args:
-        scores: of all candidates on the same examples, by name, the cheapest first.
-        baseline: the best member's name.
+        names: all candidates, the cheapest first.
+        baseline: the best member's name, one of them.
+        compare: gives the first's paired difference to the second.
     """
-    gains = {
-        name: difference(score, scores[baseline])
-        for name, score in scores.items()
-        if name != baseline
-    }
+    gains = {name: compare(name, baseline) for name in names if name != baseline}
     eligible = [name for name in gains if gains[name].leads]
     if not eligible:
         return Choice(baseline, baseline, gains)
-    best = max(eligible, key=lambda name: rank(scores[name]))
-    level = (name for name in eligible if not difference(scores[best], scores[name]).leads)
+    best = max(eligible, key=lambda name: gains[name].gain)
+    level = (name for name in eligible if not compare(best, name).leads)
     return Choice(next(level, best), baseline, gains)

@@ -17,15 +17,20 @@ SHARE = 0.2
 
 
 def held_out(
-    data: Data | None, validation: Data | None
+    data: Data | None, validation: Data | None, *, needed: bool = True
 ) -> tuple[Data | None, list[Any] | Data | None]:
     """The data to fold on, and the labelled batches to choose by.
 
     The latter are `validation`, or the last fifth of the batches of `data`, which are then not
     folded on. They are None if there are no labels.
 
+    Args:
+        data: calibration batches.
+        validation: labelled batches, if there are any besides.
+        needed: a single labelled batch, which cannot be split, is an error; else it has no labels.
+
     Raises:
-        DataError: the data is one batch, which cannot be split.
+        DataError: as said.
     """
     if validation is not None:
         return data, validation
@@ -34,13 +39,31 @@ def held_out(
     items = list(data)
     if any(batch.labels is None for batch in batches(items, what="calibration data")):
         return data, None
+    if len(items) < 2 and not needed:
+        return data, None
     if len(items) < 2:
         raise DataError(
             "Choosing by labels needs batches of its own, but the calibration data is one batch;"
             " pass `validation`, or smaller batches (--batch-size)."
         )
+    return last_part(items)
+
+
+def last_part(data: Data) -> tuple[list[Any], list[Any]]:
+    """The data without the last fifth of its batches, and that fifth; all of a single batch."""
+    items = list(data)
+    if len(items) < 2:
+        return items, items
     cut = len(items) - max(1, round(SHARE * len(items)))
     return items[:cut], items[cut:]
+
+
+def has_labels(data: Data | None, validation: Data | None) -> bool:
+    """Whether there are labelled batches to choose by, as far as the first batch tells."""
+    if validation is not None:
+        return True
+    first = None if data is None else next(iter(batches(data, what="calibration data")), None)
+    return first is not None and first.labels is not None
 
 
 def check_labels(validation: Data | None, fold: str) -> Data:

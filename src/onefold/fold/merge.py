@@ -14,6 +14,7 @@ from onefold.batches import Data
 from onefold.distributed import raise_together
 from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool
+from onefold.fold.default import choose_step
 from onefold.fold.distillation import Polish
 from onefold.fold.merge_report import MergeReport, MergeResult
 from onefold.fold.network_fold import NetworkFold
@@ -41,8 +42,8 @@ def merge(
     models: Sequence[M],
     data: Data | None = None,
     *,
-    align: str | Matcher | Alignment | None = None,
-    fold: str | NetworkFold | Callable[..., Any] = "average",
+    align: str | Matcher | Alignment = "auto",
+    fold: str | NetworkFold | Callable[..., Any] = "auto",
     repair: str = "auto",
     polish: int | Polish = 0,
     weights: Sequence[float] | None = None,
@@ -52,7 +53,10 @@ def merge(
     output: OutputChoice = None,
     seed: int = 0,
 ) -> MergeResult[M]:
-    """Fold K networks of one architecture into one.
+    """Fold K networks of one architecture into one: trace, align, fold, repair and polish.
+
+    `merge(models, data)` never returns less than the best member beyond noise (`onefold.Auto`).
+    `print(result.report)` begins with what was chosen and why.
 
     Args:
         models: K >= 2 networks of one class and one set of shapes. They are not modified. With
@@ -60,19 +64,22 @@ def merge(
             `onefold.sources.DiskMembers` stay on disk: beside the reference and the running sum one
             is in memory at a time, except in folds that run networks (least squares) and in
             distillation.
-        data: calibration batches (see `onefold.batches`), labels ignored. They are read for the
-            moments, for the targets of repair, and for repair itself. Needed unless align="none"
-            (or an Alignment) and repair="none". Under torch.distributed every process runs its
-            share of them and gets the same network.
+        data: calibration batches (see `onefold.batches`). Labels serve only to choose by, and only
+            in folds that do. The batches are read for the moments, for the targets of repair, and
+            for repair itself. Needed unless align="none" (or an Alignment), repair="none" and a
+            fold by name that runs no networks. Under torch.distributed every process runs its share
+            of them and gets the same network.
         align: the name of a matcher; a matcher with settings, as `onefold.CCA(regularization=1.0)`;
             "none" for the networks as they are; or an Alignment of these networks in this order,
-            which `onefold.align` computes with further settings. None: "cca" if the fold uses an
-            alignment; if nothing can be moved, the networks are then averaged as they are, with a
-            warning. If a matcher was named, that is an error, unless the network takes all its
-            features for positions (a Fourier transform over them): such networks are aligned as
-            they are.
-        fold: the name of a fold (`onefold methods fold`), or a fold with settings, as
-            `onefold.LeastSquares(ridge=0.1)`, or a function of the members' aligned states.
+            which `onefold.align` computes with further settings. "auto": members that share an
+            origin as they are, others by "cca" if the fold uses an alignment; if nothing can be
+            moved, the networks are then averaged as they are, with a warning. If a matcher was
+            named, that is an error, unless the network takes all its features for positions (a
+            Fourier transform over them): such networks are aligned as they are.
+        fold: "auto" (`onefold.Auto`), which returns the best member unless something is above it
+            beyond noise; the name of a fold (`onefold methods fold`); a fold with settings, as
+            `onefold.LeastSquares(ridge=0.1)`; or a function of the members' aligned states. A fold
+            that is named is carried out, whatever it is worth.
         repair: "full" gives the layers whose features may move the members' means and deviations
             (REPAIR), not the outputs of the network, and re-estimates batch-norm statistics;
             "batchnorm" only re-estimates them; "none" does nothing; "auto" is "full" if the
@@ -131,6 +138,7 @@ def merge(
         seed=seed,
     )
     report = _report(plan)
+    plan = choose_step(plan, report)
     structure = trace_step(plan, report)
     alignment = align_step(plan, structure, report)
     repairer = Repairer(plan, structure, alignment)
@@ -147,6 +155,9 @@ def merge(
     network = polish_step(plan, network, report)
     if structure.spec is not None:
         report.cover(structure.spec)
+    if not (folded.aligned or plan.named):
+        alignment = None
+        report.leave_unaligned()
     return MergeResult(network, alignment, report)
 
 

@@ -49,6 +49,7 @@ class MergeReport:
         warnings: notes for the user, one sentence each.
         used: step -> how many examples it read.
         settings: step -> setting -> value, with defaults filled in.
+        chosen: what a fold that chooses took, why, and what it would take to gain; whole sentences.
     """
 
     align: str
@@ -74,6 +75,7 @@ class MergeReport:
     warnings: list[str] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -112,6 +114,11 @@ class MergeReport:
         else:
             self.settings["align"]["computed before"] = True
 
+    def leave_unaligned(self) -> None:
+        """Enter that the result does not use the alignment that was computed."""
+        self.align, self.groups, self.numbers = "none", [], 0
+        self.settings["align"] = {}
+
     def cover(self, spec: SymmetrySpec) -> None:
         """Enter how much of the network can move."""
         self.coverage = spec.coverage
@@ -144,6 +151,7 @@ class MergeReport:
         seconds = ", ".join(f"{phase} {value:.2f} s" for phase, value in self.seconds.items())
         aim = "a common basis" if self.reference is None else f"member {self.reference}"
         lines = [
+            *self.chosen,
             f"{self.members} networks of {self.parameters:,} parameters: align {self.align} to"
             f" {aim}, fold {self.fold}, repair {self.repair}{self._polishing}, {self.examples}"
             f" calibration examples{told(self.used)}.",

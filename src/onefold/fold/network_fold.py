@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from onefold.alignment import Alignment
 from onefold.batches import Data
+from onefold.comparison import Evidence
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SettingError, shown
 from onefold.fold.average import Fold, folds
@@ -44,6 +45,7 @@ class FoldJob(ABC):
         kept: state-dict name -> why the tensor is not averaged (see `unaveraged.py`).
         output: which output is meant if scores are needed.
         always: the result will be repaired whatever the fold says, as repair was asked for by name.
+        evidence: how the members relate, if that was measured.
     """
 
     models: Sequence[nn.Module]
@@ -59,6 +61,7 @@ class FoldJob(ABC):
     kept: Mapping[str, str] = field(default_factory=dict)
     output: Output = ANY
     always: bool = False
+    evidence: Evidence | None = None
 
     @abstractmethod
     def average(self, shares: Sequence[float]) -> dict[str, Tensor]:
@@ -95,6 +98,8 @@ class Folded:
             which are measured there, are the targets of repair.
         wants_alignment: members were averaged without any alignment; the merge aligns them by its
             default, unless it was asked not to, and folds again.
+        aligned: the state is made of the aligned members, so that the alignment belongs to it.
+        chosen: whole sentences that stand first in the report: what was chosen, and why.
     """
 
     state: dict[str, Tensor]
@@ -103,6 +108,8 @@ class Folded:
     warnings: list[str] = field(default_factory=list)
     based: bool = True
     wants_alignment: bool = False
+    aligned: bool = True
+    chosen: tuple[str, ...] = ()
 
 
 class NetworkFold(ABC):

@@ -27,6 +27,7 @@ from onefold.batches import (
     shard_for_rank,
     unsharded,
 )
+from onefold.comparison import Evidence
 from onefold.copying import check_copyable
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
@@ -40,7 +41,8 @@ from onefold.sources import on_disk
 
 M = TypeVar("M", bound=nn.Module)
 REPAIRS = ("auto", "none", "batchnorm", "full")
-DEFAULT = "cca"  # the matcher if none is asked for
+AUTO = "auto"
+DEFAULT = "cca"  # the matcher that "auto" stands for if members do not share an origin
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class MergePlan(Generic[M]):
         data: calibration batches, or this process's share of them.
         align: the matcher; an alignment that was computed before; None: the members are folded as
             they are.
-        named: the alignment was asked for, so that it is an error if nothing can be aligned.
+        named: how to align was asked for, so that it is an error if nothing can be aligned.
         fold: the fold with its settings.
         repair: one of REPAIRS.
         polish: the distillation at the end; None: there is none.
@@ -64,6 +66,10 @@ class MergePlan(Generic[M]):
         seed: of everything random.
         widths: the members differ in width.
         asked_repair: repair was asked for by name.
+        asked_goal: an ensemble was asked for.
+        graph: the traced graph is needed.
+        optional: a network that cannot be traced or aligned is no error; the fold does without.
+        evidence: how the members relate, if that was measured.
     """
 
     models: Sequence[M]
@@ -81,6 +87,10 @@ class MergePlan(Generic[M]):
     seed: int
     widths: bool
     asked_repair: bool
+    asked_goal: bool = False
+    graph: bool = False
+    optional: bool = False
+    evidence: Evidence | None = None
 
     @property
     def base(self) -> int:
@@ -97,7 +107,7 @@ def plan_merge(
     models: Sequence[M],
     data: Data | None,
     *,
-    align: str | Matcher | Alignment | None,
+    align: str | Matcher | Alignment,
     fold: str | NetworkFold | Callable[..., Any],
     repair: str,
     polish: int | Polish,
@@ -144,7 +154,7 @@ def plan_merge(
     else:
         data = shard_for_rank(check_reiterable(data, "calibration data"), None)
         _check_whole(data, folder, last)
-    goal: EnsembleName | ClassPool = getattr(folder, "ensemble", "logits")
+    goal: EnsembleName | ClassPool = getattr(folder, "ensemble", None) or "logits"
     if last is not None and last.ensemble is not None:
         goal = last.ensemble
     if ensemble is not None:
@@ -153,7 +163,7 @@ def plan_merge(
         models=in_one_precision(models, reference or 0),
         data=data,
         align=aligner,
-        named=align is not None,
+        named=align != AUTO,
         fold=folder,
         repair=mode,
         polish=last,
@@ -165,6 +175,8 @@ def plan_merge(
         seed=seed,
         widths=widths,
         asked_repair=repair != "auto",
+        asked_goal=ensemble is not None or (last is not None and last.ensemble is not None),
+        graph=aligner is not None or folder.traced,
     )
     return plan if data is None else dataclasses.replace(plan, output=_checked_output(plan))
 
@@ -181,13 +193,11 @@ def check_member(reference: int | None, members: int) -> None:
         )
 
 
-def _aligner(
-    align: str | Matcher | Alignment | None, fold: NetworkFold
-) -> Matcher | Alignment | None:
+def _aligner(align: str | Matcher | Alignment, fold: NetworkFold) -> Matcher | Alignment | None:
     """The matcher or alignment that was asked for, or the default if the fold uses one."""
     if isinstance(align, Alignment):
         return align
-    if align is None:
+    if isinstance(align, str) and align == AUTO:
         return as_matcher(DEFAULT) if fold.aligns else None
     return None if isinstance(align, str) and align == "none" else as_matcher(align)
 
@@ -211,6 +221,11 @@ def _reference_of(alignment: Alignment, members: int) -> int | None:
 def _check_needs_no_data(
     align: Matcher | Alignment | None, fold: NetworkFold, repair: str, polish: Polish | None
 ) -> None:
+    if fold.name == AUTO:
+        raise SettingError(
+            "The default reads the members' predictions on unlabelled data; pass `data`, or"
+            " fold='average', align='none' and repair='none' for the plain average."
+        )
     if isinstance(align, Matcher) and isinstance(align, StateMatcher):
         raise SettingError(
             "Without calibration data the networks cannot be traced; pass `data`, or the alignment"

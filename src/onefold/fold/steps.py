@@ -63,16 +63,19 @@ def trace_step(plan: MergePlan[M], report: MergeReport) -> Structure:
             repair needs it, a note is entered instead.
     """
     given = plan.align.spec if isinstance(plan.align, Alignment) else None
-    needed = plan.align is not None or plan.fold.traced
-    if plan.data is None or not (needed or plan.repair in ("auto", "full")):
+    repairs = plan.repair in ("auto", "full") and not plan.optional
+    if plan.data is None or not (plan.graph or repairs):
         return Structure(None, given)
     with report.timed("trace"):
         try:
             traced = trace_on(plan.models[plan.base], plan.data)
         except TraceError as error:
-            if needed:
+            asked = plan.named and plan.align is not None
+            if plan.graph and (asked or not plan.optional):
                 raise
-            report.warnings.append(f"only batch-norm statistics can be repaired: {error}")
+            lost = "the network is used as it is" if plan.graph else ""
+            lost = lost or "only batch-norm statistics can be repaired"
+            report.warnings.append(f"{lost}: {error}")
             return Structure()
         return Structure(traced, given or solve(traced))
 
@@ -85,7 +88,7 @@ def align_step(plan: MergePlan[M], structure: Structure, report: MergeReport) ->
             entered instead if the matcher is the default, or if the network takes all its features
             for positions: such networks are aligned as they are.
     """
-    if plan.align is None:
+    if plan.align is None or (plan.optional and structure.traced is None):
         return None
     if isinstance(plan.align, Alignment):
         report.describe(plan.align, computed=False)
@@ -299,6 +302,7 @@ def fold_step(
             kept=left.kept,
             output=plan.output,
             always=plan.asked_repair,
+            evidence=plan.evidence,
             network=first,
             repairer=repairer,
             mode=plan.repair,
@@ -307,6 +311,7 @@ def fold_step(
         folded = plan.fold.fold(job)
         network: M = job.plain(folded.state)  # type: ignore[assignment]
     report.folded = folded.details
+    report.chosen = folded.chosen
     report.read("fold", int(folded.details.get("examples", 0)))
     report.read(CHOOSING, int(folded.details.get("validation examples", 0)))
     report.warnings += folded.warnings

@@ -184,7 +184,7 @@ class Job(Document):
     )
     reading: Annotated[ReadingPart, READING] = ReadingPart()
     data: DataPart | None = Field(
-        default=None, description="Calibration data; labels are not used."
+        default=None, description="Calibration data; labels serve only folds that choose by them."
     )
     evaluation: Annotated[EvaluationPart | None, SCORING] = Field(
         default=None, description="Labelled data to score on; given any of these, scores are taken."

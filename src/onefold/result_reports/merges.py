@@ -159,7 +159,7 @@ def report_merge(
     done, origin = result.report, origin or Provenance()
     report = Report(
         title=f"{done.members} networks folded into one",
-        summary=scored.verdict if scored else "The fold was not scored.",
+        summary=" ".join([*done.chosen, scored.verdict if scored else "The fold was not scored."]),
     )
     if scored is not None:
         section = scored.told(report)

@@ -12,7 +12,7 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.errors import MembersError
-from onefold.explore.pairs import Compared, Pairs, compare_networks
+from onefold.explore.pairs import Compared, Pairs, measure_pairs
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
 from onefold.measure import evaluate
 from onefold.report import (
@@ -115,7 +115,7 @@ def _compared(
         return None, ""
     calibration = Part(training, 0, COMPARED)
     try:
-        found = compare_networks(
+        found = measure_pairs(
             rounds, Part(data, 0, COMPARED), calibration_data=calibration, points=POINTS
         )
     except MembersError as error:

@@ -53,7 +53,7 @@ def score_soft_merge(
             rival = rival._replace(name=f"the ensemble of the {len(left)} members left")
         rivals.append(rival)
     try:
-        average = merge(left, align="none", repair="none").model
+        average = merge(left, align="none", fold="average", repair="none").model
         note = "not aligned, not repaired" + without * fewer
         baselines.append(candidate("plain average", average, data, note, output=output))
         rivals.append(baselines[-1]._replace(name="the plain average"))

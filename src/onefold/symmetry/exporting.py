@@ -74,8 +74,8 @@ def export(
             cause = f"{cause}: {lines[0]}"[:300].rstrip(".")
         raise TraceError(
             f"torch.export cannot trace {type(model).__name__} ({cause}), so its symmetries are"
-            ' unknown; plain averaging without alignment still works with align="none" (--align'
-            " none)."
+            ' unknown; plain averaging without alignment still works with fold="average" and'
+            ' align="none" (--fold average --align none).'
         ) from error
 
 
@@ -193,6 +193,7 @@ def shape_of(value: Tensor) -> list[int]:
         raise TraceError(
             "The values of the data tell how long an axis inside the network is, as after"
             " x[mask] or nonzero(), so its symmetries are unknown; plain averaging without"
-            ' alignment still works with align="none" (--align none).'
+            ' alignment still works with fold="average" and align="none" (--fold average --align'
+            " none)."
         )
     return [int(size) for size in sizes]

@@ -96,7 +96,9 @@ def test_several_batches_leave_identical_networks_as_they_are() -> None:
             for x in data:
                 model(x + 0.3)
     model.eval()
-    result = onefold.merge([model, copy.deepcopy(model)], data, align="permutation", repair="full")
+    result = onefold.merge(
+        [model, copy.deepcopy(model)], data, align="permutation", repair="full", fold="average"
+    )
     assert result.report.repaired["settled"] == 2
     with torch.no_grad():
         for x in data:
@@ -113,7 +115,9 @@ def test_what_differs_from_the_first_layer_on_is_corrected_as_before() -> None:
         nn.init.normal_(model[0].weight, std=0.3)
         nn.init.normal_(model[2].weight, std=0.3)
     data = [torch.randn(64, 3, 6, 6) for _ in range(2)]
-    repaired = onefold.merge(models, data, align="permutation", repair="full").report.repaired
+    repaired = onefold.merge(
+        models, data, align="permutation", repair="full", fold="average"
+    ).report.repaired
     assert repaired["settled"] == 0
     assert repaired["norms"] == 1
     assert repaired["layers"] == 1

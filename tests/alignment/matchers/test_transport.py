@@ -288,6 +288,8 @@ def test_distances_are_those_of_the_activations() -> None:
 def test_entropic_maps_fold_networks_that_are_alike() -> None:
     network = trained(Plain, 0)
     twin = copy.deepcopy(network)
-    result = merge([network, twin], loader(), align=Transport(entropy=0.02), repair="none")
+    result = merge(
+        [network, twin], loader(), align=Transport(entropy=0.02), repair="none", fold="average"
+    )
     assert {m[1].kind for m in result.alignment.maps.values()} == {"dense"}
     assert onefold.evaluate(result.model, loader()).accuracy > 0.9

@@ -43,6 +43,7 @@ def test_identical_networks_stay_what_they_are(number: int, reference: int | Non
             align="weights",
             repair="none",
             reference=reference,
+            fold="average",
         )
     assert largest_deviation(made.outputs(made.network), made.outputs(result.model)) < 1e-5
 
@@ -151,7 +152,7 @@ def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
     )
     before = {k: v.clone() for k, v in twin.state_dict().items()}
     found = align([network, twin], method="weights", spec=spec)
-    result = merge([network, twin], align=found, repair="none")
+    result = merge([network, twin], align=found, repair="none", fold="average")
     torch.testing.assert_close(result.model(image), network(image), rtol=0, atol=1e-9)
     assert all(torch.equal(v, before[k]) for k, v in twin.state_dict().items())
     assert result.report.examples == 0
@@ -161,7 +162,7 @@ def test_a_merge_needs_no_data(kind: type[nn.Module]) -> None:
 @pytest.mark.slow
 def test_data_give_targets_for_repair() -> None:
     networks = members(Residual, 2)
-    with_data = merge(networks, loader(), align="weights")
+    with_data = merge(networks, loader(), align="weights", fold="average")
     assert with_data.report.examples == 256
     assert with_data.report.repaired["norms"] == 3
     alone = align(networks, method="weights", spec=with_data.alignment.spec)
@@ -283,9 +284,9 @@ def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(AlignmentError, match="pass calibration data, or use method='weights'"):
         align(networks, method="cca")
     with pytest.raises(SettingError, match="pass `data`, or the alignment"):
-        merge(networks, align="weights")
+        merge(networks, align="weights", fold="average")
     with pytest.raises(SettingError, match="need calibration data"):
-        merge(networks, align="cca", repair="none")
+        merge(networks, align="cca", repair="none", fold="average")
     with pytest.raises(AlignmentError, match="0 sweeps; it needs at least 1"):
         WeightMatching(sweeps=0)
     with pytest.raises(AlignmentError, match="0 starts; it needs at least 1"):

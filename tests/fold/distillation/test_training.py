@@ -91,7 +91,12 @@ def test_the_time_is_estimated_before_and_told_with_what_it_took() -> None:
     assert many.seconds > few.seconds > 0
     assert {"estimated_seconds", "seconds"} <= set(few.to_dict())
     report = onefold.merge(
-        pair, UNLABELLED, align="none", repair="none", polish=Polish(1, views="mixed+flips")
+        pair,
+        UNLABELLED,
+        align="none",
+        repair="none",
+        polish=Polish(1, views="mixed+flips"),
+        fold="average",
     ).report
     assert report.polished["estimated_seconds"] > 0
     assert "views mixed+flips" in str(report)

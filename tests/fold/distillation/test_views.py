@@ -188,7 +188,12 @@ def test_named_views_are_of_images_alone() -> None:
     with pytest.raises(DataError, match="'crops' are of images, one floating-point tensor"):
         polish(network, [network], rows, passes=1, views="crops")
     with pytest.raises(DataError, match="'mixed' are of images"):
-        onefold.merge([network, nn.Sequential(nn.Linear(6, 3))], rows, polish=Polish(views="mixed"))
+        onefold.merge(
+            [network, nn.Sequential(nn.Linear(6, 3))],
+            rows,
+            polish=Polish(views="mixed"),
+            fold="average",
+        )
 
 
 def test_names_are_checked_at_once() -> None:

@@ -194,7 +194,7 @@ def test_it_beats_the_repaired_average_and_repeats_itself() -> None:
         merge(networks, data, align="permutation", fold=LeastSquares(target="pruning"))
         for _ in range(2)
     )
-    average = merge(networks, data, align="permutation")
+    average = merge(networks, data, align="permutation", fold="average")
     accuracy = [onefold.evaluate(m, TEST).accuracy for m in (folded.model, average.model)]
     assert accuracy[0] > 0.9
     assert accuracy[0] >= accuracy[1]

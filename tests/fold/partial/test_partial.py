@@ -24,8 +24,12 @@ IMAGES = DATA[0][0]
 def test_the_trunk_is_that_of_the_repaired_merge() -> None:
     models = doubled(Residual)
     result = onefold.partial_merge(models, DATA, until="norm1", align="permutation", repair="full")
-    whole = merge(models, DATA, align="permutation", repair="full").model.state_dict()
-    plain = merge(models, DATA, align="permutation", repair="none").model.state_dict()
+    whole = merge(
+        models, DATA, align="permutation", repair="full", fold="average"
+    ).model.state_dict()
+    plain = merge(
+        models, DATA, align="permutation", repair="none", fold="average"
+    ).model.state_dict()
     own = result.model.trunk.state_dict()
     assert {name.split(".")[0] for name in own} == {"stem", "norm0", "conv1", "norm1"}
     assert all(torch.equal(value, whole[name]) for name, value in own.items())

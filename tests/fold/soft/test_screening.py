@@ -347,7 +347,9 @@ def test_the_aligned_average_leaves_out_who_was_screened_out() -> None:
     soft = SoftMerge(networks, "layer", align=found).prepare(loader(256))
     assert list(soft.dropped) == [2]
     average = aligned_average(soft, Examples.of(loader(256)))
-    expected = merge(networks[:2], loader(256), align="permutation", repair="batchnorm").model
+    expected = merge(
+        networks[:2], loader(256), align="permutation", repair="batchnorm", fold="average"
+    ).model
     assert average is not None
     torch.testing.assert_close(average.head.weight, expected.head.weight, rtol=1e-3, atol=1e-3)
 

@@ -82,13 +82,14 @@ def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:
     alignment, data = soft.basis.alignment, list(examples)
     if alignment is None:
         members = [soft.members[k] for k in soft.survivors]
-        average = merge(members, data, align="none", repair="batchnorm").model
+        average = merge(members, data, align="none", fold="average", repair="batchnorm").model
     else:
         members = [soft.members[k] for k in soft.basis.aligned]
         average = merge(
             members,
             data,
             align=alignment,
+            fold="average",
             repair="batchnorm",
             weights=[float(k in soft.survivors) for k in soft.basis.aligned],
         ).model

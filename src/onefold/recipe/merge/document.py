@@ -14,10 +14,11 @@ from onefold.documents.part import Flag, InputFile, Part
 from onefold.documents.settings import OneOf, described_fields
 from onefold.errors import SettingError, nearest
 from onefold.fold import folds
+from onefold.fold.auto import IN_WORDS, Auto
 from onefold.fold.distillation import Polish, check_views
 from onefold.fold.network_fold import as_fold
 from onefold.fold.partial.splitting import share_of
-from onefold.fold.plan import DEFAULT, REPAIRS
+from onefold.fold.plan import AUTO, DEFAULT, REPAIRS
 from onefold.recipe.document import Job
 from onefold.recipe.reading import check_as, read_as
 from onefold.result_reports.provenance import Fact, Provenance, written
@@ -34,7 +35,7 @@ class SavedAlignment(Part):
     )
 
 
-ALIGN = OneOf(feature_matchers, also=("none",), other=SavedAlignment, optional=True)
+ALIGN = OneOf(feature_matchers, also=("none", AUTO), other=SavedAlignment)
 FOLD = OneOf(folds)
 
 
@@ -95,9 +96,10 @@ class Recipe(Job):
 
     command: ClassVar[str] = "merge"
     noun: ClassVar[str] = "merge"
-    align: Annotated[Matcher | SavedAlignment | str | None, ALIGN, ALIGNING] = Field(
-        default=None,
-        description=f"A matcher, or none; left out, {DEFAULT} if any parameter can be moved.",
+    align: Annotated[Matcher | SavedAlignment | str, ALIGN, ALIGNING] = Field(
+        default=AUTO,
+        description="A matcher, none, or auto: none for members that share an origin, else"
+        f" {DEFAULT} if the fold uses it and any parameter can be moved.",
     )
     reference: Annotated[int, ALIGNING] = Field(
         default=0, ge=0, description="The member that the others are mapped to."
@@ -105,7 +107,9 @@ class Recipe(Job):
     max_positions: Annotated[int | None, ALIGNING] = Field(
         default=None, ge=1, description="Use at most so many positions of a feature map."
     )
-    fold: Annotated[Any, FOLD, FOLDING] = Field(default="average", description="A fold.")
+    fold: Annotated[Any, FOLD, FOLDING] = Field(
+        default=Auto(), description=f"A fold. auto: {IN_WORDS}."
+    )
     weights: Annotated[tuple[float, ...] | None, FOLDING] = Field(
         default=None,
         description="The members' weights, as 0.7,0.3; equal ones if they are left out.",
@@ -125,6 +129,14 @@ class Recipe(Job):
     )
     devices: int = Field(default=1, ge=1, description="Processes that share the calibration data.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _partial(cls, content: Any) -> Any:
+        """A merge up to a module averages, unless a fold is named."""
+        if isinstance(content, dict) and content.get("until") is not None:
+            return {"fold": "average", **content}
+        return content
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         for wrong, reason in _contradictions(self):
@@ -135,7 +147,7 @@ class Recipe(Job):
     @property
     def computes_alignment(self) -> bool:
         """Whether the merge aligns, if anything can be moved: as asked, or as the fold does."""
-        if self.align is None:
+        if self.align == AUTO:
             return as_fold(self.fold).aligns
         return self.align != "none" and not isinstance(self.align, SavedAlignment)
 

@@ -20,7 +20,7 @@ from onefold.errors import NothingToAlignError
 from onefold.fold import MergeResult, merge, partial_merge
 from onefold.fold.distillation import Polish
 from onefold.fold.partial.splitting import share_of
-from onefold.fold.plan import DEFAULT
+from onefold.fold.plan import AUTO, DEFAULT
 from onefold.recipe.merge.document import Recipe, SavedAlignment
 
 
@@ -49,7 +49,7 @@ def fold_networks(
 
 def _alignment(
     recipe: Recipe, models: Sequence[nn.Module], data: Data | None, resume: Path | None
-) -> Alignment | Matcher | str | None:
+) -> Alignment | Matcher | str:
     """The `align` of the call: computed here if only `onefold.align` takes what is asked for.
 
     Where nothing can be moved, the merge itself says so, or refuses if a matcher was named.
@@ -62,7 +62,7 @@ def _alignment(
         return align(
             models,
             data,
-            method=recipe.align or DEFAULT,
+            method=DEFAULT if recipe.align == AUTO else recipe.align,
             reference=recipe.reference,
             max_positions=recipe.max_positions,
             seed=recipe.seed,
@@ -78,11 +78,11 @@ def _partial(
     """The merge up to a module or share of the layers, told in the report of its fold."""
     where = share_of(until) or until
     asked, notes = settings["align"], []
-    given = {**settings, "align": DEFAULT if asked is None else asked}
+    given = {**settings, "align": DEFAULT if asked == AUTO else asked}
     try:
         done = partial_merge(models, data, until=where, **given)
     except NothingToAlignError as error:
-        if asked is not None:
+        if asked != AUTO:
             raise
         done = partial_merge(models, data, until=where, **{**given, "align": "none"})
         notes = [f"nothing was aligned, and the networks are averaged as they are: {error}"]

@@ -10,9 +10,9 @@ from torch import nn
 
 from onefold.batches import Data, check_reiterable
 from onefold.errors import RecipeError
-from onefold.fold import MergeResult, PartialMerge
+from onefold.fold import Auto, MergeResult, PartialMerge
+from onefold.fold.auto import most_cost
 from onefold.fold.partial.saved import describe
-from onefold.fold.plan import DEFAULT
 from onefold.fold.saved import load_members
 from onefold.inference.running import check_runs
 from onefold.processes import check_device, check_processes
@@ -92,10 +92,11 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
     ) -> MergeResult[nn.Module]:
         """The result of the recipe."""
         recipe, passes = self.recipe, self.recipe.polish.passes
-        align = "saved" if isinstance(recipe.align, SavedAlignment) else recipe.align or DEFAULT
+        align = "saved" if isinstance(recipe.align, SavedAlignment) else recipe.align
+        cost = most_cost(len(models)) if isinstance(recipe.fold, Auto) else ""
         self.tell(
             f"Folding: align {ALIGN.name_of(align)}, fold {FOLD.name_of(recipe.fold)}, repair"
-            f" {recipe.repair}" + f", polish {passes} passes" * bool(passes)
+            f" {recipe.repair}" + f", polish {passes} passes" * bool(passes) + cost
         )
         if recipe.devices == 1:
             return fold_networks(recipe, models, data, self.running.resume)

@@ -1,0 +1,78 @@
+"""Say before a merge whether one can pay, and which: do these networks know the same?
+
+The sentence is that of `onefold merge` without --fold. It needs no labels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from onefold.cli.command import RequestCommand, short_names
+from onefold.cli.console import note, print_json, say, show, tell
+from onefold.comparison import Comparison, compare_networks
+from onefold.documents.part import Flag, InputFile
+from onefold.fold.saved import load_networks
+from onefold.recipe.document import DataPart, Job, NetworkOutputPart, ReadingPart, Request
+from onefold.recipe.inputs import load_data
+from onefold.recipe.run import check_sources
+from onefold.report import Column, Table
+
+KEYS: Any = Job.model_fields
+
+
+class CompareRequest(Request):
+    """A comparison by options."""
+
+    command: ClassVar[str] = "compare"
+    noun: ClassVar[str] = "comparison"
+    members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
+        min_length=2, description="Two or more checkpoints of one architecture."
+    )
+    reading: ReadingPart = KEYS["reading"]
+    data: DataPart = Field(description="Data to compare on; labels are not needed.")
+    network_output: NetworkOutputPart = KEYS["network_output"]
+    device: str = KEYS["device"]
+    table: Annotated[bool, Flag(name="json")] = Field(
+        default=False, description="Print everything as JSON."
+    )
+
+
+def run(asked: CompareRequest) -> None:
+    """Load, compare and print."""
+    check_sources(asked)
+    paths, part = [member.path for member in asked.members], asked.reading.selection
+    networks, notes = load_networks(
+        asked.model, paths, asked.device, check_finite=False, selection=part
+    )
+    tell(notes)
+    data = load_data(asked.data)
+    note(f"Comparing {len(networks)} networks on {asked.data.source}")
+    output = asked.network_output.output
+    found = compare_networks(networks, data, names=short_names(paths), output=output)
+    if asked.table:
+        print_json({"checkpoints": paths, **found.to_dict()})
+        return
+    for sentence in found.sentences:
+        say(sentence)
+    if found.evidence is not None:
+        show(table_of(found))
+
+
+def table_of(found: Comparison) -> Table:
+    """A row for every network that was compared."""
+    columns = (
+        Column(name="network"),
+        Column(name="answers as the ensemble (%)", digits=1),
+        Column(name="answers as another (%)", digits=1),
+        Column(name="from the ensemble (nats)", digits=3),
+    )
+    rows = tuple(
+        (name, *(None if share is None else 100 * share for share in (agree, others)), off)
+        for name, agree, others, off in found.rows()
+    )
+    return Table(columns=columns, rows=rows)
+
+
+COMMAND = RequestCommand(CompareRequest, run)
