@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,21 @@ def gain(scores: dict[str, Any] | None) -> str:
     """The gain over the best member on the test images, with its standard error."""
     if scores is None:
         return ""
-    return f"{scores['test']['gain']:+.1f} ± {scores['test']['error']:.1f}"
+    value = rounded(scores["test"]["gain"])
+    return f"{value if value else 0:{'+' if value else ''}.1f} ± {rounded(scores['test']['error'])}"
+
+
+def rounded(value: float) -> Decimal:
+    """To one digit; a half goes up."""
+    return Decimal(str(value)).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def share(record: dict[str, Any], scores: dict[str, Any] | None) -> str:
-    """The gain as a percentage of the ensemble's."""
-    whole = record["ensemble"]["test"]["gain"]
-    if scores is None or whole <= 0:
+    """The gain as a percentage of the ensemble's, if that is above two of its errors."""
+    whole = record["ensemble"]["test"]
+    if scores is None or whole["gain"] <= 2 * whole["error"]:
         return ""
-    return f"{100 * scores['test']['gain'] / whole:.0f}"
+    return f"{100 * scores['test']['gain'] / whole['gain']:.0f}"
 
 
 def chosen(record: dict[str, Any], start: str) -> str | None:

@@ -18,7 +18,10 @@ import pytest
 
 TABLES = {
     "alignment.md": [("transformers/table.py", "transformers/results.json")],
-    "folding.md": [("folding/study_table.py", "folding/study.json")],
+    "folding.md": [
+        ("folding/study_table.py", "folding/study.json"),
+        ("polish/table.py", "polish/results.json"),
+    ],
     "benchmarks.md": [
         ("folding/table.py", "folding/results.json"),
         ("folding/official.py", "--table", "folding/official.json"),
@@ -73,6 +76,54 @@ def test_the_rows_of_all_tables(
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
         assert len(rows) > 10
         assert [row for row in rows if row not in shown] == []
+
+
+def test_what_is_said_of_polish(root: Path) -> None:
+    text, record = prose(root, "docs/folding.md"), read(root, "polish/results.json")
+    small, vgg, same = (record[name] for name in ("small, halves", "vgg11, halves", "small, same"))
+
+    def gain(group: dict[str, Any], plan: str, start: str = "best member") -> str:
+        return rounded(group["polished"][start][plan]["test"]["gain"])
+
+    def whole(group: dict[str, Any]) -> float:
+        return group["ensemble"]["test"]["gain"]
+
+    slow, fast, ten, forty = (
+        "3 passes at 1e-4",
+        "3 passes at 1e-3",
+        "10 passes at 1e-3",
+        "40 passes at 1e-3",
+    )
+    views = ", crops and flips"
+    for group in (small, vgg):
+        assert group["polished"]["best member"][slow]["test"]["gain"] > whole(group) / 2
+    shares = [
+        100 * group["polished"]["best member"][ten]["test"]["gain"] / whole(group)
+        for group in (small, vgg)
+    ]
+    faster = [
+        group["polished"]["best member"][fast]["test"]["gain"]
+        - group["polished"]["best member"][slow]["test"]["gain"]
+        for group in (small, vgg)
+    ]
+    for said in (
+        f"{gain(small, slow)} of {rounded(whole(small))} points for small networks and"
+        f" {gain(vgg, slow)} of {rounded(whole(vgg))} for VGG11/4. Ten passes at 1e-3 bring"
+        f" {gain(small, ten)} and {gain(vgg, ten)}, which is {shares[0]:.0f} and {shares[1]:.0f} %",
+        f"ten passes: {gain(small, ten, 'fold')} against {gain(small, ten)})",
+        f"crops and flips: {gain(vgg, ten + views, 'fold')} against {gain(vgg, ten + views)}; three"
+        f" passes at 1e-4: {gain(vgg, slow, 'fold')} against {gain(vgg, slow)})",
+        f"bring {gain(small, ten + views)} and {gain(vgg, ten + views)} where the images as they"
+        f" are bring {gain(small, ten)} and {gain(vgg, ten)}, and forty bring small networks"
+        f" {gain(small, forty)} with and without. Mixed images bring them"
+        f" {gain(small, ten + ', mixed')} in ten passes",
+        f"brings small networks {rounded(faster[0])} more and VGG11/4 {rounded(-faster[1])} less",
+        f"only {rounded(whole(same))} ± {rounded(same['ensemble']['test']['error'])} above",
+    ):
+        assert said in text, said
+    assert gain(small, forty) == gain(small, forty + views)
+    moved = [abs(row["test"]["gain"]) for row in same["polished"]["best member"].values()]
+    assert float(rounded(max(moved))) <= 0.2
 
 
 def test_what_is_said_of_transformers(root: Path) -> None:
