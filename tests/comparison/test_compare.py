@@ -28,7 +28,7 @@ def test_the_words_are_those_of_the_default() -> None:
     found = onefold.compare_networks(networks, UNLABELLED)
     result = onefold.merge(networks, UNLABELLED)
     assert found.evidence is not None
-    assert found.evidence.finding in result.report.chosen[0]
+    assert found.evidence.finding[1:] in result.report.chosen[1]
     assert found.evidence.sentence[1:] in found.sentences[0]
     assert str(found).count("from the ensemble") >= 3
     assert found.to_dict()["evidence"]["relation"] == found.evidence.relation.value

@@ -102,9 +102,9 @@ class Auto(NetworkFold):
             return self._by_pool(job, evidence)
         if evidence.relation is Relation.ORIGIN:
             state = job.average(job.shares)
-            return taken(Folded(state, repair=True), evidence, "average", "it is such an average")
+            return taken(Folded(state, repair=True), evidence, "average", "")
         k = evidence.knowledge.nearest
-        why = f"it is the nearest to the ensemble of {len(job.models)}"
+        why = "of the members it is the nearest to their ensemble"
         return taken(as_member(job, k).folded, evidence, name_of_member(k), why)
 
     def _by_labels(self, job: FoldJob, evidence: Evidence, validation: Data) -> Folded:
@@ -192,10 +192,8 @@ def taken(folded: Folded, evidence: Evidence, name: str, reason: str) -> Folded:
     """A result with the words for what was taken, why, and what it would take to gain."""
     kept = name.startswith("member ") and "," not in name
     what = f"{name}, unchanged" if kept else name
-    sentences = (
-        f"The default took {what}: {evidence.finding}, and {reason}.",
-        to_gain(evidence, kept=kept),
-    )
+    why = [f"{text[0].upper()}{text[1:]}." for text in (evidence.finding, reason) if text]
+    sentences = (f"The default took {what}.", *why, to_gain(evidence, kept=kept))
     details = {**folded.details, "choice": name, "evidence": evidence.to_dict()}
     aligned = name == ALIGNED
     return dataclasses.replace(folded, details=details, aligned=aligned, chosen=sentences)
