@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.batches import RankShare, batches, fingerprint, labels_of
 from onefold.errors import DataError
+from onefold.forward import forward
 from onefold.fold.soft.examples import Examples
 from onefold.measure import score_logits
 from onefold.symmetry import trace
@@ -273,6 +274,27 @@ def test_batches_of_another_kind_on_the_way_are_named(odd: Tensor, words: str, f
         list(batches(data, what="test images"))
     words = words.replace("input 0", "input x") if form == "dict" else words
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_one_sentence(layout: torch.layout, pair: bool) -> None:
+    nested = torch.nested.nested_tensor([X, X[:2]], layout=layout)
+    with pytest.raises(DataError, match="Batch 1 of the data is a nested tensor; pad its parts"):
+        list(batches([X, (nested, torch.zeros(2)) if pair else nested]))
+
+
+class Ends(nn.Module):
+    """A network that raises what ends a loop."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise StopIteration
+
+
+def test_a_network_cannot_end_a_loop_of_ours() -> None:
+    with pytest.raises(DataError, match=r"Ends cannot run on batch 0 .*: StopIteration"):
+        forward(Ends(), next(batches([X])))
 
 
 def test_inputs_that_some_batches_lack_are_no_other_kind() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import runpy
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensor
+from torch._subclasses import FakeTensor, FakeTensorMode
 
 import onefold
+from onefold.errors import SettingError
 from onefold.isolation import isolated, seeded
 from onefold.symmetry.exporting import export
 
@@ -219,3 +223,55 @@ def test_results_are_read_the_same_in_every_context(context: str) -> None:
         assert again.to_dict() == plain
         assert again.only(1).to_dict() == alone
         assert str(pairs) == text
+
+
+@pytest.mark.parametrize("job", ["merge, permutation", "evaluate", "find_symmetries"])
+def test_contexts_in_which_tensors_are_no_numbers_are_refused(job: str) -> None:
+    models = [network(0), network(1)]
+
+    def inside(x: Tensor) -> Tensor:
+        JOBS[job](models)
+        return x * x
+
+    for transform in (torch.func.grad, torch.func.vmap):
+        with pytest.raises(SettingError, match=r"inside of a transform of torch\.func"):
+            transform(inside)(torch.ones(()) if transform is torch.func.grad else torch.ones(2))
+    with FakeTensorMode(allow_non_fake_inputs=True):  # noqa: SIM117
+        with pytest.raises(SettingError, match="inside of a FakeTensorMode"):
+            JOBS[job](models)
+    assert same(bits(JOBS[job](models)), right(job))
+
+
+@contextlib.contextmanager
+def as_before(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def closed() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+SURROUNDINGS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "no console": lambda: as_before(sys, "stderr", None),
+    "a closed console": lambda: as_before(sys, "stderr", closed()),
+    "errors of numpy": lambda: np.errstate(all="raise"),
+    "no output": lambda: as_before(sys, "stdout", None),
+    "saved on the CPU": torch.autograd.graph.save_on_cpu,
+    "anomalies": lambda: torch.autograd.set_detect_anomaly(True),
+}
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+@pytest.mark.parametrize("job", ["merge, permutation", "merge, least squares", "merge, polish"])
+def test_the_caller_s_surroundings_change_no_bit(surroundings: str, job: str) -> None:
+    wanted = right(job)
+    with SURROUNDINGS[surroundings]():
+        found = bits(JOBS[job]([network(0), network(1)]))
+    assert same(found, wanted)

@@ -173,6 +173,11 @@ def batches(
                 f"Batch {index} of the {what} holds no tensor as input; yield tensors, (inputs,"
                 " labels) tuples or dicts."
             )
+        if any(value.is_nested for value in batch.tensors):
+            raise DataError(
+                f"Batch {index} of the {what} is a nested tensor; pad its parts to one length, as"
+                " torch.nested.to_padded_tensor does, and give the network a mask."
+            )
         if not batch.tensors[0].numel() or batch.size == 0:
             raise DataError(f"Batch {index} of the {what} is empty; drop it.")
         first = first or batch

@@ -28,13 +28,14 @@ def forward(module: nn.Module, batch: Batch, dtype: torch.dtype | None = None) -
         return module(*batch.args, **batch.kwargs)
     except OnefoldError:  # a module of this library already says what is wrong
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    # a StopIteration would end a loop of ours without a word
+    except (RuntimeError, TypeError, ValueError, IndexError, StopIteration) as error:
         raise DataError(_cannot_run(module, batch, error)) from error
 
 
 def _cannot_run(module: nn.Module, batch: Batch, error: Exception) -> str:
     """Why a network does not run on a batch, and what to do if that is known, as one sentence."""
-    reason = str(error).strip().split("\n")[0][:200].rstrip(".")
+    reason = str(error).strip().split("\n")[0][:200].rstrip(".") or type(error).__name__
     what = f"{type(module).__name__} cannot run on {batch.describe()}"
     numbers = not any(x.is_floating_point() for x in batch.tensors) and _speaks_of_types(reason)
     if numbers and any(x.dtype == torch.uint8 and x.dim() > 2 for x in batch.tensors):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from torch import nn
+from torch.fx import GraphModule
 from torch.nn.parameter import is_lazy
 
 from onefold.errors import MembersError, kind_of
@@ -35,6 +36,16 @@ def check_ready(network: nn.Module, who: str = "") -> None:
                     f" '{f'{place}.{name}'.lstrip('.')}' belongs to a lazy module that did not run;"
                     " run one batch through the network first."
                 )
+
+
+def same_class(network: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks are of one class.
+
+    Every graph of torch.fx has a class of its own, so that two of them are compared by their code.
+    """
+    if isinstance(network, GraphModule) and isinstance(other, GraphModule):
+        return bool(network.code == other.code)
+    return type(network) is type(other)
 
 
 def no_network(value: Any, who: str, several: bool = True) -> MembersError:

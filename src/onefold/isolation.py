@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from onefold.errors import SettingError
 from onefold.lost_processes import workers_named
 
 P = ParamSpec("P")
@@ -41,8 +43,9 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator of a public function that runs networks.
 
     Calls of several threads run one after another. Inside, gradients are on, inference mode and
-    autocast are off, and the default device is no "meta", whatever they are outside. Calls inside
-    of such a call run as they stand. The loss of a worker of a data loader is named.
+    autocast are off, and the default device is no "meta", whatever they are outside. Transforms of
+    torch.func and FakeTensorMode are refused. Calls inside of such a call run as they stand. The
+    loss of a worker of a data loader is named.
     """
 
     @functools.wraps(function)
@@ -51,6 +54,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
         with turn.lock:
             if turn.depth:
                 return function(*args, **kwargs)
+            _check_values()
             turn.depth += 1
             try:
                 with _plain_context(), workers_named():
@@ -73,6 +77,24 @@ def _plain_context() -> Iterator[None]:
         if torch.get_default_device().type == "meta":
             stack.enter_context(torch.device("cpu"))
         yield
+
+
+def _check_values() -> None:
+    """Refuse a caller's context in which tensors are no numbers.
+
+    Raises:
+        SettingError: a transform of torch.func is under way, or a mode that only works out shapes.
+    """
+    around, modes = "", _get_current_dispatch_mode_stack()
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        around = "a transform of torch.func, such as grad or vmap"
+    elif any(type(mode).__name__ == "FakeTensorMode" for mode in modes):
+        around = "a FakeTensorMode"
+    if around:
+        raise SettingError(
+            f"onefold is called inside of {around}, where tensors hold no numbers of their own;"
+            " call it outside, and use its result inside."
+        )
 
 
 def _accelerator() -> str | None:

@@ -20,7 +20,8 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     """
     import sys
 
-    if not sys.stderr.isatty():
+    shown = sys.stderr  # None in a program without a console
+    if shown is None or shown.closed or not shown.isatty():
         yield from items
         return
     from rich.console import Console

@@ -494,10 +494,24 @@ def test_the_table_of_attacks_says_what_was_kept(root: Path) -> None:
             len(races["faults"]),
         ),
     }
+    kills = read(root, "reliability/kills.json").values()
+    kept["reliability/kills.json"] = (
+        f"{sum(row['trials'] for row in kills)} kills of {len(kills)} commands",
+        sum(len(row["faults"]) for row in kills),
+    )
     for name in ("headers", "archives", "recipes"):
         record = read(root, f"fuzz/{name}.json")
         kept[f"fuzz/{name}.json"] = (f"{record['files']:,}", len(record["faults"]))
     for name, (trials, faults) in kept.items():
         assert f" | {trials} | {faults} | `{name}` |" in page, name
+    grown = {
+        way: max(rows["500"]["MB"] - rows["50"]["MB"], 0)
+        for way, rows in read(root, "reliability/memory.json").items()
+    }
+    said = ", ".join(f"{way} {growth:.1f}" for way, growth in grown.items())
+    assert f"after 500 merges less that after 50, in MB: {said}" in prose(
+        root, "docs/benchmarks.md"
+    ), said
+    assert max(grown.values()) < 5
     for layers, seconds in read(root, "large/depth.json").items():
         assert f"| {layers} | {seconds['merge']:.2f} | {seconds['torch.export']:.2f} |" in page

@@ -34,6 +34,12 @@ def states(count: int) -> list[dict[str, torch.Tensor]]:
     ]
 
 
+@pytest.mark.parametrize("largest", [1e300, 1e308, 1.7e308])
+def test_the_largest_weights_are_divided_too(largest: float) -> None:
+    assert normalized([largest] * 4, 4) == (0.25,) * 4
+    assert normalized([largest, 1.0], 2) == (1.0, 1 / largest)
+
+
 @pytest.mark.parametrize("reference", [0, 1, 2])
 def test_the_average_is_the_weighted_sum(reference: int) -> None:
     given, weights = states(3), (0.2, 0.5, 0.3)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from onefold.batches import device_of
 from onefold.copying import copied, ordinary
 from onefold.errors import MembersError
+from onefold.given import same_class
 from onefold.sources import on_disk
 from onefold.weights import check_members, check_state
 
@@ -39,7 +40,7 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
     if on_disk(models):  # each was checked as its file was found
         return
     for k, model in enumerate(models[1:], start=1):
-        if type(model) is not type(models[0]):
+        if not same_class(model, models[0]):
             raise MembersError(
                 f"Member 0 is a {type(models[0]).__name__} but member {k} is a"
                 f" {type(model).__name__}; only networks of one class can be folded."

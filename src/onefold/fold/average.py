@@ -51,8 +51,10 @@ def normalized(weights: Sequence[float] | None, members: int) -> tuple[float, ..
             f"The members' weights are {list(weights)}; they must be finite, 0 or greater, and not"
             " all 0."
         )
-    total = math.fsum(weights)
-    return tuple(w / total for w in weights)
+    largest = max(weights)  # the sum of the largest floats would be no float
+    scaled = [w / largest for w in weights] if largest > 1e300 else list(weights)
+    total = math.fsum(scaled)
+    return tuple(w / total for w in scaled)
 
 
 @folds.register("average")

@@ -26,6 +26,7 @@ from onefold.batchnorm import reestimate
 from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import DataError, MembersError, SettingError, nearest
+from onefold.given import same_class
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
 from onefold.isolation import isolated
@@ -323,7 +324,7 @@ def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
     members = list(networks(members))
     first, reference = members[0], _tensors(members[0])
     for k, member in enumerate(members[1:], start=1):
-        if type(member) is not type(first):
+        if not same_class(member, first):
             raise MembersError(
                 f"Member {k} is a {type(member).__name__}, member 0 a {type(first).__name__}; both"
                 " must be of one class."

@@ -52,7 +52,7 @@ def fingerprint(program: ExportedProgram) -> str:
         else:
             continue
         number[node] = count = count + 1
-        digest.update(f"{text}\n".encode())
+        digest.update(f"{text}\n".encode(errors="surrogatepass"))
     return digest.hexdigest()[:32]
 
 

@@ -12,6 +12,7 @@ from onefold.copying import copied
 from onefold.errors import SubspaceError
 from onefold.explore.subspace.initialization import Initializer, initial_tensors
 from onefold.explore.subspace.parametrize import ParameterRef, parameters_of
+from onefold.given import same_class
 
 
 def vertex_values(
@@ -76,7 +77,7 @@ def check_alike(model: nn.Module, other: nn.Module, what: str) -> None:
     Raises:
         SubspaceError: they do not; `what` is the name of the other network in the message.
     """
-    if type(model) is not type(other):
+    if not same_class(model, other):
         raise SubspaceError(
             f"{what[:1].upper()}{what[1:]} is a {type(other).__name__}, the model a"
             f" {type(model).__name__}; they must be of one architecture."

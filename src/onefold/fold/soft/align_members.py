@@ -35,6 +35,7 @@ from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.screening import fitted_loss
 from onefold.fold.soft.sites import Site, layer_sites, tensor_names
 from onefold.fold.soft.weighted import GatedLayers
+from onefold.given import same_class
 from onefold.layers import Layer
 from onefold.measure.scores import flatten
 from onefold.symmetry import apply_maps
@@ -80,7 +81,7 @@ def check_alike(models: Sequence[nn.Module], align: str | Alignment) -> None:
         " can be merged"
     )
     for k, model in enumerate(models[1:], start=1):
-        if type(model) is not type(models[0]):
+        if not same_class(model, models[0]):
             raise MembersError(
                 f"Member 0 is a {type(models[0]).__name__} but member {k} is a"
                 f" {type(model).__name__}; {hint}."
