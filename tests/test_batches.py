@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import onefold
 from onefold.batches import RankShare, batches, fingerprint, labels_of
 from onefold.errors import DataError
-from onefold.forward import forward
 from onefold.fold.soft.examples import Examples
+from onefold.forward import forward
 from onefold.measure import score_logits
 from onefold.symmetry import trace
 
