@@ -3,6 +3,7 @@
     python benchmarks/default/run.py --out benchmarks/results/default/results.json
     python benchmarks/default/run.py --repeats 1 --groups halves-cnn easy-mlp --out part.json
     python benchmarks/default/run.py --fold auto --out auto.json          a fold by its name instead
+    python benchmarks/default/run.py --like before.json --out after.json  candidates of another run
     python benchmarks/default/table.py benchmarks/results/default/results.json
 
 Groups: `small_groups()`, every group three times. Of each, three draws of the images that the merge
@@ -25,7 +26,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from onefold.measure.scores import Scores
 
 DRAWS = 3
 CASES = ("without", "with")  # labels
+OTHERS = ("ensembles", "candidates")
 
 
 def scored(judged: Judged, data: Any) -> Scores:
@@ -92,6 +94,11 @@ class GroupRun:
         self.test = group.test().batches()
         self.choices = small_data(group.data).choices.batches()
         self.members = [onefold.evaluate(model, self.test) for model in self.models]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Each member's accuracy in percent on the test images."""
+        return [percent(scores.accuracy) for scores in self.members]
 
     def merged(self, number: int, case: str) -> tuple[dict[str, Any], Tensor | None]:
         """One merge on a draw: what is kept of it, and its hits less the baseline's (n,)."""
@@ -157,18 +164,20 @@ class GroupRun:
             }
         return rows
 
-    def run(self) -> dict[str, Any]:
-        """Everything of the group."""
-        found: dict[str, Any] = {
-            "kind": self.group.kind,
-            "members": [percent(scores.accuracy) for scores in self.members],
-        }
+    def run(self, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Everything of the group.
+
+        Args:
+            like: what another run kept of the same members, for its ensembles and candidates.
+        """
+        found: dict[str, Any] = {"kind": self.group.kind, "members": self.accuracies}
         if self.group.kind == "broken":
             draws = {case: self.merged(0, case)[0] for case in CASES}
             return found | {case: {"draws": [row]} for case, row in draws.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return found | {case: self.case(case) for case in CASES} | self.others()
+            others = self.others() if like is None else {name: like[name] for name in OTHERS}
+            return found | {case: self.case(case) for case in CASES} | others
 
 
 def percent(value: float) -> float:
@@ -185,16 +194,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--fold", help="a fold by its name instead of the default")
     parser.add_argument("--align", help="a matcher by its name instead of the default")
+    parser.add_argument("--like", type=Path, help="another run, whose candidates are taken over")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     named = {"fold": arguments.fold, "align": arguments.align}
     options = {name: value for name, value in named.items() if value}
     record = kept(arguments.out)
+    earlier = kept(arguments.like) if arguments.like else {}
     for name, group in small_groups(repeats=arguments.repeats).items():
         wanted = not arguments.groups or name.split("/")[0] in arguments.groups
         if name in record or not wanted:
             continue
-        record[name] = GroupRun(group, options).run()
+        own, like = GroupRun(group, options), earlier.get(name)
+        same = like is not None and OTHERS[0] in like and like["members"] == own.accuracies
+        record[name] = own.run(like if same else None)
         keep(record, arguments.out)
         told = [
             f"{case}: {row.get('gain', '-')} ({row['draws'][0].get('choice', 'error')})"
