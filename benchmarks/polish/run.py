@@ -34,41 +34,55 @@ from onefold.measure.paired import mean_error
 IMAGES = 5000
 PROBABILITIES = "probabilities"
 BEST, FOLD = "best member", "fold"
+CROPS, MEASURED = {"views": "crops_flips"}, {"batchnorm": "reestimate"}
 PLANS: dict[str, dict[str, Any]] = {
     "3 passes at 1e-4": {"passes": 3, "lr": 1e-4},
+    "3 passes at 1e-4, norms re-estimated": {"passes": 3, "lr": 1e-4, **MEASURED},
     "3 passes at 1e-3": {"passes": 3, "lr": 1e-3},
-    "3 passes at 1e-3, crops and flips": {"passes": 3, "lr": 1e-3, "views": "crops_flips"},
+    "3 passes at 1e-3, norms re-estimated": {"passes": 3, "lr": 1e-3, **MEASURED},
     "10 passes at 1e-3": {"passes": 10, "lr": 1e-3},
-    "10 passes at 1e-3, crops and flips": {"passes": 10, "lr": 1e-3, "views": "crops_flips"},
-    "10 passes at 1e-3, mixed": {"passes": 10, "lr": 1e-3, "views": "mixed"},
-    "10 passes at 1e-3, crops, flips, mixed": {
-        "passes": 10,
-        "lr": 1e-3,
-        "views": "crops_flips+mixed",
-    },
-    "10 passes at 3e-4, crops and flips": {"passes": 10, "lr": 3e-4, "views": "crops_flips"},
-    "10 passes at 3e-3, crops and flips": {"passes": 10, "lr": 3e-3, "views": "crops_flips"},
+    "10 passes at 1e-3, crops and flips": {"passes": 10, "lr": 1e-3, **CROPS},
     "10 passes at 1e-3, crops and flips, norms re-estimated": {
         "passes": 10,
         "lr": 1e-3,
-        "views": "crops_flips",
-        "batchnorm": "reestimate",
+        **CROPS,
+        **MEASURED,
+    },
+    "10 passes at 1e-3, mixed": {"passes": 10, "lr": 1e-3, "views": "mixed"},
+    "10 passes at 1e-3, mixed, norms re-estimated": {
+        "passes": 10,
+        "lr": 1e-3,
+        "views": "mixed",
+        **MEASURED,
+    },
+    "10 passes at 3e-3, crops and flips": {"passes": 10, "lr": 3e-3, **CROPS},
+    "10 passes at 3e-3, crops and flips, norms re-estimated": {
+        "passes": 10,
+        "lr": 3e-3,
+        **CROPS,
+        **MEASURED,
     },
     "10 passes at 1e-3, crops and flips, temperature 3": {
         "passes": 10,
         "lr": 1e-3,
-        "views": "crops_flips",
         "temperature": 3.0,
+        **CROPS,
     },
     "10 passes at 1e-3, crops and flips, cosine, warm-up": {
         "passes": 10,
         "lr": 1e-3,
-        "views": "crops_flips",
         "schedule": "cosine",
         "warmup": 0.1,
+        **CROPS,
     },
     "40 passes at 1e-3": {"passes": 40, "lr": 1e-3},
-    "40 passes at 1e-3, crops and flips": {"passes": 40, "lr": 1e-3, "views": "crops_flips"},
+    "40 passes at 1e-3, crops and flips": {"passes": 40, "lr": 1e-3, **CROPS},
+    "40 passes at 1e-3, crops and flips, norms re-estimated": {
+        "passes": 40,
+        "lr": 1e-3,
+        **CROPS,
+        **MEASURED,
+    },
 }
 
 

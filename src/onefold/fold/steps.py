@@ -357,5 +357,6 @@ def polish_step(plan: MergePlan[M], network: M, report: MergeReport) -> M:
             network, plan.models, plan.whole, settings, seed=plan.seed, output=plan.output
         )
     report.polished = result.to_dict()
+    report.warnings += result.notes
     report.read("polish", result.examples)
     return result.model

@@ -102,6 +102,20 @@ def test_the_time_is_estimated_before_and_told_with_what_it_took() -> None:
     assert "views mixed+flips" in str(report)
 
 
+def test_a_network_that_went_away_from_the_ensemble_is_told() -> None:
+    pair = members(Residual, 2)
+    good = polish(pair[0], pair, UNLABELLED, passes=2, lr=1e-3)
+    assert good.notes == []
+    assert good.start > good.divergence[-1]
+    own = polish(pair[0], pair[:1], UNLABELLED, passes=1, lr=1e-5)  # nothing to learn
+    assert own.notes == []
+    wild = Polish(passes=1, lr=0.3)
+    (note,) = polish(pair[0], pair, UNLABELLED, wild).notes
+    assert "went up in distillation, from 0." in note
+    report = onefold.merge(pair, UNLABELLED, align="none", repair="none", polish=wild).report
+    assert any("take a lower rate" in warning for warning in report.warnings)
+
+
 def test_a_long_time_is_told_in_words() -> None:
     assert told(2.0) == ""
     assert told(41.2) == ", about 41 s"

@@ -15,6 +15,7 @@ from onefold.fold.distillation.rates import SCHEDULES
 from onefold.fold.distillation.views import View, check_views
 
 M = TypeVar("M", bound=nn.Module)
+NOTHING = 1e-3  # nats: a divergence that is none
 STATISTICS = ("eval", "train", "reestimate")
 TOLD = ("ensemble", "lr", "views", "temperature", "schedule", "warmup", "batchnorm")
 
@@ -119,6 +120,7 @@ class Polished(Generic[M]):
         steps: the steps of the optimiser.
         divergence: the mean loss of every pass in nats: the KL divergence at the temperature, times
             its square.
+        start: the loss of the first step, before anything was trained.
         classes: the pool that was distilled, if any (`ClassPool.to_dict`).
         lr: the highest learning rate.
         batchnorm: "eval", "train" or "reestimate".
@@ -137,6 +139,7 @@ class Polished(Generic[M]):
     examples: int = 0
     steps: int = 0
     divergence: list[float] = field(default_factory=list)
+    start: float = 0.0
     classes: dict[str, Any] | None = None
     lr: float = 0.0
     batchnorm: str = "eval"
@@ -147,6 +150,17 @@ class Polished(Generic[M]):
     estimated_seconds: float = 0.0
     seconds: float = 0.0
     seed: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know: that the network went away from the ensemble."""
+        last = self.divergence[-1] if self.divergence else 0.0
+        if last <= max(self.start, NOTHING):
+            return []
+        return [
+            f"the divergence from the ensemble went up in distillation, from {self.start:.3g} to"
+            f" {last:.3g} nats; take a lower rate, more passes, or batchnorm='reestimate'"
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the network."""

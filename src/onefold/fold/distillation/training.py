@@ -105,7 +105,8 @@ def train(student: M, lessons: Lessons, settings: Polish, result: Polished[M]) -
 
 
 def _enter(losses: Sequence[tuple[int, float, int]], passes: int, result: Polished[M]) -> None:
-    """The mean loss of every pass, the steps, and the examples of a pass."""
+    """The first loss, the mean of every pass, the steps, and the examples of a pass."""
+    result.start = losses[0][1]
     for number in range(passes):
         own = [(loss, size) for k, loss, size in losses if k == number]
         result.examples = sum(size for _, size in own)
