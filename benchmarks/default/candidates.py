@@ -69,12 +69,17 @@ def candidates(models: list[nn.Module], images: list[Tensor], best: int) -> Iter
         ("average, repaired", "none", "average", False),
         ("average, permutation", "permutation", "average", False),
         ("average, cca", "cca", "average", False),
-        ("least squares, logits", "none", onefold.LeastSquares(), False),
+        ("least squares, logits", "none", squares("logits"), False),
         ("least squares, probabilities", "none", squares("probabilities"), False),
         ("least squares, classes", "none", squares("classes"), False),
         ("least squares, probabilities, best first", "none", squares("probabilities"), True),
         ("least squares, classes, best first", "none", squares("classes"), True),
-        ("least squares, correlation", "permutation", onefold.LeastSquares("correlation"), False),
+        (
+            "least squares, correlation",
+            "permutation",
+            onefold.LeastSquares("correlation", ensemble="logits"),
+            False,
+        ),
     ):
         found, seconds = timed(
             lambda align=align, fold=fold, leads=leads: (

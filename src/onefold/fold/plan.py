@@ -34,6 +34,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.errors import AlignmentError, MembersError, SettingError, nearest, shown
 from onefold.fold.average import normalized
 from onefold.fold.distillation import Polish, as_polish, check_distillable, check_polishable
+from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import NetworkFold, as_fold, takes
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
@@ -59,7 +60,7 @@ class MergePlan(Generic[M]):
         repair: one of REPAIRS.
         polish: the distillation at the end; None: there is none.
         weights: the members' shares, which sum to 1.
-        goal: the ensemble that fold and polish aim at.
+        goal: the ensemble that fold and polish aim at; None: least squares chooses one.
         validation: labelled batches to choose by, if there are any besides `data`.
         reference: the member that the others are mapped to; None: a common basis.
         output: which output is meant if scores are needed.
@@ -80,7 +81,7 @@ class MergePlan(Generic[M]):
     repair: str
     polish: Polish | None
     weights: tuple[float, ...]
-    goal: EnsembleName | ClassPool
+    goal: EnsembleName | ClassPool | None
     validation: Data | None
     reference: int | None
     output: Output
@@ -154,7 +155,9 @@ def plan_merge(
     else:
         data = shard_for_rank(check_reiterable(data, "calibration data"), None)
         _check_whole(data, folder, last)
-    goal: EnsembleName | ClassPool = getattr(folder, "ensemble", None) or "logits"
+    goal: EnsembleName | ClassPool | None = getattr(folder, "ensemble", "logits")
+    if goal is None and not isinstance(folder, LeastSquares):
+        goal = "logits"
     if last is not None and last.ensemble is not None:
         goal = last.ensemble
     if ensemble is not None:
@@ -270,6 +273,6 @@ def _checked_output(plan: MergePlan[M]) -> Output:
             meant = meant if value.dim() == 2 else dataclasses.replace(meant, class_axis=axis)
     if plan.polish is not None:
         check_polishable(model, data, meant, plan.polish.views)
-    elif plan.goal not in ("logits", "outputs") and fold.runs:
+    elif plan.goal not in (None, "logits", "outputs") and fold.runs:
         check_distillable(model, data, meant, "an ensemble of probabilities or classes")
     return meant

@@ -22,6 +22,7 @@ from onefold.caches import clear_eval_caches, fill
 from onefold.copying import copied
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.mean_choice import choose_mean
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import Note, NothingToAlignError, TraceError
 from onefold.fold.average import average, owner_of
@@ -257,8 +258,19 @@ class MergeJob(FoldJob):
 
 
 def goal_step(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
-    """The plan with the pool that "classes" stands for, estimated once for fold and polish."""
+    """The plan with the ensemble that fold and polish aim at.
+
+    The pool that "classes" stands for is estimated once. What least squares would choose is chosen
+    here, so that polish has the same aim.
+    """
     goal = plan.goal
+    if goal is None and plan.whole is not None:
+        chosen = choose_mean(plan.models, plan.whole, plan.output, plan.weights)
+        report.read("choice of the ensemble", chosen.examples)
+        report.warnings += chosen.notes
+        fold = dataclasses.replace(plan.fold, ensemble=chosen.name)  # type: ignore[type-var]
+        report.settings["fold"] = fold.settings()
+        return dataclasses.replace(plan, goal=chosen.name, fold=fold)
     if goal == "classes" and plan.whole is not None:
         goal = pooled(goal, plan.models, plan.whole, plan.output)
         report.read("shares of classes", goal.examples if isinstance(goal, ClassPool) else 0)

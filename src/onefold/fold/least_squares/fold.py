@@ -30,6 +30,7 @@ Memory, in all:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from torch import Tensor
 from onefold.alignment import Alignment
 from onefold.arguments import check_fields
 from onefold.ensemble.class_shares import EVEN, pooled
+from onefold.ensemble.mean_choice import choose_mean
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.errors import DataError, SettingError, nearest
@@ -56,7 +58,7 @@ from onefold.fold.least_squares.selection import UnitSelection, alignment_of, si
 from onefold.fold.least_squares.solve import SolvedLayer, solve_sites
 from onefold.fold.least_squares.targets import TARGETS, site_targets
 from onefold.fold.least_squares.units import choose_units
-from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
+from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, plain
 from onefold.inference import Output
 
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
@@ -76,9 +78,11 @@ class LeastSquares(NetworkFold):
         threshold: the least correlation of units whose mean is taken, of target "selection".
         ensemble: what the network's output aims at. "logits" is the mean of the members' logits.
             "probabilities" is the mean of a classifier's probabilities, which is better if members
-            are sure of what they do not know. A pool (`onefold.class_pool`) is better still if they
-            saw the classes in different shares. "classes" is the pool that is estimated from the
-            calibration data, whose classes are taken to be even.
+            are sure of what they do not know. None takes the mean of logits unless that of a
+            classifier's probabilities answers clearly more evenly (`ensemble/mean_choice.py`). A
+            pool (`onefold.class_pool`) is better still if they saw the classes in different shares.
+            "classes" is the pool that is estimated from the calibration data, whose classes are
+            taken to be even.
 
     Raises:
         SettingError: a setting is out of range or has no such name.
@@ -88,7 +92,7 @@ class LeastSquares(NetworkFold):
     rows: int = 20000
     ridge: float | None = None
     threshold: float = 0.5
-    ensemble: EnsembleName | ClassPool = "logits"
+    ensemble: EnsembleName | ClassPool | None = None
 
     repairs: ClassVar[bool] = False
 
@@ -104,7 +108,8 @@ class LeastSquares(NetworkFold):
                 f"There is no target '{self.target}' of least squares;"
                 f" {nearest(self.target, TARGETS)}"
             )
-        check_ensemble(self.ensemble)
+        if self.ensemble is not None:
+            check_ensemble(self.ensemble)
         if self.rows < 1:
             raise SettingError(
                 f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands"
@@ -126,7 +131,11 @@ class LeastSquares(NetworkFold):
             TraceError: no layer can be solved.
             DataError: the data does not serve, or a network gives values that are not finite.
         """
-        check_job(job)
+        _, _, data = check_job(job)
+        if self.ensemble is None:
+            chosen = choose_mean(job.models, data, job.output, job.shares)
+            done = dataclasses.replace(self, ensemble=chosen.name).fold(job)
+            return dataclasses.replace(done, warnings=[*done.warnings, *chosen.notes])
         try:
             return self._solved(job)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -172,6 +181,7 @@ class LeastSquares(NetworkFold):
     def _pool(self, job: FoldJob) -> ClassPool | None:
         """The pool that outputs aim at, led by the members' shares; None for the mean of logits."""
         assert job.data is not None
+        assert self.ensemble is not None
         ensemble = pooled(self.ensemble, job.models, job.data, job.output)
         if isinstance(ensemble, ClassPool):
             return ensemble.led_by(job.shares)
@@ -263,6 +273,7 @@ class LeastSquares(NetworkFold):
         return {
             **classes,
             "target": self.target,
+            "ensemble": plain(self.ensemble),
             "examples": plan.calibration.examples,
             "layers": [layer.to_dict() for layer in solved],
             "units": counts,
