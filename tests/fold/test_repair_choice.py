@@ -34,8 +34,8 @@ def strangers() -> list[nn.Module]:
 
 
 def test_without_labels_the_repair_stays_and_is_said(strangers: list[nn.Module]) -> None:
-    found = onefold.merge(strangers, loader(), align="none")
-    full = onefold.merge(strangers, loader(), align="none", repair="full")
+    found = onefold.merge(strangers, loader(), align="none", fold="average")
+    full = onefold.merge(strangers, loader(), align="none", fold="average", repair="full")
     assert states_equal(found.model, full.model)
     assert found.notes.count(HELD) == 1
     assert HELD not in full.notes  # what was asked for by name is carried out and not discussed
@@ -43,8 +43,10 @@ def test_without_labels_the_repair_stays_and_is_said(strangers: list[nn.Module])
 
 @pytest.mark.parametrize("wanted", ["none", "full"])
 def test_labels_decide(strangers: list[nn.Module], wanted: str) -> None:
-    by_name = onefold.merge(strangers, loader(), align="none", repair=wanted).model
-    found = onefold.merge(strangers, loader(), align="none", validation=labels_of(by_name))
+    by_name = onefold.merge(strangers, loader(), align="none", fold="average", repair=wanted).model
+    found = onefold.merge(
+        strangers, loader(), align="none", fold="average", validation=labels_of(by_name)
+    )
     assert states_equal(found.model, by_name)
     assert (found.report.repair == "none") == (wanted == "none")
     assert bool(found.report.repaired) == (wanted == "full")
@@ -64,10 +66,14 @@ def test_a_tie_keeps_the_repair(strangers: list[nn.Module]) -> None:
 def test_nothing_is_said_where_nothing_was_repaired() -> None:
     member = trained(Plain, 3)
     twins = [member, copy.deepcopy(member)]
-    assert not [note for note in onefold.merge(twins, loader(), align="none").notes if note == HELD]
+    assert not [
+        note
+        for note in onefold.merge(twins, loader(), align="none", fold="average").notes
+        if note == HELD
+    ]
 
 
 def test_what_was_aligned_is_not_discussed(strangers: list[nn.Module]) -> None:
-    found = onefold.merge(strangers, loader(), align="permutation", validation=TEST)
+    found = onefold.merge(strangers, loader(), align="permutation", fold="average", validation=TEST)
     assert found.report.repair == "auto"
     assert not [note for note in found.notes if "were not aligned" in note]
