@@ -90,7 +90,7 @@ def test_of_different_knowledge_something_above_every_member_is_taken(
     assert folded["evidence"]["relation"] == "different knowledge"
     assert accuracy(result.model) > max(map(accuracy, different)) + 0.05
     assert folded["gains"][folded["choice"]]["gain"] > 0
-    assert "judged by the members' class pool" in " ".join(result.report.chosen)
+    assert "judged by the members' own opinion" in " ".join(result.report.chosen)
     assert set(folded["expected accuracy"]) == {folded["baseline"], *folded["gains"]}
     assert folded["examples judged"] == 128  # the last fifth of eight batches
 
@@ -110,7 +110,7 @@ def test_labels_choose_on_examples_that_no_fold_read(different: list[nn.Module])
         "member 1, balanced",
         ALIGNED,
         "least squares",
-        f"least squares, {folded['baseline']} first",
+        "least squares, logits",
     }
     for name, gain in folded["gains"].items():
         assert gain["gain"] == pytest.approx(
@@ -287,7 +287,8 @@ def test_an_ensemble_that_was_asked_for_is_aimed_at(
     merge(different, UNLABELLED, ensemble="probabilities")
     merge(different, UNLABELLED)
     assert seen[:2] == ["probabilities"] * 2
-    assert all(isinstance(one, ClassPool) for one in seen[2:])
+    assert isinstance(seen[2], ClassPool)
+    assert seen[3] == "logits"
 
 
 def test_repair_by_name_repairs_what_is_kept() -> None:

@@ -7,7 +7,7 @@ predictions on the data. Then:
   read. The best member by these labels is the result unless a candidate is above it by more than a
   standard error (`choosing.py`).
 - Without labels, members that share an origin are averaged as they are. Of members that know
-  different classes the candidates are judged by their class pool (`expected.py`), on examples that
+  different classes the candidates are judged by their own opinion (`expected.py`), on examples that
   no fold has read. Of members that know the same, and of outputs that are no classes, the member
   that agrees most with the ensemble is the result, unchanged.
 """
@@ -129,7 +129,7 @@ class Auto(NetworkFold):
         return contest.won(choice, evidence, reason, details)
 
     def _by_pool(self, job: FoldJob, evidence: Evidence) -> Folded:
-        """The choice by the opinion of the members' class pool."""
+        """The choice by the opinion of the members' class pool and of their mean."""
         assert evidence.pool is not None
         assert job.data is not None
         data, judged = last_part(job.data)
@@ -147,7 +147,7 @@ class Auto(NetworkFold):
             "examples judged": count,
         }
         reason = choice.reason(
-            f"{count} unlabelled examples that no fold read, judged by the members' class pool,"
+            f"{count} unlabelled examples that no fold read, judged by the members' own opinion,"
         )
         return contest.won(choice, evidence, reason, details)
 

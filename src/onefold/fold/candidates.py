@@ -5,7 +5,9 @@
     aligned average        the average of the aligned members, repaired
     least squares          towards the pool of classes if the members know different classes, else
                            towards the mean of the probabilities
-    least squares, member k first    the same with most of the weight on the best member
+    least squares, logits            towards the mean of the logits, if they know different classes:
+                                     better than the pool where a member never saw a class
+    least squares, member k first    else: with most of the weight on the best member
 
 At most two of them are least-squares solves. What needs the graph is left out if the network cannot
 be traced.
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from onefold.batches import Data
-from onefold.comparison import Evidence
+from onefold.comparison import Evidence, Relation
 from onefold.ensemble.names import EnsembleName
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import DataError, TraceError
@@ -80,12 +82,9 @@ def candidates(
     if job.traced is None:
         notes.append("least squares was not tried, as the network cannot be traced")
         return found
-    for name, shares in {
-        "least squares": job.shares,
-        f"least squares, member {best} first": led_by(best, job.shares),
-    }.items():
+    for name, (solver, shares) in _solves(job, evidence, best, fold).items():
         try:
-            folded = fold.fold(dataclasses.replace(job, shares=shares))
+            folded = solver.fold(dataclasses.replace(job, shares=shares))
         except (TraceError, DataError) as error:
             notes.append(f"least squares was not tried: {error}")
             break
@@ -94,6 +93,18 @@ def candidates(
         )
         found[name] = Candidate(folded, network)
     return found
+
+
+def _solves(
+    job: FoldJob, evidence: Evidence, best: int, fold: LeastSquares
+) -> dict[str, tuple[LeastSquares, tuple[float, ...]]]:
+    """The two solves of least squares: the settings and the members' shares, by name."""
+    found = {"least squares": (fold, job.shares)}
+    by_rule = fold.ensemble is evidence.pool  # no ensemble was asked for
+    if by_rule and evidence.relation is Relation.DIFFERENT:
+        plain = dataclasses.replace(fold, ensemble="logits")
+        return found | {"least squares, logits": (plain, job.shares)}
+    return found | {f"least squares, member {best} first": (fold, led_by(best, job.shares))}
 
 
 def aim(evidence: Evidence, ensemble: EnsembleName | ClassPool | None) -> EnsembleName | ClassPool:

@@ -1,13 +1,17 @@
 """Expected accuracy by the opinion of an ensemble, where there are no labels.
 
-If q(c | x) is the probability that the members' pool gives to class c, a network that answers c(x)
-is right with probability
+If q(c | x) is the probability that the members together give to class c, a network that answers
+c(x) is right with probability
 
-    h(x) = q(c(x) | x),    expected accuracy = mean_x h(x).
+    h(x) = q(c(x) | x),    expected accuracy = mean_x h(x),    q = (q_pool + q_mean) / 2,
 
-It is worth as much as the pool is. Where members know different classes the pool is far above each
-of them, and orders networks as labels do. Where they know the same it is not: a network may be
-nearer to the ensemble and be right less often.
+half of it the opinion of their class pool, which knows what each of them saw, and half the mean of
+their probabilities. The pool alone would favour the network that was fitted to the pool, and the
+mean alone the member that is the surest; together they put candidates in the order that labels do.
+
+It is worth as much as that opinion is. Where members know different classes it is far above each of
+them. Where they know the same it is not: a network may be nearer to the ensemble and be right less
+often.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data
@@ -59,18 +64,20 @@ def expected_hits(
     data: Data,
     output: Output,
 ) -> dict[str, Tensor]:
-    """For every network (n,) how probably each of its answers is right, by the members' pool.
+    """For every network (n,) how probably each of its answers is right, by the members' opinion.
 
     Args:
         members: the networks of the pool.
         networks: those that are judged, by name.
-        pool: the opinion.
+        pool: of the members.
         data: unlabelled batches.
         output: which output is meant.
     """
     found = read_predictions(members, data, output, list(networks.values()))
     count = len(members)
-    opinion = pool.combined([own.double() for own in found.rows[:count]]).softmax(-1)
+    rows = [own.double() for own in found.rows[:count]]
+    mean = torch.stack([own.softmax(-1) for own in rows]).mean(0)
+    opinion = (pool.combined(rows).softmax(-1) + mean) / 2
     return {
         name: opinion.gather(-1, own.argmax(-1, keepdim=True)).squeeze(-1)
         for name, own in zip(networks, found.rows[count:], strict=True)
