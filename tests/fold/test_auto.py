@@ -92,6 +92,7 @@ def test_of_different_knowledge_something_above_every_member_is_taken(
     assert folded["gains"][folded["choice"]]["gain"] > 0
     assert "judged by the members' own opinion" in " ".join(result.report.chosen)
     assert set(folded["expected accuracy"]) == {folded["baseline"], *folded["gains"]}
+    assert any("classes of the calibration data are taken to be even" in w for w in result.notes)
     assert folded["examples judged"] == 128  # the last fifth of eight batches
 
 

@@ -25,9 +25,10 @@ from onefold.arguments import check_fields
 from onefold.batches import Data
 from onefold.comparison import Evidence, Relation, gather
 from onefold.comparison.predictions import EXAMPLES
+from onefold.ensemble.class_shares import EVEN
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
-from onefold.errors import SettingError
+from onefold.errors import Note, SettingError
 from onefold.fold.average import folds
 from onefold.fold.candidates import ALIGNED, Candidate, aim, as_member, candidates, name_of_member
 from onefold.fold.choosing import Choice, choose
@@ -138,6 +139,7 @@ class Auto(NetworkFold):
         baseline = max(alone, key=lambda name: float(alone[name].mean()))
         best = list(own).index(baseline)
         contest = self._contest(dataclasses.replace(job, data=data), evidence, best)
+        contest.notes.append(Note(EVEN))
         hits = expected_hits(job.models, contest.networks, evidence.pool, judged, job.output)
         choice = choose(list(hits), baseline, lambda a, b: expected_gain(hits[a], hits[b]))
         count = len(hits[baseline])
