@@ -6,7 +6,8 @@
 | fashion | Fashion-MNIST, 28x28             | 50,000 | 5,000      | 5,000   | 10,000 |
 | easy    | its classes of EASY              | 30,000 | 3,000      | 3,000   | 6,000  |
 
-Counts of "easy" are rounded; small networks tell 98 % of it right, as of digits.
+Counts of "easy" are rounded; small networks tell 98 % of it right, as of digits. "cifar10" is as
+`load_data` has it.
 
 A draw by number is a random part of "unlabelled" and one of "choices".
 """
@@ -25,8 +26,8 @@ from onefold.sources import build_data
 
 EASY = (0, 1, 4, 5, 8, 9)  # T-shirt, trousers, coat, sandal, bag, ankle boot
 CUTS = (0, 697, 997, 1297, 1797)
-UNLABELLED = {"digits": 250, "fashion": 1500, "easy": 1500}  # images of a draw
-LABELLED = {"digits": 200, "fashion": 500, "easy": 500}
+UNLABELLED, LABELLED = 1500, 500  # images of a draw
+OF_DIGITS = 250, 200  # the same of digits
 FIRST_UNLABELLED = 1000  # the seed of the first draw of unlabelled images
 
 
@@ -47,6 +48,8 @@ def small_data(name: str) -> Data:
         labels = torch.cat([y for part in parts for _, y in part])
         ends = pairwise(CUTS)
         return Data(*(Part(images[a:b], labels[a:b]) for a, b in ends))
+    if name == "cifar10":
+        return load_data(name)
     whole = load_data("fashion_mnist")
     if name == "fashion":
         return whole
@@ -57,8 +60,9 @@ def small_data(name: str) -> Data:
 def draw(name: str, number: int) -> Draw:
     """The draw of that number; labels have no part in it."""
     data = small_data(name)
-    without = _part(data.unlabelled, UNLABELLED[name], FIRST_UNLABELLED + number)
-    with_labels = _part(data.choices, LABELLED[name], number)
+    sizes = OF_DIGITS if name == "digits" else (UNLABELLED, LABELLED)
+    without = _part(data.unlabelled, sizes[0], FIRST_UNLABELLED + number)
+    with_labels = _part(data.choices, sizes[1], number)
     return Draw(without.unlabelled(), with_labels.batches(100))
 
 

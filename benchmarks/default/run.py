@@ -6,7 +6,8 @@
     python benchmarks/default/run.py --like before.json --out after.json  candidates of another run
     python benchmarks/default/table.py benchmarks/results/default/results.json
 
-Groups: `small_groups()`, every group three times. Of each, three draws of the images that the merge
+Groups: `small_groups()`, every group three times, and those of benchmarks/members whose members are
+there, each once. Of each, three draws of the images that the merge
 may choose by: 1,500 unlabelled ones (250 digits), and as many merges again with 500 labelled ones
 (200 digits) as `validation`. What was chosen is read from the report. The result is compared on all
 test images, example by example, with
@@ -40,6 +41,7 @@ from benchmarks.default.candidates import Judged, candidates, ensembles, timed
 from benchmarks.default.data import small_data
 from benchmarks.default.groups import SmallGroup, small_groups
 from benchmarks.default.record import keep, kept
+from benchmarks.default.trained import TrainedGroup, trained_groups
 from onefold.errors import OnefoldError
 from onefold.fold.merge_report import MergeReport
 from onefold.measure.paired import mean_error
@@ -88,7 +90,7 @@ class GroupRun:
     options: of `onefold.merge`, none for the default.
     """
 
-    def __init__(self, group: SmallGroup, options: dict[str, Any]) -> None:
+    def __init__(self, group: SmallGroup | TrainedGroup, options: dict[str, Any]) -> None:
         self.group, self.options = group, options
         self.models = group.models()
         self.test = group.test().batches()
@@ -201,7 +203,8 @@ def main() -> None:
     options = {name: value for name, value in named.items() if value}
     record = kept(arguments.out)
     earlier = kept(arguments.like) if arguments.like else {}
-    for name, group in small_groups(repeats=arguments.repeats).items():
+    groups = {**small_groups(repeats=arguments.repeats), **trained_groups()}
+    for name, group in groups.items():
         wanted = not arguments.groups or name.split("/")[0] in arguments.groups
         if name in record or not wanted:
             continue

@@ -107,6 +107,18 @@ def rows_of(record: Mapping[str, Any], case: str) -> list[Row]:
     ]
 
 
+def mean_gain(rows: Sequence[Row], kind: str) -> float:
+    """The mean gain over the groups of a kind, in percentage points."""
+    found = [r.gain for r in rows if r.kind == kind]
+    return sum(found) / len(found)
+
+
+def share_of_best(rows: Sequence[Row], kind: str) -> float:
+    """The sum of the gains over that of the best candidates', of the groups of a kind."""
+    best = sum(r.best for r in rows if r.kind == kind)
+    return sum(r.gain for r in rows if r.kind == kind) / best if best > 0 else math.nan
+
+
 def verdict(rows: Sequence[Row]) -> list[str]:
     """One sentence for each kind: what the promise asks of it, and whether it is kept."""
     lines = []
@@ -114,7 +126,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         of_kind = [r for r in rows if r.kind == kind]
         if not of_kind:
             continue
-        mean = sum(r.gain for r in of_kind) / len(of_kind)
+        mean = mean_gain(rows, kind)
         low = min(of_kind, key=lambda r: r.errors)
         single = min(r.lowest for r in of_kind)
         kept = mean >= LEAST_MEAN and low.errors >= LEAST_ERRORS
@@ -127,8 +139,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
         of_kind = [r for r in rows if r.kind == kind]
         if not of_kind:
             continue
-        total, best = sum(r.gain for r in of_kind), sum(r.best for r in of_kind)
-        share = total / best if best > 0 else math.nan
+        share = share_of_best(rows, kind)
         below = [f"{r.name} {r.gain:+.1f} of {r.best:+.1f}" for r in of_kind if lags(r)]
         kept = share >= LEAST_SHARE
         lines.append(
@@ -141,7 +152,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 def lags(one: Row) -> bool:
     """Whether a group is below the share of the best candidate's gain, beyond the error."""
-    return one.gain + one.error < LEAST_SHARE * one.best
+    return one.gain + one.error < LEAST_SHARE * one.best and one.best > -LEAST_MEAN
 
 
 def show(record: Mapping[str, Any]) -> None:

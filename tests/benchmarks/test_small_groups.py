@@ -11,6 +11,7 @@ from benchmarks.default.data import draw, small_data
 from benchmarks.default.features import of_predictions, of_weights, probabilities
 from benchmarks.default.groups import KINDS, small_groups
 from benchmarks.default.members import Member, Seen
+from benchmarks.default.trained import trained_groups
 
 
 def labels(count: int = 4000) -> torch.Tensor:
@@ -121,3 +122,14 @@ def test_the_middle_of_a_member_and_itself_loses_nothing() -> None:
         other.weight.copy_(-model.weight)
     p = torch.stack([p, probabilities(other, images)])
     assert of_weights([model, other], images, p)["distance"] == pytest.approx(2.0)
+
+
+def test_the_groups_of_stored_members_have_kinds_and_data() -> None:
+    groups = trained_groups(trained=False)
+    kinds = {name.split("/")[0]: group.kind for name, group in groups.items()}
+    assert kinds["same-data"] == kinds["cross-validation"] == "same"
+    assert kinds["halves"] == kinds["dirichlet-plain-4"] == "different"
+    assert (kinds["branches"], kinds["bad"]) == ("origin", "bad")
+    assert groups["many/0"].data == "fashion"
+    assert groups["halves-resnet20/0"].data == "cifar10"
+    assert not {*groups} & {*small_groups()}
