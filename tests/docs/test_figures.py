@@ -78,6 +78,9 @@ def test_the_rows_of_all_tables(
         assert [row for row in rows if row not in shown] == []
 
 
+MEASURED = ", norms re-estimated"
+
+
 def test_what_is_said_of_polish(root: Path) -> None:
     text, record = prose(root, "docs/folding.md"), read(root, "polish/results.json")
     small, vgg, same = (record[name] for name in ("small, halves", "vgg11, halves", "small, same"))
@@ -124,6 +127,33 @@ def test_what_is_said_of_polish(root: Path) -> None:
     assert gain(small, forty) == gain(small, forty + views)
     moved = [abs(row["test"]["gain"]) for row in same["polished"]["best member"].values()]
     assert float(rounded(max(moved))) <= 0.2
+
+
+def test_what_is_said_of_polish_and_batch_norms(root: Path) -> None:
+    text, record = prose(root, "docs/folding.md"), read(root, "polish/results.json")
+    halves, same = (
+        record[f"vgg11, {kind}"]["polished"]["best member"] for kind in ("halves", "same")
+    )
+
+    def pair(plan: str) -> list[str]:
+        return [rounded(halves[f"{plan}{end}"]["test"]["gain"]) for end in ("", MEASURED)]
+
+    slow, fast = pair("3 passes at 1e-4"), pair("3 passes at 1e-3")
+    ten, wild = (pair(f"10 passes at {rate}, crops and flips") for rate in ("1e-3", "3e-3"))
+    level = same["3 passes at 1e-4"]["test"]
+    others = [row["test"] for plan, row in same.items() if not plan.startswith("3 passes at 1e-4")]
+    for said in (
+        f"left ({slow[0]}) or re-estimated ({slow[1]})",
+        f"bring VGG11/4 {fast[1]} instead of {fast[0]}, ten over crops and flips {ten[1]}"
+        f" instead of {ten[0]}, and at 3e-3 statistics that are left turn a gain of {wild[1]} into a loss of"
+        f" {wild[0].removeprefix('-')}.",
+        f"{rounded(record['vgg11, same']['ensemble']['test']['gain'])} above; three passes at 1e-4"
+        f" bring {rounded(level['gain'])} ± {rounded(level['error'])}",
+        "cost VGG11/4 of the same images"
+        f" {rounded(-same['10 passes at 1e-3, mixed' + MEASURED]['test']['gain'])}.",
+    ):
+        assert said in text, said
+    assert all(row["gain"] < 2 * row["error"] for row in (level, *others))
 
 
 def test_what_is_said_of_transformers(root: Path) -> None:
