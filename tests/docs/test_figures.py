@@ -145,8 +145,8 @@ def test_what_is_said_of_polish_and_batch_norms(root: Path) -> None:
     for said in (
         f"left ({slow[0]}) or re-estimated ({slow[1]})",
         f"bring VGG11/4 {fast[1]} instead of {fast[0]}, ten over crops and flips {ten[1]}"
-        f" instead of {ten[0]}, and at 3e-3 statistics that are left turn a gain of {wild[1]} into a loss of"
-        f" {wild[0].removeprefix('-')}.",
+        f" instead of {ten[0]}, and at 3e-3 statistics that are left turn a gain of {wild[1]}"
+        f" into a loss of {wild[0].removeprefix('-')}.",
         f"{rounded(record['vgg11, same']['ensemble']['test']['gain'])} above; three passes at 1e-4"
         f" bring {rounded(level['gain'])} ± {rounded(level['error'])}",
         "cost VGG11/4 of the same images"
