@@ -27,8 +27,8 @@ from torch import nn
 import onefold
 from benchmarks.default.data import small_data
 from benchmarks.default.groups import SmallGroup, small_groups
-from onefold.ensemble.mean_choice import _stillness, choose_mean
-from onefold.inference import ANY
+from onefold.ensemble.mean_choice import MARGIN, _stillness, choose_mean
+from onefold.inference import Output
 
 KINDS = {
     "same": "the same data",
@@ -48,16 +48,16 @@ def measure(group: SmallGroup) -> dict[str, Any]:
     def accuracy(what: Any, **how: Any) -> float:
         return round(100 * onefold.evaluate(what, judged, **how).accuracy, 3)
 
-    chosen = choose_mean(models, images, ANY, [1 / len(models)] * len(models))
+    even = [1 / len(models)] * len(models)
+    told = choose_mean(models, images, Output(class_axis=1), even)
     pool = onefold.class_pool(models, images)
     means = {"logits": "logits", "probabilities": "probabilities", "classes": pool}
     row: dict[str, Any] = {
         "kind": group.kind,
         "members": len(models),
         "best": max(accuracy(model) for model in models),
-        "uneven": [round(u, 4) for u in chosen.uneven],
-        "variation": round(chosen.variation, 4),
-        "chosen": chosen.name,
+        "uneven": [round(u, 4) for u in told.uneven],
+        "variation": round(told.variation, 4),
         "stillness": [round(still(model, images), 3) for model in models],
         "ensemble": {name: accuracy(models, ensemble=mean) for name, mean in means.items()},
         "fold": {},
@@ -74,6 +74,12 @@ def still(model: nn.Module, images: list[torch.Tensor]) -> float:
     return _stillness(torch.cat([model(x) for x in images]).double())
 
 
+def chosen(row: dict[str, Any]) -> str:
+    """What the rule takes, of members that are known to be classifiers."""
+    logits, probabilities = row["uneven"]
+    return "probabilities" if probabilities < logits - MARGIN else "logits"
+
+
 def table(rows: dict[str, dict[str, Any]]) -> None:
     """Print the table of docs/folding.md: gains over the best member, and the rule's."""
     print("| members with | groups | logits | probabilities | classes | as it comes |")
@@ -81,7 +87,7 @@ def table(rows: dict[str, dict[str, Any]]) -> None:
     for kind, words in KINDS.items():
         own = [row for row in rows.values() if row["kind"] == kind]
         cells = [statistics.mean(row["fold"][name] - row["best"] for row in own) for name in AIMS]
-        cells.append(statistics.mean(row["fold"][row["chosen"]] - row["best"] for row in own))
+        cells.append(statistics.mean(row["fold"][chosen(row)] - row["best"] for row in own))
         print(f"| {words} | {len(own)} | " + " | ".join(f"{cell:+.1f}" for cell in cells) + " |")
 
 

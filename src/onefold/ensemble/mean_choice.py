@@ -20,7 +20,8 @@ nearly still. For independent outputs the ratio
 
     r = C var_x(mean_c z_c) / mean_c var_x(z_c)
 
-is 1. It was 0.04 to 0.78 on 150 classifiers, and at least 1.09 on regressors of unrelated targets.
+is 1. It was below 0.9 for 275 of 279 small classifiers, and at least 1.09 for regressors of unrelated
+targets. Members that miss it keep the mean of their outputs, which is right for either.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from onefold.errors import DataError, Note
 from onefold.inference import Output
 from onefold.inference.running import eval_mode, outputs_of
 
-MARGIN = 0.02  # of u; on members of the same data the two means differ by up to 0.005
+# Of u. On members of the same data the two means differ by up to 0.008. Chosen on the groups of
+# aims.py: below it the fold towards probabilities mostly lost more than it gained.
+MARGIN = 0.065
 STILL = 0.9  # r of a classifier, at most
 PER_CLASS = 10  # examples of a class, at least: fewer say nothing of shares
 MOST = 2000  # examples that are read

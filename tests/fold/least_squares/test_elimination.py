@@ -139,3 +139,20 @@ def test_units_are_judged_anew_after_each_step(at_once: float) -> None:
     reader = Regression(gram, cross, 1)
     assert eliminate([reader], 5, 4, 0.0, at_once=at_once).tolist() == [0, 2, 3, 4]
     assert eliminate([reader], 5, 3, 0.0, at_once=at_once).tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_units_that_go_in_one_step_go_one_by_one(block: int) -> None:
+    generator = torch.Generator().manual_seed(block)
+    both = []
+    for outputs in (4, 2):
+        x = torch.randn(80, 8 * block, generator=generator, dtype=torch.float64)
+        weight = torch.randn(8 * block, outputs, generator=generator, dtype=torch.float64)
+        noise = torch.randn(80, outputs, generator=generator, dtype=torch.float64)
+        both.append(regression(x, x @ weight + noise, block))
+    given = [(one.gram.clone(), one.cross.clone()) for one in both]
+    together = eliminate(both, 8, 4, 0.01, at_once=0.5)  # four of eight at once
+    assert together.tolist() == eliminate(both, 8, 4, 0.01, at_once=0.0).tolist()
+    for one, (gram, cross) in zip(both, given, strict=True):
+        assert torch.equal(one.gram, gram)
+        assert torch.equal(one.cross, cross)

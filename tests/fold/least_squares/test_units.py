@@ -362,3 +362,32 @@ def test_what_cannot_be_done_as_asked_is_said() -> None:
         ensemble="probabilities",
     ).report
     assert plain.warnings == []
+
+
+def test_few_gradients_stand_for_the_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root of the metric has as many columns as there are gradients, and chooses alike."""
+    kept: list[tuple[int, int]] = []
+    real = units.eliminate
+
+    def noted(regressions, *rest):  # type: ignore[no-untyped-def]
+        kept.extend((r.cross.shape[1], r.cross.shape[0]) for r in regressions)
+        return real(regressions, *rest)
+
+    monkeypatch.setattr(units, "eliminate", noted)
+    models, data = members(Residual, 3), loader(64)
+    few = merge(models, data, align="none", fold="least_squares")
+    columns, kept[:] = [c for c, _ in kept], []
+
+    def forgotten(consumer, g):  # type: ignore[no-untyped-def]
+        real_add(consumer, g)
+        consumer.slopes = None
+
+    real_add = sensitivity._add
+    monkeypatch.setattr(sensitivity, "_add", forgotten)
+    whole = merge(models, data, align="none", fold="least_squares")
+    assert few.report.folded["units"] == whole.report.folded["units"]
+    for name, value in few.model.state_dict().items():
+        torch.testing.assert_close(value, whole.model.state_dict()[name])
+    # No root has more columns than the metric has rank.
+    assert max(columns) <= 64
+    assert all(c <= 64 for c, _ in kept)

@@ -21,6 +21,7 @@ from onefold.symmetry.maps import case_indices
 from onefold.symmetry.probing import spread
 
 _SEED = 15485863
+NULL = 1e-13  # an eigenvalue of a metric below this share of the largest is rounding
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Consumer:
         columns: input channels that belong to units, ordered by unit (within one kernel tap).
         channels_per_unit: how many of them each unit has.
         metric: M (K outputs, K outputs), see `units.py`; None before it is measured.
+        slopes: the gradients g (rows, K outputs) that M is the sum of products of, if they are
+            fewer than its columns; None otherwise, or before they are measured.
         basis: directions (K C, channels x taps of a unit, components) that columns are projected
             on; None for all columns.
         whole: whether the columns are all that the layer reads, in order.
@@ -52,6 +55,7 @@ class Consumer:
     columns: Tensor
     channels_per_unit: int
     metric: Tensor | None = None  # M (K outputs, K outputs)
+    slopes: Tensor | None = None  # g (rows, K outputs)
     basis: Tensor | None = None  # (K C, channels x taps of a unit, components)
     whole: bool = False  # whether the columns are all that the layer reads, in order
     n: int = 0
@@ -97,15 +101,20 @@ class Consumer:
         cross = self.sums["xy"].double() / self.n - x[:, None] * y
         return Regression(
             self.sums["xx"].double() / self.n - x[:, None] * x,
-            cross @ root(self.metric),
+            cross @ (root(self.metric) if self.slopes is None else self.slopes.T),
             len(x) // units,
         )
 
 
 def root(metric: Tensor) -> Tensor:
-    """A square root R of a positive semidefinite matrix, R R' = M."""
+    """A square root R of a positive semidefinite matrix, R R' = M.
+
+    It has no more columns than M has rank, up to rounding: every column is paid for in the
+    elimination of units.
+    """
     values, vectors = torch.linalg.eigh(metric)
-    found: Tensor = vectors * values.clamp_min(0.0).sqrt()
+    kept = values > NULL * values.max()
+    found: Tensor = vectors[:, kept] * values[kept].sqrt()
     return found
 
 

@@ -70,13 +70,25 @@ def measure_sensitivity(
             output = consumer.layer.output
             sample = sample_of(consumer, calibration, number, slopes[0][output].shape)
             g = torch.cat([sample.take(by_node[output]).double() for by_node in slopes], 1)
-            consumer.metric = g.T @ g if consumer.metric is None else consumer.metric + g.T @ g
+            _add(consumer, g)
     for consumer in consumers:
         assert consumer.metric is not None
         size = len(states) * spec.group(consumer.group).size
         taps = consumer.channels_per_unit * max(1, math.prod(consumer.geometry.kernel))
         components = max(1, COLUMNS // size)
         consumer.basis = _basis(consumer, states, components) if taps > components else None
+
+
+def _add(consumer: Consumer, g: Tensor) -> None:
+    """Add gradients (rows, K outputs) to the metric, and keep them while they are few."""
+    if consumer.metric is None:
+        consumer.metric, consumer.slopes = g.T @ g, g
+    else:
+        consumer.metric = consumer.metric + g.T @ g
+        if consumer.slopes is not None:
+            consumer.slopes = torch.cat([consumer.slopes, g])
+    if consumer.slopes is not None and len(consumer.slopes) >= g.shape[1]:
+        consumer.slopes = None
 
 
 def directions(
