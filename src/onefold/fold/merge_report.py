@@ -75,7 +75,7 @@ class MergeReport:
     warnings: list[str] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    chosen: tuple[str, ...] = ()
+    chosen: list[str] = field(default_factory=list)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

@@ -323,7 +323,7 @@ def fold_step(
         folded = plan.fold.fold(job)
         network: M = job.plain(folded.state)  # type: ignore[assignment]
     report.folded = folded.details
-    report.chosen = folded.chosen
+    report.chosen = list(folded.chosen)
     report.read("fold", int(folded.details.get("examples", 0)))
     report.read(CHOOSING, int(folded.details.get("validation examples", 0)))
     report.warnings += folded.warnings
