@@ -461,6 +461,49 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
     )
 
 
+def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = prose(root, "docs/folding.md")
+    table = script(root / "benchmarks" / "default" / "table.py", monkeypatch)
+    after, before = (
+        [table.rows_of(read(root, f"default/{name}.json"), case) for case in table.CASES]
+        for name in ("results", "before")
+    )
+
+    def gains(rows: list[Any], kind: str) -> str:
+        told = [f"{table.mean_gain(found, kind):+.2f}" for found in rows]
+        return " and ".join(re.sub(r"^[+-]0\.00$", "0.00", value) for value in told)
+
+    def shares(rows: list[Any], kind: str, between: str = "% and") -> str:
+        one, two = (f"{100 * table.share_of_best(found, kind):.0f}" for found in rows)
+        return f"{one} {between} {two} %"
+
+    assert f"These are {len(after[0])} groups of small networks" in text
+    same = gains(after, "same").replace(" and", " without labels and")
+    assert f"**The same data:** the mean gain is {same} with labels." in text
+    low = min((row for row in after[0] if row.kind == "same"), key=lambda row: row.errors)
+    assert f"The lowest is {low.name} without labels, at {low.errors:+.1f} standard errors." in text
+    assert all(row.errors >= low.errors for row in after[1] if row.kind == "same")
+    assert f"the default before, had {gains(before, 'same')}." in text
+    different = shares(after, "different", "% of the best candidates' gain without labels and")
+    assert f"**Different classes:** the default takes {different} with labels." in text
+    assert f"The average after CCA had {shares(before, 'different')}." in text
+    lagging = [
+        [row.name for row in rows if row.kind == "different" and table.lags(row)] for rows in after
+    ]
+    without, labelled = (
+        ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1] for names in lagging
+    )
+    below = f"Below 80 % beyond noise are, without labels, {without}, with labels {labelled}."
+    assert below in text
+    origin = shares(after, "origin", "% without labels and")
+    assert f"**One origin:** {origin} with labels." in text
+    bad = f"{gains(after, 'bad')}; the average after CCA had {gains(before, 'bad')}."
+    assert f"**One bad member among good ones:** the mean gain is {bad}" in text
+    assert (
+        f"**Other images of the same classes:** the mean gain is {gains(after, 'parts')}." in text
+    )
+
+
 def test_what_the_readme_says_of_members_that_know_different_things(
     root: Path, study: Study
 ) -> None:
