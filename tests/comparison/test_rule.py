@@ -201,8 +201,22 @@ def test_outputs_that_are_not_finite_are_refused() -> None:
         gather([Net(0), broken], DATA, ANY)
 
 
+def labels(*counts: int) -> list[tuple[Tensor, Tensor]]:
+    """So many labels of each class, and one that is no class."""
+    of_all = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)] + [-100])
+    return [(torch.zeros(len(of_all), 6), of_all)]
+
+
 def test_shares_of_labels_count_every_class_once_more() -> None:
-    batches = [(torch.zeros(4, 6), torch.tensor([0, 0, 1, -100]))]
-    assert label_shares(batches, 3).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+    assert label_shares(labels(40, 20, 0), 3).tolist() == pytest.approx([41 / 63, 21 / 63, 1 / 63])
+
+
+def test_shares_that_chance_explains_are_even() -> None:
+    # chi-square of 24, 20, 16 is 1.6; of 32, 20, 8 it is 14.4, above 2 + 3 * 2
+    assert label_shares(labels(24, 20, 16), 3).tolist() == pytest.approx([1 / 3] * 3)
+    assert label_shares(labels(32, 20, 8), 3).tolist() == pytest.approx([33 / 63, 21 / 63, 9 / 63])
+
+
+def test_labels_that_are_no_numbers_of_classes_say_nothing() -> None:
     soft = [(torch.zeros(2, 6), torch.zeros(2, 3))]
     assert label_shares(soft, 3).tolist() == pytest.approx([1 / 3] * 3)

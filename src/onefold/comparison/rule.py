@@ -26,7 +26,7 @@ classes that they predict are alike. Labelled examples can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -69,7 +69,7 @@ class Evidence:
         members: K.
         origin: whether they went on from one.
         knowledge: what their predictions tell.
-        pool: the class pool that is estimated from them; None if their outputs are no classes.
+        pool: the class pool that is estimated from them; None if they are not told apart.
         names: of the networks in sentences; () for "member 0" and so on.
     """
 
@@ -206,11 +206,12 @@ def gather(
     origin = Origin(like)
     if average and found.finite[count]:
         origin = Origin(like, off_ensemble(found, count, count), float(known.off.mean()))
-    if not found.classes:
-        return Evidence(count, origin, known)
+    evidence = Evidence(count, origin, known)
+    if not evidence.different:
+        return evidence
     rows = [own.double() for own in found.rows[:count]]
     shares = None if labelled is None else label_shares(labelled, rows[0].shape[-1])
-    return Evidence(count, origin, known, pool_of(rows, shares))
+    return replace(evidence, pool=pool_of(rows, shares))
 
 
 def label_shares(labelled: Data, classes: int) -> Tensor:

@@ -111,9 +111,9 @@ def aim(evidence: Evidence, ensemble: EnsembleName | ClassPool | None) -> Ensemb
     """The ensemble that least squares aims at: as asked, or as the members are."""
     if ensemble is not None:
         return ensemble
-    if evidence.pool is None:
+    if evidence.knowledge.apart is None:
         return "logits"
-    return evidence.pool if evidence.different else "probabilities"
+    return evidence.pool or "probabilities"
 
 
 def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:
@@ -128,7 +128,7 @@ def led_by(best: int, shares: Sequence[float]) -> tuple[float, ...]:
 def _balanced(job: FoldJob, evidence: Evidence, data: Data) -> dict[str, Candidate]:
     """Every member shifted to the data's shares of the classes, if it has a bias for that."""
     found: dict[str, Candidate] = {}
-    if evidence.pool is None or not evidence.different:
+    if evidence.pool is None:
         return found
     for k in range(len(job.models)):
         network = balanced(job.models[k], evidence.pool.shifts[k], data, job.output)

@@ -19,6 +19,7 @@ from onefold.comparison import Relation, gather
 from onefold.comparison.origin import NEAR, likeness
 from onefold.errors import DataError, Note
 from onefold.fold.auto import Auto
+from onefold.fold.candidates import aim
 from onefold.fold.held_out import has_labels, held_out
 from onefold.fold.merge_report import MergeReport
 from onefold.fold.plan import MergePlan
@@ -56,8 +57,8 @@ def _for_auto(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     evidence = gather(plan.models, data, plan.output, labelled=labelled)
     report.read("comparison", evidence.knowledge.examples)
     goal = plan.goal
-    if not plan.asked_goal and evidence.pool is not None:
-        goal = evidence.pool if evidence.different else "probabilities"
+    if not plan.asked_goal:
+        goal = aim(evidence, None)
     shared, contest = evidence.origin.shared, evidence.relation is Relation.DIFFERENT
     align, repair = plan.align, plan.repair
     if not plan.named and (shared or labelled is None):
