@@ -1,6 +1,6 @@
 """What is left of a command that is killed at any moment?
 
-    python benchmarks/reliability/kills.py --kills 200 \
+    python benchmarks/reliability/kills.py --kills 1200 \
         --out benchmarks/results/reliability/kills.json
 
 Every command is run to its end once. Then it is run again and again, and killed: at a random
@@ -276,7 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=200, help="random ones, of all commands")
+    parser.add_argument("--kills", type=int, default=1200, help="random ones, of all commands")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
