@@ -71,7 +71,10 @@ def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
         if difference(top, result.scores[name]).gain <= difference(top, result.scores[name]).error
     ]
     assert list(done.close) == within
-    assert listed[result.choice][1] == min(listed[name][1] for name in within)
+    lowest = min(listed[name][1] for name in within)
+    assert any(listed[name][1] == lowest for name in done.level)
+    assert result.choice == done.level[-1]  # of the candidates' order, from many parts to few
+    assert set(done.level) <= set(within)
     assert all(name in text for name in within)
     (best,) = [name for name in done.candidates if name.startswith("member")]
     losses = {
@@ -87,16 +90,40 @@ def test_gates_choose_by_what_they_say(level: str, seed: int) -> None:
 
 
 def test_a_tie_in_accuracy_goes_to_the_lower_loss_and_says_so() -> None:
-    sure, unsure = answers(0.9, 6.0), answers(0.9, 2.0)
-    for scores in ({"gated": unsure, "member 0": sure}, {"gated": sure, "member 0": unsure}):
-        losses = {name: each.nll for name, each in scores.items()}
-        done = choose(scores, losses, {"member 0": 0.5}, 300)
-        assert done.name == min(losses, key=losses.__getitem__)
+    unsure, more = answers(0.9, 1.0), answers(0.9, 1.5)
+    for scores in ({"gated": unsure, "member 0": more}, {"gated": more, "member 0": unsure}):
+        done = choose(scores, scores, {"member 0": 0.5}, 300)
+        assert done.name == min(scores, key=lambda name: scores[name].nll)
         assert done.close == ("gated", "member 0")
+        assert done.level == (done.name,)
         assert (
             "one paired standard error of the highest accuracy (gated, member 0) it has the lowest"
             " loss" in str(done)
         )
+
+
+def test_a_tie_in_loss_goes_to_the_network_of_fewest_parts_and_says_so() -> None:
+    """The gated network has the lowest loss by far less than its paired error."""
+    scores = {
+        "gated": answers(0.9, 1.5, seed=1),
+        "aligned average": answers(0.9, 1.5, seed=2),
+        "member 0": answers(0.9, 1.5, seed=3),
+    }
+    order = sorted(scores.values(), key=lambda each: each.nll)
+    scores = dict(zip(scores, order, strict=True))
+    done = choose(scores, scores, {"member 0": 0.5}, 300)
+    assert scores["gated"].nll < scores["member 0"].nll
+    assert difference(scores["member 0"], scores["gated"]).loss_error > 0
+    inside = [
+        name
+        for name in scores
+        if difference(scores[name], scores["gated"]).loss
+        <= difference(scores[name], scores["gated"]).loss_error
+    ]
+    assert len(inside) > 1
+    assert done.level == tuple(inside)
+    assert done.name == inside[-1]
+    assert f"within a paired standard error of the lowest ({', '.join(inside)})" in str(done)
 
 
 def test_noise_is_that_of_paired_answers() -> None:
@@ -105,9 +132,8 @@ def test_noise_is_that_of_paired_answers() -> None:
     """
     better, worse = answers(0.5, 2.0), answers(0.44, 1.0)
     assert better.accuracy - worse.accuracy < 2 * better.accuracy_error
-    done = choose(
-        {"gated": better, "aligned average": worse}, {"gated": 1.3, "aligned average": 1.2}, {}, 100
-    )
+    scores = {"gated": better, "aligned average": worse}
+    done = choose(scores, scores, {}, 100)
     assert done.close == (done.name,) == ("gated",)
     assert "less accurate by more than one paired standard error" in str(done)
 
@@ -121,13 +147,15 @@ def test_the_member_that_stands_has_the_lowest_loss_on_all_labelled_examples() -
         "member 0": answers(0.9, 3.0),
         "member 1": answers(0.9, 3.0, seed=1),
     }
-    held = {"gated": 1.3, "member 0": 0.30, "member 1": 0.28}
-    done = choose(scores, held, {"member 0": 0.20, "member 1": 0.40}, 200)
+    done = choose(scores, scores, {"member 0": 0.20, "member 1": 0.40}, 200)
     assert done.name == "member 0"
-    assert done.members == {"member 0": pytest.approx(0.25), "member 1": pytest.approx(0.34)}
+    losses = {name: scores[name].nll for name in ("member 0", "member 1")}
+    whole = {"member 0": (losses["member 0"] + 0.2) / 2, "member 1": (losses["member 1"] + 0.4) / 2}
+    assert done.members == pytest.approx(whole)
     assert "member 1 90" not in str(done)  # it did not stand
     assert "only member 0 was a candidate" in str(done)
-    assert "all 400 labelled examples (member 0 0.2500, member 1 0.3400 nats)" in str(done)
+    listed = ", ".join(f"{name} {loss:.4f}" for name, loss in whole.items())
+    assert f"all 400 labelled examples ({listed} nats)" in str(done)
 
 
 @pytest.mark.slow

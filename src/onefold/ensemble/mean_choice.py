@@ -20,8 +20,8 @@ nearly still. For independent outputs the ratio
 
     r = C var_x(mean_c z_c) / mean_c var_x(z_c)
 
-is 1. It was below 0.9 for 275 of 279 small classifiers, and at least 1.09 for regressors of unrelated
-targets. Members that miss it keep the mean of their outputs, which is right for either.
+is 1. It was below 0.9 for 275 of 279 small classifiers, and at least 1.09 for regressors of
+unrelated targets. Members that miss it keep the mean of their outputs, which is right for either.
 """
 
 from __future__ import annotations

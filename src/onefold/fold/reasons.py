@@ -72,21 +72,20 @@ def soup_note(chosen: Sequence[int], trials: Sequence[Mapping[str, Any]], exampl
         trials: plain data of every trial.
         examples: the number of held-out examples.
     """
-    near = sum(not trial["clear"] for trial in trials)
-    doubt = (
-        f"{near} of {len(trials)} trials were not clearly different, example by example, so that"
-        " chance may have decided them"
-    )
-    by = f"by accuracy on {examples} held-out examples, on a tie by loss"
-    told = doubt if near else "every trial was clear, example by example"
+    level = sum(not trial["kept"] and not trial["clear"] for trial in trials)
+    by = f"on {examples} held-out examples by more than a paired standard error"
+    left = len(trials) - sum(bool(trial["kept"]) for trial in trials)
+    told = f"{left} of {len(trials)} trials were left out"
+    if left:
+        told += f", {level} of them not clearly worse" if level else ", all of them clearly worse"
     if len(chosen) == 1:
         return (
-            f"every other member made the average with member {chosen[0]} alone worse, {by}, so"
-            f" that this member is the result; {told}"
+            f"no other member made the average with member {chosen[0]} alone better {by}, so that"
+            f" this member is the result; {told}"
         )
     return (
-        f"the soup is of members {', '.join(map(str, chosen))}, each of which made it no worse,"
-        f" {by}; {told}"
+        f"the soup is of members {', '.join(map(str, chosen))}, each of which made it better {by},"
+        f" in accuracy or, where that is level, in loss; {told}"
     )
 
 

@@ -1,10 +1,12 @@
 """Soups: averages of aligned members, all of them, or as many as help.
 
     greedy   sort the members by their held-out score; S = {best};
-             for the next member k: S + {k} if score(average(S + {k})) >= score(average(S))
+             for the next member k: S + {k} if average(S + {k}) leads average(S)
 
-The score is the accuracy, and on a tie the loss. The report says which trials are within chance, by
-paired differences.
+The score is the accuracy, and on a tie the loss. A trial leads if it is above by more than a paired
+standard error (`measure/paired.py`), in accuracy, or in loss while its accuracy is not below by as
+much. What is level stays out: a soup of fewer members is the simpler one, and in a sequence of
+trials that chance decides the one of most luck is kept. The original adds what is level, too.
 
 Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models
 improves accuracy without increasing inference time" (arXiv 2203.05482). The ingredients there are
@@ -14,6 +16,7 @@ scored, as the result will be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,7 +25,7 @@ from onefold.fold.average import folds
 from onefold.fold.held_out import check_labels, held_out, rank, scored
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import plain, soup_note
-from onefold.measure.paired import difference
+from onefold.measure.paired import ONE_ERROR, Difference, difference
 
 
 @folds.register("soup")
@@ -45,7 +48,7 @@ class UniformSoup(NetworkFold):
 @folds.register("greedy_soup")
 @dataclass(frozen=True)
 class GreedySoup(NetworkFold):
-    """The mean of the best members, added as long as the held-out score does not get worse.
+    """The mean of the best members, each added if the held-out score gets better by that.
 
     Members are added in the order of their own score on labelled held-out data.
     """
@@ -71,7 +74,8 @@ class GreedySoup(NetworkFold):
         for k in order[1:]:
             trial = job.repaired(job.average(_equal([*chosen, k], len(alone))), True)
             score = scored([trial], validation, job.output)[0]
-            better, step = rank(score) >= rank(best), difference(score, best)
+            step = difference(score, best)
+            better = improves(step)
             trials.append(
                 {
                     "member": k,
@@ -80,6 +84,8 @@ class GreedySoup(NetworkFold):
                     "kept": better,
                     "difference": step.gain,
                     "standard error": step.error,
+                    "loss difference": plain(step.loss),
+                    "loss standard error": plain(step.loss_error),
                     "clear": step.clear,
                 }
             )
@@ -103,6 +109,18 @@ class GreedySoup(NetworkFold):
         return Folded(
             job.average(_equal(chosen, len(alone))), repair=True, details=details, warnings=notes
         )
+
+
+def improves(step: Difference) -> bool:
+    """Whether a trial leads, by more than one paired standard error.
+
+    Args:
+        step: its scores less those of the soup before it.
+    """
+    if step.gain and step.p <= ONE_ERROR:
+        return step.gain > 0
+    error = step.loss_error
+    return math.isfinite(error) and step.loss < -error
 
 
 def _equal(chosen: Sequence[int], members: int) -> list[float]:

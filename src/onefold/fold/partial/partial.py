@@ -19,6 +19,7 @@ from onefold.fold.least_squares import LeastSquares
 from onefold.fold.merge import merge
 from onefold.fold.merge_report import MergeReport, MergeResult
 from onefold.fold.network_fold import NetworkFold, StateFold, as_fold
+from onefold.fold.partial.compared import Compared, compare
 from onefold.fold.partial.cost import Costs, costs_of
 from onefold.fold.partial.heads import HeadState, head_state
 from onefold.fold.partial.module import Outputs, PartialMerge, assemble, check_outputs
@@ -51,6 +52,7 @@ class PartialReport:
         merged: the report of the trunk's merge.
         seconds: of all.
         warnings: sentences for the user.
+        compared: the scores beside those of the members and of the whole fold; None without labels.
     """
 
     until: str
@@ -61,6 +63,7 @@ class PartialReport:
     merged: MergeReport
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    compared: Compared | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -137,7 +140,9 @@ def partial_merge(
         weights: the members' weights, also as their shares in the outputs.
         outputs: the form of the members' outputs: "mean", "probabilities" or "members" (see
             `PartialMerge`).
-        validation: see `onefold.merge`.
+        validation: labelled batches, for folds that choose by labels. The result is scored on them
+            beside the members and the same networks folded whole; None: on the labels of `data`, if
+            there are any.
         reference: see `onefold.merge`.
         output: which output is meant if the members return several, and on which axis its classes
             lie; only outputs="probabilities" needs it.
@@ -198,6 +203,12 @@ def partial_merge(
         merged.report,
         warnings=merged.report.warnings,
     )
+    compared = compare(models, merged.model, partial, data, validation, meant)
+    if isinstance(compared, Compared):
+        report.compared = compared
+        report.warnings += compared.notes
+    elif compared:
+        report.warnings.append(compared)
     report.seconds = time.perf_counter() - start
     return PartialResult(partial, merged.alignment, report)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from onefold.distributed import from_first_rank, several_ranks
 from onefold.fold.merge import merge
 from onefold.fold.soft.choice import Choice, choose
 from onefold.fold.soft.copies import own_copy
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.screening import member_logits, score_member
+from onefold.fold.soft.screening import fitted_logits, member_logits
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.measure.scores import Scores, score_logits
 
@@ -56,16 +56,23 @@ def judge(soft: SoftMerge, gated: nn.Module, examples: Examples, held_out: Examp
     }
     labels = held_out.labels
     scores = {name: score_logits(rows, labels) for name, rows in outputs.items()}
-    losses = {name: score_member(rows, labels).fitted_loss for name, rows in outputs.items()}
+    fitted = {name: _fitted(rows, labels) for name, rows in outputs.items()}
+    losses = {name: of_one.nll for name, of_one in fitted.items()}
     learned: Mapping[str, float] = {}
     if soft.scores:
         learned = {f"member {k}": soft.scores[k].fitted_loss for k in soft.survivors}
-    decided = (scores, losses, choose(scores, losses, learned, len(examples)))
+    decided = (scores, losses, choose(scores, fitted, learned, len(examples)))
     scores, losses, choice = from_first_rank(decided)
     model = candidates[choice.name]
     if choice.name.startswith("member"):
         model = own_copy(model).eval()
     return Judged(model, scores, losses, choice)
+
+
+def _fitted(logits: Tensor, labels: Tensor) -> Scores:
+    """The scores of logits (n, C) at the best temperature; as they are if not finite."""
+    finite = bool(logits.isfinite().all())
+    return score_logits(fitted_logits(logits, labels) if finite else logits, labels)
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:

@@ -4,11 +4,14 @@ Of the members only one is a candidate: that of the lowest mean loss on all labe
 its best temperature on each of the two parts. A member has seen neither part, and a choice among
 many on few held-out examples is luck.
 
-Of the candidates, the one of the lowest held-out loss is taken among those whose accuracy is within
-one standard error of the highest. The error is that of the paired difference (measure/paired.py).
-The accuracies of nearly equal networks differ by chance on a few hundred examples, and their losses
-tell more. The rule of one standard error: Breiman, Friedman, Olshen & Stone 1984, "Classification
-and Regression Trees", section 3.4.3.
+Of the candidates, those are close whose accuracy is within one standard error of the highest. Of
+these the one of the lowest held-out loss leads, and the simplest one is taken whose loss is within
+a standard error of the leader's: a member before the aligned average, and that before gates. Both
+errors are those of paired differences (measure/paired.py), of the losses at each network's best
+temperature. The accuracies of nearly equal networks differ by chance on a few hundred examples, and
+their losses tell more; where they tell nothing either, nothing speaks for more parts. The rule of
+one standard error: Breiman, Friedman, Olshen & Stone 1984, "Classification and Regression Trees",
+section 3.4.3.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onefold.measure.paired import difference
+from onefold.measure.paired import Difference, difference
 from onefold.measure.scores import Scores
 
 
@@ -30,6 +33,7 @@ class Choice:
         name: of the network that was taken.
         candidates: the networks that could be chosen.
         close: the candidates within one standard error of the highest accuracy.
+        level: of these, the candidates within one standard error of the lowest loss.
         held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of the
             candidates, on `examples` examples.
         members: name -> mean loss (nats) of every member on all `labelled` examples.
@@ -44,6 +48,7 @@ class Choice:
     members: dict[str, float]
     examples: int
     labelled: int
+    level: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         told = "; ".join(
@@ -55,9 +60,15 @@ class Choice:
         ]
         if len(self.close) > 1:
             near = ", ".join(self.close)
+            leads = "it has the lowest loss"
+            if len(self.level) > 1:
+                leads = (
+                    f"it is the simplest whose loss is within a paired standard error of the lowest"
+                    f" ({', '.join(self.level)})"
+                )
             parts.append(
-                f"Of those within one paired standard error of the highest accuracy ({near}) it has"
-                " the lowest loss."
+                f"Of those within one paired standard error of the highest accuracy ({near})"
+                f" {leads}."
             )
         elif len(self.candidates) > 1:
             parts.append("The others are less accurate by more than one paired standard error.")
@@ -79,6 +90,7 @@ class Choice:
         return {
             "candidates": list(self.candidates),
             "within one paired standard error": list(self.close),
+            "and in loss": list(self.level),
             "members' losses on all labelled examples": {
                 name: plain(loss) for name, loss in self.members.items()
             },
@@ -90,19 +102,20 @@ class Choice:
 
 def choose(
     scores: Mapping[str, Scores],
-    losses: Mapping[str, float],
+    fitted: Mapping[str, Scores],
     learned: Mapping[str, float],
     examples: int,
 ) -> Choice:
     """Choose among networks.
 
     Args:
-        scores: name -> scores on the held-out examples.
-        losses: name -> loss there, in nats, at the best temperature.
+        scores: name -> scores on the held-out examples, the network of most parts first.
+        fitted: name -> the same at the best temperature.
         learned: name of a member -> the same loss on the examples that gates were learned from.
         examples: the number of these examples.
     """
     held = next(iter(scores.values())).n
+    losses = {name: of_one.nll for name, of_one in fitted.items()}
     members = {
         name: (examples * loss + held * losses[name]) / (examples + held)
         for name, loss in learned.items()
@@ -110,14 +123,16 @@ def choose(
     best = min(members, key=lambda name: members[name], default="")
     candidates = [name for name in scores if name not in members or name == best]
     close = near_the_top(candidates, scores, losses)
+    level = level_in_loss(close, fitted)
     return Choice(
-        min(close, key=lambda name: losses[name]),
+        level[-1],
         tuple(candidates),
         tuple(close),
         {name: (scores[name].accuracy, losses[name]) for name in candidates},
         members,
         held,
         examples + held,
+        tuple(level),
     )
 
 
@@ -133,4 +148,19 @@ def near_the_top(
     return [name for name in names if found[name].gain <= found[name].error]
 
 
-__all__ = ["Choice", "choose", "near_the_top"]
+def level_in_loss(names: Sequence[str], fitted: Mapping[str, Scores]) -> list[str]:
+    """The names whose loss is within one paired standard error of the lowest."""
+    lowest = min(names, key=lambda name: fitted[name].nll)
+    found = {name: difference(fitted[name], fitted[lowest]) for name in names}
+    return [
+        name
+        for name in names
+        if name == lowest or (math.isfinite(found[name].loss_error) and _within(found[name]))
+    ]
+
+
+def _within(above: Difference) -> bool:
+    return above.loss <= above.loss_error
+
+
+__all__ = ["Choice", "choose", "level_in_loss", "near_the_top"]

@@ -80,7 +80,12 @@ def score_member(logits: Tensor, labels: Tensor) -> MemberScore:
 
 
 def fitted_loss(logits: Tensor, labels: Tensor) -> float:
-    """The minimum over T > 0 of the mean cross-entropy of logits (n, C) / T, in nats.
+    """The minimum over T > 0 of the mean cross-entropy of logits (n, C) / T, in nats."""
+    return float(F.cross_entropy(fitted_logits(logits, labels), labels))
+
+
+def fitted_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (n, C) / T in float64, with T > 0 of the least mean cross-entropy.
 
     The loss is convex in 1 / T.
     """
@@ -90,7 +95,8 @@ def fitted_loss(logits: Tensor, labels: Tensor) -> float:
         return float(F.cross_entropy(unit * math.exp(log_scale), labels))
 
     found = minimize_scalar(loss, bounds=(math.log(1e-4), math.log(1e4)), method="bounded")
-    return min(float(found.fun), loss(math.log(1e-4)))
+    least = math.log(1e-4)
+    return unit * math.exp(found.x if float(found.fun) < loss(least) else least)
 
 
 def screen(scores: Sequence[MemberScore], classes: int) -> dict[int, str]:
@@ -154,6 +160,7 @@ __all__ = [
     "MemberScore",
     "best_member",
     "check_survivors",
+    "fitted_logits",
     "fitted_loss",
     "member_logits",
     "score_member",
