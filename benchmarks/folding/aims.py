@@ -27,7 +27,7 @@ from torch import nn
 import onefold
 from benchmarks.default.data import small_data
 from benchmarks.default.groups import SmallGroup, small_groups
-from onefold.ensemble.mean_choice import MARGIN, _stillness, choose_mean
+from onefold.ensemble.mean_choice import _stillness, choose_mean, evener
 from onefold.inference import Output
 
 KINDS = {
@@ -76,8 +76,7 @@ def still(model: nn.Module, images: list[torch.Tensor]) -> float:
 
 def chosen(row: dict[str, Any]) -> str:
     """What the rule takes, of members that are known to be classifiers."""
-    logits, probabilities = row["uneven"]
-    return "probabilities" if probabilities < logits - MARGIN else "logits"
+    return evener(row["uneven"], row["variation"])
 
 
 def table(rows: dict[str, dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import onefold
-from onefold.ensemble.mean_choice import LOGITS, MOST, choose_mean
+from onefold.ensemble.mean_choice import LOGITS, MOST, choose_mean, evener
 from onefold.inference import ANY, Output
 
 CLASSES = 4
@@ -154,3 +154,16 @@ def test_least_squares_and_polish_take_what_was_chosen() -> None:
         loud(), data, align="none", fold="least_squares", weights=weights, polish=1
     )
     assert polished.report.polished["ensemble"] == "probabilities"
+
+
+@pytest.mark.parametrize(
+    ("uneven", "variation", "chosen"),
+    [
+        ((0.30, 0.10), 0.5, "probabilities"),
+        ((0.10, 0.30), 0.5, "logits"),
+        ((0.10, 0.09), 0.5, "logits"),  # within what chance gives
+        ((0.30, 0.10), 0.99, "logits"),  # members that share no class
+    ],
+)
+def test_the_rule(uneven: tuple[float, float], variation: float, chosen: str) -> None:
+    assert evener(uneven, variation) == chosen
