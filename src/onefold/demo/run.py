@@ -33,11 +33,12 @@ from onefold.weights import atomic_directory, check_output, save
 MODEL, DATA = "digits?width=16", "sklearn:digits"
 MEMBERS, EPOCHS = 3, 20
 TRAINING, CALIBRATION, SELECTION = 300, 500, 457  # examples of the training split, in this order
-WAYS = {  # name -> how to align, how to repair
-    "plain average": ("none", "none"),
-    "plain average, repaired": ("none", "auto"),
-    "permutation, repaired": ("permutation", "auto"),
-    "CCA, repaired": ("cca", "auto"),
+WAYS = {  # name -> how to align, the fold, how to repair
+    "plain average": ("none", "average", "none"),
+    "plain average, repaired": ("none", "average", "full"),
+    "permutation, repaired": ("permutation", "average", "auto"),
+    "CCA, repaired": ("cca", "average", "auto"),
+    "the default": ("auto", "auto", "auto"),
 }
 
 
@@ -86,7 +87,8 @@ def run(
     with _one_thread(), atomic_directory(output, force=force) as folder:
         models = [_member(seed * MEMBERS + k, k) for k in range(MEMBERS)]
         recipes = {
-            name: _recipe(folder, seed, align, repair) for name, (align, repair) in WAYS.items()
+            name: _recipe(folder, seed, align, fold, repair)
+            for name, (align, fold, repair) in WAYS.items()
         }
         calibration = load_data(_part(TRAINING, CALIBRATION))
         selection = load_data(_part(TRAINING + CALIBRATION, SELECTION))
@@ -129,7 +131,7 @@ def _part(skip: int, samples: int) -> DataPart:
     return DataPart(source=DATA, split="train", skip=skip, samples=samples)
 
 
-def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
+def _recipe(folder: Path, seed: int, align: str, fold: str, repair: str) -> Recipe:
     """The recipe of one fold, which reads and writes files in `folder`."""
     files = (str(folder / f"member-{k}.safetensors") for k in range(MEMBERS))
     return Recipe(
@@ -137,6 +139,7 @@ def _recipe(folder: Path, seed: int, align: str, repair: str) -> Recipe:
         members=tuple(InputFile(path=file) for file in files),
         data=_part(TRAINING, CALIBRATION),
         align=align,
+        fold=fold,
         repair=repair,
         evaluation=EvaluationPart(source=DATA),
         seed=seed,
