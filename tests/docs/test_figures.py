@@ -19,6 +19,7 @@ import pytest
 TABLES = {
     "alignment.md": [("transformers/table.py", "transformers/results.json")],
     "folding.md": [
+        ("folding/few_images.py", "--table", "folding/few_images.json"),
         ("folding/study_table.py", "folding/study.json"),
         ("polish/table.py", "polish/results.json"),
     ],
@@ -417,6 +418,61 @@ def test_what_is_said_of_uneven_data(root: Path) -> None:
         assert words.format(rounded(-gain(uneven, ratio)), rounded(-gain(halves, ratio))) in text
     told = [gain(halves, ratio, "told the shares") for ratio in ("2", "4", "10")]
     assert f"({rounded(min(told))} at the worst)" in text
+
+
+def test_what_is_said_of_few_images(root: Path) -> None:
+    text, record = prose(root, "docs/folding.md"), read(root, "folding/few_images.json")
+
+    def mean(group: str, key: str) -> float:
+        return statistics.mean(draw[key] for draw in record[group])
+
+    def steps(groups: list[str], key: str) -> list[float]:
+        return [mean(group, "after") - mean(group, key) for group in groups]
+
+    shared = [name for name in record if "Dirichlet" in name]
+    same = [name for name in record if "same" in name]
+    before, head, best = (steps(shared, key) for key in ("before", "head", "best"))
+    pools = [draw["pool"] for draw in record["2, Dirichlet"]]
+    for said in (
+        f"is {rounded(min(before))} to {rounded(max(before))} points above the same fold towards",
+        f"and {rounded(min(head))} to {rounded(max(head))} above solving nothing but the head",
+        f"It lies {rounded(min(best))} to {rounded(max(best))} points above the best member",
+        f"and {rounded(-min(steps(same, 'best')))} below it at most",
+        f"whose estimate differs by {max(pools) - min(pools):.0f} points from draw to draw",
+    ):
+        assert said in text, said
+
+
+def test_what_is_said_of_the_aim(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = (root / "docs" / "folding.md").read_text().splitlines()
+    module = script(root / "benchmarks" / "folding" / "aims.py", monkeypatch)
+    record = read(root, "folding/aims.json")
+    module.table(record)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == 7
+    assert [row for row in rows if row not in shown] == []
+    still = [value for row in record.values() for value in row["stillness"]]
+    rule = prose(root, "src/onefold/ensemble/mean_choice.py")
+    said = f"below 0.9 for {sum(value < 0.9 for value in still)} of {len(still)} small classifiers"
+    assert said in rule
+
+
+def test_what_is_said_of_repair_without_alignment(root: Path) -> None:
+    record = read(root, "folding/unaligned_repair.json")
+    steps = [row["full"]["accuracy"] - row["none"]["accuracy"] for row in record]
+    page = prose(root, "docs/folding.md")
+    for said in (
+        f"On {len(record)} random groups of small networks",
+        f"was {rounded(statistics.mean(steps))} points better on average",
+        f"more than a point in {sum(step < -1 for step in steps)} of them,"
+        f" {rounded(-min(steps))} at the most",
+    ):
+        assert said in page, said
+    rule = prose(root, "src/onefold/fold/repair_choice.py")
+    assert f"was {rounded(statistics.mean(steps))} points better on average" in rule
+    assert f"{rounded(-min(steps))} points at most" in rule
 
 
 def test_what_is_said_of_two_seeds(root: Path) -> None:

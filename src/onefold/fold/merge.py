@@ -92,10 +92,12 @@ def merge(
             `onefold.Polish` with more settings.
         weights: one for each member, divided by their sum; None: equal ones.
         ensemble: the ensemble that least squares and polish aim at: the mean of the members'
-            "logits" (the default) or of their "probabilities", which is for classifiers and better
-            if members are confident on classes they do not know; or a pool that weights each member
-            per class by how much of it was in its training data (`onefold.class_pool`). "classes"
-            is the pool that is estimated from `data`, whose classes are taken to be even.
+            "logits" or of their "probabilities", which is for classifiers and better if members are
+            confident on classes they do not know; or a pool that weights each member per class by
+            how much of it was in its training data (`onefold.class_pool`). "classes" is the pool
+            that is estimated from `data`, whose classes are taken to be even. None: what the fold
+            takes by itself (least squares: probabilities where their answers are clearly more
+            even, else logits), and logits for polish alone.
         validation: labelled batches for folds that choose by labels (greedy_soup, auto); None: the
             last fifth of `data`, if it has labels. They also decide whether an average without
             alignment is repaired.
