@@ -34,7 +34,10 @@ def residual() -> list[nn.Module]:
 
 
 WAYS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "least squares alone": ({"align": "none", "repair": "none", "fold": "least_squares"}, {"fold"}),
+    "least squares alone": (
+        {"align": "none", "repair": "none", "fold": "least_squares"},
+        {"choice of the ensemble", "fold"},
+    ),
     "aligned and repaired": (
         {"align": "permutation"},
         {"alignment", "targets of repair", "repair"},
@@ -78,9 +81,8 @@ def test_examples_of_every_step_are_those_that_came_out_of_the_loader(
 def test_least_squares_says_how_many_it_took_where_memory_or_rows_bound_it(
     plain: list[nn.Module],
 ) -> None:
-    report = merge(
-        plain, loader(200, batch=50), align="none", repair="none", fold=LeastSquares(rows=120)
-    ).report
+    fold = LeastSquares(rows=120, ensemble="logits")
+    report = merge(plain, loader(200, batch=50), align="none", repair="none", fold=fold).report
     assert report.used == {"fold": report.folded["examples"]} == {"fold": 100}
     assert report.examples == 100
 
