@@ -145,7 +145,7 @@ def main() -> None:
         row["best"] = max(round(100 * onefold.evaluate(m, judged).accuracy, 2) for m in models)
         for repair in ("none", "batchnorm", "full"):
             model = onefold.merge(
-                models, list(images.split(100)), align="none", repair=repair
+                models, list(images.split(100)), align="none", fold="average", repair=repair
             ).model
             score = round(100 * onefold.evaluate(model, judged).accuracy, 2)
             row[repair] = {"accuracy": score, **measured(model, models, images)}
