@@ -21,14 +21,18 @@ def report() -> MergeReport:
 
 
 def test_nothing_is_traced_that_nobody_needs() -> None:
-    settings = {**MERGE_DEFAULTS, "align": "none", "repair": "none"}
+    settings = {**MERGE_DEFAULTS, "fold": "average", "align": "none", "repair": "none"}
     plan = plan_merge(members(Plain, 2), loader(), **settings)  # type: ignore[arg-type]
     assert trace_step(plan, report()) == Structure(None, None)
 
 
 def test_steps_give_what_merge_gives() -> None:
     models, data = members(Residual, 2), loader()
-    plan = plan_merge(models, data, **{**MERGE_DEFAULTS, "align": "permutation", "repair": "full"})
+    plan = plan_merge(
+        models,
+        data,
+        **{**MERGE_DEFAULTS, "fold": "average", "align": "permutation", "repair": "full"},
+    )
     told = report()
     structure = trace_step(plan, told)
     alignment = align_step(plan, structure, told)
@@ -54,11 +58,13 @@ class Positions(nn.Module):
 
 def test_a_default_that_aligns_nothing_is_a_note_and_a_name_is_an_error() -> None:
     models, data = [Positions(), Positions()], [torch.randn(8, 6) for _ in range(2)]
-    plan = plan_merge(models, data, **{**MERGE_DEFAULTS, "repair": "none"})
+    plan = plan_merge(models, data, **{**MERGE_DEFAULTS, "fold": "average", "repair": "none"})
     told = report()
     assert align_step(plan, trace_step(plan, told), told) is None
     assert any("nothing was aligned" in text for text in told.warnings)
-    named = plan_merge(models, data, **{**MERGE_DEFAULTS, "align": "cca", "repair": "none"})
+    named = plan_merge(
+        models, data, **{**MERGE_DEFAULTS, "fold": "average", "align": "cca", "repair": "none"}
+    )
     with pytest.raises(NothingToAlignError):
         align_step(named, trace_step(named, told), told)
 
