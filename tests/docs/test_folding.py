@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from doc_pages import run_section
 
-import onefold
+import onefold as of
+from onefold.fold.auto import IN_WORDS
 
 
 def test_the_examples(root: Path) -> None:
@@ -31,6 +34,15 @@ def test_the_examples(root: Path) -> None:
     polished = run_section(root, "folding.md", "Polish", names)["polished"]
     assert polished.divergence[-1] < 0.9 * polished.divergence[0]
     assert (
-        onefold.evaluate(polished.model, names["test"]).accuracy
-        > accuracy["least_squares, none"] - 0.01
+        of.evaluate(polished.model, names["test"]).accuracy > accuracy["least_squares, none"] - 0.01
     )
+
+
+def test_the_default_is_told_in_the_same_words_everywhere(
+    root: Path, onefold: Callable[..., Any]
+) -> None:
+    """In the code, the README, the page on folding, and the help of the command."""
+    for page in ("README.md", "docs/folding.md"):
+        assert IN_WORDS in " ".join((root / page).read_text().split()), page
+    helped = " ".join(onefold("merge", "--help").out.replace("│", " ").split())
+    assert IN_WORDS in helped
