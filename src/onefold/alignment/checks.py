@@ -16,6 +16,8 @@ from onefold.sources import on_disk
 from onefold.weights import check_members, check_state
 
 M = TypeVar("M", bound=nn.Module)
+# Modules that do nothing in eval mode, of which one may stand for another.
+IDLE = (nn.Identity, nn.modules.dropout._DropoutNd)
 
 
 def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool = True) -> None:
@@ -50,6 +52,7 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
                 f"Member 0 is on {device_of(models[0])} but member {k} is on {device_of(model)};"
                 " move them to one device."
             )
+        _check_modules(models[0], model, k)
     for k, model in enumerate(models):
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if _apart(tensor.device, device_of(model)):
@@ -63,6 +66,23 @@ def check_networks(models: Sequence[nn.Module], least: int = 2, *, shapes: bool 
         check_members(states, names, models[0])
     for name, state in zip(names, states, strict=True):
         check_state(state, name)
+
+
+def _check_modules(first: nn.Module, other: nn.Module, k: int) -> None:
+    """Refuse networks of one class that hold other modules under one name, as ReLU and Tanh.
+
+    Classes are told by their names, since parametrized modules have a class of their own each.
+    """
+    there = dict(other.named_modules())
+    for name, module in first.named_modules():
+        twin = there.get(name)
+        if twin is None or (isinstance(module, IDLE) and isinstance(twin, IDLE)):
+            continue
+        if type(module).__qualname__ != type(twin).__qualname__:
+            raise MembersError(
+                f"Member 0 has a {type(module).__qualname__} at '{name}' but member {k} a"
+                f" {type(twin).__qualname__}; only networks of one architecture can be folded."
+            )
 
 
 def in_one_precision(models: Sequence[M], reference: int) -> Sequence[M]:
