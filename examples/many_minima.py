@@ -90,9 +90,15 @@ def scores_of(
         "one network": statistics.mean(map(accuracy, networks)),
         "best network": accuracy(best),
         "ensemble": accuracy(networks),
-        "plain average": accuracy(onefold.merge(networks, align="none", repair="none").model),
-        "average, repaired": accuracy(onefold.merge(networks, calibration, align="none").model),
-        "aligned and folded": accuracy(onefold.merge(networks, calibration, align=aligned).model),
+        "plain average": accuracy(
+            onefold.merge(networks, align="none", fold="average", repair="none").model
+        ),
+        "average, repaired": accuracy(
+            onefold.merge(networks, calibration, align="none", fold="average").model
+        ),
+        "aligned and folded": accuracy(
+            onefold.merge(networks, calibration, align=aligned, fold="average").model
+        ),
         "gates over networks": accuracy(
             onefold.fit_gates(onefold.SoftMerge(networks, "model"), labelled, seed=0).model
         ),

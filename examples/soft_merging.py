@@ -55,7 +55,7 @@ def main() -> None:
     print(
         f"ensemble of all                  {100 * onefold.evaluate(networks, test).accuracy:6.2f}"
     )
-    average = onefold.merge(networks, align="none", repair="none").model
+    average = onefold.merge(networks, align="none", fold="average", repair="none").model
     print(f"plain average of all             {100 * onefold.evaluate(average, test).accuracy:6.2f}")
     for level in ("model", "layer"):
         soft = onefold.SoftMerge(networks, level)

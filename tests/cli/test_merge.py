@@ -35,6 +35,10 @@ def names(folder: Path) -> set[str]:
 def merged(onefold: Callable, members: list[Path], tmp_path: Path) -> Path:
     """The result of a merge of three members, scored, with its report."""
     report = [
+        "--align",
+        "cca",
+        "--fold",
+        "average",
         "--eval-split",
         "test",
         "--eval-samples",
@@ -105,6 +109,8 @@ def test_a_recipe_written_by_hand_does_what_the_flags_do(
         "model": "digits?width=4",
         "members": [os.path.relpath(path, tmp_path) for path in members],
         "data": {"source": "sklearn:digits", "samples": 300},
+        "align": "cca",
+        "fold": "average",
         "output": "h.safetensors",
     }
     (tmp_path / "h.yaml").write_text(yaml.safe_dump(content))
@@ -132,7 +138,11 @@ def test_changed_data_is_noticed(refused: Callable, merged: Path, tmp_path: Path
 
 def test_other_bits_and_versions_are_told(onefold: Callable, merged: Path, tmp_path: Path) -> None:
     text = merged.with_suffix(".recipe.yaml").read_text()
-    text = re.sub("torch: .*", "torch: 1.0.0", text.replace("align: null", "align: permutation", 1))
+    text = re.sub(
+        "torch: .*",
+        "torch: 1.0.0",
+        re.sub(r"align:\n( +.*\n)+", "align: permutation\n", text, count=1),
+    )
     (tmp_path / "changed.yaml").write_text(text)
     err = onefold("merge", tmp_path / "changed.yaml", "-o", tmp_path / "x.safetensors").err
     assert "warning: the recipe was made with torch 1.0.0, now" in err
@@ -179,6 +189,8 @@ def test_plain_averaging_needs_no_data(
     onefold: Callable, refused: Callable, members: list[Path], tmp_path: Path
 ) -> None:
     call = ["merge", *members[:2], "--model", "digits?width=4", "-o", tmp_path / "p.safetensors"]
+    assert "give --data, or name a fold (--fold average)" in refused(*call)
+    call += ["--fold", "average"]
     assert "give --data, or set --align and --repair to none" in refused(*call)
     assert onefold(*call, "--align", "none", "--repair", "none", "--weights", "3,1").status == 0
     a, b = of.load(members[0])["conv1.weight"], of.load(members[1])["conv1.weight"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onefold.documents.reading import read_yaml
-from onefold.documents.yaml_text import DEEPEST, MOST, plain_data
+from onefold.documents.yaml_text import DEEPEST, MOST, plain_data, text_from
 from onefold.errors import RecipeError
 
 REFUSED = {
@@ -68,3 +68,9 @@ def test_keys_of_another_mapping_can_be_taken_over() -> None:
     assert read.content["d"] == {"b": 1, "c": 3}
     assert read.content["e"] == {"b": 1, "c": 4, "f": 5}
     assert read.lines["d", "c"] == 2
+
+
+@pytest.mark.parametrize("text", ["0E0", "1e5", "-2.5e-3", ".5E1", "1_000", "0x1F", "null", "1:30"])
+def test_a_text_that_looks_like_a_number_stays_a_text(text: str) -> None:
+    assert plain_data(text_from({"a": text, "b": [text]})).content == {"a": text, "b": [text]}
+    assert plain_data(text_from({"a": 1e-4, "b": 3})).content == {"a": 1e-4, "b": 3}

@@ -138,7 +138,7 @@ def test_a_recipe_that_names_no_matcher_stays_one(files: Path) -> None:
     made = carry_out(check(content))
     assert "nothing was aligned" in made.warnings[0]
     again = read(files / "made.recipe.yaml", trust=True)
-    assert again.align is None
+    assert again.align == "auto"
     assert carry_out(again, MergeRunning(force=True)).warnings == made.warnings
     with pytest.raises(NothingToAlignError):
         carry_out(check({**content, "align": "cca"}), MergeRunning(force=True))

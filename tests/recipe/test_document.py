@@ -125,8 +125,9 @@ def words_of(content: Any) -> list[str]:
             "has an unknown key 'members.1.sha'; did you mean 'sha256'?",
         ),
         ({"data": 3}, "key 'data.source': it must be a text (found: 3)."),
+        ({"data": None}, "the default reads the members' predictions on unlabelled data, so give"),
         (
-            {"data": None},
+            {"data": None, "fold": "average"},
             (
                 "aligning and repairing need calibration data, so give data, or set align and"
                 " repair to none."
@@ -149,7 +150,7 @@ def words_of(content: Any) -> list[str]:
         ({"weights": [1]}, "weights has 1 numbers for 2 members; give one for each."),
         ({"barrier": True}, "barrier needs labelled data, so give evaluation too."),
         (
-            {"polish": 2, "data": None, "align": "none", "repair": "none"},
+            {"polish": 2, "data": None, "fold": "average", "align": "none", "repair": "none"},
             "polish needs calibration",
         ),
         ({"fold": {"name": "average", "ridge": 1}}, "takes no ridge; use auto or least_squares"),

@@ -21,7 +21,7 @@ def test_little_that_moves_is_a_warning_by_the_worse_of_two_counts() -> None:
     assert [bool(space.groups) for space in spec.spaces] == [True, False, False, False]
     assert {space.reason for space in spec.spaces[1:]} == {"reaches cummax, which has no rule"}
     assert "1 of 4 feature spaces between layers can move." in str(spec)
-    for method in ("permutation", "cca", None):
+    for method in ("permutation", "cca", "auto"):
         report = onefold.merge(
             networks, words(), align=method, repair="none", fold="average"
         ).report

@@ -62,9 +62,22 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in forms if tag in PLAIN | {MERGE}]
     for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    CORE + "float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+FLOAT = (CORE + "float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+_Loader.add_implicit_resolver(*FLOAT)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that the loader would take for a number."""
+
+
+_Dumper.add_implicit_resolver(*FLOAT)  # type: ignore[no-untyped-call]
+
+
+def text_from(content: Any) -> str:
+    """Plain data as YAML text, from which `plain_data` reads it again."""
+    return str(
+        yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    )
 
 
 def plain_data(text: str) -> PlainData:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
-
 from onefold.documents.part import InputFile, Part
 from onefold.documents.problems import Source
 from onefold.documents.reading import checked, read_yaml
 from onefold.documents.texts import with_texts
+from onefold.documents.yaml_text import text_from
 from onefold.errors import RecipeError
 from onefold.recipe.document import DataPart, Document, Request
 from onefold.recipe.named_files import check_below
@@ -132,7 +131,7 @@ def text_of(recipe: Document, path: str | Path) -> str:
     content = relative(recipe, path.resolve().parent).model_dump(mode="json")
     trust = " --trust" if python_files(content) else ""
     head = HEADER.format(command=recipe.command, name=path.name, again=recipe.again, trust=trust)
-    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    return head + text_from(content)
 
 
 def absolute(recipe: Asked, folder: str | Path | None = None) -> Asked:

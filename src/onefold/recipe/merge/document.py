@@ -185,6 +185,11 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             f"there is no repair {recipe.repair[:60]!r}; {nearest(recipe.repair, REPAIRS)}",
         ),
         (
+            without and isinstance(recipe.fold, Auto),
+            "the default reads the members' predictions on unlabelled data, so give {data}, or name"
+            " a fold ({fold} average) with {align} and {repair} none",
+        ),
+        (
             without and (recipe.align, recipe.repair) != ("none", "none"),
             "aligning and repairing need calibration data, so give {data}, or set {align} and"
             " {repair} to none",
