@@ -70,7 +70,7 @@ class _Dumper(yaml.SafeDumper):
     """Quotes a text that the loader would take for a number."""
 
 
-_Dumper.add_implicit_resolver(*FLOAT)  # type: ignore[no-untyped-call]
+_Dumper.add_implicit_resolver(*FLOAT)
 
 
 def text_from(content: Any) -> str:
