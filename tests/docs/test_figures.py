@@ -22,6 +22,7 @@ TABLES = {
         ("folding/few_images.py", "--table", "folding/few_images.json"),
         ("folding/study_table.py", "folding/study.json"),
         ("polish/table.py", "polish/results.json"),
+        ("default/cost.py", "--table", "default/cost.json"),
     ],
     "benchmarks.md": [
         ("folding/table.py", "folding/results.json"),
