@@ -44,7 +44,7 @@ def network(seed: int) -> nn.Module:
 
 def merge(**settings: Any) -> Callable[[list[nn.Module]], Any]:
     """A merge with these settings, as a job."""
-    return lambda models: onefold.merge(models, DATA, **{"fold": "average", **settings}).model
+    return lambda models: onefold.merge(models, DATA, **settings).model
 
 
 def gates(models: list[nn.Module]) -> nn.Module:
@@ -64,6 +64,8 @@ JOBS: dict[str, Callable[[list[nn.Module]], Any]] = {
     "Subspace": lambda m: onefold.Subspace(m[0], shape="line", starts=m).midpoint(DATA),
     "evaluate": lambda m: onefold.evaluate(m, LABELED).nll,
     "barrier": lambda m: onefold.barrier(m[0], m[1], LABELED).losses,
+    "compare_networks": lambda m: str(onefold.compare_networks(m, DATA)),
+    "merge, default": merge(),
     "measure_pairs": lambda m: str(onefold.measure_pairs(m, LABELED)),
     "class_pool": lambda m: onefold.class_pool(m, DATA).to_dict(),
 }
