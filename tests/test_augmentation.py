@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,7 +51,9 @@ def test_a_mixture_lies_between_two_images_of_the_batch() -> None:
 
 @pytest.mark.parametrize("change", [flipped, shifted, mixed])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_same_seed_gives_the_same_bits_and_inputs_stay(change, dtype) -> None:  # type: ignore[no-untyped-def]
+def test_the_same_seed_gives_the_same_bits_and_inputs_stay(
+    change: Callable[[Tensor, torch.Generator], Tensor], dtype: torch.dtype
+) -> None:
     images = torch.randn(30, 3, 8, 16, generator=seeded(), dtype=torch.float32).to(dtype)
     before = images.clone()
     first, again = change(images, seeded(3)), change(images, seeded(3))

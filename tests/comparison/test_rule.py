@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from spoilt_networks import near
 from torch import Tensor, nn
 
 from onefold.batchnorm import reestimate
@@ -13,7 +14,8 @@ from onefold.comparison import Evidence, Relation, gather
 from onefold.comparison.knowledge import knowledge_of
 from onefold.comparison.origin import NEAR, Origin, average_network, likeness
 from onefold.comparison.predictions import Predictions
-from onefold.comparison.rule import APART, SYSTEMATIC, label_shares
+from onefold.comparison.rule import label_shares
+from onefold.ensemble.told_apart import APART, SYSTEMATIC
 from onefold.errors import DataError
 from onefold.inference import ANY
 
@@ -114,15 +116,6 @@ torch.manual_seed(5)
 DATA = [torch.randn(32, 6) for _ in range(8)]
 
 
-def near(model: nn.Module, by: float, seed: int) -> nn.Module:
-    twin = copy.deepcopy(model)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p += by * p.abs().mean() * torch.randn_like(p)
-    return twin
-
-
 def test_networks_drawn_apart_share_no_origin() -> None:
     found = gather([Net(0), Net(1), Net(2)], DATA, ANY)
     assert abs(found.origin.likeness) < NEAR
@@ -133,7 +126,7 @@ def test_networks_drawn_apart_share_no_origin() -> None:
 def test_neighbours_of_one_network_share_an_origin() -> None:
     base = Net(0)
     reestimate(base, DATA)
-    models = [near(base, 0.3, seed) for seed in range(3)]
+    models = [near(base, seed, 0.3) for seed in range(3)]
     found = gather(models, DATA, ANY)
     assert found.relation is Relation.ORIGIN
     assert found.origin.average_off is not None

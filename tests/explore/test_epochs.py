@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch
-from onefold.explore.epochs import Epochs, flip_and_crop, generators_kept, share
+from onefold.explore.epochs import Epochs, flip_and_crop, share
+from onefold.generators import generators_kept
 from onefold.sources import ImageBatches
 from onefold.sources.loader import Images
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 import torch
 import torch.nn.functional as F
 from small_networks import Plain, Residual, examples, loader, members, trained
-from spoilt_networks import equal
+from spoilt_networks import equal, near
 from torch import Tensor, nn
 
 import onefold as of
 from onefold.ensemble import ClassPool
-from onefold.errors import MembersError, SettingError, TraceError
+from onefold.errors import DataError, MembersError, Note, SettingError, TraceError
 from onefold.fold import merge
 from onefold.fold.auto import Auto, most_cost
 from onefold.fold.candidates import ALIGNED, led_by
@@ -51,15 +51,6 @@ def same() -> list[nn.Module]:
 @pytest.fixture(scope="module")
 def different() -> list[nn.Module]:
     return [knowing((0, 1), 1), knowing((2, 3), 2)]
-
-
-def near(model: nn.Module, seed: int, by: float = 0.1) -> nn.Module:
-    twin = copy.deepcopy(model)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for p in twin.parameters():
-            p += by * p.abs().mean() * torch.randn_like(p)
-    return twin
 
 
 def accuracy(model: nn.Module) -> float:
@@ -331,3 +322,89 @@ def test_the_cost_is_said_in_one_sentence_and_settings_are_checked() -> None:
         Auto(rows=0)
     with pytest.raises(SettingError):
         Auto(ensemble="logit")  # type: ignore[arg-type]
+
+
+def numbers_for(labels: Callable[[int], Tensor]) -> list[tuple[Tensor, Tensor]]:
+    torch.manual_seed(0)
+    return [(torch.randn(16, 5), labels(16)) for _ in range(4)]
+
+
+class Scores(Numbers):
+    """The same of three numbers, which may be scores of classes."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.last = nn.Linear(16, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        (Numbers, lambda n: torch.randn(n, 1)),
+        (Numbers, lambda n: torch.randn(n)),
+        (Numbers, lambda n: torch.randint(2, (n,))),
+        (Scores, lambda n: torch.randn(n, 3)),
+        (Scores, lambda n: torch.randint(2, (n, 3)).float()),
+        (Scores, lambda n: F.one_hot(torch.randint(3, (n,)), 3).float()),
+    ],
+    ids=["numbers", "a number each", "two classes by one", "three numbers", "several", "one-hot"],
+)
+def test_labels_of_the_data_that_are_no_classes_are_left_and_told(
+    kind: type[Numbers], labels: Callable[[int], Tensor]
+) -> None:
+    data, models = numbers_for(labels), [kind(0), kind(1)]
+    result = merge(models, data)
+    (told,) = [note for note in result.notes if "labels of the data were not used" in note]
+    assert isinstance(told, Note)
+    assert "choice by labels" not in result.report.used
+    with pytest.raises(DataError):  # what is given to choose by must serve
+        merge(models, [x for x, _ in data], validation=data)
+
+
+def test_one_labelled_batch_is_folded_on_and_chooses_nothing(same: list[nn.Module]) -> None:
+    whole = [(torch.cat(UNLABELLED), torch.cat([y for _, y in LABELLED]))]
+    result = merge(same, whole)
+    assert any("the labels were not used, as the data cannot be split" in w for w in result.notes)
+    assert "choice by labels" not in result.report.used
+
+
+def test_what_is_chosen_by_is_read_by_nothing_else(
+    different: list[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the alignment nor a fold sees the last fifth, though the loader shuffles anew."""
+
+    class Shuffled:
+        def __init__(self) -> None:
+            self.turn = 0
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            self.turn += 1
+            order = torch.randperm(8, generator=torch.Generator().manual_seed(self.turn))
+            return (LABELLED[k] for k in order.tolist())
+
+        def __len__(self) -> int:
+            return 8
+
+    from onefold.fold import auto, steps
+
+    read: dict[str, set[float]] = {"align": set(), "fold": set(), "judge": set()}
+
+    def sums(data: Iterable[tuple[Tensor, Tensor]]) -> set[float]:
+        return {float(x.double().sum()) for x, _ in data}
+
+    def seen(name: str, function: Callable[..., object], data: int) -> Callable[..., object]:
+        def call(*args: object, **kwargs: object) -> object:
+            value = args[data]
+            read[name] |= sums(getattr(value, "data", value))  # type: ignore[arg-type]
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(steps, "align", seen("align", steps.align, 1))
+    monkeypatch.setattr(LeastSquares, "fold", seen("fold", LeastSquares.fold, 1))
+    monkeypatch.setattr(auto, "scored", seen("judge", auto.scored, 1))
+    merge(different, Shuffled())
+    assert len(read["judge"]) == 2
+    assert read["align"] == read["fold"]
+    assert len(read["fold"]) == 6
+    assert not read["judge"] & read["fold"]

@@ -11,12 +11,19 @@ from spoilt_networks import equal, spoilt
 from torch import nn
 
 import onefold as of
-from onefold.fold import merge
+from onefold.fold import MergeResult, merge
 from onefold.fold.soup import improves
 from onefold.measure import evaluate
 from onefold.measure.paired import Difference
 
 TEST = loader(512, seed=99, batch=128)
+
+
+def souped(*models: nn.Module) -> MergeResult[nn.Module]:
+    """The greedy soup of networks as they are."""
+    return merge(
+        list(models), loader(), align="none", repair="none", fold="greedy_soup", validation=TEST
+    )
 
 
 def test_a_greedy_soup_leaves_out_who_does_not_help() -> None:
@@ -48,14 +55,7 @@ def test_a_soup_of_one_is_that_member() -> None:
 def test_what_is_level_stays_out() -> None:
     """A copy of the best member changes nothing, and a soup of one is the simpler one."""
     good = trained(Plain, 0)
-    result = merge(
-        [good, copy.deepcopy(good)],
-        loader(),
-        align="none",
-        repair="none",
-        fold="greedy_soup",
-        validation=TEST,
-    )
+    result = souped(good, copy.deepcopy(good))
     assert result.report.folded["ingredients"] == [0]
     (note,) = [note for note in result.notes if "average with member 0 alone" in note]
     assert "1 of 1 trials were left out, 1 of them not clearly worse" in note
@@ -124,14 +124,7 @@ def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
 
 def test_a_soup_of_one_says_that_the_others_made_it_worse() -> None:
     good = trained(Plain, 0)
-    result = merge(
-        [good, noisy(good, 2.0)],
-        loader(),
-        align="none",
-        repair="none",
-        fold="greedy_soup",
-        validation=TEST,
-    )
+    result = souped(good, noisy(good, 2.0))
     assert result.report.folded["ingredients"] == [0]
     (text,) = [w for w in result.report.warnings if "member 0 alone" in w]
     assert "no other member made the average with member 0 alone better" in text

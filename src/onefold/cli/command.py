@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Field
 
 from onefold.cli.console import note, say, show, tell
 from onefold.documents.commands import command_of
@@ -21,7 +23,7 @@ from onefold.documents.options import (
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
-from onefold.recipe.document import Document, Request
+from onefold.recipe.document import Document, Job, NetworkOutputPart, ReadingPart, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
 from onefold.result_reports.scored import CAPTION
@@ -29,10 +31,28 @@ from onefold.result_reports.scored import CAPTION
 D = TypeVar("D", bound=Document)
 Q = TypeVar("Q", bound=Request)
 
+KEYS: Any = Job.model_fields
 PATHS = ("output", "html")  # keys of what may be given beside a recipe
 RECIPE = Option(
     "recipe", ("recipe",), str, "A recipe (.yaml), instead of options.", Flag(metavar="RECIPE.yaml")
 )
+
+
+class NetworksRequest(Request):
+    """What the commands take that look at checkpoints and write none."""
+
+    members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")]
+    reading: ReadingPart = KEYS["reading"]
+    network_output: NetworkOutputPart = KEYS["network_output"]
+    device: str = KEYS["device"]
+    table: Annotated[bool, Flag(name="json")] = Field(
+        default=False, description="Print everything as JSON."
+    )
+
+    @property
+    def paths(self) -> list[str]:
+        """The files of the networks."""
+        return [member.path for member in self.members]
 
 
 @dataclass(frozen=True)

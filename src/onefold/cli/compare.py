@@ -5,24 +5,22 @@ The sentence is that of `onefold merge` without --fold. It needs no labels.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from onefold.cli.command import RequestCommand, short_names
+from onefold.cli.command import NetworksRequest, RequestCommand, short_names
 from onefold.cli.console import note, print_json, say, show, tell
 from onefold.comparison import Comparison, compare_networks
 from onefold.documents.part import Flag, InputFile
 from onefold.fold.saved import load_networks
-from onefold.recipe.document import DataPart, Job, NetworkOutputPart, ReadingPart, Request
+from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import load_data
 from onefold.recipe.run import check_sources
 from onefold.report import Column, Table
 
-KEYS: Any = Job.model_fields
 
-
-class CompareRequest(Request):
+class CompareRequest(NetworksRequest):
     """A comparison by options."""
 
     command: ClassVar[str] = "compare"
@@ -30,19 +28,13 @@ class CompareRequest(Request):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
         min_length=2, description="Two or more checkpoints of one architecture."
     )
-    reading: ReadingPart = KEYS["reading"]
     data: DataPart = Field(description="Data to compare on; labels are not needed.")
-    network_output: NetworkOutputPart = KEYS["network_output"]
-    device: str = KEYS["device"]
-    table: Annotated[bool, Flag(name="json")] = Field(
-        default=False, description="Print everything as JSON."
-    )
 
 
 def run(asked: CompareRequest) -> None:
     """Load, compare and print."""
     check_sources(asked)
-    paths, part = [member.path for member in asked.members], asked.reading.selection
+    paths, part = asked.paths, asked.reading.selection
     networks, notes = load_networks(
         asked.model, paths, asked.device, check_finite=False, selection=part
     )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from onefold.cli.command import RequestCommand, short_names
+from onefold.cli.command import NetworksRequest, RequestCommand, short_names
 from onefold.cli.console import note, print_json, say, show, tell
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
 from onefold.fold.saved import load_networks
 from onefold.measure.calibration import Binning
-from onefold.recipe.document import EvaluationPart, Job, NetworkOutputPart, ReadingPart, Request
+from onefold.recipe.document import EvaluationPart
 from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.run import check_sources
 from onefold.result_reports.networks import score_networks
 from onefold.sources import build_model
 
-KEYS: Any = Job.model_fields
 
-
-class EvalRequest(Request):
+class EvalRequest(NetworksRequest):
     """An evaluation by options."""
 
     command: ClassVar[str] = "eval"
@@ -29,24 +27,18 @@ class EvalRequest(Request):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")] = Field(
         min_length=1, description="One or more checkpoints of one architecture."
     )
-    reading: ReadingPart = KEYS["reading"]
     data: EvaluationPart = Field(description="Labelled data to score on.")
     ensemble: EnsembleMean = Field(
         default="probabilities", description="The outputs that the ensemble averages."
     )
     bins: int = Field(default=15, ge=1, le=100_000, description="Bins of the calibration error.")
     binning: Binning = Field(default="equal-width", description="How the bins are cut.")
-    network_output: NetworkOutputPart = KEYS["network_output"]
-    device: str = KEYS["device"]
-    table: Annotated[bool, Flag(name="json")] = Field(
-        default=False, description="Print everything as JSON."
-    )
 
 
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
     check_sources(asked)
-    paths, part = [member.path for member in asked.members], asked.reading.selection
+    paths, part = asked.paths, asked.reading.selection
     networks, notes = load_networks(asked.model, paths, asked.device, several=True, selection=part)
     tell(notes)
     data = load_data(asked.data)

@@ -1,12 +1,7 @@
 """What the predictions of several classifiers tell of what they know, without labels.
 
-For the mean probabilities m_k = mean_x p_k(x) of two classifiers on the same examples,
-
-    apart(j, k) = (1/2) sum_c |m_jc - m_kc|,
-
-the total variation between them, says how much the shares of the classes that they predict differ.
-Networks that were trained on the same classes in the same shares predict nearly the same shares,
-even where they disagree on single examples. The ensemble is the mean of the probabilities, q(x);
+The shares of classes that they predict, and how these differ, are those of
+`ensemble/told_apart.py`. The ensemble is the mean of the probabilities, q(x);
 
     off_k = mean_x KL(q(x) || p_k(x))
 
@@ -24,6 +19,7 @@ import torch
 from torch import Tensor
 
 from onefold.comparison.predictions import Predictions
+from onefold.ensemble.told_apart import agreements, variations
 
 TINY = 1e-30
 
@@ -57,7 +53,7 @@ class Knowledge:
         """The largest total variation of two members' shares, from 0 to 1; None without classes."""
         if self.shares is None:
             return None
-        return float(torch.cdist(self.shares, self.shares, p=1).max()) / 2
+        return float(variations(self.shares).max())
 
     @property
     def nearest(self) -> int:
@@ -90,14 +86,13 @@ def knowledge_of(predictions: Predictions, members: int) -> Knowledge:
     probabilities = [own.softmax(-1) for own in rows]
     ensemble = sum(probabilities[1:], start=probabilities[0]) / len(rows)
     answers = torch.stack([own.argmax(-1) for own in probabilities])
-    equal = answers.unsqueeze(0) == answers.unsqueeze(1)
-    alone = equal.sum(0) == 1
+    alone = (answers.unsqueeze(0) == answers.unsqueeze(1)).sum(0) == 1
     highest = torch.stack([own.amax(-1) for own in probabilities])
     return Knowledge(
         predictions.examples,
         torch.stack([divergence(ensemble, own) for own in rows]),
         torch.stack([own.mean(0) for own in probabilities]),
-        equal.double().mean(-1),
+        agreements(answers),
         (answers == ensemble.argmax(-1)).double().mean(-1),
         (highest * alone).sum(-1) / alone.sum(-1),
     )

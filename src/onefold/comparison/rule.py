@@ -8,12 +8,11 @@ and goes down this list:
    it is a network of their kind, and is usually better than they are: average without alignment.
 2. Their outputs are no scores of classes. Then nothing more can be told; the member that is nearest
    to their mean is the safe one.
-3. Two of them are told apart: the shares of classes that they predict differ by APART or more, and
-   that difference is SYSTEMATIC or more of all answers on which they disagree. Then they know
-   different classes, and a fold pays: least squares towards the class pool, or the best member
-   shifted to even classes where that does as well. If more than half of the members are not told
-   apart from one another, the rest are odd ones: whether they know other classes or nothing cannot
-   be told, and the rule goes on with 4.
+3. Two of them are told apart by the shares of classes that they predict
+   (`ensemble/told_apart.py`). Then they know different classes, and a fold pays: least squares
+   towards the class pool, or the best member shifted to even classes where that does as well. If
+   more than half of the members are not told apart from one another, the rest are odd ones: whether
+   they know other classes or nothing cannot be told, and the rule goes on with 4.
 4. Else they know the same. No fold to one network's width was above the best member beyond noise on
    groups of this kind that were trained out, and several were far below: the member that agrees
    most with the ensemble, unchanged.
@@ -39,17 +38,9 @@ from onefold.comparison.origin import NEAR, Origin, average_network, likeness
 from onefold.comparison.predictions import read_predictions
 from onefold.ensemble.class_shares import pool_of
 from onefold.ensemble.pool import ClassPool
+from onefold.ensemble.told_apart import told_apart
 from onefold.errors import DataError
 from onefold.inference import Output
-
-# The total variation of two members' mean predicted class shares. Members that were trained on the
-# same data had at most 0.04, on other examples of the same classes 0.06; on classes in shares of 80
-# to 20 they had 0.13 and more, and 0.08 where they were nearly perfect.
-APART = 0.06
-# Of the answers on which two members disagree, so much shifts the shares of classes. Members of the
-# same data and of other examples of the same classes had at most 0.4, since most of their
-# disagreements cancel; members of different classes had 0.6 and more.
-SYSTEMATIC = 0.5
 
 
 class Relation(str, Enum):
@@ -85,8 +76,7 @@ class Evidence:
         seen = self.knowledge
         if seen.shares is None or seen.agreement is None:
             return torch.zeros(self.members, self.members, dtype=torch.bool, device="cpu")
-        apart = torch.cdist(seen.shares, seen.shares, p=1) / 2
-        return (apart >= APART) & (apart >= SYSTEMATIC * (1 - seen.agreement))
+        return told_apart(seen.shares, seen.agreement)
 
     @property
     def odd(self) -> tuple[int, ...]:

@@ -9,9 +9,9 @@ an ensemble answers by class c,
     u = sum_c |q_c - 1 / C| / 2,
 
 and the mean of probabilities is taken where its u is lower than that of logits by more than MARGIN,
-unless members share no class (APART). On members that saw the same data the two differ by less, and
-the mean of logits is the simpler one: least squares fits it without a loss. The examples need not
-be even for that: uneven ones raise both u. The figures that the rule was chosen by:
+unless members share no class (DISJOINT). On members that saw the same data the two differ by less,
+and the mean of logits is the simpler one: least squares fits it without a loss. The examples need
+not be even for that: uneven ones raise both u. The figures that the rule was chosen by:
 `benchmarks/folding/aims.py`.
 
 Probabilities are for classifiers. Members are taken for classifiers if the examples have one class
@@ -27,7 +27,6 @@ unrelated targets. Members that miss it keep the mean of their outputs, which is
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from onefold.batches import Data, batches
+from onefold.ensemble.told_apart import agreements, told_apart, variations
 from onefold.errors import DataError, Note
 from onefold.inference import Output
 from onefold.inference.running import eval_mode, outputs_of
@@ -46,11 +46,10 @@ MARGIN = 0.03
 # The variation of members that share no class. Each is sure of what it never saw, so that the mean
 # of probabilities is split in two, and no linear layer follows its logarithm: the fold lost 3 to 20
 # points by it where the ensemble gained.
-APART = 0.9
+DISJOINT = 0.9
 STILL = 0.9  # r of a classifier, at most
 PER_CLASS = 10  # examples of a class, at least: fewer say nothing of shares
 MOST = 2000  # examples that are read
-DIFFERENT = 0.15  # of the members' mean probabilities; up to 0.054 on members of the same classes
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class MeanChoice:
         examples: how many examples were read; 0 if nothing was to be chosen.
         uneven: u of both, by name.
         variation: the largest total variation of two members' mean probabilities.
+        different: whether two members are told apart (`told_apart.py`).
     """
 
     name: Literal["logits", "probabilities"]
@@ -70,6 +70,7 @@ class MeanChoice:
     examples: int = 0
     uneven: tuple[float, float] = (0.0, 0.0)
     variation: float = 0.0
+    different: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -84,7 +85,7 @@ class MeanChoice:
                     f" of logits ({100 * probabilities:.1f} and {100 * logits:.1f} % away)"
                 )
             )
-        if self.variation >= DIFFERENT:
+        if self.different:
             found.append(
                 Note(
                     f"the members' mean probabilities differ by {100 * self.variation:.0f} %: if"
@@ -152,13 +153,11 @@ def _chosen(members: Sequence[Tensor], shares: Sequence[float], count: int) -> M
     ]
     uneven = [_uneven(mean) for mean in means if isinstance(mean, Tensor)]
     own = torch.stack([p.mean(0) for p in probabilities])
-    apart = [
-        float((own[a] - own[b]).abs().sum() / 2)
-        for a, b in itertools.combinations(range(len(own)), 2)
-    ]
-    variation = max(apart, default=0.0)
+    variation = float(variations(own).max())
+    answers = torch.stack([z.argmax(1) for z in members])
+    different = bool(told_apart(own, agreements(answers)).any())
     name = evener((uneven[0], uneven[1]), variation)
-    return MeanChoice(name, True, count, (uneven[0], uneven[1]), variation)
+    return MeanChoice(name, True, count, (uneven[0], uneven[1]), variation, different)
 
 
 def evener(uneven: Sequence[float], variation: float) -> Literal["logits", "probabilities"]:
@@ -169,7 +168,7 @@ def evener(uneven: Sequence[float], variation: float) -> Literal["logits", "prob
         variation: the largest total variation of two members' mean probabilities.
     """
     logits, probabilities = uneven
-    if probabilities < logits - MARGIN and variation < APART:
+    if probabilities < logits - MARGIN and variation < DISJOINT:
         return "probabilities"
     return "logits"
 

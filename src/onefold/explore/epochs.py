@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -104,17 +103,6 @@ def seed_all(*numbers: int) -> int:
     np.random.seed(value % 2**32)
     random.seed(value)
     return value
-
-
-@contextmanager
-def generators_kept() -> Iterator[None]:
-    """Restore the generators of NumPy and Python afterwards."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        np.random.set_state(of_numpy)
-        random.setstate(of_python)
 
 
 def _image(value: Any) -> bool:

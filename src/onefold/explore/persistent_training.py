@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from onefold.batches import Data, dtype_of
 from onefold.errors import PersistentError
-from onefold.explore.epochs import Epochs, generators_kept
+from onefold.explore.epochs import Epochs
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.persistent.repulsion import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.training import Training, train_epoch
+from onefold.generators import generators_kept
 from onefold.measure import evaluate
 
 ROUND, RESTART, RERUN = "round", "restart", "rerun"

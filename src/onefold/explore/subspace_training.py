@@ -15,9 +15,10 @@ from typing import Any
 
 from onefold.batches import dtype_of
 from onefold.errors import SubspaceError
-from onefold.explore.epochs import Epochs, generators_kept
+from onefold.explore.epochs import Epochs
 from onefold.explore.subspace import Subspace
 from onefold.explore.training import Training, train_epoch
+from onefold.generators import generators_kept
 
 State = dict[str, Any]
 

@@ -23,17 +23,17 @@ from torch import nn
 
 from onefold.arguments import check_fields
 from onefold.batches import Data
-from onefold.comparison import Evidence, Relation, gather
+from onefold.comparison import Evidence, Relation
 from onefold.comparison.predictions import EXAMPLES
 from onefold.ensemble.class_shares import EVEN
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
-from onefold.errors import Note, SettingError
+from onefold.errors import Note
 from onefold.fold.average import folds
 from onefold.fold.candidates import ALIGNED, Candidate, aim, as_member, candidates, name_of_member
 from onefold.fold.choosing import Choice, choose
 from onefold.fold.expected import expected_gain, expected_hits
-from onefold.fold.held_out import held_out, last_part, rank, scored
+from onefold.fold.held_out import last_part, rank, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import losses
@@ -87,18 +87,14 @@ class Auto(NetworkFold):
 
         Its details hold the choice, what it was compared with, and what was measured.
 
-        Raises:
-            SettingError: there is no calibration data.
-            DataError: as `onefold.comparison.gather`.
+        Args:
+            job: with its evidence, and with batches to choose by if there are labels
+                (`default.py`).
         """
-        if job.data is None:
-            raise SettingError(
-                "The fold 'auto' reads the members' predictions; pass `data`, or name another fold."
-            )
-        data, validation = held_out(job.data, job.validation, needed=False)
-        evidence = job.evidence or gather(job.models, job.data, job.output, labelled=validation)
-        if validation is not None:
-            return self._by_labels(dataclasses.replace(job, data=data), evidence, validation)
+        evidence = job.evidence
+        assert evidence is not None
+        if job.validation is not None:
+            return self._by_labels(job, evidence, job.validation)
         if evidence.relation is Relation.DIFFERENT:
             return self._by_pool(job, evidence)
         if evidence.relation is Relation.ORIGIN:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from onefold.batches import RankShare
+from onefold.batches import RankShare, batches, device_of, shard_for_rank
 from onefold.batchnorm import norms_of
 from onefold.comparison import Relation, gather
 from onefold.comparison.origin import NEAR, likeness
@@ -22,7 +22,7 @@ from onefold.fold.auto import Auto
 from onefold.fold.candidates import aim
 from onefold.fold.held_out import has_labels, held_out
 from onefold.fold.merge_report import MergeReport
-from onefold.fold.plan import MergePlan
+from onefold.fold.plan import MergePlan, labelled_output
 
 M = TypeVar("M", bound=nn.Module)
 ONE_BATCH = (
@@ -47,13 +47,9 @@ def choose_step(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
 
 def _for_auto(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     """The plan for the fold "auto": no alignment and no graph unless candidates need them."""
-    data = plan.whole
+    plan = _with_labels(plan, report)
+    data, labelled = plan.whole, plan.validation
     assert data is not None
-    labelled = None
-    if has_labels(data, plan.validation):
-        labelled = held_out(data, plan.validation, needed=False)[1]
-        if labelled is None:
-            report.warnings.append(Note(ONE_BATCH))
     evidence = gather(plan.models, data, plan.output, labelled=labelled)
     report.read("comparison", evidence.knowledge.examples)
     goal = plan.goal
@@ -76,6 +72,31 @@ def _for_auto(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     )
 
 
+def _with_labels(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
+    """The plan with batches to choose by: given, or the last of the data if these have classes.
+
+    What is chosen by is taken out of the data, so that nothing else reads it.
+    """
+    data = plan.whole
+    assert data is not None
+    if not has_labels(data, plan.validation) or plan.validation is not None:
+        return plan
+    model = plan.models[plan.base]
+    first = next(batches(data, device_of(model), "calibration data"))
+    try:
+        output = labelled_output(model, first, plan.output)
+    except DataError as error:
+        report.warnings.append(Note(f"the labels of the data were not used: {error}"))
+        return plan
+    rest, labelled = held_out(data, None, needed=False)
+    if rest is None or labelled is None:
+        report.warnings.append(Note(ONE_BATCH))
+        return plan
+    return dataclasses.replace(
+        plan, data=shard_for_rank(rest, None), validation=labelled, output=output
+    )
+
+
 def _average_will_do(plan: MergePlan[M], report: MergeReport) -> bool:
     """Whether members of a named fold share an origin, so that they need no alignment."""
     data = plan.data
@@ -87,7 +108,7 @@ def _average_will_do(plan: MergePlan[M], report: MergeReport) -> bool:
         try:
             assert plan.whole is not None
             evidence = gather(plan.models, plan.whole, plan.output)
-        except DataError:
+        except DataError:  # which output is meant is not known, and an average needs none
             return False
     if not evidence.origin.shared:
         return False

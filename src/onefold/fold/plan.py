@@ -19,6 +19,7 @@ from onefold.alignment import (
     in_one_precision,
 )
 from onefold.batches import (
+    Batch,
     Data,
     RankShare,
     batches,
@@ -262,17 +263,29 @@ def _checked_output(plan: MergePlan[M]) -> Output:
     if fold.labelled and plan.validation is not None:
         source = plan.validation
     first = next(batches(source, device_of(model), "calibration data"))
-    chooses = fold.labelled and first.labels is not None
-    if chooses or meant.select is not None:
+    # The default does without labels of the data that are no classes (`default.py`).
+    needed = fold.name != AUTO or plan.validation is not None
+    if fold.labelled and needed and first.labels is not None:
+        meant = labelled_output(model, first, meant)
+    elif meant.select is not None:
         with eval_mode([model]):
-            value = run(model, first, meant)
-        if chooses:
-            axis = ClassAxis(meant, "choosing by labels").of(
-                value, first.labels, scored=True, where=f" of batch {first.index}"
-            )
-            meant = meant if value.dim() == 2 else dataclasses.replace(meant, class_axis=axis)
+            run(model, first, meant)
     if plan.polish is not None:
         check_polishable(model, data, meant, plan.polish.views)
     elif plan.goal not in (None, "logits", "outputs") and fold.runs:
         check_distillable(model, data, meant, "an ensemble of probabilities or classes")
     return meant
+
+
+def labelled_output(model: nn.Module, batch: Batch, output: Output) -> Output:
+    """The output with the axis of its classes, which the labels of a batch tell.
+
+    Raises:
+        DataError: the labels are no classes of the network's output.
+    """
+    with eval_mode([model]):
+        value = run(model, batch, output)
+    axis = ClassAxis(output, "choosing by labels").of(
+        value, batch.labels, scored=True, where=f" of batch {batch.index}"
+    )
+    return output if value.dim() == 2 else dataclasses.replace(output, class_axis=axis)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from small_networks import Plain, loader, members
@@ -19,8 +21,8 @@ def models() -> list[nn.Module]:
     return members(Plain, 2)
 
 
-def cut_at(models: list[nn.Module], **more: object) -> onefold.fold.PartialResult:
-    return onefold.partial_merge(models, loader(), until="conv2", align="permutation", **more)  # type: ignore[arg-type]
+def cut_at(models: list[nn.Module], **more: Any) -> onefold.fold.PartialResult:
+    return onefold.partial_merge(models, loader(), until="conv2", align="permutation", **more)
 
 
 def labels_of(model: nn.Module) -> list[tuple[Tensor, Tensor]]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from onefold.augmentation import flipped, mixed, shifted
 from onefold.batches import Batch
 from onefold.errors import DataError, SettingError, kind_of, nearest
+from onefold.generators import generators_kept
 from onefold.registry import Registry
 
 View = Callable[[Any], Any]
@@ -170,20 +171,15 @@ class Viewer:
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     """All generators seeded, and afterwards as they were."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()
     here = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=here):
+    with torch.random.fork_rng(devices=here), generators_kept():
         torch.default_generator.manual_seed(seed)
         if here:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(of_numpy)
-            random.setstate(of_python)
+        yield
 
 
 def _copied(inputs: Any) -> Any:

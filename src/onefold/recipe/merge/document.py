@@ -184,24 +184,7 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
             recipe.repair not in REPAIRS,
             f"there is no repair {recipe.repair[:60]!r}; {nearest(recipe.repair, REPAIRS)}",
         ),
-        (
-            without and isinstance(recipe.fold, Auto),
-            "the default reads the members' predictions on unlabelled data, so give {data}, or name"
-            " a fold ({fold} average) with {align} and {repair} none",
-        ),
-        (
-            without and (recipe.align, recipe.repair) != ("none", "none"),
-            "aligning and repairing need calibration data, so give {data}, or set {align} and"
-            " {repair} to none",
-        ),
-        (
-            without and polish,
-            "{polish} needs calibration data, so give {data}, or leave {polish} out",
-        ),
-        (
-            without and any(getattr(recipe.fold, need, False) for need in ("traced", "labelled")),
-            f"the fold '{FOLD.name_of(recipe.fold)}' needs calibration data, so give {{data}}",
-        ),
+        *_without_data(recipe, without),
         (
             cut and (without or polish or recipe.ensemble is not None),
             "{until} needs calibration data and takes no {polish} and no {ensemble}, so give {data}"
@@ -228,6 +211,31 @@ def _contradictions(recipe: Recipe) -> list[tuple[bool, str]]:
         (
             recipe.devices > 1 and without,
             "several processes share the calibration data, so give {data}, or leave {devices} out",
+        ),
+    ]
+
+
+def _without_data(recipe: Recipe, without: bool) -> list[tuple[bool, str]]:
+    """The rules of a merge that has no calibration data."""
+    polish = bool(recipe.polish.passes)
+    return [
+        (
+            without and isinstance(recipe.fold, Auto),
+            "the default reads the members' predictions on unlabelled data, so give {data}, or name"
+            " a fold ({fold} average) with {align} and {repair} none",
+        ),
+        (
+            without and (recipe.align, recipe.repair) != ("none", "none"),
+            "aligning and repairing need calibration data, so give {data}, or set {align} and"
+            " {repair} to none",
+        ),
+        (
+            without and polish,
+            "{polish} needs calibration data, so give {data}, or leave {polish} out",
+        ),
+        (
+            without and any(getattr(recipe.fold, need, False) for need in ("traced", "labelled")),
+            f"the fold '{FOLD.name_of(recipe.fold)}' needs calibration data, so give {{data}}",
         ),
     ]
 
