@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.fold.merge_report import CHOOSING
 from onefold.fold.repair_choice import HELD, prefers_plain, told
+from onefold.measure import score_logits
 from onefold.measure.paired import difference
 
 TEST = loader(512, seed=99, batch=128)
@@ -61,6 +62,13 @@ def test_a_tie_keeps_the_repair(strangers: list[nn.Module]) -> None:
     score = onefold.evaluate(strangers[0], TEST)
     assert not prefers_plain(difference(score, score))
     assert "was repaired" in told(difference(score, score))
+    labels = torch.zeros(100, dtype=torch.long)
+    right = torch.tensor([[1.0, 0.0]]).repeat(100, 1)
+    wrong_once = right.clone()
+    wrong_once[0] = torch.tensor([0.0, 1.0])
+    one_more = difference(score_logits(right, labels), score_logits(wrong_once, labels))
+    assert one_more.gain > 0
+    assert not prefers_plain(one_more)
 
 
 def test_nothing_is_said_where_nothing_was_repaired() -> None:
