@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import Note
+from onefold.finite import finite
 from onefold.printable import printable
 
 if TYPE_CHECKING:
@@ -104,5 +105,5 @@ def print_json(value: Any) -> None:
     """Plain data on standard output, as JSON; what does not print is escaped as JSON does it."""
     import json
 
-    text = json.dumps(value, indent=1, ensure_ascii=False)
+    text = json.dumps(finite(value), indent=1, ensure_ascii=False)
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from onefold.batches import Data
 from onefold.comparison.predictions import read_predictions
 from onefold.ensemble.pool import ClassPool
+from onefold.finite import finite
 from onefold.inference import Output
 from onefold.measure.paired import mean_error
 
@@ -49,9 +51,9 @@ class ExpectedGain:
         """Whether the gain is above 0 by more than a standard error."""
         return self.gain > max(self.error, 0.0)
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Plain data for JSON."""
-        return {"gain": self.gain, "error": self.error, "n": self.n}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is not finite becomes a word."""
+        return {"gain": finite(self.gain), "error": finite(self.error), "n": self.n}
 
     def __str__(self) -> str:
         return f"{100 * self.gain:+.2f} percentage points, standard error {100 * self.error:.2f}"

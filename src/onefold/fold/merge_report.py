@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from onefold.alignment import Alignment
+from onefold.finite import finite
 from onefold.fold.distillation import TOLD
 from onefold.fold.network_fold import told
 from onefold.symmetry import SymmetrySpec
@@ -127,8 +128,8 @@ class MergeReport:
         self.moving_spaces = sum(bool(space.groups) for space in spec.spaces)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; what is not finite becomes a word."""
+        return {name: finite(value) for name, value in asdict(self).items()}
 
     @property
     def _settings(self) -> str:

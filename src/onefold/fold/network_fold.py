@@ -7,7 +7,6 @@ are. A plain function of state dicts (see `average.py`) is a fold, too.
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from onefold.batches import Data
 from onefold.comparison import Evidence
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SettingError, shown
+from onefold.finite import finite
 from onefold.fold.average import Fold, folds
 from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
@@ -217,9 +217,7 @@ def plain(value: Any) -> Any:
     """A setting as plain data for JSON."""
     if isinstance(value, ClassPool):
         return "classes"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return finite(value) if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def told(settings: Mapping[str, Any]) -> str:

@@ -7,10 +7,10 @@ that is not clearly less accurate.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onefold.finite import finite
 from onefold.measure.paired import difference
 from onefold.measure.scores import Scores
 
@@ -56,12 +56,7 @@ def reason(choice: str, scores: Mapping[str, Scores]) -> str:
 
 def losses(scores: Mapping[str, Scores]) -> dict[str, float | str]:
     """The losses in nats, ready for JSON."""
-    return {name: plain(of_name.nll) for name, of_name in scores.items()}
-
-
-def plain(value: float) -> float | str:
-    """The number, or a word if JSON has none."""
-    return value if math.isfinite(value) else str(value)
+    return {name: finite(of_name.nll) for name, of_name in scores.items()}
 
 
 def soup_note(chosen: Sequence[int], trials: Sequence[Mapping[str, Any]], examples: int) -> str:
@@ -93,4 +88,4 @@ def _have(names: Sequence[str]) -> str:
     return f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
 
 
-__all__ = ["losses", "not_clearly_worse", "plain", "reason", "soup_note"]
+__all__ = ["losses", "not_clearly_worse", "reason", "soup_note"]

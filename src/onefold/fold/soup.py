@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from onefold.finite import finite
 from onefold.fold.average import folds
 from onefold.fold.held_out import check_labels, held_out, rank, scored
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
-from onefold.fold.reasons import plain, soup_note
+from onefold.fold.reasons import soup_note
 from onefold.measure.paired import ONE_ERROR, Difference, difference
 
 
@@ -80,12 +81,12 @@ class GreedySoup(NetworkFold):
                 {
                     "member": k,
                     "accuracy": score.accuracy,
-                    "loss": plain(score.nll),
+                    "loss": finite(score.nll),
                     "kept": better,
                     "difference": step.gain,
                     "standard error": step.error,
-                    "loss difference": plain(step.loss),
-                    "loss standard error": plain(step.loss_error),
+                    "loss difference": finite(step.loss),
+                    "loss standard error": finite(step.loss_error),
                     "clear": step.clear,
                 }
             )

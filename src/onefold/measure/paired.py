@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from onefold.finite import finite
 from onefold.measure.scores import Scores
 
 # discordant answers: below, the normal distribution is no good stand-in for the binomial one
@@ -76,10 +77,7 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not finite becomes a word."""
-        return {
-            k: str(v) if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in asdict(self).items()
-        }
+        return {name: finite(value) for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
         how = (

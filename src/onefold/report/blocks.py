@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from onefold.errors import DataError
+from onefold.finite import finite
 from onefold.report.svg_check import check_svg
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Facts(_Block):
     @field_validator("facts")
     @classmethod
     def _finite(cls, facts: tuple[tuple[str, Cell], ...]) -> tuple[tuple[str, Cell], ...]:
-        return tuple((name, _writable(value)) for name, value in facts)
+        return tuple((name, finite(value)) for name, value in facts)
 
 
 class Column(_Block):
@@ -98,7 +98,7 @@ class Table(_Block):
     @field_validator("rows")
     @classmethod
     def _finite(cls, rows: tuple[tuple[Cell, ...], ...]) -> tuple[tuple[Cell, ...], ...]:
-        return tuple(tuple(_writable(cell) for cell in row) for row in rows)
+        return tuple(tuple(finite(cell) for cell in row) for row in rows)
 
     @model_validator(mode="after")
     def _rectangular(self) -> Table:
@@ -240,11 +240,6 @@ class Section(BaseModel):
                 f"Picture '{caption}' cannot be embedded: {first_problem(error)}."
             ) from None
         return self
-
-
-def _writable(cell: Cell) -> Cell:
-    """The cell as JSON can hold it: infinity and NaN become words."""
-    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def first_problem(error: ValidationError) -> str:

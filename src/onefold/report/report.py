@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from onefold.errors import DataError
+from onefold.finite import finite
 from onefold.report.blocks import Section, first_problem
 from onefold.report.html import render
 from onefold.weights import atomic_write, check_ending
@@ -30,7 +31,7 @@ class Report(BaseModel):
         title: the title.
         summary: prose below the title; an empty line begins a new paragraph.
         sections: the sections in order.
-        data: further results for programs, ready for JSON.
+        data: further results for programs, ready for JSON; what is not finite becomes a word.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +40,12 @@ class Report(BaseModel):
     summary: str = ""
     sections: list[Section] = []
     data: dict[str, Any] = {}
+
+    @field_validator("data")
+    @classmethod
+    def _finite(cls, data: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = finite(data)
+        return found
 
     def section(self, title: str) -> Section:
         """Append a section and return it."""
@@ -57,7 +64,7 @@ class Report(BaseModel):
         """The whole report as JSON.
 
         Raises:
-            DataError: `data` holds something that JSON cannot, such as a tensor or an infinity.
+            DataError: `data` holds something that JSON cannot, such as a tensor.
         """
         try:
             text = json.dumps(self.model_dump(), ensure_ascii=False, allow_nan=False, indent=1)

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onefold.finite import finite
 from onefold.measure.paired import Difference, difference
 from onefold.measure.scores import Scores
 
@@ -83,16 +84,12 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; infinities become words."""
-
-        def plain(value: float) -> float | str:
-            return value if math.isfinite(value) else str(value)
-
         return {
             "candidates": list(self.candidates),
             "within one paired standard error": list(self.close),
             "and in loss": list(self.level),
             "members' losses on all labelled examples": {
-                name: plain(loss) for name, loss in self.members.items()
+                name: finite(loss) for name, loss in self.members.items()
             },
             "labelled examples": self.labelled,
             "held-out examples": self.examples,
