@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import sys
 import warnings
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from torch import Tensor, nn
 
 import onefold
 from benchmarks.default.candidates import timed
+from benchmarks.default.cost_table import table
 from benchmarks.default.record import keep, kept
 from benchmarks.default.run import chosen
 from benchmarks.transformers.tasks import LENGTH, PreNorm
@@ -136,18 +136,6 @@ def measure(subject: Subject, rounds: int) -> dict[str, Any]:
     return found
 
 
-def table(record: dict[str, Any]) -> None:
-    """One row for each network and way."""
-    print("| network | way | seconds | times the average after permutation | chosen |")
-    print("|---" * 5 + "|")
-    for network, ways in record.items():
-        cheap = ways["permutation"]["seconds"]
-        for name, way in ways.items():
-            ratio = statistics.median(a / b for a, b in zip(way["seconds"], cheap, strict=True))
-            seconds = statistics.median(way["seconds"])
-            print(f"| {network} | {name} | {seconds:.2f} | {ratio:.2f} | {way['choice']} |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,14 +147,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table:
-        table(json.loads(arguments.table.read_text()))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     record = kept(arguments.out)
     for name in arguments.networks:
         if name not in record:
             record[name] = measure(SUBJECTS[name], arguments.rounds)
             keep(record, arguments.out)
-    table(record)
+    print("\n".join(table(record)))
 
 
 if __name__ == "__main__":

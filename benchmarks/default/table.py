@@ -155,21 +155,26 @@ def lags(one: Row) -> bool:
     return one.gain + one.error < LEAST_SHARE * one.best and one.best > -LEAST_MEAN
 
 
-def show(record: Mapping[str, Any]) -> None:
-    """The table, the groups that are broken, and the verdicts."""
+def groups(record: Mapping[str, Any]) -> list[str]:
+    """The table of all groups that are not broken."""
     both = {case: rows_of(record, case) for case in CASES}
     heads = [f"{told}: chosen | gain | best candidate" for told in CASES.values()]
-    print(f"| group | kind | best member | ensemble | {' | '.join(heads)} |")
-    print("|---" * 10 + "|")
+    lines = [f"| group | kind | best member | ensemble | {' | '.join(heads)} |", "|---" * 10 + "|"]
     for without, labelled in zip(both["without"], both["with"], strict=True):
-        groups = [g for key, g in record.items() if key.split("/")[0] == without.name]
-        member = sum(max(g["members"]) for g in groups) / len(groups)
-        pooled = sum(g["ensembles"]["probabilities"]["test"] for g in groups) / len(groups)
-        print(
+        own = [g for key, g in record.items() if key.split("/")[0] == without.name]
+        member = sum(max(g["members"]) for g in own) / len(own)
+        pooled = sum(g["ensembles"]["probabilities"]["test"] for g in own) / len(own)
+        lines.append(
             f"| {without.name} | {without.kind} | {member:.1f} | {pooled:.1f} | {without} |"
             f" {labelled} |"
         )
-    print()
+    return lines
+
+
+def show(record: Mapping[str, Any]) -> None:
+    """Print the table, the groups that are broken, and the verdicts."""
+    both = {case: rows_of(record, case) for case in CASES}
+    print("\n".join(groups(record)) + "\n")
     broken = [g for g in record.values() if g["kind"] == "broken"]
     named = sum("member 2" in str(g[case]["draws"][0]) for g in broken for case in CASES)
     if broken:

@@ -22,7 +22,6 @@ TABLES = {
         ("folding/few_images.py", "--table", "folding/few_images.json"),
         ("folding/study_table.py", "folding/study.json"),
         ("polish/table.py", "polish/results.json"),
-        ("default/cost.py", "--table", "default/cost.json"),
     ],
     "benchmarks.md": [
         ("folding/table.py", "folding/results.json"),
@@ -539,7 +538,7 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
 
 
 def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = prose(root, "docs/folding.md")
+    text = prose(root, "docs/evidence/default.md")
     table = script(root / "benchmarks" / "default" / "table.py", monkeypatch)
     after, before = (
         [table.rows_of(read(root, f"default/{name}.json"), case) for case in table.CASES]
@@ -554,7 +553,7 @@ def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch
         one, two = (f"{100 * table.share_of_best(found, kind):.0f}" for found in rows)
         return f"{one} {between} {two} %"
 
-    assert f"These are {len(after[0])} groups of small networks" in text
+    assert f"{len(after[0])} groups of small networks" in text
     same = gains(after, "same").replace(" and", " without labels and")
     assert f"**The same data:** the mean gain is {same} with labels." in text
     low = min((row for row in after[0] if row.kind == "same"), key=lambda row: row.errors)
