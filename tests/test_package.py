@@ -15,7 +15,7 @@ import pytest
 import onefold
 
 ROOT = Path(onefold.__file__).parent
-PAGES = [*Path(__file__).parents[1].glob("docs/*.md"), Path(__file__).parents[1] / "README.md"]
+PAGES = [*Path(__file__).parents[1].glob("docs/**/*.md"), Path(__file__).parents[1] / "README.md"]
 NAMES = [
     "fold.polish",
     "symmetry.apply_maps",
