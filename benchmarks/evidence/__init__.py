@@ -28,15 +28,16 @@ To add a table:
    itself must then be imported in the same way. `table("gates, " + name)(function)` in a loop
    registers one table for each part of a file.
 2. Put the two comments into the page. Several files are separated by commas, and the function gets
-   them in that order; a long comment may be broken over lines. The comment begins its line.
+   them in that order; of a folder it gets the path. A long comment may be broken over lines. It
+   begins its line.
 3. Run `write.py`.
 
-A row of the overview, docs/evidence/index.md, is a claim: a function of the loaded files that
-returns the figure in words. The table "overview, SUBJECT" shows all claims of a subject:
+A row of the overview, docs/evidence/index.md, is a claim: a function of loaded files that returns
+the figure in words. The files are below benchmarks/results:
 
     from benchmarks.evidence.registry import claim
 
-    @claim("gates", "One bad member among five: the gates leave it out", "soft_merging.md")
+    @claim("One bad member among five: gates leave it out", "soft_merging.md", "soft/cost.json")
     def one_bad_member(results):
         return f"{results['gained']:+.1f} points above the average"
 """

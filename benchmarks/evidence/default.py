@@ -21,7 +21,11 @@ def cost(results: dict[str, Any]) -> list[str]:
     return cost_table.table(results)
 
 
-@claim("the default", "Members of the same data: nothing is lost, without labels", "default.md")
+@claim(
+    "Members of the same data: nothing is lost, without labels",
+    "default.md",
+    "default/results.json",
+)
 def same(results: dict[str, Any]) -> str:
     """The mean gain in points, over the groups of that kind."""
     rows = rows_of(results, "without")
@@ -29,7 +33,7 @@ def same(results: dict[str, Any]) -> str:
     return f"mean gain {mean_gain(rows, 'same'):+.2f} points over {count} groups"
 
 
-@claim("the default", "Members that know different classes, without labels", "default.md")
+@claim("Members that know different classes, without labels", "default.md", "default/results.json")
 def different(results: dict[str, Any]) -> str:
     """The mean gain, and its share of what the best of twelve candidates gains."""
     rows = rows_of(results, "without")

@@ -54,8 +54,10 @@ def without_code(text: str) -> str:
 
 
 def load(root: Path, file: str, page: str) -> Any:
-    """The JSON that a comment names."""
+    """The JSON that a comment names; of a folder that holds some, its path."""
     path = root / file
+    if path.is_dir() and next(path.rglob("*.json"), None):
+        return path
     if path.suffix != ".json" or not path.is_file():
         raise EvidenceError(f"{page}: there is no {file}; name a JSON file of benchmarks/results.")
     return json.loads(path.read_text())

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import benchmarks.evidence
 
@@ -23,13 +23,13 @@ class EvidenceError(ValueError):
 class Claim:
     """A row of the overview.
 
-    subject: the table it belongs to. words: what is claimed. page: of docs/evidence, with the
-    heading if it has one. figure: takes the loaded files of that table.
+    words: what is claimed. page: of docs/evidence, with the heading if there is one. files: below
+    benchmarks/results. figure: takes these files, loaded, and returns what was measured in words.
     """
 
-    subject: str
     words: str
     page: str
+    files: tuple[str, ...]
     figure: Callable[..., str]
 
 
@@ -51,29 +51,14 @@ def table(name: str) -> Callable[[Draw], Draw]:
     return register
 
 
-def claim(subject: str, words: str, page: str) -> Callable[[Figure], Figure]:
-    """Register a row of the overview; the function takes the loaded files of its table, which is
-    named "overview, SUBJECT", and returns the figure.
-    """
+def claim(words: str, page: str, *files: str) -> Callable[[Figure], Figure]:
+    """Register a row of the overview: a function of the files that returns the figure in words."""
 
     def register(function: Figure) -> Figure:
-        if f"overview, {subject}" not in renderers:
-            table(f"overview, {subject}")(lambda *results: overview(subject, results))
-        claims.append(Claim(subject, words, page, function))
+        claims.append(Claim(words, page, files, function))
         return function
 
     return register
-
-
-def overview(subject: str, results: Iterable[Any]) -> list[str]:
-    """The claims of a subject, one row each: what is claimed, the figure, and its page."""
-    loaded = list(results)
-    lines = ["| claim | measured | page |", "|---|---|---|"]
-    for each in claims:
-        if each.subject == subject:
-            title = each.page.split(".")[0].replace("_", " ")
-            lines.append(f"| {each.words} | {each.figure(*loaded)} | [{title}]({each.page}) |")
-    return lines
 
 
 def discover() -> dict[str, Renderer]:

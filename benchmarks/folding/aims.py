@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import warnings
 from pathlib import Path
@@ -27,17 +26,9 @@ from torch import nn
 import onefold
 from benchmarks.default.data import small_data
 from benchmarks.default.groups import SmallGroup, small_groups
-from onefold.ensemble.mean_choice import _stillness, choose_mean, evener
+from benchmarks.folding.aims_table import KINDS, table
+from onefold.ensemble.mean_choice import _stillness, choose_mean
 from onefold.inference import Output
-
-KINDS = {
-    "same": "the same data",
-    "parts": "other images of the same classes",
-    "different": "other shares of the classes",
-    "origin": "one origin",
-    "bad": "one of them bad",
-}
-AIMS = ("logits", "probabilities", "classes")
 
 
 def measure(group: SmallGroup) -> dict[str, Any]:
@@ -74,22 +65,6 @@ def still(model: nn.Module, images: list[torch.Tensor]) -> float:
     return _stillness(torch.cat([model(x) for x in images]).double())
 
 
-def chosen(row: dict[str, Any]) -> str:
-    """What the rule takes, of members that are known to be classifiers."""
-    return evener(row["uneven"], row["variation"])
-
-
-def table(rows: dict[str, dict[str, Any]]) -> None:
-    """Print the table of docs/folding.md: gains over the best member, and the rule's."""
-    print("| members with | groups | logits | probabilities | classes | as it comes |")
-    print("|---|---|---|---|---|---|")
-    for kind, words in KINDS.items():
-        own = [row for row in rows.values() if row["kind"] == kind]
-        cells = [statistics.mean(row["fold"][name] - row["best"] for row in own) for name in AIMS]
-        cells.append(statistics.mean(row["fold"][chosen(row)] - row["best"] for row in own))
-        print(f"| {words} | {len(own)} | " + " | ".join(f"{cell:+.1f}" for cell in cells) + " |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,7 +74,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
     if arguments.table:
-        table(json.loads(arguments.table.read_text()))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

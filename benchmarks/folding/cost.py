@@ -36,6 +36,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from cost_table import TARGETS, table
 from torch import Tensor, nn
 
 import onefold
@@ -73,7 +74,6 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # and how many ima
 FOLDED = {"resnet20-brief": 2000}  # for least squares, as in study.py
 PARTS = ("matchers", "least-squares", "zipit", "memory")
 METHODS = [entry.name for entry in feature_matchers]
-TARGETS = ("pruning", "correlation", "equal", "selection")
 
 
 def build(arguments: argparse.Namespace, network: str) -> list[nn.Module]:
@@ -475,86 +475,6 @@ def measure_memory(
     return record | {"process of one forward pass, MB": round(base[most], 0)}
 
 
-def table(record: dict[str, Any]) -> str:
-    """All parts as Markdown."""
-    lines: list[str] = []
-
-    def head(*names: str) -> None:
-        lines.extend(["", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"])
-
-    if "matchers" in record:
-        head(
-            "forward, s",
-            "products, s",
-            "onefold, s",
-            "of it solving and applying, s",
-            "onefold / floor",
-            "onefold / floor in channels last",
-        )
-        for network, own in record["matchers"].items():
-            for method in (m for m in METHODS if m in own):
-                cells = [
-                    own[method][name]
-                    for name in (
-                        "forward",
-                        "products",
-                        "onefold",
-                        "solve and apply",
-                        "ratio",
-                        "ratio, channels last",
-                    )
-                ]
-                lines.append(
-                    f"| {network}, {method} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |"
-                )
-    if "least-squares" in record:
-        names = {
-            "forward": "forward, s",
-            "products": "products, s",
-            "fold": "fold, s",
-            "bound": "4 forward + products, s",
-            "alignment": "alignment, s",
-        }
-        names |= {"ratio": "fold / floor"}
-        names |= {
-            "ratio with alignment": "with alignment / floor",
-            "ratio, channels last": "fold / floor in channels last",
-        }
-        head(*names.values())
-        for network, own in record["least-squares"].items():
-            for target in TARGETS:
-                lines.append(
-                    f"| {network}, {target} | "
-                    + " | ".join(f"{own[target][name]:.2f}" for name in names)
-                    + " |"
-                )
-    if "memory" in record:
-        head(
-            "moments, MB",
-            "bound, MB",
-            "process beyond one forward pass, MB, a quarter of the images",
-            "all images",
-        )
-        for network, own in record["memory"].items():
-            for task, row in own.items():
-                if isinstance(row, dict):
-                    few, many = (value for name, value in row.items() if name.endswith("images"))
-                    cells = [
-                        f"{row[n]:.2f}" if n in row else "" for n in ("moments MB", "bound MB")
-                    ]
-                    lines.append(
-                        f"| {network}, {task} | {cells[0]} | {cells[1]} | {few:.0f} | {many:.0f} |"
-                    )
-    if "zipit" in record:
-        lines += [
-            "",
-            "ZipIt: "
-            + ", ".join(f"{name}: {value}" for name, value in record["zipit"].items())
-            + ".",
-        ]
-    return "\n".join(lines).lstrip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -580,7 +500,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.table is not None:
-        print(table(json.loads(arguments.table.read_text())))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     if arguments.child is not None:
         child(arguments)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import warnings
 from pathlib import Path
@@ -29,6 +28,7 @@ import onefold
 from benchmarks.default import members
 from benchmarks.default.data import small_data
 from benchmarks.default.members import Member, Seen
+from benchmarks.folding.few_images_table import table
 
 DRAWS, IMAGES, WIDTH, LEADING = 3, 400, 256, 0.7
 GROUPS = {
@@ -38,17 +38,6 @@ GROUPS = {
     "4, the same": ("fashion", 4, "all"),
     "8, the same": ("fashion", 8, "all"),
     "4, Dirichlet, digits": ("digits", 4, "dirichlet"),
-}
-ROWS = {
-    "best": "best member",
-    "balanced": "best member, balanced",
-    "probabilities": "ensemble",
-    "pool": "ensemble, pooled by class",
-    "before": "least squares before: mean of logits",
-    "after": "least squares as it comes",
-    "head": "only the head solved, on the best member's units",
-    "classes": "least squares, classes",
-    "leading": "least squares, classes, best member first",
 }
 
 
@@ -138,15 +127,6 @@ def measure(data: str, count: int, kind: str, draw: int) -> dict[str, float]:
     }
 
 
-def table(rows: dict[str, list[dict[str, float]]]) -> None:
-    """Print the table of docs/folding.md."""
-    print("| members | " + " | ".join(rows) + " |")
-    print("|---" * (len(rows) + 1) + "|")
-    for key, words in ROWS.items():
-        cells = [f"{statistics.mean(draw[key] for draw in draws):.1f}" for draws in rows.values()]
-        print(f"| {words} | " + " | ".join(cells) + " |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -155,7 +135,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
     if arguments.table:
-        table(json.loads(arguments.table.read_text()))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -166,7 +146,7 @@ def main() -> None:
             rows.setdefault(name, []).append(measure(data, count, kind, draw))
             print(name, rows[name][-1], flush=True)
             arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
-    table(rows)
+    print("\n".join(table(rows)))
 
 
 if __name__ == "__main__":

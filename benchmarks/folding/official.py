@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from groups import GROUPS, Batches, load_batches, load_members, open_record, seeds
+from official_table import table
 from peer import Maps, Official
 from study import accuracy
 from torch import Tensor, nn
@@ -216,48 +217,6 @@ def run(
             save()
 
 
-def table(record: Mapping[str, Any]) -> str:
-    """Means and deviations over the pairs; the difference with the standard error of its mean."""
-    lines: list[str] = []
-    for name, own in record.items():
-        if "pairs" not in own:
-            continue
-        pairs = own["pairs"].values()
-        best, ensemble = (
-            statistics.mean(f(p) for p in pairs)
-            for f in (lambda p: max(p["members"]), lambda p: p["ensemble"])
-        )
-        title = f"{name}, {len(pairs)} pairs; better member {best:.1f}, ensemble {ensemble:.1f}"
-        lines += [
-            f"| {title} | | onefold | official | difference | settings of onefold; official |",
-            "|---|---|---|---|---|---|",
-        ]
-        for method in OURS:
-            for column in COLUMNS:
-                if (key := f"{method}, {column}") + ", onefold" not in own["test"]:
-                    continue
-                ours, theirs = (own["test"][f"{key}, {code}"] for code in ("onefold", "official"))
-                gaps = [a - theirs["accuracy"][pair] for pair, a in ours["accuracy"].items()]
-                scores = [list(one["accuracy"].values()) for one in (ours, theirs)]
-                cells = [
-                    f"{statistics.mean(one):.1f} ± {statistics.stdev(one):.1f}" for one in scores
-                ]
-                cells.append(
-                    f"{statistics.mean(gaps):+.2f} (se"
-                    f" {statistics.stdev(gaps) / len(gaps) ** 0.5:.2f})"
-                )
-                words = [
-                    ", ".join(f"{n}={v}" for n, v in one["setting"].items())
-                    for one in (ours, theirs)
-                ]
-                lines.append(
-                    f"| {method} | {column} | {' | '.join(cells)} |"
-                    f" {'; '.join(w for w in words if w)} |"
-                )
-        lines.append("")
-    return "\n".join(lines).rstrip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -271,7 +230,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="only print this record as Markdown")
     arguments = parser.parse_args()
     if arguments.table is not None:
-        print(table(json.loads(arguments.table.read_text())))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     if arguments.official is None:
         parser.error("pass --official, a checkout of github.com/shoroi/align-n-merge")

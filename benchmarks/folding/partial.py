@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from groups import GROUPS, Batches, load_batches, load_members, open_record
+from partial_table import table
 from torch import nn
 
 import onefold
@@ -149,28 +150,6 @@ def run(
         save()
 
 
-def table(record: dict[str, Any]) -> None:
-    """Print the record as tables in Markdown."""
-    for name, own in record.items():
-        ways = list(own["ways"])
-        ensemble = own["ensemble"]
-        print(f"\n{name}: members {' / '.join(str(x) for x in ensemble['each'])}\n")
-        print(
-            f"| merged up to | share of layers | parameters | multiply-adds | {' | '.join(ways)}"
-            f" |\n|---{'|---' * (len(ways) + 3)}|"
-        )
-        print(
-            "| nothing (ensemble) | 0 | 2 | 2 |"
-            f" {' | '.join([str(ensemble['accuracy'])] * len(ways))} |"
-        )
-        for until, row in own["ways"][ways[0]].items():
-            cells = [str(own["ways"][way].get(until, {}).get("accuracy", "-")) for way in ways]
-            print(
-                f"| {until} | {row['share']:.2f} | {row['parameters']:.2f} |"
-                f" {row['multiply-adds']:.2f} | {' | '.join(cells)} |"
-            )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -186,7 +165,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
     if arguments.table:
-        table(json.loads(arguments.table.read_text()))
+        print("\n".join(table(json.loads(arguments.table.read_text()))))
         return
     if arguments.out is None:
         parser.error("give --out or --table")

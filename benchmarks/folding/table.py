@@ -63,6 +63,27 @@ def cost(network: str, record: dict[str, Any]) -> list[str]:
     return lines
 
 
+def costs(networks: dict[str, Any]) -> list[str]:
+    """The table of seconds and memory, of all networks."""
+    lines = [
+        (
+            "| | floor, s | onefold, s | onefold / floor | official, s | official / onefold |"
+            " moments, MB | bound, MB | process beyond one forward, MB |"
+        ),
+        "|---|" + "---|" * 8,
+    ]
+    for network, record in networks.items():
+        lines += cost(network, record)
+    return lines
+
+
+def many(rows: list[dict[str, Any]]) -> list[str]:
+    """The table of many members."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    return lines + ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
+
+
 def main() -> None:
     results = json.loads(Path(sys.argv[1]).read_text())
     networks = {
@@ -73,22 +94,9 @@ def main() -> None:
     lines: list[str] = []
     for network, record in networks.items():
         lines += [*quality(network, record), *settings(record), ""]
-    lines += [
-        (
-            "| | floor, s | onefold, s | onefold / floor | official, s | official / onefold |"
-            " moments, MB | bound, MB | process beyond one forward, MB |"
-        ),
-        "|---|" + "---|" * 8,
-    ]
-    for network, record in networks.items():
-        lines += cost(network, record)
+    lines += costs(networks)
     if "many members" in results:
-        names = list(results["many members"][0])
-        lines += ["", "| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-        lines += [
-            "| " + " | ".join(str(row[name]) for name in names) + " |"
-            for row in results["many members"]
-        ]
+        lines += ["", *many(results["many members"])]
     print("\n".join(lines))
 
 

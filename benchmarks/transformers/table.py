@@ -88,6 +88,13 @@ def table(name: str, own: dict[str, Any]) -> list[str]:
     return lines
 
 
+def settings(own: dict[str, Any]) -> str:
+    """What held-out examples chose."""
+    return "; ".join(
+        key for kind, key in own["settings"].items() if not kind.startswith(("none", "permutation"))
+    )
+
+
 def picture(record: dict[str, Any]) -> str:
     """Accuracy along the line of two members, before and after alignment."""
     figure, panels = new_figure(2.2 * len(record), len(record), share_x=True)
@@ -124,12 +131,7 @@ def main() -> None:
     record = {name: record[name] for name in TITLES if name in record}
     for name, own in record.items():
         print("\n".join(table(name, own)), end="\n\n")
-        settings = "; ".join(
-            key
-            for kind, key in own["settings"].items()
-            if not kind.startswith(("none", "permutation"))
-        )
-        print(f"Chosen on held-out examples: {settings}.\n")
+        print(f"Chosen on held-out examples: {settings(own)}.\n")
     if len(sys.argv) > 2:
         Path(sys.argv[2]).write_text(picture(record))
 

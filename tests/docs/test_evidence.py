@@ -65,6 +65,7 @@ def test_a_comment_may_be_broken_over_lines_and_name_several_files(root: Path) -
         (f"<!-- table: what the default costs from -->\n{END}", "names no JSON"),
         (f"<!-- table: no such table from {COST} -->\n{END}", "nothing draws"),
         (f"<!-- table: what the default costs from none.json -->\n{END}", "there is no none.json"),
+        (f"<!-- table: overview from src -->\n{END}", "there is no src"),
         (f"<!-- table: what the default costs from README.md -->\n{END}", "there is no README.md"),
         (COMMENT, "needs its own"),
         (f"{COMMENT}\n{COMMENT}\n{END}\n{END}", "has no"),
@@ -81,16 +82,16 @@ def test_comments_in_code_are_no_tables(root: Path) -> None:
     assert rewritten(page, root, "page.md") == page
 
 
-def test_claims_become_rows_of_their_overview(root: Path) -> None:
-    claim("a test", "It is so", "some_page.md#part")(lambda one: f"{len(one)} of them")
+def test_claims_become_rows_of_the_overview(root: Path) -> None:
+    discover()
+    count = len(json.loads((root / COST).read_text()))
+    claim("It is so", "some_page.md#part", "default/cost.json")(lambda one: f"{len(one)} of them")
     try:
-        page = f"<!-- table: overview, a test from {COST} -->\n{END}"
-        count = len(json.loads((root / COST).read_text()))
+        page = f"<!-- table: overview from benchmarks/results -->\n{END}"
         row = f"| It is so | {count} of them | [some page](some_page.md#part) |"
         assert row in rewritten(page, root, "page.md")
     finally:
         claims.pop()
-        del renderers["overview, a test"]
 
 
 def test_every_page_of_the_overview_exists(root: Path) -> None:

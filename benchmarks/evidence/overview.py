@@ -1,0 +1,44 @@
+"""The table of docs/evidence/index.md: one row for each claim, the figure, and its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.evidence.registry import claims, table
+
+# The order of the rows; claims of other pages come last.
+PAGES = (
+    "default",
+    "least_squares",
+    "class_pools",
+    "polish",
+    "cca_merge",
+    "git_rebasin_and_transport",
+    "repair",
+    "partial_merging",
+    "transformers",
+    "soft_merging",
+    "subspaces",
+    "persistent_neurons",
+    "scale",
+    "reliability",
+    "attacks",
+)
+
+
+def place(page: str) -> int:
+    """Where a page's claims stand."""
+    name = page.split(".")[0]
+    return PAGES.index(name) if name in PAGES else len(PAGES)
+
+
+@table("overview")
+def overview(results: Path) -> list[str]:
+    """All claims; results: the folder of all results."""
+    lines = ["| claim | measured | page |", "|---|---|---|"]
+    for one in sorted(claims, key=lambda each: place(each.page)):
+        loaded = [json.loads((results / file).read_text()) for file in one.files]
+        title = one.page.split(".")[0].replace("_", " ")
+        lines.append(f"| {one.words} | {one.figure(*loaded)} | [{title}]({one.page}) |")
+    return lines
