@@ -58,11 +58,12 @@ def uneven(results: dict[str, Any]) -> list[str]:
     ]
     for ratio in results[next(iter(WHERE))]:
         cells = [
-            f"{statistics.mean(row[told] - row['ensemble'] for row in results[group][ratio]):+.1f}"
+            statistics.mean(row[told] - row["ensemble"] for row in results[group][ratio])
             for group in WHERE
             for told in ("taken to be even", "told the shares")
         ]
-        lines.append(f"| {ratio} to 1 | " + " | ".join(cells) + " |")
+        shown = [f"{cell:+.1f}".replace("-0.0", "0.0") for cell in cells]
+        lines.append(f"| {ratio} to 1 | " + " | ".join(shown) + " |")
     return lines
 
 

@@ -17,18 +17,6 @@ from typing import Any
 import pytest
 
 TABLES = {
-    "alignment.md": [("transformers/table.py", "transformers/results.json")],
-    "folding.md": [
-        ("folding/few_images.py", "--table", "folding/few_images.json"),
-        ("folding/study_table.py", "folding/study.json"),
-        ("polish/table.py", "polish/results.json"),
-    ],
-    "benchmarks.md": [
-        ("folding/table.py", "folding/results.json"),
-        ("folding/official.py", "--table", "folding/official.json"),
-        ("folding/cost.py", "--table", "folding/cost.json"),
-    ],
-    "partial_merging.md": [("folding/partial.py", "--table", "folding/partial.json")],
     "soft_merging.md": [("soft/table.py", "soft")],
     "subspaces.md": [("subspace/table.py", "subspace")],
     "persistent_neurons.md": [("persistent/table.py", "persistent")],
@@ -83,7 +71,7 @@ MEASURED = ", norms re-estimated"
 
 
 def test_what_is_said_of_polish(root: Path) -> None:
-    text, record = prose(root, "docs/folding.md"), read(root, "polish/results.json")
+    text, record = prose(root, "docs/evidence/polish.md"), read(root, "polish/results.json")
     small, vgg, same = (record[name] for name in ("small, halves", "vgg11, halves", "small, same"))
 
     def gain(group: dict[str, Any], plan: str, start: str = "best member") -> str:
@@ -131,7 +119,7 @@ def test_what_is_said_of_polish(root: Path) -> None:
 
 
 def test_what_is_said_of_polish_and_batch_norms(root: Path) -> None:
-    text, record = prose(root, "docs/folding.md"), read(root, "polish/results.json")
+    text, record = prose(root, "docs/evidence/polish.md"), read(root, "polish/results.json")
     halves, same = (
         record[f"vgg11, {kind}"]["polished"]["best member"] for kind in ("halves", "same")
     )
@@ -158,7 +146,7 @@ def test_what_is_said_of_polish_and_batch_norms(root: Path) -> None:
 
 
 def test_what_is_said_of_polish_of_a_network_that_is_trained_out(root: Path) -> None:
-    text = prose(root, "docs/folding.md")
+    text = prose(root, "docs/evidence/polish.md")
     group = read(root, "polish/results.json")["resnet20, halves"]
     best, fold = (
         {plan: row["test"]["gain"] for plan, row in group["polished"][start].items()}
@@ -178,7 +166,10 @@ def test_what_is_said_of_polish_of_a_network_that_is_trained_out(root: Path) -> 
 
 
 def test_what_is_said_of_transformers(root: Path) -> None:
-    text, record = prose(root, "docs/alignment.md"), read(root, "transformers/results.json")
+    text, record = (
+        prose(root, "docs/evidence/transformers.md"),
+        read(root, "transformers/results.json"),
+    )
 
     def found(name: str, fold: str) -> list[float]:
         return [row["test"] for row in record[name]["folds"][fold]]
@@ -299,7 +290,7 @@ def study(root: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
 
 
 def test_what_is_said_of_two_members(root: Path, study: Study) -> None:
-    text = prose(root, "docs/folding.md")
+    text = prose(root, "docs/evidence/least_squares.md")
     below = [
         -statistics.mean(study.above(group, row, "best member"))
         for group in ("same-vgg11", "same-resnet20", "halves-vgg11", "dirichlet-vgg11")
@@ -338,7 +329,7 @@ def test_what_is_said_of_two_members(root: Path, study: Study) -> None:
 
 
 def test_what_is_said_of_members_pooled_by_class(root: Path, study: Study) -> None:
-    text, g, error = prose(root, "docs/folding.md"), study.gain, study.error
+    text, g, error = prose(root, "docs/evidence/class_pools.md"), study.gain, study.error
     few, more, halves = "dirichlet-vgg11", "dirichlet-vgg11-8000", "halves-vgg11-8000"
     fold, plain = POOLED + POLISHED, POOLED + "least squares"
     direct = POOLED + DISTILLED
@@ -374,7 +365,10 @@ def test_what_is_said_of_members_pooled_by_class(root: Path, study: Study) -> No
 
 
 def test_what_is_said_of_many_members(root: Path, study: Study) -> None:
-    text, group = prose(root, "docs/folding.md"), "many-dirichlet"
+    text = prose(root, "docs/evidence/least_squares.md") + prose(
+        root, "docs/evidence/class_pools.md"
+    )
+    group = "many-dirichlet"
     pool = [rounded(x) for x in study.above(group, POOL, "ensemble")]
     assert f"the pool is {pool[0]}, {pool[1]} and {pool[2]} points above the plain ensemble" in text
     pooled, plain = (
@@ -423,7 +417,7 @@ def test_what_is_said_of_many_members(root: Path, study: Study) -> None:
 
 
 def test_what_is_said_of_uneven_data(root: Path) -> None:
-    text, record = prose(root, "docs/folding.md"), read(root, "folding/uneven.json")
+    text, record = prose(root, "docs/evidence/class_pools.md"), read(root, "folding/uneven.json")
 
     def gain(group: str, ratio: str, told: str = "taken to be even") -> float:
         return statistics.mean(row[told] - row["ensemble"] for row in record[group][ratio])
@@ -441,7 +435,10 @@ def test_what_is_said_of_uneven_data(root: Path) -> None:
 
 
 def test_what_is_said_of_few_images(root: Path) -> None:
-    text, record = prose(root, "docs/folding.md"), read(root, "folding/few_images.json")
+    text, record = (
+        prose(root, "docs/evidence/least_squares.md"),
+        read(root, "folding/few_images.json"),
+    )
 
     def mean(group: str, key: str) -> float:
         return statistics.mean(draw[key] for draw in record[group])
@@ -463,16 +460,8 @@ def test_what_is_said_of_few_images(root: Path) -> None:
         assert said in text, said
 
 
-def test_what_is_said_of_the_aim(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown = (root / "docs" / "folding.md").read_text().splitlines()
-    module = script(root / "benchmarks" / "folding" / "aims.py", monkeypatch)
+def test_what_is_said_of_the_aim(root: Path) -> None:
     record = read(root, "folding/aims.json")
-    module.table(record)
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert len(rows) == 7
-    assert [row for row in rows if row not in shown] == []
     still = [value for row in record.values() for value in row["stillness"]]
     rule = prose(root, "src/onefold/ensemble/mean_choice.py")
     said = f"below 0.9 for {sum(value < 0.9 for value in still)} of {len(still)} small classifiers"
@@ -482,7 +471,7 @@ def test_what_is_said_of_the_aim(
 def test_what_is_said_of_repair_without_alignment(root: Path) -> None:
     record = read(root, "folding/unaligned_repair.json")
     steps = [row["full"]["accuracy"] - row["none"]["accuracy"] for row in record]
-    page = prose(root, "docs/folding.md")
+    page = prose(root, "docs/evidence/repair.md")
     for said in (
         f"On {len(record)} random groups of small networks",
         f"was {rounded(statistics.mean(steps))} points better on average",
@@ -501,7 +490,7 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
         n: {(r["method"], r["code"]): r for r in record[n]["rows"]}
         for n in ("resnet20", "vgg11-quarter")
     }
-    readme, text = (root / "README.md").read_text(), prose(root, "docs/benchmarks.md")
+    readme, text = (root / "README.md").read_text(), prose(root, "docs/evidence/cca_merge.md")
 
     def cells(method: str, repair: str = "repair") -> str:
         code = "" if method in ("ensemble", "member 0", "member 1") else "onefold"
@@ -532,9 +521,6 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
     ]
     assert "level, {} and {} on ResNet-20, {} and {} on VGG11".format(*level) in text
     assert f"{level[1]} beside {level[0]} % and {level[3]} beside {level[2]} % of CCA" in readme
-    assert "[{} and {}, {} and {} %](benchmarks.md)".format(*level) in prose(
-        root, "docs/alignment.md"
-    )
 
 
 def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -630,37 +616,50 @@ def test_what_the_readme_says_of_gates(root: Path) -> None:
     )
 
 
-def test_the_table_of_attacks_says_what_was_kept(root: Path) -> None:
-    page = (root / "docs" / "benchmarks.md").read_text()
-    merges, races = read(root, "robustness/results.json"), read(root, "reliability/races.json")
-    kept = {
-        "robustness/results.json": (
-            f"{merges['merges']:,} merges of {merges['networks']:,} networks",
-            len(merges["faults"]),
-        ),
-        "reliability/races.json": (
-            f"{races['races']} races of {races['pairs']} pairs",
-            len(races["faults"]),
-        ),
-    }
-    kills = read(root, "reliability/kills.json").values()
-    kept["reliability/kills.json"] = (
-        f"{sum(row['trials'] for row in kills)} kills of {len(kills)} commands",
-        sum(len(row["faults"]) for row in kills),
+def test_attacks_found_nothing_and_memory_hardly_grows(root: Path) -> None:
+    """What docs/evidence/attacks.md says of its tables."""
+    for name in ("robustness/results", "reliability/races", "fuzz/headers", "fuzz/archives"):
+        assert read(root, f"{name}.json")["faults"] == [], name
+    assert read(root, "fuzz/recipes.json")["faults"] == []
+    assert all(row["faults"] == [] for row in read(root, "reliability/kills.json").values())
+    memory = read(root, "reliability/memory.json").values()
+    assert max(rows["500"]["MB"] - rows["50"]["MB"] for rows in memory) < 5
+
+
+def test_what_is_said_of_merging_up_to_a_place(root: Path) -> None:
+    text, record = (
+        prose(root, "docs/evidence/partial_merging.md"),
+        read(root, "folding/partial.json"),
     )
-    for name in ("headers", "archives", "recipes"):
-        record = read(root, f"fuzz/{name}.json")
-        kept[f"fuzz/{name}.json"] = (f"{record['files']:,}", len(record["faults"]))
-    for name, (trials, faults) in kept.items():
-        assert f" | {trials} | {faults} | `{name}` |" in page, name
-    grown = {
-        way: max(rows["500"]["MB"] - rows["50"]["MB"], 0)
-        for way, rows in read(root, "reliability/memory.json").items()
+    for own in record.values():
+        assert "(members {} and {} %)".format(*own["ensemble"]["each"]) in text
+
+
+def test_what_is_said_of_the_costs_of_folding(root: Path) -> None:
+    text, record = prose(root, "docs/evidence/scale.md"), read(root, "folding/cost.json")
+    small, deep = (record["least-squares"][name] for name in ("vgg11-quarter", "resnet20-brief"))
+
+    def means(own: dict[str, Any]) -> str:
+        targets = [own[name] for name in ("correlation", "equal", "selection")]
+        seconds = [one["fold"] + one["alignment"] for one in targets]
+        bounds = [one["bound"] for one in targets]
+        return "{} to {} of {} to {} s".format(
+            *map(rounded, (min(seconds), max(seconds), min(bounds), max(bounds)))
+        )
+
+    pruning = [(rounded(own["pruning"]["fold"]), own["pruning"]["bound"]) for own in (small, deep)]
+    for said in (
+        f"pruning {pruning[0][0]} of {rounded(pruning[0][1])} s on VGG11 and {pruning[1][0]} of"
+        f" {rounded(pruning[1][1])} s on ResNet-20",
+        f"{means(small)} and {means(deep)}",
+    ):
+        assert said in text, said
+    ratios = {
+        name: [row["ratio"] for method, row in own.items() if method in METHODS]
+        for name, own in record["matchers"].items()
     }
-    said = ", ".join(f"{way} {growth:.1f}" for way, growth in grown.items())
-    assert f"after 500 merges less that after 50, in MB: {said}" in prose(
-        root, "docs/benchmarks.md"
-    ), said
-    assert max(grown.values()) < 5
-    for layers, seconds in read(root, "large/depth.json").items():
-        assert f"| {layers} | {seconds['merge']:.2f} | {seconds['torch.export']:.2f} |" in page
+    assert max(ratios["vgg11-quarter"]) <= 1
+    assert max(ratios["resnet20-brief"]) < 1.3
+
+
+METHODS = ("cca", "permutation", "procrustes", "rotation", "transport", "weights", "zipit")
