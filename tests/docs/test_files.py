@@ -1,28 +1,25 @@
-"""The code of docs/files.md runs as it stands there, and the page names all arguments."""
+"""The code of the guide on files runs as it stands there, and the page names all arguments."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from doc_pages import run_section, text_of, untested_sections
+from doc_pages import text_of
+from guide_pages import run_page
 
 import onefold as of
 from onefold.weights import Selection
 
-PAGE = "files.md"
+PAGE = "guides/files.md"
 
 
 def test_the_example(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def section(title: str) -> dict[str, Any]:
-        return run_section(root, PAGE, title, {})
-
-    names = section("An example")
+    names = run_page(root, PAGE, {})
     for name, value in names["trained"].state_dict().items():
         assert torch.equal(value, names["weights"][f"model.{name}"])
         assert torch.equal(names["smooth"].state_dict()[name], names["averaged"]["module"][name])
@@ -36,4 +33,12 @@ def test_the_page_names_all_arguments(root: Path) -> None:
         assert f"`{field}=" in page
         assert f"`--{field}`" in page
         assert field in inspect.signature(of.load).parameters
-    assert not untested_sections(root, PAGE, Path(__file__).read_text())
+
+
+def test_the_number_of_damaged_files_is_that_of_the_results(root: Path) -> None:
+    records = [
+        json.loads((root / "benchmarks" / "results" / "fuzz" / f"{name}.json").read_text())
+        for name in ("headers", "archives")
+    ]
+    count = sum(record["files"] for record in records)
+    assert f"{count:,} damaged files were read" in text_of(root, PAGE)

@@ -1,4 +1,4 @@
-"""The code of docs/persistent_neurons.md runs as it stands there and does what the page says; so do
+"""The code of the pages on persistent rounds runs as it stands there and does what they say; so do
 the examples of persistent training.
 """
 
@@ -8,16 +8,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_pages import Small, pattern_images, run_section, untested_sections
+from doc_pages import Small, pattern_images, text_of
+from guide_pages import commands, run_page
 from torch.utils.data import DataLoader
 
 import onefold as of
-
-PAGE = "persistent_neurons.md"
+from onefold.explore.persistent.kernels import kernels
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +27,16 @@ def images() -> tuple[DataLoader, DataLoader]:
 
 
 @pytest.fixture
-def section(
-    root: Path,
-    images: tuple[DataLoader, DataLoader],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Any:
+def own(
+    images: tuple[DataLoader, DataLoader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What the pages say stands for the reader's own."""
     monkeypatch.chdir(tmp_path)
-    own = {"network": Small, "loader": images[0], "validation": images[1]}
-    return lambda title, **names: run_section(root, PAGE, title, own | names)
+    return {"network": Small, "loader": images[0], "validation": images[1]}
 
 
-def test_every_block_of_the_page_belongs_to_a_test_here(root: Path) -> None:
-    assert untested_sections(root, PAGE, Path(__file__).read_text()) == []
-
-
-def test_a_plain_loop(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    names = section("In a plain loop")
+def test_the_guide(root: Path, own: dict[str, Any], images: tuple[DataLoader, DataLoader]) -> None:
+    names = run_page(root, "guides/persistent_rounds.md", own)
     run = names["run"]
     assert len(run.solutions) == 3
     assert min(run.scores) > 0.8
@@ -51,34 +45,27 @@ def test_a_plain_loop(section: Any, images: tuple[DataLoader, DataLoader]) -> No
     assert of.evaluate(names["ensemble"], images[1]).accuracy > 0.8
     weights = [run.network(k).first.weight for k in range(3)]
     assert all((weights[i] - weights[j]).norm() > 0.1 for i in range(3) for j in range(i))
-
-
-def test_what_repels_and_how(section: Any) -> None:
-    names = section("What repels, and how")
-    groups = {
-        name: [group.module for group in names[name].groups] for name in ("head", "outer", "strong")
-    }
-    assert groups == {
-        "head": ["last"],
-        "outer": ["first", "last"],
-        "strong": ["first", "norm", "last"],
-    }
-    assert names["aside"].mirror
+    groups = {name: [group.module for group in names[name].groups] for name in ("head", "strong")}
+    assert groups == {"head": ["last"], "strong": ["first", "norm", "last"]}
     assert names["control"].control
+    assert names["aside"].mirror
+    assert (names["again"].round, len(names["again"].solutions)) == (3, 3)
+    assert of.evaluate(names["result"].model, images[1]).accuracy > 0.8
 
 
-def test_stopping_and_going_on(section: Any) -> None:
-    names = section("Stopping and going on")
-    assert (names["again"].round, len(names["again"].solutions)) == (1, 1)
-    assert names["again"].order_seed != names["run"].order_seed
+def test_the_command_of_the_guide(root: Path, own: dict[str, Any], onefold: Callable) -> None:
+    ((_, *command),) = commands(root, "guides/persistent_rounds.md")
+    command[command.index("--epochs") + 1] = "1"
+    done = onefold(*command)
+    assert done.status == 0, done.err
+    assert Path("rounds/best.safetensors").exists()
 
 
-def test_then_align_fold_gate(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    run = section("In a plain loop")["run"]
-    names = section("Then: align, fold, gate", run=run)
-    assert type(names["folded"]) is Small
-    assert of.evaluate(names["folded"], images[1]).accuracy > 0.8
-    assert of.evaluate(names["gated"], images[1]).accuracy > 0.8
+def test_how_rounds_work(root: Path, own: dict[str, Any]) -> None:
+    names = run_page(root, "how_it_works/persistent_neurons.md", own)
+    assert names["run"].steps == len(own["loader"])
+    page = text_of(root, "how_it_works/persistent_neurons.md")
+    assert [name for name in kernels.names() if f"| `{name}` |" not in page] == []
 
 
 def run_example(root: Path, folder: Path, code: str) -> str:

@@ -1,33 +1,34 @@
-"""What docs/sources.md says of checkpoints, names and a user's own functions is so."""
+"""What the guide on sources says of checkpoints, names and a user's own functions is so."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from doc_pages import run_section, text_of
+from doc_pages import text_of
+from guide_pages import blocks, commands, run_page
 
 import onefold as of
 from onefold.sources import build_data, build_model, data_sources, model_sources
 from onefold.sources.images import CIFAR, IMAGENET
+
+PAGE = "guides/sources.md"
 
 
 def test_checkpoints_become_networks(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names = run_section(root, "sources.md", "Checkpoints as networks", {})
+    names = run_page(root, PAGE, {})
     folded = of.load(tmp_path / "folded.safetensors")
     assert folded.keys() == names["models"][0].state_dict().keys()
 
 
 def own_files(root: Path, folder: Path) -> tuple[str, str]:
     """The functions of the page in files."""
-    section = text_of(root, "sources.md").split("## Functions of your own")[1]
-    load, build = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    _, load, build = blocks(root, PAGE)
     (folder / "data.py").write_text(f"import torch\n\n{load}")
     (folder / "model.py").write_text(f"import torch\n\n{build}")
     return f"{folder / 'data.py'}:load", f"{folder / 'model.py'}:build"
@@ -51,8 +52,19 @@ def test_the_functions_of_the_page_work_in_every_command(
     assert trained.status == 0, trained.err
 
 
+def test_the_command_of_the_page(
+    root: Path, onefold: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page(root, PAGE, {})  # writes the members
+    own_files(root, tmp_path)
+    ((_, *command),) = commands(root, PAGE)
+    done = onefold(*command, "--force")
+    assert done.status == 0, done.err
+
+
 def test_all_names_and_defaults_stand_there(root: Path) -> None:
-    page = text_of(root, "sources.md")
+    page = " ".join(text_of(root, PAGE).split())
     for registry in (data_sources, model_sources):
         for entry in registry:
             if entry.value.__module__.startswith("onefold."):

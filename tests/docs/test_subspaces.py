@@ -1,27 +1,26 @@
-"""The code of docs/subspaces.md runs as it stands there, section by section, and does what the page
-says; so does examples/subspace.py.
+"""The code of the pages on subspaces runs as it stands there and does what they say; so does
+examples/subspace.py.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from doc_pages import Small, pattern_images, run_section, untested_sections
+from doc_pages import Small, pattern_images
+from guide_pages import commands, run_page, trained
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import onefold as of
-
-HIGH, LOW = 8, 100  # tokens below HIGH make a text of class 1
 
 
 @pytest.fixture(scope="module")
@@ -30,125 +29,28 @@ def images() -> tuple[DataLoader, DataLoader]:
 
 
 @pytest.fixture
-def section(
-    root: Path,
-    images: tuple[DataLoader, DataLoader],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Any:
+def own(
+    images: tuple[DataLoader, DataLoader], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What the pages say stands for the reader's own."""
     monkeypatch.chdir(tmp_path)
-    own = {"network": Small, "loader": images[0], "test": images[1]}
-    return lambda title, **names: run_section(root, "subspaces.md", title, own | names)
+    a, b = (trained(images[0], seed) for seed in (0, 1))
+    return {"network": Small, "loader": images[0], "test": images[1], "a": a, "b": b}
 
 
-def trained(loader: DataLoader, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    model = Small()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for _ in range(3):
-        for x, y in loader:
-            loss = F.cross_entropy(model(x), y)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return model.eval()
-
-
-def test_every_block_of_the_page_belongs_to_a_test_here(root: Path) -> None:
-    assert untested_sections(root, "subspaces.md", Path(__file__).read_text()) == []
-
-
-def test_a_plain_loop(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    names = section("In a plain loop")
+def test_the_guide(root: Path, own: dict[str, Any], images: tuple[DataLoader, DataLoader]) -> None:
+    names = run_page(root, "guides/subspaces.md", own)
+    loader, test = images
     losses = names["losses"]
     assert sum(losses[-8:]) < 0.7 * sum(losses[:8])
     assert type(names["midpoint"]) is Small
-    assert of.evaluate(names["midpoint"], images[1]).accuracy > 0.8
-
-
-def test_lightning(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    pytest.importorskip("pytorch_lightning")
-    names = section("In Lightning")
-    assert type(names["midpoint"]) is Small
-    assert of.evaluate(names["midpoint"], images[1]).accuracy > 0.8
-    assert float(names["trainer"].callback_metrics["accuracy"]) > 0.5
-    again = names["Lit"].load_from_checkpoint("subspace.ckpt")
-    torch.testing.assert_close(
-        dict(again.space.state_dict()), dict(names["lit"].space.state_dict()), rtol=0, atol=0
-    )
-    longer = names["pl"].Trainer(
-        max_epochs=5, logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
-    longer.fit(names["Lit"](), images[0], ckpt_path="subspace.ckpt")
-    assert longer.global_step == 5 * len(images[0])
-
-
-def texts(count: int, seed: int) -> list[dict[str, Any]]:
-    """Short texts whose class is whether they hold a token below HIGH, at a place that varies."""
-    random = torch.Generator().manual_seed(seed)
-    found = []
-    for k in range(count):
-        tokens = torch.randint(HIGH, LOW, (8,), generator=random)
-        if k % 2:
-            tokens[torch.randperm(8, generator=random)[:3]] = torch.randint(
-                1, HIGH, (3,), generator=random
-            )
-        found.append(
-            {
-                "input_ids": tokens,
-                "attention_mask": torch.ones(8, dtype=torch.long),
-                "labels": k % 2,
-            }
-        )
-    return found
-
-
-def test_the_hugging_face_trainer(section: Any) -> None:
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
-    names = section("With the Hugging Face Trainer", texts=texts(256, 0), held_out=texts(64, 1))
-    space, trainer = names["space"], names["trainer"]
-    assert trainer.model_accepts_loss_kwargs is False
-    assert trainer.evaluate()["eval_loss"] < 0.5 < 0.6931
-    loaded = transformers.DistilBertForSequenceClassification.from_pretrained("midpoint").eval()
-    ids = torch.stack([each["input_ids"] for each in texts(16, 2)])
-    torch.testing.assert_close(loaded(input_ids=ids).logits, space.midpoint()(input_ids=ids).logits)
-    (last,) = sorted(
-        Path("trained").glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1])
-    )[-1:]
-    saved = of.load(last / "model.safetensors")
-    torch.testing.assert_close(
-        {name: saved[name] for name in saved}, dict(space.state_dict()), rtol=0, atol=0
-    )
-
-
-def test_resuming_the_hugging_face_trainer(section: Any) -> None:
-    pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
-    names = section("With the Hugging Face Trainer", texts=texts(32, 0), held_out=texts(16, 1))
-    before = names["space"].drawn
-    arguments = copy.copy(names["arguments"])
-    arguments.num_train_epochs = 7
-    fresh = of.Subspace(
-        names["DistilBertForSequenceClassification"](names["config"]), shape="line", seed=5
-    )
-    trainer = names["SubspaceTrainer"](fresh, arguments, train_dataset=texts(32, 0))
-    trainer.train(resume_from_checkpoint=True)
-    assert before == 12
-    assert (fresh.seed, fresh.drawn, trainer.state.global_step) == (0, 14, 14)
-
-
-def test_points_midpoints_and_ensembles(
-    section: Any, images: tuple[DataLoader, DataLoader]
-) -> None:
-    names = section("Points, midpoints, ensembles")
-    x, _ = next(iter(images[1]))
+    assert of.evaluate(names["midpoint"], test).accuracy > 0.8
+    x, _ = next(iter(test))
     plain = Small()
     plain.load_state_dict(of.load("midpoint.safetensors"))
     torch.testing.assert_close(plain.eval()(x), names["midpoint"](x))
     assert all(
-        type(names[name]) is Small and not names[name].training
-        for name in ("midpoint", "vertex", "between")
+        type(names[name]) is Small and not names[name].training for name in ("vertex", "between")
     )
     torch.testing.assert_close(
         names["ensemble"](x).logsumexp(-1), torch.zeros(len(x)), rtol=0, atol=1e-5
@@ -156,49 +58,50 @@ def test_points_midpoints_and_ensembles(
     with pytest.raises(of.OnefoldError, match="needs data"):
         names["space"].midpoint()
 
-
-def test_between_two_trained_networks(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    loader, test = images
-    a, b = (trained(loader, seed) for seed in (0, 1))
-    names = section("Between two trained networks", a=a, b=b)
-    for end, own in ((0, a), (2, b)):
+    for end, model in ((0, own["a"]), (2, own["b"])):
         torch.testing.assert_close(
-            names["curve"].vertex(end, loader).first.weight, own.first.weight
+            names["curve"].vertex(end, loader).first.weight, model.first.weight
         )
     bent, straight = (
         of.evaluate(names[name].at(0.5, loader), test) for name in ("curve", "straight")
     )
     assert bent.nll < straight.nll
-    x, _ = next(iter(test))
-    torch.testing.assert_close(names["aligned"][1](x), b(x), rtol=1e-3, atol=1e-3)
-    assert len(names["shorter"].vertices) == 3
 
-
-def test_growing(section: Any) -> None:
-    names = section("Growing")
     line, triangle = names["line"], names["triangle"]
     assert len(triangle.vertices) == 3
     for k in (0, 1):
-        torch.testing.assert_close(
-            dict(triangle.vertices[k].state_dict()),
-            dict(line.vertices[k].state_dict()),
-            rtol=0,
-            atol=0,
-        )
+        same(triangle.vertices[k], line.vertices[k])
+    same(names["again"], names["space"])
+    assert [ref.name for ref in names["head"].varied] == ["last.weight", "last.bias"]
+    torch.testing.assert_close(names["tuned"].vertex(1, loader).first.weight, own["b"].first.weight)
 
 
-def test_networks_without_reset_parameters(section: Any) -> None:
-    names = section("Networks without reset_parameters")
-    space = names["space"]
+def same(one: nn.Module, other: nn.Module) -> None:
+    torch.testing.assert_close(dict(one.state_dict()), dict(other.state_dict()), rtol=0, atol=0)
+
+
+def test_the_command_of_the_guide(root: Path, own: dict[str, Any], onefold: Callable) -> None:
+    ((_, *command),) = commands(root, "guides/subspaces.md")
+    command[command.index("--epochs") + 1] = "1"
+    done = onefold(*command)
+    assert done.status == 0, done.err
+    assert Path("space/midpoint.safetensors").exists()
+
+
+def test_how_subspaces_work(root: Path, own: dict[str, Any]) -> None:
+    names = run_page(root, "how_it_works/subspaces.md", own)
+    assert names["space"].drawn == 2
+    assert {p.dtype for p in names["space"].parameters()} == {torch.float32}
+    assert bool(names["loss"].isfinite())
+    drawn = names["drawn"]
     with pytest.raises(of.OnefoldError, match="pass init="):
         of.Subspace(names["Scaled"](), shape="line")
-    assert type(space.midpoint()) is names["Scaled"]
-    first, second = (vertex.get_parameter("scale") for vertex in space.vertices)
+    assert type(drawn.midpoint()) is names["Scaled"]
+    first, second = (vertex.get_parameter("scale") for vertex in drawn.vertices)
     assert not torch.equal(first, second)
 
 
-def test_saving_and_resuming(section: Any, images: tuple[DataLoader, DataLoader]) -> None:
-    names = section("Saving and resuming")
+def test_a_loaded_run_goes_on_with_the_same_points(images: tuple[DataLoader, DataLoader]) -> None:
     batches = list(images[0])
 
     def steps(space: nn.Module, optimiser: torch.optim.Optimizer, these: list[Any]) -> None:
@@ -207,30 +110,20 @@ def test_saving_and_resuming(section: Any, images: tuple[DataLoader, DataLoader]
             (F.cross_entropy(space(x), y) + space.diversity_penalty()).backward()
             optimiser.step()
 
-    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(3)
+    def made(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
         space = of.Subspace(Small(), shape="curve", seed=1)
         return space, torch.optim.SGD(space.parameters(), lr=0.05, momentum=0.9)
 
-    whole, optimiser = made()
+    whole, optimiser = made(3)
     steps(whole, optimiser, batches)
-    first, optimiser = made()
+    first, optimiser = made(3)
     steps(first, optimiser, batches[:4])
-    names["space"].load_state_dict(first.state_dict())
-    names["optimiser"].load_state_dict(optimiser.state_dict())
-    steps(names["space"], names["optimiser"], batches[4:])
-    torch.testing.assert_close(
-        dict(names["space"].state_dict()), dict(whole.state_dict()), rtol=0, atol=0
-    )
-
-
-def test_mixed_precision_and_accumulation(
-    section: Any, images: tuple[DataLoader, DataLoader]
-) -> None:
-    names = section("Mixed precision, accumulation, distributed training")
-    assert names["space"].drawn == 2
-    assert {p.dtype for p in names["space"].parameters()} == {torch.float32}
-    assert bool(names["loss"].isfinite())
+    again, of_again = made(4)
+    again.load_state_dict(first.state_dict())
+    of_again.load_state_dict(optimiser.state_dict())
+    steps(again, of_again, batches[4:])
+    same(again, whole)
 
 
 def test_what_the_page_says_raises() -> None:
