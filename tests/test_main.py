@@ -10,8 +10,7 @@ import pytest
 # Runs the program, and interrupts it as soon as a module is asked for.
 PROGRAM = """
 import importlib.abc, sys
-module = sys.argv[1]
-sys.argv[1:] = ["methods", "matcher"]
+module = sys.argv.pop(1)
 class Interrupts(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == module:
@@ -23,12 +22,18 @@ main()
 
 
 @pytest.mark.parametrize(
-    "module", ["onefold.cli", "typer", "onefold.cli.console", "onefold.cli.methods", "torch"]
+    ("module", "arguments"),
+    [
+        ("onefold.cli", "methods matcher"),
+        ("typer", "methods matcher"),
+        ("onefold.cli.console", "methods matcher"),
+        ("onefold.cli.methods", "methods matcher"),
+        ("torch", "inspect digits --shape 1,8,8"),
+    ],
 )
-def test_an_interrupt_at_an_import_is_one_line(module: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, timeout=120
-    )
+def test_an_interrupt_at_an_import_is_one_line(module: str, arguments: str) -> None:
+    program = [sys.executable, "-c", PROGRAM, module, *arguments.split()]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 130
     assert ran.stderr.strip() == "error: interrupted; no output was written."
 

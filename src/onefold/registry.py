@@ -6,7 +6,7 @@ A user's own package can add a member without a change of this one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Generic, TypeVar
@@ -106,11 +106,14 @@ class Registry(Generic[T]):
         return sorted(self._entries)
 
 
-def found(pattern: str) -> dict[str, list[Entry[object]]]:
+def found(
+    pattern: str, families: Mapping[str, Iterable[Entry[object]]] = FAMILIES
+) -> dict[str, list[Entry[object]]]:
     """The members of all families that a pattern is about, by the kinds of the families.
 
     Args:
         pattern: what their kind, name or summary holds, in letters of any case; * and ? are wild.
+        families: the members by kind; by default all registries that were imported.
     """
     wanted = f"*{pattern.lower()}*"
 
@@ -119,7 +122,7 @@ def found(pattern: str) -> dict[str, list[Entry[object]]]:
 
     entries = {
         kind: [entry for entry in family if is_about(kind, entry)]
-        for kind, family in sorted(FAMILIES.items())
+        for kind, family in sorted(families.items())
     }
     return {kind: some for kind, some in entries.items() if some}
 

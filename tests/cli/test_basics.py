@@ -22,23 +22,68 @@ ENVIRONMENT = {
 }
 PROGRAM = [sys.executable, "-c", "from onefold.cli import main; main()"]
 HEAVY = ("torch", "numpy", "scipy", "matplotlib", "sklearn", "pyarrow", "timm")
+NETWORK = ["--model", "digits", "--data", "sklearn:digits"]
+MERGE = ["merge", __file__, __file__, *NETWORK, "-o", "out.safetensors"]
+# What is wrong -> the sentence.
+MISTAKES: list[tuple[list[str], str]] = [
+    (["mrge"], "There is no command 'mrge'; did you mean 'merge'?"),
+    (["merge", "--alin", "cca"], "There is no option --alin of onefold merge; did you mean "),
+    (
+        [*MERGE, "--align", "permutaton"],
+        "The merge, --align: there is no matcher named 'permutaton'; did you mean 'permutation'?",
+    ),
+    (
+        [*MERGE, "--split", "tests"],
+        "The merge, --split: it must be 'train' or 'test' (found: 'tests').",
+    ),
+    (
+        [*MERGE, "--batch-size", "0"],
+        "The merge, --batch-size: it must be greater than or equal to 1 (found: 0).",
+    ),
+    ([*MERGE, "--seed", "one"], "Invalid value for '--seed': it takes a whole number; see"),
+    (["merge", "none", *MERGE[1:]], "cannot be read (No such file or directory); check the path."),
+    (["merge", "none.yaml"], "The recipe none.yaml cannot be read: No such file or directory;"),
+    (["eval", __file__, "--model", "digits"], "The evaluation needs --data; see `onefold eval"),
+    (["report", "none.json"], "The report none.json cannot be read: No such file or directory;"),
+    (["methods", "nothing-like-this"], "Nothing is named like 'nothing-like-this'; run"),
+]
+# Runs the program, and tells on standard error what it imported.
+TELLING = (
+    "import sys; from onefold.cli import run; status = run(sys.argv[1:]);"
+    f"print('loaded:', [m for m in {HEAVY!r} if m in sys.modules], status, file=sys.stderr)"
+)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["methods", "--help"], ["--version"]])
+def answer(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", TELLING, *arguments]
+    return subprocess.run(program, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["methods"],
+        *([name, "--help"] for name in ("methods", "merge", "soft", "persist", "eval", "inspect")),
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    code = (
-        "import sys; from onefold.cli import run; status = run(sys.argv[1:]);"
-        f"print('loaded:', [m for m in {HEAVY!r} if m in sys.modules], status, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = answer(arguments)
     assert done.stderr.strip() == "loaded: [] 0"
-    assert "Usage" in done.stdout or f"onefold {__version__}" in done.stdout
+    assert any(text in done.stdout for text in ("Usage", f"onefold {__version__}", "procrustes"))
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES)
+def test_a_mistake_is_answered_before_anything_heavy_is_imported(
+    onefold: Callable, arguments: list[str], sentence: str
+) -> None:
+    done = answer(arguments)
+    told, loaded = done.stderr.strip().split("\n")
+    assert sentence in told
+    assert loaded == "loaded: [] 2"
+    # In a process that has imported all of it, the command itself says the same.
+    assert onefold(*arguments).err.strip() == told
 
 
 def test_import_of_the_package_imports_no_torch() -> None:

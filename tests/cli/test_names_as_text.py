@@ -13,8 +13,8 @@ import pytest
 from rich.text import Text
 
 from onefold.cli.console import console, print_json, say
+from onefold.cli.tables import print_table
 from onefold.documents.commands import as_it_is
-from onefold.report.terminal import print_table
 
 FLAGS = ["--model", "digits?width=4", "--data", "sklearn:digits", "--samples", "64"]
 NAMES = ["run[red]1", "run:smile:1", "net[link=x]", "a[/]", "[bold]", ":x:[/]:y:", "\\[a]"]

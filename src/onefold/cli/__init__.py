@@ -1,7 +1,8 @@
 """The command line: one program, one file per command.
 
-A command's module is imported when the command is asked for, as most import torch. The help of the
-program shows the first lines of their docstrings, which are the commands' own help.
+A command's module is imported when the command is carried out, as most import torch. Before that
+the command line is checked with what the catalogue holds. The help of the program shows the first
+lines of the modules' docstrings, which are the commands' own help.
 """
 
 from __future__ import annotations
@@ -28,19 +29,9 @@ from onefold.errors import OnefoldError, SettingError, nearest
 from onefold.usage import WrongUsage, sentence
 
 SEE = "see `onefold --help`."
-COMMANDS = (
-    "demo",
-    "inspect",
-    "compare",
-    "align",
-    "merge",
-    "soft",
-    "subspace",
-    "persist",
-    "eval",
-    "report",
-    "methods",
-)
+# The commands whose options make a document; the catalogue knows these.
+DOCUMENTS = ("inspect", "compare", "align", "merge", "soft", "subspace", "persist", "eval")
+COMMANDS = ("demo", *DOCUMENTS, "report", "methods")
 
 
 class Commands(TyperGroup):
@@ -53,7 +44,8 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """The command that `args` begin with, built from its documents, and what follows.
 
-        Files under --use are run first, as they may register methods that have options.
+        What the catalogue can tell is wrong is told before that. Files under --use are run first,
+        as they may register methods that have options; the catalogue does not know those.
         """
         try:
             os.getcwd()
@@ -67,14 +59,28 @@ class Commands(TyperGroup):
             )
         name, _, rest = super().resolve_command(ctx, args)
         if used := _values(rest, "--use"):
-            reading = importlib.import_module("onefold.recipe.reading")
-            reading.load_used({"use": used}, "The command")
+            if not ctx.resilient_parsing:
+                reading = importlib.import_module("onefold.recipe.reading")
+                reading.load_used({"use": used}, "The command")
+        elif name in DOCUMENTS and ("torch" not in sys.modules or ctx.resilient_parsing):
+            checking = _checking(name)
+            if ctx.resilient_parsing:  # a shell asks how to complete a line
+                return name, checking, rest
+            with checking.make_context(name, list(rest), parent=ctx) as inner:
+                checking.invoke(inner)
         module = importlib.import_module(f"onefold.cli.{name}")
-        if hasattr(module, "COMMAND"):
+        if name in DOCUMENTS:
             return name, module.COMMAND.build(), rest
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
         app.command(name, help=module.__doc__)(module.command)
         return name, typer.main.get_command(app), rest
+
+
+def _checking(name: str) -> Any:
+    from onefold.cli.catalogue import catalogue
+    from onefold.cli.precheck import checking_command
+
+    return checking_command(catalogue().commands[name])
 
 
 def summary(name: str) -> str:
@@ -100,7 +106,7 @@ app = typer.Typer(
     name="onefold",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

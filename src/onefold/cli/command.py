@@ -11,15 +11,9 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 from onefold.cli.console import note, say, show, tell
+from onefold.cli.given import check_needed, recipe_file
 from onefold.documents.commands import command_of
-from onefold.documents.options import (
-    Option,
-    needed,
-    nested,
-    options_of,
-    options_of_dataclass,
-    source_of,
-)
+from onefold.documents.options import Option, nested, options_of, options_of_dataclass, source_of
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
@@ -67,17 +61,26 @@ class RequestCommand(Generic[Q]):
     kind: type[Q]
     run: Callable[[Q], None]
 
+    @property
+    def text(self) -> str:
+        """The help: the docstring of the module of `run`."""
+        return _help(self.run)
+
+    def options(self) -> list[Option]:
+        """All options, in their order in the help."""
+        return options_of(self.kind)
+
     def build(self) -> Any:
-        """The command of typer's. Its help is the docstring of the module of `run`."""
-        options = options_of(self.kind)
+        """The command of typer's."""
+        options = self.options()
 
         def call(context: Any, given: dict[str, Any]) -> None:
             content = nested(options, given)
-            _check_needed(options, content, self.kind)
+            check_needed(options, content, self.kind.noun, self.kind.command)
             source = source_of(f"The {self.kind.noun}", options)
             self.run(check_as(self.kind, content, source))
 
-        return command_of(self.kind.command, _help(self.run), options, call)
+        return command_of(self.kind.command, self.text, options, call)
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,25 @@ class RecipeCommand(Generic[D]):
     make: Callable[..., Made[D, Any, Any]]
     tell: Callable[[Any], str]
 
+    @property
+    def text(self) -> str:
+        """The help: the docstring of the module of `tell`."""
+        return _help(self.tell)
+
+    def options(self) -> list[Option]:
+        """All options, in their order in the help."""
+        return [*self._of_recipe(), *options_of_dataclass(self.running)]
+
+    def _of_recipe(self) -> list[Option]:
+        options = options_of(self.kind)
+        return options if "members" in self.kind.model_fields else [RECIPE, *options]
+
     def build(self) -> Any:
-        """The command of typer's. Its help is the docstring of the module of `tell`."""
-        options, running = options_of(self.kind), options_of_dataclass(self.running)
-        if "members" not in self.kind.model_fields:
-            options.insert(0, RECIPE)
+        """The command of typer's."""
+        options, running = self._of_recipe(), options_of_dataclass(self.running)
 
         def call(context: Any, given: dict[str, Any]) -> None:
-            file = _recipe_file(nested(options, given))
+            file = recipe_file(nested(options, given))
             how = self.running(
                 threads=context.obj,
                 recipe_file=Path(file) if file else None,
@@ -123,13 +137,13 @@ class RecipeCommand(Generic[D]):
                 raise
             self._told(made)
 
-        return command_of(self.kind.command, _help(self.tell), [*options, *running], call)
+        return command_of(self.kind.command, self.text, [*options, *running], call)
 
     def _asked(self, options: list[Option], given: dict[str, Any], how: Running) -> D:
         """The recipe of the file or of the options. Raises RecipeError if both are given."""
         content, file = nested(options, given), how.recipe_file
         if file is None:
-            _check_needed(options, content, self.kind)
+            check_needed(options, content, self.kind.noun, self.kind.command)
             return check_as(self.kind, content, source_of(f"The {self.kind.noun}", options))
         for option in options:
             if option.keys[0] in content and not (option.flag.always or option.flag.metavar):
@@ -178,27 +192,6 @@ def short_names(paths: Sequence[str]) -> list[str]:
     """File names, or whole paths if the names alone are not different."""
     names = [Path(path).name for path in paths]
     return names if len(set(names)) == len(names) else list(paths)
-
-
-def _recipe_file(content: dict[str, Any]) -> str | None:
-    """The recipe's file, if one is given instead of members. Raises RecipeError beside members."""
-    if "recipe" in content:
-        return str(content["recipe"])
-    members = content.get("members") or []
-    recipes = [str(one) for one in members if str(one).endswith((".yaml", ".yml"))]
-    if recipes and len(members) > 1:
-        raise RecipeError(
-            f"A recipe says everything, so {recipes[0]} stands alone; leave the other files out."
-        )
-    return recipes[0] if recipes else None
-
-
-def _check_needed(options: list[Option], content: dict[str, Any], kind: type[Request]) -> None:
-    """Raises RecipeError if an option is left out that the document cannot do without."""
-    if lacking := needed(options, content):
-        raise RecipeError(
-            f"The {kind.noun} needs --{lacking[0].name}; see `onefold {kind.command} --help`."
-        )
 
 
 def _help(function: Callable[..., Any]) -> str:

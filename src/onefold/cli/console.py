@@ -82,7 +82,7 @@ def error(text: str) -> None:
 
 def table(rows: Table) -> None:
     """Print a table on standard output, without its caption."""
-    from onefold.report.terminal import print_table
+    from onefold.cli.tables import print_table
 
     print_table(console(), rows.headings, rows.plain())
 
@@ -92,7 +92,7 @@ def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
 
     If `brief`, or if the terminal is narrow, only the most telling columns are shown.
     """
-    from onefold.report.terminal import print_scores
+    from onefold.cli.tables import print_scores
 
     print_scores(console(), scores, brief=brief)
     if told:

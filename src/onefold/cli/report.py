@@ -23,7 +23,6 @@ def command(
     """Write the page."""
     from onefold.cli.console import say
     from onefold.errors import DataError
-    from onefold.report import Report
     from onefold.weights import check_apart, check_ordinary
 
     try:
@@ -33,6 +32,8 @@ def command(
         raise DataError(
             f"The report {source} cannot be read: {error.strerror}; check the path."
         ) from error
+    from onefold.report import Report  # which imports torch: after a mistake has been told
+
     target = output or source.with_suffix(".html")
     check_apart([target], [source])
     Report.from_json(text).save(target, force=force)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 
-from onefold.documents.options import Option, kinds_of, typed_by
+from onefold.documents.options import Option, typed_by
 from onefold.printable import printable
 
 
@@ -45,7 +45,10 @@ def parameter_of(option: Option) -> inspect.Parameter:
             spelled += f"/--no-{option.name}"
         names = [spelled, *([option.flag.short] if option.flag.short else [])]
         settings |= {"rich_help_panel": option.flag.panel or None}
-        settings |= {"metavar": choices} if (choices := _choices(option.annotation)) else {}
+        if option.choices and not option.names:
+            settings |= {"metavar": "|".join(option.choices)}
+        if option.choices:
+            settings |= {"autocompletion": _completion(option.choices)}
         annotation, default = Annotated[kind | None, typer.Option(*names, **settings)], None
     return inspect.Parameter(
         option.variable, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
@@ -62,8 +65,6 @@ def as_it_is(text: str) -> str:
     return re.sub(r":(?=\S+?:)", ":[none][/none]", escape(printable(text, lines=True)))
 
 
-def _choices(annotation: Any) -> str | None:
-    kinds = kinds_of(annotation)
-    if not all(get_origin(kind) is Literal for kind in kinds):
-        return None
-    return "|".join(str(value) for kind in kinds for value in get_args(kind))
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """What a shell offers for the beginning of a value."""
+    return lambda incomplete: [name for name in choices if name.startswith(incomplete)]

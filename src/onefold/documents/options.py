@@ -24,6 +24,7 @@ from onefold.documents.settings import NAME, OneOf, described_fields, keys_of
 from onefold.errors import RecipeError
 
 Keys = tuple[str, ...]
+LIMITS = ("ge", "gt", "le", "lt")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Option:
         default: of a flag that is given or not; others have none, so that it is known what was
             given.
         required: the document cannot do without the key.
+        limits: of a number, as pydantic names them: ge, gt, le, lt.
+        family: of an option that names a registered method, the kind of the registry.
+        names: the names of such methods, and others that may stand here.
     """
 
     name: str
@@ -48,6 +52,22 @@ class Option:
     flag: Flag
     default: Any = None
     required: bool = False
+    limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    family: str = ""
+    names: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that there are, if they can be listed."""
+        kinds = kinds_of(self.annotation)
+        if self.names or not all(get_origin(kind) is Literal for kind in kinds):
+            return self.names
+        return tuple(str(value) for kind in kinds for value in get_args(kind))
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the option names a file, or files, that must exist."""
+        return any(InputFile in (kind, *get_args(kind)[:1]) for kind in kinds_of(self.annotation))
 
     @property
     def variable(self) -> str:
@@ -177,14 +197,23 @@ def _walk(kind: type[BaseModel], keys: Keys, outer: Flag, needed: bool) -> Itera
                 dataclasses.replace(flag, panel=panel),
                 field.default if isinstance(field.default, bool) else None,
                 flag.needed or (needed and field.is_required()),
+                {
+                    name: getattr(entry, name)
+                    for entry in field.metadata
+                    for name in LIMITS
+                    if hasattr(entry, name)
+                },
             )
 
 
 def _chosen(one_of: OneOf, keys: Keys, field: FieldInfo, flag: Flag) -> Iterator[Option]:
     """The option that names a registered method, and one for every setting of any of them."""
-    names = ", ".join([*one_of.registry.names(), *one_of.also])
-    text = _with_default(f"{field.description} One of: {names}.", field)
-    yield Option(keys[-1].replace("_", "-"), (*keys, NAME), str, text, flag)
+    names = (*one_of.registry.names(), *one_of.also)
+    text = _with_default(f"{field.description} One of: {', '.join(names)}.", field)
+    family = one_of.registry.kind
+    yield Option(
+        keys[-1].replace("_", "-"), (*keys, NAME), str, text, flag, family=family, names=names
+    )
     if one_of.other is not None:
         for option in _walk(one_of.other, keys, Flag(panel=flag.panel), False):
             yield dataclasses.replace(option, required=False)

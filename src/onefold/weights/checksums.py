@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from onefold.errors import WeightsError
 from onefold.weights.paths import check_ordinary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
@@ -38,6 +39,8 @@ def state_checksum(state: Mapping[str, Tensor]) -> str:
 
     The order of the names does not matter, nor does the file that holds the state.
     """
+    import torch  # the checksum of a file needs none of it
+
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

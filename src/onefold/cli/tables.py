@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from onefold.printable import printable
-from onefold.report.blocks import Column, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from onefold.report import Column, Table
 
 ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
 NARROW = 150  # characters of a line, below which scores are shown in brief

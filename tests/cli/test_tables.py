@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
+from onefold.cli.tables import NARROW, print_scores, print_table
 from onefold.report import Column, Table
-from onefold.report.terminal import NARROW, print_scores, print_table
 
 
 def console(width: int = 1000) -> Console:
