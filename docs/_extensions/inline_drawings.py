@@ -29,8 +29,8 @@ def inline(app: Sphinx, doctree: nodes.document, page: str) -> None:
         drawing = (Path(app.srcdir) / path).read_text(encoding="utf-8")
         drawing = re.sub(r"<\?xml[^>]*\?>\s*", "", drawing)
         described = html.escape(image.get("alt", ""), quote=True)
-        markup = f'<div class="drawing" role="img" aria-label="{described}">{drawing}</div>'
-        image.replace_self(nodes.raw("", markup, format="html"))
+        opening = f'<div class="drawing" tabindex="0" role="img" aria-label="{described}">'
+        image.replace_self(nodes.raw("", f"{opening}{drawing}</div>", format="html"))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The code of docs/symmetry.md runs as it stands there, and prints what the page shows."""
+"""The code of the pages on symmetries runs as it stands there, and prints what they show."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from torch import nn
 import onefold as of
 from onefold.symmetry.rules import operator_rules
 
-PAGE = "symmetry.md"
+PAGES = {"theory": "how_it_works/symmetries.md", "guide": "guides/what_can_move.md"}
 
 
 @pytest.fixture
 def section(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a section and compare its output with the indented lines behind its blocks of code."""
 
-    def run(title: str, **names: Any) -> dict[str, Any]:
+    def run(title: str, kind: str = "theory", **names: Any) -> dict[str, Any]:
         capsys.readouterr()
-        names = run_section(root, PAGE, title, {"torch": torch, "nn": nn, "onefold": of, **names})
+        page = PAGES[kind]
+        names = run_section(root, page, title, {"torch": torch, "nn": nn, "onefold": of, **names})
         (body,) = re.findall(
             rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)",
-            text_of(root, PAGE),
+            text_of(root, page),
             flags=re.DOTALL | re.MULTILINE,
         )
         shown = "".join(part for part in re.findall(r"```\n\n((?:    .*\n)*)", body))
@@ -39,8 +40,19 @@ def section(root: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def test_every_block_of_the_page_belongs_to_a_test_here(root: Path) -> None:
-    assert untested_sections(root, PAGE, Path(__file__).read_text()) == []
+@pytest.mark.parametrize("page", PAGES.values())
+def test_every_block_of_the_pages_belongs_to_a_test_here(root: Path, page: str) -> None:
+    assert untested_sections(root, page, Path(__file__).read_text()) == []
+
+
+def test_look(section: Any) -> None:
+    assert section("Look", kind="guide")["proof"].passed
+
+
+def test_inspect_from_the_shell(root: Path, onefold: Any) -> None:
+    """The page's first command; the second one needs the config that it writes."""
+    (command,) = re.findall(r"^onefold (inspect digits .*)$", text_of(root, PAGES["guide"]), re.M)
+    assert onefold(*command.split()).status == 0
 
 
 def test_terms(section: Any) -> None:
@@ -64,11 +76,11 @@ def forgotten() -> Iterator[None]:
 
 @pytest.mark.usefixtures("forgotten")
 def test_own_rule(section: Any) -> None:
-    section("A rule for an operator of your own")
+    section("A rule for an operator of your own", kind="guide")
 
 
 def test_kept(section: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 4))
-    section("Specs that are kept", network=network, images=torch.randn(2, 1, 8, 8))
+    section("Specs that are kept", kind="guide", network=network, images=torch.randn(2, 1, 8, 8))
     assert len(list((tmp_path / "specs").iterdir())) == 1
