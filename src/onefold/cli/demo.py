@@ -1,4 +1,4 @@
-"""Train three small networks on digits, fold them in several ways, and show what it did."""
+"""Train two small networks that see different digits, fold them in several ways, compare."""
 
 from __future__ import annotations
 
