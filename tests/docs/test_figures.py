@@ -490,37 +490,14 @@ def test_what_is_said_of_two_seeds(root: Path) -> None:
         n: {(r["method"], r["code"]): r for r in record[n]["rows"]}
         for n in ("resnet20", "vgg11-quarter")
     }
-    readme, text = (root / "README.md").read_text(), prose(root, "docs/evidence/cca_merge.md")
-
-    def cells(method: str, repair: str = "repair") -> str:
-        code = "" if method in ("ensemble", "member 0", "member 1") else "onefold"
-        shown = []
-        for network, own in rows.items():
-            value = rounded(own[method, code][repair])
-            official = own.get((method, "official"))
-            shown.append(
-                value
-                if repair == "none" or official is None
-                else f"{value} (official {rounded(official['repair'])})"
-            )
-            assert network in rows
-        return " | ".join(shown)
-
-    assert f"| ensemble (twice the cost) | {cells('ensemble', 'none')} |" in readme
-    assert f"| plain average | {cells('average', 'none')} |" in readme
-    assert f"| permutation, repaired | {cells('permutation')} |" in readme
-    assert f"| CCA, repaired | {cells('cca, no prior')} |" in readme
-    pairs = [
-        [rounded(own[m, ""]["none"]) for m in ("member 0", "member 1")] for own in rows.values()
-    ]
-    assert f"| members | {' / '.join(pairs[0])} | {' / '.join(pairs[1])} |" in readme
+    methods, text = prose(root, "docs/methods.md"), prose(root, "docs/evidence/cca_merge.md")
     level = [
         rounded(own[m, "onefold"]["repair"])
         for own in rows.values()
         for m in ("cca, no prior", "procrustes")
     ]
     assert "level, {} and {} on ResNet-20, {} and {} on VGG11".format(*level) in text
-    assert f"{level[1]} beside {level[0]} % and {level[3]} beside {level[2]} % of CCA" in readme
+    assert f"{level[1]} beside {level[0]} % and {level[3]} beside {level[2]} % of CCA" in methods
 
 
 def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -563,56 +540,6 @@ def test_what_is_said_of_the_default(root: Path, monkeypatch: pytest.MonkeyPatch
     assert f"**One bad member among good ones:** the mean gain is {bad}" in text
     assert (
         f"**Other images of the same classes:** the mean gain is {gains(after, 'parts')}." in text
-    )
-
-
-def test_what_the_readme_says_of_members_that_know_different_things(
-    root: Path, study: Study
-) -> None:
-    readme = (root / "README.md").read_text()
-    for said, row in {
-        "best member": "best member",
-        "ensemble (two and sixteen times the cost)": "ensemble",
-        "best member, its answers balanced (`class_pool`)": "best member, balanced",
-        "permutation, repaired": "permutation, repair",
-        "CCA, repaired": "CCA, repair",
-        "least squares": SOLVED,
-        "least squares, members pooled by class": POOLED + "least squares",
-        "the ensemble distilled into the best member, three passes over the same images": DISTILLED,
-    }.items():
-        two, many = (
-            statistics.mean(study.accuracy("halves-vgg11", row)),
-            study.accuracy("many-dirichlet", row, each=True)[3],
-        )
-        assert f"| {said} | {rounded(two)} | {rounded(many)} |" in readme, said
-
-
-def test_what_the_readme_says_of_gates(root: Path) -> None:
-    """Its sentence quotes rows of the table in docs/soft_merging.md, which is from the JSON."""
-    page, readme = (root / "docs" / "soft_merging.md").read_text(), prose(root, "README.md")
-    (section,) = re.findall(
-        r"^\| smallcnn, members know different things [^\n]*\n(?:\|[^\n]*\n)+",
-        page,
-        flags=re.MULTILINE,
-    )
-
-    def mean(row: str) -> str:
-        (found,) = re.findall(
-            rf"^\| {re.escape(row)}[^|]*\| ([\d.]+) ±", section, flags=re.MULTILINE
-        )
-        return str(found)
-
-    assert (
-        f"best member {mean('best member')}, aligned average {mean('aligned average, cca')}, one"
-        " plain network by gated layers " in readme
-    )
-    assert (
-        f"gated layers {mean('layer level, gated')}, gated modules {mean('module level, gated')},"
-        f" gated outputs {mean('model level, gated')}" in readme
-    )
-    assert (
-        f"ensemble {mean('ensemble')}, distillation with the same images {mean('distillation')} %"
-        in readme
     )
 
 
