@@ -151,7 +151,7 @@ def main(path: str = "persistent.svg", seed: int | str = 1) -> None:
     Path(path).write_text(to_svg(draw(landscape, ways, grid[heights.argmin()])), encoding="utf-8")
     print(
         f"\nThe trajectories are drawn in {path}. One landscape proves little:"
-        " docs/persistent_neurons.md has the figures over many."
+        " docs/evidence/persistent_neurons.md has the figures over many."
     )
 
 

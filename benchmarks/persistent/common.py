@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from table import against, spread
 from torch import Tensor, nn
 
 import onefold
@@ -208,17 +207,3 @@ def compare(
                 flush=True,
             )
         out.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def against(own: Sequence[float], other: Sequence[float]) -> str:
-    """The mean of the paired differences and its standard error."""
-    gains = [a - b for a, b in zip(own, other, strict=True)]
-    return f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains) / math.sqrt(len(gains)):.1f}"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation."""
-    return (
-        f"{statistics.mean(values):.1f} ±"
-        f" {statistics.stdev(values) if len(values) > 1 else 0.0:.1f}"
-    )

@@ -25,8 +25,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import CONTROL, against, spread
+from common import CONTROL
 from networks import TASKS, Images, images_of, initialised
+from table import against, spread
 from torch import Tensor, nn
 
 import onefold

@@ -1,4 +1,4 @@
-"""Print the results of the benchmark as the Markdown of docs/persistent_neurons.md.
+"""Print the results of the benchmark as the Markdown of docs/evidence/persistent_neurons.md.
 
 python benchmarks/persistent/table.py benchmarks/results/persistent
 """
@@ -6,12 +6,12 @@ python benchmarks/persistent/table.py benchmarks/results/persistent
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from common import against, spread
 
 TITLES = {
     "lenet-tiny": "LeNet-5, poor initialisation",
@@ -19,6 +19,20 @@ TITLES = {
     "alexnet": "small AlexNet",
     "resnet20": "ResNet-20",
 }
+
+
+def against(own: Sequence[float], other: Sequence[float]) -> str:
+    """The mean of the paired differences and its standard error."""
+    gains = [a - b for a, b in zip(own, other, strict=True)]
+    return f"{statistics.mean(gains):+.1f} ± {statistics.stdev(gains) / math.sqrt(len(gains)):.1f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    return (
+        f"{statistics.mean(values):.1f} ±"
+        f" {statistics.stdev(values) if len(values) > 1 else 0.0:.1f}"
+    )
 
 
 def small(title: str, own: dict[str, list[float]], record: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Print the results of the soft-merging benchmark as the Markdown of docs/soft_merging.md.
+"""Print the results of the soft-merging benchmark as the Markdown of docs/evidence/soft_merging.md.
 
 python benchmarks/soft/table.py benchmarks/results/soft
 """
@@ -49,13 +49,22 @@ def knowledge(record: dict[str, Any], kind: str) -> list[str]:
             choices = (
                 f" ({', '.join(group['choice'] for group in found['groups'])})"
                 if name == "returned"
-                else f" {found['setting']}"
+                else f", {told(found['setting'])}"
             )
             lines.append(
                 f"| {level} level, {name}{choices} | {spread(values)} |"
                 f" {', '.join(f'{group[key]:+.2f}' for group in found['groups'])} |"
             )
     return [*lines, ""]
+
+
+def told(setting: dict[str, Any]) -> str:
+    """A setting in words."""
+    words = {True: "yes", False: "no"}
+    return ", ".join(
+        f"{name} {words[value] if isinstance(value, bool) else value}"
+        for name, value in setting.items()
+    )
 
 
 def robustness(record: dict[str, Any]) -> list[str]:

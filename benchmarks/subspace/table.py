@@ -1,4 +1,4 @@
-"""Print the results of the subspace benchmark as the Markdown of docs/subspaces.md.
+"""Print the results of the subspace benchmark as the Markdown of docs/evidence/subspaces.md.
 
 python benchmarks/subspace/table.py benchmarks/results/subspace
 """

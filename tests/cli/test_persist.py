@@ -120,7 +120,7 @@ def test_rounds_and_baselines_leave_networks_report_and_a_recipe_that_makes_them
 
 
 def test_rounds_are_those_of_a_plain_loop(onefold: Callable, tmp_path: Path) -> None:
-    """The command does what docs/persistent_neurons.md tells one to do by hand."""
+    """The command does what docs/guides/persistent_rounds.md tells one to do by hand."""
     from onefold.explore.epochs import Epochs
     from onefold.explore.training import Training
 

@@ -17,9 +17,6 @@ from typing import Any
 import pytest
 
 TABLES = {
-    "soft_merging.md": [("soft/table.py", "soft")],
-    "subspaces.md": [("subspace/table.py", "subspace")],
-    "persistent_neurons.md": [("persistent/table.py", "persistent")],
 }
 
 

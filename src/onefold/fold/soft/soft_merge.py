@@ -6,7 +6,7 @@
 
 Only the gates' log-alphas are trained (gates.py). Chen, Wu, Nguyen, Liu & Yesha 2023, "Soft
 Merging" (arXiv 2309.12259), reconstructed from its abstract. Screening (screening.py), alignment
-before gating and normalised gates are ours; docs/soft_merging.md tells them apart.
+before gating and normalised gates are ours; docs/how_it_works/gates.md tells them apart.
 """
 
 from __future__ import annotations
