@@ -33,7 +33,7 @@ def test_the_page_says_how_many_are_killed_and_every_survivor_is_explained(root:
         for mutant in own["mutants"].values()
     ]
     alive = [name for name, ending in every if ending == "passed"]
-    text = " ".join((root / "docs" / "evidence" / "attacks.md").read_text().split())
+    text = " ".join((root / "docs" / "evidence" / "reliability.md").read_text().split())
     killed = len(every) - len(alive)
     assert f"{len(every)} seeded changes of the {len(results)} files" in text
     assert f"{killed} are killed ({100 * killed / len(every):.1f} %)" in text

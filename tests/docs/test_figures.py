@@ -1,5 +1,5 @@
-"""The figures of the documents are those of the benchmarks' JSON: every row of the tables, and what
-the prose says of them.
+"""What the prose of the documents says of figures is what the benchmarks' JSON says. Tables are
+written from it (test_evidence.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
-TABLES = {
-}
 
 
 def script(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -45,23 +42,6 @@ def rounded(value: float, digits: int = 1) -> str:
     """As people round: a half goes up. Figures are means of percentages of two digits."""
     exact = Decimal(str(round(value, 6)))
     return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)).replace("-0.0", "0.0")
-
-
-@pytest.mark.parametrize("page", TABLES)
-def test_the_rows_of_all_tables(
-    page: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown = (root / "docs" / page).read_text().splitlines()
-    for name, *arguments in TABLES[page]:
-        module = script(root / "benchmarks" / name, monkeypatch)
-        results = root / "benchmarks" / "results"
-        given = [a if a.startswith("--") else str(results / a) for a in arguments]
-        monkeypatch.setattr(sys, "argv", [name, *given])
-        capsys.readouterr()
-        module.main()
-        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-        assert len(rows) > 10
-        assert [row for row in rows if row not in shown] == []
 
 
 MEASURED = ", norms re-estimated"

@@ -1,4 +1,4 @@
-"""Every promise names a test that is there, and the figures of the page are those of the results."""
+"""Every promise names a test that is there, and the page's figures are those of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ PROMISES = re.findall(r"^\| ([A-Z].*?) \| `(tests/[\w/.]+)(?:::(\w+))?` \|$", TE
 
 def test_every_promise_names_a_test_that_is_there() -> None:
     promised = TEXT.split("\n## Kills\n")[0]
-    rows = [line for line in promised.splitlines() if line.startswith("| ") and "promise" not in line]
+    rows = [
+        line for line in promised.splitlines() if line.startswith("| ") and "promise" not in line
+    ]
     assert len(PROMISES) == len(rows) > 10
     for promise, file, function in PROMISES:
         path = ROOT / file

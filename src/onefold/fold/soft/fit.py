@@ -5,9 +5,9 @@
 by Adam (learning rate 0.1, betas 0.9 and 0.99), cosine to a twentieth.
 
 At model level the members' logits are computed once and the gates are trained on them, which takes
-about a second. The defaults are those that did well in our own study (docs/evidence/soft_merging.md). A part
-of the examples is held out. On it the gated network is compared with the best member of all
-labelled examples and with the aligned average (choice.py).
+about a second. The defaults are those that did well in our own study
+(docs/evidence/soft_merging.md). A part of the examples is held out. On it the gated network is
+compared with the best member of all labelled examples and with the aligned average (choice.py).
 """
 
 from __future__ import annotations
