@@ -1,4 +1,4 @@
-"""Print the results of the folding benchmark as the Markdown of docs/benchmarks.md.
+"""Print the results of the folding benchmark as Markdown.
 
 python benchmarks/folding/table.py benchmarks/results/folding/results.json
 """

@@ -1,4 +1,4 @@
-"""Print the results of the benchmark of polish as the Markdown of docs/folding.md.
+"""Print the results of the benchmark of polish as Markdown.
 
 python benchmarks/polish/table.py benchmarks/results/polish/results.json
 """

@@ -1,7 +1,7 @@
 r"""Print the results of the transformer benchmark as Markdown, and draw its barriers.
 
     python benchmarks/transformers/table.py \
-        benchmarks/results/transformers/results.json docs/transformer-barriers.svg
+        benchmarks/results/transformers/results.json docs/evidence/transformer-barriers.svg
 """
 
 from __future__ import annotations

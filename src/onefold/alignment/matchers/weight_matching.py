@@ -20,8 +20,8 @@ are paired by the values of these matches.
 As published, w_t = 1, and a batch norm's scale and shift are tensors beside the weights before it,
 although the scale of these weights has no effect then. Ours are `norms="folded"`, with which norms
 act on their layers as they do in the network, and `balanced`, which prevents one large layer from
-deciding for all. On ResNet-20 on CIFAR-10 the published choices are better (docs/benchmarks.md), so
-they are the defaults.
+deciding for all. On ResNet-20 on CIFAR-10 the published choices are better, so they are the
+defaults (docs/evidence/git_rebasin_and_transport.md).
 
 Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin: Merging Models modulo Permutation Symmetries",
 section 3.2 and algorithm 3 for a common basis of many members (arXiv 2209.04836).

@@ -1,5 +1,5 @@
-"""The code and commands of docs/large_merges.md run as they stand there, and give what one process
-with everything in memory gives.
+"""The code and commands of docs/guides/many_members.md run as they stand there, and give what one
+process with everything in memory gives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from doc_pages import run_section, text_of, untested_sections
 import onefold as of
 from onefold.sources import build_data, build_model
 
-PAGE = "large_merges.md"
+PAGE = "guides/many_members.md"
 
 
 @pytest.fixture
