@@ -34,6 +34,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     # Our own, in docs/_extensions.
+    "accessible",
     "command_reference",
     "inline_drawings",
     "markdown_docstrings",
@@ -65,6 +66,7 @@ myst_heading_anchors = 4
 
 # Docstrings: Google style, with Markdown's single backticks around code and names.
 default_role = "name_or_code"
+smartquotes = False  # they would change `--option` and "name" in help and docstrings
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
 
 MARKUP = re.compile(r"\[/?(bold|dim|cyan|green|yellow|red|required)[a-z ]*\]")
-VALUE = re.compile(r"<([a-z]+(?:\[[a-z]+\])?)>")
+VALUE = re.compile(r"<([a-z]+(?:\[[a-z]+\])?)(?: range)?>")
 
 
 def commands() -> Iterator[tuple[str, Any]]:
