@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 
 from onefold.measure import LinearPath, Scores
-from onefold.report import Candidate, Report, barrier_curves, comparison_table, correlation_spectra
+from onefold.report import (
+    Candidate,
+    Grid,
+    Report,
+    barrier_curves,
+    correlation_spectra,
+    score_chart,
+    score_table,
+)
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,7 +37,7 @@ MEASURE = """
 const found = {};
 function measure(frame) {
   const page = frame.contentDocument, root = page.documentElement;
-  const parts = 'h1, .summary, nav, h2, section > p, section > dl, figure, footer';
+  const parts = 'h1, .verdict, h2, details > p, details > dl, figure, .made, footer';
   const blocks = [...page.querySelectorAll(parts)].map(e => e.getBoundingClientRect());
   let overlaps = 0;
   for (let i = 1; i < blocks.length; i++)
@@ -60,8 +68,18 @@ def report() -> Report:
         )
         for i in range(4)
     ]
-    report.section("Scores").table(comparison_table(rows, caption="All of them.")).facts(
+    report.verdict, report.picture = "One of them is best. " * 3, score_chart(rows, rows[0].name)
+    report.date, report.command = "2026-11-30", "onefold merge " + "/long" * 60
+    report.section("Scores").table(score_table(rows, rows[0].name)).facts(
         {"recipe": "/" + "long" * 60, "seconds": 1.5}
+    )
+    report.section("Classes").grid(
+        Grid(
+            corner="label",
+            rows=tuple("abcdefghijkl"),
+            columns=tuple("abcdefghijkl"),
+            values=((1.0,) * 12,) * 12,
+        )
     )
     report.section("Line").picture(barrier_curves({"line": path}), "The barrier.")
     report.section("Spectra").picture(
@@ -115,8 +133,9 @@ def test_a_report_fits_narrow_and_wide_screens(report: Report, tmp_path: Path) -
         assert found[width]["title"] == report.title
         assert found[width]["overflow"] == 0
         assert found[width]["overlaps"] == 0
-        assert found[width]["pictures"] == 2
-    assert found["420"]["scrolling"] == 3  # the table and the two pictures, each inside its box
+        assert found[width]["pictures"] == 3
+    # the table, the grid and the two pictures of matplotlib, each inside its box
+    assert found["420"]["scrolling"] == 4
     assert found["1400"]["scrolling"] == 0
 
 

@@ -243,7 +243,7 @@ MANY = Lanes(
 def test_pictures_are_deterministic_of_house_width_and_can_be_embedded(lanes: Lanes) -> None:
     svg = to_svg(group_lanes(lanes), "x")
     assert svg == to_svg(group_lanes(lanes), "x")
-    assert float(ET.fromstring(svg).get("viewBox", "").split()[2]) == 504
+    assert float(ET.fromstring(svg).get("viewBox", "").split()[2]) == 756
     assert "currentColor" in svg
     for lane in lanes.lanes:
         assert lane.name in svg

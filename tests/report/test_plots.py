@@ -25,7 +25,7 @@ def test_figures_are_deterministic_and_can_be_embedded(name: str) -> None:
     assert "currentColor" in first
     Report(title="t").section("s").picture(first, "caption")  # nothing in it is refused
     width = float(root.get("viewBox", "").split()[2])
-    assert width == 504
+    assert width == 756
 
 
 def test_png_is_deterministic() -> None:

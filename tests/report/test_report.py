@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from report_figures import FIGURES, scores
 
 from onefold.errors import DataError, OutputError
-from onefold.report import Column, Report
+from onefold.report import Column, Grid, Picture, Report
 
 
 def full_report() -> Report:
@@ -60,11 +61,69 @@ def test_the_page_is_escaped_and_self_contained() -> None:
     assert "1,200" in html
 
 
-def test_contents_appear_with_the_fourth_section() -> None:
+def test_the_page_begins_with_the_verdict_and_folds_the_details_away() -> None:
     report = full_report()
-    assert "<nav" not in report.to_html()
-    report.section("Fourth")
-    assert '<li><a href="#section-4">Fourth</a></li>' in report.to_html()
+    assert "<h1 class=alone>A &lt;b&gt;title" in report.to_html()
+    report.verdict, report.tone = "It is <better>.", "gain"
+    report.picture = Picture(svg="<svg></svg>", narrow="<svg></svg>", description="a chart")
+    report.date, report.command = "2026-11-30", "onefold merge a&b"
+    report.section("Fourth", folded=True).text("Last.")
+    html = report.to_html()
+    order = ["<h1>A", "30 November 2026", "▲ A gain", "It is &lt;better&gt;."]
+    order += [
+        'aria-label="a chart"',
+        "In full",
+        "onefold merge a&amp;b",
+        "<details open><summary><h2>First",
+    ]
+    order += ["<details><summary><h2>Fourth"]
+    places = [html.index(text) for text in order]
+    assert places == sorted(places)
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_tables_mark_the_best_and_offer_their_numbers_as_csv() -> None:
+    columns = [
+        Column(name="network"),
+        Column(name="note", part="note"),
+        Column(name="accuracy", unit="%", digits=1, best="highest"),
+        Column(name="error", digits=2, part="error"),
+        Column(name="NLL", digits=2, best="lowest"),
+        Column(name="gain", digits=1, signed=True, bars=True),
+    ]
+    rows = [["a", "the <first>", 90.0, 0.25, 0.5, None], ["b", "", 95.0, 0.125, 0.75, 2.5]]
+    report = Report(title="t")
+    report.section("s").table(columns, rows, emphasis=[1])
+    html = report.to_html()
+    assert '<th scope="row">a<span class="note">the &lt;first&gt;</span></th>' in html
+    assert '95.0 <span class="error">± 0.12</span><span class="hidden"> (best)</span>' in html
+    assert '<td class="number best">0.50<span class="hidden"> (best)</span></td>' in html
+    assert html.count('class="number best"') == 2
+    assert '+2.5<span class="bar"><i class="plus" style="--w:50%"></i></span>' in html
+    assert "network,note,accuracy (%),error,NLL,gain\na,the &lt;first&gt;,90,0.25,0.5,\n" in html
+    assert html.count("<th scope=") == 6  # errors and notes have no heading of their own
+
+
+def test_a_grid_shades_its_numbers_and_must_be_rectangular() -> None:
+    grid = Grid(corner="x", rows=("a", "b"), columns=("c",), values=((0.5,), (None,)), digits=1)
+    report = Report(title="t")
+    html = report.section("s").grid(grid) and report.to_html()
+    assert '<td style="--s:100%">0.5</td>' in html
+    assert "<td>–</td>" in html
+    assert Report.from_json(report.to_json()) == report
+    with pytest.raises(ValidationError, match="do not fit"):
+        Grid(rows=("a",), columns=("c",), values=((1.0, 2.0),))
+
+
+def test_pictures_can_be_enlarged_without_a_script() -> None:
+    report = Report(title="t")
+    report.section("s").picture("<svg></svg>", "Lanes.", zoom=True)
+    report.section("s").picture("<svg></svg>", "Lanes.", zoom=True)
+    html = report.to_html()
+    assert html.count('type="radio"') == 6
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'for="([^"]+)"', html)) <= set(ids)
 
 
 @pytest.mark.parametrize("svg", ["<svg><script>alert(1)</script></svg>", "<svg>", "<p/>"])
@@ -99,14 +158,19 @@ def test_control_characters_of_names_are_shown_and_not_obeyed(name: str) -> None
     [
         "{",
         "[]",
-        '{"format": "onefold report 1"}',
-        '{"format": "onefold report 2", "title": "t"}',
+        '{"format": "onefold report 2"}',
+        '{"format": "onefold report 3", "title": "t"}',
         '{"title": "t", "extra": 1}',
     ],
 )
 def test_what_is_no_report_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="no onefold report"):
         Report.from_json(text)
+
+
+def test_a_report_of_an_older_format_says_what_to_do() -> None:
+    with pytest.raises(DataError, match=r"'onefold report 1' of an older onefold.*wrote it again"):
+        Report.from_json('{"format": "onefold report 1", "title": "t", "sections": []}')
 
 
 def test_a_table_must_be_rectangular() -> None:

@@ -82,7 +82,7 @@ def test_without_data_it_says_what_was_done_and_no_score(
     report = onefold.write_report(make(networks), networks, None, tmp_path / "page.json")
     assert (tmp_path / "page.json").read_text() == report.to_json()
     assert report.data["scores"] == {}
-    assert "Was it worth it" not in [section.title for section in report.sections]
+    assert "Scores" not in [section.title for section in report.sections]
     assert facts_of(report)["evaluation examples"] == 0
 
 

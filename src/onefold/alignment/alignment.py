@@ -16,6 +16,7 @@ from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import AlignmentError
 from onefold.isolation import isolated
+from onefold.notebook import card
 from onefold.symmetry import GroupMap, SymmetrySpec, apply_maps, fold_scales
 from onefold.symmetry.coverage import shortfall
 from onefold.weights import load, read, save
@@ -178,6 +179,27 @@ class Alignment:
         return (
             f"Alignment({self.members} members, {self.method}, reference={self.reference},"
             f" {len(self.maps)} groups, {self.examples} examples)"
+        )
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: how well each group matches."""
+        aim = "a common basis" if self.reference is None else f"member {self.reference}"
+        rows = [
+            (
+                row["group"],
+                f"{row['features']:,}",
+                row["matcher"],
+                f"{row['mean correlation']:.3f}",
+                f"{row['least correlation']:.3f}",
+            )
+            for row in self.table()
+        ]
+        return card(
+            f"{self.members} networks mapped to {aim} by {self.method}",
+            [f"Note: {one}." for one in self.warnings],
+            ("group", "features", "matcher", "mean correlation", "least"),
+            rows,
+            more=f"From {self.examples:,} examples; print(alignment) tells all.",
         )
 
     def __str__(self) -> str:

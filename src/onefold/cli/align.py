@@ -8,7 +8,7 @@ from pydantic import Field
 
 from onefold.alignment import Alignment, align
 from onefold.alignment.matchers import feature_matchers
-from onefold.cli.command import RequestCommand
+from onefold.cli.command import RequestCommand, short_names
 from onefold.cli.console import note, print_json, say, table, tell
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.settings import OneOf, described_fields
@@ -21,7 +21,9 @@ from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
-from onefold.result_reports.alignments import alignment_table
+from onefold.result_reports.alignments import alignment_table, report_alignment
+from onefold.result_reports.pages import HELP, check_page, write_page
+from onefold.result_reports.provenance import Provenance
 from onefold.weights import check_apart, check_ending, check_output
 
 KEYS: Any = Recipe.model_fields
@@ -54,6 +56,7 @@ class AlignRequest(Request):
     table: Annotated[bool, Flag(name="json")] = Field(
         default=False, description="Print the table as JSON."
     )
+    page: Annotated[str | None, Flag(name="report")] = Field(default=None, description=HELP)
     force: bool = Field(default=False, description=RUNNING["force"])
 
 
@@ -63,6 +66,8 @@ def run(asked: AlignRequest) -> None:
         check_ending(asked.output, "The alignment", (".safetensors",))
         check_apart([asked.output], inputs_of(asked), asked.resume)
         check_output(asked.output, asked.force)
+    if asked.page:
+        check_page(asked.page, asked.force, inputs_of(asked))
     check_sources(asked)
     paths, part = [member.path for member in asked.members], asked.reading.selection
     models, notes = load_members(
@@ -78,6 +83,13 @@ def run(asked: AlignRequest) -> None:
     found = align(models, data, method=asked.align, **settings)
     if asked.output:
         found.save(asked.output, force=asked.force)
+    if asked.page:
+        origin = Provenance(
+            {"architecture": asked.model, "calibration data": str(asked.data)},
+            {"seed": asked.seed, "device": asked.device},
+        )
+        write_page(report_alignment(found, short_names(paths), origin), asked.page, asked.force)
+        note(f"Report written to {asked.page}")
     tell(found.warnings)
     if asked.table:
         print_json(found.table())

@@ -16,8 +16,12 @@ from onefold.documents.part import Flag, InputFile
 from onefold.fold.saved import load_networks
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import load_data
+from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
 from onefold.report import Column, Table
+from onefold.result_reports.comparisons import report_comparison
+from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
+from onefold.sources.class_names import class_names_of
 
 
 class CompareRequest(NetworksRequest):
@@ -29,10 +33,14 @@ class CompareRequest(NetworksRequest):
         min_length=2, description="Two or more checkpoints of one architecture."
     )
     data: DataPart = Field(description="Data to compare on; labels are not needed.")
+    page: Annotated[str | None, Flag(name="report")] = Field(default=None, description=HELP)
+    force: bool = Field(default=False, description=FORCE)
 
 
 def run(asked: CompareRequest) -> None:
     """Load, compare and print."""
+    if asked.page:
+        check_page(asked.page, asked.force, inputs_of(asked))
     check_sources(asked)
     paths, part = asked.paths, asked.reading.selection
     networks, notes = load_networks(
@@ -43,6 +51,16 @@ def run(asked: CompareRequest) -> None:
     note(f"Comparing {len(networks)} networks on {asked.data.source}")
     output = asked.network_output.output
     found = compare_networks(networks, data, names=short_names(paths), output=output)
+    if asked.page:
+        facts = {
+            "architecture": asked.model,
+            "data": str(asked.data),
+            **{f"network {k}": path for k, path in enumerate(paths)},
+            "device": asked.device,
+        }
+        report = report_comparison(found, facts, class_names_of(data))
+        write_page(report, asked.page, asked.force)
+        note(f"Report written to {asked.page}")
     if asked.table:
         print_json({"checkpoints": paths, **found.to_dict()})
         return

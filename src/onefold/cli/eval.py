@@ -14,8 +14,10 @@ from onefold.fold.saved import load_networks
 from onefold.measure.calibration import Binning
 from onefold.recipe.document import EvaluationPart
 from onefold.recipe.inputs import check_labelled, load_data
+from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
-from onefold.result_reports.networks import score_networks
+from onefold.result_reports.networks import report_networks, score_networks
+from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources import build_model
 
 
@@ -33,10 +35,14 @@ class EvalRequest(NetworksRequest):
     )
     bins: int = Field(default=15, ge=1, le=100_000, description="Bins of the calibration error.")
     binning: Binning = Field(default="equal-width", description="How the bins are cut.")
+    page: Annotated[str | None, Flag(name="report")] = Field(default=None, description=HELP)
+    force: bool = Field(default=False, description=FORCE)
 
 
 def run(asked: EvalRequest) -> None:
     """Load, score and print."""
+    if asked.page:
+        check_page(asked.page, asked.force, inputs_of(asked))
     check_sources(asked)
     paths, part = asked.paths, asked.reading.selection
     networks, notes = load_networks(asked.model, paths, asked.device, several=True, selection=part)
@@ -54,6 +60,16 @@ def run(asked: EvalRequest) -> None:
         binning=asked.binning,
         output=asked.network_output.output,
     )
+    if asked.page:
+        facts = {
+            "architecture": asked.model,
+            "evaluation data": str(asked.data),
+            **{f"network {k}": path for k, path in enumerate(paths)},
+            "ensemble": f"mean of {asked.ensemble}",
+            "device": asked.device,
+        }
+        write_page(report_networks(found, facts), asked.page, asked.force)
+        note(f"Report written to {asked.page}")
     if asked.table:
         print_json({"checkpoints": paths, **found.data()})
         return

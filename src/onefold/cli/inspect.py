@@ -21,6 +21,8 @@ from onefold.recipe.named_files import inputs_of
 from onefold.report import group_lanes
 from onefold.report.figure_files import check_figure, save_figure
 from onefold.report.symmetry_picture import lanes_of
+from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
+from onefold.result_reports.symmetries import report_symmetries
 from onefold.sources import build_model
 from onefold.symmetry import find_symmetries, verify_symmetries
 from onefold.weights import check_apart
@@ -56,7 +58,8 @@ class InspectRequest(Request):
     picture: str | None = Field(
         default=None, description="Draw the groups along the network into this file (.svg or .png)."
     )
-    force: bool = Field(default=False, description="Replace a picture that exists.")
+    page: Annotated[str | None, Flag(name="report")] = Field(default=None, description=HELP)
+    force: bool = Field(default=False, description=FORCE)
     spec: Annotated[bool, Flag(name="json")] = Field(
         default=False, description="Print the whole symmetry spec as JSON."
     )
@@ -69,6 +72,8 @@ def run(asked: InspectRequest) -> None:
     if asked.picture:
         check_apart([asked.picture], inputs_of(asked))
         check_figure(asked.picture, asked.force)
+    if asked.page:
+        check_page(asked.page, asked.force, inputs_of(asked))
     sizes = _sizes(asked.shape) if asked.shape is not None else []
     torch.manual_seed(asked.seed)
     network = _network(asked)
@@ -85,11 +90,15 @@ def run(asked: InspectRequest) -> None:
     if asked.picture:
         save_figure(group_lanes(lanes_of(spec)), asked.picture, "groups", force=asked.force)
         note(f"Drawn into {asked.picture}")
-    if asked.verify:
-        proof = verify_symmetries(spec, network, inputs)
+    proof = verify_symmetries(spec, network, inputs) if asked.verify else None
+    if proof is not None:
         (note if asked.spec else say)(str(proof))  # JSON stays alone on standard output
-        if not proof.passed:
-            raise typer.Exit(1)
+    if asked.page:
+        report = report_symmetries(spec, asked.model, str(proof or ""))
+        write_page(report, asked.page, asked.force)
+        note(f"Report written to {asked.page}")
+    if proof is not None and not proof.passed:
+        raise typer.Exit(1)
 
 
 def _network(asked: InspectRequest) -> nn.Module:

@@ -16,6 +16,7 @@ from onefold.comparison.rule import Evidence, gather
 from onefold.errors import DataError, MembersError
 from onefold.inference import OutputChoice, as_output
 from onefold.isolation import isolated
+from onefold.notebook import card
 from onefold.weights import repeated
 
 
@@ -71,6 +72,20 @@ class Comparison:
     def __repr__(self) -> str:
         relation = "none" if self.evidence is None else self.evidence.relation.value
         return f"Comparison({len(self.names)} networks, {len(self.broken)} broken, {relation})"
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: what pays, and the evidence."""
+        rows = [
+            (
+                name,
+                "–" if agree is None else f"{100 * agree:.1f} %",
+                "–" if others is None else f"{100 * others:.1f} %",
+                f"{off:.3f}",
+            )
+            for name, agree, others, off in self.rows()
+        ]
+        columns = ("network", "as the ensemble", "as another", "from the ensemble")
+        return card(f"{len(self.names)} networks compared", self.sentences, columns, rows)
 
     def __str__(self) -> str:
         lines = list(self.sentences)

@@ -14,6 +14,7 @@ from onefold.alignment import Alignment
 from onefold.finite import finite
 from onefold.fold.distillation import TOLD
 from onefold.fold.network_fold import told
+from onefold.notebook import card
 from onefold.symmetry import SymmetrySpec
 
 M = TypeVar("M", bound=nn.Module)
@@ -193,3 +194,13 @@ class MergeResult(Generic[M]):
 
     def __str__(self) -> str:
         return f"{type(self.model).__name__}: {self.report}"
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: how it was made, why so, and what was in doubt."""
+        report = self.report
+        how = f"align {report.align}, fold {report.fold}, repair {report.repair}"
+        return card(
+            f"{report.members} networks folded into one {type(self.model).__name__}",
+            [*report.chosen, f"{how}."] + [f"Note: {one}." for one in report.warnings],
+            more="print(result.report) tells all; onefold.write_report scores it on a page.",
+        )

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch
+from onefold.measure.classes import CONFUSED, ClassCounts
 
 MOST = 1000  # classes for which pairs of label and answer are counted
 RANGED = 1_000_000  # numbers of the first batch that its range is read from
@@ -77,7 +78,7 @@ class AnswerCounts:
         self.n = self.correct = 0
         self._first: Tensor | None = None
         self._constant = True
-        self._labels = self._given = torch.zeros(0, dtype=torch.long)
+        self._labels = self._given = self._right = torch.zeros(0, dtype=torch.long)
         self.pairs: list[Tensor] = []
 
     def add(self, logits: Tensor, answers: Tensor, labels: Tensor) -> None:
@@ -93,7 +94,7 @@ class AnswerCounts:
         classes = logits.shape[-1]
         if self._first is None:
             self._first = logits[0].clone()
-            self._labels = self._given = torch.zeros(classes, dtype=torch.long)
+            self._labels = self._given = self._right = torch.zeros(classes, dtype=torch.long)
             self.pairs = (
                 [torch.zeros(classes, classes, dtype=torch.long) for _ in range(2)]
                 if classes <= MOST
@@ -103,13 +104,21 @@ class AnswerCounts:
         self._labels = self._labels + torch.bincount(labels, minlength=classes)
         given = answers >= 0
         self._given = self._given + torch.bincount(answers[given], minlength=classes)
-        self.correct += int((answers == labels).sum())
+        right = labels[answers == labels]
+        self._right = self._right + torch.bincount(right, minlength=classes)
+        self.correct += len(right)
         half = (torch.arange(len(labels)) + self.n) % 2
         for k, pairs in enumerate(self.pairs):
             chosen = given & (half == k)
             flat = labels[chosen] * classes + answers[chosen]
             pairs.view(-1).index_put_((flat,), torch.ones_like(flat), accumulate=True)
         self.n += len(labels)
+
+    def by_class(self) -> ClassCounts:
+        """The counts of all that was added, class by class."""
+        few = self.pairs and len(self._labels) <= CONFUSED
+        confusion = self.pairs[0] + self.pairs[1] if few else None
+        return ClassCounts(self._labels, self._right, confusion)
 
     @property
     def chance(self) -> float:

@@ -26,6 +26,7 @@ from onefold.isolation import isolated
 from onefold.measure.calibration import Binning
 from onefold.measure.chance import InputFacts
 from onefold.measure.scores import Scores, Tally, flatten
+from onefold.notebook import card
 from onefold.sources.class_names import class_names_of
 from onefold.weights import warn_of_repeated
 
@@ -57,6 +58,23 @@ class Evaluation:
             f"Evaluation(members={len(self.members)}, accuracy={min(accuracies):.4f} to"
             f" {max(accuracies):.4f}, best={self.best}, ensemble={self.ensemble.accuracy:.4f})"
         )
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: a row for every network, and one for their ensemble."""
+        named = {f"network {k}": one for k, one in enumerate(self.members)}
+        if len(self.members) > 1:
+            named[f"ensemble of {len(self.members)}"] = self.ensemble
+        rows = [
+            (
+                name,
+                f"{100 * one.accuracy:.2f} % ± {100 * one.accuracy_error:.2f}",
+                f"{one.nll:.4f} nats",
+                f"{100 * one.ece:.2f} %",
+            )
+            for name, one in named.items()
+        ]
+        title = f"Scores on {self.members[0].n:,} examples"
+        return card(title, (), ("network", "accuracy", "NLL", "ECE"), rows)
 
     def __str__(self) -> str:
         lines = [f"member {k}: {scores}" for k, scores in enumerate(self.members)]

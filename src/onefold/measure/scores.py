@@ -32,6 +32,8 @@ from onefold.inference.outputs import broken_rows
 from onefold.measure.answers import Answers, AnswersKept
 from onefold.measure.calibration import Binning, Reliability, bin_confidences, check_binning
 from onefold.measure.chance import AnswerCounts, InputFacts
+from onefold.measure.classes import ClassCounts
+from onefold.notebook import card
 
 IGNORED = 255  # of segmentation masks: a border, or an object of no class
 OutputKind = Literal["logits", "probabilities"]
@@ -58,8 +60,9 @@ class Scores:
         hint: what to check if the accuracy is near chance, else "" (see chance.py).
         renumbered: for each label the class that is answered, if another numbering would be far
             more accurate.
-        answers: every example's hit and loss (5 bytes each), by which differences are paired; no
+        answers: every example's hit, loss and class, by which differences are paired; no
             part of `to_dict` or of equality.
+        classes: the counts class by class; no part of `to_dict` or of equality.
     """
 
     accuracy: float
@@ -77,6 +80,7 @@ class Scores:
     hint: str = ""
     renumbered: tuple[int, ...] | None = field(default=None, repr=False)
     answers: Answers | None = field(default=None, repr=False, compare=False)
+    classes: ClassCounts | None = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy_error(self) -> float:
@@ -107,14 +111,26 @@ class Scores:
             parts.append(f"{self.ignored} labels that are no class left out")
         return ", ".join(parts) + (f"; {self.hint}" if self.hint else "")
 
+    def _repr_html_(self) -> str:
+        """The short form in a notebook."""
+        title = f"Scores on {self.n:,} examples"
+        if self.ensemble:
+            title += f" of an ensemble of {self.members}"
+        row = (
+            f"{100 * self.accuracy:.2f} % ± {100 * self.accuracy_error:.2f}",
+            f"{self.nll:.4f} nats",
+            f"{100 * self.ece:.2f} %",
+            f"{self.brier:.4f}",
+        )
+        hint = f"{self.hint[:1].upper()}{self.hint[1:]}." if self.hint else ""
+        return card(title, [hint], ("accuracy", "NLL", "ECE", "Brier score"), [row])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON.
 
         JSON has no infinity: an infinite or undefined number becomes the string "inf" or "nan".
         """
-        values = {
-            each.name: getattr(self, each.name) for each in fields(self) if each.name != "answers"
-        }
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
         return {
             key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in values.items()
@@ -275,7 +291,7 @@ class Tally:
     """Adds up scores batch by batch.
 
     Sums are float64. The confidence of every example (9 bytes each) is held for the calibration
-    bins, and its hit and loss (5 bytes) for paired differences.
+    bins, and its hit, loss and class (7 to 9 bytes) for paired differences.
     """
 
     def __init__(self, bins: int = 15, binning: Binning = "equal-width") -> None:
@@ -310,8 +326,9 @@ class Tally:
         self.brier += float(brier.masked_fill(broken, 2.0).sum())
         self._confidence.append(confidence.masked_fill(broken, 1.0).clamp(max=1.0))
         self._correct.append((prediction == labels) & ~broken)
-        self._answers.add(self._correct[-1], nll.masked_fill(broken, torch.inf), labels)
-        self._counts.add(logits, prediction.masked_fill(broken, -1), labels)
+        given = prediction.masked_fill(broken, -1)
+        self._answers.add(self._correct[-1], nll.masked_fill(broken, torch.inf), labels, given)
+        self._counts.add(logits, given, labels)
 
     def reliability(self) -> Reliability:
         """The calibration curve of all that was added.
@@ -362,6 +379,7 @@ class Tally:
             self.ignored,
             *self._counts.hint(facts),
             self._answers.answers(),
+            self._counts.by_class(),
         )
 
 

@@ -15,6 +15,7 @@ from onefold.errors import OutputError, RecipeError
 from onefold.recipe.document import Document, Job
 from onefold.recipe.reading import relative, text_of
 from onefold.report import Report
+from onefold.result_reports.provenance import stamp
 from onefold.weights import check_apart, check_ending, check_output
 from onefold.weights.paths import real_output
 from onefold.weights.placing import finish_dead
@@ -150,7 +151,7 @@ def write(
         assert recipe.record is not None
         record = recipe.record.model_copy(update={"result_sha256": digest})
         recipe = recipe.model_copy(update={"record": record})
-        report = outcome.summarize(relative(recipe, files.report.resolve().parent), sums)
+        report = stamp(outcome.summarize(relative(recipe, files.report.resolve().parent), sums))
         new.write(text_of(recipe, files.recipe), files.recipe)
         new.write(report.to_json(), files.report)
         if files.html:

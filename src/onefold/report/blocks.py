@@ -1,18 +1,14 @@
-"""The blocks of a report: text, facts, tables and pictures, in sections."""
+"""The blocks of a report: text, facts, tables, grids of numbers and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from onefold.errors import DataError
 from onefold.finite import finite
+from onefold.notebook import card
 from onefold.report.svg_check import check_svg
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Cell = str | bool | int | float | None
 
@@ -55,11 +51,19 @@ class Column(_Block):
         name: its name.
         unit: the unit of its numbers, or "".
         digits: their decimals; None writes four significant digits.
+        best: which of its numbers a page marks: the "highest", the "lowest", or none ("").
+        part: a page writes an "error" behind the cell before it and a "note" below, in one cell.
+        signed: positive numbers have a plus sign.
+        bars: a page adds a bar to each number, to the right for gains and to the left for losses.
     """
 
     name: str
     unit: str = ""
     digits: int | None = None
+    best: Literal["", "highest", "lowest"] = ""
+    part: Literal["", "error", "note"] = ""
+    signed: bool = False
+    bars: bool = False
 
     @property
     def heading(self) -> str:
@@ -73,9 +77,10 @@ class Column(_Block):
         if isinstance(cell, bool):
             return "yes" if cell else "no"
         if isinstance(cell, int):
-            return f"{cell:,}"
+            return f"{cell:+,}" if self.signed else f"{cell:,}"
         if isinstance(cell, float):
-            return f"{cell:.4g}" if self.digits is None else f"{cell:,.{self.digits}f}"
+            sign = "+" * self.signed
+            return f"{cell:{sign}.4g}" if self.digits is None else f"{cell:{sign},.{self.digits}f}"
         return cell
 
 
@@ -107,6 +112,11 @@ class Table(_Block):
                 raise ValueError(f"row {i} has {len(row)} cells for {len(self.columns)} columns")
         return self
 
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        caption = [self.caption] if self.caption else []
+        return card("", caption, self.headings, self.plain())
+
     @property
     def headings(self) -> tuple[str, ...]:
         """The columns' names with their units."""
@@ -119,6 +129,62 @@ class Table(_Block):
             for row in self.rows
         ]
 
+    def best(self, column: int) -> frozenset[int]:
+        """The rows (from 0) whose number in that column is the best; none if all are equal."""
+        wanted = self.columns[column].best
+        cells = {i: row[column] for i, row in enumerate(self.rows)}
+        numbers = {i: cell for i, cell in cells.items() if isinstance(cell, int | float)}
+        if not wanted or len(set(numbers.values())) < 2:
+            return frozenset()
+        top = max(numbers.values()) if wanted == "highest" else min(numbers.values())
+        return frozenset(i for i, number in numbers.items() if number == top)
+
+
+class Grid(_Block):
+    """A matrix of numbers, each shaded by its size.
+
+    Attributes:
+        caption: a sentence below it, or "".
+        corner: the names of the rows and of the columns, as "label / answer".
+        rows: the names of the rows.
+        columns: the names of the columns.
+        values: a number for each row and column; None is a gap.
+        digits: decimals of the numbers.
+        high: the number of the darkest shade; None takes the largest.
+    """
+
+    kind: Literal["grid"] = "grid"
+    caption: str = ""
+    corner: str = ""
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float | str | None, ...], ...]
+    digits: int = 2
+    high: float | None = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _finite(cls, values: object) -> object:
+        return finite(values)
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Grid:
+        shape = len(self.values), {len(row) for row in self.values}
+        if shape != (len(self.rows), {len(self.columns)}):
+            raise ValueError(
+                f"the grid has {len(self.rows)} row and {len(self.columns)} column names, which do"
+                " not fit its numbers"
+            )
+        return self
+
+    def table(self) -> Table:
+        """The same numbers as a table."""
+        names = (self.corner, *self.columns)
+        return Table(
+            columns=tuple(Column(name=name, digits=self.digits) for name in names),
+            rows=tuple((name, *row) for name, row in zip(self.rows, self.values, strict=True)),
+        )
+
 
 class Picture(_Block):
     """An SVG drawing with a caption.
@@ -127,119 +193,34 @@ class Picture(_Block):
         svg: the SVG element, which may only draw.
         caption: a sentence below the picture, or "".
         description: the content of the picture in words, for readers who cannot see it.
+        narrow: the same content for narrow screens; "": there is no other drawing.
+        zoom: a page offers to enlarge it.
+        numbers: the numbers that it shows, as a table.
     """
 
     kind: Literal["picture"] = "picture"
     svg: str
     caption: str = ""
     description: str = ""
+    narrow: str = ""
+    zoom: bool = False
+    numbers: Table | None = None
 
-    @field_validator("svg")
+    @field_validator("svg", "narrow")
     @classmethod
     def _drawing_only(cls, svg: str) -> str:
-        check_svg(svg)
+        if svg:
+            check_svg(svg)
         return svg
 
-
-Block = Annotated[Text | Facts | Table | Picture, Field(discriminator="kind")]
-
-
-class Section(BaseModel):
-    """A titled part of a report.
-
-    Every method appends one block and returns the section, so that calls can be chained.
-
-    Attributes:
-        title: its heading.
-        blocks: its content in order.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    title: str
-    blocks: list[Block] = []
-
-    def text(self, text: str) -> Section:
-        """Append prose; an empty line begins a new paragraph."""
-        self.blocks.append(Text(text=text))
+    @model_validator(mode="after")
+    def _drawn(self) -> Picture:
+        if not self.svg:
+            raise ValueError("its SVG is empty")
         return self
 
-    def facts(self, facts: Mapping[str, Cell]) -> Section:
-        """Append names and values. The name of a number says its unit."""
-        self.blocks.append(Facts(facts=tuple(facts.items())))
-        return self
 
-    def table(
-        self,
-        table: Table | Sequence[Column | str],
-        rows: Iterable[Sequence[Cell]] = (),
-        *,
-        caption: str = "",
-        emphasis: Iterable[int] = (),
-    ) -> Section:
-        """Append a finished Table, or one of these columns and rows.
-
-        Args:
-            table: the table, or its columns (a text is a column without unit).
-            rows: one cell for each column.
-            caption: a sentence below the table.
-            emphasis: the rows (from 0) that are set in bold.
-
-        Raises:
-            DataError: a row has not one cell for each column.
-        """
-        if not isinstance(table, Table):
-            columns = tuple(
-                Column(name=column) if isinstance(column, str) else column for column in table
-            )
-            try:
-                table = Table(
-                    columns=columns,
-                    rows=tuple(tuple(row) for row in rows),
-                    caption=caption,
-                    emphasis=tuple(emphasis),
-                )
-            except ValidationError as error:
-                raise DataError(
-                    f"Table '{caption}' of section '{self.title}' does not fit its columns:"
-                    f" {first_problem(error)}."
-                ) from None
-        self.blocks.append(table)
-        return self
-
-    def picture(
-        self, figure: Callable[[], Figure] | Figure | str, caption: str, description: str = ""
-    ) -> Section:
-        """Append a matplotlib Figure, a function that draws one, or an SVG element as text.
-
-        The function is not called if matplotlib is missing. A sentence then takes the place of the
-        picture and says what to install.
-
-        Args:
-            figure: the picture.
-            caption: a sentence below it.
-            description: its content in words, for readers who cannot see it.
-
-        Raises:
-            DataError: the SVG text holds anything but drawing.
-        """
-        if callable(figure):
-            from onefold.report.style import MISSING, can_draw
-
-            if not can_draw():
-                return self.text(f"{caption} (No picture. {MISSING})")
-            figure = figure()
-        if not isinstance(figure, str):
-            from onefold.report.style import to_svg
-
-            number = sum(isinstance(block, Picture) for block in self.blocks)
-            figure = to_svg(figure, f"{self.title.lower()}-{number}")
-        try:
-            self.blocks.append(Picture(svg=figure, caption=caption, description=description))
-        except ValidationError as error:
-            raise DataError(
-                f"Picture '{caption}' cannot be embedded: {first_problem(error)}."
-            ) from None
-        return self
+Block = Annotated[Text | Facts | Table | Grid | Picture, Field(discriminator="kind")]
 
 
 def first_problem(error: ValidationError) -> str:

@@ -6,13 +6,14 @@ The baselines are the members, the best member, the ensemble and the plain avera
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from onefold.errors import DataError
 from onefold.measure.paired import Difference, difference
 from onefold.measure.scores import Scores
 from onefold.report.blocks import Cell, Column, Table
 
+Kind = Literal["result", "member", "ensemble", "mapped", "other"]
 PAIRED_AT = 6  # number of columns before those of the paired differences
 
 
@@ -25,6 +26,7 @@ class Candidate(NamedTuple):
         parameters: its number of parameters.
         cost: its inference cost, in units of one member's.
         note: further words, or "".
+        kind: what it is, for a page.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Candidate(NamedTuple):
     parameters: int
     cost: float
     note: str = ""
+    kind: Kind = "other"
 
 
 def comparison_table(
@@ -194,13 +197,6 @@ def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
 def _cells(row: Candidate) -> tuple[Cell, ...]:
     """The cells of a row without paired differences."""
     scores = row.scores
-    notes = [row.note]
-    if scores.nonfinite:
-        notes.append(f"{scores.nonfinite} examples with non-finite outputs, counted as wrong")
-    if scores.hint:
-        notes.append(scores.hint.split(" (")[0].split(":")[0])
-    if scores.ignored:
-        notes.append(f"{scores.ignored} labels that are no class left out")
     return (
         row.name,
         100 * scores.accuracy,
@@ -211,5 +207,18 @@ def _cells(row: Candidate) -> tuple[Cell, ...]:
         scores.n,
         row.parameters,
         float(row.cost),
-        "; ".join(note for note in notes if note),
+        "; ".join(notes_of(row)),
     )
+
+
+def notes_of(row: Candidate) -> list[str]:
+    """What is to be known of a row: its own note, and what was odd about its scores."""
+    scores = row.scores
+    notes = [row.note] * bool(row.note)
+    if scores.nonfinite:
+        notes.append(f"{scores.nonfinite} examples with non-finite outputs, counted as wrong")
+    if scores.hint:
+        notes.append(scores.hint.split(" (")[0].split(":")[0])
+    if scores.ignored:
+        notes.append(f"{scores.ignored} labels that are no class left out")
+    return notes

@@ -7,14 +7,16 @@ bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onefold.errors import DataError
+from onefold.measure.answers import agreement_of
 from onefold.measure.path import LOSSES, LinearPath, Triangle
 from onefold.report.axes import check_some, color_bar
+from onefold.report.blocks import Column, Table
 from onefold.report.style import INK, color, legend, marker, new_figure, restyle
 
 if TYPE_CHECKING:
@@ -24,13 +26,15 @@ if TYPE_CHECKING:
 LOSS_LABELS = dict(zip(LOSSES, ("NLL (nats)", "Brier score (0 to 2)", "error (%)"), strict=True))
 
 
-def barrier_curves(paths: Mapping[str, LinearPath]) -> Figure:
+def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) -> Figure:
     """Accuracy and loss along several lines between two networks.
 
     The dashed line between the two ends is that of a path without a barrier.
 
     Args:
         paths: name of a line -> its scores.
+        agreement: also draw how often each point answers as the first one does, where answers were
+            kept.
 
     Raises:
         DataError: there is no path, or the paths have different losses.
@@ -42,15 +46,31 @@ def barrier_curves(paths: Mapping[str, LinearPath]) -> Figure:
             f"The paths have different losses ({', '.join(sorted(losses))}); draw one figure for"
             " each."
         )
-    figure, (top, bottom) = new_figure(5.4 + 0.2 * len(paths), rows=2, share_x=True)
+    shares = {name: agreement_along(path) for name, path in paths.items()}
+    rows = 3 if agreement and all(shares.values()) else 2
+    figure, axes = new_figure(2.5 * rows + 0.4 + 0.2 * len(paths), rows=rows, share_x=True)
+    top, bottom = axes[:2]
     for number, (name, path) in enumerate(paths.items()):
         _draw_path(top, bottom, number, name, path)
-    top.tick_params(labelbottom=False)
+        if rows == 3:
+            values = [100 * share for share in shares[name]]
+            style: dict[str, Any] = {"marker": marker(number), "markersize": 4.5}
+            axes[2].plot(path.positions, values, color=color(number), linewidth=1.8, **style)
+    for one in axes[:-1]:
+        one.tick_params(labelbottom=False)
     top.set_ylabel("accuracy (%)")
     bottom.set_ylabel(LOSS_LABELS[losses.pop()])
-    bottom.set_xlabel("position on the line (0 = first network, 1 = second)")
+    if rows == 3:
+        axes[2].set_ylabel("answers as the first (%)")
+    axes[-1].set_xlabel("position on the line (0 = first network, 1 = second)")
     legend(top)
     return figure
+
+
+def agreement_along(path: LinearPath) -> list[float]:
+    """The share of equal answers of every point and the first; () if answers were not kept."""
+    found = [agreement_of(path.scores[0].answers, one.answers) for one in path.scores]
+    return [share for share in found if share is not None] if None not in found else []
 
 
 def path_texts(paths: Mapping[str, LinearPath]) -> str:
@@ -58,40 +78,82 @@ def path_texts(paths: Mapping[str, LinearPath]) -> str:
     return "; ".join(f"{name}: {str(path).splitlines()[0]}" for name, path in paths.items())
 
 
+def path_table(paths: Mapping[str, LinearPath]) -> Table:
+    """The scores of the paths, point by point."""
+    columns = (
+        Column(name="line"),
+        Column(name="position", digits=3),
+        Column(name="accuracy", unit="%", digits=2),
+        Column(name="NLL", unit="nats", digits=4),
+        Column(name="answers as the first", unit="%", digits=2),
+    )
+    rows = tuple(
+        (name, position, 100 * scores.accuracy, scores.nll, None if same is None else 100 * same)
+        for name, path in paths.items()
+        for position, scores in zip(path.positions, path.scores, strict=True)
+        for same in [agreement_of(path.scores[0].answers, scores.answers)]
+    )
+    return Table(columns=columns, rows=rows)
+
+
 def triangle_map(
     triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")
 ) -> Figure:
-    """Accuracy over the triangle of three networks, one hexagon for each network that was scored.
+    """Accuracy and loss over the triangle of three networks, a hexagon for each that was scored.
+
+    Where answers were kept, a third map shows how often each answers as the middle does.
 
     Args:
         triangle: the scores.
         corners: the names of the three networks.
     """
-    figure, (axes,) = new_figure(5.4)
+    centre = min(range(len(triangle.weights)), key=lambda k: max(triangle.weights[k]))
+    middle = triangle.scores[centre].answers
+    same = [agreement_of(middle, one.answers) for one in triangle.scores]
+    maps = {
+        "accuracy (%)": [100 * one.accuracy for one in triangle.scores],
+        "NLL (nats)": [one.nll if math.isfinite(one.nll) else math.nan for one in triangle.scores],
+    }
+    if None not in same:
+        maps["answers as the middle (%)"] = [100 * (share or 0.0) for share in same]
+    figure, _ = new_figure(4.1)
+    figure.clear()
+    for k, (label, values) in enumerate(maps.items()):
+        axes = figure.add_subplot(1, len(maps), k + 1)
+        _draw_triangle(figure, axes, triangle, values, (label, corners))
+    return figure
+
+
+def _draw_triangle(
+    figure: Figure,
+    axes: Axes,
+    triangle: Triangle,
+    values: Sequence[float],
+    names: tuple[str, tuple[str, str, str]],
+) -> None:
+    """One map over the triangle; `names`: of the quantity and of the corners."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import RegularPolygon
 
     restyle(axes, grid="none")
-    weights = np.asarray(triangle.weights)
+    label, corners = names
     ends = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
-    points = weights @ ends
-    accuracy = np.array([100 * scores.accuracy for scores in triangle.scores])
+    points = np.asarray(triangle.weights) @ ends
     resolution = round(math.sqrt(2 * len(points) + 0.25) - 1.5)
     radius = 1 / (math.sqrt(3) * resolution)  # neighbours touch
     hexagons = [RegularPolygon((x, y), 6, radius=radius) for x, y in points]
     cells = PatchCollection(hexagons, cmap="viridis", linewidths=0.3, edgecolors="face")
-    cells.set_array(accuracy)
+    cells.set_array(np.asarray(values))
     axes.add_collection(cells)
-    margin = radius + 0.07
-    style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "fontsize": 10}
+    margin = radius + 0.09
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "fontsize": 9}
     for name, (x, y) in zip(corners, ends, strict=True):
         axes.text(x, y + (margin if y > 0 else -margin), name, **style)
     axes.set_axis_off()
     axes.set_aspect("equal")
     axes.set_xlim(-margin - 0.05, 1 + margin + 0.05)
     axes.set_ylim(-margin - 0.05, math.sqrt(0.75) + margin + 0.05)
-    color_bar(figure, axes, cells, "accuracy (%)")
-    return figure
+    color_bar(figure, axes, cells, label)
 
 
 def _draw_path(top: Axes, bottom: Axes, number: int, name: str, path: LinearPath) -> None:
@@ -122,4 +184,4 @@ def _barrier_text(path: LinearPath) -> str:
     return f"{path.barrier:.3f}" + (" nats" if path.loss == "nll" else "")
 
 
-__all__ = ["barrier_curves", "path_texts", "triangle_map"]
+__all__ = ["barrier_curves", "path_table", "path_texts", "triangle_map"]

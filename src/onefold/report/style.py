@@ -26,7 +26,7 @@ PALETTE = ("#2a7fc9", "#d55e00", "#0f9277", "#c05a9d", "#a87b00", "#7a6fd0")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 INK = "#1f2328"
 MUTED = "#6e7781"  # of things to compare with; readable on white and on near-black
-WIDTH = 7.0  # inches; 504 units of SVG
+WIDTH = 10.5  # inches; 756 units of SVG
 # The first is matplotlib's own. The second has its widths.
 FONTS = ["DejaVu Sans", "Verdana", "Geneva", "Arial", "sans-serif"]
 

@@ -15,14 +15,21 @@ from onefold.inference import OutputChoice
 from onefold.measure import LinearPath, barrier
 from onefold.report import (
     Column,
+    Picture,
+    Report,
     Section,
     Table,
+    alignment_overview,
     barrier_curves,
     correlation_spectra,
     group_lanes,
+    path_table,
     path_texts,
+    to_svg,
 )
+from onefold.report.style import can_draw
 from onefold.report.symmetry_picture import lanes_of
+from onefold.result_reports.provenance import Fact, Provenance, seconds_facts, settings_facts
 from onefold.symmetry import SymmetrySpec
 
 
@@ -47,6 +54,75 @@ def barriers(
     for alignment in alignments:
         paths[f"aligned by {alignment.method}"] = line(*islice(alignment.each(models), 2))
     return paths
+
+
+def report_alignment(
+    alignment: Alignment, names: Sequence[str] = (), origin: Provenance | None = None
+) -> Report:
+    """The report of an alignment.
+
+    Args:
+        alignment: the alignment.
+        names: of the members; () numbers them.
+        origin: what went in.
+    """
+    rows = alignment.table()
+    aim = "a common basis" if alignment.reference is None else f"member {alignment.reference}"
+    report = Report(
+        title=f"{alignment.members} networks aligned by {alignment.method}", verdict=_matched(rows)
+    )
+    means = group_means(alignment, names)
+    if means and any(means.values()) and can_draw():
+        told = "; ".join(f"{row['group']} {row['mean correlation']:.2f}" for row in rows)
+        report.picture = Picture(
+            svg=to_svg(alignment_overview(means), "overview"),
+            caption="Mean correlation of the matched features of every group, along the network"
+            " from top to bottom. At 1 two members have the same features.",
+            description=f"Mean correlations by group: {told}.",
+        )
+    add_alignment(report.section("Groups of features"), alignment)
+    add_groups(report.section("What moves together", folded=True), alignment.spec)
+    origin = origin or Provenance()
+    facts: dict[str, Fact] = {
+        "matcher": alignment.method,
+        "mapped to": aim,
+        "calibration examples": alignment.examples,
+        **{f"member {k}": name for k, name in enumerate(names)},
+        **settings_facts(alignment.settings),
+        **seconds_facts(alignment.seconds),
+    }
+    section = report.section("What was done", folded=True).facts(origin.around(facts))
+    for warning in alignment.warnings:
+        section.text(f"Note: {warning}.")
+    report.data = {"groups": rows, "spectra": spectra(alignment), **origin.data()}
+    return report
+
+
+def group_means(alignment: Alignment, names: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    """Member -> group -> mean correlation; the reference and groups in place are left out."""
+    return {
+        names[k] if names else f"member {k}": {
+            group: float(scores[k].mean())
+            for group, scores in alignment.scores.items()
+            if alignment.matchers[group] != "identity"
+        }
+        for k in range(alignment.members)
+        if k != alignment.reference
+    }
+
+
+def _matched(rows: Sequence[Mapping[str, Any]]) -> str:
+    moved = [row for row in rows if row["matcher"] != "identity"]
+    if not moved:
+        return "No feature was moved: every group stays in place."
+    count = sum(row["features"] for row in moved)
+    mean = sum(row["features"] * row["mean correlation"] for row in moved) / count
+    worst = min(moved, key=lambda row: row["mean correlation"])
+    weakest = f", weakest in {worst['group']} ({worst['mean correlation']:.2f})" * (len(moved) > 1)
+    return (
+        f"{count:,} features in {len(moved)} groups were matched with a mean correlation of"
+        f" {mean:.2f}{weakest}."
+    )
 
 
 def add_alignment(section: Section, alignment: Alignment) -> None:
@@ -77,6 +153,7 @@ def add_groups(section: Section, spec: SymmetrySpec) -> None:
         f" parameters, and {sum(bool(s.groups) for s in spec.spaces)} of {len(spec.spaces)} feature"
         " spaces between layers can move; the longest stands on"
         f" {max((len(group.slots) for group in spec.groups), default=0)} axes.",
+        zoom=True,
     )
 
 
@@ -84,7 +161,7 @@ def alignment_table(alignment: Alignment) -> Table:
     """`Alignment.table` with names and units; notes only where there are any."""
     columns = [
         Column(name="group"),
-        Column(name="features", unit="number"),
+        Column(name="features"),
         Column(name="matcher"),
         Column(name="read at"),
         Column(name="mean correlation", digits=3),
@@ -110,6 +187,7 @@ def add_barriers(section: Section, paths: Mapping[str, LinearPath]) -> None:
         f"The straight line between the weights of member 0 and member 1{again}. A barrier is where"
         " it is worse than its ends.",
         path_texts(paths),
+        numbers=path_table(paths),
     )
 
 

@@ -32,7 +32,7 @@ from onefold.result_reports.scored import (
     parameters_of,
     together,
 )
-from onefold.sources.class_names import class_map, class_names_of
+from onefold.sources.class_names import class_names_of
 
 FOLD = "folded"
 
@@ -92,7 +92,8 @@ def score_merge(
         (*members, ensemble, *pooled, average, *mapped, fold),
         verdict(fold._replace(name="The fold"), rivals),
         FOLD,
-        class_map(class_names_of(data)),
+        class_names_of(data),
+        "the fold",
         barriers(models, alignments, data, calibration, output) if calibration is not None else {},
     )
 
@@ -132,7 +133,7 @@ def mapped_candidates(
     """
     note = f"to member {alignment.reference}, alone"
     return [
-        candidate(f"member {k}, mapped", model, data, note, output=output)
+        candidate(f"member {k}, mapped", model, data, note, output=output)._replace(kind="mapped")
         for k, model in enumerate(alignment.each(models))
         if k != alignment.reference
     ]
@@ -162,20 +163,28 @@ def report_merge(
         summary=" ".join([*done.chosen, scored.verdict if scored else "The fold was not scored."]),
     )
     if scored is not None:
-        section = scored.told(report)
-        if scored.paths:
-            add_barriers(section, scored.paths)
-    section = report.section("What was done").facts(origin.around(_facts(done, scored)))
-    for warning in done.warnings:
-        section.text(f"Note: {warning}.")
+        scored.told(report)
+    if done.chosen:
+        report.section("Why this fold", folded=True).text("\n\n".join(done.chosen))
+    if scored is not None and scored.paths:
+        add_barriers(report.section("Between two members", folded=True), scored.paths)
     if found := done.folded.get("classes") or done.polished.get("classes"):
         pool = ClassPool.from_dict(found)
-        add_shares(report.section("What the members saw of the classes"), pool)
+        add_shares(report.section("What the members saw of the classes", folded=True), pool)
     if layers := done.folded.get("layers"):
-        add_layers(report.section("Least squares"), layers, done.folded.get("averaged", {}))
+        section = report.section("Least squares", folded=True)
+        add_layers(section, layers, done.folded.get("averaged", {}))
     if result.alignment is not None:
-        add_alignment(report.section("Alignment"), result.alignment)
-        add_groups(report.section("What moves together"), result.alignment.spec)
+        section = report.section("Alignment", folded=True)
+        add_alignment(section, result.alignment)
+        mapped = [row for row in scored.candidates if row.kind == "mapped"] if scored else []
+        if mapped:
+            add_mapped(section, mapped)
+        add_groups(report.section("What moves together", folded=True), result.alignment.spec)
+    section = report.section("What was done", folded=True)
+    section.facts(origin.around(_facts(done, scored)))
+    for warning in done.warnings:
+        section.text(f"Note: {warning}.")
     report.data = {
         **origin.data(),
         "merge": done.to_dict(),
@@ -185,6 +194,26 @@ def report_merge(
         "spectra": spectra(result.alignment) if result.alignment else {},
     }
     return report
+
+
+def add_mapped(section: Section, rows: Sequence[Candidate]) -> None:
+    """What the maps cost the members: their scores once they are written into the weights."""
+    columns = (
+        Column(name="network"),
+        Column(name="accuracy", unit="%", digits=2),
+        Column(name="standard error", unit="points", digits=2, part="error"),
+        Column(name="NLL", unit="nats", digits=3),
+    )
+    cells = [
+        (row.name, 100 * row.scores.accuracy, 100 * row.scores.accuracy_error, row.scores.nll)
+        for row in rows
+    ]
+    section.table(
+        columns,
+        cells,
+        caption="Every member alone, once its features are brought into the order or basis of the"
+        " reference. A permutation leaves its answers as they were, a dense map changes some.",
+    )
 
 
 def _facts(done: MergeReport, scored: MergeScored | None) -> dict[str, Fact]:
@@ -211,7 +240,6 @@ def _facts(done: MergeReport, scored: MergeScored | None) -> dict[str, Fact]:
         "parameters of a member": done.parameters,
         "parameters in a live group (%)": 100 * done.coverage,
         "feature spaces between layers that can move": f"{done.moving_spaces} of {done.spaces}",
-        "moments kept (numbers of 8 bytes)": done.numbers,
     }
     return facts | seconds_facts(done.seconds) | {"seed": done.settings.get("seed")}
 

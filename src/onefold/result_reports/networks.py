@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,21 @@ from onefold.inference import OutputChoice
 from onefold.measure import evaluate_all
 from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
-from onefold.report import Candidate, Table, comparison_table, verdict
+from onefold.report import (
+    Candidate,
+    Grid,
+    Report,
+    Table,
+    comparison_table,
+    headline,
+    score_chart,
+    score_table,
+    verdict,
+)
 from onefold.report.comparison import paired_rows
-from onefold.result_reports.scored import parameters_of
+from onefold.result_reports.class_results import add_classes
+from onefold.result_reports.provenance import Fact
+from onefold.result_reports.scored import parameters_of, top
 from onefold.sources.class_names import class_map, class_names_of
 
 
@@ -72,6 +84,63 @@ class NetworksScored:
         }
 
 
+def report_networks(scored: NetworksScored, facts: Mapping[str, Fact]) -> Report:
+    """The report of networks scored beside one another.
+
+    Args:
+        scored: the scores.
+        facts: what was scored, and on what.
+    """
+    rows, best = scored.candidates, scored.best
+    members = [row for row in rows if row.kind == "member"]
+    report = Report(
+        title="One network scored" if len(rows) == 1 else f"{len(members)} networks scored",
+        verdict=_verdict(scored),
+        picture=score_chart(rows, best),
+        data=scored.data(),
+    )
+    report.section("Scores").table(score_table(rows, best, "the best"))
+    first = next(row for row in rows if row.name == best)
+    others = [row for row in members if row.name != best]
+    if first.scores.classes is not None:
+        section = report.section("Class by class", folded=True)
+        add_classes(section, first, top(others) if others else first, scored.classes)
+    if others:
+        names, shares = [row.name for row in members], scored.evaluation.agreement
+        report.section("How often they agree", folded=True).grid(
+            Grid(
+                rows=tuple(names),
+                columns=tuple(names),
+                values=tuple(tuple(100 * n for n in row) for row in shares.tolist()),
+                digits=1,
+                high=100.0,
+                caption="The share of the examples, in percent, of which two networks predict the"
+                " same class.",
+            )
+        )
+    report.section("What was done", folded=True).facts(facts)
+    return report
+
+
+def _verdict(scored: NetworksScored) -> str:
+    """One sentence on the best network beside the second best and the ensemble."""
+    rows = scored.candidates
+    best = next(row for row in rows if row.name == scored.best)
+    others = [row for row in rows if row.kind == "member" and row is not best]
+    if not others:
+        accuracy, error = 100 * best.scores.accuracy, 100 * best.scores.accuracy_error
+        share = f"{accuracy:.1f} % ± {error:.1f}"
+        return f"{best.name} answers {share} of {best.scores.n:,} examples rightly."
+    ensemble = next(row for row in rows if row.kind == "ensemble")
+    second = top(others)
+    found = headline(
+        best._replace(name=f"the best network, {best.name},"),
+        second._replace(name=f"the second, {second.name}"),
+        ensemble._replace(name="the ensemble"),
+    )
+    return found.text
+
+
 def score_networks(
     networks: Sequence[nn.Module],
     names: Sequence[str],
@@ -106,10 +175,12 @@ def score_networks(
         parameters_of(plain or networks[0]),
     )
     rows = [
-        Candidate(name, scores, size, size / one)
+        Candidate(name, scores, size, size / one, kind="member")
         for name, scores, size in zip(names, found.members, sizes, strict=True)
     ]
     if len(rows) > 1:
         title, note = f"ensemble of {len(rows)}", f"mean of {ensemble}"
-        rows.append(Candidate(title, found.ensemble, sum(sizes), sum(sizes) / one, note))
+        rows.append(
+            Candidate(title, found.ensemble, sum(sizes), sum(sizes) / one, note, "ensemble")
+        )
     return NetworksScored(found, tuple(rows), class_names_of(data))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,22 +17,26 @@ from onefold.measure import evaluate
 from onefold.report import (
     Candidate,
     Column,
+    Grid,
     Report,
     Section,
     Table,
     barrier_curves,
-    heat_map,
+    path_table,
     path_texts,
     verdict,
 )
+from onefold.report.blocks import Cell
 from onefold.result_reports import scored as scoring
 from onefold.result_reports.provenance import Fact, Provenance
 from onefold.result_reports.scored import candidate, parameters_of, together
+from onefold.sources.class_names import class_names_of
 from onefold.sources.loader import Part
 
 COMPARED = 2000  # examples that rounds are compared on, and training examples to align them by
 POINTS = 7  # along the line between two rounds
 CURVES = 6  # that one picture shows
+LISTED = 3  # rounds up to which every pair has a row of its own
 VALIDATION = "validation data"
 
 
@@ -80,7 +83,9 @@ def score_rounds(
     """
     data = held_out if evaluation is None else evaluation
     rows = {
-        name: candidate(name, network, data, f"validation accuracy {100 * validation[name]:.2f} %")
+        name: candidate(
+            name, network, data, f"validation accuracy {100 * validation[name]:.2f} %"
+        )._replace(kind="member")
         for name, network in networks.items()
     }
     kinds = {kind: [n for n in networks if n.startswith(kind)] for kind in (ROUND, RESTART, RERUN)}
@@ -104,7 +109,10 @@ def score_rounds(
     on = VALIDATION if evaluation is None else "evaluation data"
     compared, note = _compared([networks[name] for name in kinds[ROUND]], data, training)
     found = (*rows.values(), *ensembles)
-    return PersistScored(found, sentence, best, on=on, compared=compared, note=note)
+    classes, subject = class_names_of(data), f"the best round by validation ({best})"
+    return PersistScored(
+        found, sentence, best, classes, subject, on=on, compared=compared, note=note
+    )
 
 
 def _compared(
@@ -175,10 +183,13 @@ def report_rounds(
             " rounds repelled from random points instead."
         )
     if scored.compared is not None:
-        _compare(report.section("Are the rounds different networks"), scored.compared, count)
+        section = report.section("Are the rounds different networks", folded=True)
+        _compare(section, scored.compared, count)
     elif scored.note:
         worth.text(scored.note)
-    report.section("What was done").facts(origin.around(_facts(scored, runs, examples)))
+    report.section("What was done", folded=True).facts(
+        origin.around(_facts(scored, runs, examples))
+    )
     report.data = {
         **origin.data(),
         "validation": {name: run["score"] for name, run in runs.items()},
@@ -210,18 +221,7 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
     ways = {"as they are": compared.plain} | (
         {"aligned": compared.aligned} if compared.aligned is not None else {}
     )
-    columns = (
-        Column(name="rounds"),
-        Column(name="mean distance", unit="Euclidean", digits=3),
-        Column(name="mean disagreement", unit="%", digits=2),
-        Column(name="mean barrier", unit="nats", digits=4),
-    )
-    means = {way: pairs.means() for way, pairs in ways.items()}
-    rows = tuple(
-        (way, mean["distance"], 100 * mean["disagreement"], mean["barrier"])
-        for way, mean in means.items()
-    )
-    section.table(Table(columns=columns, rows=rows))
+    section.table(pair_table(ways, names))
     section.text(
         f"Their weights have a mean length of {compared.norms.mean():.3g}. A distance and a barrier"
         " that alignment takes away belong to renumbered hidden units: the rounds would be one"
@@ -240,15 +240,55 @@ def _compare(section: Section, compared: Compared, count: int) -> None:
         _draw(section, way, pairs, names)
 
 
+def pair_table(ways: Mapping[str, Pairs], names: Sequence[str]) -> Table:
+    """Every pair of a few rounds and the means of all; of many rounds only the means.
+
+    Args:
+        ways: the pairs, as the rounds are and aligned.
+        names: of the rounds.
+    """
+    columns = (
+        Column(name="rounds"),
+        Column(name="distance", digits=2),
+        Column(name="other answers", unit="%", digits=2),
+        Column(name="barrier", unit="nats", digits=4),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    means: list[int] = []
+    for way, pairs in ways.items():
+        if len(names) <= LISTED:
+            for i, j in itertools.combinations(range(len(names)), 2):
+                found = (pairs.distances, 100 * pairs.disagreement, pairs.barriers)
+                title = f"{names[i]} and {names[j]}, {way}"
+                rows.append((title, *(float(matrix[i, j]) for matrix in found)))
+        mean = pairs.means()
+        means.append(len(rows))
+        share = 100 * mean["disagreement"]
+        rows.append((f"mean, {way}", mean["distance"], share, mean["barrier"]))
+    return Table(
+        columns=columns,
+        rows=tuple(rows),
+        emphasis=tuple(means),
+        caption="The distance is Euclidean, over all parameters. Other answers: the share of the"
+        " examples of which two rounds predict different classes. A barrier is the most by which"
+        " the loss on the line between two rounds lies above what its ends let one expect.",
+    )
+
+
 def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> None:
-    matrices = {"distance (Euclidean)": pairs.distances, "barrier (nats)": pairs.barriers}
+    """The matrices of many rounds, and the scores between every two."""
+    matrices = {"Distance": (pairs.distances, 2), "Barrier (nats)": (pairs.barriers, 3)}
     if way == "as they are":  # a permutation keeps every prediction
-        matrices["disagreement (%)"] = 100 * pairs.disagreement
-    for label, matrix in matrices.items():
-        section.picture(
-            partial(heat_map, matrix.tolist(), names, names, label=label, low=0.0),
-            f"{label[0].upper() + label[1:]} of every two rounds, {way}.",
-            f"A heat map of {label}, from {float(matrix.min()):.3g} to {float(matrix.max()):.3g}.",
+        matrices["Other answers (%)"] = (100 * pairs.disagreement, 2)
+    for label, (matrix, digits) in matrices.items() if len(names) > LISTED else ():
+        section.grid(
+            Grid(
+                rows=tuple(names),
+                columns=tuple(names),
+                values=tuple(map(tuple, matrix.tolist())),
+                digits=digits,
+                caption=f"{label} of every two rounds, {way}.",
+            )
         )
     shown = {
         f"{names[i]} to {names[j]}": path
@@ -260,4 +300,5 @@ def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> Non
         f"Accuracy and loss along the straight lines between rounds, {way}{left}; dashed, what the"
         " ends alone would lead one to expect.",
         path_texts(shown),
+        numbers=path_table(shown),
     )

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from datetime import datetime, timezone
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from onefold.weights.checksums import short
+
+if TYPE_CHECKING:
+    from onefold.report import Report
+
+FELT = 0.05  # the least share of the whole time that is told
+WORDS = {  # settings whose names alone say too little
+    "share": "held-out share of the labelled data",
+    "lr": "learning rate",
+    "fallback": "falls back to what scores better",
+    "outputs": "outputs summed at level model",
+    "screen": "leaves out unfit members",
+}
 
 Fact: TypeAlias = str | int | float | bool | None
 
@@ -49,9 +67,52 @@ def written(value: object) -> Fact:
 
 def settings_facts(settings: Mapping[str, Any]) -> dict[str, Fact]:
     """Settings by name, as facts."""
-    return {name.replace("_", " "): written(value) for name, value in settings.items()}
+    return {
+        WORDS.get(name, name.replace("_", " ")): written(value) for name, value in settings.items()
+    }
 
 
 def seconds_facts(seconds: Mapping[str, float]) -> dict[str, Fact]:
-    """The seconds of each phase, as facts."""
-    return {f"time to {phase} (s)": spent for phase, spent in seconds.items()}
+    """The time that all phases took together, and those of them that took long."""
+    if not seconds:
+        return {}
+    total = sum(seconds.values())
+    phases = [
+        f"{phase} {duration(spent)}" for phase, spent in seconds.items() if spent >= FELT * total
+    ]
+    return {"time": duration(total) + (f" ({', '.join(phases)})" if len(phases) > 1 else "")}
+
+
+def duration(seconds: float) -> str:
+    """A time in words, of no more digits than one reads."""
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def stamp(report: Report) -> Report:
+    """Enter the date, and the command line if this process is the program `onefold`.
+
+    The date is that of SOURCE_DATE_EPOCH (seconds since 1970) where the environment has it, so that
+    pages can be reproduced.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = int(given) if given.isdecimal() else time.time()
+    report.date = datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+    report.command = command_line(sys.argv)
+    return report
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as it was typed; "" if the arguments are of another program."""
+    if not arguments:
+        return ""
+    program = PurePath(arguments[0])
+    by_module = program.parts[-2:] == ("onefold", "__main__.py")
+    if program.stem != "onefold" and not by_module:
+        return ""
+    return shlex.join(["onefold", *arguments[1:]])

@@ -1,4 +1,4 @@
-"""Networks and ensembles scored on the same data: the first section of every report."""
+"""Networks and ensembles scored on the same data: the top and the first sections of a report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,21 @@ from onefold.batches import Data
 from onefold.inference import OutputChoice
 from onefold.measure import evaluate, evaluate_all
 from onefold.measure.scores import Scores
-from onefold.report import Candidate, Report, Section, Table, comparison_table
+from onefold.report import (
+    Candidate,
+    Headline,
+    Report,
+    Section,
+    Table,
+    comparison_table,
+    headline,
+    score_chart,
+    score_table,
+)
+from onefold.result_reports.class_results import add_classes
+from onefold.sources.class_names import class_map
 
+MOST = 1000  # classes up to which their counts are part of a report's data
 CAPTION = "In bold: the most accurate. Differences are taken example by example."
 
 
@@ -23,15 +36,22 @@ class Scored:
 
     Attributes:
         candidates: the rows of the table.
-        verdict: one sentence on the result beside its rivals.
+        verdict: one sentence on the result beside its rivals, with all differences.
         against: the row that all others are compared with.
-        classes: the classes by number, if they have names.
+        names: of the classes in the order of their numbers; (): they have none.
+        subject: what the result is called in a sentence.
     """
 
     candidates: tuple[Candidate, ...]
     verdict: str
     against: str
-    classes: str = ""
+    names: tuple[str, ...] = ()
+    subject: str = "the result"
+
+    @property
+    def classes(self) -> str:
+        """The classes by number, if they have names."""
+        return class_map(self.names)
 
     @property
     def table(self) -> Table:
@@ -43,14 +63,58 @@ class Scored:
         """How many examples were scored on."""
         return self.candidates[0].scores.n
 
+    @property
+    def result(self) -> Candidate:
+        """The row of the result."""
+        return next(row for row in self.candidates if row.name == self.against)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best single network that the result is compared with; None: it stands alone."""
+        others = [row for row in self.candidates if row.name != self.against]
+        others = [row for row in others if row.kind == "member"] or others
+        return top(others) if others else None
+
+    @property
+    def headline(self) -> Headline | None:
+        """The result beside the best member and the ensemble, in one sentence."""
+        best = self.best
+        if best is None:
+            return None
+        ensembles = [row for row in self.candidates if row.kind == "ensemble"]
+        ensemble = top(ensembles) if ensembles else None
+        ensemble = ensemble._replace(name=f"the {ensemble.name}") if ensemble else None
+        best = best._replace(name=f"the best {best.name.split()[0]}")
+        return headline(self.result._replace(name=self.subject), best, ensemble)
+
     def told(self, report: Report) -> Section:
-        """The first section of a report: the table and the verdict."""
-        section = report.section("Was it worth it").table(self.table).text(self.verdict)
-        return section.text(f"Classes: {self.classes}.") if self.classes else section
+        """The verdict, the chart and the first sections of a report: all scores, and by class."""
+        found, best = self.headline, self.best
+        report.verdict, report.tone = found or (self.verdict, "")
+        report.picture = score_chart(self.candidates, self.against)
+        section = report.section("Scores")
+        section.table(score_table(self.page_rows, self.against))
+        if self.result.scores.classes is not None:
+            classes = report.section("Class by class", folded=True)
+            add_classes(classes, self.result, best or self.result, self.names)
+        return section
+
+    @property
+    def page_rows(self) -> list[Candidate]:
+        """The rows that a page shows among the scores: all but the mapped members."""
+        return [row for row in self.candidates if row.kind != "mapped"]
 
     def data(self) -> dict[str, Any]:
-        """The scores by name, and what else was measured, as plain data."""
-        return {"scores": {row.name: row.scores.to_dict() for row in self.candidates}}
+        """The scores by name, in total and by class, and the names of the classes."""
+        return {
+            "scores": {row.name: row.scores.to_dict() for row in self.candidates},
+            "by class": {
+                row.name: row.scores.classes.to_dict()
+                for row in self.candidates
+                if row.scores.classes is not None and len(row.scores.classes.examples) <= MOST
+            },
+            "classes": list(self.names),
+        }
 
 
 def parameters_of(model: nn.Module) -> int:
@@ -76,7 +140,10 @@ def member_candidates(
 ) -> tuple[list[Candidate], Candidate]:
     """A row for each member, and one for their ensemble, which costs as much as all of them."""
     scores, size = evaluate_all(models, data, output=output), parameters_of(models[0])
-    members = [Candidate(f"member {k}", one, size, 1.0) for k, one in enumerate(scores.members)]
+    members = [
+        Candidate(f"member {k}", one, size, 1.0, kind="member")
+        for k, one in enumerate(scores.members)
+    ]
     return members, together(f"ensemble of {len(models)}", scores.ensemble, size, len(models))
 
 
@@ -84,10 +151,15 @@ def together(
     name: str, scores: Scores, size: int, count: int, note: str = "mean of probabilities"
 ) -> Candidate:
     """An ensemble of `count` networks of `size` parameters as a row."""
-    return Candidate(name, scores, count * size, float(count), note)
+    return Candidate(name, scores, count * size, float(count), note, "ensemble")
+
+
+def top(rows: Sequence[Candidate]) -> Candidate:
+    """The most accurate row, on a tie that of lower NLL."""
+    return max(rows, key=lambda row: (row.scores.accuracy, -row.scores.nll))
 
 
 def best_of(rows: Sequence[Candidate], kind: str) -> Candidate:
     """The most accurate row, on a tie that of lower NLL, called the best of its kind."""
-    best = max(rows, key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    best = top(rows)
     return best._replace(name=f"the best {kind} ({best.name})")

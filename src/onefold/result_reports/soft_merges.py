@@ -12,11 +12,11 @@ from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
 from onefold.inference import OutputChoice
 from onefold.measure import evaluate
-from onefold.report import Candidate, Column, Report, Section, Table, heat_map, verdict
+from onefold.report import Candidate, Column, Grid, Report, Section, Table, verdict
 from onefold.result_reports import scored as scoring
 from onefold.result_reports.provenance import Fact, Provenance, seconds_facts
 from onefold.result_reports.scored import best_of, candidate, member_candidates, parameters_of
-from onefold.sources.class_names import class_map, class_names_of
+from onefold.sources.class_names import class_names_of
 
 RESULT = "soft merge"
 
@@ -67,7 +67,8 @@ def score_soft_merge(
         (*members, ensemble, *baselines, row),
         verdict(row._replace(name="The soft merge"), rivals),
         RESULT,
-        class_map(class_names_of(data)),
+        class_names_of(data),
+        "the soft merge",
         tuple(notes),
     )
 
@@ -97,11 +98,12 @@ def report_soft_merge(
     )
     if scored is not None:
         scored.told(report)
-    if result.scores:
-        section = report.section("What was chosen").table(choice_table(result))
-        section.text(f"{chosen} {result.decision}")
     add_gates(report.section("Gates"), result)
-    section = report.section("What was done").facts(origin.around(_facts(result, scored)))
+    if result.scores:
+        section = report.section("What was chosen", folded=True).table(choice_table(result))
+        section.text(f"{chosen} {result.decision}")
+    section = report.section("What was done", folded=True)
+    section.facts(origin.around(_facts(result, scored)))
     for note in (*result.notes, *(scored.notes if scored else ())):
         section.text(f"Note: {note}.")
     report.data = {
@@ -114,15 +116,21 @@ def report_soft_merge(
 
 
 def add_gates(section: Section, result: SoftResult) -> None:
-    """The gates as a table and as a picture, and what became of every member."""
-    members = [f"member {k}" for k in range(result.gates.values.shape[1])]
-    values = result.gates.values.tolist()
-    section.table(result.gates.table()).picture(
-        lambda: heat_map(values, result.gates.names, members, label="gate (0 to 1)", low=0, high=1),
-        "How much of each part comes from which member.",
-        "A heat map of the gates, parts in rows and members in columns.",
+    """The gates, shaded by their size, and what became of every member."""
+    gates = result.gates
+    members = tuple(f"member {k}" for k in range(gates.values.shape[1]))
+    section.grid(
+        Grid(
+            corner="part",
+            rows=tuple(gates.names),
+            columns=members,
+            values=tuple(map(tuple, gates.values.tolist())),
+            high=1.0,
+            caption="How much of each part comes from which member, from 0 to 1, without the noise"
+            " of training.",
+        )
     )
-    section.facts({f"member {k}": fate for k, fate in result.gates.fates().items()})
+    section.facts({f"member {k}": fate for k, fate in gates.fates().items()})
 
 
 def _facts(result: SoftResult, scored: SoftScored | None) -> dict[str, Fact]:
@@ -158,11 +166,11 @@ def choice_table(result: SoftResult) -> Table:
     done = result.decision
     columns = (
         Column(name="network"),
-        Column(name="accuracy", unit="%", digits=2),
-        Column(name="loss at best temperature", unit="nats", digits=4),
-        Column(name=f"loss on all {done.labelled} labelled examples", unit="nats", digits=4),
+        Column(name="accuracy", unit="%", digits=2, best="highest"),
+        Column(name="loss at best temperature", unit="nats", digits=4, best="lowest"),
+        Column(name=f"loss on all {done.labelled} labelled", unit="nats", digits=4, best="lowest"),
         Column(name="candidate"),
-        Column(name="within a standard error of the top"),
+        Column(name="near the top"),
     )
     names = list(result.scores)
     rows = tuple(

@@ -19,6 +19,7 @@ from onefold.measure.path import grid
 from onefold.report import (
     Report,
     barrier_curves,
+    path_table,
     path_texts,
     reliability_diagram,
     triangle_map,
@@ -27,6 +28,7 @@ from onefold.report import (
 from onefold.result_reports import scored as scoring
 from onefold.result_reports.provenance import Fact, Provenance
 from onefold.result_reports.scored import best_of, candidate, parameters_of, together
+from onefold.sources.class_names import class_names_of
 from onefold.sources.loader import Part
 
 if TYPE_CHECKING:
@@ -76,7 +78,10 @@ def score_subspace(
     """
     size, count = parameters_of(networks[0]), len(networks) - 1
     names = [*(f"vertex {k}" for k in range(count)), MIDPOINT]
-    rows = [candidate(name, net, data) for name, net in zip(names, networks, strict=True)]
+    rows = [
+        candidate(name, net, data)._replace(kind="other" if name == MIDPOINT else "member")
+        for name, net in zip(names, networks, strict=True)
+    ]
     curves = {MIDPOINT: _curve(networks[-1], data)}
     for points in ENSEMBLES:
         ensemble, name = space.ensemble(points, training), f"ensemble of {points} points"
@@ -87,7 +92,14 @@ def score_subspace(
     sentence = verdict(rows[count]._replace(name="The midpoint"), rivals)
     paths, triangle = _between(space, training, data)
     return SubspaceScored(
-        tuple(rows), sentence, MIDPOINT, curves=curves, paths=paths, triangle=triangle
+        tuple(rows),
+        sentence,
+        MIDPOINT,
+        class_names_of(data),
+        "the midpoint",
+        curves=curves,
+        paths=paths,
+        triangle=triangle,
     )
 
 
@@ -147,7 +159,7 @@ def report_subspace(
         )
         _draw(report, space, scored)
     facts = origin.around(_facts(space, losses, scored, examples))
-    done = report.section("What was done").facts(facts)
+    done = report.section("What was done", folded=True).facts(facts)
     if norms_of(space):
         done.text(
             "Normalisation statistics of every network were computed anew on the training data."
@@ -197,7 +209,7 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
     )
 
     def along() -> Figure:
-        figure = barrier_curves(scored.paths)
+        figure = barrier_curves(scored.paths, agreement=True)
         figure.axes[-1].set_xlabel(way)
         return figure
 
@@ -206,18 +218,21 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
     )
     report.section("Between the vertices").picture(
         along,
-        f"Accuracy and loss along the {'edges' if name == 'simplex' else name}; dashed, what the"
-        f" ends alone would lead one to expect.{left}{again}",
+        f"Accuracy, loss and the share of answers that are those of the first vertex, along the"
+        f" {'edges' if name == 'simplex' else name}; dashed, what the ends alone would lead one to"
+        f" expect.{left}{again}",
         path_texts(scored.paths),
+        numbers=path_table(scored.paths),
     )
     if scored.triangle is not None:
         accuracies = [100 * scores.accuracy for scores in scored.triangle.scores]
         report.sections[-1].picture(
             partial(triangle_map, scored.triangle, ("vertex 0", "vertex 1", "vertex 2")),
-            f"Accuracy over the triangle, at {len(accuracies)} points.{again}",
+            f"Accuracy, loss and the share of answers that are those of the middle, over the"
+            f" triangle, at {len(accuracies)} points.{again}",
             f"A heat map of accuracies from {min(accuracies):.1f} % to {max(accuracies):.1f} %.",
         )
-    report.section("Calibration").picture(
+    report.section("Calibration", folded=True).picture(
         lambda: reliability_diagram(scored.curves),
         "Does confidence mean what it says: the accuracy of predictions against their confidence,"
         " for the midpoint and the ensembles.",

@@ -17,6 +17,7 @@ from onefold.isolation import isolated
 from onefold.report import Report
 from onefold.report.report import FORMS
 from onefold.result_reports.merges import report_merge, score_merge
+from onefold.result_reports.provenance import stamp
 from onefold.result_reports.soft_merges import report_soft_merge, score_soft_merge
 from onefold.weights import check_ending, check_output
 
@@ -72,7 +73,7 @@ def write_report(
         if data is not None:
             scored = score_merge(merged, models, data, calibration=calibration, output=output)
         report = report_merge(merged, scored)
-    report.save(target, force=force)
+    stamp(report).save(target, force=force)
     return report
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from onefold.errors import SymmetryError
 from onefold.layers import Layer, Norm, ScaleFold
+from onefold.notebook import card
 from onefold.symmetry.axes import (
     Axes,
     Case,
@@ -127,6 +128,21 @@ class SymmetrySpec:
             f"SymmetrySpec({len(self.groups)} groups, {len(self.layers)} layers, {len(self.norms)}"
             f" norms, {100 * self.coverage:.1f} % of {self.parameters:,} parameters,"
             f" fingerprint={self.fingerprint[:12]!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: the groups, and how much they cover."""
+        moving = sum(bool(space.groups) for space in self.spaces)
+        covered = f"{100 * self.coverage:.1f} % of {self.parameters:,} parameters"
+        return card(
+            f"{moving} of {len(self.spaces)} feature spaces between layers can move",
+            [f"{len(self.groups)} groups cover {covered}."],
+            ("group", "features", "tensors"),
+            [
+                (one.name, f"{one.size:,}", str(len({slot.tensor for slot in one.slots})))
+                for one in self.groups
+            ],
+            more="print(spec) tells all; onefold inspect --report draws it.",
         )
 
     def __str__(self) -> str:

@@ -30,6 +30,7 @@ from onefold.fold.soup import UniformSoup
 from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.isolation import isolated
+from onefold.notebook import card
 from onefold.sources.agreement import check_ranks_agree
 
 DEFAULT = "zipit"  # the alignment if nothing was asked for
@@ -91,6 +92,12 @@ class PartialResult:
     model: PartialMerge
     alignment: Alignment | None
     report: PartialReport
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: how far the networks were merged, and what that costs."""
+        report = self.report
+        title = f"{len(report.heads)} networks merged up to '{report.until}'"
+        return card(title, [str(report.costs)] + [f"Note: {one}." for one in report.warnings])
 
     def merged(self) -> MergeResult[nn.Module]:
         """The same as the result of a merge; what is partial about it is in `report.folded`."""

@@ -30,6 +30,7 @@ from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.fold.soft.table import GateTable
 from onefold.isolation import isolated
 from onefold.measure.scores import Scores, check_labels
+from onefold.notebook import card
 from onefold.weights import repeated
 
 
@@ -82,6 +83,16 @@ class SoftResult:
             "seconds": self.seconds,
             "notes": self.notes,
         }
+
+    def _repr_html_(self) -> str:
+        """The short form in a notebook: what was chosen, and the gates."""
+        table = self.gates.table()
+        return card(
+            f"Of {self.gates.values.shape[1]} members, the {self.choice} network",
+            [str(self.decision) if self.decision else "", *(f"Note: {one}." for one in self.notes)],
+            table.headings,
+            table.plain(),
+        )
 
     def __str__(self) -> str:
         return "\n".join(
