@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onefold.errors import SettingError
-from onefold.integrations import loop_package
+from onefold.integrations.packages import loop_package
 
 WITHOUT = """
 import sys

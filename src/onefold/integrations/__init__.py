@@ -1,10 +1,10 @@
-"""onefold inside of other people's training loops and folders of models.
+"""onefold inside of other people's training loops, and in their folders of models.
 
 `onefold.integrations.lightning` and `onefold.integrations.transformers` hold the callbacks. Each
 imports its loop's package, which this module does not.
 """
 
 from onefold.integrations.average import Average
-from onefold.integrations.packages import loop_package
+from onefold.integrations.pretrained import save_pretrained
 
-__all__ = ["Average", "loop_package"]
+__all__ = ["Average", "save_pretrained"]

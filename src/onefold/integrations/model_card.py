@@ -1,0 +1,134 @@
+"""The card of a folded network: what it was made of, how, and what it scored; nothing else.
+
+It is Markdown with a head of YAML, as README.md of a folder of transformers. What onefold does not
+know (license, language, intended use) is not in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from onefold._version import __version__
+from onefold.fold.merge_report import MergeReport
+from onefold.measure import Scores
+
+HEAD = """---
+library_name: transformers
+tags:
+- onefold
+- model-merging
+---
+"""
+
+
+def model_card(
+    title: str,
+    network: nn.Module,
+    report: MergeReport | None,
+    members: Sequence[str],
+    scores: Mapping[str, Scores],
+    copied: Sequence[str],
+) -> str:
+    """The text of a card.
+
+    Args:
+        title: of the card.
+        network: the folded network.
+        report: of its merge; None if it is not known how the network was made.
+        members: their names, in the order of the merge; may be empty.
+        scores: by what was scored; may be empty.
+        copied: names of the files that were copied from the first member's folder.
+    """
+    name = type(network).__name__
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    how = (
+        "saved by onefold"
+        if report is None
+        else f"folded by onefold {__version__} out of {report.members} networks of its class"
+    )
+    parts = [
+        f"{HEAD}\n# {_plain(title)}",
+        f"One `{name}` of {weights:,} parameters, {how}.",
+        _loading(name),
+        "## Members\n\n" + _members(members, report),
+    ]
+    if report is not None:
+        parts.append("## Method\n\n" + _method(report))
+    parts.append("## Scores\n\n" + _scores(scores))
+    notes = [] if report is None else [*report.chosen, *report.warnings]
+    if notes:
+        listed = "\n".join(f"- {_plain(note)}" for note in notes)
+        parts.append(f"## What the report says of the result\n\n{listed}")
+    parts.append("## Files\n\n" + _files(copied, report))
+    return "\n\n".join(parts) + "\n"
+
+
+def _loading(name: str) -> str:
+    return (
+        f"```python\nfrom transformers import {name}\n\n"
+        f'network = {name}.from_pretrained("FOLDER")\n```'
+    )
+
+
+def _members(members: Sequence[str], report: MergeReport | None) -> str:
+    if not members:
+        return "Their names were not given to the card."
+    shares = report.weights if report is not None and len(report.weights) == len(members) else ()
+    told = [f", share {share:.3g}" for share in shares] or [""] * len(members)
+    return "\n".join(
+        f"{number}. `{_plain(member)}`{share}"
+        for number, (member, share) in enumerate(zip(members, told, strict=True))
+    )
+
+
+def _method(report: MergeReport) -> str:
+    reference = "a common basis" if report.reference is None else f"member {report.reference}"
+    rows: dict[str, object] = {
+        "aligned by": report.align,
+        "aligned to": reference if report.align != "none" else "",
+        "folded by": report.fold,
+        "repaired": report.repair,
+        "calibration examples": report.examples,
+    }
+    for step, settings in report.settings.items():
+        if isinstance(settings, Mapping):
+            rows |= {f"{step}: {key}": value for key, value in settings.items()}
+        else:
+            rows[str(step)] = settings
+    lines = [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items() if value != ""]
+    return "\n".join(["| step or setting | value |", "|---|---|", *lines])
+
+
+def _scores(scores: Mapping[str, Scores]) -> str:
+    if not scores:
+        return "No scores were given to the card."
+    lines = [
+        f"| {_cell(name)} | {each.accuracy:.4f} | {each.nll:.4f} | {each.ece:.4f} | {each.n} |"
+        for name, each in scores.items()
+    ]
+    head = ["| | accuracy | NLL (nats) | ECE | examples |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *lines])
+
+
+def _files(copied: Sequence[str], report: MergeReport | None) -> str:
+    told = []
+    if copied:
+        names = ", ".join(f"`{name}`" for name in copied)
+        told.append(f"Copied unchanged from the folder of member 0: {names}.")
+    else:
+        told.append("No files of a tokenizer or processor were copied.")
+    if report is not None:
+        told.append("`onefold_report.json` holds the whole report of the merge.")
+    return " ".join(told)
+
+
+def _plain(text: object) -> str:
+    """A text on one line."""
+    return re.sub(r"\s+", " ", str(text)).strip()
+
+
+def _cell(value: object) -> str:
+    return _plain(value).replace("|", "\\|")
