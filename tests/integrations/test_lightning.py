@@ -19,8 +19,8 @@ from onefold.errors import SettingError, SubspaceError
 from onefold.integrations import Average
 
 pl = pytest.importorskip("pytorch_lightning")
-lightning = pytest.importorskip("onefold.integrations.lightning")
-SubspaceCallback, AveragingCallback = lightning.SubspaceCallback, lightning.AveragingCallback
+from onefold.integrations import lightning  # noqa: E402
+from onefold.integrations.lightning import AveragingCallback, SubspaceCallback  # noqa: E402
 
 
 class Logger(pl.loggers.Logger):

@@ -16,25 +16,25 @@ import sys
 for name in {names}:
     sys.modules[name] = None  # every import of it fails
 from onefold.errors import SettingError
-import onefold.integrations
+import onefold.integrations.{module} as module
 try:
-    import onefold.integrations.{module}
+    module.SubspaceCallback({arguments})
 except SettingError as error:
     print(error)
 """
 
 
 @pytest.mark.parametrize(
-    ("module", "names", "install"),
+    ("module", "names", "arguments", "install"),
     [
-        ("lightning", ["pytorch_lightning", "lightning"], 'pip install "onefold[lightning]"'),
-        ("transformers", ["transformers"], 'pip install "onefold[hf]"'),
+        ("lightning", ["pytorch_lightning", "lightning"], "", 'pip install "onefold[lightning]"'),
+        ("transformers", ["transformers"], "None", 'pip install "onefold[hf]"'),
     ],
 )
 def test_a_missing_package_says_what_to_install(
-    root: Path, module: str, names: list[str], install: str
+    root: Path, module: str, names: list[str], arguments: str, install: str
 ) -> None:
-    code = WITHOUT.format(names=names, module=module)
+    code = WITHOUT.format(names=names, module=module, arguments=arguments)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(root / "src")},

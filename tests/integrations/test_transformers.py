@@ -18,8 +18,7 @@ from onefold.integrations import Average
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
-callbacks = pytest.importorskip("onefold.integrations.transformers")
-SubspaceCallback, AveragingCallback = callbacks.SubspaceCallback, callbacks.AveragingCallback
+from onefold.integrations.transformers import AveragingCallback, SubspaceCallback  # noqa: E402
 
 
 class WithLoss(Net):

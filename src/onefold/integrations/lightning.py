@@ -21,7 +21,7 @@ from onefold.errors import SettingError, SubspaceError, warn
 from onefold.explore import Subspace
 from onefold.integrations.average import Average, RunningAverage, as_average
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
-from onefold.integrations.packages import loop_package
+from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
 
 if TYPE_CHECKING:
@@ -30,15 +30,11 @@ if TYPE_CHECKING:
         def _generate_state_key(self, **kwargs: Any) -> str: ...
 
 else:
-    _Callback = type(
+    _Callback = class_of_loops(
         "Callback",
-        tuple(
-            package.Callback
-            for package in loop_package(
-                ("pytorch_lightning", "lightning.pytorch"), "lightning", "Callbacks for Lightning"
-            )
-        ),
-        {},
+        ("pytorch_lightning", "lightning.pytorch"),
+        "lightning",
+        "Callbacks for Lightning",
     )
 
 

@@ -39,3 +39,28 @@ def loop_package(names: tuple[str, ...], extra: str, what: str) -> list[Any]:
         f"{what} need the package {' or '.join(names)}; install it with: pip install"
         f' "onefold[{extra}]".'
     )
+
+
+def class_of_loops(name: str, packages: tuple[str, ...], extra: str, what: str) -> type:
+    """A class that is of every installed package's class of that name.
+
+    Args:
+        name: of the class.
+        packages: as in `loop_package`.
+        extra: as in `loop_package`.
+        what: as in `loop_package`.
+
+    Returns:
+        The class. If no package can be imported, its objects cannot be made: that raises the
+            SettingError of `loop_package`. The documentation is so built without the packages.
+    """
+    try:
+        found = loop_package(packages, extra, what)
+    except SettingError as error:
+        sentence = str(error)
+
+        def refuse(self: object) -> None:
+            raise SettingError(sentence)
+
+        return type(name, (), {"__init__": refuse})
+    return type(name, tuple(getattr(package, name) for package in found), {})

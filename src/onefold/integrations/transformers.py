@@ -24,7 +24,7 @@ from onefold.errors import SettingError, SubspaceError
 from onefold.explore import Subspace
 from onefold.integrations.average import Average, RunningAverage, as_average
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
-from onefold.integrations.packages import loop_package
+from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
 from onefold.weights import load, save
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     class _Callback: ...
 
 else:
-    _Callback = loop_package(("transformers",), "hf", "Callbacks for transformers")[
-        0
-    ].TrainerCallback
+    _Callback = class_of_loops(
+        "TrainerCallback", ("transformers",), "hf", "Callbacks for transformers"
+    )
 
 AVERAGES = "onefold_average"  # files of averages in a checkpoint's folder begin with it
 
@@ -54,6 +54,7 @@ class _Scored(_Callback):
     def __init__(
         self, trainer: Any, data: Data | None, statistics: Data | None, score: Score | None
     ) -> None:
+        super().__init__()
         self.trainer, self.data, self.statistics, self.score = trainer, data, statistics, score
         self._training = False
 
