@@ -57,7 +57,7 @@ def growth(results: dict[str, dict[str, dict[str, float]]]) -> list[str]:
 
 
 @claim(
-    "Merges, files, kills and races",
+    "Attacks: merges, files, kills and races",
     "attacks.md",
     "robustness/results.json",
     "fuzz/headers.json",

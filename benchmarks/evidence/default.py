@@ -21,11 +21,7 @@ def cost(results: dict[str, Any]) -> list[str]:
     return cost_table.table(results)
 
 
-@claim(
-    "Members of the same data: nothing is lost, without labels",
-    "default.md",
-    "default/results.json",
-)
+@claim("The default without labels: members of the same data", "default.md", "default/results.json")
 def same(results: dict[str, Any]) -> str:
     """The mean gain in points, over the groups of that kind."""
     rows = rows_of(results, "without")
@@ -33,7 +29,11 @@ def same(results: dict[str, Any]) -> str:
     return f"mean gain {mean_gain(rows, 'same'):+.2f} points over {count} groups"
 
 
-@claim("Members that know different classes, without labels", "default.md", "default/results.json")
+@claim(
+    "The default without labels: members that know different classes",
+    "default.md",
+    "default/results.json",
+)
 def different(results: dict[str, Any]) -> str:
     """The mean gain, and its share of what the best of twelve candidates gains."""
     rows = rows_of(results, "without")

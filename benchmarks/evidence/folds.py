@@ -122,7 +122,7 @@ def sixteen(results: dict[str, Any]) -> str:
 
 
 @claim(
-    "Averages, aligned and repaired: the same VGG11/4 of halves",
+    "Averages, aligned and repaired: two VGG11/4 that know different halves",
     "cca_merge.md",
     "folding/study.json",
 )

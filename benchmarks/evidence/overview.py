@@ -33,12 +33,20 @@ def place(page: str) -> int:
     return PAGES.index(name) if name in PAGES else len(PAGES)
 
 
+def title(pages: Path, page: str) -> str:
+    """The page's heading up to a colon, as what leads to it."""
+    path = pages / page.split("#")[0]
+    heading = path.read_text().splitlines()[0] if path.exists() else page
+    return heading.removeprefix("# ").split(":")[0]
+
+
 @table("overview")
 def overview(results: Path) -> list[str]:
     """All claims; results: the folder of all results."""
+    pages = results.parents[1] / "docs" / "evidence"
     lines = ["| claim | measured | page |", "|---|---|---|"]
     for one in sorted(claims, key=lambda each: place(each.page)):
         loaded = [json.loads((results / file).read_text()) for file in one.files]
-        title = one.page.split(".")[0].replace("_", " ")
-        lines.append(f"| {one.words} | {one.figure(*loaded)} | [{title}]({one.page}) |")
+        link = f"[{title(pages, one.page)}]({one.page})"
+        lines.append(f"| {one.words} | {one.figure(*loaded)} | {link} |")
     return lines

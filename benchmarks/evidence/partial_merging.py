@@ -21,7 +21,7 @@ for name in PAIRS:
 
 
 @claim(
-    "The first layer alone merged, two VGG11/4 that know different halves",
+    "Merging the first layer alone: two VGG11/4 that know different halves",
     "partial_merging.md",
     "folding/partial.json",
 )

@@ -19,7 +19,7 @@ for name in TITLES:
 
 
 @claim(
-    "Three passes of polish at the default: VGG11/4 of halves of the classes",
+    "Polish for three passes: two VGG11/4 that know different halves",
     "polish.md",
     "polish/results.json",
 )

@@ -38,7 +38,7 @@ def repair(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-@claim("Repair of plain averages, without alignment", "repair.md", "folding/unaligned_repair.json")
+@claim("REPAIR of averages that are not aligned", "repair.md", "folding/unaligned_repair.json")
 def mean_gain(results: list[dict[str, Any]]) -> str:
     """The mean over all groups."""
     found = gains(results)

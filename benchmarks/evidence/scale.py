@@ -56,11 +56,7 @@ def depth(results: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-@claim(
-    "Peak memory of a merge of eight members of 32.3 MiB each, on disk",
-    "scale.md",
-    "large/on_disk.json",
-)
+@claim("Members on disk: peak memory with eight of 32.3 MiB", "scale.md", "large/on_disk.json")
 def peak(results: list[dict[str, Any]]) -> str:
     """Beside that of a list of members."""
     disk, listed = (

@@ -33,7 +33,7 @@ def kept(own: dict[str, Any], fold: str) -> float:
 
 
 @claim(
-    "Least squares of two seeds, from the plain average to the weaker member",
+    "Least squares of two transformers or LSTMs: from the plain average to the weaker member",
     "transformers.md",
     "transformers/results.json",
 )
@@ -44,7 +44,7 @@ def solved(results: dict[str, Any]) -> str:
 
 
 @claim(
-    "The average after rotation, text transformer normalised before its branches",
+    "Average after rotation: text transformers normalised before their branches",
     "transformers.md",
     "transformers/results.json",
 )

@@ -30,6 +30,16 @@ def test_no_page_of_evidence_holds_a_table_of_figures_that_was_typed(root: Path)
         assert lines == [], f"{path.name}: rows without comments around them: {lines}"
 
 
+def test_every_page_says_what_was_measured_what_that_says_and_how_to_do_it_again(
+    root: Path,
+) -> None:
+    for path in sorted((root / "docs" / "evidence").glob("*.md")):
+        if path.name != "index.md":
+            text = " ".join(path.read_text().split())
+            for part in ("here.** ", "**What that says.**", "## Run it again"):
+                assert part in text, f"{path.name} lacks {part!r}"
+
+
 def test_every_table_that_is_registered_stands_in_a_page(root: Path) -> None:
     shown = {one.name for path in pages(root) for one in marked(path.read_text(), path.name)}
     assert sorted(set(discover()) - shown) == []
@@ -85,10 +95,12 @@ def test_comments_in_code_are_no_tables(root: Path) -> None:
 def test_claims_become_rows_of_the_overview(root: Path) -> None:
     discover()
     count = len(json.loads((root / COST).read_text()))
-    claim("It is so", "some_page.md#part", "default/cost.json")(lambda one: f"{len(one)} of them")
+    claim("It is so", "default.md#run-it-again", "default/cost.json")(
+        lambda one: f"{len(one)} of them"
+    )
     try:
         page = f"<!-- table: overview from benchmarks/results -->\n{END}"
-        row = f"| It is so | {count} of them | [some page](some_page.md#part) |"
+        row = f"| It is so | {count} of them | [The default](default.md#run-it-again) |"
         assert row in rewritten(page, root, "page.md")
     finally:
         claims.pop()
