@@ -2,7 +2,7 @@ r"""Draw accuracy along the trained lines and curves, and along straight lines b
 networks.
 
     python benchmarks/subspace/picture.py \
-        benchmarks/results/subspace/quality-threeconv.json docs/subspace-paths.svg
+        benchmarks/results/subspace/quality-threeconv.json docs/evidence/subspace-paths.svg
 """
 
 from __future__ import annotations

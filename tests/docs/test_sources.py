@@ -30,7 +30,7 @@ def own_files(root: Path, folder: Path) -> tuple[str, str]:
     """The functions of the page in files."""
     _, load, build = blocks(root, PAGE)
     (folder / "data.py").write_text(f"import torch\n\n{load}")
-    (folder / "model.py").write_text(f"import torch\n\n{build}")
+    (folder / "model.py").write_text(f"from torch import nn\n\n{build}")
     return f"{folder / 'data.py'}:load", f"{folder / 'model.py'}:build"
 
 
