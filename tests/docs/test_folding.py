@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,12 @@ def test_partial_merges(run: Callable[..., Any], tmp_path: Path) -> None:
     assert (tmp_path / "partial.safetensors").exists()
 
 
-def test_transformers(run: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+ROW = r"^ *(g\d) +(\d+) +(\w+) +(-?[\d.]+) "  # of an alignment's table
+
+
+def test_transformers(
+    run: Callable[..., Any], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = run("transformers", row_transformers())
     models, data, test = (names[name] for name in ("models", "data", "test"))
     solved, rotated = (
@@ -99,8 +105,12 @@ def test_transformers(run: Callable[..., Any], capsys: pytest.CaptureFixture[str
     assert rotated > of.evaluate(plain.model, test).accuracy + 0.2
     assert solved > best_of(names) - 0.03
     shown = capsys.readouterr().out
-    assert "rotations only that keep the mean" in shown
-    assert "as the groups over it agree best" in shown
+    page = text_of(root, "guides/transformers.md")
+    told, found = (re.findall(ROW, text, flags=re.MULTILINE) for text in (page, shown))
+    assert len(told) == 9
+    assert [row[:3] for row in told] == [row[:3] for row in found]
+    for row, other in zip(told, found, strict=True):
+        assert abs(float(row[3]) - float(other[3])) < 0.1
 
 
 def test_text(

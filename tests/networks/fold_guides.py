@@ -79,7 +79,7 @@ def row_transformers() -> dict[str, Any]:
     models = []
     for seed in range(2):
         torch.manual_seed(seed)
-        models.append(fitted(RowTransformer(), x[:1200], y[:1200], 10, 2e-3))
+        models.append(fitted(RowTransformer(), x[:1200], y[:1200], 15, 2e-3))
     return {"models": models, "data": list(x[:1200].split(200)), "test": [(x[1200:], y[1200:])]}
 
 
