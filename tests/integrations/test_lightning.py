@@ -100,6 +100,26 @@ def test_readings_of_the_training_batches_would_leave_a_trace(
         same(*spaces)
 
 
+def test_a_scaled_loss_gets_a_scaled_penalty() -> None:
+    """float16 gradients are scaled, by 256 here, and so must the penalty be."""
+    from pytorch_lightning.plugins.precision import MixedPrecision
+
+    def plugin() -> Any:
+        scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+        precision = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+        precision.forward_context = contextlib.nullcontext  # float32 sums, so that they compare
+        return precision
+
+    own, by_callback = small(shape="line"), small(shape="line")
+    trainer_of(pl, plugins=[plugin()]).fit(module_of(pl, own, penalty=True), batches())
+    trainer = trainer_of(pl, SubspaceCallback(), plugins=[plugin()])
+    trainer.fit(module_of(pl, by_callback), batches())
+    torch.testing.assert_close(
+        dict(own.state_dict()), dict(by_callback.state_dict()), rtol=1e-5, atol=1e-6
+    )
+    assert trainer.precision_plugin.scaler.get_scale() == 256
+
+
 @pytest.mark.slow
 def test_several_processes() -> None:
     """Two processes train as one that adds the penalty itself does; all ranks log their mean."""
