@@ -32,6 +32,7 @@ from onefold.alignment.results import GroupSolution, Solution, name_of
 from onefold.alignment.samples import check_rank
 from onefold.alignment.widths import solve_widths
 from onefold.errors import AlignmentError
+from onefold.progress import track
 from onefold.symmetry.axes import Group
 
 NO_DENSE = "its tensors take no dense map"
@@ -78,7 +79,7 @@ def _solve_features(
         check_rank(groups, moments, lambda group: _choose(group, matcher, problem.folds_scales)[0])
     solved: Solution = {}
     over_index: dict[str, list[GroupTask]] = {}
-    for group in problem.spec.groups:
+    for group in track(problem.spec.groups, "Aligning groups of features"):
         if group.name not in moments:
             continue
         name = group.name

@@ -25,9 +25,11 @@ from typer.core import TyperCommand, TyperGroup
 from onefold._version import __version__
 from onefold.cli.console import error, forget, say
 from onefold.cli.interrupts import kept_interrupts
+from onefold.cli.logs import Level, end, log_at
 from onefold.errors import OnefoldError, SettingError, nearest
 from onefold.usage import WrongUsage, sentence
 
+ANYWHERE = ("--debug", "--details")  # of the program, and taken behind a command, too
 SEE = "see `onefold --help`."
 # The commands whose options make a document; the catalogue knows these.
 DOCUMENTS = ("inspect", "compare", "align", "merge", "soft", "subspace", "persist", "eval")
@@ -57,7 +59,8 @@ class Commands(TyperGroup):
             raise SettingError(
                 f"There is no command '{args[0]}'; {nearest(args[0], COMMANDS, SEE)}"
             )
-        name, _, rest = super().resolve_command(ctx, args)
+        found, _, rest = super().resolve_command(ctx, args)
+        name = str(found)
         if used := _values(rest, "--use"):
             if not ctx.resilient_parsing:
                 reading = importlib.import_module("onefold.recipe.reading")
@@ -68,12 +71,20 @@ class Commands(TyperGroup):
                 return name, checking, rest
             with checking.make_context(name, list(rest), parent=ctx) as inner:
                 checking.invoke(inner)
-        module = importlib.import_module(f"onefold.cli.{name}")
+        module = _loaded(name)
         if name in DOCUMENTS:
             return name, module.COMMAND.build(), rest
         app = typer.Typer(add_completion=False, rich_markup_mode="rich")
         app.command(name, help=module.__doc__)(module.command)
         return name, typer.main.get_command(app), rest
+
+
+def _loaded(name: str) -> Any:
+    """The module of a command. What it imports takes seconds."""
+    from onefold.progress import waiting
+
+    with waiting("Loading torch"):
+        return importlib.import_module(f"onefold.cli.{name}")
 
 
 def _checking(name: str) -> Any:
@@ -127,6 +138,12 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the whole traceback of an error.")
     ] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Show all columns and rows of tables.")
+    ] = False,
+    log_level: Annotated[
+        Level | None, typer.Option(help="Show what the logger onefold is told, with the time.")
+    ] = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -136,6 +153,8 @@ def _options(
 ) -> None:
     """Fold several trained networks into one better network. Begin with: onefold demo."""
     context.obj = threads
+    if log_level is not None:
+        log_at(log_level)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported, later
         if "torch" in sys.modules:
@@ -149,14 +168,14 @@ def run(arguments: list[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    forget()
+    forget(details="--details" in arguments)
     if placing := sys.modules.get("onefold.weights.placing"):
         placing.forget_placed()
     try:
         with warnings.catch_warnings(), kept_interrupts():
             if not debug:
                 warnings.simplefilter("ignore")  # of libraries; ours are told by the commands
-            given = [argument for argument in arguments if argument != "--debug"]
+            given = [argument for argument in arguments if argument not in ANYWHERE]
             status = app(given or ["--help"], prog_name="onefold", standalone_mode=False)
     except SystemExit as stop:
         status = stop.code
@@ -174,6 +193,8 @@ def run(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _unexpected(problem)
+    finally:
+        end()
     if status == 130:
         error(_interrupted())
     return 2 if not arguments else _status(status)

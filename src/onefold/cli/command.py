@@ -10,13 +10,14 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
-from onefold.cli.console import note, say, show, tell
+from onefold.cli.console import note, say, show, tell, verdict
 from onefold.cli.given import check_needed, recipe_file
 from onefold.documents.commands import command_of
 from onefold.documents.options import Option, nested, options_of, options_of_dataclass, source_of
 from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
+from onefold.progress import waiting
 from onefold.recipe.document import Document, Job, NetworkOutputPart, ReadingPart, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
@@ -26,6 +27,7 @@ D = TypeVar("D", bound=Document)
 Q = TypeVar("Q", bound=Request)
 
 KEYS: Any = Job.model_fields
+MAPPED = ", mapped"  # the end of the names of members that were mapped, and are used by no one
 PATHS = ("output", "html")  # keys of what may be given beside a recipe
 RECIPE = Option(
     "recipe", ("recipe",), str, "A recipe (.yaml), instead of options.", Flag(metavar="RECIPE.yaml")
@@ -126,7 +128,7 @@ class RecipeCommand(Generic[D]):
             recipe = self._asked(options, given, how)
             source = Source("") if file else source_of("", options)
             try:
-                with at_hand(source):
+                with at_hand(source), waiting(f"The {self.kind.noun}"):
                     made = self.make(recipe, how, note)
             except KeyboardInterrupt:
                 if hasattr(how, "resume") and "members" not in self.kind.model_fields:
@@ -175,11 +177,16 @@ class RecipeCommand(Generic[D]):
 
 
 def show_scores(made: Made[Any, Any, Any]) -> None:
-    """Print the table of scores, if any were taken, and the classes by number."""
-    if made.scored is not None:
-        show(made.scored.table, told=CAPTION)
-        if made.scored.classes:
-            say(f"Classes: {made.scored.classes}")
+    """Print the verdict, the table of scores, and the classes by number, if scores were taken."""
+    scored = made.scored
+    if scored is None:
+        return
+    verdict(scored.verdict)
+    say(f"Scores on {scored.examples:,} examples:")
+    mapped = [row.name for row in scored.candidates if row.name.endswith(MAPPED)]
+    show(scored.table, told=CAPTION, more=True, hidden=mapped)
+    if scored.classes:
+        say(f"Classes: {scored.classes}")
 
 
 def names_of(files: tuple[Path, ...]) -> str:

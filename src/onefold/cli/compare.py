@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from onefold.cli.command import NetworksRequest, RequestCommand, short_names
-from onefold.cli.console import note, print_json, say, show, tell
+from onefold.cli.console import note, paragraph, print_json, show, tell
 from onefold.comparison import Comparison, compare_networks
 from onefold.documents.part import Flag, InputFile
 from onefold.fold.saved import load_networks
@@ -65,7 +65,7 @@ def run(asked: CompareRequest) -> None:
         print_json({"checkpoints": paths, **found.to_dict()})
         return
     for sentence in found.sentences:
-        say(sentence)
+        paragraph(sentence)
     if found.evidence is not None:
         show(table_of(found))
 

@@ -5,7 +5,9 @@ Without a terminal all of it is plain text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+import textwrap
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from onefold.errors import Note
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from onefold.report import Table
 
 _told: set[str] = set()
+_details = False
 LONGEST, SHOWN = 1000, 60  # characters of a word in an error; those that are shown of a longer one
 
 
@@ -26,8 +29,6 @@ def console(*, stderr: bool = False) -> Console:
 
     Where there is no terminal it is wide enough never to cut a line.
     """
-    import sys
-
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -69,15 +70,43 @@ def tell(texts: Iterable[str]) -> None:
             note(text, warning=not isinstance(text, Note))
 
 
-def forget() -> None:
-    """Begin a command: nothing was told."""
+def forget(*, details: bool = False) -> None:
+    """Begin a command: nothing was told. details: tables show all of their columns and rows."""
+    global _details
     _told.clear()
+    _details = details
 
 
 def error(text: str) -> None:
     """One red line on standard error; of what no path is as long as, the beginning."""
     words = (word if len(word) <= LONGEST else f"{word[:SHOWN]}..." for word in text.split())
     console(stderr=True).print(f"error: {printable(' '.join(words))}", style="red", soft_wrap=True)
+
+
+def verdict(text: str) -> None:
+    """A judgement on standard output. In a terminal each of its parts has a line of its own.
+
+    Args:
+        text: one sentence; its parts are separated by semicolons.
+    """
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    head, colon, rest = text.partition(": ")
+    parts = rest.split("; ") if "; " in rest else []
+    lines = [f"{head}{colon}", *(f"  - {part}" for part in parts)] if parts else [text]
+    for line in lines:
+        paragraph(line, indent=4 if line.startswith("  - ") else 0)
+
+
+def paragraph(text: object, indent: int = 0) -> None:
+    """A sentence on standard output, broken between words where there is a terminal."""
+    target, whole = console(), str(text)
+    if target.is_terminal:
+        width = max(target.width, indent + 20)
+        lines = textwrap.wrap(printable(whole), width, subsequent_indent=" " * indent)
+        whole = "\n".join(lines)
+    say(whole)
 
 
 def table(rows: Table) -> None:
@@ -87,16 +116,25 @@ def table(rows: Table) -> None:
     print_table(console(), rows.headings, rows.plain())
 
 
-def show(scores: Table, *, brief: bool = False, told: str = "") -> None:
+def show(
+    scores: Table, *, told: str = "", more: bool = False, hidden: Collection[str] = ()
+) -> None:
     """Print a table of scores, and its caption: `told` as a note, what follows it as a warning.
 
-    If `brief`, or if the terminal is narrow, only the most telling columns are shown.
+    Args:
+        scores: the table.
+        told: the beginning of the caption that is no warning. Nothing is bold without a terminal.
+        more: --details has more to show.
+        hidden: the names of rows that are shown with --details alone.
     """
     from onefold.cli.tables import print_scores
 
-    print_scores(console(), scores, brief=brief)
-    if told:
-        note(told)
+    print_scores(console(), scores, details=_details, hidden=hidden)
+    beside = [told] if told and console().is_terminal else []
+    if more and not _details:
+        beside.append("More columns and rows: --details.")
+    if beside:
+        note(" ".join(beside))
     if doubt := scores.caption.removeprefix(told).strip():
         warn(doubt)
 

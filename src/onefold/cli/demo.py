@@ -21,12 +21,13 @@ def command(
     ] = False,
 ) -> None:
     """Run the demo and print its table."""
-    from onefold.cli.console import note, say, show
+    from onefold.cli.console import note, say, show, verdict
     from onefold.demo.run import run
+    from onefold.result_reports.scored import CAPTION
 
     outcome = run(output, seed=seed, force=force, tell=note)
-    show(outcome.table, brief=True)
-    say(outcome.verdict)
+    verdict(outcome.verdict)
+    show(outcome.table, told=CAPTION, more=True)
     say(
         f"Done in {outcome.seconds:.0f} s. Open {output / 'report.html'}, or make the fold again,"
         " bit for bit, with:"

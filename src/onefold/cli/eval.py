@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from onefold.cli.command import NetworksRequest, RequestCommand, short_names
-from onefold.cli.console import note, print_json, say, show, tell
+from onefold.cli.console import note, print_json, say, show, tell, verdict
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
 from onefold.fold.saved import load_networks
@@ -73,8 +73,13 @@ def run(asked: EvalRequest) -> None:
     if asked.table:
         print_json({"checkpoints": paths, **found.data()})
         return
-    show(found.table)
+    classes = [one for one in found.sentences if one.startswith("Classes: ")]
     for sentence in found.sentences:
+        if sentence not in classes:
+            verdict(sentence)
+    say(f"Scores on {found.candidates[0].scores.n:,} examples:")
+    show(found.table, told="", more=True)
+    for sentence in classes:
         say(sentence)
 
 

@@ -8,22 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from onefold.cli.command import RecipeCommand, names_of, show_scores
-from onefold.cli.console import say
+from onefold.cli.console import paragraph, say
 from onefold.recipe.merge.document import Recipe
 from onefold.recipe.merge.run import MergeRunning, make
 from onefold.recipe.run import Made
 
 
 def tell(made: Made[Recipe, Any, Any]) -> str:
-    """Print what was chosen, the scores and the barriers."""
+    """Print the verdict and the scores, then what was chosen, and the barriers."""
     report = made.result.report
-    for sentence in report.chosen:
-        say(sentence)
     show_scores(made)
+    for sentence in report.chosen:
+        paragraph(sentence)
     if made.scored is not None:
         for name, path in made.scored.paths.items():
             say(f"{name}: {path}")
-        say(made.scored.verdict)
     if partial := report.folded.get("partial"):
         say(partial["text"])
     count, seconds = len(made.recipe.members), sum(report.seconds.values())

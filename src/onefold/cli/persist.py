@@ -23,7 +23,6 @@ def tell(made: Made[PersistRecipe, Any, Any]) -> str:
     show_scores(made)
     if made.scored is not None and made.scored.compared is not None:
         say(str(made.scored.compared))
-    say(made.report.summary)
     return (
         f"All rounds and the best of them were written to {made.files[0].parent}, with recipe.yaml"
         " and report.html."

@@ -7,7 +7,7 @@ soft.report.json.
 from __future__ import annotations
 
 from onefold.cli.command import RecipeCommand, show_scores
-from onefold.cli.console import say, table
+from onefold.cli.console import paragraph, say, table
 from onefold.fold import SoftResult
 from onefold.recipe.run import Made, Running
 from onefold.recipe.soft.document import SoftRecipe
@@ -16,19 +16,18 @@ from onefold.result_reports.soft_merges import SoftScored, choice_table
 
 
 def tell(made: Made[SoftRecipe, SoftResult, SoftScored]) -> str:
-    """Print the gates, the choice and the scores."""
+    """Print the scores, what became of the members, the choice and the gates."""
     result = made.result
-    table(result.gates.table())
+    show_scores(made)
     for k, fate in result.gates.fates().items():
-        say(f"member {k}: {fate}")
+        paragraph(f"member {k}: {fate}")
     if result.scores:
+        paragraph(result.decision)
         choices = choice_table(result)
         say(choices.caption + ":")
         table(choices)
-        say(result.decision)
-    show_scores(made)
-    if made.scored is not None:
-        say(made.scored.verdict)
+    say("The gates:")
+    table(result.gates.table())
     names = ", ".join(path.name for path in made.files[:-1])
     return (
         f"The {result.choice} network of {len(made.recipe.members)} members was written to"

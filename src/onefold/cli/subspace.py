@@ -19,9 +19,10 @@ from onefold.recipe.training.run import TrainRunning
 
 
 def tell(made: Made[SubspaceRecipe, Any, Any]) -> str:
-    """Print the scores."""
+    """Print the scores, or why there are none."""
     show_scores(made)
-    say(made.report.summary)
+    if made.scored is None:
+        say(made.report.summary)
     return (
         f"The vertices and the midpoint of the {made.recipe.subspace.shape} were written to"
         f" {made.files[0].parent}, with recipe.yaml and report.html."

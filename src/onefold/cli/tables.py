@@ -1,8 +1,12 @@
-"""Tables of a report in a terminal, or as plain lines where there is none."""
+"""Tables in a terminal, or as plain lines where there is none.
+
+A table fits the terminal: headings and texts are broken between words, numbers never are. Where
+that does not help, every row becomes a few lines of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onefold.printable import printable
@@ -10,57 +14,130 @@ from onefold.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onefold.report import Column, Table
+    from onefold.report import Table
 
-ESSENTIAL = ("network", "accuracy", "NLL", "ECE", "parameters", "inference cost")
-NARROW = 150  # characters of a line, below which scores are shown in brief
+GAP = 2  # characters between columns
+NAMED = 24  # characters of a name that are kept on one line
+# Column of a table of scores -> the column of its standard error.
+ERRORS = {"accuracy": "standard error", "difference to": "its standard error, paired"}
+SHORT = {"inference cost": "cost (×)", "ECE": "ECE (%)"}
+ESSENTIAL = ("network", "accuracy", "difference to", "NLL", "ECE", "inference cost")
+ABOUT_SCORES = ("Brier score", "examples", "parameters", "note")
 
 
-def print_table(target: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    target: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    bold: Collection[int] = (),
+) -> None:
     """Print a table, numbers aligned to the right. Without a terminal lines have any length.
 
     Args:
         target: where to.
         columns: the headings.
         rows: a text for each column, shown as it is.
+        bold: the rows that are set in bold in a terminal.
     """
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
 
-    style: Any = box.SIMPLE_HEAD if target.is_terminal else None
-    grid = Grid(box=style, pad_edge=False, header_style="bold" if target.is_terminal else "")
+    columns = [printable(column) for column in columns]
+    rows = [[printable(cell) for cell in row] for row in rows]
+    numeric = [bool(index) and _is_numeric(rows, index) for index in range(len(columns))]
+    widths = _widths(columns, rows, numeric, target.width) if target.is_terminal else None
+    if target.is_terminal and widths is None:
+        _print_rows(target, columns, rows)
+        return
+    style: Any = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+    grid = Grid(
+        box=style if target.is_terminal else None,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0) if widths else (0, 1),  # and the box's own blank
+        header_style="bold" if widths else "",
+        show_edge=not widths,
+    )
     for index, column in enumerate(columns):
-        numbers = all(row[index][:1] in "+-–0123456789" for row in rows)
         grid.add_column(
-            Text(printable(column)),
-            justify="right" if numbers and index else "left",
+            Text(column),
+            justify="right" if numeric[index] else "left",
             overflow="fold",
-            no_wrap=not (index and target.is_terminal),
+            no_wrap=not widths,
+            width=widths[index] if widths else None,
+            vertical="top",
         )
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
+    for number, row in enumerate(rows):
+        grid.add_row(*map(Text, row), style="bold" if widths and number in bold else None)
     target.print(grid)
 
 
-def print_scores(target: Console, scores: Table, *, brief: bool = False) -> None:
+def print_scores(
+    target: Console, scores: Table, *, details: bool = False, hidden: Collection[str] = ()
+) -> None:
     """Print a table of scores without its caption.
 
     Args:
         target: where to.
-        scores: as `comparison_table` makes it.
-        brief: show only the most telling columns. A narrow terminal has no others.
+        scores: as `comparison_table` makes it; other tables are shown whole.
+        details: show all columns and rows.
+        hidden: the names of rows that only details show.
     """
-    if not brief and target.width >= NARROW:
-        print_table(target, scores.headings, scores.plain())
-        return
-    shown = [i for i, column in enumerate(scores.columns) if column.name in ESSENTIAL]
-    headings = [_brief(scores.columns[i]) for i in shown]
-    print_table(target, headings, [[row[i] for i in shown] for row in scores.plain()])
+    kept = [k for k, row in enumerate(scores.rows) if details or row[0] not in hidden]
+    cells = scores.plain()
+    columns = [[cells[k][index] for k in kept] for index in range(len(scores.columns))]
+    headings, by_name = list(scores.headings), [column.name for column in scores.columns]
+    if not details and any(name in by_name for name in ABOUT_SCORES):
+        shown = [i for i, name in enumerate(by_name) if name.startswith(ESSENTIAL)]
+        for name, error in ERRORS.items():
+            at = next((i for i in shown if by_name[i].startswith(name)), None)
+            if at is not None and error in by_name:
+                pairs = zip(columns[at], columns[by_name.index(error)], strict=True)
+                columns[at] = [f"{own} ± {off}" if off[:1].isdigit() else own for own, off in pairs]
+        headings = [SHORT.get(by_name[i], headings[i]) for i in shown]
+        columns = [columns[i] for i in shown]
+    rows = list(zip(*columns, strict=True)) if kept else []
+    bold = [place for place, k in enumerate(kept) if k in scores.emphasis]
+    print_table(target, headings, rows, bold)
 
 
-def _brief(column: Column) -> str:
-    """The heading with the first part of the unit, where it has one to tell."""
-    if column.unit in ("", "number"):
-        return column.name
-    return f"{column.name} ({column.unit.split(',')[0]})"
+def _is_numeric(rows: Sequence[Sequence[str]], index: int) -> bool:
+    return all(row[index][:1] in "+-–0123456789" for row in rows)
+
+
+def _widths(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], room: int
+) -> list[int] | None:
+    """The widths of the columns, so that no number and no word is broken.
+
+    A name in the first column may be, if it is long. None if there is no room even so.
+    """
+    from rich.cells import cell_len
+
+    whole = [
+        max(map(cell_len, (heading, *(row[i] for row in rows))))
+        for i, heading in enumerate(columns)
+    ]
+    least = [max(map(cell_len, heading.split()), default=0) for heading in columns]
+    for i, number in enumerate(numeric):
+        words = [part for row in rows for part in ([row[i]] if number else row[i].split())]
+        longest = max(map(cell_len, words), default=0)
+        least[i] = max(least[i], min(longest, NAMED) if i == 0 else longest)
+    free = room - GAP * len(columns) - sum(least)
+    if free < 0:
+        return None
+    for i in sorted(range(len(columns)), key=lambda i: (i > 0, whole[i] - least[i])):
+        more = min(free, whole[i] - least[i])
+        least[i], free = least[i] + more, free - more
+    return least
+
+
+def _print_rows(target: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Every row as its name, and a line for each of its other cells."""
+    from rich.text import Text
+
+    for row in rows:
+        target.print(Text(row[0], style="bold"), overflow="fold")
+        for heading, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                target.print(Text(f"  {heading}: {cell}"), overflow="fold")

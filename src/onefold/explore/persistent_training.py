@@ -27,7 +27,7 @@ from onefold.explore.epochs import Epochs
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.persistent.repulsion import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
-from onefold.explore.training import Training, train_epoch
+from onefold.explore.training import Training, all_epochs, train_epoch
 from onefold.generators import generators_kept
 from onefold.measure import evaluate
 
@@ -146,7 +146,8 @@ def train_rounds(
             "losses": list(losses),
         }
 
-    with generators_kept():
+    left = len(runs[len(done) :]) * training.epochs - len(losses)
+    with generators_kept(), all_epochs(fabric, left) as shown:
         for run in runs[len(done) :]:
             repelled = persistent if run.kind == ROUND else None
             if not losses:
@@ -163,6 +164,7 @@ def train_rounds(
                     fabric, module, wrapped, epochs, number, training, inputs, title, **hooks
                 )
                 losses.append(_finite(mean, title))
+                shown.step(f"loss {mean:.3f}")
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
             # The network as it is written to a file, whatever the precision of training and of the

@@ -17,7 +17,7 @@ from onefold.batches import dtype_of
 from onefold.errors import SubspaceError
 from onefold.explore.epochs import Epochs
 from onefold.explore.subspace import Subspace
-from onefold.explore.training import Training, train_epoch
+from onefold.explore.training import Training, all_epochs, train_epoch
 from onefold.generators import generators_kept
 
 State = dict[str, Any]
@@ -57,7 +57,7 @@ def train(
         fabric.strategy.precision.load_state_dict(before["precision"])
         losses = list(before["losses"])
     space.train()
-    with generators_kept():
+    with generators_kept(), all_epochs(fabric, training.epochs - len(losses)) as shown:
         for number in range(len(losses), training.epochs):
             title = f"Epoch {number + 1} of {training.epochs}"
             mean = train_epoch(
@@ -77,6 +77,7 @@ def train(
                     " lengthen the warm-up."
                 )
             losses.append(mean)
+            shown.step(f"loss {mean:.3f}")
             if fabric.is_global_zero:
                 state = {
                     "space": space.state_dict(),

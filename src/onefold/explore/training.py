@@ -7,7 +7,8 @@ The learning rate rises for the warm-up and falls as half a cosine (Loshchilov &
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ from onefold.forward import forward
 from onefold.inference import ANY, ClassAxis, floating_outputs, run
 from onefold.inference.running import check_runs
 from onefold.measure.scores import check_labels, flatten
-from onefold.progress import track
+from onefold.progress import LOG, Work, bar
+
+LOSS_EVERY = 10  # steps between losses that are shown: to read one waits for the device
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,10 @@ def train_epoch(
         DataError: there is no batch that the processes can share, or the network cannot run on one.
     """
     found: Iterable[Batch] = usable(epochs.epoch(number, fabric.global_rank), fabric.world_size)
-    if fabric.is_global_zero:
-        found = track(found, title, training.steps)
-    sums = []
-    for step, batch in enumerate(found):
+    sums: list[Tensor] = []
+    for step, batch in enumerate(
+        _shown(found, title, training.steps, sums) if fabric.is_global_zero else found
+    ):
         for group in optimizer.param_groups:
             group["lr"] = training.rate(number * training.steps + step)
         loss = batch_loss(fabric, module, batch, dtype)
@@ -149,7 +152,30 @@ def train_epoch(
             f"The training data gave no batch in epoch {number + 1} that the processes can share;"
             " give more examples."
         )
-    return float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
+    mean = float(fabric.all_reduce(torch.stack(sums).float().mean(), reduce_op="mean"))
+    LOG.info("%s: loss %.4f", title, mean)
+    return mean
+
+
+def all_epochs(fabric: Any, count: int) -> AbstractContextManager[Work]:
+    """A bar over all epochs of a training, in the first process; it tells the remaining time.
+
+    Args:
+        fabric: a launched lightning_fabric.Fabric.
+        count: the epochs to come.
+    """
+    return bar("Training", count) if fabric.is_global_zero else nullcontext(Work())
+
+
+def _shown(
+    found: Iterable[Batch], title: str, steps: int, losses: Sequence[Tensor]
+) -> Iterator[Batch]:
+    """The batches, while a bar shows how many there are, and the last of the losses."""
+    with bar(title, steps) as work:
+        for number, batch in enumerate(found):
+            yield batch
+            told = number % LOSS_EVERY == 0 and work.is_shown
+            work.step(f"loss {float(losses[-1]):.3f}" if told else "")
 
 
 def batch_loss(fabric: Any, module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:

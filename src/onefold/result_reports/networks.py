@@ -60,7 +60,8 @@ class NetworksScored:
     @property
     def sentences(self) -> list[str]:
         """The classes by number, the best beside the others, and the agreement of several."""
-        told = [f"Classes: {class_map(self.classes)}"] if self.classes else []
+        classes = class_map(self.classes)
+        told = [f"Classes: {classes}"] if classes else []
         if len(self.candidates) == 1:
             return told
         best = next(row for row in self.candidates if row.name == self.best)

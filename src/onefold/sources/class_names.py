@@ -37,7 +37,12 @@ def class_names_of(data: Any) -> tuple[str, ...]:
 
 
 def class_map(names: Sequence[str]) -> str:
-    """The map of numbers to classes in one line, at most SHOWN of them; "" without names."""
+    """The map of numbers to classes in one line, at most SHOWN of them.
+
+    It is "" without names, and where the names are the numbers.
+    """
+    if all(name == str(index) for index, name in enumerate(names)):
+        return ""
     shown = ", ".join(f"{index} = {name}" for index, name in enumerate(names[:SHOWN]))
     return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 

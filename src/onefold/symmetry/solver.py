@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import fx
 
 from onefold.layers import Layer, Norm, ScaleFold
+from onefold.progress import waiting
 from onefold.symmetry.axes import MAP_CLASSES, Group, Probe, Slot, live_groups
 from onefold.symmetry.coverage import feature_spaces, reached_from
 from onefold.symmetry.duals import Parities, parities
@@ -40,6 +41,7 @@ _OF_NORM = ("scale", "shift", "mean", "variance")
 _DIRECTED = {"scale", "invertible"}  # classes whose maps differ from their inverse transpose
 
 
+@waiting("Finding the symmetries")
 def solve(traced: TracedNetwork, nodes: Collection[str] = ()) -> SymmetrySpec:
     """The symmetry spec of a traced network.
 

@@ -25,6 +25,7 @@ from onefold.copying import copied_to_run, ordinary
 from onefold.errors import TraceError
 from onefold.forward import forward
 from onefold.isolation import isolated
+from onefold.progress import waiting
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
 from onefold.symmetry.fingerprint import fingerprint
 from onefold.symmetry.replay import Plan, Visit, compile_plan
@@ -186,6 +187,7 @@ class TracedNetwork:
 
 @checked
 @isolated
+@waiting("Tracing the network")
 def trace(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
 ) -> TracedNetwork:

@@ -17,6 +17,7 @@ from torch import nn
 from onefold.arguments import checked
 from onefold.errors import SettingError
 from onefold.isolation import isolated
+from onefold.progress import waiting
 from onefold.symmetry.axes import MAP_CLASSES, Group
 from onefold.symmetry.drawing import random_cycles
 from onefold.symmetry.spec import SymmetrySpec
@@ -70,6 +71,7 @@ class Verification:
 
 @checked
 @isolated
+@waiting("Proving the symmetries")
 def verify_symmetries(
     spec: SymmetrySpec,
     model: nn.Module,

@@ -15,6 +15,7 @@ from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.screening import fitted_logits, member_logits
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.measure.scores import Scores, score_logits
+from onefold.progress import track
 
 GATED = "gated"
 
@@ -52,7 +53,7 @@ def judge(soft: SoftMerge, gated: nn.Module, examples: Examples, held_out: Examp
     candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
     outputs = {
         name: member_logits(candidate, held_out, soft.output, soft.axis)
-        for name, candidate in candidates.items()
+        for name, candidate in track(candidates.items(), "Choosing on held-out examples")
     }
     labels = held_out.labels
     scores = {name: score_logits(rows, labels) for name, rows in outputs.items()}

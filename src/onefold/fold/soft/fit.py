@@ -31,6 +31,7 @@ from onefold.fold.soft.table import GateTable
 from onefold.isolation import isolated
 from onefold.measure.scores import Scores, check_labels
 from onefold.notebook import card
+from onefold.progress import waiting
 from onefold.weights import repeated
 
 
@@ -154,7 +155,8 @@ def fit_gates(
     start = time.perf_counter()
     losses = train(soft, examples, steps, lr, penalty, batch_size, seed)
     prune(soft, examples, penalty)
-    soft.recalibrate(examples)
+    with waiting("Measuring the gated network"):
+        soft.recalibrate(examples)
     seconds["learn gates"] = time.perf_counter() - start
 
     start = time.perf_counter()

@@ -18,7 +18,7 @@ from onefold.fold.soft.mixture import weighted_outputs
 from onefold.fold.soft.prune_gates import prune_gates
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.forward import forward
-from onefold.progress import track
+from onefold.progress import bar
 
 NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
 
@@ -37,8 +37,8 @@ def train(
     draw = _cached_batches if soft.level == "model" else _run_batches
     batches = draw(soft, examples, size, generator)
     losses = []
-    with _training(soft):
-        for step in track(range(steps), "Learning gates"):
+    with _training(soft), bar("Learning gates", steps) as shown:
+        for step in range(steps):
             if soft.level != "model" and step >= (1 - NOISELESS) * steps:
                 soft.stochastic = False
             logits, labels = next(batches)
@@ -52,6 +52,7 @@ def train(
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
+            shown.step(f"loss {losses[-1]:.3f}")
     return losses
 
 

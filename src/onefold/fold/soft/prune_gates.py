@@ -21,6 +21,7 @@ from torch import Tensor
 
 from onefold.distributed import from_first_rank
 from onefold.fold.soft.gates import Gates
+from onefold.progress import track
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def prune_gates(
 
     # Every member is compared with the start, so that small rises cannot add up.
     start, paid, out = losses(), cost(), []
-    for k in gate(False).mean(0).argsort().tolist():
+    for k in track(gate(False).mean(0).argsort().tolist(), "Members that are worth their gates"):
         values = gate(False)
         others = gate.alive.clone()
         others[:, k] = False

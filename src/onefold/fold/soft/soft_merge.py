@@ -48,6 +48,7 @@ from onefold.inference import ClassAxis, OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
+from onefold.progress import track
 from onefold.sources.agreement import check_ranks_agree
 
 
@@ -194,7 +195,10 @@ class SoftMerge(nn.Module):
         """
         check_ranks_agree(self._members, level=self.level, align=self.align, seed=self.seed)
         examples = Examples.of(data, device_of(self._members[0]))
-        logits = [member_logits(model, examples, self.output, self.axis) for model in self._members]
+        logits = [
+            member_logits(model, examples, self.output, self.axis)
+            for model in track(self._members, "Screening the members")
+        ]
         self.output = replace(self.output, class_axis=self.axis.known)
         check_logits(logits)
         self._outputs = (examples, logits) if self.level == "model" else None
