@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from doc_pages import pattern_images
 from guide_pages import blocks, commands, run_page, trained, write_demo
+
+import onefold as of
 
 PAGE = "guides/recipes.md"
 
@@ -26,7 +29,11 @@ def test_the_guide_on_recipes(
     assert Path("mine.safetensors").exists()
     loader, _ = pattern_images()
     models = [trained(loader, k) for k in range(2)]
-    names = run_page(root, PAGE, {"models": models, "data": [x for x, _ in loader]})
+    data = [x for x, _ in loader]
+    names = run_page(root, PAGE, {"models": models, "data": data})
+    before = torch.get_rng_state()
+    of.merge(models, data, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
     assert names["recipe"].model == "digits?width=16"
     Path("mine.yaml").write_text(text.replace("repair:", "repiar:"))
     refused = onefold("merge", "mine.yaml", "--force")
