@@ -19,6 +19,16 @@ sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent / "src")]
 
 from onefold import __version__  # noqa: E402
 
+try:  # a torchvision for another torch, as the tests may have it, would break Lightning's import
+    sys.path.append(str(HERE.parent / "tests"))
+    from tvshim import import_torchvision
+
+    import_torchvision()
+except ImportError:  # without pytest there is no such torchvision
+    pass
+finally:
+    sys.path.pop()
+
 # Pages of a command's options are the same whatever terminal builds them.
 os.environ.update(COLUMNS="100", NO_COLOR="1")
 

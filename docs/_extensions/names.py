@@ -5,7 +5,8 @@
         onefold.merge
         onefold.MergeResult
 
-It chooses between the directives of autodoc by what a name is.
+It chooses between the directives of autodoc by what a name is. `onefold.report.*` stands for every
+name in the package's `__all__` that no line of the same directive names.
 """
 
 from __future__ import annotations
@@ -30,6 +31,20 @@ def kind_of(name: str) -> str:
     return "function" if callable(value) and hasattr(value, "__code__") else "data"
 
 
+def expanded(names: list[str]) -> list[str]:
+    """The names, with those that a star stands for."""
+    found: list[str] = []
+    for name in names:
+        package = name.removesuffix(".*")
+        if package == name:
+            found.append(name)
+            continue
+        own = {known.rpartition(".")[2] for known in names}
+        public = importlib.import_module(package).__all__
+        found += [f"{package}.{attribute}" for attribute in public if attribute not in own]
+    return found
+
+
 class Names(SphinxDirective):
     """Documentation of the names in the content."""
 
@@ -37,7 +52,7 @@ class Names(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Parse one directive of autodoc for each name."""
-        found = [line.strip() for line in self.content if line.strip()]
+        found = expanded([line.strip() for line in self.content if line.strip()])
         lines = [line for name in found for line in self._lines(name)]
         container = nodes.container()
         self.state.nested_parse(StringList(lines, "names"), 0, container)
