@@ -60,8 +60,7 @@ if (HERE.parent / "examples" / "GALLERY_HEADER.rst").exists():
 
 exclude_patterns = ["_build", "_extensions", "gallery/**/*.ipynb", "gallery/**/*.py"]
 suppress_warnings = [
-    "myst.xref_missing",  # pages that move
-    "config.cache",  # settings of the gallery hold functions
+    "config.cache"  # settings of the gallery hold functions
 ]
 
 # Sections list their pages in the order in which they are read, and any others behind them. A
