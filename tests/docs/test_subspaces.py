@@ -1,13 +1,7 @@
-"""The code of the pages on subspaces runs as it stands there and does what they say; so does
-examples/subspace.py.
-"""
+"""The code of the pages on subspaces runs as it stands there and does what they say."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,23 +152,3 @@ def test_a_new_point_compiles_nothing_anew() -> None:
         (compiled(torch.ones(6, 4)).sum() + space.diversity_penalty()).backward()
     assert space.drawn == 5
     assert counter.frame_count == 1
-
-
-def test_the_example_runs(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples"))),
-    }
-    command = [sys.executable, "-c", "from subspace import main; main(epochs=2)"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for row in (
-        "plain",
-        "midpoint",
-        "vertex 2",
-        "ensemble of 3",
-        "edge between two vertices",
-        "line between two networks",
-    ):
-        assert re.search(rf"^{row}.* \d+\.\d+", done.stdout, flags=re.MULTILINE), (row, done.stdout)
