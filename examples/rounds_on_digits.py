@@ -130,7 +130,7 @@ axes.set_yticks(range(len(rows)), rows)
 axes.set(
     xlabel="test accuracy, %", xlim=(0, 130), title="Test accuracy of four rounds and four seeds"
 )
-axes.legend(loc="center right")
+figure.legend(loc="outside lower center", ncols=2)
 axes.invert_yaxis()
 plt.show()
 

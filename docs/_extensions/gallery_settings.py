@@ -69,6 +69,7 @@ sphinx_gallery_conf = {
     "capture_repr": (),
     "download_all_examples": False,
     "write_computation_times": False,
+    "min_reported_time": 3600,  # seconds say more of the machine than of the script
     "show_signature": False,
     "show_memory": False,
     "remove_config_comments": True,
