@@ -2,7 +2,7 @@
 
 Captions of the navigation get the level of a heading. Code and wide tables, which scroll, can be
 focused, so that the keyboard scrolls them. A signature of several lines is a list, not a list of
-definitions without terms.
+definitions without terms. The dash behind a parameter is one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ def body(markup: str) -> str:
     """The body of a page with what it lacks."""
     markup = re.sub(r"<pre>", '<pre tabindex="0">', markup)
     markup = re.sub(r'<div class="(table-wrapper[^"]*)"', r'<div tabindex="0" class="\1"', markup)
+
+    markup = re.sub(
+        r"(</strong>|</a>|\)) -- ", r"\1 – ", markup
+    )  # between a parameter and its words
 
     def listed(found: re.Match[str]) -> str:
         inner = found.group().replace("<dl>", '<dl role="list">')
