@@ -1,13 +1,7 @@
-"""The code of the pages on persistent rounds runs as it stands there and does what they say; so do
-the examples of persistent training.
-"""
+"""The code of the pages on persistent rounds runs as it stands there and does what they say."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,39 +60,3 @@ def test_how_rounds_work(root: Path, own: dict[str, Any]) -> None:
     assert names["run"].steps == len(own["loader"])
     page = text_of(root, "how_it_works/persistent_neurons.md")
     assert [name for name in kernels.names() if f"| `{name}` |" not in page] == []
-
-
-def run_example(root: Path, folder: Path, code: str) -> str:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(root / "src"), str(root / "examples"))),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_example_draws_trajectories_that_find_another_well(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    printed = run_example(root, tmp_path, "from persistent import main; main('picture.svg')")
-    lowest = float(re.search(r"has the height (-\d+\.\d+)", printed)[1])  # type: ignore[index]
-    best = {
-        name: float(re.search(rf"^{name}.* (-\d+\.\d+)$", printed, re.MULTILINE)[1])
-        for name in ("persistent rounds", "restarts nearby")
-    }  # type: ignore[index]
-    assert best["persistent rounds"] < lowest + 0.05 < best["restarts nearby"]
-    assert (tmp_path / "picture.svg").read_text().startswith("<svg")
-
-
-def test_the_example_of_many_minima_runs(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    printed = run_example(
-        root, tmp_path, "import many_minima as m; m.EPOCHS = 4; m.ROUNDS = 2; m.main(1)"
-    )
-    for row in ("disagreement of two", "ensemble", "aligned and folded", "gates over layers"):
-        assert re.search(rf"^{row} +\d+\.\d+ +\d+\.\d+$", printed, flags=re.MULTILINE), (
-            row,
-            printed,
-        )
