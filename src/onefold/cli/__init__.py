@@ -61,14 +61,13 @@ class Commands(TyperGroup):
             )
         found, _, rest = super().resolve_command(ctx, args)
         name = str(found)
+        if ctx.resilient_parsing and name in DOCUMENTS:  # a shell asks how to complete a line
+            return name, _checking(name), rest
         if used := _values(rest, "--use"):
-            if not ctx.resilient_parsing:
-                reading = importlib.import_module("onefold.recipe.reading")
-                reading.load_used({"use": used}, "The command")
-        elif name in DOCUMENTS and ("torch" not in sys.modules or ctx.resilient_parsing):
+            reading = importlib.import_module("onefold.recipe.reading")
+            reading.load_used({"use": used}, "The command")
+        elif name in DOCUMENTS and "torch" not in sys.modules:
             checking = _checking(name)
-            if ctx.resilient_parsing:  # a shell asks how to complete a line
-                return name, checking, rest
             with checking.make_context(name, list(rest), parent=ctx) as inner:
                 checking.invoke(inner)
         module = _loaded(name)
