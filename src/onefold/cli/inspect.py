@@ -11,7 +11,8 @@ from torch import nn
 
 from onefold.batches import batches
 from onefold.cli.command import RequestCommand
-from onefold.cli.console import note, say
+from onefold.cli.console import console, note, paragraph, say
+from onefold.cli.tables import print_table
 from onefold.documents.part import Flag, InputFile
 from onefold.errors import RecipeError
 from onefold.fold.saved import load_networks
@@ -24,7 +25,8 @@ from onefold.report.symmetry_picture import lanes_of
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.result_reports.symmetries import report_symmetries
 from onefold.sources import build_model
-from onefold.symmetry import find_symmetries, verify_symmetries
+from onefold.symmetry import SymmetrySpec, find_symmetries, verify_symmetries
+from onefold.symmetry.table import HEAD, facts_of, rows_of
 from onefold.weights import check_apart
 
 KEYS: Any = Document.model_fields
@@ -86,7 +88,10 @@ def run(asked: InspectRequest) -> None:
     else:
         inputs = torch.randint(asked.tokens, (2, *sizes))
     spec = find_symmetries(network, inputs)
-    say(spec.to_json() if asked.spec else spec)
+    if asked.spec:
+        say(spec.to_json())
+    else:
+        _print(spec)
     if asked.picture:
         save_figure(group_lanes(lanes_of(spec)), asked.picture, "groups", force=asked.force)
         note(f"Drawn into {asked.picture}")
@@ -99,6 +104,17 @@ def run(asked: InspectRequest) -> None:
         note(f"Report written to {asked.page}")
     if proof is not None and not proof.passed:
         raise typer.Exit(1)
+
+
+def _print(spec: SymmetrySpec) -> None:
+    """Print the spec as it is; in a terminal its table is made to fit."""
+    target = console()
+    if not target.is_terminal:
+        say(spec)
+        return
+    print_table(target, HEAD, rows_of(spec))
+    for line in facts_of(spec):
+        paragraph(line)
 
 
 def _network(asked: InspectRequest) -> nn.Module:

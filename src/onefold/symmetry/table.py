@@ -52,6 +52,9 @@ class Described(Protocol):
         """See `SymmetrySpec`."""
 
 
+HEAD = ("group", "size", "a map per", "maps", "dense", "read at", "tensors")
+
+
 def table_of(spec: Described) -> str:
     """The whole table.
 
@@ -60,19 +63,28 @@ def table_of(spec: Described) -> str:
     the first node at which its features are read, and its tensors with the axis that holds it. Then
     come coverage, feature spaces and tensors that stay, and operators without a rule.
     """
-    head = ("group", "size", "a map per", "maps", "dense", "read at", "tensors")
-    sizes = _sizes(spec)
-    rows = [head, *(_row(group, sizes) for group in spec.groups)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(head) - 1)]
+    rows = [HEAD, *rows_of(spec)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD) - 1)]
     lines = []
     for row in rows:
         padded = enumerate(zip(row, widths, strict=False))
         cells = [cell.rjust(w) if k == 1 else cell.ljust(w) for k, (cell, w) in padded]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
-    lines.append(
+    return "\n".join([*lines, *facts_of(spec)])
+
+
+def rows_of(spec: Described) -> list[tuple[str, ...]]:
+    """A row of the table for each group, without its head."""
+    sizes = _sizes(spec)
+    return [_row(group, sizes) for group in spec.groups]
+
+
+def facts_of(spec: Described) -> list[str]:
+    """What stands below the table, line by line."""
+    lines = [
         f"{len(spec.groups)} groups cover {100 * spec.coverage:.1f} % of {spec.parameters:,}"
         " parameters."
-    )
+    ]
     moving = sum(bool(space.groups) for space in spec.spaces)
     lines.append(f"{moving} of {len(spec.spaces)} feature spaces between layers can move.")
     staying = [space for space in spec.spaces if not space.groups]
@@ -86,7 +98,7 @@ def table_of(spec: Described) -> str:
         f"unknown operator: {name}, met {count} times; what reaches it is frozen"
         for name, count in spec.unknown.items()
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def _row(group: Group, sizes: dict[str, int]) -> tuple[str, ...]:
