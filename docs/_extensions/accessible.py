@@ -2,7 +2,8 @@
 
 Captions of the navigation get the level of a heading. Code and wide tables, which scroll, can be
 focused, so that the keyboard scrolls them. A signature of several lines is a list, not a list of
-definitions without terms. The dash behind a parameter is one.
+definitions without terms. The dash behind a parameter is one. Links of the gallery, whose text lies
+hidden behind the picture, have a name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Any
 from sphinx.application import Sphinx
 
 LAST = 900  # after furo has put its navigation into the context
+THUMBNAIL = re.compile(
+    r'<a class="reference internal" href="([^"]+)"><span class="doc">([^<]+)</span></a>'
+)
+DASHES = re.compile(r"(</strong>|</a>|\)) -- ")  # between a parameter and its words
 SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 
 
@@ -20,10 +25,10 @@ def body(markup: str) -> str:
     """The body of a page with what it lacks."""
     markup = re.sub(r"<pre>", '<pre tabindex="0">', markup)
     markup = re.sub(r'<div class="(table-wrapper[^"]*)"', r'<div tabindex="0" class="\1"', markup)
-
-    markup = re.sub(
-        r"(</strong>|</a>|\)) -- ", r"\1 – ", markup
-    )  # between a parameter and its words
+    markup = DASHES.sub(r"\1 – ", markup)
+    if "sphx-glr-thumbcontainer" in markup:
+        label = r'<a class="reference internal" href="\1" aria-label="\2"></a>'
+        markup = THUMBNAIL.sub(label, markup)
 
     def listed(found: re.Match[str]) -> str:
         inner = found.group().replace("<dl>", '<dl role="list">')

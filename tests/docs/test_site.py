@@ -95,6 +95,17 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert missing == []
 
 
+PACKAGES = ("explore", "fold", "report", "result_reports")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_public_names_of_packages_are_in_the_reference(site: Path, package: str) -> None:
+    anchors = {name for page in (site / "reference").glob("*.html") for name in read(page).anchors}
+    public = importlib.import_module(f"onefold.{package}").__all__
+    known = {anchor.rpartition(".")[2] for anchor in anchors if anchor.startswith("onefold.")}
+    assert [name for name in public if name not in known] == []
+
+
 def test_every_option_is_in_the_reference(site: Path, onefold: Callable) -> None:
     text = re.sub(r"<[^>]+>", "", (site / "reference" / "commands.html").read_text())
     from onefold.cli import COMMANDS
