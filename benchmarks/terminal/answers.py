@@ -51,7 +51,7 @@ def measure(runs: int) -> dict[str, object]:
             "command": " ".join(["onefold", *arguments]).replace(__file__, "FILE"),
             "wall seconds": round(statistics.median(wall for wall, _, _ in taken), 2),
             "CPU seconds": round(statistics.median(cpu for _, cpu, _ in taken), 2),
-            "answer": taken[-1][2].replace(__file__, "FILE"),
+            "answer": taken[-1][2].replace(__file__, "FILE").replace(f"{os.getcwd()}/", ""),
         }
         print(f"{name:18} {found[name]}", flush=True)
     return found
