@@ -97,8 +97,7 @@ def test_eval_merge_and_soft_score_the_output_that_is_named(
         tmp_path / "m.html",
     )
     assert merged.status == 0, merged.err
-    assert "Classes: 0 = 0, 1 = 1," in merged.out
-    assert "Classes: 0 = 0, 1 = 1," in (tmp_path / "m.html").read_text()
+    assert "Classes: " not in merged.out  # their names are their numbers
     recipe = read(tmp_path / "m.recipe.yaml", trust=True)
     assert recipe.network_output.select == "cls"
     again = onefold(
