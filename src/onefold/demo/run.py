@@ -28,8 +28,10 @@ from onefold.recipe.merge.fold import fold_networks
 from onefold.recipe.merge.run import MergeRunning, make
 from onefold.report import Candidate, Report, Table, comparison_table, verdict
 from onefold.result_reports.alignments import add_alignment, add_barriers, add_groups, barriers
-from onefold.result_reports.scored import CAPTION, best_of, member_candidates, parameters_of
+from onefold.result_reports.provenance import stamp
+from onefold.result_reports.scored import CAPTION, Scored, best_of, member_candidates, parameters_of
 from onefold.sources import ImageBatches, build_data, build_model
+from onefold.sources.class_names import class_names_of
 from onefold.weights import atomic_directory, check_output, save
 
 MODEL, DATA = "digits?width=16", "sklearn:digits"
@@ -114,8 +116,11 @@ def run(
             save(model, folder / f"member-{k}.safetensors")
         make(recipes[best], MergeRunning(threads=1))
         why = reason(best, held_out)
-        report = _report(models, results, table, best, sentence, why, test, calibration, seed)
-        report.save(folder / "report.html")
+        scored = Scored(
+            tuple(candidates), sentence, best, class_names_of(test), f"the best fold ({best})"
+        )
+        report = _report(models, results, scored, why, test, calibration, seed)
+        stamp(report).save(folder / "report.html")
     return Outcome(table, best, sentence, Path(output), time.perf_counter() - start)
 
 
@@ -189,9 +194,7 @@ def _verdict(candidates: list[Candidate], best: str) -> str:
 def _report(
     models: list[nn.Module],
     results: dict[str, MergeResult[nn.Module]],
-    table: Table,
-    best: str,
-    sentence: str,
+    scored: Scored,
     why: str,
     test: Data,
     calibration: Data,
@@ -199,22 +202,23 @@ def _report(
 ) -> Report:
     """The report of the demo."""
     title = f"The demo: {MEMBERS} small networks that saw different digits, folded into one"
-    report = Report(title=title, summary=sentence)
-    report.section("Was it worth it").table(table).text(
+    report = Report(title=title, summary=scored.verdict)
+    scored.told(report).text(
         f"All scores are on the test split. The best fold was chosen on {SELECTION} held-out images"
         f" of the training split: {why}."
     )
     alignments = [result.alignment for result in results.values() if result.alignment is not None]
-    section = report.section("Between two members")
+    section = report.section("Between two members", folded=True)
     add_barriers(section, barriers(models, alignments, test, calibration))
     section.text(
         "A dense map, as CCA's, does not quite keep the mapped member's function, so its end of the"
         " line is worse; the fold is the middle."
     )
     for alignment in alignments:
-        add_alignment(report.section(f"Alignment by {alignment.method}"), alignment)
-    add_groups(report.section("What moves together"), alignments[0].spec)
-    report.section("What was done").facts(
+        section = report.section(f"Alignment by {alignment.method}", folded=True)
+        add_alignment(section, alignment)
+    add_groups(report.section("What moves together", folded=True), alignments[0].spec)
+    report.section("What was done", folded=True).facts(
         {
             "architecture": MODEL,
             "parameters": parameters_of(models[0]),
@@ -224,7 +228,7 @@ def _report(
                 " the second one the others"
             ),
             "calibration": f"{CALIBRATION} images of the training split, labels unused",
-            "best fold": best,
+            "best fold": scored.against,
             "seed": seed,
         }
     )

@@ -21,7 +21,6 @@ from onefold.report.style import MUTED, PALETTE
 LETTER = 0.54  # width of an average letter, in font sizes
 TOP, BELOW = 34.0, 52.0  # above and below the area of the points
 LEFT, RIGHT = 40.0, 6.0
-CROWD = 4  # how many points the names of a stretch are as wide as, on wide screens
 NAMED = 6  # members that have their names written; of more only the best has
 REACH = 1.6  # how far below the compared networks the axis goes, in their own range
 LEAST = 0.04  # of a fraction: the axis reaches at least so far below
@@ -124,8 +123,7 @@ def _draw(points: Sequence[Point], score: str, size: _Size) -> str:
         sorted((one for one in points if round(one.cost, 2) == cost), key=lambda one: -one.score)
         for cost in costs
     ]
-    # wide screens have room for all names, narrow ones need all they have
-    shares = [len(own) + CROWD if size is WIDE else 1 for own in groups]
+    shares = [_needed(own, size) for own in groups]
     unit, left = (size.width - LEFT - RIGHT) / sum(shares), LEFT
     for k, (cost, own) in enumerate(zip(costs, groups, strict=True)):
         stretch = unit * shares[k]
@@ -163,10 +161,11 @@ def _group(
     """
     low, best = known
     named = _named(own)
-    step = min(24.0 if size is WIDE else 10.0, 0.45 * stretch / max(len(own), 1))
+    step = min(_step_of(size), 0.45 * stretch / max(len(own), 1))
     column = left + 20 + step * len(own) + (10 if size is WIDE else 4)
     room = left + stretch - column - 4
     letters = max(6, int(room / (LETTER * size.font)))
+    leaders: list[str] = []
     parts, labels = [], []
     if best is not None and best >= low:
         y = height(best)
@@ -192,19 +191,30 @@ def _group(
         _apart([y for y, _, _ in labels], gap, size), labels, strict=True
     ):
         number = f"{100 * one.score:.1f}"
-        text = _cut(one.name, max(5, letters - len(number) - 1))
-        parts.append(
+        bold = one.kind == "result"  # its letters are wider
+        text = _cut(one.name, max(5, letters - len(number) - (3 if bold else 1)))
+        leaders.append(
             f'<polyline points="{x + 9:.1f},{own_y:.1f} {column - 5:.1f},{y:.1f}" fill="none"'
             ' stroke="currentColor" stroke-opacity="0.28"/>'
         )
-        bold = one.kind == "result"
         parts.append(_text(column, y + 4.5, text, size.font, bold=bold, number=number))
-    return parts
+    return leaders + parts
 
 
 def _best(points: Sequence[Point]) -> float | None:
     """The score of the best member; None without members."""
     return max((one.score for one in points if one.kind == "member"), default=None)
+
+
+def _step_of(size: _Size) -> float:
+    """The distance of two points side by side."""
+    return 24.0 if size is WIDE else 7.0
+
+
+def _needed(own: Sequence[Point], size: _Size) -> float:
+    """The width that the points of one cost and their names would like to have."""
+    longest = max(len(one.name) for one in own)
+    return 40 + _step_of(size) * len(own) + LETTER * size.font * (longest + 6)
 
 
 def _named(own: Sequence[Point]) -> list[Point]:
@@ -243,22 +253,28 @@ def _range(points: Sequence[Point]) -> tuple[float, float]:
 
 
 def _step(low: float, high: float) -> float:
-    """The distance of lines of a round number, about five of them."""
-    rough = (high - low) / 5
+    """The distance of lines of a round number, at most seven of them."""
+    rough = (high - low) / 7
     power: float = 10.0 ** math.floor(math.log10(rough))
     return next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
 
 
 def _apart(heights: Sequence[float], gap: float, size: _Size) -> list[float]:
-    """Heights, sorted downwards, moved so that two are at least `gap` apart."""
-    placed: list[float] = []
+    """Heights, sorted downwards, moved as little as keeps two at least `gap` apart."""
+    top, floor = TOP, size.height - BELOW - 4
+    runs: list[tuple[float, int]] = []  # the middle of labels that touch, and how many they are
     for y in heights:
-        placed.append(max(y, placed[-1] + gap) if placed else max(y, TOP))
-    floor = size.height - BELOW - 4
-    for i in range(len(placed) - 1, -1, -1):
-        most = floor if i == len(placed) - 1 else placed[i + 1] - gap
-        placed[i] = min(placed[i], most)
-    return placed
+        middle, count = y, 1
+        while True:
+            half = (count - 1) * gap / 2
+            middle = max(min(middle, floor - half), top + half)
+            if not runs or runs[-1][0] + (runs[-1][1] - 1) * gap / 2 + gap <= middle - half:
+                break
+            before, number = runs.pop()
+            middle = (before * number + middle * count) / (number + count)
+            count += number
+        runs.append((middle, count))
+    return [middle + (k - (count - 1) / 2) * gap for middle, count in runs for k in range(count)]
 
 
 def _cut(name: str, longest: int) -> str:

@@ -143,7 +143,8 @@ def _grid(grid: Grid) -> str:
     numbers = [n for row in grid.values for n in row if isinstance(n, int | float)]
     high = grid.high if grid.high is not None else max(numbers, default=0.0)
     write = Column(name="", digits=grid.digits).write
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (grid.corner, *grid.columns))
+    corner = f'<th scope="col">{escape(grid.corner)}</th>' if grid.corner else "<td></td>"
+    head = corner + "".join(f'<th scope="col">{escape(name)}</th>' for name in grid.columns)
     rows = []
     for name, values in zip(grid.rows, grid.values, strict=True):
         cells = []

@@ -11,7 +11,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --ink: #e7eaee; --paper: #14181d; --quiet: #a6b0bb; --line: #343c45; --tint: #1c2229;
-    --accent: #82bdf2; --shade: #3f77a8; --gain: #6fd492; --loss: #ff9a8c; --best: #1d3a29;
+    --accent: #82bdf2; --shade: #2f6595; --gain: #6fd492; --loss: #ff9a8c; --best: #1d3a29;
   }
 }
 * { box-sizing: border-box; }
@@ -75,7 +75,8 @@ tbody th { font-weight: 400; min-width: 9rem; }
 .note { display: block; color: var(--quiet); font-weight: 400; font-size: .86em; }
 .number { text-align: right; white-space: nowrap; }
 .error { color: var(--quiet); font-weight: 400; }
-td:not(.number) { max-width: 26rem; }
+td:not(.number) { max-width: 26rem; min-width: 8rem; }
+.grid td { min-width: 0; }
 .emphasis { background: var(--tint); }
 .emphasis th { font-weight: 650; }
 .emphasis .note { font-weight: 400; }

@@ -90,6 +90,7 @@ def _grids(
     if seen.agreement is not None and len(names) > 2:
         report.section("How often they agree", folded=True).grid(
             Grid(
+                corner="network",
                 rows=tuple(names),
                 columns=tuple(names),
                 values=tuple(tuple(100 * n for n in row) for row in seen.agreement.tolist()),

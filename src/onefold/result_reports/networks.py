@@ -110,6 +110,7 @@ def report_networks(scored: NetworksScored, facts: Mapping[str, Fact]) -> Report
         names, shares = [row.name for row in members], scored.evaluation.agreement
         report.section("How often they agree", folded=True).grid(
             Grid(
+                corner="network",
                 rows=tuple(names),
                 columns=tuple(names),
                 values=tuple(tuple(100 * n for n in row) for row in shares.tolist()),

@@ -18,10 +18,12 @@ from onefold.report import (
     Candidate,
     Column,
     Grid,
+    Headline,
     Report,
     Section,
     Table,
     barrier_curves,
+    headline,
     path_table,
     path_texts,
     verdict,
@@ -48,11 +50,35 @@ class PersistScored(scoring.Scored):
         on: the name of the data that was scored on.
         compared: the rounds compared; None: there is one only, or `note` says why not.
         note: why the rounds could not be compared.
+        rival: what the best round is compared with in one sentence, which no score of these data
+            chose; None: there is nothing.
+        rival_is: words on the rival.
     """
 
     on: str = ""
     compared: Compared | None = None
     note: str = ""
+    rival: Candidate | None = None
+    rival_is: str = ""
+
+    @property
+    def best(self) -> Candidate | None:
+        """The network that the best round is compared with."""
+        return self.rival
+
+    @property
+    def headline(self) -> Headline | None:
+        """The best round beside its rival and the ensemble of all rounds, in one sentence."""
+        if self.rival is None:
+            return None
+        kind = f"{ROUND}s"
+        ensembles = [row for row in self.candidates if row.kind == "ensemble"]
+        own = next((row for row in ensembles if row.name.endswith(kind)), None)
+        return headline(
+            self.result._replace(name=self.subject),
+            self.rival._replace(name=f"{self.rival.name}, {self.rival_is}"),
+            own and own._replace(name=f"the {own.name}"),
+        )
 
     def data(self) -> dict[str, Any]:
         """The scores and the comparison of the rounds as plain data."""
@@ -91,8 +117,10 @@ def score_rounds(
     kinds = {kind: [n for n in networks if n.startswith(kind)] for kind in (ROUND, RESTART, RERUN)}
     ensembles: list[Candidate] = []
     rivals: list[Candidate] = []
+    first_rival: tuple[Candidate | None, str] = (None, "")
     if best != f"{ROUND} 0":
         rivals.append(rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
+        first_rival = rows[f"{ROUND} 0"], "which nothing repelled,"
     for kind, members in kinds.items():
         names = [f"{ROUND} 0", *members] if members and kind != ROUND else members
         if len(names) > 1:
@@ -104,6 +132,8 @@ def score_rounds(
             first = max(names, key=validation.__getitem__)
             name = f"the best {kind} by validation ({first})"
             rivals += [rows[first]._replace(name=name)] * (first != best)
+            if first_rival[0] is None and first != best:
+                first_rival = rows[first], f"the best {kind} by validation,"
     chosen = rows[best]._replace(name=f"The best of the rounds by validation ({best})")
     sentence = verdict(chosen, rivals) if rivals else alone(best, validation)
     on = VALIDATION if evaluation is None else "evaluation data"
@@ -111,7 +141,16 @@ def score_rounds(
     found = (*rows.values(), *ensembles)
     classes, subject = class_names_of(data), f"the best round by validation ({best})"
     return PersistScored(
-        found, sentence, best, classes, subject, on=on, compared=compared, note=note
+        found,
+        sentence,
+        best,
+        classes,
+        subject,
+        on=on,
+        compared=compared,
+        note=note,
+        rival=first_rival[0],
+        rival_is=first_rival[1],
     )
 
 
@@ -283,6 +322,7 @@ def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> Non
     for label, (matrix, digits) in matrices.items() if len(names) > LISTED else ():
         section.grid(
             Grid(
+                corner="round",
                 rows=tuple(names),
                 columns=tuple(names),
                 values=tuple(map(tuple, matrix.tolist())),
