@@ -66,7 +66,7 @@ def test_every_level_writes_a_network_that_a_recipe_makes_again(
     }
     report = json.loads((tmp_path / "s.report.json").read_text())
     assert all(row[3] == 0.0 for row in report["data"]["soft"]["gates"]["gates"])
-    assert "heat map of the gates" in (tmp_path / "s.html").read_text()
+    assert "How much of each part comes from which member" in (tmp_path / "s.html").read_text()
     recipe = read_as(SoftRecipe, tmp_path / "s.recipe.yaml")
     assert recipe.record is not None
     assert recipe.record.result_sha256 == sha(path)
