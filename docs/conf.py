@@ -69,6 +69,9 @@ logging.getLogger("sphinx.sphinx.directives.other").addFilter(
     lambda record: getattr(record, "subtype", None) != "empty_glob"
 )
 
+# What the commands log while they are read is no message of the build.
+logging.getLogger("onefold").setLevel(logging.WARNING)
+
 # Markdown. Headings have anchors like those of code hosts: a link works here and there.
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
