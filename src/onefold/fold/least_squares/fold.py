@@ -47,6 +47,7 @@ from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool, mean_pool
 from onefold.errors import DataError, SettingError, nearest
 from onefold.fold.average import folds
+from onefold.fold.least_squares.logistic import refit
 from onefold.fold.least_squares.means import match_means
 from onefold.fold.least_squares.output_layers import any_output
 from onefold.fold.least_squares.outputs import SiteOutputs
@@ -61,6 +62,7 @@ from onefold.fold.least_squares.units import choose_units
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold, plain
 from onefold.inference import Output
 
+HEADS = ("squares", "logistic")
 IN_MEMORY = 3  # the rows of so many members fit in memory at once, as the targets of others do
 
 
@@ -83,6 +85,9 @@ class LeastSquares(NetworkFold):
             pool (`onefold.class_pool`) is better still if they saw the classes in different shares.
             "classes" is the pool that is estimated from the calibration data, whose classes are
             taken to be even.
+        head: how the layer that puts out the logits is fitted: by "squares" as every other, or
+            "logistic", by the cross-entropy to the ensemble's probabilities (`logistic.py`), which
+            is better where a member never saw a class; `ensemble` None is then "probabilities".
 
     Raises:
         SettingError: a setting is out of range or has no such name.
@@ -93,6 +98,7 @@ class LeastSquares(NetworkFold):
     ridge: float | None = None
     threshold: float = 0.5
     ensemble: EnsembleName | ClassPool | None = None
+    head: str = "squares"
 
     repairs: ClassVar[bool] = False
 
@@ -110,6 +116,15 @@ class LeastSquares(NetworkFold):
             )
         if self.ensemble is not None:
             check_ensemble(self.ensemble)
+        if self.head not in HEADS:
+            raise SettingError(
+                f"There is no head '{self.head}' of least squares; {nearest(self.head, HEADS)}"
+            )
+        if self.head == "logistic" and self.ensemble == "logits":
+            raise SettingError(
+                "A logistic head is fitted to probabilities, not to the mean of logits; give"
+                " ensemble='probabilities' or 'classes', or a pool."
+            )
         if self.rows < 1:
             raise SettingError(
                 f"Least squares was asked for {self.rows} rows; it needs at least 1, and thousands"
@@ -132,6 +147,8 @@ class LeastSquares(NetworkFold):
             DataError: the data does not serve, or a network gives values that are not finite.
         """
         _, _, data = check_job(job)
+        if self.ensemble is None and self.head == "logistic":
+            return dataclasses.replace(self, ensemble="probabilities").fold(job)
         if self.ensemble is None:
             chosen = choose_mean(job.models, data, job.output, job.shares)
             done = dataclasses.replace(self, ensemble=chosen.name).fold(job)
@@ -167,12 +184,13 @@ class LeastSquares(NetworkFold):
                 self.ridge,
                 list(zip(plan.recurrent, targets.cells, targets.steps, strict=True)),
             )
-            if plan.by_class:
+            heads = self._refit(plan, state, targets.sites, outputs.samples)
+            if plan.by_class and not heads:
                 _match_class_means(plan, state, targets.sites, outputs.samples)
         return Folded(
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
-            details=self._details(plan, solved, selections),
+            details=self._details(plan, solved, selections) | {"heads": heads},
             warnings=plan.notes,
             based=not selections,
             wants_alignment=self.target == "pruning" and not selections and job.alignment is None,
@@ -220,6 +238,30 @@ class LeastSquares(NetworkFold):
                 "no layer that is solved puts out the logits, so that its output aims at the mean"
                 " of the members' and not of probabilities"
             )
+
+    def _refit(
+        self,
+        plan: Plan,
+        state: dict[str, Tensor],
+        targets: Sequence[Tensor],
+        samples: Sequence[Sequence[Sample]],
+    ) -> list[dict[str, object]]:
+        """Fit the output layer by the cross-entropy, if that was asked for; plain data of it."""
+        if self.head != "logistic":
+            return []
+        found = [
+            refit(plan.traced, state, site, plan.calibration, samples[number], targets[number])
+            for number, site in enumerate(plan.sites)
+            if plan.is_pooled(site)
+        ]
+        heads = [one.to_dict() for one in found if one is not None]
+        if not heads:
+            plan.notes.append(
+                "the output layer was solved by least squares and not by logistic regression, which"
+                " needs one linear or convolutional layer with a bias that puts out the logits, and"
+                " held-out examples"
+            )
+        return heads
 
     def _targets(self, plan: Plan, outputs: SiteOutputs, basis: _Basis) -> _Targets:
         """The targets of all layers and of all recurrent cells."""
