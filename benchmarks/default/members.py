@@ -37,7 +37,8 @@ class Seen:
 
     kind: "all", "halves", "dirichlet" or "fold" as in benchmarks/members/shares.py; "disjoint": one
     of `of` equal groups of classes; "parts": one of `of` random parts; "few": all, but only 5 % of
-    the images of three classes that differ from member to member.
+    the images of three classes that differ from member to member; "overlap": of two members the
+    first lacks the last three classes and the second one the first three.
     """
 
     kind: str = "all"
@@ -57,6 +58,9 @@ class Seen:
         generator = torch.Generator().manual_seed(self.draw)
         if self.kind == "disjoint":
             return torch.nonzero(labels * self.of // classes == self.part).flatten()
+        if self.kind == "overlap":
+            lacking = labels >= classes - 3 if self.part == 0 else labels < 3
+            return torch.nonzero(~lacking).flatten()
         if self.kind == "parts":
             order = torch.randperm(len(labels), generator=generator)
             return order.tensor_split(self.of)[self.part]

@@ -120,6 +120,8 @@ class LeastSquares(NetworkFold):
             raise SettingError(
                 f"There is no head '{self.head}' of least squares; {nearest(self.head, HEADS)}"
             )
+        if self.head == "logistic" and self.ensemble is None:
+            object.__setattr__(self, "ensemble", "probabilities")
         if self.head == "logistic" and self.ensemble == "logits":
             raise SettingError(
                 "A logistic head is fitted to probabilities, not to the mean of logits; give"
@@ -147,8 +149,6 @@ class LeastSquares(NetworkFold):
             DataError: the data does not serve, or a network gives values that are not finite.
         """
         _, _, data = check_job(job)
-        if self.ensemble is None and self.head == "logistic":
-            return dataclasses.replace(self, ensemble="probabilities").fold(job)
         if self.ensemble is None:
             chosen = choose_mean(job.models, data, job.output, job.shares)
             done = dataclasses.replace(self, ensemble=chosen.name).fold(job)

@@ -156,7 +156,11 @@ def fit(rows: Rows, penalty: float, start: Head | None = None) -> Head:
     weight.requires_grad_()
     bias.requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=STEPS,
+        tolerance_grad=1e-5,
+        history_size=10,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
