@@ -64,6 +64,7 @@ def points(record: dict[str, Any]) -> list[Point]:
 def draw(found: list[Point]) -> str:
     """The picture as an SVG file."""
     figure, (axes,) = new_figure(3.4)
+    figure.set_size_inches(7.0, 3.4)  # a README shows it narrower than a report would
     colors = {"ensemble": color(1), "member": MUTED, "fold that pays": color(0), "fold": MUTED}
     for point in found:
         mean = statistics.mean(point.accuracies)
