@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -62,13 +63,7 @@ class AlignRequest(Request):
 
 def run(asked: AlignRequest) -> None:
     """Compute, save and print the alignment."""
-    if asked.output:
-        check_ending(asked.output, "The alignment", (".safetensors",))
-        check_apart([asked.output], inputs_of(asked), asked.resume)
-        check_output(asked.output, asked.force)
-    if asked.page:
-        check_page(asked.page, asked.force, inputs_of(asked))
-    check_sources(asked)
+    _check(asked)
     paths, part = [member.path for member in asked.members], asked.reading.selection
     models, notes = load_members(
         asked.model, paths, asked.device, on_disk=asked.on_disk, selection=part
@@ -84,17 +79,33 @@ def run(asked: AlignRequest) -> None:
     if asked.output:
         found.save(asked.output, force=asked.force)
     if asked.page:
-        origin = Provenance(
-            {"architecture": asked.model, "calibration data": str(asked.data)},
-            {"seed": asked.seed, "device": asked.device},
-        )
-        write_page(report_alignment(found, short_names(paths), origin), asked.page, asked.force)
-        note(f"Report written to {asked.page}")
+        _write_page(found, paths, asked, asked.page)
     tell(found.warnings)
     if asked.table:
         print_json(found.table())
     else:
         _print(found, asked.output)
+
+
+def _check(asked: AlignRequest) -> None:
+    """Refuse what cannot be written or found, before anything slow."""
+    if asked.output:
+        check_ending(asked.output, "The alignment", (".safetensors",))
+        check_apart([asked.output], inputs_of(asked), asked.resume)
+        check_output(asked.output, asked.force)
+    if asked.page:
+        check_page(asked.page, asked.force, inputs_of(asked))
+    check_sources(asked)
+
+
+def _write_page(found: Alignment, paths: Sequence[str], asked: AlignRequest, page: str) -> None:
+    """Write the report."""
+    origin = Provenance(
+        {"architecture": asked.model, "calibration data": str(asked.data)},
+        {"seed": asked.seed, "device": asked.device},
+    )
+    write_page(report_alignment(found, short_names(paths), origin), page, asked.force)
+    note(f"Report written to {page}")
 
 
 def _print(found: Alignment, output: str | None) -> None:

@@ -16,7 +16,7 @@ from onefold.recipe.document import EvaluationPart
 from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
-from onefold.result_reports.networks import report_networks, score_networks
+from onefold.result_reports.networks import NetworksScored, report_networks, score_networks
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources import build_model
 
@@ -61,18 +61,27 @@ def run(asked: EvalRequest) -> None:
         output=asked.network_output.output,
     )
     if asked.page:
-        facts = {
-            "architecture": asked.model,
-            "evaluation data": str(asked.data),
-            **{f"network {k}": path for k, path in enumerate(paths)},
-            "ensemble": f"mean of {asked.ensemble}",
-            "device": asked.device,
-        }
-        write_page(report_networks(found, facts), asked.page, asked.force)
+        write_page(report_networks(found, _facts(asked)), asked.page, asked.force)
         note(f"Report written to {asked.page}")
     if asked.table:
         print_json({"checkpoints": paths, **found.data()})
-        return
+    else:
+        _print(found)
+
+
+def _facts(asked: EvalRequest) -> dict[str, str]:
+    """What the report says was scored, and how."""
+    return {
+        "architecture": asked.model,
+        "evaluation data": str(asked.data),
+        **{f"network {k}": path for k, path in enumerate(asked.paths)},
+        "ensemble": f"mean of {asked.ensemble}",
+        "device": asked.device,
+    }
+
+
+def _print(found: NetworksScored) -> None:
+    """Print the verdict, the table, and the names of the classes."""
     classes = [one for one in found.sentences if one.startswith("Classes: ")]
     for sentence in found.sentences:
         if sentence not in classes:

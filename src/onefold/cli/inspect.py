@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -79,14 +80,7 @@ def run(asked: InspectRequest) -> None:
     sizes = _sizes(asked.shape) if asked.shape is not None else []
     torch.manual_seed(asked.seed)
     network = _network(asked)
-    inputs: Any
-    if asked.data is not None:
-        part = DataPart(source=asked.data, samples=2, batch_size=2)
-        inputs = next(batches(load_data(part)))
-    elif asked.tokens is None:
-        inputs = torch.randn(2, *sizes)
-    else:
-        inputs = torch.randint(asked.tokens, (2, *sizes))
+    inputs = _inputs(asked, sizes)
     spec = find_symmetries(network, inputs)
     if asked.spec:
         say(spec.to_json())
@@ -104,6 +98,16 @@ def run(asked: InspectRequest) -> None:
         note(f"Report written to {asked.page}")
     if proof is not None and not proof.passed:
         raise typer.Exit(1)
+
+
+def _inputs(asked: InspectRequest, sizes: Sequence[int]) -> Any:
+    """Two examples: of the data, or random ones of the sizes."""
+    if asked.data is not None:
+        part = DataPart(source=asked.data, samples=2, batch_size=2)
+        return next(batches(load_data(part)))
+    if asked.tokens is None:
+        return torch.randn(2, *sizes)
+    return torch.randint(asked.tokens, (2, *sizes))
 
 
 def _print(spec: SymmetrySpec) -> None:

@@ -22,6 +22,7 @@ NAMED = 24  # characters of a name that are kept on one line
 ERRORS = {"accuracy": "standard error", "difference to": "its standard error, paired"}
 SHORT = {"inference cost": "cost (×)", "ECE": "ECE (%)"}
 ESSENTIAL = ("network", "accuracy", "difference to", "NLL", "ECE", "inference cost")
+ODD = ("near chance", "non-finite", "left out")  # notes with these words are always shown
 ABOUT_SCORES = ("Brier score", "examples", "parameters", "note")
 
 
@@ -39,37 +40,14 @@ def print_table(
         rows: a text for each column, shown as it is.
         bold: the rows that are set in bold in a terminal.
     """
-    from rich import box
-    from rich.table import Table as Grid
-    from rich.text import Text
-
     columns = [printable(column) for column in columns]
     rows = [[printable(cell) for cell in row] for row in rows]
     numeric = [bool(index) and _is_numeric(rows, index) for index in range(len(columns))]
     widths = _widths(columns, rows, numeric, target.width) if target.is_terminal else None
     if target.is_terminal and widths is None:
         _print_rows(target, columns, rows)
-        return
-    style: Any = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
-    grid = Grid(
-        box=style if target.is_terminal else None,
-        pad_edge=False,
-        padding=(0, GAP - 1, 0, 0) if widths else (0, 1),  # and the box's own blank
-        header_style="bold" if widths else "",
-        show_edge=not widths,
-    )
-    for index, column in enumerate(columns):
-        grid.add_column(
-            Text(column),
-            justify="right" if numeric[index] else "left",
-            overflow="fold",
-            no_wrap=not widths,
-            width=widths[index] if widths else None,
-            vertical="top",
-        )
-    for number, row in enumerate(rows):
-        grid.add_row(*map(Text, row), style="bold" if widths and number in bold else None)
-    target.print(grid)
+    else:
+        _print_grid(target, columns, rows, numeric, widths, bold)
 
 
 def print_scores(
@@ -88,7 +66,9 @@ def print_scores(
     columns = [[cells[k][index] for k in kept] for index in range(len(scores.columns))]
     headings, by_name = list(scores.headings), [column.name for column in scores.columns]
     if not details and any(name in by_name for name in ABOUT_SCORES):
-        shown = [i for i, name in enumerate(by_name) if name.startswith(ESSENTIAL)]
+        odd = any(word in text for own in columns for text in own for word in ODD)
+        essential = (*ESSENTIAL, "note") if odd else ESSENTIAL
+        shown = [i for i, name in enumerate(by_name) if name.startswith(essential)]
         for name, error in ERRORS.items():
             at = next((i for i in shown if by_name[i].startswith(name)), None)
             if at is not None and error in by_name:
@@ -99,6 +79,41 @@ def print_scores(
     rows = list(zip(*columns, strict=True)) if kept else []
     bold = [place for place, k in enumerate(kept) if k in scores.emphasis]
     print_table(target, headings, rows, bold)
+
+
+def _print_grid(
+    target: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    widths: Sequence[int] | None,
+    bold: Collection[int],
+) -> None:
+    """All rows under the headings; without widths as lines of any length."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    style: Any = box.Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
+    grid = Grid(
+        box=style if widths else None,
+        pad_edge=False,
+        padding=(0, GAP - 1, 0, 0) if widths else (0, 1),  # and the box's own blank
+        header_style="bold" if widths else "",
+        show_edge=not widths,
+    )
+    for index, column in enumerate(columns):
+        grid.add_column(
+            Text(column),
+            justify="right" if numeric[index] else "left",
+            overflow="fold",
+            no_wrap=not widths,
+            width=widths[index] if widths else None,
+            vertical="top",
+        )
+    for number, row in enumerate(rows):
+        grid.add_row(*map(Text, row), style="bold" if widths and number in bold else None)
+    target.print(grid)
 
 
 def _is_numeric(rows: Sequence[Sequence[str]], index: int) -> bool:
