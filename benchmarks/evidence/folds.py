@@ -123,7 +123,7 @@ def sixteen(results: dict[str, Any]) -> str:
 
 @claim(
     "Averages, aligned and repaired: two VGG11/4 that know different halves",
-    "cca_merge.md",
+    "least_squares.md",
     "folding/study.json",
 )
 def averages(results: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import os
 import re
 import subprocess
@@ -159,6 +160,18 @@ def test_no_line_is_longer_than_a_screen() -> None:
             if len(line) > COLUMNS and not table and not re.search(r"\]\(|https?://", line):
                 long.append(f"{path.relative_to(DOCS.parent)}:{number}")
     assert not long, "\n".join(long)
+
+
+def test_no_line_of_a_paragraph_is_read_as_something_else() -> None:
+    """A line that begins with a percent sign is a comment, one with a dash and a number a list."""
+    eaten = []
+    for path in documents():
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for before, line in itertools.pairwise(text.splitlines()):
+            prose = bool(before.strip()) and not before.lstrip().startswith(("-", "|", "#", "*"))
+            if line.lstrip().startswith("%") or (prose and re.match(r"[-+*] \d", line)):
+                eaten.append(f"{path.relative_to(DOCS.parent)}: {line.strip()}")
+    assert not eaten, "\n".join(eaten)
 
 
 def test_the_drawings_are_what_their_scripts_draw(monkeypatch: pytest.MonkeyPatch) -> None:

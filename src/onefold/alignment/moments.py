@@ -143,7 +143,7 @@ class Moments:
 
     @property
     def constant(self) -> Tensor:
-        """(K, C), bool: which features never vary, but for rounding."""
+        """Which features never vary but for rounding, (K, C) bool."""
         return self.variances.sqrt() <= STILL * self.means.abs()
 
     def deviations(self, member: int) -> Tensor:

@@ -72,7 +72,7 @@ class Evidence:
 
     @property
     def told_apart(self) -> Tensor:
-        """(K, K) bool: whether two members know different classes."""
+        """Whether two members know different classes, (K, K) bool."""
         seen = self.knowledge
         if seen.shares is None or seen.agreement is None:
             return torch.zeros(self.members, self.members, dtype=torch.bool, device="cpu")
@@ -96,7 +96,7 @@ class Evidence:
 
     @property
     def relation(self) -> Relation:
-        """How the networks relate, by the rule above."""
+        """How the networks relate, by the rule of this module."""
         if self.origin.shared:
             return Relation.ORIGIN
         if self.knowledge.apart is None:

@@ -67,7 +67,7 @@ class Pairs:
 
     @property
     def barriers(self) -> Tensor:
-        """(K, K): the barrier of every pair's path, in units of its loss."""
+        """The barrier of every pair's path (K, K), in units of its loss."""
         result = torch.zeros_like(self.distances)
         for (i, j), path in self.paths.items():
             result[i, j] = result[j, i] = path.barrier

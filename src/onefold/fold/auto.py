@@ -40,7 +40,7 @@ from onefold.fold.reasons import losses
 from onefold.measure.paired import difference
 
 # The default in words, for the help and the documents.
-IN_WORDS = "the best member, unless an average or a fold is above it beyond noise"
+IN_WORDS = "one of the members, unless an average or a fold is above it beyond noise"
 
 
 def most_cost(members: int) -> str:
@@ -55,7 +55,9 @@ def most_cost(members: int) -> str:
 @folds.register("auto")
 @dataclass(frozen=True)
 class Auto(NetworkFold):
-    """The best member unless something is above it beyond noise: average, or least squares.
+    """One of the members, unless an average or a fold is above it beyond noise.
+
+    With labels that is the best member, without labels the one that is nearest to the ensemble.
 
     Attributes:
         rows: sampled positions of a layer's output over all examples, for least squares.

@@ -55,7 +55,8 @@ def merge(
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one: trace, align, fold, repair and polish.
 
-    `merge(models, data)` never returns less than the best member beyond noise (`onefold.Auto`).
+    `merge(models, data)` returns one of the members, unless an average or a fold is above it beyond
+    noise (`onefold.Auto`): with labels the best, without the one that is nearest to the ensemble.
     `print(result.report)` begins with what was chosen and why.
 
     Args:

@@ -181,7 +181,7 @@ class MergeResult(Generic[M]):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the result: the warnings of the report."""
+        """What the user should know of the result, which the report holds as warnings."""
         return self.report.warnings
 
     def __repr__(self) -> str:

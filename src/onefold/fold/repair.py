@@ -102,7 +102,7 @@ def repair(
     *,
     traced: TracedNetwork | None = None,
 ) -> RepairReport:
-    """Repair a folded network in place, by the equation above.
+    """Repair a folded network in place, layer by layer (REPAIR).
 
     It works with batch norm, without, and with a mixture of both.
 

@@ -33,9 +33,9 @@ class Output:
 
     Attributes:
         select: a key or attribute, an index, or a function from what the network returns to a
-            tensor; None: see the rule above.
+            tensor. None: the one tensor, or `logits`, or `out` beside auxiliary outputs.
         class_axis: of that tensor, with the batch as axis 0; negative ones count from the end.
-            None: see the rule above.
+            None: it is told from the shapes of outputs and labels.
     """
 
     select: Select | None = None

@@ -116,7 +116,7 @@ class DiskMembers(Members):
 
     @property
     def resident(self) -> bool:
-        """False: each network is read when it is asked for."""
+        """Always False, as each network is read when it is asked for."""
         return False
 
     @property

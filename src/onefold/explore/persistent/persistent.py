@@ -195,7 +195,7 @@ class PersistentTraining:
 
     @property
     def factor(self) -> float:
-        """The number that multiplies the kernels now: the strength, annealed."""
+        """The number that multiplies the kernels now, which is the annealed strength."""
         return float(self.strength) * annealed(self.steps / self.steps_per_round, self.anneal)
 
     def record(self, score: Any) -> None:
@@ -252,7 +252,7 @@ class PersistentTraining:
 
     @property
     def order_seed(self) -> int:
-        """The seed of this round's data order: `torch.Generator().manual_seed(run.order_seed)`."""
+        """The seed of this round's data order, for `torch.Generator().manual_seed`."""
         return int(np.random.default_rng([self.seed, 2, self._order]).integers(2**62))
 
     @property

@@ -241,7 +241,7 @@ class Subspace(DrawnNetwork):
 
     @property
     def coefficients(self) -> Tensor:
-        """The drawn point, float64: (vertices,), or with layerwise draws (modules, vertices).
+        """The drawn point in float64, (vertices,), or with layerwise draws (modules, vertices).
 
         Raises:
             SubspaceError: no point has been drawn yet.

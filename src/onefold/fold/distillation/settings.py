@@ -153,7 +153,7 @@ class Polished(Generic[M]):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know: that the network went away from the ensemble."""
+        """What the user should know, as that the network went away from the ensemble."""
         last = self.divergence[-1] if self.divergence else 0.0
         if last <= max(self.start, NOTHING):
             return []

@@ -67,7 +67,7 @@ class SoftMerge(nn.Module):
     Args:
         models: K >= 2 networks on one device. They are neither copied nor changed; aligned ones
             share nothing but their structure.
-        level: "model", "module" or "layer" (the default), see above.
+        level: "model", "module" or "layer" (the default).
         include: name patterns (* and ? are wild) of the modules to gate. A module's name includes
             all inside it. The rest is the reference's. At module level these are the modules that
             are gated as a whole (default: the network's children). Not for level "model".
