@@ -50,8 +50,9 @@ members = [train(seed) for seed in range(5)]
 # What the default does
 # ---------------------
 #
-# ``merge`` without further words folds only where a fold is above the best member beyond noise. The
-# first lines of the report say what was taken and why.
+# ``merge`` without further words folds only where a fold is above the members beyond noise. Else it
+# returns one of them: with labels the best, without labels the one that is nearest to the ensemble.
+# The first lines of the report say what was taken and why.
 
 unlabelled = list(images[order[:1200]].split(100))
 default = onefold.merge(members, unlabelled)

@@ -62,11 +62,16 @@ def test_a_dotted_name_after_a_bare_import() -> None:
     python("import onefold; onefold.measure.scores.Tally; onefold.fold.polish")
 
 
+LOOPS = ("onefold.integrations.lightning", "onefold.integrations.transformers")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_dotted_names_after_a_bare_import_those_of_the_documentation_too() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     found = set(re.findall(r"\bonefold(?:\.[A-Za-z_]+){2,}", text))
+    # These import packages of others, of which tests/integrations knows the versions.
+    found = {name for name in found if not name.startswith(LOOPS)}
     assert len(found) > 5
     names = sorted(found | {f"onefold.{name}" for name in NAMES})
     groups = itertools.groupby(names, lambda name: name.split(".")[1])

@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_bits(
     finally:
         torch.set_num_threads(threads)
     assert result.status == 0, result.err
-    assert "inference cost" in result.out
+    assert "cost (×)" in result.out
     assert digests(tmp_path / "again") == digests(demo.folder)
 
 

@@ -134,9 +134,8 @@ def test_settings_are_those_that_reached_the_code(
     ).report
     ((fold, job),) = folded
     own = report.settings["fold"]
-    assert own == {
-        name: getattr(fold, name) for name in ("target", "rows", "ridge", "threshold", "ensemble")
-    }
+    names = ("target", "rows", "ridge", "threshold", "ensemble", "head")
+    assert own == {name: getattr(fold, name) for name in names}
     assert report.weights == job.shares == (0.75, 0.25)
     ((_, asked),) = align.calls
     assert report.settings["align"]["regularization"] == asked["method"].regularization == 0.03
@@ -176,6 +175,7 @@ def test_defaults_are_written_out(plain: list[nn.Module]) -> None:
         "ridge": "chosen for each layer",
         "threshold": 0.5,
         "ensemble": "logits",
+        "head": "squares",
     }
     again = merge(
         plain,

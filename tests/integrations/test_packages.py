@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tvshim  # noqa: F401
 
+import onefold.integrations
 from onefold.errors import SettingError
 from onefold.integrations.packages import loop_package
 
@@ -70,3 +72,12 @@ def test_a_package_that_breaks_is_named_with_the_reason(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SettingError, match=r"broken_one: operator is missing.*fit this torch"):
         loop_package(("broken_one",), "x", "Calls")
+
+
+def test_the_modules_of_loops_are_there_after_a_bare_import() -> None:
+    pytest.importorskip("pytorch_lightning")
+    pytest.importorskip("transformers")
+    for module in ("lightning", "transformers"):
+        assert callable(getattr(onefold.integrations, module).SubspaceCallback)
+    with pytest.raises(AttributeError, match=r"'onefold\.integrations' has no attribute"):
+        getattr(onefold.integrations, "other")  # noqa: B009

@@ -4,7 +4,17 @@
 imports its loop's package, which this module does not.
 """
 
+import importlib
+from typing import Any
+
 from onefold.integrations.average import Average
 from onefold.integrations.pretrained import save_pretrained
 
 __all__ = ["Average", "save_pretrained"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a loop on first use (PEP 562)."""
+    if name in ("lightning", "transformers"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
