@@ -96,9 +96,9 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     record = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for repeat in range(arguments.repeats):
-        for network in NETWORKS:
-            for share in SHARES:
+    for network in NETWORKS:
+        for share in SHARES:
+            for repeat in range(arguments.repeats):
                 rows = record.setdefault(network, {}).setdefault(share, {})
                 if str(repeat) in rows:
                     continue
