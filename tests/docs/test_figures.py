@@ -567,3 +567,25 @@ def test_what_is_said_of_the_costs_of_folding(root: Path) -> None:
 
 
 METHODS = ("cca", "permutation", "procrustes", "rotation", "transport", "weights", "zipit")
+
+
+def test_what_is_said_of_the_output_layer(root: Path) -> None:
+    text, record = prose(root, "docs/evidence/class_pools.md"), read(root, "folding/heads.json")
+
+    def gains(aim: str, shares: tuple[str, ...]) -> list[float]:
+        return sorted(
+            statistics.mean(
+                row["folds"][f"logistic, {aim}"] - row["folds"][f"squares, {aim}"]
+                for row in network[share].values()
+            )
+            for network in record.values()
+            for share in shares
+        )
+
+    never, seen = ("disjoint", "overlap"), ("few", "halves")
+    found = gains("classes", never)
+    assert f"gains {rounded(found[0])} to {rounded(found[-1])} points where a member never" in text
+    found = gains("classes", seen)
+    assert f"level where all were seen ({rounded(found[0])} to {rounded(found[-1])})" in text
+    found = gains("probabilities", never + seen)
+    assert f"it may lose ({rounded(found[0])} to {rounded(found[-1])})" in text

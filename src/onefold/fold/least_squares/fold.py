@@ -87,7 +87,8 @@ class LeastSquares(NetworkFold):
             taken to be even.
         head: how the layer that puts out the logits is fitted: by "squares" as every other, or
             "logistic", by the cross-entropy to the ensemble's probabilities (`logistic.py`), which
-            is better where a member never saw a class; `ensemble` None is then "probabilities".
+            follows a pool of classes better where a member never saw one; `ensemble` None is then
+            "probabilities".
 
     Raises:
         SettingError: a setting is out of range or has no such name.
