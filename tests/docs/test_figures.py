@@ -586,6 +586,6 @@ def test_what_is_said_of_the_output_layer(root: Path) -> None:
     found = gains("classes", never)
     assert f"gains {rounded(found[0])} to {rounded(found[-1])} points where a member never" in text
     found = gains("classes", seen)
-    assert f"level where all were seen ({rounded(found[0])} to {rounded(found[-1])})" in text
+    assert f"{rounded(found[0])} to {rounded(found[-1])} where all were seen" in text
     found = gains("probabilities", never + seen)
     assert f"it may lose ({rounded(found[0])} to {rounded(found[-1])})" in text

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from guide_pages import write_demo
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -39,6 +43,21 @@ def test_the_names_of_the_readme_exist(root: Path) -> None:
     names = set(re.findall(r"onefold\.([A-Za-z]\w*)\(", (root / "README.md").read_text()))
     assert {"merge", "SoftMerge", "fit_gates", "compare_networks"} <= names
     assert names - set(of.__all__) == set()
+
+
+def test_the_lines_of_the_table_can_be_called_so(root: Path) -> None:
+    """Every call with the arguments that its line gives."""
+    import onefold as of
+
+    rows = re.findall(r"^\| [^|]+ \| `([^`]+)`", (root / "README.md").read_text(), re.MULTILINE)
+    calls = [row for row in rows if row.startswith("onefold.")]
+    assert len(calls) > 4
+    for line in calls:
+        for node in ast.walk(ast.parse(line)):
+            if isinstance(node, ast.Call):
+                assert isinstance(node.func, ast.Attribute), line
+                named = {word.arg: None for word in node.keywords if word.arg}
+                inspect.signature(getattr(of, node.func.attr)).bind(*node.args, **named)
 
 
 def test_the_example_gains_what_it_prints(root: Path, tmp_path: Path) -> None:
@@ -81,23 +100,8 @@ def test_the_shell_example_runs(
     root: Path, tmp_path: Path, onefold: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On members like the demo's, but hardly trained."""
-    import shlex
-
-    import torch
-
-    import onefold as of
-    from onefold.demo.train import train
-    from onefold.sources import ImageBatches, build_data, build_model
-
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "onefold-demo").mkdir()
-    for k in range(2):
-        torch.manual_seed(k)
-        model = build_model("digits?width=16")
-        data = build_data("sklearn:digits", limit=300, batch_size=50)
-        assert isinstance(data, ImageBatches)
-        train(model, data, epochs=2)
-        of.save(model, tmp_path / "onefold-demo" / f"member-{k}.safetensors")
+    write_demo(tmp_path)
     shell = blocks((root / "README.md").read_text(), "sh")
     (example,) = [block for block in shell if block.startswith("onefold merge")]
     commands = [shlex.split(line) for line in example.replace("\\\n", " ").splitlines()]

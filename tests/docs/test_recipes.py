@@ -41,7 +41,7 @@ def test_the_guide_on_recipes(
     assert "repiar" in refused.err
     assert "repair" in refused.err
     Path("onefold-demo/member-0.safetensors").write_bytes(
-        Path("onefold-demo/member-2.safetensors").read_bytes()
+        Path("onefold-demo/member-1.safetensors").read_bytes()
     )
     refused = onefold("merge", "folded.recipe.yaml", "-o", "other.safetensors")
     assert refused.status != 0

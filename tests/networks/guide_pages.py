@@ -69,13 +69,14 @@ def damaged(model: nn.Module, kind: str) -> nn.Module:
 def write_demo(folder: Path) -> None:
     """The members that `onefold demo` writes, hardly trained."""
     import onefold as of
+    from onefold.demo.run import MEMBERS, MODEL
     from onefold.demo.train import train
     from onefold.sources import ImageBatches, build_data, build_model
 
     (folder / "onefold-demo").mkdir()
-    for k in range(3):
+    for k in range(MEMBERS):
         torch.manual_seed(k)
-        model = build_model("digits?width=16")
+        model = build_model(MODEL)
         data = build_data("sklearn:digits", limit=300, batch_size=50)
         assert isinstance(data, ImageBatches)
         train(model, data, epochs=2)

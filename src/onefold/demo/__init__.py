@@ -1,1 +1,1 @@
-"""The demo of `onefold demo`: train, fold and compare three small networks."""
+"""The demo of `onefold demo`: train, fold and compare two small networks."""

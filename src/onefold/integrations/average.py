@@ -25,6 +25,7 @@ from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.copying import copied
 from onefold.errors import SettingError, nearest
+from onefold.integrations.loaders import order_kept
 from onefold.integrations.scoring import with_own_statistics
 
 Kind = Literal["uniform", "exponential"]
@@ -87,6 +88,28 @@ def as_average(average: str | Average) -> Average:
     if average not in KINDS:
         raise SettingError(f"There is no average '{average}'; {nearest(average, KINDS)}")
     return Average("uniform" if average == "uniform" else "exponential")
+
+
+class AverageOfTraining:
+    """What the callbacks of all loops share: the running average, and the network that it gives."""
+
+    _running: RunningAverage | None = None
+    _batches: Data | None = None  # of the loop, for the statistics of batch norms
+
+    def averaged(self, data: Data | None = None) -> nn.Module:
+        """The averaged network, a copy in evaluation mode.
+
+        Args:
+            data: training batches for the statistics of batch norms; None for those of the loop.
+
+        Raises:
+            SettingError: no step has been averaged yet, or there is batch norm and no data.
+        """
+        if self._running is None:
+            raise SettingError("No training has begun yet; call averaged() after the training.")
+        data = data if data is not None else self._batches
+        with order_kept(data):
+            return self._running.network(data)
 
 
 class RunningAverage:

@@ -19,7 +19,7 @@ from onefold.arguments import checked
 from onefold.batches import Data
 from onefold.errors import SettingError, SubspaceError, warn
 from onefold.explore import Subspace
-from onefold.integrations.average import Average, RunningAverage, as_average
+from onefold.integrations.average import Average, AverageOfTraining, RunningAverage, as_average
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
 from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
@@ -212,7 +212,7 @@ class SubspaceCallback(_Scored):
                     self._log_scores(pl_module, f"{label}/{point}", network, held_out)
 
 
-class AveragingCallback(_Scored):
+class AveragingCallback(AverageOfTraining, _Scored):
     """Averages the weights of the last steps of a training.
 
     The average is that of torch.optim.swa_utils.AveragedModel. Unlike Lightning's own
@@ -254,30 +254,13 @@ class AveragingCallback(_Scored):
     ) -> None:
         super().__init__(data, statistics, score)
         self.average, self.network = as_average(average), network
-        self._running: RunningAverage | None = None
         self._loaded: dict[str, Any] | None = None
-        self._batches: Data | None = None
         self._step = 0
 
     @property
     def state_key(self) -> str:
         """Tells several averages of one training apart."""
         return self._generate_state_key(average=repr(self.average), network=self.network)
-
-    def averaged(self, data: Data | None = None) -> nn.Module:
-        """The averaged network, a copy in evaluation mode.
-
-        Args:
-            data: training batches for the statistics of batch norms; None for those of the loop.
-
-        Raises:
-            SettingError: no step has been averaged yet, or there is batch norm and no data.
-        """
-        if self._running is None:
-            raise SettingError("No training has begun yet; call averaged() after trainer.fit.")
-        data = data if data is not None else self._batches
-        with order_kept(data):
-            return self._running.network(data)
 
     def state_dict(self) -> dict[str, Any]:
         """The average so far."""

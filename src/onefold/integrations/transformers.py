@@ -22,7 +22,7 @@ from onefold.batches import Data
 from onefold.distributed import mean_over_ranks
 from onefold.errors import SettingError, SubspaceError
 from onefold.explore import Subspace
-from onefold.integrations.average import Average, RunningAverage, as_average
+from onefold.integrations.average import Average, AverageOfTraining, RunningAverage, as_average
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
 from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
@@ -207,7 +207,7 @@ class _PenaltyInLoss:
         )
 
 
-class AveragingCallback(_Scored):
+class AveragingCallback(AverageOfTraining, _Scored):
     """Averages the weights of the last steps of a training.
 
     The average is that of torch.optim.swa_utils.AveragedModel, beginning after a share of the
@@ -249,23 +249,6 @@ class AveragingCallback(_Scored):
     ) -> None:
         super().__init__(trainer, data, statistics, score)
         self.average, self.resume_from = as_average(average), resume_from
-        self._running: RunningAverage | None = None
-        self._batches: Data | None = None
-
-    def averaged(self, data: Data | None = None) -> nn.Module:
-        """The averaged network, a copy in evaluation mode.
-
-        Args:
-            data: training batches for the statistics of batch norms; None for those of the trainer.
-
-        Raises:
-            SettingError: no step has been averaged yet, or there is batch norm and no data.
-        """
-        if self._running is None:
-            raise SettingError("No training has begun yet; call averaged() after trainer.train().")
-        data = data if data is not None else self._batches
-        with order_kept(data):
-            return self._running.network(data)
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import onefold
 from onefold.errors import SettingError
 from onefold.fold import LeastSquares
+from onefold.fold.least_squares import logistic
 from onefold.fold.least_squares.logistic import Head, Rows, fit
 from onefold.recipe import Recipe
 from onefold.sources import build_data
@@ -141,6 +142,23 @@ def test_it_is_far_better_where_members_never_saw_a_class(
     assert logistic > accuracy() + 0.03
     assert logistic > best + 0.15
     assert all(map(torch.equal, before, [p for m in members for p in m.parameters()]))
+
+
+def test_where_none_is_better_the_result_is_that_of_squares(
+    halves: tuple[list[nn.Module], list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shift of the class means is part of it."""
+    members, images = halves
+    monkeypatch.setattr(logistic, "PENALTIES", ())
+    squares, kept = (
+        onefold.merge(members, images, align="none", fold=LeastSquares(ensemble="classes", head=h))
+        for h in ("squares", "logistic")
+    )
+    assert kept.report.folded["heads"][0]["penalty"] is None
+    state = kept.model.state_dict()
+    assert all(
+        torch.equal(value, state[name]) for name, value in squares.model.state_dict().items()
+    )
 
 
 def test_the_same_data_give_the_same_bits(halves: tuple[list[nn.Module], list[Tensor]]) -> None:

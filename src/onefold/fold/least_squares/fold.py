@@ -185,9 +185,9 @@ class LeastSquares(NetworkFold):
                 self.ridge,
                 list(zip(plan.recurrent, targets.cells, targets.steps, strict=True)),
             )
-            heads = self._refit(plan, state, targets.sites, outputs.samples)
-            if plan.by_class and not heads:
+            if plan.by_class:
                 _match_class_means(plan, state, targets.sites, outputs.samples)
+            heads = self._refit(plan, state, targets.sites, outputs.samples)
         return Folded(
             {name: tensor.contiguous() for name, tensor in state.items()},
             repair=False,
