@@ -15,6 +15,8 @@ from onefold.finite import finite
 from onefold.fold.expected import expected_gain
 from onefold.fold.merge_report import MergeReport
 from onefold.fold.network_fold import plain
+from onefold.measure.path import LinearPath
+from onefold.measure.scores import Scores
 from onefold.report import Report
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -58,3 +60,15 @@ def test_every_way_out_writes_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert plain(math.inf) == "inf"
     print_json({"x": math.inf})
     assert json.loads(capsys.readouterr().out) == {"x": "inf"}
+
+
+def test_scores_and_paths_of_broken_networks_can_be_written() -> None:
+    good, broken = Scores(0.5, 0.7, 0.1, 0.5, 10), Scores(0.1, math.inf, math.nan, 2.0, 10)
+    path = LinearPath((0.0, 0.5, 1.0), (good, broken, good))
+    assert math.isinf(path.barrier)
+    for one in (broken, path):
+        json.dumps(one.to_dict(), allow_nan=False)
+    assert path.to_dict()["barrier"] == "inf"
+    back = Scores.from_dict(json.loads(json.dumps(broken.to_dict())))
+    assert math.isinf(back.nll)
+    assert math.isnan(back.ece)

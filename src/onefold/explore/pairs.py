@@ -35,6 +35,7 @@ from onefold.batchnorm import norms_of
 from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import MembersError, OnefoldError
+from onefold.finite import finite
 from onefold.inference import OutputChoice
 from onefold.isolation import isolated
 from onefold.measure import LinearPath, agreement, barrier, matching
@@ -97,10 +98,7 @@ class Pairs:
             "disagreement": self.disagreement,
             "barriers": self.barriers,
         }
-        plain = {
-            name: [[v if math.isfinite(v) else str(v) for v in row] for row in matrix.tolist()]
-            for name, matrix in matrices.items()
-        }
+        plain = {name: finite(matrix.tolist()) for name, matrix in matrices.items()}
         return {
             **plain,
             "paths": {f"{i}-{j}": path.to_dict() for (i, j), path in self.paths.items()},

@@ -26,6 +26,7 @@ from onefold.batchnorm import reestimate
 from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.errors import DataError, MembersError, SettingError, nearest
+from onefold.finite import finite
 from onefold.given import same_class
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
@@ -112,15 +113,16 @@ class LinearPath:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return {
+        """Plain data, ready for JSON; what is not finite becomes a word."""
+        found = {
             "positions": list(self.positions),
             "scores": [scores.to_dict() for scores in self.scores],
             "loss": self.loss,
             "recalibrated": self.recalibrated,
-            "barrier": self.barrier if math.isfinite(self.barrier) else str(self.barrier),
+            "barrier": self.barrier,
             "accuracy_dip": self.accuracy_dip,
         }
+        return {name: finite(value) for name, value in found.items()}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from onefold.ensemble.names import EnsembleName
 from onefold.errors import DataError, SettingError, nearest
+from onefold.finite import finite
 from onefold.inference import class_axes
 from onefold.inference.outputs import broken_rows
 from onefold.measure.answers import Answers, AnswersKept
@@ -130,10 +131,8 @@ class Scores:
 
         JSON has no infinity: an infinite or undefined number becomes the string "inf" or "nan".
         """
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
         return {
-            key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
+            each.name: finite(getattr(self, each.name)) for each in fields(self) if each.compare
         }
 
     @classmethod

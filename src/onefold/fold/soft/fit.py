@@ -12,7 +12,6 @@ compared with the best member of all labelled examples and with the aligned aver
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from torch import nn
 from onefold.arguments import checked
 from onefold.batches import Data, check_reiterable, device_of
 from onefold.errors import DataError, Note, SettingError
+from onefold.finite import finite
 from onefold.fold.soft.candidates import GATED, judge
 from onefold.fold.soft.choice import Choice
 from onefold.fold.soft.examples import Examples
@@ -67,16 +67,13 @@ class SoftResult:
     examples: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
+        """Plain data for JSON; what is not finite becomes a word."""
+        found: dict[str, Any] = {
             "choice": self.choice,
             "level": self.soft.level,
             "reference": self.soft.reference,
             "held-out scores": {name: scores.to_dict() for name, scores in self.scores.items()},
-            "held-out losses": {
-                name: loss if math.isfinite(loss) else str(loss)
-                for name, loss in self.held_out_losses.items()
-            },
+            "held-out losses": dict(self.held_out_losses),
             "chosen by": self.decision.to_dict() if self.decision else None,
             "examples": self.examples,
             "gates": self.gates.to_dict(),
@@ -84,6 +81,7 @@ class SoftResult:
             "seconds": self.seconds,
             "notes": self.notes,
         }
+        return {name: finite(value) for name, value in found.items()}
 
     def _repr_html_(self) -> str:
         """The short form in a notebook: what was chosen, and the gates."""
