@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -128,6 +128,7 @@ def _members(seed: int) -> list[nn.Module]:
     """The trained members, each from first weights of its own and on images of its own."""
     data = build_data(DATA, split="train", limit=TRAINING)
     assert isinstance(data, ImageBatches)
+    assert data.labels is not None
     generator = torch.Generator().manual_seed(seed)
     share = torch.where(data.labels < 5, MOST, 1 - MOST)
     first = torch.rand(len(data.labels), generator=generator) < share
@@ -139,9 +140,7 @@ def _member(data: ImageBatches, seen: torch.Tensor, seed: int, number: int) -> n
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(MODEL)
-    images = data.images
-    own = replace(images, inputs=images.inputs[seen], labels=images.labels[seen])
-    batches = ImageBatches(own, batch_size=50, shuffle=True, seed=seed)
+    batches = ImageBatches(data.images.part(seen), batch_size=50, shuffle=True, seed=seed)
     train(model, batches, epochs=EPOCHS, name=f"member {number}")
     return model
 
@@ -237,6 +236,7 @@ def _report(
 
 def _labels(data: Data) -> torch.Tensor:
     assert isinstance(data, ImageBatches)
+    assert data.labels is not None
     return data.labels
 
 

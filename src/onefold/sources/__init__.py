@@ -4,7 +4,15 @@ Each kind of source is an entry of a registry, to which a user's own package can
 """
 
 # Each of these registers its source.
-from onefold.sources import digits, idx, imagefolder, parquet, python_file, transformers_config
+from onefold.sources import (
+    digits,
+    idx,
+    imagefolder,
+    numpy_files,
+    parquet,
+    python_file,
+    transformers_config,
+)
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources
 from onefold.sources.disk_members import DiskMembers
 from onefold.sources.loader import ImageBatches, Images, number_of_classes

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from onefold.errors import DataError, SettingError
 from onefold.registry import Registry
-from onefold.sources.loader import ImageBatches, Images
+from onefold.sources.loader import ExampleSet, ImageBatches, Images, is_example_set
 from onefold.sources.names import Name, parse
 
 Split = Literal["train", "test"]
@@ -79,7 +79,7 @@ class Request:
         return path
 
 
-DataSource = Callable[[Request], "Images | Iterable[Any]"]
+DataSource = Callable[[Request], "ExampleSet | Iterable[Any]"]
 data_sources: Registry[DataSource] = Registry("data source")
 checks: dict[str, Callable[[Request], Any]] = {}  # of sources whose place is no folder
 
@@ -97,13 +97,13 @@ def build_data(
 ) -> Iterable[Any]:
     """The data set called `name`, as re-iterable batches `(inputs, labels)`.
 
-    Inputs are (n, c, h, w), float32, normalised. Labels are (n,), int64. Batches of a
-    "file.py:factory" are those of the factory.
+    Images are (n, c, h, w), float32, normalised, and class numbers (n,), int64. Other sources say
+    what theirs are. Batches of a "file.py:factory" are those of the factory.
 
     Args:
-        name: "sklearn:digits", "parquet:DIR", "idx:DIR", "imagefolder:DIR" or "file.py:factory",
-            with options as in "parquet:DIR?mean=0.5&std=0.25"; the sources' own descriptions list
-            theirs.
+        name: "sklearn:digits", "parquet:DIR", "numpy:FILE.npz" or any other name that
+            `onefold methods "data source"` lists, with options as in
+            "parquet:DIR?mean=0.5&std=0.25"; the sources' own descriptions list theirs.
         split: "train" or "test"; without test files the validation files are read.
         batch_size: examples per batch; the last batch may be smaller.
         limit: at most this many examples, from `skip` on in the source's fixed order; only these
@@ -135,10 +135,11 @@ def build_data(
     parsed = parse(name, data_sources, options)
     request = Request(parsed, split, batch_size, limit, seed, shuffle, skip)
     data = data_sources.get(parsed.key)(request)
-    if not isinstance(data, Images):
-        return data
-    _check(data, request)
-    return ImageBatches(data, batch_size, shuffle=shuffle, seed=seed)
+    if isinstance(data, Images):
+        _check(data, request)
+    if is_example_set(data):
+        return ImageBatches(data, batch_size, shuffle=shuffle, seed=seed)
+    return cast(Iterable[Any], data)
 
 
 def check_source(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and re-iterable batches of them.
+"""Labelled images in memory, and re-iterable batches of images, arrays or rows of a table.
 
 Bytes stay bytes. They are normalised batch by batch.
 """
@@ -8,13 +8,46 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 
 from onefold.batches import Batch, Data, batches
 from onefold.errors import DataError
+
+
+class ExampleSet(Protocol):
+    """Examples of which batches can be taken in any order."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels (n, ...) of all examples; None if there are none."""
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None if the labels are no class numbers."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their numbers; () if they are not known."""
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Numbers (n,) of which only equal ones share a batch; None if all examples may."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: Tensor | slice) -> Any:
+        """The examples at `index`, as a loader yields them."""
+
+    def part(self, index: Tensor) -> ExampleSet:
+        """The examples at `index` alone."""
+
+
+def is_example_set(data: Any) -> TypeGuard[ExampleSet]:
+    """Whether these are examples of which batches can be taken; nothing is read."""
+    return all(callable(getattr(type(data), name, None)) for name in ("batch", "part"))
 
 
 @dataclass(frozen=True)
@@ -47,15 +80,29 @@ class Images:
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return scaled.sub_(mean).div_(std)
 
+    @property
+    def groups(self) -> Tensor | None:
+        """None, as all images have one size."""
+        return None
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The normalised images at `index`, and their labels."""
+        return self.normalized(index), self.labels[index]
+
+    def part(self, index: Tensor) -> Images:
+        """The images at `index` alone."""
+        return replace(self, inputs=self.inputs[index], labels=self.labels[index])
+
 
 class ImageBatches:
-    """Batches `(inputs (n, c, h, w) float32, labels (n,) int64)`, as many passes as wanted.
+    """Batches of examples in memory or in mapped files, as many passes as wanted.
 
-    Without `shuffle` every pass is the same. With it the order is drawn anew for each pass from
-    `seed` and the number of passes begun before, so that a training run is repeatable.
+    Of images a batch is `(inputs (n, c, h, w) float32, labels (n,) int64)`. Other sources say what
+    theirs are. Without `shuffle` every pass is the same. With it the order is drawn anew for each
+    pass from `seed` and the number of passes begun before, so that a training run is repeatable.
 
     Args:
-        images: the images and their labels.
+        images: the images and their labels, or other examples.
         batch_size: examples per batch; the last batch may be smaller.
         shuffle: draw the order anew for each pass.
         seed: of the order.
@@ -65,7 +112,7 @@ class ImageBatches:
     """
 
     def __init__(
-        self, images: Images, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0
+        self, images: ExampleSet, batch_size: int = 128, *, shuffle: bool = False, seed: int = 0
     ) -> None:
         self.images = images
         self.batch_size = batch_size
@@ -74,8 +121,8 @@ class ImageBatches:
         self.passes = 0
 
     @property
-    def classes(self) -> int:
-        """Number of classes of the data set."""
+    def classes(self) -> int | None:
+        """Number of classes of the data set; None if its labels are no class numbers."""
         return self.images.classes
 
     @property
@@ -84,24 +131,43 @@ class ImageBatches:
         return self.images.names
 
     @property
-    def labels(self) -> Tensor:
-        """All labels (n,), unshuffled."""
+    def labels(self) -> Tensor | None:
+        """All labels (n, ...), unshuffled; None if there are none."""
         return self.images.labels
 
     def __len__(self) -> int:
         """Number of batches."""
-        return -(-len(self.images) // self.batch_size)
+        groups = self.images.groups
+        counts = (
+            [len(self.images)] if groups is None else torch.unique(groups, return_counts=True)[1]
+        )
+        return sum(-(-int(count) // self.batch_size) for count in counts)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         order: Tensor | None = None
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.passes)
             order = torch.randperm(len(self.images), generator=generator)
             self.passes += 1
+        if self.images.groups is not None:
+            for index in _grouped(order, self.images.groups, self.batch_size):
+                yield self.images.batch(index)
+            return
         for start in range(0, len(self.images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            index = part if order is None else order[part]
-            yield self.images.normalized(index), self.images.labels[index]
+            yield self.images.batch(part if order is None else order[part])
+
+
+def _grouped(order: Tensor | None, groups: Tensor, size: int) -> Iterator[Tensor]:
+    """Batches of equal groups, in the order in which they are full; those left over at the end."""
+    waiting: dict[int, list[int]] = {}
+    for index in (torch.arange(len(groups)) if order is None else order).tolist():
+        own = waiting.setdefault(int(groups[index]), [])
+        own.append(index)
+        if len(own) == size:
+            yield torch.tensor(own)
+            own.clear()
+    yield from (torch.tensor(own) for own in waiting.values() if own)
 
 
 class Part:
@@ -169,10 +235,10 @@ def _cut(item: Any, part: slice, size: int) -> Any:
 
 
 def hold_out(data: ImageBatches, share: float, seed: int) -> tuple[ImageBatches, ImageBatches]:
-    """Images drawn at random, apart from all others.
+    """Examples drawn at random, apart from all others.
 
     Args:
-        data: the images.
+        data: the images or other examples.
         share: of them that is held out, between 0 and 1.
         seed: of the draw.
 
@@ -192,8 +258,7 @@ def hold_out(data: ImageBatches, share: float, seed: int) -> tuple[ImageBatches,
         )
 
     def some(index: Tensor) -> ImageBatches:
-        chosen = replace(images, inputs=images.inputs[index], labels=images.labels[index])
-        return ImageBatches(chosen, data.batch_size)
+        return ImageBatches(images.part(index), data.batch_size)
 
     return some(order[count:].sort().values), some(order[:count].sort().values)
 

@@ -16,7 +16,8 @@ from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 from onefold.sources.suggestions import function_in, meant
 
-FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf")  # sources whose name is followed by a path
+# sources whose name is followed by a path
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf", "numpy", "masks", "csv")
 PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
 

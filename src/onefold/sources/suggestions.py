@@ -15,7 +15,7 @@ from onefold.errors import nearest
 from onefold.weights import check_ordinary
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf", ".h5")
-DATA_FILES = (".csv", ".npy", ".npz", ".json", ".jsonl", ".txt", ".zip", ".tar", ".gz", ".h5")
+DATA_FILES = (".json", ".jsonl", ".txt", ".zip", ".tar", ".gz", ".h5")
 # The usual names of a function that returns batches or a network, the most telling first.
 FUNCTIONS = {
     "data source": ("load", "data", "make", "loader", "get", "batches", "dataset"),
@@ -107,6 +107,8 @@ def _folder_of_data(path: Path, bare: str) -> str | None:
         return _did(f"parquet:{bare}")
     if any("-ubyte" in name for name in files):
         return _did(f"idx:{bare}")
+    if any(name.endswith(".npy") for name in files):
+        return _did(f"numpy:{bare}")
     if any(entry.is_dir() for entry in inner):
         return _did(f"imagefolder:{bare}")
     return (
@@ -118,6 +120,10 @@ def _folder_of_data(path: Path, bare: str) -> str | None:
 def _file_of_data(path: Path) -> str | None:
     if path.suffix == ".parquet":
         return _did(f"parquet:{path.parent}")
+    if path.suffix in (".npz", ".npy"):
+        return _did(f"numpy:{path}")
+    if path.suffix in (".csv", ".tsv"):
+        return f"a table is named as csv:{path}?label=COLUMN."
     if "-ubyte" in path.name:
         return _did(f"idx:{path.parent}")
     if path.suffix.lower() in (*DATA_FILES, *WEIGHTS):
