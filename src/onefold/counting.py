@@ -47,8 +47,10 @@ def count_examples(data: Data) -> int:
 
     If the data does not tell it, a pass is made to count them.
     """
-    labels = getattr(getattr(data, "images", None), "labels", None)
-    return len(labels) if labels is not None else sum(batch.size for batch in batches(data))
+    examples = getattr(data, "images", None)
+    if callable(getattr(examples, "batch", None)):
+        return len(examples)  # type: ignore[arg-type]
+    return sum(batch.size for batch in batches(data))
 
 
 def _size(item: Any) -> int:

@@ -14,3 +14,4 @@ def test_the_code_of_the_page(root: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     names = run_page(root, PAGE, {})
     assert (names["inputs"].shape, names["labels"].shape) == ((50, 3), (50,))
+    assert (names["images"].shape, names["masks"].shape) == ((2, 3, 32, 32), (2, 32, 32))

@@ -16,6 +16,8 @@ FILES = {
     "only.py": "def _hidden(): pass\ndef something(): pass\n",
     "bad.py": "def f(:\n",
     "pictures/train/cat/1.png": "",
+    "cells/train/masks/1.png": "",
+    "arrays/x_train.npy": "",
     "mnist/train-images-idx3-ubyte.gz": "",
     "rows/train-00000-of-00001.parquet": "",
     "hub/data/train-0.parquet": "",
@@ -38,6 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 DATA = {
     "pictures": "did you mean 'imagefolder:pictures'?",
     "./pictures": "did you mean 'imagefolder:./pictures'?",
+    "cells": "did you mean 'masks:cells'?",
+    "arrays": "did you mean 'numpy:arrays'?",
     "mnist": "did you mean 'idx:mnist'?",
     "mnist/train-images-idx3-ubyte.gz": "did you mean 'idx:mnist'?",
     "rows": "did you mean 'parquet:rows'?",

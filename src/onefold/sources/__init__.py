@@ -8,6 +8,7 @@ from onefold.sources import (
     digits,
     idx,
     imagefolder,
+    masks,
     numpy_files,
     parquet,
     python_file,

@@ -48,25 +48,12 @@ def decode(
     Raises:
         DataError: Pillow is missing, an image cannot be decoded, or the images differ in size.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise DataError(
-            'Reading images needs Pillow; install it with: pip install "onefold[vision]".'
-        ) from None
+    need_pillow()
 
     def one(index: int) -> NDArray[np.uint8]:
-        source = sources[index]
-        try:
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                picture = image.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"{describe(index)} is no image that Pillow can read ({error}); remove it or put it"
-                " right."
-            ) from error
+        picture = opened(sources[index], lambda: describe(index), "L" if channels == 1 else "RGB")
         if size is not None:
-            picture = _square(picture, size)
+            picture = square(picture, size)
         return np.asarray(picture, dtype=np.uint8)
 
     first = one(0)
@@ -89,6 +76,38 @@ def decode(
             pass
     array = out[:, None] if channels == 1 else np.ascontiguousarray(out.transpose(0, 3, 1, 2))
     return torch.from_numpy(array)
+
+
+def need_pillow() -> None:
+    """Raise DataError if Pillow is missing."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise DataError(
+            'Reading images needs Pillow; install it with: pip install "onefold[vision]".'
+        ) from None
+
+
+def opened(source: bytes | Path, describe: Callable[[], str], mode: str | None) -> Any:
+    """A decoded picture.
+
+    Args:
+        source: an encoded image, as bytes or the path of a file.
+        describe: the source in words, for the message.
+        mode: "L" (grey) or "RGB"; None leaves the numbers as they are.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return image.copy() if mode is None else image.convert(mode)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{describe()} is no image that Pillow can read ({error}); remove it or put it right."
+        ) from error
 
 
 def normalization(
@@ -158,12 +177,18 @@ def _per_channel(name: Name, option: str, channels: int) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
-def _square(picture: Any, size: int) -> Any:
+def square(picture: Any, size: int, smooth: bool = True) -> Any:
+    """A picture with its shorter side scaled to `size` pixels, of which the middle is cut out.
+
+    Args:
+        picture: of Pillow.
+        size: of the square.
+        smooth: scale bilinearly, not by the nearest pixel.
+    """
     from PIL import Image
 
+    way = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     left, top = (width - size) // 2, (height - size) // 2
-    return picture.resize((width, height), Image.Resampling.BILINEAR).crop(
-        (left, top, left + size, top + size)
-    )
+    return picture.resize((width, height), way).crop((left, top, left + size, top + size))

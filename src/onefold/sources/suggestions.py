@@ -109,6 +109,8 @@ def _folder_of_data(path: Path, bare: str) -> str | None:
         return _did(f"idx:{bare}")
     if any(name.endswith(".npy") for name in files):
         return _did(f"numpy:{bare}")
+    if any(one.is_dir() for place in (path, path / "train") for one in place.glob("masks")):
+        return _did(f"masks:{bare}")
     if any(entry.is_dir() for entry in inner):
         return _did(f"imagefolder:{bare}")
     return (
