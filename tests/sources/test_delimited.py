@@ -68,7 +68,7 @@ def test_columns_by_number_and_all(tmp_path: Path) -> None:
     found = read_columns([file], [1, 0])
     assert found.values == (["1", "0"], ['"quoted" is a word', "other"])
     assert not found.header
-    assert found.lines == [1, 3]
+    assert found.places == [(0, 1), (0, 3)]
     assert read_columns([file], None).names == ('"quoted" is a word', "1")
     assert read_columns([file], None, Form(header=False)).names == ("0", "1")
     assert read_columns([file], [0], Form(header=True)).values == (["other"],)

@@ -12,6 +12,7 @@ from onefold.sources import (
     numpy_files,
     parquet,
     python_file,
+    text,
     transformers_config,
 )
 from onefold.sources.data import DataSource, Request, build_data, check_source, data_sources

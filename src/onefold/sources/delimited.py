@@ -8,9 +8,8 @@ Rows before `start` are passed over and rows from `stop` on stay unread.
 from __future__ import annotations
 
 import codecs
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ class Columns:
         names: of all columns of the file.
         values: the values of each wanted column, one list per column in the wanted order.
         files: the files.
-        starts: the first row of each file among `values`.
-        lines: the line (row of a parquet file) of each value, from 1.
+        places: the number of the file, and the line (row of a parquet file) from 1, of each value.
         seen: the number of rows that were passed, those before `start` too.
         header: whether the first line of each file was taken for names.
     """
@@ -39,19 +37,25 @@ class Columns:
     names: tuple[str, ...]
     values: tuple[list[Any], ...]
     files: tuple[Path, ...]
-    starts: tuple[int, ...]
-    lines: list[int]
+    places: list[tuple[int, int]]
     seen: int
     header: bool
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self.places)
 
     def where(self, row: int) -> str:
         """The place of a row, as "line 3 of the file reviews.csv", for an error."""
-        file = self.files[bisect_right(self.starts, row) - 1]
-        unit = "row" if file.suffix.lower() == ".parquet" else "line"
-        return f"{unit} {self.lines[row]} of the file {file}"
+        number, line = self.places[row]
+        file = self.files[number]
+        if file.suffix.lower() == ".parquet":
+            return f"row {line} of the file {file}"
+        return f"line {line} of the file {file}" if file.suffix else f"row {line} of {file}"
+
+    def picked(self, rows: Sequence[int]) -> Columns:
+        """Some of the rows."""
+        values = tuple([column[row] for row in rows] for column in self.values)
+        return replace(self, values=values, places=[self.places[row] for row in rows])
 
 
 def form_of(name: Name) -> Form:
@@ -118,12 +122,10 @@ def read_columns(
     by_number = wanted is not None and bool(wanted) and all(type(w) is int for w in wanted)
     header = form.header if form.header is not None else not by_number
     values: list[list[Any]] = []
-    lines: list[int] = []
-    starts: list[int] = []
+    places: list[tuple[int, int]] = []
     names: tuple[str, ...] = ()
     seen = 0
-    for file in files:
-        starts.append(len(lines))
+    for number, file in enumerate(files):
         if stop is not None and seen >= stop and names:
             break
         table = open_table(file, form, header)
@@ -135,10 +137,10 @@ def read_columns(
                 break
             seen += 1
             if seen > start:
-                lines.append(line)
+                places.append((number, line))
                 for column, value in zip(values, row, strict=True):
                     column.append(value)
-    return Columns(names, tuple(values), tuple(files), tuple(starts), lines, seen, header)
+    return Columns(names, tuple(values), tuple(files), places, seen, header)
 
 
 def _position(wanted: str | int, table: Table) -> int:

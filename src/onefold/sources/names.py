@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 from onefold.sources.suggestions import function_in, meant
 
 # sources whose name is followed by a path
-FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf", "numpy", "masks", "csv")
+FOLDER_SOURCES = ("parquet", "idx", "imagefolder", "hf", "numpy", "masks", "csv", "text", "hfdata")
+TOKENIZED = ("text", "hfdata")  # those of which the option `tokenizer` is a path too
 PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)")
 
 
@@ -145,8 +146,18 @@ def in_name(name: str, rename: Callable[[str], str]) -> str:
         path, mark, options = tail.partition("?")
         if not path:  # refused later, as it says no place
             return name
+        if head in TOKENIZED:
+            options = "&".join(_moved(option, rename) for option in options.split("&"))
         return f"{head}:{rename(path)}{mark}{options}"
     return f"{rename(head)}:{tail}" if colon and head.endswith(".py") else name
+
+
+def _moved(option: str, rename: Callable[[str], str]) -> str:
+    """An option with its path renamed, if it is `tokenizer=PATH`."""
+    key, equals, path = option.partition("=")
+    if key != "tokenizer" or not path:
+        return option
+    return f"{key}{equals}{quote(rename(unquote_plus(path)), safe='/~:, ')}"
 
 
 def files_in(content: Any, paths: bool = False) -> Iterator[str]:
