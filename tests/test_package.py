@@ -22,7 +22,7 @@ NAMES = [
     "symmetry.prune",
     "alignment.matchers",
     "sources.DiskMembers",
-    "measure.scores.Tally",
+    "tasks.base.Tally",
     "inference.Output",
     "explore.persistent.kernels",
     "batches.Batch",
@@ -59,7 +59,7 @@ for names in {names!r}:
 
 
 def test_a_dotted_name_after_a_bare_import() -> None:
-    python("import onefold; onefold.measure.scores.Tally; onefold.fold.polish")
+    python("import onefold; onefold.tasks.base.Tally; onefold.fold.polish")
 
 
 LOOPS = ("onefold.integrations.lightning", "onefold.integrations.transformers")

@@ -44,6 +44,9 @@ _EXPORTS = {
     "compare_networks": "onefold.comparison",
     "measure_pairs": "onefold.explore",
     "evaluate": "onefold.measure",
+    "evaluate_all": "onefold.measure",
+    "Metric": "onefold.tasks",
+    "Task": "onefold.tasks",
     "class_pool": "onefold.ensemble",
     "ClassPool": "onefold.ensemble",
     "Ensemble": "onefold.ensemble",
@@ -93,10 +96,13 @@ if TYPE_CHECKING:
     from onefold.fold.merge import merge as merge
     from onefold.measure import barrier as barrier
     from onefold.measure import evaluate as evaluate
+    from onefold.measure import evaluate_all as evaluate_all
     from onefold.result_reports import write_report as write_report
     from onefold.symmetry import SymmetrySpec as SymmetrySpec
     from onefold.symmetry import find_symmetries as find_symmetries
     from onefold.symmetry import verify_symmetries as verify_symmetries
+    from onefold.tasks import Metric as Metric
+    from onefold.tasks import Task as Task
     from onefold.weights import load as load
     from onefold.weights import save as save
 

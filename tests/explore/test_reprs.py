@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.measure import evaluate_all, reliability, triangle
-from onefold.measure.answers import Answers
+from onefold.tasks.answers import Answers
 
 
 def deep(layers: int = 20, width: int = 6, classes: int = 300) -> nn.Module:

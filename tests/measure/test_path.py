@@ -70,12 +70,12 @@ def test_a_network_and_itself_have_no_barrier_but_its_permutation_does(
 ) -> None:
     none = onefold.barrier(trained, trained, data, points=5)
     assert none.barrier < 1e-6
-    assert none.accuracy_dip == 0
+    assert none.dip == 0
     other = permuted(trained, [1, 2, 3, 4, 5, 6, 7, 0])
     path = onefold.barrier(trained, other, data, points=5)
     assert path.scores[0].accuracy == path.scores[-1].accuracy > 0.9
     assert path.barrier > 0.1
-    assert path.accuracy_dip > 0.01
+    assert path.dip > 0.01
     assert path.positions == (0, 0.25, 0.5, 0.75, 1)
 
 
@@ -145,19 +145,19 @@ def test_barrier_is_measured_from_the_straight_line_between_unequal_ends() -> No
     assert above_line([0, 0.5, 1], [1.0, 2.0, 3.0]) == [0, 0, 0]
     assert above_line([0, 0.25, 1], [1.0, 5.0, 3.0]) == [0, 3.5, 0]
     scores = [
-        Scores(accuracy, nll, 0.1, 0.2, 100)
+        Scores.of_classifier(accuracy, nll, 0.1, 0.2, 100)
         for accuracy, nll in ((0.9, 1.0), (0.4, 4.0), (0.7, 3.0))
     ]
     path = LinearPath((0, 0.5, 1), tuple(scores))
     assert path.barrier == pytest.approx(2)
-    assert path.accuracy_dip == pytest.approx(0.4)
+    assert path.dip == pytest.approx(0.4)
     assert LinearPath((0, 0.5, 1), tuple(scores), "error").barrier == pytest.approx(0.4)
     below = LinearPath((0, 0.5, 1), (scores[1], scores[0], scores[1]))
     assert below.barrier == 0
 
 
 def test_an_infinite_loss_in_the_middle_is_an_infinite_barrier_and_valid_json() -> None:
-    scores = [Scores(0.9, nll, 0.1, 0.2, 100) for nll in (1.0, math.inf, 1.0)]
+    scores = [Scores.of_classifier(0.9, nll, 0.1, 0.2, 100) for nll in (1.0, math.inf, 1.0)]
     path = LinearPath((0, 0.5, 1), tuple(scores))
     assert path.barrier == math.inf
     assert json.loads(json.dumps(path.to_dict(), allow_nan=False))["barrier"] == "inf"
@@ -180,7 +180,7 @@ def test_what_does_not_fit_is_refused_before_any_scoring(
     with pytest.raises(SettingError, match="at least 3"):
         onefold.barrier(trained, trained, data, points=2)
     with pytest.raises(SettingError, match="no loss named"):
-        onefold.barrier(trained, trained, data, loss="l2")  # type: ignore[arg-type]
+        onefold.barrier(trained, trained, data, loss="l2")
     with pytest.raises(DataError, match="read only once"):
         onefold.barrier(trained, trained, iter(data))
     with pytest.raises(DataError, match="calibration_data"):
@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_refused_before_any_scoring(
     broken = Net(1)
     with torch.no_grad():
         broken.head.bias.fill_(torch.nan)
-    with pytest.raises(MembersError, match="The second network has no finite nll"):
+    with pytest.raises(MembersError, match="The second network has no finite NLL"):
         onefold.barrier(trained, broken, data)
 
 

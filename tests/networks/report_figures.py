@@ -21,7 +21,7 @@ from onefold.report import (
 
 
 def scores(accuracy: float, nll: float = 0.5, n: int = 1000) -> Scores:
-    return Scores(accuracy, nll, 0.02, 0.1, n)
+    return Scores.of_classifier(accuracy, nll, 0.02, 0.1, n)
 
 
 def line(dip: float = 0.3, worst: float = 2.0) -> LinearPath:

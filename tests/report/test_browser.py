@@ -59,8 +59,8 @@ addEventListener('load', () => {
 
 @pytest.fixture
 def report() -> Report:
-    scores = Scores(0.9, 0.3, 0.02, 0.1, 1000)
-    path = LinearPath((0, 0.5, 1), (scores, Scores(0.3, 2.0, 0.2, 0.8, 1000), scores))
+    scores = Scores.of_classifier(0.9, 0.3, 0.02, 0.1, 1000)
+    path = LinearPath((0, 0.5, 1), (scores, Scores.of_classifier(0.3, 2.0, 0.2, 0.8, 1000), scores))
     report = Report(title="Folding networks " + "x" * 100, summary="A summary.")
     rows = [
         Candidate(

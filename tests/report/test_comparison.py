@@ -13,7 +13,7 @@ from onefold.report import Candidate, comparison_table, verdict
 
 
 def test_comparison_table_states_units_and_raw_numbers() -> None:
-    broken = Scores(0.1, math.inf, 0.9, 1.8, 1000, nonfinite=3)
+    broken = Scores.of_classifier(0.1, math.inf, 0.9, 1.8, 1000, nonfinite=3)
     table = comparison_table(
         [
             ("best member", scores(0.9123), 4242, 1.0, ""),
@@ -37,7 +37,7 @@ def test_comparison_table_states_units_and_raw_numbers() -> None:
         comparison_table(
             [
                 Candidate("a", scores(0.9), 1, 1),
-                Candidate("b", Scores(0.9, 1, 0, 0, 10, bins=20), 1, 1),
+                Candidate("b", Scores.of_classifier(0.9, 1, 0, 0, 10, bins=20), 1, 1),
             ]
         )
 

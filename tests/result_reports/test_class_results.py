@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onefold.measure.classes import ClassCounts
+from onefold.tasks.classes import ClassCounts
 from onefold.report import Column
 from onefold.result_reports.class_results import ALL, MOST, class_table, confusion_grid
 

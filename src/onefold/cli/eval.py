@@ -11,7 +11,6 @@ from onefold.cli.console import note, print_json, say, show, tell, verdict
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
 from onefold.fold.saved import load_networks
-from onefold.measure.calibration import Binning
 from onefold.recipe.document import EvaluationPart
 from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.named_files import inputs_of
@@ -19,6 +18,7 @@ from onefold.recipe.run import check_sources
 from onefold.result_reports.networks import NetworksScored, report_networks, score_networks
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources import build_model
+from onefold.tasks.calibration import Binning
 
 
 class EvalRequest(NetworksRequest):

@@ -1,24 +1,17 @@
 """The names of ensembles, and the one check of an argument that takes one.
 
-"probabilities": the mean of the members' softmax (Lakshminarayanan et al. 2017, arXiv 1612.01474).
-"logits": the mean of their logits. "outputs": the mean of whatever they return, for regressors and
-other networks that are no classifiers. "classes": the pool that is estimated from unlabelled data
-(`pool.py`), where a function has such data. A `ClassPool` stands for itself.
+The means of outputs are those of `tasks/means.py`. "classes" is the pool that is estimated from
+unlabelled data (`pool.py`), where a function has such data. A `ClassPool` stands for itself. Pools
+are for classifiers alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SettingError, nearest
-
-EnsembleMean = Literal["probabilities", "logits", "outputs"]
-EnsembleName = Literal["probabilities", "logits", "outputs", "classes"]
-
-ENSEMBLE_MEANS: tuple[EnsembleMean, ...] = ("probabilities", "logits", "outputs")
-ENSEMBLES: tuple[EnsembleName, ...] = (*ENSEMBLE_MEANS, "classes")
+from onefold.tasks.means import ENSEMBLE_MEANS, ENSEMBLES, EnsembleMean, EnsembleName
 
 
 def check_ensemble(
@@ -52,3 +45,13 @@ def check_ensemble(
 def name_of(ensemble: EnsembleName | ClassPool) -> EnsembleName:
     """The name by which reports call an ensemble: that of a pool is "classes"."""
     return "classes" if isinstance(ensemble, ClassPool) else ensemble
+
+
+__all__ = [
+    "ENSEMBLES",
+    "ENSEMBLE_MEANS",
+    "EnsembleMean",
+    "EnsembleName",
+    "check_ensemble",
+    "name_of",
+]

@@ -40,10 +40,10 @@ from onefold.inference import OutputChoice
 from onefold.isolation import isolated
 from onefold.measure import LinearPath, agreement, barrier, matching
 from onefold.measure.evaluation import mean_of_pairs
-from onefold.measure.path import Loss
 from onefold.progress import track
 from onefold.symmetry import SymmetrySpec, TracedNetwork, apply_maps, solve
 from onefold.symmetry.coverage import shortfall, why_still
+from onefold.tasks import AUTO, TaskChoice, has_answers
 from onefold.weights import repeated
 
 Line = Callable[[nn.Module, nn.Module], LinearPath]
@@ -57,8 +57,8 @@ class Pairs:
 
     Attributes:
         distances: the Euclidean length of the difference of all parameters; buffers do not count.
-        disagreement: the share of examples, a fraction of 1, for which two networks predict
-            different classes.
+        disagreement: the share of examples, a fraction of 1, for which two networks answer
+            differently; NaN where answers are numbers.
         paths: (i, j) with i < j -> scores along the straight line from network i to j.
     """
 
@@ -165,7 +165,8 @@ def measure_pairs(
     *,
     calibration_data: Data | None = None,
     points: int = 11,
-    loss: Loss = "nll",
+    loss: str = "",
+    task: TaskChoice = AUTO,
     output: OutputChoice = None,
 ) -> Compared:
     """Compare every two of several networks, before and after one is permuted onto the other.
@@ -183,7 +184,8 @@ def measure_pairs(
         calibration_data: batches to align by and to compute batch-norm statistics on; labels are
             ignored. Take training data; None takes `data`.
         points: evenly spaced positions on each line, the ends included.
-        loss: the unit of barriers: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+        loss: the score that barriers are of, as in `onefold.barrier`; "" is the task's loss.
+        task: as in `onefold.evaluate`. Networks whose answers are numbers have no disagreement.
         output: which output is compared if the networks return several, as in `onefold.evaluate`.
 
     Raises:
@@ -206,7 +208,7 @@ def measure_pairs(
         else {}
     )
 
-    line = partial(barrier, data=data, points=points, loss=loss, output=output, **extra)
+    line = partial(barrier, data=data, points=points, loss=loss, task=task, output=output, **extra)
     plain = _plain_pairs(members, data, line, output)
     squares = [sum(_squares(p) for p in member.parameters()) for member in members]
     norms = torch.tensor(squares, dtype=torch.float64).sqrt()
@@ -225,11 +227,20 @@ def _plain_pairs(
 ) -> Pairs:
     """All pairs of the networks as they are."""
     distances, paths = _empty(len(members)), {}
-    disagreement = 1 - agreement(members, data, output=output)
     for i, j in track(_index_pairs(len(members)), "Between the networks"):
         distances[i, j] = distances[j, i] = distance(members[i], members[j])
         paths[i, j] = line(members[i], members[j])
-    return Pairs(distances, disagreement, paths)
+    task = next(iter(paths.values())).scores[0].task
+    return Pairs(distances, _disagreement(members, data, task, output), paths)
+
+
+def _disagreement(
+    members: Sequence[nn.Module], data: Data, task: str, output: OutputChoice
+) -> Tensor:
+    """The shares of different answers (K, K); NaN where answers are numbers."""
+    if not has_answers(task):
+        return torch.full_like(_empty(len(members)), torch.nan)
+    return 1 - agreement(members, data, task=task, output=output)
 
 
 def _aligned_pairs(
@@ -251,9 +262,10 @@ def _aligned_pairs(
     for i, j in track(_index_pairs(len(members)), "Between the aligned networks"):
         moved = permuted(members[j], members[i], calibration, structure)
         distances[i, j] = distances[j, i] = distance(members[i], moved)
-        equal = float(agreement([members[i], moved], data, output=output)[0, 1])
-        disagreement[i, j] = disagreement[j, i] = 1 - equal
         paths[i, j] = line(members[i], moved)
+        task = paths[i, j].scores[0].task
+        other = float(_disagreement([members[i], moved], data, task, output)[0, 1])
+        disagreement[i, j] = disagreement[j, i] = other
     short = shortfall(spec)
     note = f"{short[0].upper()}{short[1:]}." if short else ""
     return Pairs(distances, disagreement, paths), note
@@ -318,9 +330,13 @@ def _empty(count: int) -> Tensor:
 def _line(pairs: Pairs) -> str:
     means = pairs.means()
     first = next(iter(pairs.paths.values()))
-    unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[first.loss]
+    kind = first.loss_kind
+    unit = kind.points or f"({kind.label})"
+    unlike = means["disagreement"]
+    told = "" if math.isnan(unlike) else f" disagreement {100 * unlike:.2f} %,"
     return (
-        f"distance {means['distance']:.4g}, disagreement {100 * means['disagreement']:.2f} %,"
-        f" barrier {means['barrier']:.4f} {unit}, means over {len(pairs.paths)}"
+        f"distance {means['distance']:.4g},{told}"
+        f" barrier {kind.scale * means['barrier']:.{kind.digits}f} {unit}, means over"
+        f" {len(pairs.paths)}"
         f" pair{'s' * (len(pairs.paths) > 1)}"
     )

@@ -1,11 +1,11 @@
 """Measures of networks: scores, calibration, paired comparisons, paths and barriers."""
 
-from onefold.measure.answers import Answers
-from onefold.measure.calibration import Binning, Reliability, bin_confidences
 from onefold.measure.evaluation import Evaluation, agreement, evaluate, evaluate_all
 from onefold.measure.paired import Difference, difference
 from onefold.measure.path import LinearPath, Triangle, barrier, combine, matching, triangle
 from onefold.measure.scores import Scores, reliability, score_logits, score_probabilities
+from onefold.tasks.answers import Answers
+from onefold.tasks.calibration import Binning, Reliability, bin_confidences
 
 __all__ = [
     "Answers",

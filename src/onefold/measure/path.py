@@ -7,14 +7,17 @@ line between the losses of the ends:
 
 Frankle et al. 2020 (arXiv 1912.05671) compare with the mean of the ends; the straight line is that
 of Entezari et al. 2022, "The Role of Permutation Invariance in Linear Mode Connectivity",
-definition 1 (arXiv 2110.06296). The accuracy dip is the same for the accuracy, downwards.
+definition 1 (arXiv 2110.06296). The dip is the same for the score that decides, downwards.
+
+The loss is that of the task (`onefold.tasks`), or another of its scores, turned so that less is
+better: of an accuracy the share of errors.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -31,12 +34,12 @@ from onefold.given import same_class
 from onefold.inference import OutputChoice
 from onefold.inference.running import networks
 from onefold.isolation import isolated
-from onefold.measure.calibration import Binning
-from onefold.measure.evaluation import evaluate
-from onefold.measure.scores import Scores
+from onefold.measure.evaluation import score_networks
+from onefold.tasks import AUTO, Bins, Score, Scores, Scoring, TaskChoice, as_scoring
+from onefold.tasks.calibration import Binning
+from onefold.tasks.metrics import check_chooses
 
-Loss = Literal["nll", "brier", "error"]
-LOSSES: tuple[Loss, ...] = ("nll", "brier", "error")
+ERROR = "error"  # the loss that is 1 - accuracy
 Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
 
 
@@ -47,14 +50,15 @@ class LinearPath:
     Attributes:
         positions: from 0 to 1.
         scores: of the network at each position.
-        loss: the unit of `barrier`: "nll" (nats), "brier" (0 to 2) or "error" (fraction of 1).
+        loss: the name of the score that `barrier` is of; "" for the task's loss, and "error" for
+            the share of wrong answers.
         recalibrated: whether the statistics of the network at each position, the ends included,
             were computed anew.
     """
 
     positions: tuple[float, ...]
     scores: tuple[Scores, ...]
-    loss: Loss = "nll"
+    loss: str = ""
     recalibrated: bool = False
 
     @property
@@ -71,12 +75,21 @@ class LinearPath:
         return max(above_line(self.positions, self.losses))
 
     @property
-    def accuracy_dip(self) -> float:
-        """The most by which the accuracy lies below the straight line between its ends.
+    def loss_kind(self) -> Score:
+        """What the loss means."""
+        return loss_kind(self.scores[0], self.loss)
 
-        It is a fraction of 1 and never negative.
+    @property
+    def dip(self) -> float:
+        """The most by which the deciding score lies below the straight line between its ends.
+
+        It is in units of that score, a fraction of 1 for an accuracy, and never negative. Of a
+        score of which less is better it is the most by which it lies above.
         """
-        return max(above_line(self.positions, [-scores.accuracy for scores in self.scores]))
+        kind = self.scores[0].kind
+        return max(
+            above_line(self.positions, [-kind.better(scores.primary) for scores in self.scores])
+        )
 
     @property
     def midpoint(self) -> Scores:
@@ -87,19 +100,21 @@ class LinearPath:
 
     def __repr__(self) -> str:
         return (
-            f"LinearPath(points={len(self.positions)}, loss={self.loss!r},"
-            f" barrier={self.barrier:.4g}, accuracy_dip={self.accuracy_dip:.4g},"
+            f"LinearPath(points={len(self.positions)}, loss={self.loss_kind.name!r},"
+            f" barrier={self.barrier:.4g}, dip={self.dip:.4g},"
             f" recalibrated={self.recalibrated})"
         )
 
     def __str__(self) -> str:
-        unit = {"nll": "nats", "brier": "(Brier)", "error": "(error fraction)"}[self.loss]
-        first, last = 100 * self.scores[0].accuracy, 100 * self.scores[-1].accuracy
+        kind, loss = self.scores[0].kind, self.loss_kind
+        unit = f" {loss.points}" if loss.points else f" ({loss.label})"
+        dip = kind.difference(self.dip).removeprefix("+")
+        first, last = (kind.shown(self.scores[at].primary) for at in (0, -1))
         lines = [
-            f"barrier {self.barrier:.4f} {unit}, accuracy dip {100 * self.accuracy_dip:.2f}"
-            f" percentage points over {len(self.positions)} points"
+            f"barrier {loss.scale * self.barrier:.{loss.digits}f}{unit}, {kind.label} dip {dip}"
+            f" over {len(self.positions)} points"
             + (", statistics re-estimated at each" if self.recalibrated else ""),
-            f"ends {first:.2f} % and {last:.2f} %, middle {100 * self.midpoint.accuracy:.2f} %, n ="
+            f"ends {first} and {last}, middle {kind.shown(self.midpoint.primary)}, n ="
             f" {self.scores[0].n}"
             + (
                 f", {self.scores[0].ignored} labels that are no class left out"
@@ -117,10 +132,10 @@ class LinearPath:
         found = {
             "positions": list(self.positions),
             "scores": [scores.to_dict() for scores in self.scores],
-            "loss": self.loss,
+            "loss": self.loss_kind.name,
             "recalibrated": self.recalibrated,
             "barrier": self.barrier,
-            "accuracy_dip": self.accuracy_dip,
+            "dip": self.dip,
         }
         return {name: finite(value) for name, value in found.items()}
 
@@ -140,10 +155,10 @@ class Triangle:
     recalibrated: bool = False
 
     def __repr__(self) -> str:
-        accuracies = [scores.accuracy for scores in self.scores]
+        values, kind = [scores.primary for scores in self.scores], self.scores[0].kind
         return (
-            f"Triangle(points={len(self.weights)}, accuracy={min(accuracies):.4f} to"
-            f" {max(accuracies):.4f}, recalibrated={self.recalibrated})"
+            f"Triangle(points={len(self.weights)}, {kind.name}={min(values):.4f} to"
+            f" {max(values):.4f}, recalibrated={self.recalibrated})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,7 +181,10 @@ def barrier(
     points: int = 11,
     recalibrate: Recalibrate = None,
     calibration_data: Data | None = None,
-    loss: Loss = "nll",
+    loss: str = "",
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     bins: int = 15,
     binning: Binning = "equal-width",
     device: torch.device | str | None = None,
@@ -184,7 +202,11 @@ def barrier(
             interpolated statistics.
         calibration_data: batches for recalibrate="batchnorm"; labels are ignored. Take training
             data, not the data that is scored.
-        loss: the unit of the barrier: "nll", "brier" or "error".
+        loss: the score that the barrier is of, turned so that less is better: a score of the task
+            or a metric, or "error" for the share of wrong answers; "" is the task's loss.
+        task: as in `evaluate`.
+        metrics: as in `evaluate`.
+        by: as in `evaluate`.
         bins: as in `evaluate`.
         binning: as in `evaluate`.
         device: as in `evaluate`.
@@ -201,8 +223,7 @@ def barrier(
             f"A barrier was asked for with {points} points; give at least 3, since the ends alone"
             " have none."
         )
-    if loss not in LOSSES:
-        raise SettingError(f"There is no loss named '{loss}'; {nearest(loss, LOSSES)}")
+    scoring = as_scoring(task, metrics, by, Bins(bins, binning))
     members, place = matching([a, b]), as_device(device)
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
@@ -212,11 +233,11 @@ def barrier(
         t = i / (points - 1)
         network = combine(members, (1 - t, t)).to(place)
         repair(network)
-        scores[i] = evaluate(network, data, bins=bins, binning=binning, output=output)
+        scores[i] = _scores_of(network, data, scoring, output)
         if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
             raise MembersError(
-                f"The {'first' if i == 0 else 'second'} network has no finite {loss} on the data; a"
-                " barrier needs two sound ends."
+                f"The {'first' if i == 0 else 'second'} network has no finite"
+                f" {loss_kind(scores[i], loss).label} on the data; a barrier needs two sound ends."
             )
     positions = tuple(i / (points - 1) for i in range(points))
     return LinearPath(
@@ -235,6 +256,9 @@ def triangle(
     resolution: int = 6,
     recalibrate: Recalibrate = None,
     calibration_data: Data | None = None,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     device: torch.device | str | None = None,
     output: OutputChoice = None,
 ) -> Triangle:
@@ -250,6 +274,9 @@ def triangle(
         resolution: the number of steps along an edge.
         recalibrate: as in `barrier`.
         calibration_data: as in `barrier`.
+        task: as in `evaluate`.
+        metrics: as in `evaluate`.
+        by: as in `evaluate`.
         device: as in `evaluate`.
         output: as in `evaluate`.
 
@@ -265,12 +292,12 @@ def triangle(
     members, place = matching([a, b, c]), as_device(device)
     check_reiterable(data)
     repair = _recalibration(recalibrate, calibration_data)
-    weights = grid(resolution)
+    weights, scoring = grid(resolution), as_scoring(task, metrics, by)
     scores = []
     for triple in weights:
         network = combine(members, triple).to(place)
         repair(network)
-        scores.append(evaluate(network, data, output=output))
+        scores.append(_scores_of(network, data, scoring, output))
     return Triangle(weights, tuple(scores), recalibrate is not None)
 
 
@@ -349,9 +376,36 @@ def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
     return members
 
 
-def loss_of(scores: Scores, loss: Loss) -> float:
-    """The named loss among the scores; "error" is the fraction of wrong answers."""
-    return {"nll": scores.nll, "brier": scores.brier, "error": 1 - scores.accuracy}[loss]
+def loss_kind(scores: Scores, loss: str) -> Score:
+    """What a loss means: a score that is turned so that less is better.
+
+    Raises:
+        SettingError: the task has no such score, or nothing says its direction.
+    """
+    if loss == ERROR and ERROR not in scores.values and "accuracy" in scores.values:
+        loss = "accuracy"
+    elif loss and loss not in scores.values:
+        known = [*scores.values, *([ERROR] if "accuracy" in scores.values else [])]
+        raise SettingError(f"There is no loss named '{loss}'; {nearest(loss, known)}")
+    kind = scores.kind_of(loss or scores.loss_name)
+    check_chooses(kind)
+    if kind.highest is False:
+        return kind
+    label = ERROR if kind.name == "accuracy" else f"{'1' if kind.unit == '%' else '0'} - {kind}"
+    return replace(kind, name=ERROR if kind.name == "accuracy" else kind.name, label=label)
+
+
+def loss_of(scores: Scores, loss: str) -> float:
+    """The named loss among the scores; "" is the task's, "error" the share of wrong answers."""
+    kind = loss_kind(scores, loss)
+    name = "accuracy" if kind.name == ERROR and ERROR not in scores.values else kind.name
+    if kind.highest is False:
+        return scores[name]
+    return (1.0 if kind.unit == "%" else 0.0) - scores[name]
+
+
+def _scores_of(network: nn.Module, data: Data, scoring: Scoring, output: OutputChoice) -> Scores:
+    return score_networks([network], data, scoring, output=output).members[0]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onefold.errors import DataError
-from onefold.measure.answers import agreement_of
-from onefold.measure.path import LOSSES, LinearPath, Triangle
+from onefold.measure.path import LinearPath, Triangle
 from onefold.report.axes import check_some, color_bar
 from onefold.report.blocks import Column, Table
 from onefold.report.style import INK, color, legend, marker, new_figure, restyle
+from onefold.tasks.answers import agreement_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-LOSS_LABELS = dict(zip(LOSSES, ("NLL (nats)", "Brier score (0 to 2)", "error (%)"), strict=True))
 
 
 def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) -> Figure:
@@ -40,7 +38,7 @@ def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) 
         DataError: there is no path, or the paths have different losses.
     """
     check_some(paths, "path")
-    losses = {path.loss for path in paths.values()}
+    losses = {path.loss_kind.name for path in paths.values()}
     if len(losses) > 1:
         raise DataError(
             f"The paths have different losses ({', '.join(sorted(losses))}); draw one figure for"
@@ -50,6 +48,7 @@ def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) 
     rows = 3 if agreement and all(shares.values()) else 2
     figure, axes = new_figure(2.5 * rows + 0.4 + 0.2 * len(paths), rows=rows, share_x=True)
     top, bottom = axes[:2]
+    first = next(iter(paths.values()))
     for number, (name, path) in enumerate(paths.items()):
         _draw_path(top, bottom, number, name, path)
         if rows == 3:
@@ -58,8 +57,8 @@ def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) 
             axes[2].plot(path.positions, values, color=color(number), linewidth=1.8, **style)
     for one in axes[:-1]:
         one.tick_params(labelbottom=False)
-    top.set_ylabel("accuracy (%)")
-    bottom.set_ylabel(LOSS_LABELS[losses.pop()])
+    top.set_ylabel(first.scores[0].kind.heading)
+    bottom.set_ylabel(first.loss_kind.heading)
     if rows == 3:
         axes[2].set_ylabel("answers as the first (%)")
     axes[-1].set_xlabel("position on the line (0 = first network, 1 = second)")
@@ -165,11 +164,11 @@ def _draw_path(top: Axes, bottom: Axes, number: int, name: str, path: LinearPath
         "markersize": 4.5,
         "linewidth": 1.8,
     }
-    accuracies = [100 * scores.accuracy for scores in path.scores]
+    kind = path.scores[0].kind
+    accuracies = [kind.scale * scores.primary for scores in path.scores]
     losses = [value if math.isfinite(value) else np.nan for value in path.losses]
-    if path.loss == "error":
-        losses = [100 * value for value in losses]
-    dip = f"accuracy dip {100 * path.accuracy_dip:.1f} points"
+    losses = [path.loss_kind.scale * value for value in losses]
+    dip = f"{kind.label} dip {kind.difference(path.dip).removeprefix('+')}"
     label = f"{name}: {dip}, barrier {_barrier_text(path)}"
     top.plot(path.positions, accuracies, label=label, **style)
     bottom.plot(path.positions, losses, **style)
@@ -179,9 +178,7 @@ def _draw_path(top: Axes, bottom: Axes, number: int, name: str, path: LinearPath
 
 
 def _barrier_text(path: LinearPath) -> str:
-    if path.loss == "error":
-        return f"{100 * path.barrier:.1f} points"
-    return f"{path.barrier:.3f}" + (" nats" if path.loss == "nll" else "")
+    return path.loss_kind.difference(path.barrier).removeprefix("+")
 
 
 __all__ = ["barrier_curves", "path_table", "path_texts", "triangle_map"]

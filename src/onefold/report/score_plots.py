@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from onefold.measure.calibration import Reliability
 from onefold.measure.scores import Scores
 from onefold.report.axes import check_some, name_rows
 from onefold.report.style import INK, MUTED, color, legend, marker, new_figure, restyle
+from onefold.tasks.calibration import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

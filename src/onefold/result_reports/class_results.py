@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from onefold.measure.classes import ClassCounts
 from onefold.report import Candidate, Column, Grid, Section, Table
 from onefold.report.blocks import Cell
+from onefold.tasks.classes import ClassCounts
 
 ALL = 30  # classes up to which each has a row
 MOST = 10  # of the largest gains, and of the largest losses, if there are more classes

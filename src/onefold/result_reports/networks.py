@@ -12,7 +12,6 @@ from onefold.batches import Data
 from onefold.ensemble.names import EnsembleMean
 from onefold.inference import OutputChoice
 from onefold.measure import evaluate_all
-from onefold.measure.calibration import Binning
 from onefold.measure.evaluation import Evaluation
 from onefold.report import (
     Candidate,
@@ -30,6 +29,7 @@ from onefold.result_reports.class_results import add_classes
 from onefold.result_reports.provenance import Fact
 from onefold.result_reports.scored import parameters_of, top
 from onefold.sources.class_names import class_map, class_names_of
+from onefold.tasks.calibration import Binning
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ def report_networks(scored: NetworksScored, facts: Mapping[str, Fact]) -> Report
     if first.scores.classes is not None:
         section = report.section("Class by class", folded=True)
         add_classes(section, first, top(others) if others else first, scored.classes)
-    if others:
-        names, shares = [row.name for row in members], scored.evaluation.agreement
+    shares = scored.evaluation.agreement
+    if others and shares is not None:
+        names = [row.name for row in members]
         report.section("How often they agree", folded=True).grid(
             Grid(
                 corner="network",

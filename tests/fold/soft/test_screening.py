@@ -362,7 +362,7 @@ def test_a_network_of_lower_loss_is_not_chosen_where_it_is_clearly_less_accurate
     from onefold.measure import Scores
 
     def scores(accuracy: float) -> Scores:
-        return Scores(accuracy, 1.0, 0.0, 0.5, 150)
+        return Scores.of_classifier(accuracy, 1.0, 0.0, 0.5, 150)
 
     found = {"gated": scores(0.39), "member 1": scores(0.50), "aligned average": scores(0.49)}
     losses = {"gated": 1.6, "member 1": 2.0, "aligned average": 1.9}

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from onefold.measure import score_logits
-from onefold.measure.answers import agreement_of
-from onefold.measure.classes import CONFUSED
-from onefold.measure.scores import Tally
+from onefold.tasks.answers import agreement_of
+from onefold.tasks.classes import CONFUSED
+from onefold.tasks import Bins, Rows
+from onefold.tasks.class_tally import ClassTally
 
 
 def test_counts_are_those_of_a_loop_whatever_the_batches() -> None:
@@ -19,10 +20,10 @@ def test_counts_are_those_of_a_loop_whatever_the_batches() -> None:
     logits = torch.randn(101, 4, generator=generator, dtype=torch.float64)
     labels = torch.randint(3, (101,), generator=generator)  # no example of class 3
     logits[7] = math.nan
-    tally = Tally()
+    tally = ClassTally(Bins())
     for part in torch.arange(101).split(17):
-        tally.add(logits[part], labels[part])
-    counts = tally.scores().classes
+        tally.add(Rows(logits[part], labels[part]))
+    counts = tally.counted("accuracy").classes
     assert counts is not None
     given = logits.argmax(-1)
     matrix = [[0] * 4 for _ in range(4)]

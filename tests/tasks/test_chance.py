@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.measure import Scores, evaluate, evaluate_all, score_logits
-from onefold.measure.chance import MOST, AnswerCounts
+from onefold.tasks.chance import MOST, AnswerCounts
 from onefold.report import Candidate, Report, comparison_table
 
 CLASSES, EACH = 5, 80

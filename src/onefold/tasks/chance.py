@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch
-from onefold.measure.classes import CONFUSED, ClassCounts
+from onefold.tasks.classes import CONFUSED, ClassCounts
 
 MOST = 1000  # classes for which pairs of label and answer are counted
 RANGED = 1_000_000  # numbers of the first batch that its range is read from

@@ -8,7 +8,7 @@ import pytest
 import torch
 from score_samples import sample
 
-from onefold.measure.calibration import bin_confidences
+from onefold.tasks.calibration import bin_confidences
 from onefold.measure.scores import reliability, score_logits, score_probabilities
 
 
