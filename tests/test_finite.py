@@ -63,7 +63,10 @@ def test_every_way_out_writes_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_scores_and_paths_of_broken_networks_can_be_written() -> None:
-    good, broken = Scores.of_classifier(0.5, 0.7, 0.1, 0.5, 10), Scores.of_classifier(0.1, math.inf, math.nan, 2.0, 10)
+    good, broken = (
+        Scores.of_classifier(0.5, 0.7, 0.1, 0.5, 10),
+        Scores.of_classifier(0.1, math.inf, math.nan, 2.0, 10),
+    )
     path = LinearPath((0.0, 0.5, 1.0), (good, broken, good))
     assert math.isinf(path.barrier)
     for one in (broken, path):

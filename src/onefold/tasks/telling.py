@@ -124,11 +124,17 @@ def _misfit(shape: tuple[int, ...], labels: Tensor, batch: Batch) -> str:
     wanted = " or ".join(
         dict.fromkeys(str(shape[:axis] + shape[axis + 1 :]) for axis in sorted({1, len(shape) - 1}))
     )
-    classes = f" as class numbers {wanted}," if len(shape) > 1 else ""
+    if len(shape) > 1 and str(tuple(labels.shape)) in wanted and labels.is_floating_point():
+        return (
+            f"The labels of batch {batch.index} are {kind} numbers {tuple(labels.shape)} beside"
+            f" outputs {shape}; convert class numbers with .long(), or give a number for each"
+            " output."
+        )
+    classes = f" {wanted} for class numbers," if len(shape) > 1 else ""
     return (
         f"The labels have shape {tuple(labels.shape)} ({kind}) but the outputs {shape} of batch"
-        f" {batch.index}, which is no task that is known; give labels{classes} of the outputs'"
-        " shape, or register a task of your own."
+        f" {batch.index}, which is no task that is known; give labels{classes} or"
+        f" {shape} for numbers, or register a task of your own."
     )
 
 
