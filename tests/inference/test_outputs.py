@@ -181,7 +181,7 @@ def test_scores_of_every_layout_are_the_plain_ones() -> None:
         (nn.Linear(10, 1), torch.zeros(6), "task='binary'"),
         (nn.Sequential(nn.Linear(10, 1), nn.Flatten(0)), torch.zeros(6), "task='regression'"),
         (nn.Linear(10, 3), torch.randn(5, 3), "5 labels"),
-        (nn.Linear(10, 3), torch.rand(6), "convert them with .long"),
+        (nn.Linear(10, 3), torch.rand(6), "convert class numbers with .long"),
         (
             nn.Linear(10, 3),
             torch.arange(6) % 3 + 1,

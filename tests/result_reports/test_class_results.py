@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onefold.tasks.classes import ClassCounts
 from onefold.report import Column
 from onefold.result_reports.class_results import ALL, MOST, class_table, confusion_grid
+from onefold.tasks.classes import ClassCounts
 
 
 def counts(right: list[int], examples: int = 50) -> ClassCounts:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from score_samples import sample
 
-from onefold.tasks.calibration import bin_confidences
 from onefold.measure.scores import reliability, score_logits, score_probabilities
+from onefold.tasks.calibration import bin_confidences
 
 
 def test_there_are_fifteen_bins_unless_others_are_asked_for() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import onefold
 from onefold.measure import Scores, evaluate, evaluate_all, score_logits
-from onefold.tasks.chance import MOST, AnswerCounts
 from onefold.report import Candidate, Report, comparison_table
+from onefold.tasks.chance import MOST, AnswerCounts
 
 CLASSES, EACH = 5, 80
 ORDER = torch.tensor([3, 0, 4, 1, 2])  # what the networks call the classes 0 to 4 of the data

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from onefold.measure import score_logits
-from onefold.tasks.answers import agreement_of
-from onefold.tasks.classes import CONFUSED
 from onefold.tasks import Bins, Rows
+from onefold.tasks.answers import agreement_of
 from onefold.tasks.class_tally import ClassTally
+from onefold.tasks.classes import CONFUSED
 
 
 def test_counts_are_those_of_a_loop_whatever_the_batches() -> None:
