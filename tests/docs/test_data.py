@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from guide_pages import run_page
 
 PAGE = "guides/data.md"
@@ -15,3 +16,5 @@ def test_the_code_of_the_page(root: Path, tmp_path: Path, monkeypatch: pytest.Mo
     names = run_page(root, PAGE, {})
     assert (names["inputs"].shape, names["labels"].shape) == ((50, 3), (50,))
     assert (names["images"].shape, names["masks"].shape) == ((2, 3, 32, 32), (2, 32, 32))
+    assert (names["numbers"].shape, names["sizes"].dtype) == ((10, 4), torch.float32)
+    assert names["result"].report.examples == 71

@@ -139,7 +139,7 @@ def test_names_as_labels(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="lacks the class 'dog'"):
         build_data(f"{name}?classes=cat,cow")
     strange = save(tmp_path / "b.npz", x_train=X[:4], y_train=words, x_test=X[:1], y_test=["cots"])
-    with pytest.raises(DataError, match=r"Row 0 .* has the class 'cots', .*did you mean 'cow'"):
+    with pytest.raises(DataError, match=r"label 'cots' in row 0 .*did you mean 'cow'"):
         build_data(strange, split="test")
 
 
@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "strange names": ({"first": X, "second": Y}, "", "inputs=first&labels=second"),
     "misspelt": ({"images": X, "y": Y}, "inputs=image", "no array 'image'; did you mean 'images'"),
     "missing labels": ({"x": X, "y": Y}, "labels=z", "no array 'z'"),
-    "an empty name": ({"x": np.array([[1.0]]), "y": np.array([""])}, "", "Row 0 .* has no label"),
+    "an empty name": ({"x": np.array([[1.0]]), "y": np.array([""])}, "", "'y' is missing in row 0"),
     "labels of one split": ({"x_train": X, "x_test": X, "y": Y}, "", "of the inputs alone"),
     "only test": ({"x_test": X, "y_test": Y}, "", "inputs of the test split alone"),
     "too few": ({"x": X[:2], "y": Y[:2]}, "test_share=0.1", "has 2 rows, of which test_share=0.1"),

@@ -12,6 +12,7 @@ from onefold.sources import (
     numpy_files,
     parquet,
     python_file,
+    tables,
     text,
     transformers_config,
 )

@@ -29,8 +29,9 @@ from onefold.sources.data import SPLIT_NAMES, Request, checks, data_sources
 from onefold.sources.held_out import OPTIONS as SHARE
 from onefold.sources.held_out import check_share, cut, split_rows
 from onefold.sources.images import normalization
+from onefold.sources.label_columns import LabelColumn, one_column
 from onefold.sources.names import check_options
-from onefold.sources.targets import named_classes, numbered_classes
+from onefold.sources.targets import numbered_classes
 
 OPTIONS = ("inputs", "labels", "keywords", "mean", "std", "scale", *SHARE, OPTION)
 LARGE = 64 * 2**20  # bytes of a .npy file above which it is mapped, not read
@@ -218,9 +219,15 @@ def _target(
     if training is not None and training != name and name not in files.mapped:
         known = files.read(training)
     if values.dtype.kind in "US" and values.ndim == 1:
-        given = _texts(values)
-        labels, names = named_classes(given, given if known is None else _texts(known), request)
-        return Array(labels, files.described(name)), len(names), names
+        text = files.described(name)
+        column = LabelColumn(
+            name,
+            _texts(values),
+            () if known is None else _texts(known),
+            lambda row: f"row {row} (counted from 0) of the {text.removeprefix('The ')}",
+        )
+        found = one_column(column, request)
+        return Array(found.values, text), found.classes, found.names
     array = Array(as_tensor(values, files.described(name)), files.described(name))
     if name in files.mapped or not array.values.numel():
         return replace(array, mapped=True), None, ()
