@@ -164,11 +164,18 @@ def choice_table(result: SoftResult) -> Table:
     """The candidates on the held-out examples, and what decided; the chosen one in bold."""
     assert result.decision is not None
     done = result.decision
+    kind, unit = done.kind, done.loss.unit
+    told = "loss at best temperature" if done.tempered else "loss"
     columns = (
         Column(name="network"),
-        Column(name="accuracy", unit="%", digits=2, best="highest"),
-        Column(name="loss at best temperature", unit="nats", digits=4, best="lowest"),
-        Column(name=f"loss on all {done.labelled} labelled", unit="nats", digits=4, best="lowest"),
+        Column(
+            name=kind.label,
+            unit=kind.unit,
+            digits=kind.digits,
+            best="lowest" if kind.highest is False else "highest",
+        ),
+        Column(name=told, unit=unit, digits=4, best="lowest"),
+        Column(name=f"loss on all {done.labelled} labelled", unit=unit, digits=4, best="lowest"),
         Column(name="candidate"),
         Column(name="near the top"),
     )
@@ -176,7 +183,7 @@ def choice_table(result: SoftResult) -> Table:
     rows = tuple(
         (
             name,
-            100 * result.scores[name].accuracy,
+            kind.scale * result.scores[name].primary,
             result.held_out_losses[name],
             done.members.get(name),
             name in done.candidates,

@@ -246,6 +246,10 @@ class Task(ABC):
         """Rows (r, D) at their best temperature; a task without one leaves them."""
         return values
 
+    def guess(self, values: Tensor, targets: Tensor) -> Tensor:
+        """Rows like values (r, D) that know nothing of an input: zeros, a guess as logits."""
+        return torch.zeros_like(values)
+
     def useless(self, values: Tensor, targets: Tensor) -> str:
         """Why rows (r, D) tell nothing of the targets, in words behind "it"; "" if they do."""
         return ""

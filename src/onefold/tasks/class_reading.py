@@ -45,6 +45,10 @@ class ClassReader(Reader):
             return _soft(labels, batch)
         return class_targets(labels, values.shape[:-1], classes)
 
+    def axis_in(self, outputs: Tensor) -> int:
+        """The axis of the classes in outputs as they were last read; from the end if it is last."""
+        return -1 if self._last == outputs.dim() - 1 else self._last
+
     def _axis_of(self, outputs: Tensor, batch: Batch) -> int:
         labels, where = batch.labels, f" of batch {batch.index}"
         if labels is not None and outputs.dim() == 2 and is_soft(labels, outputs):

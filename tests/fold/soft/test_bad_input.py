@@ -201,7 +201,7 @@ def test_held_out_labels_out_of_range(level: str) -> None:
         (7, "as a list or DataLoader of batches, not 7"),
         ([(torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.long))], "4 inputs but 3 labels"),
         ([(torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.long))], "is empty"),
-        ([(torch.zeros(4, 1, 8, 8), torch.rand(4))], "convert them with .long"),
+        ([(torch.zeros(4, 1, 8, 8), torch.rand(4))], "convert class numbers with .long"),
         (
             [(torch.zeros(4, 1, 8, 8).double(), torch.zeros(4, dtype=torch.long))],
             r"float32, but not the inputs",

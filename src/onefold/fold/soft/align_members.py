@@ -30,19 +30,20 @@ from onefold.errors import (
     WeightsError,
     nearest,
 )
+from onefold.fold.soft.answered import best_loss
 from onefold.fold.soft.copies import shared_copy
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.screening import fitted_loss
 from onefold.fold.soft.sites import Site, layer_sites, tensor_names
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.given import same_class
 from onefold.layers import Layer
-from onefold.measure.scores import flatten
 from onefold.symmetry import apply_maps
+from onefold.tasks import Rows, Task
+from onefold.tasks.reading import tempered
 from onefold.weights import check_members, check_state
 
-# From what a network returns on a batch to logits (..., classes).
-Read = Callable[[Any, Batch], Tensor]
+# From what a network returns on a labelled batch to rows with their targets.
+Read = Callable[[Any, Batch], Rows]
 # The first keeps every member's function. The second, a dense map, often averages better.
 AUTO = ("permutation", "cca")
 
@@ -115,6 +116,7 @@ def common_basis(
     *,
     level: str,
     read: Read,
+    task: Task | None,
     seed: int = 0,
 ) -> CommonBasis:
     """The survivors in the basis of `reference`. Members that are out stay in their own.
@@ -127,7 +129,8 @@ def common_basis(
         reference: the member whose basis is used.
         examples: labelled examples to align with; None if there are none.
         level: "module" or "layer".
-        read: the logits among what a network returns.
+        read: the rows among what a network returns, with their targets.
+        task: that the rows are of; None if there are no examples.
         seed: of the alignment.
 
     Raises:
@@ -159,7 +162,8 @@ def common_basis(
     if align != "auto":
         alignment, states = search.aligned(align)
         return CommonBasis(states, alignment, tuple(able), unfit, list(alignment.warnings))
-    return _best_basis(search, read, unfit)
+    assert task is not None
+    return _best_basis(search, read, task, unfit)
 
 
 @dataclass(frozen=True)
@@ -203,18 +207,19 @@ class _Search:
             self.raw, alignment, self.able, self.reference, self.sites, self.level
         )
 
-    def loss(self, alignment: Alignment | None, read: Read) -> float:
+    def loss(self, alignment: Alignment | None, read: Read, task: Task) -> float:
         """The loss of the plain average of whole members in the alignment's basis."""
         network, states = self.networks[self.reference], self.raw
         sites = layer_sites(network)
         if alignment is not None:
             states = _mapped(self.raw, alignment, self.able, self.reference, sites, "layer")
-        return average_loss(network, sites, [states[k] for k in self.able], self.examples, read)
+        own = [states[k] for k in self.able]
+        return average_loss(network, sites, own, self.examples, read, task)
 
 
-def _best_basis(search: _Search, read: Read, unfit: dict[int, str]) -> CommonBasis:
+def _best_basis(search: _Search, read: Read, task: Task, unfit: dict[int, str]) -> CommonBasis:
     """The basis in which the plain average has the lowest loss: the members' own, or of AUTO."""
-    losses = {"none": search.loss(None, read)}
+    losses = {"none": search.loss(None, read, task)}
     found: dict[str, tuple[Alignment, list[dict[str, Tensor]]]] = {}
     notes: list[str] = []
     for method in AUTO:
@@ -223,12 +228,14 @@ def _best_basis(search: _Search, read: Read, unfit: dict[int, str]) -> CommonBas
         except (TraceError, DataError, SettingError, NothingToAlignError) as error:
             notes.append(f"{method} was not tried: {error}")
             continue
-        losses[method] = search.loss(found[method][0], read)
+        losses[method] = search.loss(found[method][0], read, task)
     losses = from_first_rank(losses)
     best = min(losses, key=lambda name: losses[name])
     told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-    chosen = "alignment chosen by the loss of the plain average at its best temperature"
-    notes.append(Note(f"{chosen}: {best} ({told} nats)"))
+    chosen = "alignment chosen by the loss of the plain average"
+    chosen += " at its best temperature" * tempered(task)
+    unit = task.kind(task.loss).unit
+    notes.append(Note(f"{chosen}: {best} ({told}{f' {unit}' * bool(unit)})"))
     if best == "none":
         return CommonBasis(search.raw, notes=notes)
     alignment, states = found[best]
@@ -242,8 +249,9 @@ def average_loss(
     states: Sequence[Mapping[str, Tensor]],
     examples: Examples,
     read: Read,
+    task: Task,
 ) -> float:
-    """The loss in nats, at its best temperature, of the plain average of these states.
+    """The loss, at its best temperature if it has one, of the plain average of these states.
 
     Norms use the statistics of the batch. The loss is infinite if an output is not finite.
     """
@@ -253,15 +261,16 @@ def average_loss(
         alive.shape, 1.0 / len(states), device=device_of(network), dtype=torch.float32
     )
     weights = body.weights(gates, batch=True)
-    pairs = [
-        flatten(read(body.run(weights, b.args, b.kwargs, batch=True), b), b.labels)
+    found = [
+        read(body.run(weights, b.args, b.kwargs, batch=True), b)
         for b in examples.batches(256)
         if b.labels is not None
     ]
-    logits = torch.cat([rows for rows, _ in pairs])
-    if not bool(logits.isfinite().all()):
+    values = torch.cat([rows.values for rows in found])
+    if not bool(values.isfinite().all()):
         return float("inf")
-    return fitted_loss(logits, torch.cat([labels for _, labels in pairs]))
+    values = values.double() if task.wide else values.float()
+    return best_loss(values, torch.cat([rows.targets for rows in found]), task)
 
 
 def _mapped(

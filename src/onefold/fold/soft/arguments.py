@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from onefold.alignment import Alignment
 from onefold.batches import device_of
@@ -14,6 +14,7 @@ from onefold.fold.soft.align_members import check_alike
 from onefold.fold.soft.mixture import OUTPUTS
 from onefold.given import no_network
 from onefold.patterns import Patterns
+from onefold.tasks import Task
 
 LEVELS = ("model", "module", "layer")
 
@@ -64,18 +65,17 @@ def check_arguments(
         raise SettingError(f"There are no outputs '{outputs}' to sum; {nearest(outputs, OUTPUTS)}")
 
 
-def check_logits(logits: Sequence[Tensor]) -> None:
-    """Refuse members whose logits (n, classes) differ in shape.
+def check_outputs(outputs: str, task: Task) -> None:
+    """Refuse a sum of probabilities of a task without classes.
 
     Raises:
-        MembersError: a member returns another number of classes or rows than member 0.
+        SettingError: as said.
     """
-    for k, rows in enumerate(logits):
-        if rows.shape[-1] != logits[0].shape[-1] or len(rows) != len(logits[0]):
-            raise MembersError(
-                f"Member {k} returns {rows.shape[-1]} numbers per example, but member 0"
-                f" {logits[0].shape[-1]}; only networks of one task can be merged."
-            )
+    if outputs == "probabilities" and not task.classes:
+        raise SettingError(
+            f"Sums of probabilities are for tasks with classes, and the task is {task.name}; leave"
+            " `outputs` out, so that the outputs themselves are summed."
+        )
 
 
 def _check_networks(models: Sequence[nn.Module]) -> None:

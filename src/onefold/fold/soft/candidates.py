@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from onefold.distributed import from_first_rank, several_ranks
 from onefold.fold.merge import merge
+from onefold.fold.soft.answered import answer, at_best_temperature
 from onefold.fold.soft.choice import Choice, choose
 from onefold.fold.soft.copies import own_copy
 from onefold.fold.soft.examples import Examples
-from onefold.fold.soft.screening import fitted_logits, member_logits
 from onefold.fold.soft.soft_merge import SoftMerge
-from onefold.measure.scores import Scores, score_logits
 from onefold.progress import track
+from onefold.tasks import Scores
+from onefold.tasks.reading import tempered
 
 GATED = "gated"
 
@@ -27,7 +28,7 @@ class Judged:
     Attributes:
         model: the network, with weights of its own.
         scores: of every candidate on the held-out examples.
-        losses: of every candidate there, in nats, at the best temperature.
+        losses: of every candidate there, at the best temperature if there is one.
         choice: the decision.
     """
 
@@ -51,29 +52,23 @@ def judge(soft: SoftMerge, gated: nn.Module, examples: Examples, held_out: Examp
     if average is not None:
         candidates["aligned average"] = average
     candidates |= {f"member {k}": soft.members[k] for k in soft.survivors}
-    outputs = {
-        name: member_logits(candidate, held_out, soft.output, soft.axis)
-        for name, candidate in track(candidates.items(), "Choosing on held-out examples")
-    }
-    labels = held_out.labels
-    scores = {name: score_logits(rows, labels) for name, rows in outputs.items()}
-    fitted = {name: _fitted(rows, labels) for name, rows in outputs.items()}
-    losses = {name: of_one.nll for name, of_one in fitted.items()}
+    scores: dict[str, Scores] = {}
+    fitted: dict[str, Scores] = {}
+    for name, candidate in track(candidates.items(), "Choosing on held-out examples"):
+        found = answer(candidate, held_out, soft.reading, name=f"The {name}")
+        scores[name], fitted[name] = found.scores, at_best_temperature(found, soft.reading)
+    losses = {name: of_one.loss for name, of_one in fitted.items()}
     learned: Mapping[str, float] = {}
     if soft.scores:
         learned = {f"member {k}": soft.scores[k].fitted_loss for k in soft.survivors}
-    decided = (scores, losses, choose(scores, fitted, learned, len(examples)))
+    scaled = tempered(soft.reading.told)
+    chosen = choose(scores, fitted, learned, len(examples), tempered=scaled)
+    decided = (scores, losses, chosen)
     scores, losses, choice = from_first_rank(decided)
     model = candidates[choice.name]
     if choice.name.startswith("member"):
         model = own_copy(model).eval()
     return Judged(model, scores, losses, choice)
-
-
-def _fitted(logits: Tensor, labels: Tensor) -> Scores:
-    """The scores of logits (n, C) at the best temperature; as they are if not finite."""
-    finite = bool(logits.isfinite().all())
-    return score_logits(fitted_logits(logits, labels) if finite else logits, labels)
 
 
 def aligned_average(soft: SoftMerge, examples: Examples) -> nn.Module | None:

@@ -1,17 +1,17 @@
 """The choice between the gated network, the aligned average and the best member.
 
-Of the members only one is a candidate: that of the lowest mean loss on all labelled examples, at
-its best temperature on each of the two parts. A member has seen neither part, and a choice among
-many on few held-out examples is luck.
+Of the members only one is a candidate: that of the lowest mean loss on all labelled examples, on
+each of the two parts at its best temperature, if outputs of the task have one. A member has seen
+neither part, and a choice among many on few held-out examples is luck.
 
-Of the candidates, those are close whose accuracy is within one standard error of the highest. Of
-these the one of the lowest held-out loss leads, and the simplest one is taken whose loss is within
-a standard error of the leader's: a member before the aligned average, and that before gates. Both
-errors are those of paired differences (measure/paired.py), of the losses at each network's best
-temperature. The accuracies of nearly equal networks differ by chance on a few hundred examples, and
-their losses tell more; where they tell nothing either, nothing speaks for more parts. The rule of
-one standard error: Breiman, Friedman, Olshen & Stone 1984, "Classification and Regression Trees",
-section 3.4.3.
+Of the candidates, those are close whose deciding score, as the accuracy of classifiers, is within
+one standard error of the best. Of these the one of the lowest held-out loss leads, and the simplest
+one is taken whose loss is within a standard error of the leader's: a member before the aligned
+average, and that before gates. Both errors are those of paired differences (measure/paired.py), of
+the losses at each network's best temperature. The scores of nearly equal networks differ by chance
+on a few hundred examples, and their losses tell more; where they tell nothing either, nothing
+speaks for more parts. The rule of one standard error: Breiman, Friedman, Olshen & Stone 1984,
+"Classification and Regression Trees", section 3.4.3.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 
 from onefold.finite import finite
 from onefold.measure.paired import Difference, difference
-from onefold.measure.scores import Scores
+from onefold.tasks import Score, Scores
+from onefold.tasks.score import ACCURACY, NLL
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,16 @@ class Choice:
     Attributes:
         name: of the network that was taken.
         candidates: the networks that could be chosen.
-        close: the candidates within one standard error of the highest accuracy.
+        close: the candidates within one standard error of the best score.
         level: of these, the candidates within one standard error of the lowest loss.
-        held_out: name -> (accuracy, a fraction of 1; loss at the best temperature, nats) of the
-            candidates, on `examples` examples.
-        members: name -> mean loss (nats) of every member on all `labelled` examples.
+        held_out: name -> (deciding score; loss at the best temperature) of the candidates, on
+            `examples` examples.
+        members: name -> mean loss of every member on all `labelled` examples.
         examples: the number of held-out examples.
         labelled: the number of all labelled examples.
+        kind: the score that decides.
+        loss: what the loss is.
+        tempered: whether losses are at the best temperature; else as they are.
     """
 
     name: str
@@ -50,15 +54,21 @@ class Choice:
     examples: int
     labelled: int
     level: tuple[str, ...] = ()
+    kind: Score = ACCURACY
+    loss: Score = NLL
+    tempered: bool = True
 
     def __str__(self) -> str:
+        kind, unit = self.kind, f" {self.loss.unit}" * bool(self.loss.unit)
+        plain = not kind.unit  # a bare number needs its name
         told = "; ".join(
-            f"{name} {100 * a:.2f} %, {loss:.4f} nats" for name, (a, loss) in self.held_out.items()
+            f"{name} {f'{kind.label} ' * plain}{kind.shown(score)},"
+            f" {'loss ' * (not unit)}{loss:.4f}{unit}"
+            for name, (score, loss) in self.held_out.items()
         )
-        parts = [
-            f"{self.name} was chosen on {self.examples} held-out examples ({told}; losses at the"
-            " best temperature)."
-        ]
+        how = "; losses at the best temperature" * self.tempered
+        parts = [f"{self.name} was chosen on {self.examples} held-out examples ({told}{how})."]
+        best = f"{'lowest' if kind.highest is False else 'highest'} {kind.label}"
         if len(self.close) > 1:
             near = ", ".join(self.close)
             leads = "it has the lowest loss"
@@ -68,17 +78,18 @@ class Choice:
                     f" ({', '.join(self.level)})"
                 )
             parts.append(
-                f"Of those within one paired standard error of the highest accuracy ({near})"
-                f" {leads}."
+                f"Of those within one paired standard error of the {best} ({near}) {leads}."
             )
         elif len(self.candidates) > 1:
-            parts.append("The others are less accurate by more than one paired standard error.")
+            parts.append(
+                f"The others are behind in {kind.label} by more than one paired standard error."
+            )
         if len(self.members) > 1:
-            best = next(name for name in self.candidates if name in self.members)
+            only = next(name for name in self.candidates if name in self.members)
             losses = ", ".join(f"{name} {loss:.4f}" for name, loss in self.members.items())
             parts.append(
-                f"Of the members only {best} was a candidate, as its loss is the lowest on all"
-                f" {self.labelled} labelled examples ({losses} nats)."
+                f"Of the members only {only} was a candidate, as its loss is the lowest on all"
+                f" {self.labelled} labelled examples ({losses}{unit})."
             )
         return " ".join(parts)
 
@@ -91,6 +102,7 @@ class Choice:
             "members' losses on all labelled examples": {
                 name: finite(loss) for name, loss in self.members.items()
             },
+            "score": self.kind.name,
             "labelled examples": self.labelled,
             "held-out examples": self.examples,
             "reason": str(self),
@@ -102,6 +114,8 @@ def choose(
     fitted: Mapping[str, Scores],
     learned: Mapping[str, float],
     examples: int,
+    *,
+    tempered: bool = True,
 ) -> Choice:
     """Choose among networks.
 
@@ -110,9 +124,11 @@ def choose(
         fitted: name -> the same at the best temperature.
         learned: name of a member -> the same loss on the examples that gates were learned from.
         examples: the number of these examples.
+        tempered: whether outputs have a temperature.
     """
-    held = next(iter(scores.values())).n
-    losses = {name: of_one.nll for name, of_one in fitted.items()}
+    first = next(iter(scores.values()))
+    held = first.n
+    losses = {name: of_one.loss for name, of_one in fitted.items()}
     members = {
         name: (examples * loss + held * losses[name]) / (examples + held)
         for name, loss in learned.items()
@@ -125,29 +141,34 @@ def choose(
         level[-1],
         tuple(candidates),
         tuple(close),
-        {name: (scores[name].accuracy, losses[name]) for name in candidates},
+        {name: (scores[name].primary, losses[name]) for name in candidates},
         members,
         held,
         examples + held,
         tuple(level),
+        first.kind,
+        first.loss_kind,
+        tempered,
     )
 
 
 def near_the_top(
     names: Sequence[str], scores: Mapping[str, Scores], losses: Mapping[str, float]
 ) -> list[str]:
-    """The names whose accuracy is within one paired standard error of the highest.
+    """The names whose deciding score is within one paired standard error of the best.
 
-    On a tie the highest is that of the lowest loss.
+    On a tie the best is that of the lowest loss. If no error is known, only equal scores are close.
     """
-    top = scores[max(names, key=lambda name: (scores[name].accuracy, -losses[name]))]
+    top = scores[max(names, key=lambda name: (scores[name].rank[0], -losses[name]))]
     found = {name: difference(top, scores[name]) for name in names}
-    return [name for name in names if found[name].gain <= found[name].error]
+    return [
+        name for name in names if found[name].gain == 0 or found[name].gain <= found[name].error
+    ]
 
 
 def level_in_loss(names: Sequence[str], fitted: Mapping[str, Scores]) -> list[str]:
     """The names whose loss is within one paired standard error of the lowest."""
-    lowest = min(names, key=lambda name: fitted[name].nll)
+    lowest = min(names, key=lambda name: fitted[name].loss)
     found = {name: difference(fitted[name], fitted[lowest]) for name in names}
     return [
         name

@@ -23,10 +23,18 @@ class Examples:
 
     Attributes:
         chunks: the big batches.
+        numbers: of every example of each chunk, its place in the data that were given.
     """
 
-    def __init__(self, chunks: Sequence[Batch]) -> None:
+    def __init__(self, chunks: Sequence[Batch], numbers: Sequence[Tensor] | None = None) -> None:
         self.chunks = list(chunks)
+        sizes = [chunk.size for chunk in self.chunks]
+        counted = torch.arange(sum(sizes), device="cpu").split(sizes)  # type: ignore[no-untyped-call]
+        self.numbers = list(counted if numbers is None else numbers)
+
+    def number(self, place: int) -> int:
+        """The place in the data that were given of the example at a place in order."""
+        return int(torch.cat(self.numbers)[place])
 
     @staticmethod
     def of(
@@ -83,21 +91,19 @@ class Examples:
         """Two parts, drawn at random, the second with about `share` of every chunk."""
         generator = torch.Generator().manual_seed(seed)
         first, second = [], []
-        for chunk in self.chunks:
+        ours, theirs = [], []
+        for chunk, numbers in zip(self.chunks, self.numbers, strict=True):
             order = torch.randperm(chunk.size, generator=generator)
             cut = round(share * chunk.size)
             if cut < chunk.size:
-                first.append(_rows(chunk, order[cut:].sort().values))
+                kept = order[cut:].sort().values
+                first.append(_rows(chunk, kept))
+                ours.append(numbers[kept])
             if cut > 0:
-                second.append(_rows(chunk, order[:cut].sort().values))
-        return Examples(first), Examples(second)
-
-    @property
-    def labels(self) -> Tensor:
-        """All labels, flattened, in order."""
-        return torch.cat(
-            [chunk.labels.reshape(-1) for chunk in self.chunks if chunk.labels is not None]
-        )
+                kept = order[:cut].sort().values
+                second.append(_rows(chunk, kept))
+                theirs.append(numbers[kept])
+        return Examples(first, ours), Examples(second, theirs)
 
 
 def _rows(batch: Batch, rows: Tensor) -> Batch:

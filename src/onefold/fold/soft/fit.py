@@ -1,10 +1,12 @@
 """Training of a SoftMerge's gates on a few hundred labelled examples, and an honest verdict on it.
 
-    minimise over log_alpha   mean CE(soft(x), y) + lambda * penalty
+    minimise over log_alpha   mean l(soft(x), y) / u + lambda * penalty
 
-by Adam (learning rate 0.1, betas 0.9 and 0.99), cosine to a twentieth.
+by Adam (learning rate 0.1, betas 0.9 and 0.99), cosine to a twentieth. l is the loss of the task
+(`onefold.tasks`): for classes the cross-entropy, for numbers the squared error. u is 1 for losses
+in nats. For others it is the loss of a guess that knows nothing, so that units do not matter.
 
-At model level the members' logits are computed once and the gates are trained on them, which takes
+At model level the members' outputs are computed once and the gates are trained on them, which takes
 about a second. The defaults are those that did well in our own study
 (docs/evidence/soft_merging.md). A part of the examples is held out. On it the gated network is
 compared with the best member of all labelled examples and with the aligned average (choice.py).
@@ -13,7 +15,7 @@ compared with the best member of all labelled examples and with the aligned aver
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -29,9 +31,9 @@ from onefold.fold.soft.learn import prune, train
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.fold.soft.table import GateTable
 from onefold.isolation import isolated
-from onefold.measure.scores import Scores, check_labels
 from onefold.notebook import card
 from onefold.progress import waiting
+from onefold.tasks import AUTO, Scores, Scoring, TaskChoice, as_scoring
 from onefold.weights import repeated
 
 
@@ -45,8 +47,8 @@ class SoftResult:
         scores: of every candidate on the held-out examples.
         gates: the gates as learned.
         soft: the SoftMerge itself.
-        held_out_losses: of every candidate on the held-out examples, in nats, at the best
-            temperature.
+        held_out_losses: of every candidate on the held-out examples, at the best temperature if
+            outputs of the task have one.
         losses: the training loss of every step.
         seconds: of each phase.
         notes: what was decided, and who is out.
@@ -109,6 +111,9 @@ def fit_gates(
     soft: SoftMerge,
     data: Data,
     *,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     held_out: Data | None = None,
     share: float = 0.3,
     steps: int = 300,
@@ -126,6 +131,10 @@ def fit_gates(
     Args:
         soft: the gates to learn.
         data: labelled batches; a few hundred examples do. They are held in memory.
+        task: what the networks are asked, as in `onefold.evaluate`; "auto": as `soft` was told,
+            or else as outputs and labels tell.
+        metrics: further scores of the candidates, as in `onefold.evaluate`.
+        by: the name of the score that decides among candidates; None: the task's first.
         held_out: labelled batches to choose on; None draws a `share` of `data` at random.
         share: the part of `data` that is held out, between 0 and 1.
         steps: steps of Adam.
@@ -136,18 +145,20 @@ def fit_gates(
         seed: of the split and of the order of examples.
 
     Raises:
-        DataError: the data is empty, has no labels or labels out of range, or a network cannot run
-            on it.
+        DataError: the data is empty, has no labels or labels that do not fit the task or tell
+            none, or a network cannot run on it.
         MembersError: every member is unfit.
-        SettingError: a setting is out of range.
+        SettingError: a setting is out of range, or the task has no such score to choose by.
     """
     _check(steps=steps, lr=lr, penalty=penalty, batch_size=batch_size, share=share)
+    _ask(soft, as_scoring(task, metrics, by))
     start = time.perf_counter()
     examples, chosen_on = _examples(soft, data, held_out, fallback, share, seed)
     if not soft.prepared or soft.scores is None:
         soft.prepare(examples)
-    if chosen_on is not None and soft.classes is not None:
-        check_labels(chosen_on.labels, soft.classes)
+    if chosen_on is not None:
+        for batch in chosen_on.chunks:
+            soft.reading.check(batch)
     seconds = {"screen and align": time.perf_counter() - start}
 
     start = time.perf_counter()
@@ -194,6 +205,18 @@ def _examples(
             " learn from and some to choose on; give more."
         )
     return examples, chosen_on
+
+
+def _ask(soft: SoftMerge, scoring: Scoring) -> None:
+    """Ask the networks for another task or other scores than before, if any are named."""
+    before = soft.reading.scoring
+    if scoring.named is None:
+        scoring = replace(scoring, task=before.task)
+    told = soft.reading.task
+    same = scoring.named is not None and told is not None and scoring.named.name == told.name
+    if (same or scoring.named is None) and not scoring.metrics and scoring.by is None:
+        return
+    soft.ask(scoring)
 
 
 def _check(*, steps: int, lr: float, penalty: float, batch_size: int, share: float) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from onefold.batches import Batch, dtype_of
@@ -19,6 +16,8 @@ from onefold.fold.soft.prune_gates import prune_gates
 from onefold.fold.soft.soft_merge import SoftMerge
 from onefold.forward import forward
 from onefold.progress import bar
+from onefold.tasks import Rows
+from onefold.tasks.reading import mean_loss
 
 NOISELESS = 1 / 3  # the last part of the steps is without noise, but at model level
 
@@ -28,8 +27,10 @@ def train(
 ) -> list[float]:
     """Train the gates of `soft` in place, and return the loss of every step.
 
-    A step whose loss is not finite changes nothing.
+    Losses are in nats, or in those of a guess (screening.py). A step whose loss is not finite
+    changes nothing.
     """
+    task, unit = soft.reading.told, soft.guess.unit
     generator = torch.Generator().manual_seed(seed)
     gate = soft.gate
     optimizer = torch.optim.Adam(gate.parameters(), lr, betas=(0.9, 0.99))
@@ -41,8 +42,7 @@ def train(
         for step in range(steps):
             if soft.level != "model" and step >= (1 - NOISELESS) * steps:
                 soft.stochastic = False
-            logits, labels = next(batches)
-            loss = F.cross_entropy(logits.float(), labels) + penalty * soft.penalty()
+            loss = mean_loss(task, next(batches)) / unit + penalty * soft.penalty()
             optimizer.zero_grad()
             if bool(loss.isfinite()):
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -61,35 +61,25 @@ def prune(soft: SoftMerge, examples: Examples, penalty: float) -> None:
 
     They are judged on the examples that the gates were learned from.
     """
+    task, unit = soft.reading.told, soft.guess.unit
     if soft.level == "model":
         live = soft.survivors
-        outputs = soft.outputs_on(examples)
+        outputs, targets = soft.outputs_on(examples)
 
         def losses() -> Tensor:
-            logits = weighted_outputs(soft.gate(False)[0][live], outputs, soft.outputs)
-            return F.cross_entropy(logits, examples.labels, reduction="none")
+            values = weighted_outputs(soft.gate(False)[0][live], outputs, soft.outputs)
+            return task.losses(values, targets) / unit
 
     else:
 
         def losses() -> Tensor:
             with _training(soft):
                 soft.stochastic = False
-                pairs = [
-                    (soft.logits(_run(soft, batch), batch, soft), batch.labels)
-                    for batch in examples.batches(256)
-                ]
-            rows = [
-                F.cross_entropy(x.flatten(0, -2).float(), y.reshape(-1), reduction="none")
-                for x, y in pairs
-                if y is not None
-            ]
-            return torch.cat(rows)
+                found = [_run(soft, batch) for batch in examples.batches(256)]
+            return torch.cat([task.losses(own.values.float(), own.targets) for own in found]) / unit
 
     scores = soft.scores or []
-    classes = soft.classes or 2
-    suspects = [
-        k for k in soft.survivors if k < len(scores) and scores[k].loss >= math.log(classes)
-    ]
+    suspects = [k for k in soft.survivors if k < len(scores) and scores[k].loss >= soft.guess.loss]
     for k in prune_gates(soft.gate, losses, penalty, suspects):
         reason = "leaving it out costs no more than its gates do"
         soft.pruned[k] = "nothing shows that it is needed" if k in suspects else reason
@@ -97,34 +87,32 @@ def prune(soft: SoftMerge, examples: Examples, penalty: float) -> None:
 
 def _cached_batches(
     soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gated logits and labels of random batches, at model level.
+) -> Iterator[Rows]:
+    """Gated rows of random batches with their targets, at model level.
 
     The members' outputs are computed once.
     """
     live = soft.survivors
-    outputs = torch.stack(soft.outputs_on(examples))
-    labels = examples.labels
+    found, targets = soft.outputs_on(examples)
+    outputs = torch.stack(found)
     while True:
-        rows = torch.randperm(len(labels), generator=generator)[:size].to(labels.device)
+        rows = torch.randperm(len(targets), generator=generator)[:size].to(targets.device)
         gates = soft.gate(soft.stochastic)[0][live]
-        yield weighted_outputs(gates, list(outputs[:, rows]), soft.outputs), labels[rows]
+        values = weighted_outputs(gates, list(outputs[:, rows]), soft.outputs)
+        yield Rows(values, targets[rows])
 
 
 def _run_batches(
     soft: SoftMerge, examples: Examples, size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Gated logits and labels of random batches."""
+) -> Iterator[Rows]:
+    """Gated rows of random batches with their targets."""
     while True:
-        batch: Batch = examples.draw(size, generator)
-        assert batch.labels is not None
-        logits = soft.logits(_run(soft, batch), batch, soft)
-        yield logits.reshape(-1, logits.shape[-1]), batch.labels.reshape(-1)
+        yield _run(soft, examples.draw(size, generator))
 
 
-def _run(soft: SoftMerge, batch: Batch) -> Any:
-    """The gated output on inputs of the members' dtype, which may differ from the gates'."""
-    return forward(soft, batch, dtype_of(soft.members[0]))
+def _run(soft: SoftMerge, batch: Batch) -> Rows:
+    """The gated rows on inputs of the members' dtype, which may differ from the gates'."""
+    return soft.rows(forward(soft, batch, dtype_of(soft.members[0])), batch, soft)
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Weighted sums of outputs, y = sum_k g_k f_k(x), of whole networks or of modules inside one."""
+"""Weighted sums of outputs, y = sum_k g_k f_k(x), of whole networks or of modules inside one.
+
+Sums of outputs as they are serve every task. Sums of probabilities are for classifiers.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,11 @@ class Mixture(nn.Module):
     Args:
         parts: the modules.
         weights: (parts,).
-        outputs: "logits" or "probabilities" for classifiers. Their logits are summed, or the result
-            is the logarithm of their summed probabilities. None sums outputs of any nested form
-            tensor by tensor; what is no floating-point tensor comes from the first part that is
-            run.
-        output: finds a classifier's logits in whatever form they are returned
-            (`onefold.inference`).
+        outputs: "logits" sums the meant outputs as they are. "probabilities" is for classifiers:
+            the result is the logarithm of their summed probabilities. None sums outputs of any
+            nested form tensor by tensor; what is no floating-point tensor comes from the first part
+            that is run.
+        output: finds the meant output in whatever form it is returned (`onefold.inference`).
     """
 
     weights: Tensor
@@ -94,9 +96,10 @@ def mixed_outputs(
 
 
 def weighted_outputs(gates: Tensor, logits: Sequence[Tensor], outputs: Outputs) -> Tensor:
-    """The weighted sum of K logits (n, ..., classes) for gates (K,).
+    """The weighted sum of K outputs (n, ..., numbers) for gates (K,).
 
-    It is sum_k gates[k] logits[k], or the logarithm of sum_k gates[k] softmax(logits[k]).
+    It is sum_k gates[k] outputs[k], or of classes the logarithm of sum_k gates[k]
+    softmax(outputs[k]).
     """
     stacked = torch.stack(list(logits))
     if outputs == "logits":

@@ -1,8 +1,8 @@
 """The last steps to zero: members are left out if their gates are not worth their cost.
 
 Gradients follow a surrogate of the number of open gates, and stop after some steps. Here the
-objective itself decides: a member is shut out if that does not raise  mean CE(soft(x), y) + lambda
-* (share of gates that are not 0).
+objective itself decides: a member is shut out if that does not raise  mean l(soft(x), y) + lambda *
+(share of gates that are not 0), with the loss l of the task.
 
 A suspect is a member that by itself is worse than guessing. It stays only if leaving it out makes
 the loss worse by more than two standard errors of the difference, example by example. An honest
@@ -32,9 +32,9 @@ def prune_gates(
 
     Args:
         gate: the gates.
-        losses: the loss of every example (n,), in nats, of the gated network with the gates as they
-            are.
-        weight: lambda, in nats.
+        losses: the loss of every row (n,) of the gated network with the gates as they are, in nats
+            or in that of a guess.
+        weight: lambda, in the same.
         suspects: members that must show that they are needed.
     """
     size = float(gate.alive.sum())

@@ -3,12 +3,16 @@
 A member is left out for one of three reasons:
 
 - its outputs are not finite;
-- no temperature makes it better than guessing, min_T CE(f(x) / T, y) >= ln C - 0.05;
+- the task finds it useless (`Task.useless`): a classifier that no temperature makes better than
+  guessing, a regressor that tells nothing of the labels at any scale and shift;
 - the root mean square of its outputs is not within a factor of 100 of that of the member with the
-  lowest loss (of several as good, within 0.05 nats, the one of the smallest outputs).
+  lowest loss (of several as good, within 0.05, the one of the smallest outputs).
 
-Cross-entropy without a temperature would leave out honest members that were trained on a part of
-the classes, which are wrong with great confidence on the others. The rule is our own. On 160 honest
+Losses in nats are compared as they are. Others are measured in the loss of a guess that knows
+nothing (`Task.guess`), so that units of labels do not matter.
+
+A loss without a temperature would leave out honest members that were trained on a part of the
+classes, which are wrong with great confidence on the others. The rule is our own. On 160 honest
 and broken members of a study it left out no honest one.
 """
 
@@ -19,16 +23,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
-from torch import Tensor, nn
 
 from onefold.errors import MembersError
+from onefold.fold.soft.answered import Answered, best_loss
 from onefold.fold.soft.examples import Examples
-from onefold.inference import ClassAxis, Output, run
-from onefold.inference.running import eval_mode
+from onefold.tasks import Task
+from onefold.tasks.reading import in_nats
 
-MARGIN = 0.05  # nats
+MARGIN = 0.05  # nats, or of the loss of a guess
 SCALE = 100.0
 
 
@@ -39,93 +41,109 @@ class MemberScore:
     Attributes:
         finite: whether its outputs are finite.
         rms: the root mean square of its outputs.
-        loss: the mean cross-entropy, in nats.
-        fitted_loss: the same at the best temperature.
-        accuracy: a fraction of 1.
+        loss: its mean loss.
+        fitted_loss: the same at the best temperature, if there is one.
+        score: the score that decides.
+        useless: why its outputs tell nothing, in words behind "it"; "" if they do.
+        broken: which examples have outputs that are not finite, in words behind "not finite"; ""
+            for all of them.
     """
 
     finite: bool
     rms: float
     loss: float
     fitted_loss: float
-    accuracy: float
+    score: float
+    useless: str = ""
+    broken: str = ""
 
 
-@torch.no_grad()
-def member_logits(
-    model: nn.Module, examples: Examples, output: Output, axis: ClassAxis, size: int = 256
-) -> Tensor:
-    """The logits (n, classes) of one network on all examples, in eval mode and in its own dtype."""
-    with eval_mode([model]):
-        rows = []
-        for batch in examples.batches(size):
-            returned = run(model, batch, output)
-            where = f" of batch {batch.index}"
-            logits = axis.last(returned, batch.labels, scored=True, where=where)
-            rows.append(logits.flatten(0, -2))
-        return torch.cat(rows)
+@dataclass(frozen=True)
+class Guess:
+    """A guess that knows nothing of the inputs.
+
+    Attributes:
+        loss: its mean loss.
+        unit: of losses: 1 if they are in nats, else the loss of the guess.
+        name: of the unit, for messages.
+    """
+
+    loss: float
+    unit: float
+    name: str
+
+    @classmethod
+    def of(cls, task: Task, found: Answered) -> Guess:
+        """The guess on the rows of any member."""
+        values = found.values.float() if found.values.element_size() < 4 else found.values
+        loss = float(task.losses(task.guess(values, found.targets), found.targets).mean())
+        if in_nats(task):
+            return cls(loss, 1.0, "nats")
+        return cls(loss, loss if math.isfinite(loss) and loss > 0 else 1.0, "of a guess's loss")
 
 
-def score_member(logits: Tensor, labels: Tensor) -> MemberScore:
-    """The score of logits (n, C) against labels (n,)."""
-    logits = logits.double()
-    if not bool(logits.isfinite().all()):
-        return MemberScore(False, math.inf, math.inf, math.inf, 0.0)
-    rms = float(logits.square().mean().sqrt())
-    loss = float(F.cross_entropy(logits, labels))
-    accuracy = float((logits.argmax(-1) == labels).double().mean())
+def score_member(task: Task, found: Answered, examples: Examples) -> MemberScore:
+    """The score of a member on examples."""
+    values = found.values.double() if task.wide else found.values.float()
+    fine = values.isfinite().all(-1)
+    if not bool(fine.all()):
+        told = _broken(found, fine, examples)
+        return MemberScore(False, math.inf, math.inf, math.inf, found.scores.primary, broken=told)
+    rms = float(values.square().mean().sqrt())
+    loss = float(task.losses(values, found.targets).mean())
+    fitted = best_loss(values, found.targets, task)
     return MemberScore(
-        True, rms, loss if math.isfinite(loss) else math.inf, fitted_loss(logits, labels), accuracy
+        True,
+        rms,
+        loss if math.isfinite(loss) else math.inf,
+        fitted,
+        found.scores.primary,
+        task.useless(values, found.targets),
     )
 
 
-def fitted_loss(logits: Tensor, labels: Tensor) -> float:
-    """The minimum over T > 0 of the mean cross-entropy of logits (n, C) / T, in nats."""
-    return float(F.cross_entropy(fitted_logits(logits, labels), labels))
+def _broken(found: Answered, fine: torch.Tensor, examples: Examples) -> str:
+    """Which examples' outputs are not finite, by their place in the data; "" if all are not."""
+    bad: set[int] = set()
+    start = before = 0
+    for rows, targets, shape in zip(found.parts, found.labels, found.shapes, strict=True):
+        owners = rows.owners
+        if owners is None:
+            kept = torch.ones(shape[0], dtype=torch.bool) if targets.kept is None else targets.kept
+            owners = kept.cpu().nonzero()[:, 0]
+        own = ~fine[start : start + len(rows.values)].cpu()
+        bad |= {before + int(owner) for owner in owners[own].tolist()}
+        start += len(rows.values)
+        before += shape[0]
+    if len(bad) >= before:
+        return ""
+    first = min(examples.number(each) for each in bad)
+    return f" on {len(bad)} of {before} examples, the first of them example {first} of the data"
 
 
-def fitted_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (n, C) / T in float64, with T > 0 of the least mean cross-entropy.
-
-    The loss is convex in 1 / T.
-    """
-    unit = logits.double() / logits.double().square().mean().sqrt().clamp_min(1e-300)
-
-    def loss(log_scale: float) -> float:
-        return float(F.cross_entropy(unit * math.exp(log_scale), labels))
-
-    found = minimize_scalar(loss, bounds=(math.log(1e-4), math.log(1e4)), method="bounded")
-    least = math.log(1e-4)
-    return unit * math.exp(found.x if float(found.fun) < loss(least) else least)
-
-
-def screen(scores: Sequence[MemberScore], classes: int) -> dict[int, str]:
+def screen(scores: Sequence[MemberScore], guess: Guess) -> dict[int, str]:
     """Member -> why it is left out, in words that follow its name."""
-    guessing = math.log(classes) - MARGIN
     reasons = {}
     for k, score in enumerate(scores):
         if not score.finite:
-            reasons[k] = "its outputs are not finite"
-        elif score.fitted_loss >= guessing:
-            told = (
-                f"loss {score.fitted_loss:.2f}, guessing {math.log(classes):.2f} nats, of which it"
-                f" must be {MARGIN} below"
-            )
-            reasons[k] = f"it is no better than guessing at any temperature ({told})"
+            reasons[k] = f"its outputs are not finite{score.broken}"
+        elif score.useless:
+            reasons[k] = f"it {score.useless}"
     left = [k for k in range(len(scores)) if k not in reasons]
     if left:
+        margin = MARGIN * guess.unit
         lowest = min(scores[k].loss for k in left)
         # If members are perfect, one of huge outputs has the lowest loss of all. So of those that
         # are as good, the one of the smallest outputs sets the scale.
-        close = [k for k in left if scores[k].loss <= lowest + MARGIN]
+        close = [k for k in left if scores[k].loss <= lowest + margin]
         best = min(close, key=lambda k: scores[k].rms)
         for k in left:
             ratio = scores[k].rms / max(scores[best].rms, 1e-300)
             if not 1 / SCALE <= ratio <= SCALE:
                 reasons[k] = (
                     f"its outputs are {ratio:.1e} times as large as those of member {best},"
-                    f" of those within {MARGIN} nats of the lowest loss the one of the smallest"
-                    " outputs"
+                    f" of those within {MARGIN} {guess.name} of the lowest loss the one of the"
+                    " smallest outputs"
                 )
     return reasons
 
@@ -156,13 +174,4 @@ def best_member(scores: Sequence[MemberScore], left: Sequence[int]) -> int:
     return min(left, key=lambda k: (scores[k].loss, scores[k].fitted_loss))
 
 
-__all__ = [
-    "MemberScore",
-    "best_member",
-    "check_survivors",
-    "fitted_logits",
-    "fitted_loss",
-    "member_logits",
-    "score_member",
-    "screen",
-]
+__all__ = ["Guess", "MemberScore", "best_member", "check_survivors", "score_member", "screen"]

@@ -12,7 +12,6 @@ before gating and normalised gates are ours; docs/how_it_works/gates.md tells th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,7 +24,8 @@ from onefold.batchnorm import NormModule
 from onefold.distributed import from_first_rank
 from onefold.errors import SettingError
 from onefold.fold.soft.align_members import CommonBasis, common_basis
-from onefold.fold.soft.arguments import check_arguments, check_logits
+from onefold.fold.soft.answered import Answered, answer
+from onefold.fold.soft.arguments import check_arguments, check_outputs
 from onefold.fold.soft.bodies import hardened_modules, module_body, remaining
 from onefold.fold.soft.copies import filled_copy, shared_copy
 from onefold.fold.soft.examples import Examples
@@ -33,10 +33,10 @@ from onefold.fold.soft.gates import Gates
 from onefold.fold.soft.masks import mask_networks, mask_parts
 from onefold.fold.soft.mixture import Outputs, mixed_outputs
 from onefold.fold.soft.screening import (
+    Guess,
     MemberScore,
     best_member,
     check_survivors,
-    member_logits,
     score_member,
     screen,
 )
@@ -44,12 +44,13 @@ from onefold.fold.soft.sites import sites_of
 from onefold.fold.soft.statistics import measure, own_statistics, remeasure
 from onefold.fold.soft.table import GateTable
 from onefold.fold.soft.weighted import GatedLayers
-from onefold.inference import ClassAxis, OutputChoice, as_output
+from onefold.inference import OutputChoice, as_output
 from onefold.isolation import isolated
-from onefold.measure.scores import flatten
 from onefold.patterns import Patterns, as_list
 from onefold.progress import track
 from onefold.sources.agreement import check_ranks_agree
+from onefold.tasks import AUTO, Rows, Scoring, TaskChoice, as_scoring
+from onefold.tasks.reading import Reading
 
 
 class SoftMerge(nn.Module):
@@ -81,10 +82,12 @@ class SoftMerge(nn.Module):
         normalize: divide every row of gates by its sum.
         stochastic: noise in training mode: True, False, or "auto" for True at model level alone.
         screen: leave out members that `screening.py` finds unfit.
-        outputs: what level "model" sums: "logits", or "probabilities" (the result is then their
-            logarithm).
+        outputs: what level "model" sums: "logits", the outputs as they are, whatever the task; or,
+            of classifiers, "probabilities" (the result is then their logarithm).
         output: which output the labels belong to if the members return several, and on which axis
             its classes lie (`onefold.inference`).
+        task: what the members are asked (`onefold.tasks`): a name, or a `Task`; "auto" tells it
+            from outputs and labels.
         data: labelled batches for `prepare`, which is then called at once.
         seed: of the initial gates and of their noise.
 
@@ -119,17 +122,19 @@ class SoftMerge(nn.Module):
         *,
         outputs: Outputs = "logits",
         output: OutputChoice = None,
+        task: TaskChoice = AUTO,
         data: Data | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_arguments(models, level, include, exclude, align, reference, stochastic, outputs)
         self.level, self.align, self.seed = level, align, seed
+        self.outputs = outputs
         self.output = as_output(output)
-        self.axis = ClassAxis(self.output, "learning gates")
+        self.ask(as_scoring(task))
         self.include, self.exclude = as_list(include), as_list(exclude)
         self.stochastic = level == "model" if stochastic == "auto" else bool(stochastic)
-        self.screens, self.outputs = screen, outputs
+        self.screens = screen
         models = in_one_precision(models, reference if isinstance(reference, int) else 0)
         # A tuple, so that members are no submodules and their weights no parameters of this module.
         self._members = tuple(models)
@@ -140,8 +145,8 @@ class SoftMerge(nn.Module):
         self.gate = Gates(len(self.sites), len(models), normalized=normalize, seed=seed)
         self.to(device_of(models[0]))
         self.scores: list[MemberScore] | None = None
-        self.classes: int | None = None
-        self._outputs: tuple[Examples, list[Tensor]] | None = None
+        self.guess = Guess(0.0, 1.0, "nats")
+        self._outputs: tuple[Examples, list[Answered]] | None = None
         self.dropped: dict[int, str] = {}
         self.masked: dict[tuple[str, int], str] = {}
         self.pruned: dict[int, str] = {}
@@ -190,22 +195,23 @@ class SoftMerge(nn.Module):
         `fit_gates` calls it.
 
         Raises:
-            DataError: no labels, labels out of range, or a network cannot run.
+            DataError: no labels, labels that do not fit the task or tell none, or a network cannot
+                run.
+            SettingError: the task has no probabilities to sum.
             MembersError: every member is unfit, or the reference is.
         """
         check_ranks_agree(self._members, level=self.level, align=self.align, seed=self.seed)
         examples = Examples.of(data, device_of(self._members[0]))
-        logits = [
-            member_logits(model, examples, self.output, self.axis)
-            for model in track(self._members, "Screening the members")
-        ]
-        self.output = replace(self.output, class_axis=self.axis.known)
-        check_logits(logits)
-        self._outputs = (examples, logits) if self.level == "model" else None
-        self.classes = classes = logits[0].shape[-1]
-        pairs = [flatten(each, examples.labels) for each in logits]
-        self.scores = from_first_rank([score_member(rows, labels) for rows, labels in pairs])
-        self.dropped = screen(self.scores, classes) if self.screens else {}
+        found: list[Answered] = []
+        for k, model in enumerate(track(self._members, "Screening the members")):
+            like = found[0] if found else None
+            found.append(answer(model, examples, self.reading, like=like, name=f"Member {k}"))
+        task, self.output = self.reading.told, self.reading.output
+        check_outputs(self.outputs, task)
+        self._outputs = (examples, found) if self.level == "model" else None
+        scores = [score_member(task, own, examples) for own in found]
+        self.guess, self.scores = from_first_rank((Guess.of(task, found[0]), scores))
+        self.dropped = screen(self.scores, self.guess) if self.screens else {}
         self.pruned = {}
         check_survivors(self.survivors, self.dropped, self.reference)
         if self.reference is None:
@@ -213,22 +219,32 @@ class SoftMerge(nn.Module):
         self._build(examples)
         return self
 
-    def outputs_on(self, examples: Examples) -> list[Tensor]:
-        """The survivors' logits (n, classes) on `examples`, in float32.
+    def ask(self, scoring: Scoring) -> None:
+        """Set the task, and the scores that are taken. Members are screened anew for another task.
+
+        Raises:
+            SettingError: the task has no such score to choose by, or no probabilities to sum.
+        """
+        if scoring.named is not None:
+            check_outputs(self.outputs, scoring.named)
+        self.reading = Reading(scoring, self.output, "learning gates")
+        self.scores, self._outputs = None, None
+
+    def outputs_on(self, examples: Examples) -> tuple[list[Tensor], Tensor]:
+        """The survivors' rows (r, D) on `examples`, in float32, and their targets.
 
         Those on the examples of `prepare` are computed once.
         """
         if self._outputs is not None and self._outputs[0] is examples:
-            return [self._outputs[1][k].float() for k in self.survivors]
-        return [
-            member_logits(self._members[k], examples, self.output, self.axis).float()
-            for k in self.survivors
-        ]
+            found = [self._outputs[1][k] for k in self.survivors]
+        else:
+            found = [answer(self._members[k], examples, self.reading) for k in self.survivors]
+        return [own.values.float() for own in found], found[0].targets
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The gated output.
 
-        At level "model" that is the weighted sum of the members' logits, else what one network
+        At level "model" that is the weighted sum of the members' outputs, else what one network
         returns.
 
         Raises:
@@ -257,18 +273,13 @@ class SoftMerge(nn.Module):
             for norm in self._norms.values():
                 norm.training, norm.track_running_stats = False, True
 
-    def logits(self, returned: Any, batch: Batch, network: nn.Module | None = None) -> Tensor:
-        """The logits (..., classes) among what `network` returned on a labelled batch.
+    def rows(self, returned: Any, batch: Batch, network: nn.Module | None = None) -> Rows:
+        """What `network` returned on a labelled batch as rows of the task, with their targets.
 
         Raises:
-            DataError: they do not fit the labels.
+            DataError: it does not fit the labels.
         """
-        return self.axis.last(
-            self.output.of(returned, network),
-            batch.labels,
-            scored=True,
-            where=f" of batch {batch.index}",
-        )
+        return self.reading.rows(self.output.of(returned, network), batch)
 
     def penalty(self) -> Tensor:
         """The mean probability (scalar) that a gate is not 0.
@@ -376,7 +387,8 @@ class SoftMerge(nn.Module):
                 examples,
                 level=self.level,
                 seed=self.seed,
-                read=self.logits,
+                read=self.rows,
+                task=self.reading.task,
             )
             self.dropped |= self.basis.unfit
             alive, self.masked = mask_parts(self.sites, self.basis.states, self.survivors)
