@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pickle
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -254,6 +254,33 @@ def test_loaders() -> None:
     assert not hasattr(data, "nothing")
     streamed = DataLoader(Stream(), batch_size=4)
     assert onefold.evaluate(net(0), onefold.Batches(streamed)) == onefold.evaluate(net(0), data)
+
+
+class Encoding(UserDict):
+    """A batch as a tokenizer makes it: no dict, but a mapping."""
+
+
+@pytest.mark.parametrize("key", ["labels", "label", "label_ids"])
+@pytest.mark.parametrize("kind", [dict, Encoding])
+def test_labels_among_the_keys_of_a_dict(kind: Callable[..., Any], key: str) -> None:
+    data = [kind({key: y, "pixel_values": x}) for x, y in pairs()]
+    for found, (x, y) in zip(batches(data), pairs(), strict=True):
+        assert torch.equal(labels_of(found, "tested"), y)
+        assert list(found.kwargs) == ["pixel_values"]
+        assert torch.equal(found.kwargs["pixel_values"], x)
+    assert onefold.evaluate(Keyed(), data) == onefold.evaluate(net(0), pairs())
+    models = [Keyed(), Keyed()]
+    merged = onefold.merge(models, data, align="permutation", fold="greedy_soup")
+    assert type(merged.model) is Keyed
+    loader = DataLoader([{"pixel_values": x[0], key: int(y[0])} for x, y in pairs()], batch_size=2)
+    assert onefold.evaluate(Keyed(), loader).n == 4
+
+
+def test_the_entry_labels_comes_before_others() -> None:
+    x, y = pairs()[0]
+    (found,) = batches([{"label": x, "labels": y}])
+    assert torch.equal(labels_of(found, "tested"), y)
+    assert list(found.kwargs) == ["label"]
 
 
 @pytest.mark.parametrize("use", sorted(set(USES) - {"fingerprint"}))

@@ -1,7 +1,8 @@
 """What a loader yields, taken apart into inputs and labels.
 
-The form tells it: a tensor is inputs, a pair is (inputs, labels), and the entry "labels" of a dict
-holds the labels. `Batches` says it where the form does not. Arrays of numpy are taken as tensors.
+The form tells it: a tensor is inputs, a pair is (inputs, labels), and the entry "labels" of a dict,
+or else "label" or "label_ids", holds the labels. `Batches` says it where the form does not. Arrays
+of numpy are taken as tensors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from onefold.errors import DataError, SettingError, kind_of, nearest, shown
 
+LABEL_KEYS = ("labels", "label", "label_ids")  # the entry of a dict that holds labels
 Place = int | str  # of an entry: its position or its key
 
 
@@ -131,7 +133,8 @@ def taken_apart(
         item = item[0]
     elif isinstance(item, Mapping):
         item = dict(item)
-        labels = item.pop("labels", None)
+        named = next((key for key in LABEL_KEYS if key in item), None)
+        labels = None if named is None else item.pop(named)
     item = as_tensor(item)
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -174,7 +177,8 @@ def which_is_what(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         )
     if kwargs:
         keys = list(kwargs)
-        named = next((key for key in keys if "label" in key or key in ("target", "y")), keys[-1])
+        # Labels of a usual name are no longer among the entries.
+        named = next((key for key in keys if "label" in key or key in ("target", "y")), "label")
         return (
             "; if not all entries are inputs, pass onefold.Batches(data,"
             f" inputs={keys[0]!r}, labels={named!r})"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from onefold import load, save
+from onefold import load, merge, save
 from onefold.errors import SettingError
 from onefold.sources import build_model, resolve_model
 from onefold.sources.names import in_name
@@ -50,6 +50,69 @@ def test_a_task_or_the_class_that_the_config_names(transformers: Any, tmp_path: 
     assert type(model) is transformers.BertForSequenceClassification
     assert model.classifier.weight.shape == (5, 8)
     assert type(build_model(f"hf:{folder}?task=features")) is transformers.BertModel
+
+
+GPT = {"model_type": "gpt2", "vocab_size": 40, "n_embd": 16, "n_layer": 1, "n_head": 2}
+ENDS = {"n_positions": 32, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+LLAMA = {**SMALL, "model_type": "llama", "num_key_value_heads": 2, "pad_token_id": 0}
+VIT = {**SMALL, "model_type": "vit", "image_size": 16, "patch_size": 8}
+SEGFORMER = {
+    "model_type": "segformer",
+    "num_encoder_blocks": 2,
+    "depths": [1, 1],
+    "sr_ratios": [2, 1],
+    "hidden_sizes": [8, 12],
+    "num_attention_heads": [1, 2],
+    "patch_sizes": [3, 3],
+    "strides": [2, 2],
+    "mlp_ratios": [2, 2],
+    "decoder_hidden_size": 16,
+}
+HEADS: dict[str, tuple[dict[str, Any], str]] = {
+    "BertForSequenceClassification": (SMALL, "tokens"),
+    "BertForTokenClassification": (SMALL, "tokens"),
+    "BertForQuestionAnswering": (SMALL, "tokens"),
+    "BertForMaskedLM": (SMALL, "tokens"),
+    "BertForMultipleChoice": (SMALL, "choices"),
+    "GPT2LMHeadModel": ({**GPT, **ENDS}, "tokens"),
+    "LlamaForSequenceClassification": (LLAMA, "tokens"),
+    "ViTForImageClassification": (VIT, "images"),
+    "SegformerForSemanticSegmentation": (SEGFORMER, "images"),
+}
+
+
+def inputs_of(kind: str, length: int) -> dict[str, torch.Tensor]:
+    if kind == "images":
+        return {"pixel_values": torch.randn(6, 3, 16, 16)}
+    shape = (6, 2, length) if kind == "choices" else (6, length)
+    return {
+        "input_ids": torch.randint(4, 40, shape),
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_is_built_and_merged(transformers: Any, tmp_path: Path, head: str) -> None:
+    settings, kind = HEADS[head]
+    content = {**settings, "architectures": [head]}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    models = [build_model(f"hf:{tmp_path}").eval() for _ in range(2)]
+    assert type(models[0]) is getattr(transformers, head)
+    data = [inputs_of(kind, length) for length in (9, 5, 12)]
+    for align in ("none", "permutation"):
+        merged = merge(models, data, align=align, fold="average", repair="none").model
+        with torch.no_grad():
+            found = merged(**data[1])
+        assert all(value.isfinite().all() for value in found.values() if torch.is_tensor(value))
+
+
+def test_a_task_in_either_spelling(transformers: Any, tmp_path: Path) -> None:
+    name = f"hf:{config(tmp_path)}?task=token"
+    assert type(build_model(f"{name}_classification")) is transformers.BertForTokenClassification
+    (tmp_path / "config.json").write_text(json.dumps(SEGFORMER))
+    built = build_model(f"hf:{tmp_path}?task=semantic-segmentation")
+    assert type(built) is transformers.SegformerForSemanticSegmentation
 
 
 def test_caches_of_keys_and_values_are_off(transformers: Any, tmp_path: Path) -> None:

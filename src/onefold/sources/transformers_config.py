@@ -31,8 +31,12 @@ TASKS = {  # option `task` -> the class of transformers that finds the network f
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",
+    "next-sentence": "AutoModelForNextSentencePrediction",
     "image-classification": "AutoModelForImageClassification",
+    "semantic-segmentation": "AutoModelForSemanticSegmentation",
+    "depth-estimation": "AutoModelForDepthEstimation",
     "audio-classification": "AutoModelForAudioClassification",
+    "video-classification": "AutoModelForVideoClassification",
 }
 
 
@@ -58,7 +62,7 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
             f" transformers does not know; {hint}"
         )
     task = name.options.get("task")
-    if task is not None and task not in TASKS:
+    if task is not None and _dashed(task) not in TASKS:
         raise SettingError(
             f"The source '{name.text}' has no task '{task}'; {nearest(str(task), TASKS)}"
         )
@@ -66,10 +70,15 @@ def transformers_model(name: Name) -> Callable[..., nn.Module]:
     def build(task: str | None = None, **settings: Any) -> nn.Module:
         config = _config(transformers, family, content, settings, name)
         if task is not None:
-            return _for_task(transformers, config, task, name)
+            return _for_task(transformers, config, _dashed(task), name)
         return _named(transformers, content, name)(config)
 
     return build
+
+
+def _dashed(task: object) -> str:
+    """The name of a task as it stands in TASKS, whether its words have lines below or between."""
+    return str(task).replace("_", "-")
 
 
 def _read(name: Name) -> dict[str, Any]:

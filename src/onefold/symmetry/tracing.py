@@ -22,8 +22,8 @@ from torch.utils import _pytree as pytree
 from onefold.arguments import checked
 from onefold.batches import Batch, batches
 from onefold.copying import copied_to_run, ordinary
-from onefold.errors import TraceError
-from onefold.forward import forward
+from onefold.errors import DataError, TraceError
+from onefold.forward import forward, not_in_table
 from onefold.isolation import isolated
 from onefold.progress import waiting
 from onefold.symmetry.exporting import doubled, evaluating, export, shape_of
@@ -96,10 +96,18 @@ class TracedNetwork:
             TraceError: a named node does not exist, or another batch size cannot be traced or leads
                 to another graph.
             MembersError: a state dict lacks a tensor or holds one of another shape.
+            DataError: a number of the inputs has no row in the network's embedding.
         """
         with torch.no_grad():
             plan, inputs = self.plan_for(args, kwargs)
-            return plan.run(states, inputs, visit, nodes, until)
+            try:
+                return plan.run(states, inputs, visit, nodes, until)
+            except IndexError as error:
+                batch = Batch(tuple(args), dict(kwargs or {}))
+                if wrong := not_in_table(self.model, batch):
+                    what = f"{type(self.model).__name__} cannot run on one of the batches"
+                    raise DataError(f"{what}: {wrong}") from error
+                raise
 
     def plan_for(
         self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
