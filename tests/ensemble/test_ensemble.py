@@ -141,7 +141,6 @@ MODELS = networks(count=2)
     ("build", "error", "text"),
     [
         (lambda: Ensemble(MODELS, "logit"), SettingError, "did you mean 'logits'"),
-        (lambda: Ensemble(MODELS, None), SettingError, "or a ClassPool, not None"),
         (lambda: Ensemble(MODELS, ["logits"]), SettingError, "mean as 'probabilities', 'logits'"),
         (lambda: Ensemble(MODELS, "classes"), SettingError, "onefold.class_pool"),
         (

@@ -91,8 +91,8 @@ def test_labels_choose_on_examples_that_no_fold_read(different: list[nn.Module])
     result = merge(different, UNLABELLED, validation=TEST)
     folded = result.report.folded
     best = max(map(accuracy, different))
-    assert folded["accuracy"][folded["baseline"]] == pytest.approx(best)
-    assert folded["accuracy"][folded["choice"]] == pytest.approx(accuracy(result.model))
+    assert folded["scores"][folded["baseline"]] == pytest.approx(best)
+    assert folded["scores"][folded["choice"]] == pytest.approx(accuracy(result.model))
     assert accuracy(result.model) > best
     assert "On 512 labelled examples that no fold read it is above" in " ".join(
         result.report.chosen
@@ -106,7 +106,7 @@ def test_labels_choose_on_examples_that_no_fold_read(different: list[nn.Module])
     }
     for name, gain in folded["gains"].items():
         assert gain["gain"] == pytest.approx(
-            folded["accuracy"][name] - folded["accuracy"][folded["baseline"]]
+            folded["scores"][name] - folded["scores"][folded["baseline"]]
         )
 
 
@@ -288,7 +288,7 @@ def test_repair_by_name_repairs_what_is_kept() -> None:
     result = merge(networks, UNLABELLED, repair="batchnorm", validation=TEST)
     assert result.report.repair == "batchnorm"
     folded = result.report.folded
-    assert folded["accuracy"][folded["choice"]] == pytest.approx(accuracy(result.model))
+    assert folded["scores"][folded["choice"]] == pytest.approx(accuracy(result.model))
 
 
 def test_same_seed_same_bits(different: list[nn.Module]) -> None:
@@ -338,18 +338,40 @@ class Scores(Numbers):
 
 
 @pytest.mark.parametrize(
+    ("kind", "labels", "by"),
+    [
+        (Numbers, lambda n: torch.randn(n, 1), "rmse"),
+        (Numbers, lambda n: torch.randn(n), "rmse"),
+        (Numbers, lambda n: torch.randint(2, (n,)), "accuracy"),
+        (Scores, lambda n: torch.randn(n, 3), "rmse"),
+        (Scores, lambda n: torch.randint(2, (n, 3)).float(), "mean_average_precision"),
+        (Scores, lambda n: F.one_hot(torch.randint(3, (n,)), 3).float(), "accuracy"),
+    ],
+    ids=["numbers", "a number each", "yes or no", "three numbers", "several", "one-hot"],
+)
+def test_labels_of_every_task_choose(
+    kind: type[Numbers], labels: Callable[[int], Tensor], by: str
+) -> None:
+    data, models = numbers_for(labels), [kind(0), kind(1)]
+    facts = merge(models, data).report.folded
+    assert facts["scored by"] == by
+    alone = [of.evaluate(model, data[-1:]).primary for model in models]
+    assert facts["members"] == pytest.approx(alone)
+    best = (min if by == "rmse" else max)(range(2), key=lambda k: alone[k])
+    assert facts["baseline"] == f"member {best}"
+    assert merge(models, [x for x, _ in data], validation=data).report.folded["scored by"] == by
+
+
+@pytest.mark.parametrize(
     ("kind", "labels"),
     [
-        (Numbers, lambda n: torch.randn(n, 1)),
-        (Numbers, lambda n: torch.randn(n)),
-        (Numbers, lambda n: torch.randint(2, (n,))),
-        (Scores, lambda n: torch.randn(n, 3)),
-        (Scores, lambda n: torch.randint(2, (n, 3)).float()),
-        (Scores, lambda n: F.one_hot(torch.randint(3, (n,)), 3).float()),
+        (Numbers, lambda n: torch.randint(2, (n,)).float()),
+        (Scores, lambda n: torch.randn(n, 5)),
+        (Scores, lambda n: torch.randn(n)),
     ],
-    ids=["numbers", "a number each", "two classes by one", "three numbers", "several", "one-hot"],
+    ids=["0.0 and 1.0", "too many", "too few"],
 )
-def test_labels_of_the_data_that_are_no_classes_are_left_and_told(
+def test_labels_of_the_data_that_tell_no_task_are_left_and_told(
     kind: type[Numbers], labels: Callable[[int], Tensor]
 ) -> None:
     data, models = numbers_for(labels), [kind(0), kind(1)]

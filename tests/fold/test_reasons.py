@@ -228,7 +228,7 @@ def test_a_member_is_gated_out_only_where_that_costs_no_more_than_its_gates(
     [
         (
             {"a": answers(0.9, 3.0), "b": answers(0.5, 3.0)},
-            "each of the others is clearly less accurate",
+            "each of the others is clearly worse",
             "chance",
         ),
         (

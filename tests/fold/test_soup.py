@@ -110,15 +110,15 @@ def test_a_greedy_soup_says_what_it_kept_and_by_how_much(repair: str) -> None:
         reached = max(facts["members"])
         kept = [facts["ingredients"][0]]
         for trial in facts["trials"]:  # the decision by what is told of it
-            assert trial["difference"] == pytest.approx(trial["accuracy"] - reached)
+            assert trial["difference"] == pytest.approx(trial["score"] - reached)
             clear_loss = trial["loss difference"] < -trial["loss standard error"]
             assert not trial["kept"] or trial["difference"] > 0 or clear_loss
             if trial["kept"]:
-                reached = trial["accuracy"]
+                reached = trial["score"]
                 kept.append(trial["member"])
         assert kept == facts["ingredients"]
     final = evaluate(result.model, TEST).accuracy
-    accepted = [trial["accuracy"] for trial in facts["trials"] if trial["kept"]]
+    accepted = [trial["score"] for trial in facts["trials"] if trial["kept"]]
     assert not accepted or final == pytest.approx(accepted[-1])
 
 

@@ -1,4 +1,4 @@
-"""The keyword arguments of `onefold.merge` with their defaults."""
+"""The keyword arguments of `plan_merge` with the defaults of `onefold.merge`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import inspect
 from typing import Any
 
 import onefold
+from onefold.tasks import Scoring
 
 MERGE_DEFAULTS: dict[str, Any] = {
     name: parameter.default
     for name, parameter in inspect.signature(onefold.merge).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-}
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in ("task", "metrics", "by")
+} | {"scoring": Scoring()}

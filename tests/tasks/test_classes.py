@@ -39,7 +39,7 @@ def test_counts_are_those_of_a_loop_whatever_the_batches() -> None:
     assert math.isnan(counts.accuracy(3))
     assert json.loads(json.dumps(counts.to_dict()))["confusion"] == matrix
     assert repr(counts) == "ClassCounts(4 classes, 101 examples)"
-    scores = tally.scores()
+    scores = score_logits(logits, labels)
     assert "classes" not in scores.to_dict()
     assert scores == type(scores).from_dict(scores.to_dict())
 

@@ -29,11 +29,12 @@ from onefold.ensemble.class_shares import EVEN
 from onefold.ensemble.names import EnsembleName, check_ensemble
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import Note
+from onefold.finite import finite
 from onefold.fold.average import folds
 from onefold.fold.candidates import ALIGNED, Candidate, aim, as_member, candidates, name_of_member
 from onefold.fold.choosing import Choice, choose
 from onefold.fold.expected import expected_gain, expected_hits
-from onefold.fold.held_out import last_part, rank, scored
+from onefold.fold.held_out import last_part, scored
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import losses
@@ -108,19 +109,20 @@ class Auto(NetworkFold):
 
     def _by_labels(self, job: FoldJob, evidence: Evidence, validation: Data) -> Folded:
         """The choice by scores on labelled examples."""
-        alone = scored(job.models, validation, job.output)
-        best = max(range(len(alone)), key=lambda k: rank(alone[k]))
+        alone = scored(job.models, validation, job.output, job.scoring)
+        best = max(range(len(alone)), key=lambda k: alone[k].rank)
         baseline = name_of_member(best)
         contest = self._contest(job, evidence, best)
         scores = {
-            name: scored([network], validation, job.output)[0]
+            name: scored([network], validation, job.output, job.scoring)[0]
             for name, network in contest.networks.items()
         }
         choice = choose(list(scores), baseline, lambda a, b: difference(scores[a], scores[b]))
         count = scores[baseline].n
         details = {
-            "accuracy": {name: of_one.accuracy for name, of_one in scores.items()},
-            "members": [of_one.accuracy for of_one in alone],
+            "scored by": scores[baseline].by,
+            "scores": {name: finite(of_one.primary) for name, of_one in scores.items()},
+            "members": [finite(of_one.primary) for of_one in alone],
             "loss": losses(scores),
             "validation examples": count,
         }

@@ -22,7 +22,8 @@ from onefold.fold.auto import Auto
 from onefold.fold.candidates import aim
 from onefold.fold.held_out import has_labels, held_out
 from onefold.fold.merge_report import MergeReport
-from onefold.fold.plan import MergePlan, labelled_output
+from onefold.fold.plan import MergePlan
+from onefold.fold.told_task import output_of, told_task
 
 M = TypeVar("M", bound=nn.Module)
 ONE_BATCH = (
@@ -84,7 +85,9 @@ def _with_labels(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     model = plan.models[plan.base]
     first = next(batches(data, device_of(model), "calibration data"))
     try:
-        output = labelled_output(model, first, plan.output)
+        task = told_task(model, first, plan.output, plan.scoring, needed=True)
+        assert task is not None
+        output = output_of(model, first, plan.output, task, "choosing by labels")
     except DataError as error:
         report.warnings.append(Note(f"the labels of the data were not used: {error}"))
         return plan
@@ -93,7 +96,11 @@ def _with_labels(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
         report.warnings.append(Note(ONE_BATCH))
         return plan
     return dataclasses.replace(
-        plan, data=shard_for_rank(rest, None), validation=labelled, output=output
+        plan,
+        data=shard_for_rank(rest, None),
+        validation=labelled,
+        output=output,
+        scoring=plan.scoring.at(task),
     )
 
 

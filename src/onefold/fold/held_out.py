@@ -10,8 +10,8 @@ from torch import nn
 from onefold.batches import Data, batches
 from onefold.errors import DataError
 from onefold.inference import OutputChoice
-from onefold.measure.evaluation import evaluate
-from onefold.measure.scores import Scores
+from onefold.measure.evaluation import score_networks
+from onefold.tasks import Scores, Scoring
 
 SHARE = 0.2
 
@@ -81,12 +81,11 @@ def check_labels(validation: Data | None, fold: str) -> Data:
 
 
 def scored(
-    models: Sequence[nn.Module], validation: Data, output: OutputChoice = None
+    models: Sequence[nn.Module],
+    validation: Data,
+    output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> list[Scores]:
     """Every network's scores on the labelled batches, one network after the other."""
-    return [evaluate(model, validation, output=output) for model in models]
-
-
-def rank(scores: Scores) -> tuple[float, float]:
-    """The key of comparison: accuracy, and on a tie the loss."""
-    return scores.accuracy, -scores.nll
+    how = scoring or Scoring()
+    return [score_networks([model], validation, how, output=output).members[0] for model in models]

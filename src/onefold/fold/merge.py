@@ -31,6 +31,7 @@ from onefold.fold.steps import (
 from onefold.inference import OutputChoice
 from onefold.isolation import isolated
 from onefold.sources.agreement import check_ranks_agree
+from onefold.tasks import AUTO, TaskChoice, as_scoring
 from onefold.weights import repeated
 
 M = TypeVar("M", bound=nn.Module)
@@ -51,6 +52,9 @@ def merge(
     validation: Data | None = None,
     reference: int | None = 0,
     output: OutputChoice = None,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     seed: int = 0,
 ) -> MergeResult[M]:
     """Fold K networks of one architecture into one: trace, align, fold, repair and polish.
@@ -106,6 +110,11 @@ def merge(
         output: which output is meant if the networks return several, and on which axis its
             classes lie (`onefold.inference`). Only what reads scores needs it: polish, folds that
             choose by labels, and ensembles of probabilities or classes.
+        task: what the networks are asked, as in `onefold.evaluate`: what is scored where labels
+            choose, what polish distils, and which ensembles there are. "auto" tells it from the
+            labels, where there are some.
+        metrics: further scores to choose by, as in `onefold.evaluate`.
+        by: the name of the score that labels choose by; None: the task's first.
         seed: of everything random.
 
     Raises:
@@ -126,6 +135,7 @@ def merge(
             validation=validation,
             reference=reference,
             output=output,
+            scoring=as_scoring(task, metrics, by),
             seed=seed,
         )
     check_ranks_agree(

@@ -23,6 +23,7 @@ from onefold.finite import finite
 from onefold.fold.average import Fold, folds
 from onefold.inference import ANY, Output
 from onefold.symmetry import SymmetrySpec, TracedNetwork
+from onefold.tasks import Scoring
 
 CHOSEN = "chosen for each layer"  # a ridge that is not given
 
@@ -44,6 +45,7 @@ class FoldJob(ABC):
         seed: of what is random in the fold.
         kept: state-dict name -> why the tensor is not averaged (see `unaveraged.py`).
         output: which output is meant if scores are needed.
+        scoring: the task, and the score that decides.
         always: the result will be repaired whatever the fold says, as repair was asked for by name.
         evidence: how the members relate, if that was measured.
     """
@@ -60,6 +62,7 @@ class FoldJob(ABC):
     seed: int = 0
     kept: Mapping[str, str] = field(default_factory=dict)
     output: Output = ANY
+    scoring: Scoring = field(default_factory=Scoring)
     always: bool = False
     evidence: Evidence | None = None
 

@@ -19,7 +19,6 @@ from onefold.alignment import (
     in_one_precision,
 )
 from onefold.batches import (
-    Batch,
     Data,
     RankShare,
     batches,
@@ -37,9 +36,11 @@ from onefold.fold.average import normalized
 from onefold.fold.distillation import Polish, as_polish, check_distillable, check_polishable
 from onefold.fold.least_squares import LeastSquares
 from onefold.fold.network_fold import NetworkFold, as_fold, takes
-from onefold.inference import ClassAxis, Output, OutputChoice, as_output, run
+from onefold.fold.told_task import check_goal, output_of, told_task
+from onefold.inference import Output, OutputChoice, as_output, run
 from onefold.inference.running import eval_mode
 from onefold.sources import on_disk
+from onefold.tasks import Classification, Scoring
 
 M = TypeVar("M", bound=nn.Module)
 REPAIRS = ("auto", "none", "batchnorm", "full")
@@ -65,6 +66,7 @@ class MergePlan(Generic[M]):
         validation: labelled batches to choose by, if there are any besides `data`.
         reference: the member that the others are mapped to; None: a common basis.
         output: which output is meant if scores are needed.
+        scoring: the task, and the score that decides.
         seed: of everything random.
         widths: the members differ in width.
         asked_repair: repair was asked for by name.
@@ -86,6 +88,7 @@ class MergePlan(Generic[M]):
     validation: Data | None
     reference: int | None
     output: Output
+    scoring: Scoring
     seed: int
     widths: bool
     asked_repair: bool
@@ -118,6 +121,7 @@ def plan_merge(
     validation: Data | None,
     reference: int | None,
     output: OutputChoice,
+    scoring: Scoring,
     seed: int,
 ) -> MergePlan[M]:
     """Check the arguments of `onefold.merge`, which documents them.
@@ -176,13 +180,14 @@ def plan_merge(
         validation=None if validation is None else check_reiterable(validation, "validation data"),
         reference=reference,
         output=as_output(output),
+        scoring=scoring,
         seed=seed,
         widths=widths,
         asked_repair=repair != "auto",
         asked_goal=ensemble is not None or (last is not None and last.ensemble is not None),
         graph=aligner is not None or folder.traced,
     )
-    return plan if data is None else dataclasses.replace(plan, output=_checked_output(plan))
+    return plan if data is None else _checked_output(plan)
 
 
 def check_member(reference: int | None, members: int) -> None:
@@ -251,41 +256,38 @@ def _check_whole(data: Data, fold: NetworkFold, polish: Polish | None) -> None:
         )
 
 
-def _checked_output(plan: MergePlan[M]) -> Output:
-    """The output, with the axis of its classes if a choice by labels tells it.
+def _checked_output(plan: MergePlan[M]) -> MergePlan[M]:
+    """The plan with its task and the axis of its classes, as far as labels tell them.
 
     Raises:
-        DataError: a step needs an output that is not known; raised before anything slow.
+        DataError: a step needs an output or a task that is not known; raised before anything slow.
+        SettingError: the task has no ensemble as asked for, or no score to choose by.
     """
-    model, data, meant, fold = plan.models[plan.base], plan.whole, plan.output, plan.fold
+    model, data, fold = plan.models[plan.base], plan.whole, plan.fold
     assert data is not None
     source = data
     if fold.labelled and plan.validation is not None:
         source = plan.validation
     first = next(batches(source, device_of(model), "calibration data"))
-    # The default does without labels of the data that are no classes (`default.py`).
-    needed = fold.name != AUTO or plan.validation is not None
-    if fold.labelled and needed and first.labels is not None:
-        meant = labelled_output(model, first, meant)
+    # The default does without labels of the data that tell no task (`default.py`).
+    chooses = fold.name != AUTO or plan.validation is not None
+    needed = fold.labelled and chooses and first.labels is not None
+    reads = needed or plan.polish is not None or plan.scoring.named is not None
+    meant, scoring = plan.output, plan.scoring
+    task = told_task(model, first, meant, scoring, needed=needed) if reads else None
+    if task is not None:
+        scoring = scoring.at(task)
+        meant = output_of(model, first, meant, task, "choosing by labels" if needed else "this")
+        check_goal(plan.goal, task)
     elif meant.select is not None:
         with eval_mode([model]):
             run(model, first, meant)
     if plan.polish is not None:
-        check_polishable(model, data, meant, plan.polish.views)
+        check_polishable(model, data, meant, task or CLASSES, plan.polish.views)
     elif plan.goal not in (None, "logits", "outputs") and fold.runs:
-        check_distillable(model, data, meant, "an ensemble of probabilities or classes")
-    return meant
+        check_distillable(model, data, meant, task or CLASSES, CLASSIFIED)
+    return dataclasses.replace(plan, output=meant, scoring=scoring)
 
 
-def labelled_output(model: nn.Module, batch: Batch, output: Output) -> Output:
-    """The output with the axis of its classes, which the labels of a batch tell.
-
-    Raises:
-        DataError: the labels are no classes of the network's output.
-    """
-    with eval_mode([model]):
-        value = run(model, batch, output)
-    axis = ClassAxis(output, "choosing by labels").of(
-        value, batch.labels, scored=True, where=f" of batch {batch.index}"
-    )
-    return output if value.dim() == 2 else dataclasses.replace(output, class_axis=axis)
+CLASSES = Classification()
+CLASSIFIED = "an ensemble of probabilities or classes"

@@ -1,8 +1,8 @@
 """The reasons of a fold that chooses by labels, in words that follow from its scores.
 
-The choice is the highest accuracy on held-out examples, on a tie the lowest loss (`held_out.rank`).
-Whether chance may have decided follows from paired differences (measure/paired.py): of every rival
-that is not clearly less accurate.
+The choice is the best score on held-out examples, on a tie the lowest loss (`Scores.rank`). Whether
+chance may have decided follows from paired differences (measure/paired.py): of every rival that is
+not clearly worse.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from onefold.finite import finite
 from onefold.measure.paired import difference
-from onefold.measure.scores import Scores
+from onefold.tasks import Scores
 
 
 def not_clearly_worse(choice: str, scores: Mapping[str, Scores]) -> list[str]:
@@ -32,14 +32,16 @@ def reason(choice: str, scores: Mapping[str, Scores]) -> str:
         scores: of all candidates, by name.
     """
     best = scores[choice]
+    kind, loss = best.kind, best.loss_kind
+    side = "lowest" if kind.highest is False else "highest"
     text = (
-        f"of {len(scores)} candidates it has the highest accuracy on {best.n} held-out examples,"
-        f" {100 * best.accuracy:.2f} %"
+        f"of {len(scores)} candidates it has the {side} {kind.label} on {best.n} held-out examples,"
+        f" {kind.shown(best.primary)}"
     )
-    level = [name for name in scores if name != choice and scores[name].accuracy == best.accuracy]
+    level = [name for name in scores if name != choice and scores[name].primary == best.primary]
     if level:
-        equal = all(scores[name].nll == best.nll for name in level)
-        lower = f"has no higher loss than they ({best.nll:.4f} nats)"
+        equal = all(scores[name].loss == best.loss for name in level)
+        lower = f"has no higher loss than they ({loss.shown(best.loss)})"
         decided = "is the first of them" if equal else lower
         text += f", as {_have(level)}, and {decided}"
     near = not_clearly_worse(choice, scores)
@@ -51,12 +53,12 @@ def reason(choice: str, scores: Mapping[str, Scores]) -> str:
         )
     if len(scores) == 1:
         return text
-    return f"{text}; each of the others is clearly less accurate, example by example"
+    return f"{text}; each of the others is clearly worse, example by example"
 
 
 def losses(scores: Mapping[str, Scores]) -> dict[str, float | str]:
-    """The losses in nats, ready for JSON."""
-    return {name: finite(of_name.nll) for name, of_name in scores.items()}
+    """The losses, ready for JSON."""
+    return {name: finite(of_name.loss) for name, of_name in scores.items()}
 
 
 def soup_note(chosen: Sequence[int], trials: Sequence[Mapping[str, Any]], examples: int) -> str:
@@ -80,7 +82,7 @@ def soup_note(chosen: Sequence[int], trials: Sequence[Mapping[str, Any]], exampl
         )
     return (
         f"the soup is of members {', '.join(map(str, chosen))}, each of which made it better {by},"
-        f" in accuracy or, where that is level, in loss; {told}"
+        f" in score or, where that is level, in loss; {told}"
     )
 
 

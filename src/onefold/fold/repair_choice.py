@@ -7,7 +7,7 @@ without labels told these groups from the others: neither the distance of the ou
 the members' outputs nor the agreement with their ensemble. So labels decide where they are given:
 
     p, r = the average before and behind repair, on the same labelled examples
-    p is taken if it leads: accuracy_p > accuracy_r by more than a paired standard error.
+    p is taken if it leads: score_p is above score_r by more than a paired standard error.
 
 A tie keeps the repair, as it helped more often than not.
 """

@@ -3,10 +3,11 @@
     greedy   sort the members by their held-out score; S = {best};
              for the next member k: S + {k} if average(S + {k}) leads average(S)
 
-The score is the accuracy, and on a tie the loss. A trial leads if it is above by more than a paired
-standard error (`measure/paired.py`), in accuracy, or in loss while its accuracy is not below by as
-much. What is level stays out: a soup of fewer members is the simpler one, and in a sequence of
-trials that chance decides the one of most luck is kept. The original adds what is level, too.
+The score is that which decides in the task, and on a tie the loss. A trial leads if it is above by
+more than a paired standard error (`measure/paired.py`), in score, or in loss while its score is not
+below by as much. What is level stays out: a soup of fewer members is the simpler one, and in a
+sequence of trials that chance decides the one of most luck is kept. The original adds what is
+level, too.
 
 Wortsman, Ilharco, Gadre et al. 2022, "Model soups: averaging weights of multiple fine-tuned models
 improves accuracy without increasing inference time" (arXiv 2203.05482). The ingredients there are
@@ -23,7 +24,7 @@ from typing import Any, ClassVar
 
 from onefold.finite import finite
 from onefold.fold.average import folds
-from onefold.fold.held_out import check_labels, held_out, rank, scored
+from onefold.fold.held_out import check_labels, held_out, scored
 from onefold.fold.network_fold import Folded, FoldJob, NetworkFold
 from onefold.fold.reasons import soup_note
 from onefold.measure.paired import ONE_ERROR, Difference, difference
@@ -65,23 +66,23 @@ class GreedySoup(NetworkFold):
         """
         _, validation = held_out(job.data, job.validation)
         validation = check_labels(validation, "greedy_soup")
-        alone = scored(job.models, validation, job.output)
-        order = sorted(range(len(alone)), key=lambda k: rank(alone[k]), reverse=True)
+        alone = scored(job.models, validation, job.output, job.scoring)
+        order = sorted(range(len(alone)), key=lambda k: alone[k].rank, reverse=True)
         chosen, best = [order[0]], alone[order[0]]
         if job.always:  # the networks that are compared are those that would be returned
             first = job.repaired(job.models[order[0]].state_dict(), False)
-            best = scored([first], validation, job.output)[0]
+            best = scored([first], validation, job.output, job.scoring)[0]
         trials: list[dict[str, Any]] = []
         for k in order[1:]:
             trial = job.repaired(job.average(_equal([*chosen, k], len(alone))), True)
-            score = scored([trial], validation, job.output)[0]
+            score = scored([trial], validation, job.output, job.scoring)[0]
             step = difference(score, best)
             better = improves(step)
             trials.append(
                 {
                     "member": k,
-                    "accuracy": score.accuracy,
-                    "loss": finite(score.nll),
+                    "score": finite(score.primary),
+                    "loss": finite(score.loss),
                     "kept": better,
                     "difference": step.gain,
                     "standard error": step.error,
@@ -94,7 +95,8 @@ class GreedySoup(NetworkFold):
                 chosen, best = [*chosen, k], score
         details = {
             "ingredients": chosen,
-            "members": [s.accuracy for s in alone],
+            "scored by": best.by,
+            "members": [finite(s.primary) for s in alone],
             "trials": trials,
             "validation examples": best.n,
         }

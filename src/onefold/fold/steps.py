@@ -22,7 +22,7 @@ from onefold.caches import clear_eval_caches, fill
 from onefold.copying import copied
 from onefold.counting import counted
 from onefold.ensemble.class_shares import EVEN, pooled
-from onefold.ensemble.mean_choice import choose_mean
+from onefold.ensemble.mean_choice import LOGITS, choose_mean
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import Note, NothingToAlignError, TraceError
 from onefold.fold.average import average, owner_of
@@ -265,7 +265,10 @@ def goal_step(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     """
     goal = plan.goal
     if goal is None and plan.whole is not None:
-        chosen = choose_mean(plan.models, plan.whole, plan.output, plan.weights)
+        task = plan.scoring.named
+        chosen = LOGITS
+        if task is None or task.classes:
+            chosen = choose_mean(plan.models, plan.whole, plan.output, plan.weights)
         report.read("choice of the ensemble", chosen.examples)
         report.warnings += chosen.notes
         fold = dataclasses.replace(plan.fold, ensemble=chosen.name)  # type: ignore[type-var]
@@ -313,6 +316,7 @@ def fold_step(
             seed=plan.seed,
             kept=left.kept,
             output=plan.output,
+            scoring=plan.scoring,
             always=plan.asked_repair,
             evidence=plan.evidence,
             network=first,
@@ -349,7 +353,7 @@ def repair_step(
         report.warnings.append(Note(HELD))
         return
     with report.timed("choose repair"):
-        without, repaired = scored([before, network], plan.validation, plan.output)
+        without, repaired = scored([before, network], plan.validation, plan.output, plan.scoring)
     gain = difference(without, repaired)
     report.warnings.append(told(gain))
     report.read(CHOOSING, gain.n)
@@ -366,7 +370,13 @@ def polish_step(plan: MergePlan[M], network: M, report: MergeReport) -> M:
     settings: Polish = dataclasses.replace(plan.polish, ensemble=plan.goal)
     with report.timed("polish"):
         result = distil(
-            network, plan.models, plan.whole, settings, seed=plan.seed, output=plan.output
+            network,
+            plan.models,
+            plan.whole,
+            settings,
+            task=plan.scoring.task,
+            seed=plan.seed,
+            output=plan.output,
         )
     report.polished = result.to_dict()
     report.warnings += result.notes

@@ -11,9 +11,10 @@ from torch import nn
 import onefold
 from onefold.errors import SettingError
 from onefold.fold import Polish, polish
-from onefold.fold.distillation.aims import divergence
 from onefold.fold.distillation.estimate import told
+from onefold.tasks import Classification
 
+divergence = Classification().divergence
 UNLABELLED = [x for x, _ in loader(128, batch=32)]
 
 

@@ -1,7 +1,9 @@
-"""What the student is taught: the ensemble's log-probabilities on a batch.
+"""What the student is taught: the ensemble's answer on a batch, in the form that its task says.
 
-q(x) = softmax(g(x) / T),   g = mean_k f_k,  or log mean_k softmax(f_k),  or a pool
-loss = T^2 mean_x KL(q(x) || softmax(f_theta(x) / T))
+g = an ensemble of the members' values:  a mean of the task, or a pool of classes
+classes    q(x) = softmax(g(x) / T),   loss = T^2 mean_x KL(q(x) || softmax(f_theta(x) / T))
+yes or no  the same with sigmoid
+numbers    loss = mean_x (f_theta(x) - g(x))^2
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onefold.batch_parts import in_memory
@@ -20,51 +21,36 @@ from onefold.ensemble.mean import mean_output
 from onefold.ensemble.names import EnsembleMean
 from onefold.ensemble.pool import ClassPool
 from onefold.fold.distillation.views import Viewer
-from onefold.inference import ClassAxis, Output, run
+from onefold.inference import Output, run
 from onefold.inference.running import eval_mode
 from onefold.sources import on_disk
+from onefold.tasks import Task
 
 T = TypeVar("T")
 WHAT = "data to distil on"
-POLISHING = "distilling by the divergence of class probabilities (polish)"
+POLISHING = "distilling (polish)"
 
 
-class Logits:
-    """The logits (n, ..., classes) of a network on one batch after the other.
+class Outputs:
+    """The values (n, ..., D) of a network on one batch after the other, as the task reads them.
 
     Args:
         output: which output is meant.
-        todo: what the classes are needed for, for the message.
+        task: of the networks.
+        todo: what the values are needed for, for the message.
     """
 
-    def __init__(self, output: Output, todo: str = POLISHING) -> None:
-        self._output, self._axis = output, ClassAxis(output, todo)
+    def __init__(self, output: Output, task: Task, todo: str = POLISHING) -> None:
+        self._output, self.task = output, task
+        self._reader = task.reader(output, todo)
 
     def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The logits of the network on a batch."""
-        return self._axis.last(
-            run(network, batch, self._output), batch.labels, where=f" of batch {batch.index}"
-        )
-
-
-def divergence(logits: Tensor, aim: Tensor, temperature: float = 1.0) -> Tensor:
-    """The loss of logits (n, ..., classes), in nats.
-
-    Args:
-        logits: of the student.
-        aim: the log-probabilities at the temperature, of the same shape.
-        temperature: of the softmax.
-
-    Returns:
-        The mean KL divergence times the square of the temperature, a scalar in float32.
-    """
-    ours = torch.log_softmax(logits.float() / temperature, -1)
-    summed = F.kl_div(ours, aim, log_target=True, reduction="sum")
-    return summed / aim[..., 0].numel() * temperature**2
+        """The values of the network on a batch."""
+        return self._reader.values(run(network, batch, self._output), batch)
 
 
 class Lessons:
-    """The batches of one pass after the other, each with the ensemble's log-probabilities.
+    """The batches of one pass after the other, each with the ensemble's answer.
 
     Batches of a list come in an order that is drawn anew for every pass. Where they stay the same
     from pass to pass, the ensemble is asked once.
@@ -76,9 +62,9 @@ class Lessons:
         teachers: the members of the ensemble.
         data: batches that can be read more than once.
         ensemble: the mean or the pool.
-        logits: of a network on a batch.
+        outputs: of a network on a batch.
         viewer: changes the batches.
-        temperature: of the log-probabilities.
+        temperature: of the divergence.
         device: of the student.
         seed: of the order.
     """
@@ -88,14 +74,14 @@ class Lessons:
         teachers: Sequence[nn.Module],
         data: Data,
         ensemble: EnsembleMean | ClassPool,
-        logits: Logits,
+        outputs: Outputs,
         viewer: Viewer,
         *,
         temperature: float,
         device: torch.device,
         seed: int,
     ) -> None:
-        self.data, self.logits, self.temperature = data, logits, temperature
+        self.data, self.outputs, self.temperature = data, outputs, temperature
         self._teachers, self._ensemble, self._device = teachers, ensemble, device
         self._viewer = viewer
         self._order = torch.Generator().manual_seed(seed)
@@ -117,7 +103,7 @@ class Lessons:
         return next(self._read())
 
     def one_pass(self) -> Iterator[tuple[Batch, Tensor]]:
-        """The batches of one pass and the log-probabilities (n, ..., classes) on them, float32."""
+        """The batches of one pass and the ensemble's answers (n, ..., D) on them, float32."""
         if not in_memory(self.data):
             yield from ((batch, self.aim(batch)) for batch in map(self._viewer, self._read()))
             return
@@ -138,15 +124,16 @@ class Lessons:
 
     def loss(self, student: nn.Module, batch: Batch, aim: Tensor) -> Tensor:
         """The loss of the student on a batch, a scalar."""
-        return divergence(self.logits(student, batch), aim, self.temperature)
+        task = self.outputs.task
+        return task.divergence(self.outputs(student, batch), aim, self.temperature)
 
     def aim(self, batch: Batch) -> Tensor:
-        """The log-probabilities on a batch, from all teachers."""
+        """The answer on a batch, from all teachers."""
         with torch.no_grad(), eval_mode(self._teachers):
-            return self._mean([self.logits(t, batch).float() for t in self._teachers])
+            return self._mean([self.outputs(t, batch).float() for t in self._teachers])
 
     def timed(self, batch: Batch) -> tuple[Tensor, float, float]:
-        """The log-probabilities on a batch, and the seconds of asking and of reading teachers.
+        """The answer on a batch, and the seconds of asking and of reading teachers.
 
         Returns:
             Seconds of the ensemble on the batch, and of reading all teachers from disk, which is 0
@@ -157,7 +144,7 @@ class Lessons:
             teacher = self._teachers[0]
             read = time.perf_counter()
             with torch.no_grad():
-                aim = finished(self._mean([self.logits(teacher, batch).float()] * count))
+                aim = finished(self._mean([self.outputs(teacher, batch).float()] * count))
             return aim, count * (time.perf_counter() - read), count * (read - start)
         finished(self.aim(batch))  # the first run is slower
         start = time.perf_counter()
@@ -175,10 +162,11 @@ class Lessons:
         return batches(self.data, self._device, WHAT)
 
     def _mean(self, outputs: Sequence[Tensor]) -> Tensor:
-        return torch.log_softmax(mean_output(outputs, self._ensemble) / self.temperature, -1)
+        task = self.outputs.task
+        return task.aim(mean_output(outputs, self._ensemble, task), self.temperature)
 
     def _in_turn(self, every: Sequence[Batch]) -> list[Tensor]:
-        """The log-probabilities of all batches, with one teacher in memory at a time.
+        """The answers on all batches, with one teacher in memory at a time.
 
         Teachers on disk are in eval mode.
         """
@@ -187,7 +175,7 @@ class Lessons:
             for k in range(len(self._teachers)):
                 teacher = self._teachers[k]
                 for own, batch in zip(outputs, every, strict=True):
-                    own.append(self.logits(teacher, batch).float())
+                    own.append(self.outputs(teacher, batch).float())
             return [self._mean(own) for own in outputs]
 
 
@@ -199,18 +187,19 @@ def finished(value: T) -> T:
 
 
 def check_distillable(
-    network: nn.Module, data: Data, output: Output, todo: str = POLISHING
+    network: nn.Module, data: Data, output: Output, task: Task, todo: str = POLISHING
 ) -> None:
-    """Refuse a network whose outputs on the first batch are not known to be classes.
+    """Refuse a network whose outputs on the first batch are none of the task.
 
     Args:
         network: the network.
         data: batches.
         output: which output is meant.
-        todo: what the classes are needed for, for the message.
+        task: of the network.
+        todo: what the outputs are needed for, for the message.
 
     Raises:
         DataError: as said.
     """
     with eval_mode([network]):
-        Logits(output, todo)(network, next(batches(data, device_of(network), WHAT)))
+        Outputs(output, task, todo)(network, next(batches(data, device_of(network), WHAT)))

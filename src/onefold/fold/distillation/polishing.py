@@ -3,9 +3,9 @@
     minimise over theta   T^2 mean_x KL(q(x) || softmax(f_theta(x) / T))
     q(x) = softmax(g(x) / T),  g = mean_k f_k, or log mean_k softmax(f_k), or a pool
 
-by Adam, with a rate that falls to 0. As the last step of a fold it corrects errors that layer-wise
-solutions cannot see. Applied to the best member it is the honest baseline of every fold:
-`polish(best, members, data, 3)`.
+for classifiers, and what the task says for others (`aims.py`), by Adam, with a rate that falls to
+0. As the last step of a fold it corrects errors that layer-wise solutions cannot see. Applied to
+the best member it is the honest baseline of every fold: `polish(best, members, data, 3)`.
 
 Hinton, Vinyals & Dean 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531),
 without labels. Views of the inputs: see `views.py`.
@@ -24,16 +24,18 @@ from onefold.batches import Data, batches, check_reiterable, device_of
 from onefold.caches import clear_eval_caches
 from onefold.copying import copied
 from onefold.ensemble.class_shares import pooled
-from onefold.ensemble.names import name_of
+from onefold.ensemble.names import EnsembleName, name_of
 from onefold.ensemble.pool import ClassPool
 from onefold.errors import SettingError
-from onefold.fold.distillation.aims import WHAT, Lessons, Logits, check_distillable
+from onefold.fold.distillation.aims import WHAT, Lessons, Outputs, check_distillable
 from onefold.fold.distillation.settings import Polish, Polished, as_polish
 from onefold.fold.distillation.training import train
 from onefold.fold.distillation.views import View, Viewer, name_of_views
+from onefold.fold.told_task import check_goal, told_task
 from onefold.inference import Output, OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.sources import on_disk
+from onefold.tasks import AUTO, Classification, Task, TaskChoice, as_scoring
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -46,6 +48,7 @@ def polish(
     data: Data,
     settings: int | Polish | None = None,
     *,
+    task: TaskChoice = AUTO,
     seed: int = 0,
     output: OutputChoice = None,
     **fields: Any,
@@ -61,9 +64,11 @@ def polish(
             every pass. Of labels only the shape is read, which tells the axis of the classes.
         settings: passes over the data, or a `Polish` with more settings; None: its defaults.
         seed: of the order of the batches and of the views.
+        task: what the networks are asked, as in `onefold.evaluate`: it says what an ensemble
+            answers and how far a student is from it. "auto" tells it from labels; without any the
+            outputs are taken for classes, and one number for each example is refused.
         output: which output is distilled if the networks return several, and on which axis its
-            classes lie (`onefold.inference`). Only outputs of classes can be distilled: one number
-            for each example is refused.
+            classes lie (`onefold.inference`).
         **fields: fields of `Polish`, in place of `settings`.
 
     Raises:
@@ -84,9 +89,10 @@ def polish(
     for group in [[teacher] for teacher in teachers] if on_disk(teachers) else [list(teachers)]:
         check_networks([model, *group])
     data = check_reiterable(data, WHAT)
-    check_polishable(model, data, meant, chosen.views)
+    asked = task_of(model, data, meant, task)
+    check_polishable(model, data, meant, asked, chosen.views)
     student = _student(model)
-    mean = pooled(chosen.ensemble or "logits", teachers, data, meant)
+    mean = pooled(mean_of(asked, chosen.ensemble), teachers, data, meant)
     result = Polished(
         student,
         chosen.passes,
@@ -99,12 +105,14 @@ def polish(
         schedule=chosen.schedule,
         warmup=chosen.warmup,
         seed=seed,
+        task=asked.name,
+        unit=asked.distance,
     )
     lessons = Lessons(
         teachers,
         data,
         mean,
-        Logits(meant),
+        Outputs(meant, asked),
         Viewer(chosen.views, seed),
         temperature=chosen.temperature,
         device=device_of(model),
@@ -115,21 +123,41 @@ def polish(
     return result
 
 
+def task_of(model: nn.Module, data: Data, output: Output, task: TaskChoice) -> Task:
+    """The task that is named, or told by the labels of the first batch; else classification."""
+    first = next(batches(data, device_of(model), WHAT))
+    told = told_task(model, first, output, as_scoring(task), needed=False)
+    return told or Classification()
+
+
+def mean_of(task: Task, asked: EnsembleName | ClassPool | None) -> EnsembleName | ClassPool:
+    """The ensemble that is distilled: as asked, or the mean of outputs.
+
+    Raises:
+        SettingError: the task has no such ensemble.
+    """
+    if asked is None:
+        return "logits"
+    check_goal(asked, task)
+    return asked
+
+
 def check_polishable(
-    network: nn.Module, data: Data, output: Output, views: str | View = "none"
+    network: nn.Module, data: Data, output: Output, task: Task, views: str | View = "none"
 ) -> None:
-    """Refuse outputs that are not known to be classes, and views that do not fit the first batch.
+    """Refuse outputs that are none of the task, and views that do not fit the first batch.
 
     Args:
         network: the network.
         data: batches.
         output: which output is meant.
+        task: of the network.
         views: of the inputs.
 
     Raises:
         DataError: as said.
     """
-    check_distillable(network, data, output)
+    check_distillable(network, data, output, task)
     Viewer(views, 0)(next(batches(data, device_of(network), WHAT)))
 
 

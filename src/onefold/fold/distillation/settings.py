@@ -27,7 +27,7 @@ class Polish:
     Attributes:
         passes: passes over the data.
         lr: the highest learning rate of Adam.
-        ensemble: the ensemble that is distilled: the softmax of the mean "logits", the mean of the
+        ensemble: the ensemble that is distilled: the mean of "logits" or outputs, the mean of the
             "probabilities", or a pool of them (`onefold.class_pool`). "classes" is the pool that is
             estimated from the data, whose classes are taken to be even. None: the ensemble that the
             fold aims at, which is "logits" for most.
@@ -118,8 +118,8 @@ class Polished(Generic[M]):
         ensemble: the name of the ensemble that was distilled.
         examples: the examples of a pass.
         steps: the steps of the optimiser.
-        divergence: the mean loss of every pass in nats: the KL divergence at the temperature, times
-            its square.
+        divergence: the mean loss of every pass: for classifiers in nats, the KL divergence at the
+            temperature, times its square.
         start: the loss of the first step, before anything was trained.
         classes: the pool that was distilled, if any (`ClassPool.to_dict`).
         lr: the highest learning rate.
@@ -131,6 +131,8 @@ class Polished(Generic[M]):
         estimated_seconds: what it was expected to take, from one step that was timed before.
         seconds: what it took.
         seed: of the order of the batches and of the views.
+        task: the name of the task.
+        unit: of the divergence.
     """
 
     model: M
@@ -150,6 +152,8 @@ class Polished(Generic[M]):
     estimated_seconds: float = 0.0
     seconds: float = 0.0
     seed: int = 0
+    task: str = "classification"
+    unit: str = "nats"
 
     @property
     def notes(self) -> list[str]:
@@ -159,7 +163,7 @@ class Polished(Generic[M]):
             return []
         return [
             f"the divergence from the ensemble went up in distillation, from {self.start:.3g} to"
-            f" {last:.3g} nats; take a lower rate, more passes, or batchnorm='reestimate'"
+            f" {last:.3g} {self.unit}; take a lower rate, more passes, or batchnorm='reestimate'"
         ]
 
     def to_dict(self) -> dict[str, Any]:

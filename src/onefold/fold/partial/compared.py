@@ -17,22 +17,25 @@ from torch import nn
 
 from onefold.batches import Data
 from onefold.errors import DataError, Note
-from onefold.fold.held_out import has_labels, rank, scored
+from onefold.finite import finite
+from onefold.fold.held_out import has_labels, scored
 from onefold.fold.partial.module import PartialMerge
 from onefold.inference import OutputChoice
 from onefold.measure.paired import Difference, difference
+from onefold.tasks import Scores, Scoring
 
 WHOLE, CUT = "folded whole", "cut"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The accuracies of a partial merge and of what it is compared with.
+    """The scores of a partial merge and of what it is compared with.
 
     Attributes:
         examples: how many labelled examples there were.
         source: where they are from, in words.
-        accuracy: of "member k", "folded whole" and "cut", fractions of 1.
+        scored_by: the name of the score.
+        scores: of "member k", "folded whole" and "cut"; shares are fractions of 1.
         best: the name of the best member.
         gains: the cut's paired differences to the best member and to the whole fold, by name.
         notes: sentences for the user.
@@ -40,7 +43,8 @@ class Compared:
 
     examples: int
     source: str
-    accuracy: dict[str, float]
+    scored_by: str
+    scores: dict[str, float]
     best: str
     gains: dict[str, dict[str, Any]]
     notes: list[str] = field(default_factory=list)
@@ -53,6 +57,7 @@ def compare(
     data: Data,
     validation: Data | None,
     output: OutputChoice,
+    scoring: Scoring | None = None,
 ) -> Compared | str:
     """Compare a partial merge on `validation`, or else on the labels of the data.
 
@@ -63,6 +68,7 @@ def compare(
         data: calibration batches.
         validation: labelled batches, if there are any besides.
         output: which output is meant.
+        scoring: the task and the score that decides; None: told from the labels.
 
     Returns:
         The comparison; "" if there are no labels or if the members answer one by one; the reason
@@ -73,42 +79,43 @@ def compare(
     judged = data if validation is None else validation
     source = "the calibration data" if validation is None else "the validation data"
     try:
-        members = scored(models, judged, output)
-        folded, cut = scored([whole, partial], judged, output)
+        members = scored(models, judged, output, scoring)
+        folded, cut = scored([whole, partial], judged, output, scoring)
     except DataError as error:
         return f"the cut was not compared with the members and the whole fold: {error}"
-    best = max(range(len(members)), key=lambda k: rank(members[k]))
+    best = max(range(len(members)), key=lambda k: members[k].rank)
     name = f"member {best}"
     gains = {name: difference(cut, members[best]), WHOLE: difference(cut, folded)}
     worse = {name: difference(members[best], cut), WHOLE: difference(folded, cut)}
-    accuracy = {f"member {k}": score.accuracy for k, score in enumerate(members)}
-    accuracy |= {WHOLE: folded.accuracy, CUT: cut.accuracy}
+    found = {f"member {k}": score for k, score in enumerate(members)}
+    found |= {WHOLE: folded, CUT: cut}
     return Compared(
         cut.n,
         source,
-        accuracy,
+        cut.by,
+        {key: finite(score.primary) for key, score in found.items()},
         name,
         {key: gain.to_dict() for key, gain in gains.items()},
-        _notes(partial.until, cut.n, source, accuracy, gains, worse),
+        _notes(partial.until, source, found, gains, worse),
     )
 
 
 def _notes(
     until: str,
-    examples: int,
     source: str,
-    accuracy: dict[str, float],
+    scores: dict[str, Scores],
     gains: dict[str, Difference],
     worse: dict[str, Difference],
 ) -> list[str]:
     """What the comparison says: the figures, and whether the cut is worth its price."""
+    kind, cut = scores[CUT].kind, scores[CUT]
     told = "; ".join(
-        f"{name} {100 * accuracy[name]:.2f} % ({gain})" for name, gain in gains.items()
+        f"{name} {kind.shown(scores[name].primary)} ({gain})" for name, gain in gains.items()
     )
     found: list[str] = [
         Note(
-            f"on {examples} labelled examples of {source} the networks cut behind '{until}' have"
-            f" {100 * accuracy[CUT]:.2f} %, with what they gain on each: {told}"
+            f"on {cut.n} labelled examples of {source} the networks cut behind '{until}' have"
+            f" {kind.shown(cut.primary)}, with what they gain on each: {told}"
         )
     ]
     below = [name for name, loss in worse.items() if loss.leads]

@@ -32,6 +32,7 @@ from onefold.inference.running import eval_mode
 from onefold.isolation import isolated
 from onefold.notebook import card
 from onefold.sources.agreement import check_ranks_agree
+from onefold.tasks import AUTO, TaskChoice, as_scoring
 
 DEFAULT = "zipit"  # the alignment if nothing was asked for
 KEEPING = (LeastSquares, UniformSoup)  # folds with features in the alignment's basis
@@ -123,12 +124,16 @@ def partial_merge(
     validation: Data | None = None,
     reference: int | None = 0,
     output: OutputChoice = None,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     seed: int = 0,
 ) -> PartialResult:
     """Merge K networks up to a place and keep each one's own layers behind it.
 
-    `align`, `fold`, `repair`, `weights`, `validation`, `reference` and `seed` are those of
-    `onefold.merge`, but for the defaults below. Their result behind the cut is thrown away.
+    `align`, `fold`, `repair`, `weights`, `validation`, `reference`, `task`, `metrics`, `by` and
+    `seed` are those of `onefold.merge`, but for the defaults below. Their result behind the cut is
+    thrown away.
 
     Args:
         models: K >= 2 networks of one class. They are not modified. They may differ in the number
@@ -152,7 +157,10 @@ def partial_merge(
             there are any.
         reference: see `onefold.merge`.
         output: which output is meant if the members return several, and on which axis its classes
-            lie; only outputs="probabilities" needs it.
+            lie; only outputs="probabilities", which is for classifiers, needs it.
+        task: see `onefold.merge`.
+        metrics: see `onefold.merge`.
+        by: see `onefold.merge`.
         seed: of everything random.
 
     Raises:
@@ -192,6 +200,9 @@ def partial_merge(
         validation=validation,
         reference=reference,
         output=meant,
+        task=task,
+        metrics=metrics,
+        by=by,
         seed=seed,
     )
     first = next(batches(data, device_of(split.template), "calibration data"))
@@ -210,7 +221,9 @@ def partial_merge(
         merged.report,
         warnings=merged.report.warnings,
     )
-    compared = compare(models, merged.model, partial, data, validation, meant)
+    compared = compare(
+        models, merged.model, partial, data, validation, meant, as_scoring(task, metrics, by)
+    )
     if isinstance(compared, Compared):
         report.compared = compared
         report.warnings += compared.notes
