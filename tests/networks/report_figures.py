@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from onefold.measure import LinearPath, Reliability, Scores, Triangle
 from onefold.report import (
-    accuracy_comparison,
     alignment_overview,
     barrier_curves,
     correlation_spectra,
     heat_map,
     reliability_diagram,
+    score_comparison,
     triangle_map,
 )
 
@@ -50,7 +50,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "reliability": lambda: reliability_diagram(
         {"a": Reliability((0.3, 0.9), (0.2, 0.95), (10, 90), 15, "adaptive")}
     ),
-    "comparison": lambda: accuracy_comparison(
+    "comparison": lambda: score_comparison(
         {"a": scores(0.9), "folded": scores(0.8, n=10)}, ["folded"]
     ),
     "small heat map": lambda: heat_map(

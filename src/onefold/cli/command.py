@@ -21,7 +21,6 @@ from onefold.progress import waiting
 from onefold.recipe.document import Document, Job, NetworkOutputPart, ReadingPart, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
-from onefold.result_reports.scored import CAPTION
 
 D = TypeVar("D", bound=Document)
 Q = TypeVar("Q", bound=Request)
@@ -184,7 +183,7 @@ def show_scores(made: Made[Any, Any, Any]) -> None:
     verdict(scored.verdict)
     say(f"Scores on {scored.examples:,} examples:")
     mapped = [row.name for row in scored.candidates if row.name.endswith(MAPPED)]
-    show(scored.table, told=CAPTION, more=True, hidden=mapped)
+    show(scored.table, told=scored.caption, more=True, hidden=mapped)
     if scored.classes:
         say(f"Classes: {scored.classes}")
 

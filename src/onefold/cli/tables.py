@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 GAP = 2  # characters between columns
 NAMED = 24  # characters of a name that are kept on one line
-# Column of a table of scores -> the column of its standard error.
-ERRORS = {"accuracy": "standard error", "difference to": "its standard error, paired"}
 SHORT = {"inference cost": "cost (×)", "ECE": "ECE (%)"}
-ESSENTIAL = ("network", "accuracy", "difference to", "NLL", "ECE", "inference cost")
+NOTE = "note"
 ODD = ("near chance", "non-finite", "left out")  # notes with these words are always shown
-ABOUT_SCORES = ("Brier score", "examples", "parameters", "note")
 
 
 def print_table(
@@ -57,24 +54,27 @@ def print_scores(
 
     Args:
         target: where to.
-        scores: as `comparison_table` makes it; other tables are shown whole.
+        scores: the table. In its short form it lacks the columns that are details, and errors
+            stand behind the numbers before them.
         details: show all columns and rows.
         hidden: the names of rows that only details show.
     """
     kept = [k for k, row in enumerate(scores.rows) if details or row[0] not in hidden]
     cells = scores.plain()
     columns = [[cells[k][index] for k in kept] for index in range(len(scores.columns))]
-    headings, by_name = list(scores.headings), [column.name for column in scores.columns]
-    if not details and any(name in by_name for name in ABOUT_SCORES):
+    headings, heads = list(scores.headings), scores.columns
+    if not details and any(head.detail for head in heads):
         odd = any(word in text for own in columns for text in own for word in ODD)
-        essential = (*ESSENTIAL, "note") if odd else ESSENTIAL
-        shown = [i for i, name in enumerate(by_name) if name.startswith(essential)]
-        for name, error in ERRORS.items():
-            at = next((i for i in shown if by_name[i].startswith(name)), None)
-            if at is not None and error in by_name:
-                pairs = zip(columns[at], columns[by_name.index(error)], strict=True)
-                columns[at] = [f"{own} ± {off}" if off[:1].isdigit() else own for own, off in pairs]
-        headings = [SHORT.get(by_name[i], headings[i]) for i in shown]
+        shown = [
+            i for i, head in enumerate(heads) if not head.detail or (odd and head.name == NOTE)
+        ]
+        for i in shown:
+            if i + 1 < len(heads) and heads[i + 1].part == "error":
+                pairs = zip(columns[i], columns[i + 1], strict=True)
+                columns[i] = [
+                    f"{own} ± {error}" if error[:1].isdigit() else own for own, error in pairs
+                ]
+        headings = [SHORT.get(heads[i].name, headings[i]) for i in shown]
         columns = [columns[i] for i in shown]
     rows = list(zip(*columns, strict=True)) if kept else []
     bold = [place for place, k in enumerate(kept) if k in scores.emphasis]

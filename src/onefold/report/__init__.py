@@ -9,7 +9,7 @@ from onefold.report.heat_map import heat_map
 from onefold.report.lanes import Lane, Lanes, group_lanes
 from onefold.report.path_plots import barrier_curves, path_table, path_texts, triangle_map
 from onefold.report.report import Report
-from onefold.report.score_plots import accuracy_comparison, reliability_diagram
+from onefold.report.score_plots import reliability_diagram, score_comparison
 from onefold.report.score_table import score_chart, score_table
 from onefold.report.section import Section
 from onefold.report.style import to_png, to_svg
@@ -28,7 +28,6 @@ __all__ = [
     "Section",
     "Table",
     "Text",
-    "accuracy_comparison",
     "alignment_overview",
     "barrier_curves",
     "comparison_table",
@@ -41,6 +40,7 @@ __all__ = [
     "path_texts",
     "reliability_diagram",
     "score_chart",
+    "score_comparison",
     "score_table",
     "to_png",
     "to_svg",

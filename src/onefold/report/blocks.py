@@ -55,6 +55,7 @@ class Column(_Block):
         part: a page writes an "error" behind the cell before it and a "note" below, in one cell.
         signed: positive numbers have a plus sign.
         bars: a page adds a bar to each number, to the right for gains and to the left for losses.
+        detail: a terminal shows it in the long form of a table alone.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Column(_Block):
     part: Literal["", "error", "note"] = ""
     signed: bool = False
     bars: bool = False
+    detail: bool = False
 
     @property
     def heading(self) -> str:

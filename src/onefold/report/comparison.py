@@ -10,11 +10,19 @@ from typing import Any, Literal, NamedTuple
 
 from onefold.errors import DataError
 from onefold.measure.paired import Difference, difference
-from onefold.measure.scores import Scores
 from onefold.report.blocks import Cell, Column, Table
+from onefold.report.score_words import (
+    about_accuracy,
+    capital,
+    cells_of,
+    check_alike,
+    columns_of,
+    points,
+)
+from onefold.tasks.scores import Scores
 
+NOTE = "note"
 Kind = Literal["result", "member", "ensemble", "mapped", "other"]
-PAIRED_AT = 6  # number of columns before those of the paired differences
 
 
 class Candidate(NamedTuple):
@@ -44,59 +52,70 @@ def comparison_table(
     against: str | None = None,
     caption: str = "",
 ) -> Table:
-    """Candidates as a table of accuracy, NLL, ECE, Brier score, size and cost.
+    """Candidates as a table of all scores of their task and metrics, of size and of cost.
 
-    Rows near chance say so in their note, and the caption says what to check (`near_chance`).
+    The score that decides comes first, with its standard error. Rows near chance say so in their
+    note, and the caption says what to check (`near_chance`).
 
     Args:
         candidates: one for each row.
-        emphasis: the names that are set in bold; None takes the most accurate, on a tie the one of
-            lower NLL, whatever it is.
+        emphasis: the names that are set in bold; None takes the best, on a tie the one of lower
+            loss, whatever it is.
         against: the name of the candidate with which all others are compared example by example.
-            The table then has two columns more: the difference of accuracies (the other's less the
-            candidate's) and its paired standard error. None leaves them out.
+            The table then has two columns more: what the other is better by in the score that
+            decides (below 0: worse), and its paired standard error. None leaves them out.
         caption: a sentence below the table.
 
     Raises:
-        DataError: there is no candidate, none is named `against`, or the candidates' calibration
-            errors come from different bins and cannot be compared.
+        DataError: there is no candidate, none is named `against`, the candidates' scores are of
+            different tasks, or their calibration errors come from different bins.
     """
     rows = [Candidate(*candidate) for candidate in candidates]
     if not rows:
         raise DataError("There is nothing to compare; pass at least one candidate.")
-    binnings = {(row.scores.bins, row.scores.binning) for row in rows}
-    if len(binnings) > 1:
+    check_alike([(row.name, row.scores) for row in rows])
+    if len({(row.scores.bins, row.scores.binning) for row in rows}) > 1:
         raise DataError(
             "The candidates' calibration errors come from different bins; score all with the same"
             " bins and binning."
         )
-    bins, binning = binnings.pop()
-    columns = [
-        Column(name="network"),
-        Column(name="accuracy", unit="%", digits=2),
-        Column(name="standard error", unit="points", digits=2),
-        Column(name="NLL", unit="nats", digits=4),
-        Column(name="ECE", unit=f"%, {bins} {binning} bins", digits=2),
-        Column(name="Brier score", unit="0 to 2", digits=4),
-        Column(name="examples", unit="number"),
-        Column(name="parameters", unit="number"),
-        Column(name="inference cost", unit="× one member", digits=2),
-        Column(name="note"),
-    ]
-    cells = [_cells(row) for row in rows]
+    kind = rows[0].scores.kind
+    paired: tuple[Column, ...] = ()
     if against is not None:
-        columns[PAIRED_AT:PAIRED_AT] = [
-            Column(name=f"difference to {against}", unit="points", digits=2),
-            Column(name="its standard error, paired", unit="points", digits=2),
-        ]
-        cells = [
-            (*own[:PAIRED_AT], *paired, *own[PAIRED_AT:])
-            for own, paired in zip(cells, _against(rows, against), strict=True)
-        ]
+        # Of scores of which less is better a difference would be read the wrong way round.
+        turned = kind.highest is False
+        name = f"gain over {against}" if turned else f"difference to {against}"
+        style: dict[str, Any] = {"unit": points(kind), "digits": kind.digits}
+        paired = (
+            Column(name=name, signed=turned, **style),
+            Column(name="its standard error, paired", part="error", detail=True, **style),
+        )
+    columns = (
+        Column(name="network"),
+        *columns_of(rows[0].scores),
+        *paired,
+        Column(name="examples", unit="number", detail=True),
+        Column(name="parameters", unit="number", detail=True),
+        Column(name="inference cost", unit="× one member", digits=2),
+        Column(name=NOTE, detail=True),
+    )
+    gaps = [()] * len(rows) if against is None else _against(rows, against)
+    cells = [
+        (
+            row.name,
+            *cells_of(row.scores),
+            *gap,
+            row.scores.n,
+            row.parameters,
+            float(row.cost),
+            "; ".join(notes_of(row)),
+        )
+        for row, gap in zip(rows, gaps, strict=True)
+    ]
     bold = best_names(rows) if emphasis is None else emphasis
     caption = " ".join([caption, *near_chance(rows)]).strip()
     return Table(
-        columns=tuple(columns),
+        columns=columns,
         rows=tuple(cells),
         caption=caption,
         emphasis=tuple(i for i, row in enumerate(rows) if row.name in bold),
@@ -104,19 +123,19 @@ def comparison_table(
 
 
 def best_names(rows: Sequence[Candidate]) -> list[str]:
-    """The names of the most accurate rows, on a tie those of lowest NLL.
+    """The names of the rows of the best deciding score, on a tie those of lowest loss.
 
     There are several if they are equal in both.
     """
-    top = max((row.scores.accuracy, -row.scores.nll) for row in rows)
-    return [row.name for row in rows if (row.scores.accuracy, -row.scores.nll) == top]
+    top = max(row.scores.rank for row in rows)
+    return [row.name for row in rows if row.scores.rank == top]
 
 
 def near_chance(rows: Sequence[Candidate]) -> list[str]:
     """Sentences on what to check if rows are near chance.
 
     There is one for each row whose classes another numbering would fit far better. Without such
-    rows there is one if all rows are near chance, by the hint of the most accurate one. A single
+    rows there is one if all rows are near chance, by the hint of the best one. A single
     row near chance is no sign of wrong data, since the same data suit the others.
     """
     told = [
@@ -126,14 +145,14 @@ def near_chance(rows: Sequence[Candidate]) -> list[str]:
     ]
     if told or not rows or not all(row.scores.hint for row in rows):
         return told
-    best = max(rows, key=lambda row: row.scores.accuracy)
+    best = max(rows, key=lambda row: row.scores.rank[0])
     return [
         f"No network here is better than chance; {best.name}, the best of them: {best.scores.hint}."
     ]
 
 
 def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
-    """One sentence that says if the result is more accurate than each baseline.
+    """One sentence that says if the result is better than each baseline in what decides.
 
     Scores of the same examples are compared example by example (`paired.py`). A difference that
     chance gives as often as two standard errors is called no clear difference. Scores of other
@@ -145,12 +164,13 @@ def verdict(result: Candidate, baselines: Sequence[Candidate]) -> str:
         baselines: the networks and ensembles to compare it with.
 
     Raises:
-        DataError: there is no baseline.
+        DataError: there is no baseline, or the scores are of different tasks.
     """
     if not baselines:
         raise DataError("There is no baseline to compare with; pass at least one.")
+    check_alike([(row.name, row.scores) for row in (result, *baselines)])
     clauses = [_clause(other.name, difference(result.scores, other.scores)) for other in baselines]
-    return f"{result.name[:1].upper()}{result.name[1:]}: {'; '.join(clauses)}."
+    return f"{capital(result.name)}: {'; '.join(clauses)}."
 
 
 def paired_rows(scores: Sequence[Scores], base: int) -> list[dict[str, Any]]:
@@ -165,18 +185,29 @@ def paired_rows(scores: Sequence[Scores], base: int) -> list[dict[str, Any]]:
 
 def _clause(name: str, gap: Difference) -> str:
     """The part of the verdict on one baseline."""
-    if gap.paired and not gap.won and not gap.lost:
-        kind = "the same answers as" if gap.same else "the same answers right and wrong as"
-        return f"{kind} {name} (+0.00 percentage points, standard error 0.00)"
+    kind = gap.kind
+    if nothing_apart(gap):
+        alike = "the same answers as"
+        if not gap.same:
+            alike = f"the same {'answers right and wrong' if gap.single else kind.label} as"
+        return f"{alike} {name} ({kind.difference(0.0)}, standard error {0:.{kind.digits}f})"
     if not gap.clear:
         return f"not clearly different from {name} ({gap})"
-    more = "more" if gap.gain > 0 else "less"
-    text = str(gap).partition("percentage points, ")[2]
-    return f"{more} accurate than {name} by {100 * abs(gap.gain):.2f} percentage points ({text})"
+    amount = kind.difference(abs(gap.gain)).removeprefix("+")
+    if about_accuracy(kind):
+        more = "more" if gap.gain > 0 else "less"
+        return f"{more} accurate than {name} by {amount} ({gap.errors})"
+    better = "better" if gap.gain > 0 else "worse"
+    return f"{better} than {name} by {amount} in {kind.label} ({gap.errors})"
+
+
+def nothing_apart(gap: Difference) -> bool:
+    """Whether every example contributes the same to both, as far as the deciding score goes."""
+    return gap.level and (gap.single or gap.error == 0)
 
 
 def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
-    """Every row's difference to the named one, in points, and its paired standard error.
+    """What every row is better by than the named one, and the paired standard error of that.
 
     There is no error if the two cannot be paired, and neither number for the named row.
     """
@@ -189,26 +220,10 @@ def _against(rows: Sequence[Candidate], name: str) -> list[tuple[Cell, Cell]]:
     cells: list[tuple[Cell, Cell]] = []
     for row in rows:
         own = difference(row.scores, base.scores)
-        error = 100 * own.error if own.paired else None
-        cells.append((None, None) if row is base else (100 * own.gain, error))
+        scale = own.kind.scale
+        error = scale * own.error if own.paired else None
+        cells.append((None, None) if row is base else (scale * own.gain, error))
     return cells
-
-
-def _cells(row: Candidate) -> tuple[Cell, ...]:
-    """The cells of a row without paired differences."""
-    scores = row.scores
-    return (
-        row.name,
-        100 * scores.accuracy,
-        100 * scores.accuracy_error,
-        scores.nll,
-        100 * scores.ece,
-        scores.brier,
-        scores.n,
-        row.parameters,
-        float(row.cost),
-        "; ".join(notes_of(row)),
-    )
 
 
 def notes_of(row: Candidate) -> list[str]:

@@ -1,8 +1,9 @@
 """The chart at the top of a report: score against inference cost, every network a labelled point.
 
-Costs are few and far apart, so each has a stretch of its own, in order and not to scale. Networks
-of one cost stand side by side from the best to the worst, their names beside them. The chart is
-drawn twice, for wide and for narrow screens. It needs no plotting package.
+Better is farther up (`score_axis.py`). Costs are few and far apart, so each has a stretch of its
+own, in order and not to scale. Networks of one cost stand side by side from the best to the worst,
+their names beside them. The chart is drawn twice, for wide and for narrow screens. It needs no
+plotting package.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from onefold.errors import DataError
 from onefold.printable import printable
 from onefold.report.blocks import Column, Picture, Table
 from onefold.report.comparison import Kind
+from onefold.report.score_axis import Axis, axis_of
+from onefold.report.score_words import capital
+from onefold.report.score_words import points as units
 from onefold.report.style import MUTED, PALETTE
+from onefold.tasks.score import ACCURACY, Score
 
 LETTER = 0.54  # width of an average letter, in font sizes
 TOP, BELOW = 34.0, 52.0  # above and below the area of the points
 LEFT, RIGHT = 40.0, 6.0
 NAMED = 6  # members that have their names written; of more only the best has
-REACH = 1.6  # how far below the compared networks the axis goes, in their own range
-LEAST = 0.04  # of a fraction: the axis reaches at least so far below
 COLORS = {
     "result": PALETTE[1],
     "member": PALETTE[0],
@@ -39,8 +42,8 @@ class Point:
 
     Attributes:
         name: its name.
-        score: a fraction of 1.
-        error: the standard error of the score.
+        score: the score; of percentages a fraction of 1. It may be infinite or NaN.
+        error: the standard error of the score; NaN if it is not known.
         cost: of inference, in units of one member's.
         kind: what it is.
     """
@@ -53,6 +56,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class _Placed:
+    """A point with its height on the axis, which is infinite if the score is not finite."""
+
+    name: str
+    height: float
+    error: float
+    cost: float
+    kind: Kind
+
+
+@dataclass(frozen=True)
 class _Size:
     width: float
     height: float
@@ -62,7 +76,7 @@ class _Size:
 WIDE, NARROW = _Size(1040, 350, 13.5), _Size(380, 380, 12.0)
 
 
-def cost_chart(points: Sequence[Point], score: str = "accuracy") -> Picture:
+def cost_chart(points: Sequence[Point], score: Score = ACCURACY) -> Picture:
     """Score against cost, with one standard error either way.
 
     Points far below the result, the ensembles and the best member are drawn at the lower edge with
@@ -70,96 +84,124 @@ def cost_chart(points: Sequence[Point], score: str = "accuracy") -> Picture:
 
     Args:
         points: the networks.
-        score: the name of the score, which is shown in percent.
+        score: what the score is.
 
     Raises:
         DataError: there is no point.
     """
     if not points:
         raise DataError("There is no network to draw; pass at least one.")
-    told = "; ".join(
-        f"{one.name} {100 * one.score:.1f} % ± {100 * one.error:.1f} at {_times(one.cost)}"
-        for one in points
-    )
+    told = "; ".join(f"{one.name} {_told(one, score)} at {_times(one.cost)}" for one in points)
     columns = (
         Column(name="network"),
-        Column(name=score, unit="%", digits=2),
-        Column(name="standard error", unit="points", digits=2),
+        Column(name=score.label, unit=score.unit, digits=score.digits),
+        Column(name="standard error", unit=units(score), digits=score.digits),
         Column(name="inference cost", unit="networks", digits=2),
     )
-    rows = tuple((one.name, 100 * one.score, 100 * one.error, one.cost) for one in points)
+    scale = score.scale
+    rows = tuple((one.name, scale * one.score, scale * one.error, one.cost) for one in points)
+    placed = [
+        _Placed(one.name, score.better(one.score), _known(one.error), one.cost, one.kind)
+        for one in points
+    ]
+    title = f"{capital(score.label)} against the cost of inference"
+    turned = " The lower it is, the better, and the higher up." * (score.highest is False)
+    best = ", the dashed line is the best member" * (_best(placed) is not None)
     return Picture(
-        svg=_draw(points, score, WIDE),
-        narrow=_draw(points, score, NARROW),
-        caption=f"{score.capitalize()} against the cost of inference. Bars are one standard error"
-        f"{', the dashed line is the best member' if _best(points) is not None else ''}.",
-        description=f"{score.capitalize()} against the cost of inference: {told}.",
+        svg=_draw(placed, score, WIDE),
+        narrow=_draw(placed, score, NARROW),
+        caption=f"{title}.{turned} Bars are one standard error{best}.",
+        description=f"{title}: {told}.",
         numbers=Table(columns=columns, rows=rows),
     )
 
 
-def _draw(points: Sequence[Point], score: str, size: _Size) -> str:
-    low, high = _range(points)
-    step = _step(low, high)
+def _told(one: Point, score: Score) -> str:
+    """A score with its error in words, percentages with one decimal."""
+    digits = 1 if score.unit == "%" else score.digits
+    text = f"{score.scale * one.score:.{digits}f} {score.unit}".rstrip()
+    if not math.isfinite(one.error):
+        return text
+    return f"{text} ± {score.scale * one.error:.{digits}f}"
+
+
+def _known(error: float) -> float:
+    """The error, or 0, which draws no bar, if it is not known."""
+    return error if math.isfinite(error) else 0.0
+
+
+def _draw(points: Sequence[_Placed], score: Score, size: _Size) -> str:
+    axis = _axis(points, score)
     bottom, top = size.height - BELOW, TOP
 
     def height(value: float) -> float:
-        return bottom - (bottom - top) * (value - low) / (high - low)
+        return bottom - (bottom - top) * (value - axis.low) / (axis.high - axis.low)
 
-    parts = [_text(0, 14, f"{score}, %", size.font, quiet=True)]
-    best = _best(points)
-    value = math.ceil(low / step - 1e-9) * step
-    while value <= high + 1e-9:
+    parts = [_text(0, 14, axis.title, size.font, quiet=True)]
+    numbers = [axis.at_line(value) for value in axis.lines]
+    left = max(LEFT, 14 + LETTER * size.font * max(map(len, numbers), default=0))
+    for value, number in zip(axis.lines, numbers, strict=True):
         y = height(value)
         parts.append(
-            f'<line x1="{LEFT}" x2="{size.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
+            f'<line x1="{left:g}" x2="{size.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
             ' stroke="currentColor" stroke-opacity="0.13"/>'
         )
-        number = f"{100 * value:.{0 if step >= 0.01 else 1}f}"
-        parts.append(_text(LEFT - 8, y + 4.5, number, size.font, anchor="end", quiet=True))
-        value += step
-    costs = sorted({round(one.cost, 2) for one in points})
-    groups = [
-        sorted((one for one in points if round(one.cost, 2) == cost), key=lambda one: -one.score)
-        for cost in costs
-    ]
-    shares = [_needed(own, size) for own in groups]
-    unit, left = (size.width - LEFT - RIGHT) / sum(shares), LEFT
-    for k, (cost, own) in enumerate(zip(costs, groups, strict=True)):
-        stretch = unit * shares[k]
-        parts += _group(own, left, stretch, (low, best), height, size)
-        if k:
-            parts.append(
-                f'<line x1="{left:.1f}" x2="{left:.1f}" y1="{top - 6}" y2="{bottom}"'
-                ' stroke="currentColor" stroke-opacity="0.2" stroke-dasharray="2 4"/>'
-            )
-        middle = left + 14
-        parts.append(_text(middle, bottom + 22, _times(cost), size.font, bold=True))
-        left += stretch
+        parts.append(_text(left - 8, y + 4.5, number, size.font, anchor="end", quiet=True))
+    parts += _stretches(points, left, axis, height, size)
     parts.append(
-        f'<line x1="{LEFT}" x2="{size.width - RIGHT}" y1="{bottom}" y2="{bottom}"'
+        f'<line x1="{left:g}" x2="{size.width - RIGHT}" y1="{bottom}" y2="{bottom}"'
         ' stroke="currentColor" stroke-opacity="0.5"/>'
     )
-    parts.append(_text(LEFT + 14, bottom + 42, "cost of inference", size.font, quiet=True))
+    parts.append(_text(left + 14, bottom + 42, "cost of inference", size.font, quiet=True))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size.width:g} {size.height:g}">'
         f"{''.join(parts)}</svg>"
     )
 
 
+def _stretches(
+    points: Sequence[_Placed],
+    left: float,
+    axis: Axis,
+    height: Callable[[float], float],
+    size: _Size,
+) -> list[str]:
+    """The stretch of every cost, one beside the other."""
+    best, bottom = _best(points), size.height - BELOW
+    costs = sorted({round(one.cost, 2) for one in points})
+    groups = [
+        sorted((one for one in points if round(one.cost, 2) == cost), key=lambda one: -one.height)
+        for cost in costs
+    ]
+    shares = [_needed(own, size) for own in groups]
+    unit, parts = (size.width - left - RIGHT) / sum(shares), []
+    for k, (cost, own) in enumerate(zip(costs, groups, strict=True)):
+        stretch = unit * shares[k]
+        parts += _group(own, left, stretch, (axis, best), height, size)
+        if k:
+            parts.append(
+                f'<line x1="{left:.1f}" x2="{left:.1f}" y1="{TOP - 6}" y2="{bottom}"'
+                ' stroke="currentColor" stroke-opacity="0.2" stroke-dasharray="2 4"/>'
+            )
+        parts.append(_text(left + 14, bottom + 22, _times(cost), size.font, bold=True))
+        left += stretch
+    return parts
+
+
 def _group(
-    own: Sequence[Point],
+    own: Sequence[_Placed],
     left: float,
     stretch: float,
-    known: tuple[float, float | None],
+    known: tuple[Axis, float | None],
     height: Callable[[float], float],
     size: _Size,
 ) -> list[str]:
     """The points of one cost, the best on the left, and their names on the right.
 
-    `known`: the lowest score of the axis and that of the best member.
+    `known`: the axis and the height of the best member.
     """
-    low, best = known
+    axis, best = known
+    low = axis.low
     named = _named(own)
     step = min(_step_of(size), 0.45 * stretch / max(len(own), 1))
     column = left + 20 + step * len(own) + (10 if size is WIDE else 4)
@@ -174,11 +216,11 @@ def _group(
             f' stroke="{COLORS["member"]}" stroke-dasharray="5 4" stroke-opacity="0.8"/>'
         )
     for i, one in enumerate(own):
-        x, y = left + 20 + step * i, height(max(one.score, low))
+        x, y = left + 20 + step * i, height(max(one.height, low))
         shade = COLORS[one.kind]
-        below = one.score < low
+        below = one.height < low
         if not below:
-            ends = height(max(one.score - one.error, low)), height(one.score + one.error)
+            ends = height(max(one.height - one.error, low)), height(one.height + one.error)
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"'
                 f' stroke="{shade}" stroke-width="2" stroke-opacity="0.55"/>'
@@ -190,7 +232,7 @@ def _group(
     for y, (own_y, x, one) in zip(
         _apart([y for y, _, _ in labels], gap, size), labels, strict=True
     ):
-        number = f"{100 * one.score:.1f}"
+        number = axis.of_point(one.height)
         bold = one.kind == "result"  # its letters are wider
         text = _cut(one.name, max(5, letters - len(number) - (3 if bold else 1)))
         leaders.append(
@@ -201,9 +243,21 @@ def _group(
     return leaders + parts
 
 
-def _best(points: Sequence[Point]) -> float | None:
-    """The score of the best member; None without members."""
-    return max((one.score for one in points if one.kind == "member"), default=None)
+def _best(points: Sequence[_Placed]) -> float | None:
+    """The height of the best member; None without members."""
+    return max((one.height for one in points if one.kind == "member"), default=None)
+
+
+def _axis(points: Sequence[_Placed], score: Score) -> Axis:
+    """The axis on which the result, the ensembles and the best member stay apart."""
+    members = [one for one in points if one.kind == "member"]
+    core = [one for one in points if one.kind in ("result", "ensemble")]
+    core += [max(members, key=lambda one: one.height)] if members else []
+
+    def heights(some: Sequence[_Placed]) -> list[tuple[float, float]]:
+        return [(one.height, one.error) for one in some]
+
+    return axis_of(score, heights(points), heights(core or points))
 
 
 def _step_of(size: _Size) -> float:
@@ -211,13 +265,13 @@ def _step_of(size: _Size) -> float:
     return 24.0 if size is WIDE else 7.0
 
 
-def _needed(own: Sequence[Point], size: _Size) -> float:
+def _needed(own: Sequence[_Placed], size: _Size) -> float:
     """The width that the points of one cost and their names would like to have."""
     longest = max(len(one.name) for one in own)
     return 40 + _step_of(size) * len(own) + LETTER * size.font * (longest + 6)
 
 
-def _named(own: Sequence[Point]) -> list[Point]:
+def _named(own: Sequence[_Placed]) -> list[_Placed]:
     """The points whose names are written."""
     members = [one for one in own if one.kind == "member"]
     left_out = members[1:] if len(members) > NAMED else []
@@ -235,28 +289,6 @@ def _mark(kind: Kind, x: float, y: float, shade: str, below: bool) -> str:
         return f'<rect x="{x - 6:.1f}" y="{y - 6:.1f}" width="12" height="12" fill="{shade}"/>'
     fill = f'fill="{shade}"' if kind == "member" else 'fill="none"'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5.5" {fill} stroke="{shade}" stroke-width="2"/>'
-
-
-def _range(points: Sequence[Point]) -> tuple[float, float]:
-    """The lowest and the highest score of the axis."""
-    members = [one for one in points if one.kind == "member"]
-    core = [one for one in points if one.kind in ("result", "ensemble")]
-    core += [max(members, key=lambda one: one.score)] if members else []
-    core = core or list(points)
-    high = max(one.score + one.error for one in points)
-    least = min(one.score - one.error for one in core)
-    floor = least - max(REACH * (high - least), LEAST)
-    shown = [one.score - one.error for one in points if one.score >= floor]
-    low = min(shown, default=least)
-    pad = max(0.06 * (high - low), 0.002)
-    return max(low - 2 * pad, 0.0), min(high + pad, 1.0 + pad)
-
-
-def _step(low: float, high: float) -> float:
-    """The distance of lines of a round number, at most seven of them."""
-    rough = (high - low) / 7
-    power: float = 10.0 ** math.floor(math.log10(rough))
-    return next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
 
 
 def _apart(heights: Sequence[float], gap: float, size: _Size) -> list[float]:

@@ -16,6 +16,7 @@ from onefold.errors import DataError
 from onefold.measure.path import LinearPath, Triangle
 from onefold.report.axes import check_some, color_bar
 from onefold.report.blocks import Column, Table
+from onefold.report.score_words import direction
 from onefold.report.style import INK, color, legend, marker, new_figure, restyle
 from onefold.tasks.answers import agreement_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) -> Figure:
-    """Accuracy and loss along several lines between two networks.
+    """The deciding score and the loss along several lines between two networks.
 
     The dashed line between the two ends is that of a path without a barrier.
 
@@ -57,7 +58,8 @@ def barrier_curves(paths: Mapping[str, LinearPath], *, agreement: bool = False) 
             axes[2].plot(path.positions, values, color=color(number), linewidth=1.8, **style)
     for one in axes[:-1]:
         one.tick_params(labelbottom=False)
-    top.set_ylabel(first.scores[0].kind.heading)
+    kind = first.scores[0].kind
+    top.set_ylabel(f"{kind.heading}{direction(kind)}")
     bottom.set_ylabel(first.loss_kind.heading)
     if rows == 3:
         axes[2].set_ylabel("answers as the first (%)")
@@ -78,19 +80,32 @@ def path_texts(paths: Mapping[str, LinearPath]) -> str:
 
 
 def path_table(paths: Mapping[str, LinearPath]) -> Table:
-    """The scores of the paths, point by point."""
+    """The scores of the paths, point by point: what decides, the loss, and equal answers.
+
+    There is no column of equal answers where no path has any.
+
+    Raises:
+        DataError: there is no path.
+    """
+    check_some(paths, "path")
+    first = next(iter(paths.values()))
+    kinds = list(dict.fromkeys([first.scores[0].kind, first.scores[0].loss_kind]))
+    same = {name: agreement_along(path) for name, path in paths.items()}
     columns = (
         Column(name="line"),
         Column(name="position", digits=3),
-        Column(name="accuracy", unit="%", digits=2),
-        Column(name="NLL", unit="nats", digits=4),
-        Column(name="answers as the first", unit="%", digits=2),
+        *(Column(name=kind.label, unit=kind.unit, digits=kind.digits) for kind in kinds),
+        *([Column(name="answers as the first", unit="%", digits=2)] if any(same.values()) else []),
     )
     rows = tuple(
-        (name, position, 100 * scores.accuracy, scores.nll, None if same is None else 100 * same)
+        (
+            name,
+            position,
+            *(kind.scale * path.scores[k][kind.name] for kind in kinds),
+            *([100 * same[name][k] if same[name] else None] if any(same.values()) else []),
+        )
         for name, path in paths.items()
-        for position, scores in zip(path.positions, path.scores, strict=True)
-        for same in [agreement_of(path.scores[0].answers, scores.answers)]
+        for k, position in enumerate(path.positions)
     )
     return Table(columns=columns, rows=rows)
 
@@ -98,7 +113,7 @@ def path_table(paths: Mapping[str, LinearPath]) -> Table:
 def triangle_map(
     triangle: Triangle, corners: tuple[str, str, str] = ("first", "second", "third")
 ) -> Figure:
-    """Accuracy and loss over the triangle of three networks, a hexagon for each that was scored.
+    """Deciding score and loss over the triangle of three networks, a hexagon for each point.
 
     Where answers were kept, a third map shows how often each answers as the middle does.
 
@@ -109,9 +124,12 @@ def triangle_map(
     centre = min(range(len(triangle.weights)), key=lambda k: max(triangle.weights[k]))
     middle = triangle.scores[centre].answers
     same = [agreement_of(middle, one.answers) for one in triangle.scores]
+    first = triangle.scores[0]
     maps = {
-        "accuracy (%)": [100 * one.accuracy for one in triangle.scores],
-        "NLL (nats)": [one.nll if math.isfinite(one.nll) else math.nan for one in triangle.scores],
+        f"{kind.heading}{direction(kind) if kind == first.kind else ''}": [
+            _finite(kind.scale * one[kind.name]) for one in triangle.scores
+        ]
+        for kind in dict.fromkeys([first.kind, first.loss_kind])
     }
     if None not in same:
         maps["answers as the middle (%)"] = [100 * (share or 0.0) for share in same]
@@ -156,7 +174,7 @@ def _draw_triangle(
 
 
 def _draw_path(top: Axes, bottom: Axes, number: int, name: str, path: LinearPath) -> None:
-    """Draw the accuracies of a path into `top`, its losses into `bottom`."""
+    """Draw the deciding scores of a path into `top`, its losses into `bottom`."""
     hue = color(number)
     style: dict[str, Any] = {
         "color": hue,
@@ -165,16 +183,20 @@ def _draw_path(top: Axes, bottom: Axes, number: int, name: str, path: LinearPath
         "linewidth": 1.8,
     }
     kind = path.scores[0].kind
-    accuracies = [kind.scale * scores.primary for scores in path.scores]
-    losses = [value if math.isfinite(value) else np.nan for value in path.losses]
-    losses = [path.loss_kind.scale * value for value in losses]
+    values = [_finite(kind.scale * scores.primary) for scores in path.scores]
+    losses = [_finite(path.loss_kind.scale * value) for value in path.losses]
     dip = f"{kind.label} dip {kind.difference(path.dip).removeprefix('+')}"
     label = f"{name}: {dip}, barrier {_barrier_text(path)}"
-    top.plot(path.positions, accuracies, label=label, **style)
+    top.plot(path.positions, values, label=label, **style)
     bottom.plot(path.positions, losses, **style)
     dashed: dict[str, Any] = {"linestyle": (0, (3, 3)), "linewidth": 1, "alpha": 0.8}
-    for axes, series in ((top, accuracies), (bottom, losses)):
+    for axes, series in ((top, values), (bottom, losses)):
         axes.plot([0, 1], [series[0], series[-1]], color=hue, **dashed)
+
+
+def _finite(number: float) -> float:
+    """The number, or NaN, which is not drawn, in place of an infinite one."""
+    return number if math.isfinite(number) else math.nan
 
 
 def _barrier_text(path: LinearPath) -> str:

@@ -1,4 +1,4 @@
-"""Plots of scores: calibration curves, and accuracies side by side.
+"""Plots of scores: calibration curves of classifiers, and networks side by side.
 
 Each function returns a matplotlib Figure. `to_svg` and `to_png` of style.py turn it into text or
 bytes.
@@ -6,11 +6,13 @@ bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onefold.measure.scores import Scores
 from onefold.report.axes import check_some, name_rows
+from onefold.report.score_words import check_alike, direction, value_with_error
 from onefold.report.style import INK, MUTED, color, legend, marker, new_figure, restyle
 from onefold.tasks.calibration import Reliability
 
@@ -49,26 +51,28 @@ def reliability_diagram(curves: Mapping[str, Reliability]) -> Figure:
     return figure
 
 
-def accuracy_comparison(scores: Mapping[str, Scores], emphasis: Sequence[str] = ()) -> Figure:
-    """Accuracies as points with one standard error, from top to bottom in the order given.
+def score_comparison(scores: Mapping[str, Scores], emphasis: Sequence[str] = ()) -> Figure:
+    """The deciding scores as points with one standard error, from top to bottom in the order given.
 
     Args:
-        scores: name of a network -> its scores.
+        scores: name of a network -> its scores, all of one task.
         emphasis: the names that are colored.
 
     Raises:
-        DataError: there are no scores.
+        DataError: there are no scores, or they are of different tasks.
     """
     check_some(scores, "network")
+    check_alike(list(scores.items()))
+    kind = next(iter(scores.values())).kind
     figure, (axes,) = new_figure(0.9 + 0.34 * len(scores))
     restyle(axes, grid="x")
     for row, (name, own) in enumerate(scores.items()):
         chosen = name in emphasis
-        value, error = 100 * own.accuracy, 100 * own.accuracy_error
+        value, error = kind.scale * own.primary, kind.scale * own.error
         axes.errorbar(
-            [value],
+            [value if math.isfinite(value) else math.nan],
             [row + 0.5],
-            xerr=[error],
+            xerr=[error if math.isfinite(error) else 0.0],
             color=color(0) if chosen else MUTED,
             marker="D" if chosen else "o",
             markersize=7,
@@ -79,13 +83,14 @@ def accuracy_comparison(scores: Mapping[str, Scores], emphasis: Sequence[str] = 
         axes.text(
             1.01,
             row + 0.5,
-            f"{value:.1f} ± {error:.1f}",
+            value_with_error(own).replace(" %", ""),
             transform=axes.get_yaxis_transform(),
             weight="bold" if chosen else None,
             **style,
         )
     name_rows(axes, list(scores))
-    axes.set_xlabel(f"accuracy (%), bars: one standard error, {_sample_sizes(scores)}")
+    bars = f"bars: one standard error, {_sample_sizes(scores)}"
+    axes.set_xlabel(f"{kind.heading}{direction(kind)}, {bars}")
     return figure
 
 
@@ -94,4 +99,4 @@ def _sample_sizes(scores: Mapping[str, Scores]) -> str:
     return f"n = {sizes[0]:,}" if len(sizes) == 1 else f"n = {sizes[0]:,} to {sizes[-1]:,}"
 
 
-__all__ = ["accuracy_comparison", "reliability_diagram"]
+__all__ = ["reliability_diagram", "score_comparison"]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from onefold.errors import DataError
 from onefold.measure.paired import difference
 from onefold.report.blocks import Cell, Column, Picture, Table
 from onefold.report.comparison import Candidate, near_chance, notes_of
 from onefold.report.cost_chart import Point, cost_chart
+from onefold.report.score_words import (
+    CALIBRATION,
+    check_alike,
+    counts_answers,
+    marked,
+    points,
+    shown_kinds,
+)
+from onefold.tasks.score import ACCURACY, Score
+from onefold.tasks.scores import Scores
 
 
 def score_table(rows: Sequence[Candidate], against: str, called: str = "") -> Table:
@@ -20,73 +31,87 @@ def score_table(rows: Sequence[Candidate], against: str, called: str = "") -> Ta
         called: what the table calls it; "": by its name.
 
     Raises:
-        DataError: none has that name.
+        DataError: none has that name, or the scores are of different tasks.
     """
     base = next((row for row in rows if row.name == against), None)
     if base is None:
         raise DataError(f"There is no candidate named '{against}'; name one of the rows.")
+    check_alike([(row.name, row.scores) for row in rows])
     scores, called = base.scores, called or against
+    kind, *others = shown_kinds(scores)
+    single, unit = counts_answers(scores), points(kind)
+    style: dict[str, Any] = {"unit": unit, "digits": kind.digits}
     columns = (
         Column(name="network"),
         Column(name="note", part="note"),
-        Column(name="accuracy", unit="%", digits=2, best="highest"),
-        Column(name="standard error", unit="points", digits=2, part="error"),
-        Column(name=f"gain of {called}", unit="points", digits=2, signed=True),
-        Column(name="standard error, paired", unit="points", digits=2, part="error"),
-        Column(name="gained"),
-        Column(name="lost"),
-        Column(name="NLL", unit="nats", digits=3, best="lowest"),
-        Column(name="ECE", unit="%", digits=1, best="lowest"),
-        Column(name="Brier", digits=3, best="lowest"),
+        Column(name=kind.label, unit=kind.unit, digits=kind.digits, best=marked(kind)),
+        Column(name="standard error", part="error", **style),
+        Column(name=f"gain of {called}", signed=True, **style),
+        Column(name="standard error, paired", part="error", **style),
+        *([Column(name="gained"), Column(name="lost")] if single else []),
+        *map(_further, others),
         Column(name="cost", digits=2),
     )
-    cells = tuple(_cells(row, base) for row in rows)
-    told = [
-        f"Scores of {scores.n:,} examples; ± is one standard error. Gained and lost are the"
-        f" examples that {called} alone answers rightly, and that the other alone does. ECE takes"
-        f" {scores.bins} {scores.binning} bins. Cost is that of inference, in single networks. Best"
-        " values are marked."
-    ]
     return Table(
         columns=columns,
-        rows=cells,
-        caption=" ".join([*told, *near_chance(rows)]),
+        rows=tuple(_cells(row, base) for row in rows),
+        caption=" ".join([_caption(scores, called), *near_chance(rows)]),
         emphasis=tuple(i for i, row in enumerate(rows) if row is base),
     )
 
 
+def _further(kind: Score) -> Column:
+    """A score beside the deciding one, with a digit less."""
+    name, digits = kind.label.removesuffix(" score"), max(1, kind.digits - 1)
+    return Column(name=name, unit=kind.unit, digits=digits, best=marked(kind))
+
+
+def _caption(scores: Scores, called: str) -> str:
+    told = [f"Scores of {scores.n:,} examples; ± is one standard error."]
+    if counts_answers(scores):
+        told.append(
+            f"Gained and lost are the examples that {called} alone answers rightly, and that the"
+            " other alone does."
+        )
+    elif scores.kind.highest is False:
+        told.append(f"A gain above 0 is a lower {scores.kind.label}.")
+    if CALIBRATION in scores.values:
+        told.append(f"ECE takes {scores.bins} {scores.binning} bins.")
+    told.append("Cost is that of inference, in single networks. Best values are marked.")
+    return " ".join(told)
+
+
 def score_chart(rows: Sequence[Candidate], against: str) -> Picture:
     """The candidates in the chart of score against cost; mapped members are left out."""
-    return cost_chart(
-        [
-            Point(
-                row.name,
-                row.scores.accuracy,
-                row.scores.accuracy_error,
-                row.cost,
-                "result" if row.name == against else row.kind,
-            )
-            for row in rows
-            if row.kind != "mapped"
-        ]
-    )
+    shown = [row for row in rows if row.kind != "mapped"]
+    points = [
+        Point(
+            row.name,
+            row.scores.primary,
+            row.scores.error,
+            row.cost,
+            "result" if row.name == against else row.kind,
+        )
+        for row in shown
+    ]
+    return cost_chart(points, shown[0].scores.kind if shown else ACCURACY)
 
 
 def _cells(row: Candidate, base: Candidate) -> tuple[Cell, ...]:
     own, gap = row.scores, difference(base.scores, row.scores)
-    gain: tuple[Cell, ...] = (None, None, None, None)
+    kind, *others = shown_kinds(base.scores)
+    single = counts_answers(base.scores)
+    gain: tuple[Cell, ...] = (None, None, *([None, None] if single else []))
     if row is not base:
         counts: tuple[Cell, ...] = (gap.won, gap.lost) if gap.paired else (None, None)
-        gain = (100 * gap.gain, 100 * gap.error, *counts)
+        gain = (kind.scale * gap.gain, kind.scale * gap.error, *(counts if single else ()))
     return (
         row.name,
         "; ".join(notes_of(row)),
-        100 * own.accuracy,
-        100 * own.accuracy_error,
+        kind.scale * own.primary,
+        kind.scale * own.error,
         *gain,
-        own.nll,
-        100 * own.ece,
-        own.brier,
+        *(other.scale * own[other.name] for other in others),
         float(row.cost),
     )
 

@@ -31,6 +31,7 @@ from onefold.report.style import can_draw
 from onefold.report.symmetry_picture import lanes_of
 from onefold.result_reports.provenance import Fact, Provenance, seconds_facts, settings_facts
 from onefold.symmetry import SymmetrySpec
+from onefold.tasks.scoring import Scoring
 
 
 def barriers(
@@ -39,16 +40,29 @@ def barriers(
     data: Data,
     calibration: Data | None,
     output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> dict[str, LinearPath]:
     """The barrier between the first two members, before alignment and after each.
 
     Batch-norm statistics are re-estimated if there are any.
     """
+    asked = scoring or Scoring()
 
     def line(first: nn.Module, second: nn.Module) -> LinearPath:
         again: dict[str, Any] = {"recalibrate": "batchnorm", "calibration_data": calibration}
         settings = again if calibration is not None and norms_of(first) else {}
-        return barrier(first, second, data, output=output, **settings)
+        return barrier(
+            first,
+            second,
+            data,
+            output=output,
+            task=asked.task,
+            metrics=asked.metrics,
+            by=asked.by,
+            bins=asked.bins.bins,
+            binning=asked.bins.binning,
+            **settings,
+        )
 
     paths = {"as trained": line(models[0], models[1])}
     for alignment in alignments:

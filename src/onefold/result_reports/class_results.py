@@ -1,4 +1,7 @@
-"""Scores class by class: what a result gains and loses, and what it takes for what."""
+"""Classifiers class by class: what a result gains and loses, and what it takes for what.
+
+Tasks without classes have none of this. Examples are what has a class: of segmentation, pixels.
+"""
 
 from __future__ import annotations
 

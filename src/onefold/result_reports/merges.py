@@ -14,9 +14,11 @@ from onefold.ensemble import ClassPool
 from onefold.fold import MergeReport, MergeResult, merge
 from onefold.fold.distillation import TOLD
 from onefold.inference import OutputChoice
-from onefold.measure import LinearPath, evaluate
+from onefold.measure import LinearPath
 from onefold.report import Candidate, Column, Report, Section, Table, verdict
-from onefold.result_reports import scored as scoring
+from onefold.report.blocks import Cell
+from onefold.report.score_words import points
+from onefold.result_reports import scored as scoring_page
 from onefold.result_reports.alignments import (
     add_alignment,
     add_barriers,
@@ -28,17 +30,19 @@ from onefold.result_reports.provenance import Fact, Provenance, seconds_facts, w
 from onefold.result_reports.scored import (
     best_of,
     candidate,
+    evaluation,
     member_candidates,
     parameters_of,
     together,
 )
 from onefold.sources.class_names import class_names_of
+from onefold.tasks.scoring import Scoring
 
 FOLD = "folded"
 
 
 @dataclass(frozen=True)
-class MergeScored(scoring.Scored):
+class MergeScored(scoring_page.Scored):
     """The scores of a merge.
 
     Attributes:
@@ -60,6 +64,7 @@ def score_merge(
     *,
     calibration: Data | None = None,
     output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> MergeScored:
     """Score members, ensemble, plain average, mapped members and the fold.
 
@@ -70,14 +75,16 @@ def score_merge(
         calibration: batches to re-estimate batch-norm statistics on; given, the barrier of the
             first two members is measured, too.
         output: which output is scored.
+        scoring: the task, metrics, and what decides; None tells the task from the data.
     """
-    members, ensemble = member_candidates(models, data, output)
+    how: dict[str, Any] = {"output": output, "scoring": scoring}
+    members, ensemble = member_candidates(models, data, output, scoring)
     weights = result.report.weights
     plain = merge(models, align="none", fold="average", repair="none", weights=weights).model
-    average = candidate("plain average", plain, data, "not aligned, not repaired", output=output)
+    average = candidate("plain average", plain, data, "not aligned, not repaired", **how)
     alignments = [result.alignment] if result.alignment else []
-    mapped = [row for one in alignments for row in mapped_candidates(models, one, data, output)]
-    fold = _folded(result, len(models), data, output)
+    mapped = [row for one in alignments for row in mapped_candidates(models, one, data, **how)]
+    fold = _folded(result, len(models), data, **how)
     best = best_of(members, "member")
     rivals = [
         best,
@@ -85,7 +92,7 @@ def score_merge(
         average._replace(name="the plain average"),
     ]
     number = [row.scores for row in members].index(best.scores)
-    pooled = pooled_candidates(models, result.report, data, number, output)
+    pooled = pooled_candidates(models, result.report, data, number, **how)
     names = ("the ensemble by class", "the best member, balanced")
     rivals += [row._replace(name=name) for row, name in zip(pooled, names, strict=False)]
     return MergeScored(
@@ -94,7 +101,7 @@ def score_merge(
         FOLD,
         class_names_of(data),
         "the fold",
-        barriers(models, alignments, data, calibration, output) if calibration is not None else {},
+        barriers(models, alignments, data, calibration, **how) if calibration is not None else {},
     )
 
 
@@ -104,10 +111,11 @@ def pooled_candidates(
     data: Data,
     best: int,
     output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> list[Candidate]:
     """Rows for the pool of classes that was aimed at, if one was: all members, and the best alone.
 
-    The best member is shifted to the same classes by itself.
+    Classifiers alone have pools. The best member is shifted to the same classes by itself.
     """
     found = done.folded.get("classes") or done.polished.get("classes")
     if found is None:
@@ -115,8 +123,8 @@ def pooled_candidates(
     pool, size, count = ClassPool.from_dict(found), parameters_of(models[0]), len(models)
     how = "is estimated to have seen" if pool.estimated else "saw"
     note = f"each member weighed on a class by how much it {how} of it"
-    scored = evaluate(models, data, ensemble=pool, output=output)
-    alone = evaluate([models[best]], data, ensemble=pool.only(best), output=output)
+    scored = evaluation(models, data, scoring, output, pool).ensemble
+    alone = evaluation([models[best]], data, scoring, output, pool.only(best)).ensemble
     shifted = "its answers shifted to the classes of the data"
     return [
         together(f"ensemble of {count}, by class", scored, size, count, note),
@@ -125,7 +133,11 @@ def pooled_candidates(
 
 
 def mapped_candidates(
-    models: Sequence[nn.Module], alignment: Alignment, data: Data, output: OutputChoice = None
+    models: Sequence[nn.Module],
+    alignment: Alignment,
+    data: Data,
+    output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> list[Candidate]:
     """A row for each mapped member alone, which shows what its map costs.
 
@@ -133,14 +145,20 @@ def mapped_candidates(
     """
     note = f"to member {alignment.reference}, alone"
     return [
-        candidate(f"member {k}, mapped", model, data, note, output=output)._replace(kind="mapped")
+        candidate(
+            f"member {k}, mapped", model, data, note, output=output, scoring=scoring
+        )._replace(kind="mapped")
         for k, model in enumerate(alignment.each(models))
         if k != alignment.reference
     ]
 
 
 def _folded(
-    result: MergeResult[nn.Module], count: int, data: Data, output: OutputChoice
+    result: MergeResult[nn.Module],
+    count: int,
+    data: Data,
+    output: OutputChoice,
+    scoring: Scoring | None,
 ) -> Candidate:
     done, cost = result.report, 1.0
     note = f"align {done.align}, fold {done.fold}, repair {done.repair}"
@@ -148,7 +166,7 @@ def _folded(
         note, costs = f"{note}, up to '{partial['until']}'", partial["costs"]
         one = costs["one"]["multiply_adds"]
         cost = costs["partial"]["multiply_adds"] / one if one else float(count)
-    return candidate(FOLD, result.model, data, note, output=output, cost=cost)
+    return candidate(FOLD, result.model, data, note, output=output, cost=cost, scoring=scoring)
 
 
 def report_merge(
@@ -198,14 +216,20 @@ def report_merge(
 
 def add_mapped(section: Section, rows: Sequence[Candidate]) -> None:
     """What the maps cost the members: their scores once they are written into the weights."""
+    kind, loss = rows[0].scores.kind, rows[0].scores.loss_kind
     columns = (
         Column(name="network"),
-        Column(name="accuracy", unit="%", digits=2),
-        Column(name="standard error", unit="points", digits=2, part="error"),
-        Column(name="NLL", unit="nats", digits=3),
+        Column(name=kind.label, unit=kind.unit, digits=kind.digits),
+        Column(name="standard error", unit=points(kind), digits=kind.digits, part="error"),
+        *([Column(name=loss.label, unit=loss.unit, digits=3)] if loss != kind else []),
     )
-    cells = [
-        (row.name, 100 * row.scores.accuracy, 100 * row.scores.accuracy_error, row.scores.nll)
+    cells: list[tuple[Cell, ...]] = [
+        (
+            row.name,
+            kind.scale * row.scores.primary,
+            kind.scale * row.scores.error,
+            *([row.scores.loss] if loss != kind else []),
+        )
         for row in rows
     ]
     section.table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -11,7 +11,6 @@ from torch import nn
 from onefold.batches import Data
 from onefold.ensemble.names import EnsembleMean
 from onefold.inference import OutputChoice
-from onefold.measure import evaluate_all
 from onefold.measure.evaluation import Evaluation
 from onefold.report import (
     Candidate,
@@ -25,11 +24,15 @@ from onefold.report import (
     verdict,
 )
 from onefold.report.comparison import paired_rows
+from onefold.report.score_words import counts_answers, value_with_error
 from onefold.result_reports.class_results import add_classes
 from onefold.result_reports.provenance import Fact
-from onefold.result_reports.scored import parameters_of, top
+from onefold.result_reports.scored import evaluation, parameters_of, top
 from onefold.sources.class_names import class_map, class_names_of
+from onefold.tasks.base import Bins
 from onefold.tasks.calibration import Binning
+from onefold.tasks.scores import Scores
+from onefold.tasks.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class NetworksScored:
 
     @property
     def best(self) -> str:
-        """The name of the most accurate network, on a tie that of lower NLL."""
+        """The name of the network of the best deciding score, on a tie that of lower loss."""
         return self.candidates[self.evaluation.best].name
 
     @property
@@ -66,13 +69,14 @@ class NetworksScored:
             return told
         best = next(row for row in self.candidates if row.name == self.best)
         others = [row for row in self.candidates if row is not best]
-        agreement = 100 * (self.evaluation.ensemble.agreement or 0)
-        return [
-            *told,
-            verdict(best._replace(name=f"The best of them ({best.name})"), others),
-            f"The networks agree with one another on {agreement:.1f} % of the examples, on average"
-            " over pairs.",
-        ]
+        told.append(verdict(best._replace(name=f"The best of them ({best.name})"), others))
+        agreement = self.evaluation.ensemble.agreement
+        if agreement is not None:
+            told.append(
+                f"The networks agree with one another on {100 * agreement:.1f} % of the"
+                f" {answered(best.scores)}, on average over pairs."
+            )
+        return told
 
     def data(self) -> dict[str, Any]:
         """Everything as plain data, ready for JSON."""
@@ -117,8 +121,8 @@ def report_networks(scored: NetworksScored, facts: Mapping[str, Fact]) -> Report
                 values=tuple(tuple(100 * n for n in row) for row in shares.tolist()),
                 digits=1,
                 high=100.0,
-                caption="The share of the examples, in percent, of which two networks predict the"
-                " same class.",
+                caption=f"The share of the {answered(first.scores)}, in percent, of which two"
+                " networks predict the same class.",
             )
         )
     report.section("What was done", folded=True).facts(facts)
@@ -131,9 +135,7 @@ def _verdict(scored: NetworksScored) -> str:
     best = next(row for row in rows if row.name == scored.best)
     others = [row for row in rows if row.kind == "member" and row is not best]
     if not others:
-        accuracy, error = 100 * best.scores.accuracy, 100 * best.scores.accuracy_error
-        share = f"{accuracy:.1f} % ± {error:.1f}"
-        return f"{best.name} answers {share} of {best.scores.n:,} examples rightly."
+        return _alone(best)
     ensemble = next(row for row in rows if row.kind == "ensemble")
     second = top(others)
     found = headline(
@@ -144,16 +146,31 @@ def _verdict(scored: NetworksScored) -> str:
     return found.text
 
 
+def _alone(row: Candidate) -> str:
+    """One sentence on a network that stands alone."""
+    scores, share = row.scores, value_with_error(row.scores)
+    if counts_answers(scores):
+        return f"{row.name} answers {share} of {scores.n:,} examples rightly."
+    return f"{row.name} has {scores.kind.label} {share} on {scores.n:,} examples."
+
+
+def answered(scores: Scores) -> str:
+    """What networks agree on a share of: examples, or answers where an example has several."""
+    own = scores.answers
+    return "examples" if own is None or own.single or own.given is not None else "answers"
+
+
 def score_networks(
     networks: Sequence[nn.Module],
     names: Sequence[str],
     data: Data,
     *,
     plain: nn.Module | None = None,
-    ensemble: EnsembleMean = "probabilities",
+    ensemble: EnsembleMean | None = None,
     bins: int = 15,
     binning: Binning = "equal-width",
     output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> NetworksScored:
     """Score networks and their ensemble.
 
@@ -162,17 +179,18 @@ def score_networks(
         names: a name for each, all different.
         data: labelled batches.
         plain: a network that costs 1, as a mixture is as slow as several; None: the first one.
-        ensemble: the outputs that the ensemble averages.
+        ensemble: the outputs that the ensemble averages; None: as the task does.
         bins: of the calibration error.
         binning: how they are cut.
         output: which output is scored, as in `onefold.evaluate_all`.
+        scoring: the task, metrics, and what decides; None tells the task from the data. Its bins
+            do not count.
 
     Raises:
         DataError: `data` is empty or has no labels, or a network cannot run on it.
     """
-    found = evaluate_all(
-        networks, data, ensemble=ensemble, bins=bins, binning=binning, output=output
-    )
+    asked = replace(scoring or Scoring(), bins=Bins(bins, binning))
+    found = evaluation(networks, data, asked, output, ensemble)
     sizes, one = (
         [parameters_of(network) for network in networks],
         parameters_of(plain or networks[0]),
@@ -182,7 +200,7 @@ def score_networks(
         for name, scores, size in zip(names, found.members, sizes, strict=True)
     ]
     if len(rows) > 1:
-        title, note = f"ensemble of {len(rows)}", f"mean of {ensemble}"
+        title, note = f"ensemble of {len(rows)}", f"mean of {found.ensemble.ensemble}"
         rows.append(
             Candidate(title, found.ensemble, sum(sizes), sum(sizes) / one, note, "ensemble")
         )

@@ -13,7 +13,6 @@ from onefold.batches import Data
 from onefold.errors import MembersError
 from onefold.explore.pairs import Compared, Pairs, measure_pairs
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND
-from onefold.measure import evaluate
 from onefold.report import (
     Candidate,
     Column,
@@ -29,21 +28,26 @@ from onefold.report import (
     verdict,
 )
 from onefold.report.blocks import Cell
-from onefold.result_reports import scored as scoring
+from onefold.report.score_words import about_accuracy, capital
+from onefold.result_reports import scored as scoring_page
 from onefold.result_reports.provenance import Fact, Provenance
 from onefold.result_reports.scored import candidate, parameters_of, together
+from onefold.result_reports.scored import evaluation as scored_of
 from onefold.sources.class_names import class_names_of
 from onefold.sources.loader import Part
+from onefold.tasks.score import ACCURACY, Score
+from onefold.tasks.scoring import Scoring
 
 COMPARED = 2000  # examples that rounds are compared on, and training examples to align them by
 POINTS = 7  # along the line between two rounds
 CURVES = 6  # that one picture shows
 LISTED = 3  # rounds up to which every pair has a row of its own
 VALIDATION = "validation data"
+OTHER = " Other answers: the share of the examples of which two rounds predict different classes."
 
 
 @dataclass(frozen=True)
-class PersistScored(scoring.Scored):
+class PersistScored(scoring_page.Scored):
     """The scores of persistent rounds.
 
     Attributes:
@@ -93,26 +97,32 @@ def score_rounds(
     training: Data,
     held_out: Data,
     evaluation: Data | None,
+    *,
+    scoring: Scoring | None = None,
 ) -> PersistScored:
     """Score all networks and the ensembles of each kind, and compare the rounds.
 
     Without evaluation data the held-out data is scored on: it has chosen the best round, so it
-    flatters that round's accuracy.
+    flatters that round's score.
 
     Args:
         networks: all networks by name.
-        validation: accuracy by name, which decided which round is best.
+        validation: the deciding score by name, which decided which round is best.
         best: the name of the best round.
         training: the training data.
         held_out: the data that the best round was chosen on.
         evaluation: labelled data to score on; None: the held-out data.
+        scoring: the task, metrics, and what decides; None tells the task from the data.
     """
     data = held_out if evaluation is None else evaluation
     rows = {
-        name: candidate(
-            name, network, data, f"validation accuracy {100 * validation[name]:.2f} %"
-        )._replace(kind="member")
+        name: candidate(name, network, data, scoring=scoring)._replace(kind="member")
         for name, network in networks.items()
+    }
+    kind = rows[best].scores.kind
+    rows = {
+        name: row._replace(note=f"validation {kind.label} {kind.shown(validation[name])}")
+        for name, row in rows.items()
     }
     kinds = {kind: [n for n in networks if n.startswith(kind)] for kind in (ROUND, RESTART, RERUN)}
     ensembles: list[Candidate] = []
@@ -121,23 +131,24 @@ def score_rounds(
     if best != f"{ROUND} 0":
         rivals.append(rows[f"{ROUND} 0"]._replace(name=f"{ROUND} 0, which nothing repelled"))
         first_rival = rows[f"{ROUND} 0"], "which nothing repelled,"
-    for kind, members in kinds.items():
-        names = [f"{ROUND} 0", *members] if members and kind != ROUND else members
+    for origin, members in kinds.items():
+        names = [f"{ROUND} 0", *members] if members and origin != ROUND else members
         if len(names) > 1:
-            scored = evaluate([networks[name] for name in names], data)
+            scored = scored_of([networks[name] for name in names], data, scoring).ensemble
             size = parameters_of(networks[names[0]])
-            title = f"ensemble of {len(names)} {kind}s"
+            title = f"ensemble of {len(names)} {origin}s"
             ensembles.append(together(title, scored, size, len(names)))
-        if kind != ROUND and names:
-            first = max(names, key=validation.__getitem__)
-            name = f"the best {kind} by validation ({first})"
+        if origin != ROUND and names:
+            first = max(names, key=lambda name: kind.better(validation[name]))
+            name = f"the best {origin} by validation ({first})"
             rivals += [rows[first]._replace(name=name)] * (first != best)
             if first_rival[0] is None and first != best:
-                first_rival = rows[first], f"the best {kind} by validation,"
+                first_rival = rows[first], f"the best {origin} by validation,"
     chosen = rows[best]._replace(name=f"The best of the rounds by validation ({best})")
-    sentence = verdict(chosen, rivals) if rivals else alone(best, validation)
+    sentence = verdict(chosen, rivals) if rivals else alone(best, validation, kind)
     on = VALIDATION if evaluation is None else "evaluation data"
-    compared, note = _compared([networks[name] for name in kinds[ROUND]], data, training)
+    rounds = [networks[name] for name in kinds[ROUND]]
+    compared, note = _compared(rounds, data, training, scoring)
     found = (*rows.values(), *ensembles)
     classes, subject = class_names_of(data), f"the best round by validation ({best})"
     return PersistScored(
@@ -155,7 +166,7 @@ def score_rounds(
 
 
 def _compared(
-    rounds: Sequence[nn.Module], data: Data, training: Data
+    rounds: Sequence[nn.Module], data: Data, training: Data, scoring: Scoring | None
 ) -> tuple[Compared | None, str]:
     """The rounds compared, or why they cannot be: one may have no finite loss."""
     if len(rounds) < 2:
@@ -163,27 +174,30 @@ def _compared(
     calibration = Part(training, 0, COMPARED)
     try:
         found = measure_pairs(
-            rounds, Part(data, 0, COMPARED), calibration_data=calibration, points=POINTS
+            rounds,
+            Part(data, 0, COMPARED),
+            calibration_data=calibration,
+            points=POINTS,
+            task=(scoring or Scoring()).task,
         )
     except MembersError as error:
         return None, f"The rounds could not be compared: {error}"
     return found, ""
 
 
-def alone(best: str, validation: Mapping[str, float]) -> str:
+def alone(best: str, validation: Mapping[str, float], kind: Score = ACCURACY) -> str:
     """The sentence if the round that validation chose has nothing to be compared with.
 
     Args:
         best: the name of the round that was chosen.
-        validation: accuracy by name.
+        validation: the deciding score by name.
+        kind: what that score is.
     """
     rounds = [name for name in validation if name.startswith(ROUND)]
     if len(rounds) == 1:
         return f"{best.capitalize()} is the only round, so there is nothing to compare it with."
-    return (
-        f"No other round was more accurate than {best} on the validation data, by which it was"
-        " chosen."
-    )
+    more = "more accurate" if about_accuracy(kind) else "better"
+    return f"No other round was {more} than {best} on the validation data, by which it was chosen."
 
 
 def report_rounds(
@@ -241,8 +255,10 @@ def report_rounds(
 def _facts(
     scored: PersistScored, runs: Mapping[str, Mapping[str, Any]], examples: Mapping[str, int]
 ) -> dict[str, Fact]:
+    unit = scored.result.scores.loss_kind.unit
+    told = f" ({unit})" if unit else ""
     losses = {
-        f"mean loss of {name}, last epoch (nats)": run["losses"][-1] for name, run in runs.items()
+        f"mean loss of {name}, last epoch{told}": run["losses"][-1] for name, run in runs.items()
     }
     return {
         "training examples": examples["training"],
@@ -286,38 +302,50 @@ def pair_table(ways: Mapping[str, Pairs], names: Sequence[str]) -> Table:
         ways: the pairs, as the rounds are and aligned.
         names: of the rounds.
     """
+    shown = next(iter(ways.values()))
+    loss = next(iter(shown.paths.values())).loss_kind
+    answered = have_answers(shown)
     columns = (
         Column(name="rounds"),
         Column(name="distance", digits=2),
-        Column(name="other answers", unit="%", digits=2),
-        Column(name="barrier", unit="nats", digits=4),
+        *([Column(name="other answers", unit="%", digits=2)] if answered else []),
+        Column(name="barrier", unit=loss.unit or loss.label, digits=4),
     )
     rows: list[tuple[Cell, ...]] = []
     means: list[int] = []
     for way, pairs in ways.items():
         if len(names) <= LISTED:
             for i, j in itertools.combinations(range(len(names)), 2):
-                found = (pairs.distances, 100 * pairs.disagreement, pairs.barriers)
+                shares = [100 * pairs.disagreement] if answered else []
+                found = (pairs.distances, *shares, pairs.barriers)
                 title = f"{names[i]} and {names[j]}, {way}"
                 rows.append((title, *(float(matrix[i, j]) for matrix in found)))
         mean = pairs.means()
         means.append(len(rows))
-        share = 100 * mean["disagreement"]
-        rows.append((f"mean, {way}", mean["distance"], share, mean["barrier"]))
+        share = [100 * mean["disagreement"]] if answered else []
+        rows.append((f"mean, {way}", mean["distance"], *share, mean["barrier"]))
     return Table(
         columns=columns,
         rows=tuple(rows),
         emphasis=tuple(means),
-        caption="The distance is Euclidean, over all parameters. Other answers: the share of the"
-        " examples of which two rounds predict different classes. A barrier is the most by which"
-        " the loss on the line between two rounds lies above what its ends let one expect.",
+        caption=f"The distance is Euclidean, over all parameters.{OTHER if answered else ''} A"
+        " barrier is the most by which the loss on the line between two rounds lies above what its"
+        " ends let one expect.",
     )
+
+
+def have_answers(pairs: Pairs) -> bool:
+    """Whether it is known how often the networks answer differently; numbers are no answers."""
+    return not bool(pairs.disagreement.isnan().any())
 
 
 def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> None:
     """The matrices of many rounds, and the scores between every two."""
-    matrices = {"Distance": (pairs.distances, 2), "Barrier (nats)": (pairs.barriers, 3)}
-    if way == "as they are":  # a permutation keeps every prediction
+    first = next(iter(pairs.paths.values()))
+    loss, kind = first.loss_kind, first.scores[0].kind
+    barrier = f"Barrier ({loss.unit or loss.label})"
+    matrices = {"Distance": (pairs.distances, 2), barrier: (pairs.barriers, 3)}
+    if way == "as they are" and have_answers(pairs):  # a permutation keeps every prediction
         matrices["Other answers (%)"] = (100 * pairs.disagreement, 2)
     for label, (matrix, digits) in matrices.items() if len(names) > LISTED else ():
         section.grid(
@@ -337,8 +365,8 @@ def _draw(section: Section, way: str, pairs: Pairs, names: Sequence[str]) -> Non
     left = f"; the first {CURVES} pairs" * (len(pairs.paths) > CURVES)
     section.picture(
         lambda: barrier_curves(shown),
-        f"Accuracy and loss along the straight lines between rounds, {way}{left}; dashed, what the"
-        " ends alone would lead one to expect.",
+        f"{capital(kind.label)} and loss along the straight lines between rounds, {way}{left};"
+        " dashed, what the ends alone would lead one to expect.",
         path_texts(shown),
         numbers=path_table(shown),
     )

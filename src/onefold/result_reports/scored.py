@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from onefold.batches import Data
+from onefold.ensemble import ClassPool
 from onefold.inference import OutputChoice
-from onefold.measure import evaluate, evaluate_all
-from onefold.measure.scores import Scores
+from onefold.measure.evaluation import Evaluation, evaluate_all
 from onefold.report import (
     Candidate,
     Headline,
@@ -23,8 +23,12 @@ from onefold.report import (
     score_chart,
     score_table,
 )
+from onefold.report.score_words import about_accuracy
 from onefold.result_reports.class_results import add_classes
 from onefold.sources.class_names import class_map
+from onefold.tasks.means import EnsembleMean
+from onefold.tasks.scores import Scores
+from onefold.tasks.scoring import Scoring
 
 MOST = 1000  # classes up to which their counts are part of a report's data
 CAPTION = "In bold: the most accurate. Differences are taken example by example."
@@ -55,8 +59,15 @@ class Scored:
 
     @property
     def table(self) -> Table:
-        """All candidates, the most accurate in bold, beside the result."""
-        return comparison_table(self.candidates, against=self.against, caption=CAPTION)
+        """All candidates, the best in bold, beside the result."""
+        return comparison_table(self.candidates, against=self.against, caption=self.caption)
+
+    @property
+    def caption(self) -> str:
+        """What is in bold, and how differences are taken."""
+        if about_accuracy(self.result.scores.kind):
+            return CAPTION
+        return CAPTION.replace("most accurate", "best")
 
     @property
     def examples(self) -> int:
@@ -122,6 +133,28 @@ def parameters_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def evaluation(
+    models: Sequence[nn.Module],
+    data: Data,
+    scoring: Scoring | None = None,
+    output: OutputChoice = None,
+    ensemble: EnsembleMean | ClassPool | None = None,
+) -> Evaluation:
+    """The scores of networks and of their ensemble, as `onefold.evaluate` takes them."""
+    asked = scoring or Scoring()
+    return evaluate_all(
+        models,
+        data,
+        task=asked.task,
+        metrics=asked.metrics,
+        by=asked.by,
+        ensemble=ensemble,
+        bins=asked.bins.bins,
+        binning=asked.bins.binning,
+        output=output,
+    )
+
+
 def candidate(
     name: str,
     model: nn.Module,
@@ -130,36 +163,43 @@ def candidate(
     *,
     output: OutputChoice = None,
     cost: float = 1.0,
+    scoring: Scoring | None = None,
 ) -> Candidate:
     """One network as a row. cost: of inference, in units of one member's."""
-    return Candidate(name, evaluate(model, data, output=output), parameters_of(model), cost, note)
+    scores = evaluation([model], data, scoring, output).members[0]
+    return Candidate(name, scores, parameters_of(model), cost, note)
 
 
 def member_candidates(
-    models: Sequence[nn.Module], data: Data, output: OutputChoice = None
+    models: Sequence[nn.Module],
+    data: Data,
+    output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> tuple[list[Candidate], Candidate]:
     """A row for each member, and one for their ensemble, which costs as much as all of them."""
-    scores, size = evaluate_all(models, data, output=output), parameters_of(models[0])
+    found, size = evaluation(models, data, scoring, output), parameters_of(models[0])
     members = [
         Candidate(f"member {k}", one, size, 1.0, kind="member")
-        for k, one in enumerate(scores.members)
+        for k, one in enumerate(found.members)
     ]
-    return members, together(f"ensemble of {len(models)}", scores.ensemble, size, len(models))
+    return members, together(f"ensemble of {len(models)}", found.ensemble, size, len(models))
 
 
-def together(
-    name: str, scores: Scores, size: int, count: int, note: str = "mean of probabilities"
-) -> Candidate:
-    """An ensemble of `count` networks of `size` parameters as a row."""
+def together(name: str, scores: Scores, size: int, count: int, note: str = "") -> Candidate:
+    """An ensemble of `count` networks of `size` parameters as a row.
+
+    Its note is the mean that was taken, unless another is given.
+    """
+    note = note or f"mean of {scores.ensemble}"
     return Candidate(name, scores, count * size, float(count), note, "ensemble")
 
 
 def top(rows: Sequence[Candidate]) -> Candidate:
-    """The most accurate row, on a tie that of lower NLL."""
-    return max(rows, key=lambda row: (row.scores.accuracy, -row.scores.nll))
+    """The row of the best deciding score, on a tie that of lower loss."""
+    return max(rows, key=lambda row: row.scores.rank)
 
 
 def best_of(rows: Sequence[Candidate], kind: str) -> Candidate:
-    """The most accurate row, on a tie that of lower NLL, called the best of its kind."""
+    """The best row, as `top` has it, called the best of its kind."""
     best = top(rows)
     return best._replace(name=f"the best {kind} ({best.name})")

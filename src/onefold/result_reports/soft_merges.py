@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -11,18 +12,25 @@ from onefold.batches import Data
 from onefold.errors import OnefoldError
 from onefold.fold import Mixture, SoftResult, merge
 from onefold.inference import OutputChoice
-from onefold.measure import evaluate
 from onefold.report import Candidate, Column, Grid, Report, Section, Table, verdict
-from onefold.result_reports import scored as scoring
+from onefold.report.score_words import marked
+from onefold.result_reports import scored as scoring_page
 from onefold.result_reports.provenance import Fact, Provenance, seconds_facts
-from onefold.result_reports.scored import best_of, candidate, member_candidates, parameters_of
+from onefold.result_reports.scored import (
+    best_of,
+    candidate,
+    evaluation,
+    member_candidates,
+    parameters_of,
+)
 from onefold.sources.class_names import class_names_of
+from onefold.tasks.scoring import Scoring
 
 RESULT = "soft merge"
 
 
 @dataclass(frozen=True)
-class SoftScored(scoring.Scored):
+class SoftScored(scoring_page.Scored):
     """The scores of a soft merge.
 
     Attributes:
@@ -33,35 +41,48 @@ class SoftScored(scoring.Scored):
 
 
 def score_soft_merge(
-    result: SoftResult, models: Sequence[nn.Module], data: Data, *, output: OutputChoice = None
+    result: SoftResult,
+    models: Sequence[nn.Module],
+    data: Data,
+    *,
+    output: OutputChoice = None,
+    scoring: Scoring | None = None,
 ) -> SoftScored:
     """Score members, ensembles, plain average and the result.
 
     A member of non-finite outputs counts as wrong everywhere. If members were screened out, the
     result is compared with the ensemble and the average of those that are left: to beat an ensemble
     that a broken member has spoilt proves nothing.
+
+    Args:
+        result: the soft merge of the members.
+        models: the members.
+        data: labelled batches to score on.
+        output: which output is scored.
+        scoring: the task, metrics, and what decides; None tells the task from the data.
     """
-    members, ensemble = member_candidates(models, data, output)
+    how: dict[str, Any] = {"output": output, "scoring": scoring}
+    members, ensemble = member_candidates(models, data, output, scoring)
     left = [models[k] for k in result.soft.survivors]
     fewer, without = len(left) < len(models), ", without members that were screened out"
     baselines, rivals, notes = [], [], []
     if len(left) > 1:
         rival = ensemble._replace(name="the ensemble")
         if fewer:
-            rival = _left(left, ensemble, data, output)
+            rival = _left(left, ensemble, data, **how)
             baselines.append(rival._replace(note=f"{rival.note}{without}"))
             rival = rival._replace(name=f"the ensemble of the {len(left)} members left")
         rivals.append(rival)
     try:
         average = merge(left, align="none", fold="average", repair="none").model
         note = "not aligned, not repaired" + without * fewer
-        baselines.append(candidate("plain average", average, data, note, output=output))
+        baselines.append(candidate("plain average", average, data, note, **how))
         rivals.append(baselines[-1]._replace(name="the plain average"))
     except OnefoldError as error:
         notes.append(f"the plain average cannot be had: {str(error).rstrip('.')}")
     note = f"{result.soft.level} level, {result.choice}"
     cost = parameters_of(result.model) / parameters_of(models[0])
-    row = candidate(RESULT, result.model, data, note, output=output, cost=cost)
+    row = candidate(RESULT, result.model, data, note, cost=cost, **how)
     rivals.insert(0, best_of(members, "member"))
     return SoftScored(
         (*members, ensemble, *baselines, row),
@@ -74,12 +95,16 @@ def score_soft_merge(
 
 
 def _left(
-    left: Sequence[nn.Module], ensemble: Candidate, data: Data, output: OutputChoice
+    left: Sequence[nn.Module],
+    ensemble: Candidate,
+    data: Data,
+    output: OutputChoice,
+    scoring: Scoring | None,
 ) -> Candidate:
     """The ensemble of the members that were not screened out."""
     return ensemble._replace(
         name=f"ensemble of {len(left)}",
-        scores=evaluate(left, data, output=output),
+        scores=evaluation(left, data, scoring, output).ensemble,
         parameters=sum(map(parameters_of, left)),
         cost=float(len(left)),
     )
@@ -163,23 +188,17 @@ def aligned_by(result: SoftResult) -> str:
 def choice_table(result: SoftResult) -> Table:
     """The candidates on the held-out examples, and what decided; the chosen one in bold."""
     assert result.decision is not None
-    done = result.decision
+    done, names = result.decision, list(result.scores)
     kind, unit = done.kind, done.loss.unit
     told = "loss at best temperature" if done.tempered else "loss"
     columns = (
         Column(name="network"),
-        Column(
-            name=kind.label,
-            unit=kind.unit,
-            digits=kind.digits,
-            best="lowest" if kind.highest is False else "highest",
-        ),
+        Column(name=kind.label, unit=kind.unit, digits=kind.digits, best=marked(kind)),
         Column(name=told, unit=unit, digits=4, best="lowest"),
         Column(name=f"loss on all {done.labelled} labelled", unit=unit, digits=4, best="lowest"),
         Column(name="candidate"),
         Column(name="near the top"),
     )
-    names = list(result.scores)
     rows = tuple(
         (
             name,

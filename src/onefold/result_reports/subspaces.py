@@ -1,4 +1,4 @@
-"""The report of a subspace, with scores of its points and ensembles and the accuracy between."""
+"""The report of a subspace, with scores of its points and ensembles and those between."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import nn
 from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.explore import Subspace
-from onefold.inference import predictions
-from onefold.measure import LinearPath, Reliability, Scores, Triangle, evaluate, reliability
+from onefold.measure import LinearPath, Reliability, Scores, Triangle
 from onefold.measure.path import grid
 from onefold.report import (
     Report,
@@ -25,11 +24,16 @@ from onefold.report import (
     triangle_map,
     verdict,
 )
-from onefold.result_reports import scored as scoring
+from onefold.report.path_plots import agreement_along
+from onefold.report.score_words import about_accuracy, capital
+from onefold.result_reports import scored as scoring_page
+from onefold.result_reports.calibration import curve_of, errors_of
 from onefold.result_reports.provenance import Fact, Provenance
-from onefold.result_reports.scored import best_of, candidate, parameters_of, together
+from onefold.result_reports.scored import best_of, candidate, evaluation, parameters_of, together
 from onefold.sources.class_names import class_names_of
 from onefold.sources.loader import Part
+from onefold.tasks.score import Score
+from onefold.tasks.scoring import Scoring
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,13 +47,13 @@ ENSEMBLES = (2, 3)
 
 
 @dataclass(frozen=True)
-class SubspaceScored(scoring.Scored):
+class SubspaceScored(scoring_page.Scored):
     """The scores of a subspace.
 
     Attributes:
-        curves: calibration curves by name.
-        paths: accuracies between the vertices by name.
-        triangle: accuracies over the triangle; None: there is none.
+        curves: calibration curves of classifiers by name; tasks without classes have none.
+        paths: scores between the vertices by name.
+        triangle: scores over the triangle; None: there is none.
     """
 
     curves: Mapping[str, Reliability] = field(default_factory=dict)
@@ -66,7 +70,12 @@ class SubspaceScored(scoring.Scored):
 
 
 def score_subspace(
-    space: Subspace, networks: Sequence[nn.Module], training: Data, data: Data
+    space: Subspace,
+    networks: Sequence[nn.Module],
+    training: Data,
+    data: Data,
+    *,
+    scoring: Scoring | None = None,
 ) -> SubspaceScored:
     """Score vertices, midpoint, ensembles of two and three points, and the points between.
 
@@ -75,22 +84,31 @@ def score_subspace(
         networks: the vertices and the midpoint, in this order.
         training: the data that statistics of points are estimated on.
         data: labelled data to score on.
+        scoring: the task, metrics, and what decides; None tells the task from the data.
     """
     size, count = parameters_of(networks[0]), len(networks) - 1
     names = [*(f"vertex {k}" for k in range(count)), MIDPOINT]
     rows = [
-        candidate(name, net, data)._replace(kind="other" if name == MIDPOINT else "member")
+        candidate(name, net, data, scoring=scoring)._replace(
+            kind="other" if name == MIDPOINT else "member"
+        )
         for name, net in zip(names, networks, strict=True)
     ]
-    curves = {MIDPOINT: _curve(networks[-1], data)}
+    classes = rows[0].scores.classes is not None
+    named = (scoring or Scoring()).named
+    curves = {}
+    if classes:
+        curves[MIDPOINT] = curve_of([networks[-1]], data, rows[-1].scores, named)
     for points in ENSEMBLES:
-        ensemble, name = space.ensemble(points, training), f"ensemble of {points} points"
-        note = f"mean of probabilities at {_where(space)}"
-        rows.append(together(name, evaluate(list(ensemble.members), data), size, points, note))
-        curves[name] = _curve(ensemble, data)
+        members, name = space.ensemble(points, training).members, f"ensemble of {points} points"
+        scores = evaluation(list(members), data, scoring).ensemble
+        note = f"mean of {scores.ensemble} at {_where(space)}"
+        rows.append(together(name, scores, size, points, note))
+        if classes:
+            curves[name] = curve_of(list(members), data, scores, named)
     rivals = [best_of(rows[:count], "vertex"), rows[-1]._replace(name=f"the {rows[-1].name}")]
     sentence = verdict(rows[count]._replace(name="The midpoint"), rivals)
-    paths, triangle = _between(space, training, data)
+    paths, triangle = _between(space, training, data, scoring)
     return SubspaceScored(
         tuple(rows),
         sentence,
@@ -104,10 +122,10 @@ def score_subspace(
 
 
 def _between(
-    space: Subspace, training: Data, data: Data
+    space: Subspace, training: Data, data: Data, scoring: Scoring | None
 ) -> tuple[dict[str, LinearPath], Triangle | None]:
-    """The accuracies along the way or the edges, and over the triangle if there is one."""
-    at, again = _scorer(space, training, data), bool(norms_of(space))
+    """The scores along the way or the edges, and over the triangle if there is one."""
+    at, again = _scorer(space, training, data, scoring), bool(norms_of(space))
     simplex, vertices = space.shape.name == "simplex", space.shape.vertices
     if not simplex or vertices == 2:
         where = [k / (POSITIONS - 1) for k in range(POSITIONS)]
@@ -153,9 +171,9 @@ def report_subspace(
     if scored is not None:
         scored.told(report).text(
             "The points were trained together, in the steps of one network. Whether a network"
-            " trained alone for as long would be as accurate was not measured here, nor an ensemble"
-            " of independent ones, which is usually better and costs as many trainings as it has"
-            " members."
+            f" trained alone for as long would be as {_good(scored)} was not measured here, nor an"
+            " ensemble of independent ones, which is usually better and costs as many trainings as"
+            " it has members."
         )
         _draw(report, space, scored)
     facts = origin.around(_facts(space, losses, scored, examples))
@@ -184,14 +202,21 @@ def report_subspace(
 def _facts(
     space: Subspace, losses: Sequence[float], scored: SubspaceScored | None, examples: int
 ) -> dict[str, Fact]:
+    unit = "nats" if scored is None else scored.result.scores.loss_kind.unit
+    told = f" ({unit})" if unit else ""
     return {
         "training examples": examples,
         "evaluation examples": scored.examples if scored else 0,
         "vertices": space.shape.vertices,
         "epochs": len(losses),
-        "mean loss of the first epoch (nats)": losses[0],
-        "mean loss of the last epoch (nats)": losses[-1],
+        f"mean loss of the first epoch{told}": losses[0],
+        f"mean loss of the last epoch{told}": losses[-1],
     }
+
+
+def _good(scored: SubspaceScored) -> str:
+    """The word for a network of a high score."""
+    return "accurate" if about_accuracy(scored.result.scores.kind) else "good"
 
 
 def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
@@ -216,37 +241,52 @@ def _draw(report: Report, space: Subspace, scored: SubspaceScored) -> None:
     left = f" The first {EDGES} edges are shown." * (
         name == "simplex" and space.shape.vertices * (space.shape.vertices - 1) // 2 > EDGES
     )
+    kind = scored.result.scores.kind
+    drawn, same = capital(kind.label), all(map(agreement_along, scored.paths.values()))
+    shares = f"{drawn}, loss and the share of answers that are those of the"
     report.section("Between the vertices").picture(
         along,
-        f"Accuracy, loss and the share of answers that are those of the first vertex, along the"
+        f"{f'{shares} first vertex' if same else f'{drawn} and loss'}, along the"
         f" {'edges' if name == 'simplex' else name}; dashed, what the ends alone would lead one to"
         f" expect.{left}{again}",
         path_texts(scored.paths),
         numbers=path_table(scored.paths),
     )
     if scored.triangle is not None:
-        accuracies = [100 * scores.accuracy for scores in scored.triangle.scores]
+        values = [scores.primary for scores in scored.triangle.scores]
+        worst, best = sorted((min(values), max(values)), key=kind.better)
         report.sections[-1].picture(
             partial(triangle_map, scored.triangle, ("vertex 0", "vertex 1", "vertex 2")),
-            f"Accuracy, loss and the share of answers that are those of the middle, over the"
-            f" triangle, at {len(accuracies)} points.{again}",
-            f"A heat map of accuracies from {min(accuracies):.1f} % to {max(accuracies):.1f} %.",
+            f"{f'{shares} middle' if same else f'{drawn} and loss'}, over the"
+            f" triangle, at {len(values)} points.{again}",
+            f"A heat map of {_several(kind)} from {_one(kind, worst)} to {_one(kind, best)}.",
         )
-    report.section("Calibration", folded=True).picture(
-        lambda: reliability_diagram(scored.curves),
-        "Does confidence mean what it says: the accuracy of predictions against their confidence,"
-        " for the midpoint and the ensembles.",
-        "; ".join(
-            f"{name}: expected calibration error {100 * curve.ece:.1f} %"
-            for name, curve in scored.curves.items()
-        ),
-    )
+    if scored.curves:
+        report.section("Calibration", folded=True).picture(
+            lambda: reliability_diagram(scored.curves),
+            "Does confidence mean what it says: the accuracy of predictions against their"
+            " confidence, for the midpoint and the ensembles.",
+            "; ".join(
+                f"{name}: expected calibration error {100 * found:.1f} %"
+                for name, found in errors_of(scored.curves).items()
+            ),
+        )
 
 
-def _scorer(space: Subspace, training: Data, data: Data) -> Callable[[Any], Scores]:
+def _several(kind: Score) -> str:
+    return "accuracies" if about_accuracy(kind) else f"values of {kind.label}"
+
+
+def _one(kind: Score, number: float) -> str:
+    return f"{kind.scale * number:.1f} %" if kind.unit == "%" else kind.shown(number)
+
+
+def _scorer(
+    space: Subspace, training: Data, data: Data, scoring: Scoring | None
+) -> Callable[[Any], Scores]:
     """Scores the network at a point, its statistics computed on some of the training data."""
     some = Part(training, 0, BETWEEN)
-    return lambda where: evaluate(space.at(where, some), data)
+    return lambda where: evaluation([space.at(where, some)], data, scoring).members[0]
 
 
 def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, LinearPath]:
@@ -265,12 +305,6 @@ def _edges(space: Subspace, at: Callable[[Any], Scores]) -> dict[str, LinearPath
             where, tuple(map(at, points)), recalibrated=bool(norms_of(space))
         )
     return paths
-
-
-def _curve(network: nn.Module, data: Data) -> Reliability:
-    logits, labels = predictions(network, data)
-    assert labels is not None
-    return reliability(logits, labels)
 
 
 def _where(space: Subspace) -> str:

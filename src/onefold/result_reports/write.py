@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -19,6 +20,7 @@ from onefold.report.report import FORMS
 from onefold.result_reports.merges import report_merge, score_merge
 from onefold.result_reports.provenance import stamp
 from onefold.result_reports.soft_merges import report_soft_merge, score_soft_merge
+from onefold.tasks.scoring import AUTO, TaskChoice, as_scoring
 from onefold.weights import check_ending, check_output
 
 
@@ -32,6 +34,9 @@ def write_report(
     *,
     calibration: Data | None = None,
     output: OutputChoice = None,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+    by: str | None = None,
     force: bool = False,
 ) -> Report:
     """Score a result beside its members and their ensemble, and write the report.
@@ -49,6 +54,9 @@ def write_report(
             `data`, and as many for the aligned members.
         output: which output is scored if the networks return several, and on which axis its classes
             lie (`onefold.inference`).
+        task: as in `onefold.evaluate`.
+        metrics: further scores, as in `onefold.evaluate`.
+        by: the name of the score by which networks are compared, as in `onefold.evaluate`.
         force: replace an existing file.
 
     Returns:
@@ -57,6 +65,7 @@ def write_report(
     Raises:
         OutputError: the name ends otherwise, the file exists and `force` is false, or it cannot be
             written; raised before anything is scored.
+        SettingError: unknown task, metric or score.
         MembersError: the result was made of another number of members.
         DataError: `data` is empty, has no labels, or a network cannot run on it.
     """
@@ -64,14 +73,15 @@ def write_report(
     check_ending(target, "A report", FORMS)
     check_output(target, force)
     _check_number(result, models)
+    how: dict[str, Any] = {"output": output, "scoring": as_scoring(task, metrics, by)}
     if isinstance(result, SoftResult):
-        gates = None if data is None else score_soft_merge(result, models, data, output=output)
+        gates = None if data is None else score_soft_merge(result, models, data, **how)
         report = report_soft_merge(result, gates)
     else:
         merged = result.merged() if isinstance(result, PartialResult) else result
         scored = None
         if data is not None:
-            scored = score_merge(merged, models, data, calibration=calibration, output=output)
+            scored = score_merge(merged, models, data, calibration=calibration, **how)
         report = report_merge(merged, scored)
     stamp(report).save(target, force=force)
     return report
