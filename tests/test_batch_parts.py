@@ -165,6 +165,41 @@ def test_networks_of_several_inputs_and_of_keywords() -> None:
     assert next(batches(onefold.Batches(items, "a", None))).labels is None
 
 
+def test_labels_in_dicts() -> None:
+    plain = onefold.evaluate(net(0), pairs())
+    for labels in (
+        lambda y: {"labels": y, "name": "a"},
+        lambda y: {"class": y},
+        lambda y: {"class": y.numpy()},
+    ):
+        assert onefold.evaluate(net(0), [(x, labels(y)) for x, y in pairs()]) == plain
+    several = [(x, {"class": y, "side": y.float()}) for x, y in pairs()]
+    with pytest.raises(DataError, match=r"a dict with the keys 'class', 'side', .*labels=\(1, 'c"):
+        onefold.evaluate(net(0), several)
+    assert onefold.evaluate(net(0), onefold.Batches(several, labels=(1, "class"))) == plain
+    with pytest.raises(DataError, match=r"Batch 0 of the data has no entry 'kind'; did you mean 'side'"):
+        onefold.evaluate(net(0), onefold.Batches(several, labels=(1, "kind")))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.rand(12),
+        torch.rand(12, 4),
+        torch.rand(12, 4) > 0.5,
+        torch.zeros(12, 5, 5, dtype=torch.uint8),
+        [0.5] * 12,
+        [[0, 1]] * 12,
+        np.zeros((12, 3), np.float16),
+    ],
+    ids=str,
+)
+def test_labels_of_any_shape_and_type_are_taken(labels: Any) -> None:
+    (found,) = batches([(torch.ones(12, 6), labels)])
+    assert torch.equal(labels_of(found, "tested"), torch.as_tensor(labels))
+    assert found.size == 12
+
+
 @pytest.mark.parametrize(
     ("item", "told", "sentence"),
     [
@@ -207,6 +242,8 @@ def test_an_entry_that_is_not_there(item: Any, told: dict[str, Any], sentence: s
         {"inputs": ["a", None]},
         {"labels": 1.0},
         {"labels": ["a"]},
+        {"labels": ()},
+        {"labels": (1, None)},
         {"labels": False},
     ],
 )

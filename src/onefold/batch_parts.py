@@ -36,7 +36,8 @@ class Batches:
         inputs: the position or the key of the network's input; several, as ("image", "mask"), for
             a network of several positional inputs; a dict, as {"pixel_values": "image"}, for one
             that takes keywords.
-        labels: the position or the key of the labels; None: there are none.
+        labels: the position or the key of the labels, or several that lead into an entry, as
+            (1, "class") for batches (inputs, {"class": labels}); None: there are none.
 
     Raises:
         SettingError: an entry is neither a position nor a key.
@@ -45,7 +46,7 @@ class Batches:
 
     data: Iterable[Any]
     inputs: Place | Sequence[Place] | Mapping[str, Place] = 0
-    labels: Place | None = 1
+    labels: Place | tuple[Place, ...] | None = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.data, str | Mapping | Tensor | nn.Module) or not (
@@ -66,8 +67,9 @@ class Batches:
             places = [places]  # type: ignore[list-item]
         if not places:
             raise SettingError("Batches takes at least one entry as inputs, not none.")
-        given = [("inputs", place) for place in places] + [("labels", self.labels)]
-        for name, place in given[: None if self.labels is not None else -1]:
+        given: list[tuple[str, Any]] = [("inputs", place) for place in places]
+        given += [("labels", place) for place in _path(self.labels)]
+        for name, place in given:
             if isinstance(place, bool) or not isinstance(place, int | str):
                 raise SettingError(
                     f"Batches takes {name} as positions or keys, such as 0 or 'image', not"
@@ -81,7 +83,9 @@ class Batches:
             DataError: a batch has no such entry.
         """
         for index, item in enumerate(self.data):
-            labels = None if self.labels is None else _entry(item, self.labels, index)
+            labels = None if self.labels is None else item
+            for place in _path(self.labels):
+                labels = _entry(labels, place, index)
             inputs: Any
             if isinstance(self.inputs, Mapping):
                 inputs = {name: _entry(item, at, index) for name, at in self.inputs.items()}
@@ -104,6 +108,13 @@ class Batches:
         return (
             f"Batches({type(self.data).__name__}, inputs={self.inputs!r}, labels={self.labels!r})"
         )
+
+
+def _path(labels: Any) -> tuple[Any, ...]:
+    """The entries that lead to the labels, one in the other."""
+    if labels is None:
+        return ()
+    return labels if isinstance(labels, tuple) and labels else (labels,)
 
 
 def in_memory(data: Iterable[Any]) -> bool:
@@ -217,7 +228,12 @@ def _ended(words: str) -> str:
 
 
 def _labels(given: Any) -> tuple[Tensor | None, str]:
-    """The labels as a tensor and "", or None and what they are if they cannot be a tensor."""
+    """The labels as a tensor and "", or None and what they are if they cannot be a tensor.
+
+    A dict of one entry, or with an entry "labels", has that entry as its labels.
+    """
+    if isinstance(given, Mapping) and ("labels" in given or len(given) == 1):
+        given = given["labels"] if "labels" in given else next(iter(given.values()))
     given = as_tensor(given)
     if given is None or isinstance(given, Tensor):
         return given, ""
@@ -225,4 +241,6 @@ def _labels(given: Any) -> tuple[Tensor | None, str]:
         with contextlib.suppress(TypeError, ValueError, RuntimeError, OverflowError):
             return torch.as_tensor(given), ""
     inside = f" of {type(given[0]).__name__}" if isinstance(given, list | tuple) and given else ""
-    return None, f"a {type(given).__name__}{inside}"
+    if isinstance(given, Mapping):
+        inside = f" with the keys {', '.join(repr(key) for key in given)[:200]}"
+    return None, f"{kind_of(given)}{inside}"

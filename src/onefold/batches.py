@@ -2,8 +2,9 @@
 
 A batch is a tensor (inputs), a tuple (inputs, labels), or a dict for networks that take keywords,
 whose entry "labels" holds the labels. Inputs are a tensor, a tuple of tensors (positional
-arguments) or a dict of tensors (keyword arguments). `onefold.Batches` says what is what in batches
-of more entries, and numpy's arrays do for tensors (`batch_parts.py`).
+arguments) or a dict of tensors (keyword arguments). Labels are numbers of any shape and type.
+Batches may have other sizes, and other lengths of series, than those before. `onefold.Batches` says
+what is what in batches of more entries, and numpy's arrays do for tensors (`batch_parts.py`).
 
 Labels may be of any kind (names, boxes, dicts). Code that needs no labels ignores them. Code that
 scores calls `labels_of`, which refuses labels of no usable kind. Examples need not lie along the
@@ -40,7 +41,7 @@ class Batch:
     Attributes:
         args: positional inputs.
         kwargs: keyword inputs.
-        labels: labels (n,), or None.
+        labels: numbers of any shape, as (n,), (n, classes) or (n, h, w), or None.
         index: number of the batch in the data, from 0.
         axis: axis of the first input that counts examples; None for the axis that the labels tell,
             else the first.
@@ -254,7 +255,7 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
     if batch.unusable:
         raise DataError(
             f"The labels of batch {batch.index} of the {what} are {batch.unusable}, but {purpose};"
-            " yield class numbers, as a tensor or a list of integers."
+            f" {_usable(batch.unusable)}"
         )
     if batch.labels is None:
         raise DataError(
@@ -269,6 +270,13 @@ def labels_of(batch: Batch, purpose: str, what: str = "data") -> Tensor:
             " give one label per input."
         )
     return labels
+
+
+def _usable(unusable: str) -> str:
+    """What to do about labels of no usable kind, as the end of a sentence."""
+    if " with the keys " in unusable:
+        return "say which are meant, as onefold.Batches(data, inputs=0, labels=(1, 'class'))."
+    return "yield numbers, as a tensor or as a list whose rows have one length."
 
 
 def check_reiterable(data: Data, what: str = "data") -> Data:

@@ -7,7 +7,7 @@ from onefold.alignment.matchers import JointMatcher, Match, Matcher, StateMatche
 from onefold.alignment.moments import Moments
 from onefold.alignment.problem import AlignmentProblem, Reading, build_problem
 from onefold.alignment.repair_targets import Target, Targets, measure_targets
-from onefold.alignment.structure import trace_on
+from onefold.alignment.structure import trace_on, unequal_axes
 from onefold.alignment.widths import differ_in_width
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "measure_targets",
     "solve_problem",
     "trace_on",
+    "unequal_axes",
 ]

@@ -93,8 +93,7 @@ def _is_pair(data: tuple[Any, ...]) -> bool:
     if len(data) != 2 or not all(isinstance(one, Tensor) and one.dim() for one in data):
         return False
     inputs, labels = data
-    same = len(inputs) == len(labels)
-    return same and labels.dim() == 1 and not labels.is_floating_point() and inputs.dim() > 1
+    return len(inputs) == len(labels) and labels.dim() == 1 and inputs.dim() > 1
 
 
 def _first(data: Any) -> Any:
@@ -114,7 +113,7 @@ def _is_example(item: Any) -> bool:
         label = item.get("labels", item.get("label"))
     if isinstance(label, Tensor):
         return label.dim() == 0
-    return isinstance(label, int)
+    return isinstance(label, int | float)
 
 
 class Bounded:

@@ -197,7 +197,10 @@ class TracedNetwork:
 @isolated
 @waiting("Tracing the network")
 def trace(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    axes: Collection[tuple[int, int]] = (),
 ) -> TracedNetwork:
     """Trace `model(*args, **kwargs)` in eval mode without gradients.
 
@@ -209,6 +212,7 @@ def trace(
             torch.inference_mode() made is copied.
         args: positional inputs.
         kwargs: keyword inputs.
+        axes: (number of the input, axis) of further axes that are dynamic if the network allows it.
 
     Raises:
         DataError: the inputs' dtype is not the network's, or it cannot run on them at all.
@@ -216,10 +220,12 @@ def trace(
     """
     args, kwargs, model = tuple(args), dict(kwargs or {}), ordinary(model)
     program: ExportedProgram | None = None
-    attempts = (*doubled(args, kwargs), (args, kwargs, True), (args, kwargs, False))
-    for attempt_args, attempt_kwargs, dynamic in attempts:
+    open_batches = [*doubled(args, kwargs), (args, kwargs, True)]
+    attempts = [(one, axes) for one in open_batches if axes]
+    attempts += [(one, ()) for one in (*open_batches, (args, kwargs, False))]
+    for (attempt_args, attempt_kwargs, dynamic), opened in attempts:
         try:
-            program = export(model, attempt_args, attempt_kwargs, dynamic)
+            program = export(model, attempt_args, attempt_kwargs, dynamic, opened)
             break
         except TraceError as error:
             failure = error

@@ -7,6 +7,7 @@ import torch
 from small_networks import loader
 from soft_networks import TEST, accuracy, bits, keep_only, quick, same_bits, set_gates
 from torch import nn
+from unequal_batches import Text, members, texts
 
 from onefold.alignment import align
 from onefold.fold import SoftMerge
@@ -39,6 +40,21 @@ def test_permuted_members_keep_their_functions(
             keep_only(soft, k)
             with torch.no_grad():
                 torch.testing.assert_close(soft(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", ["layer", "module"])
+@pytest.mark.parametrize("how", ["rotation", "cca"])
+def test_scales_of_norms_move_into_the_weights_behind_them(level: str, how: str) -> None:
+    """A dense map of a residual stream goes through norms only so."""
+    networks, data = members(Text, texts(), 2), texts()
+    inputs = {key: data[0][key] for key in ("input_ids", "attention_mask")}
+    soft = SoftMerge(networks, level, align=how, reference=1, data=data, screen=False).eval()
+    for k in (0, 1) if how == "rotation" else (1,):
+        keep_only(soft, k)
+        with torch.no_grad():
+            wanted = networks[k](**inputs)
+            torch.testing.assert_close(soft(**inputs), wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(soft.harden()(**inputs), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_an_alignment_computed_before_gives_the_same_bits(residual: list[nn.Module]) -> None:

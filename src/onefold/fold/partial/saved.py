@@ -81,6 +81,7 @@ def describe(model: PartialMerge) -> dict[str, str]:
     facts = {
         "until": model.until,
         "inputs": model.inputs,
+        "open": _open_axes(model),
         "outputs": model.outputs,
         "shares": list(model.shares),
         "unmerge": steps,
@@ -116,11 +117,12 @@ def rebuild(
             raise ValueError(f"{members} members")
         args = tuple(_zeros(form) for form in facts["inputs"]["args"])
         kwargs = {str(name): _zeros(form) for name, form in facts["inputs"]["kwargs"].items()}
+        axes = [(int(number), int(axis)) for number, axis in facts.get("open", ())]
         networks = [build(k) for k in range(members)]
         known: dict[int, Cutting] = {}
         for network in networks:
             if id(network) not in known:
-                known[id(network)] = Cutting(trace(network, args, kwargs))
+                known[id(network)] = Cutting(trace(network, args, kwargs, axes))
         cuttings = [known[id(network)] for network in networks]
         rests = [(cutting, piece_behind(cutting, cutting.at(until))) for cutting in cuttings]
         dtype = dtype_of(networks[0])
@@ -153,6 +155,17 @@ def rebuild(
             f"{where} says that it is a partial merge, but not one of this architecture ({reason});"
             " check the network."
         ) from error
+
+
+def _open_axes(model: PartialMerge) -> list[tuple[int, int]]:
+    """The axes of inputs, beside the first, that may have any length."""
+    shapes: Any = model.trunk.shapes
+    return [
+        (number, axis)
+        for number, shape in enumerate(shapes)
+        for axis, length in enumerate(shape or ())
+        if axis and length is None
+    ]
 
 
 def _form(value: Any) -> Any:

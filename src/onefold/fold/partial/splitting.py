@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from onefold.alignment import Alignment, differ_in_width, trace_on
+from onefold.alignment import Alignment, differ_in_width, trace_on, unequal_axes
 from onefold.alignment.matchers import Matcher, feature_matchers
 from onefold.batches import Data
 from onefold.errors import MembersError
@@ -58,14 +58,21 @@ def split_members(
     widths = differ_in_width(models) and _takes_widths(align)
     base = (align.reference if isinstance(align, Alignment) else reference) or 0
     template = models[base if widths else largest(models)]
-    cutting = Cutting(trace_on(template, data))
+    axes = unequal_axes(data)
+    cutting = Cutting(trace_on(template, data, axes))
     cut = cutting.at(until)
     alike = list(models) if widths else filled(models, cutting, cut)
-    return Split(template, cutting, cut, alike, _rests(models, template, data, cutting, cut))
+    return Split(
+        template, cutting, cut, alike, _rests(models, template, (data, axes), cutting, cut)
+    )
 
 
 def _rests(
-    models: Sequence[nn.Module], template: nn.Module, data: Data, cutting: Cutting, cut: Cut
+    models: Sequence[nn.Module],
+    template: nn.Module,
+    traced_on: tuple[Data, Collection[tuple[int, int]]],
+    cutting: Cutting,
+    cut: Cut,
 ) -> list[tuple[Cutting, Piece]]:
     """The part behind the cut of every member. Members of other shapes are traced by themselves."""
     shapes = {name: value.shape for name, value in template.state_dict().items()}
@@ -75,7 +82,7 @@ def _rests(
         if {name: value.shape for name, value in model.state_dict().items()} == shapes:
             rests.append(common)
             continue
-        member_cutting = Cutting(trace_on(model, data))
+        member_cutting = Cutting(trace_on(model, *traced_on))
         member_cut = member_cutting.at(cut.until)
         if member_cut.crossing != cut.crossing:
             raise MembersError(

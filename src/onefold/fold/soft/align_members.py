@@ -8,7 +8,7 @@ alignments on labelled data, and takes the one that gives the plain average the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,8 +36,8 @@ from onefold.fold.soft.examples import Examples
 from onefold.fold.soft.sites import Site, layer_sites, tensor_names
 from onefold.fold.soft.weighted import GatedLayers
 from onefold.given import same_class
-from onefold.layers import Layer
-from onefold.symmetry import apply_maps
+from onefold.layers import Layer, ScaleFold
+from onefold.symmetry import SymmetrySpec, apply_maps, fold_scales
 from onefold.tasks import Rows, Task
 from onefold.tasks.reading import tempered
 from onefold.weights import check_members, check_state
@@ -297,6 +297,7 @@ def _mapped(
                     f"'{layer.weight}' and the norm behind it are not both gated, which a dense"
                     " alignment takes as one; gate both or permute."
                 )
+    scales = _scales(spec, gated) if alignment.folds_scales else []
     result = list(states)
     for position, k in enumerate(able):
         folds: Sequence[Layer] = pairs
@@ -305,9 +306,31 @@ def _mapped(
         elif level == "module" and not dense:
             folds = ()
         state = fold_norms(states[k], folds)
+        if alignment.folds_scales:
+            own = spec if k != reference else replace(spec, scales=tuple(scales))
+            state = fold_scales(state, own)
         maps = {group: of_group[position] for group, of_group in alignment.maps.items()}
         result[k] = state if k == reference else apply_maps(state, spec, maps)
     return result
+
+
+def _scales(spec: SymmetrySpec, gated: Collection[str]) -> list[ScaleFold]:
+    """The scales of norms that are gated with the weights behind them.
+
+    Raises:
+        SettingError: a scale is gated without those weights, or they without it.
+    """
+    found = []
+    for fold in spec.scales:
+        names = {fold.scale, *(name for name, _ in fold.consumers)}
+        if names <= set(gated):
+            found.append(fold)
+        elif names & set(gated):
+            raise SettingError(
+                f"'{fold.scale}' and the weights behind it are not all gated, which a dense"
+                " alignment takes as one; gate all or permute."
+            )
+    return found
 
 
 def _whole(layer: Layer, gated: Collection[str]) -> bool:
