@@ -177,7 +177,9 @@ def test_labels_in_dicts() -> None:
     with pytest.raises(DataError, match=r"a dict with the keys 'class', 'side', .*labels=\(1, 'c"):
         onefold.evaluate(net(0), several)
     assert onefold.evaluate(net(0), onefold.Batches(several, labels=(1, "class"))) == plain
-    with pytest.raises(DataError, match=r"Batch 0 of the data has no entry 'kind'; did you mean 'side'"):
+    with pytest.raises(
+        DataError, match=r"Batch 0 of the data has no entry 'kind'; did you mean 'side'"
+    ):
         onefold.evaluate(net(0), onefold.Batches(several, labels=(1, "kind")))
 
 
