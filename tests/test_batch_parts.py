@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import onefold
+from onefold.batch_parts import parted
 from onefold.batches import batches, check_reiterable, fingerprint, labels_of
 from onefold.errors import DataError, SettingError
 from onefold.inference import predictions
@@ -440,3 +441,20 @@ def test_networks_that_take_bytes_are_left_alone() -> None:
 
     images = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8)
     assert onefold.evaluate(Scales(), [(images, torch.arange(6) % 3)]).n == 6
+
+
+def test_an_item_is_parted_into_every_nth_example_and_the_rest() -> None:
+    inputs, labels = torch.arange(23).reshape(23, 1).float(), torch.arange(23)
+    forms: list[tuple[Any, Callable[[Any], Any]]] = [
+        (inputs, lambda part: part[:, 0]),
+        ((inputs, labels), lambda part: part[1]),
+        ({"x": inputs.numpy(), "labels": labels}, lambda part: part["x"][:, 0]),
+    ]
+    for item, read in forms:
+        found = parted(item, 5)
+        assert found is not None
+        rest, chosen = ([int(x) for x in read(part)] for part in found)
+        assert chosen == [4, 9, 14, 19]
+        assert sorted(rest + chosen) == list(range(23))
+    for item in (inputs[:9], (inputs, labels[:-1]), (inputs, ["a"] * 23), {"x": inputs, "k": 3}):
+        assert parted(item, 5) is None

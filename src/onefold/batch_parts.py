@@ -163,6 +163,53 @@ def taken_apart(
     return args, kwargs, *_labels(labels)
 
 
+def parted(item: Any, every: int) -> tuple[Any, Any] | None:
+    """What a loader yields, as two: without every n-th example, and these alone.
+
+    Args:
+        item: a tensor, a pair (inputs, labels), or a dict, of tensors or arrays whose first axis
+            counts examples.
+        every: n.
+
+    Returns:
+        The two in the form of the item; None if its parts do not count the same examples, or if
+        there are fewer than 2 n.
+    """
+    parts = list(_leaves(item))
+    sizes = {len(value) for value in parts if value.ndim}
+    if len(sizes) != 1 or any(value.ndim == 0 for value in parts) or sizes.pop() < 2 * every:
+        return None
+    chosen = torch.zeros(len(parts[0]), dtype=torch.bool, device="cpu")
+    chosen[every - 1 :: every] = True
+    return _rows(item, ~chosen), _rows(item, chosen)
+
+
+def _leaves(item: Any) -> Iterator[Any]:
+    """The tensors and arrays of an item; anything else has no examples and is an empty array."""
+    if isinstance(item, Tensor | np.ndarray):
+        yield item
+    elif isinstance(item, tuple | list):
+        for value in item:
+            yield from _leaves(value)
+    elif isinstance(item, Mapping):
+        for value in item.values():
+            yield from _leaves(value)
+    elif item is not None:
+        yield np.empty(())
+
+
+def _rows(item: Any, chosen: Tensor) -> Any:
+    if isinstance(item, Tensor):
+        return item[chosen.to(item.device)]
+    if isinstance(item, np.ndarray):
+        return item[chosen.numpy()]
+    if isinstance(item, tuple | list):
+        return tuple(_rows(value, chosen) for value in item)
+    if isinstance(item, Mapping):
+        return {key: _rows(value, chosen) for key, value in item.items()}
+    return item
+
+
 def as_tensor(value: Any) -> Any:
     """An array of numpy, or a tensor that torch.inference_mode() made, as a tensor like any other.
 

@@ -383,9 +383,19 @@ def test_labels_of_the_data_that_tell_no_task_are_left_and_told(
         merge(models, [x for x, _ in data], validation=data)
 
 
-def test_one_labelled_batch_is_folded_on_and_chooses_nothing(same: list[nn.Module]) -> None:
-    whole = [(torch.cat(UNLABELLED), torch.cat([y for _, y in LABELLED]))]
-    result = merge(same, whole)
+def test_of_one_labelled_batch_every_fifth_example_chooses(same: list[nn.Module]) -> None:
+    inputs, labels = torch.cat(UNLABELLED), torch.cat([y for _, y in LABELLED])
+    result = merge(same, [(inputs, labels)])
+    facts = result.report.folded
+    assert facts["validation examples"] == len(inputs) // 5
+    alone = [of.evaluate(model, [(inputs[4::5], labels[4::5])]).accuracy for model in same]
+    assert facts["members"] == pytest.approx(alone)
+
+
+def test_one_batch_that_cannot_be_split_is_folded_on_and_chooses_nothing(
+    same: list[nn.Module],
+) -> None:
+    result = merge(same, [(torch.cat(UNLABELLED)[:9], torch.cat([y for _, y in LABELLED])[:9])])
     assert any("the labels were not used, as the data cannot be split" in w for w in result.notes)
     assert "choice by labels" not in result.report.used
 

@@ -134,6 +134,7 @@ class Auto(NetworkFold):
         assert evidence.pool is not None
         assert job.data is not None
         data, judged = last_part(job.data)
+        unread = "that no fold read" if data is not judged else "that the folds read, too"
         own = {name_of_member(k): job.models[k] for k in range(len(job.models))}
         alone = expected_hits(job.models, own, evidence.pool, judged, job.output)
         baseline = max(alone, key=lambda name: float(alone[name].mean()))
@@ -149,7 +150,7 @@ class Auto(NetworkFold):
             "examples judged": count,
         }
         reason = choice.reason(
-            f"{count} unlabelled examples that no fold read, judged by the members' own opinion,"
+            f"{count} unlabelled examples {unread}, judged by the members' own opinion,"
         )
         return contest.won(choice, evidence, reason, details)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from onefold.batch_parts import parted
 from onefold.batches import Data, batches
 from onefold.errors import DataError
 from onefold.inference import OutputChoice
@@ -14,6 +15,7 @@ from onefold.measure.evaluation import score_networks
 from onefold.tasks import Scores, Scoring
 
 SHARE = 0.2
+EVERY = 5  # of the examples of a single batch one is held out
 
 
 def held_out(
@@ -22,12 +24,12 @@ def held_out(
     """The data to fold on, and the labelled batches to choose by.
 
     The latter are `validation`, or the last fifth of the batches of `data`, which are then not
-    folded on. They are None if there are no labels.
+    folded on; of a single batch every fifth example. They are None if there are no labels.
 
     Args:
         data: calibration batches.
         validation: labelled batches, if there are any besides.
-        needed: a single labelled batch, which cannot be split, is an error; else it has no labels.
+        needed: a single labelled batch that cannot be split is an error; else it has no labels.
 
     Raises:
         DataError: as said.
@@ -39,21 +41,27 @@ def held_out(
     items = list(data)
     if any(batch.labels is None for batch in batches(items, what="calibration data")):
         return data, None
-    if len(items) < 2 and not needed:
+    found = last_part(items)
+    if found[0] is not found[1]:
+        return found
+    if not needed:
         return data, None
-    if len(items) < 2:
-        raise DataError(
-            "Choosing by labels needs batches of its own, but the calibration data is one batch;"
-            " pass `validation`, or smaller batches (--batch-size)."
-        )
-    return last_part(items)
+    raise DataError(
+        "Choosing by labels needs examples of its own, but the calibration data is one batch"
+        " that cannot be split; pass `validation`, or smaller batches (--batch-size)."
+    )
 
 
 def last_part(data: Data) -> tuple[list[Any], list[Any]]:
-    """The data without the last fifth of its batches, and that fifth; all of a single batch."""
+    """The data without the last fifth of its batches, and that fifth.
+
+    A single batch is split by its examples: every fifth one is the second part, as examples may be
+    sorted. If it cannot be split, both are the same list, of this batch.
+    """
     items = list(data)
     if len(items) < 2:
-        return items, items
+        halves = parted(items[0], EVERY) if items else None
+        return (items, items) if halves is None else ([halves[0]], [halves[1]])
     cut = len(items) - max(1, round(SHARE * len(items)))
     return items[:cut], items[cut:]
 

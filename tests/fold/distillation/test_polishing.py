@@ -90,7 +90,12 @@ def test_a_merge_polishes_last() -> None:
             "'greedy_soup' chooses by labels, but the data has none",
         ),
         (
-            lambda m: merge(m, loader()[:1], align="permutation", fold="greedy_soup"),
+            lambda m: merge(
+                m,
+                [(x[:9], y[:9]) for x, y in loader()[:1]],
+                align="permutation",
+                fold="greedy_soup",
+            ),
             DataError,
             "the calibration data is one batch",
         ),
