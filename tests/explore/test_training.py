@@ -66,7 +66,6 @@ X, Y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.aran
         (Pair(), [(X, Y)], "returns 2 outputs, and training needs one"),
         (nn.Linear(4, 2), [(X, Y)], "label"),
         (nn.Linear(4, 3), [(X, Y), (X, Y + 3)], "label"),
-        (nn.Linear(4, 3), [(X, Y), (X, Y - 1)], "label"),
     ],
 )
 def test_data_that_do_not_fit_the_network_are_refused_before_training(

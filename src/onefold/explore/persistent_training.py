@@ -1,10 +1,10 @@
 """Train persistent rounds, and the networks they are compared with, by stochastic gradient descent.
 
-    round        from theta_0, loss = cross-entropy + the repulsion from the rounds before
+    round        from theta_0, loss = that of the task + the repulsion from the rounds before
                  (persistent/persistent.py)
-    restart k    from another initialisation, cross-entropy alone: what an independent seed gives
+    restart k    from another initialisation, the task's loss alone: what an independent seed gives
                  for the same budget
-    rerun k      from theta_0, cross-entropy alone, in another order of the data
+    rerun k      from theta_0, the task's loss alone, in another order of the data
 
 All take as many steps, and the first round is also the first restart and the first rerun. Training
 runs on any device, in one process or several. The runs come one after the other, and the state is
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,10 @@ from onefold.explore.epochs import Epochs
 from onefold.explore.persistent import PersistentTraining
 from onefold.explore.persistent.repulsion import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
-from onefold.explore.training import Training, all_epochs, train_epoch
+from onefold.explore.training import EpochLoss, Training, all_epochs, train_epoch, training_reading
 from onefold.generators import generators_kept
-from onefold.measure import evaluate
+from onefold.measure.evaluation import score_networks
+from onefold.tasks import Scoring
 
 ROUND, RESTART, RERUN = "round", "restart", "rerun"
 State = dict[str, Any]
@@ -76,6 +77,7 @@ class Rounds:
         training: steps and learning rate.
         order: whether rounds see the data in the "same" order or a "new" one.
         seed: of the orders.
+        scoring: the task whose loss is minimised, and the score that decides which round is best.
     """
 
     network: nn.Module
@@ -86,6 +88,7 @@ class Rounds:
     training: Training
     order: str
     seed: int
+    scoring: Scoring = field(default_factory=Scoring)
 
     def order_seed(self, run: Run) -> int:
         """The seed of a run's order of the data."""
@@ -114,7 +117,7 @@ def train_rounds(
         before: the last state that `keep` was given by a run that was broken off; None begins.
         keep: is given, in the first process and after every epoch, the state on which all further
             epochs depend: plain containers, numbers, tensors. "done" holds, by name of a run,
-            tensors "parameters" and "buffers", its "score" (validation accuracy, a fraction of 1)
+            tensors "parameters" and "buffers", its "score" (that decides, on the validation data)
             and "losses".
 
     Raises:
@@ -129,6 +132,7 @@ def train_rounds(
     persistent = rounds.persistent(network)
     done: dict[str, dict[str, Any]] = {}
     losses: list[float] = []
+    reading = training_reading(rounds.scoring)
     if before is not None:
         network.load_state_dict(before["network"])
         persistent.load_state_dict(before["persistent"])
@@ -160,32 +164,47 @@ def train_rounds(
                 hooks: dict[str, Any] = {}
                 if repelled is not None:
                     hooks = {"penalty": repelled.penalty, "stepped": repelled.step}
-                mean = train_epoch(
-                    fabric, module, wrapped, epochs, number, training, inputs, title, **hooks
+                found = train_epoch(
+                    fabric,
+                    module,
+                    wrapped,
+                    epochs,
+                    number,
+                    training,
+                    inputs,
+                    title,
+                    reading,
+                    **hooks,
                 )
-                losses.append(_finite(mean, title))
-                shown.step(f"loss {mean:.3f}")
+                losses.append(_finite(found, title))
+                shown.step(f"loss {found.mean:.3f}")
                 if number + 1 < training.epochs:
                     _keep(fabric, keep, state)
             # The network as it is written to a file, whatever the precision of training and of the
             # recorded solutions.
             plain = copy_at(rounds.fresh(0).to(fabric.device), Snapshot.of(network))
-            score = evaluate(plain, rounds.validation).accuracy if fabric.is_global_zero else 0.0
+            score, rank = _score(plain, rounds) if fabric.is_global_zero else (0.0, 0.0)
             done[run.name] = {"score": score, "losses": losses, **_tensors(plain)}
             if repelled is not None:
-                repelled.record(score)
+                repelled.record(rank)
                 repelled.restart()
             losses = []
             _keep(fabric, keep, state)
 
 
-def _finite(mean: float, title: str) -> float:
-    if not math.isfinite(mean):
+def _score(network: nn.Module, rounds: Rounds) -> tuple[float, float]:
+    """The score that decides on the validation data, and the same so that more is better."""
+    found = score_networks([network], rounds.validation, rounds.scoring).members[0]
+    return found.primary, found.kind.better(found.primary)
+
+
+def _finite(found: EpochLoss, title: str) -> float:
+    if not math.isfinite(found.mean):
         raise PersistentError(
-            f"The loss is not finite ({title}); lower the learning rate or the strength, or"
-            " lengthen the warm-up."
+            f"The loss is not finite ({title}{found.broken}); lower the learning rate or the"
+            " strength, or lengthen the warm-up."
         )
-    return mean
+    return found.mean
 
 
 def _begin(network: nn.Module, run: Run, start: Snapshot, rounds: Rounds) -> None:

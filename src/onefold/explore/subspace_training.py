@@ -1,6 +1,6 @@
 """Train a subspace by stochastic gradient descent.
 
-    loss = cross-entropy at the drawn point + beta cos^2(v_i, v_j)
+    loss = the task's loss at the drawn point + beta cos^2(v_i, v_j)
 
 Training runs on any device, in any precision, in one process or several. The learning rate is a
 function of the step alone (training.py), and the order of the batches one of the epoch. A run that
@@ -17,8 +17,9 @@ from onefold.batches import dtype_of
 from onefold.errors import SubspaceError
 from onefold.explore.epochs import Epochs
 from onefold.explore.subspace import Subspace
-from onefold.explore.training import Training, all_epochs, train_epoch
+from onefold.explore.training import Training, all_epochs, train_epoch, training_reading
 from onefold.generators import generators_kept
+from onefold.tasks import Scoring
 
 State = dict[str, Any]
 
@@ -30,6 +31,7 @@ def train(
     training: Training,
     before: Mapping[str, Any] | None,
     keep: Callable[[State], None],
+    scoring: Scoring | None = None,
 ) -> None:
     """Train `space` in place.
 
@@ -42,6 +44,7 @@ def train(
         before: the last state that `keep` was given by a run that was broken off; None begins.
         keep: is given, in the first process and after every epoch, the state on which all further
             epochs depend: plain containers, numbers, tensors.
+        scoring: names the task whose loss is minimised; None: the first batch tells it.
 
     Raises:
         SubspaceError: the loss is not finite.
@@ -51,6 +54,7 @@ def train(
     optimiser = training.optimizer(space.parameters())
     module, wrapped = fabric.setup(space, optimiser)
     losses: list[float] = []
+    reading = training_reading(scoring)
     if before is not None:
         space.load_state_dict(before["space"])
         optimiser.load_state_dict(before["optimiser"])
@@ -60,7 +64,7 @@ def train(
     with generators_kept(), all_epochs(fabric, training.epochs - len(losses)) as shown:
         for number in range(len(losses), training.epochs):
             title = f"Epoch {number + 1} of {training.epochs}"
-            mean = train_epoch(
+            found = train_epoch(
                 fabric,
                 module,
                 wrapped,
@@ -69,15 +73,16 @@ def train(
                 training,
                 inputs,
                 title,
+                reading,
                 penalty=space.diversity_penalty,
             )
-            if not math.isfinite(mean):
+            if not math.isfinite(found.mean):
                 raise SubspaceError(
-                    f"The loss is not finite in epoch {number + 1}; lower the learning rate, or"
-                    " lengthen the warm-up."
+                    f"The loss is not finite in epoch {number + 1}{found.broken}; lower the"
+                    " learning rate, or lengthen the warm-up."
                 )
-            losses.append(mean)
-            shown.step(f"loss {mean:.3f}")
+            losses.append(found.mean)
+            shown.step(f"loss {found.mean:.3f}")
             if fabric.is_global_zero:
                 state = {
                     "space": space.state_dict(),

@@ -114,14 +114,19 @@ class Reading:
         return True
 
 
+def row_losses(task: Task, rows: Rows) -> Tensor:
+    """The loss of every row (r,) in float32 or more, which can be differentiated."""
+    values = rows.values.float() if rows.values.element_size() < 4 else rows.values
+    return task.losses(values, rows.targets)
+
+
 def mean_loss(task: Task, rows: Rows) -> Tensor:
-    """The mean loss (scalar) of rows in float32 or more, which can be differentiated.
+    """The mean loss (scalar) of rows, which can be differentiated.
 
     It is 0 where no label counts, as in a batch of padding alone.
     """
-    values = rows.values.float() if rows.values.element_size() < 4 else rows.values
-    losses = task.losses(values, rows.targets)
-    return losses.mean() if len(losses) else values.sum() * 0.0
+    losses = row_losses(task, rows)
+    return losses.mean() if len(losses) else rows.values.sum() * 0.0
 
 
 def in_nats(task: Task) -> bool:
@@ -134,4 +139,4 @@ def tempered(task: Task) -> bool:
     return type(task).calibrated is not Task.calibrated
 
 
-__all__ = ["Reading", "in_nats", "mean_loss", "tempered"]
+__all__ = ["Reading", "in_nats", "mean_loss", "row_losses", "tempered"]

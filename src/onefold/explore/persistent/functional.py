@@ -3,11 +3,12 @@
     factor sum_j exp(-D_j(theta) / (2 width^2 D_j(theta_0)))
     D_j(theta) = mean over the examples of |f(theta) - f(theta*_j)|^2
 
-f are probabilities: the softmax over the classes of outputs (n, C), or over the class axis that the
-labels of the reference batch tell (`onefold.inference`). If there are no classes, f are the outputs
-themselves. Permutations and rescalings of hidden units leave f as it is. They cannot satisfy this
-distance, though they can satisfy one between parameters. The gradient is that of autograd, through
-one more forward and backward pass over the reference batch.
+f are what the task says of outputs (`onefold.tasks`): of classes their probabilities, of yes or no
+the probability of yes, of numbers the outputs themselves. If the task is not named and the
+reference batch has no labels that tell it, outputs (n, C) are those of classes, and other outputs
+of one number are taken as they are. Permutations and rescalings of hidden units leave f as it is.
+They cannot satisfy this distance, though they can satisfy one between parameters. The gradient is
+that of autograd, through one more forward and backward pass over the reference batch.
 
 Predictions are made without dropout, and by batch norms with the batch's own statistics. They
 depend on the parameters and on nothing else that training has gathered. The network's buffers stay
@@ -25,11 +26,12 @@ from torch import Tensor, nn
 
 from onefold.batches import Batch, Data, batches
 from onefold.batchnorm import norms_of
-from onefold.errors import PersistentError
+from onefold.errors import DataError, PersistentError
 from onefold.explore.persistent.distances import wide
 from onefold.explore.persistent.kernels import Kernel
 from onefold.explore.persistent.penalty import NORMALISER, Evaluated
-from onefold.inference import ANY, ClassAxis, Output, run
+from onefold.inference import ANY, Output, run
+from onefold.tasks import Classification, Scoring, Task
 
 
 class FunctionRepulsion:
@@ -41,6 +43,7 @@ class FunctionRepulsion:
         reference: the batch that it predicts on.
         start: the predictions at theta_0, as `predict` makes them.
         output: which output the predictions are.
+        scoring: names the task, or leaves it to the labels of the reference batch.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class FunctionRepulsion:
         reference: Batch,
         start: Tensor,
         output: Output = ANY,
+        scoring: Scoring | None = None,
     ) -> None:
-        self.output = output
+        self.output, self.scoring = output, scoring or Scoring()
         self.kernel, self.network, self.reference, self.start = kernel, network, reference, start
         self.device = start.device
         self._anchors: list[tuple[Tensor, Tensor]] = []
@@ -77,7 +81,7 @@ class FunctionRepulsion:
             )
         needed = [k for k, parameter in enumerate(parameters) if parameter.requires_grad]
         with torch.set_grad_enabled(gradient):
-            found = predict(self.network, self.reference, self.output)
+            found = predict(self.network, self.reference, self.output, self.scoring)
             values = [
                 self.kernel.values(_apart(found, there) * inverse, width)[0]
                 for there, inverse in self._anchors
@@ -96,7 +100,9 @@ class FunctionRepulsion:
         return total.detach(), result
 
 
-def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tensor:
+def predict(
+    network: nn.Module, reference: Batch, output: Output = ANY, scoring: Scoring | None = None
+) -> Tensor:
     """The network's predictions on the reference batch, in float32 or float64.
 
     Raises:
@@ -112,9 +118,26 @@ def predict(network: nn.Module, reference: Batch, output: Output = ANY) -> Tenso
             "The network's predictions on the reference batch hold NaN or infinity; lower the"
             " learning rate or the strength."
         )
-    if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
+    task = _task(outputs, reference, output, scoring or Scoring())
+    if task is None:
         return outputs
-    return outputs.softmax(ClassAxis(output, "the kernel 'function'").of(outputs, reference.labels))
+    reader = task.reader(output, "the kernel 'function'")
+    told = task.told(reader.values(outputs, reference))
+    return reader.back(told.exp() if task.classes else told, outputs)
+
+
+def _task(outputs: Tensor, reference: Batch, output: Output, scoring: Scoring) -> Task | None:
+    """The task as named or told by labels, else that of classes; None for a single number."""
+    if scoring.named is not None:
+        return scoring.named
+    if reference.labels is not None:
+        try:
+            return scoring.told(outputs, reference, output)
+        except DataError:
+            pass  # predictions need no labels
+    if outputs.dim() < 2 or (outputs.dim() == 2 and outputs.shape[1] < 2):
+        return None
+    return Classification()
 
 
 def _apart(a: Tensor, b: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ from onefold.explore.persistent.solutions import Solution, Solutions, check_scor
 from onefold.inference import OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.patterns import Patterns
+from onefold.tasks import AUTO, TaskChoice, as_scoring
 
 
 class PersistentTraining:
@@ -99,6 +100,9 @@ class PersistentTraining:
         seed: of the control's points and of `order_seed`.
         output: for kernel="function" and `ensemble`, which output is meant if the network returns
             several, and on which axis its classes lie (`onefold.inference`).
+        task: for kernel="function" and `ensemble`, what the network is asked (`onefold.tasks`): a
+            name, or a `Task`. "auto" tells it from the labels of the reference batch, and takes
+            outputs for those of classes if there are none.
 
     Raises:
         PersistentError: an option is out of its range.
@@ -128,8 +132,9 @@ class PersistentTraining:
         precision: str | None = None,
         seed: int = 0,
         output: OutputChoice = None,
+        task: TaskChoice = AUTO,
     ) -> None:
-        self._output = as_output(output)
+        self._output, self._scoring = as_output(output), as_scoring(task)
         self.steps_per_round, self.strength, self.width = steps_per_round, strength, width
         self.anneal: tuple[float, float] = anneal
         self.memory, self.control, self.mirror, self.seed = memory, control, mirror, seed
@@ -293,17 +298,21 @@ class PersistentTraining:
         return self.network(max(self._store.all, key=lambda solution: solution.score).round)
 
     @checked
-    def ensemble(self, ensemble: EnsembleMean | ClassPool = "probabilities") -> Ensemble:
+    def ensemble(self, ensemble: EnsembleMean | ClassPool | None = None) -> Ensemble:
         """The networks of all recorded rounds, which answer as one.
 
         Args:
-            ensemble: "probabilities", "logits", "outputs" or a pool (see `onefold.Ensemble`).
+            ensemble: "probabilities", "logits", "outputs" or a pool (see `onefold.Ensemble`). None:
+                the mean of probabilities, or of outputs if a task without classes was named.
 
         Raises:
             PersistentError: as `best`.
             SettingError: there is no such ensemble.
         """
         self._check_any("ensemble")
+        named = self._scoring.named
+        if ensemble is None:
+            ensemble = "probabilities" if named is None or named.classes else "outputs"
         return Ensemble(
             [self.network(solution.round) for solution in self._store.all], ensemble, self._output
         )
@@ -362,7 +371,13 @@ class PersistentTraining:
 
     def _builder(self) -> RepulsionBuilder:
         return RepulsionBuilder(
-            self._kernel, self._network, self.groups, self.start, self._reference, self._output
+            self._kernel,
+            self._network,
+            self.groups,
+            self.start,
+            self._reference,
+            self._output,
+            self._scoring,
         )
 
     def _check_any(self, what: str) -> None:

@@ -6,7 +6,7 @@ It is built from the solutions of earlier rounds, or from the random points of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from onefold.explore.persistent.scopes import Group
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.persistent.solutions import Solution
 from onefold.inference import ANY, Output
+from onefold.tasks import Scoring
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class RepulsionBuilder:
         start: the initialisation.
         reference: one batch, for a kernel of predictions; else None.
         output: which output of the network its predictions are.
+        scoring: names the task that the predictions are of.
     """
 
     kernel: Kernel
@@ -44,6 +46,7 @@ class RepulsionBuilder:
     start: Snapshot
     reference: Any = None
     output: Output = ANY
+    scoring: Scoring = field(default_factory=Scoring)
 
     def build(
         self, solutions: Sequence[Solution], control: bool, mirror: bool, seed: int
@@ -68,7 +71,12 @@ class RepulsionBuilder:
         in_functions = None
         if by_function:
             in_functions = FunctionRepulsion(
-                self.kernel, self.network, self._batch(), self.predictions(self.start), self.output
+                self.kernel,
+                self.network,
+                self._batch(),
+                self.predictions(self.start),
+                self.output,
+                self.scoring,
             )
         for solution in solutions:
             mirrored = mirror and solution is solutions[-1]
@@ -105,7 +113,7 @@ class RepulsionBuilder:
             DataError: the network cannot run on it.
         """
         with torch.no_grad():
-            return predict(copy_at(self.network, at), self._batch(), self.output)
+            return predict(copy_at(self.network, at), self._batch(), self.output, self.scoring)
 
     def _batch(self) -> Batch:
         return next(iter(batches([self.reference], device_of(self.network), "reference batch")))
