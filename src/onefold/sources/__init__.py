@@ -6,6 +6,7 @@ Each kind of source is an entry of a registry, to which a user's own package can
 # Each of these registers its source.
 from onefold.sources import (
     digits,
+    hfdata,
     idx,
     imagefolder,
     masks,

@@ -15,7 +15,7 @@ from typing import Any
 
 from onefold.errors import DataError, SettingError, nearest
 from onefold.sources.names import Name
-from onefold.sources.table_formats import Form, Table, open_table
+from onefold.sources.table_formats import FORMATS, Form, Table, open_table
 
 OPTIONS = ("encoding", "delimiter", "header", "quotes")
 SHOWN = 12  # columns that a sentence names
@@ -50,7 +50,8 @@ class Columns:
         file = self.files[number]
         if file.suffix.lower() == ".parquet":
             return f"row {line} of the file {file}"
-        return f"line {line} of the file {file}" if file.suffix else f"row {line} of {file}"
+        known = file.suffix.lower() in FORMATS
+        return f"line {line} of the file {file}" if known else f"row {line} of {file}"
 
     def picked(self, rows: Sequence[int]) -> Columns:
         """Some of the rows."""

@@ -133,17 +133,47 @@ def examples(request: Request, split: Split) -> Texts | Blocks:
     if "block" in name.options:
         return _blocks(request, split, wanted, tokenizer)
     labels = columns_in(name, "label")
-    columns = _chosen(request, split, [*wanted, *labels])
+    columns = chosen_columns(request, split, [*wanted, *labels])
     texts = _texts(columns, 0, wanted[0])
     pairs = _texts(columns, 1, wanted[1]) if len(wanted) > 1 else None
     encodings = Encodings(tokenizer, texts, pairs, check_length(name), columns.where)
     found = Texts(encodings, torch.arange(len(texts)))
     if not labels:
         return found
+    given = _label_columns(request, split, columns, labels, len(wanted))
+    if isinstance(texts[0], list):
+        words, classes, names = labels_of_words(given[0], texts, request)
+        encodings.labels = words
+        return replace(found, classes=classes, names=names)
+    target = _labels(given, request)
+    return replace(found, target=target.values, classes=target.classes, names=target.names)
+
+
+def labels_of_rows(
+    request: Request, split: Split, columns: Columns, labels: Sequence[Column], before: int
+) -> Labels:
+    """The labels of rows that were read.
+
+    Args:
+        request: the request.
+        split: the tables.
+        columns: of the wanted rows.
+        labels: the columns of labels.
+        before: number of columns that stand before them.
+
+    Raises:
+        DataError, SettingError: as `examples`.
+    """
+    return _labels(_label_columns(request, split, columns, labels, before), request)
+
+
+def _label_columns(
+    request: Request, split: Split, columns: Columns, labels: Sequence[Column], before: int
+) -> list[LabelColumn]:
     given = [
         LabelColumn(
             columns.names[column] if isinstance(column, int) else column,
-            columns.values[len(wanted) + index],
+            columns.values[before + index],
             (),
             columns.where,
             known=split.table.class_names(column),
@@ -151,13 +181,7 @@ def examples(request: Request, split: Split) -> Texts | Blocks:
         )
         for index, column in enumerate(labels)
     ]
-    given = _with_others(given, labels, wanted, request, split)
-    if isinstance(texts[0], list):
-        words, classes, names = labels_of_words(given[0], texts, request)
-        encodings.labels = words
-        return replace(found, classes=classes, names=names)
-    target = _labels(given, request)
-    return replace(found, target=target.values, classes=target.classes, names=target.names)
+    return _with_others(given, labels, columns.header, request, split)
 
 
 def _labels(given: list[LabelColumn], request: Request) -> Labels:
@@ -169,11 +193,7 @@ def _labels(given: list[LabelColumn], request: Request) -> Labels:
 
 
 def _with_others(
-    given: list[LabelColumn],
-    labels: Sequence[Column],
-    wanted: Sequence[Column],
-    request: Request,
-    split: Split,
+    given: list[LabelColumn], labels: Sequence[Column], header: bool, request: Request, split: Split
 ) -> list[LabelColumn]:
     """The columns with all labels of the training split and of the wanted one.
 
@@ -182,17 +202,12 @@ def _with_others(
     options = request.name.options
     if "classes" in options or options.get("regression") or all(one.known for one in given):
         return given
-    # The text's columns are named as well, since they decide whether there is a header.
-    every = [*wanted, *labels] if _by_number(wanted) != _by_number(labels) else list(labels)
-    own = split.table.read(every, 0, None).values[-len(labels) :]
+    every = [one.name for one in given] if header else list(labels)
+    own = split.table.read(every, 0, None).values
     if split.training is None:
         return [replace(one, training=own[k]) for k, one in enumerate(given)]
-    training = split.training.read(every, 0, None).values[-len(labels) :]
+    training = split.training.read(every, 0, None).values
     return [replace(one, training=training[k], others=own[k]) for k, one in enumerate(given)]
-
-
-def _by_number(columns: Sequence[Column]) -> bool:
-    return all(isinstance(one, int) for one in columns)
 
 
 def _usual(table: Table, name: Name) -> Column:
@@ -207,8 +222,20 @@ def _usual(table: Table, name: Name) -> Column:
     return found
 
 
-def _chosen(request: Request, split: Split, wanted: Sequence[Column], part: bool = True) -> Columns:
-    """Columns of the rows of the split, after `skip` and `limit` if a part is wanted."""
+def chosen_columns(
+    request: Request, split: Split, wanted: Sequence[Column], part: bool = True
+) -> Columns:
+    """Columns of the rows of the split.
+
+    Args:
+        request: the request.
+        split: the tables.
+        wanted: the columns.
+        part: the rows after `skip`, at most `limit`; else all.
+
+    Raises:
+        DataError: a column is missing, or no row is left.
+    """
     share = request.name.options.get("test_share")
     start, stop = (request.skip, request.end) if part else (0, None)
     if share is None and (split.whole or request.split == "train"):
@@ -241,7 +268,7 @@ def _texts(columns: Columns, index: int, column: Column) -> list[Any]:
 
 
 def _blocks(request: Request, split: Split, wanted: Sequence[Column], tokenizer: Any) -> Blocks:
-    columns = _chosen(request, split, wanted, part=False)
+    columns = chosen_columns(request, split, wanted, part=False)
     found = cut_into_blocks(
         tokenizer,
         _texts(columns, 0, wanted[0]),

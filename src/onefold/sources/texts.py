@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onefold.errors import DataError
-from onefold.sources.tokenizing import CHUNK, IGNORED, Encodings, padded, padding_number
+from onefold.sources.tokenizing import CHUNK, IGNORED, Encodings, TokenRows, padded, padding_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Texts:
         names: of the classes in the order of their numbers; () if they are not known.
     """
 
-    encodings: Encodings
+    encodings: Encodings | TokenRows
     rows: Tensor
     target: Tensor | None = None
     classes: int | None = None

@@ -162,6 +162,28 @@ class Encodings:
         return np.asarray(result, dtype=np.int32)
 
 
+@dataclass(frozen=True)
+class TokenRows:
+    """Texts that are tokens already, padded on the right with 0.
+
+    Attributes:
+        rows: `input_ids` and what else there is of each text.
+    """
+
+    rows: Sequence[dict[str, NDArray[np.int32]]]
+    padding_side: str = "right"
+    pad_token_id: int = 0
+
+    @property
+    def tokenizer(self) -> TokenRows:
+        """What says how to pad: these themselves."""
+        return self
+
+    def row(self, index: int) -> dict[str, NDArray[np.int32]]:
+        """The tokens of a text."""
+        return self.rows[index]
+
+
 def padded(rows: Sequence[dict[str, NDArray[np.int32]]], tokenizer: Any) -> dict[str, Tensor]:
     """A batch of tokens (n, length), int64, padded to the longest text.
 
