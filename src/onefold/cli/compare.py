@@ -10,16 +10,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from onefold.cli.command import NetworksRequest, RequestCommand, short_names
-from onefold.cli.console import note, paragraph, print_json, show, tell
-from onefold.comparison import Comparison, compare_networks
+from onefold.cli.console import note, paragraph, print_json, table, tell
+from onefold.comparison import compare_networks
 from onefold.documents.part import Flag, InputFile
 from onefold.fold.saved import load_networks
 from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
-from onefold.report import Column, Table
-from onefold.result_reports.comparisons import report_comparison
+from onefold.result_reports.comparisons import comparison_rows, report_comparison
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources.class_names import class_names_of
 
@@ -67,22 +66,7 @@ def run(asked: CompareRequest) -> None:
     for sentence in found.sentences:
         paragraph(sentence)
     if found.evidence is not None:
-        show(table_of(found))
-
-
-def table_of(found: Comparison) -> Table:
-    """A row for every network that was compared."""
-    columns = (
-        Column(name="network"),
-        Column(name="answers as the ensemble (%)", digits=1),
-        Column(name="answers as another (%)", digits=1),
-        Column(name="from the ensemble (nats)", digits=3),
-    )
-    rows = tuple(
-        (name, *(None if share is None else 100 * share for share in (agree, others)), off)
-        for name, agree, others, off in found.rows()
-    )
-    return Table(columns=columns, rows=rows)
+        table(comparison_rows(found))
 
 
 COMMAND = RequestCommand(CompareRequest, run)

@@ -17,6 +17,7 @@ from onefold.errors import DataError, MembersError
 from onefold.inference import OutputChoice, as_output
 from onefold.isolation import isolated
 from onefold.notebook import card
+from onefold.tasks.scoring import AUTO, TaskChoice, as_task
 from onefold.weights import repeated
 
 
@@ -54,8 +55,8 @@ class Comparison:
     def rows(self) -> list[tuple[str, float | None, float | None, float]]:
         """For every sound network: its name, agreement with the ensemble and with the others, off.
 
-        Agreement is a fraction of 1, None without classes. The last number is how far it is from
-        the ensemble, in nats (`knowledge.py`).
+        Agreement is a fraction of 1, None without answers. The last number is how far it is from
+        the ensemble, in `unit` (`knowledge.py`).
         """
         if self.evidence is None:
             return []
@@ -68,6 +69,16 @@ class Comparison:
                 others = float((seen.agreement[k].sum() - 1) / (len(seen.agreement) - 1))
             found.append((name, agree, others, float(seen.off[k])))
         return found
+
+    @property
+    def unit(self) -> str:
+        """The unit of distances from the ensemble, as words behind a number."""
+        return "" if self.evidence is None else self.evidence.knowledge.unit
+
+    @property
+    def answered(self) -> bool:
+        """Whether the networks give answers that can be equal; numbers are none."""
+        return self.evidence is not None and self.evidence.knowledge.agreement is not None
 
     def __repr__(self) -> str:
         relation = "none" if self.evidence is None else self.evidence.relation.value
@@ -84,7 +95,7 @@ class Comparison:
             )
             for name, agree, others, off in self.rows()
         ]
-        columns = ("network", "as the ensemble", "as another", "from the ensemble")
+        columns = ("network", "as the ensemble", "as another", f"from the ensemble ({self.unit})")
         return card(f"{len(self.names)} networks compared", self.sentences, columns, rows)
 
     def __str__(self) -> str:
@@ -95,7 +106,7 @@ class Comparison:
                 if agree is None or others is None
                 else f"{100 * agree:.1f} % as the ensemble, {100 * others:.1f} % as another, "
             )
-            lines.append(f"{name}: {shares}{off:.3f} from the ensemble")
+            lines.append(f"{name}: {shares}{off:.3f} {self.unit} from the ensemble")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,6 +125,7 @@ def compare_networks(
     models: Sequence[nn.Module],
     data: Data,
     *,
+    task: TaskChoice = AUTO,
     names: Sequence[str] | None = None,
     output: OutputChoice = None,
 ) -> Comparison:
@@ -126,15 +138,22 @@ def compare_networks(
     Args:
         models: K >= 2 networks of one class and one set of shapes. They are not modified. Networks
             whose weights or outputs are not finite are named, and the others compared.
-        data: unlabelled batches; of labels only the shape is read.
+        data: unlabelled batches; labels are read to tell the task alone.
+        task: the name of a task, or a `Task`; "auto" tells it from labels if there are any. Else
+            outputs are classes if their shape tells the axis of these, or numbers. Networks of
+            classes, also of pixels and tokens, are told apart by the shares of what they answer. Of
+            numbers, and of yes and no, nothing tells what they know.
         names: of the networks, for the sentences; None: "member 0" and so on.
         output: which output is compared if the networks return several, and on which axis its
             classes lie (`onefold.inference`).
 
     Raises:
         MembersError: fewer than two networks, or they differ in class, device, keys or shapes.
-        DataError: the data is empty, or a network cannot run on it.
+        DataError: the data is empty, a network cannot run on it, or its outputs are none of the
+            task.
+        SettingError: there is no such task.
     """
+    named = as_task(task)
     meant, told = as_output(output), _names(names, len(models))
     data = check_reiterable(data, "data to compare on")
     broken = broken_weights(models)
@@ -146,7 +165,8 @@ def compare_networks(
         left = [models[k] for k in sound] if broken else models
         try:
             evidence = replace(
-                gather(in_one_precision(left, 0), data, meant), names=tuple(told[k] for k in sound)
+                gather(in_one_precision(left, 0), data, meant, task=named),
+                names=tuple(told[k] for k in sound),
             )
         except DataError:
             found = {k: broken_outputs(models[k], data) for k in sound}

@@ -1,27 +1,32 @@
-"""What the predictions of several classifiers tell of what they know, without labels.
+"""What the outputs of several networks tell of what they know, without labels.
 
-The shares of classes that they predict, and how these differ, are those of
-`ensemble/told_apart.py`. The ensemble is the mean of the probabilities, q(x);
+The ensemble g is the task's mean, and
 
-    off_k = mean_x KL(q(x) || p_k(x))
+    off_k = divergence(f_k, g)
 
-is how far a member is from it, in nats. Of outputs that are no classes the ensemble is the mean,
-and off_k the mean square of the deviation from it over the variance of the mean.
+how far a member is from it, as the task measures it: of classes mean_x KL(q(x) || p_k(x)) in nats,
+q the mean of the probabilities. Numbers have the mean square of f_k - g over the variance of g.
+
+Classes have shares besides, by which networks are told apart (`class_knowledge.py`). Tasks with
+answers, as yes and no, have agreement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from onefold.comparison.predictions import Predictions
+from onefold.comparison.class_knowledge import alone_and_sure, class_shares
+from onefold.comparison.predictions import CLASSES, Predictions
 from onefold.ensemble.told_apart import agreements, variations
+from onefold.tasks.base import Task
+from onefold.tasks.binary import OfYes
 
 TINY = 1e-30
+SQUARE = "mean square"  # a distance in the unit of the labels, which is held against a variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +37,16 @@ class Knowledge:
 
     Attributes:
         examples: n.
+        off: (K,) how far every member is from the ensemble (see above), in `unit`.
         shares: (K, C) the mean probability of every class; None if the outputs are no classes.
-        agreement: (K, K) the shares of rows with equal predicted classes; None as above.
-        with_ensemble: (K,) the shares of rows on which a member predicts the ensemble's class; None
-            as above.
+        agreement: (K, K) the shares of rows with equal answers; None if there are no answers.
+        with_ensemble: (K,) the shares of rows on which a member answers as the ensemble; None as
+            above.
         sure: (K,) a member's mean highest probability on rows where no other member predicts its
-            class; NaN if there are none; None as above.
-        off: (K,) how far every member is from the ensemble (see above).
+            class; NaN if there are none; None if the outputs are no classes.
+        yes: (K, L) the mean probability of yes, label by label; None if the answers are others.
+        task: what the networks are asked.
+        dense: whether an example has several rows, as pixels or tokens.
     """
 
     examples: int
@@ -47,6 +55,9 @@ class Knowledge:
     agreement: Tensor | None = None
     with_ensemble: Tensor | None = None
     sure: Tensor | None = None
+    yes: Tensor | None = None
+    task: Task = field(default=CLASSES, repr=False)
+    dense: bool = False
 
     @property
     def apart(self) -> float | None:
@@ -56,6 +67,18 @@ class Knowledge:
         return float(variations(self.shares).max())
 
     @property
+    def apart_in_yes(self) -> float | None:
+        """The largest difference of two members' shares of yes, over all labels; None without."""
+        if self.yes is None:
+            return None
+        return float((self.yes.amax(0) - self.yes.amin(0)).max())
+
+    @property
+    def unit(self) -> str:
+        """The unit of `off`, as words behind a number."""
+        return "of the mean's variance" if self.task.distance == SQUARE else self.task.distance
+
+    @property
     def nearest(self) -> int:
         """The member that agrees most with the ensemble, on a tie the one that is less far off."""
         agree = torch.zeros_like(self.off) if self.with_ensemble is None else self.with_ensemble
@@ -63,63 +86,58 @@ class Knowledge:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; NaN becomes null."""
-        tables = ("shares", "agreement", "with_ensemble", "sure", "off")
+        tables = ("shares", "agreement", "with_ensemble", "sure", "yes", "off")
         found = {name: getattr(self, name) for name in tables}
         return {
             "examples": self.examples,
+            "task": self.task.name,
             "apart": self.apart,
             **{name: None if table is None else _plain(table) for name, table in found.items()},
         }
 
 
 def knowledge_of(predictions: Predictions, members: int) -> Knowledge:
-    """What the first `members` networks' predictions tell.
+    """What the first `members` networks' outputs tell.
 
     Args:
         predictions: finite ones.
         members: K.
     """
-    rows = [own.double() for own in predictions.rows[:members]]
-    if not predictions.classes:
-        off = torch.stack([departure(own, rows) for own in rows])
-        return Knowledge(predictions.examples, off)
-    probabilities = [own.softmax(-1) for own in rows]
-    ensemble = sum(probabilities[1:], start=probabilities[0]) / len(rows)
-    answers = torch.stack([own.argmax(-1) for own in probabilities])
-    alone = (answers.unsqueeze(0) == answers.unsqueeze(1)).sum(0) == 1
-    highest = torch.stack([own.amax(-1) for own in probabilities])
+    rows, task = predictions.rows[:members], predictions.asked
+    ensemble = task.mean(rows, task.means[0])
+    found = [task.answers(own) for own in (*rows, ensemble)]
+    answers = None
+    if found[0] is not None:
+        answers = torch.stack([own for own in found if own is not None])
     return Knowledge(
         predictions.examples,
-        torch.stack([divergence(ensemble, own) for own in rows]),
-        torch.stack([own.mean(0) for own in probabilities]),
-        agreements(answers),
-        (answers == ensemble.argmax(-1)).double().mean(-1),
-        (highest * alone).sum(-1) / alone.sum(-1),
+        torch.stack([_off(own, ensemble, task) for own in rows]),
+        class_shares(rows) if task.classes else None,
+        None if answers is None else agreements(answers[:-1]),
+        None if answers is None else (answers[:-1] == answers[-1]).double().mean(-1),
+        alone_and_sure(rows) if task.classes else None,
+        torch.stack([task.told(own).double().mean(0) for own in rows])
+        if isinstance(task, OfYes)
+        else None,
+        task,
+        len(rows[0]) > predictions.examples,
     )
 
 
 def off_ensemble(predictions: Predictions, members: int, number: int) -> float:
     """How far network `number` is from the ensemble of the first `members` (see above)."""
-    rows = [own.double() for own in predictions.rows[:members]]
-    own = predictions.rows[number].double()
-    if not predictions.classes:
-        return float(departure(own, rows))
-    ensemble = torch.stack([row.softmax(-1) for row in rows]).mean(0)
-    return float(divergence(ensemble, own))
+    task = predictions.asked
+    ensemble = task.mean(predictions.rows[:members], task.means[0])
+    return float(_off(predictions.rows[number], ensemble, task))
 
 
-def divergence(ensemble: Tensor, logits: Tensor) -> Tensor:
-    """The mean KL divergence in nats of softmax(logits) (n, C) from probabilities (n, C)."""
-    known = ensemble.clamp_min(TINY).log()
-    found: Tensor = (ensemble * (known - logits.log_softmax(-1))).sum(-1).mean().clamp_min(0.0)
-    return found
-
-
-def departure(values: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """The mean square of values (n, D) less the mean of rows, over that mean's variance."""
-    mean = torch.stack(list(rows)).mean(0)
-    spread = (mean - mean.mean(0)).square().mean()
-    return (values - mean).square().mean() / spread.clamp_min(TINY)
+def _off(values: Tensor, ensemble: Tensor, task: Task) -> Tensor:
+    """How far values (n, D) are from the ensemble's, float64."""
+    found = task.divergence(values, task.aim(ensemble, 1.0), 1.0).double().clamp_min(0.0)
+    if task.distance != SQUARE:
+        return found
+    middle = ensemble.mean(0).expand_as(ensemble)
+    return found / task.divergence(ensemble, task.aim(middle, 1.0), 1.0).double().clamp_min(TINY)
 
 
 def _plain(table: Tensor) -> Any:

@@ -6,8 +6,10 @@ and goes down this list:
 
 1. They share an origin: their plain average is no farther from their ensemble than they are. Then
    it is a network of their kind, and is usually better than they are: average without alignment.
-2. Their outputs are no scores of classes. Then nothing more can be told; the member that is nearest
-   to their mean is the safe one.
+2. Their outputs are no scores of classes of which one is right, as numbers, or yes and no for one
+   label or several. Then nothing more can be told; the member that is nearest to their mean is the
+   safe one. Shares of yes are figures here and no evidence: networks that saw other cases may say
+   yes as often, and networks of the same cases in other shares say it more or less often.
 3. Two of them are told apart by the shares of classes that they predict
    (`ensemble/told_apart.py`). Then they know different classes, and a fold pays: least squares
    towards the class pool, or the best member shifted to even classes where that does as well. If
@@ -41,6 +43,7 @@ from onefold.ensemble.pool import ClassPool
 from onefold.ensemble.told_apart import told_apart
 from onefold.errors import DataError
 from onefold.inference import Output
+from onefold.tasks.base import Task
 
 
 class Relation(str, Enum):
@@ -114,17 +117,14 @@ class Evidence:
         seen, origin, apart = self.knowledge, self.origin, self.knowledge.apart
         on = f"on {seen.examples} unlabelled examples"
         if self.relation is Relation.ORIGIN:
-            unit = "nats" if apart is not None else "of the mean's variance"
             return (
                 "these networks share an origin (likeness of weights"
                 f" {origin.likeness:.2f}; {on} their plain average is {origin.average_off:.3f}"
-                f" {unit} from their ensemble, and they are {origin.members_off:.3f} on average)"
+                f" {seen.unit} from their ensemble, and they are {origin.members_off:.3f} on"
+                " average)"
             )
         if apart is None or seen.agreement is None:
-            return (
-                "the outputs of these networks are no scores of classes, and they share no origin"
-                f" (likeness of weights {origin.likeness:.2f})"
-            )
+            return self._untold(on)
         agree = 100 * mean_of_pairs(seen)
         figures = (
             f"{on} the shares of classes that they predict differ by up to {100 * apart:.1f} %, and"
@@ -139,6 +139,25 @@ class Evidence:
                 f" or nothing ({figures})"
             )
         return f"these networks know the same classes ({figures})"
+
+    def _untold(self, on: str) -> str:
+        """The finding of networks whose outputs are no classes, with the figures that there are."""
+        seen, yes = self.knowledge, self.knowledge.apart_in_yes
+        alike = f"likeness of weights {self.origin.likeness:.2f}"
+        if yes is None:
+            return (
+                "the outputs of these networks are no scores of classes, and they share no origin"
+                f" ({alike})"
+            )
+        several = seen.yes is not None and seen.yes.shape[1] > 1
+        figures = f"{on} their shares of yes differ by up to {100 * yes:.1f} %"
+        figures += " on a label" * several
+        if seen.agreement is not None:
+            figures += f", and two of them agree on {100 * mean_of_pairs(seen):.1f} % on average"
+        return (
+            "these networks answer yes or no, which does not tell whether they know the same, and"
+            f" they share no origin ({alike}; {figures})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -166,7 +185,12 @@ ADVICE = {
 
 
 def gather(
-    models: Sequence[nn.Module], data: Data, output: Output, *, labelled: Data | None = None
+    models: Sequence[nn.Module],
+    data: Data,
+    output: Output,
+    *,
+    labelled: Data | None = None,
+    task: Task | None = None,
 ) -> Evidence:
     """Measure K >= 2 networks of one architecture: one pass over at most 5,000 examples.
 
@@ -175,10 +199,12 @@ def gather(
 
     Args:
         models: the networks, whose weights are finite.
-        data: batches; labels are read for their shape alone.
+        data: batches; labels are read for their shape, and to tell a task that is not named.
         output: which output is meant.
         labelled: batches whose labels come in the shares of the classes in the data; None: the
             classes are taken to be even.
+        task: of the networks; None: as labels tell, else classes where shapes tell their axis, else
+            numbers.
 
     Raises:
         DataError: the data is empty, a network cannot run on it, or puts out what is not finite.
@@ -186,7 +212,7 @@ def gather(
     """
     count, like = len(models), likeness(models)
     average = [average_network(models, data)] if like >= NEAR else []
-    found = read_predictions(models, data, output, average)
+    found = read_predictions(models, data, output, average, task)
     if False in found.finite[:count]:
         raise DataError(
             f"Member {found.finite.index(False)} puts out something that is not finite on the data;"
@@ -225,7 +251,7 @@ def label_shares(labelled: Data, classes: int) -> Tensor:
 
 
 def mean_of_pairs(known: Knowledge) -> float:
-    """The mean share of rows on which two members agree; NaN if there are no classes."""
+    """The mean share of rows on which two members agree; NaN if there are no answers."""
     if known.agreement is None:
         return float("nan")
     count = len(known.agreement)

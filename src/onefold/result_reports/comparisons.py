@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from onefold.comparison import Comparison
 from onefold.comparison.rule import Evidence, Relation
 from onefold.report import Column, Grid, Report, Table
+from onefold.report.blocks import Cell
 from onefold.result_reports.class_results import named
 from onefold.result_reports.provenance import Fact
 
@@ -51,22 +52,35 @@ def verdict_of(found: Comparison) -> str:
 
 
 def comparison_rows(found: Comparison) -> Table:
-    """A row for every network that was compared."""
-    columns = (
-        Column(name="network"),
+    """A row for every network that was compared; numbers have no shares of equal answers."""
+    shares = (
         Column(name="answers as the ensemble", unit="%", digits=1),
         Column(name="answers as another", unit="%", digits=1),
-        Column(name="from the ensemble", unit="nats", digits=3, best="lowest"),
     )
-    rows = tuple(
-        (name, *(None if share is None else 100 * share for share in (agree, others)), off)
+    columns = (
+        Column(name="network"),
+        *(shares if found.answered else ()),
+        Column(name="from the ensemble", unit=found.unit, digits=3, best="lowest"),
+    )
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (name, *(100 * share for share in (agree, others) if share is not None), off)
         for name, agree, others, off in found.rows()
     )
-    return Table(
-        columns=columns,
-        rows=rows,
-        caption="How often a network predicts the class that the ensemble does and that another"
-        " network does, on average, and how far its probabilities are from the ensemble's.",
+    return Table(columns=columns, rows=rows, caption=_caption(found))
+
+
+def _caption(found: Comparison) -> str:
+    seen = None if found.evidence is None else found.evidence.knowledge
+    if seen is None or not found.answered:
+        return "How far the outputs of a network are from the ensemble's."
+    if seen.shares is None:
+        return (
+            "How often a network answers as the ensemble does and as another network does, on"
+            " average, and how far its probabilities are from the ensemble's."
+        )
+    return (
+        "How often a network predicts the class that the ensemble does and that another network"
+        " does, on average, and how far its probabilities are from the ensemble's."
     )
 
 
@@ -87,6 +101,7 @@ def _grids(
                 " networks that know other classes predict other classes.",
             )
         )
+    same = "predict the same class" if seen.task.classes else "answer the same"
     if seen.agreement is not None and len(names) > 2:
         report.section("How often they agree", folded=True).grid(
             Grid(
@@ -96,7 +111,7 @@ def _grids(
                 values=tuple(tuple(100 * n for n in row) for row in seen.agreement.tolist()),
                 digits=1,
                 high=100.0,
-                caption="The share of the examples, in percent, of which two networks predict the"
-                " same class.",
+                caption=f"The share of the {'positions' if seen.dense else 'examples'}, in percent,"
+                f" of which two networks {same}.",
             )
         )
