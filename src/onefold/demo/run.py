@@ -104,7 +104,7 @@ def run(
             name: fold_networks(recipe, models, calibration) for name, recipe in recipes.items()
         }
         held_out = {name: evaluate(result.model, selection) for name, result in results.items()}
-        best = min(results, key=lambda name: (-held_out[name].accuracy, held_out[name].nll))
+        best = min(results, key=lambda name: [-value for value in held_out[name].rank])
 
         tell(f"Scoring on {len(_labels(test))} test images")
         candidates = _candidates(models, results, test)

@@ -1,4 +1,4 @@
-"""The errors of class shares that are estimated from a member's predictions (`class_shares.py`).
+"""The errors of class shares that are estimated from a classifier's predictions.
 
 Two things move them.
 

@@ -1,4 +1,4 @@
-"""Expected accuracy by the opinion of an ensemble, where there are no labels.
+"""Expected accuracy of classifiers by the opinion of their ensemble, where there are no labels.
 
 If q(c | x) is the probability that the members together give to class c, a network that answers
 c(x) is right with probability

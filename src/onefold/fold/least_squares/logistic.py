@@ -1,4 +1,4 @@
-"""The output layer by multinomial logistic regression on the ensemble's probabilities.
+"""The output layer of classifiers by logistic regression on their ensemble's probabilities.
 
     minimise over W, b   -mean_i sum_c q_ic log p_ic + (lambda / 2) sum_d s_d^2 |W_d|^2,
     p_i = softmax(x_i W + b),    s_d = the deviation of input d,

@@ -1,4 +1,4 @@
-"""Class means: a shift of the logits after which mean probabilities are those of a pool.
+"""Class means of classifiers: a shift after which mean probabilities are those of a pool.
 
 The shift b is one number for each class,
 

@@ -92,7 +92,7 @@ def unmerges(
             )
         matrix = back_matrix(mapped, spec, maps)
         if bool(((matrix != 0).sum(1) == 1).all()) and bool((matrix.sum(1) == 1).all()):
-            index = matrix.argmax(1)
+            index = matrix.max(1).indices
             if matrix.shape[1] == len(index) and torch.equal(index, torch.arange(len(index))):
                 continue
             steps.append(Unmerge(place, axis, after, index=index.to(like.device)))
