@@ -1,8 +1,8 @@
 """Sensitivity: how much the consumers' outputs move the ensemble's output.
 
 M = mean_x g g' with g = d(u' f) / dy, or d log q_c / dy for an ensemble of probabilities of
-classifiers (see `units.py`). If a unit has more columns than COLUMNS allows, they are projected on the leading
-eigenvectors of W_j M W_j', where W_j are the member's own weights that read unit j.
+classifiers (see `units.py`). If a unit has more columns than COLUMNS allows, they are projected on
+the leading eigenvectors of W_j M W_j', where W_j are the member's own weights that read unit j.
 """
 
 from __future__ import annotations
