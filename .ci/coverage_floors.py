@@ -21,6 +21,7 @@ from coverage.exceptions import NoDataError
 FLOORS: dict[str, float] = {
     ".": 60,
     "alignment": 60,
+    "checkpoints": 60,
     "cli": 60,
     "comparison": 60,
     "demo": 60,

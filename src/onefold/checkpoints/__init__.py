@@ -1,0 +1,4 @@
+"""Checkpoints of one origin, merged file by file: methods, documents, layouts, the engine.
+
+No network is run or built here. Importing this package imports no torch.
+"""
