@@ -197,7 +197,6 @@ def test_what_is_refused(case: str, tmp_path: Path) -> None:
 
 
 def test_the_commands(onefold: Callable[..., Any], tmp_path: Path) -> None:
-    """Pixels are scored as the examples of a classification."""
     model = tmp_path / "model.py"
     model.write_text(
         "from torch import nn\ndef build():\n    return nn.Sequential(nn.Conv2d(3, 4, 3,"
@@ -216,6 +215,7 @@ def test_the_commands(onefold: Callable[..., Any], tmp_path: Path) -> None:
     flags = ["--model", f"{model}:build", "--data", f"masks:{tmp_path / 'data'}"]
     done = onefold("eval", *files, *flags)
     assert done.status == 0, done.err
+    assert "mean IoU" in done.out
     out = ["-o", tmp_path / "f.safetensors"]
     done = onefold("merge", *files, *flags, "--batch-size", "2", "--eval-split", "test", *out)
     assert done.status == 0, done.err

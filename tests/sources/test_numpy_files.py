@@ -126,6 +126,16 @@ def test_labels_of_any_shape(
     assert torch.equal(data.labels, y)
 
 
+def test_some_of_several_labels_may_be_missing(tmp_path: Path) -> None:
+    labels = X.copy()
+    labels[3, 1] = np.nan
+    y = joined(build_data(save(tmp_path / "a.npz", x=X, y=labels)))[1]
+    assert y.isnan().nonzero().tolist() == [[3, 1]]
+    labels[5, 2] = np.inf
+    with pytest.raises(DataError, match=r"'y' of .* holds an infinite number in row 5 "):
+        build_data(save(tmp_path / "b.npz", x=X, y=labels))
+
+
 def test_names_as_labels(tmp_path: Path) -> None:
     words = np.array(["dog", "cat", "cow", "cat"])
     name = save(tmp_path / "a.npz", x_train=X[:4], y_train=words, x_test=X[:2], y_test=words[:2])
@@ -285,5 +295,13 @@ def test_the_commands(onefold: Callable[..., Any], tmp_path: Path) -> None:
         "merge", *files, *flags, "--eval-split", "test", "-o", tmp_path / "f.safetensors"
     )
     assert done.status == 0, done.err
+    both = save(tmp_path / "b.npz", x=X, y=X[:, :2] > 0) + "?test_share=0.5"
+    network = torch.nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    file = of.save(network, tmp_path / "two.safetensors")
+    model.write_text(model.read_text().replace("nn.Linear(8, 4)", "nn.Linear(8, 2)"))
+    done = onefold("eval", file, "--model", f"{model}:build", "--data", both)
+    assert done.status == 0, done.err
+    assert "mAP" in done.out
+    model.write_text(model.read_text().replace("nn.Linear(8, 2)", "nn.Linear(8, 4)"))
     trained = onefold("persist", *flags, "--rounds", "2", "--epochs", "1", "-o", tmp_path / "run")
     assert trained.status == 0, trained.err

@@ -229,3 +229,38 @@ def test_the_commands(onefold: Callable[..., Any], tmp_path: Path) -> None:
     out = tmp_path / "f.safetensors"
     done = onefold("merge", *files, *flags, "--eval-split", "test", "-o", out)
     assert done.status == 0, done.err
+
+
+def test_a_regression_by_the_commands(onefold: Callable[..., Any], tmp_path: Path) -> None:
+    model = tmp_path / "model.py"
+    model.write_text(
+        "from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(),"
+        " nn.Linear(8, 1))\n"
+    )
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        network = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        files.append(of.save(network, tmp_path / f"{seed}.safetensors"))
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{a:.3f},{b:.3f},{a - b:.3f}\n" for a, b in rng.normal(size=(60, 2)))
+    data = write(tmp_path / "a.csv", "x,y,price\n" + rows) + "?label=price&test_share=0.3"
+    flags = ["--model", f"{model}:build", "--data", data]
+    done = onefold("eval", *files, *flags, "--ensemble", "outputs")
+    assert done.status == 0, done.err
+    assert "RMSE" in done.out
+    out = ["-o", tmp_path / "f.safetensors"]
+    done = onefold(
+        "merge",
+        *files,
+        *flags,
+        "--fold",
+        "average",
+        "--align",
+        "permutation",
+        "--eval-split",
+        "test",
+        *out,
+    )
+    assert done.status == 0, done.err
+    assert "RMSE" in done.out

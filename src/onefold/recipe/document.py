@@ -64,9 +64,9 @@ class DataPart(Part):
     main: ClassVar[str | None] = "source"
     source: Annotated[str, Flag(name="data")] = Field(
         min_length=1,
-        description="A source: sklearn:digits, parquet:DIR, idx:DIR, imagefolder:DIR,"
-        " file.py:load (your own function) or a registered one; `onefold methods file.py:` tells"
-        " of each what it gives and takes.",
+        description="A source, such as imagefolder:DIR, masks:DIR, numpy:FILE.npz, csv:FILE,"
+        " text:FILE or file.py:load (your own function); `onefold methods 'data source'` lists all,"
+        " and `onefold methods csv:` tells what one gives and takes.",
     )
     split: Literal["train", "test"] = Field(default="train", description="The split that is read.")
     samples: int | None = Field(default=4000, ge=1, description="Read at most so many examples.")

@@ -33,6 +33,7 @@ class Array:
         mean: one number, or one per channel (axis 1), subtracted from inputs; none if ().
         std: one number, or one per channel, by which the difference is divided.
         mapped: the values lie in a file and are checked as they are read.
+        gaps: nan may stand for a number that is missing.
     """
 
     values: Tensor
@@ -41,6 +42,7 @@ class Array:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     mapped: bool = False
+    gaps: bool = False
 
     def ready(self, rows: Tensor) -> Tensor:
         """The rows as a network takes them.
@@ -50,7 +52,7 @@ class Array:
         """
         chosen = self.values[rows]
         if self.mapped:
-            check_finite(chosen, rows, self.name)
+            check_finite(chosen, rows, self.name, self.gaps)
         if self.image:
             chosen = chosen.float().div_(255)
         elif chosen.is_complex():
@@ -73,7 +75,7 @@ class Array:
         """
         if not self.mapped and self.values.is_floating_point():
             for part in rows.split(ROWS):  # type: ignore[no-untyped-call]
-                check_finite(self.values[part], part, self.name)
+                check_finite(self.values[part], part, self.name, self.gaps)
         return self
 
 
@@ -178,24 +180,26 @@ def usual_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     return CIFAR if min(images.shape[-2:]) <= 64 else IMAGENET
 
 
-def check_finite(values: Tensor, rows: Tensor, name: str) -> None:
+def check_finite(values: Tensor, rows: Tensor, name: str, gaps: bool = False) -> None:
     """Refuse nan and infinite numbers.
 
     Args:
         values: (n, ...).
         rows: (n,), their rows in the array.
         name: of the array in messages.
+        gaps: nan is allowed.
 
     Raises:
         DataError: naming the first row that holds one.
     """
     if not (values.is_floating_point() or values.is_complex()):
         return
-    broken = ~values.isfinite().reshape(len(values), -1).all(1)
+    wrong = values.isinf() if gaps else ~values.isfinite()
+    broken = wrong.reshape(len(values), -1).any(1)
     if bool(broken.any()):
         first = int(broken.nonzero()[0])
         found = values[first].reshape(-1)
-        kind = "nan" if bool(found.isnan().any()) else "an infinite number"
+        kind = "an infinite number" if gaps or not bool(found.isnan().any()) else "nan"
         raise DataError(
             f"{name} holds {kind} in row {int(rows[first])} (counted from 0); put the row right or"
             " leave it out."

@@ -97,8 +97,10 @@ def numpy_files(request: Request) -> Arrays:
     (n, h, w, c) of 1 or 3 channels are images: they become (n, c, h, w) in 0..1 before `mean` and
     `std`, whose defaults are those of imagefolder. `scale=false` leaves bytes as whole numbers of
     the shape that they have. `mean` and `std` do for other numbers too, one for all or per channel
-    (axis 1). Labels keep their shape, but whole numbers (n, 1) become (n,); texts become numbers
-    in the order of their names or of `classes`. Large .npy files are mapped, not read.
+    (axis 1). Large .npy files are mapped, not read.
+
+    Labels keep their shape, but whole numbers (n, 1) become (n,). Texts become numbers in the order
+    of their names, or of `classes`. Of several numbers in a row nan is one that is missing.
 
     Raises:
         DataError: a file or an array is missing, damaged, empty or holds Python objects, nan or
@@ -228,7 +230,9 @@ def _target(
         )
         found = one_column(column, request)
         return Array(found.values, text), found.classes, found.names
-    array = Array(as_tensor(values, files.described(name)), files.described(name))
+    # One of several numbers of a row may be missing, which tasks leave out.
+    several = values.ndim > 1 and values.shape[1:] != (1,)
+    array = Array(as_tensor(values, files.described(name)), files.described(name), gaps=several)
     if name in files.mapped or not array.values.numel():
         return replace(array, mapped=True), None, ()
     numbers = _flat(array.values)

@@ -73,7 +73,7 @@ def divided(recipe: PersistRecipe, data: Data) -> tuple[Data, Data]:
         return data, given
     if not isinstance(data, ImageBatches):
         raise DataError(
-            f"A part of '{recipe.data.source}' cannot be held out, as it is no set of images; name"
+            f"A part of '{recipe.data.source}' cannot be held out, as its batches are fixed; name"
             " validation data with --val-data."
         )
     return hold_out(data, recipe.held_out, recipe.seed)
