@@ -23,6 +23,7 @@ from onefold.integrations.average import Average, AverageOfTraining, RunningAver
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
 from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
+from onefold.tasks import AUTO, TaskChoice, as_scoring
 
 if TYPE_CHECKING:
 
@@ -45,12 +46,22 @@ class _Scored(_Callback):
         data: held-out batches; None for the validation batches of the loop.
         statistics: training batches for the statistics of batch norms; None for the first
             STATISTICS of the loop.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
     """
 
-    def __init__(self, data: Data | None, statistics: Data | None, score: Score | None) -> None:
+    def __init__(
+        self,
+        data: Data | None,
+        statistics: Data | None,
+        score: Score | None,
+        task: TaskChoice,
+        metrics: Any,
+    ) -> None:
         super().__init__()
         self.data, self.statistics, self.score = data, statistics, score
+        self.scoring = as_scoring(task, metrics)
 
     def _training_batches(self, trainer: Any) -> Data | None:
         if self.statistics is not None:
@@ -90,10 +101,8 @@ class _Scored(_Callback):
         self, module: Any, label: str, network: nn.Module, held_out: list[tuple[str, Data | None]]
     ) -> None:
         for ending, data in held_out:
-            values = {
-                f"{label}/{name}{ending}": value
-                for name, value in scores_of(network, data, self.score).items()
-            }
+            found = scores_of(network, data, self.score, self.scoring.task, self.scoring.metrics)
+            values = {f"{label}/{name}{ending}": value for name, value in found.items()}
             module.log_dict(values, batch_size=1, sync_dist=True, add_dataloader_idx=False)
 
 
@@ -123,7 +132,9 @@ class SubspaceCallback(_Scored):
         data: held-out batches to score on; None for the validation batches of the loop.
         statistics: training batches for the statistics of batch norms; None for the first 50 of the
             loop.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
         every: scores are taken at every so many validations; 0 takes none.
 
     Raises:
@@ -139,9 +150,11 @@ class SubspaceCallback(_Scored):
         data: Data | None = None,
         statistics: Data | None = None,
         score: Score | None = None,
+        task: TaskChoice = AUTO,
+        metrics: Any = (),
         every: int = 1,
     ) -> None:
-        super().__init__(data, statistics, score)
+        super().__init__(data, statistics, score, task, metrics)
         if every < 0:
             raise SettingError(f"Scores are taken every 0 validations or more, not every={every}.")
         self.ends, self.every = ends, every
@@ -236,7 +249,9 @@ class AveragingCallback(AverageOfTraining, _Scored):
         data: held-out batches to score on; None for the validation batches of the loop.
         statistics: training batches for the statistics of batch norms; None for the first 50 of the
             loop.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
 
     Raises:
         SettingError: there is no such average or module.
@@ -251,8 +266,10 @@ class AveragingCallback(AverageOfTraining, _Scored):
         data: Data | None = None,
         statistics: Data | None = None,
         score: Score | None = None,
+        task: TaskChoice = AUTO,
+        metrics: Any = (),
     ) -> None:
-        super().__init__(data, statistics, score)
+        super().__init__(data, statistics, score, task, metrics)
         self.average, self.network = as_average(average), network
         self._loaded: dict[str, Any] | None = None
         self._step = 0

@@ -14,6 +14,7 @@ from torch import nn
 from onefold._version import __version__
 from onefold.fold.merge_report import MergeReport
 from onefold.measure import Scores
+from onefold.tasks import Score
 
 HEAD = """---
 library_name: transformers
@@ -105,12 +106,37 @@ def _method(report: MergeReport) -> str:
 def _scores(scores: Mapping[str, Scores]) -> str:
     if not scores:
         return "No scores were given to the card."
-    lines = [
-        f"| {_cell(name)} | {each.accuracy:.4f} | {each.nll:.4f} | {each.ece:.4f} | {each.n} |"
-        for name, each in scores.items()
+    tables = []
+    for task in dict.fromkeys((each.task, each.kinds) for each in scores.values()):
+        of_task = {name: own for name, own in scores.items() if (own.task, own.kinds) == task}
+        tables.append(_table(of_task))
+    return "\n\n".join(tables)
+
+
+def _table(scores: Mapping[str, Scores]) -> str:
+    """The scores of one task; shares are fractions of 1."""
+    first = next(iter(scores.values()))
+    kinds = [first.kind, *(kind for kind in first.kinds if kind.name != first.by)]
+    names = [kind.label if kind.unit == "%" else kind.heading for kind in kinds]
+    head = " | ".join(_cell(name) for name in names)
+    rows = [
+        f"| {_cell(name)} | {' | '.join(f'{own[kind.name]:.4f}' for kind in kinds)} | {own.n} |"
+        for name, own in scores.items()
     ]
-    head = ["| | accuracy | NLL (nats) | ECE | examples |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *lines])
+    told = f"Task: {first.task.replace('_', ' ')}. {_better(kinds)}"
+    return "\n".join(
+        [told, "", f"| | {head} | examples |", f"|---|{'---|' * len(kinds)}---|", *rows]
+    )
+
+
+def _better(kinds: Sequence[Score]) -> str:
+    """In which scores more is better, and in which less."""
+    parts = []
+    for word, highest in (("Higher", True), ("Lower", False)):
+        labels = [kind.label for kind in kinds if kind.highest is highest]
+        if labels:
+            parts.append(f"{word} is better: {', '.join(labels)}.")
+    return " ".join(parts)
 
 
 def _files(copied: Sequence[str], report: MergeReport | None) -> str:

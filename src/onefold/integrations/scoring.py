@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from onefold.explore import Subspace
 from onefold.fold import recalibrate
 from onefold.isolation import isolated
 from onefold.measure import evaluate
+from onefold.tasks import AUTO, TaskChoice
 
 # From a network to its scores by name.
 Score = Callable[[nn.Module], Mapping[str, float]]
@@ -42,17 +44,24 @@ def with_own_statistics(network: nn.Module, statistics: Data | None) -> nn.Modul
 
 
 @isolated
-def scores_of(network: nn.Module, data: Data | None, score: Score | None) -> dict[str, float]:
+def scores_of(
+    network: nn.Module,
+    data: Data | None,
+    score: Score | None,
+    task: TaskChoice = AUTO,
+    metrics: Any = (),
+) -> dict[str, float]:
     """The scores of a network by name.
 
     Args:
         network: in evaluation mode.
         data: held-out batches; they are read only if there is no `score`.
-        score: the user's own; None for accuracy, NLL and calibration error.
+        score: the user's own; None for all scores of the task, and for the metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
     """
     if score is not None:
         with torch.no_grad():
             return {name: float(value) for name, value in score(network).items()}
     assert data is not None
-    found = evaluate(network, data)
-    return {"accuracy": found.accuracy, "nll": found.nll, "ece": found.ece}
+    return dict(evaluate(network, data, task=task, metrics=metrics).values)

@@ -26,6 +26,7 @@ from onefold.integrations.average import Average, AverageOfTraining, RunningAver
 from onefold.integrations.loaders import Reread, of_this_rank, order_kept
 from onefold.integrations.packages import class_of_loops
 from onefold.integrations.scoring import STATISTICS, Score, points_of, scores_of
+from onefold.tasks import AUTO, TaskChoice, as_scoring
 from onefold.weights import load, save
 
 if TYPE_CHECKING:
@@ -48,14 +49,23 @@ class _Scored(_Callback):
         data: held-out batches; None for the batches that the trainer evaluates.
         statistics: training batches for the statistics of batch norms; None for the first
             STATISTICS of the trainer.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
     """
 
     def __init__(
-        self, trainer: Any, data: Data | None, statistics: Data | None, score: Score | None
+        self,
+        trainer: Any,
+        data: Data | None,
+        statistics: Data | None,
+        score: Score | None,
+        task: TaskChoice,
+        metrics: Any,
     ) -> None:
         super().__init__()
         self.trainer, self.data, self.statistics, self.score = trainer, data, statistics, score
+        self.scoring = as_scoring(task, metrics)
         self._training = False
 
     def _training_batches(self, loader: Any) -> Data | None:
@@ -79,7 +89,10 @@ class _Scored(_Callback):
         with order_kept(held_out, self._training_batches(train_dataloader)):
             for label, network in networks:
                 device = next(network.parameters()).device
-                for name, value in scores_of(network, held_out, self.score).items():
+                values = scores_of(
+                    network, held_out, self.score, self.scoring.task, self.scoring.metrics
+                )
+                for name, value in values.items():
                     mean = mean_over_ranks(torch.tensor(value, device=device))
                     found[f"eval_{label}_{name}"] = float(mean)
         metrics.update(found)
@@ -112,7 +125,9 @@ class SubspaceCallback(_Scored):
         data: held-out batches to score on; None for the batches that the trainer evaluates.
         statistics: training batches for the statistics of batch norms; None for the first 50 of the
             trainer.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
 
     Raises:
         SubspaceError: the model holds no subspace or several, or its network returns no loss.
@@ -127,8 +142,10 @@ class SubspaceCallback(_Scored):
         data: Data | None = None,
         statistics: Data | None = None,
         score: Score | None = None,
+        task: TaskChoice = AUTO,
+        metrics: Any = (),
     ) -> None:
-        super().__init__(trainer, data, statistics, score)
+        super().__init__(trainer, data, statistics, score, task, metrics)
         self.ends = ends
         self._penalty: _PenaltyInLoss | None = None
 
@@ -228,7 +245,9 @@ class AveragingCallback(AverageOfTraining, _Scored):
         data: held-out batches to score on; None for the batches that the trainer evaluates.
         statistics: training batches for the statistics of batch norms; None for the first 50 of the
             trainer.
-        score: from a network to its scores by name; None for accuracy, NLL and calibration error.
+        score: from a network to its scores by name; None for the scores of the task and metrics.
+        task: as in `onefold.evaluate`.
+        metrics: as in `onefold.evaluate`.
         resume_from: the folder of the checkpoint from which the training goes on; None for
             `checkpoint-STEP` in the output folder of the trainer.
 
@@ -245,9 +264,11 @@ class AveragingCallback(AverageOfTraining, _Scored):
         data: Data | None = None,
         statistics: Data | None = None,
         score: Score | None = None,
+        task: TaskChoice = AUTO,
+        metrics: Any = (),
         resume_from: str | Path | None = None,
     ) -> None:
-        super().__init__(trainer, data, statistics, score)
+        super().__init__(trainer, data, statistics, score, task, metrics)
         self.average, self.resume_from = as_average(average), resume_from
 
     def on_train_begin(
