@@ -1,6 +1,8 @@
 """Classifiers class by class: what a result gains and loses, and what it takes for what.
 
-Tasks without classes have none of this. Examples are what has a class: of segmentation, pixels.
+Tasks without classes have none of this. Where an example has several positions with a class, as
+the pixels of an image, positions are counted. They depend on one another, so that no gain is called
+clear.
 """
 
 from __future__ import annotations
@@ -31,15 +33,31 @@ def add_classes(
     own, other = result.scores.classes, best.scores.classes
     if own is None or other is None or len(own.examples) != len(other.examples):
         return
-    section.table(class_table(own, other, result.name, best.name, names))
+    what = "positions" if int(own.examples.sum()) > result.scores.n else "examples"
+    section.table(class_table(own, other, result.name, best.name, names, what))
     if own.confusion is not None and len(own.seen) <= CONFUSED and len(own.examples) <= CONFUSED:
-        section.grid(confusion_grid(own, result.name, names))
+        section.grid(confusion_grid(own, result.name, names, what))
 
 
 def class_table(
-    own: ClassCounts, other: ClassCounts, name: str, best: str, names: Sequence[str] = ()
+    own: ClassCounts,
+    other: ClassCounts,
+    name: str,
+    best: str,
+    names: Sequence[str] = (),
+    what: str = "examples",
 ) -> Table:
-    """Accuracy of both and what the first gains, for each class or for those that differ most."""
+    """Accuracy of both and what the first gains, for each class or for those that differ most.
+
+    Args:
+        own: the counts of the first.
+        other: those of the network that it is compared with.
+        name: of the first.
+        best: of the other.
+        names: of the classes; () numbers them.
+        what: is counted, "examples" or "positions".
+    """
+    single = what == "examples"
     numbers = own.seen
     gains = {k: own.accuracy(k) - other.accuracy(k) for k in numbers}
     left = ""
@@ -57,27 +75,30 @@ def class_table(
             100 * other.accuracy(k),
             100 * own.accuracy(k),
             100 * gains[k],
-            "clear" if _clear(own, other, k) else "",
+            *(["clear" if _clear(own, other, k) else ""] if single else []),
         )
         for k in numbers
     ]
     columns = (
         Column(name="class"),
-        Column(name="examples"),
+        Column(name=what),
         Column(name=best, unit="% right", digits=1),
         Column(name=name, unit="% right", digits=1),
         Column(name="gain", unit="points", digits=1, signed=True, bars=True),
-        Column(name="note", part="note"),
+        *([Column(name="note", part="note")] if single else []),
+    )
+    clear = (
+        " Gains marked as clear are larger than two standard errors of independent test sets; of"
+        " many classes some are so by chance."
     )
     return Table(
-        columns=columns,
-        rows=tuple(rows),
-        caption=f"Class by class. Gains marked as clear are larger than two standard errors of"
-        f" independent test sets; of many classes some are so by chance.{left}",
+        columns=columns, rows=tuple(rows), caption=f"Class by class.{clear if single else ''}{left}"
     )
 
 
-def confusion_grid(own: ClassCounts, name: str, names: Sequence[str] = ()) -> Grid:
+def confusion_grid(
+    own: ClassCounts, name: str, names: Sequence[str] = (), what: str = "examples"
+) -> Grid:
     """Labels in rows, answers in columns."""
     assert own.confusion is not None
     shown = [named(k, names) for k in range(len(own.examples))]
@@ -90,8 +111,7 @@ def confusion_grid(own: ClassCounts, name: str, names: Sequence[str] = ()) -> Gr
         digits=0,
         # right answers are so many that mistakes would have no shade
         high=max(2.0 * float(mistakes.max()), 1.0),
-        caption=f"What is taken for what by {name}: examples of each label (row) by answer"
-        " (column).",
+        caption=f"What is taken for what by {name}: {what} of each label (row) by answer (column).",
     )
 
 
