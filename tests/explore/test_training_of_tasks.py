@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
-from task_networks import CASES
+from task_cases import CASES
 from torch import Tensor, nn
 
 import onefold

@@ -1,4 +1,4 @@
-"""Score checkpoints and their ensemble: accuracy, NLL, calibration and Brier score."""
+"""Score checkpoints and their ensemble by the scores of their task, and by metrics."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class EvalRequest(NetworksRequest):
         min_length=1, description="One or more checkpoints of one architecture."
     )
     data: EvaluationPart = Field(description="Labelled data to score on.")
-    ensemble: EnsembleMean = Field(
-        default="probabilities", description="The outputs that the ensemble averages."
+    ensemble: EnsembleMean | None = Field(
+        default=None,
+        description="The outputs that the ensemble averages; left out, as the task does: of"
+        " classes the probabilities, of numbers the outputs.",
     )
     bins: int = Field(default=15, ge=1, le=100_000, description="Bins of the calibration error.")
     binning: Binning = Field(default="equal-width", description="How the bins are cut.")
@@ -59,6 +61,7 @@ def run(asked: EvalRequest) -> None:
         bins=asked.bins,
         binning=asked.binning,
         output=asked.network_output.output,
+        scoring=asked.scoring.scoring(),
     )
     if asked.page:
         write_page(report_networks(found, _facts(asked)), asked.page, asked.force)
@@ -75,7 +78,8 @@ def _facts(asked: EvalRequest) -> dict[str, str]:
         "architecture": asked.model,
         "evaluation data": str(asked.data),
         **{f"network {k}": path for k, path in enumerate(asked.paths)},
-        "ensemble": f"mean of {asked.ensemble}",
+        "ensemble": f"mean of {asked.ensemble}" if asked.ensemble else "the task's mean",
+        **{name: str(fact) for name, fact in asked.scoring.facts().items()},
         "device": asked.device,
     }
 

@@ -10,7 +10,7 @@ from onefold.tasks.binary import Binary, Multilabel
 from onefold.tasks.calibration import Binning, Reliability
 from onefold.tasks.classification import Classification, Segmentation, TokenClassification
 from onefold.tasks.language_modeling import LanguageModeling
-from onefold.tasks.metrics import Metric
+from onefold.tasks.metrics import Metric, own_metrics
 from onefold.tasks.regression import Regression
 from onefold.tasks.score import Score
 from onefold.tasks.scores import Scores
@@ -42,5 +42,6 @@ __all__ = [
     "as_scoring",
     "as_task",
     "has_answers",
+    "own_metrics",
     "tasks",
 ]

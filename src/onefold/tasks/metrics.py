@@ -4,6 +4,13 @@ A metric of torchmetrics is copied for every network and updated batch by batch.
 (outputs, labels) of each batch. It returns a number for every example (n,), by which differences
 are paired, or one number for the batch, which counts by the batch's examples.
 
+A metric of a user's own file is registered by a name, so that recipes and options find it:
+
+    @onefold.tasks.own_metrics.register("gap")
+    def gap(outputs, labels): ...
+
+    gap.higher_is_better = False
+
 Both get outputs in the network's axes: of classes their log-probabilities (metrics take them as
 logits), of yes or no the probabilities, of regression the numbers; and labels as the data give
 them. Labels that do not count are among them: say `ignore_index` to the metric.
@@ -22,10 +29,13 @@ import torch
 from torch import Tensor, nn
 
 from onefold.errors import DataError, SettingError, nearest, shown
+from onefold.registry import Registry
 from onefold.tasks.score import Score
 
 Function: TypeAlias = Callable[[Tensor, Tensor], Any]
 PACKAGE = "torchmetrics"
+
+own_metrics: Registry[Any] = Registry("metric")  # functions and Metrics of a user's own
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class Metric:
 
     Attributes:
         of: a metric of torchmetrics, its name with arguments as
-            "MulticlassF1Score(num_classes=10)", or a function of (outputs, labels).
+            "MulticlassF1Score(num_classes=10)", a function of (outputs, labels), or the name of one
+            in `own_metrics`.
         name: by which it is shown and chosen; "": that of the metric or function.
         highest: whether more is better; None: as the metric says of itself.
         unit: behind its numbers.
@@ -53,14 +64,20 @@ class Metric:
     kind: Score = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        found = named(self.of) if isinstance(self.of, str) else self.of
+        found, own, highest = self.of, "", self.highest
+        if isinstance(found, str) and found in own_metrics:
+            own, found = found, own_metrics.get(found)
+            if isinstance(found, Metric):
+                highest = found.highest if highest is None else highest
+                object.__setattr__(self, "unit", self.unit or found.unit)
+                found = found.of
+        found = named(found) if isinstance(found, str) else found
         if not callable(found) or isinstance(found, type):
             raise SettingError(
                 f"A metric is {shown(self.of)}; give a metric of torchmetrics, its name with"
                 " arguments, or a function of (outputs, labels)."
             )
-        own = getattr(found, "__name__", "") or type(found).__name__
-        highest = self.highest
+        own = own or getattr(found, "__name__", "") or type(found).__name__
         if highest is None:
             highest = getattr(found, "higher_is_better", None)
         object.__setattr__(self, "of", found)
@@ -295,4 +312,4 @@ def check_chooses(kind: Score) -> None:
         )
 
 
-__all__ = ["Metric", "as_metrics", "check_chooses"]
+__all__ = ["Metric", "as_metrics", "check_chooses", "own_metrics"]

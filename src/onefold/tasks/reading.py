@@ -13,6 +13,7 @@ from onefold.batches import Batch
 from onefold.inference import Output
 from onefold.tasks.base import Reader, Rows, Targets, Task
 from onefold.tasks.class_reading import ClassReader
+from onefold.tasks.score import Score
 from onefold.tasks.scoring import Scoring
 
 NATS = "nats"
@@ -50,6 +51,17 @@ class Reading:
         if self.task is None:
             raise RuntimeError("no batch has told the task")
         return self.task
+
+    @property
+    def kind(self) -> Score:
+        """The score that decides.
+
+        Raises:
+            RuntimeError: as `told`.
+        """
+        task = self.told
+        name = self.scoring.by or task.scores[0].name
+        return next(one for one in self.scoring.kinds(task) if one.name == name)
 
     @property
     def reader(self) -> Reader:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import torch
-from task_networks import CASES, Perceptron, task_members
+from task_cases import CASES, Perceptron, task_members
 from torch import Tensor, nn
 
 import onefold

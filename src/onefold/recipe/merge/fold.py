@@ -37,6 +37,7 @@ def fold_networks(
         "reference": recipe.reference,
         "seed": recipe.seed,
         "output": meant,
+        **recipe.scoring.arguments(),
     }
     if recipe.until is not None and data is not None:
         return _partial(models, data, recipe.until, shared)

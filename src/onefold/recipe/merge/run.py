@@ -112,7 +112,10 @@ class MergeTask(JobTask[Recipe, MergeResult[nn.Module], MergeScored]):
         """The scores of the result, and of what it is compared with."""
         calibration = data if self.recipe.barrier else None
         output = self.recipe.network_output.output
-        return score_merge(result, models, evaluation, calibration=calibration, output=output)
+        scoring = self.recipe.scoring.scoring()
+        return score_merge(
+            result, models, evaluation, calibration=calibration, output=output, scoring=scoring
+        )
 
     def summarize(
         self, recipe: Recipe, result: MergeResult[nn.Module], scored: MergeScored | None

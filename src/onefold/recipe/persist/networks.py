@@ -17,6 +17,7 @@ from onefold.recipe.inputs import labelled
 from onefold.recipe.persist.document import PersistRecipe
 from onefold.sources import ImageBatches, resolve_model
 from onefold.sources.loader import hold_out
+from onefold.tasks import Scoring
 
 PREDICTIONS = "function"
 
@@ -32,8 +33,10 @@ def build_network(recipe: PersistRecipe, number: int = 0) -> nn.Module:
     )
 
 
-def persistent_of(recipe: PersistRecipe, data: Data) -> Callable[[nn.Module], PersistentTraining]:
-    """Makes the PersistentTraining of a network.
+def persistent_of(
+    recipe: PersistRecipe, data: Data, scoring: Scoring
+) -> Callable[[nn.Module], PersistentTraining]:
+    """Makes the PersistentTraining of a network; `scoring` names the task.
 
     Raises PersistentError or SettingError, when called, if an option does not fit.
     """
@@ -43,6 +46,7 @@ def persistent_of(recipe: PersistRecipe, data: Data) -> Callable[[nn.Module], Pe
         "scope": scope[0] if len(scope) == 1 else list(scope),
         "precision": part.solutions,
         "seed": recipe.seed,
+        "task": scoring.task,
     }
     training, source = recipe.training, recipe.data.source
     total = training.epochs * steps_of(data, training.devices, source)

@@ -19,7 +19,7 @@ from onefold.explore.epochs import Epochs
 from onefold.explore.persistent.repulsion import copy_at
 from onefold.explore.persistent.snapshot import Snapshot
 from onefold.explore.persistent_training import RERUN, RESTART, ROUND, Rounds, runs_of, train_rounds
-from onefold.explore.training import check_fit
+from onefold.explore.training import check_fit, training_reading
 from onefold.processes import check_device
 from onefold.recipe.inputs import load_data
 from onefold.recipe.outputs import Outcome
@@ -44,11 +44,13 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
         recipe = self.recipe
         trained, self.validation = divided(recipe, data)
         self.start = build_network(recipe).to(check_device(recipe.device)).eval()
-        check_fit(self.start, trained, "training data")
-        check_fit(self.start, self.validation, "validation data")
+        scoring = recipe.scoring.scoring()
+        reading = check_fit(self.start, trained, "training data", training_reading(scoring))
+        self.reading = reading
+        check_fit(self.start, self.validation, "validation data", reading)
         if evaluation is not None:
-            check_fit(self.start, evaluation, "evaluation data")
-        persistent_of(recipe, trained)(self.start)
+            check_fit(self.start, evaluation, "evaluation data", reading)
+        persistent_of(recipe, trained, reading.scoring)(self.start)
         if recipe.rounds.baselines:  # are there other initialisations? Ask before all rounds
             build_network(recipe, 1)
         read = Chained((data, self.validation) if recipe.validation else (data,))
@@ -71,18 +73,19 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
     def train(fabric: Any, job: Job[PersistRecipe]) -> None:
         """The work of every process."""
         torch.set_num_threads(job.threads)
-        recipe, before = job.recipe, job.before()
+        recipe, before, scoring = job.recipe, job.before(), job.scoring()
         data, validation = job.at_hand or divided(recipe, load_data(recipe.data, recipe.seed))
         source = data if isinstance(data, ImageBatches) else shuffled(recipe)
         rounds = Rounds(
             build_network(recipe),
-            persistent_of(recipe, data),
+            persistent_of(recipe, data, scoring),
             lambda number: build_network(recipe, number),
             lambda seed: Epochs(source, seed, recipe.training.augment),
             validation,
             recipe.training.of(job.steps),
             recipe.rounds.order,
             recipe.seed,
+            scoring,
         )
 
         def keep(state: Mapping[str, Any]) -> None:
@@ -100,12 +103,15 @@ class PersistTask(TrainingTask[PersistRecipe, PersistScored]):
         """The networks that the last checkpoint holds, and their scores."""
         recipe, found = self.recipe, state["done"]
         networks = {name: _network(self.start, run).eval() for name, run in found.items()}
-        accuracies = {name: run["score"] for name, run in found.items()}
-        rounds = {name: value for name, value in accuracies.items() if name.startswith(ROUND)}
+        scoring, kind = self.reading.scoring, self.reading.kind
+        reached = {name: run["score"] for name, run in found.items()}
+        rounds = {name: kind.better(v) for name, v in reached.items() if name.startswith(ROUND)}
         best = max(rounds, key=rounds.__getitem__)
         more = ", and scoring them" * (evaluation is not None)
         self.tell(f"Comparing the rounds with one another{more}")
-        scored = score_rounds(networks, accuracies, best, data, self.validation, evaluation)
+        scored = score_rounds(
+            networks, reached, best, data, self.validation, evaluation, scoring=scoring
+        )
         names = {file_of(name): name for name in networks} | {recipe.result: best}
         examples = {
             "training": count_examples(data),

@@ -61,15 +61,16 @@ class SoftTask(JobTask[SoftRecipe, SoftResult, SoftScored]):
         settings, seed = recipe.soft, recipe.seed
         output = recipe.network_output.output
         soft = SoftMerge(models, seed=seed, output=output, **settings.arguments(GATING))
-        learning = settings.arguments(LEARNING)
-        return fit_gates(soft, data, held_out=self.held_out, seed=seed, **learning)
+        how = settings.arguments(LEARNING) | recipe.scoring.arguments()
+        return fit_gates(soft, data, held_out=self.held_out, seed=seed, **how)
 
     def score(
         self, models: Sequence[nn.Module], result: SoftResult, evaluation: Data, data: Data | None
     ) -> SoftScored:
         """The scores of the result, and of what it is compared with."""
         output = self.recipe.network_output.output
-        return score_soft_merge(result, models, evaluation, output=output)
+        scoring = self.recipe.scoring.scoring()
+        return score_soft_merge(result, models, evaluation, output=output, scoring=scoring)
 
     def summarize(
         self, recipe: SoftRecipe, result: SoftResult, scored: SoftScored | None

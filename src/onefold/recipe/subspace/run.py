@@ -16,7 +16,7 @@ from onefold.explore.subspace.initialization import other_starts
 from onefold.explore.subspace.parametrize import find_parameters
 from onefold.explore.subspace.shapes import Shape
 from onefold.explore.subspace_training import train
-from onefold.explore.training import check_fit
+from onefold.explore.training import check_fit, training_reading
 from onefold.processes import check_device
 from onefold.recipe.inputs import load_data
 from onefold.recipe.outputs import Outcome
@@ -41,9 +41,10 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         """Check that network and data fit; see `TrainingTask.prepare`."""
         recipe = self.recipe
         network = resolve_model(recipe.model)().to(check_device(recipe.device)).eval()
-        check_fit(network, data, "training data")
+        scoring = recipe.scoring.scoring()
+        self.reading = check_fit(network, data, "training data", training_reading(scoring))
         if evaluation is not None:
-            check_fit(network, evaluation, "evaluation data")
+            check_fit(network, evaluation, "evaluation data", self.reading)
         self.space = build_space(recipe)
         return data, data, f"The data '{recipe.data.source}'"
 
@@ -67,7 +68,8 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         space, data = job.at_hand or (build_space(recipe), load_data(recipe.data, recipe.seed))
         source = data if isinstance(data, ImageBatches) else shuffled(recipe)
         epochs = Epochs(source, recipe.seed, recipe.training.augment)
-        train(fabric, space, epochs, recipe.training.of(job.steps), job.before(), job.keep)
+        how = recipe.training.of(job.steps)
+        train(fabric, space, epochs, how, job.before(), job.keep, job.scoring())
 
     def finish(
         self, state: State, data: Data, evaluation: Data | None
@@ -83,7 +85,9 @@ class SubspaceTask(TrainingTask[SubspaceRecipe, SubspaceScored]):
         scored = None
         if evaluation is not None:
             self.tell("Scoring vertices, midpoint, ensembles and the points between")
-            scored = score_subspace(space, list(networks.values()), data, evaluation)
+            scoring = self.reading.scoring
+            found = list(networks.values())
+            scored = score_subspace(space, found, data, evaluation, scoring=scoring)
         return Outcome(
             networks,
             lambda name: {

@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from onefold.documents.part import Flag, Part
 from onefold.explore.training import Training, warm_up_of
-from onefold.recipe.document import SCORING, DataPart, Document, EvaluationPart, told
+from onefold.recipe.document import (
+    ASKED,
+    SCORING,
+    DataPart,
+    Document,
+    EvaluationPart,
+    ScoringPart,
+    told,
+)
 from onefold.result_reports.provenance import Fact, settings_facts
 
 TRAINING = Flag(panel="How to train")
@@ -68,6 +76,7 @@ class TrainedRecipe(Document):
     evaluation: Annotated[EvaluationPart | None, SCORING] = Field(
         default=None, description="Labelled data to score on; given any of these, scores are taken."
     )
+    scoring: Annotated[ScoringPart, ASKED] = ScoringPart()
     seed: int = Field(default=0, ge=0, lt=2**32, description="The seed of everything random.")
     device: str = Field(
         default="cpu", description="cpu, cuda, cuda:N, or auto: cuda if there is one."
@@ -97,6 +106,7 @@ class TrainedRecipe(Document):
             **super().facts(),
             "training data": str(self.data),
             "evaluation data": told(self.evaluation),
+            **self.scoring.facts(),
             "examples in a step": self.data.batch_size,
             **training,
             "warm up": warm_up,

@@ -24,7 +24,7 @@ from onefold.processes import check_device, fabric_package, launch
 from onefold.recipe.inputs import labelled
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.outputs import Outcome
-from onefold.recipe.reading import read_as
+from onefold.recipe.reading import load_file, read_as
 from onefold.recipe.run import Made, Running, Tell, check_sources, silent, tell_all, with_checksums
 from onefold.recipe.training.document import TrainedRecipe
 from onefold.recipe.training.folder import (
@@ -39,6 +39,8 @@ from onefold.recipe.training.folder import (
 )
 from onefold.recipe.training.inputs import on_a_device, training_data
 from onefold.report import Report
+from onefold.tasks import Scoring, tasks
+from onefold.tasks.reading import Reading
 from onefold.weights.atomic import explain
 
 R = TypeVar("R", bound=TrainedRecipe)
@@ -68,6 +70,7 @@ class Job(Generic[R]):
         steps: of an epoch.
         resumed: there is a checkpoint to go on from.
         threads: CPU threads of this process.
+        task: the name of the task, as the data have told it.
         at_hand: data and networks of the process that began; None: read them again.
     """
 
@@ -77,7 +80,14 @@ class Job(Generic[R]):
     steps: int
     resumed: bool
     threads: int
+    task: str
     at_hand: Any = None
+
+    def scoring(self) -> Scoring:
+        """The task and the scores, in a process that may not have run the user's files yet."""
+        for file in self.recipe.use:
+            load_file(file)
+        return self.recipe.scoring.scoring().at(tasks.get(self.task)())
 
     def before(self) -> State | None:
         """The state of the last checkpoint, if the run goes on from one."""
@@ -101,6 +111,7 @@ class TrainingTask(ABC, Generic[R, S]):
     """
 
     patterns: Sequence[str] = ()  # files that an earlier run may have left
+    reading: Reading  # of the task, which `prepare` tells
 
     def __init__(self, recipe: R, running: TrainRunning, tell: Tell = silent) -> None:
         self.recipe, self.running, self.tell = recipe, running, tell
@@ -155,7 +166,8 @@ class TrainingTask(ABC, Generic[R, S]):
             self.tell(line)
             at_hand = self.at_hand(data) if part.devices == 1 else None
             share = max(1, threads // part.devices)
-            job = Job(recipe, folder, now, steps, before is not None, share, at_hand)
+            task = self.reading.told.name
+            job = Job(recipe, folder, now, steps, before is not None, share, task, at_hand)
             # Fabric would set the fields of a dataclass, so they are passed one by one
             arguments = (self.train, *vars(job).values())
             again = "the same command with --resume goes on from the last whole epoch"
