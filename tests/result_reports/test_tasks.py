@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from task_networks import CASES, task_members
+from task_cases import CASES, task_members
 from torch import Tensor, nn
 
 import onefold
