@@ -12,7 +12,7 @@ from yaml.reader import ReaderError
 
 from onefold.documents.part import Part
 from onefold.documents.problems import Source, problem_of
-from onefold.documents.yaml_text import NotPlain, PlainData, plain_data
+from onefold.documents.yaml_text import NotPlain, PlainData, Twice, plain_data, plain_documents
 from onefold.errors import RecipeError
 from onefold.weights.paths import check_ordinary
 
@@ -36,9 +36,26 @@ def read_yaml(path: Path, what: str) -> PlainData:
     Raises:
         RecipeError: the file cannot be read, is too long, or holds no YAML of plain data.
     """
-    text = _text_of(path, what)
+    text = text_of_file(path, what)
     try:
         return plain_data(text)
+    except yaml.YAMLError as error:
+        raise _no_yaml(error, what) from error
+
+
+def yaml_documents(text: str, what: str, twice: Twice | None = None) -> list[PlainData]:
+    """What a text of one or several YAML documents holds, with the line of every key.
+
+    Args:
+        text: the text.
+        what: the beginning of the messages.
+        twice: as of `plain_documents`.
+
+    Raises:
+        RecipeError: it is no YAML of plain data.
+    """
+    try:
+        return plain_documents(text, twice)
     except yaml.YAMLError as error:
         raise _no_yaml(error, what) from error
 
@@ -64,8 +81,12 @@ def checked(kind: type[P], content: object, source: str | Source) -> P:
         raise source.error(problem_of(error, kind)) from None
 
 
-def _text_of(path: Path, what: str) -> str:
-    """The text of a file. Raises RecipeError if it cannot be read, or is too long."""
+def text_of_file(path: Path, what: str) -> str:
+    """The text of a document's file.
+
+    Raises:
+        RecipeError: it cannot be read, is no text, or is too long.
+    """
     try:
         check_ordinary(path)
         with path.open("rb") as file:

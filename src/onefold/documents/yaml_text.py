@@ -8,7 +8,7 @@ is never much larger than its text: aliases may be used, but not to blow a short
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Keys = tuple[int | str, ...]
+Twice = Callable[[str, int], None]
 
 DEEPEST = 40  # levels of lists and mappings inside one another
 MOST = 20_000  # entries of lists and mappings together
@@ -98,11 +99,35 @@ def plain_data(text: str) -> PlainData:
         loader.dispose()
 
 
+def plain_documents(text: str, twice: Twice | None = None) -> list[PlainData]:
+    """Read YAML text that may hold several documents, with the lines of the whole text.
+
+    Args:
+        text: the text; documents that hold nothing are left out.
+        twice: told of a key that is given twice, with its line, where the last value is to win;
+            None: such a key is refused.
+
+    Raises:
+        yaml.YAMLError: as `plain_data`.
+    """
+    loader, left, found = _Loader(text), GROWTH * len(text) + 1000, []
+    try:
+        while loader.check_node():
+            reader = _Reader(loader, left, twice)
+            content = reader.value(loader.get_node(), ())
+            left = reader.left
+            if content is not None:
+                found.append(PlainData(content, reader.lines))
+        return found
+    finally:
+        loader.dispose()
+
+
 class _Reader:
     """Makes plain data of nodes. left: how many characters it may hold still."""
 
-    def __init__(self, loader: _Loader, left: int) -> None:
-        self.loader, self.left = loader, left
+    def __init__(self, loader: _Loader, left: int, twice: Twice | None = None) -> None:
+        self.loader, self.left, self.twice = loader, left, twice
         self.lines: dict[Keys, int] = {}
 
     def value(self, node: Node, keys: Keys) -> Any:
@@ -138,7 +163,9 @@ class _Reader:
                 merged = {**self._merged(value, keys), **merged}
                 continue
             name = self._key(key)
-            if name in found:
+            if name in found and self.twice is not None:
+                self.twice(name, key.start_mark.line + 1)
+            elif name in found:
                 raise _refused(f"the key {name[:60]!r} is given twice; give it once", key)
             inner = (*keys, name)
             self.lines[inner] = key.start_mark.line + 1

@@ -1,0 +1,192 @@
+"""A document compared with its method, before any file of a model is looked at.
+
+What mergekit would compute as something else than was meant is refused, or told if the document is
+read as mergekit reads it. What needs names of tensors is checked by `Values.merge_at`, and by
+`fitting.py`.
+"""
+
+from __future__ import annotations
+
+from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.parameters import Parameter, settings_of
+
+from onefold.checkpoints.document.content import (
+    Document,
+    Entry,
+    Input,
+    Module,
+    Parameters,
+    Reference,
+    Slice,
+)
+from onefold.checkpoints.document.findings import Findings
+from onefold.checkpoints.document.methods import method_class
+from onefold.checkpoints.document.misplaced import TOP
+from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, scalar_of
+from onefold.checkpoints.document.slices import parts_of, with_base
+from onefold.checkpoints.document.structure import ROOT
+from onefold.documents.problems import Keys
+from onefold.errors import SettingError, nearest
+
+HARMLESS = ("int8_mask",)  # it saves memory in mergekit, and changes no result
+
+
+class Check:
+    """Compares a document with its method.
+
+    Args:
+        document: the document.
+        findings: where what is ignored is told.
+    """
+
+    def __init__(self, document: Document, findings: Findings) -> None:
+        self.document, self.findings = document, findings
+        try:
+            self.kind: type[Method] = method_class(document.method)
+        except SettingError as error:
+            findings.refuse(("merge_method",), str(error))
+        self.shared = {one.name: one for one in settings_of(self.kind)}
+        self.per_model = {one.name: one for one in self.kind.per_model}
+
+    def all(self) -> None:
+        """Check everything that needs no file.
+
+        Raises:
+            RecipeError: something is wrong; the message names the line.
+        """
+        document = self.document
+        self.level(document.parameters, ("parameters",))
+        for module in document.modules:
+            self.level(module.parameters, (*module.at, "parameters"))
+            for part in module.slices:
+                self.level(part.parameters, (*part.at, "parameters"))
+            for part in parts_of(module):
+                for one in part.inputs:
+                    self.own_level(one, document.base_of(part))
+                self.members(part)
+                self.values(module, with_base(document, part))
+
+    def level(self, parameters: Parameters, at: Keys) -> None:
+        """Check the values of a document, a module or a slice."""
+        for name, setting in parameters.items():
+            known = self.shared.get(name) or self.per_model.get(name)
+            if known is None:
+                self._unknown(name, (*at, name))
+            else:
+                self._setting(known, setting, (*at, name))
+
+    def own_level(self, one: Input, base: Reference | None) -> None:
+        """Check the values of one model."""
+        for name, setting in one.parameters.items():
+            at = (*one.at, "parameters", name)
+            if name in self.shared and name not in self.per_model:
+                where = "of the slice or the document" if one.layers else "of the document"
+                self.findings.ignore(
+                    at, f"it is one value for the whole merge; write it under 'parameters' {where}"
+                )
+            elif name not in self.per_model:
+                self._unknown(name, at)
+            elif one.model == base and not self.kind.takes_base_as_model:
+                self.findings.ignore(
+                    at,
+                    f"{self.document.method} reads no '{name}' of the base, which the other models"
+                    " are compared with; leave it out",
+                )
+            else:
+                self._setting(self.per_model[name], setting, at)
+
+    def members(self, part: Slice) -> None:
+        """Check the models of a slice: once each, the base as the method needs it, the number."""
+        kind, method, document = self.kind, self.document.method, self.document
+        base, seen = document.base_of(part), set()
+        for one in part.inputs:
+            if one.model in seen:
+                self.findings.refuse(
+                    (*one.at, "model"), "it is listed twice; list it once", str(one.model)
+                )
+            seen.add(one.model)
+        if kind.needs_base and base is None:
+            self.findings.refuse(("merge_method",), f"{method} needs a base; add 'base_model'")
+        if base is not None and base not in seen:
+            if part.layered and not kind.takes_base_as_model:
+                reason = f"the base {base} must be one of the sources of each slice; list it"
+                self.findings.refuse((*part.at, "sources"), reason)
+            if kind.takes_base_as_model and not part.layered:
+                text = f"{method} has no base, so that {base} is one more of the models"
+                self.findings.note(("base_model",), text)
+        self._count(with_base(document, part))
+
+    def values(self, module: Module, part: Slice) -> None:
+        """Check what can be computed without names: missing values, and values that do not fit."""
+        values = Values(self.document, module, part)
+        for parameter in values.shared:
+            self._given(values, parameter, None, part.at)
+        merged = [one for one in part.inputs if values.merges(one.model)]
+        for one in merged:
+            for parameter in values.per_model:
+                self._given(values, parameter, one.model, one.at)
+        levels = [*values.levels(), *(one.parameters for one in part.inputs)]
+        if any(entry.filter for level in levels for some in level.values() for entry in some):
+            return
+        models = {one.model: "" for one in part.inputs}
+        for place in (OUTSIDE, 1.0):
+            values.merge_at("", models, place)
+
+    def _given(
+        self, values: Values, parameter: Parameter, model: Reference | None, at: Keys
+    ) -> None:
+        """Refuse a parameter without a default that no level mentions."""
+        if parameter.required and not any(
+            level.get(parameter.name) for level in values.levels(model)
+        ):
+            of = f" of {model}" if model is not None else ""
+            self.findings.refuse(
+                at,
+                f"{self.document.method} needs a value for '{parameter.name}'{of}; give it under"
+                " 'parameters'",
+            )
+
+    def _setting(self, known: Parameter, setting: tuple[Entry, ...], at: Keys) -> None:
+        for entry in setting:
+            points = entry.value if isinstance(entry.value, tuple) else (entry.value,)
+            gradient = isinstance(entry.value, tuple)
+            for i, point in enumerate(points):
+                value = scalar_of(point, known.scalar_kind)
+                problem = known.problem(value)
+                if problem is None:
+                    continue
+                where = (*entry.at, i) if gradient else entry.at
+                if known.name in CLAMPED and not isinstance(value, bool | str):
+                    self.findings.ignore(where, f"it {problem}, and is taken for the nearest")
+                else:
+                    self.findings.refuse(where, f"it {problem}")
+        unused = not known.used and known.name not in HARMLESS
+        if unused and any(entry.value != known.default for entry in setting):
+            self.findings.ignore(at, f"{self.document.method} does not use it; leave it out")
+
+    def _unknown(self, name: str, at: Keys) -> None:
+        known = sorted({*self.shared, *self.per_model})
+        if name in ROOT and name not in ("models", "slices", "modules", "parameters"):
+            hint = TOP
+        elif not known:
+            hint = f"{self.document.method} has no parameters; leave it out"
+        else:
+            near = nearest(name, known, f"it has {', '.join(known)}.")
+            hint = f"{self.document.method} has no such parameter; {near}"
+        self.findings.unknown(at, known, hint)
+
+    def _count(self, part: Slice) -> None:
+        kind, base = self.kind, self.document.base_of(part)
+        as_model = kind.takes_base_as_model
+        count = sum(as_model or one.model != base for one in part.inputs)
+        if kind.least <= count <= (kind.most or count):
+            return
+        wanted = f"at least {kind.least}" if kind.most is None else f"at most {kind.most}"
+        if kind.least == kind.most:
+            wanted = f"exactly {kind.least}"
+        plural = "model" if wanted.endswith(" 1") else "models"
+        beside = " beside the base" if base is not None and not as_model else ""
+        with_it = ", the base among them" if base is not None and as_model else ""
+        are = "is" if count == 1 else "are"
+        reason = f"{self.document.method} takes {wanted} {plural}{beside}, and {count} {are} given"
+        self.findings.refuse(part.at, f"{reason}{with_it}")

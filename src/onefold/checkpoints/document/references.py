@@ -1,0 +1,110 @@
+"""Where the models that a document names are: a folder, a file, the local cache, or the network.
+
+A path that exists is taken. Else a name such as "org/name" is looked up in the cache of Hugging
+Face, and fetched from there only where that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onefold.checkpoints.document.cache import cache_folder, is_name, revisions, snapshot
+from onefold.checkpoints.document.content import Document, Reference
+from onefold.checkpoints.document.fetching import fetch
+from onefold.documents.problems import Keys
+
+SHOWN = 3  # names of files in a message
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model that was found.
+
+    Attributes:
+        path: its folder or file.
+        commit: the commit of the snapshot, if it is from the cache; else None.
+    """
+
+    path: Path
+    commit: str | None = None
+
+
+def locate(
+    document: Document, download: bool = False, results: Mapping[str, Path] | None = None
+) -> dict[Reference, Located]:
+    """Where all models of a document are, those of tokenizers among them.
+
+    Args:
+        document: the document.
+        download: fetch models that are in no folder and not in the cache.
+        results: the folders of documents that were carried out before, by their names.
+
+    Raises:
+        RecipeError: a model is nowhere, or has an adapter; the message names the line.
+        OutputError: a model cannot be stored in the cache.
+    """
+    found: dict[Reference, Located] = {}
+    for reference, at in document.references():
+        if reference not in found:
+            found[reference] = _locate(document, reference, at, download, results or {})
+    return found
+
+
+def _locate(
+    document: Document, reference: Reference, at: Keys, download: bool, results: Mapping[str, Path]
+) -> Located:
+    place = reference.place
+    if reference.adapter is not None:
+        raise document.error(
+            at,
+            f"'{reference}' adds the adapter '{reference.adapter}', and adapters are not merged"
+            " here; add it first, as with merge_and_unload of peft (a path that holds '+' is"
+            " written as model: {model: {path: ...}})",
+        )
+    if place.path in results:
+        return Located(results[place.path])
+    path = Path(place.path).expanduser()
+    if _exists(path):
+        if place.revision is not None:
+            raise document.error(
+                at,
+                f"'{place.path}' is a folder here, which has no revision '{place.revision}'; leave"
+                " that out, or give the model's name",
+            )
+        return Located(path)
+    if not is_name(place.path):
+        raise document.error(at, f"there is no '{place.path}'; check the path")
+    known = snapshot(place.path, place.revision)
+    if known is not None and not known.lacking:
+        return Located(known.folder, known.commit)
+    if download:
+        try:
+            folder = fetch(place.path, place.revision)
+        except ValueError as error:
+            raise document.error(at, f"'{place}' cannot be fetched: {error}") from error
+        return Located(folder, folder.name)
+    raise document.error(at, _absent(reference, known.lacking if known else ()))
+
+
+def _absent(reference: Reference, lacking: tuple[str, ...]) -> str:
+    place, cache = reference.place, cache_folder()
+    cure = "let it be fetched with --download, or give a folder"
+    if lacking:
+        rest = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+        files = ", ".join(lacking[:SHOWN]) + rest
+        return f"the cache in {cache} holds only a part of '{place}', without {files}; {cure}"
+    others = revisions(place.path)
+    if others:
+        wanted = place.revision or "main"
+        has = ", ".join(others[:SHOWN])
+        return f"the cache in {cache} has '{place.path}' as {has}, not as {wanted}; {cure}"
+    return f"'{place}' is no folder, and is not in the cache in {cache}; {cure}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
