@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from onefold.documents.reading import read_yaml
-from onefold.documents.yaml_text import DEEPEST, MOST, plain_data, text_from
+from onefold.documents.yaml_text import DEEPEST, MOST, plain_data, plain_documents, text_from
 from onefold.errors import RecipeError
 
 REFUSED = {
@@ -74,3 +75,24 @@ def test_keys_of_another_mapping_can_be_taken_over() -> None:
 def test_a_text_that_looks_like_a_number_stays_a_text(text: str) -> None:
     assert plain_data(text_from({"a": text, "b": [text]})).content == {"a": text, "b": [text]}
     assert plain_data(text_from({"a": 1e-4, "b": 3})).content == {"a": 1e-4, "b": 3}
+
+
+def test_several_documents_have_the_lines_of_the_whole_text() -> None:
+    first, second = plain_documents("a: 1\n---\n# nothing\n---\nb: {c: 2}\n")
+    assert (first.content, first.lines[("a",)]) == ({"a": 1}, 1)
+    assert (second.content, second.lines[("b", "c")]) == ({"b": {"c": 2}}, 5)
+    assert plain_documents("") == []
+
+
+def test_aliases_of_several_documents_are_counted_together() -> None:
+    text = "a: &a [xxxxxxxxxxxxxxxx]\nb: [" + "*a, " * 400 + "]\n"
+    assert len(plain_documents(text)) == 1
+    with pytest.raises(yaml.YAMLError, match="repeat far more"):
+        plain_documents(text + "---\n" + text)
+
+
+def test_the_last_of_two_equal_keys_can_be_let_win() -> None:
+    told: list[tuple[str, int]] = []
+    (read,) = plain_documents("a: 1\nb: 2\na: 3\n", lambda name, line: told.append((name, line)))
+    assert read.content == {"a": 3, "b": 2}
+    assert told == [("a", 3)]
