@@ -7,9 +7,6 @@ read as mergekit reads it. What needs names of tensors is checked by `Values.mer
 
 from __future__ import annotations
 
-from onefold.checkpoints.methods.base import Method
-from onefold.checkpoints.methods.parameters import Parameter, settings_of
-
 from onefold.checkpoints.document.content import (
     Document,
     Entry,
@@ -25,6 +22,8 @@ from onefold.checkpoints.document.misplaced import TOP
 from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, scalar_of
 from onefold.checkpoints.document.slices import parts_of, with_base
 from onefold.checkpoints.document.structure import ROOT
+from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.parameters import Parameter, settings_of
 from onefold.documents.problems import Keys
 from onefold.errors import SettingError, nearest
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from onefold.checkpoints.methods.base import Method, methods
-
 from onefold.errors import RecipeError, nearest
 
 FILE = ".py:"

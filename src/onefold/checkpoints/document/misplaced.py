@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from onefold.checkpoints.methods.base import methods
 from onefold.checkpoints.methods.parameters import settings_of
-
 from onefold.documents.problems import Keys
 
 TOP = "write it at the top of the document"

@@ -17,9 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from onefold.checkpoints.methods.base import Method
-from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
-
 from onefold.checkpoints.document.content import (
     Document,
     Entry,
@@ -30,6 +27,8 @@ from onefold.checkpoints.document.content import (
     Slice,
 )
 from onefold.checkpoints.document.methods import method_class
+from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
 from onefold.errors import RecipeError, SettingError
 
 OUTSIDE = 0.0  # the position of tensors that belong to no layer
