@@ -112,9 +112,9 @@ def plain_documents(text: str, twice: Twice | None = None) -> list[PlainData]:
     """
     loader, left, found = _Loader(text), GROWTH * len(text) + 1000, []
     try:
-        while loader.check_node():
+        while loader.check_node() and (node := loader.get_node()) is not None:
             reader = _Reader(loader, left, twice)
-            content = reader.value(loader.get_node(), ())
+            content = reader.value(node, ())
             left = reader.left
             if content is not None:
                 found.append(PlainData(content, reader.lines))
