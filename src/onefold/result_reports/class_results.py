@@ -1,4 +1,4 @@
-"""Classifiers class by class: what a result gains and loses, and what it takes for what.
+"""What a classifier gains and loses class by class, and what it takes for what.
 
 Tasks without classes have none of this. Where an example has several positions with a class, as
 the pixels of an image, positions are counted. They depend on one another, so that no gain is called
