@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from onefold.batches import Batch
+from onefold.errors import DataError
 from onefold.explore.epochs import Epochs, flip_and_crop, share
 from onefold.generators import generators_kept
 from onefold.sources import ImageBatches
@@ -55,6 +56,28 @@ def test_processes_draw_dropout_of_their_own_and_leave_generators_as_they_were()
     assert all(a != b for a, b in zip(drawn[0], drawn[1], strict=True))
     assert np.array_equal(np.random.get_state()[1], before[0])
     assert random.getstate() == before[1]
+
+
+@pytest.mark.parametrize("kind", ["masks", "numbers"])
+def test_labels_of_pixels_move_with_their_images(kind: str) -> None:
+    pictures = torch.randint(1, 50, (12, 1, 8, 8)).float()
+    labels = pictures[:, 0].long() if kind == "masks" else pictures * 0.5
+    epochs = Epochs(lambda seed: [(pictures, labels)], seed=1, augment="flip-crop")
+    (batch,) = epochs.epoch(0)
+    x, y = batch.args[0], batch.labels
+    alone = Epochs(lambda seed: [(pictures, labels[:, 0, 0])], seed=1, augment="flip-crop")
+    assert torch.equal(x, next(iter(alone.epoch(0))).args[0])
+    assert y.dtype == labels.dtype
+    inside = x > 0
+    assert not inside.all()
+    if kind == "masks":
+        assert torch.equal(y, torch.where(inside, x, -100)[:, 0].long())
+    else:
+        assert torch.equal(y.isnan(), ~inside)
+        assert torch.equal(y[inside], x[inside] * 0.5)
+    two = Epochs(lambda seed: [((pictures, pictures), labels)], seed=1, augment="flip-crop")
+    with pytest.raises(DataError, match="labels of pixels and 2 images"):
+        next(iter(two.epoch(0)))
 
 
 def test_shares_make_up_the_batch() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from onefold.augmentation import flipped, shifted
 from onefold.batches import Batch, Data, batches
+from onefold.errors import DataError
 from onefold.sources import ImageBatches
 
 
@@ -27,7 +28,7 @@ class Epochs:
             an epoch.
         seed: of all orders.
         augment: "none", or "flip-crop" for images (n, c, h, w), which are mirrored and moved by up
-            to an eighth of their height at random.
+            to an eighth of their height at random, and their masks with them.
     """
 
     def __init__(
@@ -57,11 +58,29 @@ class Epochs:
             if batch.index == 0:
                 seed_all(self.seed, number, 1 + process)
             if self.augment == "flip-crop":
-                batch = replace(
-                    batch,
-                    args=tuple(flip_and_crop(x, generator) if _image(x) else x for x in batch.args),
-                )
+                batch = _moved(batch, generator)
             yield batch
+
+
+def _moved(batch: Batch, generator: torch.Generator) -> Batch:
+    """The batch with its images mirrored and moved, and labels of every pixel with them."""
+    images = [k for k, x in enumerate(batch.args) if _image(x)]
+    labels, args = batch.labels, list(batch.args)
+    dense = [k for k in images if labels is not None and labels.shape[-2:] == args[k].shape[-2:]]
+    if labels is None or labels.dim() < 3 or not dense:
+        dense = []
+    elif len(images) > 1:
+        raise DataError(
+            f"Batch {batch.index} of the training data has labels of pixels and {len(images)}"
+            " images, which flip-crop would move apart; leave out augment, or augment them in a"
+            " function of your own."
+        )
+    for k in images:
+        if k in dense and labels is not None:
+            args[k], labels = flip_and_crop_both(args[k], labels, generator)
+        else:
+            args[k] = flip_and_crop(args[k], generator)
+    return replace(batch, args=tuple(args), labels=labels)
 
 
 def share(batch: Batch, process: int, processes: int) -> Batch:
@@ -90,6 +109,31 @@ def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
     An image is padded with zeros by an eighth of its height, and a part of the old size is cut out.
     """
     return shifted(flipped(images, generator), generator)
+
+
+def flip_and_crop_both(
+    images: Tensor, labels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images (n, c, h, w) as `flip_and_crop` moves them, and labels of their pixels alike.
+
+    Args:
+        images: the images.
+        labels: (n, h, w) or (n, k, h, w).
+        generator: of the draws, the same ones as without labels.
+
+    Returns:
+        The images, and the labels in their dtype. Pixels that come in have no label: -100 among
+        whole numbers, nan among others.
+    """
+    layers = labels.reshape(len(labels), -1, *labels.shape[-2:])
+    known = torch.ones_like(layers[:, :1], dtype=torch.float64)
+    together = torch.cat([images.double(), layers.double(), known], 1)
+    moved = flip_and_crop(together, generator)
+    channels = images.shape[1]
+    outside = moved[:, -1:] == 0
+    none = float("nan") if labels.is_floating_point() else -100
+    found = moved[:, channels:-1].masked_fill(outside, none).to(labels.dtype)
+    return moved[:, :channels].to(images.dtype), found.reshape(labels.shape)
 
 
 def seed_all(*numbers: int) -> int:
