@@ -25,6 +25,9 @@ FILES = {
     "empty/notes.md": "",
     "net.safetensors": "",
     "table.csv": "",
+    "reviews/train.tsv": "",
+    "set/dataset_info.json": "{}",
+    "sets/dataset_dict.json": "{}",
 }
 
 
@@ -48,7 +51,11 @@ DATA = {
     "rows/train-00000-of-00001.parquet": "did you mean 'parquet:rows'?",
     "hub": "did you mean 'parquet:hub'?",
     "empty": "the folder holds no data that a source knows; give imagefolder:DIR",
-    "table.csv": "a table is named as csv:table.csv?label=COLUMN.",
+    "table.csv": "a table of numbers is named as csv:table.csv?label=COLUMN, and one of texts as",
+    "Lines.JSONL": "text:Lines.JSONL?text=COLUMN&label=COLUMN&tokenizer=FOLDER.",
+    "reviews": "one of texts as text:reviews?text=COLUMN",
+    "set": "named as hfdata:set?text=COLUMN",
+    "sets": "named as hfdata:sets?text=COLUMN",
     "data.npz": "did you mean 'numpy:data.npz'?",
     "data.zip": "read such a file in a function of your own",
     "data.py": "write 'data.py:load_all'.",

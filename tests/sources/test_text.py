@@ -232,6 +232,52 @@ def test_numbers_and_several_columns(tmp_path: Path, model: Path) -> None:
         build_data(name + "sad,text")
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["NA", 0, 1], r"'NA' in line 2 of .* is no number, but most others are"),
+        (["nan", 0.5, 1.5], r"'nan' in line 2 of .* is no number"),
+        ([0, "inf", 1], r"'inf' in line 3 of .* is no number"),
+        ([0, 10**20, 1], r"too large for a class number"),
+        ([0, 999_999_999, 1], r"line 3 of .* too large for a class number; number the classes"),
+    ],
+)
+def test_labels_that_are_hardly_meant(
+    tmp_path: Path, model: Path, values: list[Any], message: str
+) -> None:
+    file = table(tmp_path / "a.tsv", [("a", value) for value in values])
+    with pytest.raises(DataError, match=message):
+        build_data(f"text:{file}?label=label&tokenizer={model}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"text": "a", "label": {"x": 1}}], r"'label' in line 1 of .* it must be a number"),
+        ([{"text": "a", "label": float("inf")}], r"'label' in line 1 of .* is 'inf'"),
+        ([{"text": "a", "label": []}], r"hold no classes"),
+        ([{"text": "a", "label": [0]}, {"text": "b", "label": 1}], r"but others are lists"),
+        ([{"text": ["a"], "label": [0]}, {"text": [], "label": []}], r"holds nothing in line 2"),
+        ([{"text": ["a", "b"], "label": 0}], r"have no list of labels"),
+        ([{"text": "a \ud800 b", "label": 0}], r"line 1 of .* holds half a character"),
+    ],
+)
+def test_values_of_another_kind(tmp_path: Path, model: Path, rows: list[Any], message: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=message):
+        read(f"text:{tmp_path / 'a.jsonl'}?label=label&tokenizer={model}")
+
+
+def test_no_labels_may_be_said(tmp_path: Path, model: Path) -> None:
+    file = table(tmp_path / "a.tsv", [("a", 0)])
+    assert "labels" not in read(f"text:{file}?label=none&tokenizer={model}")[0]
+    with pytest.raises(SettingError, match="names several columns; name one"):
+        build_data(f"text:{file}?text=text,label&tokenizer={model}")
+    (tmp_path / "b.csv").write_text("text;label\na;0\n")
+    with pytest.raises(DataError, match="so add delimiter=;"):
+        build_data(f"text:{tmp_path / 'b.csv'}?tokenizer={model}")
+
+
 def test_lists_are_several_classes_or_the_labels_of_words(tmp_path: Path, model: Path) -> None:
     file = tmp_path / "a.jsonl"
     rows: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from onefold.sources.data import Request, class_labels
 
 USUAL = ("label", "labels", "class", "target", "y", "category", "sentiment", "score")
 WORDS = {"true": 1, "false": 0}
+MOST = 1_000_000  # classes
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ def one_column(column: LabelColumn, request: Request) -> Labels:
     check_given(column)
     every = (*column.values, *column.training, *column.others)
     everything = [value for value in every if not is_missing(value)]
+    _check_kinds(column)
     numbers = [as_number(value) for value in everything]
     regression = bool(request.name.options.get("regression", False))
     folder = request.name.path if request.name.path.is_dir() else request.name.path.parent
     wanted = wanted_classes(request.name, folder)
     all_numbers = all(number is not None for number in numbers)
     _check_no_header(column, request)
+    if wanted is None and not all_numbers:
+        _check_few_numbers(column, numbers)
     if regression or (all_numbers and any(type(number) is float for number in numbers)):
         if wanted is not None:
             raise DataError(
@@ -101,6 +105,13 @@ def _numbered(
     if wanted is not None and all(str(number) in wanted for number in everything):
         chosen = [wanted.index(str(value)) for value in values]
         return Labels(torch.tensor(chosen, dtype=torch.int64), len(wanted), wanted)
+    large = next((row for row, value in enumerate(values) if value >= MOST), None)
+    if large is not None:
+        raise DataError(
+            f"The label {values[large]} in {column.where(large)} is too large for a class number;"
+            " number the classes from 0, or add regression=true if labels are to be predicted as"
+            " numbers."
+        )
     labels = class_labels(torch.tensor(values, dtype=torch.int64), request)
     count = max(1 + max(everything, default=-1), len(column.known))
     own = column.known if len(column.known) == count else ()
@@ -159,78 +170,6 @@ def several_columns(columns: Sequence[LabelColumn], request: Request) -> Labels:
     return Labels(values)
 
 
-def sets_of_classes(column: LabelColumn, request: Request) -> Labels:
-    """Lists of class numbers or names in one column, as (n, k) int64 of 0 and 1.
-
-    Raises:
-        DataError: a row has no list, or an unknown class.
-        SettingError: `classes` lacks a class.
-    """
-    for row, value in enumerate(column.values):
-        if not isinstance(value, list):
-            raise DataError(
-                f"The label in {column.where(row)} is {value!r}, but others are lists; give every"
-                " row a list of its classes."
-            )
-    place = [row for row, value in enumerate(column.values) for _ in value]
-    single = one_column(_flat(column, place), request)
-    if single.classes is None:
-        raise DataError(
-            f"The lists in column '{column.name}' of '{request.name.text}' hold no classes; give"
-            " class numbers or names."
-        )
-    values = torch.zeros(len(column.values), single.classes, dtype=torch.int64)
-    values[torch.tensor(place, dtype=torch.int64), single.values] = 1
-    return Labels(values, single.classes, single.names)
-
-
-def labels_of_words(
-    column: LabelColumn, words: Sequence[Sequence[str]], request: Request
-) -> tuple[list[list[int]], int, tuple[str, ...]]:
-    """Lists of labels, one for each word; the number of classes, and their names.
-
-    Args:
-        column: its values are lists of class numbers or names.
-        words: the words of each wanted row.
-        request: the request.
-
-    Raises:
-        DataError: a row has another number of labels than words, or an unknown class.
-        SettingError: `classes` lacks a class.
-    """
-    for row, (own, value) in enumerate(zip(words, column.values, strict=True)):
-        if not isinstance(value, list) or len(value) != len(own):
-            count = f"{len(value)} labels" if isinstance(value, list) else "no list of labels"
-            raise DataError(
-                f"The {len(own)} words in {column.where(row)} have {count}; give each word one."
-            )
-    place = [row for row, value in enumerate(column.values) for _ in value]
-    single = one_column(_flat(column, place), request)
-    if single.classes is None:
-        raise DataError(
-            f"The labels of words of '{request.name.text}' are no classes; give class numbers or"
-            " names."
-        )
-    numbers = iter(single.values.tolist())
-    found = [[int(next(numbers)) for _ in value] for value in column.values]
-    return found, single.classes, single.names
-
-
-def _flat(column: LabelColumn, place: Sequence[int]) -> LabelColumn:
-    """A column of lists as a column of their entries; `place` says the row of each."""
-
-    def entries(values: Iterable[Any]) -> list[Any]:
-        return [one for value in values if isinstance(value, list) for one in value]
-
-    return replace(
-        column,
-        values=entries(column.values),
-        training=entries(column.training),
-        others=entries(column.others),
-        where=lambda index: column.where(place[index]),
-    )
-
-
 def check_given(column: LabelColumn) -> None:
     """Refuse a wanted row without a label. Raises DataError."""
     for row, value in enumerate(column.values):
@@ -239,6 +178,33 @@ def check_given(column: LabelColumn) -> None:
                 f"The label '{column.name}' is missing in {column.where(row)}; give one, or leave"
                 " the row out."
             )
+
+
+def _check_kinds(column: LabelColumn) -> None:
+    """Refuse a wanted row whose label is of a kind that no label has."""
+    for row, value in enumerate(column.values):
+        wrong = isinstance(value, float) and not math.isfinite(value)
+        if wrong or not isinstance(value, str | bool | int | float):
+            raise DataError(
+                f"The label '{column.name}' in {column.where(row)} is {str(value)[:60]!r}; it must"
+                " be a number or the name of a class."
+            )
+
+
+def _check_few_numbers(column: LabelColumn, numbers: Sequence[int | float | None]) -> None:
+    """Refuse a value that is no number where most are, as "NA"."""
+    if 2 * sum(number is not None for number in numbers) <= len(numbers):
+        return
+    for row, value in enumerate(column.values):
+        if as_number(value) is None:
+            raise DataError(
+                f"The label '{str(value)[:60]}' in {column.where(row)} is no number, but most"
+                " others are; put it right, leave the row out, or name all classes by classes=."
+            )
+    raise DataError(
+        f"Most labels in column '{column.name}' are numbers, but not all; put the others right, or"
+        " name all classes by classes=."
+    )
 
 
 def _check_no_header(column: LabelColumn, request: Request) -> None:

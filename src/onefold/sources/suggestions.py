@@ -16,6 +16,7 @@ from onefold.weights import check_ordinary
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf", ".h5")
 DATA_FILES = (".json", ".jsonl", ".txt", ".zip", ".tar", ".gz", ".h5")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
 # The usual names of a function that returns batches or a network, the most telling first.
 FUNCTIONS = {
     "data source": ("load", "data", "make", "loader", "get", "batches", "dataset"),
@@ -103,8 +104,14 @@ def _folder_of_data(path: Path, bare: str) -> str | None:
         return None
     inner = sorted(path.iterdir())[:1000]
     files = [entry.name for entry in (*inner, *(path / "data").glob("*"))]
+    if "dataset_dict.json" in files or "dataset_info.json" in files:
+        return (
+            f"a data set of the library datasets is named as hfdata:{bare}?text=COLUMN and so on."
+        )
     if any(name.endswith(".parquet") for name in files):
         return _did(f"parquet:{bare}")
+    if any(name.endswith(TABLES) for name in files):
+        return _table(bare)
     if any("-ubyte" in name for name in files):
         return _did(f"idx:{bare}")
     if any(name.endswith(".npy") for name in files):
@@ -124,13 +131,21 @@ def _file_of_data(path: Path) -> str | None:
         return _did(f"parquet:{path.parent}")
     if path.suffix in (".npz", ".npy"):
         return _did(f"numpy:{path}")
-    if path.suffix in (".csv", ".tsv"):
-        return f"a table is named as csv:{path}?label=COLUMN."
+    if path.suffix.lower() in TABLES:
+        return _table(str(path))
     if "-ubyte" in path.name:
         return _did(f"idx:{path.parent}")
     if path.suffix.lower() in (*DATA_FILES, *WEIGHTS):
         return "read such a file in a function of your own, and name it as file.py:load."
     return None
+
+
+def _table(place: str) -> str:
+    """How a table is named, of numbers or of texts."""
+    return (
+        f"a table of numbers is named as csv:{place}?label=COLUMN, and one of texts as"
+        f" text:{place}?text=COLUMN&label=COLUMN&tokenizer=FOLDER."
+    )
 
 
 def _exists(path: Path) -> bool:

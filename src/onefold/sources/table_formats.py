@@ -102,7 +102,9 @@ def _wrong_encoding(file: Path, form: Form) -> str:
         place = f" at byte {error.start} (line {line})"
     except UnicodeError:  # as that of utf-16 without its mark
         pass
-    other = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    zeros = {b"\0": "utf-16-be"}.get(content[:1]) or {b"\0": "utf-16-le"}.get(content[1:2])
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    other = "utf-16" if marked else zeros or "cp1252"
     other = "utf-8" if other.startswith(form.encoding.lower()) else other
     return (
         f"The file {file} is not in the encoding {form.encoding}{place}; name its own, as"

@@ -18,14 +18,8 @@ from onefold.sources.data import Request, none_left
 from onefold.sources.delimited import Columns
 from onefold.sources.held_out import OPTIONS as SHARE
 from onefold.sources.held_out import check_share, cut, split_rows
-from onefold.sources.label_columns import (
-    LabelColumn,
-    Labels,
-    labels_of_words,
-    one_column,
-    sets_of_classes,
-    several_columns,
-)
+from onefold.sources.label_columns import LabelColumn, Labels, one_column, several_columns
+from onefold.sources.label_lists import labels_of_words, sets_of_classes
 from onefold.sources.names import Name
 from onefold.sources.texts import Blocks, Texts, cut_into_blocks
 from onefold.sources.tokenizing import Encodings, check_length, load_tokenizer, tokenizer_folder
@@ -93,6 +87,12 @@ def check_columns(request: Request) -> None:
                     f"The options block and {option} of '{name.text}' do not go together, since"
                     " blocks of running text are their own labels; leave one out."
                 )
+    for option in ("text", "text2"):
+        if len(columns_in(name, option)) > 1:
+            raise SettingError(
+                f"The option '{option}' of '{name.text}' names several columns; name one, and"
+                " another as text2."
+            )
     for option in ("classes", "regression"):
         if option in name.options and "label" not in name.options:
             raise SettingError(
@@ -110,7 +110,7 @@ def check_columns(request: Request) -> None:
 def columns_in(name: Name, option: str) -> tuple[Column, ...]:
     """The columns that an option names, by their names or numbers; () without it."""
     given = name.options.get(option)
-    if given is None and option not in name.options:
+    if given is None and (option not in name.options or option == "label"):  # label=none
         return ()
     if isinstance(given, list | tuple):
         return tuple(given)
@@ -214,6 +214,8 @@ def _usual(table: Table, name: Name) -> Column:
     names = table.names()
     found = next((usual for usual in USUAL if usual in names), None)
     if found is None:
+        if len(names) == 1:  # fields between other characters, perhaps
+            table.read(USUAL[:1], 0, 1)
         listed = ", ".join(names[:12])
         raise DataError(
             f"The data of '{name.text}' have no column named {' or '.join(USUAL)}; add"
@@ -259,7 +261,7 @@ def _texts(columns: Columns, index: int, column: Column) -> list[Any]:
         if fits and kind is list:
             fits = bool(value) and all(isinstance(word, str) for word in value)
         if not fits:
-            what = "nothing" if value is None else f"a {type(value).__name__}"
+            what = "nothing" if not value else f"a {type(value).__name__}"
             raise DataError(
                 f"The column '{column}' holds {what} in {columns.where(row)}; it must hold"
                 f" {'a list of words' if kind is list else 'a text'}."

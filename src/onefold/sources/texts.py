@@ -145,7 +145,13 @@ def cut_into_blocks(
     for start in range(0, len(texts), CHUNK):
         if stop is not None and count >= stop * block:
             break
-        found = tokenizer(list(texts[start : start + CHUNK]), verbose=False)["input_ids"]
+        try:
+            found = tokenizer(list(texts[start : start + CHUNK]), verbose=False)["input_ids"]
+        except (TypeError, UnicodeError) as error:
+            raise DataError(
+                f"The tokenizer takes none of the texts {start} to {start + CHUNK} (counted from"
+                f" 0: {str(error)[:100]}); look for half a character in them."
+            ) from error
         for ids in found:
             ended = end is None or (bool(ids) and ids[-1] == end)
             parts.append(np.asarray(ids if ended else [*ids, end], dtype=np.int32))

@@ -134,7 +134,12 @@ class Encodings:
         limit = self.max_length or self.tokenizer.model_max_length
         cut = {"truncation": True, "max_length": limit} if limit <= LONGEST else {}
         more = {} if pairs is None else {"text_pair": list(pairs)}
-        found = self.tokenizer(list(texts), **more, **cut, is_split_into_words=words, verbose=False)
+        try:
+            found = self.tokenizer(
+                list(texts), **more, **cut, is_split_into_words=words, verbose=False
+            )
+        except (TypeError, UnicodeError) as error:
+            raise DataError(self._unreadable(start, error)) from error
         # Zeros are what networks take without the key, and some take no such key.
         keys = [
             key for key in found if key != "token_type_ids" or any(any(row) for row in found[key])
@@ -152,6 +157,16 @@ class Encodings:
                 row["labels"] = self._word_labels(found, index, self.labels[start + index])
             rows.append(row)
         return rows
+
+    def _unreadable(self, start: int, error: Exception) -> str:
+        """Which of the texts from `start` on the tokenizer does not take, as a sentence."""
+        for row in range(start, min(start + CHUNK, len(self.texts))):
+            parts = [self.texts[row], *([] if self.pairs is None else [self.pairs[row]])]
+            try:
+                "".join("".join(part) for part in parts).encode()
+            except UnicodeEncodeError:
+                return f"The text in {self.where(row)} holds half a character; put it right."
+        return f"The tokenizer failed on the texts ({str(error)[:150]}); check them."
 
     def _word_labels(self, found: Any, row: int, labels: Sequence[int]) -> NDArray[np.int32]:
         """The label of each word at its first token; IGNORED at all other tokens."""
