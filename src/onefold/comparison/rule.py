@@ -8,8 +8,9 @@ and goes down this list:
    it is a network of their kind, and is usually better than they are: average without alignment.
 2. Their outputs are no scores of classes of which one is right, as numbers, or yes and no for one
    label or several. Then nothing more can be told; the member that is nearest to their mean is the
-   safe one. Shares of yes are figures here and no evidence: networks that saw other cases may say
-   yes as often, and networks of the same cases in other shares say it more or less often.
+   safe one. Shares of yes are figures here and no evidence: networks that saw other cases, of which
+   a fold gained much, may say yes as often, and networks of the same cases in other shares, of
+   which it gained nothing, say it more or less often (benchmarks/default/yes_or_no.py).
 3. Two of them are told apart by the shares of classes that they predict
    (`ensemble/told_apart.py`). Then they know different classes, and a fold pays: least squares
    towards the class pool, or the best member shifted to even classes where that does as well. If
