@@ -16,6 +16,7 @@ from onefold.checkpoints.document.content import (
     TokenOf,
 )
 from onefold.checkpoints.document.filters import check_filters
+from onefold.checkpoints.document.flags import document_of
 from onefold.checkpoints.document.order import needed_by, stands_for
 from onefold.checkpoints.document.parameters import Values, position
 from onefold.checkpoints.document.reading import (
@@ -24,13 +25,16 @@ from onefold.checkpoints.document.reading import (
     parse_documents,
     read_documents,
 )
+from onefold.checkpoints.document.references import Located, locate
 from onefold.checkpoints.document.slices import slices_of
+from onefold.checkpoints.document.write import mergekit_yaml, record_of, yaml_of
 
 __all__ = [
     "Document",
     "Entry",
     "IgnoredSetting",
     "Input",
+    "Located",
     "Module",
     "Place",
     "Reference",
@@ -40,11 +44,16 @@ __all__ = [
     "Tokenizer",
     "Values",
     "check_filters",
+    "document_of",
     "is_merge_document",
+    "locate",
+    "mergekit_yaml",
     "needed_by",
     "parse_documents",
     "position",
     "read_documents",
+    "record_of",
     "slices_of",
     "stands_for",
+    "yaml_of",
 ]

@@ -21,6 +21,7 @@ REVISION = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*)*$")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 INDEX = ".index.json"
 LARGEST = 2**28  # bytes of an index
+LONGEST = 200  # characters of a name or of a revision
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def cache_folder() -> Path:
 
 def is_name(path: str) -> bool:
     """Whether a path can be the name of a model, as "org/name"."""
-    return NAME.match(path) is not None and "--" not in path and ".." not in path
+    plain = len(path) <= LONGEST and "--" not in path and ".." not in path
+    return plain and NAME.match(path) is not None
 
 
 def snapshot(name: str, revision: str | None = None, cache: Path | None = None) -> Snapshot | None:
@@ -63,7 +65,7 @@ def snapshot(name: str, revision: str | None = None, cache: Path | None = None) 
         cache: the folder of the cache; None: `cache_folder()`.
     """
     wanted = revision or MAIN
-    if not is_name(name) or REVISION.match(wanted) is None or ".." in wanted:
+    if not is_name(name) or not _is_revision(wanted):
         return None
     model = (cache or cache_folder()) / f"models--{name.replace('/', '--')}"
     try:
@@ -71,9 +73,13 @@ def snapshot(name: str, revision: str | None = None, cache: Path | None = None) 
     except (OSError, ValueError):
         commit = wanted
     folder = model / "snapshots" / commit
-    if REVISION.match(commit) is None or ".." in commit or "/" in commit or not folder.is_dir():
+    if not _is_revision(commit) or "/" in commit or not folder.is_dir():
         return None
     return Snapshot(folder, commit, _lacking(folder))
+
+
+def _is_revision(text: str) -> bool:
+    return len(text) <= LONGEST and ".." not in text and REVISION.match(text) is not None
 
 
 def revisions(name: str, cache: Path | None = None) -> list[str]:

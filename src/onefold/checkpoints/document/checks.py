@@ -105,7 +105,7 @@ class Check:
                 )
             seen.add(one.model)
         if kind.needs_base and base is None:
-            self.findings.refuse(("merge_method",), f"{method} needs a base; add 'base_model'")
+            self.findings.refuse(("merge_method",), f"{method} needs a base; give {{base_model}}")
         if base is not None and base not in seen:
             if part.layered and not kind.takes_base_as_model:
                 reason = f"the base {base} must be one of the sources of each slice; list it"
@@ -138,6 +138,8 @@ class Check:
         if parameter.required and not any(
             level.get(parameter.name) for level in values.levels(model)
         ):
+            if self.findings.source.option:
+                self.findings.missing(("parameters", parameter.name))
             of = f" of {model}" if model is not None else ""
             self.findings.refuse(
                 at,

@@ -39,7 +39,8 @@ def fetch(name: str, revision: str | None = None) -> Path:
         raise ValueError(INSTALL) from error
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
-        files = HfApi(endpoint=endpoint).list_repo_files(name, revision=revision)
+        about = HfApi(endpoint=endpoint).model_info(name, revision=revision)
+        files = [file.rfilename for file in about.siblings or ()]
         folder = snapshot_download(
             name,
             revision=revision,

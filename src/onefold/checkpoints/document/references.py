@@ -16,6 +16,7 @@ from onefold.checkpoints.document.fetching import fetch
 from onefold.documents.problems import Keys
 
 SHOWN = 3  # names of files in a message
+LONGEST = 200  # characters of a path in a message
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _locate(
             )
         return Located(path)
     if not is_name(place.path):
-        raise document.error(at, f"there is no '{place.path}'; check the path")
+        raise document.error(at, f"there is no '{_short(place.path)}'; check the path")
     known = snapshot(place.path, place.revision)
     if known is not None and not known.lacking:
         return Located(known.folder, known.commit)
@@ -101,6 +102,10 @@ def _absent(reference: Reference, lacking: tuple[str, ...]) -> str:
         has = ", ".join(others[:SHOWN])
         return f"the cache in {cache} has '{place.path}' as {has}, not as {wanted}; {cure}"
     return f"'{place}' is no folder, and is not in the cache in {cache}; {cure}"
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= LONGEST else f"{path[:LONGEST]}..."
 
 
 def _exists(path: Path) -> bool:

@@ -1,0 +1,155 @@
+"""A document made of flags, for the common case: a list of models and one method.
+
+    onefold merge A B --method ties --base BASE --density 0.5 --weight 1 --weight 0.5
+
+A parameter that each model has may be given once for all models, or once for each of them in
+their order. What is made goes through the same checks as a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onefold.checkpoints.document.content import Document
+from onefold.checkpoints.document.findings import Findings
+from onefold.checkpoints.document.methods import method_class
+from onefold.checkpoints.document.reading import checked_document
+from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.parameters import Parameter, settings_of
+from onefold.documents.problems import Keys, Source
+from onefold.errors import RecipeError, SettingError, nearest
+
+Scalars = float | bool | str
+TOP = {
+    "dtype": "--dtype",
+    "out_dtype": "--out-dtype",
+    "base_model": "--base",
+    "merge_method": "--method",
+    "tokenizer_source": "--tokenizer",
+    "chat_template": "--chat-template",
+    "models": "the models",
+}
+
+
+def document_of(
+    members: Sequence[str | os.PathLike[str]],
+    method: str,
+    base: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Scalars | Sequence[Scalars]] | None = None,
+    *,
+    dtype: str | None = None,
+    out_dtype: str | None = None,
+    tokenizer: str | None = None,
+    chat_template: str | None = None,
+) -> Document:
+    """The document that flags stand for.
+
+    Where the method needs a weight of each model and none is given, it is 1. A method of exactly
+    two models with a base, such as slerp, takes the first model for the base if none is given.
+    Both are told in `Document.notes`.
+
+    Args:
+        members: paths or names of the models, as in a document; a path that exists is taken as it
+            is, with any "+" and "@" in it.
+        method: the name of the method.
+        base: the path or name of the base; None: none.
+        settings: the values of parameters by their names in documents; a sequence holds one value
+            for each model.
+        dtype: the dtype that inputs are cast to.
+        out_dtype: the dtype that is written.
+        tokenizer: "union", "base" or a model.
+        chat_template: "auto", a known name or a template.
+
+    Raises:
+        RecipeError: something is wrong; the message names the flag.
+    """
+    findings = Findings(Source("onefold merge", option=option))
+    try:
+        kind = method_class(method)
+    except SettingError as error:
+        findings.refuse(("merge_method",), str(error))
+    if not members:
+        findings.refuse(("models",), f"{method} needs models; name their folders")
+    given = [_reference(member) for member in members]
+    names, notes = dict(settings or {}), []
+    if base is None and kind.needs_base and kind.most == 1 and len(given) == 2:
+        base = members[0]
+        notes.append(f"The base is {os.fspath(base)}, the first model; another is given by --base.")
+    weight = next((one for one in kind.per_model if one.name == "weight"), None)
+    if weight is not None and weight.required and "weight" not in names:
+        names["weight"] = 1.0
+        notes.append("The weight of every model is 1; others are given by --weight.")
+    merged = len([one for one in given if base is None or one != _reference(base)])
+    shared, own = _split(names, kind, len(given) if kind.takes_base_as_model else merged, findings)
+    models, i = [], 0
+    for one in given:
+        entry: dict[str, Any] = {"model": one}
+        if kind.takes_base_as_model or base is None or one != _reference(base):
+            entry["parameters"] = {name: values[i] for name, values in own.items()}
+            i += 1
+        models.append(entry)
+    content = {
+        "merge_method": method,
+        "models": models,
+        "base_model": None if base is None else _reference(base),
+        "parameters": shared,
+        "dtype": dtype,
+        "out_dtype": out_dtype,
+        "tokenizer_source": tokenizer,
+        "chat_template": chat_template,
+    }
+    document = checked_document(content, findings)
+    return replace(document, notes=(*document.notes, *notes))
+
+
+def option(keys: Keys) -> str:
+    """The flag that makes a key of a document; "" if none does."""
+    if "parameters" in keys:
+        name = keys[keys.index("parameters") + 1 :][:1]
+        return f"--{str(name[0]).replace('_', '-')}" if name else ""
+    return TOP.get(str(keys[0]), "") if keys else ""
+
+
+def _reference(named: str | os.PathLike[str]) -> Any:
+    text = os.fspath(named)
+    try:
+        literal = Path(text).expanduser().exists()
+    except (OSError, ValueError):
+        literal = False
+    return {"model": {"path": text}} if literal else text
+
+
+def _split(
+    settings: Mapping[str, Any], kind: type[Method], count: int, findings: Findings
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The values for the whole merge, and those for each model."""
+    own_kinds = {one.name: one for one in kind.per_model}
+    known: dict[str, Parameter] = {one.name: one for one in settings_of(kind)} | own_kinds
+    shared: dict[str, Any] = {}
+    own: dict[str, list[Any]] = {}
+    for name, value in settings.items():
+        flag = option(("parameters", name))
+        if name not in known:
+            near = nearest(name, known, f"it has {', '.join(sorted(known)) or 'none'}.")
+            raise RecipeError(f"onefold merge takes no {flag} for this method; {near}")
+        if not isinstance(value, list | tuple):
+            shared[name] = value
+        elif len(value) == 1:
+            shared[name] = value[0]
+        elif name not in own_kinds:
+            findings.refuse(
+                ("parameters", name), "it is one value for the whole merge; give it once"
+            )
+        elif len(value) != count:
+            findings.refuse(
+                ("parameters", name),
+                f"it is given {len(value)} times for {count} models; give it once, or once for"
+                " each model in their order",
+            )
+        else:
+            own[name] = list(value)
+    return shared, own

@@ -1,0 +1,105 @@
+"""Documents made of flags: what they hold, and that messages name the flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onefold.checkpoints.document import Place, Reference, document_of, parse_documents, yaml_of
+from onefold.errors import RecipeError
+
+
+def test_flags_stand_for_the_document_that_a_file_could_hold() -> None:
+    made = document_of(
+        ["a", "b@v1"],
+        "task_arithmetic",
+        "base",
+        {"weight": [0.5, 1], "lambda": 0.3},
+        dtype="bfloat16",
+        out_dtype="float16",
+        tokenizer="union",
+        chat_template="auto",
+    )
+    text = """
+merge_method: task_arithmetic
+base_model: base
+models:
+  - {model: a, parameters: {weight: 0.5}}
+  - {model: b@v1, parameters: {weight: 1}}
+parameters: {lambda: 0.3}
+dtype: bfloat16
+out_dtype: float16
+tokenizer_source: union
+chat_template: auto
+"""
+    assert parse_documents(text, "It") == (made,)
+    assert parse_documents(yaml_of(made), "It") == (made,)
+
+
+def test_one_value_is_for_all_models_and_a_weight_that_is_left_out_is_1() -> None:
+    made = document_of(["a", "b"], "linear", settings={"normalize": False})
+    assert {name: setting[0].value for name, setting in made.parameters.items()} == {
+        "normalize": False,
+        "weight": 1.0,
+    }
+    assert made.notes == ("The weight of every model is 1; others are given by --weight.",)
+
+
+def test_a_folder_is_taken_by_its_whole_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("v1+2@x").mkdir()
+    made = document_of([Path("v1+2@x"), "org/a+lora"], "linear")
+    assert made.models() == (Reference(Place("v1+2@x")), Reference(Place("org/a"), Place("lora")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"settings": {"weight": [1, 2, 3]}},
+            "onefold merge, --weight: it is given 3 times for 2 models; give it once, or once for"
+            " each model in their order.",
+        ),
+        (
+            {"settings": {"normalize": [True, False]}},
+            "onefold merge, --normalize: it is one value for the whole merge; give it once.",
+        ),
+        (
+            {"settings": {"normalise": True}},
+            "onefold merge takes no --normalise for this method; did you mean 'normalize'?",
+        ),
+        ({"settings": {"weight": "much"}}, "onefold merge, --weight: it is 'much', not a number."),
+        (
+            {"settings": {"weight": [1, -1]}},
+            "onefold merge, the models: the weights of linear sum to 0; change one, or set"
+            " normalize to false.",
+        ),
+        (
+            {"method": "task_arithmetic"},
+            "onefold merge, --method: task_arithmetic needs a base; give --base.",
+        ),
+        (
+            {"method": "linea"},
+            "onefold merge, --method: there is no method 'linea'; did you mean 'linear'?",
+        ),
+        (
+            {"dtype": "bf16"},
+            "onefold merge, --dtype: there is no such dtype; did you mean 'bfloat16'? (found:"
+            " 'bf16').",
+        ),
+        (
+            {"members": ["a", "a"]},
+            "onefold merge, the models: it is listed twice; list it once (found: 'a').",
+        ),
+        ({"members": []}, "onefold merge, the models: linear needs models; name their folders."),
+    ],
+)
+def test_what_is_wrong_is_told_by_its_flag(arguments: dict[str, Any], sentence: str) -> None:
+    given = {"members": ["a", "b"], "method": "linear", **arguments}
+    with pytest.raises(RecipeError) as caught:
+        document_of(**given)
+    assert str(caught.value) == sentence
