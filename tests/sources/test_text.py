@@ -133,7 +133,7 @@ def test_splits_of_a_folder(tmp_path: Path, model: Path) -> None:
 def test_a_share_of_a_file_is_held_out(tmp_path: Path, model: Path) -> None:
     rows = [(" ".join(["very"] * (k + 1)), k % 2) for k in range(20)]
     name = f"text:{table(tmp_path / 'all.tsv', rows)}?label=label&tokenizer={model}"
-    with pytest.raises(DataError, match=r"no test split; add test_share=0.2 .* name a folder"):
+    with pytest.raises(DataError, match=r"no test split; add test_share=0.2 .* by test="):
         build_data(name, split="test")
     share = name + "&test_share=0.25"
     train, test = ids(share), ids(share, split="test")
@@ -146,6 +146,29 @@ def test_a_share_of_a_file_is_held_out(tmp_path: Path, model: Path) -> None:
     assert len(ids(named, split="test")) == 20
     with pytest.raises(DataError, match="is the test split by its name"):
         build_data(named)
+
+
+def test_a_file_for_each_split(tmp_path: Path, model: Path) -> None:
+    table(tmp_path / "old.tsv", [("a", "no"), ("the", "yes")])
+    table(tmp_path / "new.tsv", [("film", "yes")])
+    name = f"text:{tmp_path / 'old.tsv'}?label=label&tokenizer={model}"
+    tested = name + "&test=new.tsv"
+    check_source(tested)
+    assert ids(tested) == [[2, 13, 3], [2, 14, 3]]
+    assert ids(tested, split="test") == [[2, 10, 3]]
+    assert labels(tested, split="test").tolist() == [1]
+    swapped = name.replace("old.tsv", "new.tsv") + f"&train={tmp_path / 'old.tsv'}"
+    assert ids(swapped) == ids(tested)
+    assert labels(swapped, split="test").tolist() == [1]
+    for more, message in (
+        ("&test=none.tsv", "none.tsv of .* does not exist"),
+        ("&test=new.tsv&train=new.tsv", "train and test of .* do not go together"),
+        ("&test=new.tsv&test_share=0.5", "test and test_share of .* do not go together"),
+    ):
+        with pytest.raises(OnefoldError, match=message):
+            check_source(name + more)
+    with pytest.raises(SettingError, match="needs a file after the colon, not a folder"):
+        check_source(f"text:{tmp_path}?tokenizer={model}&test=new.tsv")
 
 
 def test_columns_without_a_header(tmp_path: Path, model: Path) -> None:

@@ -33,8 +33,9 @@ def split_files(request: Request) -> SplitFiles:
     """The files that a request means.
 
     A folder holds train.csv and test.csv, or train-*.csv and so on; "validation", "valid", "val"
-    and "dev" are read as test where there is no "test". A file whose name begins so is that split.
-    Any other file is the training split.
+    and "dev" are read as test where there is no "test". For a file, the options `test=FILE` or
+    `train=FILE` name the other split. Without them a file whose name begins so is that split, and
+    any other file is the training split.
 
     Raises:
         SettingError: the name says no place.
@@ -44,6 +45,11 @@ def split_files(request: Request) -> SplitFiles:
     path = check_place(request)
     if path.is_dir():
         return _in_folder(path, request)
+    if (other := other_file(request)) is not None:
+        training, test = (path, other[1]) if other[0] == "test" else (other[1], path)
+        if request.split == "train":
+            return SplitFiles((training,), (), True)
+        return SplitFiles((test,), (training,), True)
     own, text = _split_of(path), request.name.text
     if own is not None and own != request.split:
         raise DataError(
@@ -71,6 +77,36 @@ def check_place(request: Request) -> Path:
             f" {', '.join(FORMATS)}."
         )
     return path
+
+
+def other_file(request: Request) -> tuple[str, Path] | None:
+    """The split and the file of the option `test` or `train`; None without them.
+
+    The file is looked for beside that of the name, then by its own path.
+
+    Raises:
+        SettingError: both are given, or one with `test_share`, or for a folder.
+        DataError: there is no such file.
+    """
+    options, text = request.name.options, request.name.text
+    both = [one for one in ("train", "test") if one in options]
+    if not both:
+        return None
+    for option in (*both[1:], *(["test_share"] if "test_share" in options else [])):
+        raise SettingError(
+            f"The options {both[0]} and {option} of '{text}' do not go together, as the file after"
+            " the colon is one of the splits; leave one out."
+        )
+    place, given = check_place(request), Path(str(options[both[0]])).expanduser()
+    if place.is_dir():
+        raise SettingError(
+            f"The option {both[0]} of '{text}' needs a file after the colon, not a folder; name the"
+            " file of the other split there."
+        )
+    found = next((one for one in (place.parent / given, given) if one.is_file()), None)
+    if found is None:
+        raise DataError(f"The file {given} of '{text}' does not exist; check its path.")
+    return both[0], found
 
 
 def _split_of(file: Path) -> str | None:

@@ -10,10 +10,12 @@ from onefold.sources.data import Request, checks, data_sources
 from onefold.sources.delimited import OPTIONS as READING
 from onefold.sources.delimited import Columns, form_of, read_columns
 from onefold.sources.names import check_options
-from onefold.sources.split_files import check_place, split_files
+from onefold.sources.split_files import check_place, other_file, split_files
 from onefold.sources.table_formats import Form, open_table
 from onefold.sources.text_columns import OPTIONS, Column, Split, check_columns, examples
 from onefold.sources.texts import Blocks, Texts
+
+SIDES = ("train", "test")  # options that name the file of the other split
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ def text(request: Request) -> Texts | Blocks:
     `tokenizer` is the folder of the model. `text` names the column of texts, `text2` that of second
     texts, `label` that of labels; without `label` there are none. Columns are given by name, or by
     number from 0 where a file has no header. Files are .csv, .tsv, .jsonl, .json, .parquet, or .txt
-    of a text a line. DIR holds train.csv, test.csv and so on; `test_share=0.2` holds out a share of
-    the training rows, drawn by `seed` (0). `encoding`, `delimiter`, `header=true` and `quotes=true`
-    say how a file is read.
+    of a text a line. DIR holds train.csv, test.csv and so on; for a FILE `test=FILE` (or
+    `train=FILE`) names the other split, or `test_share=0.2` holds out a share of the rows, drawn by
+    `seed` (0). `encoding`, `delimiter`, `header=true` and `quotes=true` say how a file is read.
 
     Whole numbers are class numbers, unless `regression=true`; other numbers are those of a
     regression; names are numbered by their order in the training split's sorted names, or by
@@ -68,7 +70,7 @@ def text(request: Request) -> Texts | Blocks:
     form = checked(request)
     found = split_files(request)
     training = FileTable(found.training, form) if found.training else None
-    lacking = "name a folder that holds train and test files"
+    lacking = "name the file of the test split by test="
     return examples(request, Split(FileTable(found.files, form), training, found.whole, lacking))
 
 
@@ -78,10 +80,11 @@ def checked(request: Request) -> Form:
     Raises:
         SettingError: see `text`. DataError: a file, or the tokenizer's folder, is missing.
     """
-    check_options(request.name, (*OPTIONS, *READING))
+    check_options(request.name, (*OPTIONS, *READING, *SIDES))
     form = form_of(request.name)
     check_columns(request)
     check_place(request)
+    other_file(request)
     return form
 
 
