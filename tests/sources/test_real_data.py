@@ -1,4 +1,4 @@
-"""The sources on real data sets: CIFAR-10 in parquet files and Fashion-MNIST in idx files."""
+"""The sources on real data: CIFAR-10 in parquet, Fashion-MNIST in idx files, sentences in tsv."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from text_files import write_tokenizer
 
 from onefold.sources import build_data
 
@@ -52,3 +53,23 @@ def test_fashion_mnist(real_data: Path) -> None:
     ]  # the well-known first test labels: boot, pullover, trousers, trousers, shirt
     train = build_data(name, limit=500, skip=59_600)
     assert len(train.labels) == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "sizes", "classes"),
+    [
+        ("sst2", "text=0&label=1", (6920, 1821), 2),
+        ("trec", "label=label", (5452, 500), 6),
+        ("subj", "text=0&label=1", (7996, 1999), 2),
+        ("mpqa", "text=0&label=1", (8483, 2120), 2),
+        ("cr", "text=0&label=1", (3017, 754), 2),
+    ],
+)
+def test_sentences(
+    real_data: Path, tmp_path: Path, name: str, columns: str, sizes: tuple[int, int], classes: int
+) -> None:
+    source = f"text:{real_data / 'text' / name}?{columns}&tokenizer={write_tokenizer(tmp_path)}"
+    for split, size in zip(("train", "test"), sizes, strict=True):
+        data = build_data(source, split=split)
+        assert (len(data.labels), data.classes) == (size, classes)
+        assert next(iter(data))["input_ids"].shape[0] == 128

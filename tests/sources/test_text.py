@@ -73,6 +73,29 @@ def test_padding_on_the_left_and_without_a_padding_token(tmp_path: Path) -> None
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
 
 
+def test_what_a_tokenizer_returns_is_a_batch(tmp_path: Path, model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from onefold import evaluate, merge
+    from onefold.sources import build_model
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+    networks = [build_model(f"hf:{write_config(tmp_path / 'm')}").eval() for _ in range(2)]
+    data = []
+    for start in range(0, 60, 20):
+        rows = sentences(60)[start : start + 20]
+        batch = tokenizer([text for text, _ in rows], padding=True, return_tensors="pt")
+        batch["labels"] = torch.tensor([label for _, label in rows])
+        data.append(batch)
+    assert type(data[0]).__name__ == "BatchEncoding"
+    assert len({batch["input_ids"].shape[1] for batch in data}) > 1
+    plain = [dict(batch) for batch in data]
+    assert evaluate(networks[0], data) == evaluate(networks[0], plain)
+    one, two = (merge(networks, each, align="none", fold="average").model for each in (data, plain))
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key])
+
+
 def test_parts_and_shuffles(tmp_path: Path, model: Path) -> None:
     rows = [(" ".join(["very"] * (1 + k % 7)), k % 3) for k in range(1300)]
     name = f"text:{table(tmp_path / 'a.tsv', rows)}?label=label&tokenizer={model}"
