@@ -229,3 +229,14 @@ def test_a_recipe_says_the_task_in_short_or_in_full() -> None:
     assert short.scoring == check({**content, "scoring": {"task": "regression"}}).scoring
     with pytest.raises(RecipeError, match=r"'scoring.task': there is no task named 'nothing'"):
         check({**content, "scoring": "nothing"})
+
+
+def test_compare_takes_a_task_and_no_metrics(
+    onefold: Callable, refused: Callable, folder: Path
+) -> None:
+    call = ["compare", *members(folder, "regression"), *given(folder, "regression")]
+    result = onefold(*call, "--task", "regression")
+    assert result.status == 0, result.err
+    assert "accura" not in result.out
+    assert "nats" not in result.out
+    assert "--metric" in refused(*call, "--metric", "MeanSquaredError")

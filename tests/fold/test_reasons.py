@@ -180,11 +180,11 @@ def test_the_alignment_that_gates_took_is_the_one_of_the_least_loss_that_is_told
 def test_who_is_screened_out_is_told_by_the_numbers_that_decided() -> None:
     scores = [
         MemberScore(
-            True, 1000.0, 0.100, 0.10, 0.97
+            True, 1000.0, 0.100, 0.10
         ),  # the lowest loss, at outputs a thousand times too large
-        MemberScore(True, 1.0, 0.140, 0.14, 0.96),
-        MemberScore(True, 1.1, 0.900, 0.90, 0.70),
-        MemberScore(True, 1.0, 3.000, 1.37, 0.30, "is no better than guessing"),
+        MemberScore(True, 1.0, 0.140, 0.14),
+        MemberScore(True, 1.1, 0.900, 0.90),
+        MemberScore(True, 1.0, 3.000, 1.37, "is no better than guessing"),
     ]
     reasons = screen(scores, Guess(math.log(4), 1.0, "nats"))
     assert set(reasons) == {0, 3}

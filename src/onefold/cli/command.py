@@ -18,14 +18,7 @@ from onefold.documents.part import Flag, InputFile
 from onefold.documents.problems import Source, at_hand
 from onefold.errors import RecipeError
 from onefold.progress import waiting
-from onefold.recipe.document import (
-    Document,
-    Job,
-    NetworkOutputPart,
-    ReadingPart,
-    Request,
-    ScoringPart,
-)
+from onefold.recipe.document import Document, Job, NetworkOutputPart, ReadingPart, Request
 from onefold.recipe.reading import check_as, read_as
 from onefold.recipe.run import Made, Running
 
@@ -46,7 +39,6 @@ class NetworksRequest(Request):
     members: Annotated[tuple[InputFile, ...], Flag(metavar="CHECKPOINTS...")]
     reading: ReadingPart = KEYS["reading"]
     network_output: NetworkOutputPart = KEYS["network_output"]
-    scoring: ScoringPart = KEYS["scoring"]
     device: str = KEYS["device"]
     table: Annotated[bool, Flag(name="json")] = Field(
         default=False, description="Print everything as JSON."

@@ -18,6 +18,7 @@ from onefold.recipe.document import DataPart
 from onefold.recipe.inputs import load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
+from onefold.recipe.scoring import TaskPart
 from onefold.result_reports.comparisons import comparison_rows, report_comparison
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources.class_names import class_names_of
@@ -32,6 +33,7 @@ class CompareRequest(NetworksRequest):
         min_length=2, description="Two or more checkpoints of one architecture."
     )
     data: DataPart = Field(description="Data to compare on; labels are not needed.")
+    scoring: TaskPart = TaskPart()
     page: Annotated[str | None, Flag(name="report")] = Field(default=None, description=HELP)
     force: bool = Field(default=False, description=FORCE)
 
@@ -49,13 +51,15 @@ def run(asked: CompareRequest) -> None:
     data = load_data(asked.data)
     note(f"Comparing {len(networks)} networks on {asked.data.source}")
     output = asked.network_output.output
-    found = compare_networks(networks, data, names=short_names(paths), output=output)
+    task, names = asked.scoring.task, short_names(paths)
+    found = compare_networks(networks, data, task=task, names=names, output=output)
     if asked.page:
         facts = {
             "architecture": asked.model,
             "data": str(asked.data),
             **{f"network {k}": path for k, path in enumerate(paths)},
             "device": asked.device,
+            **{name: str(fact) for name, fact in asked.scoring.facts().items()},
         }
         report = report_comparison(found, facts, class_names_of(data))
         write_page(report, asked.page, asked.force)

@@ -11,10 +11,11 @@ from onefold.cli.console import note, print_json, say, show, tell, verdict
 from onefold.documents.part import Flag, InputFile
 from onefold.ensemble.names import EnsembleMean
 from onefold.fold.saved import load_networks
-from onefold.recipe.document import EvaluationPart
+from onefold.recipe.document import ASKED, EvaluationPart
 from onefold.recipe.inputs import check_labelled, load_data
 from onefold.recipe.named_files import inputs_of
 from onefold.recipe.run import check_sources
+from onefold.recipe.scoring import ScoringPart
 from onefold.result_reports.networks import NetworksScored, report_networks, score_networks
 from onefold.result_reports.pages import FORCE, HELP, check_page, write_page
 from onefold.sources import build_model
@@ -30,6 +31,7 @@ class EvalRequest(NetworksRequest):
         min_length=1, description="One or more checkpoints of one architecture."
     )
     data: EvaluationPart = Field(description="Labelled data to score on.")
+    scoring: Annotated[ScoringPart, ASKED] = ScoringPart()
     ensemble: EnsembleMean | None = Field(
         default=None,
         description="The outputs that the ensemble averages; left out, as the task does: of"

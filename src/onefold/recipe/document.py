@@ -15,12 +15,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from onefold.documents.part import Flag, InputFile, NamePatterns, Part
-from onefold.documents.problems import WrongKey
 from onefold.documents.record import Record
-from onefold.errors import SettingError, nearest
 from onefold.inference import Output
+from onefold.recipe.scoring import ScoringPart
 from onefold.result_reports.provenance import Fact, Provenance
-from onefold.tasks import AUTO, Scoring, tasks
 from onefold.weights.selection import Selection
 
 
@@ -107,74 +105,6 @@ class NetworkOutputPart(Part):
     def output(self) -> Output:
         """The same for the library."""
         return Output(self.select, self.class_axis)
-
-
-class ScoringPart(Part):
-    """What the networks are asked, and the scores that compare them (onefold.tasks)."""
-
-    main: ClassVar[str | None] = "task"
-    task: str = Field(
-        default=AUTO,
-        description="What the networks are asked, as regression; `onefold methods task` lists all."
-        " auto: told from outputs and labels.",
-    )
-    metrics: Annotated[NamePatterns, Flag(name="metric")] = Field(
-        default=None,
-        description="A further score: a metric of torchmetrics, as"
-        " 'MulticlassF1Score(num_classes=10)', or one that a file of --use registers; may be"
-        " repeated.",
-    )
-    by: str | None = Field(
-        default=None,
-        description="The score that decides wherever networks are compared; left out, the task's"
-        " first.",
-    )
-
-    @model_validator(mode="after")
-    def _known(self) -> ScoringPart:
-        key = "task"
-        try:
-            Scoring(self.task)
-            key = "metrics"
-            Scoring(metrics=self.metrics or ())
-            key = "by"
-            self.scoring()
-        except SettingError as error:
-            reason = f"{error}".removesuffix(".")
-            raise WrongKey((key,), reason[:1].lower() + reason[1:]) from None
-        return self
-
-    def scoring(self) -> Scoring:
-        """The same for the library.
-
-        Raises:
-            SettingError: there is no such task, metric or score to choose by.
-        """
-        found = Scoring(self.task, self.metrics or (), self.by)
-        if found.named is not None:
-            found.check(found.named)
-        elif self.by is not None:
-            known = [kind.name for entry in tasks for kind in found.kinds(entry.value())]
-            if self.by not in known:
-                raise SettingError(
-                    f"There is no score '{self.by}' of any task or metric to choose by;"
-                    f" {nearest(self.by, dict.fromkeys(known))}"
-                )
-        return found
-
-    def arguments(self) -> dict[str, Any]:
-        """The same as arguments of the library's functions."""
-        found = self.scoring()
-        return {"task": found.task, "metrics": found.metrics, "by": found.by}
-
-    def facts(self) -> dict[str, Fact]:
-        """What was asked for, as a report tells it; what was not is left out."""
-        found: dict[str, Fact] = {}
-        if self.task != AUTO:
-            found["task"] = self.task
-        if self.metrics:
-            found["metrics"] = ", ".join(self.metrics)
-        return found | ({"chosen by": self.by} if self.by else {})
 
 
 SCORING = Flag(prefix="eval-", panel="How to score")

@@ -38,7 +38,7 @@ def random_displacement(
     drawn = [torch.randn(tensor.shape, generator=generator, dtype=dtype) for tensor in way]
     members = members.to("cpu", dtype)
     lengths = by_group(squares([tensor.cpu() for tensor in way]), members)
-    ratio = (lengths / by_group(squares(drawn), members)).sqrt()[members.argmax(0)]
+    ratio = (lengths / by_group(squares(drawn), members)).sqrt()[members.max(0).indices]
     return [
         torch.empty_like(own, device="cpu").copy_(tensor * r)
         for tensor, own, r in zip(drawn, way, ratio, strict=True)

@@ -84,7 +84,7 @@ class ParameterRepulsion:
         self.kernel, self.start = kernel, list(start)
         self.device = self.start[0].device
         self.members = members.to(self.device, wide(self.start))
-        self._group = self.members.argmax(0)
+        self._group = self.members.max(0).indices
         self.anchors: list[Anchor] = []
 
     def add(self, tensors: Sequence[Tensor], displaced: bool) -> None:

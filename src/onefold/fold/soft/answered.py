@@ -28,7 +28,7 @@ class Answered:
         parts: the rows of each batch.
         shapes: of each batch's values (N, ..., D).
         labels: each batch's targets, for any network.
-        scores: of the network.
+        scores: of the network; None if none were asked for.
     """
 
     values: Tensor
@@ -36,7 +36,7 @@ class Answered:
     parts: list[Rows]
     shapes: list[torch.Size]
     labels: list[Targets]
-    scores: Scores
+    scores: Scores | None
 
 
 @torch.no_grad()
@@ -46,6 +46,7 @@ def answer(
     reading: Reading,
     *,
     like: Answered | None = None,
+    scored: bool = False,
     name: str = "A network",
 ) -> Answered:
     """One network on all examples, in eval mode and in its own dtype.
@@ -55,6 +56,7 @@ def answer(
         examples: labelled ones.
         reading: of outputs.
         like: another network on the same examples, whose outputs have the same shapes.
+        scored: take scores, too.
         name: of the network in messages.
 
     Raises:
@@ -73,20 +75,20 @@ def answer(
                 check_like(values.shape, like.shapes[number], name)
             targets = reading.targets(values, batch) if like is None else like.labels[number]
             rows = targets.rows(values)
-            task = reading.told
-            tally = tally or reading.scoring.tally(task)
-            tally.add(reading.reader, values, outputs, batch, wide(rows, task))
+            if scored:
+                task = reading.told
+                tally = tally or reading.scoring.tally(task)
+                tally.add(reading.reader, values, outputs, batch, wide(rows, task))
             parts.append(rows)
             shapes.append(values.shape)
             labels.append(targets)
-    assert tally is not None
     return Answered(
         torch.cat([rows.values for rows in parts]),
         torch.cat([rows.targets for rows in parts]),
         parts,
         shapes,
         labels,
-        tally.scores(),
+        tally.scores() if tally else None,
     )
 
 
@@ -109,14 +111,14 @@ def wide(rows: Rows, task: Task) -> Rows:
     return replace(rows, values=rows.values.cpu().double()) if task.wide else rows
 
 
-def at_best_temperature(found: Answered, reading: Reading) -> Scores:
+def at_best_temperature(found: Answered, scores: Scores, reading: Reading) -> Scores:
     """The scores at the temperature of least loss, without metrics.
 
-    They are the scores as they are if outputs are not finite or have no temperature.
+    They are `scores`, taken without one, if outputs are not finite or have no temperature.
     """
     task = reading.told
     if not tempered(task) or not bool(found.values.isfinite().all()):
-        return found.scores
+        return scores
     sizes = [len(rows.values) for rows in found.parts]
     scaled = task.calibrated(found.values, found.targets).split(sizes)  # type: ignore[no-untyped-call]
     tally = task.tally(reading.scoring.bins)

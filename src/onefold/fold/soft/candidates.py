@@ -55,8 +55,10 @@ def judge(soft: SoftMerge, gated: nn.Module, examples: Examples, held_out: Examp
     scores: dict[str, Scores] = {}
     fitted: dict[str, Scores] = {}
     for name, candidate in track(candidates.items(), "Choosing on held-out examples"):
-        found = answer(candidate, held_out, soft.reading, name=f"The {name}")
-        scores[name], fitted[name] = found.scores, at_best_temperature(found, soft.reading)
+        found = answer(candidate, held_out, soft.reading, scored=True, name=f"The {name}")
+        assert found.scores is not None
+        scores[name] = found.scores
+        fitted[name] = at_best_temperature(found, found.scores, soft.reading)
     losses = {name: of_one.loss for name, of_one in fitted.items()}
     learned: Mapping[str, float] = {}
     if soft.scores:

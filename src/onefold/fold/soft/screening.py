@@ -43,7 +43,6 @@ class MemberScore:
         rms: the root mean square of its outputs.
         loss: its mean loss.
         fitted_loss: the same at the best temperature, if there is one.
-        score: the score that decides.
         useless: why its outputs tell nothing, in words behind "it"; "" if they do.
         broken: which examples have outputs that are not finite, in words behind "not finite"; ""
             for all of them.
@@ -53,7 +52,6 @@ class MemberScore:
     rms: float
     loss: float
     fitted_loss: float
-    score: float
     useless: str = ""
     broken: str = ""
 
@@ -88,7 +86,7 @@ def score_member(task: Task, found: Answered, examples: Examples) -> MemberScore
     fine = values.isfinite().all(-1)
     if not bool(fine.all()):
         told = _broken(found, fine, examples)
-        return MemberScore(False, math.inf, math.inf, math.inf, found.scores.primary, broken=told)
+        return MemberScore(False, math.inf, math.inf, math.inf, broken=told)
     rms = float(values.square().mean().sqrt())
     loss = float(task.losses(values, found.targets).mean())
     fitted = best_loss(values, found.targets, task)
@@ -97,7 +95,6 @@ def score_member(task: Task, found: Answered, examples: Examples) -> MemberScore
         rms,
         loss if math.isfinite(loss) else math.inf,
         fitted,
-        found.scores.primary,
         task.useless(values, found.targets),
     )
 

@@ -8,15 +8,8 @@ from pydantic import Field, model_validator
 
 from onefold.documents.part import Flag, Part
 from onefold.explore.training import Training, warm_up_of
-from onefold.recipe.document import (
-    ASKED,
-    SCORING,
-    DataPart,
-    Document,
-    EvaluationPart,
-    ScoringPart,
-    told,
-)
+from onefold.recipe.document import ASKED, SCORING, DataPart, Document, EvaluationPart, told
+from onefold.recipe.scoring import ScoringPart
 from onefold.result_reports.provenance import Fact, settings_facts
 
 TRAINING = Flag(panel="How to train")
