@@ -1,4 +1,4 @@
-"""The loss between networks: along the straight line of two, and over the triangle of three.
+"""The loss between two networks, along the straight line from one to the other.
 
 With w(t) = (1 - t) w_a + t w_b, the barrier is the most by which the loss rises above the straight
 line between the losses of the ends:
@@ -16,31 +16,25 @@ better: of an accuracy the share of errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from onefold.arguments import checked
 from onefold.batches import Data, as_device, check_reiterable
-from onefold.batchnorm import reestimate
-from onefold.caches import clear_eval_caches
-from onefold.copying import copied
-from onefold.errors import DataError, MembersError, SettingError, nearest
+from onefold.errors import MembersError, SettingError, nearest
 from onefold.finite import finite
-from onefold.given import same_class
 from onefold.inference import OutputChoice
-from onefold.inference.running import networks
 from onefold.isolation import isolated
-from onefold.measure.evaluation import score_networks
-from onefold.tasks import AUTO, Bins, Score, Scores, Scoring, TaskChoice, as_scoring
+from onefold.measure.between import Recalibrate, combine, matching, recalibration, scores_of
+from onefold.tasks import AUTO, Bins, Score, Scores, TaskChoice, as_scoring
 from onefold.tasks.calibration import Binning
 from onefold.tasks.metrics import check_chooses
 
 ERROR = "error"  # the loss that is 1 - accuracy
-Recalibrate = Callable[[nn.Module], object] | Literal["batchnorm"] | None
 
 
 @dataclass(frozen=True)
@@ -140,37 +134,6 @@ class LinearPath:
         return {name: finite(value) for name, value in found.items()}
 
 
-@dataclass(frozen=True)
-class Triangle:
-    """Scores over the triangle of three networks.
-
-    Attributes:
-        weights: triples (a, b, c) >= 0 with sum 1.
-        scores: of the network at each triple.
-        recalibrated: whether the statistics of the network at each triple were computed anew.
-    """
-
-    weights: tuple[tuple[float, float, float], ...]
-    scores: tuple[Scores, ...]
-    recalibrated: bool = False
-
-    def __repr__(self) -> str:
-        values, kind = [scores.primary for scores in self.scores], self.scores[0].kind
-        return (
-            f"Triangle(points={len(self.weights)}, {kind.name}={min(values):.4f} to"
-            f" {max(values):.4f}, recalibrated={self.recalibrated})"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        weights = [list(triple) for triple in self.weights]
-        return {
-            "weights": weights,
-            "scores": [scores.to_dict() for scores in self.scores],
-            "recalibrated": self.recalibrated,
-        }
-
-
 @checked
 @isolated
 def barrier(
@@ -226,14 +189,14 @@ def barrier(
     scoring = as_scoring(task, metrics, by, Bins(bins, binning))
     members, place = matching([a, b]), as_device(device)
     check_reiterable(data)
-    repair = _recalibration(recalibrate, calibration_data)
+    repair = recalibration(recalibrate, calibration_data)
     scores: dict[int, Scores] = {}
     # The ends come first, since there is no barrier without them.
     for i in (0, points - 1, *range(1, points - 1)):
         t = i / (points - 1)
         network = combine(members, (1 - t, t)).to(place)
         repair(network)
-        scores[i] = _scores_of(network, data, scoring, output)
+        scores[i] = scores_of(network, data, scoring, output)
         if i in (0, points - 1) and not math.isfinite(loss_of(scores[i], loss)):
             raise MembersError(
                 f"The {'first' if i == 0 else 'second'} network has no finite"
@@ -243,137 +206,6 @@ def barrier(
     return LinearPath(
         positions, tuple(scores[i] for i in range(points)), loss, recalibrate is not None
     )
-
-
-@checked
-@isolated
-def triangle(
-    a: nn.Module,
-    b: nn.Module,
-    c: nn.Module,
-    data: Data,
-    *,
-    resolution: int = 6,
-    recalibrate: Recalibrate = None,
-    calibration_data: Data | None = None,
-    task: TaskChoice = AUTO,
-    metrics: Any = (),
-    by: str | None = None,
-    device: torch.device | str | None = None,
-    output: OutputChoice = None,
-) -> Triangle:
-    """Score the networks of the triangle between three.
-
-    There are (resolution + 1)(resolution + 2)/2 evenly spaced points.
-
-    Args:
-        a: the first corner.
-        b: the second corner.
-        c: the third corner.
-        data: batches with labels, read once for each point.
-        resolution: the number of steps along an edge.
-        recalibrate: as in `barrier`.
-        calibration_data: as in `barrier`.
-        task: as in `evaluate`.
-        metrics: as in `evaluate`.
-        by: as in `evaluate`.
-        device: as in `evaluate`.
-        output: as in `evaluate`.
-
-    Raises:
-        MembersError, DataError: as `barrier`.
-        SettingError: the resolution is below 1.
-    """
-    if resolution < 1:
-        raise SettingError(
-            f"A triangle was asked for with resolution {resolution}; give at least 1 step along an"
-            " edge."
-        )
-    members, place = matching([a, b, c]), as_device(device)
-    check_reiterable(data)
-    repair = _recalibration(recalibrate, calibration_data)
-    weights, scoring = grid(resolution), as_scoring(task, metrics, by)
-    scores = []
-    for triple in weights:
-        network = combine(members, triple).to(place)
-        repair(network)
-        scores.append(_scores_of(network, data, scoring, output))
-    return Triangle(weights, tuple(scores), recalibrate is not None)
-
-
-def grid(resolution: int) -> tuple[tuple[float, float, float], ...]:
-    """Evenly spaced weights (a, b, c) >= 0 with sum 1, from the first corner on.
-
-    There are `resolution` steps along an edge.
-    """
-    counts = [
-        (i, j, resolution - i - j)
-        for i in range(resolution, -1, -1)
-        for j in range(resolution - i, -1, -1)
-    ]
-    return tuple((i / resolution, j / resolution, k / resolution) for i, j, k in counts)
-
-
-@checked
-@isolated
-@torch.no_grad()
-def combine(members: Sequence[nn.Module], weights: Sequence[float]) -> nn.Module:
-    """A copy of the first network with the weighted sum of all networks' tensors.
-
-    The sum is that of floating parameters and buffers; other buffers are the first one's. Sums run
-    in float32 at least. A member of weight 0 is left out, so that (1, 0) gives the first network
-    bit for bit.
-    """
-    result = copied(members[0])
-    tensors = [_tensors(member) for member in members]
-    for name, target in _tensors(result).items():
-        if not (target.is_floating_point() or target.is_complex()):
-            continue
-        wide = torch.promote_types(target.dtype, torch.float32)
-        terms = [
-            (table[name].to(target.device, wide), w)
-            for table, w in zip(tensors, weights, strict=True)
-            if w
-        ]
-        first, w = terms[0]
-        total = first * w
-        for term, w in terms[1:]:
-            total += term * w
-        target.copy_(total)
-    clear_eval_caches(result)
-    return result
-
-
-def matching(members: Sequence[nn.Module]) -> list[nn.Module]:
-    """The networks as a list, after a check that they have one class and the same tensors.
-
-    Raises:
-        MembersError: they differ; the message names the first tensor in which two of them do.
-    """
-    members = list(networks(members))
-    first, reference = members[0], _tensors(members[0])
-    for k, member in enumerate(members[1:], start=1):
-        if not same_class(member, first):
-            raise MembersError(
-                f"Member {k} is a {type(member).__name__}, member 0 a {type(first).__name__}; both"
-                " must be of one class."
-            )
-        tensors = _tensors(member)
-        for name in (*reference, *tensors):
-            if name not in tensors or name not in reference:
-                raise MembersError(
-                    f"Tensor '{name}' is in member {0 if name in reference else k} only; a line"
-                    " needs equal architectures."
-                )
-            if tensors[name].shape != reference[name].shape:
-                shapes = (
-                    f"{tuple(tensors[name].shape)} in member {k} and {tuple(reference[name].shape)}"
-                    " in member 0"
-                )
-                raise MembersError(
-                    f"Tensor '{name}' has shape {shapes}; a line needs equal architectures."
-                )
-    return members
 
 
 def loss_kind(scores: Scores, loss: str) -> Score:
@@ -404,37 +236,8 @@ def loss_of(scores: Scores, loss: str) -> float:
     return (1.0 if kind.unit == "%" else 0.0) - scores[name]
 
 
-def _scores_of(network: nn.Module, data: Data, scoring: Scoring, output: OutputChoice) -> Scores:
-    return score_networks([network], data, scoring, output=output).members[0]
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return dict([*module.named_parameters(), *module.named_buffers()])
-
-
 def above_line(positions: Sequence[float], values: Sequence[float]) -> list[float]:
     """For each position how far its value lies above the straight line between the ends."""
     # The ends lie on their own line: their difference is exactly 0, without rounding.
     inner = zip(positions[1:-1], values[1:-1], strict=True)
     return [0.0, *(value - ((1 - t) * values[0] + t * values[-1]) for t, value in inner), 0.0]
-
-
-def _recalibration(
-    recalibrate: Recalibrate, calibration_data: Data | None
-) -> Callable[[nn.Module], object]:
-    if recalibrate is None:
-        return lambda network: None
-    if callable(recalibrate):
-        return recalibrate
-    if recalibrate != "batchnorm":
-        raise SettingError(
-            f"There is no recalibration named '{recalibrate}';"
-            f" {nearest(recalibrate, ['batchnorm'])}"
-        )
-    if calibration_data is None:
-        raise DataError(
-            "Batch-norm statistics need calibration data; pass calibration_data, for example"
-            " training batches."
-        )
-    batches = check_reiterable(calibration_data, "calibration data")
-    return lambda network: reestimate(network, batches)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onefold.errors import DataError
-from onefold.measure.path import LinearPath, Triangle
+from onefold.measure import LinearPath, Triangle
 from onefold.report.axes import check_some, color_bar
 from onefold.report.blocks import Column, Table
 from onefold.report.score_words import direction

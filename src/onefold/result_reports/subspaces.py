@@ -14,7 +14,7 @@ from onefold.batches import Data
 from onefold.batchnorm import norms_of
 from onefold.explore import Subspace
 from onefold.measure import LinearPath, Reliability, Scores, Triangle
-from onefold.measure.path import grid
+from onefold.measure.triangles import grid
 from onefold.report import (
     Report,
     barrier_curves,
