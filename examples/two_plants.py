@@ -130,6 +130,7 @@ for name in ("light plant", "heavy plant", "folded, polished"):
 axes.set_xlabel("load")
 axes.set_ylabel("RMSE")
 axes.set_ylim(bottom=0)
+axes.set_title("Error of the two plants' networks and of the folded one, by load")
 axes.legend()
 figure.tight_layout()
 plt.show()

@@ -13,6 +13,7 @@ from typing import Any
 # The order of the pages. Scripts that are not named come last.
 ORDER = (
     "two_hospitals",
+    "two_plants",
     "cross_validation",
     "five_seeds",
     "text_classifier",
