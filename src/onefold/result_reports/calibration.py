@@ -47,9 +47,20 @@ def curve_of(
     return tally.reliability()
 
 
+def has_curve(scores: Scores, named: Task | None = None) -> bool:
+    """Whether networks of these scores have a calibration curve: classifiers that are counted.
+
+    Args:
+        scores: of a network.
+        named: the task, if it was named.
+    """
+    task = named or tasks.get(scores.task)()
+    return isinstance(task.tally(Bins(scores.bins, scores.binning)), ClassTally)
+
+
 def errors_of(curves: Mapping[str, Reliability]) -> dict[str, float]:
     """The expected calibration error of every curve, a fraction of 1."""
     return {name: curve.ece for name, curve in curves.items()}
 
 
-__all__ = ["curve_of", "errors_of"]
+__all__ = ["curve_of", "errors_of", "has_curve"]

@@ -27,7 +27,7 @@ from onefold.report import (
 from onefold.report.path_plots import agreement_along
 from onefold.report.score_words import about_accuracy, capital
 from onefold.result_reports import scored as scoring_page
-from onefold.result_reports.calibration import curve_of, errors_of
+from onefold.result_reports.calibration import curve_of, errors_of, has_curve
 from onefold.result_reports.provenance import Fact, Provenance
 from onefold.result_reports.scored import best_of, candidate, evaluation, parameters_of, together
 from onefold.sources.class_names import class_names_of
@@ -94,8 +94,8 @@ def score_subspace(
         )
         for name, net in zip(names, networks, strict=True)
     ]
-    classes = rows[0].scores.classes is not None
     named = (scoring or Scoring()).named
+    classes = has_curve(rows[0].scores, named)
     curves = {}
     if classes:
         curves[MIDPOINT] = curve_of([networks[-1]], data, rows[-1].scores, named)
