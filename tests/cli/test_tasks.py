@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import tvshim  # noqa: F401 - before torchmetrics
 import yaml
 from task_cases import CASES, task_members
 

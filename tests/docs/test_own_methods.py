@@ -16,6 +16,7 @@ from onefold.alignment import feature_matchers
 from onefold.fold import folds
 from onefold.sources import build_model
 from onefold.sources.data import data_sources
+from onefold.tasks import own_metrics, tasks
 
 PAGE = "guides/own_methods.md"
 
@@ -26,6 +27,8 @@ def nothing_stays() -> Iterator[None]:
     folds.unregister("median", "leaning")
     feature_matchers.unregister("by_size")
     data_sources.unregister("waves")
+    tasks.unregister("absolute")
+    own_metrics.unregister("largest")
 
 
 def test_in_python(root: Path) -> None:
@@ -96,3 +99,16 @@ def test_in_a_command_and_in_a_recipe(
     done = onefold("merge", "mine.yaml", "--trust")
     assert done.status == 0, done.err
     assert Path("again.safetensors").read_bytes() == Path("merged.safetensors").read_bytes()
+
+
+def test_the_task_and_the_metric_decide(root: Path) -> None:
+    loader, _ = pattern_images()
+    models = [trained(loader, k) for k in range(2)]
+    run_page(root, PAGE, {"models": models, "data": [x for x, _ in loader]})
+    numbers = [(x, models[0](x).detach()) for x, _ in loader]
+    soft = of.SoftMerge(models, "model")
+    done = of.fit_gates(soft, numbers, task="absolute", metrics="largest", by="largest", steps=5)
+    assert done.scores["gated"].by == "largest"
+    scores = of.evaluate(models[0], numbers, task="absolute", metrics="largest", by="largest")
+    assert scores["largest"] == 0
+    assert scores.kind.highest is False

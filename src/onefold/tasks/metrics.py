@@ -231,6 +231,11 @@ def named(text: str) -> nn.Module:
             f"The metric '{text}' needs the package torchmetrics; install it by pip install"
             " torchmetrics."
         ) from None
+    except Exception as error:
+        raise SettingError(
+            f"The metric '{text}' needs the package torchmetrics, which cannot be imported here"
+            f" ({type(error).__name__}: {_line(error)}); install versions that go together."
+        ) from error
     try:
         call = ast.parse(text.strip(), mode="eval").body
         call = call if isinstance(call, ast.Call) else ast.Call(call, [], [])

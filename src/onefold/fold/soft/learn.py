@@ -42,7 +42,8 @@ def train(
         for step in range(steps):
             if soft.level != "model" and step >= (1 - NOISELESS) * steps:
                 soft.stochastic = False
-            loss = mean_loss(task, next(batches)) / unit + penalty * soft.penalty()
+            loss = mean_loss(task, next(batches))
+            loss = (loss if unit == 1 else loss / unit) + penalty * soft.penalty()
             optimizer.zero_grad()
             if bool(loss.isfinite()):
                 loss.backward()  # type: ignore[no-untyped-call]
