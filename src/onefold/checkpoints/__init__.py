@@ -2,3 +2,7 @@
 
 No network is run or built here. Importing this package imports no torch.
 """
+
+from onefold.checkpoints import methods
+
+__all__ = ["methods"]

@@ -25,7 +25,7 @@ from onefold.documents.part import Flag, InputFile
 from onefold.registry import FAMILIES, Entry, description
 
 FILE = Path(__file__).with_name("catalogue.jsonl")
-PACKAGES = ("symmetry", "alignment", "fold", "explore", "sources", "measure")  # of registries
+PACKAGES = ("symmetry", "alignment", "checkpoints", "fold", "explore", "sources", "measure")
 TYPES: dict[str, Any] = {
     "integer": int,
     "number": float,

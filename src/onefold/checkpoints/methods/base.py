@@ -14,15 +14,16 @@ elements are assumed to be finite.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from onefold.checkpoints.methods.checking import check_count, checked_inputs
+from onefold.checkpoints.methods.inputs import Prepared, TensorInputs
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
-from onefold.errors import MembersError, SettingError, nearest
+from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 
 if TYPE_CHECKING:
@@ -30,123 +31,6 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 16  # elements; float32 buffers of this size stay in a core's cache
 Cut = Literal["elementwise", "rowwise", "whole"]
-
-
-@dataclass(frozen=True, eq=False)
-class TensorInputs:
-    """One tensor of all models.
-
-    Attributes:
-        name: name of the tensor.
-        tensors: one for each model, of equal shapes and of floating dtypes. The base is among them
-            only for methods that take it as a model.
-        models: a name for each model. Random masks are seeded by them.
-        base: the base's tensor, if the method has one.
-        parameters: the parameters of each model by their names in documents. What is missing has
-            its default. Empty: all defaults.
-        seed: of what is random.
-        dtype: of the result. None: the base's, or what the models' dtypes are promoted to.
-    """
-
-    name: str
-    tensors: Sequence[Tensor]
-    models: Sequence[str]
-    base: Tensor | None = None
-    parameters: Sequence[Mapping[str, Value]] = ()
-    seed: int = 0
-    dtype: torch.dtype | None = None
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of every tensor."""
-        return self.tensors[0].shape if self.tensors else self._base.shape
-
-    @property
-    def numel(self) -> int:
-        """The number of elements."""
-        return self.shape.numel()
-
-    @property
-    def row(self) -> int:
-        """The length of a row, which is the last dimension; at least 1."""
-        return max(1, self.shape[-1]) if self.shape else 1
-
-    @property
-    def _base(self) -> Tensor:
-        assert self.base is not None
-        return self.base
-
-    @property
-    def work(self) -> torch.dtype:
-        """The dtype of the computation, float32 or float64."""
-        given = [*self.tensors, *([] if self.base is None else [self.base])]
-        return torch.float64 if any(t.dtype == torch.float64 for t in given) else torch.float32
-
-    @property
-    def common(self) -> torch.dtype:
-        """What the dtypes of all inputs are promoted to."""
-        given = [*self.tensors, *([] if self.base is None else [self.base])]
-        found = given[0].dtype
-        for tensor in given[1:]:
-            found = torch.promote_types(found, tensor.dtype)
-        return found
-
-    @property
-    def result(self) -> torch.dtype:
-        """The dtype of the merged tensor."""
-        if self.dtype is not None:
-            return self.dtype
-        return self.common if self.base is None else self.base.dtype
-
-    def read(self, index: int, start: int, stop: int) -> Tensor:
-        """Elements of one model in the dtype of the computation; never to be modified.
-
-        Args:
-            index: of the model; -1 is the base.
-            start: first element.
-            stop: behind the last element.
-        """
-        tensor = self._base if index < 0 else self.tensors[index]
-        return tensor.view(-1)[start:stop].to(self.work)
-
-    def delta(self, index: int, start: int, stop: int) -> Tensor:
-        """Elements of one model minus those of the base, in a buffer of their own."""
-        return torch.sub(self.read(index, start, stop), self.read(-1, start, stop))
-
-    def moved(self, index: int, start: int, stop: int) -> Tensor:
-        """`delta` if there is a base, else `read` in a buffer of its own."""
-        if self.base is not None:
-            return self.delta(index, start, stop)
-        return self.read(index, start, stop).clone()
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What `Method.prepare` found out.
-
-    Attributes:
-        inputs: the tensors, flat in memory, with all parameters filled in.
-        facts: what the method needs of the whole tensor.
-    """
-
-    inputs: TensorInputs
-    facts: Any = None
-
-    def with_parameters(self, **values: Sequence[Value]) -> Prepared:
-        """The same tensor with other parameters of the models.
-
-        Args:
-            values: name -> a value for each model. The name is one of the method's `scales`.
-        """
-        changed = [
-            {**old, **{name: given[i] for name, given in values.items()}}
-            for i, old in enumerate(self.inputs.parameters)
-        ]
-        return Prepared(dataclasses.replace(self.inputs, parameters=changed), self.facts)
-
-    def values(self, name: str) -> list[float]:
-        """The values of one parameter for all models."""
-        return [float(given[name] or 0.0) for given in self.inputs.parameters]
 
 
 @dataclass(frozen=True)
@@ -255,9 +139,12 @@ class Method(ABC):
         """The number of elements at whose multiples the result may be cut into ranges."""
         if self.cut == "whole":
             return max(1, inputs.numel)
-        if self.cut == "rowwise":
-            return inputs.row * max(1, BLOCK // inputs.row)
-        return BLOCK
+        row = self.row(inputs) if self.cut == "rowwise" else 1
+        return row * max(1, BLOCK // row)
+
+    def row(self, inputs: TensorInputs) -> int:
+        """The length of a row, for methods that are cut by rows."""
+        return inputs.row
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result.
@@ -293,85 +180,27 @@ def name_of(method: type[Method]) -> str:
     return (plain or names or [method.__name__])[0]
 
 
-def checked_inputs(method: Method, inputs: TensorInputs) -> TensorInputs:
-    """The inputs, flat in memory and with defaults filled in.
-
-    Raises:
-        MembersError: the tensors do not fit together, or their number does not fit.
-        SettingError: a parameter is missing, unknown, or out of range.
-    """
-    tensors, base, where = list(inputs.tensors), inputs.base, f"'{inputs.name}'"
-    if base is not None and method.takes_base_as_model:
-        raise MembersError(f"{method.label} has no base at {where}; give it as one of the models.")
-    if base is None and method.needs_base:
-        raise MembersError(f"{method.label} needs a base, and {where} has none; give one.")
-    check_count(method, len(tensors), allow_none=base is not None)
-    if len(inputs.models) != len(tensors):
-        raise MembersError(f"{where} has {len(tensors)} tensors for {len(inputs.models)} models.")
-    every = tensors if base is None else [*tensors, base]
-    for tensor in every:
-        if tensor.shape != every[0].shape:
-            shapes = ", ".join(str(tuple(t.shape)) for t in every)
-            raise MembersError(f"The tensors {where} have unequal shapes: {shapes}.")
-        if not tensor.is_floating_point():
-            raise MembersError(f"{where} is {tensor.dtype}, and only floating tensors are merged.")
-    return dataclasses.replace(
-        inputs,
-        tensors=[tensor.contiguous() for tensor in tensors],
-        base=None if base is None else base.contiguous(),
-        parameters=checked_parameters(method, inputs.parameters, len(tensors), where),
-    )
-
-
-def check_count(method: Method | type[Method], count: int, allow_none: bool = False) -> None:
-    """Check the number of models.
+def method_of(name: str, settings: Mapping[str, Value] | None = None) -> Method:
+    """A method by its name.
 
     Args:
-        method: the method.
-        count: number of models.
-        allow_none: no model at all is fine.
+        name: a registered name.
+        settings: the method's settings by their names in documents.
 
     Raises:
-        MembersError: too few or too many.
+        SettingError: the name or a setting is unknown, or a setting is missing or out of range.
     """
-    kind = method if isinstance(method, type) else type(method)
-    if (allow_none and count == 0) or kind.least <= count <= (kind.most or count):
-        return
-    wanted = f"at least {kind.least}" if kind.most is None else f"at most {kind.most}"
-    if kind.least == kind.most:
-        wanted = f"exactly {kind.least}"
-    beside = " beside the base" if kind.needs_base else ""
-    raise MembersError(f"{name_of(kind)} takes {wanted} models{beside}, and {count} are given.")
-
-
-def checked_parameters(
-    method: Method, given: Sequence[Mapping[str, Value]], count: int, where: str
-) -> list[dict[str, Value]]:
-    """The parameters of all models, with defaults filled in.
-
-    Raises:
-        SettingError: one is missing, unknown or out of range.
-    """
-    if given and len(given) != count:
-        raise SettingError(f"Parameters of {len(given)} models are given for {count} at {where}.")
-    known = {parameter.name: parameter for parameter in method.per_model}
-    filled: list[dict[str, Value]] = []
-    for i in range(count):
-        values = dict(given[i]) if given else {}
-        for name in values:
-            if name not in known:
-                raise SettingError(
-                    f"{method.label} has no parameter '{name}' of models; {nearest(name, known)}"
-                )
-        for name, parameter in known.items():
-            problem = parameter.problem(values.setdefault(name, parameter.default))
-            if problem is not None:
-                raise SettingError(f"The {name} of model {i + 1} at {where} {problem}.")
-        filled.append(values)
-    problem = method.problem(filled) if filled else None
-    if problem is not None:
-        raise SettingError(problem)
-    return filled
+    kind, given = methods.get(name), dict(settings or {})
+    fields = {}
+    for known in settings_of(kind):
+        if known.name in given:
+            fields[known.field] = given.pop(known.name)
+        elif known.required:
+            raise SettingError(f"{name} needs the setting '{known.name}', {known.range}; give one.")
+    for other in given:
+        names = [known.name for known in settings_of(kind)]
+        raise SettingError(f"{name} has no setting '{other}'; {nearest(other, names)}")
+    return kind(**fields)
 
 
 __all__ = ["BLOCK", "Method", "Prepared", "TensorInputs", "check_count", "methods", "name_of"]

@@ -1,0 +1,198 @@
+"""Sums of trimmed changes, with and without an election of signs.
+
+    d_i = trim(theta_i - theta_0) * r_i        r_i = 1, or with `rescale` |delta_i|_1 / |trim|_1
+    merged = theta_0 + lambda * sum_i w_i d_i / divisor
+
+With an election (TIES, Yadav et al. 2023, arXiv 2306.01708) only those w_i d_i are summed whose
+sign is that of the sum over all models; the divisor of `normalize` is the sum of their weights (1
+where it is 0). Without one it is the sum of all weights.
+
+TIES keeps the largest magnitudes of each tensor. Breadcrumbs (Davari and Belilovsky 2023,
+arXiv 2312.06795) drops the share gamma of the largest ones first, and then the smallest ones until
+the share `density` is left.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from onefold.checkpoints.methods.base import Prepared, TensorInputs, methods
+from onefold.checkpoints.methods.election import elect
+from onefold.checkpoints.methods.lazily import torch
+from onefold.checkpoints.methods.parameters import DENSITY, WEIGHT, Parameter, setting
+from onefold.checkpoints.methods.products import blocks, total
+from onefold.checkpoints.methods.scratch import buffer
+from onefold.checkpoints.methods.task_arithmetic import DeltaMethod
+from onefold.checkpoints.methods.trimming import NONE, Edge, edge, kept_share
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LEAST_NORM = 1e-7  # of sums of magnitudes that are rescaled
+NORMALIZE = "Divide by the sum of the weights that take part."
+
+
+class Trim(Protocol):
+    """Which elements of one model's change are kept."""
+
+    def kept(self, values: Tensor, start: int) -> Tensor:
+        """The kept elements of a part that begins at `start`; `values` may be changed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Keeps all elements."""
+
+    def kept(self, values: Tensor, start: int) -> Tensor:
+        """All values."""
+        return values
+
+
+@dataclass(frozen=True)
+class Between:
+    """Keeps the magnitudes above one edge and not above another one."""
+
+    low: Edge
+    high: Edge | None = None
+
+    def kept(self, values: Tensor, start: int) -> Tensor:
+        """The kept elements; 0 in place of the other ones."""
+        if self.high is None:
+            return self.low.above(values, start)
+        largest = buffer("largest", 0, len(values), values.dtype).copy_(values)
+        return self.low.above(values, start).sub_(self.high.above(largest, start))
+
+
+@dataclass(frozen=True)
+class TrimmedMethod(DeltaMethod):
+    """Base of the methods that trim each model's change before they are summed."""
+
+    elects: ClassVar[bool] = False
+
+    @abstractmethod
+    def trim(self, inputs: TensorInputs, index: int) -> Trim:
+        """What is kept of one model's change."""
+
+    def facts(self, inputs: TensorInputs) -> list[tuple[Trim, float]]:
+        """For each model what is kept, and the factor of `rescale`."""
+        found = []
+        for i in range(len(inputs.tensors)):
+            trim = self.trim(inputs, i)
+            untouched = isinstance(trim, Everything) or not self.rescale
+            found.append((trim, 1.0 if untouched else self.rescaling(inputs, i, trim)))
+        return found
+
+    def rescaling(self, inputs: TensorInputs, index: int, trim: Trim) -> float:
+        """The sum of magnitudes of one model's change, before trimming over after it."""
+        before = after = 0.0
+        for start, stop in blocks(inputs.numel, self.step(inputs)):
+            delta = inputs.delta(index, start, stop)
+            before += total(delta.abs())
+            after += total(trim.kept(delta, start).abs_())
+        return before / after if min(before, after) >= LEAST_NORM else 1.0
+
+    def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
+        """The base and the merged change."""
+        inputs, weights = prepared.inputs, prepared.values("weight")
+        facts: list[tuple[Trim, float]] = prepared.facts
+        changes = []
+        for i, change in enumerate(inputs.changes(start, stop)):
+            trim, factor = facts[i]
+            kept = trim.kept(change, start)
+            changes.append(kept if factor * weights[i] == 1 else kept.mul_(factor * weights[i]))
+        base = inputs.read(-1, start, stop)
+        if not self.elects:
+            merged = changes[0]
+            for change in changes[1:]:
+                merged.add_(change)
+            return torch.add(base, merged, alpha=self.divided(weights), out=merged)
+        found = elect(changes, weights if self.normalize else None)
+        if found.agreeing is not None:  # 1 in place of 0
+            zero = torch.eq(found.agreeing, 0.0, out=changes[0])
+            found.magnitude.div_(found.agreeing.add_(zero))
+        return found.added(base, self.lambda_)
+
+
+@methods.register("ties")
+@dataclass(frozen=True)
+class Ties(TrimmedMethod):
+    """The largest changes of each model, where its sign is that of the sum.
+
+    Attributes:
+        normalize: divide by the sum of the weights that take part.
+        rescale: restore the sum of magnitudes that a tensor's change had.
+        lambda_: factor of the merged change.
+        int8_mask: accepted and without effect.
+    """
+
+    normalize: bool = setting(True, kind=bool, help=NORMALIZE)
+
+    elects: ClassVar[bool] = True
+
+    def trim(self, inputs: TensorInputs, index: int) -> Trim:
+        """The share `density` of the largest magnitudes."""
+        density, numel = float(inputs.parameters[index]["density"] or 0.0), inputs.numel
+        if density >= 1:
+            return Everything()
+        if density <= 0:
+            return Between(Edge(NONE, NONE))
+        dtype = inputs.ranking
+        below = numel - kept_share(density, numel)
+        return Between(
+            edge(lambda start, stop: inputs.delta(index, start, stop), numel, below, dtype, True)
+        )
+
+
+GAMMA = Parameter("gamma", 0.01, low=0.0, high=1.0, help="The share of the largest that drops.")
+
+
+@methods.register("breadcrumbs")
+@dataclass(frozen=True)
+class Breadcrumbs(TrimmedMethod):
+    """The sum of the changes of middle magnitude of all models.
+
+    Attributes:
+        normalize: divide by the sum of the weights.
+        rescale: restore the sum of magnitudes that a tensor's change had.
+        lambda_: factor of the merged change.
+        int8_mask: accepted and without effect.
+    """
+
+    per_model: ClassVar[tuple[Parameter, ...]] = (WEIGHT, DENSITY, GAMMA)
+
+    def trim(self, inputs: TensorInputs, index: int) -> Trim:
+        """The share `density` that is left without the largest and the smallest magnitudes."""
+        given, numel = inputs.parameters[index], inputs.numel
+        density, gamma = float(given["density"] or 0.0), float(given["gamma"] or 0.0)
+        if density >= 1:
+            return Everything()
+        kept = int(density * numel)
+        below = max(0, numel - kept - int(gamma * numel))
+        if kept <= 0:
+            return Between(Edge(NONE, NONE))
+        dtype = inputs.ranking
+
+        def values(start: int, stop: int) -> Tensor:
+            return inputs.delta(index, start, stop)
+
+        low = edge(values, numel, below, dtype, False)
+        high = None if below + kept >= numel else edge(values, numel, below + kept, dtype, False)
+        return Between(low, high)
+
+
+@methods.register("breadcrumbs_ties")
+@dataclass(frozen=True)
+class BreadcrumbsTies(Breadcrumbs):
+    """The changes of middle magnitude of each model, where its sign is that of the sum.
+
+    Attributes:
+        normalize: divide by the sum of the weights that take part.
+        rescale: restore the sum of magnitudes that a tensor's change had.
+        lambda_: factor of the merged change.
+        int8_mask: accepted and without effect.
+    """
+
+    elects: ClassVar[bool] = True

@@ -1,0 +1,119 @@
+import pytest
+import torch
+from checkpoints.methods.oracles import top
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onefold.checkpoints.methods import base as base_module
+from onefold.checkpoints.methods import trimming
+from onefold.checkpoints.methods.trimming import Edge, edge, kept_share, magnitude
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
+def values_of(tensor):
+    return lambda start, stop: tensor[start:stop].clone()
+
+
+def above(tensor, below, dtype, earlier, block=None):
+    found = edge(values_of(tensor), len(tensor), below, dtype, earlier)
+    step = block or len(tensor)
+    parts = [
+        found.above(tensor[low : low + step].clone(), low) for low in range(0, len(tensor), step)
+    ]
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_exactly_the_asked_number_is_kept(dtype, earlier):
+    torch.manual_seed(0)
+    values = torch.randn(500).to(dtype).double()
+    values = values.float() if dtype != torch.float64 else values
+    for below in (0, 1, 17, 250, 499, 500):
+        told = values * top(values, 500 - below, earlier).to(values.dtype)
+        assert torch.equal(above(values, below, dtype, earlier, 64), told)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_equal_magnitudes_are_parted_by_place(dtype, earlier):
+    values = torch.tensor([1.0, -2.0, 1.0, 2.0, -1.0, 1.0, 0.0, 0.0])
+    values = values.double() if dtype == torch.float64 else values
+    for below in range(9):
+        told = values * top(values, 8 - below, earlier).to(values.dtype)
+        assert torch.equal(above(values, below, dtype, earlier, 3), told)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_magnitudes_are_compared_as_rounded(dtype):
+    torch.manual_seed(0)
+    values = torch.randn(2000) * 1e-3
+    rounded = values.to(dtype).float()
+    for below in (400, 1000, 1999):
+        told = values * top(rounded, 2000 - below).float()
+        assert torch.equal(above(values, below, dtype, True), told)
+
+
+def test_halves_between_two_keys_go_to_the_even_one():
+    step = 2.0**-7  # of bfloat16 at 1
+    values = torch.tensor([1 + step / 2, 1 + 3 * step / 2, 1.0, 1 + step, 1 + 2 * step])
+    rounded = values.bfloat16().float()
+    for below in range(6):
+        told = values * top(rounded, 5 - below).float()
+        assert torch.equal(above(values, below, torch.bfloat16, True), told)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_extreme_magnitudes(dtype):
+    info = torch.finfo(dtype)
+    numbers = [0.0, info.max, -info.max, info.tiny, -1.0, info.tiny / 2, 0.0, info.max / 2]
+    values = torch.tensor(numbers, dtype=torch.float64)
+    values = values if dtype == torch.float64 else values.float()
+    for below in range(9):
+        told = values * top(values, 8 - below).to(values.dtype)
+        assert torch.equal(above(values, below, dtype, True), told)
+
+
+def test_half_precision_that_overflows_is_the_largest():
+    values = torch.tensor([1e6, 65504.0, 1.0, -7e4])
+    assert above(values, 2, torch.float16, True).tolist() == [1e6, 0.0, 0.0, -7e4]
+    assert above(values, 1, torch.float16, True).tolist() == [1e6, 65504.0, 0.0, -7e4]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    numbers=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=80),
+    share=st.floats(0, 1),
+    dtype=st.sampled_from(DTYPES[:3]),
+    earlier=st.booleans(),
+)
+def test_any_numbers(numbers, share, dtype, earlier):
+    values = torch.tensor(numbers, dtype=torch.float32)
+    below = int(share * len(numbers))
+    told = values * top(values.to(dtype).float(), len(numbers) - below, earlier).float()
+    assert torch.equal(above(values, below, dtype, earlier), told)
+
+
+def test_magnitude_of_a_rank_is_that_of_sorting():
+    torch.manual_seed(0)
+    values = torch.randn(999)
+    ordered = values.abs().sort().values
+    for rank in (0, 1, 500, 998):
+        assert magnitude(values_of(values), 999, rank, torch.float32) == float(ordered[rank])
+
+
+def test_blocks_of_a_pass_do_not_matter(monkeypatch):
+    torch.manual_seed(0)
+    values = (torch.randn(5000) * 4).round()  # many equal ones
+    told = above(values, 3000, torch.float32, True)
+    monkeypatch.setattr(trimming, "blocks", lambda n: [(i, min(i + 7, n)) for i in range(0, n, 7)])
+    assert torch.equal(above(values, 3000, torch.float32, True), told)
+    assert base_module.BLOCK > 7
+
+
+def test_edges_that_keep_all_or_nothing():
+    values = torch.tensor([0.0, 1.0, -3.0])
+    assert torch.equal(Edge(trimming.ALL, trimming.ALL).above(values.clone(), 0), values)
+    assert not Edge(trimming.NONE, trimming.NONE).above(values.clone(), 0).any()
+    assert [kept_share(d, 10) for d in (0.0, 0.01, 0.55, 1.0)] == [0, 1, 5, 10]
