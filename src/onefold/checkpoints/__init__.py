@@ -3,6 +3,6 @@
 No network is run or built here. Importing this package imports no torch.
 """
 
-from onefold.checkpoints import methods
+from onefold.checkpoints.methods import Filter, Method, TensorInputs, filters, merge_states
 
-__all__ = ["methods"]
+__all__ = ["Filter", "Method", "TensorInputs", "filters", "merge_states"]
