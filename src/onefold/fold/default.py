@@ -51,7 +51,7 @@ def _for_auto(plan: MergePlan[M], report: MergeReport) -> MergePlan[M]:
     plan = _with_labels(plan, report)
     data, labelled = plan.whole, plan.validation
     assert data is not None
-    evidence = gather(plan.models, data, plan.output, labelled=labelled)
+    evidence = gather(plan.models, data, plan.output, labelled=labelled, task=plan.scoring.named)
     report.read("comparison", evidence.knowledge.examples)
     goal = plan.goal
     if not plan.asked_goal:
@@ -114,7 +114,7 @@ def _average_will_do(plan: MergePlan[M], report: MergeReport) -> bool:
             return False
         try:
             assert plan.whole is not None
-            evidence = gather(plan.models, plan.whole, plan.output)
+            evidence = gather(plan.models, plan.whole, plan.output, task=plan.scoring.named)
         except DataError:  # which output is meant is not known, and an average needs none
             return False
     if not evidence.origin.shared:
