@@ -10,17 +10,12 @@ import pytest
 from onefold.checkpoints.document import (
     Document,
     IgnoredSetting,
-    check_filters,
     is_merge_document,
-    needed_by,
     parse_documents,
     read_documents,
-    stands_for,
 )
-from onefold.checkpoints.document.content import Place, Reference
 from onefold.errors import RecipeError
 
-A, B = Reference(Place("a")), Reference(Place("b"))
 START = "merge_method: linear\nmodels:\n  - model: a\n"
 WEIGHTS = "parameters: {weight: 1}\n"
 
@@ -342,72 +337,3 @@ def test_a_document_is_told_by_its_method(text: str) -> None:
     assert is_merge_document(text)
     assert not is_merge_document(text.replace("merge_method", "data"))
     assert not is_merge_document("# merge_method: linear\n")
-
-
-def several(*documents: str) -> str:
-    return "---\n".join(documents)
-
-
-def one(model: str, name: str = "") -> str:
-    first = f"name: {name}\n" if name else ""
-    return f"{first}merge_method: linear\nmodels:\n  - model: {model}\n{WEIGHTS}"
-
-
-def test_documents_come_after_those_that_they_refer_to() -> None:
-    text = several(one("m2"), one("m1@v", "m3").replace("@v", ""), one("m1", "m2"), one("a", "m1"))
-    found = parse_documents(text, "It")
-    assert [document.name for document in found] == ["m1", "m3", "m2", None]
-    assert needed_by(found[-1], ["m1", "m2"]) == {"m2": ("models", 0, "model")}
-    assert stands_for(Reference(Place("m2")), found) is found[2]
-    assert stands_for(A, found) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (several(one("m2", "m1"), one("m1", "m2")), "'m1' is made from itself: m1 -> m2 -> m1;"),
-        (several(one("m1", "m1"), one("m1")), "'m1' is made from itself: m1 -> m1; give one of"),
-        (several(one("a"), one("b")), "of several documents all but one need a 'name'"),
-        (several(one("a", "x"), one("b", "x")), "another document has the name 'x' too."),
-        (several(one("a", "x"), one("x@v")), "'x' is the result of another document, which has"),
-        (several(one("a", "../x"), one("b")), "it names a folder of its own: letters without '/'"),
-        (several(one("a", "x"), one("b") + "dype: 1\n"), "line 11, has an unknown key 'dype';"),
-    ],
-)
-def test_documents_that_do_not_go_together_are_refused(text: str, sentence: str) -> None:
-    with pytest.raises(RecipeError) as caught:
-        parse_documents(text, "The document c.yml")
-    assert sentence in str(caught.value)
-
-
-NAMES = ["layers.0.self_attn.q_proj.weight", "layers.0.mlp.up_proj.weight", "norm.weight"]
-
-
-def test_a_filter_that_fits_no_tensor_is_refused_with_the_nearest_name() -> None:
-    text = START + "parameters: {weight: [{filter: self_atn, value: 1}, {value: 2}]}\n"
-    with pytest.raises(RecipeError) as caught:
-        check_filters(read(text), NAMES, {A: NAMES})
-    assert str(caught.value) == (
-        "The document c.yml, line 4, key 'parameters.weight.0.filter': no tensor has 'self_atn' in"
-        " its name; did you mean 'self_attn'?"
-    )
-    (told,) = check_filters(read(text, as_mergekit=True), NAMES, {A: NAMES})
-    assert "ignored, as in mergekit: no tensor has 'self_atn' in its name" in told
-
-
-def test_filters_are_compared_with_the_names_that_they_are_meant_for() -> None:
-    text = """
-merge_method: linear
-models:
-  - {model: a, parameters: {weight: [{filter: norm, value: 1}, {value: 1}]}}
-  - {model: b, parameters: {weight: 2}}
-parameters: {normalize: [{filter: mlp, value: false}]}
-"""
-    document = read(text)
-    assert check_filters(document, ["mlp"], {A: ["norm"], B: ["x"]}) == []
-    for output, inputs in (
-        (["mlp"], {A: ["mlp"], B: ["norm"]}),
-        (["norm"], {A: ["norm", "mlp"], B: ["mlp"]}),
-    ):
-        with pytest.raises(RecipeError, match="no tensor has"):
-            check_filters(document, output, inputs)

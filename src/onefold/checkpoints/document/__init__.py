@@ -6,6 +6,7 @@ Importing this package imports no torch.
 from onefold.checkpoints.document.content import (
     Document,
     Entry,
+    Finish,
     Input,
     Module,
     Place,
@@ -17,6 +18,7 @@ from onefold.checkpoints.document.content import (
 )
 from onefold.checkpoints.document.filters import check_filters
 from onefold.checkpoints.document.flags import document_of
+from onefold.checkpoints.document.methods import finish_of, method_class
 from onefold.checkpoints.document.order import needed_by, stands_for
 from onefold.checkpoints.document.parameters import Values, position
 from onefold.checkpoints.document.reading import (
@@ -32,6 +34,7 @@ from onefold.checkpoints.document.write import mergekit_yaml, record_of, yaml_of
 __all__ = [
     "Document",
     "Entry",
+    "Finish",
     "IgnoredSetting",
     "Input",
     "Located",
@@ -45,9 +48,11 @@ __all__ = [
     "Values",
     "check_filters",
     "document_of",
+    "finish_of",
     "is_merge_document",
     "locate",
     "mergekit_yaml",
+    "method_class",
     "needed_by",
     "parse_documents",
     "position",

@@ -19,10 +19,13 @@ from onefold.checkpoints.document.content import (
 from onefold.checkpoints.document.findings import Findings
 from onefold.checkpoints.document.methods import method_class
 from onefold.checkpoints.document.misplaced import TOP
-from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, scalar_of
+from onefold.checkpoints.document.parameters import CLAMPED, OUTSIDE, Values, cancelling
+from onefold.checkpoints.document.scalars import scalar_of
 from onefold.checkpoints.document.slices import parts_of, with_base
 from onefold.checkpoints.document.structure import ROOT
+from onefold.checkpoints.document.unused import unused_values
 from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.calibration import filters
 from onefold.checkpoints.methods.parameters import Parameter, settings_of
 from onefold.documents.problems import Keys
 from onefold.errors import SettingError, nearest
@@ -55,6 +58,7 @@ class Check:
         """
         document = self.document
         self.level(document.parameters, ("parameters",))
+        self.finish()
         for module in document.modules:
             self.level(module.parameters, (*module.at, "parameters"))
             for part in module.slices:
@@ -64,6 +68,8 @@ class Check:
                     self.own_level(one, document.base_of(part))
                 self.members(part)
                 self.values(module, with_base(document, part))
+        for at in unused_values(document):
+            self.findings.note(at, "it is never used, as nearer ones are for all tensors")
 
     def level(self, parameters: Parameters, at: Keys) -> None:
         """Check the values of a document, a module or a slice."""
@@ -73,6 +79,28 @@ class Check:
                 self._unknown(name, (*at, name))
             else:
                 self._setting(known, setting, (*at, name))
+
+    def finish(self) -> None:
+        """Check what is done behind the method."""
+        finish, findings = self.document.finish, self.findings
+        if finish is None:
+            return
+        if finish.name not in filters:
+            reason = f"there is no such step; {nearest(finish.name, filters.names())}"
+            findings.refuse(finish.at, reason, finish.name)
+        known = {one.name: one for one in settings_of(filters.get(finish.name))}
+        for name, value in finish.settings.items():
+            if name not in known:
+                findings.unknown((*finish.at, name), ("name", *known))
+                continue
+            problem = known[name].problem(scalar_of(value, known[name].scalar_kind))
+            if problem is not None:
+                findings.refuse((*finish.at, name), f"it {problem}")
+        if self.document.base is None or self.kind.takes_base_as_model:
+            findings.refuse(
+                finish.at,
+                f"{finish.name} needs a base, and {self.document.method} has none",
+            )
 
     def own_level(self, one: Input, base: Reference | None) -> None:
         """Check the values of one model."""
@@ -129,7 +157,11 @@ class Check:
             return
         models = {one.model: "" for one in part.inputs}
         for place in (OUTSIDE, 1.0):
-            values.merge_at("", models, place)
+            method, given = values.merge_at("", models, place)
+            reason = cancelling(method, [given[model] for model in models if values.merges(model)])
+            if reason is not None:
+                self.findings.ignore(part.at, reason)
+                return
 
     def _given(
         self, values: Values, parameter: Parameter, model: Reference | None, at: Keys

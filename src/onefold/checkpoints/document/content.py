@@ -173,6 +173,20 @@ class Tokenizer:
 
 
 @dataclass(frozen=True)
+class Finish:
+    """What is done with each merged tensor behind the method; mergekit knows no such key.
+
+    Attributes:
+        name: a name in the registry of filters.
+        settings: its settings by name; what is left out has its default.
+    """
+
+    name: str
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    at: Keys = field(default_factory=_at, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Document:
     """One merge.
 
@@ -186,6 +200,7 @@ class Document:
         out_dtype: the name of the dtype that is written; None: `dtype`.
         tokenizer: how tokenizers are merged; None: not at all.
         chat_template: "auto", a known name or a template; None: the donor's.
+        finish: what is done with merged tensors; None: nothing.
         name: by which other documents refer to this one's result; None: none.
         as_mergekit: what mergekit ignores is ignored; False: it was refused.
         ignored: one sentence for each setting that has no effect, as in mergekit.
@@ -202,6 +217,7 @@ class Document:
     out_dtype: str | None = None
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
+    finish: Finish | None = None
     name: str | None = None
     as_mergekit: bool = field(default=False, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)

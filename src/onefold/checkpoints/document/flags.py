@@ -31,6 +31,7 @@ TOP = {
     "merge_method": "--method",
     "tokenizer_source": "--tokenizer",
     "chat_template": "--chat-template",
+    "finish": "--finish",
     "models": "the models",
 }
 
@@ -45,6 +46,7 @@ def document_of(
     out_dtype: str | None = None,
     tokenizer: str | None = None,
     chat_template: str | None = None,
+    finish: str | None = None,
 ) -> Document:
     """The document that flags stand for.
 
@@ -63,6 +65,7 @@ def document_of(
         out_dtype: the dtype that is written.
         tokenizer: "union", "base" or a model.
         chat_template: "auto", a known name or a template.
+        finish: what is done with merged tensors behind the method, such as "svc".
 
     Raises:
         RecipeError: something is wrong; the message names the flag.
@@ -101,6 +104,7 @@ def document_of(
         "out_dtype": out_dtype,
         "tokenizer_source": tokenizer,
         "chat_template": chat_template,
+        "finish": finish,
     }
     document = checked_document(content, findings)
     return replace(document, notes=(*document.notes, *notes))

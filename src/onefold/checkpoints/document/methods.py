@@ -1,4 +1,6 @@
-"""The method that a document names: one of the registry, or a user's own in a file.
+"""The method that a document names, and the filter behind it.
+
+A method is one of the registry, or a user's own in a file.
 
 `merge_method: mine.py:halfway` imports the file `mine.py` from the working folder and takes the
 method that it registers as `halfway`.
@@ -8,7 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onefold.checkpoints.document.content import Document
+from onefold.checkpoints.document.scalars import scalar_of
 from onefold.checkpoints.methods.base import Method, methods
+from onefold.checkpoints.methods.calibration import Filter, filters
+from onefold.checkpoints.methods.parameters import settings_of
 from onefold.errors import RecipeError, nearest
 
 FILE = ".py:"
@@ -33,6 +39,22 @@ def method_class(name: str) -> type[Method]:
     if name not in methods:
         raise RecipeError(f"there is no method {name[:60]!r}; {advice(name)}")
     return methods.get(name)
+
+
+def finish_of(document: Document) -> Filter | None:
+    """What is done with each merged tensor behind the method, with its settings; None: nothing.
+
+    Raises:
+        SettingError: it is unknown, or a setting of it is.
+    """
+    if document.finish is None:
+        return None
+    kind = filters.get(document.finish.name)
+    given = {}
+    for one in settings_of(kind):
+        if one.name in document.finish.settings:
+            given[one.field] = scalar_of(document.finish.settings[one.name], one.scalar_kind)
+    return kind(**given)
 
 
 def advice(name: str) -> str:

@@ -15,7 +15,7 @@ stands before the first layer and behind the last one, such as embeddings and he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from onefold.checkpoints.document.content import (
     Document,
@@ -27,13 +27,15 @@ from onefold.checkpoints.document.content import (
     Slice,
 )
 from onefold.checkpoints.document.methods import method_class
+from onefold.checkpoints.document.scalars import scalar_of
 from onefold.checkpoints.methods.base import Method
 from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
 from onefold.errors import RecipeError, SettingError
 
 OUTSIDE = 0.0  # the position of tensors that belong to no layer
+SUMMED = ("breadcrumbs", "dare_linear", "della_linear", "nuslerp", "task_arithmetic")
+LEAST = 1e-8  # a sum of weights that is divided by
 CLAMPED = ("density",)  # mergekit keeps everything from 1 on, and nothing below 0
-TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def position(layer: int, layers: int) -> float:
@@ -44,26 +46,6 @@ def position(layer: int, layers: int) -> float:
         layers: the number of layers of the slice.
     """
     return layer / (layers - 1) if layers > 1 else 1.0
-
-
-def scalar_of(given: Scalar, kind: type) -> Scalar:
-    """A scalar as the kind of number that a parameter takes, where that says the same.
-
-    Texts such as "1e-5" are numbers, as YAML 1.1 takes numbers without a dot for texts. 0 and 1 are
-    truth values.
-    """
-    if isinstance(given, str):
-        if kind is bool:
-            return TRUTHS.get(given.lower(), given)
-        try:
-            given = float(given)
-        except ValueError:
-            return given
-    if isinstance(given, bool):
-        return given
-    if kind is bool:
-        return bool(given) if given in (0, 1) else given
-    return int(given) if kind is int and abs(given) < 2**63 and given == int(given) else given
 
 
 def read_at(entry: Entry, kind: type, place: float) -> Scalar:
@@ -218,7 +200,10 @@ class Values:
         method = self.method_at(tensor, place)
         given = {model: self.of(model, name, place) for model, name in names.items()}
         merged = [values for model, values in given.items() if self.merges(model)]
-        if problem := method.problem(merged) if merged else None:
+        problem = method.problem(merged) if merged else None
+        if problem is None and not self.document.as_mergekit:
+            problem = cancelling(method, merged)
+        if problem is not None:
             raise self.document.error(self.part.at, self._where(tensor) + _begun(problem))
         return method, given
 
@@ -240,3 +225,18 @@ class Values:
 def _begun(sentence: str) -> str:
     """A sentence as the rest of one."""
     return sentence[:1].lower() + sentence[1:]
+
+
+def cancelling(method: Method, merged: Sequence[Mapping[str, Value]]) -> str | None:
+    """A sentence on weights whose sum is 0, by which mergekit quietly does not divide; else None.
+
+    Args:
+        method: the method with its settings.
+        merged: the parameters of the models that are merged.
+    """
+    if method.label not in SUMMED or not getattr(method, "normalize", True):
+        return None
+    weights = [float(values["weight"] or 0.0) for values in merged]
+    if abs(sum(weights)) >= LEAST or not (any(weights) or method.label == "nuslerp"):
+        return None
+    return f"The weights of {method.label} sum to 0, by which nothing can be divided; change one."

@@ -103,9 +103,4 @@ def checked_document(content: object, findings: Findings, alone: bool = True) ->
             document.name,
         )
     Check(document, findings).all()
-    return replace(
-        document,
-        as_mergekit=findings.as_mergekit,
-        ignored=tuple(findings.ignored),
-        notes=tuple(findings.notes),
-    )
+    return replace(document, ignored=tuple(findings.ignored), notes=tuple(findings.notes))

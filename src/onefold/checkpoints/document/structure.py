@@ -10,6 +10,7 @@ from typing import Any
 from onefold.checkpoints.document.content import (
     WHOLE,
     Document,
+    Finish,
     Form,
     Input,
     Module,
@@ -34,6 +35,7 @@ ROOT = (
     "tokenizer_source",
     "tokenizer",
     "chat_template",
+    "finish",
     "name",
 )
 DTYPES = ("bfloat16", "float16", "float32", "float64", "int64")
@@ -72,7 +74,9 @@ def document_from(content: object, findings: Findings) -> Document:
         out_dtype=_dtype(given, "out_dtype", findings),
         tokenizer=_tokenizer(given, findings),
         chat_template=_template(given.get("chat_template"), findings),
+        finish=_finish(given.get("finish"), findings),
         name=_name(given.get("name"), findings),
+        as_mergekit=findings.as_mergekit,
         source=findings.source,
     )
 
@@ -239,6 +243,22 @@ def _template(content: object, findings: Findings) -> str | None:
         reason = f"it is neither a template in Jinja nor a known name; {nearest(text, TEMPLATES)}"
         findings.refuse(("chat_template",), reason, text)
     return text
+
+
+def _finish(content: object, findings: Findings) -> Finish | None:
+    at: Keys = ("finish",)
+    if content is None:
+        return None
+    if isinstance(content, str):
+        return Finish(findings.text(content, at), at=at)
+    given = dict(findings.mapping(content, at))
+    if given.get("name") is None:
+        findings.missing((*at, "name"))
+    name = findings.text(given.pop("name"), (*at, "name"))
+    for key, value in given.items():
+        if not isinstance(value, bool | int | float | str):
+            findings.refuse((*at, key), "it must be a number, or true or false", value)
+    return Finish(name, given, at)
 
 
 def _name(content: object, findings: Findings) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from onefold.checkpoints.document.content import (
     Document,
+    Finish,
     Input,
     Module,
     Parameters,
@@ -54,7 +55,8 @@ def yaml_of(documents: Document | Sequence[Document]) -> str:
 
 def mergekit_yaml(document: Document) -> str | None:
     """A document as mergekit 0.1.5 reads it; None: it is not valid there."""
-    return yaml_of(document) if document.method in MERGEKIT else None
+    known = document.method in MERGEKIT and document.finish is None
+    return yaml_of(document) if known else None
 
 
 def record_of(document: Document, located: Mapping[Reference, Located]) -> dict[str, Any]:
@@ -95,6 +97,7 @@ def content_of(document: Document) -> dict[str, Any]:
         "out_dtype": document.out_dtype,
         **tokenizer,
         "chat_template": document.chat_template,
+        "finish": _finish(document.finish),
     }
     return keys | {key: value for key, value in rest.items() if value is not None}
 
@@ -166,6 +169,12 @@ def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     if tokenizer.pad_to_multiple_of is not None:
         keys["pad_to_multiple_of"] = tokenizer.pad_to_multiple_of
     return {"tokenizer": keys}
+
+
+def _finish(finish: Finish | None) -> Any:
+    if finish is None or not finish.settings:
+        return None if finish is None else finish.name
+    return {"name": finish.name, **finish.settings}
 
 
 def _token(token: Token) -> dict[str, Any]:
