@@ -47,6 +47,37 @@ def test_one_value_is_for_all_models_and_a_weight_that_is_left_out_is_1() -> Non
     assert made.notes == ("The weight of every model is 1; others are given by --weight.",)
 
 
+def test_texts_of_a_command_are_numbers_and_gradients() -> None:
+    made = document_of(
+        ["a", "b"], "ties", "c", {"weight": ("1", "0, 1"), "density": "0.5", "normalize": "no"}
+    )
+    text = """
+merge_method: ties
+base_model: c
+models:
+  - {model: a, parameters: {weight: 1}}
+  - {model: b, parameters: {weight: [0, 1]}}
+parameters: {density: 0.5, normalize: false}
+"""
+    assert parse_documents(text, "It") == (made,)
+
+
+def test_of_two_models_the_first_is_the_base() -> None:
+    made = document_of(["a", "b"], "slerp", settings={"t": 0.5})
+    assert made.base == Reference(Place("a"))
+    assert made.notes == ("The base is a, the first model; another is given by --base.",)
+    with pytest.raises(RecipeError, match=r"^onefold merge needs --t\.$"):
+        document_of(["a", "b"], "slerp")
+    with pytest.raises(RecipeError, match=r"--method: ties needs a base; give --base\."):
+        document_of(["a", "b"], "ties")
+
+
+def test_the_base_may_be_among_the_models() -> None:
+    made = document_of(["a", "base", "b"], "ties", "base", {"weight": [1, 2], "density": 0.5})
+    weights = [one.parameters.get("weight") for one in made.modules[0].inputs]
+    assert [found and found[0].value for found in weights] == [1, None, 2]
+
+
 def test_a_folder_is_taken_by_its_whole_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_name_never_leads_out_of_the_cache(cache: Path) -> None:
 def test_one_format_of_weights_is_fetched() -> None:
     assert wanted(list(FILES)) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert wanted(["pytorch_model.bin", "tf_model.h5", "a.json"]) == ["pytorch_model.bin", "a.json"]
+    assert wanted(list(FILES), weights=False) == ["config.json", "tokenizer.json"]
     assert wanted(["modeling_x.py", "pytorch_model.bin.index.json", "m.safetensors"]) == [
         "modeling_x.py",
         "m.safetensors",
@@ -246,6 +247,15 @@ def test_a_model_is_fetched_once(hub: list[str], cache: Path) -> None:
 def test_what_a_part_lacks_is_fetched(hub: list[str], cache: Path) -> None:
     stored(cache, "org/name", {"config.json": FILES["config.json"]})
     assert (located("org/name", download=True) / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_of_a_tokenizer_no_weights_are_needed(hub: list[str], cache: Path) -> None:
+    text = "{merge_method: linear, models: [{model: org}], parameters: {weight: 1}, %s}"
+    (asked,) = parse_documents(text % "tokenizer_source: org/name", "It")
+    for _ in range(2):
+        found = locate(asked, download=True, results={"org": Path("made")})
+        folder = found[Reference(Place("org/name"))].path
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "tokenizer.json"]
 
 
 @pytest.mark.parametrize(

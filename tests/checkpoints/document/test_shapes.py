@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from benchmarks.checkpoints.shapes import OWN, VALID
@@ -168,6 +171,16 @@ def test_several_documents_come_in_order() -> None:
     assert [document.name for document in found] == ["talk", "code", None]
 
 
+def test_for_mergekit_folders_stand_for_other_documents() -> None:
+    *_, last = documents("several that refer to one another")
+    text = mergekit_yaml(last, {"talk": Path("made/talk"), "code": Path("made/code")})
+    assert text is not None
+    (read,) = parse_documents(text, "It")
+    assert read.models() == (reference("made/talk"), reference("made/code"))
+    named = documents("several that refer to one another")[0]
+    assert mergekit_yaml(named) == yaml_of(replace(named, name=None))
+
+
 def test_a_step_behind_the_method_has_its_settings() -> None:
     (document,) = documents("a step with a setting")
     finish = finish_of(document)
@@ -177,7 +190,7 @@ def test_a_step_behind_the_method_has_its_settings() -> None:
     assert finish_of(plain) is None
 
 
-def test_the_record_says_where_models_were_found(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_record_says_where_models_were_found(tmp_path: Path) -> None:
     (document,) = documents("slerp of two models")
     found = {
         reference("a"): Located(tmp_path / "a"),

@@ -98,8 +98,7 @@ class Check:
                 findings.refuse((*finish.at, name), f"it {problem}")
         if self.document.base is None or self.kind.takes_base_as_model:
             findings.refuse(
-                finish.at,
-                f"{finish.name} needs a base, and {self.document.method} has none",
+                finish.at, f"{finish.name} needs a base, and {self.document.method} has none"
             )
 
     def own_level(self, one: Input, base: Reference | None) -> None:

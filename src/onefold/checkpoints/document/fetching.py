@@ -18,12 +18,13 @@ OTHER = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".
 NEEDLESS = ("onnx/", "openvino/", "coreml/", "original/", "runs/", ".git")
 
 
-def fetch(name: str, revision: str | None = None) -> Path:
+def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
     """Fetch a model; what the cache has is not fetched again.
 
     Args:
         name: the name of the model, as "org/name".
         revision: a branch, a tag or a commit; None: main.
+        weights: fetch its weights; False: what stands beside them, such as its tokenizer.
 
     Returns:
         Its folder in the cache, whose name is the commit.
@@ -45,7 +46,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
             name,
             revision=revision,
             cache_dir=cache_folder(),
-            allow_patterns=wanted(files),
+            allow_patterns=wanted(files, weights),
             endpoint=endpoint,
         )
     except HfHubHTTPError as error:
@@ -64,13 +65,16 @@ def fetch(name: str, revision: str | None = None) -> Path:
     return Path(folder)
 
 
-def wanted(files: Sequence[str]) -> list[str]:
+def wanted(files: Sequence[str], weights: bool = True) -> list[str]:
     """The files of a model that are fetched: one format of its weights, and what stands beside.
 
     Args:
         files: the paths of all files.
+        weights: whether its weights are among them.
     """
     found = [file for file in files if not file.startswith(NEEDLESS)]
+    if not weights:
+        return [file for file in found if not file.endswith((*OTHER, ".safetensors"))]
     safe = [file for file in found if file.endswith((".safetensors", ".safetensors.index.json"))]
     if any(file.endswith(".safetensors") for file in safe):
         indices = tuple(f"{ending}.index.json" for ending in OTHER)

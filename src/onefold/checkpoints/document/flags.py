@@ -3,11 +3,13 @@
     onefold merge A B --method ties --base BASE --density 0.5 --weight 1 --weight 0.5
 
 A parameter that each model has may be given once for all models, or once for each of them in
-their order. What is made goes through the same checks as a file.
+their order. "0,0.5,1" is a gradient over the layers. What is made goes through the same checks as a
+file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +20,7 @@ from onefold.checkpoints.document.content import Document
 from onefold.checkpoints.document.findings import Findings
 from onefold.checkpoints.document.methods import method_class
 from onefold.checkpoints.document.reading import checked_document
+from onefold.checkpoints.document.scalars import TRUTHS
 from onefold.checkpoints.methods.base import Method
 from onefold.checkpoints.methods.parameters import Parameter, settings_of
 from onefold.documents.problems import Keys, Source
@@ -59,8 +62,8 @@ def document_of(
             is, with any "+" and "@" in it.
         method: the name of the method.
         base: the path or name of the base; None: none.
-        settings: the values of parameters by their names in documents; a sequence holds one value
-            for each model.
+        settings: the values of parameters by their names in documents, as numbers or as texts; a
+            sequence holds one value for each model.
         dtype: the dtype that inputs are cast to.
         out_dtype: the dtype that is written.
         tokenizer: "union", "base" or a model.
@@ -78,7 +81,7 @@ def document_of(
     if not members:
         findings.refuse(("models",), f"{method} needs models; name their folders")
     given = [_reference(member) for member in members]
-    names, notes = dict(settings or {}), []
+    names, notes = {name: _value(one) for name, one in (settings or {}).items()}, []
     if base is None and kind.needs_base and kind.most == 1 and len(given) == 2:
         base = members[0]
         notes.append(f"The base is {os.fspath(base)}, the first model; another is given by --base.")
@@ -127,6 +130,23 @@ def _reference(named: str | os.PathLike[str]) -> Any:
     return {"model": {"path": text}} if literal else text
 
 
+def _value(given: Scalars | Sequence[Scalars]) -> Any:
+    """A value for all models, of which a list is a gradient; a tuple has one for each model."""
+    if isinstance(given, str):
+        points = [_scalar(text.strip()) for text in given.split(",")]
+        return points if len(points) > 1 else points[0]
+    return given if isinstance(given, bool | int | float) else tuple(_value(one) for one in given)
+
+
+def _scalar(text: str) -> Scalars:
+    if text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
 def _split(
     settings: Mapping[str, Any], kind: type[Method], count: int, findings: Findings
 ) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -140,7 +160,7 @@ def _split(
         if name not in known:
             near = nearest(name, known, f"it has {', '.join(sorted(known)) or 'none'}.")
             raise RecipeError(f"onefold merge takes no {flag} for this method; {near}")
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, tuple):
             shared[name] = value
         elif len(value) == 1:
             shared[name] = value[0]

@@ -1,7 +1,8 @@
 """Where the models that a document names are: a folder, a file, the local cache, or the network.
 
-A path that exists is taken. Else a name such as "org/name" is looked up in the cache of Hugging
-Face, and fetched from there only where that was asked for.
+A path that exists is taken; it is relative to the working folder, as in mergekit. Else a name such
+as "org/name" is looked up in the cache of Hugging Face, and fetched from there only where that was
+asked for.
 """
 
 from __future__ import annotations
@@ -47,15 +48,22 @@ def locate(
         OutputError: a model cannot be stored in the cache.
     """
     found: dict[Reference, Located] = {}
+    merged = set(document.models())
     for reference, at in document.references():
-        if reference not in found:
-            found[reference] = _locate(document, reference, at, download, results or {})
+        if reference in found:
+            continue
+        made = (results or {}).get(reference.place.path)
+        if made is not None and reference.adapter is None:
+            found[reference] = Located(made)
+        else:
+            found[reference] = _locate(document, reference, at, download, reference in merged)
     return found
 
 
 def _locate(
-    document: Document, reference: Reference, at: Keys, download: bool, results: Mapping[str, Path]
+    document: Document, reference: Reference, at: Keys, download: bool, weights: bool
 ) -> Located:
+    """Where one model is. weights: they are needed, and not the tokenizer alone."""
     place = reference.place
     if reference.adapter is not None:
         raise document.error(
@@ -64,8 +72,6 @@ def _locate(
             " here; add it first, as with merge_and_unload of peft (a path that holds '+' is"
             " written as model: {model: {path: ...}})",
         )
-    if place.path in results:
-        return Located(results[place.path])
     path = Path(place.path).expanduser()
     if _exists(path):
         if place.revision is not None:
@@ -78,11 +84,11 @@ def _locate(
     if not is_name(place.path):
         raise document.error(at, f"there is no '{_short(place.path)}'; check the path")
     known = snapshot(place.path, place.revision)
-    if known is not None and not known.lacking:
+    if known is not None and not (known.lacking and weights):
         return Located(known.folder, known.commit)
     if download:
         try:
-            folder = fetch(place.path, place.revision)
+            folder = fetch(place.path, place.revision, weights)
         except ValueError as error:
             raise document.error(at, f"'{place}' cannot be fetched: {error}") from error
         return Located(folder, folder.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from onefold.checkpoints.document.content import (
@@ -53,10 +55,41 @@ def yaml_of(documents: Document | Sequence[Document]) -> str:
     return SEPARATOR.join(text_from(content_of(one)) for one in several)
 
 
-def mergekit_yaml(document: Document) -> str | None:
-    """A document as mergekit 0.1.5 reads it; None: it is not valid there."""
-    known = document.method in MERGEKIT and document.finish is None
-    return yaml_of(document) if known else None
+def mergekit_yaml(document: Document, results: Mapping[str, Path] | None = None) -> str | None:
+    """A document as mergekit 0.1.5 reads it, without its name; None: it is not valid there.
+
+    Args:
+        document: the document.
+        results: the folders that stand for the names of other documents.
+    """
+    if document.method not in MERGEKIT or document.finish is not None:
+        return None
+    return yaml_of(replace(with_results(document, results or {}), name=None))
+
+
+def with_results(document: Document, results: Mapping[str, Path]) -> Document:
+    """The document with folders in place of the names of other documents.
+
+    Args:
+        document: the document; it stays as it is.
+        results: the folders by the names.
+    """
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Reference):
+            made = results.get(value.place.path)
+            return value if made is None else replace(value, place=Place(str(made)))
+        if isinstance(value, tuple):
+            return tuple(changed(one) for one in value)
+        if isinstance(value, dict):
+            return {key: changed(one) for key, one in value.items()}
+        if isinstance(value, Module | Slice | Input | Tokenizer | Token | TokenOf):
+            inner = {field.name: changed(getattr(value, field.name)) for field in fields(value)}
+            return replace(value, **inner)
+        return value
+
+    parts = ("base", "modules", "tokenizer")
+    return replace(document, **{part: changed(getattr(document, part)) for part in parts})
 
 
 def record_of(document: Document, located: Mapping[Reference, Located]) -> dict[str, Any]:
