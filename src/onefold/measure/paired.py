@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from onefold.errors import SettingError
 from onefold.finite import finite
 from onefold.tasks.answers import mean_error
 from onefold.tasks.score import ACCURACY, Score
@@ -124,7 +125,14 @@ def difference(first: Scores, second: Scores) -> Difference:
     They are paired if both were taken on the same examples in one order: as many examples of the
     same labels in the same order. Should two data sets agree in that by chance, their pairs are
     independent, and the paired error is that of independent test sets.
+
+    Raises:
+        SettingError: another score decides in each.
     """
+    if first.by != second.by:
+        raise SettingError(
+            f"The first is scored by {first.by} and the second by {second.by}; score both alike."
+        )
     kind = first.kind
     gain, loss = kind.better(first.primary) - kind.better(second.primary), first.loss - second.loss
     if first.primary == second.primary:

@@ -15,6 +15,7 @@ difference of two networks' scores is that of the mean of differences c_i - c'_i
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -106,7 +107,12 @@ def contributions(numbers: Tensor, score: Callable[[Tensor], Tensor]) -> tuple[f
         value = score(mean)
         slope = torch.autograd.grad(value, mean)[0]
     found = float(value.detach())
-    return found, found + (numbers - numbers.mean(0)) @ slope
+    if not math.isfinite(found):
+        return found, torch.full((len(numbers),), torch.nan, dtype=torch.float64)
+    gaps = numbers - numbers.mean(0)
+    # A root has no slope at 0, where its numbers are all 0.
+    slope = slope.masked_fill((gaps == 0).all(0), 0.0)
+    return found, found + gaps @ slope
 
 
 def mean_error(values: Tensor) -> float:

@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from onefold.batches import Batch
+from onefold.batches import Batch, labels_of
 from onefold.errors import SettingError
 from onefold.inference import Output
 from onefold.registry import Registry
@@ -141,6 +141,16 @@ class Reader(ABC):
     @abstractmethod
     def back(self, values: Tensor, outputs: Tensor) -> Tensor:
         """Values as `values` gives them, in the axes of outputs."""
+
+    def judged(self, told: Tensor, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What a metric gets: outputs and labels.
+
+        Args:
+            told: (N, ..., D) as `Task.told` gives them.
+            outputs: of a network, in whose axes the metric gets them.
+            batch: with labels.
+        """
+        return self.back(told, outputs), labels_of(batch, "metrics need them")
 
     @abstractmethod
     def targets(self, values: Tensor, batch: Batch) -> Targets:

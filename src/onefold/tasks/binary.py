@@ -119,6 +119,11 @@ class OneLogit(Reader):
         """Logits in the shape of the outputs."""
         return values.reshape(outputs.shape)
 
+    def judged(self, told: Tensor, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Probabilities in the shape of the labels, which are whole."""
+        labels = labels_in(batch)
+        return told.reshape(labels.shape), whole(labels)
+
     def targets(self, values: Tensor, batch: Batch) -> Targets:
         """0 and 1 as numbers (r, 1)."""
         labels, shape = labels_in(batch), values.shape[:-1]
@@ -171,6 +176,10 @@ class LogitPerLabel(Reader):
         """The logits as they are."""
         return values
 
+    def judged(self, told: Tensor, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, L), and whole labels."""
+        return told, whole(labels_in(batch))
+
     def targets(self, values: Tensor, batch: Batch) -> Targets:
         """0, 1 and NaN as numbers (N, L)."""
         labels = labels_in(batch)
@@ -181,8 +190,12 @@ class LogitPerLabel(Reader):
             )
         wanted = labels.double().cpu()
         wanted = wanted.masked_fill(wanted < 0, torch.nan)
-        check_yes(wanted[~wanted.isnan()], batch)
-        return Targets(wanted, ignored=int(wanted.isnan().sum()))
+        missing = wanted.isnan()
+        check_yes(wanted[~missing], batch)
+        kept, ignored = ~missing.all(1), int(missing.sum())
+        if bool(kept.all()):
+            return Targets(wanted, ignored=ignored)
+        return Targets(wanted[kept], kept, ignored=ignored)
 
 
 def one_number(outputs: Tensor, output: Output, batch: Batch) -> tuple[int, ...]:
@@ -209,6 +222,11 @@ def one_number(outputs: Tensor, output: Output, batch: Batch) -> tuple[int, ...]
         " a binary classifier puts out one logit, so say task='classification' or"
         " task='multilabel'."
     )
+
+
+def whole(labels: Tensor) -> Tensor:
+    """Labels of yes and no as int64, as metrics take them; -1 for NaN."""
+    return labels.nan_to_num(-1.0).long() if labels.is_floating_point() else labels.long()
 
 
 def check_yes(labels: Tensor, batch: Batch) -> None:

@@ -55,7 +55,7 @@ class BinaryTally(Tally):
         p = logits.sigmoid()
         brier = (2 * (p - yes.double()).square()).masked_fill(broken, 2.0)
         sure = torch.maximum(p, 1 - p).masked_fill(broken, 1.0)
-        area, ranked = auroc(logits.masked_fill(broken, -torch.inf), yes)
+        area, ranked = auroc(worst_where(broken, logits, yes), yes)
         values = {
             "accuracy": float(hits.double().mean()),
             "auroc": area,
@@ -64,8 +64,7 @@ class BinaryTally(Tally):
             "brier": float(brier.mean()),
         }
         owners = torch.cat(self._owners)
-        single = len(owners) == self._examples
-        if single:
+        if torch.equal(owners, torch.arange(self._examples)):  # every row is an example
             known = {"accuracy": hits, "auroc": ranked, "nll": nll, "brier": brier}
             own = known.get(by, torch.full_like(nll, torch.nan))
             answers = Answers(own, nll.float(), str(self._fingerprint))
@@ -103,10 +102,9 @@ class MultilabelTally(Tally):
         check_count(sum(map(len, self._values)), self._ignored)
         logits, targets = torch.cat(self._values), torch.cat(self._targets)
         known, yes = ~targets.isnan(), targets > 0.5
-        broken = ~logits.isfinite()
-        ranked = logits.masked_fill(broken, -torch.inf)
-        areas, shares = _precisions(ranked, yes, known)
-        said = (logits > 0) & ~broken
+        broken = ~logits.isfinite() & known
+        areas, shares = _precisions(worst_where(broken, logits, yes), yes, known)
+        said = torch.where(broken, ~yes, logits > 0)
         right, wrong = (said & yes).double(), ((said != yes) & known).double()
         nll = -functional.logsigmoid(torch.where(yes, logits, -logits))
         nll = (nll.masked_fill(broken, torch.inf).masked_fill(~known, 0.0)).sum(1)
@@ -126,6 +124,11 @@ class MultilabelTally(Tally):
         losses = (nll / count.clamp_min(1)).float()
         answers = Answers(own, losses, str(self._fingerprint))
         return Counted(values, len(logits), answers, int(broken.any(1).sum()))
+
+
+def worst_where(broken: Tensor, logits: Tensor, yes: Tensor) -> Tensor:
+    """The logits; broken ones get the worst rank: of yes the lowest, of no the highest."""
+    return torch.where(broken, torch.where(yes, -torch.inf, torch.inf), logits)
 
 
 def _precisions(scores: Tensor, yes: Tensor, known: Tensor) -> tuple[float, Tensor]:

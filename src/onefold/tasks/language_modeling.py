@@ -54,22 +54,36 @@ class LanguageModeling(OfClasses):
 class NextToken(ClassReader):
     """Reads logits (N, T, V) with labels (N, T), each label beside the logits before it."""
 
+    def judged(self, told: Tensor, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (N, T - 1, V), and the tokens (N, T - 1) that follow; -100 for none."""
+        return told[:, :-1], following(batch, told)[:, :-1]
+
     def targets(self, values: Tensor, batch: Batch) -> Targets:
         """The tokens that follow; the last position foretells none."""
-        labels = labels_in(batch)
-        if labels.dim() != 2 or labels.shape != values.shape[:-1]:
-            raise DataError(
-                f"The labels have shape {tuple(labels.shape)} but the logits {tuple(values.shape)};"
-                " language modeling needs logits (N, T, V) and the tokens (N, T) as labels."
-            )
-        following = torch.full_like(labels, NO_LABEL)
-        following[:, :-1] = labels[:, 1:]
-        mask = batch.kwargs.get(MASK)
-        if isinstance(mask, Tensor) and mask.shape == labels.shape:
-            following[:, :-1][mask[:, 1:].to(labels.device) == 0] = NO_LABEL
-        found = class_targets(following, values.shape[:-1], values.shape[-1])
-        left = int((labels[:, 1:] < 0).sum())
+        found = class_targets(following(batch, values), values.shape[:-1], values.shape[-1])
+        left = int((labels_in(batch)[:, 1:] < 0).sum())
         return Targets(found.values, found.kept, found.owners, found.examples, left)
+
+
+def following(batch: Batch, values: Tensor) -> Tensor:
+    """The token (N, T) after each of values (N, T, V); -100 where none counts.
+
+    Raises:
+        DataError: the labels are not the tokens of these values.
+    """
+    labels = labels_in(batch)
+    if labels.dim() != 2 or labels.shape != values.shape[:-1]:
+        raise DataError(
+            f"The labels have shape {tuple(labels.shape)} but the logits {tuple(values.shape)};"
+            " language modeling needs logits (N, T, V) and the tokens (N, T) as labels."
+        )
+    found = torch.full_like(labels, NO_LABEL, dtype=torch.long)
+    found[:, :-1] = labels[:, 1:]
+    found[found < 0] = NO_LABEL
+    mask = batch.kwargs.get(MASK)
+    if isinstance(mask, Tensor) and mask.shape == labels.shape:
+        found[:, :-1][mask[:, 1:].to(labels.device) == 0] = NO_LABEL
+    return found
 
 
 class TokenTally(Tally):

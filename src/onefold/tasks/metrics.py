@@ -13,7 +13,9 @@ A metric of a user's own file is registered by a name, so that recipes and optio
 
 Both get outputs in the network's axes: of classes their log-probabilities (metrics take them as
 logits), of yes or no the probabilities, of regression the numbers; and labels as the data give
-them. Labels that do not count are among them: say `ignore_index` to the metric.
+them, of yes or no as whole numbers with -1 for NaN. In language modeling they get (N, T - 1, V) and
+the tokens (N, T - 1) that follow, -100 where none counts. Labels that do not count are among them:
+say `ignore_index` to the metric.
 """
 
 from __future__ import annotations
@@ -87,7 +89,14 @@ class Metric:
 
     def counter(self) -> Counter:
         """An empty counter for one network."""
-        return Streamed(self) if isinstance(self.of, nn.Module) else Called(self)
+        return Streamed(self) if is_streamed(self.of) else Called(self)
+
+
+def is_streamed(of: Any) -> bool:
+    """Whether it is a metric that is updated batch by batch; other modules are functions."""
+    return isinstance(of, nn.Module) and all(
+        callable(getattr(of, name, None)) for name in ("update", "compute", "reset")
+    )
 
 
 def as_metric(given: Any) -> Metric:
@@ -163,9 +172,16 @@ class Streamed(Counter):
         """The value of the metric.
 
         Raises:
-            DataError: it is no single number.
+            DataError: it fails, or is no single number.
         """
-        return _number(self._own.compute(), self.metric.name)
+        try:
+            found = self._own.compute()
+        except Exception as error:
+            raise DataError(
+                f"The metric '{self.metric.name}' cannot be computed of all batches"
+                f" ({_line(error)}); give one that fits the task."
+            ) from error
+        return _number(found, self.metric.name)
 
 
 class Called(Counter):

@@ -5,26 +5,25 @@
     divergence   mean over rows and numbers of (f - g)^2, g the ensemble's outputs
     RMSE = sqrt(mean (f - y)^2),    MAE = mean |f - y|,    R2 = 1 - mean (f - y)^2 / var y
 
-All numbers count alike. R2 is of all of them, with the variance of each number by itself.
+All numbers count alike. R2 is of all of them, with the variance of each number by itself. It is
+NaN for labels that do not vary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from onefold.batches import Batch
 from onefold.errors import DataError
 from onefold.inference import Output
-from onefold.tasks.answers import Answers, Fingerprint, contributions
-from onefold.tasks.base import Bins, Counted, Reader, Rows, Tally, Targets, Task, tasks
-from onefold.tasks.chance import InputFacts
-from onefold.tasks.class_tally import check_count
+from onefold.tasks.base import Bins, Reader, Tally, Targets, Task, tasks
 from onefold.tasks.labels import labels_in
 from onefold.tasks.means import EnsembleMean, plain_mean
+from onefold.tasks.number_tally import NumberTally
 from onefold.tasks.score import Score
 
 MARGIN = 0.01  # the share of the variance that a network must explain, if its outputs are rescaled
@@ -97,20 +96,26 @@ class Numbers(Reader):
 
     def values(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The outputs (N, D), all numbers of an example in one row."""
+        self._shape = tuple(outputs.shape)
         return outputs.reshape(len(outputs), -1) if outputs.dim() else outputs.reshape(1, 1)
 
     def back(self, values: Tensor, outputs: Tensor) -> Tensor:
         """Numbers in the shape of the outputs."""
         return values.reshape(outputs.shape)
 
+    def judged(self, told: Tensor, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Numbers in the shape of the labels, and the labels."""
+        labels = labels_in(batch)
+        return told.reshape(labels.shape), labels
+
     def targets(self, values: Tensor, batch: Batch) -> Targets:
         """The numbers (N, D)."""
         labels = labels_in(batch)
-        if labels.is_complex() or labels.numel() != values.numel() or len(labels) != len(values):
+        if labels.is_complex() or not labels.dim() or not alike(labels.shape, self._shape):
             raise DataError(
                 f"The labels of batch {batch.index} have shape {tuple(labels.shape)}, but the"
-                f" network puts out {values.shape[1]} numbers for each of {len(values)} examples;"
-                " give as many labels."
+                f" network puts out {values.shape[1]} numbers for each of {len(values)} examples,"
+                f" in shape {self._shape}; give as many labels, in that shape."
             )
         wanted = labels.reshape(values.shape).double().cpu()
         if bool(wanted.isinf().any()):
@@ -127,50 +132,12 @@ class Numbers(Reader):
         return Targets(wanted[kept], kept, None, 0, ignored)
 
 
-class NumberTally(Tally):
-    """Adds up errors; two numbers for each example and the labels' moments are kept."""
-
-    def __init__(self) -> None:
-        self._numbers: list[Tensor] = []
-        self._sums: Tensor | None = None
-        self._fingerprint = Fingerprint()
-        self._ignored = self._broken = 0
-
-    def add(self, rows: Rows) -> None:
-        """Add outputs (n, D) with labels (n, D)."""
-        self._ignored += rows.ignored
-        values, wanted = rows.values.cpu().double(), rows.targets.cpu()
-        known = ~wanted.isnan()
-        broken = (~values.isfinite() & known).any(1)
-        gap = torch.where(known, values - wanted, 0.0).masked_fill(broken.unsqueeze(1), torch.inf)
-        square, size = gap.square().sum(1), gap.abs().sum(1)
-        self._numbers.append(torch.stack([square, size, known.double().sum(1)], 1))
-        self._broken += int(broken.sum())
-        label = wanted.nan_to_num(0.0)
-        own = torch.stack([known.double().sum(0), label.sum(0), label.square().sum(0)])
-        self._sums = own if self._sums is None else self._sums + own
-        self._fingerprint.add(wanted.nan_to_num(0.0))
-
-    def counted(self, by: str, facts: InputFacts | None = None) -> Counted:
-        """The scores of all that was added, paired by example."""
-        check_count(sum(map(len, self._numbers)), self._ignored)
-        assert self._sums is not None
-        numbers = torch.cat(self._numbers)
-        count, total, squares = self._sums
-        spread = (squares - total.square() / count.clamp_min(1)).sum() / count.sum()
-        known: dict[str, Callable[[Tensor], Tensor]] = {
-            "rmse": lambda mean: (mean[0] / mean[2]).sqrt(),
-            "mae": lambda mean: mean[1] / mean[2],
-            "r2": lambda mean: 1 - mean[0] / mean[2] / spread.clamp_min(1e-300),
-            "mse": lambda mean: mean[0] / mean[2],
-        }
-        values = {name: float(score(numbers.mean(0))) for name, score in known.items()}
-        own = torch.full((len(numbers),), torch.nan, dtype=torch.float64)
-        if by in known:
-            own = contributions(numbers, known[by])[1]
-        losses = (numbers[:, 0] / numbers[:, 2]).float()
-        answers = Answers(own, losses, str(self._fingerprint))
-        return Counted(values, len(numbers), answers, self._broken)
+def alike(labels: Sequence[int], outputs: Sequence[int]) -> bool:
+    """Whether labels have the shape of outputs, but for axes of length 1, or (N, D) flattened."""
+    if tuple(labels[:1]) != tuple(outputs[:1]) or math.prod(labels) != math.prod(outputs):
+        return False
+    ours, theirs = ([size for size in shape[1:] if size != 1] for shape in (labels, outputs))
+    return ours == theirs or min(len(ours), len(theirs)) == 1
 
 
 def best_explained(values: Tensor, targets: Tensor) -> float:

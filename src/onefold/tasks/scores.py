@@ -231,7 +231,8 @@ class Scores:
                 for key, value in values.items()
                 if key != "units"
             }
-            kinds = tuple(_kind(of_one) for of_one in values["units"].values())
+            own = _kinds_of(values.get("task", ""))
+            kinds = tuple(_kind(of_one, own) for of_one in values["units"].values())
             if isinstance(known.get("renumbered"), list):
                 known["renumbered"] = tuple(known["renumbered"])
             numbers = {kind.name: known.pop(kind.name) for kind in kinds}
@@ -242,10 +243,17 @@ class Scores:
             ) from None
 
 
-def _kind(values: Mapping[str, Any]) -> Score:
-    """The inverse of `Score.to_dict`; how it is shown follows from the unit."""
-    known = {one.name: one for one in CLASSIFIED}
-    if values["name"] in known:
+def _kinds_of(task: str) -> dict[str, Score]:
+    """The scores of the task of that name, as far as it is known here."""
+    from onefold.tasks.base import tasks
+
+    known = (*CLASSIFIED, *(tasks.get(task).scores if task in tasks else ()))
+    return {one.name: one for one in known}
+
+
+def _kind(values: Mapping[str, Any], known: Mapping[str, Score]) -> Score:
+    """The inverse of `Score.to_dict`; how it is shown follows from the task, or from the unit."""
+    if values["name"] in known and known[values["name"]].to_dict() == dict(values):
         return known[values["name"]]
     percent = values["unit"] == "%"
     return Score(**values, scale=100 if percent else 1, digits=2 if percent else 4)

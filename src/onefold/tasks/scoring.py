@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -44,7 +44,13 @@ class Scoring:
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", as_metrics(self.metrics))
         self.named  # noqa: B018 - a name that is unknown is refused at once
+        taken = {one.name for one in fields(Scores)} | {"units"}
         for metric in self.metrics:
+            if metric.name in taken:
+                raise SettingError(
+                    f"A metric is called '{metric.name}', which is a fact of all scores; give it"
+                    " another name, as onefold.Metric(metric, 'name')."
+                )
             if metric.name == self.by:
                 check_chooses(metric.kind)
 
@@ -76,9 +82,15 @@ class Scoring:
         """Refuse a deciding score that neither the task nor a metric has.
 
         Raises:
-            SettingError: as said.
+            SettingError: as said, or a metric has the name of one of the task's scores.
         """
         known = [kind.name for kind in self.kinds(task)]
+        for metric in self.metrics:
+            if known.count(metric.name) > 1:
+                raise SettingError(
+                    f"A metric is called '{metric.name}', which is a score of {task.name} already;"
+                    " give it another name, as onefold.Metric(metric, 'name')."
+                )
         if self.by is not None and self.by not in known:
             raise SettingError(
                 f"There is no score '{self.by}' of {task.name} to choose by;"
@@ -115,14 +127,12 @@ class ScoredTally:
         """
         self._tally.add(rows)
         self._ignored += rows.ignored
-        if not self._counters or batch.labels is None:
+        if not self._counters:
             return
-        told = reader.back(self.task.told(values.float().cpu()), outputs)
-        labels = batch.labels.cpu()
-        if told.dim() == labels.dim() + 1 and told.numel() == labels.numel():
-            told = told.reshape(labels.shape)  # one number for each label
-        for counter in self._counters:
-            counter.add(told, labels, f" of batch {batch.index}")
+        told = self.task.told(values.detach().float().cpu())
+        given, labels = reader.judged(told, outputs, batch)
+        for counter in self._counters:  # a function may change what it gets
+            counter.add(given.clone(), labels.cpu().clone(), f" of batch {batch.index}")
 
     def scores(
         self,

@@ -13,7 +13,8 @@ Read from one labelled batch:
 | whole 0 and 1, one for each output | one number | binary |
 | other numbers, one for each output | of any shape | regression |
 
-What fits two of them is refused: labels 0.0 and 1.0 beside one number may be of either.
+What fits two of them is refused: labels 0.0 and 1.0 beside one number may be of either, and so may
+numbers 0.0, or -1.0, 0.0 and 1.0, beside several.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from onefold.errors import DataError
 from onefold.inference import Output, class_axes
 from onefold.tasks.base import Task, tasks
 from onefold.tasks.class_reading import SUM, is_shifted
-
-ASK = "name it, as task='regression' (--task)"
+from onefold.tasks.labels import is_ignored
 
 
 def tell_task(outputs: Tensor, batch: Batch, output: Output) -> Task:
@@ -90,10 +90,17 @@ def _of_rows(labels: Tensor, batch: Batch) -> str:
     sums = (wide.sum(1) - 1).abs() <= SUM
     if bool((known >= 0).all()) and bool(sums.all()):
         return "classification"
-    yes_or_no = bool(((known == 0) | (known == 1) | (known < 0) & (known == known.round())).all())
-    if yes_or_no and bool((known <= 1).all()) and bool((known == 1).any()):
-        return "multilabel"
-    return "regression"
+    if not bool(((known == 0) | (known == 1) | (known < 0) & (known == known.round())).all()):
+        return "regression"
+    numbers = labels.is_floating_point()
+    if numbers and (bool((known < 0).any()) or not bool((known == 1).any())):
+        found = ", ".join(f"{one:g}" for one in sorted(set(known.tolist()))[-3:]) or "NaN"
+        raise DataError(
+            f"The labels of batch {batch.index} are {found} beside {labels.shape[1]} outputs each,"
+            " which may be yes or no (task='multilabel') or numbers (task='regression'); name it"
+            " (--task)."
+        )
+    return "multilabel"
 
 
 def _one_each(shape: tuple[int, ...], labels: tuple[int, ...]) -> bool:
@@ -108,12 +115,15 @@ def _one_each(shape: tuple[int, ...], labels: tuple[int, ...]) -> bool:
 def _of_numbers(labels: Tensor, batch: Batch, *, single: bool) -> str:
     if labels.dtype == torch.bool:
         return "binary"
-    yes_or_no = bool(((labels == 0) | (labels == 1)).all())
+    known = labels[~(labels.isnan() if labels.is_floating_point() else is_ignored(labels, 2))]
+    yes_or_no = bool(((known == 0) | (known == 1)).all())
     if not single or not yes_or_no:
         return "regression"
-    if labels.is_floating_point():
+    left = len(known) < labels.numel()
+    if labels.is_floating_point() or left:
+        found = "0.0 and 1.0" if labels.is_floating_point() else "0, 1 and such as do not count"
         raise DataError(
-            f"The labels of batch {batch.index} are 0.0 and 1.0 beside one output each, which may"
+            f"The labels of batch {batch.index} are {found} beside one output each, which may"
             " be yes or no (task='binary') or numbers (task='regression'); name it (--task)."
         )
     return "binary"
