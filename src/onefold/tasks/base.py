@@ -14,7 +14,7 @@ A task of a user's own is such a class, registered by `@onefold.tasks.tasks.regi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,8 @@ from onefold.tasks.chance import InputFacts
 from onefold.tasks.classes import ClassCounts
 from onefold.tasks.means import EnsembleMean
 from onefold.tasks.score import Score
+
+JOINED = 4096  # rows that a tally gets at once where batches are small
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,42 @@ class Rows:
     def count(self) -> int:
         """The number of examples; without owners that of the rows."""
         return len(self.values) if self.owners is None else self.examples
+
+
+def joined(parts: Iterable[Rows], most: int = JOINED) -> Iterator[Rows]:
+    """The rows of batch after batch, those of several in one: tallies cost little for each then.
+
+    Args:
+        parts: the rows of each batch.
+        most: rows from which on no more are put together.
+    """
+    held: list[Rows] = []
+    for rows in parts:
+        held.append(rows)
+        if sum(len(one.values) for one in held) >= most:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    owners: list[Tensor] = []
+    examples = 0
+    for rows in parts:
+        own = torch.arange(rows.count) if rows.owners is None else rows.owners
+        owners.append(own + examples)
+        examples += rows.count
+    plain = all(rows.owners is None for rows in parts)
+    return Rows(
+        torch.cat([rows.values for rows in parts]),
+        torch.cat([rows.targets for rows in parts]),
+        None if plain else torch.cat(owners),
+        0 if plain else examples,
+        sum(rows.ignored for rows in parts),
+    )
 
 
 @dataclass(frozen=True)
@@ -261,7 +299,12 @@ class Task(ABC):
         return torch.zeros_like(values)
 
     def useless(self, values: Tensor, targets: Tensor) -> str:
-        """Why rows (r, D) tell nothing of the targets, in words behind "it"; "" if they do."""
+        """Why rows (r, D) tell nothing of the targets, in words behind "it"; "" if they do.
+
+        Args:
+            values: as `calibrated` gives them.
+            targets: of the rows.
+        """
         return ""
 
     def kind(self, name: str) -> Score:
@@ -310,5 +353,6 @@ __all__ = [
     "Task",
     "broken_rows",
     "has_answers",
+    "joined",
     "tasks",
 ]

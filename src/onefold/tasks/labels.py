@@ -92,12 +92,26 @@ def class_targets(labels: Tensor, shape: torch.Size, classes: int) -> Targets:
             f"The labels have shape {tuple(labels.shape)} but the logits"
             f" {(*shape, classes)}; give labels {tuple(shape)}."
         )
-    wrong = is_ignored(labels, classes)
-    ignored = int(wrong.sum())
-    kept = ~wrong if ignored else None
-    flat = check_labels(labels if kept is None else labels[kept], classes)
+    kept, ignored = None, 0
+    if not _all_classes(labels, classes):
+        wrong = is_ignored(labels, classes)
+        ignored = int(wrong.sum())
+        kept = ~wrong if ignored else None
+        flat = check_labels(labels if kept is None else labels[kept], classes)
+    else:
+        flat = labels.reshape(-1).cpu().long()
     owners = owners_of(labels, kept) if labels.dim() > 1 else None
     return Targets(flat, kept, owners, len(labels) if labels.dim() else 1, ignored)
+
+
+def _all_classes(labels: Tensor, classes: int) -> bool:
+    """Whether labels are numbers of classes and nothing else, at the cost of one pass."""
+    if labels.is_floating_point() or labels.is_complex() or not labels.numel():
+        return False
+    if labels.dtype == torch.bool:
+        return classes > 1
+    low, high = torch.aminmax(labels)
+    return int(low) >= 0 and int(high) < classes
 
 
 def owners_of(labels: Tensor, kept: Tensor | None) -> Tensor:

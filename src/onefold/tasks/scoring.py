@@ -12,7 +12,7 @@ from onefold.batches import Batch
 from onefold.errors import SettingError, nearest, shown
 from onefold.inference import ANY, Output
 from onefold.tasks.answers import Answers
-from onefold.tasks.base import Bins, Reader, Tally, Task, tasks
+from onefold.tasks.base import Bins, Reader, Rows, Tally, Task, tasks
 from onefold.tasks.chance import InputFacts
 from onefold.tasks.means import EnsembleName
 from onefold.tasks.metrics import Counter, Metric, as_metrics, check_chooses
@@ -115,7 +115,9 @@ class ScoredTally:
         self._counters: list[Counter] = [metric.counter() for metric in scoring.metrics]
         self._ignored = 0
 
-    def add(self, reader: Reader, values: Tensor, outputs: Tensor, batch: Batch, rows: Any) -> None:
+    def add(
+        self, reader: Reader, values: Tensor, outputs: Tensor, batch: Batch, rows: Rows
+    ) -> None:
         """Add one network's batch.
 
         Args:
@@ -125,8 +127,16 @@ class ScoredTally:
             batch: with labels.
             rows: the rows of the values.
         """
+        self.count(rows)
+        self.measure(reader, values, outputs, batch)
+
+    def count(self, rows: Rows) -> None:
+        """Add rows to the task's scores alone."""
         self._tally.add(rows)
         self._ignored += rows.ignored
+
+    def measure(self, reader: Reader, values: Tensor, outputs: Tensor, batch: Batch) -> None:
+        """Add one network's batch to the metrics alone; arguments are as in `add`."""
         if not self._counters:
             return
         told = self.task.told(values.detach().float().cpu())

@@ -12,6 +12,7 @@ from onefold.fold.soft.examples import Examples
 from onefold.inference import run
 from onefold.inference.running import eval_mode
 from onefold.tasks import Rows, Scores, Scoring, Targets, Task
+from onefold.tasks.base import joined
 from onefold.tasks.reading import Reading, tempered
 from onefold.tasks.scoring import ScoredTally
 
@@ -76,12 +77,14 @@ def answer(
             targets = reading.targets(values, batch) if like is None else like.labels[number]
             rows = targets.rows(values)
             if scored:
-                task = reading.told
-                tally = tally or reading.scoring.tally(task)
-                tally.add(reading.reader, values, outputs, batch, wide(rows, task))
+                tally = tally or reading.scoring.tally(reading.told)
+                tally.measure(reading.reader, values, outputs, batch)
             parts.append(rows)
             shapes.append(values.shape)
             labels.append(targets)
+    if tally is not None:
+        for rows in joined(parts):
+            tally.count(wide(rows, reading.told))
     return Answered(
         torch.cat([rows.values for rows in parts]),
         torch.cat([rows.targets for rows in parts]),
@@ -122,8 +125,9 @@ def at_best_temperature(found: Answered, scores: Scores, reading: Reading) -> Sc
     sizes = [len(rows.values) for rows in found.parts]
     scaled = task.calibrated(found.values, found.targets).split(sizes)  # type: ignore[no-untyped-call]
     tally = task.tally(reading.scoring.bins)
-    for values, rows in zip(scaled, found.parts, strict=True):
-        tally.add(wide(replace(rows, values=values), task))
+    again = (replace(rows, values=own) for own, rows in zip(scaled, found.parts, strict=True))
+    for rows in joined(again):
+        tally.add(wide(rows, task))
     plain = Scoring(task, bins=reading.scoring.bins)
     counted = tally.counted(task.scores[0].name)
     return Scores(

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 
 from onefold.errors import MembersError
-from onefold.fold.soft.answered import Answered, best_loss
+from onefold.fold.soft.answered import Answered
 from onefold.fold.soft.examples import Examples
 from onefold.tasks import Task
 from onefold.tasks.reading import in_nats
@@ -89,13 +89,14 @@ def score_member(task: Task, found: Answered, examples: Examples) -> MemberScore
         return MemberScore(False, math.inf, math.inf, math.inf, broken=told)
     rms = float(values.square().mean().sqrt())
     loss = float(task.losses(values, found.targets).mean())
-    fitted = best_loss(values, found.targets, task)
+    scaled = task.calibrated(values, found.targets)
+    fitted = float(task.losses(scaled, found.targets).mean())
     return MemberScore(
         True,
         rms,
         loss if math.isfinite(loss) else math.inf,
         fitted,
-        task.useless(values, found.targets),
+        task.useless(scaled, found.targets),
     )
 
 
