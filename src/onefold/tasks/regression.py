@@ -96,7 +96,7 @@ class Numbers(Reader):
 
     def values(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The outputs (N, D), all numbers of an example in one row."""
-        self._shape = tuple(outputs.shape)
+        self._axes = tuple(outputs.shape[1:])
         return outputs.reshape(len(outputs), -1) if outputs.dim() else outputs.reshape(1, 1)
 
     def back(self, values: Tensor, outputs: Tensor) -> Tensor:
@@ -111,11 +111,12 @@ class Numbers(Reader):
     def targets(self, values: Tensor, batch: Batch) -> Targets:
         """The numbers (N, D)."""
         labels = labels_in(batch)
-        if labels.is_complex() or not labels.dim() or not alike(labels.shape, self._shape):
+        shape = (len(values), *self._axes)
+        if labels.is_complex() or not labels.dim() or not alike(labels.shape, shape):
             raise DataError(
                 f"The labels of batch {batch.index} have shape {tuple(labels.shape)}, but the"
                 f" network puts out {values.shape[1]} numbers for each of {len(values)} examples,"
-                f" in shape {self._shape}; give as many labels, in that shape."
+                f" in shape {shape}; give as many labels, in that shape."
             )
         wanted = labels.reshape(values.shape).double().cpu()
         if bool(wanted.isinf().any()):
