@@ -284,7 +284,7 @@ def main() -> None:
         made = spoiled(number)
         found = verdict(made.text)
         counts["refused" if found.message else "read"] += 1
-        counts["with something that mergekit ignores"] += found.ignored > 0
+        counts["ignored_as_mergekit"] += found.ignored > 0
         counts["faults"] += bool(found.fault)
         if found.fault:
             print(f"file {number}, {', '.join(made.how)}: {found.fault}", flush=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from onefold.checkpoints.document.content import Document, Reference
 from onefold.documents.problems import Keys
 
+SHOWN = 8  # documents of a circle in a message
 
-def needed_by(document: Document, names: Sequence[str]) -> dict[str, Keys]:
+
+def needed_by(document: Document, names: Collection[str]) -> dict[str, Keys]:
     """The documents that one refers to, in its order, each with the key that names it first.
 
     Args:
@@ -46,7 +48,7 @@ def in_order(documents: Sequence[Document]) -> tuple[Document, ...]:
                 )
             raise document.error(("name",), f"another document has the name '{document.name}' too")
         named[document.name] = document
-    names = [name for name in named if name is not None]
+    names = dict.fromkeys(name for name in named if name is not None)
     for document in documents:
         for needed, at in needed_by(document, names).items():
             reference = next(r for r, where in document.references() if where == at)
@@ -63,7 +65,7 @@ def in_order(documents: Sequence[Document]) -> tuple[Document, ...]:
 def _add(
     name: str | None,
     named: dict[str | None, Document],
-    names: list[str],
+    names: Collection[str],
     done: dict[str | None, Document],
     above: list[str | None],
 ) -> None:
@@ -74,6 +76,8 @@ def _add(
         if needed in (*above, name):
             way = [*above, name]
             circle = [str(one) for one in way[way.index(needed) :]]
+            if len(circle) > SHOWN:
+                circle = [*circle[: SHOWN - 1], "..."]
             raise document.error(
                 at,
                 f"'{needed}' is made from itself: {' -> '.join([*circle, needed])}; give one of"

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from onefold.checkpoints.document.content import (
     Document,
     Entry,
+    Input,
     Module,
     Parameters,
     Reference,
@@ -30,6 +31,7 @@ from onefold.checkpoints.document.methods import method_class
 from onefold.checkpoints.document.scalars import scalar_of
 from onefold.checkpoints.methods.base import Method
 from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
+from onefold.documents.problems import Keys
 from onefold.errors import RecipeError, SettingError
 
 OUTSIDE = 0.0  # the position of tensors that belong to no layer
@@ -84,6 +86,9 @@ class Values:
         self.document, self.module, self.part = document, module, part
         self.kind: type[Method] = method_class(document.method)
         self.base = document.base_of(part)
+        self._own: dict[Reference, list[Input]] = {}
+        for one in part.inputs:
+            self._own.setdefault(one.model, []).append(one)
         self.shared, self.per_model = settings_of(self.kind), self.kind.per_model
 
     def merges(self, model: Reference) -> bool:
@@ -96,11 +101,15 @@ class Values:
         Args:
             model: of a parameter that each model has; None: of one for the whole merge.
         """
-        if model is not None:
-            yield from (one.parameters for one in self.part.inputs if one.model == model)
-        yield self.part.parameters
-        yield self.module.parameters
-        yield self.document.parameters
+        yield from (level for _, level in self.placed_levels(model))
+
+    def placed_levels(self, model: Reference | None = None) -> Iterator[tuple[Keys, Parameters]]:
+        """As `levels`, each with its place in the document."""
+        for one in self._own.get(model, ()) if model is not None else ():
+            yield (*one.at, "parameters"), one.parameters
+        yield (*self.part.at, "parameters"), self.part.parameters
+        yield (*self.module.at, "parameters"), self.module.parameters
+        yield ("parameters",), self.document.parameters
 
     def entry(self, name: str, tensor: str, model: Reference | None = None) -> Entry | None:
         """The entry that sets a parameter; None: its default counts.
@@ -214,7 +223,7 @@ class Values:
         at, of = self.part.at, ""
         if model is not None:
             of = f" of {model}"
-            at = next((one.at for one in self.part.inputs if one.model == model), at)
+            at = next((one.at for one in self._own.get(model, ())), at)
         return self.document.error(
             at,
             f"{self._where(tensor)}'{parameter.name}'{of} has no value; give one under"
