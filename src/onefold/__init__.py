@@ -43,6 +43,7 @@ _EXPORTS = {
     "PersistentTraining": "onefold.explore",
     "compare_networks": "onefold.comparison",
     "measure_pairs": "onefold.explore",
+    "merge_checkpoints": "onefold.checkpoints.engine",
     "evaluate": "onefold.measure",
     "evaluate_all": "onefold.measure",
     "Metric": "onefold.tasks",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from onefold.alignment.matchers import WeightMatching as WeightMatching
     from onefold.alignment.matchers import ZipIt as ZipIt
     from onefold.batch_parts import Batches as Batches
+    from onefold.checkpoints.engine import merge_checkpoints as merge_checkpoints
     from onefold.comparison import compare_networks as compare_networks
     from onefold.ensemble import ClassPool as ClassPool
     from onefold.ensemble import Ensemble as Ensemble

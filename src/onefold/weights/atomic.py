@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from onefold.errors import OutputError
@@ -147,7 +147,7 @@ def atomic_directory(path: str | os.PathLike[str], *, force: bool = False) -> It
             raise explain(error, path) from error
         check_output(path, force, folder=True)
         try:
-            _exchange(temporary, target)
+            exchange(temporary, target)
         except OSError as error:
             raise explain(error, path) from error
 
@@ -248,11 +248,19 @@ def explain(error: OSError, path: str | os.PathLike[str]) -> OutputError:
     )
 
 
-def _exchange(new: Path, target: Path) -> None:
+def exchange(new: Path, target: Path, leave: Collection[str] = ()) -> None:
     """Rename the folder `new` to `target`, with the entries of the old one that it lacks.
 
     Where the system can exchange two names in one step, there is a whole folder at every moment.
-    Elsewhere there is none for a moment.
+    Elsewhere there is none for a moment. The old folder is `new` afterwards.
+
+    Args:
+        new: the finished folder.
+        target: its name to be, in the same folder.
+        leave: names of entries of the old folder that are not taken over.
+
+    Raises:
+        OSError: the operating system refuses.
     """
     if not target.exists():
         with undisturbed():
@@ -261,7 +269,8 @@ def _exchange(new: Path, target: Path) -> None:
         sync(target.parent)
         return
     for entry in target.iterdir():
-        if not (new / entry.name).exists() and not (new / entry.name).is_symlink():
+        there = (new / entry.name).exists() or (new / entry.name).is_symlink()
+        if not there and entry.name not in leave:
             _carry_over(entry, new / entry.name)
     sync(new)
     with undisturbed():

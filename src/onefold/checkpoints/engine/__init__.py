@@ -1,0 +1,9 @@
+"""Whole checkpoints are merged: planned from headers, streamed from files into files.
+
+Importing this package imports no torch.
+"""
+
+from onefold.checkpoints.engine.merging import MergedCheckpoint, merge_checkpoints
+from onefold.checkpoints.engine.planning import Plan, plan_merge
+
+__all__ = ["MergedCheckpoint", "Plan", "merge_checkpoints", "plan_merge"]

@@ -1,0 +1,49 @@
+"""The card of a merged checkpoint: what it was made of and how, as people's tools read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onefold._version import __version__
+from onefold.checkpoints.document import Document, yaml_of
+from onefold.documents.yaml_text import text_from
+
+
+def card_of(title: str, document: Document, notes: Sequence[str], copied: Sequence[str]) -> str:
+    """The text of README.md: a head in YAML, the models, the method, the document.
+
+    Args:
+        title: of the card.
+        document: what was carried out.
+        notes: what was decided, one sentence each.
+        copied: names of the files that were copied from the donor.
+    """
+    models = [str(model) for model in document.models()]
+    head: dict[str, Any] = {
+        "base_model": [_public(model) for model in models],
+        "base_model_relation": "merge",
+        "tags": ["merge", "onefold"],
+    }
+    lines = "\n".join(f"- `{model}`" for model in models)
+    base = f", with `{document.base}` as the base" if document.base is not None else ""
+    parts = [
+        f"---\n{text_from(head)}---\n\n# {title}",
+        f"A merge of {len(models)} checkpoints, made by onefold {__version__} with"
+        f" `{document.method}`{base}.",
+        f"## Models\n\n{lines}",
+        f"## Document\n\n```yaml\n{yaml_of(document)}```",
+    ]
+    if notes:
+        parts.append("## What was decided\n\n" + "\n".join(f"- {note}" for note in notes))
+    if copied:
+        names = ", ".join(f"`{name}`" for name in copied)
+        parts.append(f"## Files\n\nCopied unchanged: {names}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _public(model: str) -> str:
+    """A name as it is; of a path its last part, as paths of a machine say nothing elsewhere."""
+    path = Path(model)
+    return path.name if path.is_absolute() or model.startswith((".", "~")) else model

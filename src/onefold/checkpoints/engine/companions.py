@@ -1,0 +1,134 @@
+"""The files beside the weights: config, tokenizer, code. They are copied from one model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from onefold.checkpoints.layouts import Layout
+from onefold.checkpoints.layouts.layers import COUNTS
+from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.errors import WeightsError
+
+NAMES = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)
+PATTERNS = ("*.py", "tokenizer*.model", "vocab*.txt", "additional_chat_templates")
+MODULES = "modules.json"  # of sentence-transformers: the folders of further modules
+
+
+def companions_of(layout: Layout) -> Iterator[Path]:
+    """The files and folders beside the weights of a folder that belong to the model."""
+    if not layout.path.is_dir():
+        return
+    folder = layout.folder
+    found = {folder / name for name in NAMES if (folder / name).is_file()}
+    for pattern in PATTERNS:
+        found.update(folder.glob(pattern))
+    found.update(folder / name for name in _modules(folder))
+    yield from sorted(found)
+
+
+def copy_companions(layout: Layout, target: Path) -> list[str]:
+    """Copy them into a folder; links are followed.
+
+    Returns:
+        The names of what was copied.
+
+    Raises:
+        OSError: one cannot be read or written.
+    """
+    names = []
+    for path in companions_of(layout):
+        place = target / path.name
+        if path.is_dir():
+            shutil.copytree(path, place, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, place)
+        names.append(path.name)
+    return names
+
+
+def config_text(layout: Layout, dtype: str | None, layers: int | None) -> str | None:
+    """The config of the result; None: the donor has none.
+
+    Args:
+        layout: the donor.
+        dtype: what the weights were written in; None: as the donor's are.
+        layers: the number of layers; None: the donor's.
+
+    Raises:
+        WeightsError: the donor's config does not say where the number of layers stands.
+    """
+    if not layout.config:
+        return None
+    config: dict[str, Any] = json.loads(json.dumps(layout.config))
+    parts = [config, *([config["text_config"]] if isinstance(config.get("text_config"), dict) else [])]
+    if dtype is not None:
+        for part in parts:
+            for key in ("dtype", "torch_dtype"):
+                if key in part:
+                    part[key] = dtype
+        if "dtype" not in config and "torch_dtype" not in config:
+            config["torch_dtype"] = dtype
+    if layers is not None and layers != layout.layers:
+        _set_layers(parts, layout, layers)
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def check_layers(layout: Layout, layers: int | None) -> None:
+    """Refuse another number of layers where the config does not say it.
+
+    Raises:
+        WeightsError: so it is.
+    """
+    config_text(layout, None, layers)
+
+
+def _set_layers(parts: list[dict[str, Any]], layout: Layout, layers: int) -> None:
+    old, done = layout.layers, False
+    for part in parts:
+        for key in COUNTS:
+            if part.get(key) == old and not isinstance(part[key], bool):
+                part[key] = layers
+                done = True
+        for key in ("layer_types", "sliding_window_pattern"):
+            value = part.get(key)
+            if isinstance(value, list) and len(value) == old and len(set(map(str, value))) == 1:
+                part[key] = value[:1] * layers
+    if not done:
+        raise WeightsError(
+            f"{layout.path / CONFIG} does not say {old} layers under any of {', '.join(COUNTS)}, so"
+            f" that {layers} cannot be written there; merge without slices."
+        )
+
+
+def _modules(folder: Path) -> list[str]:
+    """The folders that sentence-transformers' list of modules names."""
+    try:
+        content = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+        paths = [str(one["path"]) for one in content if isinstance(one, Mapping) and one["path"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [p for p in paths if Path(p).name == p and (folder / p).is_dir() and p not in ("..", ".")]

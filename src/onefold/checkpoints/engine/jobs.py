@@ -1,0 +1,94 @@
+"""One tensor of the result, and the tensors that it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onefold.checkpoints.layouts import Held, is_float, item_size
+from onefold.checkpoints.layouts.dtypes import keeps_values
+from onefold.checkpoints.methods.base import Method
+from onefold.checkpoints.methods.parameters import Value
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor of one model, with the model's parameters.
+
+    Attributes:
+        model: the name of the model, by which random masks are seeded.
+        held: the tensor.
+        parameters: the values of the method's parameters.
+    """
+
+    model: str
+    held: Held
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one tensor is made.
+
+    Attributes:
+        name: its name in the result.
+        shape: its shape.
+        dtype: its dtype in the result, as torch names it.
+        method: the method with its settings; None: the tensor is copied.
+        sources: the models.
+        base: the base, if the method has one.
+        cast: the dtype that inputs are rounded to before; None: they are not.
+        copied: the tensor that is copied.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    method: Method | None = None
+    sources: tuple[Source, ...] = ()
+    base: Held | None = None
+    cast: str | None = None
+    copied: Held | None = None
+
+    @property
+    def inputs(self) -> list[Held]:
+        """All tensors that are read."""
+        given = [source.held for source in self.sources]
+        return given + [held for held in (self.base, self.copied) if held is not None]
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return self.inputs[0].numel
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are written."""
+        return self.numel * item_size(self.dtype)
+
+    @property
+    def bytes_read(self) -> int:
+        """The bytes of all inputs."""
+        return sum(held.nbytes for held in self.inputs)
+
+    @property
+    def bytes_cast(self) -> int:
+        """The memory of the inputs that are rounded before the merge."""
+        if self.cast is None:
+            return 0
+        rounded = [held for held in self.inputs if self.rounds(held)]
+        return sum(held.numel * item_size(self.cast) for held in rounded)
+
+    def rounds(self, held: Held) -> bool:
+        """Whether an input is rounded before the merge, which takes a copy of it."""
+        cast = self.cast
+        return cast is not None and is_float(held.dtype) and not keeps_values(held.dtype, cast)
+
+    @property
+    def working_bytes(self) -> int:
+        """An upper estimate of the memory of this tensor, beside mapped files and buffers."""
+        if self.method is None:
+            return 0
+        own = self.method.working_bytes(self.shape, len(self.sources))
+        whole = self.nbytes if self.method.cut == "whole" else 0
+        return own + whole + self.bytes_cast

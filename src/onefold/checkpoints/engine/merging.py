@@ -1,0 +1,359 @@
+"""Merge checkpoints that a document names into a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onefold._version import __version__
+from onefold.checkpoints.document import (
+    Document,
+    Located,
+    Reference,
+    locate,
+    mergekit_yaml,
+    read_documents,
+    record_of,
+    yaml_of,
+)
+from onefold.checkpoints.engine.card import card_of
+from onefold.checkpoints.engine.companions import check_layers, config_text, copy_companions
+from onefold.checkpoints.engine.estimate import Estimate, estimate
+from onefold.checkpoints.engine.journal import Journal
+from onefold.checkpoints.engine.planning import Plan, plan_merge
+from onefold.checkpoints.engine.shards import index_of
+from onefold.checkpoints.engine.sizes import bytes_of, shown_bytes
+from onefold.checkpoints.engine.tokenizers import FILE, check_tokenizers
+from onefold.checkpoints.layouts import read_layout
+from onefold.checkpoints.layouts.reading import CONFIG
+from onefold.errors import OutputError, SettingError
+from onefold.progress import bar
+from onefold.weights.atomic import check_output, exchange, explain, sync
+from onefold.weights.paths import check_apart
+
+if TYPE_CHECKING:
+    from onefold.progress import Work
+
+RECORD = "onefold_merge.json"
+SPACE = 50_000_000  # bytes that config, tokenizer and the like take beside the weights
+MB = 1_000_000
+WEIGHTS = (".safetensors", ".bin", ".index.json")  # that an older output may have left
+
+
+@dataclass(frozen=True)
+class MergedCheckpoint:
+    """What `merge_checkpoints` did, or would do.
+
+    Attributes:
+        path: the folder of the result.
+        written: whether it was written; False: the plan was made alone.
+        document: the document of the result.
+        merged: number of tensors that were merged.
+        copied: number of tensors that were copied.
+        donor: the model whose config and tokenizer the result has.
+        files: the files of weights.
+        estimate: bytes, memory and the least time.
+        seconds: how long it took.
+        notes: one sentence for each thing that was decided and may surprise.
+        resumed: number of files of weights that an earlier run had finished.
+        before: the results of the documents that this one refers to.
+    """
+
+    path: Path
+    written: bool
+    document: Document
+    merged: int
+    copied: int
+    donor: str
+    files: tuple[str, ...]
+    estimate: Estimate
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    resumed: int = 0
+    before: tuple[MergedCheckpoint, ...] = ()
+
+    def __str__(self) -> str:
+        """What was done, in a few sentences."""
+        done = "Merged" if self.written else "Would merge"
+        lines = [
+            f"{done} {self.merged} tensors by {self.document.method} and copied {self.copied} into"
+            f" {self.path} ({len(self.files)} file{'s' * (len(self.files) != 1)} of weights; config"
+            f" and tokenizer of {self.donor})."
+        ]
+        if not self.written:
+            lines.append(self.estimate.text)
+        return "\n".join([*self.notes, *lines])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How merges are carried out.
+
+    Attributes:
+        threads: how many work at a time.
+        memory: bytes that tensors in work take at most.
+        shard: bytes of a file of weights at most.
+        force: replace an output.
+        durable: force files onto the disk.
+        told: is called with the name of each finished file of weights.
+    """
+
+    threads: int
+    memory: int
+    shard: int
+    force: bool = False
+    durable: bool = True
+    told: Callable[[str], None] = field(default=lambda file: None)
+
+
+def merge_checkpoints(
+    document: Document | Sequence[Document] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    as_mergekit: bool = False,
+    download: bool = False,
+    dry_run: bool = False,
+    threads: int | None = None,
+    max_memory: int | str = "1GB",
+    max_shard_size: int | str = "5GB",
+    force: bool = False,
+) -> MergedCheckpoint:
+    """Merge checkpoints of one architecture, tensor by tensor, from files into a folder.
+
+    No network is built. All that can be wrong in headers and configs is refused before a tensor is
+    read. The output folder appears in full or not at all; a run that was killed is gone on with by
+    the same call. The number of threads changes no bit of the result.
+
+    Args:
+        document: a file in YAML (mergekit's configuration), a document, or several that refer to
+            one another.
+        out: the folder of the result. Results of named documents that others refer to come beside
+            it, as OUT-NAME.
+        as_mergekit: ignore in a file what mergekit ignores, with a warning; False: refuse it.
+        download: fetch models that are in no folder and not in the cache of Hugging Face.
+        dry_run: make and check the plan, and write nothing.
+        threads: how many work at a time; None: as many as there are cores for this process.
+        max_memory: bytes that tensors in work take at most, beside files mapped into memory. A
+            tensor that needs more for itself is merged alone.
+        max_shard_size: bytes of a file of weights at most.
+        force: replace an output folder that exists.
+
+    Returns:
+        What was done; with `dry_run`, what would be done.
+
+    Raises:
+        RecipeError: the document is wrong, or does not fit the models; the message names the line.
+        MembersError: the models do not fit together.
+        WeightsError: a file is damaged, quantised or not finite.
+        OutputError: the output exists and `force` is not set, or the disk is full or refuses.
+    """
+    settings = Settings(
+        _threads(threads),
+        bytes_of(max_memory, "max_memory"),
+        bytes_of(max_shard_size, "max_shard_size"),
+        force,
+    )
+    return merge_documents(_documents(document, as_mergekit), Path(out), settings, download, dry_run)
+
+
+def merge_documents(
+    documents: Sequence[Document],
+    out: Path,
+    settings: Settings,
+    download: bool = False,
+    dry_run: bool = False,
+) -> MergedCheckpoint:
+    """As `merge_checkpoints`, of documents in their order and checked settings."""
+    *first, last = documents
+    places = {str(one.name): out.with_name(f"{out.name}-{one.name}") for one in first}
+    for place in (*places.values(), out):
+        check_output(place, settings.force, folder=True)
+    results: dict[str, Path] = {}
+    before: list[MergedCheckpoint] = []
+    for one in first:
+        place = places[str(one.name)]
+        made = _merge(one, place, settings, download, dry_run, results)
+        before.append(made)
+        if dry_run:  # what refers to a result cannot be looked at before that is there
+            return made
+        results[str(one.name)] = place
+    return _merge(last, out, settings, download, dry_run, results, tuple(before))
+
+
+def _merge(
+    document: Document,
+    out: Path,
+    settings: Settings,
+    download: bool,
+    dry_run: bool,
+    results: Mapping[str, Path],
+    before: tuple[MergedCheckpoint, ...] = (),
+) -> MergedCheckpoint:
+    start = time.perf_counter()
+    target = check_output(out, settings.force, folder=True)
+    located = locate(document, download, results)
+    for found in located.values():
+        check_apart([target], [found.path])
+    layouts = {model: read_layout(located[model].path) for model in document.models()}
+    folders = {model: _folder(found.path) for model, found in located.items()}
+    tokenizer, notes = check_tokenizers(document, layouts, folders)
+    plan = plan_merge(document, layouts, settings.shard)
+    check_layers(layouts[plan.donor], plan.layers)
+    report = MergedCheckpoint(
+        path=target,
+        written=not dry_run,
+        document=document,
+        merged=plan.merged,
+        copied=len(plan.jobs) - plan.merged,
+        donor=str(plan.donor),
+        files=tuple(shard.file for shard in plan.shards),
+        estimate=estimate(plan, settings.threads, settings.memory),
+        notes=(*plan.notes, *notes),
+        before=before,
+    )
+    if dry_run:
+        return report
+    with Journal(target, fingerprint(plan), settings.durable) as journal:
+        resumed = len(journal.done)
+        try:
+            _check_space(plan, journal.folder, journal.done)
+            _write_weights(plan, journal, settings)
+            _write_beside(plan, report, journal.folder, located, tokenizer)
+            _place(journal, target, out, settings)
+        except OSError as error:
+            raise explain(error, out) from error
+    seconds = time.perf_counter() - start
+    return MergedCheckpoint(**{**report.__dict__, "seconds": seconds, "resumed": resumed})
+
+
+def fingerprint(plan: Plan) -> str:
+    """What a finished file of an earlier run depends on, as one text."""
+    told = hashlib.sha256(f"{__version__}\n{yaml_of(plan.document)}\n".encode())
+    for layout in plan.layouts.values():
+        for file in layout.files:
+            stat = file.stat()
+            told.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    for shard in plan.shards:
+        told.update(shard.file.encode() + shard.header)
+    return told.hexdigest()
+
+
+def _write_weights(plan: Plan, journal: Journal, settings: Settings) -> None:
+    """Write all files of weights that are not there yet."""
+    from onefold.checkpoints.engine.inputs import Inputs
+    from onefold.checkpoints.engine.running import Gate, one_thread_each, run_shard
+
+    inputs, gate = Inputs(), Gate(settings.memory)
+    todo = [shard for shard in plan.shards if shard.file not in journal.done]
+    total = sum(shard.size for shard in todo) // MB
+    with bar("Merging (MB)", total) as work, one_thread_each():
+        told = _Counter(work).add
+        for shard in todo:
+            path = journal.folder / shard.file
+            run_shard(shard, plan.jobs, path, inputs, settings.threads, gate, told)
+            journal.finished(shard.file)
+            settings.told(shard.file)
+
+
+class _Counter:
+    """Counts bytes, and steps a bar at each MB."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.bytes, self.shown = work, 0, 0
+
+    def add(self, size: int) -> None:
+        self.bytes += size
+        while self.work.is_shown and (self.shown + 1) * MB <= self.bytes:
+            self.shown += 1
+            self.work.step()
+
+
+def _write_beside(
+    plan: Plan,
+    report: MergedCheckpoint,
+    folder: Path,
+    located: Mapping[Reference, Located],
+    tokenizer: Path | None,
+) -> None:
+    """Write the index, the config, copied files, the card and the records."""
+    document, donor = plan.document, plan.layouts[plan.donor]
+    stem = plan.shards[0].file.removesuffix(".safetensors").split("-0")[0]
+    texts: dict[str, str | None] = dict([index_of(plan.shards, plan.jobs, stem) or ("", None)])
+    copied = copy_companions(donor, folder)
+    if tokenizer is not None and tokenizer != donor.folder:
+        for path in tokenizer.glob("*token*"):
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(tokenizer / FILE, folder / FILE)
+    texts[CONFIG] = config_text(donor, document.out_dtype or document.dtype, plan.layers)
+    texts["README.md"] = card_of(report.path.name, document, report.notes, copied)
+    texts["mergekit_config.yml"] = mergekit_yaml(document)
+    record = record_of(document, located)
+    record |= {"version": __version__, "donor": report.donor, "decided": list(report.notes)}
+    copies = [job.name for job in plan.jobs if job.method is None]
+    record |= {"copied_files": copied, "copied_tensors": copies}
+    texts[RECORD] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    for name, text in texts.items():
+        if text is not None:
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def _place(journal: Journal, target: Path, out: Path, settings: Settings) -> None:
+    """Give the finished folder its name."""
+    if settings.durable:
+        for name in os.listdir(journal.folder):
+            sync(journal.folder / name)
+    check_output(out, settings.force, folder=True)  # somebody else may have written meanwhile
+    journal.remove()
+    old = os.listdir(target) if target.is_dir() else []
+    exchange(journal.folder, target, leave=[name for name in old if name.endswith(WEIGHTS)])
+    if journal.folder.exists():  # the old folder, which was exchanged for the new one
+        shutil.rmtree(journal.folder, ignore_errors=True)
+
+
+def _check_space(plan: Plan, folder: Path, done: set[str]) -> None:
+    needed = SPACE + sum(shard.size for shard in plan.shards if shard.file not in done)
+    free = shutil.disk_usage(folder).free + sum(
+        (folder / shard.file).stat().st_size
+        for shard in plan.shards
+        if shard.file not in done and (folder / shard.file).exists()
+    )
+    if free < needed:
+        raise OutputError(
+            f"{folder.parent} has {shown_bytes(free)} free, and the merge takes"
+            f" {shown_bytes(needed)}; free some space or choose another place."
+        )
+
+
+def _documents(
+    document: Document | Sequence[Document] | str | os.PathLike[str], as_mergekit: bool
+) -> tuple[Document, ...]:
+    if isinstance(document, str | os.PathLike):
+        return read_documents(Path(document), as_mergekit)
+    found = (document,) if isinstance(document, Document) else tuple(document)
+    if not found or not all(isinstance(one, Document) for one in found):
+        raise SettingError(
+            f"document is {type(document).__name__}; give a file in YAML, or what"
+            " onefold.checkpoints.document makes."
+        )
+    return found
+
+
+def _threads(given: int | None) -> int:
+    if given is None:
+        cores = getattr(os, "sched_getaffinity", None)
+        return len(cores(0)) if cores is not None else os.cpu_count() or 1
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise SettingError(f"threads is {given!r}; give a whole number from 1.")
+    return given
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent

@@ -1,0 +1,266 @@
+"""The plan is carried out: a few threads read, compute and write one tensor or range each.
+
+Each range of each tensor has its place in a file of known size. Neither the order of the ranges
+nor the number of threads changes a bit of the result. Memory that does not come from mapped files
+is at most
+
+    threads * (range + block buffers) + what tensors in work take beside (see Job.working_bytes)
+
+and tensors wait for one another where the second term would pass the bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onefold.checkpoints.engine.finite import (
+    SHOWN_IN_RESULT,
+    all_finite,
+    check_input,
+    count_of,
+    refuse_result,
+)
+from onefold.checkpoints.engine.inputs import Inputs
+from onefold.checkpoints.engine.jobs import Job
+from onefold.checkpoints.engine.shards import Shard
+from onefold.checkpoints.layouts import is_float, item_size
+from onefold.checkpoints.methods.base import BLOCK, Prepared, TensorInputs, name_of
+
+RANGE = 4 * BLOCK  # elements that are computed, looked at and written in one step
+SPLIT = 1 << 24  # elements from which on several threads work on one tensor
+
+
+@dataclass
+class Gate:
+    """Lets tensors into memory up to a bound; one that is larger than the bound comes in alone.
+
+    Attributes:
+        bound: bytes.
+    """
+
+    bound: int
+    used: int = 0
+    free: threading.Condition = field(default_factory=threading.Condition)
+
+    def enter(self, size: int) -> None:
+        """Wait until there is room."""
+        with self.free:
+            self.free.wait_for(lambda: self.used == 0 or self.used + size <= self.bound)
+            self.used += size
+
+    def leave(self, size: int) -> None:
+        """Give the room back."""
+        with self.free:
+            self.used -= size
+            self.free.notify_all()
+
+
+class Work:
+    """One tensor in work, shared by the threads that compute ranges of it.
+
+    Args:
+        job: the tensor.
+        begin: its first byte in its file.
+        inputs: the files of the models.
+        gate: bounds the memory.
+    """
+
+    def __init__(self, job: Job, begin: int, inputs: Inputs, gate: Gate) -> None:
+        self.job, self.begin, self.inputs, self.gate = job, begin, inputs, gate
+        self._lock = threading.Lock()
+        self._prepared: Prepared | None = None
+        self.ranges = self._ranges()
+        self._left = len(self.ranges)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """The parts that threads take, each a multiple of the method's step."""
+        numel = self.job.numel
+        if self.job.method is not None and self.job.method.cut == "whole":
+            return [(0, numel)]
+        part = max(SPLIT // 4, self.step)
+        part -= part % self.step
+        if numel < SPLIT:
+            return [(0, numel)]
+        return [(start, min(start + part, numel)) for start in range(0, numel, part)]
+
+    @property
+    def step(self) -> int:
+        """The elements at whose multiples the tensor may be cut."""
+        job = self.job
+        if job.method is None or job.method.cut == "elementwise":
+            return BLOCK
+        if job.method.cut == "whole":
+            return max(1, job.numel)
+        row = max(1, job.shape[-1]) if job.shape else 1
+        return row * max(1, BLOCK // row)
+
+    def prepared(self) -> Prepared:
+        """What the method found out about the whole tensor; found out by the first who asks."""
+        with self._lock:
+            if self._prepared is None:
+                self.gate.enter(self.job.working_bytes)
+                self._prepared = self._prepare()
+            return self._prepared
+
+    def done(self) -> None:
+        """One range is done; after the last one the memory is given back."""
+        with self._lock:
+            self._left -= 1
+            if self._left == 0 and self._prepared is not None:
+                self._prepared = None
+                self.gate.leave(self.job.working_bytes)
+
+    def _prepare(self) -> Prepared:
+        job = self.job
+        assert job.method is not None
+        if name_of(type(job.method)) not in SHOWN_IN_RESULT:
+            for held in job.inputs:
+                check_input(held, self.inputs.tensor(held))
+        given = TensorInputs(
+            name=job.name,
+            tensors=[self._read(source.held) for source in job.sources],
+            models=[source.model for source in job.sources],
+            base=None if job.base is None else self._read(job.base),
+            parameters=[source.parameters for source in job.sources],
+            dtype=getattr(torch, job.dtype),
+        )
+        return job.method.prepare(given)
+
+    def _read(self, held: object) -> Tensor:
+        tensor = self.inputs.tensor(held)  # type: ignore[arg-type]
+        if self.job.cast is not None and self.job.rounds(held):  # type: ignore[arg-type]
+            return tensor.to(getattr(torch, self.job.cast))
+        return tensor
+
+
+def run_shard(
+    shard: Shard,
+    jobs: Sequence[Job],
+    path: Path,
+    inputs: Inputs,
+    threads: int,
+    gate: Gate,
+    told: Callable[[int], None],
+) -> None:
+    """Write one file.
+
+    Args:
+        shard: the file.
+        jobs: all tensors of the plan.
+        path: where it is written; what is there is overwritten.
+        inputs: the files of the models.
+        threads: how many work at a time.
+        gate: bounds the memory.
+        told: is called with the number of bytes that were written, by any thread.
+
+    Raises:
+        WeightsError: an input or the result is not finite. OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        os.truncate(descriptor, shard.size)
+        _write(descriptor, shard.header, 0)
+        stop = threading.Event()
+        taken, lock = _parts(shard, jobs, inputs, gate), threading.Lock()
+
+        def work() -> None:
+            buffers: dict[torch.dtype, Tensor] = {}
+            try:
+                while not stop.is_set():
+                    with lock:
+                        part = next(taken, None)
+                    if part is None:
+                        return
+                    _compute(part[0], part[1], descriptor, buffers, told, stop)
+                    part[0].done()
+            except BaseException:
+                stop.set()
+                gate.leave(gate.used)  # nobody may wait for a tensor that never ends
+                raise
+
+        with ThreadPoolExecutor(threads) as pool:
+            running = [pool.submit(work) for _ in range(threads)]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            except BaseException:
+                stop.set()
+                raise
+            for one in running:
+                one.result()
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let torch compute in the calling thread: the threads here share the cores already."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parts(
+    shard: Shard, jobs: Sequence[Job], inputs: Inputs, gate: Gate
+) -> Iterator[tuple[Work, tuple[int, int]]]:
+    for number, begin in shard.places:
+        work = Work(jobs[number], begin, inputs, gate)
+        for part in work.ranges:
+            yield work, part
+
+
+def _compute(
+    work: Work,
+    part: tuple[int, int],
+    descriptor: int,
+    buffers: dict[torch.dtype, Tensor],
+    told: Callable[[int], None],
+    stop: threading.Event,
+) -> None:
+    """Compute and write one part of a tensor, range by range."""
+    job = work.job
+    dtype = getattr(torch, job.dtype)
+    step = max(RANGE - RANGE % work.step, work.step)
+    source = None
+    if job.method is None:
+        assert job.copied is not None
+        source = work.inputs.tensor(job.copied).view(-1)
+    for start in range(part[0], part[1], step):
+        if stop.is_set():
+            return
+        size = min(step, part[1] - start)
+        if dtype not in buffers or len(buffers[dtype]) < size:
+            buffers[dtype] = torch.empty(max(size, RANGE), dtype=dtype)
+        out = buffers[dtype][:size]
+        if source is not None:
+            out.copy_(source[start : start + size])
+        else:
+            prepared = work.prepared()
+            assert job.method is not None
+            job.method.apply_range(prepared, start, start + size, out)
+        if is_float(job.dtype) and not all_finite(out):
+            refuse_result(job, work.inputs, count_of(out))
+        bytes_ = out.view(torch.uint8).numpy() if size else b""
+        _write(descriptor, bytes_, work.begin + start * item_size(job.dtype))
+        told(size * item_size(job.dtype))
+    if len(buffers.get(dtype, ())) > 16 * RANGE:  # the buffer of a tensor that is not cut
+        del buffers[dtype]
+
+
+def _write(descriptor: int, data: object, place: int) -> None:
+    """Write all bytes at a place of a file."""
+    view = memoryview(data).cast("B") if len(data) else memoryview(b"")  # type: ignore[arg-type]
+    while len(view):
+        written = os.pwrite(descriptor, view, place)
+        view, place = view[written:], place + written
