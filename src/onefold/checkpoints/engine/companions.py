@@ -84,7 +84,10 @@ def config_text(layout: Layout, dtype: str | None, layers: int | None) -> str | 
     if not layout.config:
         return None
     config: dict[str, Any] = json.loads(json.dumps(layout.config))
-    parts = [config, *([config["text_config"]] if isinstance(config.get("text_config"), dict) else [])]
+    parts = [
+        config,
+        *([config["text_config"]] if isinstance(config.get("text_config"), dict) else []),
+    ]
     if dtype is not None:
         for part in parts:
             for key in ("dtype", "torch_dtype"):
@@ -131,4 +134,6 @@ def _modules(folder: Path) -> list[str]:
         paths = [str(one["path"]) for one in content if isinstance(one, Mapping) and one["path"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [p for p in paths if Path(p).name == p and (folder / p).is_dir() and p not in ("..", ".")]
+    return [
+        p for p in paths if Path(p).name == p and (folder / p).is_dir() and p not in ("..", ".")
+    ]

@@ -37,7 +37,8 @@ def count_of(values: Tensor) -> int:
 def blocks(tensor: Tensor) -> Iterator[Tensor]:
     """A tensor in parts of `BLOCK` elements."""
     flat = tensor.reshape(-1)
-    yield from flat.split(BLOCK) if len(flat) else ()
+    for start in range(0, len(flat), BLOCK):
+        yield flat[start : start + BLOCK]
 
 
 def check_input(held: Held, tensor: Tensor) -> None:

@@ -54,7 +54,7 @@ class Inputs:
                     raise WeightsError(
                         f"{path} cannot be read ({str(error)[:100]}); was it changed meanwhile?"
                     ) from error
-                self._mapped[path] = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+                self._mapped[path] = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[arg-type]
             return self._mapped[path]
 
     def _state(self, path: Path) -> Mapping[str, Tensor]:

@@ -55,7 +55,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None and (not self.done or not issubclass(kind, OSError | KeyboardInterrupt)):
+        lasting = kind is not None and issubclass(kind, OSError | OutputError | KeyboardInterrupt)
+        if kind is not None and not (self.done and lasting):
             discard(self.folder)  # there is nothing to go on from
         if self._lock is not None:
             os.close(self._lock)

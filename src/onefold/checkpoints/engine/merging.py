@@ -160,7 +160,9 @@ def merge_checkpoints(
         bytes_of(max_shard_size, "max_shard_size"),
         force,
     )
-    return merge_documents(_documents(document, as_mergekit), Path(out), settings, download, dry_run)
+    return merge_documents(
+        _documents(document, as_mergekit), Path(out), settings, download, dry_run
+    )
 
 
 def merge_documents(

@@ -8,7 +8,7 @@ heads) that of the last one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from onefold.checkpoints.document import Document, Module, Reference, Slice, position, slices_of
@@ -64,7 +64,8 @@ def parts_in(
         )
     module = document.modules[0]
     counts = {reference: layout.layers for reference, layout in layouts.items()}
-    if not module.slices:  # without ranges, unequal numbers of layers are told by the tensors
+    prefixes = {None if one.main is None else one.main.prefix for one in layouts.values()}
+    if not module.slices and len(prefixes) > 1:  # what is not of one kind is told by the tensors
         counts = dict.fromkeys(counts, 0)
     return module, slices_of(document, module, counts)
 
@@ -88,12 +89,12 @@ def outputs_of(
                     f"{one.model} has no layers, as no names of its tensors count up from 0; merge"
                     " it with 'models' in place of 'slices'."
                 )
-    first = mains[decider_of(document, parts[0])]
+    first = mains[decider_of(document, parts[0])].name
     yield from _outside(document, parts[0], layouts, mains, before=True)
     number = 0
     for part in parts:
         for offset in range(_length(part)):
-            yield from _layer(document, part, offset, first.name, number, layouts, mains)
+            yield from _layer(document, part, offset, first, number, layouts, mains)
             number += 1
     yield from _outside(document, parts[-1], layouts, mains, before=False)
 
@@ -124,7 +125,7 @@ def _layer(
     document: Document,
     part: Slice,
     offset: int,
-    named: object,
+    named: Callable[[int, str], str],
     number: int,
     layouts: Mapping[Reference, Layout],
     mains: Mapping[Reference, Stack],
@@ -138,8 +139,8 @@ def _layer(
         if found is None or found[1] != layer:
             continue
         ending = found[2]
-        names = {model: mains[model].name(start + offset, ending) for model, start in starts.items()}
-        yield Output(named(number, ending), part, place, names, decider)  # type: ignore[operator]
+        names = {m: mains[m].name(start + offset, ending) for m, start in starts.items()}
+        yield Output(named(number, ending), part, place, names, decider)
 
 
 def _outside(

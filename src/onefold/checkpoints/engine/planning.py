@@ -69,9 +69,7 @@ class Plan:
         return sum(job.method is not None for job in self.jobs)
 
 
-def plan_merge(
-    document: Document, layouts: Mapping[Reference, Layout], shard_bytes: int
-) -> Plan:
+def plan_merge(document: Document, layouts: Mapping[Reference, Layout], shard_bytes: int) -> Plan:
     """The plan of one document.
 
     Args:
