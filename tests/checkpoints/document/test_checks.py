@@ -108,6 +108,57 @@ def test_values_that_a_method_cannot_take_are_refused(name: str) -> None:
     assert str(caught.value)[-1] in ".?"
 
 
+PUBLIC = {  # settings without an effect that published documents hold
+    "select_topk at the top": (text("sce", "ab", "c") + "select_topk: 0.1\n", "under 'parameters'"),
+    "int8_mask at the top": (
+        text("ties", "a", "c", "weight: 1") + "int8_mask: true\n",
+        "under 'par",
+    ),
+    "a density beside a model": (
+        "merge_method: ties\nbase_model: c\nmodels:\n  - model: a\n    density: 0.5\n"
+        "parameters: {weight: 1}\n",
+        "write it under 'parameters'.",
+    ),
+    "a weight for model_stock": (text("model_stock", "ab", "c", "weight: 1"), "no such parameter"),
+    "a weight for passthrough": (text("passthrough", "a", "", "weight: 1"), "no such parameter"),
+    "t of one model": (
+        "merge_method: slerp\nbase_model: a\nmodels:\n  - model: a\n"
+        "  - {model: b, parameters: {t: 0.3}}\nparameters: {t: 0.5}\n",
+        "it is one value for the whole merge; write it under 'parameters' of the document.",
+    ),
+    "dare_pruning_rate": (
+        text("dare_ties", "a", "c", "weight: 1, dare_pruning_rate: 0.1"),
+        "dare_ties has no such parameter; it has density, int8_mask, lambda, normalize, rescale,",
+    ),
+    "int_space": (text("ties", "a", "c", "weight: 1, int_space: 1"), "ties has no such parameter"),
+    "smooth": (text("slerp", "ab", "a", "t: 0.5, smooth: true"), "slerp has no such parameter"),
+    "allow_negative_weights": (
+        text("ties", "a", "c", "weight: 1") + "allow_negative_weights: true\n",
+        "has an unknown key 'allow_negative_weights'; known: base_model, chat_template,",
+    ),
+    "filter_wise for sce": (
+        text("sce", "ab", "c", "filter_wise: true"),
+        "sce has no such parameter",
+    ),
+    "lambda for sce": (text("sce", "ab", "c", "lambda: 1"), "sce has no such parameter"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_published_documents_hold_without_an_effect_is_told(name: str) -> None:
+    document, sentence = PUBLIC[name]
+    with pytest.raises(RecipeError) as caught:
+        read(document)
+    assert sentence in str(caught.value)
+    (told,) = read(document, as_mergekit=True).ignored
+    assert ": ignored, as in mergekit" in told
+
+
+def test_a_model_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"line 4, key 'models.1.model': it is listed twice"):
+        read(text("karcher", "aa"))
+
+
 def test_as_mergekit_a_density_outside_is_the_nearest_and_sums_of_0_are_told() -> None:
     document = read(text("ties", "ab", "c", "weight: 1, density: [2, -1]"), as_mergekit=True)
     assert [one.split(": ")[0] for one in document.ignored] == [

@@ -55,11 +55,12 @@ class Findings:
             known: the keys that there are at its place.
             hint: what to do; empty: the nearest known key is named.
         """
-        reason = hint or nearest(str(at[-1]), known)
+        otherwise = "leave it out" if self.as_mergekit else ""
+        reason = hint or nearest(str(at[-1]), known, otherwise)
         reason = reason if reason.endswith((".", "?")) else f"{reason}."
         if not self.as_mergekit:
             raise self.source.error(WrongKey(at, reason, fault="unknown"))
-        self._tell(self.ignored, at, f"ignored, as in mergekit, which knows no such key: {reason}")
+        self._tell(self.ignored, at, f"ignored, as in mergekit, which has no such key; {reason}")
 
     def note(self, at: Keys, text: str) -> None:
         """Tell what was decided, as the end of a sentence."""
