@@ -66,8 +66,10 @@ def test_tensors_that_do_not_fit_are_told():
     a, given = torch.ones(2, 3), [{"weight": 1.0}]
     with pytest.raises(MembersError, match=r"unequal shapes: \(2, 3\), \(3,\)"):
         made("linear").prepare(inputs(a, a[0], parameters=given * 2))
-    with pytest.raises(MembersError, match="only floating tensors"):
+    with pytest.raises(MembersError, match="'w' is int32; give tensors of bfloat16"):
         made("linear").prepare(inputs(a.int(), parameters=given))
+    with pytest.raises(MembersError, match="'w' is float8_e4m3fn; give"):
+        made("linear").prepare(inputs(a.to(torch.float8_e4m3fn), parameters=given))
     with pytest.raises(MembersError, match="task_arithmetic needs a base"):
         made("task_arithmetic").prepare(inputs(a, parameters=given))
     with pytest.raises(MembersError, match="linear has no base"):

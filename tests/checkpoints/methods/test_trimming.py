@@ -4,8 +4,7 @@ from checkpoints.methods.oracles import top
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onefold.checkpoints.methods import base as base_module
-from onefold.checkpoints.methods import trimming
+from onefold.checkpoints.methods import ranking, trimming
 from onefold.checkpoints.methods.trimming import Edge, edge, kept_share, magnitude
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -103,13 +102,49 @@ def test_magnitude_of_a_rank_is_that_of_sorting():
         assert magnitude(values_of(values), 999, rank, torch.float32) == float(ordered[rank])
 
 
+def in_small_blocks(monkeypatch, size=70, sampled=1):
+    monkeypatch.setattr(
+        ranking, "blocks", lambda n: [(i, min(i + size, n)) for i in range(0, n, size)]
+    )
+    monkeypatch.setattr(ranking, "SAMPLED", sampled)
+    monkeypatch.setattr(ranking, "STRETCH", 20)
+
+
 def test_blocks_of_a_pass_do_not_matter(monkeypatch):
     torch.manual_seed(0)
     values = (torch.randn(5000) * 4).round()  # many equal ones
     told = above(values, 3000, torch.float32, True)
-    monkeypatch.setattr(trimming, "blocks", lambda n: [(i, min(i + 7, n)) for i in range(0, n, 7)])
+    in_small_blocks(monkeypatch, 7, 10**9)
     assert torch.equal(above(values, 3000, torch.float32, True), told)
-    assert base_module.BLOCK > 7
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_sample_leaves_the_result_exact(dtype, earlier, monkeypatch):
+    torch.manual_seed(0)
+    values = torch.randn(20000) * torch.rand(20000)
+    values = values.to(dtype).to(torch.float64 if dtype == torch.float64 else torch.float32)
+    told = [above(values, below, dtype, earlier) for below in (1, 100, 9000, 19000, 19999)]
+    in_small_blocks(monkeypatch)
+    counted = []
+    whole = ranking._counted
+    monkeypatch.setattr(ranking, "_counted", lambda *given: counted.append(1) or whole(*given))
+    for below, one in zip((1, 100, 9000, 19000, 19999), told, strict=True):
+        assert torch.equal(above(values, below, dtype, earlier), one)
+    assert len(counted) <= (5 if dtype.itemsize == 2 else 1)
+
+
+def test_a_sample_that_misleads_or_does_not_help(monkeypatch):
+    torch.manual_seed(0)
+    values = torch.randn(20000)
+    for start in range(0, 20000, 70):
+        values[start : start + 20] = 1e-3  # what the sample sees is unlike the rest
+    told = above(values, 15000, torch.float32, True)
+    few = values.sign()
+    told_few = above(few, 15000, torch.float32, True)
+    in_small_blocks(monkeypatch)
+    assert torch.equal(above(values, 15000, torch.float32, True), told)
+    assert torch.equal(above(few, 15000, torch.float32, True), told_few)
 
 
 def test_edges_that_keep_all_or_nothing():

@@ -69,8 +69,11 @@ def checked_inputs(method: Declared, inputs: TensorInputs) -> TensorInputs:
         if tensor.shape != every[0].shape:
             shapes = ", ".join(str(tuple(t.shape)) for t in every)
             raise MembersError(f"The tensors {where} have unequal shapes: {shapes}.")
-        if not tensor.is_floating_point():
-            raise MembersError(f"{where} is {tensor.dtype}, and only floating tensors are merged.")
+        if tensor.itemsize < 2 or not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise MembersError(
+                f"{where} is {kind}; give tensors of bfloat16, float16, float32 or float64."
+            )
     return dataclasses.replace(
         inputs,
         tensors=[tensor.contiguous() for tensor in tensors],

@@ -41,5 +41,7 @@ class MagMax(Method):
         for change in changes:
             torch.maximum(highest, change, out=highest)
             torch.minimum(lowest, change, out=lowest)
-        largest = torch.where(highest >= lowest.neg(), highest, lowest)
+        # the sum is at least 0 where the highest is the largest one
+        up = torch.ge(torch.add(highest, lowest), 0.0, out=torch.empty_like(highest))
+        largest = highest.mul_(up).add_(lowest.mul_(up.neg_().add_(1.0)))
         return largest.mul_(self.lambda_).add_(inputs.read(-1, start, stop))

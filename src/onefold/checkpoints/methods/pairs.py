@@ -22,7 +22,8 @@ from onefold.checkpoints.methods.base import Cut, Method, Prepared, TensorInputs
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import setting
 from onefold.checkpoints.methods.products import blocks
-from onefold.checkpoints.methods.trimming import Values, magnitude
+from onefold.checkpoints.methods.ranking import Values
+from onefold.checkpoints.methods.trimming import magnitude
 
 if TYPE_CHECKING:
     from torch import Tensor

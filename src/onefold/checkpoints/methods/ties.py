@@ -15,6 +15,7 @@ the share `density` is left.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -93,6 +94,14 @@ class TrimmedMethod(DeltaMethod):
             before += total(delta.abs())
             after += total(trim.kept(delta, start).abs_())
         return before / after if min(before, after) >= LEAST_NORM else 1.0
+
+    def working_bytes(self, shape: Sequence[int], models: int) -> int:
+        """An upper estimate of the memory that one tensor takes beside inputs and result."""
+        numel = 1
+        for size in shape:
+            numel *= size
+        masks = models * -(-numel // 8) if self.random else models * numel // 4
+        return super().working_bytes(shape, models) + masks
 
     def block(self, prepared: Prepared, plan: Any, start: int, stop: int) -> Tensor:
         """The base and the merged change."""
