@@ -105,6 +105,26 @@ def test_dtype_of_the_result():
     assert method.apply(method.prepare(doubles)).dtype == torch.float64
 
 
+def test_tensors_elsewhere_are_told():
+    a = torch.ones(2, 3, device="meta")
+    with pytest.raises(MembersError, match="'w' is on meta; move it to the CPU"):
+        made("linear").prepare(inputs(a, parameters=[{"weight": 1.0}]))
+
+
+@pytest.mark.parametrize("name", ["task_arithmetic", "ties", "slerp"])
+def test_buffers_serve_in_and_out_of_inference_mode(name):
+    from onefold.checkpoints.methods.scratch import _BUFFERS
+
+    torch.manual_seed(0)
+    _BUFFERS.kept.clear()
+    a, base = torch.randn(2, 50, 40).bfloat16()
+    given = [{"weight": 1.0, "density": 0.5} if name != "slerp" else {}]
+    method, told = made(name), inputs(a, base=base, parameters=given)
+    with torch.inference_mode():
+        inside = method.apply(method.prepare(told)).clone()
+    assert torch.equal(method.apply(method.prepare(told)), inside)
+
+
 def test_empty_and_scalar_tensors():
     method, given = made("task_arithmetic"), [{"weight": 1.0}]
     for shape in ((0, 3), ()):

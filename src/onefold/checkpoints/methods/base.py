@@ -14,6 +14,7 @@ elements are assumed to be finite.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from onefold.checkpoints.methods.checking import check_count, checked_inputs
 from onefold.checkpoints.methods.inputs import Prepared, TensorInputs
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import Parameter, Value, settings_of
+from onefold.checkpoints.methods.products import row_of
+from onefold.checkpoints.methods.scratch import BLOCK
 from onefold.errors import SettingError, nearest
 from onefold.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 1 << 16  # elements; float32 buffers of this size stay in a core's cache
 Cut = Literal["elementwise", "rowwise", "whole"]
 
 
@@ -139,12 +141,12 @@ class Method(ABC):
         """The number of elements at whose multiples the result may be cut into ranges."""
         if self.cut == "whole":
             return max(1, inputs.numel)
-        row = self.row(inputs) if self.cut == "rowwise" else 1
+        row = self.row(inputs.shape) if self.cut == "rowwise" else 1
         return row * max(1, BLOCK // row)
 
-    def row(self, inputs: TensorInputs) -> int:
-        """The length of a row, for methods that are cut by rows."""
-        return inputs.row
+    def row(self, shape: Sequence[int]) -> int:
+        """The length of a row of a tensor, for methods that are cut by rows."""
+        return row_of(shape)
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result.
@@ -153,9 +155,11 @@ class Method(ABC):
             shape: of the tensor.
             models: number of models.
         """
-        row = max(1, shape[-1]) if shape else 1
-        block = max(BLOCK, row) if self.cut == "rowwise" else BLOCK
-        return 4 * block * (2 * models + 4)
+        if self.cut == "elementwise":
+            return 4 * BLOCK * (2 * models + 4)
+        numel = math.prod(shape)
+        block = numel if self.cut == "whole" else max(BLOCK, self.row(shape))
+        return 4 * block * (2 * models + 10)
 
     def facts(self, inputs: TensorInputs) -> Any:
         """What is needed of the whole tensor, for `Prepared.facts`."""

@@ -69,6 +69,8 @@ def checked_inputs(method: Declared, inputs: TensorInputs) -> TensorInputs:
         if tensor.shape != every[0].shape:
             shapes = ", ".join(str(tuple(t.shape)) for t in every)
             raise MembersError(f"The tensors {where} have unequal shapes: {shapes}.")
+        if tensor.device.type != "cpu":
+            raise MembersError(f"{where} is on {tensor.device}; move it to the CPU.")
         if tensor.itemsize < 2 or not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
             raise MembersError(

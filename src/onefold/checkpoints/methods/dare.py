@@ -21,7 +21,7 @@ from onefold.checkpoints.methods.base import BLOCK, Cut, TensorInputs, methods
 from onefold.checkpoints.methods.lazily import np, torch
 from onefold.checkpoints.methods.masks import Mask, chosen, fractions, key_of, packed
 from onefold.checkpoints.methods.parameters import DENSITY, WEIGHT, Parameter, Value, setting
-from onefold.checkpoints.methods.products import columns_of
+from onefold.checkpoints.methods.products import columns_of, row_of
 from onefold.checkpoints.methods.ties import NORMALIZE, Between, Everything, Trim, TrimmedMethod
 from onefold.checkpoints.methods.trimming import NONE, Edge
 
@@ -110,13 +110,13 @@ class DellaLinear(TrimmedMethod):
                 )
         return None
 
-    def row(self, inputs: TensorInputs) -> int:
+    def row(self, shape: Sequence[int]) -> int:
         """The length of a row."""
-        return columns_of(inputs) if len(inputs.shape) > 1 else max(1, inputs.numel)
+        return columns_of(shape) if len(shape) > 1 else row_of(shape)
 
     def trim(self, inputs: TensorInputs, index: int) -> Trim:
         """A random share, of the larger magnitudes of a row more."""
-        given, row = inputs.parameters[index], self.row(inputs)
+        given, row = inputs.parameters[index], self.row(inputs.shape)
         density, epsilon = float(given["density"] or 0.0), float(given["epsilon"] or 0.0)
         if density >= 1:
             return Everything()

@@ -8,6 +8,7 @@ in it are at least 1e-6, and t is 0 where the denominator is below 1e-6.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ from onefold.checkpoints.methods.base import Cut, Method, Prepared, TensorInputs
 from onefold.checkpoints.methods.combining import combined, combined_groups
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import setting
-from onefold.checkpoints.methods.products import products
+from onefold.checkpoints.methods.products import products, row_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +37,9 @@ class ModelStock(Method):
     least: ClassVar[int] = 2
     cut: ClassVar[Cut] = "rowwise"
 
-    def row(self, inputs: TensorInputs) -> int:
+    def row(self, shape: Sequence[int]) -> int:
         """The length of a row."""
-        return inputs.row if self.filter_wise else 1
+        return row_of(shape) if self.filter_wise else 1
 
     def facts(self, inputs: TensorInputs) -> Tensor:
         """t, one for each row or one in all."""

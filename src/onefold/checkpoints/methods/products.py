@@ -8,12 +8,13 @@ on threads nor on how a tensor is cut.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from onefold.checkpoints.methods.base import BLOCK, TensorInputs
+from onefold.checkpoints.methods.inputs import TensorInputs
 from onefold.checkpoints.methods.lazily import torch
-from onefold.checkpoints.methods.scratch import buffer
+from onefold.checkpoints.methods.scratch import BLOCK, buffer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,9 +36,14 @@ def blocks(numel: int, step: int = BLOCK) -> list[tuple[int, int]]:
     return [(start, min(start + step, numel)) for start in range(0, numel, step)]
 
 
-def columns_of(inputs: TensorInputs) -> int:
-    """The length of what lies behind one index of the first dimension."""
-    return max(1, inputs.numel // max(1, inputs.shape[0])) if inputs.shape else 1
+def row_of(shape: Sequence[int]) -> int:
+    """The length of a row, which is the last dimension; at least 1."""
+    return max(1, shape[-1]) if shape else 1
+
+
+def columns_of(shape: Sequence[int]) -> int:
+    """The length of what lies behind one index of the first dimension; at least 1."""
+    return max(1, math.prod(shape[1:]))
 
 
 def products(
@@ -56,10 +62,10 @@ def products(
         (groups, n, n), float64. One group for tensors, else one for each row or column.
     """
     count = len(indices)
-    width = inputs.row if along == "rows" else columns_of(inputs)
+    width = inputs.row if along == "rows" else columns_of(inputs.shape)
     groups = {"tensor": 1, "rows": inputs.numel // inputs.row, "columns": width}[along]
     step = BLOCK if along == "tensor" else width * max(1, BLOCK // width)
-    found = torch.zeros(groups, count, count, dtype=torch.float64)
+    found = torch.zeros(groups, count, count, dtype=torch.float64, device="cpu")
     for start, stop in blocks(inputs.numel, step):
         vectors = [read(i, start, stop) for i in indices]
         product = buffer("product", 0, stop - start, inputs.work)

@@ -14,6 +14,7 @@ from onefold.checkpoints.methods.lazily import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+BLOCK = 1 << 16  # elements; float32 buffers of this size stay in a core's cache
 LARGEST = 1 << 18  # elements; larger buffers are made anew and not kept
 
 
@@ -36,10 +37,11 @@ def buffer(use: str, index: int, numel: int, dtype: torch.dtype) -> Tensor:
         numel: number of elements.
         dtype: of the elements.
     """
-    if numel > LARGEST:
-        return torch.empty(numel, dtype=dtype)
     key = (use, index, dtype)
     found = _BUFFERS.kept.get(key)
     if found is None or len(found) < numel:
-        found = _BUFFERS.kept[key] = torch.empty(numel, dtype=dtype)
+        with torch.inference_mode(False):  # good for callers in and out of that mode
+            found = torch.empty(numel, dtype=dtype, device="cpu")
+        if numel <= LARGEST:
+            _BUFFERS.kept[key] = found
     return found[:numel]

@@ -8,6 +8,7 @@ interpolated linearly: (1-t) a + t b.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ from onefold.checkpoints.methods.base import Cut, Method, Prepared, TensorInputs
 from onefold.checkpoints.methods.combining import combined, combined_groups
 from onefold.checkpoints.methods.lazily import torch
 from onefold.checkpoints.methods.parameters import WEIGHT, Parameter, setting
-from onefold.checkpoints.methods.products import Along, columns_of, products
+from onefold.checkpoints.methods.products import Along, columns_of, products, row_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,22 +106,22 @@ class NuSlerp(Method):
     cut: ClassVar[Cut] = "rowwise"
     scales: ClassVar[tuple[str, ...]] = ("weight",)
 
-    def along(self, inputs: TensorInputs) -> Along:
-        """What the vectors are."""
-        if self.nuslerp_flatten or len(inputs.shape) < 2:
+    def along(self, shape: Sequence[int]) -> Along:
+        """What the vectors of a tensor are."""
+        if self.nuslerp_flatten or len(shape) < 2:
             return "tensor"
         return "columns" if self.nuslerp_row_wise else "rows"
 
-    def row(self, inputs: TensorInputs) -> int:
+    def row(self, shape: Sequence[int]) -> int:
         """The length of a row."""
-        if self.along(inputs) == "tensor":
+        if self.along(shape) == "tensor":
             return 1
-        return columns_of(inputs) if self.nuslerp_row_wise else inputs.row
+        return columns_of(shape) if self.nuslerp_row_wise else row_of(shape)
 
     def facts(self, inputs: TensorInputs) -> Tensor:
         """The cosines of the angles, one for each vector."""
         read = inputs.read if inputs.base is None else inputs.delta
-        found = products(inputs, (0, 1), read, self.along(inputs))
+        found = products(inputs, (0, 1), read, self.along(inputs.shape))
         norms = torch.diagonal(found, dim1=1, dim2=2).sqrt().clamp(min=1e-7)
         return (found[:, 0, 1] / norms[:, 0] / norms[:, 1]).clamp(-1, 1)
 
@@ -129,7 +130,7 @@ class NuSlerp(Method):
         weights, cosine = prepared.values("weight"), prepared.facts
         t = 0.5 if abs(sum(weights)) < 1e-6 else weights[1] / sum(weights)
         factors = torch.stack(spherical(cosine, 1 - cosine.square() <= 1e-16, t))
-        along = self.along(prepared.inputs)
+        along = self.along(prepared.inputs.shape)
         if along == "tensor":
             return [float(factor) for factor in factors[:, 0]]
         return factors[:, :, None] if along == "rows" else factors[:, None, :]
@@ -138,4 +139,4 @@ class NuSlerp(Method):
         """The sum of both times their factors."""
         if isinstance(plan, list):
             return combined(prepared.inputs, plan, start, stop)
-        return combined_groups(prepared.inputs, plan, start, stop, self.row(prepared.inputs))
+        return combined_groups(prepared.inputs, plan, start, stop, self.row(prepared.inputs.shape))

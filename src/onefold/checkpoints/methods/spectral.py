@@ -20,6 +20,7 @@ of fewer get the mean change.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,10 +72,7 @@ class MatrixMethod(Method):
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result."""
-        numel = 1
-        for size in shape:
-            numel *= size
-        return 4 * numel * (models + self.copies)
+        return 4 * math.prod(shape) * (models + self.copies)
 
 
 def polar(matrix: Tensor) -> Tensor:

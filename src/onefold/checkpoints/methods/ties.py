@@ -14,6 +14,7 @@ the share `density` is left.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,9 +98,7 @@ class TrimmedMethod(DeltaMethod):
 
     def working_bytes(self, shape: Sequence[int], models: int) -> int:
         """An upper estimate of the memory that one tensor takes beside inputs and result."""
-        numel = 1
-        for size in shape:
-            numel *= size
+        numel = math.prod(shape)
         masks = models * -(-numel // 8) if self.random else models * numel // 4
         return super().working_bytes(shape, models) + masks
 
